@@ -1,0 +1,45 @@
+# sudo make run     sets up what is missing, then runs the main scenario
+# sudo make test    sets up what is missing, then runs every check and test
+.PHONY: setup run test unit integration lint bench clean
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PACKAGES := mininet mosquitto iptables nftables iproute2 iputils-ping ethtool iperf3 kmod \
+            user-mode-linux util-linux procps net-tools curl mosquitto-clients python3-venv
+# The CPU build, where the package index at hand offers one: PIP_ARGS="--index-url URL".
+TORCH ?= torch==2.13.0
+
+setup: $(VENV)/.done
+
+# Debian packages and the virtual environment, once; again only when setup.py has changed.
+$(VENV)/.done: setup.py Makefile tooling/debian-packages
+	tooling/debian-packages $(PACKAGES)
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --upgrade $(PIP_ARGS) pip
+	$(BIN)/pip install --quiet $(PIP_ARGS) $(TORCH) --editable '.[node,testbed,dev]'
+	tooling/link-command $(CURDIR)/$(BIN)/spaceverse
+	touch $@
+
+run: setup
+	$(BIN)/spaceverse run topologies/dove_pass.py
+
+test: lint unit integration
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+unit: setup
+	$(BIN)/python -m pytest tests/unit
+
+integration: setup
+	$(BIN)/python -m pytest tests/integration
+
+bench: setup
+	status=0; for f in benchmarks/*.py; do $(BIN)/python $$f || status=1; done; exit $$status
+
+clean:
+	tooling/link-command --remove $(CURDIR)/$(BIN)/spaceverse
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -1,0 +1,190 @@
+"""What the nfqueue shaper does to packets, and its cost: sudo python benchmarks/link_nfqueue.py [--busy].
+
+RTT errors on the grid of `spaceverse verify`, TCP up to 300 Mbit/s, and floods of the smallest and the
+largest packets, with the processor time of the process that plays the links.  --busy measures the RTTs again
+while every core multiplies matrices with torch, as inference does.
+"""
+
+from __future__ import annotations
+
+import argparse
+import multiprocessing
+import os
+import statistics
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from testbed.capabilities import NFQUEUE_MEND, has_nfqueue
+from testbed.kernel import NetworkNamespace
+from testbed.link_state import Direction, LinkState
+from testbed.nfqueue import NfqueueShaper
+from testbed.sky import HostEnd, Sky
+from testbed.verify_checks import FULL_FRAME_BYTES, goodput_bit_s
+from testbed.verify_link import LinkUnderTest, rtt_s
+from testbed.verify_probe import RTT_FRAME_BYTES
+
+DELAYS_S = (0.002, 0.005, 0.020, 0.300)
+TCP_RATES_BIT_S = (1e6, 20e6, 100e6, 200e6, 300e6)
+FLOODS = ((RTT_FRAME_BYTES, 15_000), (FULL_FRAME_BYTES, 4_000))  # frame, packets
+P99_BOUND_MS, TCP_BOUND, LOADED_P99_BOUND_MS = 0.8, 0.02, 1.0
+
+
+def main() -> int:
+    """Run every measurement once; 1 if a bound was missed."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--busy", action="store_true", help="RTTs also while every core computes")
+    arguments = parser.parse_args()
+    if os.geteuid() != 0:
+        print("needs root: sudo python benchmarks/link_nfqueue.py")
+        return 2
+    if not has_nfqueue():
+        print(f"this machine has no NFQUEUE for bridged packets; mend it with: {NFQUEUE_MEND}")
+        return 2
+    console = Console(width=100)
+    with LinkUnderTest("nfqueue") as link:
+        console.print(f"nfqueue ({link.sky.shaper.how()}), load {os.getloadavg()[0]:.1f}")
+        tables = [_rtt_table(link, "idle", P99_BOUND_MS), _tcp_table(link), _flood_table(link)]
+        if arguments.busy:
+            with _busy_cores():
+                tables.append(_rtt_table(link, "every core busy with torch", LOADED_P99_BOUND_MS))
+    tables.append(_building_table(20))
+    for table, _ in tables:
+        console.print(table)
+    return 0 if all(kept for _, kept in tables) else 1
+
+
+def _table(title: str, *headings: str) -> Table:
+    table = Table(title=title)
+    for heading in headings:
+        table.add_column(heading, justify="right")
+    return table
+
+
+def _rtt_table(link: LinkUnderTest, when: str, bound_ms: float) -> tuple[Table, bool]:
+    table = _table(f"RTT errors, ms, {when}; p99 bound {bound_ms:g}", "asked", "p50", "p99", "worst")
+    errors = []
+    for delay_s in DELAYS_S:
+        link.fresh(LinkState(True, 100e6, delay_s))
+        probed = link.probe(rtt_s=0.008, count=400, for_s=10, drain_s=2 * delay_s + 0.5)
+        asked_s = 2 * delay_s + 2 * RTT_FRAME_BYTES * 8 / 100e6
+        errors.append(np.abs(rtt_s(probed.answered_ns) - asked_s) * 1e3)
+        table.add_row(f"{asked_s * 1e3:.3f}", *_percentiles(errors[-1]))
+    table.add_row("all", *_percentiles(np.concatenate(errors)))
+    return table, bool(np.percentile(np.concatenate(errors), 99) <= bound_ms)
+
+
+def _percentiles(errors_ms: np.ndarray) -> list[str]:
+    return [f"{value:.3f}" for value in np.percentile(errors_ms, [50, 99, 100])]
+
+
+def _tcp_table(link: LinkUnderTest) -> tuple[Table, bool]:
+    table = _table("one TCP flow", "Mbit/s", "of theory", "packets/s down", "core", "late p50", "late p99")
+    kept = True
+    for rate_bit_s in TCP_RATES_BIT_S:
+        window_bytes = max(120_000, round(rate_bit_s / 8 * 0.2))
+        link.fresh(LinkState(True, rate_bit_s, 0.005, queue_bytes=2 * window_bytes))
+        shaper = _shaper(link)
+        before, cpu_before_s, begin_s = _arrived(link), _cpu_s(shaper.pid), time.monotonic()
+        received = link.pump(4.0, window_bytes)
+        took_s, used_s = time.monotonic() - begin_s, _cpu_s(shaper.pid) - cpu_before_s
+        counters = shaper.counters(link.name, Direction.DOWN)
+        received = received[received[:, 0] > 1.0]
+        (from_s, first), (to_s, last) = received[0], received[-1]
+        share = 8 * (last - first) / (to_s - from_s) / goodput_bit_s(rate_bit_s)
+        kept = kept and abs(share - 1) <= TCP_BOUND
+        table.add_row(
+            f"{rate_bit_s / 1e6:g}",
+            f"{share:.1%}",
+            f"{(counters['arrived'] - before) / took_s:.0f}",
+            f"{used_s / took_s:.0%}",
+            f"{counters['p50_s'] * 1e6:.0f} us",
+            f"{counters['p99_s'] * 1e6:.0f} us",
+        )
+    return table, kept
+
+
+def _flood_table(link: LinkUnderTest) -> tuple[Table, bool]:
+    table = _table(
+        "floods over 10 Gbit/s", "frame, bytes", "packets", "arrived", "packets/s", "us of a core each"
+    )
+    for frame_bytes, count in FLOODS:
+        link.fresh(LinkState(True, 10e9, 0.001, queue_bytes=1_000_000_000))
+        pid = _shaper(link).pid
+        cpu_before_s = _cpu_s(pid)
+        down = {"interval_s": 10.0, "frame_bytes": frame_bytes}
+        stream = link.probe(for_s=0.001, drain_s=3.0, real_time=False, train=count, down=down).down
+        assert stream is not None
+        used_s, arrived = _cpu_s(pid) - cpu_before_s, len(stream.arrived_ns)
+        rate = (arrived - 1) / (stream.arrived_ns[-1] - stream.arrived_ns[0]) * 1e9
+        table.add_row(
+            str(frame_bytes), str(count), str(arrived), f"{rate:.0f}", f"{used_s / count * 1e6:.0f}"
+        )
+    return table, True
+
+
+def _building_table(links: int) -> tuple[Table, bool]:
+    """Time to make a link, and to change both of its directions."""
+    changes_s = []
+    with NetworkNamespace.create() as one, NetworkNamespace.create() as other, Sky("nfqueue") as sky:
+        begin_s = time.monotonic()
+        for number in range(links):
+            interface = f"l{number}"
+            link = sky.add_link(str(number), HostEnd(one.path, interface), HostEnd(other.path, interface))
+        made_s = (time.monotonic() - begin_s) / links
+        for step in range(500):
+            state = LinkState(True, 20e6, 0.001 * (step % 7))
+            begin_s = time.perf_counter()
+            link.set(state, state)
+            changes_s.append(time.perf_counter() - begin_s)
+    table = _table("links", "made, ms each", "both directions changed and read back, us")
+    table.add_row(f"{made_s * 1e3:.1f}", f"{statistics.median(changes_s) * 1e6:.0f}")
+    return table, True
+
+
+def _shaper(link: LinkUnderTest) -> NfqueueShaper:
+    assert isinstance(link.sky.shaper, NfqueueShaper)
+    return link.sky.shaper
+
+
+def _arrived(link: LinkUnderTest) -> float:
+    return _shaper(link).counters(link.name, Direction.DOWN)["arrived"]
+
+
+def _cpu_s(pid: int) -> float:
+    """Processor time of a process, user and system, seconds; see proc(5)."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+@contextmanager
+def _busy_cores() -> Iterator[None]:
+    context = multiprocessing.get_context("spawn")
+    workers = [context.Process(target=_compute, daemon=True) for _ in range(os.cpu_count() or 1)]
+    for worker in workers:
+        worker.start()
+    try:
+        time.sleep(5)  # torch takes a while to import
+        yield
+    finally:
+        for worker in workers:
+            worker.kill()
+
+
+def _compute() -> None:
+    import torch  # noqa: PLC0415
+
+    torch.set_num_threads(1)
+    matrix = torch.rand(512, 512)
+    while True:
+        torch.nn.functional.softmax(matrix @ matrix, dim=-1)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,179 @@
+"""188 Doves over 12 stations for a day, against skyfield and brahe: python benchmarks/passes.py.
+
+One run measures all three in turn, so that ratios mean something on a machine that others use too.  Then the
+passes are compared.  skyfield's find_events stops within half a second: its times are made exact with its own
+altitudes.  brahe samples every 60 s unless told otherwise and misses shorter passes: it is timed so, and
+compared with a step of --brahe-step seconds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from datetime import datetime, timezone
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from skyfield.api import EarthSatellite, wgs84
+
+from traces.passes import PassTable, bracketed_roots, find_passes
+from traces.propagation import timescale
+from traces.stations import STATIONS, GroundStation
+from traces.tle import FLOCK_TLE, ElementSet, read_tle
+
+START = datetime(2018, 1, 20, tzinfo=timezone.utc)
+DAY_S = 86_400.0
+MASK_DEG = 5.0
+GRAZING_DEG = 0.5
+
+Floats = npt.NDArray[np.float64]
+Rows = list[tuple[int, int, float, float]]  # satellite, station, AOS, LOS
+
+
+def main() -> None:
+    """Measure, compare, print."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--satellites", type=int, default=188, help="the first so many (188)")
+    parser.add_argument("--brahe-step", type=float, default=5.0, help="for the comparison, seconds (5)")
+    arguments = parser.parse_args()
+    chosen, sites = read_tle(FLOCK_TLE)[: arguments.satellites], STATIONS[:12]
+
+    find_passes(chosen[:1], sites, START, DAY_S)  # what is loaded once
+    table, ours_s = timed(lambda: find_passes(chosen, sites, START, DAY_S), times=5)
+    events, skyfield_s = timed(lambda: skyfield_events(chosen, sites))
+    print(f"{len(chosen)} satellites, {len(sites)} stations, 24 h: {len(table)} passes")
+    print(f"spaceverse {ours_s:8.3f} s")
+    print(f"skyfield   {skyfield_s:8.3f} s  {skyfield_s / ours_s:5.1f} times as long")
+    try:
+        import brahe  # noqa: PLC0415, F401  a test's dependency only
+    except ImportError:
+        print("brahe is not installed: pip install brahe")
+    else:
+        windows, brahe_s = timed(lambda: brahe_windows(chosen, sites, 60.0))
+        print(f"brahe      {brahe_s:8.3f} s  {brahe_s / ours_s:5.1f} times as long, {len(windows)} passes")
+        compare("brahe", table, brahe_windows(chosen, sites, arguments.brahe_step))
+    compare("skyfield", table, exact(chosen, sites, events))
+
+
+def timed(function: Callable[[], Any], times: int = 1) -> tuple[Any, float]:
+    """Return what a function returns, and the median of how long it took."""
+    took_s = []
+    for _ in range(times):
+        begin = time.perf_counter()
+        result = function()
+        took_s.append(time.perf_counter() - begin)
+    return result, statistics.median(took_s)
+
+
+def skyfield_events(chosen: Sequence[ElementSet], sites: Sequence[GroundStation]) -> list[Any]:
+    """Call find_events for each pair, as its documentation shows."""
+    scale = timescale()
+    begin, end = scale.from_datetime(START), scale.utc(2018, 1, 21)
+    satellites = [EarthSatellite(one.line1, one.line2, one.name, scale) for one in chosen]
+    places = [wgs84.latlon(one.latitude_deg, one.longitude_deg, one.altitude_m) for one in sites]
+    return [one.find_events(place, begin, end, MASK_DEG) for one in satellites for place in places]
+
+
+def exact(chosen: Sequence[ElementSet], sites: Sequence[GroundStation], events: Sequence[Any]) -> Rows:
+    """Return skyfield's passes with the times at which its own altitude crosses the mask."""
+    scale = timescale()
+    begin = scale.from_datetime(START)
+    rows: Rows = []
+    for pair, (moments, kinds) in enumerate(events):
+        satellite, station = divmod(pair, len(sites))
+        site = sites[station]
+        place = wgs84.latlon(site.latitude_deg, site.longitude_deg, site.altitude_m)
+        line_of_sight = EarthSatellite(chosen[satellite].line1, chosen[satellite].line2, "", scale) - place
+        edge = kinds != 1
+        if not edge.any():
+            continue
+        near_s: Floats = (moments.tt[edge] - begin.tt) * DAY_S
+        seconds = near_s + bracketed_roots(altitudes(line_of_sight, begin, near_s), -0.6, 0.6, len(near_s))
+        rises, sets = seconds[kinds[edge] == 0].tolist(), seconds[kinds[edge] == 2].tolist()
+        if not rises or (sets and sets[0] < rises[0]):
+            rises.insert(0, 0.0)
+        if len(sets) < len(rises):
+            sets.append(DAY_S)
+        rows += [(satellite, station, aos, los) for aos, los in zip(rises, sets, strict=True)]
+    return rows
+
+
+def altitudes(line_of_sight: Any, begin: Any, near_s: Floats) -> Callable[[Floats], Floats]:
+    """Return skyfield's altitude above the mask as a function of the seconds after each of `near_s`."""
+
+    def above(after_s: Floats) -> Floats:
+        moments = timescale().tt_jd(begin.whole, begin.tt_fraction + (near_s + after_s) / DAY_S)
+        return np.asarray(line_of_sight.at(moments).altaz()[0].degrees - MASK_DEG)
+
+    return above
+
+
+def brahe_windows(chosen: Sequence[ElementSet], sites: Sequence[GroundStation], step_s: float) -> Rows:
+    """Return brahe's access windows, from all of its threads."""
+    import brahe  # noqa: PLC0415
+
+    dut1 = float(timescale().from_datetime(START).dut1)
+    brahe.set_global_eop_provider_from_static_provider(
+        brahe.StaticEOPProvider.from_values(0.0, 0.0, dut1, 0.0, 0.0, 0.0)
+    )
+    start = brahe.Epoch(START.year, START.month, START.day, 0, 0, 0.0)
+    windows = brahe.location_accesses(
+        [
+            brahe.PointLocation(one.longitude_deg, one.latitude_deg, one.altitude_m).with_name(str(number))
+            for number, one in enumerate(sites)
+        ],
+        [
+            brahe.SGPPropagator.from_tle(one.line1, one.line2).with_name(str(number))
+            for number, one in enumerate(chosen)
+        ],
+        start,
+        start + DAY_S,
+        brahe.ElevationConstraint(MASK_DEG),
+        config=brahe.AccessSearchConfig(initial_time_step=step_s),
+    )
+    return sorted(
+        (
+            int(window.satellite_name),
+            int(window.location_name),
+            float(window.window_open - start),
+            float(window.window_close - start),
+        )
+        for window in windows
+    )
+
+
+def compare(name: str, table: PassTable, theirs: Rows) -> None:
+    """Print how many passes there are on both sides, and how far apart their ends are."""
+    by_pair: dict[tuple[int, int], list[tuple[float, float]]] = {}
+    for satellite, station, aos_s, los_s in theirs:
+        by_pair.setdefault((satellite, station), []).append((aos_s, los_s))
+    apart: list[tuple[float, float]] = []  # degrees above the mask, seconds
+    alone = []
+    for satellite, station, one in table:
+        others = by_pair.get((satellite, station), [])
+        match = next((each for each in others if each[0] < one.los_s and one.aos_s < each[1]), None)
+        if match is None:
+            alone.append(one)
+            continue
+        others.remove(match)
+        apart.append(
+            (one.max_elevation_deg - MASK_DEG, max(abs(match[0] - one.aos_s), abs(match[1] - one.los_s)))
+        )
+    only_theirs = sum(len(rest) for rest in by_pair.values())
+    high = [seconds for degrees, seconds in apart if degrees >= GRAZING_DEG]
+    low = [seconds for degrees, seconds in apart if degrees < GRAZING_DEG]
+    print(
+        f"{name}: {len(theirs)} passes to our {len(table)}, {only_theirs} only there, {len(alone)} only here"
+        + (f" (the longest {max(one.duration_s for one in alone):.1f} s)" if alone else "")
+    )
+    print(
+        f"  AOS and LOS within {max(high, default=0):.4f} s;"
+        f" of {len(low)} grazing passes within {max(low, default=0):.4f} s"
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,138 @@
+"""A node's end of the management plane: events out, start and stop in. Never crosses the emulated link."""
+
+from __future__ import annotations
+
+import json
+import re
+import threading
+import time
+
+from paho.mqtt.client import Client, ConnectFlags, MQTTMessage
+from paho.mqtt.properties import Properties
+from paho.mqtt.reasoncodes import ReasonCode
+
+from nodes.config import BrokerAddress
+from nodes.mqtt import make_client, start
+
+EVENT_TOPIC = "spaceverse/event/{slug}"
+CONTROL_TOPIC = "spaceverse/control"
+KEEPALIVE_S = 5
+LOST_AFTER_S = 5.0
+FLUSH_S = 2.0
+
+
+def slug(name: str) -> str:
+    """A node's name as it appears in topics: lower case, everything else than letters and digits a hyphen."""
+    return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
+
+
+class ManagementPlane:
+    """Publishes a node's events and obeys the run's commands.
+
+    Events are JSON on `spaceverse/event/<slug>`, QoS 1: while the broker is away they wait, and a repeat can
+    be told by its `sequence`. Commands are JSON on `spaceverse/control`: {"command": "start",
+    "start_monotonic_s": x} sets scenario second 0 to x of CLOCK_MONOTONIC; {"command": "stop"} ends the node.
+
+    Args:
+        address: the management broker.
+        node: this node's name.
+    """
+
+    def __init__(self, address: BrokerAddress, node: str) -> None:
+        self._address = address
+        self._node = node
+        self._topic = EVENT_TOPIC.format(slug=slug(node))
+        self._lock = threading.Lock()
+        self._sequence = 0
+        self._start_monotonic_s: float | None = None
+        # Counted here, since paho's wait_for_publish raises for what was published while disconnected.
+        self._told = 0
+        self._all_told = threading.Condition()
+        self._away_since_s: float | None = time.monotonic()
+        self.started = threading.Event()
+        self.stopped = threading.Event()
+        self._client = make_client(f"{slug(node)}-management", address)
+        self._client.on_connect = self._on_connect
+        self._client.on_disconnect = self._on_disconnect
+        self._client.on_message = self._on_message
+        self._client.on_publish = self._on_publish
+
+    def open(self) -> None:
+        """Begin to connect; returns at once."""
+        start(self._client, self._address, KEEPALIVE_S)
+
+    def close(self) -> None:
+        """Wait up to FLUSH_S until the broker has every event, then disconnect."""
+        with self._all_told:
+            self._all_told.wait_for(lambda: self._told == self._sequence or self.lost_s() > 0, FLUSH_S)
+        self._client.disconnect()
+        self._client.loop_stop()
+
+    def report(self, event: str, *, monotonic_s: float | None = None, **fields: object) -> None:
+        """Publish one event; from any thread, never blocks. See nodes.report.Report."""
+        monotonic_s = time.monotonic() if monotonic_s is None else monotonic_s
+        with self._lock:
+            self._sequence += 1
+            record = {
+                "event": event,
+                "node": self._node,
+                "time_s": self.scenario_s(monotonic_s),
+                "monotonic_s": monotonic_s,
+                "sequence": self._sequence,
+                **fields,
+            }
+            self._client.publish(self._topic, json.dumps(record), qos=1)
+
+    def scenario_s(self, monotonic_s: float) -> float | None:
+        """Scenario time of a value of CLOCK_MONOTONIC; None before the start is known."""
+        start_monotonic_s = self._start_monotonic_s
+        return None if start_monotonic_s is None else monotonic_s - start_monotonic_s
+
+    def wait_until(self, time_s: float) -> bool:
+        """Sleep until an absolute scenario time; False if the node was stopped first."""
+        while not self.stopped.is_set():
+            if self._start_monotonic_s is None:
+                self.started.wait(0.1)
+                continue
+            left_s = time_s - (time.monotonic() - self._start_monotonic_s)
+            if left_s <= 0:
+                return True
+            self.stopped.wait(left_s)
+        return False
+
+    def lost_s(self) -> float:
+        """For how long the broker has been away, seconds; 0 while connected."""
+        away_since_s = self._away_since_s
+        return 0.0 if away_since_s is None else time.monotonic() - away_since_s
+
+    def _on_connect(
+        self, client: Client, _: object, __: ConnectFlags, reason: ReasonCode, ___: Properties | None
+    ) -> None:
+        if not reason.is_failure:
+            self._away_since_s = None
+            client.subscribe(CONTROL_TOPIC, qos=1)
+
+    def _on_disconnect(
+        self, _: Client, __: object, ___: object, ____: ReasonCode, _____: Properties | None
+    ) -> None:
+        if self._away_since_s is None:
+            self._away_since_s = time.monotonic()
+
+    def _on_publish(self, _: Client, __: object, ___: int, ____: ReasonCode, _____: Properties) -> None:
+        with self._all_told:
+            self._told += 1
+            self._all_told.notify_all()
+
+    def _on_message(self, _: Client, __: object, message: MQTTMessage) -> None:
+        try:
+            command = json.loads(message.payload)
+            kind = command["command"]
+            start_monotonic_s = float(command["start_monotonic_s"]) if kind == "start" else 0.0
+        except (ValueError, TypeError, KeyError) as error:
+            self.report("malformed", sender="management", reason=f"{type(error).__name__}: {error}", count=1)
+            return
+        if kind == "start" and not self.started.is_set():
+            self._start_monotonic_s = start_monotonic_s
+            self.started.set()
+        elif kind == "stop":
+            self.stopped.set()

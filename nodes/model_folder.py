@@ -1,0 +1,99 @@
+"""Checks that a folder holds an image-text-to-text model, in milliseconds: torch is never imported.
+
+It finds the mistakes that people make (a wrong path, weights that are not there or not whole, a text-only
+model); whether the model really runs is only known when `nodes.vlm.load_model` has loaded it.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+_HUB_NAME = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)?")
+_PROCESSOR_FILES = ("processor_config.json", "preprocessor_config.json")
+_INDEX = "model.safetensors.index.json"
+_HEADER_SIZE_BYTES = 8
+_LARGEST_HEADER_BYTES = 100_000_000
+
+
+class ModelError(ValueError):
+    """A model that cannot be used; the text is one line: what, where, what to do."""
+
+
+def is_hub_name(name_or_folder: str | Path) -> bool:
+    """Whether this can only be a model's name on a hub: no such folder, and formed like `owner/model`."""
+    return not Path(name_or_folder).exists() and bool(_HUB_NAME.fullmatch(str(name_or_folder)))
+
+
+def check_model_folder(name_or_folder: str | Path) -> None:
+    """Raise ModelError when a folder is not an image-text-to-text model that transformers could load.
+
+    A name on a hub passes unchecked: what it stands for is known only after the download.
+    """
+    if is_hub_name(name_or_folder):
+        return
+    folder = Path(name_or_folder)
+    if not folder.exists():
+        raise ModelError(f"no model folder {folder}: check the path, or give a hub name such as owner/model")
+    if not folder.is_dir():
+        raise ModelError(f"{folder} is a file: give the folder that holds config.json and the weights")
+    config = _read_json(folder / "config.json", "is this a model's folder?")
+    if not _takes_images(config):
+        kind = config.get("model_type", "unknown type")
+        raise ModelError(f"{folder} is a text-only model ({kind}): a vision-language model is needed")
+    if not any((folder / name).is_file() for name in _PROCESSOR_FILES):
+        raise ModelError(f"{folder} has no {_PROCESSOR_FILES[0]}: save the model's processor there too")
+    _check_weights(folder)
+
+
+def _read_json(path: Path, advice: str) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ModelError(f"{path.parent} has no {path.name}: {advice}") from None
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{path} cannot be read ({error}): copy the model again") from None
+    if not isinstance(content, dict):
+        raise ModelError(f"{path} does not hold a JSON object: copy the model again")
+    return content
+
+
+def _takes_images(config: dict[str, Any]) -> bool:
+    # vision_config in nearly all families; image_token_id, image_size or vq_config in the few without
+    return any(part in key for key in config for part in ("vision", "image", "vq_config"))
+
+
+def _check_weights(folder: Path) -> None:
+    if (folder / _INDEX).is_file():
+        shards = _read_json(folder / _INDEX, "").get("weight_map")
+        if not isinstance(shards, dict) or not shards:
+            raise ModelError(f"{folder / _INDEX} names no weights: copy the model again")
+        for name in sorted(set(shards.values())):
+            _check_safetensors(folder / str(name))
+    elif (folder / "model.safetensors").is_file():
+        _check_safetensors(folder / "model.safetensors")
+    elif not any(folder.glob("pytorch_model*.bin")):
+        raise ModelError(f"{folder} has no weights: model.safetensors is missing, copy the model again")
+
+
+def _check_safetensors(path: Path) -> None:
+    """Check that a file is as long as its header says (the format's own README, "Format")."""
+    try:
+        with path.open("rb") as file:
+            header_bytes = int.from_bytes(file.read(_HEADER_SIZE_BYTES), "little")
+            if not 2 <= header_bytes <= _LARGEST_HEADER_BYTES:
+                raise ValueError("its header is not that of a safetensors file")
+            header = json.loads(file.read(header_bytes))
+        end_bytes = max((value["data_offsets"][1] for key, value in header.items() if key != "__metadata__"))
+        expected_bytes = _HEADER_SIZE_BYTES + header_bytes + int(end_bytes)
+        if path.stat().st_size != expected_bytes:
+            raise ValueError(f"it has {path.stat().st_size} bytes, its header says {expected_bytes}")
+    except FileNotFoundError:
+        raise ModelError(f"{path.parent} has no {path.name}: copy the model again") from None
+    except (OSError, ValueError, TypeError, KeyError, IndexError, AttributeError) as error:
+        reason = (
+            "its header is cut short" if isinstance(error, json.JSONDecodeError | UnicodeError) else error
+        )
+        raise ModelError(f"{path} is damaged ({reason}): copy the model again") from None

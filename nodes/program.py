@@ -1,0 +1,207 @@
+"""What the satellite and the ground program have in common: start, watch, stop."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import FrameType
+from typing import Any, NoReturn, Protocol
+
+from nodes.config import AnyConfig, ConfigError, NodeConfig, read_config
+from nodes.management import LOST_AFTER_S, ManagementPlane
+from nodes.model_folder import ModelError, check_model_folder
+
+EXIT_OK = 0
+EXIT_FAILED = 1
+EXIT_USAGE = 2
+JOIN_S = 1.0
+WATCH_S = 0.1
+INFERENCE_NICENESS = 10
+
+
+class Part(Protocol):
+    """A thread of a node."""
+
+    failure: BaseException | None
+
+    def start(self) -> None:
+        """Begin."""
+
+    def stop(self) -> None:
+        """Ask to end soon; returns at once."""
+
+    def join(self, timeout: float | None = None) -> None:
+        """Wait for the end."""
+
+    def is_alive(self) -> bool:
+        """Whether it has not ended."""
+
+
+class Loop(threading.Thread):
+    """A thread around one function, which keeps an unexpected error for the program to see.
+
+    Args:
+        name: shown in errors.
+        body: is given an event that is set when it should end.
+    """
+
+    def __init__(self, name: str, body: Callable[[threading.Event], None]) -> None:
+        super().__init__(name=name, daemon=True)
+        self._body = body
+        self._stopping = threading.Event()
+        self.failure: BaseException | None = None
+
+    def stop(self) -> None:
+        """Ask to end soon."""
+        self._stopping.set()
+
+    def run(self) -> None:
+        """Run the body."""
+        try:
+            self._body(self._stopping)
+        except Exception as error:
+            self.failure = error
+
+
+class ModelUnavailableError(Exception):
+    """The model did not load; the user's mistake, so exit 2."""
+
+
+def parse_arguments(program: str, description: str, arguments: Sequence[str] | None) -> tuple[Path, bool]:
+    """(configuration file, whether only to check it)."""
+    parser = argparse.ArgumentParser(
+        prog=f"python -m nodes.{program}",
+        description=description,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog=f"""examples:
+  python -m nodes.{program} --config {program}.json --check   is the file right, is the model there?
+  python -m nodes.{program} --config {program}.json           run until the run ends it, or SIGTERM
+
+exit status: 0 stopped as asked, 1 something failed while running, 2 configuration or model cannot be used
+The fields of the file are described in nodes/config.py.""",
+    )
+    parser.add_argument("--config", type=Path, required=True, metavar="FILE", help="JSON configuration")
+    parser.add_argument("--check", action="store_true", help="check FILE and the model's folder, then exit")
+    options = parser.parse_args(arguments)
+    return options.config, options.check
+
+
+def run_program(
+    program: str,
+    description: str,
+    kind: type[AnyConfig],
+    check: Callable[[AnyConfig, Path], None],
+    run: Callable[[AnyConfig], int],
+    arguments: Sequence[str] | None = None,
+) -> int:
+    """Parse, check, run; one line on stderr for whatever the user can mend. Returns the exit status."""
+    path, only_check = parse_arguments(program, description, arguments)
+    try:
+        config = read_config(kind, path)
+        check(config, path)
+    except ConfigError as error:
+        return say(program, error, EXIT_USAGE)
+    if only_check:
+        print(f"{path}: ok")
+        return EXIT_OK
+    try:
+        return run(config)
+    except (ConfigError, ModelUnavailableError) as error:
+        return say(program, error, EXIT_USAGE)
+    except OSError as error:
+        return say(program, error, EXIT_FAILED)
+
+
+def serve(
+    config: NodeConfig,
+    management: ManagementPlane,
+    parts: Sequence[Part],
+    usage_errors: tuple[type, ...] = (),
+) -> int:
+    """Run the parts until a signal, a command to stop, a failure, or the loss of the management plane.
+
+    A node whose management broker is gone for more than LOST_AFTER_S ends: its run has died.
+    """
+    signalled = threading.Event()
+
+    def on_signal(number: int, frame: FrameType | None) -> None:
+        signalled.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, on_signal)
+    management.open()
+    for part in parts:
+        part.start()
+    try:
+        return _watch(config, management, parts, signalled)
+    finally:
+        management.stopped.set()
+        for part in parts:
+            part.stop()
+        until_s = time.monotonic() + JOIN_S
+        for part in parts:
+            part.join(max(0.0, until_s - time.monotonic()))
+        management.close()
+
+
+def _watch(
+    config: NodeConfig, management: ManagementPlane, parts: Sequence[Part], signalled: threading.Event
+) -> int:
+    while not (signalled.wait(WATCH_S) or management.stopped.is_set()):
+        for part in parts:
+            if part.failure is not None:
+                status = EXIT_USAGE if isinstance(part.failure, ModelUnavailableError) else EXIT_FAILED
+                return say(config.name, part.failure, status)
+        if management.lost_s() > LOST_AFTER_S:
+            problem = f"no management broker at {config.management} for {LOST_AFTER_S:g} s"
+            return say(config.name, problem, EXIT_FAILED)
+    return EXIT_OK
+
+
+def say(who: str, problem: BaseException | str, status: int) -> int:
+    """Print one line on stderr; returns `status`."""
+    expected = isinstance(problem, str | ConfigError | ModelUnavailableError | OSError)
+    text = str(problem) if expected else f"{type(problem).__name__}: {problem}"
+    print(f"{who}: {' '.join(text.split())}", file=sys.stderr, flush=True)
+    return status
+
+
+def leave(status: int) -> NoReturn:
+    """End the process now.
+
+    Without the interpreter's own end: a generating model cannot be interrupted, and torch alone takes 2 s
+    to go. What is on disk is whole at any moment, and the management plane was closed before.
+    """
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
+
+
+def check_model(config: NodeConfig, path: Path) -> None:
+    """See that a model given as a folder is one; a hub name is looked up when it is loaded."""
+    try:
+        check_model_folder(config.model)
+    except ModelError as error:
+        raise ConfigError(f"{path}: model: {error}") from error
+
+
+def load_model(config: NodeConfig) -> tuple[Any, float]:
+    """(model, seconds it took); in the thread that will use it. Raises ModelUnavailableError."""
+    # Threads that torch makes inherit this: a computing model must not starve those that serve the link.
+    os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), INFERENCE_NICENESS)
+    started_s = time.monotonic()
+    try:
+        from nodes import vlm  # noqa: PLC0415 - torch takes seconds, and --check must not
+
+        model = vlm.load_model(config.model, threads=config.model_threads)
+    except ModelError as error:
+        raise ModelUnavailableError(str(error)) from error
+    except ImportError as error:
+        raise ModelUnavailableError(f"{error}; install what a node needs: pip install '.[node]'") from error
+    return model, time.monotonic() - started_s

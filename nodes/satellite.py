@@ -1,0 +1,128 @@
+"""The satellite's program: takes frames, answers with the compact model, sends answers or images down.
+
+Four threads: camera, inference, downlink, and the main one, which watches over them.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import msgpack
+
+from nodes.config import ConfigError, Frame, SatelliteConfig, check_images
+from nodes.contact import CarrierWatch
+from nodes.inference import Inference, Question, timings
+from nodes.management import ManagementPlane
+from nodes.policies import Policy, make_policy
+from nodes.program import Loop, check_model, leave, run_program, serve
+from nodes.transfer.downlink import Downlink
+from nodes.transfer.outbox import Outbox, OutboxError
+from nodes.transfer.window import chunk_size_bytes
+
+DESCRIPTION = "Run a satellite: camera, compact model, policy, outbox and downlink."
+ANSWER_MAX_CHARACTERS = 800  # so that it fits into one message, with its frame's name
+
+
+class Satellite:
+    """Wires the threads of one satellite together."""
+
+    def __init__(self, config: SatelliteConfig, policy: Policy) -> None:
+        self._config = config
+        self._policy = policy
+        self._management = ManagementPlane(config.management, config.name)
+        self._report = self._management.report
+        self._outbox = Outbox(config.outbox, config.name, chunk_size_bytes(config.rate_bit_s))
+        self._contact = CarrierWatch(config.interface)
+        self._downlink = Downlink(
+            satellite=config.name,
+            stations=config.stations,
+            outbox=self._outbox,
+            contact=self._contact,
+            rate_bit_s=config.rate_bit_s,
+            report=self._report,
+        )
+        self._inference = Inference(config, self._report, self._answered, self._failed)
+        self._camera = Loop("camera", self._take_frames)
+
+    def run(self) -> int:
+        """Serve until the end; the exit status."""
+        return serve(self._config, self._management, [self._downlink, self._inference, self._camera])
+
+    def _take_frames(self, stopping: threading.Event) -> None:
+        for frame in sorted(self._config.frames, key=lambda frame: frame.capture_s):
+            if not self._management.wait_until(frame.capture_s) or stopping.is_set():
+                return
+            if not self._outbox.holds(frame.frame):  # else it was taken before a restart
+                self._take(frame)
+
+    def _take(self, frame: Frame) -> None:
+        try:
+            size_bytes = frame.image.stat().st_size
+        except OSError as error:
+            self._report("refused", frame=frame.frame, reason=f"{frame.image}: {error.strerror}")
+            return
+        self._report("captured", frame=frame.frame, size_bytes=size_bytes)
+        self._inference.ask(Question(frame.frame, frame.image, frame.prompt))
+
+    def _answered(self, question: Question, answer: Any, finished_s: float) -> None:
+        decision = self._policy.decide(answer)
+        self._report(
+            "inference_finished",
+            monotonic_s=finished_s,
+            frame=question.frame,
+            answer=answer.text,
+            confidence=answer.confidence,
+            **timings(answer),
+            decision=decision,
+        )
+        if decision == "answer":
+            self._send_answer(question, answer)
+        else:
+            self._send_image(question)
+
+    def _failed(self, question: Question, reason: str) -> None:
+        """What the compact model cannot read, the ground may."""
+        self._send_image(question)
+
+    def _send_answer(self, question: Question, answer: Any) -> None:
+        text = answer.text[:ANSWER_MAX_CHARACTERS]
+        body = msgpack.packb({"answer": text, "confidence": float(answer.confidence)})
+        try:
+            self._outbox.add_answer(question.frame, body, {})
+        except OutboxError as error:
+            self._report("refused", frame=question.frame, reason=str(error))
+        self._downlink.wake()
+
+    def _send_image(self, question: Question) -> None:
+        try:
+            self._outbox.add_image(question.frame, question.image, {"prompt": question.prompt})
+        except OutboxError as error:
+            self._report("refused", frame=question.frame, reason=str(error))
+        self._downlink.wake()
+
+
+def check(config: SatelliteConfig, path: Path) -> None:
+    """Check what the file names: policy, images, model. Raises ConfigError."""
+    try:
+        make_policy(config.policy, config.accept_confidence)
+    except ValueError as error:
+        raise ConfigError(f"{path}: policy: {error}") from error
+    check_images(config, path)
+    check_model(config, path)
+
+
+def run(config: SatelliteConfig) -> int:
+    """Run a satellite until it is stopped; the exit status."""
+    return Satellite(config, make_policy(config.policy, config.accept_confidence)).run()
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Command line; the exit status."""
+    return run_program("satellite", DESCRIPTION, SatelliteConfig, check, run, arguments)
+
+
+if __name__ == "__main__":
+    leave(main())

@@ -1,0 +1,66 @@
+"""Says where on Earth frames lie: which longitudes are for training, which only for testing.
+
+A frame lies wholly inside one band, so no pixel of a test place is ever trained on:
+
+    -180        -80     -40       5       45       95      135    180
+      |  train   | TEST  | train  |  TEST  |  train |  TEST  | train |
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+Split = Literal["train", "test"]
+
+BANDS_DEG: dict[Split, tuple[tuple[float, float], ...]] = {
+    "train": ((-180.0, -80.0), (-40.0, 5.0), (45.0, 95.0), (135.0, 180.0)),
+    "test": ((-80.0, -40.0), (5.0, 45.0), (95.0, 135.0)),
+}
+
+# 448 px over 16 degrees of latitude: 4 km a pixel. The imagery itself has 7.4 km pixels.
+FRAME_PX = 448
+FRAME_HEIGHT_DEG = 16.0
+_MAX_EDGE_LATITUDE_DEG = 68.0
+
+
+@dataclass(frozen=True)
+class Footprint:
+    """The centre of a frame and its extent; width grows with 1/cos(latitude), so pixels are square."""
+
+    latitude_deg: float
+    longitude_deg: float
+    height_deg: float
+
+    @property
+    def half_width_deg(self) -> float:
+        """Half the extent in longitude."""
+        return self.height_deg / 2 / math.cos(math.radians(self.latitude_deg))
+
+    def box(self, px_per_deg: float) -> tuple[float, float, float, float]:
+        """Left, upper, right, lower in pixels of a global raster that starts at 180 W, 90 N."""
+        half = self.height_deg / 2
+        return (
+            (self.longitude_deg - self.half_width_deg + 180) * px_per_deg,
+            (90 - self.latitude_deg - half) * px_per_deg,
+            (self.longitude_deg + self.half_width_deg + 180) * px_per_deg,
+            (90 - self.latitude_deg + half) * px_per_deg,
+        )
+
+
+def draw_footprint(split: Split, height_deg: float, rng: np.random.Generator) -> Footprint:
+    """Draw a place of the split, uniform over the sphere, whose frame fits in its band and 68 S to 68 N."""
+    limit_deg = _MAX_EDGE_LATITUDE_DEG - height_deg / 2
+    limit = math.sin(math.radians(limit_deg))
+    bands = BANDS_DEG[split]
+    widths = np.array([east - west for west, east in bands])
+    while True:
+        latitude_deg = math.degrees(math.asin(rng.uniform(-limit, limit)))
+        west, east = bands[rng.choice(len(bands), p=widths / widths.sum())]
+        place = Footprint(latitude_deg, float(rng.uniform(west, east)), height_deg)
+        half = place.half_width_deg
+        if west <= place.longitude_deg - half and place.longitude_deg + half <= east:
+            return place

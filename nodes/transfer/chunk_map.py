@@ -1,0 +1,59 @@
+"""Which chunks of an item are there."""
+
+from __future__ import annotations
+
+
+class ChunkMap:
+    """A bitmap over `count` chunks, least significant bit first; counts its set bits as it goes."""
+
+    def __init__(self, count: int, bits: bytes = b"") -> None:
+        self.count = count
+        self._bits = bytearray((count + 7) // 8)
+        self._bits[: len(bits)] = bits[: len(self._bits)]
+        if count % 8 and self._bits:
+            self._bits[-1] &= (1 << count % 8) - 1
+        self.present = int.from_bytes(self._bits, "little").bit_count()
+        self._first_missing = 0
+
+    @classmethod
+    def from_base(cls, count: int, base: int, bitmap: bytes) -> ChunkMap:
+        """The map in which all below `base` are there, and from `base` on those whose bit is set."""
+        base = min(base, count)
+        bits = int.from_bytes(bitmap, "little") << base | ((1 << base) - 1)
+        bits &= (1 << count) - 1
+        chunks = cls(count, bits.to_bytes((count + 7) // 8, "little"))
+        chunks._first_missing = base
+        return chunks
+
+    def __contains__(self, index: int) -> bool:
+        return bool(self._bits[index >> 3] >> (index & 7) & 1)
+
+    def add(self, index: int) -> bool:
+        """Mark a chunk as there; False if it already was."""
+        if index in self:
+            return False
+        self._bits[index >> 3] |= 1 << (index & 7)
+        self.present += 1
+        return True
+
+    @property
+    def complete(self) -> bool:
+        """Whether nothing is missing."""
+        return self.present == self.count
+
+    def first_missing(self) -> int:
+        """Index of the first missing chunk; `count` if none is."""
+        # Chunks are only ever added, so the search goes on from where it last ended.
+        while self._first_missing < self.count and self._first_missing in self:
+            self._first_missing += 1
+        return self._first_missing
+
+    def from_first_missing(self) -> tuple[int, bytes]:
+        """(base, bitmap) as `from_base` takes it, trailing zeros cut: empty when chunks came in order."""
+        base = self.first_missing()
+        bits = int.from_bytes(self._bits[base >> 3 :], "little") >> (base & 7)
+        return base, bits.to_bytes((bits.bit_length() + 7) // 8, "little")
+
+    def byte_of(self, index: int) -> tuple[int, int]:
+        """(position, value) of the byte that holds a chunk's bit, for writing it to disk."""
+        return index >> 3, self._bits[index >> 3]

@@ -1,0 +1,223 @@
+"""Answers prompts about images with any vision-language model that transformers loads, and says where time
+went.
+
+    model = load_model("nodes/models/compact")          a folder, or a hub name such as owner/model
+    answer = model.answer(image, "Are there ships on the water?")
+    answer.text, answer.confidence, answer.timings.total_s
+
+torch and transformers take seconds to import: this module imports them when a model is loaded.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from nodes.model_folder import ModelError, check_model_folder, is_hub_name
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+__all__ = ["Answer", "ModelError", "Timings", "VisionLanguageModel", "load_model"]
+
+
+@dataclass(frozen=True)
+class Timings:
+    """Where the seconds of one answer went; the four parts follow each other and sum to `total_s`.
+
+    preprocess_s: image to patches, prompt to tokens, copy to the device.
+    vision_s: the vision tower; 0 for a family that has none apart, whose vision is then part of prefill_s.
+    prefill_s: the rest up to the first token: projection, the language model over image and prompt.
+    decode_s: all further tokens, and tokens to text.
+    """
+
+    preprocess_s: float
+    vision_s: float
+    prefill_s: float
+    decode_s: float
+
+    @property
+    def total_s(self) -> float:
+        """From the call to its return."""
+        return self.preprocess_s + self.vision_s + self.prefill_s + self.decode_s
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A model's answer: text, its tokens without the one that ends the turn, and their log-probabilities."""
+
+    text: str
+    token_ids: tuple[int, ...]
+    token_logprobs: tuple[float, ...]
+    timings: Timings
+
+    @property
+    def confidence(self) -> float:
+        """Geometric mean of the tokens' probabilities, 0 to 1; 0 for an empty answer."""
+        if not self.token_logprobs:
+            return 0.0
+        return math.exp(sum(self.token_logprobs) / len(self.token_logprobs))
+
+
+def load_model(
+    name_or_folder: str | Path, *, device: str = "cpu", dtype: str | None = None, threads: int | None = None
+) -> VisionLanguageModel:
+    """Load a vision-language model.
+
+    Args:
+        name_or_folder: a folder written by `save_pretrained`, or a hub name.
+        device: as torch names it ("cpu", "cuda", "cuda:1").
+        dtype: "float32", "bfloat16", ...; default: as saved, but float32 on a CPU, where halves are slower.
+        threads: torch threads for the whole process; default: as torch chooses.
+
+    Raises ModelError (one line) when it cannot be loaded.
+    """
+    check_model_folder(name_or_folder)
+    source = str(name_or_folder)
+    import torch  # noqa: PLC0415 - slow
+    import transformers  # noqa: PLC0415 - slow
+
+    from nodes.image_processor import load_processor  # noqa: PLC0415 - imports transformers
+
+    if threads is not None:
+        torch.set_num_threads(threads)
+    chosen = getattr(torch, dtype) if dtype else (torch.float32 if device == "cpu" else "auto")
+    automatic: Any = transformers  # its classes are typed in part only
+    automatic.utils.logging.disable_progress_bar()
+    try:
+        processor = load_processor(source)
+        network = automatic.AutoModelForImageTextToText.from_pretrained(source, dtype=chosen)
+        network = network.to(device).eval()
+    except Exception as error:  # transformers raises many kinds for one mistake: this is no model to use
+        first_line = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        place = f"{source} is no folder here and the hub did not give it" if is_hub_name(source) else source
+        raise ModelError(f"cannot load a vision-language model from {place}: {first_line}") from error
+    return VisionLanguageModel(network, processor, device)
+
+
+class VisionLanguageModel:
+    """A loaded model and its processor; one call at a time. Greedy, so equal inputs have equal answers."""
+
+    def __init__(self, network: Any, processor: Any, device: str = "cpu") -> None:
+        self._network = network
+        self._processor = processor
+        self._device = device
+        for sampling in ("temperature", "top_p", "top_k", "min_p"):
+            setattr(
+                network.generation_config, sampling, None
+            )  # or each greedy answer warns that it is unused
+        ends = network.generation_config.eos_token_id
+        self._ends = {int(end) for end in (ends if isinstance(ends, list) else [ends]) if end is not None}
+        self._stopwatch = _Stopwatch(device)
+        tower = network.get_encoder(modality="image")
+        # Families without a tower answer with a module that also holds the language model.
+        self.has_vision_tower = tower not in (network, network.base_model, network.get_decoder())
+        if self.has_vision_tower:
+            tower.register_forward_pre_hook(self._stopwatch.vision_starts)
+            tower.register_forward_hook(self._stopwatch.vision_ends)
+
+    @property
+    def parameters(self) -> int:
+        """Number of weights, tied ones once."""
+        return sum(weight.numel() for weight in self._network.parameters())
+
+    def answer(self, images: Image | Sequence[Image], prompt: str, *, max_new_tokens: int = 32) -> Answer:
+        """Answer a prompt about one image or several, decoding greedily up to `max_new_tokens` tokens."""
+        from transformers import StoppingCriteria, StoppingCriteriaList  # noqa: PLC0415 - slow
+
+        watch = self._stopwatch
+
+        class AfterToken(StoppingCriteria):
+            def __call__(self, input_ids: Any, scores: Any, **kwargs: Any) -> Any:
+                watch.token_is_out()
+                return input_ids.new_zeros(input_ids.shape[0], dtype=bool)
+
+        watch.start()
+        inputs = self._prepare(images, prompt)
+        watch.preprocessing_ends()
+        output = self._network.generate(
+            **inputs,
+            max_new_tokens=max_new_tokens,
+            do_sample=False,
+            num_beams=1,
+            repetition_penalty=1.0,
+            output_logits=True,
+            return_dict_in_generate=True,
+            stopping_criteria=StoppingCriteriaList([AfterToken()]),
+        )
+        token_ids, token_logprobs = self._tokens(output, inputs["input_ids"].shape[1])
+        text = str(self._processor.decode(token_ids, skip_special_tokens=True)).strip()
+        return Answer(text, token_ids, token_logprobs, watch.stop())
+
+    def _prepare(self, images: Image | Sequence[Image], prompt: str) -> Any:
+        several = list(images) if isinstance(images, Sequence) else [images]
+        content: list[dict[str, Any]] = [
+            {"type": "image", "image": image.convert("RGB")} for image in several
+        ]
+        content.append({"type": "text", "text": prompt})
+        inputs = self._processor.apply_chat_template(
+            [{"role": "user", "content": content}],
+            add_generation_prompt=True,
+            tokenize=True,
+            return_dict=True,
+            return_tensors="pt",
+        )
+        return inputs.to(self._device, self._network.dtype)
+
+    def _tokens(self, output: Any, prompt_tokens: int) -> tuple[tuple[int, ...], tuple[float, ...]]:
+        # Encoder-decoder families return the answer alone, the others the prompt before it: count from the
+        # end.
+        made = len(output.logits)
+        token_ids, token_logprobs = [], []
+        for token, logits in zip(output.sequences[0, -made:].tolist(), output.logits, strict=True):
+            if token in self._ends:
+                break
+            token_ids.append(int(token))
+            token_logprobs.append(float(logits[0].float().log_softmax(-1)[token]))
+        return tuple(token_ids), tuple(token_logprobs)
+
+
+class _Stopwatch:
+    """Takes the times of one answer; on an accelerator it waits for the device first."""
+
+    def __init__(self, device: str) -> None:
+        self._device = device
+
+    def _now_s(self) -> float:
+        if self._device != "cpu":
+            import torch  # noqa: PLC0415 - loaded long since
+
+            torch.accelerator.synchronize()
+        return time.perf_counter()
+
+    def start(self) -> None:
+        self._vision_s = 0.0
+        self._first_token_s: float | None = None
+        self._start_s = time.perf_counter()
+
+    def preprocessing_ends(self) -> None:
+        self._prepared_s = self._now_s()
+
+    def vision_starts(self, *_: Any) -> None:
+        self._vision_start_s = self._now_s()
+
+    def vision_ends(self, *_: Any) -> None:
+        self._vision_s += self._now_s() - self._vision_start_s
+
+    def token_is_out(self) -> None:
+        if self._first_token_s is None:
+            self._first_token_s = self._now_s()
+
+    def stop(self) -> Timings:
+        end_s = self._now_s()
+        first_s = end_s if self._first_token_s is None else self._first_token_s
+        return Timings(
+            preprocess_s=self._prepared_s - self._start_s,
+            vision_s=self._vision_s,
+            prefill_s=first_s - self._prepared_s - self._vision_s,
+            decode_s=end_s - first_s,
+        )

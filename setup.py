@@ -1,0 +1,63 @@
+"""Packaging of the SpaceVerse testbed; tool settings live in pyproject.toml."""
+
+from setuptools import find_packages, setup
+
+# What a satellite or ground program needs, also on a bare board: no Mininet, no root, no compiler.
+NODE = [
+    "torch>=2.4,<3",  # runs the vision-language models
+    "transformers>=5,<6",  # loads them, from a folder or a hub name
+    "safetensors>=0.4,<1",  # the weights' file format
+    "pillow>=10",  # decodes frames
+    "numpy>=1.24,<3",  # pixels as arrays
+    "paho-mqtt>=2.1,<3",  # MQTT client; 2.1 is the first with Unix sockets, 1.x has another callback API
+    "msgpack>=1,<2",  # binary schema of the transfer protocol's payloads
+    "pydantic>=2.6,<3",  # checks the programs' configuration files
+]
+
+# What rebuilds the small pair of models: `python -m nodes.training`.
+TRAINING = ["rich>=13,<16"]  # progress bars
+
+# What emulates the network around them and draws the results.
+TESTBED = [
+    "mininet==2.3.0.dev6",  # hosts; the only Mininet on PyPI (mnexec comes from the Debian package)
+    "setuptools>=68",  # Mininet imports distutils, which Python 3.12 left to setuptools
+    "pyroute2>=0.9.1,<0.10",  # netlink: namespaces, veths, bridges, and reading them back
+    "scapy>=2.5,<3",  # packets for probes and captures
+    "skyfield>=1.48,<2",  # orbits, stations, time scales
+    "sgp4>=2.22,<3",  # the propagator under skyfield; its arrays propagate constellations
+    "numpy>=1.24,<3",  # traces as arrays
+    "matplotlib>=3.7,<4",  # plots of passes, timelines, ground tracks
+    "jinja2>=3.1,<4",  # report.html
+    "pillow>=10",  # thumbnails in the report
+    "rich>=13,<16",  # progress and tables on the terminal
+    "pydantic>=2.6,<3",  # checks scenarios, names the misspelled field
+    "paho-mqtt>=2.1,<3",  # the management plane
+    "msgpack>=1,<2",  # binary schema of the shaper process's control messages
+]
+
+# Rain and clouds on the link budget.
+WEATHER = ["itur>=0.4,<0.5"]  # ITU-R P.618 and the maps that it needs
+
+DEV = [
+    "brahe>=1.8,<2",  # a second opinion on passes, in tests only
+    "pytest>=8,<10",  # runs the tests
+    "hypothesis>=6.100,<7",  # property and fuzz tests
+    "ruff>=0.9,<1",  # linter and formatter
+    "mypy>=1.11,<3",  # strict type checks
+]
+
+setup(
+    name="spaceverse-testbed",
+    version="0.1.0",
+    description="Satellite-ground vision-language models over an emulated LEO network, measured end to end",
+    license="BSD-3-Clause",
+    python_requires=">=3.10",
+    packages=find_packages(include=["testbed*", "nodes*", "traces*", "topologies*"]),
+    package_data={
+        "testbed": ["data/*", "py.typed"],
+        "nodes": ["data/**/*", "models/**/*", "py.typed"],
+        "traces": ["data/*", "py.typed"],
+    },
+    extras_require={"node": NODE, "training": TRAINING, "testbed": TESTBED, "weather": WEATHER, "dev": DEV},
+    entry_points={"console_scripts": ["spaceverse = testbed.cli:main"]},
+)

@@ -1,0 +1,1 @@
+"""The emulated network, and all that drives it. Knows nothing of models."""

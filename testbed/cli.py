@@ -1,0 +1,90 @@
+"""The console command `spaceverse`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import warnings
+from collections.abc import Callable, Sequence
+from importlib import import_module
+from importlib.metadata import PackageNotFoundError, version
+from typing import cast
+
+_DESCRIPTION = "Satellites and ground stations with vision-language models over an emulated LEO network."
+_EPILOG = """examples:
+  spaceverse doctor                                  what this machine can do, and what mends the rest
+  spaceverse trace make --help                       a link trace from a real orbit
+  sudo spaceverse run topologies/dove_pass.py        one real pass, end to end
+  sudo spaceverse verify                             do links here do what they are told? measured
+  spaceverse SUBCOMMAND --help                       options and examples of each
+
+exit codes: 0 done; 1 it ran and something failed; 2 the input cannot be used; 130 stopped by Ctrl-C
+"""
+
+# Modules that add subcommands; each has add_parser(subparsers) that sets `run` by set_defaults.
+_COMMANDS = (
+    "testbed.doctor",
+    "traces.commands",
+    "testbed.run_command",
+    "testbed.replay_command",
+    "testbed.verify",
+)
+
+
+def parser() -> argparse.ArgumentParser:
+    """The whole command line."""
+    root = argparse.ArgumentParser(
+        prog="spaceverse",
+        description=_DESCRIPTION,
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    root.add_argument("--version", action="version", version=_version())
+    subparsers = root.add_subparsers(title="subcommands", metavar="SUBCOMMAND", required=True)
+    for name in _COMMANDS:
+        import_module(name).add_parser(subparsers)
+    return root
+
+
+def _version() -> str:
+    try:
+        return f"spaceverse {version('spaceverse-testbed')}"
+    except PackageNotFoundError:
+        return "spaceverse (not installed)"
+
+
+def guarded(run: Callable[[], int]) -> int:
+    """Call `run`; an error meant for the user becomes one line on stderr and its exit code.
+
+    Such an error is any exception with an integer `exit_code`.  All others are defects: they keep their
+    traceback.
+    """
+    with warnings.catch_warnings():
+        warnings.showwarning = _one_line_warning
+        try:
+            return run()
+        except KeyboardInterrupt:
+            print("spaceverse: stopped", file=sys.stderr)
+            return 130
+        except BrokenPipeError:
+            return 141
+        except Exception as error:
+            code = getattr(error, "exit_code", None)
+            if not isinstance(code, int):
+                raise
+            print(f"spaceverse: error: {error}", file=sys.stderr)
+            return code
+
+
+def _one_line_warning(message: Warning | str, *_: object, **__: object) -> None:
+    print(f"spaceverse: warning: {message}", file=sys.stderr)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Entry point; returns the exit code."""
+    arguments = parser().parse_args(argv)
+    return guarded(lambda: cast("int", arguments.run(arguments)))
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,66 @@
+"""Scenario time: an object that is passed in, so that tests and replays can own it."""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import Protocol
+
+
+class Clock(Protocol):
+    """Seconds of scenario time, and a way to wait for one of them."""
+
+    def now_s(self) -> float:
+        """Scenario time, seconds; negative before the start."""
+
+    def wait_until(self, time_s: float, stop: threading.Event) -> bool:
+        """Sleep to the absolute scenario time `time_s`; False if `stop` was set first."""
+
+
+class RealClock:
+    """Scenario time = CLOCK_MONOTONIC - start.
+
+    Args:
+        start_monotonic_s: value of `time.monotonic()` that is scenario second 0.
+    """
+
+    def __init__(self, start_monotonic_s: float | None = None) -> None:
+        self.start_monotonic_s = time.monotonic() if start_monotonic_s is None else start_monotonic_s
+
+    def now_s(self) -> float:
+        """Scenario time, seconds."""
+        return time.monotonic() - self.start_monotonic_s
+
+    def wait_until(self, time_s: float, stop: threading.Event) -> bool:
+        """Sleep to an absolute deadline, so that lateness never adds up."""
+        while (left_s := time_s - self.now_s()) > 0:
+            if stop.wait(left_s):
+                return False
+        return not stop.is_set()
+
+
+class ManualClock:
+    """A clock that moves only when told; public because users' tests need it too."""
+
+    def __init__(self, time_s: float = 0.0) -> None:
+        self._time_s = time_s
+        self._moved = threading.Condition()
+
+    def now_s(self) -> float:
+        """The time that was last set."""
+        return self._time_s
+
+    def advance_to(self, time_s: float) -> None:
+        """Move forward and wake whoever waits."""
+        with self._moved:
+            self._time_s = max(self._time_s, time_s)
+            self._moved.notify_all()
+
+    def wait_until(self, time_s: float, stop: threading.Event) -> bool:
+        """Wait for `advance_to` to reach `time_s`; polls `stop` every 10 ms."""
+        with self._moved:
+            while self._time_s < time_s:
+                if stop.is_set():
+                    return False
+                self._moved.wait(0.01)
+        return not stop.is_set()

@@ -1,0 +1,139 @@
+"""The pictures of a report, as SVG text: the frames' timeline, the links, the ground track."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import matplotlib as mpl
+import numpy as np
+import numpy.typing as npt
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from testbed.fidelity import LinkFidelity
+from testbed.split import PART_NAMES, FrameResult
+from traces.trace import Trace
+
+WORLD_MAP = Path(__file__).parent / "data" / "blue-marble.jpg"
+
+# Okabe-Ito palette: told apart by colour-blind readers too.
+_COLOURS = dict(
+    zip(
+        PART_NAMES, ("#999999", "#0072B2", "#F0E442", "#D55E00", "#CC79A7", "#009E73", "#000000"), strict=True
+    )
+)
+
+
+@dataclass(frozen=True)
+class Track:
+    """The path of the point below a satellite, degrees; `run` marks the samples inside the run."""
+
+    satellite: str
+    latitude_deg: npt.NDArray[np.float64]
+    longitude_deg: npt.NDArray[np.float64]
+    run: npt.NDArray[np.bool_]
+    station: str
+    station_latitude_deg: float
+    station_longitude_deg: float
+
+
+def part_label(name: str) -> str:
+    """A split's field name as a label."""
+    return name.removesuffix("_s").replace("_", " ").replace("onboard", "on-board")
+
+
+def timeline(frames: Sequence[FrameResult], traces: Sequence[Trace]) -> str:
+    """One bar per frame from capture to answer, coloured by what the time was spent on."""
+    figure = Figure(figsize=(11, 1.4 + 0.27 * len(frames)), layout="constrained")
+    axes = figure.add_subplot()
+    _shade_contacts(axes, traces)
+    for row, frame in enumerate(frames):
+        left = frame.capture_s
+        if frame.split is None:
+            axes.plot(left, row, "x", color="red")
+            continue
+        for part in PART_NAMES:
+            width = getattr(frame.split, part)
+            axes.barh(row, width, left=left, color=_COLOURS[part], height=0.7)
+            left += width
+        by = "board" if frame.answered_by == "satellite" else "ground"
+        axes.annotate(f" {by}, {'right' if frame.correct else 'wrong'}", (left, row), va="center", fontsize=7)
+    handles = [mpl.patches.Patch(color=_COLOURS[p], label=part_label(p)) for p in PART_NAMES]
+    axes.legend(
+        handles=handles, ncols=len(handles), fontsize=7, loc="lower center", bbox_to_anchor=(0.5, 1.0)
+    )
+    axes.set_yticks(range(len(frames)), [f.frame for f in frames], fontsize=7)
+    axes.invert_yaxis()
+    axes.set_xlabel("scenario time, s (contact shaded)")
+    return _svg(figure)
+
+
+def link_record(link: LinkFidelity, trace: Trace) -> str:
+    """Asked against measured: RTT and downlink rate of one link over the run."""
+    figure = Figure(figsize=(11, 4), layout="constrained")
+    above, below = figure.subplots(2, 1, sharex=True)
+    for axes, samples, factor, label in (
+        (above, link.rtt, 1e3, "RTT, ms"),
+        (below, link.down_rate, 1e-6, "downlink, Mbit/s"),
+    ):
+        _shade_contacts(axes, [trace])
+        times = [s.time_s for s in samples]
+        axes.plot(
+            times, [s.asked * factor for s in samples], color="#0072B2", label="asked", drawstyle="steps-post"
+        )
+        axes.plot(times, [s.measured * factor for s in samples], ".", color="#D55E00", label="measured", ms=3)
+        axes.set_ylabel(label)
+    above.legend(fontsize=7, loc="upper right")
+    below.set_ylim(0, 1.2 * max((max(s.asked, s.measured) * 1e-6 for s in link.down_rate), default=1.0))
+    below.set_xlabel("scenario time, s (contact shaded)")
+    return _svg(figure)
+
+
+def ground_track(tracks: Sequence[Track]) -> str:
+    """A world map with each satellite's path, the part of the run in bold, and its station."""
+    figure = Figure(figsize=(11, 5.6), layout="constrained")
+    axes = figure.add_subplot()
+    axes.set_facecolor("#dfe7ee")
+    if WORLD_MAP.exists():
+        axes.imshow(
+            mpl.image.imread(WORLD_MAP, format="jpeg"), extent=(-180, 180, -90, 90), interpolation="bilinear"
+        )
+    for track in tracks:
+        longitude, latitude = _broken_at_date_line(track.longitude_deg, track.latitude_deg)
+        axes.plot(longitude, latitude, color="white", lw=0.8, alpha=0.8)
+        longitude, latitude = _broken_at_date_line(
+            track.longitude_deg[track.run], track.latitude_deg[track.run]
+        )
+        axes.plot(longitude, latitude, color="#F0E442", lw=3, label=track.satellite)
+        axes.plot(track.station_longitude_deg, track.station_latitude_deg, "^", color="#D55E00", ms=8)
+        axes.annotate(
+            f" {track.station}",
+            (track.station_longitude_deg, track.station_latitude_deg),
+            color="white",
+            fontsize=9,
+        )
+    axes.set(xlim=(-180, 180), ylim=(-90, 90), xlabel="longitude, deg", ylabel="latitude, deg")
+    axes.legend(loc="lower left", fontsize=8, title="path during the run")
+    return _svg(figure)
+
+
+def _broken_at_date_line(
+    longitude_deg: npt.NDArray[np.float64], latitude_deg: npt.NDArray[np.float64]
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    jumps = np.flatnonzero(np.abs(np.diff(longitude_deg)) > 180) + 1
+    return np.insert(longitude_deg, jumps, np.nan), np.insert(latitude_deg, jumps, np.nan)
+
+
+def _shade_contacts(axes: Axes, traces: Sequence[Trace]) -> None:
+    for trace in traces:
+        for contact in trace.contacts():
+            axes.axvspan(contact.aos_s, contact.los_s, color="#56B4E9", alpha=0.15, lw=0)
+
+
+def _svg(figure: Figure) -> str:
+    text = io.StringIO()
+    figure.savefig(text, format="svg", metadata={"Date": None})
+    return text.getvalue()[text.getvalue().index("<svg") :]

@@ -1,0 +1,218 @@
+"""Asked against measured: what the probes saw of a link, beside what its trace asked for."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from testbed.probe import RTT_FRAME_BYTES, load_bit_s
+from traces.trace import Trace
+
+Interval = tuple[float, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One probe: scenario time, what the trace asked at that moment, what was measured."""
+
+    time_s: float
+    asked: float
+    measured: float
+
+
+@dataclass(frozen=True)
+class LinkFidelity:
+    """One link's record. RTTs are of probes that met nothing else on the way; errors are measured - asked.
+
+    `clock_bound_s` is the largest error that the clocks can have added: 0 where both ends are
+    namespaces of one kernel.  `probe_load_bit_s` is the most that the probe itself puts on one direction.
+    `down_delay` and `up_delay` are the same RTT probes, each way by itself; without a common clock, none.
+    `load` is how busy the machine was (`ProcessorLoad.record`), `counters` what the shaper counted (by
+    direction; see the shaper's `counters`); None where nobody looked.
+    """
+
+    link: str
+    shaper: str
+    trace: str
+    clock_bound_s: float
+    probe_load_bit_s: float
+    rtt: tuple[Sample, ...]
+    rtt_behind_traffic: int
+    down_rate: tuple[Sample, ...]
+    up_rate: tuple[Sample, ...]
+    down_delay: tuple[Sample, ...] = ()
+    up_delay: tuple[Sample, ...] = ()
+    load: Mapping[str, Any] | None = None
+    counters: Mapping[str, Any] | None = None
+
+    def rtt_error_s(self, percentile: float) -> float | None:
+        """Percentile of |RTT error|, seconds; None without a sample."""
+        return _error_percentile(self.rtt, percentile)
+
+    def rate_error(self, samples: Sequence[Sample]) -> float | None:
+        """Median of measured / asked - 1; None without a sample."""
+        return float(np.median([s.measured / s.asked - 1 for s in samples])) if samples else None
+
+    def summary(self) -> dict[str, Any]:
+        """The figures that stand beside every result."""
+        return {
+            "link": self.link,
+            "shaper": self.shaper,
+            "trace": self.trace,
+            "clock_bound_s": self.clock_bound_s,
+            "probe_load_bit_s": self.probe_load_bit_s,
+            "rtt_samples": len(self.rtt),
+            "rtt_samples_behind_traffic": self.rtt_behind_traffic,
+            "asked_rtt_s": _median([s.asked for s in self.rtt]),
+            "measured_rtt_s": _median([s.measured for s in self.rtt]),
+            "rtt_error_p50_s": self.rtt_error_s(50),
+            "rtt_error_p99_s": self.rtt_error_s(99),
+            "down_delay_error_p50_s": _error_percentile(self.down_delay, 50),
+            "up_delay_error_p50_s": _error_percentile(self.up_delay, 50),
+            "asked_down_bit_s": _median([s.asked for s in self.down_rate]),
+            "measured_down_bit_s": _median([s.measured for s in self.down_rate]),
+            "down_rate_error": self.rate_error(self.down_rate),
+            "down_rate_samples": len(self.down_rate),
+            "asked_up_bit_s": _median([s.asked for s in self.up_rate]),
+            "measured_up_bit_s": _median([s.measured for s in self.up_rate]),
+            "up_rate_error": self.rate_error(self.up_rate),
+            "up_rate_samples": len(self.up_rate),
+            "load": self.load,
+            "counters": self.counters,
+        }
+
+    def to_json(self) -> dict[str, Any]:
+        """Summary and samples."""
+        return {
+            **self.summary(),
+            "rtt": [asdict(s) for s in self.rtt],
+            "down_rate": [asdict(s) for s in self.down_rate],
+            "up_rate": [asdict(s) for s in self.up_rate],
+            "down_delay": [asdict(s) for s in self.down_delay],
+            "up_delay": [asdict(s) for s in self.up_delay],
+        }
+
+
+def _error_percentile(samples: Sequence[Sample], percentile: float) -> float | None:
+    errors = [abs(s.measured - s.asked) for s in samples]
+    return float(np.percentile(errors, percentile)) if errors else None
+
+
+def _median(values: Sequence[float]) -> float | None:
+    return float(np.median(values)) if values else None
+
+
+def asked_rtt_s(trace: Trace, time_s: float) -> float:
+    """RTT of a probe that enters an idle link at `time_s`: both delays, and its own serialisation."""
+    return sum(asked_one_way_s(trace, time_s))
+
+
+def asked_one_way_s(trace: Trace, time_s: float) -> tuple[float, float]:
+    """Down and up: delay and own serialisation of an RTT probe on an idle link at `time_s`, seconds."""
+    row = trace.row_at(time_s)
+    bits = RTT_FRAME_BYTES * 8
+    return row.down_delay_s + bits / row.down_bit_s, row.up_delay_s + bits / row.up_bit_s
+
+
+def compare(
+    *,
+    link: str,
+    shaper: str,
+    trace_name: str,
+    trace: Trace,
+    start_monotonic_s: float,
+    satellite_log: Path,
+    ground_log: Path,
+    busy: Sequence[Interval],
+) -> LinkFidelity:
+    """Put the two probes' logs beside the trace.
+
+    Args:
+        busy: intervals of scenario time in which images or answers were on the link.  RTT probes that
+            met one are counted, not judged: they measure a queue.  Trains that met one are left out.
+    """
+    rtt: list[Sample] = []
+    ways: tuple[list[Sample], list[Sample]] = ([], [])
+    behind = 0
+    trains = _train_intervals(ground_log, trace, "down_delay_s", start_monotonic_s)
+    trains += _train_intervals(satellite_log, trace, "up_delay_s", start_monotonic_s)
+    for record in _read(satellite_log):
+        time_s = record["monotonic_s"] - start_monotonic_s
+        if record["kind"] != "rtt" or not _steady(trace, time_s - record["rtt_s"], time_s):
+            continue
+        if _meets([*busy, *trains], time_s - record["rtt_s"], time_s):
+            behind += 1
+        else:
+            sent_s = time_s - record["rtt_s"]
+            rtt.append(Sample(time_s, asked_rtt_s(trace, sent_s), record["rtt_s"]))
+            asked_s = asked_one_way_s(trace, sent_s)
+            for way, asked, name in zip(ways, asked_s, ("there_s", "back_s"), strict=True):
+                way.append(Sample(time_s, asked, record[name]))
+    contact_rate = [row.down_bit_s for row in trace.rows() if row.up]
+    return LinkFidelity(
+        link=link,
+        shaper=shaper,
+        trace=trace_name,
+        clock_bound_s=0.0,
+        probe_load_bit_s=load_bit_s(max(contact_rate)) if contact_rate else 0.0,
+        rtt=tuple(rtt),
+        rtt_behind_traffic=behind,
+        down_rate=_trains(ground_log, trace, "down_bit_s", start_monotonic_s, busy),
+        up_rate=_trains(satellite_log, trace, "up_bit_s", start_monotonic_s, busy),
+        down_delay=tuple(ways[0]),
+        up_delay=tuple(ways[1]),
+    )
+
+
+def _trains(
+    log: Path, trace: Trace, column: str, start_monotonic_s: float, busy: Sequence[Interval]
+) -> tuple[Sample, ...]:
+    samples = []
+    for record in _read(log):
+        time_s = record["monotonic_s"] - start_monotonic_s
+        if record["kind"] == "train" and _steady(trace, time_s - 0.1, time_s):
+            if _meets(busy, time_s - 0.1, time_s):
+                continue
+            samples.append(Sample(time_s, getattr(trace.row_at(time_s), column), record["rate_bit_s"]))
+    return tuple(samples)
+
+
+def _train_intervals(log: Path, trace: Trace, delay: str, start_monotonic_s: float) -> list[Interval]:
+    """When the probe's own trains were on the link; the first packet entered it a delay before it arrived."""
+    intervals = []
+    for record in _read(log):
+        time_s = record["monotonic_s"] - start_monotonic_s
+        if record["kind"] == "train" and _steady(trace, time_s, time_s):
+            # Half as long again: the first packet's serialisation comes before the dispersion is counted.
+            length_s = 1.5 * record["dispersion_s"] + getattr(trace.row_at(time_s), delay)
+            intervals.append((time_s - length_s, time_s))
+    return intervals
+
+
+def _steady(trace: Trace, from_s: float, to_s: float) -> bool:
+    """Whether the link was up at both ends of the probe's time."""
+    if from_s < 0 or to_s >= trace.end_s:
+        return False
+    first, last = trace.row_at(from_s), trace.row_at(to_s)
+    return bool(first.up and last.up)
+
+
+def _meets(busy: Sequence[Interval], from_s: float, to_s: float) -> bool:
+    return any(begin <= to_s and from_s <= end for begin, end in busy)
+
+
+def _read(log: Path) -> list[dict[str, Any]]:
+    if not log.exists():
+        return []
+    records = []
+    for line in log.read_text(encoding="utf-8").splitlines():
+        try:
+            records.append(json.loads(line))
+        except ValueError:  # the last line of a probe that was killed
+            continue
+    return records

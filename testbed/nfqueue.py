@@ -1,0 +1,247 @@
+"""The nfqueue shaper: links played by a process of ours, with packets parked in the kernel.
+
+Needs no sch_netem, is exact at contact edges and gives an idle link no burst credit.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import zlib
+from collections.abc import Callable
+from contextlib import ExitStack, suppress
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import msgpack
+
+from testbed.capabilities import NFQUEUE_MEND, nfqueue_way
+from testbed.errors import CapabilityError, LinkError, ShaperDiedError
+from testbed.kernel import NetworkNamespace
+from testbed.link_state import Direction, LinkState
+from testbed.shaper import LinkPorts
+
+ANSWER_WITHIN_S = 5.0
+NFT_TABLE = ("bridge", "spaceverse")
+
+
+class NfqueueShaper:
+    """Plays all links of a sky in one process.
+
+    Args:
+        sky_netns_path: path of the sky's namespace.
+        seed: of random loss; each link and direction derives its own from it and its name.
+
+    Attributes:
+        hook: how packets get into the queues: "nft" (everything, ARP too), or "iptables-nft" or
+            "iptables-legacy" (IPv4 and IPv6; ARP passes at once while the link is up).
+        realtime: whether the process has real-time priority.
+
+    Raises CapabilityError when this machine has no NFQUEUE, naming what to install.
+    """
+
+    name = "nfqueue"
+    can_hold = True
+
+    def __init__(self, sky_netns_path: str, seed: int = 0) -> None:
+        self._seed = seed
+        self._lock = threading.Lock()
+        self._queues: dict[tuple[str, Direction], int] = {}
+        self._numbers = itertools.count(1)
+        self._death: str | None = None
+        self._closing = ExitStack()
+        with ExitStack() as building:
+            self._sky = building.enter_context(NetworkNamespace.enter(sky_netns_path, "sky"))
+            self.hook = _hook()
+            _call_iptables_on_bridges(self._sky, self.hook != "nft")
+            self._stderr = building.enter_context(tempfile.TemporaryFile())
+            self._process = self._start(building)
+            self._control.settimeout(ANSWER_WITHIN_S)
+            self.realtime = bool(self._receive()["realtime"])
+            self._closing = building.pop_all()
+
+    @property
+    def pid(self) -> int:
+        """Process id of the process that plays the links."""
+        return self._process.pid
+
+    def how(self) -> str:
+        """The hook, and whether the process that plays the links goes before all others."""
+        return f"{self.hook}, {'real-time' if self.realtime else 'no real-time'} priority"
+
+    def attach(self, ports: LinkPorts) -> None:
+        """Take charge of a link; both directions start down."""
+        for direction in Direction:
+            queue = next(self._numbers)
+            seed = zlib.crc32(f"{self._seed}/{ports.link}/{direction.value}".encode())
+            self._ask("attach", ports.link, direction, queue=queue, seed=seed)
+            self._queues[ports.link, direction] = queue
+        queues = {ports.entry(direction): self._queues[ports.link, direction] for direction in Direction}
+        _rules_of(self.hook)(self._sky, queues)
+
+    def detach(self, link: str) -> None:
+        """Let go of a link that is being deleted; does nothing for one that is unknown."""
+        for direction in Direction:
+            if self._queues.pop((link, direction), None) is not None:
+                with suppress(LinkError):  # a dead process plays nothing
+                    self._ask("detach", link, direction)
+
+    def apply(self, link: str, direction: Direction, state: LinkState) -> LinkState:
+        """Write `state` whole; rate and delay act at once on what still waits to be sent."""
+        return LinkState.from_json(self._ask("apply", link, direction, state=state.to_json()))
+
+    def read_back(self, link: str, direction: Direction) -> LinkState:
+        """The state as the process holds it now."""
+        return LinkState.from_json(self._ask("read", link, direction))
+
+    def counters(self, link: str, direction: Direction) -> dict[str, float]:
+        """Packets arrived, delivered, lost, dropped, purged, inside now; lateness of releases in seconds.
+
+        The names are those of `link_model.Counters`, then inside, p50_s, p99_s and worst_s, and
+        kernel_dropped for what never reached the process.
+        """
+        return self._ask("counters", link, direction, queue=self._queues[link, direction])
+
+    def check(self) -> None:
+        """Raise ShaperDiedError if the process has ended."""
+        if self._death is None and self._process.poll() is not None:
+            self._death = self._describe_death()
+        if self._death is not None:
+            raise ShaperDiedError(self._death)
+
+    def close(self) -> None:
+        """End the process; the kernel drops what it had parked. May be called twice."""
+        if self._death is None:
+            self._death = "the nfqueue shaper is closed"
+        self._closing.close()
+
+    def _start(self, building: ExitStack) -> subprocess.Popen[bytes]:
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._control = building.enter_context(ours)
+        with theirs:
+            arguments = [sys.executable, "-m", "testbed.nfqueue_process"]
+            arguments += ["--control-fd", str(theirs.fileno()), "--parent-pid", str(os.getpid())]
+            process = self._sky.popen(
+                arguments,
+                pass_fds=[theirs.fileno()],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=self._stderr,
+                start_new_session=True,  # Ctrl-C is for the run, which closes us in its order
+                env=_environment(),
+            )
+        building.callback(_end, process)
+        return process
+
+    def _ask(self, do: str, link: str, direction: Direction, **more: Any) -> dict[str, Any]:
+        with self._lock:
+            self.check()
+            order = {"do": do, "link": link, "direction": direction.value, **more}
+            try:
+                self._control.send(msgpack.packb(order))
+            except OSError:
+                self._fail()
+            reply = self._receive()
+        if error := reply.get("error"):
+            raise LinkError(f"link {link} {direction.value}: the nfqueue process could not {do}: {error}")
+        return reply
+
+    def _receive(self) -> dict[str, Any]:
+        try:
+            packed = self._control.recv(1 << 16)
+        except TimeoutError:
+            raise LinkError(
+                f"the nfqueue process (pid {self.pid}) did not answer within {ANSWER_WITHIN_S} s"
+            ) from None
+        except OSError:
+            packed = b""
+        if not packed:
+            self._fail()
+        reply: dict[str, Any] = msgpack.unpackb(packed)
+        return reply
+
+    def _fail(self) -> None:
+        with suppress(subprocess.TimeoutExpired):
+            self._process.wait(1.0)
+        self._death = self._describe_death()
+        raise ShaperDiedError(self._death)
+
+    def _describe_death(self) -> str:
+        self._stderr.seek(0)
+        said = self._stderr.read().decode(errors="replace").strip().splitlines()
+        why = f": {said[-1]}" if said else ""
+        return (
+            f"the nfqueue process ended (status {self._process.returncode}){why}; its links drop every packet"
+        )
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    process.kill()  # nothing to save: what it parked is dropped either way
+    process.wait()
+
+
+def _environment() -> dict[str, str]:
+    """Ours, so that the child finds this package and no file in the working directory hides a module."""
+    package_parent = str(Path(__file__).resolve().parent.parent)
+    path = os.pathsep.join([package_parent, *filter(None, [os.environ.get("PYTHONPATH")])])
+    return {**os.environ, "PYTHONPATH": path, "PYTHONSAFEPATH": "1"}
+
+
+def _hook() -> str:
+    hook = nfqueue_way()
+    if hook is None:
+        raise CapabilityError(f"there is no way into NFQUEUE here; mend it with: {NFQUEUE_MEND}")
+    return hook
+
+
+def _rules_of(hook: str) -> Callable[[NetworkNamespace, dict[str, int]], None]:
+    if hook == "nft":
+        return _add_nft_rules
+    return partial(_add_iptables_rules, flavour=hook.removeprefix("iptables-"))
+
+
+def _add_nft_rules(sky: NetworkNamespace, queues: dict[str, int]) -> None:
+    family, table = NFT_TABLE
+    rules = "".join(
+        f'add rule {family} {table} forward iifname "{port}" queue num {n}\n' for port, n in queues.items()
+    )
+    _feed(
+        sky,
+        ["nft", "-f", "-"],
+        f"add table {family} {table}\n"
+        f"add chain {family} {table} forward {{ type filter hook forward priority 0; }}\n{rules}",
+    )
+
+
+def _add_iptables_rules(sky: NetworkNamespace, queues: dict[str, int], *, flavour: str) -> None:
+    # No --queue-bypass: without a listener the kernel drops, and that is what a dead link does.
+    rules = "".join(
+        f"-A FORWARD -m physdev --physdev-in {port} -j NFQUEUE --queue-num {number}\n"
+        for port, number in queues.items()
+    )
+    for program in ("iptables", "ip6tables"):
+        _feed(sky, [f"{program}-{flavour}-restore", "--noflush", "--wait", "5"], f"*mangle\n{rules}COMMIT\n")
+
+
+def _call_iptables_on_bridges(sky: NetworkNamespace, on: bool) -> None:
+    """Let the sky's bridges, and no others, pass their packets by iptables, or not."""
+    for family in ("iptables", "ip6tables"):
+        name = f"bridge/bridge-nf-call-{family}"
+        if on or sky.read_sysctl(name) is not None:
+            sky.write_sysctl(name, str(int(on)))
+
+
+def _feed(sky: NetworkNamespace, arguments: list[str], text: str) -> None:
+    if shutil.which(arguments[0]) is None:
+        raise LinkError(f"there is no {arguments[0]}")
+    done = sky.run(arguments, stdin=text)
+    if done.returncode != 0:
+        said = (done.stderr.strip().splitlines() or [f"status {done.returncode}"])[0]
+        raise LinkError(f"{arguments[0]}: {said}")

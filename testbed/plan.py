@@ -1,0 +1,144 @@
+"""What a run will look like, before any of it exists: names, addresses, configurations, commands.
+
+Pure data, so that it can be read and tested without root.
+"""
+
+from __future__ import annotations
+
+import re
+import statistics
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from testbed.run_folder import RunFolder
+from testbed.scenario import GroundStation, Link, Satellite, Scenario
+from traces.trace import Trace
+
+MQTT_PORT = 1883
+
+
+def slug(name: str) -> str:
+    """A node's or link's name as a file name."""
+    return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
+
+
+@dataclass(frozen=True)
+class RunPlan:
+    """Where everything of one run goes.
+
+    Args:
+        scenario: what is run.
+        traces: the trace of each link, by the link's name.
+        folder: where its files go.
+        sockets: a folder with a short path, for Unix sockets.
+    """
+
+    scenario: Scenario
+    traces: Mapping[str, Trace]
+    folder: RunFolder
+    sockets: Path
+
+    @property
+    def node_names(self) -> list[str]:
+        """Every satellite and ground station."""
+        return [*(s.name for s in self.scenario.satellites), *(g.name for g in self.scenario.stations)]
+
+    @property
+    def management_socket(self) -> Path:
+        """Unix socket of the management broker."""
+        return self.sockets / "management"
+
+    def broker_socket(self, station: str) -> Path:
+        """Unix socket of a ground station's broker, for its own program."""
+        return self.sockets / slug(station)
+
+    def interface(self, link: Link) -> str:
+        """Name of the link's interface, the same in both hosts."""
+        return f"link{self._number(link)}"
+
+    def address(self, link: Link, *, ground: bool) -> str:
+        """IPv4 address of one end; of 10.0.0.0/8, which is seen inside the hosts' namespaces only."""
+        number = self._number(link)
+        return f"10.{number // 256}.{number % 256}.{2 if ground else 1}"
+
+    def _number(self, link: Link) -> int:
+        return self.scenario.links.index(link)
+
+    def trace_path(self, link: Link) -> Path:
+        """The trace as played."""
+        return self.folder.traces / f"{slug(link.name)}.csv"
+
+    def config_path(self, node: str) -> Path:
+        """Configuration file of a node's program."""
+        return self.folder.nodes / slug(node) / "config.json"
+
+    def log_path(self, name: str) -> Path:
+        """What a program of the run prints."""
+        return self.folder.logs / f"{slug(name)}.log"
+
+    def probe_path(self, link: Link, *, ground: bool) -> Path:
+        """What one end of a link's probe measures."""
+        return self.folder.logs / f"{slug(link.name)}-probe-{'ground' if ground else 'satellite'}.jsonl"
+
+    def node_command(self, node: str) -> list[str]:
+        """The node's program and its configuration."""
+        is_satellite = node in {s.name for s in self.scenario.satellites}
+        program = "nodes.satellite" if is_satellite else "nodes.ground"
+        return [sys.executable, "-m", program, "--config", str(self.config_path(node))]
+
+    def probe_command(self, link: Link, *, ground: bool) -> list[str]:
+        """The probe's program for one end; the satellite's asks for round trips."""
+        best = max(self.traces[link.name].rows(), key=lambda row: row.down_bit_s)
+        command = [sys.executable, "-m", "testbed.probe", "--peer", self.address(link, ground=not ground)]
+        command += ["--rate", str(best.up_bit_s if ground else best.down_bit_s)]
+        command += ["--out", str(self.probe_path(link, ground=ground))]
+        return command if ground else [*command, "--asks"]
+
+    def write_inputs(self) -> None:
+        """Write scenario, traces and every node's configuration."""
+        for link in self.scenario.links:
+            self.traces[link.name].write(self.trace_path(link))
+        for node, config in self.node_configs().items():
+            self.config_path(node).parent.mkdir()
+            self.folder.write_json(self.config_path(node), config)
+
+    def node_configs(self) -> dict[str, dict[str, Any]]:
+        """Each program's configuration, in the form that `nodes.config` reads."""
+        satellites = {s.name: self._satellite_config(s) for s in self.scenario.satellites}
+        return satellites | {g.name: self._ground_config(g) for g in self.scenario.stations}
+
+    def _satellite_config(self, satellite: Satellite) -> dict[str, Any]:
+        (link,) = (link for link in self.scenario.links if link.satellite == satellite.name)
+        station = {"name": link.station, "host": self.address(link, ground=True), "port": MQTT_PORT}
+        in_contact = [row.down_bit_s for row in self.traces[link.name].rows() if row.up]
+        return self._node_config(satellite) | {
+            "interface": self.interface(link),
+            "stations": [station],
+            "policy": satellite.policy,
+            "accept_confidence": satellite.accept_confidence,
+            "frames": [
+                {"frame": f.frame, "image": str(f.image), "prompt": f.prompt, "capture_s": f.capture_s}
+                for f in satellite.frames
+            ],
+            "outbox": str(self.config_path(satellite.name).parent / "outbox"),
+            # The median, not the peak: chunks are sized in time, and at a low elevation the rate is low.
+            "rate_bit_s": statistics.median(in_contact),
+        }
+
+    def _ground_config(self, ground: GroundStation) -> dict[str, Any]:
+        return self._node_config(ground) | {
+            "broker": {"unix_socket": str(self.broker_socket(ground.name))},
+            "inbox": str(self.config_path(ground.name).parent / "inbox"),
+        }
+
+    def _node_config(self, node: Satellite | GroundStation) -> dict[str, Any]:
+        return {
+            "name": node.name,
+            "management": {"unix_socket": str(self.management_socket)},
+            "model": node.model,
+            "model_threads": node.model_threads,
+            "max_new_tokens": node.max_new_tokens,
+        }

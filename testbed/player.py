@@ -1,0 +1,203 @@
+"""Makes links follow their traces, on absolute deadlines of a clock."""
+
+from __future__ import annotations
+
+import heapq
+import math
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from types import TracebackType
+from typing import Protocol
+
+from testbed.clock import Clock
+from testbed.errors import ShaperDiedError, TestbedError
+from testbed.link_state import DOWN_STATE, LinkState
+from traces.trace import Trace, TraceRow
+
+CHECK_EVERY_S = 0.5
+
+
+class PlayedLink(Protocol):
+    """What the player needs of a link; `ContactLink` and `SkyLink` have it."""
+
+    name: str
+
+    def set(self, down: LinkState, up: LinkState) -> None:
+        """Write both directions and read them back."""
+
+    def check(self) -> None:
+        """Raise ShaperDiedError if what plays the link has ended."""
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One change of one link, after it was made and read back.
+
+    Args:
+        link: the link's name.
+        time_s: scenario time at which the trace asked for it.
+        lateness_s: how long after that it was in force, seconds.
+        down, up_link: the states that were written, satellite to ground and back.
+    """
+
+    link: str
+    time_s: float
+    lateness_s: float
+    down: LinkState
+    up_link: LinkState
+
+    @property
+    def up(self) -> bool:
+        """Whether there is a contact from here on."""
+        return self.down.up or self.up_link.up
+
+
+class Player:
+    """Plays one trace on each link, in a thread of its own; every link is down outside its contacts.
+
+    Args:
+        clock: scenario time; second 0 is the traces' second 0.
+        links: which trace each link follows.
+        on_change: called in the player's thread after every change; what it raises ends the play.
+        queue_s: length of each direction's queue in seconds of its rate (the trace says nothing of queues).
+        queue_at_least_bytes: and no shorter than this, bytes.
+
+    Attributes:
+        error: what ended the play before its time, or None. All links were then taken down.
+        lateness_s: of each change so far, seconds.
+    """
+
+    def __init__(
+        self,
+        clock: Clock,
+        links: Mapping[PlayedLink, Trace],
+        on_change: Callable[[Change], None] | None = None,
+        *,
+        queue_s: float = 0.2,
+        queue_at_least_bytes: int = 64_000,
+    ) -> None:
+        self.error: Exception | None = None
+        self.lateness_s: list[float] = []
+        self._clock = clock
+        self._links = dict(links)
+        self._on_change = on_change
+        self._queue_s = queue_s
+        self._queue_at_least_bytes = queue_at_least_bytes
+        self._held: dict[PlayedLink, tuple[LinkState, LinkState]] = {}
+        self._stop = threading.Event()
+        self._next_check_s = -math.inf
+        self._thread: threading.Thread | None = None
+
+    def start(self) -> None:
+        """Put every link into its state of now, then follow the traces. Raises LinkError."""
+        if self._thread is not None:
+            raise RuntimeError("a player plays once")
+        now_s = self._clock.now_s()
+        try:
+            for link, trace in self._links.items():
+                self._apply(link, now_s, self._states_at(trace, now_s))
+        except BaseException:
+            self._take_down()
+            raise
+        self._thread = threading.Thread(target=self._play, args=(now_s,), name="player", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Stop following and take every link down. May be called twice; raises nothing, see `error`."""
+        self._stop.set()
+        if self._thread is not None and self._thread is not threading.current_thread():
+            self._thread.join()
+        self._take_down()
+
+    def join(self, timeout_s: float | None = None) -> bool:
+        """Wait for the end of all traces; False if they go on. Raises what ended the play before."""
+        if self._thread is not None:
+            self._thread.join(timeout_s)
+        if self.error is not None:
+            raise self.error
+        return self._thread is None or not self._thread.is_alive()
+
+    def __enter__(self) -> Player:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def _play(self, from_s: float) -> None:
+        try:
+            for time_s, link, states in self._changes(from_s):
+                if not self._wait_and_check(time_s):
+                    return
+                self._apply(link, time_s, states)
+        except Exception as error:
+            self.error = error
+            self._take_down()
+
+    def _changes(self, from_s: float) -> Iterator[tuple[float, PlayedLink, tuple[LinkState, LinkState]]]:
+        """All rows of all traces after `from_s`, and their ends, in order of time."""
+        by_link = [self._changes_of(link, trace, from_s) for link, trace in self._links.items()]
+        return heapq.merge(*by_link, key=lambda change: change[0])
+
+    def _changes_of(
+        self, link: PlayedLink, trace: Trace, from_s: float
+    ) -> Iterator[tuple[float, PlayedLink, tuple[LinkState, LinkState]]]:
+        for row in trace.rows():
+            if row.time_s > from_s:
+                yield row.time_s, link, self._states(row)
+        if trace.end_s > from_s:
+            yield trace.end_s, link, (DOWN_STATE, DOWN_STATE)
+
+    def _wait_and_check(self, time_s: float) -> bool:
+        """Sleep to `time_s`, looking at the shaper now and then; False if told to stop."""
+        while True:
+            # By the clock and not before each change: with many links that would be most of the work.
+            if self._clock.now_s() >= self._next_check_s:
+                for link in self._links:
+                    link.check()
+                self._next_check_s = self._clock.now_s() + CHECK_EVERY_S
+            if not self._clock.wait_until(min(time_s, self._next_check_s), self._stop):
+                return False
+            if time_s <= self._next_check_s:
+                return True
+
+    def _apply(self, link: PlayedLink, time_s: float, states: tuple[LinkState, LinkState]) -> None:
+        if self._held.get(link) == states:
+            return
+        link.set(*states)
+        self._held[link] = states
+        lateness_s = self._clock.now_s() - time_s
+        self.lateness_s.append(lateness_s)
+        if self._on_change is not None:
+            self._on_change(Change(link.name, time_s, lateness_s, *states))
+
+    def _states_at(self, trace: Trace, time_s: float) -> tuple[LinkState, LinkState]:
+        if not 0 <= time_s < trace.end_s:
+            return DOWN_STATE, DOWN_STATE
+        return self._states(trace.row_at(time_s))
+
+    def _states(self, row: TraceRow) -> tuple[LinkState, LinkState]:
+        if not row.up:
+            return DOWN_STATE, DOWN_STATE
+        return (
+            self._with_queue(LinkState(True, row.down_bit_s, row.down_delay_s, row.down_loss)),
+            self._with_queue(LinkState(True, row.up_bit_s, row.up_delay_s, row.up_loss)),
+        )
+
+    def _with_queue(self, state: LinkState) -> LinkState:
+        queue_bytes = max(self._queue_at_least_bytes, round(state.rate_bit_s / 8 * self._queue_s))
+        return replace(state, queue_bytes=queue_bytes)
+
+    def _take_down(self) -> None:
+        """Whatever else is wrong: no link stays up without its trace."""
+        for link in self._links:
+            try:
+                link.set(DOWN_STATE, DOWN_STATE)
+            except ShaperDiedError:
+                pass  # it cannot be told, but the ports are down: `set` begins with them
+            except TestbedError as error:
+                self.error = self.error or error
+        self._held.clear()

@@ -1,0 +1,200 @@
+"""A light probe of one link, run as a program in the hosts at its two ends.
+
+Why its figures can be believed: each packet is stamped by the sender in user space just before the
+send call, and by the receiving host's kernel as it arrives (SO_TIMESTAMPNS), both on CLOCK_REALTIME of
+one machine; the time that the echoing program takes is stamped too and subtracted.  The shaping is done
+in a namespace between the two, so both stamps lie outside it.  What remains in the error is the wake-up of
+the sending program (it asks for real-time priority) and the shaper's own lateness.
+
+Two kinds of probe, both UDP:
+    rtt     one 64-byte Ethernet frame there and back, four stamps; on one machine, where one clock makes
+            them all, also the delay of each way by itself
+    train   n back-to-back frames one way; (n - 1) frames / dispersion is the link's rate
+The budget: a train lasts 20 ms at line rate (or is 100 packets long), and trains come so seldom that together
+they stay under `BUDGET`, 1 %, of that rate; RTT probes add 2 kbit/s each way.  `load_bit_s` is the sum.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import select
+import signal
+import socket
+import struct
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TextIO
+
+PORT = 47770
+RTT_FRAME_BYTES = 64  # Ethernet header 14 + IP 20 + UDP 8 + payload 22
+TRAIN_FRAME_BYTES = 1242  # 14 + 20 + 8 + 1200
+RTT_INTERVAL_S = 0.25
+TRAIN_INTERVAL_S = 2.0
+SLOW_TRAIN_FRAME_BYTES = 314  # below SLOW_BIT_S, where a train of full frames would be in the way
+SLOW_BIT_S = 2e6
+TRAIN_LENGTH_S = 20e-3
+BUDGET = 0.01  # share of the line rate that trains may use
+LONGEST_WAIT_S = 30.0  # for an echo
+
+# kind, count or 0, sequence, time sent (an echo: when the probe arrived), index or turnaround; ns
+_HEADER = struct.Struct("!BxHIQI")
+_RTT, _ECHO, _TRAIN = 1, 2, 3
+_TIMESPEC = struct.Struct("@ll")
+_SO_TIMESTAMPNS = 35
+
+
+@dataclass(frozen=True, slots=True)
+class TrainShape:
+    """Packets in a train, their Ethernet frames' size, and seconds between trains."""
+
+    count: int
+    frame_bytes: int
+    interval_s: float
+
+    @classmethod
+    def for_rate(cls, rate_bit_s: float) -> TrainShape:
+        """The shape for `rate_bit_s`: short enough not to be in the way, long enough to be timed."""
+        frame_bytes = TRAIN_FRAME_BYTES if rate_bit_s >= SLOW_BIT_S else SLOW_TRAIN_FRAME_BYTES
+        count = min(100, max(3, round(TRAIN_LENGTH_S * rate_bit_s / (frame_bytes * 8)) + 1))
+        return cls(count, frame_bytes, max(TRAIN_INTERVAL_S, count * frame_bytes * 8 / (BUDGET * rate_bit_s)))
+
+
+def load_bit_s(rate_bit_s: float) -> float:
+    """Upper bound of what the probe itself puts on one direction, bit/s."""
+    train = TrainShape.for_rate(rate_bit_s)
+    return train.count * train.frame_bytes * 8 / train.interval_s + RTT_FRAME_BYTES * 8 / RTT_INTERVAL_S
+
+
+class Probe:
+    """One end. Both ends send trains and echo; the one with `asks` also sends the RTT probes.
+
+    Args:
+        peer: IPv4 address of the other end.
+        rate_bit_s: asked rate of the direction away from this end.
+        asks: whether this end sends RTT probes.
+        out: where a JSON line per finished probe goes.
+    """
+
+    def __init__(self, peer: str, rate_bit_s: float, asks: bool, out: TextIO, port: int = PORT) -> None:
+        self.peer = (peer, port)
+        self.asks = asks
+        self.out = out
+        self.train = TrainShape.for_rate(rate_bit_s)
+        self.socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self.socket.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
+        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
+        self.socket.bind(("0.0.0.0", port))  # noqa: S104 - inside a host of our own namespace
+        self.sequence = 0
+        self.sent_ns: dict[int, int] = {}
+        self.train_first_ns: dict[int, int] = {}
+
+    def run(self) -> None:
+        """Probe until the process is told to end."""
+        next_rtt_s = time.monotonic()
+        # Half an interval apart, so that the two ends' trains and the RTT probes do not meet.
+        next_train_s = next_rtt_s + self.train.interval_s * (0.3 if self.asks else 0.8)
+        while True:
+            now_s = time.monotonic()
+            if self.asks and now_s >= next_rtt_s:
+                self.send_rtt()
+                next_rtt_s += RTT_INTERVAL_S
+            if now_s >= next_train_s:
+                self._send_train()
+                next_train_s += self.train.interval_s
+            deadline_s = min(next_rtt_s, next_train_s) if self.asks else next_train_s
+            if select.select([self.socket], [], [], max(0.0, deadline_s - time.monotonic()))[0]:
+                self.receive()
+
+    def send_rtt(self) -> None:
+        """Send one RTT probe."""
+        sent_ns = self._send(_RTT, 0, 0, payload_bytes=RTT_FRAME_BYTES - 42)
+        self.sent_ns[self.sequence] = sent_ns
+        if len(self.sent_ns) > LONGEST_WAIT_S / RTT_INTERVAL_S:
+            del self.sent_ns[next(iter(self.sent_ns))]  # the oldest: lost
+
+    def _send_train(self) -> None:
+        self.sequence += 1
+        for index in range(self.train.count):
+            self._send(_TRAIN, self.train.count, index, payload_bytes=self.train.frame_bytes - 42, step=0)
+
+    def _send(self, kind: int, count: int, last: int, payload_bytes: int, step: int = 1) -> int:
+        self.sequence += step
+        sent_ns = time.clock_gettime_ns(time.CLOCK_REALTIME)
+        body = _HEADER.pack(kind, count, self.sequence, sent_ns, last)
+        with contextlib.suppress(OSError):  # no carrier: there is no contact to measure
+            self.socket.sendto(body.ljust(payload_bytes, b"\0"), self.peer)
+        return sent_ns
+
+    def receive(self) -> None:
+        """Take one packet: answer it, or write down what it says."""
+        data, ancillary, _, sender = self.socket.recvmsg(2048, 64)
+        if len(data) < _HEADER.size or not ancillary or sender[0] != self.peer[0]:
+            return
+        seconds, nanoseconds = _TIMESPEC.unpack_from(ancillary[0][2])
+        arrived_ns = seconds * 10**9 + nanoseconds
+        kind, count, sequence, stamp_ns, last = _HEADER.unpack_from(data)
+        if kind == _RTT:
+            self._echo(sequence, arrived_ns)
+        elif kind == _ECHO and sequence in self.sent_ns:
+            sent_ns = self.sent_ns.pop(sequence)
+            there_ns, back_ns = stamp_ns - sent_ns, arrived_ns - stamp_ns - last
+            self._write(
+                {
+                    "kind": "rtt",
+                    "sequence": sequence,
+                    "sent_ns": sent_ns,
+                    "rtt_s": (there_ns + back_ns) / 1e9,
+                    "there_s": there_ns / 1e9,
+                    "back_s": back_ns / 1e9,
+                }
+            )
+        elif kind == _TRAIN:
+            self._train_packet(sequence, count, last, arrived_ns, frame_bytes=len(data) + 42)
+
+    def _echo(self, sequence: int, arrived_ns: int) -> None:
+        turnaround_ns = time.clock_gettime_ns(time.CLOCK_REALTIME) - arrived_ns
+        body = _HEADER.pack(_ECHO, 0, sequence, arrived_ns, max(0, min(turnaround_ns, 2**32 - 1)))
+        with contextlib.suppress(OSError):
+            self.socket.sendto(body.ljust(RTT_FRAME_BYTES - 42, b"\0"), self.peer)
+
+    def _train_packet(self, sequence: int, count: int, index: int, arrived_ns: int, frame_bytes: int) -> None:
+        if index == 0:
+            self.train_first_ns = {sequence: arrived_ns}
+        elif index == count - 1 and sequence in self.train_first_ns:
+            dispersion_s = (arrived_ns - self.train_first_ns.pop(sequence)) / 1e9
+            if dispersion_s > 0:
+                rate_bit_s = (count - 1) * frame_bytes * 8 / dispersion_s
+                self._write({"kind": "train", "dispersion_s": dispersion_s, "rate_bit_s": rate_bit_s})
+
+    def _write(self, record: dict[str, Any]) -> None:
+        record["monotonic_s"] = time.monotonic()
+        self.out.write(json.dumps(record) + "\n")
+
+
+def main() -> int:
+    """Probe one link from one end until SIGTERM."""
+    parser = argparse.ArgumentParser(
+        prog="python -m testbed.probe",
+        description=main.__doc__,
+        epilog="example: python -m testbed.probe --peer 10.0.0.2 --rate 4e6 --asks --out probe.jsonl",
+    )
+    parser.add_argument("--peer", required=True, help="IPv4 address of the other end")
+    parser.add_argument("--rate", type=float, required=True, help="asked rate away from this end, bit/s")
+    parser.add_argument("--asks", action="store_true", help="this end sends the RTT probes")
+    parser.add_argument("--out", type=Path, required=True, help="JSON lines are appended here")
+    arguments = parser.parse_args()
+    with contextlib.suppress(OSError):  # not allowed everywhere; the figures are then a little noisier
+        os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(40))
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    with arguments.out.open("a", encoding="utf-8", buffering=1) as out:
+        Probe(arguments.peer, arguments.rate, arguments.asks, out).run()
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,94 @@
+"""Starts programs in hosts and ends them, by process id and never by name."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from testbed.errors import TestbedError
+
+# The kernel kills the program when the thread that started it ends, so that a run that was killed
+# with SIGKILL leaves none behind.  setpriv (util-linux), since preexec_fn is unsafe beside threads.
+DIE_WITH_PARENT = ["setpriv", "--pdeathsig", "KILL"]
+
+
+def spawn(command: Sequence[str], *, netns_pid: int | None = None, **options: Any) -> subprocess.Popen[bytes]:
+    """Start a process that cannot outlive the run, in a session of its own.
+
+    The session keeps a Ctrl-C that is meant for the run from reaching it.
+
+    Args:
+        command: program and arguments.
+        netns_pid: process id whose network namespace it joins (a Mininet host's shell), or None.
+        options: for subprocess.Popen.
+    """
+    prefix = ["mnexec", "-a", str(netns_pid)] if netns_pid is not None else []
+    return subprocess.Popen([*DIE_WITH_PARENT, *prefix, *command], start_new_session=True, **options)
+
+
+class Program:
+    """One process of the run, with its log.
+
+    Args:
+        name: for messages and the log's name.
+        command: program and arguments.
+        log: file for what it prints.
+        netns_pid: process id whose network namespace it joins (a Mininet host's shell), or None.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        command: Sequence[str],
+        *,
+        log: Path,
+        netns_pid: int | None = None,
+    ) -> None:
+        self.name = name
+        self.log = log
+        with log.open("ab") as log_file:
+            self.process = spawn(
+                command, netns_pid=netns_pid, stdin=subprocess.DEVNULL, stdout=log_file, stderr=log_file
+            )
+
+    def check(self, *, started: bool) -> None:
+        """Raise TestbedError with the last line it printed, if it has ended.
+
+        A program that ends with exit code 2 before the run has started was given what it cannot use: then the
+        error's exit code is 2 as well.
+        """
+        if (code := self.process.poll()) is not None:
+            error = TestbedError(
+                f"{self.name} ended with exit code {code}: {self.last_line()} (log: {self.log})"
+            )
+            error.exit_code = 2 if code == 2 and not started else 1
+            raise error
+
+    def last_line(self) -> str:
+        """The last non-empty line of its log."""
+        text = self.log.read_text(errors="replace").strip() if self.log.exists() else ""
+        return text.splitlines()[-1] if text else "it printed nothing"
+
+    def stop(self, patience_s: float = 3.0) -> None:
+        """SIGTERM, and SIGKILL to its whole session after `patience_s`; may be called twice."""
+        self.ask_to_stop()
+        deadline = time.monotonic() + patience_s
+        while self.process.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.01)
+        if self.process.poll() is None:
+            self._signal(signal.SIGKILL)
+            self.process.wait()
+
+    def ask_to_stop(self) -> None:
+        """SIGTERM only, so that several programs can end side by side."""
+        if self.process.poll() is None:
+            self._signal(signal.SIGTERM)
+
+    def _signal(self, number: int) -> None:
+        # The child is its session's and group's leader, and not yet reaped: the id cannot be anybody else's.
+        os.killpg(self.process.pid, number)

@@ -1,0 +1,428 @@
+"""Replay: two hosts, the link between them plays a trace, and the user's own programs run across it.
+
+server (satellite's end) ---- link: down = server to client, as a download is ---- client (ground's end)
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+
+from testbed.capabilities import choose_shaper
+from testbed.clock import RealClock
+from testbed.contact_link import ContactLink
+from testbed.errors import CapabilityError, InputError
+from testbed.fidelity import LinkFidelity, compare
+from testbed.hosts import HostNetwork
+from testbed.player import Player
+from testbed.processor_load import ProcessorLoad
+from testbed.programs import DIE_WITH_PARENT, Program, spawn
+from testbed.replay_traffic import TrafficMonitor, busy_intervals
+from testbed.run_folder import RunFolder
+from testbed.sky import Sky
+from testbed.stop_request import Stopped, StopRequest
+from traces.trace import Trace
+from traces.utc import format_utc
+
+SATELLITE, GROUND = "10.66.0.1", "10.66.0.2"  # inside the hosts' own namespaces
+INTERFACE = "link0"
+LEAD_S = 0.3
+TICK_S = 0.05
+LISTENING_WITHIN_S = 5.0
+LISTENING_ANYWAY_S = 1.0  # a server that opens no port is started all the same
+ENDS_WITHIN_S = 2.0
+_LISTEN = "0A"
+
+
+@dataclass(frozen=True)
+class ReplayPlan:
+    """What is replayed, and what runs across it.
+
+    Args:
+        trace: the link.
+        name: of the run's folder and of the trace's file in it.
+        client, server: shell commands; {server} and {client} stand for the addresses. None: none.
+        server_end: "satellite" (down is server to client) or "ground".
+        shaper: "auto", "nfqueue" or "netem".
+        client_at_s: scenario second at which the client starts; None: when the first contact begins.
+        probe: measure the link beside the programs.
+        shell: open an interactive shell in the client's host.
+    """
+
+    trace: Trace
+    name: str
+    client: str | None = None
+    server: str | None = None
+    server_end: str = "satellite"
+    shaper: str = "auto"
+    client_at_s: float | None = None
+    probe: bool = True
+    shell: bool = False
+
+    @property
+    def addresses(self) -> dict[str, str]:
+        """Of {server} and {client}."""
+        ends = (SATELLITE, GROUND) if self.server_end == "satellite" else (GROUND, SATELLITE)
+        return dict(zip(("server", "client"), ends, strict=True))
+
+    def command(self, text: str) -> list[str]:
+        """The shell's command line of a client or server."""
+        for word, address in self.addresses.items():
+            text = text.replace(f"{{{word}}}", address)
+        return ["sh", "-c", text]
+
+
+@dataclass(frozen=True)
+class Replayed:
+    """What came of a replay.
+
+    Args:
+        folder: with the trace as played, logs and results.json.
+        client_exit: the client's exit code; None if it was stopped at the trace's end, or there was none.
+        fidelity: asked against measured; None without probes.
+        lateness_s: of each change of the link.
+        counters: what became of the packets.
+        exit_code: of the command.
+    """
+
+    folder: Path
+    shaper: str
+    start_utc: datetime
+    client_exit: int | None
+    fidelity: LinkFidelity | None
+    lateness_s: tuple[float, ...]
+    counters: dict[str, Any]
+    notes: tuple[str, ...]
+    exit_code: int
+
+    def to_json(self) -> dict[str, Any]:
+        """All of it but the samples, which lie in the folder's fidelity.json."""
+        late = np.array(self.lateness_s or (0.0,))
+        return {
+            "folder": str(self.folder),
+            "shaper": self.shaper,
+            "start_utc": format_utc(self.start_utc),
+            "client_exit": self.client_exit,
+            "fidelity": self.fidelity.summary() if self.fidelity else None,
+            "changes": len(self.lateness_s),
+            "lateness_p50_s": float(np.percentile(late, 50)),
+            "lateness_p99_s": float(np.percentile(late, 99)),
+            "counters": self.counters,
+            "notes": list(self.notes),
+        }
+
+
+def at_speed(trace: Trace, speed: float) -> Trace:
+    """Let the same rates and delays follow each other `speed` times as fast. Raises InputError."""
+    if not (0.001 <= speed <= 1000):
+        raise InputError(f"--speed {speed:g}: expected 0.001 to 1000")
+    if speed == 1:
+        return trace
+    header = replace(trace.header, notes=(*trace.header.notes, f"played at {speed:g} times its speed"))
+    return replace(trace, header=header, time_s=trace.time_s / speed, end_s=trace.end_s / speed)
+
+
+def replay(
+    plan: ReplayPlan, parent: Path, say: Callable[[str], None], output: IO[Any] | None
+) -> Replayed | int:
+    """Play the trace under the programs; needs root.
+
+    Args:
+        plan: what to play.
+        parent: where the run's folder is made.
+        say: shows a line of progress.
+        output: where the client's output goes; None: this process's own.
+
+    Returns:
+        What came of it, or the exit code when somebody stopped it.
+
+    Raises:
+        InputError: it cannot be run; nothing was left.
+        TestbedError: something broke on the way.
+    """
+    if os.geteuid() != 0:
+        raise CapabilityError(
+            "a replay makes network namespaces and needs root: put sudo in front of the command"
+        )
+    if not plan.trace.contacts():
+        raise InputError(f"the trace has no contact in its {plan.trace.end_s:g} s: nothing could pass")
+    with StopRequest() as stop:
+        folder = RunFolder.create(parent, f"replay-{plan.name}")
+        folder.nodes.rmdir()
+        try:
+            return _Replay(plan, folder, stop, say, output).go()
+        except Stopped:
+            say("stopped; everything that the replay had made is gone")
+            return stop.exit_code
+        finally:
+            folder.hand_over()
+
+
+class _Replay:
+    """The parts of a replay while it goes on."""
+
+    def __init__(
+        self,
+        plan: ReplayPlan,
+        folder: RunFolder,
+        stop: StopRequest,
+        say: Callable[[str], None],
+        output: IO[Any] | None,
+    ) -> None:
+        self.plan, self.folder, self.stop, self.say, self.output = plan, folder, stop, say, output
+        self.hosts: dict[str, Any] = {}
+        self.probes: list[Program] = []
+        self.client_exit: int | None = None
+        self.notes: list[str] = []
+        self.logs = (folder.logs / "probe-satellite.jsonl", folder.logs / "probe-ground.jsonl")
+
+    def go(self) -> Replayed:
+        trace_path = self.folder.traces / f"{self.plan.name}.csv"
+        self.plan.trace.write(trace_path)
+        with ExitStack() as stack:
+            sky = stack.enter_context(Sky(choose_shaper(self.plan.shaper)))
+            link = self._build(stack, sky)
+            monitor = stack.enter_context(
+                TrafficMonitor(self.hosts["satellite"].pid, self.hosts["ground"].pid, INTERFACE)
+            )
+            stack.callback(self._stop_probes)
+            if self.plan.probe:
+                self._start_probes()
+            server = self._start_server(stack)
+            start_monotonic_s = time.monotonic() + LEAD_S
+            start_utc = datetime.now(timezone.utc) + timedelta(seconds=LEAD_S)
+            clock = RealClock(start_monotonic_s)
+            player = Player(clock, {link: self.plan.trace})
+            stack.callback(player.stop)
+            player.start()
+            load = ProcessorLoad()
+            self._run_programs(stack, clock, player, sky, server)
+            processor, counters = load.record(), sky.counters()["links"][link.name]
+            player.stop()
+            if player.error is not None:
+                raise player.error
+            lateness_s, shaper = tuple(player.lateness_s[1:]), f"{sky.shaper.name} ({sky.shaper.how()})"
+        fidelity = None
+        if self.plan.probe:
+            fidelity = self._fidelity(monitor, trace_path, shaper, start_monotonic_s)
+            fidelity = replace(fidelity, load=processor, counters=counters)
+        notes = [note for note in self.plan.trace.header.notes if "CellReplay" in note]
+        done = Replayed(
+            folder=self.folder.path,
+            shaper=shaper,
+            start_utc=start_utc,
+            client_exit=self.client_exit,
+            fidelity=fidelity,
+            lateness_s=lateness_s,
+            counters=counters,
+            notes=(*notes, *self.notes),
+            exit_code=1 if self.client_exit else 0,
+        )
+        if fidelity is not None:
+            self.folder.write_json(self.folder.fidelity, fidelity.to_json())
+        self.folder.write_json(self.folder.results, done.to_json())
+        return done
+
+    def _build(self, stack: ExitStack, sky: Sky) -> ContactLink:
+        network = stack.enter_context(HostNetwork())
+        satellite, ground = network.addHost("sat"), network.addHost("gnd")
+        self.hosts = {"satellite": satellite, "ground": ground}
+        link: ContactLink = network.addLink(
+            satellite,
+            ground,
+            cls=ContactLink,
+            sky=sky,
+            link_name=self.plan.name,
+            intfName1=INTERFACE,
+            intfName2=INTERFACE,
+            params1={"ip": f"{SATELLITE}/24"},
+            params2={"ip": f"{GROUND}/24"},
+        )
+        network.start()
+        self.stop.check()
+        return link
+
+    def _host(self, who: str) -> Any:
+        other = "ground" if self.plan.server_end == "satellite" else "satellite"
+        return self.hosts[self.plan.server_end if who == "server" else other]
+
+    def _start_probes(self) -> None:
+        up = self.plan.trace.up
+        rates = {
+            "satellite": self.plan.trace.down_bit_s[up].max(),
+            "ground": self.plan.trace.up_bit_s[up].max(),
+        }
+        for end, peer, log in (("satellite", GROUND, self.logs[0]), ("ground", SATELLITE, self.logs[1])):
+            command = [
+                sys.executable,
+                "-m",
+                "testbed.probe",
+                "--peer",
+                peer,
+                "--rate",
+                str(float(rates[end])),
+            ]
+            command += ["--out", str(log), *(["--asks"] if end == "satellite" else [])]
+            self.probes.append(
+                Program(
+                    f"probe at the {end}",
+                    command,
+                    log=self.folder.logs / f"probe-{end}.log",
+                    netns_pid=self.hosts[end].pid,
+                )
+            )
+
+    def _stop_probes(self) -> None:
+        for probe in self.probes:
+            probe.ask_to_stop()
+        for probe in self.probes:
+            probe.stop()
+
+    # -- the user's programs -----------------------------------------------------------------------------
+
+    def _start_server(self, stack: ExitStack) -> Program | None:
+        if self.plan.server is None:
+            return None
+        host = self._host("server")
+        before = _ports(host.pid)
+        server = Program(
+            "the server",
+            self.plan.command(self.plan.server),
+            log=self.folder.logs / "server.log",
+            netns_pid=host.pid,
+        )
+        stack.callback(_end, server.process)
+        started_s = time.monotonic()
+        while time.monotonic() < started_s + LISTENING_WITHIN_S:
+            self.stop.check()
+            if _ports(host.pid) - before:
+                return server
+            if server.process.poll() is not None:
+                server.check(started=False)
+            if time.monotonic() > started_s + LISTENING_ANYWAY_S and not _uses_python(self.plan.server):
+                break
+            time.sleep(TICK_S)
+        self.say("the server listens on no port (yet): going on")
+        return server
+
+    def _run_programs(
+        self, stack: ExitStack, clock: RealClock, player: Player, sky: Sky, server: Program | None
+    ) -> None:
+        """Start the client in time; wait for its end, for the trace's, or for a signal."""
+        first_s = self.plan.trace.contacts()[0].aos_s
+        at_s = first_s + 0.05 if self.plan.client_at_s is None else self.plan.client_at_s
+        client: subprocess.Popen[bytes] | None = None
+        if self.plan.shell:
+            client, at_s = self._shell(), -1.0
+            stack.callback(_end, client)
+        ending_s, said_the_end = self.plan.trace.end_s, False
+        while True:
+            self._check(player, sky)
+            now_s = clock.now_s()
+            if client is None and self.plan.client is not None and now_s >= at_s:
+                self.say(f"{now_s:7.2f} s  client starts: {self.plan.client}")
+                client = spawn(
+                    self.plan.command(self.plan.client),
+                    netns_pid=self._host("client").pid,
+                    stdin=subprocess.DEVNULL,
+                    stdout=self.output,
+                )
+                stack.callback(_end, client)
+            if client is not None and (code := client.poll()) is not None:
+                self.client_exit = 0 if self.plan.shell else code
+                if code and not self.plan.shell:
+                    self.say(f"the client ended with exit code {code}")
+                return
+            if server is not None and server.process.poll() is not None and client is None:
+                server.check(started=True)
+            if now_s >= ending_s and self.plan.shell and not said_the_end:
+                said_the_end = True
+                self.say("the trace has ended, the link is down; leave with exit")
+            elif now_s >= ending_s and not self.plan.shell:
+                if client is not None:
+                    self.notes.append("the client was stopped at the end of the trace")
+                    _end(client, signal.SIGINT)
+                return
+            time.sleep(TICK_S)
+
+    def _check(self, player: Player, sky: Sky) -> None:
+        if not self.plan.shell:  # there Ctrl-C belongs to what runs in the shell
+            self.stop.check()
+        if player.error is not None:
+            raise player.error
+        sky.check()
+        for probe in self.probes:
+            probe.check(started=True)
+
+    def _shell(self) -> subprocess.Popen[bytes]:
+        """Open a shell on this terminal; the kernel ends it with us."""
+        host, other = self._host("client"), self._host("server")
+        shell = os.environ.get("SHELL", "/bin/sh")
+        self.say(
+            f"this shell is the client ({self.plan.addresses['client']}); the other end is"
+            f" {self.plan.addresses['server']}.\n"
+            f"A shell there, in another terminal:  sudo mnexec -a {other.pid} {shell}\n"
+            f"The trace plays {self.plan.trace.end_s:g} s from now. Leave with exit."
+        )
+        return subprocess.Popen([*DIE_WITH_PARENT, "mnexec", "-a", str(host.pid), shell])
+
+    # -- results -----------------------------------------------------------------------------------------
+
+    def _fidelity(
+        self, monitor: TrafficMonitor, trace_path: Path, shaper: str, start_monotonic_s: float
+    ) -> LinkFidelity:
+        busy = busy_intervals(monitor.readings, self.plan.trace, start_monotonic_s, self.logs)
+        return compare(
+            link=self.plan.name,
+            shaper=shaper,
+            trace_name=trace_path.name,
+            trace=self.plan.trace,
+            start_monotonic_s=start_monotonic_s,
+            satellite_log=self.logs[0],
+            ground_log=self.logs[1],
+            busy=busy,
+        )
+
+
+def _ports(pid: int) -> set[str]:
+    """Return the sockets of a process's network namespace on which somebody waits: TCP listeners, any UDP."""
+    found = set()
+    for kind in ("tcp", "tcp6", "udp", "udp6"):
+        with suppress(OSError):
+            for line in Path(f"/proc/{pid}/net/{kind}").read_text().splitlines()[1:]:
+                fields = line.split()
+                if kind.startswith("udp") or fields[3] == _LISTEN:
+                    found.add(f"{kind} {fields[1]}")
+    return found
+
+
+def _uses_python(command: str) -> bool:
+    return "python" in command or "spaceverse" in command  # they take a second or two to begin
+
+
+def _end(process: subprocess.Popen[bytes], first: signal.Signals = signal.SIGTERM) -> None:
+    """End a process and what it started, by its session."""
+    for number, patience_s in ((first, ENDS_WITHIN_S), (signal.SIGTERM, 1.0), (signal.SIGKILL, None)):
+        if process.poll() is not None:
+            break
+        with suppress(ProcessLookupError):
+            if os.getpgid(process.pid) == process.pid:
+                os.killpg(process.pid, number)
+            else:
+                process.send_signal(number)
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(patience_s)
+    # What the shell left in the background shares its session, and would keep the namespace.
+    with suppress(ProcessLookupError, PermissionError):
+        os.killpg(process.pid, signal.SIGKILL)

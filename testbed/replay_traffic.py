@@ -1,0 +1,134 @@
+"""When the user's own programs had something on a replayed link, told from the hosts' byte counters.
+
+A probe that meets their traffic measures a queue, not the link.  What leaves each host is read every 50 ms;
+what the probes themselves sent in that time is known and taken off.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import threading
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from itertools import pairwise
+from pathlib import Path
+from typing import NamedTuple
+
+from testbed.probe import RTT_FRAME_BYTES, TrainShape
+from traces.trace import Trace
+
+EVERY_S = 0.05
+_PROBE_BYTES = 4 * RTT_FRAME_BYTES  # RTT probes and echoes of one period, with room for a late reading
+_QUEUE_S, _QUEUE_BYTES, _LONGEST_S = 0.2, 64_000, 5.0  # of the player's queues
+
+Interval = tuple[float, float]
+
+
+class Reading(NamedTuple):
+    """Bytes sent so far by each host, at a moment of CLOCK_MONOTONIC."""
+
+    monotonic_s: float
+    satellite_bytes: int
+    ground_bytes: int
+
+
+class TrafficMonitor:
+    """Context manager that reads the counters of two hosts in a thread of its own.
+
+    Args:
+        satellite_pid, ground_pid: a process in each host.
+        interface: the name of the link's interface in both.
+    """
+
+    def __init__(self, satellite_pid: int, ground_pid: int, interface: str) -> None:
+        self.readings: list[Reading] = []
+        self._paths = [Path(f"/proc/{pid}/net/dev") for pid in (satellite_pid, ground_pid)]
+        self._interface = interface
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="traffic", daemon=True)
+
+    def __enter__(self) -> TrafficMonitor:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        next_s = time.monotonic()
+        while not self._stop.wait(max(0.0, next_s - time.monotonic())):
+            with suppress(OSError, ValueError, IndexError):  # a host that is being taken away
+                sent = [self._sent_bytes(path) for path in self._paths]
+                self.readings.append(Reading(time.monotonic(), *sent))
+            next_s += EVERY_S
+
+    def _sent_bytes(self, path: Path) -> int:
+        line = next(
+            one for one in path.read_text().splitlines() if one.strip().startswith(f"{self._interface}:")
+        )
+        return int(line.split(":", 1)[1].split()[8])
+
+
+def busy_intervals(
+    readings: Sequence[Reading], trace: Trace, start_monotonic_s: float, logs: tuple[Path, Path]
+) -> list[Interval]:
+    """Return when somebody else's traffic was on the link, in scenario seconds.
+
+    Args:
+        readings: of the monitor.
+        trace: what was played.
+        start_monotonic_s: scenario second 0.
+        logs: of the satellite's probe and of the ground's, which hold the trains that each received.
+    """
+    trains = [
+        _sent_trains(log, trace, start_monotonic_s, way)
+        for log, way in zip(logs, ("up", "down"), strict=True)
+    ]
+    found: list[Interval] = []
+    for before, after in pairwise(readings):
+        begin_s, end_s = before.monotonic_s - start_monotonic_s, after.monotonic_s - start_monotonic_s
+        for sent, own in (
+            (after.satellite_bytes - before.satellite_bytes, trains[1]),
+            (after.ground_bytes - before.ground_bytes, trains[0]),
+        ):
+            expected = sum(size for moment, size in own if begin_s - EVERY_S < moment < end_s + EVERY_S)
+            if sent > _PROBE_BYTES + expected:
+                end_s = max(end_s, after.monotonic_s - start_monotonic_s + _drain_s(trace, end_s))
+                found.append((begin_s, end_s))
+    return found
+
+
+def _sent_trains(log: Path, trace: Trace, start_monotonic_s: float, way: str) -> list[tuple[float, int]]:
+    """Return when each train that arrived was sent, and its bytes."""
+    rates = getattr(trace, f"{way}_bit_s")[trace.up]
+    if not rates.size or not log.exists():
+        return []
+    shape = TrainShape.for_rate(float(rates.max()))
+    sent = []
+    for line in log.read_text(encoding="utf-8").splitlines():
+        with suppress(ValueError, KeyError):  # the last line of a probe that was stopped
+            record = json.loads(line)
+            if record["kind"] == "train":
+                arrived_s = record["monotonic_s"] - start_monotonic_s
+                row = trace.row_at(min(max(arrived_s, 0.0), math.nextafter(trace.end_s, 0)))
+                took_s = record["dispersion_s"] * shape.count / (shape.count - 1)
+                sent.append(
+                    (
+                        arrived_s - took_s - float(getattr(row, f"{way}_delay_s")),
+                        shape.count * shape.frame_bytes,
+                    )
+                )
+    return sent
+
+
+def _drain_s(trace: Trace, time_s: float) -> float:
+    """Return how long what was queued at `time_s` may take to come through."""
+    row = trace.row_at(min(max(time_s, 0.0), math.nextafter(trace.end_s, 0)))
+    rate_bit_s = min(row.down_bit_s, row.up_bit_s)
+    if not rate_bit_s:
+        return _QUEUE_S
+    queue_s = max(_QUEUE_S, _QUEUE_BYTES * 8 / rate_bit_s)
+    return min(_LONGEST_S, queue_s + row.down_delay_s + row.up_delay_s)

@@ -1,0 +1,69 @@
+"""report.html: one file that needs nothing else, to look at rather than to read."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jinja2
+from PIL import Image, UnidentifiedImageError
+
+from testbed import drawings
+from testbed.results import STAND_IN_NOTE, Results
+from testbed.scenario import Scenario
+from testbed.split import PART_NAMES
+from traces.trace import Trace
+
+_TEMPLATES = Path(__file__).parent / "data"
+
+
+def render(
+    results: Results,
+    scenario: Scenario,
+    traces: Mapping[str, Trace],
+    tracks: Sequence[drawings.Track],
+) -> str:
+    """The report as HTML text."""
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(_TEMPLATES), autoescape=True, undefined=jinja2.StrictUndefined
+    )
+    images = {name: _thumbnail(frame.image) for name, frame in scenario.frames().items()}
+    return environment.get_template("report.html.j2").render(
+        results=results,
+        totals=results.totals(),
+        warnings=results.warnings(),
+        scenario=scenario,
+        traces=traces,
+        images=images,
+        parts=[(name, drawings.part_label(name)) for name in PART_NAMES],
+        timeline=drawings.timeline(results.frames, list(traces.values())),
+        link_records=[
+            (link.summary(), drawings.link_record(link, traces[link.link])) for link in results.links
+        ],
+        ground_track=drawings.ground_track(tracks) if tracks else None,
+        note=STAND_IN_NOTE,
+        rows=_rows(results),
+    )
+
+
+def _rows(results: Results) -> list[dict[str, Any]]:
+    return [
+        {"frame": f, "split": [getattr(f.split, name) for name in PART_NAMES] if f.split else None}
+        for f in results.frames
+    ]
+
+
+def _thumbnail(path: Path, side_px: int = 80) -> str:
+    """A small JPEG as a data URL; an empty string where the file is no picture."""
+    try:
+        with Image.open(path) as image:
+            small = image.convert("RGB")
+    except (OSError, UnidentifiedImageError):
+        return ""
+    small.thumbnail((side_px, side_px))
+    data = io.BytesIO()
+    small.save(data, "JPEG", quality=80)
+    return "data:image/jpeg;base64," + base64.b64encode(data.getvalue()).decode()

@@ -1,0 +1,180 @@
+"""What a run found out: per frame, in total, and how far it may be believed."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from statistics import fmean
+from typing import Any
+
+from testbed.fidelity import LinkFidelity
+from testbed.scenario import Frame, Satellite, Scenario
+from testbed.split import PART_NAMES, Event, FrameResult, disconnected, split_frame, stamps_of
+
+_WHOLE_STEPS = {"captured", "onboard_start", "onboard_end", "sent", "received", "answered"}
+
+STAND_IN_NOTE = (
+    "The shipped models are a small stand-in pair trained by this project; "
+    "their accuracy says nothing about 2B or 7B models."
+)
+
+
+def wilson_interval(right: int, n: int, z: float = 1.96) -> tuple[float, float]:
+    """95 % confidence interval of a proportion (Wilson 1927); (0, 1) for n = 0."""
+    if n == 0:
+        return 0.0, 1.0
+    p = right / n
+    centre = p + z * z / (2 * n)
+    half = z * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
+    return max(0.0, (centre - half) / (1 + z * z / n)), min(1.0, (centre + half) / (1 + z * z / n))
+
+
+@dataclass(frozen=True)
+class Results:
+    """All figures of a run, for the table, the report and results.json."""
+
+    scenario: str
+    shaper: str
+    frames: tuple[FrameResult, ...]
+    links: tuple[LinkFidelity, ...]
+    link_error_bound_s: float
+    lost_events: int = 0
+
+    @property
+    def answered(self) -> int:
+        """Frames with an answer on the ground."""
+        return sum(f.answer is not None for f in self.frames)
+
+    @property
+    def correct(self) -> int:
+        """Frames whose answer is right."""
+        return sum(f.correct for f in self.frames)
+
+    @property
+    def all_answered(self) -> bool:
+        """Whether no frame is left."""
+        return self.answered == len(self.frames)
+
+    def warnings(self) -> list[str]:
+        """What a reader must know before any number: a link beyond its bound, frames without an answer."""
+        found = []
+        for link in self.links:
+            error_s = link.rtt_error_s(50)
+            if error_s is None:
+                found.append(f"link {link.link} was not measured: its figures rest on what was asked")
+            elif error_s > self.link_error_bound_s:
+                found.append(
+                    f"link {link.link} missed its bound: median RTT error {error_s * 1e3:.2f} ms, "
+                    f"bound {self.link_error_bound_s * 1e3:.3g} ms"
+                )
+        if not self.all_answered:
+            found.append(f"{len(self.frames) - self.answered} of {len(self.frames)} frames have no answer")
+        return found
+
+    def totals(self) -> dict[str, Any]:
+        """Accuracy with its interval, means of the split, bytes."""
+        done = [f for f in self.frames if f.split is not None and f.end_to_end_s is not None]
+        low, high = wilson_interval(self.correct, len(self.frames))
+        return {
+            "frames": len(self.frames),
+            "answered": self.answered,
+            "answered_on_board": sum(f.answered_by == "satellite" for f in self.frames),
+            "answered_on_ground": sum(f.answered_by == "ground" for f in self.frames),
+            "correct": self.correct,
+            "accuracy": self.correct / len(self.frames),
+            "accuracy_95": [low, high],
+            "bytes_sent": sum(f.bytes_sent for f in self.frames),
+            "mean_end_to_end_s": fmean(f.end_to_end_s or 0.0 for f in done) if done else None,
+            "mean_split_s": {n: fmean(getattr(f.split, n) for f in done) for n in PART_NAMES} if done else {},
+        }
+
+    def to_json(self) -> dict[str, Any]:
+        """Everything but the probes' samples, which are in fidelity.json."""
+        return {
+            "scenario": self.scenario,
+            "shaper": self.shaper,
+            "warnings": self.warnings(),
+            "note": STAND_IN_NOTE,
+            "totals": self.totals(),
+            "links": [link.summary() for link in self.links],
+            "frames": [{**asdict(f), "correct": f.correct} for f in self.frames],
+        }
+
+
+def frame_results(
+    scenario: Scenario,
+    events: Sequence[Event],
+    start_monotonic_s: float,
+    delays: Mapping[str, Callable[[float], float]],
+) -> tuple[FrameResult, ...]:
+    """One result for every frame of the scenario, also for those that nothing became of.
+
+    Args:
+        delays: per satellite, the one-way delay of its link at a CLOCK_MONOTONIC second.
+    """
+    events = sorted(events, key=lambda e: e.get("monotonic_s", 0.0))  # they arrive in another order
+    by_frame: dict[str, list[Event]] = {name: [] for name in scenario.frames()}
+    for event in events:
+        if event.get("frame") in by_frame:
+            by_frame[event["frame"]].append(event)
+    last_s = max((e["monotonic_s"] for e in events if "monotonic_s" in e), default=start_monotonic_s)
+    results = []
+    for satellite in scenario.satellites:
+        gaps = disconnected(events, satellite.name, last_s)
+        for frame in satellite.frames:
+            own = by_frame[frame.frame]
+            stamps = stamps_of(own, satellite.name)
+            split = (
+                split_frame(stamps, gaps, delays[satellite.name]) if stamps.keys() >= _WHOLE_STEPS else None
+            )
+            whole_s = stamps["answered"] - stamps["captured"] if split else None
+            results.append(
+                _frame_result(satellite, frame, own, start_monotonic_s, split=split, end_to_end_s=whole_s)
+            )
+    return tuple(results)
+
+
+def _frame_result(
+    satellite: Satellite, frame: Frame, events: Sequence[Event], start_monotonic_s: float, **timing: Any
+) -> FrameResult:
+    answered = _first(events, "answered")
+    on_board = next(
+        (e for e in events if e["event"] == "inference_finished" and e["node"] == satellite.name), {}
+    )
+    captured = _first(events, "captured")
+    return FrameResult(
+        frame=frame.frame,
+        satellite=satellite.name,
+        prompt=frame.prompt,
+        truth=frame.truth,
+        kind=frame.kind,
+        capture_s=captured.get("monotonic_s", start_monotonic_s + frame.capture_s) - start_monotonic_s,
+        answer=answered.get("answer"),
+        answered_by=answered.get("answered_by"),
+        confidence=on_board.get("confidence"),
+        onboard_answer=on_board.get("answer"),
+        bytes_sent=sum(e.get("bytes_sent", 0) for e in events if e["event"] == "send_finished"),
+        refused=_first(events, "refused").get("reason"),
+        **timing,
+    )
+
+
+def _first(events: Sequence[Event], kind: str) -> Event:
+    return next((e for e in events if e["event"] == kind), {})
+
+
+def busy_intervals(events: Sequence[Event], satellite: str) -> list[tuple[float, float]]:
+    """CLOCK_MONOTONIC intervals in which `satellite` had an image or an answer on the link."""
+    events = sorted(events, key=lambda e: e.get("monotonic_s", 0.0))
+    intervals: list[tuple[float, float]] = []
+    open_since: dict[tuple[str, str], float] = {}
+    for event in events:
+        key = (str(event.get("frame")), str(event.get("what")))
+        if event.get("node") == satellite and event["event"] == "send_started":
+            open_since.setdefault(key, event["monotonic_s"])
+        elif event["event"] in ("delivered", "received") and key in open_since:
+            # A little more: acknowledgements are still on their way after the last byte has come.
+            intervals.append((open_since.pop(key), event["monotonic_s"] + 0.1))
+    intervals.extend((begin, math.inf) for begin in open_since.values())
+    return intervals

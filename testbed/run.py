@@ -1,0 +1,323 @@
+"""One run of a scenario: build, play, gather, take away.
+
+Steps, each undone in reverse order whatever happens in between:
+    traces -> run folder -> node configurations, checked -> hosts, sky, links (down) -> brokers ->
+    node programs (models loaded) -> probes -> clock starts, players play -> events until all is answered
+"""
+
+from __future__ import annotations
+
+import os
+import queue
+import shutil
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+from testbed.broker import Broker, TcpListener, UnixListener
+from testbed.capabilities import choose_shaper
+from testbed.clock import RealClock
+from testbed.contact_link import ContactLink
+from testbed.errors import CapabilityError, ScenarioError, TestbedError
+from testbed.fidelity import LinkFidelity, compare
+from testbed.hosts import HostNetwork
+from testbed.management import ManagementPlane
+from testbed.plan import RunPlan, slug
+from testbed.player import Change, Player
+from testbed.processor_load import ProcessorLoad
+from testbed.programs import Program, spawn
+from testbed.progress import Progress
+from testbed.report import render
+from testbed.results import Results, busy_intervals, frame_results
+from testbed.run_folder import RunFolder
+from testbed.scenario import Link, Scenario, to_json
+from testbed.sky import Sky
+from testbed.stop_request import Stopped, StopRequest
+from testbed.trace_source import link_trace, link_track
+from traces.trace import Trace
+
+READY_WITHIN_S = 180.0  # a 7 B model from a slow disk takes a while
+LEAD_S = 1.0  # between telling the nodes the start and scenario second 0
+TICK_S = 0.1
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of a run: its folder, its results unless it was stopped, the exit code."""
+
+    folder: RunFolder
+    results: Results | None
+    exit_code: int
+
+
+def run_scenario(scenario: Scenario, parent: Path, progress: Progress) -> Outcome:
+    """Run `scenario`; its folder is made below `parent`.
+
+    Needs root. Raises InputError (exit code 2) for what cannot be run, before anything is built, and
+    TestbedError (exit code 1) for what broke while it ran.  Ctrl-C and `kill` end it in order.
+    """
+    if os.geteuid() != 0:
+        raise CapabilityError(
+            "a run makes network namespaces and needs root: put sudo in front of the command"
+        )
+    with StopRequest() as stop:
+        traces = {link.name: link_trace(scenario, link) for link in scenario.links}
+        folder = RunFolder.create(parent, scenario.name)
+        try:
+            # Unix socket paths are limited to 107 bytes, and a run's folder may be anywhere.
+            with tempfile.TemporaryDirectory(prefix="spaceverse-") as sockets:
+                results = _Run(RunPlan(scenario, traces, folder, Path(sockets)), progress, stop).go()
+        except Stopped:
+            progress.step("stopped; everything that the run had made is gone")
+            return Outcome(folder, None, stop.exit_code)
+        except TestbedError as error:
+            if error.exit_code == 2:  # it never started: leave no folder that looks like a run
+                shutil.rmtree(folder.path)
+            raise
+        finally:
+            folder.hand_over()
+    return Outcome(folder, results, 0 if results.all_answered else 1)
+
+
+class _Run:
+    """The parts of a run while it goes on."""
+
+    def __init__(self, plan: RunPlan, progress: Progress, stop: StopRequest) -> None:
+        self.plan, self.scenario, self.traces, self.folder = plan, plan.scenario, plan.traces, plan.folder
+        self.progress, self.stop = progress, stop
+        self.programs: list[Program] = []
+        self.probes: list[Program] = []
+        self.links: dict[str, ContactLink] = {}
+        self.start_monotonic_s = 0.0
+        self.load: dict[str, float | None] = {}
+        self.counters: dict[str, dict[str, dict[str, float]]] = {}
+
+    def go(self) -> Results:
+        with self.progress.shown(len(self.scenario.frames())), ExitStack() as stack:
+            self._write_inputs()
+            self._check_nodes()
+            sky = self._build(stack)
+            plane = self._start_brokers(stack)
+            self._start_nodes(stack, plane)
+            players = self._play(stack, plane)
+            self._gather(plane, sky, players)
+            self.progress.step("taking everything away")
+        return self._results(plane, f"{sky.shaper.name} ({sky.shaper.how()})")
+
+    def _write_inputs(self) -> None:
+        self.progress.step("writing traces and configurations")
+        self.folder.write_text(self.folder.scenario, to_json(self.scenario))
+        self.plan.write_inputs()
+
+    def _check_nodes(self) -> None:
+        """Let each program look at its own configuration: only they know what a model is."""
+        self.progress.step("checking configurations and models")
+        for name in self.plan.node_names:
+            done = subprocess.run(
+                [*self.plan.node_command(name), "--check"],
+                capture_output=True,
+                text=True,
+                check=False,
+                start_new_session=True,  # a Ctrl-C is for the run
+            )
+            self.stop.check()
+            if done.returncode != 0:
+                lines = done.stderr.strip().splitlines() or ["no message"]
+                raise ScenarioError(f"{name}: {lines[-1]}")
+
+    def _build(self, stack: ExitStack) -> Sky:
+        self.progress.step("building hosts and links")
+        sky = stack.enter_context(Sky(choose_shaper(self.scenario.shaper)))
+        network = stack.enter_context(HostNetwork())
+        self.host_of = {name: network.addHost(f"h{i}") for i, name in enumerate(self.plan.node_names)}
+        for link in self.scenario.links:
+            self.stop.check()
+            self.links[link.name] = network.addLink(
+                self.host_of[link.satellite],
+                self.host_of[link.station],
+                cls=ContactLink,
+                sky=sky,
+                link_name=link.name,
+                on_contact_end=link.on_contact_end,
+                intfName1=self.plan.interface(link),
+                intfName2=self.plan.interface(link),
+                params1={"ip": f"{self.plan.address(link, ground=False)}/30"},
+                params2={"ip": f"{self.plan.address(link, ground=True)}/30"},
+            )
+        network.start()
+        return sky
+
+    def _start_brokers(self, stack: ExitStack) -> ManagementPlane:
+        self.progress.step("starting brokers")
+        stack.enter_context(
+            Broker(
+                self.folder.logs, [UnixListener(self.plan.management_socket)], name="management", popen=spawn
+            )
+        )
+        for ground in self.scenario.stations:
+            self.stop.check()
+            links = [link for link in self.scenario.links if link.station == ground.name]
+            stack.enter_context(
+                Broker(
+                    self.folder.logs,
+                    [
+                        *(TcpListener(self.plan.address(link, ground=True)) for link in links),
+                        UnixListener(self.plan.broker_socket(ground.name)),
+                    ],
+                    name=f"{slug(ground.name)}-broker",
+                    popen=partial(spawn, netns_pid=self.host_of[ground.name].pid),
+                )
+            )
+        plane = ManagementPlane(self.plan.management_socket, self.folder.events)
+        stack.callback(plane.close)
+        return plane
+
+    def _start_nodes(self, stack: ExitStack, plane: ManagementPlane) -> None:
+        self.progress.step("starting the satellites' and ground stations' programs, loading models")
+        stack.callback(self._stop_programs)
+        for name in self.plan.node_names:
+            self.stop.check()
+            self.programs.append(
+                Program(
+                    name,
+                    self.plan.node_command(name),
+                    log=self.plan.log_path(name),
+                    netns_pid=self.host_of[name].pid,
+                )
+            )
+        waiting = set(self.plan.node_names)
+        deadline_s = time.monotonic() + READY_WITHIN_S
+        while waiting:
+            self._step(plane)
+            waiting -= {e["node"] for e in plane.seen(lambda e: e["event"] == "ready")}
+            if time.monotonic() > deadline_s:
+                raise TestbedError(f"not ready within {READY_WITHIN_S:.0f} s: {', '.join(sorted(waiting))}")
+        if self.scenario.probe:
+            self._start_probes()
+
+    def _start_probes(self) -> None:
+        for link in self.scenario.links:
+            for ground in (False, True):
+                name = link.station if ground else link.satellite
+                self.probes.append(
+                    Program(
+                        f"probe of {name}",
+                        self.plan.probe_command(link, ground=ground),
+                        log=self.plan.log_path(f"{link.name} probe"),
+                        netns_pid=self.host_of[name].pid,
+                    )
+                )
+
+    def _stop_programs(self) -> None:
+        for program in (*self.probes, *self.programs):
+            program.ask_to_stop()
+        for program in (*self.probes, *self.programs):
+            program.stop()
+
+    def _play(self, stack: ExitStack, plane: ManagementPlane) -> Player:
+        self.start_monotonic_s = time.monotonic() + LEAD_S
+        clock = RealClock(self.start_monotonic_s)
+        plane.start_nodes(self.start_monotonic_s)
+        was_up: dict[str, bool] = {}
+
+        def on_change(change: Change) -> None:
+            if was_up.get(change.link) != change.up:
+                was_up[change.link] = change.up
+                plane.record(
+                    {
+                        "event": "link",
+                        "node": "run",
+                        "link": change.link,
+                        "up": change.up,
+                        "time_s": change.time_s,
+                        "monotonic_s": self.start_monotonic_s + change.time_s,
+                        "lateness_s": change.lateness_s,
+                    }
+                )
+
+        player = Player(clock, {self.links[name]: trace for name, trace in self.traces.items()}, on_change)
+        stack.callback(player.stop)
+        player.start()
+        self.clock = clock
+        self.progress.playing(self.traces)
+        return player
+
+    def _gather(self, plane: ManagementPlane, sky: Sky, player: Player) -> None:
+        """Wait until every frame has its answer, or until no more can come."""
+        wanted = set(self.scenario.frames())
+        load = ProcessorLoad()
+        end_s = max(trace.end_s for trace in self.traces.values()) + self.scenario.grace_s
+        while self.clock.now_s() < end_s:
+            self._step(plane)
+            sky.check()
+            if player.error is not None:
+                raise player.error
+            for probe in self.probes:
+                probe.check(started=True)
+            self.progress.tick(self.clock.now_s())
+            done = {e["frame"] for e in plane.seen(lambda e: e["event"] in ("answered", "refused"))}
+            if wanted <= done and self._pass_is_over():
+                break
+        plane.stop_nodes()
+        self.load, self.counters = load.record(), sky.counters()["links"]
+
+    def _pass_is_over(self) -> bool:
+        """All contacts have ended; a run that stopped earlier would not have followed its pass."""
+        last_s = max(contact.los_s for trace in self.traces.values() for contact in trace.contacts())
+        return self.clock.now_s() > last_s + 0.5
+
+    def _step(self, plane: ManagementPlane) -> None:
+        """A tick of waiting: show what came, see that everything lives, obey a stop."""
+        self.stop.check()
+        try:
+            while True:
+                self.progress.event(plane.fresh.get(timeout=TICK_S))
+                if plane.fresh.empty():
+                    break
+        except queue.Empty:
+            pass
+        for program in self.programs:
+            program.check(started=self.start_monotonic_s > 0)
+
+    def _results(self, plane: ManagementPlane, shaper: str) -> Results:
+        links = tuple(self._fidelity(link, plane, shaper) for link in self.scenario.links)
+        results = Results(
+            scenario=self.scenario.name,
+            shaper=shaper,
+            frames=frame_results(self.scenario, plane.events, self.start_monotonic_s, self._delays()),
+            links=links,
+            link_error_bound_s=self.scenario.link_error_bound_s,
+        )
+        self.folder.write_json(self.folder.fidelity, [link.to_json() for link in links])
+        self.folder.write_json(self.folder.results, results.to_json())
+        tracks = [link_track(self.scenario, link, self.traces[link.name]) for link in self.scenario.links]
+        report = render(results, self.scenario, self.traces, [t for t in tracks if t is not None])
+        self.folder.write_text(self.folder.report, report)
+        return results
+
+    def _fidelity(self, link: Link, plane: ManagementPlane, shaper: str) -> LinkFidelity:
+        busy = busy_intervals(plane.events, link.satellite)
+        record = compare(
+            link=link.name,
+            shaper=shaper,
+            trace_name=self.plan.trace_path(link).name,
+            trace=self.traces[link.name],
+            start_monotonic_s=self.start_monotonic_s,
+            satellite_log=self.plan.probe_path(link, ground=False),
+            ground_log=self.plan.probe_path(link, ground=True),
+            busy=[(begin - self.start_monotonic_s, end - self.start_monotonic_s) for begin, end in busy],
+        )
+        return replace(record, load=self.load, counters=self.counters[link.name])
+
+    def _delays(self) -> dict[str, Callable[[float], float]]:
+        start_s = self.start_monotonic_s
+
+        def delay_along(trace: Trace) -> Callable[[float], float]:
+            return lambda t: trace.row_at(min(max(t - start_s, 0.0), trace.time_s[-1])).down_delay_s
+
+        return {link.satellite: delay_along(self.traces[link.name]) for link in self.scenario.links}

@@ -1,0 +1,68 @@
+"""`spaceverse run`, and the same for a scenario file that is run by itself."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from testbed.cli import guarded
+from testbed.scenario import Scenario
+from testbed.scenario_file import build_scenario, load_scenario
+
+_EPILOG = """examples:
+  sudo spaceverse run topologies/dove_pass.py
+  sudo spaceverse run topologies/dove_pass.py --shaper netem --output /tmp/runs
+  sudo spaceverse run runs/20261123T120000-dove_pass/scenario.json       the same run again
+  sudo spaceverse run topologies/dove_pass.py --json | jq .totals
+"""
+
+
+def add_parser(subparsers: Any) -> None:
+    """Add `run` to the command line."""
+    parser = subparsers.add_parser(
+        "run",
+        help="run a scenario: hosts, links, programs, models, and a table of where the time went",
+        description="Run a scenario. Needs root; touches only what it makes itself, and takes it away again.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("scenario", type=Path, help="a .py file with a function scenario(), or a .json file")
+    _add_options(parser)
+    parser.set_defaults(run=lambda arguments: _run(load_scenario(arguments.scenario), arguments))
+
+
+def _add_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--shaper", choices=["auto", "nfqueue", "netem"], help="overrides the scenario")
+    parser.add_argument("--output", type=Path, default=Path("runs"), help="parent of the run's folder")
+    parser.add_argument("--json", action="store_true", help="print results.json instead of the table")
+
+
+def main(scenario: Callable[[], Scenario], argv: Sequence[str] | None = None) -> int:
+    """Run one scenario file by itself: `raise SystemExit(main(scenario))` at its end."""
+    parser = argparse.ArgumentParser(description=(scenario.__doc__ or "Run this scenario.") + " Needs root.")
+    _add_options(parser)
+    arguments = parser.parse_args(argv)
+    return guarded(lambda: _run(build_scenario(scenario, sys.argv[0]), arguments))
+
+
+def _run(scenario: Scenario, arguments: argparse.Namespace) -> int:
+    from testbed.progress import Progress  # noqa: PLC0415 - rich and Mininet are slow to import
+    from testbed.run import run_scenario  # noqa: PLC0415
+    from testbed.table import console, results_table  # noqa: PLC0415
+
+    if arguments.shaper:
+        scenario = scenario.model_copy(update={"shaper": arguments.shaper})
+    terminal = console(stderr=arguments.json)
+    outcome = run_scenario(scenario, arguments.output, Progress(terminal))
+    if outcome.results is None:
+        return outcome.exit_code
+    if arguments.json:
+        print(json.dumps(outcome.results.to_json(), indent=2))
+    else:
+        terminal.print(results_table(outcome.results, terminal.width))
+    terminal.print(f"report: {outcome.folder.report}", style="bold", soft_wrap=True)
+    return outcome.exit_code

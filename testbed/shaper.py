@@ -1,0 +1,119 @@
+"""The one interface between a link and whatever makes it slow.
+
+A shaper is handed the two sky ports of a link once, then a `LinkState` per direction as often as the
+trace says.  `RecordingShaper` is public because anybody who tests a scenario without root needs it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from testbed.link_state import DOWN_STATE, Direction, LinkState
+
+
+@dataclass(frozen=True, slots=True)
+class LinkPorts:
+    """The two ports of one link's bridge, by interface name inside the sky namespace.
+
+    Traffic of direction DOWN enters at `satellite` and leaves at `ground`; UP the other way round.
+    """
+
+    link: str
+    satellite: str
+    ground: str
+
+    def entry(self, direction: Direction) -> str:
+        """Name of the port at which packets of `direction` enter the sky."""
+        return self.satellite if direction is Direction.DOWN else self.ground
+
+    def exit(self, direction: Direction) -> str:
+        """Name of the port at which packets of `direction` leave the sky."""
+        return self.ground if direction is Direction.DOWN else self.satellite
+
+
+class Shaper(Protocol):
+    """Makes links follow their states. One shaper serves all links of a sky.
+
+    Attributes:
+        name: what a scenario calls it.
+        can_hold: whether it can keep what is inside a link for the next contact (OnContactEnd.HOLD).
+    """
+
+    name: str
+    can_hold: bool
+
+    def how(self) -> str:
+        """How it works on this machine, in a few words that stand beside every result."""
+
+    def attach(self, ports: LinkPorts) -> None:
+        """Take charge of a link; both directions start down. Raises LinkError."""
+
+    def detach(self, link: str) -> None:
+        """Give a link back, its ports still there; a link that is not known is no error."""
+
+    def apply(self, link: str, direction: Direction, state: LinkState) -> LinkState:
+        """Write `state` whole, and return it as it was read back then. Raises LinkError.
+
+        It holds for what is queued as far as the shaper can. Only rate, delay, jitter, loss, queue and
+        whether packets pass are the shaper's business: the carrier itself is taken up and down by the link
+        that owns the ports.
+        """
+
+    def read_back(self, link: str, direction: Direction) -> LinkState:
+        """The state as the kernel, or the process that plays the link, holds it now."""
+
+    def counters(self, link: str, direction: Direction) -> dict[str, float]:
+        """What became of the packets, by name; what there is to count differs between shapers."""
+
+    def check(self) -> None:
+        """Raise ShaperDiedError if what plays the links has ended, LinkError if it lets one go."""
+
+    def close(self) -> None:
+        """Give back all that `attach` took; may be called twice."""
+
+
+@dataclass
+class RecordingShaper:
+    """A shaper without a network: remembers what it was told, for tests of what drives it."""
+
+    name: str = "recording"
+    can_hold: bool = True
+    states: dict[tuple[str, Direction], LinkState] = field(default_factory=dict)
+    history: list[tuple[str, Direction, LinkState]] = field(default_factory=list)
+    closed: bool = False
+
+    def how(self) -> str:
+        """It does not."""
+        return "no network"
+
+    def attach(self, ports: LinkPorts) -> None:
+        """Remember the link as down in both directions."""
+        for direction in Direction:
+            self.states[ports.link, direction] = DOWN_STATE
+
+    def detach(self, link: str) -> None:
+        """Forget the link's states, not its history."""
+        for direction in Direction:
+            self.states.pop((link, direction), None)
+
+    def apply(self, link: str, direction: Direction, state: LinkState) -> LinkState:
+        """Remember the state, and that it came now."""
+        self.states[link, direction] = state
+        self.history.append((link, direction, state))
+        return state
+
+    def read_back(self, link: str, direction: Direction) -> LinkState:
+        """The last state that was applied."""
+        return self.states[link, direction]
+
+    def counters(self, link: str, direction: Direction) -> dict[str, float]:
+        """How many states were applied."""
+        return {"applied": sum(entry[:2] == (link, direction) for entry in self.history)}
+
+    def check(self) -> None:
+        """A recording never dies."""
+
+    def close(self) -> None:
+        """Remember that it was closed."""
+        self.closed = True

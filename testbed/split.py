@@ -1,0 +1,151 @@
+"""Where the time of each frame went, from the events of the run.
+
+    captured  inference   ends   first byte sent     last byte received  inference  answered
+       |--queue--|--on board--|--wait, queue--|--serial., propagation--|--queue--|--ground--|--answer--|
+
+Every stamp is CLOCK_MONOTONIC of one machine, so stamps of two programs may be subtracted.
+"Wait for contact" is the part between capture and the last byte in which the satellite had no
+connection and nothing else was being done for the frame; the rest of a gap between two steps is queue.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, fields
+from typing import Any
+
+Event = dict[str, Any]
+Interval = tuple[float, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Split:
+    """Seconds from capture to answer on the ground, by what they were spent on; they sum to the whole."""
+
+    queue_s: float
+    onboard_inference_s: float
+    wait_for_contact_s: float
+    serialisation_s: float
+    propagation_s: float
+    ground_inference_s: float
+    answer_s: float
+
+    @property
+    def total_s(self) -> float:
+        """Sum of the parts."""
+        return float(sum(getattr(self, f.name) for f in fields(self)))
+
+
+PART_NAMES = tuple(f.name for f in fields(Split))
+
+
+@dataclass(frozen=True, slots=True)
+class FrameResult:
+    """What became of one frame. `end_to_end_s` comes from its own two stamps, not from the split."""
+
+    frame: str
+    satellite: str
+    prompt: str
+    truth: str
+    kind: str
+    capture_s: float
+    answer: str | None
+    answered_by: str | None
+    confidence: float | None
+    onboard_answer: str | None
+    bytes_sent: int
+    end_to_end_s: float | None
+    split: Split | None
+    refused: str | None = None
+
+    @property
+    def correct(self) -> bool:
+        """Whether the answer is the truth, but for case and white space."""
+        return self.answer is not None and _plain(self.answer) == _plain(self.truth)
+
+
+def _plain(text: str) -> str:
+    return " ".join(text.lower().split()).strip(". ")
+
+
+def disconnected(events: Iterable[Event], satellite: str, until_s: float) -> list[Interval]:
+    """Intervals (CLOCK_MONOTONIC) in which `satellite` had no connection to any ground station.
+
+    `events` are in order of their stamps.
+    """
+    intervals: list[Interval] = []
+    since_s: float | None = 0.0
+    for event in events:
+        if event.get("node") != satellite:
+            continue
+        # The first item may be on its way before the broker's answer: then it is the sign of a connection.
+        if event["event"] in ("connected", "send_started") and since_s is not None:
+            intervals.append((since_s, event["monotonic_s"]))
+            since_s = None
+        elif event["event"] in ("contact", "disconnected") and since_s is None and not event.get("up", False):
+            since_s = event["monotonic_s"]
+    if since_s is not None:
+        intervals.append((since_s, until_s))
+    return intervals
+
+
+def overlap_s(intervals: Sequence[Interval], begin_s: float, end_s: float) -> float:
+    """Seconds of [begin_s, end_s] that lie in any of the (disjoint) intervals."""
+    return sum(max(0.0, min(end, end_s) - max(begin, begin_s)) for begin, end in intervals)
+
+
+def split_frame(
+    stamps: dict[str, float], gaps: Sequence[Interval], delay_at: Callable[[float], float]
+) -> Split:
+    """Divide one frame's time.
+
+    Args:
+        stamps: CLOCK_MONOTONIC seconds of captured, onboard_start, onboard_end, sent, received, answered;
+            and of ground_start and ground_end for a frame that was answered on the ground.
+        gaps: intervals without a connection.
+        delay_at: one-way delay of the link at a CLOCK_MONOTONIC second.
+    """
+    on_air_s = stamps["received"] - stamps["sent"]
+    wait_before_s = overlap_s(gaps, stamps["onboard_end"], stamps["sent"])
+    wait_within_s = overlap_s(gaps, stamps["sent"], stamps["received"])
+    propagation_s = min(delay_at(stamps["received"]), on_air_s - wait_within_s)
+    queue_s = (stamps["onboard_start"] - stamps["captured"]) + (
+        stamps["sent"] - stamps["onboard_end"] - wait_before_s
+    )
+    ground_s = 0.0
+    ready = stamps["received"]
+    if "ground_start" in stamps:
+        queue_s += stamps["ground_start"] - stamps["received"]
+        ground_s = stamps["ground_end"] - stamps["ground_start"]
+        ready = stamps["ground_end"]
+    return Split(
+        queue_s=queue_s,
+        onboard_inference_s=stamps["onboard_end"] - stamps["onboard_start"],
+        wait_for_contact_s=wait_before_s + wait_within_s,
+        serialisation_s=on_air_s - wait_within_s - propagation_s,
+        propagation_s=propagation_s,
+        ground_inference_s=ground_s,
+        answer_s=stamps["answered"] - ready,
+    )
+
+
+def stamps_of(events: Sequence[Event], satellite: str) -> dict[str, float]:
+    """The first stamp of each step in one frame's events (the last for `received`: it was whole then)."""
+    stamps: dict[str, float] = {}
+    decision = next((e["decision"] for e in events if "decision" in e), None)
+    wanted = "image" if decision == "offload" else "answer"
+    for event in events:
+        on_board = event["node"] == satellite
+        name = {
+            "captured": "captured",
+            "inference_started": "onboard_start" if on_board else "ground_start",
+            "inference_finished": "onboard_end" if on_board else "ground_end",
+            "answered": "answered",
+        }.get(event["event"])
+        if event["event"] == "send_started" and event["what"] == wanted:
+            name = "sent"
+        elif event["event"] == "received" and event["what"] == wanted:
+            name = "received"
+        if name is not None:
+            stamps.setdefault(name, event["monotonic_s"])
+    return stamps

@@ -1,0 +1,51 @@
+"""Ctrl-C and `kill` as a wish, not as an exception in the middle of something.
+
+A KeyboardInterrupt between making a namespace and writing down that it was made would leak it.  So the
+signals only set an event; the run looks at it between steps and in every wait, and then ends in order.
+"""
+
+from __future__ import annotations
+
+import signal
+import threading
+from types import FrameType, TracebackType
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+class Stopped(Exception):  # noqa: N818 - it is no error: somebody asked for it
+    """Raised by `StopRequest.check` once a signal has come."""
+
+
+class StopRequest:
+    """Context manager that turns SIGINT, SIGTERM and SIGHUP into `event`. For the main thread."""
+
+    def __init__(self) -> None:
+        self.event = threading.Event()
+        self.signal_number: int | None = None
+        self._before: dict[int, object] = {}
+
+    def __enter__(self) -> StopRequest:
+        for number in _SIGNALS:
+            self._before[number] = signal.signal(number, self._on_signal)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)  # type: ignore[arg-type]
+
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        self.signal_number = self.signal_number or number
+        self.event.set()
+
+    def check(self) -> None:
+        """Raise Stopped if somebody asked for the end."""
+        if self.event.is_set():
+            raise Stopped
+
+    @property
+    def exit_code(self) -> int:
+        """128 + signal number, as shells have it."""
+        return 128 + (self.signal_number or signal.SIGINT)

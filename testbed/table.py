@@ -1,0 +1,162 @@
+"""The table at the end of a run."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from rich.console import Console, Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from testbed.fidelity import LinkFidelity
+from testbed.processor_load import load_text
+from testbed.results import STAND_IN_NOTE, Results
+from testbed.split import PART_NAMES, FrameResult
+
+_WIDE = 150  # characters that the whole table needs
+
+_HEADINGS = {
+    "queue_s": "queue",
+    "onboard_inference_s": "board",
+    "wait_for_contact_s": "wait",
+    "serialisation_s": "serial",
+    "propagation_s": "prop",
+    "ground_inference_s": "ground",
+    "answer_s": "report",
+}
+
+
+def console(stderr: bool = False) -> Console:
+    """A console for people; wide where the output is a file, since a table that wraps cannot be read."""
+    stream = sys.stderr if stderr else sys.stdout
+    width = None if stream.isatty() or "COLUMNS" in os.environ else 170
+    return Console(stderr=stderr, width=width)
+
+
+def results_table(results: Results, width: int) -> RenderableType:
+    """Warnings, frames, totals, asked against measured; for a console `width` characters wide."""
+    parts: list[RenderableType] = [Text(f"WARNING: {text}", style="bold red") for text in results.warnings()]
+    parts += [
+        *_frames(results, width),
+        _totals(results),
+        *map(link_table, results.links),
+        Text(STAND_IN_NOTE, style="dim"),
+    ]
+    return Group(*parts)
+
+
+def _frames(results: Results, width: int) -> list[Table]:
+    """One table of everything where it fits, else one of the answers and one of the seconds."""
+    title = f"{results.scenario}: seconds from picture taken to answer on the ground"
+    if width >= _WIDE:
+        return [_table(title, _ANSWER_COLUMNS | _TIME_COLUMNS, results)]
+    return [
+        _table(results.scenario, _ANSWER_COLUMNS, results),
+        _table(title, {"frame": _ANSWER_COLUMNS["frame"]} | _TIME_COLUMNS, results),
+    ]
+
+
+def _table(title: str, columns: dict[str, _Column], results: Results) -> Table:
+    table = Table(title=title)
+    for heading, column in columns.items():
+        table.add_column(heading, **column.style)
+    for frame in results.frames:
+        table.add_row(*(column.text(frame) for column in columns.values()))
+    return table
+
+
+@dataclass(frozen=True)
+class _Column:
+    text: Callable[[FrameResult], str]
+    style: dict[str, Any]
+
+
+_NUMBER: dict[str, Any] = {"justify": "right", "no_wrap": True}
+_WORD: dict[str, Any] = {"no_wrap": True}
+_TEXT: dict[str, Any] = {"min_width": 6, "overflow": "fold"}
+_BY = {"satellite": "board", "ground": "ground", None: "-"}
+
+_ANSWER_COLUMNS = {
+    "frame": _Column(lambda f: f.frame, _WORD),
+    "prompt": _Column(lambda f: f.prompt, {"min_width": 28, "overflow": "fold"}),
+    "truth": _Column(lambda f: f.truth, _TEXT),
+    "answer": _Column(lambda f: f.answer if f.answer is not None else (f.refused or "-"), _TEXT),
+    "right": _Column(lambda f: "[green]yes[/]" if f.correct else "[red]no[/]", _WORD),
+    "by": _Column(lambda f: _BY[f.answered_by], _WORD),
+    "conf": _Column(lambda f: f"{f.confidence:.2f}" if f.confidence is not None else "-", _NUMBER),
+    "bytes": _Column(lambda f: str(f.bytes_sent), _NUMBER),
+}
+
+
+def _part(name: str) -> _Column:
+    return _Column(lambda f: _seconds(getattr(f.split, name)) if f.split else "-", _NUMBER)
+
+
+_TIME_COLUMNS = {
+    "taken": _Column(lambda f: f"{f.capture_s:.0f}", _NUMBER),
+    **{_HEADINGS[name]: _part(name) for name in PART_NAMES},
+    "total": _Column(
+        lambda f: _seconds(f.end_to_end_s) if f.end_to_end_s is not None else "-",
+        {**_NUMBER, "style": "bold"},
+    ),
+}
+
+
+def _seconds(value_s: float) -> str:
+    return "0" if value_s == 0 else f"{value_s:.3f}" if abs(value_s) < 10 else f"{value_s:.2f}"
+
+
+def _totals(results: Results) -> Text:
+    totals = results.totals()
+    low, high = totals["accuracy_95"]
+    mean_s = totals["mean_end_to_end_s"]
+    return Text(
+        f"{totals['answered']} of {totals['frames']} frames answered "
+        f"({totals['answered_on_board']} on board, {totals['answered_on_ground']} on the ground); "
+        f"{totals['correct']} right: accuracy {totals['accuracy']:.2f} "
+        f"(95 % interval {low:.2f} to {high:.2f}, n = {totals['frames']}); "
+        f"{totals['bytes_sent']:,} bytes down; "
+        + (f"mean end to end {mean_s:.2f} s" if mean_s is not None else "no frame went end to end")
+    )
+
+
+def link_table(link: LinkFidelity) -> Table:
+    """Return asked against measured of one link."""
+    s = link.summary()
+    table = Table(
+        title=f"{link.link}: asked against measured",
+        caption=f"trace {link.trace}; shaper {link.shaper}; clock bound {link.clock_bound_s * 1e3:.1f} ms; "
+        f"probe load at most {link.probe_load_bit_s / 1e3:.0f} kbit/s"
+        + (f"; {load_text(link.load)}" if link.load is not None else ""),
+    )
+    table.add_column("", no_wrap=True)
+    for heading in ("asked", "measured", "error", "n"):
+        table.add_column(heading, **_NUMBER)
+    error = f"p50 {_ms(s['rtt_error_p50_s'])}, p99 {_ms(s['rtt_error_p99_s'])}"
+    rtt = (_ms(s["asked_rtt_s"]), _ms(s["measured_rtt_s"]), error, str(s["rtt_samples"]))
+    table.add_row("RTT, median", *rtt)
+    for name, heading in (("down", "downlink, median"), ("up", "uplink, median")):
+        table.add_row(
+            heading,
+            _mbit(s[f"asked_{name}_bit_s"]),
+            _mbit(s[f"measured_{name}_bit_s"]),
+            _percent(s[f"{name}_rate_error"]),
+            str(s[f"{name}_rate_samples"]),
+        )
+    return table
+
+
+def _percent(value: float | None) -> str:
+    return "-" if value is None else f"{value * 100:+.1f} %"
+
+
+def _ms(value_s: float | None) -> str:
+    return "-" if value_s is None else f"{value_s * 1e3:.2f} ms"
+
+
+def _mbit(value_bit_s: float | None) -> str:
+    return "-" if value_bit_s is None else f"{value_bit_s / 1e6:.3f} Mbit/s"

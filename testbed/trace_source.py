@@ -1,0 +1,74 @@
+"""From what a scenario's link follows to the trace that is played, and the ground track beside it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+
+import numpy as np
+
+from testbed.drawings import Track
+from testbed.errors import ScenarioError
+from testbed.scenario import GroundStation, Link, Orbit, RadioChanges, Scenario
+from traces.elements import read_elements
+from traces.link_budget import RadioLink, preset
+from traces.make import make_trace
+from traces.orbit import ground_track
+from traces.stations import GroundStation as Place
+from traces.stations import station
+from traces.tle import find_satellite
+from traces.trace import Trace
+
+_ORBIT_S = 95 * 60
+
+
+def link_trace(scenario: Scenario, link: Link) -> Trace:
+    """Compute or read the trace of `link`; raises ScenarioError when it has no contact at all."""
+    if isinstance(link.follows, Orbit):
+        orbit = link.follows
+        trace = make_trace(
+            find_satellite(read_elements(orbit.elements), link.satellite),
+            _place(scenario.station(link.station)),
+            orbit.start,
+            orbit.length_s,
+            downlink=_changed(preset(orbit.radio).downlink, orbit.downlink),
+            uplink=_changed(preset(orbit.radio).uplink, orbit.uplink),
+            elevation_mask_deg=orbit.elevation_mask_deg,
+        )
+    else:
+        trace = Trace.read(link.follows)
+    if not trace.contacts():
+        raise ScenarioError(
+            f"link {link.name} has no contact in its {trace.end_s:.0f} s: nothing could arrive"
+        )
+    return trace
+
+
+def _changed(radio: RadioLink, changes: RadioChanges) -> RadioLink:
+    return replace(radio, **changes.model_dump(exclude_none=True))
+
+
+def _place(ground: GroundStation) -> Place:
+    if ground.place is None:
+        return station(ground.name)
+    return replace(station(ground.place), name=ground.name)
+
+
+def link_track(scenario: Scenario, link: Link, trace: Trace) -> Track | None:
+    """The satellite's path from half an orbit before the run to half after; None for recorded traces."""
+    if not isinstance(link.follows, Orbit):
+        return None
+    place = _place(scenario.station(link.station))
+    times_s = np.arange(-_ORBIT_S / 2, trace.end_s + _ORBIT_S / 2, 10.0)
+    elements = find_satellite(read_elements(link.follows.elements), link.satellite)
+    begin = link.follows.start - timedelta(seconds=_ORBIT_S / 2)
+    latitude_deg, longitude_deg = ground_track(elements, begin, times_s - times_s[0])
+    return Track(
+        satellite=link.satellite,
+        latitude_deg=latitude_deg,
+        longitude_deg=longitude_deg,
+        run=(times_s >= 0) & (times_s <= trace.end_s),
+        station=link.station,
+        station_latitude_deg=place.latitude_deg,
+        station_longitude_deg=place.longitude_deg,
+    )

@@ -1,0 +1,287 @@
+"""Runs one command as root inside a User-Mode Linux guest that sees this machine's own files.
+
+Debian's package user-mode-linux is a Linux 6.1 kernel that runs as an ordinary process.  It brings
+sch_netem, sch_htb, bridge, veth and NFQUEUE as modules, so that what needs them is tested for real
+also where the machine's own kernel lacks them; neither the host's kernel nor its files are touched:
+
+    host /            hostfs, read-only          guest /
+    writable=[...]    hostfs, read-write         the same paths
+    (memory)          tmpfs                      /run, /dev/shm; HOME and TMPDIR are in /run
+
+The guest has one CPU and its own clock, network and process table; it boots in 2-3 s, and system
+calls are several times slower in it than on the host (importing pyroute2 takes about 4 s).
+
+    python -m testbed.uml --timeout 60 -- tc qdisc add dev lo root netem delay 10ms
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import ctypes
+import os
+import selectors
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import BinaryIO
+
+from testbed.errors import CapabilityError, InputError, TestbedError
+
+MEND = "apt-get install user-mode-linux kmod"
+MODULES = Path("/usr/lib/uml/modules")
+HIDDEN_IN_GUEST = ("/run", "/var/run", "/dev", "/proc", "/sys")
+END_GRACE_S = 3.0
+PR_SET_PDEATHSIG = 1
+
+# Modules load on demand through /run/bin/modprobe: the host may have no /lib/modules to mount over,
+# and making one would change the host.  sysrq is the one power switch that needs no program of the host.
+INIT = """#!/bin/sh
+export PATH=/run/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
+mount -t proc proc /proc; mount -t sysfs sys /sys; mount -t devtmpfs dev /dev; mount -t tmpfs run /run
+mkdir -p /dev/shm /dev/pts /run/bin /run/home /run/tmp /run/netns /run/lock /run/lib/modules
+mount -t tmpfs shm /dev/shm; mount -t devpts pts /dev/pts
+ln -s {modules}/$(uname -r) /run/lib/modules/$(uname -r)
+printf '#!/bin/sh\\nexec %s -d /run "$@"\\n' $(PATH=/usr/sbin:/sbin command -v modprobe) > /run/bin/modprobe
+chmod +x /run/bin/modprobe; echo /run/bin/modprobe > /proc/sys/kernel/modprobe
+{mounts}
+ip link set lo up
+stty -opost < /dev/tty1; stty -opost < /dev/tty2
+HOME=/run/home TMPDIR=/run/tmp sh {work}/command < /dev/null > /dev/tty1 2> /dev/tty2
+echo $? > {work}/status
+sync; echo o > /proc/sysrq-trigger; sleep 60
+"""
+
+
+class UmlError(TestbedError):
+    """The guest did not boot, or ended before its command did; the text ends with its last words."""
+
+
+class UmlTimeoutError(UmlError):
+    """The command had not finished when its time was up; the guest was ended."""
+
+
+def missing() -> str | None:
+    """What User-Mode Linux lacks here, in words, or None if a guest can be started."""
+    if shutil.which("linux.uml") is None:
+        return "no program linux.uml"
+    if not any(MODULES.glob("*/kernel/net/sched/sch_netem.ko*")):
+        return f"no kernel modules with sch_netem under {MODULES}"
+    if shutil.which("modprobe", path="/usr/sbin:/sbin") is None:
+        return "no program modprobe"
+    return None
+
+
+def run_in_uml(
+    command: Sequence[str],
+    *,
+    memory_mib: int = 1024,
+    timeout_s: float | None = None,
+    real_time: bool = False,
+    environment: Mapping[str, str] | None = None,
+    writable: Sequence[Path] = (),
+    stdout: BinaryIO | None = None,
+    stderr: BinaryIO | None = None,
+) -> int:
+    """Run `command` in a fresh guest, in the caller's working directory, and return its exit status.
+
+    Output is passed on while it is written. However the call ends (timeout, Ctrl-C, any exception),
+    the guest's processes and temporary files are gone after it.
+
+    Args:
+        command: program and arguments; the program is found on the guest's PATH.
+        memory_mib: the guest's memory, MiB; taken from the host only as far as it is touched.
+        timeout_s: seconds from the start of the boot.
+        real_time: run the guest before every ordinary program (SCHED_RR), where that is allowed. For one
+            that measures time: a guest that waits for a processor sees that wait in all its delays.
+        environment: variables added to the guest's few (PATH, HOME, TMPDIR).
+        writable: host folders that the guest may write to; everything else is read-only.
+        stdout, stderr: where its output goes; by default this process's own.
+
+    Raises:
+        CapabilityError: User-Mode Linux is not installed.
+        InputError: the working directory is one that the guest hides.
+        UmlTimeoutError, UmlError: the command gave no exit status.
+    """
+    if lack := missing():
+        raise CapabilityError(f"User-Mode Linux cannot start: {lack}; mend it with: {MEND}")
+    _refuse_hidden([Path.cwd(), *writable])
+    work = Path(tempfile.mkdtemp(prefix="spaceverse-uml-"))
+    try:
+        _write_scripts(work, command, environment or {}, writable)
+        outputs = (stdout or sys.stdout.buffer, stderr or sys.stderr.buffer)
+        return _run_guest(work, memory_mib, timeout_s, real_time, outputs)
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+
+
+def _refuse_hidden(folders: Sequence[Path]) -> None:
+    for folder in folders:
+        hidden = [top for top in HIDDEN_IN_GUEST if folder.resolve().is_relative_to(top)]
+        if hidden:
+            raise InputError(
+                f"{folder} cannot be used in a guest, which has its own {hidden[0]}; use another place"
+            )
+
+
+def _write_scripts(
+    work: Path, command: Sequence[str], environment: Mapping[str, str], writable: Sequence[Path]
+) -> None:
+    folders = [shlex.quote(str(folder.resolve())) for folder in (work, *writable)]
+    mounts = "\n".join(f"mount -t hostfs none {folder} -o {folder}" for folder in folders)
+    init = work / "init"
+    init.write_text(INIT.format(modules=MODULES, mounts=mounts, work=folders[0]))
+    init.chmod(0o700)
+    exports = "".join(f"export {name}={shlex.quote(value)}\n" for name, value in environment.items())
+    (work / "command").write_text(
+        f"{exports}cd {shlex.quote(str(Path.cwd()))} || exit 99\nexec {shlex.join(command)}\n"
+    )
+
+
+def _run_guest(
+    work: Path, memory_mib: int, timeout_s: float | None, real_time: bool, outputs: tuple[BinaryIO, BinaryIO]
+) -> int:
+    deadline_s = None if timeout_s is None else time.monotonic() + timeout_s
+    out_read, out_write = os.pipe()
+    err_read, err_write = os.pipe()
+    guest = None
+    try:
+        guest = _start(work, memory_mib, out_write, err_write)
+        if real_time:  # inherited by the processes that the guest makes; niceness would end at its session
+            with contextlib.suppress(PermissionError, ProcessLookupError):
+                os.sched_setscheduler(guest.pid, os.SCHED_RR, os.sched_param(1))
+        os.close(out_write)
+        os.close(err_write)
+        out_write = err_write = -1
+        if not _pass_on({out_read: outputs[0], err_read: outputs[1]}, deadline_s):
+            raise UmlTimeoutError(f"{_what(work)} had not finished after {timeout_s} s; the guest was ended")
+        _ended(guest, END_GRACE_S)
+    finally:
+        if guest is not None:
+            _end(guest)
+        for descriptor in (out_read, out_write, err_read, err_write):
+            if descriptor >= 0:
+                os.close(descriptor)
+    return _status(work)
+
+
+def _start(work: Path, memory_mib: int, out: int, err: int) -> subprocess.Popen[bytes]:
+    # Two pipes of our own, because UML makes the descriptors that it is given non-blocking.
+    arguments = [
+        "linux.uml",
+        f"mem={memory_mib}M",
+        *("root=/dev/root", "rootfstype=hostfs", "rootflags=/", "ro", "quiet"),
+        *(f"umid={work.name}", f"uml_dir={work}", f"init={work}/init"),
+        *("con=null", "con0=null,fd:2", f"con1=null,fd:{out}", f"con2=null,fd:{err}"),
+    ]
+    # Without these UML keeps the guest's memory in /dev/shm, which is not on a disk.
+    environment = {name: value for name, value in os.environ.items() if name not in ("TMPDIR", "TMP", "TEMP")}
+    # A guest must not outlive a parent that was killed.  Looked up here, as nothing may be after the fork.
+    prctl = ctypes.CDLL(None).prctl
+    with (work / "console").open("wb") as console:
+        return subprocess.Popen(
+            arguments,
+            stdin=subprocess.DEVNULL,
+            stdout=console,
+            stderr=console,
+            pass_fds=(out, err),
+            env=environment,
+            start_new_session=True,
+            preexec_fn=lambda: prctl(PR_SET_PDEATHSIG, signal.SIGTERM),  # noqa: PLW1509  # one C call, then exec
+        )
+
+
+def _pass_on(targets: Mapping[int, BinaryIO], deadline_s: float | None) -> bool:
+    """Copy until every source has ended; False if the deadline came first."""
+    with selectors.DefaultSelector() as selector:
+        for source in targets:
+            selector.register(source, selectors.EVENT_READ)
+        while selector.get_map():
+            left_s = None if deadline_s is None else deadline_s - time.monotonic()
+            if left_s is not None and left_s <= 0:
+                return False
+            for key, _ in selector.select(left_s):
+                if data := os.read(key.fd, 65536):
+                    targets[key.fd].write(data)
+                    targets[key.fd].flush()
+                else:
+                    selector.unregister(key.fd)
+    return True
+
+
+def _ended(guest: subprocess.Popen[bytes], within_s: float) -> bool:
+    """Whether the guest ends within that time; it is not reaped, so that its process id stays its own."""
+    deadline_s = time.monotonic() + within_s
+    while os.waitid(os.P_PID, guest.pid, os.WEXITED | os.WNOWAIT | os.WNOHANG) is None:
+        if time.monotonic() > deadline_s:
+            return False
+        time.sleep(0.01)
+    return True
+
+
+def _end(guest: subprocess.Popen[bytes]) -> None:
+    """End the guest and the helper processes of its session (one per guest address space)."""
+    if not _ended(guest, 0):
+        guest.terminate()
+        _ended(guest, END_GRACE_S)
+    os.killpg(guest.pid, signal.SIGKILL)
+    guest.wait()
+    give_up_s = time.monotonic() + END_GRACE_S
+    with contextlib.suppress(ProcessLookupError):  # raised when the last of them has gone
+        while time.monotonic() < give_up_s:
+            os.killpg(guest.pid, 0)
+            time.sleep(0.01)
+
+
+def _status(work: Path) -> int:
+    try:
+        return int((work / "status").read_text())
+    except (OSError, ValueError):
+        last_words = (work / "console").read_text(errors="replace").strip().splitlines()[-5:]
+        raise UmlError(
+            f"{_what(work)} gave no exit status; the guest ended with: {' | '.join(last_words)}"
+        ) from None
+
+
+def _what(work: Path) -> str:
+    return f"'{(work / 'command').read_text().splitlines()[-1].removeprefix('exec ')}' in User-Mode Linux"
+
+
+def main() -> int:
+    """Run the command line's command in a guest; its exit status is ours, 124 after a timeout."""
+    parser = argparse.ArgumentParser(
+        prog="python -m testbed.uml", description=(__doc__ or "").splitlines()[0]
+    )
+    parser.add_argument("--memory-mib", type=int, default=1024, metavar="N")
+    parser.add_argument("--timeout", type=float, metavar="SECONDS", help="end the guest after this long")
+    parser.add_argument("--real-time", action="store_true", help="run before every ordinary program")
+    parser.add_argument(
+        "--writable", type=Path, action="append", default=[], metavar="DIR", help="may be repeated"
+    )
+    parser.add_argument("command", nargs="+")
+    args = parser.parse_args()
+    for number in (signal.SIGINT, signal.SIGTERM):  # a shell's background jobs are born deaf to SIGINT
+        signal.signal(number, lambda number, frame: sys.exit(128 + number))
+    try:
+        return run_in_uml(
+            args.command,
+            memory_mib=args.memory_mib,
+            timeout_s=args.timeout,
+            real_time=args.real_time,
+            writable=args.writable,
+        )
+    except TestbedError as error:
+        print(f"uml: {error}", file=sys.stderr)
+        return 124 if isinstance(error, UmlTimeoutError) else error.exit_code
+    except KeyboardInterrupt:
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,213 @@
+"""`spaceverse verify`: does a link of this machine do what it is told?
+
+Two hosts and one link are made as in a run, told one state after another, and measured from outside:
+
+    RTT, loss, order, contacts   probe packets, stamped as `testbed.verify_probe` says, and why that is right
+    TCP goodput                  a plain TCP connection of the kernel; bytes in order, arrivals stamped by the
+                                 receiving host's kernel
+    small message                the same, from send call to last byte received by programs, CLOCK_MONOTONIC;
+                                 it takes a second, so their wake-up (some 10 us) is nothing
+    UDP rate                     a train of full frames, arrivals stamped by the receiving host's kernel
+
+Theory: a 64-byte probe's RTT is both delays and its own serialisation both ways; TCP carries 1448 bytes in
+each 1514-byte frame; 10 kB in 7 such frames with 66 bytes of headers.  The bounds are for an idle machine.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from testbed.errors import CapabilityError, InputError
+
+if TYPE_CHECKING:
+    from testbed.verify_checks import Check
+    from testbed.verify_measures import AlongPass
+    from traces.trace import Trace
+
+PLOT_SUFFIXES = (".png", ".svg", ".pdf")
+
+_EPILOG = """examples:
+  sudo spaceverse verify                                     everything, with the shaper a run would take
+  sudo spaceverse verify --shaper nfqueue --plot pass.png    and a plot of asked against measured
+  sudo spaceverse verify --trace my.csv                      along the steepest minute of your own trace
+  sudo spaceverse verify --quick --json | jq '.checks[] | select(.ok | not)'
+
+exit codes: 0 every bound was kept; 1 one was missed; 2 it cannot be measured here; 130 stopped by Ctrl-C
+The bounds are for an idle machine: the table says how busy it was.
+"""
+
+
+def add_parser(subparsers: Any) -> None:
+    """Add `verify` to the command line."""
+    parser = subparsers.add_parser(
+        "verify",
+        help="measure whether links do what they are told: delay, rate, loss, order, contacts",
+        description="Measure a link against what it is asked, and judge it. Needs root; takes 2 minutes, or "
+        "half a minute with --quick; leaves nothing behind.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "--shaper", choices=["auto", "nfqueue", "netem"], default="auto", help="default: auto, as a run does"
+    )
+    parser.add_argument("--trace", type=Path, metavar="FILE", help="play this trace, not the steepest pass")
+    parser.add_argument("--quick", action="store_true", help="fewer rates, delays and repetitions")
+    parser.add_argument("--plot", type=Path, metavar="FILE", help="asked against measured RTT along the pass")
+    parser.add_argument("--json", action="store_true", help="print JSON instead of the table")
+    parser.set_defaults(run=run)
+
+
+@dataclass(frozen=True)
+class Verified:
+    """What came of it."""
+
+    shaper: str
+    checks: list[Check]
+    along: AlongPass | None
+    trace: Trace
+    load: dict[str, Any]
+
+    @property
+    def ok(self) -> bool:
+        """Whether every check passed."""
+        return all(check.ok for check in self.checks)
+
+    def to_json(self) -> dict[str, Any]:
+        """Everything."""
+        along = self.along
+        return {
+            "ok": self.ok,
+            "shaper": self.shaper,
+            "load": self.load,
+            "trace": {"satellite": self.trace.header.satellite, "station": self.trace.header.station},
+            "checks": [check.to_json() for check in self.checks],
+            "pass": []
+            if along is None
+            else [
+                {"time_s": t, "asked_rtt_s": asked, "measured_rtt_s": measured}
+                for t, asked, measured in zip(
+                    along.time_s.tolist(),
+                    along.asked_rtt_s.tolist(),
+                    along.measured_rtt_s.tolist(),
+                    strict=True,
+                )
+            ],
+        }
+
+
+def verify(
+    shaper: str,
+    *,
+    quick: bool = False,
+    trace: Trace | None = None,
+    on_step: Callable[[str, int, int], None] = lambda what, done, of: None,
+    tick: Callable[[], None] = lambda: None,
+) -> Verified:
+    """Measure everything.
+
+    Args:
+        shaper: "nfqueue", "netem" or "auto".
+        trace: to be played in place of the steepest pass; its steepest minute is taken (quick: 8 s).
+        on_step: told what is measured next, how many steps are done, and of how many.
+        tick: called some ten times a second; what it raises ends the measurement.
+
+    Raises:
+        CapabilityError: not root, or this machine has no such shaper.
+        LinkError: the link could not be made, or did not hold what was written to it.
+    """
+    from testbed.processor_load import ProcessorLoad  # noqa: PLC0415 - all these are slow to import
+    from testbed.verify_checks import BOUNDS, LOOSEST  # noqa: PLC0415
+    from testbed.verify_link import LinkUnderTest  # noqa: PLC0415
+    from testbed.verify_measures import FULL, QUICK, Measurements  # noqa: PLC0415
+    from testbed.verify_pass import steepest_pass, steepest_piece  # noqa: PLC0415
+
+    effort = QUICK if quick else FULL
+    played = steepest_pass(effort.pass_step_s) if trace is None else steepest_piece(trace, effort.piece_s)
+    load = ProcessorLoad()
+    checks: list[Check] = []
+    with LinkUnderTest(shaper, tick) as link:
+        how = link.sky.shaper
+        measurements = Measurements(link, effort, BOUNDS.get(how.name, LOOSEST), played)
+        steps = list(measurements.steps())
+        for done, (what, measure) in enumerate(steps):
+            on_step(what, done, len(steps))
+            tick()
+            checks += measure()
+        on_step("done", len(steps), len(steps))
+        text = f"{how.name} ({how.how()})"
+    return Verified(text, checks, measurements.along, played, load.record())
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Measure, print, and judge: 0 if every bound was kept, else 1."""
+    from testbed.processor_load import load_text  # noqa: PLC0415
+    from testbed.stop_request import Stopped, StopRequest  # noqa: PLC0415
+    from testbed.table import console  # noqa: PLC0415
+    from testbed.verify_table import checks_table, plot_pass  # noqa: PLC0415
+
+    trace = _checked(arguments)
+    with StopRequest() as stop:
+        try:
+            found = _shown(arguments, trace, stop)
+        except Stopped:
+            console(stderr=True).print("stopped; everything that verify had made is gone")
+            return stop.exit_code
+    if arguments.json:
+        print(json.dumps(found.to_json(), indent=2))
+    else:
+        header = found.trace.header
+        caption = f"pass: {header.satellite} over {header.station}; {load_text(found.load)}"
+        terminal = console()
+        terminal.print(checks_table(found.checks, f"verify: shaper {found.shaper}", caption))
+        missed = sum(not check.ok for check in found.checks)
+        verdict = f"{missed} of {len(found.checks)} bounds missed" if missed else "every bound was kept"
+        terminal.print(verdict, style="bold red" if missed else "bold green")
+    if arguments.plot and found.along is not None:
+        plot_pass(found.along, f"{found.trace.header.satellite}, shaper {found.shaper}", arguments.plot)
+        console(stderr=True).print(f"plot: {arguments.plot}", soft_wrap=True)
+    return 0 if found.ok else 1
+
+
+def _checked(arguments: argparse.Namespace) -> Trace | None:
+    """Refuse what cannot be done before two minutes are spent on it; the trace, if one was given."""
+    from traces.trace import Trace  # noqa: PLC0415
+
+    if os.geteuid() != 0:
+        raise CapabilityError(
+            "verify makes network namespaces and needs root: put sudo in front of the command"
+        )
+    if arguments.plot is not None:
+        if arguments.plot.suffix not in PLOT_SUFFIXES:
+            raise InputError(
+                f"plot {arguments.plot}: expected a name that ends in {', '.join(PLOT_SUFFIXES)}"
+            )
+        if not arguments.plot.absolute().parent.is_dir():
+            raise InputError(f"plot {arguments.plot}: its folder does not exist")
+    if arguments.trace is None:
+        return None
+    trace = Trace.read(arguments.trace)
+    if not trace.contacts():
+        raise InputError(f"trace {arguments.trace} has no contact: there is nothing to measure")
+    return trace
+
+
+def _shown(arguments: argparse.Namespace, trace: Trace | None, stop: Any) -> Verified:
+    """Measure with a progress bar on stderr."""
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn  # noqa: PLC0415
+
+    from testbed.table import console  # noqa: PLC0415
+
+    columns = (TextColumn("{task.description:<40}"), BarColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console(stderr=True), transient=True) as progress:
+        task = progress.add_task("building", total=None)
+
+        def on_step(what: str, done: int, of: int) -> None:
+            progress.update(task, description=what, completed=done, total=of)
+
+        return verify(arguments.shaper, quick=arguments.quick, trace=trace, on_step=on_step, tick=stop.check)

@@ -1,0 +1,163 @@
+"""What `spaceverse verify` holds a link to: theory, bounds, and the judgement of one figure."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+Unit = Literal["s", "bit/s", "share", "packets", "bytes"]
+Floats = npt.NDArray[np.float64]
+
+TCP_HEADERS_BYTES = 66  # Ethernet 14, IP 20, TCP 20, time stamps 12
+TCP_SEGMENT_BYTES = 1448
+FULL_FRAME_BYTES = 1514
+BINOMIAL_CONFIDENCE = 0.999
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """How far a link may be from what it was asked, on an idle machine.
+
+    Args:
+        rtt_p50_s, rtt_p99_s: percentiles of |RTT error|, seconds.
+        tcp_share, udp_share, message_share: relative error of TCP goodput, UDP rate, and time of a message.
+        first_packet_s: from AOS to the first packet, seconds.
+        last_packet_s: from LOS, as scheduled, to the last packet, seconds.
+    """
+
+    rtt_p50_s: float
+    rtt_p99_s: float
+    tcp_share: float = 0.02
+    udp_share: float = 0.02
+    message_share: float = 0.03
+    first_packet_s: float = 0.02
+    last_packet_s: float = 0.02
+
+
+BOUNDS = {"nfqueue": Bounds(0.2e-3, 0.8e-3), "netem": Bounds(0.3e-3, 1.5e-3)}
+LOOSEST = Bounds(0.3e-3, 1.5e-3)  # for a shaper that is neither
+
+
+@dataclass(frozen=True)
+class Check:
+    """One figure: asked, measured, judged.
+
+    Args:
+        group: rtt, tcp, udp, message, loss, pass, contact.
+        what: what was measured, in words.
+        unit: of asked and measured.
+        asked, measured: None where there is none (nothing arrived).
+        error: of `error_unit`; None fails.
+        error_unit: "s", "share" of what was asked, "packets" or "bytes".
+        least, most: the bounds of `error`.
+        samples: how many measurements stand behind it.
+        more: further figures, for --json.
+    """
+
+    group: str
+    what: str
+    unit: Unit
+    asked: float | None
+    measured: float | None
+    error: float | None
+    error_unit: Unit
+    least: float
+    most: float
+    samples: int
+    more: dict[str, Any]
+
+    @property
+    def ok(self) -> bool:
+        """Whether the error is within its bounds; what could not be measured is not."""
+        return self.error is not None and bool(self.least <= self.error <= self.most)
+
+    def to_json(self) -> dict[str, Any]:
+        """All of it."""
+        return {**asdict(self), "ok": self.ok}
+
+
+def delay_check(group: str, what: str, asked_s: Floats, measured_s: Floats, p: float, most_s: float) -> Check:
+    """Judge a percentile of |measured - asked|; float64[n] each, seconds."""
+    what = f"{what}, error p{p:.0f}"
+    if not len(asked_s):
+        return Check(group, what, "s", None, None, None, "s", 0.0, most_s, 0, {})
+    errors_s = measured_s - asked_s
+    return Check(
+        group=group,
+        what=what,
+        unit="s",
+        asked=float(np.median(asked_s)),
+        measured=float(np.median(measured_s)),
+        error=float(np.percentile(np.abs(errors_s), p)),
+        error_unit="s",
+        least=0.0,
+        most=most_s,
+        samples=len(errors_s),
+        more={
+            "error_median_s": float(np.median(errors_s)),
+            **{f"error_p{q}_s": float(np.percentile(np.abs(errors_s), q)) for q in (50, 99, 100)},
+        },
+    )
+
+
+def share_check(
+    group: str, what: str, unit: Unit, asked: float, measured: float | None, most: float, samples: int = 1
+) -> Check:
+    """Judge measured / asked - 1."""
+    error = None if measured is None else measured / asked - 1
+    return Check(group, what, unit, asked, measured, error, "share", -most, most, samples, {})
+
+
+def none_check(group: str, what: str, count: int, samples: int, unit: Unit = "packets") -> Check:
+    """Judge a count of what must not happen at all."""
+    return Check(group, what, unit, 0, count, count, unit, 0, 0, samples, {})
+
+
+def at_most_check(group: str, what: str, seconds: Sequence[float], most_s: float) -> Check:
+    """Judge the longest of some times, asked to be none; NaN is one that never ended."""
+    seconds = [float(s) for s in seconds]
+    worst = max(seconds, key=lambda s: math.inf if math.isnan(s) else s, default=math.nan)
+    measured = None if math.isnan(worst) else worst
+    more = {"seconds": [None if math.isnan(s) else s for s in seconds]}
+    return Check(group, what, "s", 0.0, measured, measured, "s", -math.inf, most_s, len(seconds), more)
+
+
+def loss_check(group: str, what: str, probability: float, sent: int, lost: int) -> Check:
+    """Judge a count of lost packets: inside the interval that holds 99.9 % of all honest outcomes?"""
+    low, high = binomial_interval(sent, probability, BINOMIAL_CONFIDENCE)
+    share = lost / sent if sent else None
+    error = None if share is None else share - probability
+    bounds = (low / max(1, sent) - probability, high / max(1, sent) - probability)
+    # Half a packet more, since the bounds are shares and the counts behind them whole.
+    least, most = (bounds[0] - 0.5 / max(1, sent), bounds[1] + 0.5 / max(1, sent))
+    return Check(group, what, "share", probability, share, error, "share", least, most, sent, {"lost": lost})
+
+
+def binomial_interval(n: int, p: float, confidence: float) -> tuple[int, int]:
+    """Return the counts (low, high) outside of which lie at most (1 - confidence) / 2 on each side."""
+    if n == 0 or p <= 0:
+        return 0, 0
+    if p >= 1:
+        return n, n
+    k = np.arange(n + 1)
+    log_factorial = np.concatenate([[0.0], np.cumsum(np.log(np.arange(1, n + 1)))])
+    log_choose = log_factorial[n] - log_factorial - log_factorial[::-1]
+    below = np.cumsum(np.exp(log_choose + k * math.log(p) + (n - k) * math.log1p(-p)))
+    tail = (1 - confidence) / 2
+    return int(np.searchsorted(below, tail)), min(n, int(np.searchsorted(below, 1 - tail)))
+
+
+def goodput_bit_s(rate_bit_s: float) -> float:
+    """TCP payload rate of a link that is always busy with full frames, bit/s."""
+    return rate_bit_s * TCP_SEGMENT_BYTES / FULL_FRAME_BYTES
+
+
+def message_s(size_bytes: int, rate_bit_s: float, delay_s: float) -> float:
+    """Time of a message on an open, idle TCP connection whose window holds it all, seconds."""
+    segments = math.ceil(size_bytes / TCP_SEGMENT_BYTES)
+    return (size_bytes + segments * TCP_HEADERS_BYTES) * 8 / rate_bit_s + delay_s

@@ -1,0 +1,338 @@
+"""The link that `spaceverse verify` measures, its two hosts, and the prober between them."""
+
+from __future__ import annotations
+
+import json
+import os
+import selectors
+import socket
+import subprocess
+import sys
+import threading
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from testbed.errors import TestbedError
+from testbed.kernel import NetworkNamespace
+from testbed.link_state import DOWN_STATE, LinkState
+from testbed.sky import HostEnd, Sky
+from testbed.verify_probe import arrival_ns, open_socket
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+SATELLITE, GROUND = "10.67.0.1", "10.67.0.2"
+TCP_PORT = 47772
+INTERFACE = "link0"
+TICK_S = 0.1
+SETTLE_S = 0.05  # how soon a contact carries packets is measured by itself
+CHUNK_BYTES = 1 << 18
+SO_RCVBUFFORCE, SO_TIMESTAMPNS = 33, 35
+
+Integers = npt.NDArray[np.int64]
+Tick = Callable[[], None]
+
+
+@dataclass(frozen=True)
+class Stream:
+    """Packets that went one way.
+
+    Args:
+        frame_bytes: size of each Ethernet frame.
+        sent_ns: int64[n], CLOCK_REALTIME when packet i was sent.
+        sequence: int64[m], which packets arrived, in the order of arrival.
+        arrived_ns: int64[m], CLOCK_REALTIME when.
+    """
+
+    frame_bytes: int
+    sent_ns: Integers
+    sequence: Integers
+    arrived_ns: Integers
+
+    @property
+    def lost(self) -> int:
+        """Packets that were sent and did not arrive."""
+        return len(self.sent_ns) - len(self.sequence)
+
+    @property
+    def reordered(self) -> int:
+        """Packets that arrived after one that was sent later (RFC 4737, section 3.3)."""
+        if not len(self.sequence):
+            return 0
+        return int(np.sum(self.sequence < np.maximum.accumulate(self.sequence)))
+
+
+@dataclass(frozen=True)
+class Probed:
+    """What came of one order to the prober.
+
+    Args:
+        rtt_ns: int64[n, 4], CLOCK_REALTIME of each RTT probe: sent by the satellite, arrived at the ground,
+            sent back, arrived at the satellite; 0 where it did not come that far.
+        down, up: streams, None where none was ordered.
+    """
+
+    rtt_ns: Integers
+    down: Stream | None
+    up: Stream | None
+
+    @property
+    def answered_ns(self) -> Integers:
+        """The RTT probes that came back."""
+        back: Integers = self.rtt_ns[self.rtt_ns[:, 3] > 0]
+        return back
+
+    @property
+    def lost(self) -> int:
+        """RTT probes that did not come back."""
+        return len(self.rtt_ns) - len(self.answered_ns)
+
+
+def rtt_s(probes_ns: Integers) -> npt.NDArray[np.float64]:
+    """Round-trip times, seconds: both ways, without the time at the ground."""
+    return (probes_ns[:, 1] - probes_ns[:, 0] + probes_ns[:, 3] - probes_ns[:, 2]) / 1e9
+
+
+class MeasuredLink(ABC):
+    """A link between two hosts, whatever makes it slow: `set` says how. A context manager.
+
+    Args:
+        satellite, ground: namespaces of the hosts, whose addresses are SATELLITE and GROUND; closed with it.
+        tick: called some ten times a second while something is measured; what it raises ends that.
+    """
+
+    name = "verify"
+
+    def __init__(
+        self, satellite: NetworkNamespace, ground: NetworkNamespace, tick: Tick = lambda: None
+    ) -> None:
+        self.satellite, self.ground = satellite, ground
+        self._tick = tick
+        self._closing = ExitStack()
+        for host in (satellite, ground):
+            self._closing.enter_context(host)
+        try:
+            self._prober = self._start_prober()
+        except BaseException:
+            self.close()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the prober and leave the hosts. May be called twice."""
+        self._closing.close()
+
+    @abstractmethod
+    def set(self, down: LinkState, up: LinkState) -> None:
+        """Write both directions."""
+
+    @abstractmethod
+    def check(self) -> None:
+        """Raise if what plays the link has ended."""
+
+    def fresh(self, down: LinkState, up: LinkState | None = None) -> None:
+        """Set the link, after taking it down: whatever was on it is gone."""
+        self.set(DOWN_STATE, DOWN_STATE)
+        self.set(down, up or down)
+        self.wait(SETTLE_S)
+
+    def wait(self, for_s: float) -> None:
+        """Sleep, ticking."""
+        end_s = time.monotonic() + for_s
+        while (left_s := end_s - time.monotonic()) > 0:
+            time.sleep(min(TICK_S, left_s))
+            self._tick()
+
+    def probe(self, during: Callable[[], None] | None = None, **order: Any) -> Probed:
+        """Give the prober an order (see `Prober.play`) and wait for its record.
+
+        Args:
+            during: called once the order was given; the link's changes are made there.
+        """
+        if self._prober.stdin is None or self._prober.stdout is None:
+            raise TestbedError("the prober has no pipes")
+        self._prober.stdin.write(json.dumps({"rtt_s": 0, "real_time": True, **order}).encode() + b"\n")
+        self._prober.stdin.flush()
+        if during is not None:
+            during()
+        with selectors.DefaultSelector() as selector:
+            selector.register(self._prober.stdout, selectors.EVENT_READ)
+            while not selector.select(TICK_S):
+                self._tick()
+                self.check()
+        line = self._prober.stdout.readline()
+        if not line:
+            raise TestbedError(f"verify's prober ended with status {self._prober.wait()}")
+        record = json.loads(line)
+        probes_ns = np.array(record["rtt"], dtype=np.int64).reshape(-1, 4)
+        return Probed(probes_ns, _stream(record["down"]), _stream(record["up"]))
+
+    @contextmanager
+    def connection(self, window_bytes: int = 0) -> Iterator[tuple[socket.socket, socket.socket]]:
+        """A TCP connection through the link: the satellite's socket and the ground's.
+
+        Args:
+            window_bytes: receive buffer; 0 leaves it to the kernel.
+        """
+        with ExitStack() as stack:
+            listener = stack.enter_context(self.ground.call(lambda: socket.create_server((GROUND, TCP_PORT))))
+            if window_bytes:
+                listener.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, window_bytes)
+            listener.settimeout(10)
+            sender = stack.enter_context(self.satellite.call(socket.socket))
+            sender.settimeout(10)
+            sender.connect((GROUND, TCP_PORT))
+            receiver = stack.enter_context(listener.accept()[0])
+            receiver.settimeout(TICK_S)
+            receiver.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
+            for one in (sender, receiver):
+                one.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                # Reset at the end: what is still queued shall not be sent on.
+                one.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+            yield sender, receiver
+
+    def pump(self, for_s: float, window_bytes: int) -> npt.NDArray[np.float64]:
+        """Send by TCP as fast as it goes; float64[n, 2]: seconds, bytes received in order by then.
+
+        The seconds are the kernel's, of the arrival of the last byte that was received (SO_TIMESTAMPNS).
+        """
+        received, total = [], 0
+        buffer = bytearray(CHUNK_BYTES)
+        with self.connection(window_bytes) as (sender, receiver):
+            stop = threading.Event()
+            pumping = threading.Thread(target=_send_until, args=(sender, stop), daemon=True)
+            pumping.start()
+            begin_s = next_tick_s = time.monotonic()
+            begin_wall_s = time.clock_gettime(time.CLOCK_REALTIME)
+            try:
+                while (now_s := time.monotonic()) < begin_s + for_s:
+                    if now_s >= next_tick_s:
+                        next_tick_s = now_s + TICK_S
+                        self._tick()
+                    with suppress(TimeoutError):
+                        size_bytes, ancillary, _, _ = receiver.recvmsg_into([buffer], 64)
+                        total += size_bytes
+                        received.append((arrival_ns(ancillary) / 1e9 - begin_wall_s, total))
+            finally:
+                stop.set()
+                receiver.close()
+                with suppress(OSError):  # reset by the other end already
+                    sender.shutdown(socket.SHUT_RDWR)
+                pumping.join()
+        return np.array(received, dtype=np.float64).reshape(-1, 2)
+
+    def _start_prober(self) -> subprocess.Popen[bytes]:
+        with self.satellite.call(open_socket) as one, self.ground.call(open_socket) as other:
+            fds = [one.fileno(), other.fileno()]
+            process = subprocess.Popen(
+                [
+                    *(sys.executable, "-m", "testbed.verify_probe"),
+                    *("--fds", *map(str, fds), "--addresses", SATELLITE, GROUND),
+                ],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                pass_fds=fds,
+                start_new_session=True,  # Ctrl-C is for us, who end it in our order
+                env=_environment(),
+            )
+        self._closing.callback(_end, process)
+        return process
+
+
+class LinkUnderTest(MeasuredLink):
+    """A link of a sky of its own.
+
+    What it makes are anonymous namespaces, the prober and the shaper's process, which all end with it.
+
+    Args:
+        shaper: "nfqueue", "netem", "auto".
+        tick: as for `MeasuredLink`.
+    """
+
+    def __init__(self, shaper: str, tick: Tick = lambda: None) -> None:
+        with ExitStack() as building:
+            satellite = building.enter_context(NetworkNamespace.create("satellite"))
+            ground = building.enter_context(NetworkNamespace.create("ground"))
+            for host in (satellite, ground):
+                _silence(host)
+            self.sky = building.enter_context(Sky(shaper))
+            self._link = self.sky.add_link(
+                self.name, HostEnd(satellite.path, INTERFACE), HostEnd(ground.path, INTERFACE)
+            )
+            _introduce(satellite, ground)
+            super().__init__(satellite, ground, tick)
+            building.pop_all()
+
+    def set(self, down: LinkState, up: LinkState) -> None:
+        """Write both directions and read them back."""
+        self._link.set(down, up)
+
+    def check(self) -> None:
+        """Raise ShaperDiedError if what plays the link has ended."""
+        self.sky.check()
+
+    def close(self) -> None:
+        """End the prober, the link, its sky and its hosts."""
+        try:
+            self.sky.close()
+        finally:
+            super().close()
+
+
+def _introduce(satellite: NetworkNamespace, ground: NetworkNamespace) -> None:
+    """Give addresses, and each other's Ethernet address: a radio link has no ARP."""
+    ends = ((satellite, SATELLITE), (ground, GROUND))
+    for space, address in ends:
+        space.add_address(INTERFACE, address, 24)
+    for (one, _), (other, address) in (ends, ends[::-1]):
+        one.add_neighbour(INTERFACE, address, other.read(INTERFACE).mac)
+
+
+def _silence(host: NetworkNamespace) -> None:
+    """No IPv6: what it says at every beginning of a contact would be in the way of a slow link's probes."""
+    for scope in ("all", "default"):
+        if host.read_sysctl(f"ipv6/conf/{scope}/disable_ipv6") is not None:
+            host.write_sysctl(f"ipv6/conf/{scope}/disable_ipv6", "1")
+
+
+def _send_until(sender: socket.socket, stop: threading.Event) -> None:
+    chunk = bytes(CHUNK_BYTES)
+    with suppress(OSError):  # the other end resets the connection to stop us
+        while not stop.is_set():
+            sender.send(chunk)
+
+
+def _stream(record: dict[str, Any] | None) -> Stream | None:
+    if record is None:
+        return None
+    arrived = np.array(record["arrived"], dtype=np.int64).reshape(-1, 2)
+    sent_ns = np.array(record["sent_ns"], dtype=np.int64)
+    return Stream(record["frame_bytes"], sent_ns, arrived[:, 0], arrived[:, 1])
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    process.kill()
+    process.communicate()
+
+
+def _environment() -> dict[str, str]:
+    """Ours, so that the child finds this package, and no file in the working directory hides a module."""
+    package_parent = str(Path(__file__).resolve().parent.parent)
+    path = os.pathsep.join([package_parent, *filter(None, [os.environ.get("PYTHONPATH")])])
+    return {**os.environ, "PYTHONPATH": path, "PYTHONSAFEPATH": "1"}

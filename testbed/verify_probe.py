@@ -1,0 +1,236 @@
+"""Sends and receives the probe packets of `spaceverse verify`; a program, told what to do on its stdin.
+
+It holds a UDP socket at each end of the link, so one clock (CLOCK_REALTIME of one kernel) stamps everything:
+    sent       in user space, in the statement before the send call
+    arrived    by the receiving host's kernel (SO_TIMESTAMPNS), before any program has to wake up
+Both stamps lie outside the sky, where the shaping is, so nothing of the shaper is left out, and what the
+stamps add is one send call (some 10 us).  An echo is stamped again when it is sent, so the time that this
+program takes to wake up and answer is no part of an RTT.  One thread does it all: nothing can come between
+a stamp and its send call but another real-time program.
+
+`ping` would not do: it prints three significant digits, 1 ms steps beyond 100 ms.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import random
+import select
+import socket
+import struct
+import sys
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+PORT = 47771
+HEADERS_BYTES = 42  # Ethernet 14, IP 20, UDP 8
+RTT_FRAME_BYTES = 64
+RECEIVE_AT_ONCE = 64
+CATCH_UP_S = 0.02
+
+_PACKET = struct.Struct("!BBxxIQ")  # kind, order, sequence, sent (ns)
+_RTT, _ECHO, _STREAM = 1, 2, 3
+_TIMESPEC = struct.Struct("@qq")
+_SO_TIMESTAMPNS, _SO_SNDBUFFORCE, _SO_RCVBUFFORCE, _UDP_SEGMENT = 35, 32, 33, 103
+_MOST_SEGMENTS = 64  # of one send call: UDP_MAX_SEGMENTS
+_BUFFER_BYTES = 16 << 20
+_REAL_TIME_PRIORITY = 40  # below the shaper's
+
+
+def open_socket() -> socket.socket:
+    """A probe's socket, in the calling thread's network namespace."""
+    probe = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    probe.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
+    probe.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _BUFFER_BYTES)
+    probe.setsockopt(socket.SOL_SOCKET, _SO_SNDBUFFORCE, _BUFFER_BYTES)  # a frame counts until it has arrived
+    probe.setblocking(False)
+    probe.bind(("0.0.0.0", PORT))  # noqa: S104 - inside a host of our own namespace
+    return probe
+
+
+@dataclass
+class Stream:
+    """Packets one way, one every `interval_s`."""
+
+    interval_s: float
+    frame_bytes: int
+    next_s: float = 0.0
+    sent_ns: list[int] = field(default_factory=list)
+    arrived: list[tuple[int, int]] = field(default_factory=list)  # sequence, ns; in the order of arrival
+
+    def record(self) -> dict[str, Any]:
+        """As JSON."""
+        return {"frame_bytes": self.frame_bytes, "sent_ns": self.sent_ns, "arrived": self.arrived}
+
+
+class Prober:
+    """Both ends of one link.
+
+    Args:
+        ends: the sockets at the satellite and at the ground.
+        addresses: their IPv4 addresses.
+    """
+
+    def __init__(self, ends: tuple[socket.socket, socket.socket], addresses: tuple[str, str]) -> None:
+        self.ends = ends
+        self.peers = ((addresses[1], PORT), (addresses[0], PORT))
+        self.order = 0
+        self.rtt: list[list[int]] = []
+        self.streams: dict[int, Stream] = {}
+
+    def play(self, order: dict[str, Any]) -> dict[str, Any]:
+        """Probe as ordered: `for_s` seconds, then up to `drain_s` until everything is there.
+
+        `rtt_s` is the mean interval of RTT probes (0: none; drawn from half to one and a half of it, so that
+        no timer keeps in step), `count` ends them earlier; `down` and `up` are streams {interval_s,
+        frame_bytes}, of which the first `train` packets go at once.
+        """
+        self._schedule(order["real_time"])
+        self.order = (self.order + 1) % 256  # what a former order left on the way is not taken for this one's
+        self._discard()
+        self.rtt = []
+        self.streams = {
+            end: Stream(order[name]["interval_s"], order[name]["frame_bytes"])
+            for end, name in enumerate(("down", "up"))
+            if order.get(name)
+        }
+        for end, stream in self.streams.items():
+            self._send_train(end, stream, order.get("train", 0))
+        self._probe(order)
+        return {
+            "rtt": self.rtt,
+            "down": self.streams[0].record() if 0 in self.streams else None,
+            "up": self.streams[1].record() if 1 in self.streams else None,
+        }
+
+    def _probe(self, order: dict[str, Any]) -> None:
+        begin_s = time.monotonic()
+        for stream in self.streams.values():
+            stream.next_s = begin_s
+        rtt_s, count = order["rtt_s"], order.get("count") or sys.maxsize
+        end_s = begin_s + order["for_s"]
+        next_rtt_s = begin_s if rtt_s else float("inf")
+        while (now_s := time.monotonic()) < end_s + order["drain_s"]:
+            if len(self.rtt) >= count:
+                end_s, count = now_s, sys.maxsize
+            wake_s = end_s + order["drain_s"]
+            if now_s < end_s:
+                if now_s >= next_rtt_s:
+                    self._send_rtt()
+                    next_rtt_s = max(next_rtt_s, now_s - rtt_s / 2) + rtt_s * random.uniform(0.5, 1.5)  # noqa: S311
+                for end, stream in self.streams.items():
+                    self._send_stream(end, stream, now_s)
+                wake_s = min(end_s, next_rtt_s, *(stream.next_s for stream in self.streams.values()))
+            elif self._all_there():
+                return
+            readable = select.select([*self.ends, sys.stdin], [], [], max(0.0, wake_s - time.monotonic()))[0]
+            if sys.stdin in readable:  # no order comes while one is played: our parent has gone
+                raise SystemExit(0)
+            for end, probe in enumerate(self.ends):
+                if probe in readable:
+                    self._receive(end, probe)
+
+    def _send_rtt(self) -> None:
+        sequence = len(self.rtt)
+        self.rtt.append([0, 0, 0, 0])
+        self.rtt[sequence][0] = self._send(0, _RTT, sequence, RTT_FRAME_BYTES)
+
+    def _send_stream(self, end: int, stream: Stream, now_s: float) -> None:
+        # After a stall no more than this at once: a burst would measure the queue's length.
+        stream.next_s = max(stream.next_s, now_s - CATCH_UP_S)
+        while stream.next_s <= now_s:
+            stream.sent_ns.append(self._send(end, _STREAM, len(stream.sent_ns), stream.frame_bytes))
+            stream.next_s += stream.interval_s
+
+    def _send_train(self, end: int, stream: Stream, count: int) -> None:
+        """Send packets faster than any link: the kernel cuts each send call's payload into frames.
+
+        The cutting is done before the frames leave the host, whose offloads are off.
+        """
+        payload_bytes = stream.frame_bytes - HEADERS_BYTES
+        at_once = min(_MOST_SEGMENTS, 60_000 // payload_bytes)
+        if not count:
+            return
+        self.ends[end].setsockopt(socket.IPPROTO_UDP, _UDP_SEGMENT, payload_bytes)
+        for first in range(0, count, at_once):
+            now_ns = time.clock_gettime_ns(time.CLOCK_REALTIME)
+            numbers = range(first, min(count, first + at_once))
+            packets = [
+                _PACKET.pack(_STREAM, self.order, n, now_ns).ljust(payload_bytes, b"\0") for n in numbers
+            ]
+            self.ends[end].sendto(b"".join(packets), self.peers[end])
+            stream.sent_ns += [now_ns] * len(packets)
+        self.ends[end].setsockopt(socket.IPPROTO_UDP, _UDP_SEGMENT, 0)
+
+    def _send(self, end: int, kind: int, sequence: int, frame_bytes: int) -> int:
+        header = _PACKET.pack(
+            kind, self.order, sequence, sent_ns := time.clock_gettime_ns(time.CLOCK_REALTIME)
+        )
+        with contextlib.suppress(OSError):  # no carrier, or no room: it counts as sent, and does not arrive
+            self.ends[end].sendto(header.ljust(frame_bytes - HEADERS_BYTES, b"\0"), self.peers[end])
+        return sent_ns
+
+    def _receive(self, end: int, probe: socket.socket) -> None:
+        for _ in range(RECEIVE_AT_ONCE):
+            try:
+                data, ancillary, _, _ = probe.recvmsg(2048, 64)
+            except BlockingIOError:
+                return
+            arrived_ns = arrival_ns(ancillary)
+            kind, order, sequence, _ = _PACKET.unpack_from(data)
+            if order != self.order:
+                continue
+            if kind == _STREAM:
+                self.streams[1 - end].arrived.append((sequence, arrived_ns))
+            elif kind == _RTT:
+                self.rtt[sequence][1] = arrived_ns
+                self.rtt[sequence][2] = self._send(end, _ECHO, sequence, RTT_FRAME_BYTES)
+            else:
+                self.rtt[sequence][3] = arrived_ns
+
+    def _all_there(self) -> bool:
+        return all(probe[3] for probe in self.rtt) and all(
+            len(stream.arrived) >= len(stream.sent_ns) for stream in self.streams.values()
+        )
+
+    def _discard(self) -> None:
+        """Throw away what has arrived since the last order."""
+        for probe in self.ends:
+            with contextlib.suppress(BlockingIOError):
+                while True:
+                    probe.recv(2048)
+
+    def _schedule(self, real_time: bool) -> None:
+        # Not under a flood: a real-time program that never sleeps starves what the kernel does in threads.
+        policy = os.SCHED_FIFO if real_time else os.SCHED_OTHER
+        with contextlib.suppress(OSError):  # not allowed everywhere; the figures are then a little noisier
+            os.sched_setscheduler(0, policy, os.sched_param(_REAL_TIME_PRIORITY if real_time else 0))
+
+
+def arrival_ns(ancillary: list[tuple[int, int, bytes]]) -> int:
+    """CLOCK_REALTIME at which the kernel received a packet, from `recvmsg` of a socket that stamps."""
+    seconds, nanoseconds = _TIMESPEC.unpack_from(ancillary[0][2])
+    return int(seconds) * 10**9 + int(nanoseconds)
+
+
+def main() -> int:
+    """Answer each order (a line of JSON on stdin) with its record (a line of JSON on stdout)."""
+    parser = argparse.ArgumentParser(prog="python -m testbed.verify_probe", description=main.__doc__)
+    parser.add_argument("--fds", type=int, nargs=2, required=True, help="sockets at satellite and ground")
+    parser.add_argument("--addresses", nargs=2, required=True, help="their IPv4 addresses")
+    arguments = parser.parse_args()
+    satellite, ground = (socket.socket(fileno=fd) for fd in arguments.fds)
+    prober = Prober((satellite, ground), tuple(arguments.addresses))
+    # Unbuffered, so that select sees what readline has not taken.
+    with open(sys.stdin.fileno(), "rb", buffering=0, closefd=False) as orders:
+        while line := orders.readline():
+            print(json.dumps(prober.play(json.loads(line))), flush=True)
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

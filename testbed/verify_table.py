@@ -1,0 +1,87 @@
+"""How `spaceverse verify` shows what it found."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.box import SIMPLE
+from rich.table import Table
+from rich.text import Text
+
+from testbed.verify_checks import Check, Unit
+from testbed.verify_measures import AlongPass
+
+
+def checks_table(checks: Sequence[Check], title: str, caption: str) -> Table:
+    """Asked, measured, error, bound, verdict; fits 80 columns."""
+    table = Table(title=title, caption=caption, box=SIMPLE, padding=(0, 1, 0, 0))
+    table.add_column("what", min_width=20, overflow="fold")
+    for heading in ("asked", "measured", "error", "bound", "n"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    table.add_column("", no_wrap=True)
+    group = ""
+    for check in checks:
+        if group not in ("", check.group):
+            table.add_section()
+        group = check.group
+        table.add_row(
+            check.what,
+            quantity(check.asked, check.unit),
+            quantity(check.measured, check.unit),
+            quantity(check.error, check.error_unit),
+            bound_text(check),
+            str(check.samples),
+            Text("pass", "green") if check.ok else Text("FAIL", "bold red"),
+        )
+    return table
+
+
+def bound_text(check: Check) -> str:
+    """The bounds of the error."""
+    most, unit = _scaled(check.most, check.error_unit)
+    least, _ = _scaled(check.least, check.error_unit)
+    if check.least == check.most:
+        return f"{most:g}"
+    if check.least in (0, -math.inf):
+        return f"<= {most:.3g} {unit}"
+    if math.isclose(check.least, -check.most):
+        return f"+- {most:.3g} {unit}"
+    return f"{least:+.1f} {most:+.1f} {unit}"
+
+
+def quantity(value: float | None, unit: Unit) -> str:
+    """A figure and its unit, in the size that people read."""
+    if value is None:
+        return "-"
+    scaled, word = _scaled(value, unit)
+    return f"{scaled:g}" if word == "" else f"{scaled:.2f} {word}" if word == "%" else f"{scaled:.3f} {word}"
+
+
+def _scaled(value: float, unit: Unit) -> tuple[float, str]:
+    match unit:
+        case "s":
+            return value * 1e3, "ms"
+        case "bit/s":
+            return value / 1e6, "Mbit/s"
+        case "share":
+            return value * 100, "%"
+        case _:
+            return value, ""
+
+
+def plot_pass(along: AlongPass, title: str, path: Path) -> None:
+    """Draw asked and measured RTT along the pass, and the error below it; png, svg or pdf by suffix."""
+    from matplotlib.figure import Figure  # noqa: PLC0415 - slow to import
+
+    figure = Figure(figsize=(9, 6), layout="constrained")
+    upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(2, 1))
+    upper.plot(along.time_s, along.measured_rtt_s * 1e3, ".", markersize=3, label="measured")
+    upper.plot(along.time_s, along.asked_rtt_s * 1e3, linewidth=1, label="asked")
+    upper.set(title=title, ylabel="RTT, ms")
+    upper.legend()
+    lower.plot(along.time_s, (along.measured_rtt_s - along.asked_rtt_s) * 1e3, ".", markersize=3)
+    lower.axhline(0, linewidth=0.5, color="black")
+    lower.set(xlabel="time since the trace's start, s", ylabel="measured - asked, ms")
+    figure.savefig(path, dpi=150)

@@ -1,0 +1,97 @@
+"""Two real hosts, the link between them, and packets through it."""
+
+from __future__ import annotations
+
+import re
+import select
+import socket
+import struct
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from testbed.contact_link import ContactLink
+from testbed.hosts import HostNetwork
+from testbed.kernel import NetworkNamespace
+from testbed.link_state import LinkState
+from testbed.nfqueue import NfqueueShaper
+from testbed.sky import Sky
+
+SATELLITE, GROUND = "10.77.0.1", "10.77.0.2"
+SATELLITE6, GROUND6 = "fd00:77::1", "fd00:77::2"
+
+
+def state(rate_bit_s: float = 100e6, delay_s: float = 0.0, **more: Any) -> LinkState:
+    return LinkState(True, rate_bit_s, delay_s, **more)
+
+
+class Pair:
+    """A satellite and a ground station under a sky with the nfqueue shaper."""
+
+    def __init__(self, sky: Sky, network: HostNetwork, number: int = 0, **options: Any) -> None:
+        self.sky, self.network = sky, network
+        self.satellite, self.ground = network.addHost(f"s{number}"), network.addHost(f"g{number}")
+        self.link: ContactLink = network.addLink(
+            self.satellite,
+            self.ground,
+            cls=ContactLink,
+            sky=sky,
+            params1={"ip": f"{SATELLITE}/24", "ip6": f"{SATELLITE6}/64"},
+            params2={"ip": f"{GROUND}/24", "ip6": f"{GROUND6}/64"},
+            **options,
+        )
+
+    @property
+    def shaper(self) -> NfqueueShaper:
+        assert isinstance(self.sky.shaper, NfqueueShaper)
+        return self.sky.shaper
+
+    def socket(self, node: Any, kind: socket.SocketKind, family: int = socket.AF_INET) -> socket.socket:
+        """A socket of this process that lives in a host."""
+        with NetworkNamespace.enter(f"/proc/{node.pid}/ns/net") as space:
+            return space.call(lambda: socket.socket(family, kind))
+
+    def rtts_ms(self, count: int, *options: str, to: str = GROUND) -> list[float]:
+        out, _, _ = self.satellite.pexec("ping", "-c", str(count), "-W", "1", *options, to)
+        return [float(found) for found in re.findall(r"time=([\d.]+) ms", out)]
+
+
+class Stream:
+    """Numbered UDP packets from the satellite to the ground station."""
+
+    def __init__(self, pair: Pair, size_bytes: int = 100) -> None:
+        self._padding = bytes(size_bytes - 8)
+        self._receiver = pair.socket(pair.ground, socket.SOCK_DGRAM)
+        self._receiver.bind((GROUND, 5000))
+        self._receiver.setsockopt(socket.SOL_SOCKET, 33, 16 << 20)  # SO_RCVBUFFORCE
+        self._receiver.setblocking(False)
+        self._sender = pair.socket(pair.satellite, socket.SOCK_DGRAM)
+        self._sender.connect((GROUND, 5000))
+        self.sent = 0
+
+    def send(self, count: int = 1, every_s: float = 0.0) -> None:
+        for _ in range(count):
+            with suppress(OSError):  # without a carrier the host itself may refuse
+                self._sender.send(struct.pack(">Q", self.sent) + self._padding)
+            self.sent += 1
+            if every_s:
+                time.sleep(every_s)
+
+    def received(self, for_s: float = 0.0) -> list[int]:
+        """Numbers of the packets that have come, or come within `for_s` of the one before."""
+        numbers = []
+        while True:
+            try:
+                numbers.append(struct.unpack_from(">Q", self._receiver.recv(1 << 16))[0])
+            except BlockingIOError:
+                if not select.select([self._receiver], [], [], for_s)[0]:
+                    return numbers
+
+    def close(self) -> None:
+        self._receiver.close()
+        self._sender.close()
+
+
+def namespace_of(pid: int | str) -> str:
+    return str(Path(f"/proc/{pid}/ns/net").readlink())

@@ -1,0 +1,81 @@
+"""What becomes of packets that are inside when a contact ends: held, they go on in the next one."""
+
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from testbed.errors import InputError
+from testbed.hosts import HostNetwork
+from testbed.link_state import DOWN_STATE, Direction
+from testbed.sky import Sky
+from tests.integration.network.pair import GROUND6, Pair, Stream, state
+
+pytestmark = pytest.mark.root
+
+
+@pytest.fixture(scope="module")
+def held() -> Iterator[Pair]:
+    with HostNetwork() as network, Sky("nfqueue") as sky:
+        yield Pair(sky, network, on_contact_end="hold")
+
+
+@pytest.fixture
+def stream(held: Pair) -> Iterator[Stream]:
+    stream = Stream(held)
+    yield stream
+    stream.close()
+
+
+def test_held_packets_wait_and_go_on_with_the_time_they_had_left(held: Pair) -> None:
+    """16 packets of 25 ms each and 100 ms of delay are through after 500 ms; the contact ends after 240."""
+    stream = Stream(held, size_bytes=1000)  # small beside it: what the hosts' IPv6 says when a contact begins
+    slow = state(1042 * 8 / 0.025, 0.1)
+    held.link.set(slow, slow)
+    began_s = time.monotonic()
+    stream.send(16)
+    time.sleep(0.24)
+    held.link.set(DOWN_STATE, DOWN_STATE)
+    passed_s = time.monotonic() - began_s
+    assert not held.link.sky_link.carrier()
+    came = stream.received()
+    assert 3 <= len(came) <= 7
+    assert stream.received(0.5) == []
+    assert held.shaper.counters("s0-g0", Direction.DOWN)["inside"] >= 16 - len(came)
+    held.link.set(slow, slow)
+    again_s = time.monotonic()
+    assert stream.received(0.2) == list(range(len(came), 16))
+    left_s = time.monotonic() - again_s - 0.2
+    stream.close()
+    assert left_s == pytest.approx(0.5 - passed_s, abs=0.04)
+
+
+def test_a_contact_that_is_held_over_several_ends_loses_and_reorders_nothing(
+    held: Pair, stream: Stream
+) -> None:
+    quick = state(1e6, 0.02)
+    held.link.set(quick, quick)
+    before = held.shaper.counters("s0-g0", Direction.DOWN)
+    got = []
+    for _ in range(5):
+        stream.send(50)  # 57 ms
+        time.sleep(0.03)
+        held.link.set(DOWN_STATE, DOWN_STATE)
+        got += stream.received(0.05)
+        held.link.set(quick, quick)
+    got += stream.received(0.3)
+    assert got == list(range(250))
+    after = held.shaper.counters("s0-g0", Direction.DOWN)
+    assert [after[name] - before[name] for name in ("purged", "dropped_down", "dropped_queue")] == [0, 0, 0]
+
+
+def test_the_gates_add_little_and_pass_ipv6_too(held: Pair) -> None:
+    held.link.set(state(delay_s=0.01), state(delay_s=0.01))
+    rtts_ms = sorted(held.rtts_ms(30, "-i", "0.01", to=GROUND6))
+    assert len(rtts_ms) == 30
+    assert rtts_ms[15] == pytest.approx(20, abs=1)
+
+
+def test_an_end_that_is_none_is_refused(held: Pair) -> None:
+    with pytest.raises(InputError, match="choose purge or hold"):
+        Pair(held.sky, held.network, 7, on_contact_end="keep")

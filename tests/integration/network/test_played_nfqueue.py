@@ -1,0 +1,11 @@
+"""The done-when of a link, with the nfqueue shaper: delay to 1 ms, rate to 90 %, while it follows a pass."""
+
+import pytest
+
+from tests.played_link import check_follows_a_pass
+
+
+@pytest.mark.root
+@pytest.mark.parametrize("rate_bit_s", [20e6, 100e6])
+def test_a_link_that_follows_a_pass_keeps_its_delay_and_rate(rate_bit_s: float) -> None:
+    check_follows_a_pass("nfqueue", rate_bit_s)

@@ -1,0 +1,180 @@
+"""Both ends of a transfer over a real mosquitto on loopback."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from nodes.config import Station
+from nodes.contact import CarrierWatch
+from nodes.transfer.downlink import Downlink
+from nodes.transfer.outbox import Outbox
+from nodes.transfer.window import chunk_size_bytes
+from testbed.programs import spawn
+
+GROUND_END = Path(__file__).with_name("ground_end.py")
+Event = dict[str, Any]
+
+
+def wait_for(condition: Callable[[], bool], what: str, timeout_s: float = 10.0) -> None:
+    until_s = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < until_s, f"no {what} within {timeout_s:g} s"
+        time.sleep(0.01)
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+class Recorder:
+    """Keeps events."""
+
+    def __init__(self) -> None:
+        self.events: list[Event] = []
+
+    def __call__(self, event: str, *, monotonic_s: float | None = None, **fields: object) -> None:
+        at_s = time.monotonic() if monotonic_s is None else monotonic_s
+        self.events.append({"event": event, "monotonic_s": at_s, **fields})
+
+    def of(self, event: str, **fields: object) -> list[Event]:
+        return [e for e in list(self.events) if e["event"] == event and fields.items() <= e.items()]
+
+
+class GroundEnd(Recorder):
+    """The ground's end, as a process that can be killed and started again with the same inbox."""
+
+    def __init__(self, unix_socket: Path, inbox: Path) -> None:
+        super().__init__()
+        self.inbox = inbox
+        self._command = [sys.executable, str(GROUND_END), str(unix_socket), str(inbox)]
+        self.start()
+
+    def start(self) -> None:
+        already = len(self.of("connected"))
+        self.process = spawn(self._command, stdout=subprocess.PIPE)
+        threading.Thread(target=self._read, args=(self.process,), daemon=True).start()
+        wait_for(lambda: len(self.of("connected")) > already, "ground end")
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.wait()
+
+    def files(self) -> dict[bytes, int]:
+        """Contents of the complete items, with how often each is there."""
+        contents = [path.read_bytes() for path in self.inbox.glob("*/*/data")]
+        return {content: contents.count(content) for content in contents}
+
+    def _read(self, process: subprocess.Popen[bytes]) -> None:
+        assert process.stdout is not None
+        with contextlib.suppress(ValueError):
+            for line in process.stdout:
+                self.events.append(json.loads(line))
+
+
+class SatelliteEnd(Recorder):
+    """The satellite's end in this process; `rate_bit_s` makes chunks and window as on a real line."""
+
+    def __init__(self, outbox: Path, port: int, rate_bit_s: float) -> None:
+        super().__init__()
+        self._arguments = outbox, port, rate_bit_s
+        self.start()
+
+    def start(self) -> None:
+        outbox, port, rate_bit_s = self._arguments
+        self.outbox = Outbox(outbox, "Sat", chunk_size_bytes(rate_bit_s))
+        self.downlink = Downlink(
+            satellite="Sat",
+            stations=[Station(name="Ground", host="127.0.0.1", port=port)],
+            outbox=self.outbox,
+            contact=CarrierWatch(None),
+            rate_bit_s=rate_bit_s,
+            report=self,
+        )
+        self.downlink.start()
+
+    def largest_window_bytes(self) -> int:
+        """The largest window so far, and a chunk of envelopes and manifests."""
+        chunk_bytes = chunk_size_bytes(self._arguments[2])
+        return self.downlink.window.largest_bytes + chunk_bytes
+
+    def stop(self) -> None:
+        self.downlink.stop()
+        self.downlink.join(5)
+        assert self.downlink.failure is None, repr(self.downlink.failure)
+
+    def add_image(self, frame: str, image: Path) -> None:
+        self.outbox.add_image(frame, image, {"prompt": "what?"})
+        self.downlink.wake()
+
+    def add_answer(self, frame: str, answer: bytes) -> None:
+        self.outbox.add_answer(frame, answer, {})
+        self.downlink.wake()
+
+
+class Relay(threading.Thread):
+    """A line of `rate_bit_s` to the broker on loopback: relays TCP at that rate towards the broker.
+
+    `cut` is the end of a contact where nobody watches the carrier: bytes stop, nothing is closed.
+    """
+
+    def __init__(self, broker_port: int, rate_bit_s: float) -> None:
+        super().__init__(daemon=True)
+        self._broker_port = broker_port
+        self._rate_byte_s = rate_bit_s / 8
+        self._open = threading.Event()
+        self._open.set()
+        self.bytes_down = 0
+        self._listener = socket.socket()
+        self._listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 16384)
+        self._listener.bind(("127.0.0.1", 0))
+        self._listener.listen()
+        self.port: int = self._listener.getsockname()[1]
+        self.start()
+
+    def cut(self) -> None:
+        self._open.clear()
+
+    def mend(self) -> None:
+        self._open.set()
+
+    def run(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                near, _ = self._listener.accept()
+                try:
+                    far = socket.create_connection(("127.0.0.1", self._broker_port))
+                except OSError:
+                    near.close()
+                    continue
+                threading.Thread(target=self._pump, args=(near, far, True), daemon=True).start()
+                threading.Thread(target=self._pump, args=(far, near, False), daemon=True).start()
+
+    def close(self) -> None:
+        self._listener.close()
+
+    def _pump(self, source: socket.socket, sink: socket.socket, down: bool) -> None:
+        due_s = time.monotonic()
+        with contextlib.suppress(OSError):
+            while data := source.recv(8192):
+                if down:
+                    self.bytes_down += len(data)
+                    due_s = max(due_s, time.monotonic() - 0.05) + len(data) / self._rate_byte_s
+                    time.sleep(max(0.0, due_s - time.monotonic()))
+                self._open.wait()
+                sink.sendall(data)
+        for end in (source, sink):
+            with contextlib.suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)
+            end.close()

@@ -1,0 +1,26 @@
+"""The ground's end of the transfer in a process of its own, without a model: `ground_end.py SOCKET INBOX`."""
+
+import json
+import sys
+import threading
+from pathlib import Path
+
+from nodes.config import BrokerAddress
+from nodes.transfer.inbox import Inbox
+from nodes.transfer.station import StationLink
+
+lock = threading.Lock()
+
+
+def report(event: str, *, monotonic_s: float | None = None, **fields: object) -> None:
+    with lock:
+        print(json.dumps({"event": event, "monotonic_s": monotonic_s, **fields}), flush=True)
+
+
+StationLink(
+    name="Ground",
+    broker=BrokerAddress(unix_socket=Path(sys.argv[1])),
+    inbox=Inbox(Path(sys.argv[2])),
+    report=report,
+    on_complete=lambda item: None,
+).run()

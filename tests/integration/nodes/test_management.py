@@ -1,0 +1,126 @@
+"""A node's end of the management plane, over a real broker."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from paho.mqtt.client import Client
+from paho.mqtt.enums import CallbackAPIVersion
+
+from nodes.config import BrokerAddress
+from nodes.management import ManagementPlane
+from testbed.broker import Broker, UnixListener
+from tests.integration.nodes.ends import Recorder, wait_for
+
+
+class Desk(Recorder):
+    """The run's end."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.client = Client(CallbackAPIVersion.VERSION2, transport="unix")
+        self.client.reconnect_delay_set(1, 1)
+        self.client.on_message = lambda *a: self.events.append(
+            {**json.loads(a[2].payload), "topic": a[2].topic}
+        )
+        self.client.on_connect = self._subscribe
+        subscribed = threading.Event()
+        self.client.on_subscribe = lambda *a: subscribed.set()
+        self.client.connect(str(path))
+        self.client.loop_start()
+        assert subscribed.wait(5)
+
+    def _subscribe(self, client: Client, *_: object) -> None:
+        client.subscribe("spaceverse/event/+", 1)
+
+    def say(self, payload: str) -> None:
+        self.client.publish("spaceverse/control", payload, qos=1, retain=True).wait_for_publish(5)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "plane.sock"
+
+
+@pytest.fixture
+def broker(tmp_path: Path, path: Path) -> Iterator[Broker]:
+    with Broker(tmp_path, [UnixListener(path)]) as started:
+        yield started
+
+
+@pytest.fixture
+def desk(broker: Broker, path: Path) -> Iterator[Desk]:
+    made = Desk(path)
+    yield made
+    made.client.disconnect()
+    made.client.loop_stop()
+
+
+@pytest.fixture
+def plane(desk: Desk, path: Path) -> Iterator[ManagementPlane]:
+    made = ManagementPlane(BrokerAddress(unix_socket=path), "FLOCK 2P-1")
+    made.open()
+    yield made
+    made.close()
+
+
+def test_start_gives_the_clock_and_stop_ends_the_wait(desk: Desk, plane: ManagementPlane) -> None:
+    plane.report("early")
+    start_s = time.monotonic() + 0.2
+    desk.say(json.dumps({"command": "start", "start_monotonic_s": start_s}))
+    assert plane.wait_until(0.1)
+    assert 0.3 <= time.monotonic() - start_s + 0.2 < 0.4
+    plane.report("late", monotonic_s=start_s + 5.0, frame="dam")
+    wait_for(lambda: len(desk.events) == 2, "events")
+    early, late = desk.events
+    assert early["time_s"] is None and early["topic"] == "spaceverse/event/flock-2p-1"
+    assert late["time_s"] == pytest.approx(5.0) and late["frame"] == "dam" and late["node"] == "FLOCK 2P-1"
+    threading.Timer(0.2, desk.say, [json.dumps({"command": "stop"})]).start()
+    assert not plane.wait_until(3600.0)
+
+
+def test_start_that_was_said_before_is_heard(desk: Desk, path: Path) -> None:
+    desk.say(json.dumps({"command": "start", "start_monotonic_s": 1.0}))
+    late = ManagementPlane(BrokerAddress(unix_socket=path), "Late")
+    late.open()
+    assert late.started.wait(5)
+    late.close()
+
+
+@pytest.mark.parametrize(
+    "payload", ["", "[]", "{", '{"command": "start"}', '{"command": "start", "start_monotonic_s": "x"}']
+)
+def test_malformed_command_is_reported_and_changes_nothing(
+    desk: Desk, plane: ManagementPlane, payload: str
+) -> None:
+    wait_for(lambda: plane.lost_s() == 0, "connection")
+    time.sleep(0.1)
+    desk.client.publish("spaceverse/control", payload, qos=1).wait_for_publish(5)
+    wait_for(lambda: bool(desk.of("malformed")), "report")
+    assert not plane.started.is_set() and not plane.stopped.is_set()
+
+
+def test_events_wait_for_the_connection_and_close_waits_for_them(desk: Desk, path: Path) -> None:
+    plane = ManagementPlane(BrokerAddress(unix_socket=path), "Early")
+    for number in range(200):
+        plane.report("early", number=number)
+    assert desk.of("early") == []
+    plane.open()
+    wait_for(lambda: plane.lost_s() == 0, "connection")
+    plane.close()
+    wait_for(lambda: len(desk.of("early")) == 200, "events")
+    assert [event["number"] for event in desk.of("early")] == list(range(200))
+    assert [event["sequence"] for event in desk.of("early")] == list(range(1, 201))
+
+
+def test_broker_that_comes_back_is_found_again(plane: ManagementPlane, broker: Broker) -> None:
+    wait_for(lambda: plane.lost_s() == 0, "connection")
+    broker.stop()
+    wait_for(lambda: plane.lost_s() > 0.2, "loss")
+    broker.start()
+    wait_for(lambda: plane.lost_s() == 0, "connection")

@@ -1,0 +1,147 @@
+"""Runs tests/netem where there is a netem: in User-Mode Linux, and on this kernel if it has one too."""
+
+import io
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+
+from testbed import uml
+from testbed.capabilities import netem_lack
+from testbed.errors import CapabilityError, InputError
+
+ROOT = Path(__file__).parents[2]
+
+needs_uml = pytest.mark.skipif(uml.missing() is not None, reason=f"{uml.missing()}: {uml.MEND}")
+
+
+def pytest_command(report: Path, *more: str) -> list[str]:
+    options = ["-p", "no:cacheprovider", "--color=no", "-rA", "--durations=5", f"--junitxml={report}"]
+    return [sys.executable, "-m", "pytest", *options, *more, str(ROOT / "tests/netem")]
+
+
+def judge(report: Path, output: str) -> None:
+    """Fail, showing every inner outcome, unless tests ran and all of them passed."""
+    if not report.exists():
+        pytest.fail(f"the inner run made no report\n{output}", pytrace=False)
+    cases = list(ElementTree.parse(report).iter("testcase"))  # noqa: S314  # our own file
+    bad = [case for case in cases if len(case.findall("*")) > len(case.findall("system-out"))]
+    if bad or not cases:
+        names = ", ".join(str(case.get("name")) for case in bad)
+        pytest.fail(f"{len(cases)} inner tests, {len(bad)} not passed: {names}\n{output}", pytrace=False)
+    print(f"{len(cases)} inner tests passed")
+
+
+@pytest.mark.root
+@needs_uml
+def test_netem_shaper_with_the_kernel_of_user_mode_linux(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(ROOT)
+    output = io.BytesIO()
+    report = tmp_path / "inner.xml"
+    status = uml.run_in_uml(
+        pytest_command(report),
+        timeout_s=300,
+        real_time=True,
+        environment={"SPACEVERSE_NETEM_REQUIRED": "1", "PYTHONDONTWRITEBYTECODE": "1"},
+        writable=[tmp_path],
+        stdout=output,
+        stderr=output,
+    )
+    judge(report, output.getvalue().decode(errors="replace"))
+    assert status == 0
+
+
+if netem_lack() is None:
+
+    @pytest.mark.root
+    def test_netem_shaper_with_this_kernel(tmp_path: Path) -> None:
+        report = tmp_path / "inner.xml"
+        # A host's modules are not ours to unload.
+        command = pytest_command(report, f"--ignore={ROOT / 'tests/netem/test_guest_kernel.py'}")
+        environment = {**os.environ, "SPACEVERSE_NETEM_REQUIRED": "1"}
+        done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+        judge(report, done.stdout + done.stderr)
+        assert done.returncode == 0
+
+
+@needs_uml
+def test_a_guest_passes_on_output_and_exit_status(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "a folder").mkdir()
+    monkeypatch.chdir(tmp_path / "a folder")
+    out, err = io.BytesIO(), io.BytesIO()
+    script = 'printf "%s|" "$@" "$WORD" "$PWD"; echo err >&2; echo kept > kept; touch /etc/spoilt; exit 7'
+    status = uml.run_in_uml(
+        ["bash", "-c", script, "bash", "it's", "two words", "$HOME"],
+        timeout_s=60,
+        environment={"WORD": "a 'b'"},
+        writable=[tmp_path],
+        stdout=out,
+        stderr=err,
+    )
+    assert out.getvalue().decode() == f"it's|two words|$HOME|a 'b'|{tmp_path}/a folder|"
+    assert err.getvalue().decode().startswith("err\n")
+    assert "Read-only file system" in err.getvalue().decode()
+    assert (tmp_path / "a folder/kept").read_text() == "kept\n"
+    assert not Path("/etc/spoilt").exists()
+    assert status == 7
+
+
+@needs_uml
+def test_a_guest_that_is_late_is_ended_and_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    with pytest.raises(
+        uml.UmlTimeoutError, match="'sleep 1000' in User-Mode Linux had not finished after 4 s"
+    ):
+        uml.run_in_uml(["sleep", "1000"], timeout_s=4)
+    assert list(tmp_path.iterdir()) == []
+    assert not [one for one in guests() if str(tmp_path) in one]
+
+
+@needs_uml
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_guest_that_is_stopped_leaves_nothing(tmp_path: Path, number: int, status: int) -> None:
+    command = [sys.executable, "-m", "testbed.uml", "--", "sh", "-c", "echo up; exec sleep 1000"]
+    environment = {**os.environ, "TMPDIR": str(tmp_path)}
+    with subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"up\n"
+        process.send_signal(number)
+        try:
+            assert process.wait(10) == status
+        finally:
+            process.kill()  # or the block would wait for ever for one that did not stop
+    assert list(tmp_path.iterdir()) == []
+    assert not [one for one in guests() if str(tmp_path) in one]
+
+
+def guests() -> list[str]:
+    """Command lines of the guests that run on this machine."""
+    lines = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            lines.append((process / "cmdline").read_bytes().replace(b"\0", b" ").decode())
+        except OSError:
+            continue
+    return [line for line in lines if line.startswith("linux.uml")]
+
+
+def test_a_folder_that_a_guest_hides_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(uml, "missing", lambda: None)
+    with pytest.raises(InputError, match="/run cannot be used in a guest"):
+        uml.run_in_uml(["true"], writable=[Path("/run")])
+
+
+def test_without_user_mode_linux_the_mend_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "/nowhere")
+    with pytest.raises(
+        CapabilityError, match=r"no program linux\.uml; mend it with: apt-get install user-mode"
+    ):
+        uml.run_in_uml(["true"])

@@ -1,0 +1,212 @@
+"""`spaceverse replay` under real programs, as a user types it."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.footprint import Footprint
+from traces.trace import Trace
+from traces.utc import parse_utc
+
+pytestmark = pytest.mark.root
+ROOT = Path(__file__).parents[2]
+PYTHON = sys.executable
+# A recording of a download: 8 Mbit/s, then half of it; a round trip of 40 ms, then of 30 ms.
+LINK = "time_s,down_mbit,up_mbit,rtt_ms\n0,8,2,40\n3,4,2,30\n9,4,2,30\n"
+COLUMNS = ["--columns", "time=time_s:s,down=down_mbit:Mbit/s,up=up_mbit:Mbit/s,rtt=rtt_ms:ms"]
+
+
+@pytest.fixture
+def footprint() -> Iterator[Footprint]:
+    with Footprint() as made:
+        yield made
+
+
+def command(folder: Path, *options: str, link: str = LINK) -> list[str]:
+    (folder / "link.csv").write_text(link)
+    declared = COLUMNS if link == LINK else []
+    return [
+        PYTHON, "-m", "testbed.cli", "replay", str(folder / "link.csv"), *declared,
+        "--output", str(folder / "runs"), *options,
+    ]  # fmt: skip
+
+
+def replayed(folder: Path, footprint: Footprint, *options: str, link: str = LINK) -> tuple[dict, str]:
+    """The results and what the client printed; whatever it made is gone."""
+    done = subprocess.run(
+        command(folder, *options, "--json", link=link),
+        cwd=ROOT,
+        env=footprint.environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert footprint.left_behind() == {}
+    return json.loads(done.stdout), done.stderr
+
+
+def test_ping_sees_the_recorded_round_trips(tmp_path: Path, footprint: Footprint) -> None:
+    results, said = replayed(tmp_path, footprint, "--client", "ping -D -c 40 -i 0.1 {server}")
+    rtts_ms = [float(found) for found in re.findall(r"time=([\d.]+) ms", said)]
+    assert len(rtts_ms) == 40
+    assert sorted(rtts_ms[:20])[10] == pytest.approx(40, abs=1.5)
+    assert sorted(rtts_ms[-5:])[2] == pytest.approx(30, abs=1.5)
+    fidelity = results["fidelity"]
+    assert fidelity["rtt_samples"] > 3
+    assert fidelity["rtt_error_p50_s"] < 2e-3
+    assert results["changes"] == 2  # up at second 0, other values at second 3
+    folder = Path(results["folder"])
+    assert Trace.read(folder / "traces/link.csv").down_bit_s.tolist() == [8e6, 4e6]
+    assert {"results.json", "fidelity.json"} <= {path.name for path in folder.iterdir()}
+
+
+def test_iperf3_gets_the_recorded_rate(tmp_path: Path, footprint: Footprint) -> None:
+    client = "iperf3 -c {server} -R -J -t 5 -O 1 -i 0.5"
+    _, said = replayed(tmp_path, footprint, "--server", "iperf3 -s -1", "--client", client)
+    report = json.loads(said[said.index("{\n") : said.rindex("}") + 1])
+    rates = {
+        round(one["sum"]["start"], 1): one["sum"]["bits_per_second"]
+        for one in report["intervals"]
+        if not one["sum"]["omitted"]
+    }
+    before = [rate for start, rate in rates.items() if start < 1.0]
+    after = [rate for start, rate in rates.items() if 3.0 < start < 5]
+    assert 0.88 * 8e6 < sum(before) / len(before) < 1.02 * 8e6
+    assert 0.88 * 4e6 < sum(after) / len(after) < 1.02 * 4e6
+
+
+def test_curl_fetches_a_file_over_http(tmp_path: Path, footprint: Footprint) -> None:
+    (tmp_path / "frame.bin").write_bytes(os.urandom(1_000_000))
+    _, said = replayed(
+        tmp_path, footprint,
+        "--server", f"cd {tmp_path} && {PYTHON} -m http.server 8000",
+        "--client", f"curl -sS -o {tmp_path}/got.bin -w 'took %{{time_total}} s' http://{{server}}:8000/frame.bin",
+    )  # fmt: skip
+    assert (tmp_path / "got.bin").read_bytes() == (tmp_path / "frame.bin").read_bytes()
+    took_s = float(re.search(r"took ([\d.]+) s", said)[1])  # type: ignore[index]
+    assert 1.0 < took_s < 1.6  # 1 MB at 8 Mbit/s, and TCP's start
+
+
+def test_mosquitto_carries_a_message_up(tmp_path: Path, footprint: Footprint) -> None:
+    (tmp_path / "broker.conf").write_text("listener 1883\nallow_anonymous true\n")
+    wait = f"mosquitto_sub -h 127.0.0.1 -t frame -C 1 -N > {tmp_path}/got.bin"
+    (tmp_path / "frame.bin").write_bytes(os.urandom(100_000))
+    replayed(
+        tmp_path, footprint,
+        "--server-at", "ground",
+        "--server", f"mosquitto -c {tmp_path}/broker.conf & sleep 0.5; {wait}; sleep 9",
+        "--client-at", "1.5",
+        "--client", f"mosquitto_pub -h {{server}} -q 1 -t frame -f {tmp_path}/frame.bin",
+    )  # fmt: skip
+    assert (tmp_path / "got.bin").read_bytes() == (tmp_path / "frame.bin").read_bytes()
+
+
+def test_a_contact_is_waited_for_and_its_end_ends_the_client(tmp_path: Path, footprint: Footprint) -> None:
+    link = "a contact +2 +5 1 2 500000\na contact +2 +5 2 1 125000\n"
+    results, said = replayed(
+        tmp_path, footprint, "--from", "ion", "--delay", "5ms", "--speed", "2", "--no-probe",
+        "--client", "ping -i 0.05 {server}", link=link,
+    )  # fmt: skip
+    assert re.search(r"1\.\d\d s  client starts", said)
+    received = re.search(r"(\d+) received", said)
+    assert received is not None, said  # it was ended as by Ctrl-C, and could say what it saw
+    assert 20 < int(received[1]) <= 32
+    assert results["client_exit"] is None
+    assert results["fidelity"] is None
+    assert results["notes"] == ["the client was stopped at the end of the trace"]
+
+
+def outcome(arguments: list[str], footprint: Footprint) -> tuple[int, str]:
+    done = subprocess.run(
+        arguments,
+        cwd=ROOT,
+        env=footprint.environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert "Traceback" not in done.stderr
+    assert footprint.left_behind() == {}
+    return done.returncode, done.stderr.strip().splitlines()[-1] if done.stderr.strip() else ""
+
+
+def test_exit_codes(tmp_path: Path, footprint: Footprint) -> None:
+    assert outcome(command(tmp_path, "--client", "exit 7", "--no-probe"), footprint)[0] == 1
+    code, said = outcome(command(tmp_path, "--server", "exit 3", "--client", "true", "--no-probe"), footprint)
+    assert (code, "the server ended with exit code 3" in said) == (1, True)
+    code, said = outcome(command(tmp_path, link="1\n2\n3\n"), footprint)
+    assert code == 2
+    assert "link.csv: a mahimahi recording without down_delay_s; add --delay TIME" in said
+    code, said = outcome(command(tmp_path, "--speed", "0"), footprint)
+    assert (code, "--speed 0" in said) == (2, True)
+
+
+@pytest.mark.parametrize("moment_s", [1.2, 3.5])
+def test_ctrl_c_leaves_nothing(tmp_path: Path, footprint: Footprint, moment_s: float) -> None:
+    process = subprocess.Popen(
+        command(tmp_path, "--server", "sleep 60 & sleep 60", "--client", "trap '' INT TERM; sleep 50"),
+        cwd=ROOT,
+        env=footprint.environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+    time.sleep(moment_s)
+    process.send_signal(signal.SIGINT)
+    said = process.communicate(timeout=20)[0]
+    assert process.returncode in {130, -signal.SIGINT}, said
+    assert "Traceback" not in said
+    assert footprint.left_behind() == {}
+
+
+def test_what_is_replayed_and_recorded_again_is_the_same_link(tmp_path: Path, footprint: Footprint) -> None:
+    """Medians of each steady stretch: rates within 5 %, delays within 1 ms.
+
+    Single trains are left to what else this machine does.
+    """
+    link = "time_s,down,up,rtt\n0,20,5,40\n3,10,5,30\n6,30,3,50\n10,30,3,50\n"
+    columns = ["--columns", "time=time_s:s,down=down:Mbit/s,up=up:Mbit/s,rtt=rtt:ms"]
+    record = f"{PYTHON} -m testbed.cli trace record"
+    results, said = replayed(
+        tmp_path, footprint, *columns, "--no-probe",
+        "--server", f"{record} --server",
+        "--client", f"{record} --client {{server}} --seconds 8 -o {tmp_path}/again.csv", link=link,
+    )  # fmt: skip
+    assert "probes answered" in said, said
+    played, again = Trace.read(f"{results['folder']}/traces/link.csv"), Trace.read(tmp_path / "again.csv")
+    shift_s = again.header.start_utc.timestamp() - parse_utc(results["start_utc"]).timestamp()
+    assert any("one clock" in note for note in again.header.notes)
+    errors: dict[float, list[np.ndarray]] = {0: [], 3: [], 6: []}
+    for row in again.rows():
+        at_s = row.time_s + shift_s
+        if min(abs(at_s - change_s) for change_s in errors) < 0.55 or at_s > 9:
+            continue  # trains come twice a second
+        asked = played.row_at(at_s + 0.05)
+        assert row.up
+        error = np.array([
+            (row.down_bit_s / asked.down_bit_s - 1) / 0.05,
+            (row.up_bit_s / asked.up_bit_s - 1) / 0.05,
+            (row.down_delay_s - asked.down_delay_s) / 1e-3,
+            (row.up_delay_s - asked.up_delay_s) / 1e-3,
+        ])  # fmt: skip
+        stretch = max(change_s for change_s in errors if change_s < at_s)
+        errors[stretch].append(error)
+    for stretch, rows in errors.items():
+        assert len(rows) > 10
+        assert (np.abs(np.median(rows, axis=0)) < 1).all(), (stretch, rows)
+    assert again.down_loss.max() == again.up_loss.max() == 0

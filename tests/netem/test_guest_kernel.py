@@ -1,0 +1,70 @@
+"""A kernel that loses its netem or gains br_netfilter; only in a guest, whose modules are ours to unload."""
+
+import os
+import shutil
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from testbed import capabilities
+from testbed.errors import CapabilityError
+from testbed.netem import NetemShaper
+from testbed.sky import Sky
+
+IN_GUEST = "User Mode Linux" in Path("/proc/cpuinfo").read_text()
+pytestmark = pytest.mark.skipif(not IN_GUEST, reason="would unload a module of this machine; run in a guest")
+MODPROBE = Path("/proc/sys/kernel/modprobe")
+
+
+@pytest.fixture
+def no_netem() -> Iterator[None]:
+    loader = MODPROBE.read_text()
+    for _ in range(50):  # namespaces of earlier tests end a little after them, and hold the module until then
+        if subprocess.run(["rmmod", "sch_netem"], check=False, capture_output=True).returncode == 0:
+            break
+        time.sleep(0.1)
+    MODPROBE.write_text("/bin/false")
+    yield
+    MODPROBE.write_text(loader)
+
+
+@pytest.mark.usefixtures("no_netem")
+def test_a_kernel_without_netem_is_an_error_that_names_the_mend() -> None:
+    lack = capabilities.netem_lack()
+    assert lack is not None
+    assert os.uname().release in lack
+    with pytest.raises(CapabilityError, match="has no sch_netem; mend it with: apt-get install linux"):
+        Sky("netem")
+    (found,) = [one for one in capabilities.probe() if one.name == "netem"]
+    assert not found.ok
+    assert found.mend.startswith("apt-get install linux")
+
+
+def test_netem_that_is_there_again_is_found_and_chosen() -> None:
+    capabilities.has_netem.cache_clear()
+    assert capabilities.netem_lack() is None
+    assert capabilities.choose_shaper("netem") is NetemShaper
+    assert capabilities.choose_shaper() is NetemShaper
+
+
+def test_probing_iptables_does_not_send_the_machines_bridges_through_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    if capabilities.BRIDGE_SYSCTLS.exists():
+        subprocess.run(["modprobe", "-r", "xt_physdev", "br_netfilter"], check=True)
+    monkeypatch.setattr(capabilities, "_find", lambda name: None if name == "nft" else shutil.which(name))
+    capabilities.nfqueue_way.cache_clear()
+    assert capabilities.nfqueue_way() == "iptables-legacy"
+    switches = {
+        one.name: one.read_text().strip() for one in capabilities.BRIDGE_SYSCTLS.glob("bridge-nf-call-*")
+    }
+    assert switches["bridge-nf-call-iptables"] == "0"
+    assert set(switches.values()) == {"0"}
+
+
+def test_nft_comes_first() -> None:
+    capabilities.nfqueue_way.cache_clear()
+    assert capabilities.nfqueue_way() == "nft"

@@ -1,0 +1,97 @@
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from nodes.models import COMPACT, REGULAR
+from nodes.training.evaluate import (
+    Row,
+    accuracy,
+    lead_over,
+    lead_over_blind,
+    majority,
+    read_rows,
+    separation,
+    separation_within_kinds,
+    share,
+    write_rows,
+)
+from nodes.training.measure import show_card
+
+
+def _row(frame: str, right: bool, confidence: float, kind: str = "cover", truth: str = "water") -> Row:
+    answer = truth if right else "wrong"
+    return Row(frame, kind, f"prompt {frame}", truth, "forest", answer, confidence, 0.1)
+
+
+def _random_rows(count: int) -> list[Row]:
+    rng = np.random.default_rng(0)
+    return [
+        _row(
+            f"t{i // 4}",
+            bool(rng.random() < 0.6),
+            round(float(rng.random()), 2),
+            kind=("cover", "half")[i % 2],
+        )
+        for i in range(count)
+    ]
+
+
+def test_separation_is_the_share_of_pairs_in_the_right_order() -> None:
+    rows = _random_rows(60)
+    pairs = list(itertools.product([r for r in rows if r.right], [r for r in rows if not r.right]))
+
+    def order(a: Row, b: Row) -> float:
+        return 0.5 if a.confidence == b.confidence else float(a.confidence > b.confidence)
+
+    assert separation(rows) == pytest.approx(np.mean([order(a, b) for a, b in pairs]))
+    within = [order(a, b) for a, b in pairs if a.kind == b.kind]
+    assert separation_within_kinds(rows) == pytest.approx(np.mean(within))
+
+
+def test_the_interval_counts_frames_not_prompts() -> None:
+    """Ten prompts of a frame that are all right or all wrong say no more than one."""
+    single = [_row(f"t{i}", i % 2 == 0, 0.5) for i in range(50)]
+    repeated = [row for row in single for _ in range(10)]
+    narrow, wide = share(single, lambda r: float(r.right)), share(repeated, lambda r: float(r.right))
+    assert narrow.value == wide.value == 0.5
+    assert wide.high - wide.low == pytest.approx(narrow.high - narrow.low)
+    # The binomial interval of 50 is 0.5 +- 0.139.
+    assert narrow.low == pytest.approx(0.361, abs=0.03)
+    assert narrow.high == pytest.approx(0.639, abs=0.03)
+
+
+def test_leads_and_majority() -> None:
+    rows = [_row("a", True, 1), _row("b", True, 1), _row("c", False, 1), _row("d", True, 1, truth="forest")]
+    assert accuracy(rows).value == 0.75
+    assert lead_over_blind(rows).value == pytest.approx(0.75 - 0.25)
+    assert majority(rows) == 0.75
+    worse = [_row("a", False, 1), *rows[1:]]
+    assert lead_over(rows, worse).value == 0.25
+    with pytest.raises(ValueError, match="different prompts"):
+        lead_over(rows, rows[1:])
+
+
+def test_rows_come_back_from_their_file(tmp_path: Path) -> None:
+    rows = _random_rows(12)
+    write_rows(rows, tmp_path / "rows.csv")
+    assert read_rows(tmp_path / "rows.csv") == rows
+
+
+@pytest.mark.parametrize("folder", [COMPACT, REGULAR])
+def test_a_card_says_what_its_evaluation_says(folder: Path) -> None:
+    assert (folder / "README.md").read_text() == show_card(folder)
+
+
+@pytest.mark.parametrize("folder", [COMPACT, REGULAR])
+def test_the_pair_leads_a_blind_model_by_15_points(folder: Path) -> None:
+    rows = read_rows(folder / "evaluation.csv")
+    assert len({row.frame for row in rows}) >= 100
+    assert lead_over_blind(rows).low > 0.15
+
+
+def test_confidence_of_the_compact_model_carries_a_signal() -> None:
+    assert separation_within_kinds(read_rows(COMPACT / "evaluation.csv")) > 0.6

@@ -1,0 +1,115 @@
+"""Configuration, command line and policies of the node programs."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from nodes import ground, satellite
+from nodes.management import slug
+from nodes.policies import make_policy
+
+Change = Callable[[dict[str, Any]], object]
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> dict[str, Any]:
+    (tmp_path / "frame.jpg").write_bytes(b"not looked into")
+    return {
+        "name": "FLOCK 2P-1",
+        "stations": [{"name": "Svalbard", "host": "10.0.0.2", "port": 1883}],
+        "management": {"unix_socket": str(tmp_path / "management.sock")},
+        "model": "owner/model",
+        "accept_confidence": 0.75,
+        "frames": [{"frame": "f1", "image": str(tmp_path / "frame.jpg"), "prompt": "?", "capture_s": 1.0}],
+        "outbox": str(tmp_path / "outbox"),
+        "rate_bit_s": 20e6,
+    }
+
+
+def check(config: dict[str, Any], folder: Path) -> int:
+    path = folder / "satellite.json"
+    path.write_text(json.dumps(config))
+    return satellite.main(["--config", str(path), "--check"])
+
+
+def test_good_configuration_passes(
+    config: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert check(config, tmp_path) == 0
+    assert not (tmp_path / "outbox").exists(), "--check must not make anything"
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        (lambda c: c.update(accept_confidense=1), "unknown field 'accept_confidense'"),
+        (lambda c: c["frames"][0].update(promt="?"), "unknown field 'frames.0.promt'"),
+        (lambda c: c.pop("outbox"), "outbox"),
+        (lambda c: c.update(rate_bit_s=0), "rate_bit_s"),
+        (lambda c: c.update(rate_bit_s="fast"), "rate_bit_s"),
+        (lambda c: c.update(accept_confidence=1.5), "accept_confidence"),
+        (lambda c: c.update(stations=[]), "stations"),
+        (lambda c: c.update(name="a/b"), "name"),
+        (lambda c: c.update(management={}), "unix_socket"),
+        (lambda c: c["frames"].append(c["frames"][0]), "twice"),
+        (lambda c: c["frames"][0].update(image="/none.jpg"), "/none.jpg"),
+        (lambda c: c["frames"][0].update(capture_s=-1), "capture_s"),
+        (lambda c: c.update(policy="coin-toss"), "offload-after"),
+        (lambda c: c.update(model="./nowhere"), "nowhere"),
+    ],
+)
+def test_mistake_gets_one_line_and_exit_2(
+    config: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str], change: Change, expected: str
+) -> None:
+    change(config)
+    assert check(config, tmp_path) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert expected in line and "satellite.json" in line
+
+
+@pytest.mark.parametrize("text", [None, "{", "[]", "\xff"])
+def test_file_that_is_none_gets_one_line_and_exit_2(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], text: str | None
+) -> None:
+    path = tmp_path / "ground.json"
+    if text is not None:
+        path.write_bytes(text.encode("latin-1"))
+    assert ground.main(["--config", str(path), "--check"]) == 2
+    assert len(capsys.readouterr().err.splitlines()) == 1
+
+
+@pytest.mark.parametrize("program", ["satellite", "ground"])
+def test_help_has_examples_and_check_needs_no_torch(program: str) -> None:
+    code = (
+        f"import sys, nodes.{program} as program\n"
+        "try:\n    program.main(['--help'])\nexcept SystemExit:\n    pass\n"
+        "assert 'torch' not in sys.modules and 'testbed' not in sys.modules"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "examples:" in done.stdout and "--check" in done.stdout
+
+
+@dataclass(frozen=True)
+class Given:
+    confidence: float
+    text: str = "yes"
+
+
+def test_offload_after_keeps_what_is_sure_enough() -> None:
+    policy = make_policy("offload-after", 0.75)
+    assert policy.decide(Given(0.75)) == "answer"
+    assert policy.decide(Given(0.7499)) == "offload"
+    assert policy.decide(Given(float("nan"))) == "offload"
+
+
+def test_slug_is_fit_for_a_topic() -> None:
+    assert slug("FLOCK 2P-1") == "flock-2p-1"
+    assert slug("Svalbard/+#") == "svalbard"

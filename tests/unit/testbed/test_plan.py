@@ -1,0 +1,48 @@
+"""What a run plans is what the nodes' programs accept."""
+
+from pathlib import Path
+
+import pytest
+
+from nodes.config import GroundConfig, SatelliteConfig, read_config
+from testbed.plan import RunPlan, slug
+from testbed.run_folder import RunFolder
+from testbed.scenario_file import load_scenario
+from testbed.trace_source import link_trace
+
+ROOT = Path(__file__).parents[3]
+
+
+@pytest.fixture
+def plan(tmp_path: Path) -> RunPlan:
+    scenario = load_scenario(ROOT / "topologies/dove_pass.py")
+    traces = {link.name: link_trace(scenario, link) for link in scenario.links}
+    return RunPlan(scenario, traces, RunFolder.create(tmp_path, scenario.name), Path("/tmp/s"))  # noqa: S108
+
+
+def test_the_nodes_read_the_configurations_that_a_plan_writes(plan: RunPlan) -> None:
+    plan.write_inputs()
+    satellite = read_config(SatelliteConfig, plan.config_path("FLOCK 2P-1"))
+    ground = read_config(GroundConfig, plan.config_path("Svalbard"))
+    assert satellite.management == ground.management
+    assert satellite.stations[0].host == plan.address(plan.scenario.links[0], ground=True)
+    assert [f.capture_s for f in satellite.frames] == [
+        f.capture_s for f in plan.scenario.satellites[0].frames
+    ]
+    assert satellite.rate_bit_s == 4e6
+
+
+def test_the_truth_stays_with_the_run(plan: RunPlan) -> None:
+    for config in plan.node_configs().values():
+        assert "'truth'" not in str(config)
+
+
+def test_the_default_pass_has_its_contact_where_the_script_says(plan: RunPlan) -> None:
+    (trace,) = plan.traces.values()
+    (contact,) = trace.contacts()
+    assert contact.aos_s == pytest.approx(22.7, abs=0.1)
+    assert contact.los_s == pytest.approx(176.1, abs=0.1)
+
+
+def test_slugs_are_file_names() -> None:
+    assert slug("FLOCK 2P-1 - Svalbard") == "flock-2p-1-svalbard"

@@ -1,0 +1,137 @@
+"""The probe stays light; what it saw is put beside the right row of the trace."""
+
+import json
+import os
+import time
+from dataclasses import replace
+from datetime import datetime, timezone
+from io import StringIO
+from pathlib import Path
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from testbed.fidelity import LinkFidelity, Sample, asked_rtt_s, compare
+from testbed.probe import BUDGET, Probe, TrainShape, load_bit_s
+from testbed.processor_load import ProcessorLoad, load_text
+from testbed.results import Results
+from testbed.split import FrameResult
+from testbed.table import results_table
+from traces.trace import Trace, TraceHeader
+
+
+@pytest.mark.parametrize("rate_bit_s", [1e5, 1e6, 4e6, 1e8, 1e9])
+def test_trains_stay_under_their_budget(rate_bit_s: float) -> None:
+    train = TrainShape.for_rate(rate_bit_s)
+    assert train.count >= 3
+    assert train.count * train.frame_bytes * 8 / train.interval_s <= BUDGET * rate_bit_s * 1.001
+    assert load_bit_s(rate_bit_s) <= BUDGET * rate_bit_s * 1.001 + 2048
+
+
+def trace() -> Trace:
+    header = TraceHeader("S", "G", datetime(2018, 1, 20, tzinfo=timezone.utc), "a test")
+    return Trace(
+        header,
+        time_s=np.array([0.0, 10.0, 20.0]),
+        up=np.array([False, True, False]),
+        down_bit_s=np.array([0.0, 1e6, 0.0]),
+        up_bit_s=np.array([0.0, 1e5, 0.0]),
+        down_delay_s=np.array([0.0, 0.008, 0.0]),
+        up_delay_s=np.array([0.0, 0.012, 0.0]),
+        down_loss=np.zeros(3),
+        up_loss=np.zeros(3),
+        end_s=30.0,
+    )
+
+
+def test_asked_rtt_counts_the_probes_own_serialisation() -> None:
+    assert asked_rtt_s(trace(), 12.0) == pytest.approx(0.02 + 512 / 1e6 + 512 / 1e5)
+
+
+def test_probes_outside_contacts_and_behind_traffic_are_not_judged(tmp_path: Path) -> None:
+    satellite, ground = tmp_path / "s.jsonl", tmp_path / "g.jsonl"
+    rtts = [
+        {"kind": "rtt", "monotonic_s": 1000 + t, "rtt_s": 0.026, "there_s": 0.009, "back_s": 0.017}
+        for t in (5, 12, 15, 19, 25)
+    ]
+    satellite.write_text("\n".join(json.dumps(r) for r in rtts) + '\n{"kind": "rt')
+    ground.write_text(
+        json.dumps({"kind": "train", "monotonic_s": 1013, "rate_bit_s": 0.98e6, "dispersion_s": 0.02})
+    )
+    record = compare(
+        link="S - G",
+        shaper="recording",
+        trace_name="t.csv",
+        trace=trace(),
+        start_monotonic_s=1000,
+        satellite_log=satellite,
+        ground_log=ground,
+        busy=[(14.0, 16.0)],
+    )
+    assert [s.time_s for s in record.rtt] == [12, 19]
+    assert record.rtt_behind_traffic == 1
+    assert record.rtt_error_s(50) == pytest.approx(0.026 - asked_rtt_s(trace(), 12))
+    assert record.summary()["down_delay_error_p50_s"] == pytest.approx(0.009 - 0.008 - 512 / 1e6)
+    assert record.summary()["up_delay_error_p50_s"] == pytest.approx(abs(0.017 - 0.012 - 512 / 1e5))
+    assert record.rate_error(record.down_rate) == pytest.approx(-0.02)
+    assert record.rate_error(record.up_rate) is None
+
+
+def measured_link(error_s: float, n: int = 5) -> LinkFidelity:
+    rtt = tuple(Sample(float(i), 0.02, 0.02 + error_s) for i in range(n))
+    return LinkFidelity("S - G", "recording", "t.csv", 0.0, 5e3, rtt, 0, (), ())
+
+
+@pytest.mark.parametrize(
+    ("link", "bound_s", "warning"),
+    [
+        (measured_link(3e-4), 1e-3, None),
+        (measured_link(3e-4), 1e-6, "link S - G missed its bound: median RTT error 0.30 ms, bound 0.001 ms"),
+        (measured_link(-3e-4), 1e-6, "link S - G missed its bound: median RTT error 0.30 ms, bound 0.001 ms"),
+        (measured_link(0.0, n=0), 1.0, "link S - G was not measured: its figures rest on what was asked"),
+    ],
+)
+def test_a_link_beyond_its_bound_is_the_first_thing_that_is_said(
+    link: LinkFidelity, bound_s: float, warning: str | None
+) -> None:
+    frame = FrameResult("f", "S", "?", "1", "count", 0.0, "1", "ground", None, None, 0, None, None)
+    results = Results("a test", "recording", (frame,), (link,), bound_s)
+    assert results.warnings() == ([warning] if warning else [])
+    console = Console(width=200, record=True, file=StringIO())
+    console.print(results_table(results, 200))
+    first = console.export_text().strip().splitlines()[0]
+    assert first.startswith("WARNING: link S - G") is (warning is not None)
+
+
+def test_the_load_of_the_machine_stands_in_the_record() -> None:
+    load, began_s = ProcessorLoad(), time.process_time()
+    while time.process_time() - began_s < 0.1:  # ten ticks of /proc/stat
+        sum(range(1000))
+    record = load.record()
+    share = record["busy_share"]
+    assert share is not None
+    assert 0 < share <= 1
+    link = replace(measured_link(0.0), load=record, counters={"down": {"delivered": 3}})
+    assert link.summary()["load"] == record
+    assert link.to_json()["counters"] == {"down": {"delivered": 3}}
+    assert f"{os.cpu_count()} cores {share:.0%} busy" in load_text(record)
+
+
+def test_both_ends_on_one_machine_time_each_way_by_itself() -> None:
+    """Over the loopback: the two ways make up the round trip, and the echo's own time is no part of it."""
+    out = StringIO()
+    one = Probe("127.0.0.1", 1e6, True, out, port=47801)
+    other = Probe("127.0.0.1", 1e6, False, StringIO(), port=47802)
+    one.peer, other.peer = other.peer, one.peer
+    with one.socket, other.socket:
+        # The kernel begins to stamp a moment after it was asked; until then a packet has its reader's time.
+        time.sleep(0.2)
+        one.send_rtt()
+        time.sleep(0.02)
+        other.receive()
+        one.receive()
+    (record,) = [json.loads(line) for line in out.getvalue().splitlines()]
+    assert record["rtt_s"] == pytest.approx(record["there_s"] + record["back_s"])
+    assert 0 < record["there_s"] < 0.02
+    assert 0 < record["back_s"] < 0.02

@@ -1,0 +1,121 @@
+"""A scenario holds, or says in one line what does not."""
+
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from testbed.errors import ScenarioError
+from testbed.scenario import (
+    Frame,
+    GroundStation,
+    Link,
+    Satellite,
+    Scenario,
+    one_line,
+    read_frames,
+    to_json,
+    utc,
+)
+from testbed.scenario_file import load_scenario
+
+
+def make(tmp_path: Path, **changes: object) -> Scenario:
+    image, trace = tmp_path / "f1.jpg", tmp_path / "pass.csv"
+    image.write_bytes(b"jpeg")
+    trace.write_text("trace")
+    frame = Frame(frame="f1", image=image, prompt="is there water?", truth="yes", capture_s=1)
+    parts = {
+        "name": "tiny",
+        "satellites": (Satellite(name="S", model="compact", frames=(frame,)),),
+        "stations": (GroundStation(name="G", model="regular"),),
+        "links": (Link(satellite="S", station="G", follows=trace),),
+    }
+    return Scenario.model_validate({**parts, **changes})
+
+
+def test_a_scenario_round_trips_through_json(tmp_path: Path) -> None:
+    scenario = make(tmp_path)
+    path = tmp_path / "scenario.json"
+    path.write_text(to_json(scenario))
+    assert load_scenario(path) == scenario
+
+
+def test_a_misspelled_field_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ValidationError) as caught:
+        make(tmp_path, shapper="netem")
+    assert "shapper" in one_line(caught.value)
+    assert "misspelled" in one_line(caught.value)
+    assert "\n" not in one_line(caught.value)
+
+
+def test_a_link_to_nowhere_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValidationError, match="station 'H'"):
+        make(tmp_path, links=(Link(satellite="S", station="H", follows=tmp_path / "pass.csv"),))
+
+
+def test_a_satellite_without_a_link_is_refused(tmp_path: Path) -> None:
+    satellites = (*make(tmp_path).satellites, make(tmp_path).satellites[0].model_copy(update={"name": "T"}))
+    with pytest.raises(ValidationError):
+        make(tmp_path, satellites=satellites)
+
+
+def test_a_frame_named_twice_is_refused(tmp_path: Path) -> None:
+    satellite = make(tmp_path).satellites[0]
+    with pytest.raises(ValidationError, match="frame named twice: f1"):
+        make(tmp_path, satellites=(satellite.model_copy(update={"frames": satellite.frames * 2}),))
+
+
+def test_a_missing_image_is_named(tmp_path: Path) -> None:
+    scenario = make(tmp_path)
+    (tmp_path / "f1.jpg").unlink()
+    with pytest.raises(ScenarioError, match=r"frame f1: no image file at .*f1\.jpg"):
+        scenario.check_files()
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("def scenario(): return 3", "returned int"),
+        ("x = 1", "no function scenario"),
+        ("def scenario(:", "SyntaxError"),
+        (
+            "from testbed.scenario import Scenario\ndef scenario(): return Scenario(nam='x')",
+            "nam: there is no such field",
+        ),
+    ],
+)
+def test_a_scenario_file_that_does_not_hold_is_one_line(tmp_path: Path, text: str, message: str) -> None:
+    path = tmp_path / "s.py"
+    path.write_text(text)
+    with pytest.raises(ScenarioError, match=message) as caught:
+        load_scenario(path)
+    assert str(path) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_loading_a_scenario_file_does_not_run_its_main_part(tmp_path: Path) -> None:
+    path = tmp_path / "s.py"
+    path.write_text("if __name__ == '__main__':\n    raise SystemExit('ran')\ndef scenario(): return 1")
+    with pytest.raises(ScenarioError, match="returned int"):
+        load_scenario(path)
+
+
+def test_frames_are_read_with_their_capture_times(tmp_path: Path) -> None:
+    (tmp_path / "prompts.jsonl").write_text(
+        '{"frame": "a", "image": "a.jpg", "prompt": "?", "truth": "yes", "latitude_deg": 3}\n'
+        '{"frame": "b", "image": "b.jpg", "prompt": "?", "truth": "no"}\n'
+    )
+    frames = read_frames(tmp_path, [1, 2])
+    assert [(f.frame, f.capture_s, f.image) for f in frames] == [
+        ("a", 1, tmp_path / "a.jpg"),
+        ("b", 2, tmp_path / "b.jpg"),
+    ]
+    with pytest.raises(ScenarioError, match="has 2 frames"):
+        read_frames(tmp_path, [1, 2, 3])
+
+
+def test_a_time_needs_a_zone() -> None:
+    assert utc("2018-01-20T00:00:00Z").utcoffset() is not None
+    with pytest.raises(ScenarioError, match="time zone"):
+        utc("2018-01-20T00:00:00")

@@ -1,0 +1,123 @@
+"""The split of a frame's time: parts that sum to the whole, and lie where they belong."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from testbed.results import busy_intervals, wilson_interval
+from testbed.split import FrameResult, disconnected, overlap_s, split_frame, stamps_of
+
+SECONDS = st.floats(0, 100)
+
+
+def test_a_frame_that_waits_for_contact_and_is_answered_on_the_ground() -> None:
+    stamps = {
+        "captured": 0.0,
+        "onboard_start": 1.0,
+        "onboard_end": 1.5,
+        "sent": 20.0,
+        "received": 22.0,
+        "ground_start": 22.5,
+        "ground_end": 23.0,
+        "answered": 23.01,
+    }
+    split = split_frame(stamps, gaps=[(0.0, 19.0)], delay_at=lambda t: 0.005)
+    assert split.queue_s == pytest.approx(
+        1.0 + 1.0 + 0.5
+    )  # on board; connected but not yet sent; on the ground
+    assert split.onboard_inference_s == pytest.approx(0.5)
+    assert split.wait_for_contact_s == pytest.approx(17.5)
+    assert split.propagation_s == pytest.approx(0.005)
+    assert split.serialisation_s == pytest.approx(1.995)
+    assert split.ground_inference_s == pytest.approx(0.5)
+    assert split.answer_s == pytest.approx(0.01)
+
+
+def test_a_gap_in_the_middle_of_a_transfer_is_waiting() -> None:
+    stamps = {"captured": 0, "onboard_start": 0, "onboard_end": 1, "sent": 2, "received": 12, "answered": 12}
+    split = split_frame(stamps, gaps=[(4, 9)], delay_at=lambda t: 0.01)
+    assert split.wait_for_contact_s == pytest.approx(5)
+    assert split.serialisation_s == pytest.approx(4.99)
+
+
+@given(
+    steps=st.lists(SECONDS, min_size=7, max_size=7), edges=st.lists(SECONDS, max_size=6), ground=st.booleans()
+)
+def test_the_parts_always_sum_to_the_whole(steps: list[float], edges: list[float], ground: bool) -> None:
+    names = ["captured", "onboard_start", "onboard_end", "sent", "received", "ground_start", "ground_end"]
+    time_s, stamps = 0.0, {}
+    for name, step in zip(names, steps, strict=True):
+        time_s += step
+        if ground or not name.startswith("ground"):
+            stamps[name] = time_s
+    stamps["answered"] = time_s + 0.5
+    edges = sorted(edges)
+    gaps = list(zip(edges[::2], edges[1::2], strict=False))
+    split = split_frame(stamps, gaps, delay_at=lambda t: 0.004)
+    whole_s = stamps["answered"] - stamps["captured"]
+    assert split.total_s == pytest.approx(whole_s, abs=1e-6)
+    assert split.wait_for_contact_s >= 0
+    assert split.queue_s >= -1e-9
+
+
+def test_intervals_without_connection() -> None:
+    events = [
+        {"event": "connected", "node": "S", "monotonic_s": 10.0},
+        {"event": "contact", "node": "S", "up": False, "monotonic_s": 30.0},
+        {"event": "disconnected", "node": "S", "monotonic_s": 30.1},
+        {"event": "connected", "node": "other", "monotonic_s": 40.0},
+        {"event": "connected", "node": "S", "monotonic_s": 50.0},
+    ]
+    gaps = disconnected(events, "S", until_s=60.0)
+    assert gaps == [(0.0, 10.0), (30.0, 50.0)]
+    assert overlap_s(gaps, 5.0, 45.0) == pytest.approx(20.0)
+
+
+def test_stamps_follow_the_item_that_carries_the_answer() -> None:
+    events = [
+        {"event": "captured", "node": "S", "frame": "f", "monotonic_s": 1.0},
+        {"event": "inference_started", "node": "S", "monotonic_s": 2.0},
+        {"event": "inference_finished", "node": "S", "decision": "offload", "monotonic_s": 3.0},
+        {"event": "send_started", "node": "S", "what": "image", "monotonic_s": 4.0},
+        {"event": "received", "node": "G", "what": "image", "monotonic_s": 5.0},
+        {"event": "inference_started", "node": "G", "monotonic_s": 6.0},
+        {"event": "inference_finished", "node": "G", "monotonic_s": 7.0},
+        {"event": "answered", "node": "G", "monotonic_s": 8.0},
+        {"event": "answered", "node": "G", "monotonic_s": 9.0},
+    ]
+    assert list(stamps_of(events, "S").values()) == [1, 2, 3, 4, 5, 6, 7, 8]
+
+
+def test_the_link_is_busy_from_the_first_byte_until_just_after_the_last() -> None:
+    events = [
+        {"event": "send_started", "node": "S", "frame": "f", "what": "image", "monotonic_s": 1.0},
+        {"event": "received", "node": "G", "frame": "f", "what": "image", "monotonic_s": 2.0},
+    ]
+    assert busy_intervals(events, "S") == [(1.0, 2.1)]
+
+
+def test_right_means_the_same_words() -> None:
+    def correct(answer: str | None) -> bool:
+        nothing = dict.fromkeys(("answered_by", "confidence", "onboard_answer", "end_to_end_s", "split"))
+        return FrameResult(
+            "f",
+            "S",
+            "?",
+            "Yes",
+            "",
+            0.0,
+            answer=answer,
+            bytes_sent=0,
+            **nothing,  # type: ignore[arg-type]
+        ).correct
+
+    assert correct(" yes.")
+    assert not correct("no")
+    assert not correct(None)
+
+
+def test_wilson_interval_of_a_known_case() -> None:
+    # Newcombe (1998), Statistics in Medicine 17, table I: 81 of 263 gives 0.2553 to 0.3662.
+    low, high = wilson_interval(81, 263)
+    assert (round(low, 4), round(high, 4)) == (0.2553, 0.3662)
+    assert wilson_interval(0, 0) == (0.0, 1.0)

@@ -1,0 +1,35 @@
+"""One real satellite over one real station, as the project's first run has it."""
+
+from __future__ import annotations
+
+from datetime import datetime, timezone
+
+import pytest
+from hypothesis import settings
+
+from traces.stations import GroundStation, station
+from traces.tle import FLOCK_TLE, ElementSet, find_satellite, read_tle
+
+# A busy machine is no fault of a function: no deadline for one example.
+settings.register_profile("traces", deadline=None)
+settings.load_profile("traces")
+
+
+@pytest.fixture(scope="session")
+def flock() -> list[ElementSet]:
+    return read_tle(FLOCK_TLE)
+
+
+@pytest.fixture(scope="session")
+def dove(flock: list[ElementSet]) -> ElementSet:
+    return find_satellite(flock, "FLOCK 2P-1")
+
+
+@pytest.fixture(scope="session")
+def svalbard() -> GroundStation:
+    return station("Svalbard")
+
+
+@pytest.fixture(scope="session")
+def day() -> datetime:
+    return datetime(2018, 1, 20, tzinfo=timezone.utc)

@@ -1,0 +1,1 @@
+"""Scenario scripts; each runs by itself: `sudo python topologies/dove_pass.py`."""

@@ -1,0 +1,47 @@
+"""One real Dove pass over Svalbard, end to end."""
+
+from pathlib import Path
+
+from nodes.data import FIRST_LIGHT
+from nodes.models import COMPACT, REGULAR
+from testbed.run_command import main
+from testbed.scenario import GroundStation, Link, Orbit, RadioChanges, Satellite, Scenario, read_frames, utc
+from traces.tle import FLOCK_TLE
+
+# Scenario seconds at which the sixteen frames are taken: five before AOS at 22.7 s, the rest in the pass.
+CAPTURES_S = (2, 6, 10, 14, 18, 30, 40, 50, 60, 70, 80, 90, 100, 110, 125, 140)
+
+
+def scenario() -> Scenario:
+    """One real Dove pass over Svalbard, end to end."""
+    return Scenario(
+        name=Path(__file__).stem,
+        description="FLOCK 2P-1 rises over Svalbard on 20 January 2018.",
+        satellites=(
+            Satellite(
+                name="FLOCK 2P-1",
+                model=str(COMPACT),
+                frames=read_frames(FIRST_LIGHT, CAPTURES_S),
+                accept_confidence=0.75,
+            ),
+        ),
+        stations=(GroundStation(name="Svalbard", model=str(REGULAR)),),
+        links=(
+            Link(
+                satellite="FLOCK 2P-1",
+                station="Svalbard",
+                follows=Orbit(
+                    elements=FLOCK_TLE,
+                    start=utc("2018-01-20T14:37:47Z"),
+                    length_s=180,
+                    # The whole pass above 5 degrees lasts 529 s; its upper part is enough for a first look.
+                    elevation_mask_deg=30,
+                    downlink=RadioChanges(rate_cap_bit_s=4e6),
+                ),
+            ),
+        ),
+    )
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(scenario))

@@ -1,0 +1,212 @@
+"""Links between satellites: when they see each other past the Earth, how far apart, how fast apart.
+
+The straight line between them must pass above a grazing altitude over WGS 84's ellipsoid.  The ellipsoid is
+made a sphere by stretching the z axis; altitudes are then right to 0.4 %.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+
+import numpy as np
+import numpy.typing as npt
+from skyfield.api import wgs84
+
+from traces.elements import Satellite, element_set_of
+from traces.errors import OrbitError, TraceError
+from traces.link_budget import SPEED_OF_LIGHT_M_S, RadioLink
+from traces.propagation import Fleet, Floats, check_window, warn_if_stale
+from traces.sites import dot
+from traces.trace import Contact, Trace, TraceHeader
+
+GRAZING_ALTITUDE_M = 100e3
+"""The least height of the line of sight, where none is given: above weather and most of the air."""
+
+_GRID_S = 20.0
+_GOLDEN = (5**0.5 - 1) / 2
+_TO_PEAK = 21  # 40 s * 0.618**21 = 2 ms: a window that is shorter may be missed
+_TO_EDGE = 16  # 20 s / 2**16 = 0.3 ms
+_MOST_ROWS = 20_000_000
+
+
+@dataclass(frozen=True)
+class Crosslink:
+    """Two satellites as they see each other; float64[n] each.
+
+    Args:
+        range_m: distance.
+        range_rate_m_s: how fast it grows.
+        line_altitude_m: least height of the straight line between them above the ellipsoid.
+    """
+
+    range_m: Floats
+    range_rate_m_s: Floats
+    line_altitude_m: Floats
+
+    @property
+    def delay_s(self) -> Floats:
+        """One-way delay, seconds."""
+        return self.range_m / SPEED_OF_LIGHT_M_S
+
+    def doppler_hz(self, carrier_hz: float) -> Floats:
+        """Return how far above `carrier_hz` each receives the other, to first order in v/c."""
+        return -self.range_rate_m_s / SPEED_OF_LIGHT_M_S * carrier_hz
+
+
+def crosslink(first: Satellite, second: Satellite, start_utc: datetime, times_s: npt.ArrayLike) -> Crosslink:
+    """Return distance and line of sight between two satellites at `start_utc` + `times_s`.
+
+    Raises:
+        OrbitError: SGP4 refuses one of the orbits at one of the times.
+    """
+    return _seen(Fleet([first, second], start_utc), times_s)
+
+
+def _seen(fleet: Fleet, times_s: npt.ArrayLike) -> Crosslink:
+    states = fleet.states(times_s)
+    apart_m = states.position_m[:, 1] - states.position_m[:, 0]
+    # The velocities share a frame that turns: what it adds to their difference is across the line.
+    away_m_s = states.velocity_m_s[:, 1] - states.velocity_m_s[:, 0]
+    range_m = np.sqrt(dot(apart_m, apart_m))
+    stretch = np.array([1.0, 1.0, 1 / (1 - 1 / wgs84.inverse_flattening)])[:, np.newaxis]
+    near, line = states.position_m[:, 0] * stretch, apart_m * stretch
+    share = np.clip(-dot(near, line) / np.maximum(dot(line, line), 1e-12), 0.0, 1.0)
+    lowest = near + share * line
+    return Crosslink(
+        range_m,
+        dot(apart_m, away_m_s) / np.maximum(range_m, 1e-6),
+        np.sqrt(dot(lowest, lowest)) - wgs84.radius.m,
+    )
+
+
+def sight(
+    first: Satellite,
+    second: Satellite,
+    start_utc: datetime,
+    length_s: float,
+    *,
+    grazing_altitude_m: float = GRAZING_ALTITUDE_M,
+) -> list[Contact]:
+    """Find when two satellites see each other; begin and end to 1 ms, windows of over 2 ms all found.
+
+    Args:
+        first: element set, or skyfield's EarthSatellite.
+        second: likewise.
+        start_utc: start of the window, with a zone.
+        length_s: length of the window.
+        grazing_altitude_m: least height of the line of sight above the ellipsoid, -100 km to 10,000 km.
+
+    Raises:
+        OrbitError: SGP4 refuses an orbit in the window; or the window or the altitude cannot be.
+    """
+    check_window(start_utc, length_s)
+    if not -100e3 <= grazing_altitude_m <= 10_000e3:
+        raise OrbitError(f"grazing altitude {grazing_altitude_m:g} m is out of range; expected -1e5 to 1e7")
+    fleet = Fleet([first, second], start_utc)
+
+    def clear(times_s: Floats) -> Floats:
+        return _seen(fleet, times_s).line_altitude_m - grazing_altitude_m
+
+    grid_s = np.linspace(0.0, length_s, max(2, math.ceil(length_s / _GRID_S)) + 1)
+    on_grid = clear(grid_s)
+    turns = [_turns(clear, grid_s, sign * on_grid, sign) for sign in (1, -1)]
+    times_s = np.unique(np.concatenate([grid_s, *turns]))
+    up = clear(times_s) > 0
+    before = np.flatnonzero(up[1:] != up[:-1])
+    low, high, up_before = times_s[before], times_s[before + 1], up[before]
+    for _ in range(_TO_EDGE if len(before) else 0):
+        middle = (low + high) / 2
+        same = (clear(middle) > 0) == up_before
+        low, high = np.where(same, middle, low), np.where(same, high, middle)
+    edges = ((low + high) / 2).tolist()
+    bounds = [*([0.0] if up[0] else []), *edges, *([float(length_s)] if up[-1] else [])]
+    return [Contact(begin, end) for begin, end in zip(bounds[::2], bounds[1::2], strict=True)]
+
+
+def _turns(clear: Callable[[Floats], Floats], grid_s: Floats, values: Floats, sign: int) -> Floats:
+    """Golden-section search for the greatest of `sign` times `clear` around each of the grid's maxima."""
+    tops = 1 + np.flatnonzero((values[1:-1] >= values[:-2]) & (values[1:-1] >= values[2:]))
+    tops = tops[values[tops] < 0]  # a maximum that is above already hides nothing
+    low, high = np.append(grid_s[tops - 1], grid_s[[0, -2]]), np.append(grid_s[tops + 1], grid_s[[1, -1]])
+    for _ in range(_TO_PEAK):
+        span = (high - low) * _GOLDEN
+        left, right = high - span, low + span
+        rising = sign * clear(left) < sign * clear(right)
+        low, high = np.where(rising, left, low), np.where(rising, high, right)
+    return (low + high) / 2
+
+
+def make_crosslink_trace(
+    first: Satellite,
+    second: Satellite,
+    start_utc: datetime,
+    length_s: float,
+    *,
+    forward: RadioLink,
+    back: RadioLink,
+    grazing_altitude_m: float = GRAZING_ALTITUDE_M,
+    step_s: float = 1.0,
+) -> Trace:
+    """Make the trace of a link between two satellites: `second` stands where a ground station would.
+
+    Args:
+        first: element set, or skyfield's EarthSatellite.
+        second: likewise.
+        start_utc: scenario second 0, with a zone.
+        length_s: how long, at most 31 days.
+        forward: first to second, the trace's downlink.
+        back: second to first.
+        grazing_altitude_m: least height of the line of sight.
+        step_s: between rows while they see each other.
+
+    Raises:
+        OrbitError: SGP4 refuses an orbit, or the window or the altitude cannot be.
+        TraceError: the step is below 1 ms, or so small that the rows are too many.
+
+    Warns:
+        StaleElementsWarning: the window is more than 7 days from an epoch.
+    """
+    windows = sight(first, second, start_utc, length_s, grazing_altitude_m=grazing_altitude_m)
+    if not (np.isfinite(step_s) and step_s >= 1e-3 and length_s / step_s <= _MOST_ROWS):
+        raise TraceError(f"step is {step_s} s; expected at least 0.001, for at most {_MOST_ROWS} rows")
+    warn_if_stale([first, second], start_utc, length_s)
+    ends = [element_set_of(one) for one in (first, second)]
+    grid_s: Floats = np.arange(math.ceil(length_s / step_s), dtype=np.float64) * step_s
+    begins = np.array([round(one.aos_s, 3) for one in windows])
+    stops = np.array([round(one.los_s, 3) for one in windows])
+    inside = ((grid_s[:, np.newaxis] >= begins) & (grid_s[:, np.newaxis] < stops)).any(1)
+    time_s = np.unique(np.concatenate([[0.0], grid_s[inside].round(6), begins, stops]))
+    time_s = time_s[time_s < length_s]
+    up = np.searchsorted(begins, time_s, side="right") > np.searchsorted(stops, time_s, side="right")
+    seen = crosslink(first, second, start_utc, time_s)
+    rates = [np.where(up, radio.rate_bit_s(seen.range_m), 0.0) for radio in (forward, back)]
+    up &= (rates[0] > 0) & (rates[1] > 0)
+    delay_s = np.where(up, seen.delay_s.round(9), 0.0)
+    return Trace(
+        header=TraceHeader(
+            satellite=ends[0].name,
+            station=ends[1].name,
+            start_utc=start_utc,
+            made_by="spaceverse (SGP4, line of sight between satellites)",
+            notes=(
+                *(f"elements: {line}" for end in ends for line in end.text_lines()),
+                f"line of sight at least {grazing_altitude_m / 1e3:g} km above the Earth",
+                f"{ends[0].name} to {ends[1].name}: {forward.summary()}",
+                f"{ends[1].name} to {ends[0].name}: {back.summary()}",
+            ),
+            element_epoch_utc=min(end.epoch_utc for end in ends),
+        ),
+        time_s=time_s,
+        up=up,
+        down_bit_s=np.where(up, rates[0], 0.0),
+        up_bit_s=np.where(up, rates[1], 0.0),
+        down_delay_s=delay_s,
+        up_delay_s=delay_s,
+        down_loss=np.zeros_like(time_s),
+        up_loss=np.zeros_like(time_s),
+        end_s=length_s,
+        extra={"range_m": seen.range_m.round(1), "line_altitude_m": seen.line_altitude_m.round(1)},
+    )

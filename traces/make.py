@@ -1,0 +1,137 @@
+"""A trace from an orbit: element set and station in, contacts with delay and rates out."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+import numpy as np
+import numpy.typing as npt
+
+from traces.elements import Satellite, element_set_of
+from traces.errors import TraceError
+from traces.link_budget import DOVE_S_BAND_UPLINK, DOVE_X_BAND, RadioLink, one_way_delay_s
+from traces.orbit import Pass, look_angles, passes, warn_if_stale
+from traces.stations import GroundStation
+from traces.tle import ElementSet
+from traces.trace import Trace, TraceHeader
+from traces.weather import attenuation_db
+
+Floats = npt.NDArray[np.float64]
+
+_MOST_ROWS = 20_000_000
+_WEATHER_FROM_HZ = 1e9  # below, rain and gases take hundredths of a dB, and P.618 does not hold
+
+
+def make_trace(
+    satellite: Satellite,
+    station: GroundStation,
+    start_utc: datetime,
+    length_s: float,
+    *,
+    downlink: RadioLink = DOVE_X_BAND,
+    uplink: RadioLink = DOVE_S_BAND_UPLINK,
+    elevation_mask_deg: float | None = None,
+    step_s: float = 1.0,
+) -> Trace:
+    """Make the trace of one satellite over one station, seconds counted from `start_utc`.
+
+    A contact has a row at AOS (to 1 ms), one at each multiple of `step_s`, and ends with a row at LOS.
+    A row holds what is true at its beginning: within a step of 1 s the delay moves by at most 26 us.
+    Between contacts there is one row, up False, all zero.  The link is up while the satellite is above
+    the mask and both directions close.
+
+    Args:
+        satellite: element set, or skyfield's EarthSatellite.
+        station: the ground's end.
+        start_utc: scenario second 0, with a zone.
+        length_s: how long, at most 31 days.
+        downlink: satellite to ground; `downlink.capped(4e6)` makes it narrow, `downlink.in_weather(0.1)` wet.
+        uplink: ground to satellite.
+        elevation_mask_deg: instead of the station's own.
+        step_s: between rows during a contact.
+
+    Raises:
+        OrbitError: SGP4 refuses the orbit somewhere in the window.
+        StationError: the mask is out of range.
+        TraceError: the step is not positive, or so small that the rows are too many.
+        LinkBudgetError: itur is missing, or does not hold for these carriers.
+
+    Warns:
+        StaleElementsWarning: the window is more than 7 days from the elements' epoch.
+    """
+    element_set = element_set_of(satellite)
+    _check_step(step_s)
+    warn_if_stale(element_set, start_utc, length_s)
+    found = passes(element_set, station, start_utc, length_s, elevation_mask_deg=elevation_mask_deg)
+    mask_deg = station.elevation_mask_deg if elevation_mask_deg is None else elevation_mask_deg
+    if sum(one.duration_s for one in found) / step_s > _MOST_ROWS:
+        raise TraceError(f"a step of {step_s:g} s makes over {_MOST_ROWS} rows; take a longer one")
+
+    spans = [times for times in (_contact_times_s(one, step_s) for one in found) if times.size > 1]
+    time_s = np.unique(np.concatenate([[0.0], *spans]))
+    time_s = time_s[time_s < length_s]
+    look = look_angles(element_set, station, start_utc, time_s)
+    down_bit_s, up_bit_s = np.zeros_like(time_s), np.zeros_like(time_s)
+    for span in spans:  # one contact at a time: hysteresis remembers
+        rows = slice(*np.searchsorted(time_s, (span[0], span[-1])))
+        for radio, rates in ((downlink, down_bit_s), (uplink, up_bit_s)):
+            weather_db = _weather_db(radio, station, look.elevation_deg[rows])
+            rates[rows] = radio.rate_bit_s(look.slant_range_m[rows], weather_db)
+    up = (down_bit_s > 0) & (up_bit_s > 0)
+    delay_s = np.where(up, one_way_delay_s(look.slant_range_m).round(9), 0.0)
+    return Trace(
+        header=_header(element_set, station, start_utc, mask_deg, (downlink, uplink)),
+        time_s=time_s,
+        up=up,
+        down_bit_s=np.where(up, down_bit_s, 0.0),
+        up_bit_s=np.where(up, up_bit_s, 0.0),
+        down_delay_s=delay_s,
+        up_delay_s=delay_s,
+        down_loss=np.zeros_like(time_s),
+        up_loss=np.zeros_like(time_s),
+        end_s=length_s,
+        extra={"elevation_deg": look.elevation_deg.round(4), "slant_range_m": look.slant_range_m.round(1)},
+    )
+
+
+def _check_step(step_s: float) -> None:
+    if not (np.isfinite(step_s) and step_s >= 1e-3):
+        raise TraceError(f"step is {step_s} s; expected at least 0.001")
+
+
+def _contact_times_s(one: Pass, step_s: float) -> Floats:
+    """Return the times of a contact's rows: AOS, multiples of the step, and LOS as the last."""
+    aos_s, los_s = round(one.aos_s, 3), round(one.los_s, 3)
+    steps = np.arange(np.floor(aos_s / step_s) + 1, np.ceil(los_s / step_s)) * step_s
+    inside = steps.round(6)
+    return np.unique([aos_s, *inside[(inside > aos_s) & (inside < los_s)], los_s])
+
+
+def _weather_db(radio: RadioLink, station: GroundStation, elevation_deg: Floats) -> Floats | float:
+    if radio.weather_percent is None or radio.carrier_hz < _WEATHER_FROM_HZ:
+        return 0.0
+    return attenuation_db(station, radio.carrier_hz, elevation_deg, exceeded_percent=radio.weather_percent)
+
+
+def _header(
+    element_set: ElementSet,
+    station: GroundStation,
+    start_utc: datetime,
+    mask_deg: float,
+    radios: tuple[RadioLink, RadioLink],
+) -> TraceHeader:
+    """Return a header that says all it takes to make the trace again."""
+    place = f"{station.latitude_deg:g}, {station.longitude_deg:g}, {station.altitude_m:g} m"
+    return TraceHeader(
+        satellite=element_set.name,
+        station=station.name,
+        start_utc=start_utc,
+        made_by="spaceverse trace make (SGP4, geometric elevation)",
+        notes=(
+            *(f"elements: {line}" for line in element_set.text_lines()),
+            f"station: {place}, elevation mask {mask_deg:g} deg",
+            f"downlink: {radios[0].summary()}",
+            f"uplink: {radios[1].summary()}",
+        ),
+        element_epoch_utc=element_set.epoch_utc,
+    )

@@ -1,0 +1,135 @@
+"""Orbit Mean-Elements Messages in JSON: read, checked, and made from SGP4's own elements.
+
+Keys and units as in CCSDS 502.0-B-3, section 4, which CelesTrak (`FORMAT=json`) and Space-Track write:
+revolutions per day, degrees, UTC.  Unlike two lines, an OMM has room for catalogue numbers of nine digits.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from datetime import datetime, timezone
+from typing import Any
+
+from sgp4.api import WGS72, Satrec
+from sgp4.conveniences import sat_epoch_datetime
+
+from traces.errors import TimeError, TleError
+from traces.tle import ElementSet
+from traces.utc import format_utc, parse_utc
+
+# Least and greatest value of each number that SGP4 needs.
+_RANGES = {
+    "MEAN_MOTION": (0.01, 18.0),
+    "ECCENTRICITY": (0.0, 0.999999),
+    "INCLINATION": (0.0, 180.0),
+    "RA_OF_ASC_NODE": (-360.0, 360.0),
+    "ARG_OF_PERICENTER": (-360.0, 360.0),
+    "MEAN_ANOMALY": (-360.0, 360.0),
+    "BSTAR": (-10.0, 10.0),
+}
+_MEANT = {"CENTER_NAME": "EARTH", "REF_FRAME": "TEME", "TIME_SYSTEM": "UTC", "MEAN_ELEMENT_THEORY": "SGP4"}
+_EPOCH_0 = datetime(1949, 12, 31, tzinfo=timezone.utc)
+_REV_PER_DAY = 1440 / math.tau  # of one radian per minute
+
+
+def parse_omm(text: str, *, source: str = "OMM") -> list[ElementSet]:
+    """Read the text of a file of OMMs: one JSON object, or an array of them.
+
+    Raises:
+        TleError: names `source`, the record (from 1) and what was expected.
+    """
+    try:
+        document = json.loads(text)
+    except (ValueError, RecursionError) as fault:
+        where = f", line {fault.lineno}" if isinstance(fault, json.JSONDecodeError) else ""
+        raise TleError(f"{source}{where}: expected JSON; {str(fault).splitlines()[0]}") from None
+    records = document if isinstance(document, list) else [document]
+    if not records:
+        raise TleError(f"{source}: expected element sets, found none")
+    return [_element_set(f"{source}, record {number}", one) for number, one in enumerate(records, start=1)]
+
+
+def model_of(fields: Mapping[str, Any]) -> Satrec:
+    """Return SGP4's model of checked fields."""
+    model = Satrec()
+    epoch = (parse_utc(fields["EPOCH"]) - _EPOCH_0).total_seconds() / 86_400
+    angle = {name: math.radians(fields[name]) for name in _RANGES if name not in ("BSTAR", "MEAN_MOTION")}
+    model.sgp4init(
+        WGS72,
+        "i",
+        0,  # the catalogue number, which SGP4 does not use; nine digits would not fit
+        epoch,
+        fields["BSTAR"],
+        0.0,  # the mean motion's derivatives stand in files, but SGP4 does not use them
+        0.0,
+        fields["ECCENTRICITY"],
+        angle["ARG_OF_PERICENTER"] % math.tau,
+        angle["INCLINATION"],
+        angle["MEAN_ANOMALY"] % math.tau,
+        fields["MEAN_MOTION"] / _REV_PER_DAY,
+        angle["RA_OF_ASC_NODE"] % math.tau,
+    )
+    return model
+
+
+def fields_of_model(model: Satrec) -> dict[str, Any]:
+    """Return the fields that make the same model again (the epoch to 1 us)."""
+    return {
+        "NORAD_CAT_ID": model.satnum_str.strip(),
+        "EPOCH": format_utc(sat_epoch_datetime(model)),
+        "MEAN_MOTION": model.no_kozai * _REV_PER_DAY,
+        "ECCENTRICITY": model.ecco,
+        "INCLINATION": math.degrees(model.inclo),
+        "RA_OF_ASC_NODE": math.degrees(model.nodeo),
+        "ARG_OF_PERICENTER": math.degrees(model.argpo),
+        "MEAN_ANOMALY": math.degrees(model.mo),
+        "BSTAR": model.bstar,
+    }
+
+
+def _element_set(where: str, record: Any) -> ElementSet:
+    if not isinstance(record, dict):
+        raise TleError(
+            f"{where}: expected an object with OBJECT_NAME, EPOCH, ...; found {str(record)[:40]!r}"
+        )
+    for key, meant in _MEANT.items():
+        if str(record.get(key, meant)).strip().upper() != meant:
+            raise TleError(f"{where}: expected {key} {meant}; found {str(record[key])[:40]!r}")
+    numbers = {key: _number(where, record, key, *bounds) for key, bounds in _RANGES.items()}
+    epoch_utc = _epoch(where, record.get("EPOCH"))
+    catalogue_number = str(record.get("NORAD_CAT_ID", "")).strip()
+    name = str(record.get("OBJECT_NAME") or catalogue_number).strip()
+    for key, text in (("OBJECT_NAME", name), ("NORAD_CAT_ID", catalogue_number or "0")):
+        if not text or not text.isprintable():
+            raise TleError(f"{where}: expected {key}, one line of text; found {str(record.get(key))[:40]!r}")
+    fields = {
+        "OBJECT_NAME": name,
+        "NORAD_CAT_ID": catalogue_number,
+        "EPOCH": format_utc(epoch_utc),
+        **numbers,
+    }
+    return ElementSet(name, "", "", epoch_utc, json.dumps(fields))
+
+
+def _epoch(where: str, text: Any) -> datetime:
+    zoned = str(text) if str(text).endswith(("Z", "z")) else f"{text}Z"  # an OMM's zone is its TIME_SYSTEM
+    try:
+        epoch_utc = parse_utc(zoned)
+    except TimeError:
+        epoch_utc = None
+    if epoch_utc is None or not 1957 <= epoch_utc.year <= 2099:
+        raise TleError(f"{where}: expected EPOCH like 2018-01-20T00:00:00.000000; found {str(text)[:40]!r}")
+    return epoch_utc
+
+
+def _number(where: str, record: Mapping[str, Any], key: str, least: float, greatest: float) -> float:
+    found = record.get(key)
+    try:
+        value = math.nan if isinstance(found, bool) or "_" in str(found) else float(found)  # type: ignore[arg-type]
+    except (TypeError, ValueError, OverflowError):
+        value = math.nan
+    if not least <= value <= greatest:
+        raise TleError(f"{where}: expected {key}, {least:g} to {greatest:g}; found {str(found)[:40]!r}")
+    return value

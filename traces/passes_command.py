@@ -1,0 +1,130 @@
+"""`spaceverse trace passes`: the contact table of many satellites over many stations."""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import sys
+import warnings
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from traces.orbit_options import add_orbit_options, satellites_of, stations_of, window_of
+from traces.table import print_table
+from traces.utc import format_utc, parse_utc
+
+if TYPE_CHECKING:
+    from traces.passes import Pass
+    from traces.tle import ElementSet
+
+_EXAMPLES = """examples:
+  spaceverse trace passes --satellite "FLOCK 2P-1" --station Svalbard --mask 10
+  spaceverse trace passes --satellite "FLOCK 2P-1" --satellite "FLOCK 2P-2" --station Svalbard --station Troll
+  spaceverse trace passes --station all --csv > passes.csv              188 satellites, 15 stations, a day
+  spaceverse trace passes --walker 53:24/3/1@550 --start 2026-01-01T00:00:00Z --station 48.1,11.6,500
+"""
+_COLUMNS = (
+    "satellite",
+    "station",
+    "pass",
+    "aos_utc",
+    "tca_utc",
+    "los_utc",
+    "duration_s",
+    "max_elevation_deg",
+    "whole",
+)
+
+
+def add_passes(parts: Any) -> None:
+    """Add `passes` to the subcommands of `spaceverse trace`."""
+    parser = parts.add_parser(
+        "passes",
+        help="list the passes of satellites over stations",
+        description="List the passes of satellites over stations: all of a file when no satellite is named.",
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add_orbit_options(parser, many=True)
+    form = parser.add_mutually_exclusive_group()
+    form.add_argument("--json", action="store_true", help="report as JSON")
+    form.add_argument("--csv", action="store_true", help="report as CSV, with a line of column names")
+    parser.set_defaults(run=_run)
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    from traces.passes import find_passes  # noqa: PLC0415  the command line starts without orbits
+    from traces.propagation import warn_if_stale  # noqa: PLC0415
+
+    satellites, stations = satellites_of(arguments), stations_of(arguments)
+    window = window_of(arguments, max(satellites, key=lambda one: one.epoch_utc))
+    if arguments.satellite is None:
+        satellites = _propagable(satellites, *window)
+    warn_if_stale(satellites, *window)
+    table = find_passes(satellites, stations, *window, elevation_mask_deg=arguments.mask)
+    rows: list[dict[str, Any]] = []
+    number, before = 0, (-1, -1)
+    for satellite, station, one in table:
+        number, before = (number + 1 if (satellite, station) == before else 1), (satellite, station)
+        rows.append(_described(satellites[satellite].name, stations[station].name, number, window[0], one))
+    if arguments.json:
+        print(json.dumps(rows, indent=2))
+    elif arguments.csv:
+        writer = csv.DictWriter(sys.stdout, _COLUMNS, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+    else:
+        _show(rows)
+    return 0
+
+
+def _propagable(satellites: Sequence[ElementSet], start_utc: datetime, length_s: float) -> list[ElementSet]:
+    """Leave out, with a warning, what has come down: nobody asked for these by name."""
+    from traces.propagation import Fleet, check_window  # noqa: PLC0415
+
+    check_window(start_utc, length_s)
+    bad = Fleet(satellites, start_utc).refused([0.0, length_s / 2, length_s])
+    if bad.any() and not bad.all():
+        names = [one.name for one, refused in zip(satellites, bad, strict=True) if refused]
+        shown = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+        warnings.warn(
+            f"left out {shown}: SGP4 cannot propagate them to {format_utc(start_utc)}; use newer elements",
+            stacklevel=2,
+        )
+        return [one for one, refused in zip(satellites, bad, strict=True) if not refused]
+    return list(satellites)
+
+
+def _described(satellite: str, station: str, number: int, start_utc: datetime, one: Pass) -> dict[str, Any]:
+    moments = [
+        format_utc(start_utc + timedelta(seconds=round(seconds, 3)))
+        for seconds in (one.aos_s, one.tca_s, one.los_s)
+    ]
+    rest = (round(one.duration_s, 3), round(one.max_elevation_deg, 3), one.whole)
+    return dict(zip(_COLUMNS, (satellite, station, number, *moments, *rest), strict=True))
+
+
+def _show(rows: Sequence[dict[str, Any]]) -> None:
+    print_table(
+        ["satellite", "station", "pass", "AOS (UTC)", "TCA", "LOS", "length s", "max elevation"],
+        [
+            [
+                row["satellite"],
+                row["station"],
+                str(row["pass"]),
+                f"{_nearest_second(row['aos_utc']):%Y-%m-%d %H:%M:%S}",
+                f"{_nearest_second(row['tca_utc']):%H:%M:%S}",
+                f"{_nearest_second(row['los_utc']):%H:%M:%S}",
+                f"{row['duration_s']:.1f}{'' if row['whole'] else ' (cut)'}",
+                f"{row['max_elevation_deg']:.1f}°",
+            ]
+            for row in rows
+        ],
+        empty="no pass",
+    )
+
+
+def _nearest_second(moment: str) -> datetime:
+    return (parse_utc(moment) + timedelta(milliseconds=500)).replace(microsecond=0)

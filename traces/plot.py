@@ -1,0 +1,135 @@
+"""Draws a trace: elevation, rate and one-way delay over time, contacts shaded."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from traces.errors import OutputFileError
+from traces.output_file import replacing
+from traces.trace import Trace
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+Floats = npt.NDArray[np.float64]
+
+SUFFIXES = (".png", ".svg", ".pdf")
+_DOWN, _UP, _DELAY, _ELEVATION, _CONTACT = "#0b5fa5", "#c2571a", "#444444", "#2f7d4f", "#e9f1f8"
+
+
+def plot_trace(trace: Trace, path: str | Path, *, force: bool = True) -> None:
+    """Draw the trace into a file; its suffix (.png, .svg, .pdf) says how.
+
+    Elevation is drawn where the trace carries `elevation_deg`.
+
+    Raises:
+        OutputFileError: another suffix, or the file cannot be written.
+    """
+    if Path(path).suffix.lower() not in SUFFIXES:
+        raise OutputFileError(f"cannot draw {path}; expected a name that ends in {', '.join(SUFFIXES)}")
+    with replacing(path, force=force) as part:
+        figure_of(trace).savefig(part, dpi=150)
+
+
+def figure_of(trace: Trace) -> Figure:
+    """Return the matplotlib figure, for those who want to add to it."""
+    from matplotlib.figure import Figure  # noqa: PLC0415  drawing is optional, and slow to import
+    from matplotlib.ticker import MaxNLocator  # noqa: PLC0415
+
+    has_elevation = "elevation_deg" in trace.extra
+    figure = Figure(figsize=(9, 6 if has_elevation else 4.5), layout="constrained")
+    axes = list(np.atleast_1d(figure.subplots(3 if has_elevation else 2, 1, sharex=True)))
+    divisor, unit = _time_unit(trace.end_s)
+    for axis in axes:
+        for contact in trace.contacts():
+            axis.axvspan(contact.aos_s / divisor, contact.los_s / divisor, color=_CONTACT, lw=0)
+        axis.grid(alpha=0.3, lw=0.6)
+        axis.spines[["top", "right"]].set_visible(False)
+    if has_elevation:
+        _draw_elevation(axes.pop(0), trace, divisor)
+    _draw_rates(axes[0], trace, divisor)
+    _draw_delay(axes[1], trace, divisor)
+    axes[1].set_xlim(0, trace.end_s / divisor)
+    axes[1].xaxis.set_major_locator(MaxNLocator(nbins=10, steps=[1, 2, 3, 5, 6, 10]))
+    axes[1].set_xlabel(f"{unit} since {trace.header.start_utc:%Y-%m-%d %H:%M:%S} UTC")
+    figure.suptitle(f"{trace.header.satellite} over {trace.header.station}", fontsize=12)
+    figure.align_ylabels()
+    return figure
+
+
+def _time_unit(end_s: float) -> tuple[float, str]:
+    for divisor, unit, least_s in ((3600.0, "hours", 10_800), (60.0, "minutes", 600)):
+        if end_s >= least_s:
+            return divisor, unit
+    return 1.0, "seconds"
+
+
+def _steps(trace: Trace, values: Floats) -> tuple[Floats, Floats]:
+    """Return the step-wise curve of a column, broken (NaN) outside contacts."""
+    shown = np.where(trace.up, values, np.nan)
+    return np.append(trace.time_s, trace.end_s), np.append(shown, shown[-1])
+
+
+def _draw_elevation(axis: Axes, trace: Trace, divisor: float) -> None:
+    # A smooth curve, unlike the others: its points are samples. It runs on to the row that ends the contact.
+    elevation_deg = trace.extra["elevation_deg"]
+    shown = trace.up | np.append(False, trace.up[:-1])
+    time_s = np.insert(trace.time_s, _starts(trace), trace.time_s[_starts(trace)])
+    values = np.insert(np.where(shown, elevation_deg, np.nan), _starts(trace), np.nan)
+    axis.plot(time_s / divisor, values, color=_ELEVATION, lw=1.6)
+    axis.set_ylabel("elevation\n(degrees)")
+    axis.set_ylim(0, 105)  # room for the label of a pass overhead
+    axis.set_yticks([0, 30, 60, 90])
+    for contact in trace.contacts():
+        inside = (trace.time_s >= contact.aos_s) & (trace.time_s < contact.los_s)
+        top = np.flatnonzero(inside)[np.nanargmax(elevation_deg[inside])] if inside.any() else None
+        if top is not None:
+            _label(axis, trace.time_s[top] / divisor, float(elevation_deg[top]), f"{elevation_deg[top]:.0f}°")
+
+
+def _starts(trace: Trace) -> npt.NDArray[np.intp]:
+    return np.flatnonzero(trace.up & ~np.append(False, trace.up[:-1]))
+
+
+def _label(axis: Axes, x: float, y: float, text: str) -> None:
+    axis.annotate(text, (x, y), xytext=(0, 3), textcoords="offset points", ha="center", fontsize=8)
+
+
+def _draw_rates(axis: Axes, trace: Trace, divisor: float) -> None:
+    for values, colour, label in (
+        (trace.down_bit_s, _DOWN, "downlink"),
+        (trace.up_bit_s, _UP, "uplink"),
+    ):
+        time_s, rate_bit_s = _steps(trace, values)
+        axis.plot(
+            time_s / divisor, rate_bit_s / 1e6, drawstyle="steps-post", color=colour, lw=1.6, label=label
+        )
+    rates = np.concatenate([trace.down_bit_s[trace.up], trace.up_bit_s[trace.up]]) / 1e6
+    axis.set_ylabel("rate\n(Mbit/s)")
+    if rates.size and rates.max() > 30 * rates.min():
+        axis.set_yscale("log")
+        axis.set_ylim(rates.min() / 2, rates.max() * 2)
+        axis.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    else:
+        axis.set_ylim(0, 1.15 * rates.max() if rates.size else 1)
+    axis.legend(loc="lower right", bbox_to_anchor=(1, 0.97), ncols=2, fontsize=8, frameon=False)
+
+
+def _draw_delay(axis: Axes, trace: Trace, divisor: float) -> None:
+    alike = np.array_equal(trace.down_delay_s, trace.up_delay_s)
+    for values, colour, label in (
+        (trace.up_delay_s, _UP, "uplink"),
+        (trace.down_delay_s, _DELAY if alike else _DOWN, "downlink"),
+    ):
+        time_s, delay_s = _steps(trace, values)
+        axis.plot(time_s / divisor, delay_s * 1e3, drawstyle="steps-post", color=colour, lw=1.6, label=label)
+    if not alike:
+        axis.legend(loc="lower right", bbox_to_anchor=(1, 0.97), ncols=2, fontsize=8, frameon=False)
+    axis.set_ylabel("one-way delay\n(ms)")
+    longest_ms = float(np.maximum(trace.down_delay_s, trace.up_delay_s)[trace.up].max(initial=0)) * 1e3
+    axis.set_ylim(0, 1.15 * longest_ms or 1)

@@ -1,0 +1,231 @@
+"""From what a recording's client saw to a trace."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta, timezone
+
+import numpy as np
+import numpy.typing as npt
+
+from traces.errors import RecordError
+from traces.record import ECHO_BYTES, PROBE_BYTES, Measured, Train
+from traces.trace import Trace, TraceHeader
+
+Floats = npt.NDArray[np.float64]
+Bools = npt.NDArray[np.bool_]
+
+OUTAGE_PROBES = 10  # as many probes in a row without an answer are a lost link, not lost packets
+LOSS_WINDOW_S = 1.0
+_AFTER_TRAIN_NS = 2_000_000
+_EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
+
+
+@dataclass(frozen=True)
+class Echoes:
+    """Answered probes in order of number; seconds from the start, delays in seconds."""
+
+    number: npt.NDArray[np.int64]
+    sent_s: Floats
+    up_s: Floats
+    down_s: Floats
+    up_clean: Bools
+    down_clean: Bools
+    arrived: npt.NDArray[np.int64]
+
+
+def trace_of(
+    measured: Measured,
+    *,
+    step_s: float = 0.1,
+    clock_bound_s: float | None = None,
+    satellite: str = "server",
+    station: str = "client",
+    notes: tuple[str, ...] = (),
+) -> Trace:
+    """Make a trace: down is from the server to the client.
+
+    Probes that shared the path with a train of the recording's own are left out; serialisation is taken off,
+    so that what remains is the delay of an idle link.
+
+    Args:
+        measured: what the client saw.
+        step_s: a row for each.
+        clock_bound_s: by how much the two clocks differ at most, where somebody knows; None splits round
+            trips in two, unless both ends shared a clock.
+        satellite, station: names of the server's and the client's end.
+        notes: to be added to the trace's.
+
+    Raises:
+        RecordError: too little came back to make a trace of.
+    """
+    if not measured.up or not measured.down or len(measured.echoes) < 15:
+        raise RecordError("too few packets came back to make a trace of; record for longer")
+    echoes = _echoes(measured)
+    end_s = (measured.end_ns - measured.start_ns) / 1e9
+    rows = max(1, round(end_s / step_s))
+    starts_s: Floats = np.multiply(np.arange(rows), step_s, dtype=np.float64).round(9)
+    middles_s: Floats = starts_s + step_s / 2
+    rates = {
+        way: _rates(getattr(measured, way), measured.start_ns, middles_s, measured, way)
+        for way in ("up", "down")
+    }
+    up_s = echoes.up_s - _at(rates["up"], starts_s, echoes.sent_s, PROBE_BYTES)
+    down_s = echoes.down_s - _at(rates["down"], starts_s, echoes.sent_s, ECHO_BYTES)
+    delays, how = _delays(measured, echoes, up_s, down_s, clock_bound_s, starts_s, step_s)
+    time_s, columns = _with_outages(echoes, measured, starts_s, {
+        "down_bit_s": rates["down"], "up_bit_s": rates["up"], **delays, **_losses(echoes, starts_s),
+    }, end_s)  # fmt: skip
+    connected = columns.pop("up") > 0
+    return Trace(
+        header=TraceHeader(
+            satellite=satellite,
+            station=station,
+            start_utc=_EPOCH + timedelta(microseconds=measured.start_ns // 1000),
+            made_by="spaceverse trace record",
+            notes=(
+                "down is from the server to the client",
+                how,
+                f"rates from trains, {len(measured.down)} down and {len(measured.up)} up, medians of three",
+                f"loss of probes within {LOSS_WINDOW_S:g} s; {OUTAGE_PROBES} in a row are a lost link",
+                *notes,
+            ),
+        ),
+        time_s=time_s,
+        up=connected,
+        down_bit_s=columns["down_bit_s"],
+        up_bit_s=columns["up_bit_s"],
+        down_delay_s=columns["down_delay_s"],
+        up_delay_s=columns["up_delay_s"],
+        down_loss=columns["down_loss"],
+        up_loss=columns["up_loss"],
+        end_s=end_s,
+    )
+
+
+def _echoes(measured: Measured) -> Echoes:
+    table = np.frombuffer(measured.echoes, dtype=np.int64).reshape(-1, 5)
+    table = table[np.unique(table[:, 0], return_index=True)[1]]
+    sent_ns = np.frombuffer(measured.sent_ns, dtype=np.int64)[table[:, 0]]
+    return Echoes(
+        number=table[:, 0],
+        sent_s=(sent_ns - measured.start_ns) / 1e9,
+        up_s=(table[:, 1] - sent_ns) / 1e9,
+        down_s=(table[:, 3] - table[:, 2]) / 1e9,
+        up_clean=_clean(table[:, 1], measured.up),
+        down_clean=_clean(table[:, 3], measured.down),
+        arrived=table[:, 4],
+    )
+
+
+def _clean(arrived_ns: npt.NDArray[np.int64], trains: list[Train]) -> Bools:
+    """Return which packets did not arrive among or just behind the frames of a train."""
+    clean = np.ones(len(arrived_ns), dtype=bool)
+    for train in trains:
+        clean &= (arrived_ns < train.first_ns) | (arrived_ns > train.last_ns + _AFTER_TRAIN_NS)
+    return clean
+
+
+def _rates(trains: list[Train], start_ns: int, times_s: Floats, measured: Measured, way: str) -> Floats:
+    """Return the rate of the train nearest to each time; the trains' middles are in the receiver's clock."""
+    if way == "up" and not measured.same_clock:  # the server's clock: take off what it is ahead, to RTT / 2
+        table = np.frombuffer(measured.echoes, dtype=np.int64).reshape(-1, 5)
+        sent_ns = np.frombuffer(measured.sent_ns, dtype=np.int64)[table[:, 0]]
+        start_ns += int(np.median((table[:, 1] + table[:, 2]) / 2 - (sent_ns + table[:, 3]) / 2))
+    middle_s = np.array([((one.first_ns + one.last_ns) / 2 - start_ns) / 1e9 for one in trains])
+    rate_bit_s = np.array([one.rate_bit_s for one in trains])
+    if len(trains) > 2:  # one train met a change, or other work; steps stay where they are
+        threes = np.stack([rate_bit_s[:-2], rate_bit_s[1:-1], rate_bit_s[2:]])
+        rate_bit_s[1:-1] = np.median(threes, axis=0)
+    after = np.clip(np.searchsorted(middle_s, times_s), 1, max(1, len(trains) - 1))
+    if len(trains) == 1:
+        return np.full(len(times_s), rate_bit_s[0])
+    nearer_before = times_s - middle_s[after - 1] < middle_s[after] - times_s
+    return np.asarray(rate_bit_s[np.where(nearer_before, after - 1, after)])
+
+
+def _at(rate_bit_s: Floats, starts_s: Floats, times_s: Floats, frame_bytes: int) -> Floats:
+    """Return how long a frame's serialisation took at each time."""
+    row = np.clip(np.searchsorted(starts_s, times_s, side="right") - 1, 0, len(starts_s) - 1)
+    return np.asarray(frame_bytes * 8 / rate_bit_s[row])
+
+
+def _delays(
+    measured: Measured,
+    echoes: Echoes,
+    up_s: Floats,
+    down_s: Floats,
+    clock_bound_s: float | None,
+    starts_s: Floats,
+    step_s: float,
+) -> tuple[dict[str, Floats], str]:
+    """Return both delays for each row, and how they were had."""
+    if measured.same_clock or clock_bound_s is not None:
+        bound = (
+            "both ends shared one clock"
+            if measured.same_clock
+            else f"clocks differ by at most {clock_bound_s:g} s"
+        )
+        how = f"one-way delays: {bound}"
+        wanted = {"up_delay_s": (up_s, echoes.up_clean), "down_delay_s": (down_s, echoes.down_clean)}
+    else:
+        both = echoes.up_clean & echoes.down_clean
+        half_s = (up_s + down_s) / 2
+        how = "each one-way delay is half a round trip: the clocks of the ends are not known to agree"
+        wanted = {"up_delay_s": (half_s, both), "down_delay_s": (half_s, both)}
+    return {name: _medians(echoes.sent_s, *pair, starts_s, step_s) for name, pair in wanted.items()}, how
+
+
+def _medians(sent_s: Floats, delay_s: Floats, clean: Bools, starts_s: Floats, step_s: float) -> Floats:
+    """Return the median of each row's clean probes; a row without any holds the one before it."""
+    if not clean.any():
+        raise RecordError("every probe shared the path with a train; the path is too slow to be recorded")
+    rows = np.floor(sent_s[clean] / step_s)
+    medians = np.full(len(starts_s), np.nan)
+    for row in np.unique(rows):
+        if 0 <= row < len(starts_s):
+            medians[int(row)] = np.median(delay_s[clean][rows == row])
+    known = np.flatnonzero(np.isfinite(medians))
+    if not known.size:
+        raise RecordError("no probe was answered in time; record for longer")
+    held = known[np.clip(np.searchsorted(known, np.arange(len(medians)), side="right") - 1, 0, None)]
+    return np.asarray(np.maximum(medians[held], 0.0).round(9))
+
+
+def _losses(echoes: Echoes, starts_s: Floats) -> dict[str, Floats]:
+    """Return the share of probes lost each way around each row: the server's count tells which way."""
+    asked = np.diff(echoes.number)
+    there = np.clip(np.diff(echoes.arrived), 1, asked)
+    counted = asked < OUTAGE_PROBES
+    window = np.floor(echoes.sent_s[1:] / LOSS_WINDOW_S)
+    found: dict[str, Floats] = {}
+    for name, tried, lost in (("up_loss", asked, asked - there), ("down_loss", there, there - 1)):
+        share = np.zeros(len(starts_s))
+        for one in np.unique(window[counted]):
+            inside = counted & (window == one)
+            share[np.floor(starts_s / LOSS_WINDOW_S) == one] = lost[inside].sum() / tried[inside].sum()
+        found[name] = share
+    return found
+
+
+def _with_outages(
+    echoes: Echoes, measured: Measured, starts_s: Floats, columns: dict[str, Floats], end_s: float
+) -> tuple[Floats, dict[str, Floats]]:
+    """Cut rows where the link went away and came back, to a probe's distance; add the column `up`."""
+    sent_s = (np.frombuffer(measured.sent_ns, dtype=np.int64) - measured.start_ns) / 1e9
+    answered = np.concatenate([[-1], echoes.number, [len(sent_s)]])
+    long = np.flatnonzero(np.diff(answered) > OUTAGE_PROBES)
+    spans = []
+    for before in long:
+        first, last = int(answered[before]) + 1, int(answered[before + 1])
+        spans.append((float(sent_s[first]), float(sent_s[last]) if last < len(sent_s) else end_s))
+    edges = [edge for span in spans for edge in span if 0 < edge < end_s]
+    time_s = np.union1d(starts_s[starts_s < end_s], edges)
+    row = np.clip(np.searchsorted(starts_s, time_s, side="right") - 1, 0, len(starts_s) - 1)
+    up = np.ones(len(time_s))
+    for begin_s, finish_s in spans:
+        up[(time_s >= begin_s) & (time_s < finish_s)] = 0.0
+    return time_s, {
+        "up": up,
+        **{name: np.where(up > 0, column[row], 0.0) for name, column in columns.items()},
+    }

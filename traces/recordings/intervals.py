@@ -1,0 +1,178 @@
+"""The CSV of the Osnabrück measurements: WetLinks' net_ping and net_iperf, Starlink on the Road's iperf.
+
+Each row says from when to when it was measured; ping in ms and % loss, iperf in bit/s.  WetLinks writes
+ISO 8601 with a zone, Starlink on the Road without one: then the zone must be given.
+"""
+
+from __future__ import annotations
+
+import csv
+from array import array
+from collections.abc import Sequence
+from datetime import datetime, timedelta, timezone
+
+import numpy as np
+
+from traces.errors import TraceError
+from traces.recordings.numbers import LONGEST_LINE, lines_of, number_or_none, shown
+from traces.recordings.recording import (
+    LOSSES,
+    SATURATED,
+    Assumptions,
+    Recording,
+    halves,
+    in_order,
+    with_gaps,
+)
+
+_COMMON = {"timestamp_start", "timestamp_end", "ip_protocol"}
+_PING = {"packet_loss", "ping_avg"}
+_IPERF = {"download", "upload", "transport_protocol"}
+_EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
+
+
+def sniff_wetlinks_ping(head: bytes) -> bool:
+    """Tell whether the first line names WetLinks' ping columns."""
+    return _names(head) >= _COMMON | _PING
+
+
+def sniff_wetlinks_iperf(head: bytes) -> bool:
+    """Tell whether the first line names WetLinks' iperf columns."""
+    return _COMMON | _IPERF | {"site_name"} <= _names(head)
+
+
+def sniff_road_iperf(head: bytes) -> bool:
+    """Tell whether the first line names the iperf columns of Starlink on the Road."""
+    return _names(head) >= _COMMON | _IPERF and "site_name" not in _names(head)
+
+
+def read_wetlinks_ping(data: bytes, name: str, given: Assumptions) -> Recording:
+    """Read net_ping: average round trips and loss.
+
+    Raises:
+        TraceError: names file, line and what was expected.
+    """
+    recording, lasts_s = _read(data, name, given, "wetlinks-ping", ("ping_avg", "packet_loss"))
+    percent, rtt_ms = recording.values.pop("packet_loss"), recording.values.pop("ping_avg")
+    if (np.nan_to_num(percent) > 100).any():
+        raise TraceError(f"{name}: packet_loss of {np.nanmax(percent):g} %; expected 0 to 100")
+    recording.notes.append("loss of round trips, shared by both directions")
+    recording.values |= halves(rtt_ms / 1e3, recording.notes)
+    recording.values |= dict.fromkeys(LOSSES, 1 - np.sqrt(1 - percent / 100))
+    recording.up = ~(percent == 100)
+    if not recording.up.all():
+        recording.notes.append("rows with 100 % loss: the link is down")
+    return with_gaps(recording, lasts_s, given)
+
+
+def read_wetlinks_iperf(data: bytes, name: str, given: Assumptions) -> Recording:
+    """Read net_iperf: download and upload rates.
+
+    Raises:
+        TraceError: names file, line and what was expected.
+    """
+    return _read_iperf(data, name, given, "wetlinks-iperf")
+
+
+def read_road_iperf(data: bytes, name: str, given: Assumptions) -> Recording:
+    """Read iperf.csv of Starlink on the Road: the same, times without a zone.
+
+    Raises:
+        TraceError: names file, line and what was expected.
+    """
+    return _read_iperf(data, name, given, "road-iperf")
+
+
+def _read_iperf(data: bytes, name: str, given: Assumptions, form: str) -> Recording:
+    recording, lasts_s = _read(data, name, given, form, ("download", "upload"))
+    values = recording.values
+    recording.values = {"down_bit_s": values["download"], "up_bit_s": values["upload"]}
+    recording.notes += [SATURATED, "rates are iperf's payload: the link itself carried some per cent more"]
+    return with_gaps(recording, lasts_s, given)
+
+
+def _names(head: bytes) -> set[str]:
+    line = head.split(b"\n", 1)[0].decode("utf-8", "replace")
+    return {part.strip().strip('"').removesuffix("(%)") for part in line.split(",")}
+
+
+def _read(
+    data: bytes, name: str, given: Assumptions, form: str, wanted: Sequence[str]
+) -> tuple[Recording, np.ndarray[tuple[int], np.dtype[np.float64]]]:
+    """Read start, end and two columns: the recording, and how long each row was measured."""
+    lines = lines_of(data)
+    heads = [part.strip().removesuffix("(%)") for part in _fields(next(lines, (1, b""))[1])]
+    try:
+        places = [heads.index(key) for key in ("timestamp_start", "timestamp_end", *wanted)]
+    except ValueError:
+        expected = ", ".join(("timestamp_start", "timestamp_end", *wanted))
+        raise TraceError(f"{name}, line 1: expected column names with {expected}") from None
+    site = heads.index("site_name") if "site_name" in heads else None
+    numbers, station = array("d"), None
+    for number, line in lines:
+        if not line.strip():
+            continue
+        fields = _fields(line)
+        if len(fields) != len(heads):
+            raise TraceError(f"{name}, line {number}: expected {len(heads)} columns; found {shown(line)}")
+        where = f"{name}, line {number}"
+        start_s, end_s = (_seconds(fields[place], where, given) for place in places[:2])
+        values = [number_or_none(fields[place].encode(), gaps=True) for place in places[2:]]
+        if any(value is None or value < 0 for value in values):
+            raise TraceError(f"{where}: expected {' and '.join(wanted)}, not negative; found {shown(line)}")
+        if not 0 < end_s - start_s < 1e7:
+            raise TraceError(f"{where}: expected timestamp_end after timestamp_start; found {shown(line)}")
+        numbers.extend((start_s, end_s, *values))  # type: ignore[arg-type]  # None was refused
+        station = station or (fields[site] if site is not None else None)
+    if not numbers:
+        raise TraceError(f"{name}, line 2: expected at least one row of measurements")
+    return _recording(np.array(numbers).reshape(-1, 4), name, form, wanted, station)
+
+
+def _recording(
+    table: np.ndarray[tuple[int, ...], np.dtype[np.float64]],
+    name: str,
+    form: str,
+    wanted: Sequence[str],
+    station: str | None,
+) -> tuple[Recording, np.ndarray[tuple[int], np.dtype[np.float64]]]:
+    notes: list[str] = []
+    columns = dict(zip(("end", *wanted), table[:, 1:].T, strict=True))
+    start_s, columns = in_order(table[:, 0], columns, notes)
+    ends_s = columns.pop("end") - start_s[0]
+    time_s = start_s - start_s[0]
+    start_utc = _EPOCH + timedelta(seconds=float(start_s[0]))
+    recording = Recording(
+        form, name, time_s, float(ends_s[-1]), columns, start_utc=start_utc, station=station, notes=notes
+    )
+    return recording, ends_s - time_s
+
+
+def _fields(line: bytes) -> list[str]:
+    text = line[:LONGEST_LINE].decode("utf-8", "replace")
+    if '"' not in text:
+        return text.split(",")
+    try:
+        return next(csv.reader([text]), [])
+    except csv.Error:
+        return []
+
+
+def _seconds(text: str, where: str, given: Assumptions) -> float:
+    """Return Unix time; a time without a zone needs `given.zone`."""
+    plain = text.strip()
+    plain = plain[:-1] + "+00:00" if plain[-1:] in ("Z", "z") else plain
+    try:
+        moment = datetime.fromisoformat(plain)
+    except ValueError:
+        raise TraceError(f"{where}: expected a time like 2024-01-11 10:06:39; found {text[:40]!r}") from None
+    if moment.tzinfo is None:
+        if given.zone is None:
+            raise TraceError(
+                f"{where}: {text[:40]!r} has no time zone; say which with --zone, such as --zone UTC"
+            )
+        moment = moment.replace(tzinfo=given.zone)
+    try:
+        return (moment - _EPOCH).total_seconds()
+    except OverflowError:
+        raise TraceError(f"{where}: {text[:40]!r} is out of the calendar's range") from None

@@ -1,0 +1,154 @@
+"""LENS (Zhao and Pan, MMSys'24): IRTT and ping as CSV.
+
+IRTT: `timestamp,rtt,uplink,downlink`, ns since 1970 and ms; -1 in one of the three says where a packet was
+lost, and then 0 stands in the others, which is no delay.  Ping: `timestamp,rtt`, s since 1970 and ms.
+"Uplink" is from the dish.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from traces.errors import TraceError
+from traces.recordings.numbers import Floats, check_rows, read_table
+from traces.recordings.recording import (
+    LOSSES,
+    Assumptions,
+    Bools,
+    Recording,
+    from_epoch,
+    halves,
+    in_order,
+    sampled,
+    shares_lost,
+)
+
+_IRTT, _PING = b"timestamp,rtt,uplink,downlink", b"timestamp,rtt"
+_LONGEST_MS, _MOST_MS = 1e6, 1e9
+_YEAR_2262_NS = 9.2e18
+
+
+def sniff_irtt(head: bytes) -> bool:
+    """Tell whether IRTT's column names begin the file."""
+    return _first_line(head) == _IRTT
+
+
+def sniff_ping(head: bytes) -> bool:
+    """Tell whether ping's column names begin the file."""
+    return _first_line(head) == _PING
+
+
+def read_irtt(data: bytes, name: str, given: Assumptions) -> Recording:
+    """Read an IRTT recording.
+
+    The recorded one-way delays are taken only if all of them are possible, between 0 and the RTT: clocks that
+    differ give +10 s one way and -10 s the other.
+
+    Raises:
+        TraceError: names file, line and what was expected.
+    """
+    table = read_table(data, name, 4, start=_after_names(data, name, _IRTT))
+    time_ns, rtt_ms, up_ms, down_ms = np.ascontiguousarray(table.T)
+    del table
+    _check_time(name, time_ns, _YEAR_2262_NS, "ns since 1970")
+    _check_rtt(name, rtt_ms)
+    for column, what in ((up_ms, "uplink"), (down_ms, "downlink")):
+        if max(-column.min(), column.max()) > _MOST_MS:  # as far as clocks may differ
+            good = np.abs(column) <= _MOST_MS
+            check_rows(name, good, 2, f"{what} in ms, or -1 for a loss", column.item)
+    notes: list[str] = []
+    names = ("rtt", "uplink", "downlink")
+    time_ns, columns = in_order(time_ns, dict(zip(names, (rtt_ms, up_ms, down_ms), strict=True)), notes)
+    rtt_ms, up_ms, down_ms = (columns[key] for key in names)
+    wrong_clocks = ((up_ms < 0) & (up_ms != -1)) | ((down_ms < 0) & (down_ms != -1))
+    clocks_agree = not wrong_clocks.any()
+    lost = {key: columns[key] == -1 for key in names}
+    if not clocks_agree:  # -1 is then a time that may occur; an RTT of 0 tells a loss
+        lost["uplink"] &= rtt_ms == 0
+        lost["downlink"] &= rtt_ms == 0
+    came = ~(lost["rtt"] | lost["uplink"] | lost["downlink"])
+    possible = clocks_agree and bool(((up_ms <= rtt_ms) & (down_ms <= rtt_ms))[came].all())
+    if possible:
+        notes.append(
+            "one-way delays as recorded: they are possible, but how far the clocks agreed is not known"
+        )
+        values = {"down_delay_s": _known(down_ms, came), "up_delay_s": _known(up_ms, came)}
+    else:
+        notes.append("recorded one-way delays are impossible, the clocks differed: not used")
+        values = halves(_known(rtt_ms, came), notes)
+    time_s = (time_ns - time_ns[0]) / 1e9
+    values |= _losses(lost, time_s, given, notes)
+    start_utc = from_epoch(name, float(time_ns[0]) / 1e9)
+    return sampled("lens-irtt", name, time_s, values, given, notes, start_utc=start_utc)
+
+
+def read_ping(data: bytes, name: str, given: Assumptions) -> Recording:
+    """Read a ping recording; what was lost left no line, so loss is not known.
+
+    Raises:
+        TraceError: names file, line and what was expected.
+    """
+    table = read_table(data, name, 2, start=_after_names(data, name, _PING))
+    _check_time(name, table[:, 0], _YEAR_2262_NS / 1e9, "s since 1970")
+    rtt_ms = table[:, 1]
+    _check_rtt(name, rtt_ms)
+    notes: list[str] = []
+    time_s, columns = in_order(table[:, 0], {"rtt": rtt_ms}, notes)
+    came = columns["rtt"] >= 0
+    values = halves(_known(columns["rtt"], came), notes)
+    if not came.all():
+        values |= _losses({"rtt": ~came}, time_s - time_s[0], given, notes)
+    start_utc = from_epoch(name, float(time_s[0]))
+    return sampled("lens-ping", name, time_s, values, given, notes, start_utc=start_utc)
+
+
+def _first_line(head: bytes) -> bytes:
+    return head.split(b"\n", 1)[0].strip().replace(b" ", b"").lower()
+
+
+def _after_names(data: bytes, name: str, names: bytes) -> int:
+    if _first_line(data[:4096]) != names:
+        raise TraceError(f"{name}, line 1: expected the column names {names.decode()}")
+    return data.find(b"\n") + 1 or len(data)
+
+
+def _check_time(name: str, time: Floats, most: float, unit: str) -> None:
+    # One unit for another (ms for ns) is a factor of 10^3 or more: it lies before 1980 or after 2262.
+    if time.min() > most * 0.03 and time.max() < most:
+        return
+    good = (time > most * 0.03) & (time < most)
+    check_rows(name, good, 2, f"a timestamp in {unit}", lambda row: f"{time[row]:.0f}")
+
+
+def _check_rtt(name: str, rtt_ms: Floats) -> None:
+    if rtt_ms.min() >= 0 and rtt_ms.max() <= _LONGEST_MS:
+        return
+    good = ((rtt_ms >= 0) | (rtt_ms == -1)) & (rtt_ms <= _LONGEST_MS)
+    check_rows(name, good, 2, "a round trip in ms, or -1 for a loss", rtt_ms.item)
+
+
+def _known(time_ms: Floats, came: Bools) -> Floats:
+    time_s = time_ms / 1e3
+    if not came.all():
+        time_s[~came] = np.nan
+    return time_s
+
+
+def _losses(
+    lost: dict[str, Bools],
+    time_s: Floats,
+    given: Assumptions,
+    notes: list[str],
+) -> dict[str, Floats]:
+    window_s = given.loss_window_s
+    notes.append(f"loss is the share of probes lost within {window_s:g} s")
+    if not any(one.any() for one in lost.values()):
+        return dict.fromkeys(LOSSES, np.zeros(len(time_s)))
+    either = shares_lost(lost["rtt"], time_s, window_s)
+    each = 1 - np.sqrt(1 - either)
+    if lost["rtt"].any():
+        notes.append("losses whose direction is not known are shared by both directions")
+    if "uplink" not in lost:
+        return {"down_loss": each, "up_loss": each}
+    up, down = (shares_lost(lost[key], time_s, window_s) for key in ("uplink", "downlink"))
+    return {"down_loss": each + down - each * down, "up_loss": each + up - each * up}

@@ -1,0 +1,133 @@
+"""What `ping -D` prints: `[1700182800.410606] 64 bytes from ADDRESS: icmp_seq=1 ttl=63 time=60.6 ms`.
+
+The stamp is that of the reply's arrival.  icmp_seq has 16 bits and wraps around; a number that never came
+is a loss.  Everything else that ping prints (its first line, errors, statistics) is passed over.
+"""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+
+from traces.errors import TraceError
+from traces.recordings.numbers import Floats, blocks_of, decimals
+from traces.recordings.recording import (
+    Assumptions,
+    Recording,
+    from_epoch,
+    halves,
+    in_order,
+    sampled,
+)
+
+_REPLY = re.compile(
+    rb"\[(\d{1,12}(?:\.\d{1,9})?)\] \d+ bytes from .*icmp_seq=(\d{1,5}) .*time=(\d{1,7}(?:\.\d{1,6})?) ms"
+)
+_UNSTAMPED = re.compile(rb"\d+ bytes from .*icmp_seq=\d+ .*time=[\d.]+ ms")
+_EPOCH_START, _EPOCH_END = 0.28e9, 9.2e9
+_WRAP = 65536
+_LINE, _EQUALS, _OPEN, _CLOSE = 10, 61, 91, 93
+_PAD = 8
+
+
+def sniff(head: bytes) -> bool:
+    """Tell whether a reply of `ping -D`, or of ping without it, stands near the beginning."""
+    return any(_REPLY.match(line) or _UNSTAMPED.match(line) for line in head.split(b"\n")[:50])
+
+
+def read(data: bytes, name: str, given: Assumptions) -> Recording:
+    """Read the replies.
+
+    Raises:
+        TraceError: names file, line and what was expected.
+    """
+    table = np.concatenate([*(_read_block(data, *block) for block in blocks_of(data)), np.empty((0, 3))])
+    if not len(table):
+        raise TraceError(f"{name}, {_first_other_line(data)}")
+    stamp_s, sequence, rtt_ms = np.ascontiguousarray(table.T)
+    del table
+    good = (stamp_s > _EPOCH_START) & (stamp_s < _EPOCH_END)
+    if not good.all():
+        bad = stamp_s[int(np.argmin(good))]
+        line = data.count(b"\n", 0, max(data.find(b"[%d" % int(bad)), 0)) + 1
+        raise TraceError(
+            f"{name}, line {line}: expected [seconds since 1970], as ping -D prints; found {bad:g}"
+        )
+    notes: list[str] = []
+    number = unwrapped(sequence)
+    sent_s = stamp_s - rtt_ms / 1e3
+    rtt_s = rtt_ms / 1e3
+    if not (number[1:] > number[:-1]).all():
+        first = np.sort(np.unique(number, return_index=True)[1])
+        if len(first) < len(number):
+            notes.append(f"{len(number) - len(first)} replies came twice: the first counts")
+        sent_s, rtt_s, number = sent_s[first], rtt_s[first], number[first]
+    sent_s, columns = in_order(sent_s, {"rtt": rtt_s, "number": number}, notes)
+    values = halves(columns["rtt"], notes)
+    loss = _loss(columns["number"], sent_s, given)
+    notes.append(
+        f"loss is the share of icmp_seq without a reply within {given.loss_window_s:g} s, shared by both ways"
+    )
+    values |= {"down_loss": loss, "up_loss": loss}
+    start_utc = from_epoch(name, float(sent_s[0]))
+    return sampled("ping", name, sent_s, values, given, notes, start_utc=start_utc)
+
+
+def unwrapped(sequence: Floats) -> Floats:
+    """Return sequence numbers that go on counting where 16 bits start over; late replies go back a little."""
+    steps = np.diff(sequence, prepend=sequence[:1])
+    steps = (steps + _WRAP / 2) % _WRAP - _WRAP / 2
+    return np.asarray(np.cumsum(steps) + sequence[0])
+
+
+def _loss(number: Floats, sent_s: Floats, given: Assumptions) -> Floats:
+    """Return loss per direction: of `missing` numbers before each reply, both ways together."""
+    windows = np.floor((sent_s - sent_s[0]) / given.loss_window_s)
+    firsts = np.flatnonzero(np.append(True, windows[1:] != windows[:-1]))
+    counts = np.diff(np.append(firsts, len(number)))
+    step = np.maximum(np.diff(number, prepend=number[0] - 1), 0)
+    asked = np.add.reduceat(step, firsts)
+    lost = np.where(asked > 0, np.clip(1 - counts / np.maximum(asked, 1), 0, 1), 0.0)
+    return np.repeat(1 - np.sqrt(1 - lost), counts)
+
+
+def _read_block(data: bytes, begin: int, end: int) -> Floats:
+    """Return stamp, icmp_seq and time of each reply: at once where all lines look alike, else one by one."""
+    block = b"\0" * _PAD + data[begin:end]
+    text = np.frombuffer(block, np.uint8)
+    lines = np.flatnonzero(text == _LINE)
+    equals = np.flatnonzero(text == _EQUALS)
+    if (
+        lines.size
+        and equals.size == 3 * lines.size
+        and block.count(b" ms\n") == lines.size == block.count(b"icmp_seq=")
+    ):
+        starts = np.append(_PAD, lines[:-1] + 1)
+        closes = np.flatnonzero(text == _CLOSE)
+        fields = equals.reshape(-1, 3)
+        if closes.size == lines.size and (text[starts] == _OPEN).all() and (fields[:, 0] > closes).all():
+            spaces = np.flatnonzero(text == ord(" "))
+            after = spaces[np.minimum(np.searchsorted(spaces, fields[:, 0]), spaces.size - 1)]
+            parts = [
+                decimals(text, starts + 1, closes),
+                decimals(text, fields[:, 0] + 1, after),
+                decimals(text, fields[:, 2] + 1, lines - 3),
+            ]
+            inside = (
+                (np.diff(fields, axis=1) > 0).all()
+                and (fields[:, 2] < lines).all()
+                and (fields[:, 0] > starts).all()
+            )
+            if inside and all(plain.all() for _, plain in parts):
+                return np.stack([numbers for numbers, _ in parts], axis=1)
+    found = (_REPLY.match(line) for line in data[begin:end].split(b"\n") if len(line) < 400)
+    rows = [tuple(map(float, match.groups())) for match in found if match]
+    return np.array(rows, dtype=np.float64).reshape(-1, 3)
+
+
+def _first_other_line(data: bytes) -> str:
+    for number, line in enumerate(data[: 1 << 16].split(b"\n"), start=1):
+        if _UNSTAMPED.match(line):
+            return f"line {number}: expected a time stamp before the reply; record with ping -D"
+    return "line 1: expected a line like '[1700182800.41] 64 bytes from ...: icmp_seq=1 ttl=63 time=60.6 ms'"

@@ -1,0 +1,302 @@
+"""Lists of contacts: GMAT's ContactLocator, STK's access report, SatNOGS observations.
+
+They say when a satellite was in view, and nothing of rates.  SatNOGS also holds the orbit and the station,
+from which the delay is computed; for the others `--tle` and `--station` do the same.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta, timezone
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from traces.errors import TimeError, TraceError, TraceInputError
+from traces.recordings.numbers import LONGEST_LINE, lines_of, shown
+from traces.recordings.recording import Assumptions, Recording
+from traces.utc import parse_utc
+
+if TYPE_CHECKING:
+    from traces.stations import GroundStation
+    from traces.tle import ElementSet
+
+ORBIT_STEP_S = 1.0
+_LONGEST_OBSERVATION = 1 << 16
+_MOST_ROWS = 2_000_000
+_MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
+_DATE = r"(\d{1,2}) ([A-Za-z]{3}) (\d{4}) (\d{2}):(\d{2}):(\d{2}(?:\.\d{1,12})?)"
+_GMAT_ROW = re.compile(rf"{_DATE}\s+{_DATE}\s+[\d.eE+-]+\s*")
+_DATE_ONLY = re.compile(_DATE)
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """One contact of one pair."""
+
+    satellite: str
+    station: str
+    start_utc: datetime
+    end_utc: datetime
+    elements: ElementSet | None = None
+    place: GroundStation | None = None
+
+
+def sniff_gmat(head: bytes) -> bool:
+    """Tell whether a ContactLocator report begins here."""
+    return b"Observer:" in head and (b"Target:" in head or b"Start Time" in head)
+
+
+def sniff_stk(head: bytes) -> bool:
+    """Tell whether an access report as CSV begins here."""
+    return re.search(rb'"?Access"?\s*,\s*"?Start Time \(', head) is not None
+
+
+def sniff_satnogs(head: bytes) -> bool:
+    """Tell whether JSON with an observation's keys begins here."""
+    return head.lstrip()[:1] in (b"[", b"{") and b'"start"' in head and b'"end"' in head
+
+
+def read_gmat(data: bytes, name: str, given: Assumptions) -> Recording:
+    """Read a ContactLocator report (Legacy): `Target:`, then a table for each `Observer:`.
+
+    Raises:
+        TraceError: names file, line and what was expected.
+    """
+    return _chosen("gmat", name, list(_gmat(data, name)), given)
+
+
+def read_stk(data: bytes, name: str, given: Assumptions) -> Recording:
+    """Read an access report saved as CSV, times in UTCG.
+
+    Raises:
+        TraceError: names file, line and what was expected.
+    """
+    return _chosen("stk", name, list(_stk(data, name)), given)
+
+
+def read_satnogs(data: bytes, name: str, given: Assumptions) -> Recording:
+    """Read observations as SatNOGS Network's API gives them: a list of objects, or one object.
+
+    Raises:
+        TraceError: names file, line and what was expected.
+    """
+    return _chosen("satnogs", name, list(_satnogs(data, name)), given)
+
+
+def _gmat(data: bytes, name: str) -> Iterator[Window]:
+    satellite = station = None
+    for number, line in lines_of(data):
+        text = line[:LONGEST_LINE].decode("utf-8", "replace").strip()
+        where = f"{name}, line {number}"
+        key, colon, value = text.partition(":")
+        if colon and key in ("Target", "Observer"):
+            satellite, station = (value.strip(), station) if key == "Target" else (satellite, value.strip())
+        elif text.startswith("Start Time") and not text.startswith("Start Time (UTC)"):
+            raise TraceError(f"{where}: expected times in UTC; found {shown(line)}")
+        elif match := _GMAT_ROW.fullmatch(text):
+            if not satellite or not station:
+                raise TraceError(f"{where}: expected 'Target:' and 'Observer:' before the first contact")
+            yield _window(where, satellite, station, match.groups()[:6], match.groups()[6:])
+        elif text[:1].isdigit():
+            expected = "'01 Jan 2000 13:18:45.268    01 Jan 2000 13:29:54.824      669.55'"
+            raise TraceError(f"{where}: expected a contact like {expected}; found {shown(line)}")
+
+
+def _stk(data: bytes, name: str) -> Iterator[Window]:
+    satellite, station = "satellite", "ground"
+    inside = False
+    for number, line in lines_of(data):
+        text = line[:LONGEST_LINE].decode("utf-8", "replace").strip()
+        where = f"{name}, line {number}"
+        fields = [field.strip().strip('"') for field in text.split(",")]
+        if "-To-" in text:
+            ends = text.strip('",').split(":")[0].split("-To-", 1)
+            station, satellite = _stk_ends(*ends)
+        elif fields[0] == "Access" and len(fields) >= 3:
+            if fields[1] != "Start Time (UTCG)" or fields[2] != "Stop Time (UTCG)":
+                raise TraceError(f"{where}: expected times in UTCG; found {shown(line)}")
+            inside = True
+        elif inside and len(fields) >= 3 and fields[0].isdigit():
+            moments = [_DATE_ONLY.fullmatch(field) for field in fields[1:3]]
+            if moments[0] is None or moments[1] is None:
+                raise TraceError(f"{where}: expected times like 1 Jan 2026 00:42:11.284; found {shown(line)}")
+            yield _window(where, satellite, station, moments[0].groups(), moments[1].groups())
+        else:
+            inside = inside and bool(fields[0].isdigit())  # what follows a table are its statistics
+
+
+def _stk_ends(first: str, second: str) -> tuple[str, str]:
+    """Return station and satellite of "Facility-X-To-Satellite-Y" in either order."""
+    first, second = first.strip(), second.strip()
+    if first.startswith("Satellite-") or second.startswith(("Facility-", "Place-", "Target-")):
+        first, second = second, first
+    return first or "ground", second or "satellite"
+
+
+def _window(where: str, satellite: str, station: str, start: tuple[Any, ...], end: tuple[Any, ...]) -> Window:
+    start_utc, end_utc = _moment(where, start), _moment(where, end)
+    if end_utc <= start_utc:
+        raise TraceError(f"{where}: expected an end after the start; found {start_utc} to {end_utc}")
+    return Window(satellite, station, start_utc, end_utc)
+
+
+def _moment(where: str, parts: tuple[Any, ...]) -> datetime:
+    """Return the time of "1 Jan 2026 00:42:11.284"; not by strptime, whose months follow the locale."""
+    day, month, year, hour, minute, second = parts
+    try:
+        whole = datetime(
+            int(year), _MONTHS.index(month.lower()) + 1, int(day), int(hour), int(minute), tzinfo=timezone.utc
+        )
+        return whole + timedelta(seconds=float(second))
+    except (ValueError, OverflowError):
+        found = " ".join(parts[:3])
+        raise TraceError(f"{where}: expected a day of the calendar and a time; found {found!r}") from None
+
+
+def _satnogs(data: bytes, name: str) -> Iterator[Window]:
+    """Read object after object: a whole list at once could need 20 times the file's size."""
+    try:
+        text = data.decode("utf-8")
+    except UnicodeDecodeError as fault:
+        line = data.count(b"\n", 0, fault.start) + 1
+        raise TraceError(f"{name}, line {line}: expected UTF-8 text") from None
+    place = len(text) - len(text.lstrip())
+    in_list = text[place : place + 1] == "["
+    place, line = place + in_list, 1 + text.count("\n", 0, place)
+    blank = re.compile(r"[\s,]*")
+    while True:
+        after = blank.match(text, place).end()  # type: ignore[union-attr]  # it matches anything
+        line, place = line + text.count("\n", place, after), after
+        if place >= len(text) or text[place] == "]":
+            return
+        where = f"{name}, line {line}"
+        try:
+            value, length = json.JSONDecoder().raw_decode(text[place : place + _LONGEST_OBSERVATION])
+        except (ValueError, RecursionError):
+            raise TraceError(f"{where}: expected a JSON object of an observation, below 64 KiB") from None
+        yield _observation(where, value)
+        line, place = line + text.count("\n", place, place + length), place + length
+        if not in_list:
+            return
+
+
+def _observation(where: str, value: object) -> Window:
+    if not isinstance(value, dict):
+        raise TraceError(f"{where}: expected a JSON object of an observation; found {str(value)[:40]!r}")
+    moments = []
+    for key in ("start", "end"):
+        try:
+            moments.append(parse_utc(str(value.get(key))[:64]))
+        except TimeError as fault:
+            raise TraceError(f"{where}: expected {key!r}: {fault}") from None
+    if moments[1] <= moments[0]:
+        raise TraceError(f"{where}: expected an end after the start")
+    elements, place = _orbit_of(where, value), _place_of(where, value)
+    satellite = elements.name if elements else str(value.get("norad_cat_id", "satellite"))[:80]
+    return Window(satellite, place.name if place else "ground", moments[0], moments[1], elements, place)
+
+
+def _orbit_of(where: str, value: dict[str, Any]) -> ElementSet | None:
+    lines = [value.get(f"tle{number}") for number in (0, 1, 2)]
+    if not (isinstance(lines[1], str) and isinstance(lines[2], str)):
+        return None
+    from traces.tle import parse_tle  # noqa: PLC0415  orbits are slow to import
+
+    title = lines[0] if isinstance(lines[0], str) and lines[0].strip() else "satellite"
+    text = "\n".join((title.replace("\n", " ").removeprefix("0 "), lines[1], lines[2]))
+    try:
+        return parse_tle(text, source=where)[0]
+    except (TraceInputError, IndexError) as fault:
+        raise TraceError(f"{where}: expected 'tle1' and 'tle2': {fault}") from None
+
+
+def _place_of(where: str, value: dict[str, Any]) -> GroundStation | None:
+    from traces.stations import GroundStation  # noqa: PLC0415
+
+    degrees = [value.get(f"station_{key}") for key in ("lat", "lng", "alt")]
+    if not all(isinstance(one, (int, float)) for one in degrees):
+        return None
+    title = str(value.get("station_name") or value.get("ground_station") or "ground")[:80]
+    try:
+        return GroundStation(title, *(float(one) for one in degrees))  # type: ignore[arg-type]
+    except (TraceInputError, OverflowError) as fault:
+        raise TraceError(f"{where}: {fault}") from None
+
+
+def _chosen(form: str, name: str, windows: list[Window], given: Assumptions) -> Recording:
+    """Make a recording of the one pair that was asked for."""
+    if not windows:
+        raise TraceError(f"{name}, line 1: expected at least one contact")
+    asked = (given.satellite or "", given.place.name if given.place else given.station or "")
+    pairs = sorted({(one.satellite, one.station) for one in windows})
+    if len(pairs) > 1:
+        pairs = [
+            pair
+            for pair in pairs
+            if all(not ask or ask.lower() == is_.lower() for ask, is_ in zip(asked, pair, strict=True))
+        ] or pairs
+    if len(pairs) > 1:
+        listed = "; ".join(f"{satellite} over {station}" for satellite, station in pairs[:6])
+        more = f" and {len(pairs) - 6} more" if len(pairs) > 6 else ""
+        raise TraceError(
+            f"{name}: expected one pair, it holds {listed}{more}; choose with --satellite and --station"
+        )
+    mine = sorted(
+        (one for one in windows if (one.satellite, one.station) == pairs[0]), key=lambda one: one.start_utc
+    )
+    return _of_windows(form, name, mine, given)
+
+
+def _of_windows(form: str, name: str, windows: list[Window], given: Assumptions) -> Recording:
+    first = windows[0]
+    start_utc = first.start_utc
+    spans: list[list[float]] = []
+    for one in windows:
+        begin, end = ((moment - start_utc).total_seconds() for moment in (one.start_utc, one.end_utc))
+        if spans and begin <= spans[-1][1]:
+            spans[-1][1] = max(spans[-1][1], end)
+        else:
+            spans.append([begin, end])
+    notes = ["contact windows; what follows the last one is not part of the trace"]
+    if len(spans) < len(windows):
+        notes.append("overlapping contacts are joined")
+    elements, place = given.elements or first.elements, given.place or first.place
+    with_orbit = elements is not None and place is not None and given.down_delay_s is None
+    time_s, up = _rows(name, spans, with_orbit)
+    return Recording(
+        form,
+        name,
+        time_s,
+        spans[-1][1],
+        up=up,
+        start_utc=start_utc,
+        satellite=first.satellite,
+        station=first.station,
+        notes=notes,
+        elements=elements,
+        place=place,
+    )
+
+
+def _rows(
+    name: str, spans: list[list[float]], fine: bool
+) -> tuple[np.ndarray[tuple[int], np.dtype[np.float64]], np.ndarray[tuple[int], np.dtype[np.bool_]]]:
+    """Return a row at each edge, and each second of a contact where the delay changes."""
+    if fine and sum(end - begin for begin, end in spans) / ORBIT_STEP_S > _MOST_ROWS:
+        raise TraceError(
+            f"{name}: expected contacts of less than {_MOST_ROWS} s in all to compute delays for"
+        )
+    times: list[float] = []
+    ups: list[bool] = []
+    for number, (begin, end) in enumerate(spans):
+        steps = np.arange(begin, end, ORBIT_STEP_S).tolist() if fine else [begin]
+        times += steps
+        ups += [True] * len(steps)
+        if number + 1 < len(spans):
+            times.append(end)
+            ups.append(False)
+    return np.array(times), np.array(ups)

@@ -1,0 +1,476 @@
+"""One link over time: the data that everything downstream plays, draws and measures against.
+
+A trace is step-wise: row i holds from `time_s[i]` until `time_s[i + 1]`, the last one until `end_s`.
+Scenario second 0 is `header.start_utc`.  `traces.trace_file` describes the file.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from traces.errors import TraceError
+from traces.output_file import replacing
+from traces.utc import format_utc
+
+__all__ = ["COLUMNS", "Contact", "Trace", "TraceError", "TraceHeader", "TraceRow"]
+
+Floats = npt.NDArray[np.float64]
+Bools = npt.NDArray[np.bool_]
+
+COLUMNS = ("time_s", "up", "down_bit_s", "up_bit_s", "down_delay_s", "up_delay_s", "down_loss", "up_loss")
+_OTHER_WAY = {name: name.replace("down_", "up_") for name in COLUMNS if name.startswith("down_")}
+_OTHER_WAY |= {other: name for name, other in _OTHER_WAY.items()}
+_MOST_ROWS = 50_000_000
+EXTRA_NAME = re.compile(r"[a-z][a-z0-9_]*")
+
+
+@dataclass(frozen=True)
+class TraceHeader:
+    """Who, where, when and how a trace was made.
+
+    Args:
+        satellite: name of the satellite's end.
+        station: name of the ground's end.
+        start_utc: UTC of scenario second 0, with a zone.
+        made_by: the program or recording that it comes from.
+        notes: one line each: parameters, sources, doubts.
+        element_epoch_utc: epoch of the orbit's elements, where an orbit made it.
+
+    Raises:
+        TraceError: text that cannot stand on one line, or a time without a zone.
+    """
+
+    satellite: str
+    station: str
+    start_utc: datetime
+    made_by: str
+    notes: tuple[str, ...] = ()
+    element_epoch_utc: datetime | None = None
+
+    def with_note(self, note: str) -> TraceHeader:
+        """Return the header with one note more."""
+        return replace(self, notes=(*self.notes, note))
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "notes", tuple(self.notes))
+        named = [("satellite", self.satellite), ("station", self.station), ("made_by", self.made_by)]
+        for name, text in [*named, *(("note", note) for note in self.notes)]:
+            if not text or not text.isprintable() or text != text.strip():
+                raise TraceError(f"{name} is {text!r}; expected one line of printable text")
+        for name in ("start_utc", "element_epoch_utc"):
+            moment = getattr(self, name)
+            if moment is None and name == "element_epoch_utc":
+                continue
+            if not isinstance(moment, datetime) or moment.tzinfo is None:
+                raise TraceError(f"{name} is {moment!r}; expected a datetime with a time zone")
+            object.__setattr__(self, name, moment.astimezone(timezone.utc))
+
+
+@dataclass(frozen=True, slots=True)
+class TraceRow:
+    """The link from `time_s` on, until the next row."""
+
+    time_s: float
+    up: bool
+    down_bit_s: float
+    up_bit_s: float
+    down_delay_s: float
+    up_delay_s: float
+    down_loss: float
+    up_loss: float
+
+
+@dataclass(frozen=True, slots=True)
+class Contact:
+    """A time during which the link is up: acquisition and loss of signal, scenario seconds."""
+
+    aos_s: float
+    los_s: float
+
+    @property
+    def duration_s(self) -> float:
+        """Length, seconds."""
+        return self.los_s - self.aos_s
+
+
+@dataclass(frozen=True, eq=False)
+class Trace:
+    """A link over time, immutable: the arrays are copies and refuse to be written.
+
+    Args:
+        header: who, where, when, how.
+        time_s: float64[n], n >= 1, strictly increasing from 0: when each row begins.
+        up: bool[n], whether there is a contact.
+        down_bit_s: float64[n], satellite to ground; > 0 while up.
+        up_bit_s: float64[n], ground to satellite; > 0 while up.
+        down_delay_s: float64[n], one-way delay, satellite to ground.
+        up_delay_s: float64[n], one-way delay, ground to satellite.
+        down_loss: float64[n], probability that a packet to the ground is lost.
+        up_loss: float64[n], probability that a packet to the satellite is lost.
+        end_s: where the last row ends; after the last time_s.
+        extra: further float64[n] columns by name (elevation_deg, slant_range_m, ...), NaN where unknown.
+
+    Raises:
+        TraceError: names the row and what was expected.
+    """
+
+    header: TraceHeader
+    time_s: Floats
+    up: Bools
+    down_bit_s: Floats
+    up_bit_s: Floats
+    down_delay_s: Floats
+    up_delay_s: Floats
+    down_loss: Floats
+    up_loss: Floats
+    end_s: float
+    extra: Mapping[str, Floats] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for name in COLUMNS:
+            object.__setattr__(self, name, _frozen(getattr(self, name), bool if name == "up" else np.float64))
+        extra = {name: _frozen(column, np.float64) for name, column in self.extra.items()}
+        object.__setattr__(self, "extra", MappingProxyType(extra))
+        object.__setattr__(self, "end_s", float(self.end_s))
+        self._check_shapes()
+        fault = first_fault(self.end_s, *(getattr(self, name) for name in COLUMNS))
+        if fault:
+            raise TraceError(f"trace of {self.header.satellite}, row {fault[0]}: {fault[1]}")
+
+    def _check_shapes(self) -> None:
+        rows = self.time_s.shape
+        if len(rows) != 1 or rows[0] == 0:
+            raise TraceError(f"time_s has shape {rows}; expected one dimension and at least one row")
+        for name in (*COLUMNS, *self.extra):
+            column = self.extra[name] if name in self.extra else getattr(self, name)
+            if column.shape != rows:
+                raise TraceError(f"{name} has shape {column.shape}; expected {rows}, as time_s has")
+        for name in self.extra:
+            if name in COLUMNS or not EXTRA_NAME.fullmatch(name):
+                raise TraceError(f"extra column {name!r}; expected a new name like elevation_deg")
+
+    def __len__(self) -> int:
+        """Return the number of rows."""
+        return len(self.time_s)
+
+    def __eq__(self, other: object) -> bool:
+        """Compare everything exactly; NaN equals NaN in extra columns."""
+        if not isinstance(other, Trace):
+            return NotImplemented
+        return (
+            self.header == other.header
+            and self.end_s == other.end_s
+            and all(np.array_equal(getattr(self, name), getattr(other, name)) for name in COLUMNS)
+            and list(self.extra) == list(other.extra)
+            and all(
+                np.array_equal(self.extra[name], other.extra[name], equal_nan=True) for name in self.extra
+            )
+        )
+
+    __hash__ = None  # type: ignore[assignment]  # equal by content, too large to be a key
+
+    def row_at(self, time_s: float) -> TraceRow:
+        """Return the row that holds at scenario second `time_s`.
+
+        Raises:
+            TraceError: `time_s` is not in [0, end_s).
+        """
+        if not 0 <= time_s < self.end_s:
+            raise TraceError(f"second {time_s} is outside the trace, which covers 0 to {self.end_s} s")
+        return self._row(int(np.searchsorted(self.time_s, time_s, side="right")) - 1)
+
+    def rows(self) -> Iterator[TraceRow]:
+        """Yield the rows in order of time."""
+        return (self._row(index) for index in range(len(self)))
+
+    def _row(self, index: int) -> TraceRow:
+        return TraceRow(
+            time_s=float(self.time_s[index]),
+            up=bool(self.up[index]),
+            down_bit_s=float(self.down_bit_s[index]),
+            up_bit_s=float(self.up_bit_s[index]),
+            down_delay_s=float(self.down_delay_s[index]),
+            up_delay_s=float(self.up_delay_s[index]),
+            down_loss=float(self.down_loss[index]),
+            up_loss=float(self.up_loss[index]),
+        )
+
+    def lengths_s(self) -> Floats:
+        """Return float64[n]: how long each row holds, seconds."""
+        return np.diff(self.time_s, append=self.end_s)
+
+    def contacts(self) -> list[Contact]:
+        """Return the times during which the link is up, in order; adjoining rows make one contact."""
+        edges = np.flatnonzero(np.diff(self.up, prepend=False, append=False))
+        bounds = np.append(self.time_s, self.end_s)[edges].tolist()
+        return [Contact(aos, los) for aos, los in zip(bounds[::2], bounds[1::2], strict=True)]
+
+    def cut(self, start_s: float, end_s: float) -> Trace:
+        """Keep [start_s, end_s); `start_s` becomes scenario second 0 and keeps its UTC (to 1 us).
+
+        Raises:
+            TraceError: not 0 <= start_s < end_s <= the trace's end.
+        """
+        if not 0 <= start_s < end_s <= self.end_s:
+            raise TraceError(
+                f"cannot cut {start_s} to {end_s} s; expected start < end, both within 0 to {self.end_s} s"
+            )
+        first = int(np.searchsorted(self.time_s, start_s, side="right")) - 1
+        rows = slice(first, int(np.searchsorted(self.time_s, end_s, side="left")))
+        columns = {name: getattr(self, name)[rows] for name in COLUMNS}
+        columns["time_s"] = np.maximum(columns["time_s"] - start_s, 0.0)
+        try:
+            start_utc = self.header.start_utc + timedelta(seconds=start_s)
+        except OverflowError:
+            raise TraceError(f"second {start_s} is out of the calendar's range; cut earlier") from None
+        return Trace(
+            header=replace(self.header, start_utc=start_utc),
+            end_s=end_s - start_s,
+            extra={name: column[rows] for name, column in self.extra.items()},
+            **columns,
+        )
+
+    def shift(self, by_s: float) -> Trace:
+        """Let everything happen `by_s` >= 0 seconds later; the link is down until then.
+
+        Scenario second 0 keeps its UTC, so an orbit's contacts no longer happen when the orbit says;
+        a note in the header tells.  To move the start the other way, use `cut`.
+
+        Raises:
+            TraceError: a negative or infinite shift.
+        """
+        if not (np.isfinite(by_s) and by_s >= 0):
+            raise TraceError(f"cannot shift by {by_s} s; expected 0 or more (use cut to begin later)")
+        if by_s == 0:
+            return self
+        columns = {name: np.concatenate([[0.0], getattr(self, name)]) for name in COLUMNS}
+        columns["time_s"][1:] += by_s
+        return Trace(
+            header=self.header.with_note(f"shifted by {float(by_s)!r} s"),
+            end_s=self.end_s + by_s,
+            extra={name: np.concatenate([[np.nan], column]) for name, column in self.extra.items()},
+            **columns,
+        )
+
+    def join(self, other: Trace, *, gap_s: float = 0.0) -> Trace:
+        """Let `other` follow, its second 0 at this trace's end plus `gap_s`; in the gap the link is down.
+
+        A row that only repeats the one before the seam is dropped: what was cut joins to what it was.
+        The header is this trace's; a note tells where the other begins, unless it simply goes on in UTC.
+
+        Raises:
+            TraceError: a negative or infinite gap.
+        """
+        if not (np.isfinite(gap_s) and gap_s >= 0):
+            raise TraceError(f"cannot join with a gap of {gap_s} s; expected 0 or more")
+        seam_s = self.end_s + gap_s
+        later = other.shift(gap_s) if gap_s else other
+        first = 1 if later._row_values(0) == self._row_values(len(self) - 1) else 0
+        columns = {
+            name: np.concatenate([getattr(self, name), getattr(later, name)[first:]]) for name in COLUMNS
+        }
+        columns["time_s"][len(self) :] += self.end_s
+        notes = self.header.notes
+        if not (self._goes_on_in(other, seam_s) and set(other.header.notes) <= set(notes)):
+            whose = f"{other.header.satellite} over {other.header.station}"
+            notes = (*notes, f"from {seam_s!r} s on: {whose}, {format_utc(other.header.start_utc)}")
+        names = dict.fromkeys((*self.extra, *other.extra))
+        return Trace(
+            header=replace(self.header, notes=notes),
+            end_s=self.end_s + later.end_s,
+            extra={
+                name: np.concatenate([self._extra_or_nan(name), later._extra_or_nan(name)[first:]])
+                for name in names
+            },
+            **columns,
+        )
+
+    def resample(self, step_s: float) -> Trace:
+        """Put rows at each multiple of `step_s`, and where contacts begin and end; nowhere else.
+
+        A row holds the mean over its time of what held before, so that no contact moves and no bit is
+        gained or lost.  Extra columns are those of the row's beginning.
+
+        Raises:
+            TraceError: a step that is not positive, or so small that the rows are too many.
+        """
+        if not (np.isfinite(step_s) and step_s > 0 and self.end_s / step_s <= _MOST_ROWS):
+            raise TraceError(
+                f"cannot resample to {step_s} s; expected above 0, for at most {_MOST_ROWS} rows"
+            )
+        edges = self.time_s[np.flatnonzero(np.diff(self.up, prepend=self.up[0]))]
+        grid_s: Floats = np.arange(int(np.ceil(self.end_s / step_s)), dtype=np.float64) * step_s
+        grid_s = grid_s[(grid_s < self.end_s) & ~_near(grid_s, edges, 1e-9 * step_s)]
+        time_s = np.union1d(np.append(grid_s, 0.0), edges)
+        pieces_s = np.union1d(time_s, self.time_s)
+        old = np.searchsorted(self.time_s, pieces_s, side="right") - 1
+        begins = np.searchsorted(pieces_s, time_s)
+        share = np.diff(pieces_s, append=self.end_s)
+        share /= np.repeat(np.add.reduceat(share, begins), np.diff(begins, append=len(pieces_s)))
+        columns: dict[str, Any] = {"time_s": time_s, "up": self.up[old[begins]]}
+        for name in COLUMNS[2:]:
+            column = getattr(self, name)[old]
+            means = np.add.reduceat(column * share, begins)
+            # A mean lies between the least and the greatest, whatever rounding says.
+            columns[name] = np.clip(
+                means, np.minimum.reduceat(column, begins), np.maximum.reduceat(column, begins)
+            )
+        return Trace(
+            header=self.header.with_note(f"resampled to {float(step_s)!r} s"),
+            end_s=self.end_s,
+            extra={name: column[old[begins]] for name, column in self.extra.items()},
+            **columns,
+        )
+
+    def scale(
+        self, *, time: float = 1.0, down_rate: float = 1.0, up_rate: float = 1.0, delay: float = 1.0
+    ) -> Trace:
+        """Multiply: `time` 2 makes everything last twice as long (more bits), `down_rate` 0.5 half as fast.
+
+        Raises:
+            TraceError: a factor that is not a number above 0 (for delay: or 0), or too large a result.
+        """
+        factors = {"time": time, "down_rate": down_rate, "up_rate": up_rate, "delay": delay}
+        for name, factor in factors.items():
+            if not (np.isfinite(factor) and (factor > 0 or (name == "delay" and factor == 0))):
+                raise TraceError(f"cannot scale {name} by {factor}; expected a number above 0")
+        changed = [f"{name} by {float(factor)!r}" for name, factor in factors.items() if factor != 1]
+        if not changed:
+            return self
+        with np.errstate(over="ignore"):  # the check of the result tells
+            return replace(
+                self,
+                header=self.header.with_note(f"scaled: {', '.join(changed)}"),
+                time_s=self.time_s * time,
+                end_s=self.end_s * time,
+                down_bit_s=self.down_bit_s * down_rate,
+                up_bit_s=self.up_bit_s * up_rate,
+                down_delay_s=self.down_delay_s * delay,
+                up_delay_s=self.up_delay_s * delay,
+            )
+
+    def reverse(self) -> Trace:
+        """Let the two directions change places: what was satellite to ground is now ground to satellite.
+
+        Names stay, a note tells; reversing again takes it off.  Time runs on as it did.
+        """
+        note, notes = "directions changed places", self.header.notes
+        return replace(
+            self,
+            header=replace(self.header, notes=notes[:-1] if notes[-1:] == (note,) else (*notes, note)),
+            **{name: getattr(self, _OTHER_WAY.get(name, name)) for name in COLUMNS},
+        )
+
+    def _row_values(self, index: int) -> tuple[float, ...]:
+        """Return all but the time of a row; NaN, which equals nothing, as None."""
+        values = [getattr(self, name)[index] for name in COLUMNS[1:]]
+        named = sorted((name, column[index]) for name, column in self.extra.items())
+        return (*values, *((name, None if np.isnan(value) else value) for name, value in named))
+
+    def _extra_or_nan(self, name: str) -> Floats:
+        return self.extra.get(name, np.full(len(self), np.nan))
+
+    def _goes_on_in(self, other: Trace, seam_s: float) -> bool:
+        """Whether `other` is the same link, `seam_s` after this trace's beginning (to 2 us)."""
+        apart_s = (other.header.start_utc - self.header.start_utc).total_seconds() - seam_s
+        ends = [(header.satellite, header.station) for header in (self.header, other.header)]
+        return ends[0] == ends[1] and abs(apart_s) <= 2e-6
+
+    def write(self, path: str | Path) -> None:
+        """Write the trace; the file appears whole or not at all, and replaces one that is there.
+
+        Raises:
+            OutputFileError: it cannot be written.
+        """
+        with replacing(path) as part:
+            part.write_text(self.to_text(), encoding="utf-8", newline="\n")
+
+    def to_text(self) -> str:
+        """Return the file's text."""
+        from traces.trace_file import format_trace  # noqa: PLC0415  it needs this module
+
+        return format_trace(self)
+
+    @classmethod
+    def read(cls, path: str | Path) -> Trace:
+        """Read a file that `write` wrote, or that follows the format at the top of this module.
+
+        Raises:
+            TraceError: names file, line and what was expected.
+        """
+        try:
+            text = Path(path).read_bytes().decode("utf-8")
+        except OSError as fault:
+            raise TraceError(f"cannot read trace {path}: {fault.strerror or fault}") from fault
+        except UnicodeDecodeError as fault:
+            raise TraceError(f"{path}: expected UTF-8 text, found another byte at {fault.start}") from None
+        return cls.from_text(text, name=str(path))
+
+    @classmethod
+    def from_text(cls, text: str, *, name: str = "trace") -> Trace:
+        """Read a file's text; `name` is what errors call it.
+
+        Raises:
+            TraceError: names `name`, line and what was expected.
+        """
+        from traces.trace_file import parse_trace  # noqa: PLC0415  it needs this module
+
+        return parse_trace(text, name)
+
+
+def _frozen(column: npt.ArrayLike, dtype: npt.DTypeLike) -> npt.NDArray[Any]:
+    """Return a copy of a column that refuses to be written."""
+    copy = np.array(column, dtype=dtype)
+    copy.setflags(write=False)
+    return copy
+
+
+def first_fault(end_s: float, time_s: Floats, up: Floats | Bools, *values: Floats) -> tuple[int, str] | None:
+    """Find the first row that no trace may hold: its index and what was expected, or None."""
+    amounts = dict(zip(COLUMNS[2:6], values[:4], strict=True))
+    losses = dict(zip(COLUMNS[6:], values[4:], strict=True))
+    connected = np.asarray(up) != 0
+    ordered = np.concatenate([time_s[:1] == 0, time_s[1:] > time_s[:-1]])
+    rules: list[tuple[Bools, str, Floats | Bools]] = [
+        (np.isfinite(time_s), "expected a finite time_s", time_s),
+        (ordered, "expected time_s to start at 0 and to increase", time_s),
+        (time_s < end_s, f"expected time_s before end_s, {end_s!r}", time_s),
+        (np.isin(up, (0, 1)), "expected up 0 or 1", up),
+        *(
+            (_is_amount(column), f"expected a finite {name}, not negative", column)
+            for name, column in amounts.items()
+        ),
+        *(
+            (~connected | (amounts[name] > 0), f"expected {name} > 0 while up", amounts[name])
+            for name in ("down_bit_s", "up_bit_s")
+        ),
+        *(
+            ((column >= 0) & (column <= 1), f"expected {name}, a probability from 0 to 1", column)
+            for name, column in losses.items()
+        ),
+    ]
+    broken = [(int(np.argmin(holds)), what, column) for holds, what, column in rules if not holds.all()]
+    if not broken:
+        return None
+    index, what, column = min(broken, key=lambda rule: rule[0])
+    return index, f"{what}; found {column[index]!s}"
+
+
+def _is_amount(column: Floats) -> Bools:
+    return np.isfinite(column) & (column >= 0)
+
+
+def _near(points: Floats, others: Floats, within: float) -> Bools:
+    """Tell which points lie `within` of one of `others`; both in order."""
+    fenced = np.concatenate([[-np.inf], others, [np.inf]])
+    after = np.searchsorted(fenced, points)
+    return np.asarray(np.minimum(points - fenced[after - 1], fenced[after] - points) <= within)

@@ -1,0 +1,107 @@
+"""Walker constellations: element sets of satellites that nobody has launched, named as generated.
+
+i: T/P/F as J. G. Walker wrote it ("Satellite constellations", J. Brit. Interplanetary Soc. 37, 1984): T
+satellites in P planes of inclination i, spread evenly over the equator (delta: 360 degrees, star: 180);
+from one plane to the next satellites are ahead by F * 360 / T degrees.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from datetime import datetime, timezone
+
+from traces.errors import OrbitError
+from traces.tle import ElementSet
+from traces.utc import format_utc
+
+_EARTH_RADIUS_M = 6_378_135.0  # of WGS 72, as is the next: SGP4's own
+_EARTH_MU_M3_S2 = 3.986008e14
+_MOST = 100_000
+_TEXT = re.compile(r"([\d.]+):(\d+)/(\d+)/(\d+)@([\d.]+)(star|delta)?")
+
+
+def walker(
+    total: int,
+    planes: int,
+    phasing: int,
+    *,
+    inclination_deg: float,
+    altitude_m: float,
+    epoch_utc: datetime,
+    star: bool = False,
+    first_node_deg: float = 0.0,
+) -> list[ElementSet]:
+    """Make the element sets of a Walker constellation of circular orbits without drag.
+
+    Args:
+        total: number of satellites, T.
+        planes: number of planes, P; divides T.
+        phasing: F, 0 to P - 1.
+        inclination_deg: of all planes, 0 to 180.
+        altitude_m: of the orbit above the equator's radius, 100 km to 50,000 km; SGP4's mean elements put
+            the real one within some 10 km.
+        epoch_utc: of the elements, with a zone; satellite 1 of plane 1 is at its ascending node then.
+        star: planes over 180 degrees of the equator (polar constellations) instead of 360.
+        first_node_deg: right ascension of the first plane's ascending node.
+
+    Returns:
+        Sets named "Walker 53:24/3/1 P01-S01", plane by plane.
+
+    Raises:
+        OrbitError: parameters that cannot be.
+    """
+    if not (1 <= total <= _MOST and 1 <= planes <= total and total % planes == 0 and 0 <= phasing < planes):
+        raise OrbitError(
+            f"no Walker constellation {total}/{planes}/{phasing}; expected T/P/F with T up to {_MOST},"
+            " P dividing T, and F from 0 to P - 1"
+        )
+    if not (0 <= inclination_deg <= 180 and 100e3 <= altitude_m <= 50_000e3):
+        raise OrbitError(
+            f"no Walker constellation at {inclination_deg:g} degrees and {altitude_m / 1e3:g} km;"
+            " expected 0 to 180 degrees and 100 to 50000 km"
+        )
+    if not math.isfinite(first_node_deg) or epoch_utc.tzinfo is None:
+        raise OrbitError("expected a finite first node, and an epoch with a time zone")
+    epoch_utc = epoch_utc.astimezone(timezone.utc)
+    mean_motion = math.sqrt(_EARTH_MU_M3_S2 / (_EARTH_RADIUS_M + altitude_m) ** 3) * 86_400 / math.tau
+    each, spread_deg = total // planes, 180.0 if star else 360.0
+    digits = [len(str(count)) for count in (planes, each)]
+    sets = []
+    for plane in range(planes):
+        for slot in range(each):
+            place = f"P{plane + 1:0{digits[0]}d}-S{slot + 1:0{digits[1]}d}"
+            fields = {
+                "OBJECT_NAME": f"Walker {inclination_deg:g}:{total}/{planes}/{phasing} {place}",
+                "EPOCH": format_utc(epoch_utc),
+                "MEAN_MOTION": mean_motion,
+                "ECCENTRICITY": 0.0,
+                "INCLINATION": inclination_deg,
+                "RA_OF_ASC_NODE": (first_node_deg + plane * spread_deg / planes) % 360,
+                "ARG_OF_PERICENTER": 0.0,
+                "MEAN_ANOMALY": (slot / each + plane * phasing / total) * 360 % 360,
+                "BSTAR": 0.0,
+            }
+            sets.append(ElementSet(str(fields["OBJECT_NAME"]), "", "", epoch_utc, json.dumps(fields)))
+    return sets
+
+
+def parse_walker(text: str, epoch_utc: datetime) -> list[ElementSet]:
+    """Make the constellation that "53:1584/72/39@550" describes: i:T/P/F@altitude in km, `star` at its end.
+
+    Raises:
+        OrbitError: another text, or parameters that cannot be.
+    """
+    match = _TEXT.fullmatch(text.strip())
+    if match is None or match[1].count(".") > 1 or match[5].count(".") > 1 or "." in (match[1], match[5]):
+        raise OrbitError(
+            f"{text!r} is no Walker constellation; expected i:T/P/F@km such as 53:1584/72/39@550"
+        )
+    return walker(
+        *(int(part) for part in match.group(2, 3, 4)),
+        inclination_deg=float(match[1]),
+        altitude_m=float(match[5]) * 1e3,
+        epoch_utc=epoch_utc,
+        star=match[6] == "star",
+    )
