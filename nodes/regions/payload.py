@@ -1,0 +1,240 @@
+"""One multi-scale message: an overview of the whole frame, and the chosen regions at their scales.
+
+    {"v": 1, "t": "regions", "size": [width, height], "grid": [rows, columns], "overview": image,
+     "regions": [[index, reduction, image], ...]}            msgpack; images are whole JPEG or WebP files
+
+A region of reduction 1 has the frame's own pixels, one of reduction 2 half as many a side, and so on. Regions
+that are not listed were dropped. What the codec loses is lost: its inverse gives the same layout, scales and
+sizes, and pixels as the codec keeps them.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any, Literal
+
+import msgpack
+import numpy as np
+from PIL import Image
+
+from nodes.regions.choice import choose
+from nodes.regions.grid import Grid
+
+VERSION = 1
+Codec = Literal["JPEG", "WEBP"]
+MOST_PIXELS = 64 << 20
+MOST_SIDE_PX = 20_000
+_LARGEST_REDUCTION = 16
+
+
+class PayloadError(ValueError):
+    """A message that is not of this format, or whose images do not fit it; one line."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How a frame is packed.
+
+    Args:
+        overview_px: longest side of the overview.
+        reductions: the scales on offer beside "dropped", each with the share of a region's score that it
+            gives. The shares are a guess that validation data may correct: choose them there.
+        codec, quality: of Pillow.
+    """
+
+    overview_px: int = 336
+    reductions: tuple[tuple[int, float], ...] = ((2, 0.4), (1, 1.0))
+    codec: Codec = "JPEG"
+    quality: int = 85
+
+
+@dataclass(frozen=True)
+class Packed:
+    """A message, and which reduction each region has in it (0: dropped)."""
+
+    data: bytes
+    reductions: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class RegionPicture:
+    """A region that came down: `image` has the region's pixels divided by `reduction` a side."""
+
+    index: int
+    reduction: int
+    image: Image.Image
+
+
+@dataclass(frozen=True)
+class Unpacked:
+    """What a message holds."""
+
+    grid: Grid
+    overview: Image.Image
+    regions: tuple[RegionPicture, ...]
+
+    def compose(self) -> Image.Image:
+        """The frame at full size: the overview, enlarged, and over it what came down of each region."""
+        frame = self.overview.resize((self.grid.width_px, self.grid.height_px), Image.Resampling.BICUBIC)
+        for region in self.regions:
+            left, upper, right, lower = self.grid.box(region.index)
+            frame.paste(
+                region.image.resize((right - left, lower - upper), Image.Resampling.BICUBIC), (left, upper)
+            )
+        return frame
+
+
+def overview_size(grid: Grid, overview_px: int) -> tuple[int, int]:
+    """Width and height of a frame's overview: its longest side at most `overview_px`, never enlarged."""
+    longest = max(grid.width_px, grid.height_px)
+    if longest <= overview_px:
+        return grid.width_px, grid.height_px
+    return tuple(max(1, round(side * overview_px / longest)) for side in (grid.width_px, grid.height_px))  # type: ignore[return-value]
+
+
+def pack(
+    frame: Image.Image,
+    grid: Grid,
+    scores: Sequence[float],
+    budget_bytes: int,
+    settings: Settings | None = None,
+) -> Packed:
+    """Pack a frame into at most `budget_bytes`, regions of high score first.
+
+    The overview is always there, also when it alone is larger than the budget. Every region is encoded at
+    every scale on offer, so that sizes are exact. Raises ValueError for a grid of another frame.
+    """
+    settings = settings or Settings()
+    if frame.size != (grid.width_px, grid.height_px):
+        raise ValueError(f"the frame has {frame.size} px, the grid is for {grid.width_px, grid.height_px}")
+    frame = frame.convert("RGB")
+    overview = _encoded(
+        frame.resize(overview_size(grid, settings.overview_px), Image.Resampling.LANCZOS), settings
+    )
+    offers = [
+        [
+            msgpack.packb([index, reduction, _encoded(_reduced(frame, grid, index, reduction), settings)])
+            for reduction, _ in settings.reductions
+        ]
+        for index in range(len(grid))
+    ]
+    head = _packed(grid, overview, [])
+    left_bytes = budget_bytes - len(head) - 4  # the list's own length may take 4 bytes more
+    choice = choose(
+        scores,
+        [[len(offer) for offer in of_region] for of_region in offers],
+        [share for _, share in settings.reductions],
+        max(0, left_bytes),
+    )
+    taken = [offers[index][level - 1] for index, level in enumerate(choice.levels) if level]
+    scale_of = [0, *(reduction for reduction, _ in settings.reductions)]
+    return Packed(_packed(grid, overview, taken), tuple(scale_of[level] for level in choice.levels))
+
+
+def _packed(grid: Grid, overview: bytes, entries: Sequence[bytes]) -> bytes:
+    packer = msgpack.Packer(autoreset=False)
+    packer.pack_map_header(6)
+    for key, value in (
+        ("v", VERSION),
+        ("t", "regions"),
+        ("size", [grid.width_px, grid.height_px]),
+        ("grid", [grid.rows, grid.columns]),
+        ("overview", overview),
+    ):
+        packer.pack(key)
+        packer.pack(value)
+    packer.pack("regions")
+    packer.pack_array_header(len(entries))
+    return bytes(packer.bytes()) + b"".join(entries)
+
+
+def _reduced(frame: Image.Image, grid: Grid, index: int, reduction: int) -> Image.Image:
+    return frame.crop(grid.box(index)).resize(_region_size(grid, index, reduction), Image.Resampling.LANCZOS)
+
+
+def _region_size(grid: Grid, index: int, reduction: int) -> tuple[int, int]:
+    left, upper, right, lower = grid.box(index)
+    return -(-(right - left) // reduction), -(-(lower - upper) // reduction)
+
+
+def _encoded(image: Image.Image, settings: Settings) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, settings.codec, quality=settings.quality)
+    return buffer.getvalue()
+
+
+def unpack(data: bytes) -> Unpacked:
+    """Read what `pack` wrote. Raises PayloadError for anything else; never decodes more than is announced."""
+    try:
+        fields = msgpack.unpackb(data, strict_map_key=True)
+    except Exception as error:  # msgpack raises half a dozen unrelated types on foreign bytes
+        raise PayloadError(f"not a message of regions: {type(error).__name__}") from error
+    if not isinstance(fields, dict) or fields.get("t") != "regions":
+        raise PayloadError("not a message of regions")
+    if fields.get("v") != VERSION:
+        raise PayloadError(
+            f"a message of regions, version {fields.get('v')!r:.20}; this end speaks {VERSION}"
+        )
+    width_px, height_px = _pair(fields, "size", MOST_SIDE_PX)
+    rows, columns = _pair(fields, "grid", MOST_SIDE_PX)
+    if width_px * height_px > MOST_PIXELS:
+        raise PayloadError(f"a frame of {width_px} x {height_px} px: more than {MOST_PIXELS} pixels")
+    try:
+        grid = Grid(width_px, height_px, rows, columns)
+    except ValueError as error:
+        raise PayloadError(str(error)) from None
+    overview = _decoded(fields.get("overview"), "the overview", (width_px, height_px))
+    entries = fields.get("regions")
+    if not isinstance(entries, list):
+        raise PayloadError("regions is no list")
+    regions = tuple(_region(grid, entry) for entry in entries)
+    if any(before.index >= after.index for before, after in pairwise(regions)):
+        raise PayloadError("regions are not in order, or one comes twice")
+    return Unpacked(grid, overview, regions)
+
+
+def _pair(fields: dict[str, Any], key: str, most: int) -> tuple[int, int]:
+    value = fields.get(key)
+    if not isinstance(value, list) or len(value) != 2:
+        raise PayloadError(f"{key} is not two numbers")
+    if any(type(number) is not int or not 1 <= number <= most for number in value):
+        raise PayloadError(f"{key} is not two whole numbers from 1 to {most}")
+    return value[0], value[1]
+
+
+def _region(grid: Grid, entry: object) -> RegionPicture:
+    if not isinstance(entry, list) or len(entry) != 3:
+        raise PayloadError("a region is not [index, reduction, image]")
+    index, reduction, data = entry
+    if type(index) is not int or not 0 <= index < len(grid):
+        raise PayloadError(f"a region's index is not a whole number from 0 to {len(grid) - 1}")
+    if type(reduction) is not int or not 1 <= reduction <= _LARGEST_REDUCTION:
+        raise PayloadError(f"region {index}: reduction is not a whole number from 1 to {_LARGEST_REDUCTION}")
+    size = _region_size(grid, index, reduction)
+    image = _decoded(data, f"region {index}", size)
+    if image.size != size:
+        raise PayloadError(f"region {index} has {image.size} px; expected {size}")
+    return RegionPicture(index, reduction, image)
+
+
+def _decoded(data: object, what: str, most: tuple[int, int]) -> Image.Image:
+    if not isinstance(data, bytes):
+        raise PayloadError(f"{what} is no image")
+    try:
+        with Image.open(io.BytesIO(data), formats=("JPEG", "WEBP")) as opened:
+            if opened.size[0] > most[0] or opened.size[1] > most[1]:
+                raise PayloadError(f"{what} has {opened.size} px; expected at most {most}")
+            image: Image.Image = opened.convert("RGB")
+            return image
+    except PayloadError:
+        raise
+    except Exception as error:  # Pillow's decoders raise many types for damaged bytes
+        raise PayloadError(f"{what} cannot be decoded: {type(error).__name__}") from error
+
+
+def difference(one: Image.Image, other: Image.Image) -> float:
+    """Mean absolute difference of two pictures of one size, 0 to 255."""
+    return float(np.abs(np.asarray(one, dtype=np.int16) - np.asarray(other, dtype=np.int16)).mean())
