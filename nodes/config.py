@@ -14,6 +14,7 @@ class ConfigError(ValueError):
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9 ._-]{0,63}$")]
 Port = Annotated[int, Field(ge=1, le=65535)]
+Limit = Annotated[int, Field(ge=1)]
 
 
 class Strict(BaseModel):
@@ -22,17 +23,32 @@ class Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+class MqttAccess(Strict):
+    """Who a program is to a broker. By convention the user name is the node's slug, as in topics."""
+
+    username: str = Field(min_length=1, max_length=256)
+    password: str = Field(min_length=1, max_length=1024, repr=False)
+
+
 class BrokerAddress(Strict):
-    """Where an MQTT broker listens: either `unix_socket`, or `host` and `port`."""
+    """Where an MQTT broker listens: either `unix_socket`, or `host` (name or address, also IPv6) and `port`.
+
+    With `ca_file` the connection is TLS, and the broker has to show a certificate for `host` that this
+    authority has signed. Without `access` the program is anonymous.
+    """
 
     unix_socket: Path | None = None
     host: str | None = None
     port: Port = 1883
+    access: MqttAccess | None = None
+    ca_file: Path | None = None
 
     @model_validator(mode="after")
     def _one_of_both(self) -> BrokerAddress:
         if (self.unix_socket is None) == (self.host is None):
             raise ValueError("give either unix_socket, or host and port")
+        if self.unix_socket is not None and self.ca_file is not None:
+            raise ValueError("ca_file is for host and port; nobody can listen in on a unix_socket")
         return self
 
     def __str__(self) -> str:
@@ -40,11 +56,18 @@ class BrokerAddress(Strict):
 
 
 class Station(Strict):
-    """A ground station's broker, as the satellite reaches it over the emulated link."""
+    """A ground station's broker, as the satellite reaches it over the emulated link.
+
+    `interface` is the network interface whose carrier tells a contact with this station; None means that
+    there is always contact. `host`, `access` and `ca_file` are as in BrokerAddress.
+    """
 
     name: Name
-    host: str
+    host: str = Field(min_length=1)
     port: Port = 1883
+    interface: str | None = Field(default=None, min_length=1, max_length=15)
+    access: MqttAccess | None = None
+    ca_file: Path | None = None
 
 
 class Frame(Strict):
@@ -72,18 +95,27 @@ class NodeConfig(Strict):
 class SatelliteConfig(NodeConfig):
     """A satellite: camera, compact model, outbox, and the stations that it may meet.
 
-    `interface` is the network interface whose carrier tells a contact; None means that there is
-    always contact. `rate_bit_s` is the downlink's planning rate, from which chunks are sized.
+    It sends to whichever of its `stations` it has contact with, the first of several. `rate_bit_s` is the
+    downlink's planning rate, from which chunks are sized. `outbox_limit_bytes` bounds what waits on disk.
+    Every `heartbeat_s` seconds of contact it says that it is alive; 0 means never.
     """
 
-    interface: str | None = Field(default=None, min_length=1, max_length=15)
     stations: list[Station] = Field(min_length=1)
     policy: str = "offload-after"
     accept_confidence: float = Field(default=0.75, ge=0, le=1)
     frames: list[Frame] = []
     outbox: Path
+    outbox_limit_bytes: Limit = 8 << 30
+    heartbeat_s: float = Field(default=5.0, ge=0, allow_inf_nan=False)
     rate_bit_s: float = Field(gt=0, allow_inf_nan=False)
     seed: int = 0
+
+    @model_validator(mode="after")
+    def _unique_stations(self) -> SatelliteConfig:
+        names = [station.name for station in self.stations]
+        if len(set(names)) < len(names):
+            raise ValueError("two stations have the same name; every station needs its own")
+        return self
 
     @model_validator(mode="after")
     def _unique_frames(self) -> SatelliteConfig:
@@ -96,10 +128,15 @@ class SatelliteConfig(NodeConfig):
 
 
 class GroundConfig(NodeConfig):
-    """A ground station: its own broker, regular model, inbox."""
+    """A ground station: its own broker, regular model, inbox.
+
+    Several stations may share one `inbox` folder: an item begun at one then ends at another.
+    `inbox_limit_bytes` bounds what lies in it.
+    """
 
     broker: BrokerAddress
     inbox: Path
+    inbox_limit_bytes: Limit = 64 << 30
 
 
 AnyConfig = TypeVar("AnyConfig", bound=NodeConfig)

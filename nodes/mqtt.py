@@ -2,22 +2,46 @@
 
 from __future__ import annotations
 
+import ssl
+from pathlib import Path
+
 from paho.mqtt.client import Client
 from paho.mqtt.enums import CallbackAPIVersion
 
-from nodes.config import BrokerAddress
+from nodes.config import BrokerAddress, MqttAccess
 
 UNIX_PORT = 1  # paho wants a positive port, also where there is none
 
 
 def make_client(client_id: str, broker: BrokerAddress) -> Client:
-    """A client with a clean session, for this kind of address."""
-    return Client(
+    """A client with a clean session, for this address. Raises OSError for a `ca_file` that is none."""
+    client = Client(
         CallbackAPIVersion.VERSION2,
         client_id=client_id,
         clean_session=True,
         transport="unix" if broker.unix_socket is not None else "tcp",
     )
+    identify(client, broker.access)
+    if broker.ca_file is not None:
+        client.tls_set_context(tls_context(broker.ca_file))
+    return client
+
+
+def identify(client: Client, access: MqttAccess | None) -> None:
+    """Make a client say who it is."""
+    if access is not None:
+        client.username_pw_set(access.username, access.password)
+
+
+def tls_context(ca_file: Path) -> ssl.SSLContext:
+    """TLS that trusts this authority alone. Raises OSError for a file that holds no certificate."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    try:
+        context.load_verify_locations(cafile=ca_file)
+    except OSError as error:  # ssl.SSLError is one
+        raise OSError(f"ca_file {ca_file}: {error.strerror or error}") from error
+    return context
 
 
 def start(client: Client, broker: BrokerAddress, keepalive_s: int) -> None:

@@ -15,7 +15,7 @@ import msgpack
 from nodes.config import ConfigError, Frame, SatelliteConfig, check_images
 from nodes.contact import CarrierWatch
 from nodes.inference import Inference, Question, timings
-from nodes.management import ManagementPlane
+from nodes.management import ManagementPlane, slug
 from nodes.policies import Policy, make_policy
 from nodes.program import Loop, check_model, leave, run_program, serve
 from nodes.transfer.downlink import Downlink
@@ -34,13 +34,11 @@ class Satellite:
         self._policy = policy
         self._management = ManagementPlane(config.management, config.name)
         self._report = self._management.report
-        self._outbox = Outbox(config.outbox, config.name, chunk_size_bytes(config.rate_bit_s))
-        self._contact = CarrierWatch(config.interface)
+        self._outbox = Outbox(config.outbox, slug(config.name), chunk_size_bytes(config.rate_bit_s))
         self._downlink = Downlink(
             satellite=config.name,
-            stations=config.stations,
+            stations={station: CarrierWatch(station.interface) for station in config.stations},
             outbox=self._outbox,
-            contact=self._contact,
             rate_bit_s=config.rate_bit_s,
             report=self._report,
         )

@@ -113,9 +113,9 @@ class RunPlan:
     def _satellite_config(self, satellite: Satellite) -> dict[str, Any]:
         (link,) = (link for link in self.scenario.links if link.satellite == satellite.name)
         station = {"name": link.station, "host": self.address(link, ground=True), "port": MQTT_PORT}
+        station["interface"] = self.interface(link)
         in_contact = [row.down_bit_s for row in self.traces[link.name].rows() if row.up]
         return self._node_config(satellite) | {
-            "interface": self.interface(link),
             "stations": [station],
             "policy": satellite.policy,
             "accept_confidence": satellite.accept_confidence,

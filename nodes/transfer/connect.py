@@ -1,15 +1,20 @@
-"""Opening a TCP connection over a link that has only just come up."""
+"""Opening TCP connections over a link that has only just come up."""
 
 from __future__ import annotations
 
 import contextlib
 import errno
+import ipaddress
 import socket
+import ssl
 import struct
 import time
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 from nodes.config import Station
+from nodes.mqtt import tls_context
+from nodes.report import Report
 
 CADENCE_S = 0.25
 FIRST_CADENCE_S = 0.05  # while the link is fresh: its first packets may well be lost
@@ -17,27 +22,104 @@ FRESH_S = 0.25
 GIVE_UP_S = 5.0
 USER_TIMEOUT_MS = 5000
 NO_LINGER = struct.pack("ii", 1, 0)
-TCP_NOTSENT_LOWAT = 25  # linux/tcp.h; Python has no name for it before 3.12
 
 
-@dataclass(frozen=True, slots=True)
 class Attempt:
-    """A connection in the making."""
+    """One set of connections to a station in the making: TCP, then TLS if the station has it.
 
-    station: Station
-    socket: socket.socket
-    started_s: float
+    Args:
+        station: where to.
+        count: how many connections.
+        context: TLS, or None for plain TCP.
+        now_s: CLOCK_MONOTONIC.
+
+    Raises:
+        OSError: no packet can leave, or the name does not resolve, now.
+    """
+
+    def __init__(self, station: Station, count: int, context: ssl.SSLContext | None, now_s: float) -> None:
+        self.station = station
+        self.started_s = now_s
+        self.rtt_s: float | None = None
+        self._context = context
+        self._connecting: list[socket.socket] = []
+        self._shaking: list[ssl.SSLSocket] = []
+        self._ready: list[socket.socket] = []
+        family, address = _resolve(station)
+        try:
+            for _ in range(count):
+                self._start(family, address)
+        except OSError:
+            self.close()
+            raise
+
+    def waits(self) -> tuple[list[socket.socket], list[socket.socket]]:
+        """Sockets to wait for: (until readable, until writable)."""
+        return list(self._shaking), list(self._connecting)
+
+    def advance(self, now_s: float) -> list[socket.socket] | None:
+        """The sockets once all are connected; None before. Raises OSError when one has failed."""
+        for connection in list(self._connecting):
+            if _is_connected(connection):
+                if self.rtt_s is None:
+                    self.rtt_s = now_s - self.started_s
+                self._connecting.remove(connection)
+                self._secure(connection)
+        for shaking in list(self._shaking):
+            with contextlib.suppress(ssl.SSLWantReadError, ssl.SSLWantWriteError):
+                shaking.do_handshake()
+                self._shaking.remove(shaking)
+                self._ready.append(shaking)
+        if self._connecting or self._shaking:
+            if now_s - self.started_s > GIVE_UP_S:
+                raise TimeoutError(errno.ETIMEDOUT, "no connection")
+            return None
+        return self._ready
+
+    def close(self) -> None:
+        """Give up."""
+        for connection in [*self._connecting, *self._shaking, *self._ready]:
+            close_at_once(connection)
+
+    def _start(self, family: socket.AddressFamily, address: tuple[str, int]) -> None:
+        connection = socket.socket(family, socket.SOCK_STREAM)
+        self._connecting.append(connection)
+        connection.setblocking(False)
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, USER_TIMEOUT_MS)
+        result = connection.connect_ex(address)
+        if result not in (0, errno.EINPROGRESS):
+            raise OSError(result, "cannot connect")
+
+    def _secure(self, connection: socket.socket) -> None:
+        if self._context is None:
+            self._ready.append(connection)
+            return
+        self._shaking.append(
+            self._context.wrap_socket(
+                connection, server_hostname=self.station.host, do_handshake_on_connect=False
+            )
+        )
 
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """A connection that was made, and how long its handshake took: one round trip."""
+    """Connections that were made, and how long the TCP handshake took: one round trip."""
 
     station: Station
-    socket: socket.socket
+    sockets: list[socket.socket]
     rtt_s: float
 
 
+@dataclass
+class _Turns:
+    """When a station is due for its next attempt."""
+
+    fresh_until_s: float
+    next_s: float = 0.0
+
+
+@dataclass
 class RacingConnector:
     """Starts an attempt every 0.05 s, later 0.25 s, while older ones may still succeed; the first one wins.
 
@@ -46,77 +128,81 @@ class RacingConnector:
     long path the answer takes longer than that.
 
     Args:
-        stations: tried in this order, all at each turn.
-        unsent_bytes: how much the kernel may hold that it has not sent (TCP_NOTSENT_LOWAT); what sits there
-            can no longer be overtaken by something more urgent.
+        stations: all that there are; the first of several goes first.
+        count: how many connections make a set.
+        report: gets connection_refused when a station cannot prove who it is.
+
+    Raises:
+        OSError: a station's `ca_file` cannot be used.
     """
 
-    def __init__(self, stations: list[Station], unsent_bytes: int) -> None:
-        self._stations = stations
-        self._unsent_bytes = unsent_bytes
-        self._attempts: list[Attempt] = []
-        self._next_s = 0.0
-        self._fresh_until_s: float | None = None
+    stations: Sequence[Station]
+    count: int
+    report: Report
+    _attempts: list[Attempt] = field(default_factory=list, init=False)
+    _turns: dict[str, _Turns] = field(default_factory=dict, init=False)
 
-    def sockets(self) -> list[socket.socket]:
-        """Sockets to wait for: they become writable when an attempt has ended."""
-        return [attempt.socket for attempt in self._attempts]
+    def __post_init__(self) -> None:
+        self._contexts = {s.name: tls_context(s.ca_file) if s.ca_file else None for s in self.stations}
+        self._refusals: dict[str, str] = {}
+
+    def waits(self) -> tuple[list[socket.socket], list[socket.socket]]:
+        """Sockets to wait for: (until readable, until writable)."""
+        waits = [attempt.waits() for attempt in self._attempts]
+        return [s for reading, _ in waits for s in reading], [s for _, writing in waits for s in writing]
 
     def wait_s(self) -> float:
         """Seconds until the next attempt is due."""
-        return max(0.0, self._next_s - time.monotonic())
+        due_s = min((turns.next_s for turns in self._turns.values()), default=0.0)
+        return max(0.0, due_s - time.monotonic())
 
-    def advance(self) -> Opened | None:
-        """Start what is due, see what has ended; the connection once there is one."""
+    def advance(self, reachable: Sequence[Station]) -> Opened | None:
+        """Start what is due towards the stations that are reachable, see what has ended."""
         now_s = time.monotonic()
-        if now_s >= self._next_s:
-            if self._fresh_until_s is None:
-                self._fresh_until_s = now_s + FRESH_S
-            self._next_s = now_s + (FIRST_CADENCE_S if now_s < self._fresh_until_s else CADENCE_S)
-            for station in self._stations:
-                self._start(station, now_s)
+        self._forget_all_but(reachable)
+        for station in reachable:
+            turns = self._turns.setdefault(station.name, _Turns(now_s + FRESH_S))
+            if now_s >= turns.next_s:
+                turns.next_s = now_s + (FIRST_CADENCE_S if now_s < turns.fresh_until_s else CADENCE_S)
+                with contextlib.suppress(OSError):
+                    context = self._contexts[station.name]
+                    self._attempts.append(Attempt(station, self.count, context, now_s))
         for attempt in list(self._attempts):
-            if self._succeeded(attempt, now_s):
+            sockets = self._outcome(attempt, now_s)
+            if sockets is not None:
                 self._attempts.remove(attempt)
                 self.abandon()
-                return Opened(attempt.station, attempt.socket, now_s - attempt.started_s)
+                self._refusals.pop(attempt.station.name, None)
+                return Opened(attempt.station, sockets, attempt.rtt_s or 0.0)
         return None
 
     def abandon(self) -> None:
         """Close all attempts; the next `advance` starts afresh."""
-        for attempt in self._attempts:
-            close_at_once(attempt.socket)
-        self._attempts.clear()
-        self._next_s = 0.0
-        self._fresh_until_s = None
+        self._forget_all_but([])
 
-    def _start(self, station: Station, now_s: float) -> None:
-        connection = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
-        connection.setblocking(False)
-        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, USER_TIMEOUT_MS)
-        connection.setsockopt(socket.IPPROTO_TCP, TCP_NOTSENT_LOWAT, self._unsent_bytes)
+    def _forget_all_but(self, reachable: Sequence[Station]) -> None:
+        names = {station.name for station in reachable}
+        for attempt in [a for a in self._attempts if a.station.name not in names]:
+            attempt.close()
+            self._attempts.remove(attempt)
+        for name in self._turns.keys() - names:
+            del self._turns[name]
+
+    def _outcome(self, attempt: Attempt, now_s: float) -> list[socket.socket] | None:
         try:
-            result = connection.connect_ex((station.host, station.port))
-        except OSError:  # a name that does not resolve, now
-            result = errno.EHOSTUNREACH
-        if result in (0, errno.EINPROGRESS):
-            self._attempts.append(Attempt(station, connection, now_s))
-        else:
-            connection.close()
+            return attempt.advance(now_s)
+        except OSError as error:
+            attempt.close()
+            self._attempts.remove(attempt)
+            if isinstance(error, ssl.SSLError):
+                self._refuse(attempt.station, f"TLS: {error.reason or error}")
+        return None
 
-    def _succeeded(self, attempt: Attempt, now_s: float) -> bool:
-        error = attempt.socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
-        if error == 0:
-            try:
-                attempt.socket.getpeername()
-                return True
-            except OSError:  # not connected yet
-                if now_s - attempt.started_s < GIVE_UP_S:
-                    return False
-        close_at_once(attempt.socket)
-        self._attempts.remove(attempt)
-        return False
+    def _refuse(self, station: Station, reason: str) -> None:
+        """Told once, not at every attempt."""
+        if self._refusals.get(station.name) != reason:
+            self._refusals[station.name] = reason
+            self.report("connection_refused", station=station.name, reason=reason)
 
 
 def close_at_once(connection: socket.socket) -> None:
@@ -124,3 +210,24 @@ def close_at_once(connection: socket.socket) -> None:
     with contextlib.suppress(OSError):
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, NO_LINGER)
     connection.close()
+
+
+def _is_connected(connection: socket.socket) -> bool:
+    error = connection.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+    if error:
+        raise OSError(error, "cannot connect")
+    try:
+        connection.getpeername()
+    except OSError:  # not yet
+        return False
+    return True
+
+
+def _resolve(station: Station) -> tuple[socket.AddressFamily, tuple[str, int]]:
+    """Family and address; a literal address without asking anybody."""
+    with contextlib.suppress(ValueError):
+        version = ipaddress.ip_address(station.host).version
+        return (socket.AF_INET6 if version == 6 else socket.AF_INET), (station.host, station.port)
+    found = socket.getaddrinfo(station.host, station.port, type=socket.SOCK_STREAM)
+    family, _, _, _, address = found[0]
+    return family, (str(address[0]), int(address[1]))

@@ -5,8 +5,10 @@ from __future__ import annotations
 import contextlib
 import select
 import socket
+import ssl
 import threading
 import time
+from collections.abc import Mapping
 from typing import Protocol
 
 from paho.mqtt.client import Client, ConnectFlags, MQTTMessage
@@ -15,6 +17,8 @@ from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
 from nodes.config import Station
+from nodes.management import slug
+from nodes.mqtt import identify
 from nodes.report import Report
 from nodes.transfer.connect import Opened, RacingConnector, close_at_once
 from nodes.transfer.messages import DOWN_TOPIC, HELLO_TOPIC, UP_TOPIC, MalformedError, decode_upward
@@ -24,6 +28,7 @@ from nodes.transfer.window import Window
 
 KEEPALIVE_S = 15
 IDLE_WAIT_S = 0.05  # also how often the contact is looked at
+TCP_NOTSENT_LOWAT = 25  # linux/tcp.h; Python has no name for it before 3.12
 UNSENT_S = 0.02
 UNSENT_FLOOR_BYTES = 16 * 1024
 UNSENT_CEILING_BYTES = 256 * 1024
@@ -40,10 +45,9 @@ class Downlink(threading.Thread):
     """One thread that owns the connection; everything else reaches it through the outbox.
 
     Args:
-        satellite: its name, in topics and as MQTT client id.
-        stations: brokers, in order of preference.
+        satellite: its name; the slug of it stands in topics and in MQTT client ids.
+        stations: brokers, in order of preference, each with what tells whether there is contact.
         outbox: what to send; `wake` is to be called after something was added.
-        contact: whether there is contact.
         rate_bit_s: planning rate of the downlink.
         report: gets contact, connected and disconnected, and the sender's events.
     """
@@ -52,23 +56,23 @@ class Downlink(threading.Thread):
         self,
         *,
         satellite: str,
-        stations: list[Station],
+        stations: Mapping[Station, ContactWatch],
         outbox: Outbox,
-        contact: ContactWatch,
         rate_bit_s: float,
         report: Report,
     ) -> None:
         super().__init__(name="downlink", daemon=True)
         self.window = Window(rate_bit_s)
-        self._satellite = satellite
-        self._contact = contact
+        self._satellite = slug(satellite)
+        self._stations = dict(stations)
         self._report = report
         self._sender = Sender(outbox, self.window, report)
         unsent_bytes = int(rate_bit_s / 8 * UNSENT_S)
         unsent_bytes = max(UNSENT_FLOOR_BYTES, min(UNSENT_CEILING_BYTES, unsent_bytes))
-        self._connector = RacingConnector(stations, unsent_bytes)
+        self._unsent_bytes = unsent_bytes
+        self._connector = RacingConnector(list(stations), 1, report)
         self._connection: Connection | None = None
-        self.contact_up: bool | None = None
+        self.contact_up: dict[str, bool] = {}
         self._stopping = threading.Event()
         self._wake_read, self._wake_write = socket.socketpair()
         self._wake_read.setblocking(False)
@@ -98,15 +102,11 @@ class Downlink(threading.Thread):
             self._connector.abandon()
 
     def _turn(self) -> None:
-        up = self._contact.up()
-        if up != self.contact_up:
-            self.contact_up = up
-            self._report("contact", up=up)
-        if not up:
+        reachable = self._look()
+        if self._connection is not None and self._connection.station not in reachable:
             self._drop("contact lost")
-            self._connector.abandon()
-        elif self._connection is None:
-            opened = self._connector.advance()
+        if self._connection is None:
+            opened = self._connector.advance(reachable)
             if opened is not None:
                 self._adopt(opened)
         connection = self._connection
@@ -114,7 +114,20 @@ class Downlink(threading.Thread):
             self._feed(connection)
         self._wait(connection)
 
+    def _look(self) -> list[Station]:
+        """The stations that there is contact with."""
+        reachable = []
+        for station, watch in self._stations.items():
+            up = watch.up()
+            if up != self.contact_up.get(station.name):
+                self.contact_up[station.name] = up
+                self._report("contact", up=up, station=station.name)
+            if up:
+                reachable.append(station)
+        return reachable
+
     def _adopt(self, opened: Opened) -> None:
+        opened.sockets[0].setsockopt(socket.IPPROTO_TCP, TCP_NOTSENT_LOWAT, self._unsent_bytes)
         self._connection = Connection(self._satellite, opened, self._heard, self._report)
         self._sender.connected(opened.rtt_s, time.monotonic())
 
@@ -127,7 +140,7 @@ class Downlink(threading.Thread):
             if payload is None:
                 return
             connection.send(payload)
-            if not self._contact.up():
+            if not self._stations[connection.station].up():
                 return
 
     def _wait(self, connection: Connection | None) -> None:
@@ -138,8 +151,10 @@ class Downlink(threading.Thread):
             reading.append(connection.socket)
             if not connection.drained():
                 writing.append(connection.socket)
-        elif self.contact_up:
-            writing += self._connector.sockets()
+        elif any(self.contact_up.values()):
+            shaking, connecting = self._connector.waits()
+            reading += shaking
+            writing += connecting
             wait_s = min(wait_s, self._connector.wait_s())
         readable, writable, _ = select.select(reading, writing, [], wait_s)
         if self._wake_read in readable:
@@ -176,13 +191,14 @@ class Connection:
 
     def __init__(self, satellite: str, opened: Opened, heard: Heard, report: Report) -> None:
         self.station = opened.station
-        self.socket = opened.socket
+        self.socket = opened.sockets[0]
         self._alive = True
         self.drained_s = time.monotonic()
         self._topic = DOWN_TOPIC.format(satellite=satellite)
         self._heard = heard
         self._report = report
-        self._client = _OpenedClient(satellite, opened.socket)
+        self._client = _OpenedClient(satellite, self.socket)
+        identify(self._client, opened.station.access)
         self._client.on_connect = self._on_connect
         self._client.on_message = self._on_message
         self._client.connect(opened.station.host, opened.station.port, keepalive=KEEPALIVE_S)
@@ -206,6 +222,8 @@ class Connection:
         """Let MQTT read, write and keep alive."""
         if readable:
             self._note(self._client.loop_read())
+            while self.alive and isinstance(self.socket, ssl.SSLSocket) and self.socket.pending():
+                self._note(self._client.loop_read())  # decrypted already, so nothing to wait for
         if writable and self.alive:
             self._note(self._client.loop_write())
         if self.alive:

@@ -93,12 +93,11 @@ class SatelliteEnd(Recorder):
 
     def start(self) -> None:
         outbox, port, rate_bit_s = self._arguments
-        self.outbox = Outbox(outbox, "Sat", chunk_size_bytes(rate_bit_s))
+        self.outbox = Outbox(outbox, "sat", chunk_size_bytes(rate_bit_s))
         self.downlink = Downlink(
             satellite="Sat",
-            stations=[Station(name="Ground", host="127.0.0.1", port=port)],
+            stations={Station(name="Ground", host="127.0.0.1", port=port): CarrierWatch(None)},
             outbox=self.outbox,
-            contact=CarrierWatch(None),
             rate_bit_s=rate_bit_s,
             report=self,
         )

@@ -76,13 +76,12 @@ def test_transfer_over_three_contacts(
 ) -> None:
     report = Recorder()
     rate_bit_s = 20e6
-    outbox = Outbox(tmp_path / "outbox", "Sat", chunk_size_bytes(rate_bit_s))
+    outbox = Outbox(tmp_path / "outbox", "sat", chunk_size_bytes(rate_bit_s))
     outbox.add_image("dam", image, {"prompt": "what?"})
     downlink = Downlink(
         satellite="Sat",
-        stations=[Station(name="Ground", host="127.0.0.1", port=relay.port)],
+        stations={Station(name="Ground", host="127.0.0.1", port=relay.port): sky.watch},
         outbox=outbox,
-        contact=sky.watch,
         rate_bit_s=rate_bit_s,
         report=report,
     )
@@ -95,7 +94,7 @@ def test_transfer_over_three_contacts(
             sky.carrier(True)
             wait_for(lambda goal=goal_bytes: relay.bytes_down > goal, "bytes")  # type: ignore[misc]
             sky.carrier(False)
-            wait_for(lambda: downlink.contact_up is False, "end of contact")
+            wait_for(lambda: downlink.contact_up["Ground"] is False, "end of contact")
         sky.carrier(True)
         wait_for(lambda: bool(report.of("delivered")), "delivery")
     finally:

@@ -187,8 +187,8 @@ def test_malformed_payloads_are_refused_and_counted(
     client = by_hand(port)
     satellite.add_image("dam", image)
     for _ in range(300):
-        client.publish(DOWN_TOPIC.format(satellite="Sat"), noise.randbytes(noise.randrange(400)))
-        client.publish(UP_TOPIC.format(satellite="Sat"), noise.randbytes(noise.randrange(400)))
+        client.publish(DOWN_TOPIC.format(satellite="sat"), noise.randbytes(noise.randrange(400)))
+        client.publish(UP_TOPIC.format(satellite="sat"), noise.randbytes(noise.randrange(400)))
     finish(satellite, "dam")
     assert ground.files() == {image.read_bytes(): 1}
     wait_for(lambda: len(ground.of("malformed")) == 300, "all refusals of the ground")
