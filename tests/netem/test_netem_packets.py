@@ -126,18 +126,21 @@ def test_nothing_of_one_contact_arrives_in_the_next(line: Line, by: str) -> None
     sender, receiver = line.udp()
     for number in range(50):
         sender.send(numbered(number, 1514))
-    time.sleep(0.25)  # serialised some, delivered none
+    time.sleep(0.25)  # serialised some, delivered none; a starved machine is late, and delivers a few
     if by in ("shaper", "both"):
         line.set(DOWN_STATE)
     if by in ("carrier", "both"):
         line.carrier(False)
+    ended_s = time.clock_gettime(time.CLOCK_REALTIME)
     time.sleep(0.05)
     line.carrier(True)
     line.set(state)
+    got = arrivals(receiver, 1.0)
     if by == "nobody":  # what the other three must prevent does happen
-        assert len(arrivals(receiver, 1.0)) == 50
+        assert len(got) == 50
         return
-    assert arrivals(receiver, 1.0) == []
+    assert len(got) <= 20, "the contact ended so late that too little was left to purge"
+    assert [number for number, arrived_s in got if arrived_s > ended_s] == []
     line.warm()
     sender.send(numbered(99, 100))
     assert [number for number, _ in arrivals(receiver, 1.0, 1)] == [99]
