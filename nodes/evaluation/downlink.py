@@ -1,0 +1,159 @@
+"""Event model of the downlink: the transfer protocol of `nodes.transfer` on a line, chunk by chunk.
+
+Modelled: the poll and the round trip that opens a connection after AOS, chunk sizes and their headers down to
+Ethernet, answers before images, the bytes that are under way and cannot be overtaken, a chunk cut off by LOS
+and sent again. Not modelled: TCP's slow start (one round trip or two per contact), loss, the uplink's rate.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from dataclasses import dataclass, field
+from typing import Literal
+
+from nodes.evaluation.line import Line
+from nodes.transfer.messages import INLINE_LIMIT_BYTES, Chunk, Manifest, encode
+from nodes.transfer.outbox import PRIORITIES
+from nodes.transfer.window import QUEUE_S, chunk_size_bytes
+
+NOTICE_S = 0.025  # the carrier is looked at every 50 ms: half of that on average
+_SEGMENT_BYTES = 1448  # of TCP with time stamps in an Ethernet frame of 1514 bytes
+_SEGMENT_HEAD_BYTES = 66  # Ethernet 14, IPv4 20, TCP 32
+_PUBLISH_HEAD_BYTES = 1 + 3 + 2  # MQTT: type, remaining length, length of the topic
+
+
+@dataclass
+class Item:
+    """Something on its way down, and when it got how far (scenario seconds)."""
+
+    name: str
+    kind: Literal["answer", "image"]
+    size_bytes: int
+    added_s: float
+    payloads: list[int]
+    sent: int = 0
+    first_s: float | None = None
+    received_s: float | None = None
+    wait_before_s: float = 0.0
+    wait_s: float = 0.0
+    bytes_sent: int = 0
+    delay_s: float = 0.0
+    order: tuple[int, int] = field(default=(0, 0))
+
+
+class Downlink:
+    """One satellite's outbox and line.
+
+    Args:
+        line: what the trace says.
+        rate_bit_s: planning rate, from which chunks are sized as the satellite's program does.
+        satellite: its name, part of every topic.
+    """
+
+    def __init__(self, line: Line, rate_bit_s: float, satellite: str = "satellite") -> None:
+        self._line = line
+        self._chunk_bytes = chunk_size_bytes(rate_bit_s)
+        self._topic_bytes = len(f"spaceverse/down/{satellite}")
+        self._pending: list[Item] = []
+        self._added = 0
+        self._clock_s = 0.0
+        self._free_s = 0.0
+        self.items: list[Item] = []
+
+    def add(self, name: str, kind: Literal["answer", "image"], size_bytes: int, now_s: float) -> Item:
+        """Put an item into the outbox at `now_s`, which may not be before what was already played."""
+        self.advance(now_s)
+        payloads = payload_sizes(name, kind, size_bytes, self._chunk_bytes)
+        item = Item(name, kind, size_bytes, now_s, payloads, order=(PRIORITIES[kind], self._added))
+        self._added += 1
+        self._pending.append(item)
+        self._pending.sort(key=lambda pending: pending.order)
+        self.items.append(item)
+        return item
+
+    @property
+    def waiting(self) -> tuple[int, int]:
+        """(bytes, items) that are not on the ground."""
+        return sum(sum(item.payloads[item.sent :]) for item in self._pending), len(self._pending)
+
+    def advance(self, until_s: float) -> None:
+        """Play the line up to a moment."""
+        while self._pending:
+            contact = self._line.contact_after(self._clock_s)
+            if contact is None:
+                return
+            open_s = self._open_s(contact)
+            ready_s = min(item.added_s for item in self._pending)
+            now_s = max(self._clock_s, open_s, ready_s, self._free_s - self._ahead_s())
+            if now_s >= contact[1]:
+                self._clock_s = contact[1]
+                continue
+            if now_s > until_s:
+                return
+            self._clock_s = now_s
+            self._send_next(now_s, contact[1])
+
+    def _open_s(self, contact: tuple[float, float]) -> float:
+        """When the first payload of a contact can leave: noticed, and the connection's round trip made."""
+        row = self._line.row_at(contact[0])
+        return contact[0] + NOTICE_S + row.down_delay_s + row.up_delay_s
+
+    def _ahead_s(self) -> float:
+        """How much of the line's time may be committed beyond now."""
+        row = self._line.row_at(self._free_s)
+        floor_s = 2 * self._chunk_bytes * 8 / row.down_bit_s if row.up else 0.0
+        return max(QUEUE_S, floor_s - row.down_delay_s - row.up_delay_s)
+
+    def _send_next(self, now_s: float, los_s: float) -> None:
+        item = next(item for item in self._pending if item.added_s <= now_s)
+        payload_bytes = item.payloads[item.sent]
+        start_s = max(now_s, self._free_s)
+        end_s = self._line.finish_s(start_s, self._on_the_wire(payload_bytes)) if start_s < los_s else None
+        item.bytes_sent += payload_bytes
+        if item.first_s is None:
+            item.first_s = start_s
+            item.wait_before_s = self._without_connection_s(item.added_s, start_s)
+        if end_s is None:  # cut off by the end of the contact; what is not there is sent again
+            self._clock_s = self._free_s = los_s
+            following = self._line.contact_after(los_s)
+            if following is not None:
+                item.wait_s += self._open_s(following) - los_s
+            return
+        self._free_s = end_s
+        item.sent += 1
+        if item.sent == len(item.payloads):
+            item.delay_s = self._line.row_at(end_s).down_delay_s
+            item.received_s = end_s + item.delay_s
+            self._pending.remove(item)
+
+    def _without_connection_s(self, begin_s: float, end_s: float) -> float:
+        opened = [(self._open_s(contact), contact[1]) for contact in self._line.contacts]
+        connected_s = sum(max(0.0, min(end_s, los_s) - max(begin_s, open_s)) for open_s, los_s in opened)
+        return end_s - begin_s - connected_s
+
+    def _on_the_wire(self, payload_bytes: int) -> int:
+        stream_bytes = payload_bytes + _PUBLISH_HEAD_BYTES + self._topic_bytes
+        return stream_bytes + _SEGMENT_HEAD_BYTES * math.ceil(stream_bytes / _SEGMENT_BYTES)
+
+
+def payload_sizes(
+    name: str, kind: Literal["answer", "image"], size_bytes: int, chunk_bytes: int
+) -> list[int]:
+    """Sizes of the protocol's messages for one item, in bytes: its manifest, then its chunks."""
+    digest = hashlib.sha256(name.encode()).digest()
+    manifest = Manifest(
+        item_id=digest[:16],
+        kind=kind,
+        frame=name,
+        size_bytes=size_bytes,
+        sha256=digest,
+        chunk_bytes=chunk_bytes,
+        priority=PRIORITIES[kind],
+        metadata={},
+        query=1,
+        data=bytes(size_bytes) if size_bytes <= INLINE_LIMIT_BYTES else None,
+    )
+    head_bytes = len(encode(Chunk(digest[:16], size_bytes, b""))) + 4
+    lengths = [manifest.chunk_length(index) for index in range(manifest.chunks)]
+    return [len(encode(manifest)), *(head_bytes + length for length in lengths)]

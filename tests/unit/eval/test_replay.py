@@ -1,0 +1,238 @@
+"""The event model against cases worked out by hand."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from nodes.evaluation.downlink import NOTICE_S, Downlink, payload_sizes
+from nodes.evaluation.line import Line, Row
+from nodes.evaluation.replay import Played, Sent, replay
+from nodes.policies import Accept, Decision, FramePolicy, OnboardRun, Reading, Situation, policy_named
+from nodes.transfer.window import chunk_size_bytes
+
+DOWN_S, UP_S = 0.004, 0.006
+OPEN_S = NOTICE_S + DOWN_S + UP_S
+
+
+def line(*, rate_bit_s: float = 1e6, contacts: tuple[tuple[float, float], ...] = ((10.0, 60.0),)) -> Line:
+    rows = [Row(0.0, False, 0.0, 0.0, 0.0)]
+    for aos_s, los_s in contacts:
+        rows += [Row(aos_s, True, rate_bit_s, DOWN_S, UP_S), Row(los_s, False, 0.0, 0.0, 0.0)]
+    return Line(rows, contacts[-1][1] + 5)
+
+
+def wire_bytes(name: str, kind: str, size_bytes: int, rate_bit_s: float = 1e6) -> int:
+    """Counted anew: payload, 6 + 24 bytes of MQTT, 66 of Ethernet, IP and TCP for each 1448."""
+    total = 0
+    for payload in payload_sizes(name, kind, size_bytes, chunk_size_bytes(rate_bit_s)):  # type: ignore[arg-type]
+        stream = payload + 6 + len("spaceverse/down/satellite")
+        total += stream + 66 * -(-stream // 1448)
+    return total
+
+
+def test_a_line_integrates_its_rate_over_rows() -> None:
+    rows = [
+        Row(0, True, 8e3, 0.01, 0.01),
+        Row(10, True, 16e3, 0.01, 0.01),
+        Row(20, False, 0, 0, 0),
+        Row(30, True, 8e3, 0, 0),
+    ]
+    of_two_rates = Line(rows, 40)
+    assert of_two_rates.contacts == [(0, 20), (30, 40)]
+    assert of_two_rates.bits_between(5, 15) == pytest.approx(5 * 8e3 + 5 * 16e3)
+    assert of_two_rates.finish_s(5, 5_000 + 10_000) == pytest.approx(15)
+    assert of_two_rates.finish_s(5, 25_000) == pytest.approx(20)
+    assert of_two_rates.finish_s(5, 25_001) is None
+    assert of_two_rates.finish_s(30, 10_000) == pytest.approx(40)
+    assert of_two_rates.contact_after(20) == (30, 40)
+    assert of_two_rates.contact_after(40) is None
+    with pytest.raises(ValueError, match="no contact"):
+        of_two_rates.finish_s(25, 1)
+    with pytest.raises(ValueError, match="order"):
+        Line([rows[1], rows[0]], 40)
+
+
+def test_what_waits_for_a_contact_begins_with_its_connection() -> None:
+    downlink = Downlink(line(), 1e6)
+    item = downlink.add("f", "image", 50_000, 2.0)
+    downlink.advance(60)
+    assert item.first_s == pytest.approx(10 + OPEN_S)
+    assert item.received_s == pytest.approx(10 + OPEN_S + wire_bytes("f", "image", 50_000) * 8 / 1e6 + DOWN_S)
+    assert item.wait_before_s == pytest.approx(8 + OPEN_S)
+    assert item.bytes_sent == sum(payload_sizes("f", "image", 50_000, chunk_size_bytes(1e6)))
+
+
+def test_an_answer_overtakes_all_but_what_is_under_way() -> None:
+    downlink = Downlink(line(), 1e6)
+    image = downlink.add("f", "image", 2_000_000, 2.0)
+    answer = downlink.add("g", "answer", 40, 20.0)
+    downlink.advance(60)
+    assert answer.received_s is not None
+    assert image.received_s is not None
+    chunk_s = 8 * 13_000 / 1e6
+    assert 0.3 - chunk_s <= answer.received_s - 20 <= 0.3 + 2 * chunk_s
+    both = wire_bytes("f", "image", 2_000_000) + wire_bytes("g", "answer", 40)
+    assert image.received_s == pytest.approx(10 + OPEN_S + both * 8 / 1e6 + DOWN_S)
+
+
+def test_a_chunk_cut_off_by_the_end_of_a_contact_is_sent_again() -> None:
+    downlink = Downlink(line(contacts=((10, 11), (100, 160))), 1e6)
+    item = downlink.add("f", "image", 200_000, 0.0)
+    downlink.advance(160)
+    payloads = payload_sizes("f", "image", 200_000, chunk_size_bytes(1e6))
+    assert item.received_s is not None
+    assert 100 < item.received_s < 102
+    assert item.bytes_sent == sum(payloads) + payloads[1]  # one chunk twice
+    assert item.wait_s == pytest.approx(100 + OPEN_S - 11)
+
+
+def test_nothing_comes_down_without_a_contact_left() -> None:
+    downlink = Downlink(line(), 1e6)
+    late = downlink.add("f", "image", 50_000, 61.0)
+    huge = downlink.add("g", "image", 50_000, 62.0)
+    downlink.advance(100)
+    assert late.received_s is None
+    assert huge.received_s is None
+    assert downlink.waiting[1] == 2
+
+
+@dataclass
+class Made:
+    """A pair with made-up outcomes: 1 s of vision, 0.5 s of prefill, 0.25 s for the rest."""
+
+    name: str
+    prompt: str = "how many?"
+    whole_bytes: int = 100_000
+    onboard_right: bool = False
+    token_confidence: float = 0.5
+
+    def run(self, spend: Callable[[float], None]) -> OnboardRun:
+        made = self
+
+        class Run:
+            step = 0
+
+            def advance(self) -> Reading:
+                spend((1.0, 0.5, 0.25)[self.step])
+                self.step += 1
+                known = None if self.step == 1 else made.token_confidence
+                return Reading(self.step - 1, self.step == 3, None, known, "two" if self.step > 1 else "")
+
+            def finish(self) -> Reading:
+                while True:
+                    reading = self.advance()
+                    if reading.finished:
+                        return reading
+
+        return Run()
+
+    def attention_s(self, reading: Reading) -> float:
+        return 0.5 if reading.stage < 1 else 0.0
+
+    def right_on_board(self) -> bool:
+        return self.onboard_right
+
+    def sent(self, decision: Decision) -> Sent:
+        size = getattr(decision, "budget_bytes", self.whole_bytes)
+        return Sent(size, prepare_s=0.125, answer="three", right=True, ground_s=2.0)
+
+
+def play(policy: FramePolicy, *captures: tuple[float, Made], **options: object) -> list[Played]:
+    return replay(policy, captures, line(), **options)  # type: ignore[arg-type]
+
+
+def test_on_board_the_frames_queue_for_one_computer() -> None:
+    first, second = play(
+        policy_named("satellite-only"), (20.0, Made("a", onboard_right=True)), (20.5, Made("b"))
+    )
+    air_s = wire_bytes("a", "answer", 40) * 8 / 1e6 + DOWN_S
+    assert first.answered_s == pytest.approx(21.75 + air_s)
+    assert second.answered_s == pytest.approx(23.5 + air_s)
+    assert second.split["queue_s"] == pytest.approx(1.25)
+    assert second.split["board_s"] == first.board_s == 1.75
+    assert (first.right, second.right) == (True, False)
+    assert (first.timely, second.timely) == (True, False)
+    assert first.answered_by == "satellite"
+
+
+def test_on_the_ground_they_queue_again() -> None:
+    rows = play(policy_named("ground-only"), (20.0, Made("a")), (20.0, Made("b")))
+    one_s = wire_bytes("a", "image", 100_000) * 8 / 1e6
+    assert rows[0].answered_s == pytest.approx(20.125 + one_s + DOWN_S + 2)
+    second_arrives_s = 20.125 + 2 * one_s + DOWN_S
+    assert rows[1].answered_s == pytest.approx(max(second_arrives_s, rows[0].answered_s or 0) + 2)
+    assert rows[1].board_s == 0.125
+
+
+def test_offload_pays_for_what_it_computed() -> None:
+    (after,) = play(policy_named("offload-after"), (20.0, Made("a")))
+    assert after.board_s == pytest.approx(1.75 + 0.125)
+    early = policy_named("spaceverse", {"offload_below_at_0": 0.6, "shares": [0.5]})
+    (at_zero,) = play(early, (20.0, Made("a")))
+    assert at_zero.board_s == pytest.approx(1.0 + 0.5 + 0.125)  # vision, prefill for the attention, packing
+    assert (at_zero.decision, at_zero.stage, at_zero.answered_by) == ("SendRegions", 0, "ground")
+    assert at_zero.bytes_down < after.bytes_down
+
+
+def test_a_frame_without_time_left_is_late_and_a_dropped_one_wrong() -> None:
+    (late,) = play(policy_named("ground-only"), (59.5, Made("a")))
+    assert (late.answered_s, late.right, late.timely, late.split) == (None, True, False, {})
+    (slow,) = play(policy_named("ground-only"), (58.5, Made("a")))
+    assert slow.answered_s is not None
+    assert slow.answered_s > slow.pass_end_s == 60
+    assert (slow.right, slow.timely) == (True, False)
+    (dropped,) = play(
+        policy_named("two-threshold", {"drop_below": 0.9, "accept_confidence": 0.95}), (20.0, Made("a"))
+    )
+    assert (dropped.answered_by, dropped.right, dropped.bytes_down, dropped.decision) == (
+        None,
+        False,
+        0,
+        "Drop",
+    )
+    (hurried,) = play(policy_named("ground-only"), (1.0, Made("a")), answer_within_s=5.0)
+    assert (hurried.deadline_s, hurried.timely) == (6.0, False)
+
+
+def test_the_policy_sees_the_link_as_it_is() -> None:
+    seen: list[Situation] = []
+
+    class Watching:
+        def decide(self, situation: Situation) -> Decision:
+            seen.append(situation)
+            return Accept() if len(seen) > 1 else policy_named("ground-only").decide(situation)
+
+    play(Watching(), (5.0, Made("a")), (20.0, Made("b")), (30.0, Made("c")))
+    assert seen[0].contact.starts_in_s == pytest.approx(5.0)
+    assert seen[0].contact.left_bytes == pytest.approx(50e6 / 8)
+    assert [s.queue.captures_left for s in seen] == [2, 1, 0]
+    assert seen[1].contact.left_s == pytest.approx(40)
+    assert seen[1].queue.size_bytes == 0  # a came down before 20 s
+
+
+def test_the_oracle_gets_its_foresight() -> None:
+    (row,) = play(policy_named("oracle", {"shares": [0.1]}), (20.0, Made("a")), with_foresight=True)
+    assert (row.decision, row.right) == ("SendRegions", True)
+
+
+@given(
+    st.lists(
+        st.tuples(st.floats(0, 55), st.floats(0, 1), st.integers(100, 300_000)), min_size=1, max_size=12
+    ),
+    st.sampled_from(["spaceverse", "offload-after", "ground-only", "two-threshold", "satellite-only"]),
+)
+def test_the_parts_sum_to_the_whole(frames: list[tuple[float, float, int]], name: str) -> None:
+    captures = [
+        (capture_s, Made(f"f{number}", whole_bytes=size, token_confidence=confidence))
+        for number, (capture_s, confidence, size) in enumerate(frames)
+    ]
+    for row in play(policy_named(name), *captures):
+        if row.answered_s is not None:
+            assert sum(row.split.values()) == pytest.approx(row.answered_s - row.capture_s)
+            assert min(row.split.values()) >= -1e-9
+            assert row.answered_s >= row.capture_s
