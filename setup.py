@@ -26,6 +26,7 @@ TESTBED = [
     "skyfield>=1.48,<2",  # orbits, stations, time scales
     "sgp4>=2.22,<3",  # the propagator under skyfield; its arrays propagate constellations
     "numpy>=1.24,<3",  # traces as arrays
+    "pandas>=2.2,<4",  # reads tables of numbers: a day of 10 ms probes in seconds, each number exactly
     "matplotlib>=3.7,<4",  # plots of passes, timelines, ground tracks
     "jinja2>=3.1,<4",  # report.html
     "pillow>=10",  # thumbnails in the report

@@ -1,7 +1,7 @@
 """Measures a live path between two machines, with UDP: what `spaceverse trace record` does at its two ends.
 
     client -- probe, 66 bytes, every 20 ms ---------> server       one-way delay up, loss up
-           <- echo, 96 bytes ------------------------              one-way delay down, loss down
+           <- echo, 105 bytes -----------------------              one-way delay down, loss down
     client -- train of back-to-back frames ---------> server       rate up = frames / dispersion
            <- train, when asked ---------------------              rate down
 
@@ -21,28 +21,29 @@ import struct
 import time
 from array import array
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import astuple, dataclass, field
+from itertools import pairwise
 from pathlib import Path
 
 from traces.errors import RecordError
 
 PORT = 47771
-PROBE_BYTES, ECHO_BYTES = 66, 96  # Ethernet frames: 42 bytes of headers below UDP
+PROBE_BYTES, ECHO_BYTES = 66, 105  # Ethernet frames: 42 bytes of headers below UDP
 PROBE_EVERY_S = 0.02
 TRAIN_EVERY_S = 0.5
 TRAIN_S = 0.03
 FRAME_BYTES, SLOW_FRAME_BYTES, SLOW_BIT_S = 1242, 314, 2e6
 HELLO_EVERY_S = 0.2
+MOST_FRAMES = 400
 LAST_ECHO_S = 1.0
 
 _HEADERS_BYTES = 42
 _HEAD = struct.Struct("!4sIBxHI")  # magic, token, kind, count, sequence
 _ECHO = struct.Struct("!QQI")  # arrival and answer (ns), probes that have arrived
-_REPORT = struct.Struct(
-    "!IIQQ"
-)  # of the last train: number, bits after the first frame, first and last arrival
-_INDEX = struct.Struct("!HH")  # of a frame of a train: index, frame's bytes
-_MAGIC = b"SVR1"
+# Of the last train: number, bits after the first frame, first and last arrival, time for the bits, kept up.
+_REPORT = struct.Struct("!IIQQQB")
+_INDEX = struct.Struct("!HHQ")  # of a frame of a train: index, frame's bytes, when it was sent (ns)
+_MAGIC = b"SVR2"
 _HELLO, _WELCOME, _PROBE, _ECHO_KIND, _TRAIN, _ASK = range(1, 7)
 _TIMESPEC = struct.Struct("@ll")
 _SO_TIMESTAMPNS = 35
@@ -50,17 +51,28 @@ _SO_TIMESTAMPNS = 35
 
 @dataclass(frozen=True, slots=True)
 class Train:
-    """A train at its receiver: number, bits after its first frame, first and last arrival (ns)."""
+    """A train at its receiver.
+
+    Args:
+        number: of the train.
+        bits: after its first frame.
+        first_ns, last_ns: first and last arrival.
+        took_ns: how long the path took for the bits, by the median of the frames' distances: one frame that
+            the machine let through late does not count.
+        kept_up: each frame was sent before the one before it had passed; else the sender was the limit.
+    """
 
     number: int
     bits: int
     first_ns: int
     last_ns: int
+    took_ns: int
+    kept_up: bool = True
 
     @property
     def rate_bit_s(self) -> float:
         """Bits per second of the slowest part of the path."""
-        return self.bits / (self.last_ns - self.first_ns) * 1e9
+        return self.bits / self.took_ns * 1e9
 
 
 @dataclass
@@ -106,20 +118,39 @@ class _TrainReader:
 
     def __init__(self) -> None:
         self._number = -1
-        self._first = self._last = (0, 0)  # index, arrival
         self._frame_bytes = 0
+        self._frames: list[tuple[int, int, int]] = []  # index, sent, arrived
 
-    def frame(self, number: int, index: int, frame_bytes: int, arrived_ns: int) -> None:
+    def frame(self, number: int, index: int, frame_bytes: int, sent_ns: int, arrived_ns: int) -> None:
         if number != self._number:
-            self._number, self._first, self._frame_bytes = number, (index, arrived_ns), frame_bytes
-        self._last = (index, arrived_ns)
+            self._number, self._frame_bytes, self._frames = number, frame_bytes, []
+        if len(self._frames) < MOST_FRAMES and (not self._frames or index > self._frames[-1][0]):
+            self._frames.append((index, sent_ns, arrived_ns))
 
     def train(self) -> Train | None:
         """The train so far; None if it cannot be timed. A frame lost on the way took its time too."""
-        frames = self._last[0] - self._first[0]
-        if frames < 2 or self._last[1] <= self._first[1]:
+        if len(self._frames) < 3:
             return None
-        return Train(self._number, frames * self._frame_bytes * 8, self._first[1], self._last[1])
+        (first, _, first_ns), (last, _, last_ns) = self._frames[0], self._frames[-1]
+        half = len(self._frames) // 2
+        apart = sorted(
+            (there[2] - here[2]) / (there[0] - here[0])
+            for here, there in zip(self._frames, self._frames[half:], strict=False)
+        )
+        frame_ns = (apart[(len(apart) - 1) // 2] + apart[len(apart) // 2]) / 2
+        took_ns = round(frame_ns * (last - first))
+        if took_ns <= 0:
+            return None
+        bits = (last - first) * self._frame_bytes * 8
+        return Train(self._number, bits, first_ns, last_ns, took_ns, self._kept_up(frame_ns))
+
+    def _kept_up(self, frame_ns: float) -> bool:
+        """Tell whether each frame reached the path's narrowest part before the one before it had left."""
+        quickest_ns = min(arrived - sent for _, sent, arrived in self._frames)
+        return all(
+            sent + quickest_ns - frame_ns <= before_arrived + frame_ns / 2
+            for (_, _, before_arrived), (_, sent, _) in pairwise(self._frames)
+        )
 
 
 class _End:
@@ -156,7 +187,8 @@ class _End:
     def send_train(self, token: int, number: int, count: int, frame_bytes: int, to: tuple[str, int]) -> None:
         head = _HEAD.pack(_MAGIC, token, _TRAIN, count, number)
         for index in range(count):
-            self.send(head + _INDEX.pack(index, frame_bytes), to, frame_bytes)
+            sent_ns = time.clock_gettime_ns(time.CLOCK_REALTIME)
+            self.send(head + _INDEX.pack(index, frame_bytes, sent_ns), to, frame_bytes)
 
 
 def serve(stopped: Callable[[], bool], *, host: str = "", port: int = PORT) -> None:
@@ -184,17 +216,17 @@ def serve(stopped: Callable[[], bool], *, host: str = "", port: int = PORT) -> N
                 continue
             elif kind == _PROBE:
                 arrived += 1
-                train = reader.train() or Train(0, 0, 0, 0)
-                report = _REPORT.pack(train.number, train.bits, train.first_ns, train.last_ns)
+                train = reader.train() or Train(0, 0, 0, 0, 0)
+                report = _REPORT.pack(*astuple(train))
                 head = _HEAD.pack(_MAGIC, token, _ECHO_KIND, 0, number)
                 answer_ns = time.clock_gettime_ns(time.CLOCK_REALTIME)
                 end.send(head + _ECHO.pack(arrived_ns, answer_ns, arrived) + report, sender, ECHO_BYTES)
             elif kind == _TRAIN and len(data) >= _HEAD.size + _INDEX.size:
-                index, frame_bytes = _INDEX.unpack_from(data, _HEAD.size)
-                reader.frame(number, index, frame_bytes, arrived_ns)
+                index, frame_bytes, sent_ns = _INDEX.unpack_from(data, _HEAD.size)
+                reader.frame(number, index, frame_bytes, sent_ns, arrived_ns)
             elif kind == _ASK and len(data) >= _HEAD.size + _INDEX.size:
-                _, frame_bytes = _INDEX.unpack_from(data, _HEAD.size)
-                end.send_train(token, number, min(count, 400), min(frame_bytes, FRAME_BYTES), sender)
+                _, frame_bytes, _ = _INDEX.unpack_from(data, _HEAD.size)
+                end.send_train(token, number, min(count, MOST_FRAMES), min(frame_bytes, FRAME_BYTES), sender)
 
 
 class Client:
@@ -261,7 +293,7 @@ class Client:
                 self._trains += 1
                 count, frame_bytes = self._shape("down")
                 head = _HEAD.pack(_MAGIC, self._token, _ASK, count, self._trains)
-                self._end.send(head + _INDEX.pack(0, frame_bytes), self._server)
+                self._end.send(head + _INDEX.pack(0, frame_bytes, 0), self._server)
                 next_down_s += TRAIN_EVERY_S
             self._wait(measured, min(next_probe_s, next_up_s, next_down_s, end_s))
 
@@ -290,12 +322,13 @@ class Client:
         if kind == _ECHO_KIND and len(data) >= _HEAD.size + _ECHO.size + _REPORT.size:
             there_ns, answer_ns, arrived = _ECHO.unpack_from(data, _HEAD.size)
             measured.echoes.extend((number, there_ns, answer_ns, arrived_ns, arrived))
-            train = Train(*_REPORT.unpack_from(data, _HEAD.size + _ECHO.size))
-            if train.bits:
+            report = _REPORT.unpack_from(data, _HEAD.size + _ECHO.size)
+            train = Train(*report[:5], kept_up=bool(report[5]))
+            if train.took_ns:
                 self._keep(measured.up, "up", train)
-        elif kind == _TRAIN:
-            index, frame_bytes = _INDEX.unpack_from(data, _HEAD.size)
-            self._readers.frame(number, index, frame_bytes, arrived_ns)
+        elif kind == _TRAIN and len(data) >= _HEAD.size + _INDEX.size:
+            index, frame_bytes, sent_ns = _INDEX.unpack_from(data, _HEAD.size)
+            self._readers.frame(number, index, frame_bytes, sent_ns, arrived_ns)
             if (down := self._readers.train()) is not None:
                 self._keep(measured.down, "down", down)
 
@@ -305,4 +338,5 @@ class Client:
             trains[-1] = train
         else:
             trains.append(train)
-        self._rates[way] = train.rate_bit_s
+        if train.kept_up or not self._rates[way]:
+            self._rates[way] = train.rate_bit_s

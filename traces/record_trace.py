@@ -18,6 +18,8 @@ Bools = npt.NDArray[np.bool_]
 OUTAGE_PROBES = 10  # as many probes in a row without an answer are a lost link, not lost packets
 LOSS_WINDOW_S = 1.0
 _AFTER_TRAIN_NS = 2_000_000
+_STARVED_NS = 26_000_000  # between two probes that are 20 ms apart when the sender gets its processor
+_UNDER_WAY_NS = 100_000_000
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 
 
@@ -62,19 +64,20 @@ def trace_of(
     if not measured.up or not measured.down or len(measured.echoes) < 15:
         raise RecordError("too few packets came back to make a trace of; record for longer")
     echoes = _echoes(measured)
+    trains, notes = _trains(measured, notes)
     end_s = (measured.end_ns - measured.start_ns) / 1e9
     rows = max(1, round(end_s / step_s))
     starts_s: Floats = np.multiply(np.arange(rows), step_s, dtype=np.float64).round(9)
     middles_s: Floats = starts_s + step_s / 2
-    rates = {
-        way: _rates(getattr(measured, way), measured.start_ns, middles_s, measured, way)
-        for way in ("up", "down")
-    }
+    measures = {way: _rates(trains[way], measured.start_ns, middles_s, measured, way) for way in trains}
+    rates = {way: rate_bit_s for way, (rate_bit_s, _) in measures.items()}
+    extra = {f"{way}_train_away_s": away_s.round(3) for way, (_, away_s) in measures.items()}
     up_s = echoes.up_s - _at(rates["up"], starts_s, echoes.sent_s, PROBE_BYTES)
     down_s = echoes.down_s - _at(rates["down"], starts_s, echoes.sent_s, ECHO_BYTES)
-    delays, how = _delays(measured, echoes, up_s, down_s, clock_bound_s, starts_s, step_s)
+    delays, probes, how = _delays(measured, echoes, up_s, down_s, clock_bound_s, starts_s, step_s)
     time_s, columns = _with_outages(echoes, measured, starts_s, {
         "down_bit_s": rates["down"], "up_bit_s": rates["up"], **delays, **_losses(echoes, starts_s),
+        **extra, **probes,
     }, end_s)  # fmt: skip
     connected = columns.pop("up") > 0
     return Trace(
@@ -100,22 +103,49 @@ def trace_of(
         down_loss=columns["down_loss"],
         up_loss=columns["up_loss"],
         end_s=end_s,
+        extra={name: columns[name] for name in (*extra, *probes)},
     )
+
+
+def _trains(measured: Measured, notes: tuple[str, ...]) -> tuple[dict[str, list[Train]], tuple[str, ...]]:
+    """Return the trains that tell the path's rate, by direction, and notes on those that do not."""
+    kept: dict[str, list[Train]] = {}
+    for way in ("up", "down"):
+        trains = getattr(measured, way)
+        kept[way] = [train for train in trains if train.kept_up]
+        late = len(trains) - len(kept[way])
+        if not kept[way]:
+            kept[way] = trains
+            notes = (*notes, f"{way}: the sender was the limit; the path is at least as fast as recorded")
+        elif late:
+            what = f"{late} of {len(trains)} trains {way} left out"
+            notes = (*notes, f"{what}: their sender fell behind the path, which says nothing of its rate")
+    return kept, notes
 
 
 def _echoes(measured: Measured) -> Echoes:
     table = np.frombuffer(measured.echoes, dtype=np.int64).reshape(-1, 5)
     table = table[np.unique(table[:, 0], return_index=True)[1]]
     sent_ns = np.frombuffer(measured.sent_ns, dtype=np.int64)[table[:, 0]]
+    starved = _starved(np.frombuffer(measured.sent_ns, dtype=np.int64))
     return Echoes(
         number=table[:, 0],
         sent_s=(sent_ns - measured.start_ns) / 1e9,
         up_s=(table[:, 1] - sent_ns) / 1e9,
         down_s=(table[:, 3] - table[:, 2]) / 1e9,
-        up_clean=_clean(table[:, 1], measured.up),
-        down_clean=_clean(table[:, 3], measured.down),
+        up_clean=_clean(table[:, 1], measured.up) & ~starved[table[:, 0]],
+        down_clean=_clean(table[:, 3], measured.down) & ~starved[table[:, 0]],
         arrived=table[:, 4],
     )
+
+
+def _starved(sent_ns: npt.NDArray[np.int64]) -> Bools:
+    """Return which probes were under way or sent while this machine gave its sender no processor."""
+    starved = np.zeros(len(sent_ns), dtype=bool)
+    for before in np.flatnonzero(np.diff(sent_ns) > _STARVED_NS):
+        begin, end = sent_ns[before] - _UNDER_WAY_NS, sent_ns[before + 1]
+        starved[(sent_ns >= begin) & (sent_ns <= end)] = True
+    return starved
 
 
 def _clean(arrived_ns: npt.NDArray[np.int64], trains: list[Train]) -> Bools:
@@ -126,8 +156,13 @@ def _clean(arrived_ns: npt.NDArray[np.int64], trains: list[Train]) -> Bools:
     return clean
 
 
-def _rates(trains: list[Train], start_ns: int, times_s: Floats, measured: Measured, way: str) -> Floats:
-    """Return the rate of the train nearest to each time; the trains' middles are in the receiver's clock."""
+def _rates(
+    trains: list[Train], start_ns: int, times_s: Floats, measured: Measured, way: str
+) -> tuple[Floats, Floats]:
+    """Return the rate of the train nearest to each time, and how far away it is, seconds.
+
+    The trains' middles are in the receiver's clock.
+    """
     if way == "up" and not measured.same_clock:  # the server's clock: take off what it is ahead, to RTT / 2
         table = np.frombuffer(measured.echoes, dtype=np.int64).reshape(-1, 5)
         sent_ns = np.frombuffer(measured.sent_ns, dtype=np.int64)[table[:, 0]]
@@ -139,9 +174,10 @@ def _rates(trains: list[Train], start_ns: int, times_s: Floats, measured: Measur
         rate_bit_s[1:-1] = np.median(threes, axis=0)
     after = np.clip(np.searchsorted(middle_s, times_s), 1, max(1, len(trains) - 1))
     if len(trains) == 1:
-        return np.full(len(times_s), rate_bit_s[0])
+        return np.full(len(times_s), rate_bit_s[0]), np.abs(times_s - middle_s[0])
     nearer_before = times_s - middle_s[after - 1] < middle_s[after] - times_s
-    return np.asarray(rate_bit_s[np.where(nearer_before, after - 1, after)])
+    nearest = np.where(nearer_before, after - 1, after)
+    return np.asarray(rate_bit_s[nearest]), np.abs(times_s - middle_s[nearest])
 
 
 def _at(rate_bit_s: Floats, starts_s: Floats, times_s: Floats, frame_bytes: int) -> Floats:
@@ -158,8 +194,8 @@ def _delays(
     clock_bound_s: float | None,
     starts_s: Floats,
     step_s: float,
-) -> tuple[dict[str, Floats], str]:
-    """Return both delays for each row, and how they were had."""
+) -> tuple[dict[str, Floats], dict[str, Floats], str]:
+    """Return both delays for each row, of how many probes (0: it holds what was before), and how."""
     if measured.same_clock or clock_bound_s is not None:
         bound = (
             "both ends shared one clock"
@@ -173,7 +209,13 @@ def _delays(
         half_s = (up_s + down_s) / 2
         how = "each one-way delay is half a round trip: the clocks of the ends are not known to agree"
         wanted = {"up_delay_s": (half_s, both), "down_delay_s": (half_s, both)}
-    return {name: _medians(echoes.sent_s, *pair, starts_s, step_s) for name, pair in wanted.items()}, how
+    delays = {name: _medians(echoes.sent_s, *pair, starts_s, step_s) for name, pair in wanted.items()}
+    bounds_s = np.append(starts_s, starts_s[-1] + step_s)
+    probes = {
+        name.replace("delay_s", "probes"): np.histogram(echoes.sent_s[clean], bounds_s)[0].astype(np.float64)
+        for name, (_, clean) in wanted.items()
+    }
+    return delays, probes, how
 
 
 def _medians(sent_s: Floats, delay_s: Floats, clean: Bools, starts_s: Floats, step_s: float) -> Floats:

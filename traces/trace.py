@@ -30,6 +30,7 @@ COLUMNS = ("time_s", "up", "down_bit_s", "up_bit_s", "down_delay_s", "up_delay_s
 _OTHER_WAY = {name: name.replace("down_", "up_") for name in COLUMNS if name.startswith("down_")}
 _OTHER_WAY |= {other: name for name, other in _OTHER_WAY.items()}
 _MOST_ROWS = 50_000_000
+ROWS_AT_ONCE = 4096  # how many `rows` turns into Python numbers ahead
 EXTRA_NAME = re.compile(r"[a-z][a-z0-9_]*")
 
 
@@ -104,7 +105,7 @@ class Contact:
 
 @dataclass(frozen=True, eq=False)
 class Trace:
-    """A link over time, immutable: the arrays are copies and refuse to be written.
+    """A link over time, immutable: the arrays refuse to be written, and are copies of those that do not.
 
     Args:
         header: who, where, when, how.
@@ -136,10 +137,9 @@ class Trace:
     extra: Mapping[str, Floats] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        for name in COLUMNS:
-            object.__setattr__(self, name, _frozen(getattr(self, name), bool if name == "up" else np.float64))
-        extra = {name: _frozen(column, np.float64) for name, column in self.extra.items()}
-        object.__setattr__(self, "extra", MappingProxyType(extra))
+        for name, column in _frozen({name: getattr(self, name) for name in COLUMNS}).items():
+            object.__setattr__(self, name, column)
+        object.__setattr__(self, "extra", MappingProxyType(_frozen(self.extra)))
         object.__setattr__(self, "end_s", float(self.end_s))
         self._check_shapes()
         fault = first_fault(self.end_s, *(getattr(self, name) for name in COLUMNS))
@@ -190,7 +190,9 @@ class Trace:
 
     def rows(self) -> Iterator[TraceRow]:
         """Yield the rows in order of time."""
-        return (self._row(index) for index in range(len(self)))
+        columns = [getattr(self, name) for name in COLUMNS]
+        for first in range(0, len(self), ROWS_AT_ONCE):
+            yield from map(TraceRow, *(column[first : first + ROWS_AT_ONCE].tolist() for column in columns))
 
     def _row(self, index: int) -> TraceRow:
         return TraceRow(
@@ -408,65 +410,98 @@ class Trace:
             TraceError: names file, line and what was expected.
         """
         try:
-            text = Path(path).read_bytes().decode("utf-8")
+            data = Path(path).read_bytes()
         except OSError as fault:
             raise TraceError(f"cannot read trace {path}: {fault.strerror or fault}") from fault
-        except UnicodeDecodeError as fault:
-            raise TraceError(f"{path}: expected UTF-8 text, found another byte at {fault.start}") from None
-        return cls.from_text(text, name=str(path))
+        return cls.from_bytes(data, name=str(path))
 
     @classmethod
     def from_text(cls, text: str, *, name: str = "trace") -> Trace:
-        """Read a file's text; `name` is what errors call it.
+        """Read a file's text; as `from_bytes`."""
+        return cls.from_bytes(text.encode("utf-8", "replace"), name=name)
+
+    @classmethod
+    def from_bytes(cls, data: bytes, *, name: str = "trace") -> Trace:
+        """Read a file's content; `name` is what errors call it.
 
         Raises:
             TraceError: names `name`, line and what was expected.
         """
         from traces.trace_file import parse_trace  # noqa: PLC0415  it needs this module
 
-        return parse_trace(text, name)
+        return parse_trace(data, name)
 
 
-def _frozen(column: npt.ArrayLike, dtype: npt.DTypeLike) -> npt.NDArray[Any]:
-    """Return a copy of a column that refuses to be written."""
-    copy = np.array(column, dtype=dtype)
-    copy.setflags(write=False)
-    return copy
+def _frozen(columns: Mapping[str, npt.ArrayLike]) -> dict[str, npt.NDArray[Any]]:
+    """Return columns that refuse to be written: copies, where somebody could write to what is given.
+
+    A column that is one value throughout (NumPy's broadcast_to) stays that, and what is one array for two
+    columns stays one: a recording of one thing takes the memory of one.
+    """
+    frozen: dict[str, npt.NDArray[Any]] = {}
+    known: dict[tuple[int, type], npt.NDArray[Any]] = {}
+    for name, given in columns.items():
+        kind: type = bool if name == "up" else np.float64
+        column: npt.NDArray[Any] = np.asarray(given, dtype=kind)
+        key = (id(given), kind)
+        if key not in known:
+            if is_constant(column):
+                column = np.broadcast_to(column[:1].copy(), column.shape)
+            elif column is given and _is_writeable(column):
+                column = column.copy()
+            column.setflags(write=False)
+            known[key] = column
+        frozen[name] = known[key]
+    return frozen
+
+
+def is_constant(column: npt.NDArray[Any]) -> bool:
+    """Tell whether a column is one value that stands for all rows."""
+    return column.strides == (0,)
+
+
+def _is_writeable(column: npt.NDArray[Any]) -> bool:
+    """Tell whether anybody may write to an array or to what it is a view of."""
+    below: Any = column
+    while isinstance(below, np.ndarray):
+        if below.flags.writeable:
+            return True
+        below = below.base
+    return below is not None
 
 
 def first_fault(end_s: float, time_s: Floats, up: Floats | Bools, *values: Floats) -> tuple[int, str] | None:
     """Find the first row that no trace may hold: its index and what was expected, or None."""
-    amounts = dict(zip(COLUMNS[2:6], values[:4], strict=True))
-    losses = dict(zip(COLUMNS[6:], values[4:], strict=True))
-    connected = np.asarray(up) != 0
-    ordered = np.concatenate([time_s[:1] == 0, time_s[1:] > time_s[:-1]])
-    rules: list[tuple[Bools, str, Floats | Bools]] = [
-        (np.isfinite(time_s), "expected a finite time_s", time_s),
-        (ordered, "expected time_s to start at 0 and to increase", time_s),
-        (time_s < end_s, f"expected time_s before end_s, {end_s!r}", time_s),
-        (np.isin(up, (0, 1)), "expected up 0 or 1", up),
-        *(
-            (_is_amount(column), f"expected a finite {name}, not negative", column)
-            for name, column in amounts.items()
-        ),
-        *(
-            (~connected | (amounts[name] > 0), f"expected {name} > 0 while up", amounts[name])
-            for name in ("down_bit_s", "up_bit_s")
-        ),
-        *(
-            ((column >= 0) & (column <= 1), f"expected {name}, a probability from 0 to 1", column)
-            for name, column in losses.items()
-        ),
+    broken = [
+        (int(np.argmin(holds)), what, column)
+        for holds, what, column in _rules(end_s, time_s, up, *values)
+        if not holds.all()
     ]
-    broken = [(int(np.argmin(holds)), what, column) for holds, what, column in rules if not holds.all()]
     if not broken:
         return None
     index, what, column = min(broken, key=lambda rule: rule[0])
     return index, f"{what}; found {column[index]!s}"
 
 
-def _is_amount(column: Floats) -> Bools:
-    return np.isfinite(column) & (column >= 0)
+def _rules(
+    end_s: float, time_s: Floats, up: Floats | Bools, *values: Floats
+) -> Iterator[tuple[Bools, str, Floats | Bools]]:
+    """Yield which rows keep each rule, one after the other: together they would take much memory."""
+    yield np.isfinite(time_s), "expected a finite time_s", time_s
+    ordered = np.append(time_s[0] == 0, time_s[1:] > time_s[:-1])
+    yield ordered, "expected time_s to start at 0 and to increase", time_s
+    del ordered
+    yield time_s < end_s, f"expected time_s before end_s, {end_s!r}", time_s
+    if up.dtype != np.bool_:
+        yield (up == 0) | (up == 1), "expected up 0 or 1", up
+    for name, column in zip(COLUMNS[2:6], values[:4], strict=True):
+        short = column[:1] if is_constant(column) else column
+        yield np.isfinite(short) & (short >= 0), f"expected a finite {name}, not negative", column
+        if name.endswith("bit_s") and not (short > 0).all():
+            yield (up == 0) | (column > 0), f"expected {name} > 0 while up", column
+    for name, column in zip(COLUMNS[6:], values[4:], strict=True):
+        short = column[:1] if is_constant(column) else column
+        yield (short >= 0) & (short <= 1), f"expected {name}, a probability from 0 to 1", column
 
 
 def _near(points: Floats, others: Floats, within: float) -> Bools:

@@ -24,16 +24,15 @@ Version 1 had one `delay_s` and one `loss` for both directions; it is still read
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
 import numpy as np
 
 from traces.errors import TimeError, TraceError
-from traces.recordings.numbers import read_table
-from traces.trace import COLUMNS, EXTRA_NAME, Floats, Trace, TraceHeader, first_fault
+from traces.recordings.numbers import lines_of, read_table, shown
+from traces.trace import COLUMNS, EXTRA_NAME, Trace, TraceHeader, first_fault
 from traces.utc import format_utc, parse_utc
 
 FIRST_LINE = "# spaceverse-trace 2"
@@ -41,8 +40,7 @@ _FIRST_LINE_1 = "# spaceverse-trace 1"
 _COLUMNS_1 = ("time_s", "up", "down_bit_s", "up_bit_s", "delay_s", "loss")
 _FROM_1 = [0, 1, 2, 3, 4, 4, 5, 5]  # the column of version 1 that each of `COLUMNS` comes from
 _REQUIRED_KEYS = ("satellite", "station", "start_utc", "end_s", "made_by")
-_LINES_AT_ONCE = 20_000
-_SHORT = 16  # characters: 15 digits and a point, which a float64 holds exactly before it is divided
+_WORDS = {b"nan": float("nan"), b"inf": float("inf"), b"-inf": float("-inf")}
 _KEYS = (*_REQUIRED_KEYS, "element_epoch_utc", "note")
 
 
@@ -68,39 +66,66 @@ def format_trace(trace: Trace) -> str:
     return "\n".join(lines) + "\n"
 
 
-def parse_trace(text: str, name: str) -> Trace:
-    """Return the trace whose file holds `text`; `name` is what errors call the file.
+def parse_trace(data: bytes, name: str) -> Trace:
+    """Return the trace whose file holds `data`; `name` is what errors call the file.
 
     Raises:
         TraceError: names `name`, line and what was expected.
     """
-    lines = text.replace("\r\n", "\n").split("\n")
-    header, end_s, first = _read_header(name, lines)
-    old = lines[0].rstrip() == _FIRST_LINE_1
+    lines = ((number, _text(name, number, line)) for number, line in lines_of(data))
+    old, header, end_s, (number, names) = _read_header(name, lines)
     columns = _COLUMNS_1 if old else COLUMNS
-    extra_names = _read_column_names(name, first, lines[first - 1], columns)
-    body = lines[first:-1] if lines[-1] == "" else lines[first:]
-    table = _read_body(name, first, body, len(columns) + len(extra_names))
+    extra_names = _read_column_names(name, number, names, columns)
+    start = _after_lines(data, number)
+    numbers = read_table(data, name, len(columns) + len(extra_names), start=start, gaps=_WORDS)
+    numbers.setflags(write=False)
+    table = list(numbers)
     if old:
         table = [table[index] for index in (*_FROM_1, *range(len(columns), len(table)))]
-    fault = first_fault(end_s, *table[: len(COLUMNS)])
-    if fault:
-        raise TraceError(f"{name}, line {first + 1 + fault[0]}: {fault[1]}")
     base: dict[str, Any] = dict(zip(COLUMNS, table, strict=False))
     extra = dict(zip(extra_names, table[len(COLUMNS) :], strict=True))
-    return Trace(header=header, end_s=end_s, extra=extra, **base)
+    refused: TraceError | None = None
+    if ((base["up"] == 0) | (base["up"] == 1)).all():
+        try:
+            return Trace(header=header, end_s=end_s, extra=extra, **base)
+        except TraceError as fault:
+            refused = fault
+    found = first_fault(end_s, *table[: len(COLUMNS)])
+    if found is None:
+        raise refused or TraceError(f"{name}: no trace")
+    raise TraceError(f"{name}, line {number + 1 + found[0]}: {found[1]}")
 
 
-def _read_header(name: str, lines: Sequence[str]) -> tuple[TraceHeader, float, int]:
-    """Read the `#` lines: the header, end_s, and the number of the line that names the columns."""
-    if lines[0].rstrip() not in (FIRST_LINE, _FIRST_LINE_1):
-        raise TraceError(f"{name}, line 1: expected {FIRST_LINE!r}; found {_shown(lines[0])}")
+def _text(name: str, number: int, line: bytes) -> str:
+    try:
+        return line.decode("utf-8")
+    except UnicodeDecodeError:
+        raise TraceError(f"{name}, line {number}: expected UTF-8 text; found {shown(line)}") from None
+
+
+def _after_lines(data: bytes, lines: int) -> int:
+    """Return the place where the line after the first `lines` begins."""
+    place = 0
+    for _ in range(lines):
+        place = data.find(b"\n", place) + 1 or len(data)
+    return place
+
+
+def _read_header(
+    name: str, lines: Iterator[tuple[int, str]]
+) -> tuple[bool, TraceHeader, float, tuple[int, str]]:
+    """Read the `#` lines: whether it is version 1, the header, end_s, and the line after them."""
+    first = next(lines, (1, ""))[1].rstrip()
+    if first not in (FIRST_LINE, _FIRST_LINE_1):
+        raise TraceError(f"{name}, line 1: expected {FIRST_LINE!r}; found {_shown(first)}")
     values: dict[str, str] = {}
     line_of: dict[str, int] = {}
     notes: list[str] = []
-    number = 2
-    while number <= len(lines) and lines[number - 1].startswith("#"):
-        key, colon, value = (part.strip() for part in lines[number - 1][1:].partition(":"))
+    number, line = 1, ""
+    for number, line in lines:
+        if not line.startswith("#"):
+            break
+        key, colon, value = (part.strip() for part in line[1:].partition(":"))
         if not colon or key not in _KEYS or key in values:
             expected = "a key that was not there before" if key in values else f"one of {', '.join(_KEYS)}"
             raise TraceError(f"{name}, line {number}: expected '# key: value' with {expected}")
@@ -108,11 +133,13 @@ def _read_header(name: str, lines: Sequence[str]) -> tuple[TraceHeader, float, i
             notes.append(value)
         else:
             values[key], line_of[key] = value, number
-        number += 1
+    else:
+        number, line = number + 1, ""
     missing = [key for key in _REQUIRED_KEYS if key not in values]
     if missing:
         raise TraceError(f"{name}, line {number}: expected the header line '# {missing[0]}: ...' before this")
-    return _parse_header(name, values, line_of, notes), _parse_end_s(name, values, line_of), number
+    header = _parse_header(name, values, line_of, notes)
+    return first == _FIRST_LINE_1, header, _parse_end_s(name, values, line_of), (number, line)
 
 
 def _parse_header(
@@ -164,60 +191,6 @@ def _read_column_names(name: str, number: int, line: str, columns: tuple[str, ..
                 f"{name}, line {number}: expected a new column name like elevation_deg; found {found}"
             )
     return extra
-
-
-def _read_body(name: str, first: int, body: Sequence[str], width: int) -> list[Floats]:
-    """Read the numbers below the column names (line `first`): one float64 array per column."""
-    if not body:
-        raise TraceError(f"{name}, line {first + 1}: expected at least one row of numbers")
-    table = np.empty((width, len(body)))
-    for begin in range(0, len(body), _LINES_AT_ONCE):
-        lines = body[begin : begin + _LINES_AT_ONCE]
-        rows = _short_numbers(lines, width)
-        if rows is None:
-            rows = _any_numbers(lines, width)
-        if rows is None:
-            for number, line in enumerate(lines, start=first + 1 + begin):
-                if not _is_row(line, width):
-                    raise TraceError(f"{name}, line {number}: expected {width} numbers; found {_shown(line)}")
-            raise TraceError(f"{name}, from line {first + 1 + begin}: expected rows of {width} numbers")
-        table[:, begin : begin + len(lines)] = rows.T
-    return list(table)
-
-
-def _short_numbers(lines: Sequence[str], width: int) -> Floats | None:
-    """Read rows of plain numbers of up to 15 digits, several times as fast as NumPy does and as exactly."""
-    data = "\n".join(lines).encode() + b"\n"
-    if b"e" in data or b"n" in data:  # 1e-05, nan
-        return None
-    text = np.frombuffer(data, np.uint8)
-    marks = np.flatnonzero((text == ord(",")) | (text == ord("\n")))
-    if np.diff(marks, prepend=-1).max() > _SHORT + 1:
-        return None
-    try:
-        rows = read_table(data, "", width)
-    except TraceError:
-        return None
-    return rows if len(rows) == len(lines) else None
-
-
-def _any_numbers(lines: Sequence[str], width: int) -> Floats | None:
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # NumPy warns of input without data; the row count tells
-            rows = np.loadtxt(lines, delimiter=",", comments=None, ndmin=2, dtype=np.float64)
-    except ValueError:  # it names its own row, not the file's line
-        return None
-    return rows if rows.shape == (len(lines), width) else None
-
-
-def _is_row(line: str, width: int) -> bool:
-    if not line.strip():
-        return False
-    try:
-        return np.loadtxt([line], delimiter=",", comments=None, ndmin=2).shape == (1, width)
-    except ValueError:
-        return False
 
 
 def _shown(text: str) -> str:

@@ -21,6 +21,7 @@ import numpy as np
 from traces.errors import TimeError, TraceError, UnitError
 from traces.recordings.numbers import (
     LONGEST_LINE,
+    NOTHING,
     Floats,
     check_rows,
     lines_of,
@@ -112,7 +113,7 @@ def read(data: bytes, name: str, given: Assumptions) -> Recording:
     places, start, first_line = _places(data, name, columns, separator)
     table = _table(data, name, columns, places, start, separator, given)
     for value in given.missing:
-        table[:, 1:][table[:, 1:] == value] = np.nan
+        table[1:][table[1:] == value] = np.nan
     return _recording(name, columns, table, first_line, given)
 
 
@@ -145,14 +146,15 @@ def _table(
     separator: bytes,
     given: Assumptions,
 ) -> Floats:
-    """Return float64[rows, columns], time first, in the file's units (iso: s since 1970)."""
+    """Return float64[columns, rows], time first, in the file's units (iso: s since 1970)."""
     order = sorted(range(len(columns)), key=lambda index: columns[index].what != "time")
     columns[:], places = [columns[index] for index in order], [places[index] for index in order]
     width = data[start : start + LONGEST_LINE].split(b"\n", 1)[0].count(separator) + 1
     if columns[0].unit != "iso":
         try:
-            table = read_table(data, name, width, start=start, separator=separator, gaps=True)
-            return np.ascontiguousarray(table[:, places])
+            return read_table(
+                data, name, width, start=start, separator=separator, gaps=NOTHING, wanted=places
+            )
         except TraceError:
             pass  # text in a column that nobody asked for, or a fault: line by line
     numbers = array("d")
@@ -167,13 +169,13 @@ def _table(
         for column, place in zip(columns, places, strict=True):
             field = fields[place].strip().strip(b'"')
             where = f"{name}, line {number}"
-            value = _iso_s(where, field, given) if column.unit == "iso" else number_or_none(field, gaps=True)
+            value = _iso_s(where, field, given) if column.unit == "iso" else number_or_none(field, NOTHING)
             if value is None:
                 raise TraceError(f"{where}: expected a number for {column.what}; found {shown(field)}")
             numbers.append(value)
     if not numbers:
         raise TraceError(f"{name}, line {2 if start else 1}: expected at least one row of numbers")
-    return np.array(numbers).reshape(-1, len(columns))
+    return np.ascontiguousarray(np.array(numbers).reshape(-1, len(columns)).T)
 
 
 def _iso_s(where: str, field: bytes, given: Assumptions) -> float:
@@ -195,7 +197,7 @@ def _iso_s(where: str, field: bytes, given: Assumptions) -> float:
 def _recording(
     name: str, columns: list[Column], table: Floats, first_line: int, given: Assumptions
 ) -> Recording:
-    by_what = {column.what: table[:, index] for index, column in enumerate(columns)}
+    by_what = {column.what: table[index] for index, column in enumerate(columns)}
     check_rows(name, np.isfinite(by_what["time"]), first_line, "a time", lambda row: "nothing")
     for column in columns[1:]:
         raw = by_what[column.what]

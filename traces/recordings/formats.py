@@ -94,15 +94,8 @@ def parse_recording(data: bytes, name: str, given: Assumptions, form: str | None
     if form is None:
         form = "csv" if given.columns else format_of(data, name)
     if form == OWN:
-        return _own(data, name)
+        return Trace.from_bytes(data, name=name)
     return complete(_read(data, name, given, form), given)
-
-
-def _own(data: bytes, name: str) -> Trace:
-    try:
-        return Trace.from_text(data.decode("utf-8"), name=name)
-    except UnicodeDecodeError as fault:
-        raise TraceError(f"{name}: expected UTF-8 text, found another byte at {fault.start}") from None
 
 
 def _read(data: bytes, name: str, given: Assumptions, form: str) -> Recording:
@@ -146,7 +139,7 @@ def read_recording(
     if form == OWN:
         if up_file is not None or delay_file is not None:
             raise TraceError(f"{name} is a whole trace; expected no other file beside it")
-        return _own(data, name)
+        return Trace.from_bytes(data, name=name)
     recording = _read(data, name, given, form)
     if up_file is not None:
         if form != "mahimahi":
@@ -161,7 +154,7 @@ def read_delays(path: Path, given: Assumptions) -> Trace:
     first = data[:_HEAD_BYTES].split(b"\n", 1)[0].strip()
     form = "leoreplayer-delay" if first.isdigit() else format_of(data, name)
     if form == OWN:
-        return _own(data, name)
+        return Trace.from_bytes(data, name=name)
     # A rate is of no interest here, and any will do.
     only = replace(given, down_bit_s=1.0, up_bit_s=1.0, down_delay_s=None, up_delay_s=None, start_utc=None)
     return complete(_read(data, name, only, form), only)

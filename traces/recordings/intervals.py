@@ -14,7 +14,7 @@ from datetime import datetime, timedelta, timezone
 import numpy as np
 
 from traces.errors import TraceError
-from traces.recordings.numbers import LONGEST_LINE, lines_of, number_or_none, shown
+from traces.recordings.numbers import LONGEST_LINE, NOTHING, lines_of, number_or_none, shown
 from traces.recordings.recording import (
     LOSSES,
     SATURATED,
@@ -117,7 +117,7 @@ def _read(
             raise TraceError(f"{name}, line {number}: expected {len(heads)} columns; found {shown(line)}")
         where = f"{name}, line {number}"
         start_s, end_s = (_seconds(fields[place], where, given) for place in places[:2])
-        values = [number_or_none(fields[place].encode(), gaps=True) for place in places[2:]]
+        values = [number_or_none(fields[place].encode(), NOTHING) for place in places[2:]]
         if any(value is None or value < 0 for value in values):
             raise TraceError(f"{where}: expected {' and '.join(wanted)}, not negative; found {shown(line)}")
         if not 0 < end_s - start_s < 1e7:

@@ -48,8 +48,7 @@ def read_irtt(data: bytes, name: str, given: Assumptions) -> Recording:
         TraceError: names file, line and what was expected.
     """
     table = read_table(data, name, 4, start=_after_names(data, name, _IRTT))
-    time_ns, rtt_ms, up_ms, down_ms = np.ascontiguousarray(table.T)
-    del table
+    time_ns, rtt_ms, up_ms, down_ms = table
     _check_time(name, time_ns, _YEAR_2262_NS, "ns since 1970")
     _check_rtt(name, rtt_ms)
     for column, what in ((up_ms, "uplink"), (down_ms, "downlink")):
@@ -88,12 +87,11 @@ def read_ping(data: bytes, name: str, given: Assumptions) -> Recording:
     Raises:
         TraceError: names file, line and what was expected.
     """
-    table = read_table(data, name, 2, start=_after_names(data, name, _PING))
-    _check_time(name, table[:, 0], _YEAR_2262_NS / 1e9, "s since 1970")
-    rtt_ms = table[:, 1]
+    time_s, rtt_ms = read_table(data, name, 2, start=_after_names(data, name, _PING))
+    _check_time(name, time_s, _YEAR_2262_NS / 1e9, "s since 1970")
     _check_rtt(name, rtt_ms)
     notes: list[str] = []
-    time_s, columns = in_order(table[:, 0], {"rtt": rtt_ms}, notes)
+    time_s, columns = in_order(time_s, {"rtt": rtt_ms}, notes)
     came = columns["rtt"] >= 0
     values = halves(_known(columns["rtt"], came), notes)
     if not came.all():
@@ -143,7 +141,7 @@ def _losses(
     window_s = given.loss_window_s
     notes.append(f"loss is the share of probes lost within {window_s:g} s")
     if not any(one.any() for one in lost.values()):
-        return dict.fromkeys(LOSSES, np.zeros(len(time_s)))
+        return dict.fromkeys(LOSSES, np.broadcast_to(0.0, len(time_s)))
     either = shares_lost(lost["rtt"], time_s, window_s)
     each = 1 - np.sqrt(1 - either)
     if lost["rtt"].any():

@@ -40,7 +40,7 @@ def read(data: bytes, name: str, given: Assumptions) -> Recording:
     Raises:
         TraceError: names file, line and what was expected.
     """
-    time_ms = read_table(data, name, 1)[:, 0]
+    time_ms = read_table(data, name, 1)[0]
     if (bad := first_bad(time_ms)) is not None:
         raise TraceError(f"{name}, line {bad + 1}: expected a whole number of ms; found {time_ms[bad]:g}")
     if (falls := np.flatnonzero(time_ms[1:] < time_ms[:-1])).size:
@@ -99,7 +99,7 @@ def read_delays(data: bytes, name: str, given: Assumptions) -> Recording:
     Raises:
         TraceError: names file, line and what was expected.
     """
-    delay_ms = read_table(data, name, 1)[:, 0]
+    delay_ms = read_table(data, name, 1)[0]
     if (bad := first_bad(delay_ms)) is not None:
         raise TraceError(f"{name}, line {bad + 1}: expected a delay in whole ms; found {delay_ms[bad]:g}")
     changes = np.flatnonzero(np.append(True, delay_ms[1:] != delay_ms[:-1]))

@@ -1,15 +1,20 @@
-"""Reads decimal numbers out of text, millions per second, and says which line is wrong.
+"""Reads tables of decimal numbers out of text, and says which line is wrong.
 
-`float` takes 100 ns a number and NumPy's own text readers no less; a day of 10 ms probes holds 35 million.
-Here eight digits at a time are read as one 64-bit word and turned into a number by three multiplications,
-for a block of fields at once (D. Lemire's parse_eight_digits, written with arrays).
+pandas reads tens of millions of numbers in seconds, each to the nearest float64.  What it makes of text that
+is no plain table is never used: such a part is read again line by line, strictly, and the line is named.
 """
 
 from __future__ import annotations
 
+import contextlib
+import csv
+import io
+import math
+import os
 import re
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -17,16 +22,15 @@ import numpy.typing as npt
 from traces.errors import TraceError
 
 Floats = npt.NDArray[np.float64]
-Bytes = npt.NDArray[np.uint8]
-Places = npt.NDArray[np.intp]
 
-BLOCK_BYTES = 1 << 19  # small enough that the work on it stays in the cache
 LONGEST_LINE = 4096
-_PAD = 8
+NOTHING = dict.fromkeys((b"", b"nan", b"na", b"null", b"none"), float("nan"))
+"""What stands in a field without a value, in lower case."""
+
+_BLOCK_BYTES = 32 << 20  # pandas shares this much among threads; a fault costs a second reading of its part
+_PART_BYTES = 1 << 20
+_FEW_BYTES = 1 << 14  # read line by line before pandas is even imported
 _NUMBER = re.compile(rb"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d{1,3})?")
-_NOTHING = (b"", b"nan", b"na", b"null", b"none")
-_LINE, _DOT, _MINUS, _ZEROS = 10, 46, 45, np.uint64(0x3030303030303030)
-_LITTLE_ENDIAN = sys.byteorder == "little"
 
 
 def shown(found: bytes) -> str:
@@ -45,17 +49,24 @@ def lines_of(data: bytes, start: int = 0) -> Iterator[tuple[int, bytes]]:
         number, start = number + 1, end + 1
 
 
-def blocks_of(data: bytes, start: int = 0) -> Iterator[tuple[int, int]]:
-    """Yield [begin, end) of blocks of whole lines."""
-    while start < len(data):
-        end = data.find(b"\n", min(start + BLOCK_BYTES, len(data))) + 1
-        end = end or len(data)
+def blocks_of(data: bytes, start: int, stop: int, size: int) -> Iterator[tuple[int, int]]:
+    """Yield [begin, end) of blocks of whole lines, each of about `size` bytes."""
+    while start < stop:
+        end = data.find(b"\n", min(start + size, stop), stop) + 1
+        end = end or stop
         yield start, end
         start = end
 
 
 def read_table(
-    data: bytes, name: str, columns: int, *, start: int = 0, separator: bytes = b",", gaps: bool = False
+    data: bytes,
+    name: str,
+    columns: int,
+    *,
+    start: int = 0,
+    separator: bytes = b",",
+    gaps: Mapping[bytes, float] = MappingProxyType({}),
+    wanted: Sequence[int] | None = None,
 ) -> Floats:
     """Read lines of `columns` numbers, from byte `start` on.
 
@@ -65,141 +76,190 @@ def read_table(
         columns: numbers in each line.
         start: where the first of these lines begins.
         separator: one byte between the numbers.
-        gaps: an empty field (or nan, null, none, NA) is NaN; else it is refused.
+        gaps: what a field may hold instead of a number, in lower case, and the NaN or infinity that it means.
+        wanted: which columns to return, all by default; the first of them may have no gaps.
 
     Returns:
-        float64[rows, columns]; correctly rounded below 16 digits, within one unit of the last place above.
+        float64[columns, rows], each number the nearest float64 to what is written.
 
     Raises:
         TraceError: names file, line and what was expected; also when there is no line at all.
     """
-    data = _ended(data)
-    table = np.empty((data.count(b"\n", start), columns))
+    reader = _Reader(data, name, columns, separator, gaps, tuple(wanted or range(columns)))
+    stop = _end_of_text(data)
+    lines = data.count(b"\n", start, stop) + 1
+    # A good line has a digit for each number and as many marks: fewer bytes hold fewer good lines.
+    least_bytes = columns + (1 if gaps else columns)
+    table = np.empty((len(reader.wanted), min(lines, (stop - start) // least_bytes + 1)))
     filled = 0
-    for begin, end in blocks_of(data, start):
-        part = _read_block(data, begin, end, columns, separator) if _LITTLE_ENDIAN else None
-        if part is None:
-            part = _read_lines(data, begin, end, name, columns, separator, gaps)
-        table[filled : filled + len(part)] = part
-        filled += len(part)
-    if not len(table):
+    for begin, end in blocks_of(data, start, stop, _BLOCK_BYTES):
+        for part in reader.parts(begin, end):
+            rows = len(part[0])
+            for column, numbers in zip(table, part, strict=True):
+                column[filled : filled + rows] = numbers
+            filled += rows
+    if not filled:
         line = data.count(b"\n", 0, start) + 1
-        raise TraceError(f"{name}, line {line}: expected at least one line of {_numbers(columns)}")
+        raise TraceError(f"{name}, line {line}: expected at least one row of {_numbers(columns)}")
     return table
 
 
-def _ended(data: bytes) -> bytes:
-    """Let the data end with one line's end, without blank lines before it."""
-    if data[-1:] == b"\n" and data[-2:-1] not in (b"\n", b"\r", b" "):
-        return data
-    return data.rstrip() + b"\n"
+def _end_of_text(data: bytes) -> int:
+    """Return the place behind the last byte that is no blank and no line's end."""
+    tail = data[-LONGEST_LINE:]
+    return len(data) - len(tail) + len(tail.rstrip()) if not tail.isspace() else len(data.rstrip())
 
 
-def _read_block(data: bytes, begin: int, end: int, columns: int, separator: bytes) -> Floats | None:
-    """Read a block of plain numbers; None if anything in it is not plain."""
-    text, offset = _view(data, begin, end)
-    is_line = text == _LINE
-    marks = np.flatnonzero(is_line | (text == separator[0]))
-    marks = marks[marks >= offset]
-    if marks.size % columns:
+class _Reader:
+    """Reads blocks of one file."""
+
+    def __init__(
+        self,
+        data: bytes,
+        name: str,
+        columns: int,
+        separator: bytes,
+        gaps: Mapping[bytes, float],
+        wanted: tuple[int, ...],
+    ) -> None:
+        self._data, self._name, self._columns, self._separator = data, name, columns, separator
+        self._gaps, self.wanted = gaps, wanted
+        self._seen = (0, 0)  # a place, and the number of line ends before it
+
+    def parts(self, begin: int, end: int) -> Iterator[Sequence[Floats]]:
+        """Yield the block's rows, column by column: at once if all is plain, else bit by bit."""
+        whole = self._plain(begin, end)
+        if whole is not None:
+            yield whole
+            return
+        for part in blocks_of(self._data, begin, end, _PART_BYTES):
+            rows = self._plain(*part) if part != (begin, end) else None
+            yield self._line_by_line(*part) if rows is None else rows
+
+    def _plain(self, begin: int, end: int) -> list[Floats] | None:
+        if end - begin <= _FEW_BYTES:
+            return None
+        place = (begin, end, self._columns, self._separator)
+        return plain_table(self._data, *place, gaps=self._gaps, wanted=self.wanted)
+
+    def _line_by_line(self, begin: int, end: int) -> list[Floats]:
+        """Read a block slowly: take whatever is a number, and know where it is not."""
+        first = self._line_of(begin)
+        rows = np.empty((_lines(self._data, begin, end), len(self.wanted)))
+        for number, line in lines_of(self._data[begin:end]):
+            fields = line.split(self._separator) if len(line) <= LONGEST_LINE else []
+            values = [number_or_none(field, self._gaps) for field in fields]
+            row = [values[place] for place in self.wanted] if len(values) == self._columns else [None]
+            if None in row or row[0] != row[0]:
+                where = f"{self._name}, line {first + number - 1}"
+                raise TraceError(f"{where}: expected {_numbers(self._columns)}; found {shown(line)}")
+            rows[number - 1] = row
+        return list(rows.T)
+
+    def _line_of(self, place: int) -> int:
+        before, count = self._seen
+        self._seen = (place, count + self._data.count(b"\n", before, place))
+        return self._seen[1] + 1
+
+
+def plain_table(
+    data: bytes,
+    begin: int,
+    end: int,
+    columns: int,
+    separator: bytes = b",",
+    *,
+    gaps: Mapping[bytes, float] = MappingProxyType({}),
+    wanted: Sequence[int] | None = None,
+) -> list[Floats] | None:
+    """Return the columns of data[begin:end] as `read_table` does; None if that is no plain table."""
+    text = memoryview(data)[begin:end]
+    first = bytes(text[: LONGEST_LINE + 1]).split(b"\n", 1)[0]
+    # pandas refuses later lines that are longer than the first; one that is shorter lacks a number.
+    if len(first) > LONGEST_LINE or first.count(separator) != columns - 1:
         return None
-    kinds = is_line[marks].reshape(-1, columns)
-    if kinds[:, :-1].any() or not kinds[:, -1].all():
+    if data.find(b"\0", begin, end) >= 0:
         return None
-    starts = np.empty_like(marks)
-    starts[0], starts[1:] = offset, marks[:-1] + 1
-    numbers, plain = decimals(text, starts, marks)
-    return numbers.reshape(-1, columns) if plain.all() else None
+    table = _frame(text, separator, [])
+    if (
+        table is None
+        and gaps
+        and data.count(separator, begin, end) == (columns - 1) * _lines(data, begin, end)
+    ):
+        table = _frame(text, separator, [word.decode() for word in gaps])
+    if table is None or table.shape[1] != columns:
+        return None
+    if data.find(b"\r", begin, end) >= 0 and len(table) != _lines(data, begin, end):
+        return None  # it takes that for a line's end too
+    rows = [table[column].to_numpy() for column in wanted or range(columns)]
+    if np.isfinite(rows[0]).all() and not any(_is_odd(row, gaps) for row in rows[1:]):
+        return rows
+    return None
 
 
-def _view(data: bytes, begin: int, end: int) -> tuple[Bytes, int]:
-    """Return bytes from somewhat before `begin` to `end`, and where `begin` lies in them."""
-    if begin >= _PAD:
-        return np.frombuffer(data, np.uint8, end - begin + _PAD, begin - _PAD), _PAD
-    return np.frombuffer(b"\0" * _PAD + data[:end], np.uint8), begin + _PAD
+def _is_odd(numbers: Floats, gaps: Mapping[bytes, float]) -> bool:
+    finite = np.isfinite(numbers)
+    return not finite.all() and not (gaps and bool(np.isnan(numbers[~finite]).all()))
 
 
-def decimals(text: Bytes, starts: Places, ends: Places) -> tuple[Floats, npt.NDArray[np.bool_]]:
-    """Read the fields text[starts:ends], each "12", "-1" or "120.126"; at least 8 bytes lie before each.
+def _lines(data: bytes, begin: int, end: int) -> int:
+    return data.count(b"\n", begin, end) + (data[end - 1 : end] != b"\n")
 
-    Returns:
-        The numbers, and which of them are plain: at most 18 digits, nothing else but a sign and a point.
-        What is not plain has no meaning.
+
+def _frame(text: memoryview, separator: bytes, gaps: Sequence[str]) -> Any | None:
+    """Read a table with pandas; None if it does not want to.
+
+    It uses several threads, and does not decode first, only for what has a path: so the text gets one, in
+    memory.  Before 3.1 its default was fast and inexact.
     """
-    minus = text[np.minimum(starts, len(text) - 1)] == _MINUS
-    starts = starts + minus
-    dots = np.append(np.flatnonzero(text == _DOT), np.iinfo(np.intp).max)
-    dot = dots[np.searchsorted(dots, starts)]
-    has_dot = dot < ends
-    whole_end = np.where(has_dot, dot, ends)
-    fraction_digits = np.where(has_dot, ends - dot - 1, 0)
-    digits = whole_end - starts
-    plain = (digits > 0) & (digits + fraction_digits <= 18) & (~has_dot | (fraction_digits > 0))
-    # 19 digits hold the nanoseconds since 1970 until the year 2262.
-    plain |= (digits == 19) & ~has_dot & (text[np.minimum(starts, len(text) - 1)] < ord("9"))
-    fraction_digits = np.where(plain, fraction_digits, 0)
-    words = np.ndarray(len(text) - 7, np.uint64, text, strides=(1,))  # the 8 bytes from each place on
-    value = _integers(words, whole_end, np.where(plain, digits, 0), plain)
-    if has_dot.any():
-        fraction = _integers(words, ends, fraction_digits, plain)
-        value = value * _POWERS[fraction_digits] + fraction
-    numbers = value.astype(np.float64) / _FLOAT_POWERS[fraction_digits]
-    return np.where(minus, -numbers, numbers), plain
+    import pandas  # noqa: PLC0415  half a second, for which small files need not wait
+
+    exact = (
+        {}
+        if tuple(map(int, pandas.__version__.split(".")[:2])) >= (3, 1)
+        else {"float_precision": "round_trip"}
+    )
+    try:
+        with _path_of(text) as source:
+            return pandas.read_csv(
+                source,
+                sep=separator.decode("latin-1"),
+                header=None,
+                engine="c",
+                dtype=np.float64,
+                quoting=csv.QUOTE_NONE,
+                skip_blank_lines=False,
+                keep_default_na=False,
+                na_filter=bool(gaps),
+                na_values=list(gaps),
+                encoding="utf-8",
+                **exact,
+            )
+    except (ValueError, OverflowError):  # pandas' own errors, and those of decoding, are ValueErrors
+        return None
 
 
-_POWERS = 10 ** np.arange(19, dtype=np.uint64)
-_FLOAT_POWERS = 10.0 ** np.arange(19)
+@contextlib.contextmanager
+def _path_of(text: memoryview) -> Iterator[str | io.BytesIO]:
+    if not hasattr(os, "memfd_create"):  # no Linux
+        yield io.BytesIO(text)
+        return
+    descriptor = os.memfd_create("table")
+    try:
+        with os.fdopen(os.dup(descriptor), "wb") as out:
+            out.write(text)
+        yield f"/proc/self/fd/{descriptor}"
+    finally:
+        os.close(descriptor)
 
 
-def _integers(
-    words: npt.NDArray[np.uint64], ends: Places, digits: Places, plain: npt.NDArray[np.bool_]
-) -> npt.NDArray[np.uint64]:
-    """Read integers of up to 24 digits that end before `ends`; clears `plain` where they are none."""
-    most = int(digits.max(initial=0))
-    value = _eight(words, ends - 8, np.minimum(digits, 8), plain)
-    for done in range(8, most, 8):
-        further = _eight(words, np.maximum(ends - 8 - done, 0), np.clip(digits - done, 0, 8), plain)
-        value = value + further * _POWERS[done]
-    return value
-
-
-def _eight(
-    words: npt.NDArray[np.uint64], places: Places, digits: Places, plain: npt.NDArray[np.bool_]
-) -> npt.NDArray[np.uint64]:
-    """Read the last `digits` of the eight bytes at `places`: the first digit lies in the lowest byte."""
-    word = words[places] ^ _ZEROS
-    shift = (8 * (8 - digits)).astype(np.uint64)
-    word = np.where(digits > 0, (word >> (shift & np.uint64(63))) << (shift & np.uint64(63)), np.uint64(0))
-    over = (word + np.uint64(0x7676767676767676)) | word  # the top bit of each byte that is above 9
-    plain &= (over & np.uint64(0x8080808080808080)) == 0
-    word = (word & np.uint64(0x0F0F0F0F0F0F0F0F)) * np.uint64(2561) >> np.uint64(8)
-    word = (word & np.uint64(0x00FF00FF00FF00FF)) * np.uint64(6553601) >> np.uint64(16)
-    return np.asarray((word & np.uint64(0x0000FFFF0000FFFF)) * np.uint64(42949672960001) >> np.uint64(32))
-
-
-def _read_lines(
-    data: bytes, begin: int, end: int, name: str, columns: int, separator: bytes, gaps: bool
-) -> Floats:
-    """Read a block line by line: slower, takes whatever is a number, and knows where it is not."""
-    first = data.count(b"\n", 0, begin) + 1
-    rows = np.empty((data.count(b"\n", begin, end), columns))
-    for number, line in lines_of(data[begin:end]):
-        fields = line.split(separator) if len(line) <= LONGEST_LINE else []
-        values = [number_or_none(field, gaps) for field in fields]
-        if len(values) != columns or None in values:
-            where = f"{name}, line {first + number - 1}"
-            raise TraceError(f"{where}: expected {_numbers(columns)}; found {shown(line)}")
-        rows[number - 1] = values
-    return rows
-
-
-def number_or_none(field: bytes, gaps: bool = False) -> float | None:
-    """Read one number; NaN for an empty field if `gaps`, None for what is no finite number."""
+def number_or_none(field: bytes, gaps: Mapping[bytes, float] = MappingProxyType({})) -> float | None:
+    """Read one number, or one of `gaps`; None for what is no finite number."""
     field = field.strip()
     if _NUMBER.fullmatch(field):
         value = float(field)
-        return value if abs(value) < 1e300 else None
-    return float("nan") if gaps and field.lower() in _NOTHING else None
+        return value if math.isfinite(value) else None
+    return gaps.get(field.lower())
 
 
 def _numbers(columns: int) -> str:

@@ -7,11 +7,12 @@ is a loss.  Everything else that ping prints (its first line, errors, statistics
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 
 import numpy as np
 
 from traces.errors import TraceError
-from traces.recordings.numbers import Floats, blocks_of, decimals
+from traces.recordings.numbers import Floats, blocks_of, plain_table
 from traces.recordings.recording import (
     Assumptions,
     Recording,
@@ -27,8 +28,10 @@ _REPLY = re.compile(
 _UNSTAMPED = re.compile(rb"\d+ bytes from .*icmp_seq=\d+ .*time=[\d.]+ ms")
 _EPOCH_START, _EPOCH_END = 0.28e9, 9.2e9
 _WRAP = 65536
-_LINE, _EQUALS, _OPEN, _CLOSE = 10, 61, 91, 93
-_PAD = 8
+_SHAPE = re.compile(rb"\[[\d.]+(\] \d+ bytes from [^\n]*?icmp_seq=)\d+( [^\n]*?time=)[\d.]+( ms[^\n]*)")
+_BLOCK_BYTES, _PART_BYTES = 32 << 20, 1 << 20
+_PIECE_BYTES = 1 << 18  # what is copied around stays in the cache
+_LONGEST_LINE = 400
 
 
 def sniff(head: bytes) -> bool:
@@ -42,11 +45,10 @@ def read(data: bytes, name: str, given: Assumptions) -> Recording:
     Raises:
         TraceError: names file, line and what was expected.
     """
-    table = np.concatenate([*(_read_block(data, *block) for block in blocks_of(data)), np.empty((0, 3))])
-    if not len(table):
+    parts = list(_parts(data, 0, len(data), _BLOCK_BYTES))
+    stamp_s, sequence, rtt_ms = (np.concatenate(column) for column in zip(*parts, strict=True))
+    if not stamp_s.size:
         raise TraceError(f"{name}, {_first_other_line(data)}")
-    stamp_s, sequence, rtt_ms = np.ascontiguousarray(table.T)
-    del table
     good = (stamp_s > _EPOCH_START) & (stamp_s < _EPOCH_END)
     if not good.all():
         bad = stamp_s[int(np.argmin(good))]
@@ -92,38 +94,37 @@ def _loss(number: Floats, sent_s: Floats, given: Assumptions) -> Floats:
     return np.repeat(1 - np.sqrt(1 - lost), counts)
 
 
-def _read_block(data: bytes, begin: int, end: int) -> Floats:
-    """Return stamp, icmp_seq and time of each reply: at once where all lines look alike, else one by one."""
-    block = b"\0" * _PAD + data[begin:end]
-    text = np.frombuffer(block, np.uint8)
-    lines = np.flatnonzero(text == _LINE)
-    equals = np.flatnonzero(text == _EQUALS)
-    if (
-        lines.size
-        and equals.size == 3 * lines.size
-        and block.count(b" ms\n") == lines.size == block.count(b"icmp_seq=")
-    ):
-        starts = np.append(_PAD, lines[:-1] + 1)
-        closes = np.flatnonzero(text == _CLOSE)
-        fields = equals.reshape(-1, 3)
-        if closes.size == lines.size and (text[starts] == _OPEN).all() and (fields[:, 0] > closes).all():
-            spaces = np.flatnonzero(text == ord(" "))
-            after = spaces[np.minimum(np.searchsorted(spaces, fields[:, 0]), spaces.size - 1)]
-            parts = [
-                decimals(text, starts + 1, closes),
-                decimals(text, fields[:, 0] + 1, after),
-                decimals(text, fields[:, 2] + 1, lines - 3),
-            ]
-            inside = (
-                (np.diff(fields, axis=1) > 0).all()
-                and (fields[:, 2] < lines).all()
-                and (fields[:, 0] > starts).all()
-            )
-            if inside and all(plain.all() for _, plain in parts):
-                return np.stack([numbers for numbers, _ in parts], axis=1)
-    found = (_REPLY.match(line) for line in data[begin:end].split(b"\n") if len(line) < 400)
-    rows = [tuple(map(float, match.groups())) for match in found if match]
-    return np.array(rows, dtype=np.float64).reshape(-1, 3)
+def _parts(data: bytes, begin: int, end: int, size: int) -> Iterator[list[Floats]]:
+    """Yield stamp, icmp_seq and time of each reply: at once where all lines look alike, else one by one."""
+    for first, last in blocks_of(data, begin, end, size):
+        block = data[first:last]
+        table = _alike(block)
+        if table is not None:
+            yield table
+        elif size > _PART_BYTES:
+            yield from _parts(data, first, last, _PART_BYTES)
+        else:
+            found = (_REPLY.match(line) for line in block.split(b"\n") if len(line) < _LONGEST_LINE)
+            rows = [tuple(map(float, match.groups())) for match in found if match]
+            yield list(np.array(rows, dtype=np.float64).reshape(-1, 3).T)
+
+
+def _alike(block: bytes) -> list[Floats] | None:
+    """Read replies that differ from the first only in their three numbers; None if others are among them."""
+    first = block[:_LONGEST_LINE].split(b"\n", 1)[0]
+    shape = _SHAPE.fullmatch(first) if len(first) < _LONGEST_LINE else None
+    if shape is None:
+        return None
+    before_sequence, before_time, tail = shape.groups()
+    pieces = []
+    for place in blocks_of(block, 0, len(block), _PIECE_BYTES):
+        piece = block[slice(*place)].removesuffix(b"\n")
+        if not (piece.startswith(b"[") and piece.endswith(tail)):
+            return None
+        piece = piece[1 : len(piece) - len(tail)].replace(before_sequence, b",").replace(before_time, b",")
+        pieces.append(piece.replace(tail + b"\n[", b"\n"))
+    text = b"\n".join(pieces)
+    return plain_table(text, 0, len(text), 3)
 
 
 def _first_other_line(data: bytes) -> str:

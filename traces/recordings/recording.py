@@ -7,6 +7,7 @@ down each such addition in the trace's notes, and asks where nobody did.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any
@@ -15,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from traces.errors import TraceError
-from traces.trace import Trace, TraceHeader
+from traces.trace import Trace, TraceHeader, is_constant
 
 if TYPE_CHECKING:
     from traces.stations import GroundStation
@@ -134,10 +135,13 @@ def complete(recording: Recording, given: Assumptions) -> Trace:
     try:
         columns = _columns(recording, given, start_utc, notes)
         up = _connected(recording, columns, notes)
-        if not up.all():
-            columns = {name: np.where(up, column, 0.0) for name, column in columns.items()}
+        if up.all():
+            up = np.broadcast_to(True, up.shape)
+        else:
+            columns = _each(columns, lambda column: np.where(up, column, 0.0))
         kept = _changes([up, *columns.values()])
-        shown: dict[str, Any] = {name: column[kept] for name, column in columns.items()}
+        rows = len(recording.time_s) if isinstance(kept, slice) else int(kept.sum())
+        shown: dict[str, Any] = _each(columns, lambda column: _picked(column, kept, rows))
         return Trace(
             header=TraceHeader(
                 satellite=_one_line(given.satellite or recording.satellite or "satellite"),
@@ -146,8 +150,8 @@ def complete(recording: Recording, given: Assumptions) -> Trace:
                 made_by=_one_line(f"{recording.form} recording {recording.name.rsplit('/', 1)[-1]}"),
                 notes=tuple(map(_one_line, notes)),
             ),
-            time_s=recording.time_s[kept],
-            up=up[kept],
+            time_s=_picked(recording.time_s, kept, rows),
+            up=_picked(up, kept, rows),
             end_s=recording.end_s,
             **shown,
         )
@@ -170,7 +174,7 @@ def _columns(
         if value is not None:
             instead = " instead of the recorded values" if name in columns else ""
             notes.append(f"{name} {value:g} was given{instead}")
-            columns[name] = np.full(len(recording.time_s), value)
+            columns[name] = np.broadcast_to(value, len(recording.time_s))
     if given.delays is not None:
         columns |= _delays_of(given.delays, recording, start_utc, notes)
     missing = [name for name in DELAYS if name not in columns]
@@ -182,7 +186,7 @@ def _columns(
     for name in LOSSES:
         if name not in columns:
             notes.append(f"{name} was not recorded: 0 is assumed")
-            columns[name] = np.zeros(len(recording.time_s))
+            columns[name] = np.broadcast_to(0.0, len(recording.time_s))
     for name in (*RATES, *DELAYS):
         if name not in columns:
             raise TraceError(f"a {recording.form} recording without {name}; add {_OPTION[name]}")
@@ -228,7 +232,10 @@ def orbit_delay_s(elements: ElementSet, place: GroundStation, start_utc: datetim
 
 
 def _connected(recording: Recording, columns: dict[str, Floats], notes: list[str]) -> Bools:
-    up = np.ones(len(recording.time_s), dtype=bool) if recording.up is None else recording.up
+    up = np.broadcast_to(True, len(recording.time_s)) if recording.up is None else recording.up
+    rates = {id(columns[name]): columns[name] for name in RATES}.values()
+    if all((column[:1] if is_constant(column) else column).min() > 0 for column in rates):
+        return up
     flowing = np.logical_and(*(columns[name] > 0 for name in RATES))
     if (up & ~flowing).any():
         notes.append(f"{int((up & ~flowing).sum())} rows with a rate of 0 in one direction: the link is down")
@@ -239,11 +246,31 @@ def _changes(columns: list[npt.NDArray[Any]]) -> Bools | slice:
     """Return which rows differ from the one before: a trace is step-wise."""
     changed = np.zeros(len(columns[0]), dtype=bool)
     changed[0] = True
-    for column in columns:
-        changed[1:] |= column[1:] != column[:-1]
+    for column in {id(column): column for column in columns}.values():
+        if not is_constant(column):
+            changed[1:] |= column[1:] != column[:-1]
         if changed.all():
             return slice(None)  # a view, where a long recording would be copied column by column
     return changed
+
+
+def _each(columns: dict[str, Floats], change: Callable[[Floats], Floats]) -> dict[str, Floats]:
+    """Change columns; what is one array for two of them is changed once, and stays one."""
+    done: dict[int, Floats] = {}
+    for column in columns.values():
+        if id(column) not in done:
+            done[id(column)] = change(column)
+    return {name: done[id(column)] for name, column in columns.items()}
+
+
+def _picked(column: npt.NDArray[Any], kept: Bools | slice, rows: int) -> npt.NDArray[Any]:
+    """Return the rows that are kept, for nobody else to write to: a trace need not copy them again."""
+    picked = np.broadcast_to(column[:1], rows) if is_constant(column) else column[kept]
+    below: Any = picked
+    while isinstance(below, np.ndarray):
+        below.setflags(write=False)
+        below = below.base
+    return picked
 
 
 def _one_line(text: str) -> str:

@@ -113,9 +113,9 @@ def _stk(data: bytes, name: str) -> Iterator[Window]:
         text = line[:LONGEST_LINE].decode("utf-8", "replace").strip()
         where = f"{name}, line {number}"
         fields = [field.strip().strip('"') for field in text.split(",")]
-        if "-To-" in text:
-            ends = text.strip('",').split(":")[0].split("-To-", 1)
-            station, satellite = _stk_ends(*ends)
+        title = text.strip('",').split(":")[0]
+        if "-To-" in title:
+            station, satellite = _stk_ends(*title.split("-To-", 1))
         elif fields[0] == "Access" and len(fields) >= 3:
             if fields[1] != "Start Time (UTCG)" or fields[2] != "Stop Time (UTCG)":
                 raise TraceError(f"{where}: expected times in UTCG; found {shown(line)}")

@@ -6,13 +6,14 @@ import socket
 import struct
 import threading
 from array import array
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from testbed.cli import main
 from traces.errors import RecordError
-from traces.record import Client, Measured, Train, serve
+from traces.record import ECHO_BYTES, Client, Measured, Train, _TrainReader, serve
 from traces.record_trace import trace_of
 from traces.trace import Contact, Trace
 
@@ -27,7 +28,7 @@ def made_up(
     """A link of 8 Mbit/s down and 2 Mbit/s up whose server's clock is `ahead_ms` ahead."""
     measured = Measured(same_clock=ahead_ms == 0, start_ns=START_NS, end_ns=START_NS + int(seconds * 1e9))
     arrived = 0
-    serial_up_ms, serial_down_ms = 66 * 8 / 2e6 * 1e3, 96 * 8 / 8e6 * 1e3
+    serial_up_ms, serial_down_ms = 66 * 8 / 2e6 * 1e3, ECHO_BYTES * 8 / 8e6 * 1e3
     for number in range(round(seconds / 0.02)):
         sent_ns = START_NS + number * 20 * MS
         measured.sent_ns.append(sent_ns)
@@ -41,9 +42,15 @@ def made_up(
         measured.echoes.extend((number, there_ns, there_ns, back_ns, arrived))
     for number in range(round(seconds / 0.5)):
         first_ns = START_NS + 50 * MS + number * 500 * MS
-        measured.down.append(Train(2 * number + 1, 240_000, first_ns, first_ns + 30 * MS))
+        measured.down.append(Train(2 * number + 1, 240_000, first_ns, first_ns + 30 * MS, 30 * MS))
         measured.up.append(
-            Train(2 * number, 60_000, first_ns + int(ahead_ms * MS), first_ns + int((30 + ahead_ms) * MS))
+            Train(
+                2 * number,
+                60_000,
+                first_ns + int(ahead_ms * MS),
+                first_ns + int((30 + ahead_ms) * MS),
+                30 * MS,
+            )
         )
     return measured
 
@@ -101,6 +108,73 @@ def test_probes_behind_a_train_are_left_out():
     )
 
 
+def frames(count: int = 15, *, sent_every_ms: float = 0.02, frame_ms: float = 2.0) -> list[list[int]]:
+    """Index, moment of sending and of arrival of a train over 20 ms, as a queue lets it through."""
+    train, free_ms = [], 0.0
+    for index in range(count):
+        sent_ms = index * sent_every_ms
+        free_ms = max(free_ms, sent_ms) + frame_ms
+        train.append([index, START_NS + round(sent_ms * MS), START_NS + round((free_ms + 20) * MS)])
+    return train
+
+
+def read_train(train: list[list[int]]) -> Train:
+    reader = _TrainReader()
+    for index, sent_ns, arrived_ns in train:
+        reader.frame(7, index, 1250, sent_ns, arrived_ns)
+    found = reader.train()
+    assert found is not None
+    return found
+
+
+@pytest.mark.parametrize("late", [[0], [14], [3, 4], [13, 14]])
+def test_frames_that_come_late_do_not_change_a_trains_rate(late):
+    train = frames()
+    for index in late:  # released when the machine woke up: together, none before its time
+        train[index][2] = max(train[index][2], train[late[-1]][2]) + MS
+    assert read_train(train).rate_bit_s == pytest.approx(5e6, rel=0.01)
+    assert read_train(train).kept_up
+
+
+def test_lost_frames_do_not_change_a_trains_rate():
+    assert read_train(frames()[::3]).rate_bit_s == pytest.approx(5e6)
+
+
+@pytest.mark.parametrize("every_ms", [2.5, 9.0])
+def test_a_sender_that_falls_behind_is_known(every_ms):
+    slow = read_train(frames(sent_every_ms=every_ms))
+    once = frames()[:5] + [[i, s + 40 * MS, a + 40 * MS] for i, s, a in frames()[5:]]
+    assert not (slow.kept_up and read_train(once).kept_up)
+    assert read_train(frames(sent_every_ms=1.9)).kept_up
+
+
+def test_a_rate_that_the_sender_limited_is_not_taken():
+    measured = made_up()
+    measured.up[5:9] = [
+        replace(train, took_ns=train.took_ns * 3, kept_up=False) for train in measured.up[5:9]
+    ]
+    trace = trace_of(measured)
+    assert set(trace.up_bit_s) == {2e6}
+    assert any("4 of 16 trains up left out" in note for note in trace.header.notes)
+    assert trace.extra["up_train_away_s"].max() > 1 > trace.extra["down_train_away_s"].max()
+    measured.up[:] = [replace(train, kept_up=False) for train in measured.up]
+    assert any("at least as fast" in note for note in trace_of(measured).header.notes)
+
+
+def test_probes_around_a_standstill_of_the_machine_are_left_out():
+    measured = made_up()
+    still_ns = 80 * MS  # without a processor: what was under way is seen late, what should be sent is not
+    for number in (198, 199):
+        measured.echoes[5 * number + 3] += still_ns
+    for number in range(200, 400):
+        measured.sent_ns[number] += still_ns
+        for column in (1, 2, 3):
+            measured.echoes[5 * number + column] += still_ns
+    trace = trace_of(measured)
+    assert trace.down_delay_s == pytest.approx(0.010, abs=1e-6)
+    assert trace.extra["down_probes"].min() == 0
+
+
 def test_too_little_is_refused():
     with pytest.raises(RecordError, match="record for longer"):
         trace_of(Measured(True, START_NS, START_NS + 10**9))
@@ -131,11 +205,11 @@ def test_both_ends_over_the_loopback(server, tmp_path, capsys):
 
 
 def test_nobody_without_a_token_gets_a_train(server):
-    ask = struct.pack("!4sIBxHI", b"SVR1", 12345, 6, 400, 1) + struct.pack("!HH", 0, 1242)
+    ask = struct.pack("!4sIBxHI", b"SVR2", 12345, 6, 400, 1) + struct.pack("!HHQ", 0, 1242, 0)
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as stranger:
         stranger.settimeout(0.3)
         stranger.sendto(ask, ("127.0.0.1", server))
-        for junk in (b"", b"SVR1", b"\xff" * 100, ask[:17]):
+        for junk in (b"", b"SVR2", b"\xff" * 100, ask[:17]):
             stranger.sendto(junk, ("127.0.0.1", server))
         with pytest.raises(TimeoutError):
             stranger.recv(2000)
