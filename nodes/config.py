@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, TypeVar
 
@@ -73,13 +74,15 @@ class Station(Strict):
 class Frame(Strict):
     """One image that the satellite takes, and what is asked about it.
 
-    `capture_s` is scenario time in seconds; it may lie before the first contact.
+    `capture_s` is scenario time in seconds; it may lie before the first contact. `expires_after_s` seconds
+    after it the answer is worthless, and neither it nor the image is sent any more; None means never.
     """
 
     frame: str = Field(min_length=1, max_length=200)
     image: Path
     prompt: str = Field(min_length=1, max_length=4000)
     capture_s: float = Field(ge=0, allow_inf_nan=False)
+    expires_after_s: float | None = Field(default=None, gt=0, allow_inf_nan=False)
 
 
 class NodeConfig(Strict):
@@ -97,7 +100,9 @@ class SatelliteConfig(NodeConfig):
 
     It sends to whichever of its `stations` it has contact with, the first of several. `rate_bit_s` is the
     downlink's planning rate, from which chunks are sized. `outbox_limit_bytes` bounds what waits on disk.
-    Every `heartbeat_s` seconds of contact it says that it is alive; 0 means never.
+    Every `heartbeat_s` seconds of contact it says that it is alive; 0 means never. `contact_ends_s` are the
+    scenario times at which contacts will end, as far as they are known: what cannot finish before is not
+    begun. The run may also tell them one by one (nodes/management.py).
     """
 
     stations: list[Station] = Field(min_length=1)
@@ -107,6 +112,7 @@ class SatelliteConfig(NodeConfig):
     outbox: Path
     outbox_limit_bytes: Limit = 8 << 30
     heartbeat_s: float = Field(default=5.0, ge=0, allow_inf_nan=False)
+    contact_ends_s: list[float] = []
     rate_bit_s: float = Field(gt=0, allow_inf_nan=False)
     seed: int = 0
 
@@ -159,6 +165,13 @@ def check_images(config: SatelliteConfig, path: Path) -> None:
     for frame in config.frames:
         if not frame.image.is_file():
             raise ConfigError(f"{path}: frame {frame.frame!r}: image {frame.image} is not a file")
+
+
+def check_ca_files(addresses: Iterable[BrokerAddress | Station], path: Path) -> None:
+    """See that every authority that is named is a file. Raises ConfigError."""
+    for address in addresses:
+        if address.ca_file is not None and not address.ca_file.is_file():
+            raise ConfigError(f"{path}: ca_file {address.ca_file} is not a file")
 
 
 def _first_problem(error: ValidationError, kind: type[NodeConfig]) -> str:

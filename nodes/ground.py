@@ -1,23 +1,27 @@
 """The ground station's program: receives answers and images, answers the images with the regular model.
 
-Three threads: station link, inference, and the main one, which watches over them.
+Four threads: station link, inference, a sweep that takes up what nobody answers, and the main one, which
+watches over them.
 """
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import msgpack
 
-from nodes.config import GroundConfig
+from nodes.config import GroundConfig, check_ca_files
 from nodes.inference import Inference, Question, timings
 from nodes.management import ManagementPlane
-from nodes.program import check_model, leave, run_program, serve
-from nodes.transfer.inbox import Inbox, InboxItem
+from nodes.program import Loop, check_model, leave, run_program, serve
+from nodes.transfer.inbox import Claim, Inbox, InboxItem
 from nodes.transfer.station import StationLink
 
+SWEEP_S = 2.0
+CLAIMS_MAX = 64  # under way to the model at once; another station may take what is beyond
 DESCRIPTION = "Run a ground station: inbox, regular model, answers."
 
 
@@ -28,8 +32,8 @@ class Ground:
         self._config = config
         self._management = ManagementPlane(config.management, config.name)
         self._report = self._management.report
-        self._inbox = Inbox(config.inbox)
-        self._asked: dict[Path, InboxItem] = {}
+        self._inbox = Inbox(config.inbox, limit_bytes=config.inbox_limit_bytes, report=self._report)
+        self._asked: dict[Path, Claim] = {}
         self._inference = Inference(config, self._report, self._answered, self._failed)
         self._link = StationLink(
             name=config.name,
@@ -37,34 +41,49 @@ class Ground:
             inbox=self._inbox,
             report=self._report,
             on_complete=self._complete,
+            scenario_s=self._management.now_s,
         )
+        self._sweep = Loop("sweep", self._sweep_inbox)
 
     def run(self) -> int:
         """Serve until the end; the exit status."""
-        for item in self._inbox.unanswered():
-            self._complete(item)
-        return serve(self._config, self._management, [self._link, self._inference])
+        return serve(self._config, self._management, [self._link, self._inference, self._sweep])
+
+    def _sweep_inbox(self, stopping: threading.Event) -> None:
+        """Take up what is complete and that nobody answers: left by a crash, also of another station."""
+        while not stopping.is_set():
+            for item in self._inbox.unanswered():
+                self._complete(item)
+            time_s = self._management.now_s()
+            if time_s is not None:
+                self._inbox.expire(time_s)
+            stopping.wait(SWEEP_S)
 
     def _complete(self, item: InboxItem) -> None:
+        if len(self._asked) >= CLAIMS_MAX:
+            return  # the sweep finds it again
+        claim = item.claim()
+        if claim is None:
+            return  # another station's, or answered
         if item.manifest.kind == "answer":
-            self._pass_on(item)
+            self._pass_on(claim)
             return
         prompt = item.manifest.metadata.get("prompt")
         if not isinstance(prompt, str):
-            self._refuse(item, "image without a prompt")
+            self._refuse(claim, "image without a prompt")
             return
-        self._asked[item.data_path] = item
+        self._asked[item.data_path] = claim
         self._inference.ask(Question(item.manifest.frame, item.data_path, prompt))
 
-    def _pass_on(self, item: InboxItem) -> None:
+    def _pass_on(self, claim: Claim) -> None:
         """Report the answer that the satellite gave."""
         try:
-            body = msgpack.unpackb(item.data_path.read_bytes())
+            body = msgpack.unpackb(claim.item.data_path.read_bytes())
             answer, confidence = str(body["answer"]), float(body["confidence"])
         except Exception as error:  # msgpack raises unrelated types on foreign bytes
-            self._refuse(item, f"not an answer: {type(error).__name__}")
+            self._refuse(claim, f"not an answer: {type(error).__name__}")
             return
-        self._report_answer(item, answer, "satellite", confidence)
+        self._report_answer(claim, answer, "satellite", confidence)
 
     def _answered(self, question: Question, answer: Any, finished_s: float) -> None:
         self._report(
@@ -80,24 +99,32 @@ class Ground:
     def _failed(self, question: Question, reason: str) -> None:
         self._refuse(self._asked.pop(question.image), reason)
 
-    def _report_answer(self, item: InboxItem, answer: str, answered_by: str, confidence: float) -> None:
+    def _report_answer(self, claim: Claim, answer: str, answered_by: str, confidence: float) -> None:
         self._report(
             "answered",
-            frame=item.manifest.frame,
+            frame=claim.item.manifest.frame,
             answer=answer,
             answered_by=answered_by,
             confidence=confidence,
         )
         # Marked after it was told: a crash in between tells it twice, which a reader can see.
-        item.mark_answered()
+        self._settle(claim)
 
-    def _refuse(self, item: InboxItem, reason: str) -> None:
-        self._report("refused", frame=item.manifest.frame, reason=reason)
-        item.mark_answered()
+    def _refuse(self, claim: Claim, reason: str) -> None:
+        self._report("refused", frame=claim.item.manifest.frame, reason=reason)
+        self._settle(claim)
+
+    def _settle(self, claim: Claim) -> None:
+        try:
+            claim.answered()
+        except OSError as error:  # stays claimed, so that it is told twice only after a restart
+            reason = f"{claim.item.folder}: cannot be marked as answered: {error.strerror}"
+            self._report("inbox_trouble", frame=claim.item.manifest.frame, reason=reason)
 
 
 def check(config: GroundConfig, path: Path) -> None:
     """Check what the file names. Raises ConfigError."""
+    check_ca_files([config.management, config.broker], path)
     check_model(config, path)
 
 

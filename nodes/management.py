@@ -6,6 +6,7 @@ import json
 import re
 import threading
 import time
+from collections import deque
 
 from paho.mqtt.client import Client, ConnectFlags, MQTTMessage
 from paho.mqtt.properties import Properties
@@ -19,6 +20,8 @@ CONTROL_TOPIC = "spaceverse/control"
 KEEPALIVE_S = 5
 LOST_AFTER_S = 5.0
 FLUSH_S = 2.0
+WAITING_MAX = 10_000
+UNDER_WAY_MAX = 16
 
 
 def slug(name: str) -> str:
@@ -29,9 +32,12 @@ def slug(name: str) -> str:
 class ManagementPlane:
     """Publishes a node's events and obeys the run's commands.
 
-    Events are JSON on `spaceverse/event/<slug>`, QoS 1: while the broker is away they wait, and a repeat can
-    be told by its `sequence`. Commands are JSON on `spaceverse/control`: {"command": "start",
-    "start_monotonic_s": x} sets scenario second 0 to x of CLOCK_MONOTONIC; {"command": "stop"} ends the node.
+    Events are JSON on `spaceverse/event/<slug>`, QoS 1: while the broker is away they wait, the last
+    WAITING_MAX of them, and come in order when it is back; a repeat can be told by its `sequence`. When some
+    had to be dropped, `events_dropped` says how many. Commands are JSON on `spaceverse/control`:
+    {"command": "start", "start_monotonic_s": x} sets scenario second 0 to x of CLOCK_MONOTONIC;
+    {"command": "stop"} ends the node; {"command": "contact_ends", "contact_ends_s": x} tells the scenario
+    time at which the contact ends, with "node" to one node alone.
 
     Args:
         address: the management broker.
@@ -45,9 +51,15 @@ class ManagementPlane:
         self._lock = threading.Lock()
         self._sequence = 0
         self._start_monotonic_s: float | None = None
-        # Counted here, since paho's wait_for_publish raises for what was published while disconnected.
-        self._told = 0
-        self._all_told = threading.Condition()
+        # Kept here and not in paho, which would keep any number. The few that paho has are those that it
+        # sends again after a reconnection; newer ones wait until it has (`_catching_up`).
+        self._waiting: deque[str] = deque()
+        self._under_way = 0
+        self._dropped = 0
+        self._connected = self._catching_up = False
+        self._changed = threading.Condition(self._lock)
+        self._closed = False
+        self.contact_ends_s: float | None = None
         self._away_since_s: float | None = time.monotonic()
         self.started = threading.Event()
         self.stopped = threading.Event()
@@ -59,29 +71,32 @@ class ManagementPlane:
 
     def open(self) -> None:
         """Begin to connect; returns at once."""
+        # A thread of its own, for paho holds a lock while it tells us of a delivery and takes the same lock
+        # to publish: publishing under our own lock could stop both for ever.
+        threading.Thread(target=self._publish_events, name="events", daemon=True).start()
         start(self._client, self._address, KEEPALIVE_S)
 
     def close(self) -> None:
         """Wait up to FLUSH_S until the broker has every event, then disconnect."""
-        with self._all_told:
-            self._all_told.wait_for(lambda: self._told == self._sequence or self.lost_s() > 0, FLUSH_S)
+        with self._changed:
+            self._changed.wait_for(
+                lambda: not (self._waiting or self._under_way) or self.lost_s() > 0, FLUSH_S
+            )
+            self._closed = True
+            self._changed.notify_all()
         self._client.disconnect()
         self._client.loop_stop()
 
     def report(self, event: str, *, monotonic_s: float | None = None, **fields: object) -> None:
         """Publish one event; from any thread, never blocks. See nodes.report.Report."""
         monotonic_s = time.monotonic() if monotonic_s is None else monotonic_s
-        with self._lock:
-            self._sequence += 1
-            record = {
-                "event": event,
-                "node": self._node,
-                "time_s": self.scenario_s(monotonic_s),
-                "monotonic_s": monotonic_s,
-                "sequence": self._sequence,
-                **fields,
-            }
-            self._client.publish(self._topic, json.dumps(record), qos=1)
+        with self._changed:
+            self._queue(event, monotonic_s, fields)
+            self._changed.notify_all()
+
+    def now_s(self) -> float | None:
+        """Scenario time now; None before the start is known."""
+        return self.scenario_s(time.monotonic())
 
     def scenario_s(self, monotonic_s: float) -> float | None:
         """Scenario time of a value of CLOCK_MONOTONIC; None before the start is known."""
@@ -111,23 +126,63 @@ class ManagementPlane:
         if not reason.is_failure:
             self._away_since_s = None
             client.subscribe(CONTROL_TOPIC, qos=1)
+            with self._changed:
+                self._connected, self._catching_up = True, self._under_way > 0
+                if self._dropped:
+                    dropped, self._dropped = self._dropped, 0
+                    self._queue("events_dropped", time.monotonic(), {"count": dropped})
+                self._changed.notify_all()
 
     def _on_disconnect(
         self, _: Client, __: object, ___: object, ____: ReasonCode, _____: Properties | None
     ) -> None:
+        with self._lock:
+            self._connected = False
         if self._away_since_s is None:
             self._away_since_s = time.monotonic()
 
-    def _on_publish(self, _: Client, __: object, ___: int, ____: ReasonCode, _____: Properties) -> None:
-        with self._all_told:
-            self._told += 1
-            self._all_told.notify_all()
+    def _on_publish(self, _: Client, __: object, mid: int, ____: ReasonCode, _____: Properties) -> None:
+        with self._changed:
+            self._under_way -= 1
+            self._catching_up = False
+            self._changed.notify_all()
+
+    def _publish_events(self) -> None:
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._closed or self._may_publish())
+                if self._closed:
+                    return
+                record = self._waiting.popleft()
+                self._under_way += 1
+            self._client.publish(self._topic, record, qos=1)
+
+    def _may_publish(self) -> bool:
+        ready = self._connected and not self._catching_up and self._under_way < UNDER_WAY_MAX
+        return ready and bool(self._waiting)
+
+    def _queue(self, event: str, monotonic_s: float, fields: dict[str, object]) -> None:
+        self._sequence += 1
+        record = {
+            "event": event,
+            "node": self._node,
+            "time_s": self.scenario_s(monotonic_s),
+            "monotonic_s": monotonic_s,
+            "sequence": self._sequence,
+            **fields,
+        }
+        self._waiting.append(json.dumps(record))
+        while len(self._waiting) > WAITING_MAX:
+            self._waiting.popleft()
+            self._dropped += 1
 
     def _on_message(self, _: Client, __: object, message: MQTTMessage) -> None:
         try:
             command = json.loads(message.payload)
             kind = command["command"]
             start_monotonic_s = float(command["start_monotonic_s"]) if kind == "start" else 0.0
+            if kind == "contact_ends" and command.get("node", self._node) == self._node:
+                self.contact_ends_s = float(command["contact_ends_s"])
         except (ValueError, TypeError, KeyError) as error:
             self.report("malformed", sender="management", reason=f"{type(error).__name__}: {error}", count=1)
             return

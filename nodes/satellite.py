@@ -12,7 +12,7 @@ from typing import Any
 
 import msgpack
 
-from nodes.config import ConfigError, Frame, SatelliteConfig, check_images
+from nodes.config import ConfigError, Frame, SatelliteConfig, check_ca_files, check_images
 from nodes.contact import CarrierWatch
 from nodes.inference import Inference, Question, timings
 from nodes.management import ManagementPlane, slug
@@ -34,13 +34,25 @@ class Satellite:
         self._policy = policy
         self._management = ManagementPlane(config.management, config.name)
         self._report = self._management.report
-        self._outbox = Outbox(config.outbox, slug(config.name), chunk_size_bytes(config.rate_bit_s))
+        self._outbox = Outbox(
+            config.outbox,
+            slug(config.name),
+            chunk_size_bytes(config.rate_bit_s),
+            limit_bytes=config.outbox_limit_bytes,
+            report=self._report,
+        )
+        self._expires_s = {
+            f.frame: f.capture_s + f.expires_after_s for f in config.frames if f.expires_after_s is not None
+        }
         self._downlink = Downlink(
             satellite=config.name,
             stations={station: CarrierWatch(station.interface) for station in config.stations},
             outbox=self._outbox,
             rate_bit_s=config.rate_bit_s,
             report=self._report,
+            heartbeat_s=config.heartbeat_s,
+            scenario_s=self._management.now_s,
+            contact_ends_s=self._contact_ends_s,
         )
         self._inference = Inference(config, self._report, self._answered, self._failed)
         self._camera = Loop("camera", self._take_frames)
@@ -48,6 +60,16 @@ class Satellite:
     def run(self) -> int:
         """Serve until the end; the exit status."""
         return serve(self._config, self._management, [self._downlink, self._inference, self._camera])
+
+    def _contact_ends_s(self) -> float | None:
+        """Scenario time at which this contact ends: as the run said last, else as configured."""
+        time_s = self._management.now_s()
+        if time_s is None:
+            return None
+        told_s = self._management.contact_ends_s
+        if told_s is not None and told_s > time_s:
+            return told_s
+        return min((ends_s for ends_s in self._config.contact_ends_s if ends_s > time_s), default=None)
 
     def _take_frames(self, stopping: threading.Event) -> None:
         for frame in sorted(self._config.frames, key=lambda frame: frame.capture_s):
@@ -89,14 +111,17 @@ class Satellite:
         text = answer.text[:ANSWER_MAX_CHARACTERS]
         body = msgpack.packb({"answer": text, "confidence": float(answer.confidence)})
         try:
-            self._outbox.add_answer(question.frame, body, {})
+            expires_s = self._expires_s.get(question.frame)
+            self._outbox.add_answer(question.frame, body, {}, expires_s=expires_s)
         except OutboxError as error:
             self._report("refused", frame=question.frame, reason=str(error))
         self._downlink.wake()
 
     def _send_image(self, question: Question) -> None:
         try:
-            self._outbox.add_image(question.frame, question.image, {"prompt": question.prompt})
+            expires_s = self._expires_s.get(question.frame)
+            metadata = {"prompt": question.prompt}
+            self._outbox.add_image(question.frame, question.image, metadata, expires_s=expires_s)
         except OutboxError as error:
             self._report("refused", frame=question.frame, reason=str(error))
         self._downlink.wake()
@@ -109,6 +134,7 @@ def check(config: SatelliteConfig, path: Path) -> None:
     except ValueError as error:
         raise ConfigError(f"{path}: policy: {error}") from error
     check_images(config, path)
+    check_ca_files([config.management, *config.stations], path)
     check_model(config, path)
 
 

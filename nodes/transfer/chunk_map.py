@@ -43,7 +43,7 @@ class ChunkMap:
 
     def first_missing(self) -> int:
         """Index of the first missing chunk; `count` if none is."""
-        # Chunks are only ever added, so the search goes on from where it last ended.
+        # The search goes on from where it last ended; `remove` sets it back.
         while self._first_missing < self.count and self._first_missing in self:
             self._first_missing += 1
         return self._first_missing
@@ -54,6 +54,9 @@ class ChunkMap:
         bits = int.from_bytes(self._bits[base >> 3 :], "little") >> (base & 7)
         return base, bits.to_bytes((bits.bit_length() + 7) // 8, "little")
 
-    def byte_of(self, index: int) -> tuple[int, int]:
-        """(position, value) of the byte that holds a chunk's bit, for writing it to disk."""
-        return index >> 3, self._bits[index >> 3]
+    def remove(self, index: int) -> None:
+        """Mark a chunk as missing again."""
+        if index in self:
+            self._bits[index >> 3] &= ~(1 << (index & 7))
+            self.present -= 1
+            self._first_missing = min(self._first_missing, index)

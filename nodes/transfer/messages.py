@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias, cast
@@ -24,6 +26,7 @@ Scalar: TypeAlias = "str | int | float | bool | None"
 Metadata: TypeAlias = Mapping[str, Scalar]
 
 DOWN_TOPIC = "spaceverse/down/{satellite}"
+EXPRESS_TOPIC = "spaceverse/down/{satellite}/express"
 UP_TOPIC = "spaceverse/up/{satellite}"
 HELLO_TOPIC = "spaceverse/up"
 
@@ -37,7 +40,8 @@ class Manifest:
     """Announces one item, and asks what the ground has of it.
 
     `data` is the whole item if that is at most INLINE_LIMIT_BYTES, else None. `query` counts the manifests
-    that were sent for this item; the reply repeats it. A smaller `priority` goes first.
+    that were sent for this item; the reply repeats it. A smaller `priority` goes first. From scenario
+    second `expires_s` on the item is worthless; None means never.
     """
 
     item_id: bytes
@@ -48,6 +52,7 @@ class Manifest:
     chunk_bytes: int
     priority: int
     metadata: Metadata
+    expires_s: float | None = None
     query: int = 0
     data: bytes | None = None
 
@@ -73,6 +78,20 @@ class Chunk:
     item_id: bytes
     offset: int
     data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Heartbeat:
+    """The satellite is alive; said at `monotonic_s` of its CLOCK_MONOTONIC, scenario second `time_s`.
+
+    `pending` items with `pending_bytes` wait in its outbox; it has seen `contacts` begin.
+    """
+
+    monotonic_s: float
+    time_s: float | None
+    pending: int
+    pending_bytes: int
+    contacts: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +123,14 @@ class Refused:
 
 
 @dataclass(frozen=True, slots=True)
+class Wait:
+    """There is no room for the item now; ask again in a while."""
+
+    item_id: bytes
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class Unknown:
     """A chunk came whose manifest the ground does not have."""
 
@@ -115,8 +142,14 @@ class Hello:
     """A ground program has just subscribed: what was sent before may be lost."""
 
 
-Downward: TypeAlias = "Manifest | Chunk"
-Upward: TypeAlias = "Have | Done | Refused | Unknown | Hello"
+Downward: TypeAlias = "Manifest | Chunk | Heartbeat"
+Upward: TypeAlias = "Have | Done | Refused | Wait | Unknown | Hello"
+
+
+def item_id(satellite: str, kind: Kind, frame: str, sha256: bytes) -> bytes:
+    """The id of an item: the same for the same content of the same satellite, and of no other's."""
+    identity = [satellite.encode(), kind.encode(), frame.encode(), sha256]
+    return hashlib.sha256(b"\0".join(identity)).digest()[:ID_BYTES]
 
 
 def encode(message: Downward | Upward) -> bytes:
@@ -136,10 +169,21 @@ def encode(message: Downward | Upward) -> bytes:
                 "meta": dict(message.metadata),
                 "query": message.query,
             }
+            if message.expires_s is not None:
+                fields["expires"] = message.expires_s
             if message.data is not None:
                 fields["data"] = message.data
         case Chunk():
             fields = {"t": "chunk", "id": message.item_id, "offset": message.offset, "data": message.data}
+        case Heartbeat():
+            fields = {
+                "t": "heartbeat",
+                "monotonic": message.monotonic_s,
+                "time": message.time_s,
+                "pending": message.pending,
+                "bytes": message.pending_bytes,
+                "contacts": message.contacts,
+            }
         case Have():
             fields = {
                 "t": "have",
@@ -152,6 +196,8 @@ def encode(message: Downward | Upward) -> bytes:
             fields = {"t": "done", "id": message.item_id}
         case Refused():
             fields = {"t": "refused", "id": message.item_id, "reason": message.reason}
+        case Wait():
+            fields = {"t": "wait", "id": message.item_id, "reason": message.reason}
         case Unknown():
             fields = {"t": "unknown", "id": message.item_id}
         case Hello():
@@ -168,6 +214,14 @@ def decode_downward(payload: bytes) -> Downward:
         case "chunk":
             data = _bytes(fields, "data", 1, CHUNK_MAX_BYTES)
             return Chunk(_id(fields), _integer(fields, "offset", 0, SIZE_MAX_BYTES), data)
+        case "heartbeat":
+            return Heartbeat(
+                monotonic_s=_number(fields, "monotonic"),
+                time_s=None if fields.get("time") is None else _number(fields, "time"),
+                pending=_integer(fields, "pending", 0, 1 << 62),
+                pending_bytes=_integer(fields, "bytes", 0, 1 << 62),
+                contacts=_integer(fields, "contacts", 0, 1 << 62),
+            )
         case other:
             raise MalformedError(f"type {_shown(other)} is not one that a satellite sends")
 
@@ -184,6 +238,8 @@ def decode_upward(payload: bytes) -> Upward:
             return Done(_id(fields))
         case "refused":
             return Refused(_id(fields), _text(fields, "reason", 500))
+        case "wait":
+            return Wait(_id(fields), _text(fields, "reason", 500))
         case "unknown":
             return Unknown(_id(fields))
         case "hello":
@@ -205,6 +261,7 @@ def _manifest(fields: dict[str, Any]) -> Manifest:
         chunk_bytes=_integer(fields, "chunk", CHUNK_MIN_BYTES, CHUNK_MAX_BYTES),
         priority=_integer(fields, "priority", 0, 255),
         metadata=_metadata(fields.get("meta")),
+        expires_s=_number(fields, "expires") if "expires" in fields else None,
         query=_integer(fields, "query", 0, 1 << 62),
         data=_bytes(fields, "data", 1, INLINE_LIMIT_BYTES) if "data" in fields else None,
     )
@@ -247,6 +304,13 @@ def _integer(fields: dict[str, Any], key: str, low: int, high: int) -> int:
     if type(value) is not int or not low <= value <= high:
         raise MalformedError(f"{key} is not a whole number from {low} to {high}")
     return value
+
+
+def _number(fields: dict[str, Any], key: str) -> float:
+    value = fields.get(key)
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise MalformedError(f"{key} is not a number")
+    return float(value)
 
 
 def _text(fields: dict[str, Any], key: str, limit: int) -> str:

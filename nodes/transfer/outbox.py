@@ -2,11 +2,13 @@
 
     outbox/pending/<sequence>-<id>/manifest     encoded manifest; holds the data of a small item
     outbox/pending/<sequence>-<id>/data         the bytes of a large item, a copy of what was captured
+    outbox/pending/<sequence>-<id>/digests      of each chunk of it, to find damage before it is sent
     outbox/released/<id>                        manifest of what the ground has confirmed
-    outbox/refused/<id>                         manifest of what the ground will not take
+    outbox/refused/<id>                         manifest of what could not be delivered, whatever the reason
 
 The rename of a manifest out of pending/ is the moment of release; bytes without a manifest are left-overs of
-a crash and are removed when the outbox is opened.
+a crash and are removed when the outbox is opened. A full outbox, or a full disk, drops what is worth least:
+of the lowest priority the oldest. Nothing is dropped for something that is worth less.
 """
 
 from __future__ import annotations
@@ -16,10 +18,20 @@ import hashlib
 import os
 import shutil
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import BinaryIO
 
-from nodes.transfer.files import sync_folder, write_durably
+from nodes.report import Report, report_nothing
+from nodes.transfer.files import (
+    DIGEST_BYTES,
+    NO_ROOM,
+    chunk_digest,
+    read_at,
+    sync_folder,
+    write_durably,
+)
 from nodes.transfer.messages import (
     INLINE_LIMIT_BYTES,
     Kind,
@@ -28,14 +40,20 @@ from nodes.transfer.messages import (
     Metadata,
     decode_downward,
     encode,
+    item_id,
 )
 
 PRIORITIES: dict[Kind, int] = {"answer": 0, "image": 1}
-BLOCK_BYTES = 1 << 20
+EXPRESS_PRIORITY = 0  # what has it goes by the connection of its own
+UNLIMITED_BYTES = 1 << 62
 
 
 class OutboxError(OSError):
     """The outbox cannot take or give an item; names the file and what the system said."""
+
+
+class _NoRoomError(OutboxError):
+    """The disk is full: dropping something may help."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,18 +69,24 @@ class OutboxItem:
         """What goes first sorts first."""
         return self.manifest.priority, self.sequence
 
+    @property
+    def worth(self) -> tuple[int, int]:
+        """What is dropped first sorts first: of the lowest priority the oldest."""
+        return -self.manifest.priority, self.sequence
+
     def read_chunk(self, index: int) -> bytes:
-        """The bytes of one chunk. Raises OutboxError if they are not there."""
+        """The bytes of one chunk. Raises OutboxError if they are not there, or not those that were added."""
         length = self.manifest.chunk_length(index)
         path = self.folder / "data"
         try:
-            with path.open("rb") as file:
-                file.seek(index * self.manifest.chunk_bytes)
-                data = file.read(length)
+            data = read_at(path, index * self.manifest.chunk_bytes, length)
+            digest = read_at(self.folder / "digests", index * DIGEST_BYTES, DIGEST_BYTES)
         except OSError as error:
             raise OutboxError(f"{path}: {error.strerror}") from error
         if len(data) != length:
             raise OutboxError(f"{path}: ends before byte {index * self.manifest.chunk_bytes + length}")
+        if chunk_digest(data) != digest:
+            raise OutboxError(f"{path}: damaged at byte {index * self.manifest.chunk_bytes}: sha256 differs")
         return data
 
 
@@ -71,106 +95,187 @@ class Outbox:
 
     Args:
         folder: made if missing; belongs to this satellite alone.
-        satellite: its name, part of every item's id.
+        satellite: its name in topics, part of every item's id.
         chunk_bytes: chunk size of items that are added from now on.
+        limit_bytes: how much may wait.
+        report: gets dropped, expired and outbox_trouble.
     """
 
-    def __init__(self, folder: Path, satellite: str, chunk_bytes: int) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        satellite: str,
+        chunk_bytes: int,
+        *,
+        limit_bytes: int = UNLIMITED_BYTES,
+        report: Report = report_nothing,
+    ) -> None:
         self._folder = folder
         self._satellite = satellite
         self._chunk_bytes = chunk_bytes
-        self._lock = threading.Lock()
+        self._limit_bytes = limit_bytes
+        self._report = report
+        self._lock = threading.RLock()
+        self._adding = threading.Lock()  # held while an image is copied; the other must not be for so long
         self._pending: list[OutboxItem] = []
-        self._frames: dict[tuple[Kind, str], str] = {}
+        self._frames: set[tuple[Kind, str]] = set()
         for name in ("pending", "released", "refused"):
             (folder / name).mkdir(parents=True, exist_ok=True)
         self._load()
         self._next_sequence = max((item.sequence for item in self._pending), default=0) + 1
 
-    def add_image(self, frame: str, image: Path, metadata: Metadata) -> bool:
+    def add_image(
+        self, frame: str, image: Path, metadata: Metadata, *, expires_s: float | None = None
+    ) -> bool:
         """Take a copy of an image file; False if this frame was taken before. Raises OutboxError."""
-        with self._lock:
-            if ("image", frame) in self._frames:
-                return False
-            making = self._making()
-            try:
-                size_bytes, sha256 = _copy_hashed(image, making / "data")
-                inline = (making / "data").read_bytes() if size_bytes <= INLINE_LIMIT_BYTES else None
-            except OSError as error:
-                shutil.rmtree(making, ignore_errors=True)
-                raise OutboxError(f"{image}: {error.strerror or error}") from error
-            if size_bytes == 0:
-                shutil.rmtree(making, ignore_errors=True)
-                raise OutboxError(f"{image}: is empty")
-            self._commit(making, "image", frame, size_bytes, sha256, metadata, inline)
-        return True
+        try:
+            size_bytes = image.stat().st_size
+        except OSError as error:
+            raise OutboxError(f"{image}: {error.strerror}") from error
+        if size_bytes == 0:
+            raise OutboxError(f"{image}: is empty")
 
-    def add_answer(self, frame: str, answer: bytes, metadata: Metadata) -> bool:
+        def make(making: Path) -> Manifest:
+            try:
+                with image.open("rb") as source:
+                    return self._image(making, source, frame, metadata, expires_s)
+            except OSError as error:
+                raise _as_outbox_error(image, error) from error
+
+        return self._add("image", frame, size_bytes, make)
+
+    def add_answer(
+        self, frame: str, answer: bytes, metadata: Metadata, *, expires_s: float | None = None
+    ) -> bool:
         """Take a small message; False if this frame was answered before. Raises OutboxError."""
         if not 0 < len(answer) <= INLINE_LIMIT_BYTES:
             raise OutboxError(f"answer to {frame!r} has {len(answer)} bytes; 1 to {INLINE_LIMIT_BYTES} fit")
-        with self._lock:
-            if ("answer", frame) in self._frames:
-                return False
-            making = self._making()
-            self._commit(
-                making, "answer", frame, len(answer), hashlib.sha256(answer).digest(), metadata, answer
-            )
-        return True
+        digest = hashlib.sha256(answer).digest()
+
+        def make(_: Path) -> Manifest:
+            return self._manifest("answer", frame, len(answer), digest, metadata, expires_s, answer)
+
+        return self._add("answer", frame, len(answer), make)
 
     def holds(self, frame: str) -> bool:
         """Whether this frame's answer or image was ever added, also before a restart."""
         with self._lock:
             return any((kind, frame) in self._frames for kind in PRIORITIES)
 
-    def pending(self, limit: int) -> list[OutboxItem]:
-        """Up to `limit` items that the ground does not have, in the order in which they go."""
+    def pending(self, limit: int, *, express: bool | None = None) -> list[OutboxItem]:
+        """Up to `limit` items that the ground does not have, in the order in which they go.
+
+        Args:
+            limit: how many at most.
+            express: only what goes by the connection for urgent things; only the rest; None for both.
+        """
         with self._lock:
-            return self._pending[:limit]
+            if express is None:
+                return self._pending[:limit]
+            split = bisect.bisect_right(self._pending, EXPRESS_PRIORITY, key=lambda i: i.manifest.priority)
+            return self._pending[: min(split, limit)] if express else self._pending[split : split + limit]
 
-    def release(self, item: OutboxItem) -> None:
-        """Forget the bytes of an item that the ground has; remember that it has."""
-        self._settle(item, "released")
+    def depth(self) -> tuple[int, int]:
+        """(items that wait, their bytes)."""
+        with self._lock:
+            return len(self._pending), sum(item.manifest.size_bytes for item in self._pending)
 
-    def refuse(self, item: OutboxItem) -> None:
-        """Forget the bytes of an item that cannot be delivered; remember that."""
+    def release(self, item: OutboxItem) -> bool:
+        """Forget the bytes of an item that the ground has, remember that it has; False if it was not here."""
+        return self._settle(item, "released")
+
+    def refuse(self, item: OutboxItem) -> bool:
+        """Forget the bytes of an item that cannot be delivered, and remember that; False if not here."""
+        return self._settle(item, "refused")
+
+    def expire(self, time_s: float) -> list[OutboxItem]:
+        """Give up, and report, every item whose deadline has passed at this scenario time."""
+        with self._lock:
+            expired = [i for i in self._pending if (i.manifest.expires_s or time_s + 1) <= time_s]
+            for item in expired:
+                self._settle(item, "refused")
+                manifest = item.manifest
+                self._report(
+                    "expired", frame=manifest.frame, what=manifest.kind, expires_s=manifest.expires_s
+                )
+        return expired
+
+    def _add(self, kind: Kind, frame: str, size_bytes: int, make: Callable[[Path], Manifest]) -> bool:
+        """Make room, have the item made, put it in place; again after a full disk was relieved."""
+        with self._adding:
+            if (kind, frame) in self._frames:
+                return False
+            self._make_room(size_bytes, PRIORITIES[kind])
+            while True:
+                try:
+                    self._commit(make)
+                    return True
+                except _NoRoomError as error:
+                    self._drop_for(PRIORITIES[kind], str(error))
+                finally:
+                    shutil.rmtree(self._making, ignore_errors=True)
+
+    def _make_room(self, size_bytes: int, priority: int) -> None:
+        if size_bytes > self._limit_bytes:
+            raise OutboxError(f"{size_bytes} bytes; the whole outbox has {self._limit_bytes}")
+        while self.depth()[1] + size_bytes > self._limit_bytes:
+            self._drop_for(priority, f"the outbox is full: {self._limit_bytes} bytes")
+
+    def _drop_for(self, priority: int, reason: str) -> None:
+        """Drop the item that is worth least, if not worth more than `priority`. Raises OutboxError."""
+        with self._lock:
+            item = min(self._pending, key=lambda item: item.worth, default=None)
+        if item is None or item.manifest.priority < priority:
+            raise OutboxError(f"{reason}, and nothing in it is worth less")
         self._settle(item, "refused")
+        self._report(
+            "dropped",
+            frame=item.manifest.frame,
+            what=item.manifest.kind,
+            size_bytes=item.manifest.size_bytes,
+            reason=reason,
+        )
 
-    def _settle(self, item: OutboxItem, outcome: str) -> None:
+    def _settle(self, item: OutboxItem, outcome: str) -> bool:
         with self._lock:
             if item not in self._pending:
-                return
+                return False
             self._pending.remove(item)
             try:
                 (item.folder / "manifest").replace(self._folder / outcome / item.manifest.item_id.hex())
                 sync_folder(self._folder / outcome)
             except OSError as error:
-                raise OutboxError(f"{item.folder}: {error.strerror}") from error
+                # Settled here; after a restart it would be offered again, and the ground would say `done`.
+                self._report("outbox_trouble", reason=f"{item.folder}: {error.strerror}")
             shutil.rmtree(item.folder, ignore_errors=True)
+            return True
 
+    @property
     def _making(self) -> Path:
-        making = self._folder / "pending" / ".making"
-        shutil.rmtree(making, ignore_errors=True)
-        try:
-            making.mkdir()
-        except OSError as error:
-            raise OutboxError(f"{making}: {error.strerror}") from error
-        return making
+        return self._folder / "pending" / ".making"
 
-    def _commit(
+    def _image(
+        self, making: Path, source: BinaryIO, frame: str, metadata: Metadata, expires_s: float | None
+    ) -> Manifest:
+        size_bytes, sha256 = _copy_hashed(source, making, self._chunk_bytes)
+        inline = (making / "data").read_bytes() if size_bytes <= INLINE_LIMIT_BYTES else None
+        if inline is not None:
+            (making / "data").unlink()
+            (making / "digests").unlink()
+        return self._manifest("image", frame, size_bytes, sha256, metadata, expires_s, inline)
+
+    def _manifest(
         self,
-        making: Path,
         kind: Kind,
         frame: str,
         size_bytes: int,
         sha256: bytes,
         metadata: Metadata,
+        expires_s: float | None,
         inline: bytes | None,
-    ) -> None:
-        identity = [self._satellite.encode(), kind.encode(), frame.encode(), sha256]
-        item_id = hashlib.sha256(b"\0".join(identity)).digest()[:16]
-        manifest = Manifest(
-            item_id=item_id,
+    ) -> Manifest:
+        return Manifest(
+            item_id=item_id(self._satellite, kind, frame, sha256),
             kind=kind,
             frame=frame,
             size_bytes=size_bytes,
@@ -178,21 +283,29 @@ class Outbox:
             chunk_bytes=self._chunk_bytes,
             priority=PRIORITIES[kind],
             metadata=metadata,
+            expires_s=expires_s,
             data=inline,
         )
-        folder = self._folder / "pending" / f"{self._next_sequence:012d}-{item_id.hex()}"
+
+    def _commit(self, make: Callable[[Path], Manifest]) -> None:
+        making = self._making
         try:
-            if inline is not None:
-                (making / "data").unlink(missing_ok=True)
+            shutil.rmtree(making, ignore_errors=True)
+            making.mkdir()
+            manifest = make(making)
+            folder = self._folder / "pending" / f"{self._next_sequence:012d}-{manifest.item_id.hex()}"
             write_durably(making / "manifest", encode(manifest))
             making.rename(folder)
             sync_folder(folder.parent)
+        except OutboxError:
+            raise
         except OSError as error:
-            shutil.rmtree(making, ignore_errors=True)
-            raise OutboxError(f"{folder}: {error.strerror}") from error
-        bisect.insort(self._pending, OutboxItem(manifest, self._next_sequence, folder), key=lambda i: i.order)
-        self._frames[kind, frame] = "pending"
+            raise _as_outbox_error(making, error) from error
+        item = OutboxItem(manifest, self._next_sequence, folder)
         self._next_sequence += 1
+        with self._lock:
+            bisect.insort(self._pending, item, key=lambda item: item.order)
+            self._frames.add((manifest.kind, manifest.frame))
 
     def _load(self) -> None:
         for folder in sorted((self._folder / "pending").iterdir()):
@@ -201,13 +314,18 @@ class Outbox:
                 shutil.rmtree(folder, ignore_errors=True)
                 continue
             self._pending.append(OutboxItem(manifest, int(folder.name.split("-")[0]), folder))
-            self._frames[manifest.kind, manifest.frame] = "pending"
+            self._frames.add((manifest.kind, manifest.frame))
         self._pending.sort(key=lambda item: item.order)
         for outcome in ("released", "refused"):
             for path in (self._folder / outcome).iterdir():
                 manifest = _read_manifest(path)
                 if manifest is not None:
-                    self._frames[manifest.kind, manifest.frame] = outcome
+                    self._frames.add((manifest.kind, manifest.frame))
+
+
+def _as_outbox_error(path: Path, error: OSError) -> OutboxError:
+    kind = _NoRoomError if error.errno in NO_ROOM else OutboxError
+    return kind(f"{path}: {error.strerror or error}")
 
 
 def _read_manifest(path: Path) -> Manifest | None:
@@ -218,15 +336,17 @@ def _read_manifest(path: Path) -> Manifest | None:
     return replace(message, query=0) if isinstance(message, Manifest) else None
 
 
-def _copy_hashed(source: Path, target: Path) -> tuple[int, bytes]:
-    """Copy in blocks, fsync; (size in bytes, sha256)."""
+def _copy_hashed(source: BinaryIO, making: Path, chunk_bytes: int) -> tuple[int, bytes]:
+    """Copy chunk by chunk with a digest of each, fsync; (size in bytes, sha256)."""
     digest = hashlib.sha256()
     size_bytes = 0
-    with source.open("rb") as reading, target.open("wb") as writing:
-        while block := reading.read(BLOCK_BYTES):
-            digest.update(block)
-            writing.write(block)
-            size_bytes += len(block)
-        writing.flush()
-        os.fsync(writing.fileno())
+    with (making / "data").open("wb") as data, (making / "digests").open("wb") as digests:
+        while chunk := source.read(chunk_bytes):
+            digest.update(chunk)
+            digests.write(chunk_digest(chunk))
+            data.write(chunk)
+            size_bytes += len(chunk)
+        for file in (data, digests):
+            file.flush()
+            os.fsync(file.fileno())
     return size_bytes, digest.digest()

@@ -2,22 +2,35 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 
 from nodes.report import Report
+from nodes.transfer.files import NO_ROOM
 from nodes.transfer.inbox import Inbox, InboxItem
 from nodes.transfer.messages import (
+    Chunk,
     Done,
     Have,
+    Heartbeat,
     MalformedError,
     Manifest,
     Refused,
     Unknown,
     Upward,
+    Wait,
     decode_downward,
+    item_id,
 )
+from nodes.transfer.refusals import Refusals
 
 MAX_TRIES = 3
+FULL_TOLD_EVERY_S = 10.0
+
+
+def no_time() -> float | None:
+    """For ends that know no scenario time: nothing expires."""
+    return None
 
 
 class Receiver:
@@ -25,41 +38,40 @@ class Receiver:
 
     Args:
         inbox: where items are kept.
-        report: gets received_first, received, refused and malformed.
+        report: gets received_first, received, refused, expired, inbox_full, heartbeat and malformed.
         on_complete: called once for each item that has become complete.
+        scenario_s: scenario time, or None before it is known.
     """
 
-    def __init__(self, inbox: Inbox, report: Report, on_complete: Callable[[InboxItem], None]) -> None:
+    def __init__(
+        self,
+        inbox: Inbox,
+        report: Report,
+        on_complete: Callable[[InboxItem], None],
+        scenario_s: Callable[[], float | None] = no_time,
+    ) -> None:
         self._inbox = inbox
         self._report = report
         self._on_complete = on_complete
-        self._queries: dict[tuple[str, bytes], int] = {}
+        self._scenario_s = scenario_s
         self._replies: dict[tuple[str, bytes], Upward] = {}
-        self.malformed = 0
+        self._full_told_s = float("-inf")
+        self.refusals = Refusals(report)
         self.duplicates = 0
 
     def handle(self, satellite: str, payload: bytes, arrived_s: float) -> None:
         """Take one payload that came from `satellite` at `arrived_s` (CLOCK_MONOTONIC)."""
         try:
             message = decode_downward(payload)
-            known = self._inbox.find(satellite, message.item_id)
-            if isinstance(message, Manifest):
-                self._queries[satellite, message.item_id] = message.query
-                self._manifest(satellite, message, known, arrived_s)
-            elif known is None:
-                self._replies[satellite, message.item_id] = Unknown(message.item_id)
-            elif not known.complete and known.refused is None:
-                if not self._guarded(known, lambda: known.write(message)):
-                    self.duplicates += 1
-                self._after_data(known, arrived_s)
-            else:
-                self.duplicates += 1
-                self._answer(known)
+            match message:
+                case Manifest():
+                    self._manifest(satellite, message, arrived_s)
+                case Chunk():
+                    self._chunk(satellite, message, arrived_s)
+                case Heartbeat():
+                    self._heartbeat(satellite, message, arrived_s)
         except MalformedError as error:
-            self.malformed += 1
-            self._report(
-                "malformed", monotonic_s=arrived_s, sender=satellite, reason=str(error), count=self.malformed
-            )
+            self.refusals.add(satellite, str(error))
 
     def replies(self) -> list[tuple[str, Upward]]:
         """What to tell whom since the last call: one reply per item that was touched."""
@@ -67,32 +79,65 @@ class Receiver:
         self._replies.clear()
         return replies
 
-    def _manifest(
-        self, satellite: str, manifest: Manifest, known: InboxItem | None, arrived_s: float
-    ) -> None:
-        try:
-            item = self._inbox.open(satellite, manifest)
-        except OSError as error:
-            self._refuse_unopened(satellite, manifest, f"cannot be stored: {error.strerror}", arrived_s)
+    def _manifest(self, satellite: str, manifest: Manifest, arrived_s: float) -> None:
+        if manifest.item_id != item_id(satellite, manifest.kind, manifest.frame, manifest.sha256):
+            raise MalformedError("item id does not belong to this satellite, frame and content")
+        if not self._inbox.fits(manifest.size_bytes):
+            self._refuse_unopened(satellite, manifest, "larger than the whole inbox", arrived_s)
             return
-        if known is None:
+        try:
+            item, new = self._inbox.open(satellite, manifest)
+        except OSError as error:
+            self._no_room(manifest, satellite, error, None)
+            return
+        item.query = manifest.query
+        if new:
             self._report("received_first", monotonic_s=arrived_s, frame=manifest.frame, what=manifest.kind)
-        if item.complete or item.refused is not None:
-            self.duplicates += known is not None
-            self._answer(item)
-        elif manifest.data is not None:
-            self._after_data(item, arrived_s, manifest.data)
+        self._work_on(item, arrived_s, None, manifest.data)
+
+    def _chunk(self, satellite: str, chunk: Chunk, arrived_s: float) -> None:
+        item = self._inbox.find(satellite, chunk.item_id)
+        if item is None:
+            self._replies[satellite, chunk.item_id] = Unknown(chunk.item_id)
         else:
-            self._after_data(item, arrived_s)
+            self._work_on(item, arrived_s, chunk, None)
 
-    def _after_data(self, item: InboxItem, arrived_s: float, inline: bytes | None = None) -> None:
-        if inline is not None or (item.chunks.complete and not item.manifest.inline):
-            sha256_ok = self._guarded(item, lambda: item.finish(inline))
-            if item.refused is None:
-                self._finished(item, sha256_ok, arrived_s)
+    def _heartbeat(self, satellite: str, heartbeat: Heartbeat, arrived_s: float) -> None:
+        self._report(
+            "heartbeat",
+            monotonic_s=arrived_s,
+            satellite=satellite,
+            # One clock on one machine; across machines it is wrong by the offset of their clocks.
+            delay_s=arrived_s - heartbeat.monotonic_s,
+            said_s=heartbeat.time_s,
+            pending=heartbeat.pending,
+            pending_bytes=heartbeat.pending_bytes,
+            contacts=heartbeat.contacts,
+        )
+
+    def _work_on(self, item: InboxItem, arrived_s: float, chunk: Chunk | None, inline: bytes | None) -> None:
+        """Store what came for an item, finish it if it is all there, and put the reply down."""
+        finished = False
+        try:
+            with item.held():
+                if item.complete or item.refused is not None:
+                    self.duplicates += chunk is not None or item.query > 1
+                elif not self._expired(item):
+                    finished = self._store(item, arrived_s, chunk, inline)
+        except OSError as error:
+            self._no_room(item.manifest, item.satellite, error, item)
+            return
         self._answer(item)
+        if finished:
+            self._on_complete(item)
 
-    def _finished(self, item: InboxItem, sha256_ok: bool, arrived_s: float) -> None:
+    def _store(self, item: InboxItem, arrived_s: float, chunk: Chunk | None, inline: bytes | None) -> bool:
+        """Whether the item has become complete."""
+        if chunk is not None and not item.write(chunk):
+            self.duplicates += 1
+        if inline is None and (item.manifest.inline or not item.chunks.complete):
+            return False
+        sha256_ok = item.finish(inline)
         self._report(
             "received",
             monotonic_s=arrived_s,
@@ -101,40 +146,43 @@ class Receiver:
             size_bytes=item.manifest.size_bytes,
             sha256_ok=sha256_ok,
         )
-        if sha256_ok:
-            self._on_complete(item)
-        elif item.failed_tries >= MAX_TRIES:
-            self._refuse(item, f"sha256 did not match in {MAX_TRIES} tries", arrived_s)
-
-    def _guarded(self, item: InboxItem, action: Callable[[], bool]) -> bool:
-        """Do what writes to disk; an item that the disk cannot take is refused, not lost in silence."""
-        try:
-            return action()
-        except MalformedError:
-            raise
-        except OSError as error:
-            self._refuse(item, f"cannot be stored: {error.strerror}", None)
-            return False
-
-    def _refuse(self, item: InboxItem, reason: str, arrived_s: float | None) -> None:
-        try:
+        if not sha256_ok and item.failed_tries >= MAX_TRIES:
+            reason = f"sha256 did not match in {MAX_TRIES} tries"
             item.refuse(reason)
-        except OSError:
-            item.refused = reason
-        self._report("refused", monotonic_s=arrived_s, frame=item.manifest.frame, reason=reason)
+            self._report("refused", monotonic_s=arrived_s, frame=item.manifest.frame, reason=reason)
+        return sha256_ok
+
+    def _expired(self, item: InboxItem) -> bool:
+        manifest, time_s = item.manifest, self._scenario_s()
+        if manifest.expires_s is None or time_s is None or time_s < manifest.expires_s:
+            return False
+        item.refuse("expired")
+        self._report("expired", frame=manifest.frame, what=manifest.kind, expires_s=manifest.expires_s)
+        return True
+
+    def _no_room(self, manifest: Manifest, satellite: str, error: OSError, item: InboxItem | None) -> None:
+        """The disk did not take something: make room for the next try, and ask the satellite to wait."""
+        reason = f"cannot be stored: {error.strerror or error}"
+        self._replies[satellite, manifest.item_id] = Wait(manifest.item_id, reason[:500])
+        if time.monotonic() - self._full_told_s >= FULL_TOLD_EVERY_S:
+            self._full_told_s = time.monotonic()
+            self._report("inbox_full", frame=manifest.frame, what=manifest.kind, reason=reason)
+        if item is not None:
+            self._inbox.forget(item)  # what is on disk is what counts
+        if error.errno in NO_ROOM:
+            self._inbox.relieve(manifest.priority, reason, keep=item)
 
     def _refuse_unopened(self, satellite: str, manifest: Manifest, reason: str, arrived_s: float) -> None:
         self._report("refused", monotonic_s=arrived_s, frame=manifest.frame, reason=reason)
         self._replies[satellite, manifest.item_id] = Refused(manifest.item_id, reason)
 
     def _answer(self, item: InboxItem) -> None:
-        key = item.satellite, item.manifest.item_id
         reply: Upward
         if item.refused is not None:
-            reply = Refused(item.manifest.item_id, item.refused)
+            reply = Refused(item.manifest.item_id, item.refused[:500])
         elif item.complete:
             reply = Done(item.manifest.item_id)
         else:
             base, bitmap = item.chunks.from_first_missing()
-            reply = Have(item.manifest.item_id, self._queries.get(key, 0), base, bitmap)
-        self._replies[key] = reply
+            reply = Have(item.manifest.item_id, item.query, base, bitmap)
+        self._replies[item.satellite, item.manifest.item_id] = reply

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
 from nodes.report import Report
@@ -14,12 +15,14 @@ from nodes.transfer.messages import (
     Refused,
     Unknown,
     Upward,
+    Wait,
     encode,
 )
 from nodes.transfer.outbox import Outbox, OutboxError, OutboxItem
 from nodes.transfer.window import Window
 
 ITEMS_AT_ONCE = 32  # how many items may be under way; keeps many small ones moving on a long path
+WAIT_S = 2.0  # until an item for which the ground had no room is offered again
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,35 +42,48 @@ class Progress:
 
     item: OutboxItem
     have: ChunkMap
+    begun: bool  # something of it was sent, by this process or an earlier one
+    open: bool  # any chunk may follow; False until the ground has said what it has
     ask: bool = True  # a manifest has to go out
-    open: bool = True  # chunks may follow; False until the ground has said what it has
+    fresh: bool = False  # chunks that were never sent may follow, though the ground has not said
     query: int = 0
     cursor: int = 0
+    not_before_s: float = 0.0
     under_way: dict[int, Sent] = field(default_factory=dict)
     manifest_under_way: Sent | None = None
-    ever_sent: set[int] = field(default_factory=set)
     acknowledged_order: int = -1
     bytes_sent: int = 0
     chunks_sent: int = 0
     resent_chunks: int = 0
     last_sent_s: float | None = None
 
-    def lose_under_way(self) -> None:
-        """Forget what was in flight; the next manifest finds out what of it arrived."""
+    def __post_init__(self) -> None:
+        self.ever_sent = ChunkMap(self.have.count)
+
+    def lose_under_way(self, *, go_on: bool = False) -> None:
+        """Forget what was in flight; the next manifest finds out what of it arrived.
+
+        Args:
+            go_on: what was never sent need not wait for that.
+        """
         self.under_way.clear()
         self.manifest_under_way = None
         self.cursor = 0
         self.ask = True
         if self.query:
             self.open = False
+            self.fresh = go_on
 
     def next_chunk(self) -> int | None:
-        """Index of the first chunk that is neither there nor under way."""
-        for index in range(self.cursor, self.item.manifest.chunks):
+        """Index of the first chunk that is neither there nor under way, and may go."""
+        if not self.open:
+            index = self.ever_sent.first_missing()
+            return index if self.fresh and index < self.have.count else None
+        for index in range(self.cursor, self.have.count):
             if index not in self.have and index not in self.under_way:
                 self.cursor = index
                 return index
-        self.cursor = self.item.manifest.chunks
+        self.cursor = self.have.count
         return None
 
     def bytes_under_way(self) -> int:
@@ -75,43 +91,62 @@ class Progress:
         inline = self.manifest_under_way.size_bytes if self.manifest_under_way else 0
         return inline + sum(sent.size_bytes for sent in self.under_way.values())
 
+    def bytes_to_go(self) -> int:
+        """Bytes that the ground does not have, nearly."""
+        manifest = self.item.manifest
+        return manifest.size_bytes - self.have.present * manifest.chunk_bytes
+
 
 class Sender:
-    """Chooses what goes next, and learns from what the ground says. For one thread.
+    """Chooses what goes next by one connection, and learns from what the ground says. For one thread.
 
     Args:
         outbox: where items wait.
         window: how much may be under way.
-        report: gets send_started, send_finished, delivered and send_refused.
+        report: gets send_started, send_finished, delivered, send_refused and send_waits.
+        express: whether it sends what is urgent, or the rest; None for both.
     """
 
-    def __init__(self, outbox: Outbox, window: Window, report: Report) -> None:
+    def __init__(
+        self, outbox: Outbox, window: Window, report: Report, *, express: bool | None = None
+    ) -> None:
         self._outbox = outbox
         self._window = window
         self._report = report
+        self._express = express
         self._progress: dict[bytes, Progress] = {}
         self._last: Progress | None = None
         self._order = 0
         self._under_way_bytes = 0
         self._heard_s = 0.0
-        self._silence_factor = 1
+        self._connected_s = 0.0
+        self._silences = 0
+        self.contact_ends_s: float | None = None  # CLOCK_MONOTONIC, if somebody has told
         # Items left by an earlier process may have been begun by it: ask before sending.
         self._begun_before = {item.manifest.item_id for item in outbox.pending(1 << 30)}
 
-    def connected(self, rtt_s: float, now_s: float) -> None:
-        """A new connection: whatever was under way is lost."""
+    def connected(self, rtt_s: float, now_s: float, *, go_on: bool = True) -> None:
+        """A new connection: whatever was under way is lost.
+
+        Args:
+            rtt_s: its round-trip time.
+            now_s: CLOCK_MONOTONIC.
+            go_on: whether chunks that were never sent may follow the first manifest at once. It saves a
+                round trip, and would cost a second window if the ground program were not there.
+        """
         self._window.connected(rtt_s, now_s)
-        self._ask_all(now_s)
+        self._connected_s = now_s
+        self._silences = 0
+        self._ask_all(now_s, go_on=go_on)
 
     def next_payload(self, now_s: float) -> bytes | None:
         """What to hand to the socket now; None if there is nothing, or the window is full."""
         self._ask_after_silence(now_s)
-        for item in self._outbox.pending(ITEMS_AT_ONCE):
-            progress = self._progress_of(item)
-            full = self._under_way_bytes >= self._window.limit_bytes
-            if progress.ask and not (full and item.manifest.inline):
+        full = self._under_way_bytes >= self._window.limit_bytes
+        for progress in self._in_turn(now_s):
+            if progress.ask and not (full and progress.item.manifest.inline):
                 return self._manifest(progress, now_s)
-            if progress.open and not full:
+            if not full:
                 index = progress.next_chunk()
                 if index is not None:
                     payload = self._chunk(progress, index, now_s)
@@ -120,15 +155,15 @@ class Sender:
         return None
 
     def handle(self, message: Upward, now_s: float) -> None:
-        """Take what the ground said."""
-        self._heard_s = now_s
-        self._silence_factor = 1
+        """Take what the ground said; replies about another connection's items are none of ours."""
         if isinstance(message, Hello):
+            self._heard(now_s)
             self._ask_all(now_s)
             return
         progress = self._progress.get(message.item_id)
         if progress is None:
             return
+        self._heard(now_s)
         match message:
             case Have():
                 self._have(progress, message, now_s)
@@ -136,28 +171,79 @@ class Sender:
                 self._done(progress, now_s)
             case Refused():
                 self._refused(progress, message.reason)
+            case Wait():
+                self._wait(progress, message.reason, now_s)
             case Unknown():
-                if progress.open:
+                if progress.open or progress.fresh:
                     progress.lose_under_way()
+        self._under_way_bytes = sum(p.bytes_under_way() for p in self._progress.values())
+
+    def forget_settled(self) -> None:
+        """Drop what is known of items that have left the outbox by another way: dropped, expired."""
+        there = {item.manifest.item_id for item in self._outbox.pending(1 << 30)}
+        for item_id in self._progress.keys() - there:
+            del self._progress[item_id]
         self._under_way_bytes = sum(p.bytes_under_way() for p in self._progress.values())
 
     @property
     def idle(self) -> bool:
         """Whether the ground has everything."""
-        return not self._outbox.pending(1)
+        return not self._outbox.pending(1, express=self._express)
+
+    @property
+    def silences(self) -> int:
+        """How often in a row the ground has been asked in vain."""
+        return self._silences
+
+    def _heard(self, now_s: float) -> None:
+        self._heard_s = now_s
+        self._silences = 0
+
+    def _in_turn(self, now_s: float) -> Iterator[Progress]:
+        """Items in the order in which they go.
+
+        When the end of the contact is known, what cannot finish before it is left unstarted, unless it
+        could not have finished in the whole of this contact: then no contact like it would be enough, and
+        it goes when nothing else is left.
+        """
+        if self.contact_ends_s is None:
+            for item in self._outbox.pending(ITEMS_AT_ONCE, express=self._express):
+                progress = self._progress_of(item)
+                if now_s >= progress.not_before_s:
+                    yield progress
+            return
+        rate_byte_s = self._window.rate_byte_s
+        contact_bytes = rate_byte_s * (self.contact_ends_s - self._connected_s)
+        left_bytes = rate_byte_s * (self.contact_ends_s - now_s - self._window.rtt_s)
+        oversized, at_once = [], 0
+        for item in self._outbox.pending(1 << 30, express=self._express):
+            progress = self._progress_of(item)
+            if now_s < progress.not_before_s:
+                continue
+            to_go = progress.bytes_to_go()
+            if progress.begun or to_go <= left_bytes:
+                left_bytes -= to_go
+                yield progress
+                at_once += 1
+                if at_once == ITEMS_AT_ONCE:
+                    return
+            elif to_go > contact_bytes:
+                oversized.append(progress)
+        yield from oversized
 
     def _progress_of(self, item: OutboxItem) -> Progress:
-        item_id = item.manifest.item_id
-        progress = self._progress.get(item_id)
+        manifest = item.manifest
+        progress = self._progress.get(manifest.item_id)
         if progress is None:
-            progress = Progress(item, ChunkMap(item.manifest.chunks))
-            progress.open = item_id not in self._begun_before
-            self._progress[item_id] = progress
+            before = manifest.item_id in self._begun_before
+            progress = Progress(item, ChunkMap(manifest.chunks), begun=before, open=not before)
+            self._progress[manifest.item_id] = progress
         return progress
 
     def _manifest(self, progress: Progress, now_s: float) -> bytes:
         if progress.query == 0:
             self._tell("send_started", progress, now_s, size_bytes=progress.item.manifest.size_bytes)
+        progress.begun = True
         progress.query += 1
         progress.ask = False
         payload = encode(replace(progress.item.manifest, query=progress.query))
@@ -176,8 +262,7 @@ class Sender:
         payload = encode(Chunk(item.manifest.item_id, index * item.manifest.chunk_bytes, data))
         progress.under_way[index] = self._note(progress, payload, now_s)
         progress.chunks_sent += 1
-        progress.resent_chunks += index in progress.ever_sent
-        progress.ever_sent.add(index)
+        progress.resent_chunks += not progress.ever_sent.add(index)
         return payload
 
     def _note(self, progress: Progress, payload: bytes, now_s: float) -> Sent:
@@ -197,11 +282,12 @@ class Sender:
             self._last = None
 
     def _have(self, progress: Progress, message: Have, now_s: float) -> None:
+        if message.query != progress.query and not progress.open:
+            return  # said before the cut; the reply to the question after it is on its way
         progress.have = ChunkMap.from_base(progress.have.count, message.base, message.bitmap)
         if progress.manifest_under_way and message.query >= progress.manifest_under_way.query:
             progress.manifest_under_way = None
-        if message.query == progress.query:
-            progress.open = True
+        progress.open = True
         if progress.item.manifest.inline:
             progress.ask = True  # it arrived, and its sha256 did not match
         self._settle_chunks(progress, message.query, now_s)
@@ -220,11 +306,12 @@ class Sender:
         progress.cursor = min(progress.cursor, first)
 
     def _done(self, progress: Progress, now_s: float) -> None:
-        manifest = progress.item.manifest
         for sent in progress.under_way.values():
             self._window.acknowledged(sent.size_bytes, now_s - sent.at_s, sent.window_was_full, now_s)
-        self._outbox.release(progress.item)
-        del self._progress[manifest.item_id]
+        here = self._outbox.release(progress.item)
+        del self._progress[progress.item.manifest.item_id]
+        if not here:
+            return
         if progress.last_sent_s is not None:
             # Told late, when no more of it can be sent again, yet with the time at which it was true.
             self._tell(
@@ -238,20 +325,27 @@ class Sender:
         self._tell("delivered", progress, now_s)
 
     def _refused(self, progress: Progress, reason: str) -> None:
-        self._outbox.refuse(progress.item)
+        here = self._outbox.refuse(progress.item)
         del self._progress[progress.item.manifest.item_id]
-        self._tell("send_refused", progress, None, reason=reason)
+        if here:
+            self._tell("send_refused", progress, None, reason=reason)
 
-    def _ask_all(self, now_s: float) -> None:
+    def _wait(self, progress: Progress, reason: str, now_s: float) -> None:
+        if now_s >= progress.not_before_s:
+            self._tell("send_waits", progress, now_s, reason=reason)
+        progress.not_before_s = now_s + WAIT_S
+        progress.lose_under_way()
+
+    def _ask_all(self, now_s: float, *, go_on: bool = False) -> None:
         for progress in self._progress.values():
-            progress.lose_under_way()
+            progress.lose_under_way(go_on=go_on)
         self._under_way_bytes = 0
         self._heard_s = now_s
 
     def _ask_after_silence(self, now_s: float) -> None:
         waiting = self._under_way_bytes > 0
-        if waiting and now_s - self._heard_s > self._window.silence_s() * self._silence_factor:
-            self._silence_factor = min(2 * self._silence_factor, 8)
+        if waiting and now_s - self._heard_s > self._window.silence_s() * min(2**self._silences, 8):
+            self._silences += 1
             self._ask_all(now_s)
 
     def _tell(self, event: str, progress: Progress, at_s: float | None, **fields: object) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import queue
 import threading
 import time
@@ -16,24 +17,29 @@ from nodes.config import BrokerAddress
 from nodes.mqtt import make_client, start
 from nodes.report import Report
 from nodes.transfer.inbox import Inbox, InboxItem
-from nodes.transfer.messages import DOWN_TOPIC, HELLO_TOPIC, UP_TOPIC, Hello, encode
-from nodes.transfer.receiver import Receiver
+from nodes.transfer.messages import DOWN_TOPIC, EXPRESS_TOPIC, HELLO_TOPIC, UP_TOPIC, Hello, encode
+from nodes.transfer.receiver import Receiver, no_time
 
 KEEPALIVE_S = 15
 WAITING_MAX = 64  # payloads between network and disk: 16 MiB of the largest chunks, then TCP pushes back
 BATCH_S = 0.02
+EXPRESS, BULK = 0, 1
 
 
 class Arrival(NamedTuple):
-    """A payload as it came."""
+    """A payload as it came; what is urgent sorts first, then what came first."""
 
+    urgency: int
+    at_s: float
+    number: int
     satellite: str
     payload: bytes
-    at_s: float
 
 
 class StationLink(threading.Thread):
-    """A thread that stores and replies, fed by paho's network thread: a slow disk stalls no keepalive.
+    """A thread that stores and replies, fed by paho's network threads: a slow disk stalls no keepalive.
+
+    What is urgent has a connection of its own here, too, and overtakes what waits for the disk.
 
     Args:
         name: the station's name, its MQTT client id.
@@ -41,6 +47,7 @@ class StationLink(threading.Thread):
         inbox: where items are kept.
         report: gets the receiver's events, connected and disconnected.
         on_complete: called in this thread once per item that became complete.
+        scenario_s: scenario time, or None before it is known.
     """
 
     def __init__(
@@ -51,54 +58,73 @@ class StationLink(threading.Thread):
         inbox: Inbox,
         report: Report,
         on_complete: Callable[[InboxItem], None],
+        scenario_s: Callable[[], float | None] = no_time,
     ) -> None:
         super().__init__(name="station", daemon=True)
-        self.receiver = Receiver(inbox, report, on_complete)
+        self.receiver = Receiver(inbox, report, on_complete, scenario_s)
         self._station = name
         self._broker = broker
         self._report = report
-        self._arrivals: queue.Queue[Arrival | None] = queue.Queue(WAITING_MAX)
+        self._arrivals: queue.PriorityQueue[Arrival] = queue.PriorityQueue()
+        self._bulk_room = threading.Semaphore(WAITING_MAX)
+        self._express_room = threading.Semaphore(WAITING_MAX)
+        self._numbers = iter(range(1 << 62))
         self._stopping = threading.Event()
         self.failure: BaseException | None = None
-        self._client = make_client(f"{name}-ground", broker)
-        self._client.on_connect = self._on_connect
-        self._client.on_disconnect = self._on_disconnect
-        self._client.on_message = self._on_message
+        self._bulk = self._client(BULK, f"{name}-ground")
+        self._express = self._client(EXPRESS, f"{name}-ground-express")
 
     def run(self) -> None:
         """Serve until `stop`; an unexpected error is kept in `failure`."""
-        start(self._client, self._broker, KEEPALIVE_S)
+        clients = self._express, self._bulk
         try:
+            for client in clients:
+                start(client, self._broker, KEEPALIVE_S)
             while not self._stopping.is_set():
                 self._store_batch()
         except Exception as error:
             self.failure = error
         finally:
             self._stopping.set()
-            self._client.disconnect()
-            self._client.loop_stop()
+            for client in clients:
+                client.disconnect()
+                client.loop_stop()
 
     def stop(self) -> None:
         """End the thread soon."""
         self._stopping.set()
 
+    def _client(self, urgency: int, client_id: str) -> Client:
+        client = make_client(client_id, self._broker)
+        if urgency == BULK:
+            client.on_connect = self._on_connect
+            client.on_disconnect = self._on_disconnect
+        else:
+            client.on_connect = self._on_express_connect
+
+        def on_message(_: Client, __: object, message: MQTTMessage) -> None:
+            self._take(urgency, message)
+
+        client.on_message = on_message
+        return client
+
     def _store_batch(self) -> None:
         """Store what has come, then reply once per item: replies grow rarer as the disk gets slower."""
-        try:
-            arrival = self._arrivals.get(timeout=0.1)
-        except queue.Empty:
-            return
         until_s = time.monotonic() + BATCH_S
-        while arrival is not None:
-            self.receiver.handle(*arrival)
-            if time.monotonic() >= until_s:
-                break
-            try:
-                arrival = self._arrivals.get_nowait()
-            except queue.Empty:
-                break
+        with contextlib.suppress(queue.Empty):
+            self._store(self._arrivals.get(timeout=0.1))
+            while time.monotonic() < until_s:
+                self._store(self._arrivals.get_nowait())
         for satellite, reply in self.receiver.replies():
-            self._client.publish(UP_TOPIC.format(satellite=satellite), encode(reply), qos=0)
+            self._bulk.publish(UP_TOPIC.format(satellite=satellite), encode(reply), qos=0)
+        self.receiver.refusals.tell()
+
+    def _store(self, arrival: Arrival) -> None:
+        self._room(arrival.urgency).release()
+        self.receiver.handle(arrival.satellite, arrival.payload, arrival.at_s)
+
+    def _room(self, urgency: int) -> threading.Semaphore:
+        return self._bulk_room if urgency == BULK else self._express_room
 
     def _on_connect(
         self, client: Client, _: object, __: ConnectFlags, reason: ReasonCode, ___: Properties | None
@@ -110,17 +136,25 @@ class StationLink(threading.Thread):
         client.publish(HELLO_TOPIC, encode(Hello()), qos=0)
         self._report("connected", station=self._station)
 
+    def _on_express_connect(
+        self, client: Client, _: object, __: ConnectFlags, reason: ReasonCode, ___: Properties | None
+    ) -> None:
+        if not reason.is_failure:  # the other connection reports
+            client.subscribe(EXPRESS_TOPIC.format(satellite="+"), qos=0)
+            client.publish(HELLO_TOPIC, encode(Hello()), qos=0)
+
     def _on_disconnect(
         self, _: Client, __: object, ___: object, reason: ReasonCode, ____: Properties | None
     ) -> None:
         if not self._stopping.is_set():
             self._report("disconnected", station=self._station, reason=str(reason))
 
-    def _on_message(self, _: Client, __: object, message: MQTTMessage) -> None:
-        arrival = Arrival(message.topic.rsplit("/", 1)[-1], bytes(message.payload), time.monotonic())
+    def _take(self, urgency: int, message: MQTTMessage) -> None:
+        at_s = time.monotonic()
+        satellite = message.topic.split("/")[2]
+        room = self._room(urgency)
         while not self._stopping.is_set():
-            try:
-                self._arrivals.put(arrival, timeout=0.1)
+            if room.acquire(timeout=0.1):
+                arrival = Arrival(urgency, at_s, next(self._numbers), satellite, bytes(message.payload))
+                self._arrivals.put(arrival)
                 return
-            except queue.Full:
-                continue

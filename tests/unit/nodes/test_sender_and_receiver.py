@@ -194,14 +194,14 @@ def test_contradicting_manifest_is_refused(ends: Ends) -> None:
     assert isinstance(manifest, Manifest)
     ends.give([encode(manifest)])
     ends.give([encode(Manifest(**{**_fields(manifest), "size_bytes": manifest.size_bytes + 1}))])
-    assert ends.receiver.malformed == 1
+    assert ends.receiver.refusals.count == 1
 
 
 def test_satellite_with_a_path_for_a_name_is_refused(ends: Ends) -> None:
     add_image(ends)
     for payload in ends.take():
         ends.receiver.handle("../../etc", payload, 0.0)
-    assert ends.receiver.malformed > 0
+    assert ends.receiver.refusals.count > 0
     assert list((ends.folder / "inbox").iterdir()) == []
 
 
@@ -241,7 +241,10 @@ def test_complete_items_without_an_answer_are_found_after_a_restart(ends: Ends) 
     add_image(ends)
     ends.run()
     (item,) = Inbox(ends.folder / "inbox").unanswered()
-    item.mark_answered()
+    claim = item.claim()
+    assert claim is not None and item.claim() is None, "two may not answer it"
+    claim.answered()
+    assert item.claim() is None
     assert Inbox(ends.folder / "inbox").unanswered() == []
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from dataclasses import replace
 
 import msgpack
 import pytest
@@ -15,12 +16,14 @@ from nodes.transfer.messages import (
     Done,
     Downward,
     Have,
+    Heartbeat,
     Hello,
     MalformedError,
     Manifest,
     Refused,
     Unknown,
     Upward,
+    Wait,
     decode_downward,
     decode_upward,
     encode,
@@ -64,13 +67,25 @@ def test_bitmap_survives_the_wire(there: set[int]) -> None:
     assert again.complete == (len(there) == 100)
 
 
-def test_bitmap_in_order_is_empty_and_bytes_match_the_disk() -> None:
+def test_bitmap_in_order_is_empty() -> None:
     chunks = ChunkMap(20)
     for index in range(11):
         chunks.add(index)
     assert chunks.from_first_missing() == (11, b"")
-    assert chunks.byte_of(10) == (1, 0b111)
     assert ChunkMap(20, b"\xff\x07").present == 11
+
+
+@given(st.sets(st.integers(0, 99)), st.sets(st.integers(0, 99)))
+def test_chunks_can_be_taken_back(there: set[int], damaged: set[int]) -> None:
+    chunks = ChunkMap(100)
+    for index in there:
+        chunks.add(index)
+    assert chunks.first_missing() == min(set(range(101)) - there)
+    for index in damaged:
+        chunks.remove(index)
+    assert {index for index in range(100) if index in chunks} == there - damaged
+    assert chunks.present == len(there - damaged)
+    assert chunks.first_missing() == min(set(range(101)) - (there - damaged))
 
 
 def test_bitmap_ignores_bits_beyond_its_end() -> None:
@@ -109,14 +124,30 @@ def test_window_ignores_what_did_not_fill_it() -> None:
     assert window.limit_bytes == before
 
 
-@pytest.mark.parametrize("message", [IMAGE, ANSWER, Chunk(b"i" * 16, 4096, b"data")])
+@pytest.mark.parametrize(
+    "message",
+    [
+        IMAGE,
+        ANSWER,
+        replace(IMAGE, expires_s=12.5),
+        Chunk(b"i" * 16, 4096, b"data"),
+        Heartbeat(monotonic_s=1.5, time_s=None, pending=3, pending_bytes=4000, contacts=2),
+    ],
+)
 def test_downward_round_trip(message: Downward) -> None:
     assert decode_downward(encode(message)) == message
 
 
 @pytest.mark.parametrize(
     "message",
-    [Have(b"i" * 16, 3, 7, b"\x05"), Done(b"i" * 16), Refused(b"i" * 16, "no"), Unknown(b"i" * 16), Hello()],
+    [
+        Have(b"i" * 16, 3, 7, b"\x05"),
+        Done(b"i" * 16),
+        Refused(b"i" * 16, "no"),
+        Wait(b"i" * 16, "full"),
+        Unknown(b"i" * 16),
+        Hello(),
+    ],
 )
 def test_upward_round_trip(message: Upward) -> None:
     assert decode_upward(encode(message)) == message
@@ -124,7 +155,7 @@ def test_upward_round_trip(message: Upward) -> None:
 
 def test_unknown_keys_are_ignored() -> None:
     fields = msgpack.unpackb(encode(IMAGE))
-    assert decode_downward(msgpack.packb({**fields, "expiry": 12.0})) == IMAGE
+    assert decode_downward(msgpack.packb({**fields, "colour": 12.0})) == IMAGE
 
 
 @pytest.mark.parametrize(
@@ -154,6 +185,9 @@ def test_unknown_keys_are_ignored() -> None:
         {"meta": {str(i): i for i in range(100)}},
         {"data": b"x"},
         {"frame": "x" * 1000},
+        {"expires": "soon"},
+        {"expires": float("nan")},
+        {"expires": True},
     ],
 )
 def test_manifest_with_one_wrong_field_is_refused(change: dict[str, object]) -> None:

@@ -1,0 +1,58 @@
+"""Counting what is refused: a flood of rubbish must not become a flood of events."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+from nodes.report import Report
+
+TELL_EVERY_S = 1.0
+SENDERS_MAX = 32
+OTHERS = "others"
+
+
+@dataclass
+class _Tally:
+    count: int = 0
+    told: int = 0
+    told_s: float = float("-inf")
+    reason: str = ""
+
+
+class Refusals:
+    """Tells the first refusal of a sender at once, then at most one event a second with the count so far.
+
+    Args:
+        report: gets malformed: sender, the latest reason, count since the start.
+    """
+
+    def __init__(self, report: Report) -> None:
+        self._report = report
+        self._tallies: dict[str, _Tally] = {}
+
+    @property
+    def count(self) -> int:
+        """How many there were in all."""
+        return sum(tally.count for tally in self._tallies.values())
+
+    def add(self, sender: str, reason: str) -> None:
+        """Count one."""
+        if sender not in self._tallies and len(self._tallies) >= SENDERS_MAX:
+            sender = OTHERS  # names are a stranger's to choose, too
+        tally = self._tallies.setdefault(sender, _Tally())
+        tally.count += 1
+        tally.reason = reason
+        self._tell(sender, tally)
+
+    def tell(self) -> None:
+        """Tell what was counted since; to be called now and then."""
+        for sender, tally in self._tallies.items():
+            if tally.count > tally.told:
+                self._tell(sender, tally)
+
+    def _tell(self, sender: str, tally: _Tally) -> None:
+        now_s = time.monotonic()
+        if now_s - tally.told_s >= TELL_EVERY_S:
+            tally.told, tally.told_s = tally.count, now_s
+            self._report("malformed", sender=sender, reason=tally.reason, count=tally.count)
