@@ -249,6 +249,9 @@ class Inbox:
             self._admit(manifest)
             item, new = self._create(satellite, manifest)
             self._remember(item)
+        elif self.was_dropped(item):
+            self._admit(manifest)
+            (item.folder / "manifest").touch()
         known = item.manifest
         if (known.sha256, known.size_bytes, known.chunk_bytes) != (
             manifest.sha256,
@@ -268,6 +271,10 @@ class Inbox:
             if item is not None:
                 self._remember(item)
         return item
+
+    def was_dropped(self, item: InboxItem) -> bool:
+        """Whether its bytes made room for others, so that it has to be announced again."""
+        return not item.complete and item.chunks.present == 0 and not _is_counted(item.folder)
 
     def unanswered(self) -> list[InboxItem]:
         """Complete items whose answer has not been reported, in the order of their completion."""
@@ -441,9 +448,18 @@ def _size_bytes(folder: Path) -> int:
     with contextlib.suppress(OSError):
         return (folder / "data").stat().st_size
     manifest = _read_manifest(folder)
-    if manifest is None or (folder / "refused").exists():
+    if manifest is None or (folder / "refused").exists() or not _is_counted(folder):
         return 0
     return manifest.size_bytes
+
+
+def _is_counted(folder: Path) -> bool:
+    """Whether an unfinished item has bytes, or was announced so lately that they may be on their way."""
+    if (folder / "part").exists():
+        return True
+    with contextlib.suppress(OSError):
+        return time.time() - (folder / "manifest").stat().st_mtime <= IDLE_PART_S
+    return False
 
 
 def _read_if_there(path: Path) -> bytes:

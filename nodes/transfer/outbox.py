@@ -3,6 +3,7 @@
     outbox/pending/<sequence>-<id>/manifest     encoded manifest; holds the data of a small item
     outbox/pending/<sequence>-<id>/data         the bytes of a large item, a copy of what was captured
     outbox/pending/<sequence>-<id>/digests      of each chunk of it, to find damage before it is sent
+    outbox/pending/<sequence>-<id>/begun        empty; its presence says that the ground may have some of it
     outbox/released/<id>                        manifest of what the ground has confirmed
     outbox/refused/<id>                         manifest of what could not be delivered, whatever the reason
 
@@ -14,6 +15,7 @@ of the lowest priority the oldest. Nothing is dropped for something that is wort
 from __future__ import annotations
 
 import bisect
+import contextlib
 import hashlib
 import os
 import shutil
@@ -73,6 +75,16 @@ class OutboxItem:
     def worth(self) -> tuple[int, int]:
         """What is dropped first sorts first: of the lowest priority the oldest."""
         return -self.manifest.priority, self.sequence
+
+    @property
+    def begun(self) -> bool:
+        """Whether something of it was sent, also by an earlier process."""
+        return (self.folder / "begun").exists()
+
+    def mark_begun(self) -> None:
+        """Remember that; where the disk does not take it, a restart costs a repeat."""
+        with contextlib.suppress(OSError):
+            (self.folder / "begun").touch()
 
     def read_chunk(self, index: int) -> bytes:
         """The bytes of one chunk. Raises OutboxError if they are not there, or not those that were added."""

@@ -97,7 +97,7 @@ class Receiver:
 
     def _chunk(self, satellite: str, chunk: Chunk, arrived_s: float) -> None:
         item = self._inbox.find(satellite, chunk.item_id)
-        if item is None:
+        if item is None or (item.refused is None and self._inbox.was_dropped(item)):
             self._replies[satellite, chunk.item_id] = Unknown(chunk.item_id)
         else:
             self._work_on(item, arrived_s, chunk, None)

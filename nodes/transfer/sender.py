@@ -122,8 +122,6 @@ class Sender:
         self._connected_s = 0.0
         self._silences = 0
         self.contact_ends_s: float | None = None  # CLOCK_MONOTONIC, if somebody has told
-        # Items left by an earlier process may have been begun by it: ask before sending.
-        self._begun_before = {item.manifest.item_id for item in outbox.pending(1 << 30)}
 
     def connected(self, rtt_s: float, now_s: float, *, go_on: bool = True) -> None:
         """A new connection: whatever was under way is lost.
@@ -235,7 +233,7 @@ class Sender:
         manifest = item.manifest
         progress = self._progress.get(manifest.item_id)
         if progress is None:
-            before = manifest.item_id in self._begun_before
+            before = item.begun  # by an earlier process: ask before sending
             progress = Progress(item, ChunkMap(manifest.chunks), begun=before, open=not before)
             self._progress[manifest.item_id] = progress
         return progress
@@ -243,7 +241,9 @@ class Sender:
     def _manifest(self, progress: Progress, now_s: float) -> bytes:
         if progress.query == 0:
             self._tell("send_started", progress, now_s, size_bytes=progress.item.manifest.size_bytes)
-        progress.begun = True
+        if not progress.begun:
+            progress.begun = True
+            progress.item.mark_begun()
         progress.query += 1
         progress.ask = False
         payload = encode(replace(progress.item.manifest, query=progress.query))
