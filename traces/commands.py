@@ -6,6 +6,8 @@ import argparse
 import json
 import re
 import warnings
+from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,7 +17,14 @@ import numpy as np
 from traces.convert_command import add_convert
 from traces.cut_command import add_cut
 from traces.errors import LinkBudgetError, OrbitError, OutputFileError
-from traces.orbit_options import add_orbit_options, satellites_of, stations_of, window_of
+from traces.orbit_options import (
+    add_orbit_options,
+    crosslinked_of,
+    grazing_altitude_m_of,
+    satellites_of,
+    stations_of,
+    window_of,
+)
 from traces.passes_command import add_passes
 from traces.record_command import add_record
 from traces.table import print_table
@@ -24,14 +33,13 @@ from traces.utc import format_utc
 
 if TYPE_CHECKING:
     from traces.link_budget import RadioLink
-    from traces.stations import GroundStation
-    from traces.tle import ElementSet
 
 _MAKE_EXAMPLES = """examples:
   spaceverse trace make --satellite "FLOCK 2P-1" --station Svalbard --start 2018-01-20T00:00:00Z \\
       --hours 24 --rate-cap 4M -o day.csv
   spaceverse trace make --satellite 41617 --station Svalbard --mask 10 --pass 1 --lead 20 -o pass.csv
   spaceverse trace make --tle mine.tle --satellite MYSAT --station 52.1,4.3,10 --hours 6 -o mine.csv
+  spaceverse trace make --satellite "FLOCK 2P-1" --crosslink "FLOCK 2K-13" --eirp 40 --rate-cap 10M -o isl.csv
 """
 _INFO_EXAMPLES = """examples:
   spaceverse trace info pass.csv
@@ -77,7 +85,7 @@ def _add(parts: Any, name: str, summary: str, examples: str) -> argparse.Argumen
 
 
 def _add_make(parts: Any) -> None:
-    parser = _add(parts, "make", "make a trace from an orbit and a link budget", _MAKE_EXAMPLES)
+    parser = _add(parts, "make", "make a trace from an orbit, or two, and a link budget", _MAKE_EXAMPLES)
     add_orbit_options(parser, many=False)
     parser.add_argument(
         "-o", "--output", required=True, type=Path, metavar="FILE", help="the trace file to write"
@@ -91,6 +99,12 @@ def _add_make(parts: Any) -> None:
         default="dove",
         metavar="NAME",
         help="preset of the link budget: dove, cubesat-s-band, cubesat-uhf, starlink-like (dove)",
+    )
+    parser.add_argument(
+        "--eirp",
+        type=float,
+        metavar="DBW",
+        help="with --crosslink, whose ends both send as the preset's satellite does: its EIRP instead",
     )
     parser.add_argument(
         "--weather",
@@ -147,14 +161,22 @@ def _made(arguments: argparse.Namespace) -> Trace:
     """Make the trace that the arguments of `trace make` ask for."""
     from traces.link_budget import preset  # noqa: PLC0415  the command line starts without orbits
     from traces.make import make_trace  # noqa: PLC0415
+    from traces.orbit import passes  # noqa: PLC0415
 
     radio = preset(arguments.radio)
+    if arguments.crosslink is not None:
+        return _made_crosslink(arguments, radio.downlink)
+    if arguments.eirp is not None:
+        raise LinkBudgetError("--eirp belongs to --crosslink; a station's presets are chosen by --radio")
     (satellite,), (station,) = satellites_of(arguments), stations_of(arguments)
     start_utc, length_s = window_of(arguments, satellite)
     if arguments.pass_number is not None:
-        start_utc, length_s = _pass_window(arguments, satellite, station, (start_utc, length_s))
-    elif arguments.lead or arguments.tail:
-        raise OrbitError("--lead and --tail belong to --pass; add --pass N, or choose --start and --hours")
+        found = passes(satellite, station, start_utc, length_s, elevation_mask_deg=arguments.mask)
+        edges = [(one.aos_s, one.los_s) for one in found]
+        what = f"{satellite.name} over {station.name}"
+        start_utc, length_s = _pass_window(arguments, what, edges, start_utc)
+    else:
+        _refuse_lead_and_tail(arguments)
     trace = make_trace(
         satellite,
         station,
@@ -173,28 +195,62 @@ def _made(arguments: argparse.Namespace) -> Trace:
     return trace
 
 
+def _made_crosslink(arguments: argparse.Namespace, radio: RadioLink) -> Trace:
+    """Make the trace between two satellites: both send with the same radio."""
+    from traces.crosslink import make_crosslink_trace, sight  # noqa: PLC0415
+
+    if arguments.weather is not None:
+        raise LinkBudgetError("--weather belongs to --station: between satellites there is none")
+    (first,), (second,) = satellites_of(arguments), crosslinked_of(arguments)
+    start_utc, length_s = window_of(arguments, first)
+    grazing_m = grazing_altitude_m_of(arguments)
+    if arguments.pass_number is not None:
+        windows = sight(first, second, start_utc, length_s, grazing_altitude_m=grazing_m)
+        edges = [(one.aos_s, one.los_s) for one in windows]
+        what = f"{first.name} in sight of {second.name}"
+        start_utc, length_s = _pass_window(arguments, what, edges, start_utc)
+    else:
+        _refuse_lead_and_tail(arguments)
+    if arguments.eirp is not None:
+        radio = replace(radio, eirp_dbw=arguments.eirp)
+    trace = make_crosslink_trace(
+        first,
+        second,
+        start_utc,
+        length_s,
+        forward=_capped(radio, "--rate-cap", arguments.rate_cap),
+        back=_capped(radio, "--up-rate-cap", arguments.up_rate_cap),
+        grazing_altitude_m=grazing_m,
+        step_s=arguments.step,
+    )
+    if not trace.contacts():
+        seen = sight(first, second, start_utc, length_s, grazing_altitude_m=grazing_m)
+        mend = "raise --eirp, or take another --radio" if seen else "lengthen the window, or lower --grazing"
+        why = "see each other, but the radio does not reach" if seen else "never see each other"
+        warnings.warn(f"{first.name} and {second.name} {why}; {mend}", stacklevel=3)
+    return trace
+
+
+def _refuse_lead_and_tail(arguments: argparse.Namespace) -> None:
+    if arguments.lead or arguments.tail:
+        raise OrbitError("--lead and --tail belong to --pass; add --pass N, or choose --start and --hours")
+
+
 def _pass_window(
-    arguments: argparse.Namespace,
-    satellite: ElementSet,
-    station: GroundStation,
-    window: tuple[datetime, float],
+    arguments: argparse.Namespace, what: str, edges: Sequence[tuple[float, float]], start_utc: datetime
 ) -> tuple[datetime, float]:
     """Return start and length of the Nth pass with its lead and tail, on whole milliseconds."""
-    from traces.orbit import passes  # noqa: PLC0415
-
-    found = passes(satellite, station, *window, elevation_mask_deg=arguments.mask)
     number = arguments.pass_number
-    if not 1 <= number <= len(found):
+    if not 1 <= number <= len(edges):
         raise OrbitError(
-            f"no pass {number} of {satellite.name} over {station.name} in this window: it holds {len(found)};"
-            " see `spaceverse trace passes`"
+            f"no pass {number} of {what} in this window: it holds {len(edges)}; see `spaceverse trace passes`"
         )
     for option in ("lead", "tail"):
         if not 0 <= getattr(arguments, option) <= 86_400:
             raise OrbitError(f"--{option} {getattr(arguments, option):g}: expected 0 to 86400 s")
-    begin_s = round(found[number - 1].aos_s - arguments.lead, 3)
-    end_s = round(found[number - 1].los_s + arguments.tail, 3)
-    return window[0] + timedelta(seconds=begin_s), round(end_s - begin_s, 3)
+    begin_s = round(edges[number - 1][0] - arguments.lead, 3)
+    end_s = round(edges[number - 1][1] + arguments.tail, 3)
+    return start_utc + timedelta(seconds=begin_s), round(end_s - begin_s, 3)
 
 
 def _run_info(arguments: argparse.Namespace) -> int:

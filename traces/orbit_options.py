@@ -37,9 +37,16 @@ def add_orbit_options(parser: argparse.ArgumentParser, *, many: bool) -> None:
         metavar="NAME",
         help="name or catalogue number" + ("; may be repeated; all when none is named" if many else ""),
     )
-    parser.add_argument(
+    other = parser.add_mutually_exclusive_group(required=True)
+    other.add_argument(
+        "--crosslink",
+        action=action,
+        metavar="NAME",
+        help="another satellite instead of a station: line of sight past the Earth"
+        + ("; may be repeated" if many else ""),
+    )
+    other.add_argument(
         "--station",
-        required=True,
         action=action,
         metavar="NAME",
         help="a station of the catalogue, or lat,lon,alt (degrees, m)"
@@ -49,6 +56,12 @@ def add_orbit_options(parser: argparse.ArgumentParser, *, many: bool) -> None:
     length = parser.add_mutually_exclusive_group()
     length.add_argument("--hours", type=float, default=24.0, metavar="H", help="length of the window (24)")
     length.add_argument("--seconds", type=float, metavar="S", help="the same in seconds")
+    parser.add_argument(
+        "--grazing",
+        type=float,
+        metavar="KM",
+        help="with --crosslink: least height of the line of sight above the Earth (100)",
+    )
     parser.add_argument("--mask", type=float, metavar="DEG", help="elevation mask (the station's own)")
 
 
@@ -60,20 +73,48 @@ def satellites_of(arguments: argparse.Namespace) -> list[ElementSet]:
         OrbitError: no such Walker constellation.
         TimeError: one without a start, or the start is no time.
     """
+    from traces.tle import find_satellite  # noqa: PLC0415
+
+    element_sets = _element_sets(arguments)
+    names = arguments.satellite
+    if names is None:
+        return element_sets
+    return [find_satellite(element_sets, name) for name in ([names] if isinstance(names, str) else names)]
+
+
+def crosslinked_of(arguments: argparse.Namespace) -> list[ElementSet]:
+    """Return the satellites at the other ends of crosslinks, from the same source.
+
+    Raises:
+        TleError: none of that name.
+        OrbitError: --mask, which belongs to stations.
+    """
+    from traces.tle import find_satellite  # noqa: PLC0415
+
+    if arguments.mask is not None:
+        raise OrbitError("--mask is a station's; with --crosslink say --grazing KM")
+    names = [arguments.crosslink] if isinstance(arguments.crosslink, str) else arguments.crosslink
+    element_sets = _element_sets(arguments)
+    return [find_satellite(element_sets, name) for name in names]
+
+
+def grazing_altitude_m_of(arguments: argparse.Namespace) -> float:
+    """Return the least height of a crosslink's line of sight."""
+    from traces.crosslink import GRAZING_ALTITUDE_M  # noqa: PLC0415
+
+    return GRAZING_ALTITUDE_M if arguments.grazing is None else float(arguments.grazing * 1e3)
+
+
+def _element_sets(arguments: argparse.Namespace) -> list[ElementSet]:
     from traces.elements import read_elements  # noqa: PLC0415
-    from traces.tle import FLOCK_TLE, find_satellite  # noqa: PLC0415
+    from traces.tle import FLOCK_TLE  # noqa: PLC0415
     from traces.walker import parse_walker  # noqa: PLC0415
 
     if arguments.walker is not None:
         if arguments.start is None:
             raise OrbitError("--walker has no date of its own; add --start, such as 2018-01-20T00:00:00Z")
-        element_sets = parse_walker(arguments.walker, _start(arguments))
-    else:
-        element_sets = read_elements(arguments.tle or FLOCK_TLE)
-    names = arguments.satellite
-    if names is None:
-        return element_sets
-    return [find_satellite(element_sets, name) for name in ([names] if isinstance(names, str) else names)]
+        return parse_walker(arguments.walker, _start(arguments))
+    return read_elements(arguments.tle or FLOCK_TLE)
 
 
 def stations_of(arguments: argparse.Namespace) -> list[GroundStation]:
@@ -81,7 +122,10 @@ def stations_of(arguments: argparse.Namespace) -> list[GroundStation]:
 
     Raises:
         StationError: there is none of that name.
+        OrbitError: --grazing, which belongs to crosslinks.
     """
+    if arguments.grazing is not None:
+        raise OrbitError("--grazing belongs to --crosslink; with --station say --mask DEG")
     from traces.stations import STATIONS, station  # noqa: PLC0415
 
     names = [arguments.station] if isinstance(arguments.station, str) else arguments.station

@@ -7,11 +7,18 @@ import csv
 import json
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from traces.orbit_options import add_orbit_options, satellites_of, stations_of, window_of
+from traces.orbit_options import (
+    add_orbit_options,
+    crosslinked_of,
+    grazing_altitude_m_of,
+    satellites_of,
+    stations_of,
+    window_of,
+)
 from traces.table import print_table
 from traces.utc import format_utc, parse_utc
 
@@ -24,6 +31,7 @@ _EXAMPLES = """examples:
   spaceverse trace passes --satellite "FLOCK 2P-1" --satellite "FLOCK 2P-2" --station Svalbard --station Troll
   spaceverse trace passes --station all --csv > passes.csv              188 satellites, 15 stations, a day
   spaceverse trace passes --walker 53:24/3/1@550 --start 2026-01-01T00:00:00Z --station 48.1,11.6,500
+  spaceverse trace passes --satellite "FLOCK 2P-1" --crosslink "FLOCK 2K-13" --hours 6
 """
 _COLUMNS = (
     "satellite",
@@ -37,12 +45,24 @@ _COLUMNS = (
     "whole",
 )
 
+_CROSSLINK_COLUMNS = (
+    "satellite",
+    "other",
+    "pass",
+    "begin_utc",
+    "end_utc",
+    "duration_s",
+    "begin_range_km",
+    "end_range_km",
+    "whole",
+)
+
 
 def add_passes(parts: Any) -> None:
     """Add `passes` to the subcommands of `spaceverse trace`."""
     parser = parts.add_parser(
         "passes",
-        help="list the passes of satellites over stations",
+        help="list the passes of satellites over stations, or in sight of each other",
         description="List the passes of satellites over stations: all of a file when no satellite is named.",
         epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -58,6 +78,8 @@ def _run(arguments: argparse.Namespace) -> int:
     from traces.passes import find_passes  # noqa: PLC0415  the command line starts without orbits
     from traces.propagation import warn_if_stale  # noqa: PLC0415
 
+    if arguments.crosslink is not None:
+        return _run_crosslinks(arguments)
     satellites, stations = satellites_of(arguments), stations_of(arguments)
     window = window_of(arguments, max(satellites, key=lambda one: one.epoch_utc))
     if arguments.satellite is None:
@@ -69,15 +91,49 @@ def _run(arguments: argparse.Namespace) -> int:
     for satellite, station, one in table:
         number, before = (number + 1 if (satellite, station) == before else 1), (satellite, station)
         rows.append(_described(satellites[satellite].name, stations[station].name, number, window[0], one))
+    _report(arguments, rows, _COLUMNS, _show)
+    return 0
+
+
+def _run_crosslinks(arguments: argparse.Namespace) -> int:
+    from traces.crosslink import crosslink, sight  # noqa: PLC0415
+    from traces.propagation import warn_if_stale  # noqa: PLC0415
+
+    satellites, others = satellites_of(arguments), crosslinked_of(arguments)
+    start_utc, length_s = window_of(arguments, max(satellites, key=lambda one: one.epoch_utc))
+    if arguments.satellite is None:
+        satellites = _propagable(satellites, start_utc, length_s)
+    warn_if_stale([*satellites, *others], start_utc, length_s)
+    grazing_m = grazing_altitude_m_of(arguments)
+    rows: list[dict[str, Any]] = []
+    for first, second in ((first, second) for first in satellites for second in others if first != second):
+        windows = sight(first, second, start_utc, length_s, grazing_altitude_m=grazing_m)
+        for number, one in enumerate(windows, start=1):
+            edges_s = (one.aos_s, one.los_s)
+            range_km = crosslink(first, second, start_utc, edges_s).range_m / 1e3
+            moments = [format_utc(start_utc + timedelta(seconds=round(edge_s, 3))) for edge_s in edges_s]
+            whole = one.aos_s > 0 and one.los_s < length_s
+            rest = (round(one.duration_s, 3), *range_km.round(3).tolist(), whole)
+            values = (first.name, second.name, number, *moments, *rest)
+            rows.append(dict(zip(_CROSSLINK_COLUMNS, values, strict=True)))
+    _report(arguments, rows, _CROSSLINK_COLUMNS, _show_crosslinks)
+    return 0
+
+
+def _report(
+    arguments: argparse.Namespace,
+    rows: Sequence[dict[str, Any]],
+    columns: Sequence[str],
+    show: Callable[[Sequence[dict[str, Any]]], None],
+) -> None:
     if arguments.json:
         print(json.dumps(rows, indent=2))
     elif arguments.csv:
-        writer = csv.DictWriter(sys.stdout, _COLUMNS, lineterminator="\n")
+        writer = csv.DictWriter(sys.stdout, columns, lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
     else:
-        _show(rows)
-    return 0
+        show(rows)
 
 
 def _propagable(satellites: Sequence[ElementSet], start_utc: datetime, length_s: float) -> list[ElementSet]:
@@ -123,6 +179,25 @@ def _show(rows: Sequence[dict[str, Any]]) -> None:
             for row in rows
         ],
         empty="no pass",
+    )
+
+
+def _show_crosslinks(rows: Sequence[dict[str, Any]]) -> None:
+    print_table(
+        ["satellite", "other", "window", "begin (UTC)", "end", "length s", "range km"],
+        [
+            [
+                row["satellite"],
+                row["other"],
+                str(row["pass"]),
+                f"{_nearest_second(row['begin_utc']):%Y-%m-%d %H:%M:%S}",
+                f"{_nearest_second(row['end_utc']):%H:%M:%S}",
+                f"{row['duration_s']:.1f}{'' if row['whole'] else ' (cut)'}",
+                f"{row['begin_range_km']:.0f} to {row['end_range_km']:.0f}",
+            ]
+            for row in rows
+        ],
+        empty="they never see each other",
     )
 
 

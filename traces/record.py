@@ -323,8 +323,9 @@ class Client:
             there_ns, answer_ns, arrived = _ECHO.unpack_from(data, _HEAD.size)
             measured.echoes.extend((number, there_ns, answer_ns, arrived_ns, arrived))
             report = _REPORT.unpack_from(data, _HEAD.size + _ECHO.size)
-            train = Train(*report[:5], kept_up=bool(report[5]))
-            if train.took_ns:
+            number, bits, first_ns, last_ns, took_ns, kept_up = report
+            if took_ns:
+                train = Train(number, bits, first_ns, last_ns, took_ns, bool(kept_up))
                 self._keep(measured.up, "up", train)
         elif kind == _TRAIN and len(data) >= _HEAD.size + _INDEX.size:
             index, frame_bytes, sent_ns = _INDEX.unpack_from(data, _HEAD.size)

@@ -287,3 +287,60 @@ def test_short_and_long_tables_look_alike(count: int, capsys):
     assert [line.split() for line in lines[1:]] == rows
     assert {line.index("Troll") for line in lines[1:]} == {lines[0].index("station")}
     assert len({len(line.rstrip()) for line in lines}) == 1
+
+
+CROSSLINK = ["--satellite", "FLOCK 2P-1", "--crosslink", "FLOCK 2K-13", "--start", "2018-01-20T00:00:00Z"]
+
+
+def test_a_crosslink_is_a_trace_between_two_satellites(tmp_path: Path, capsys):
+    path = tmp_path / "isl.csv"
+    options = ["--hours", 3, "--eirp", 60, "--rate-cap", "10M", "--up-rate-cap", "1M", "-o", path]
+    code, out, err = spaceverse(capsys, "trace", "make", *CROSSLINK, *options)
+    assert (code, err) == (0, "")
+    trace = Trace.read(path)
+    assert (trace.header.satellite, trace.header.station) == ("FLOCK 2P-1", "FLOCK 2K-13")
+    assert trace.contacts()
+    assert (set(trace.down_bit_s[trace.up]), set(trace.up_bit_s[trace.up])) == ({10e6}, {1e6})
+    assert trace.extra["line_altitude_m"][trace.up].min() >= 100e3 - 10
+    code, out, _ = spaceverse(capsys, "trace", "passes", *CROSSLINK, "--hours", 3, "--json")
+    assert code == 0
+    windows = json.loads(out)
+    assert [one["duration_s"] for one in windows] == pytest.approx(
+        [contact.duration_s for contact in trace.contacts()], abs=2e-3
+    )
+    assert windows[0]["begin_range_km"] * 1e3 / 299_792_458 == pytest.approx(
+        trace.row_at(trace.contacts()[0].aos_s).down_delay_s, abs=1e-6
+    )
+
+
+def test_a_higher_line_of_sight_is_shorter_and_one_window_can_be_cut_out(tmp_path: Path, capsys):
+    lengths_s = []
+    for grazing_km in (0, 300):
+        out = spaceverse(
+            capsys, "trace", "passes", *CROSSLINK, "--hours", 12, "--grazing", grazing_km, "--csv"
+        )[1]
+        rows = list(csv.DictReader(out.splitlines()))
+        lengths_s.append(sum(float(row["duration_s"]) for row in rows))
+    assert lengths_s[0] > lengths_s[1]
+    path = tmp_path / "one.csv"
+    options = ["--hours", 12, "--eirp", 60, "--pass", 1, "--tail", 5, "-o", path]
+    assert spaceverse(capsys, "trace", "make", *CROSSLINK, *options)[0] == 0
+    assert len(Trace.read(path).contacts()) == 1
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--crosslink", "FLOCK 2P-5", "--mask", 5], "--grazing KM"),
+        (["--crosslink", "FLOCK 2P-5", "--weather", 0.1], "--weather belongs to --station"),
+        (["--crosslink", "NOBODY 7"], "NOBODY 7"),
+        (["--station", "Svalbard", "--grazing", 5], "--grazing belongs to --crosslink"),
+        (["--station", "Svalbard", "--eirp", 5], "--eirp belongs to --crosslink"),
+    ],
+)
+def test_what_does_not_belong_to_a_crosslink_is_refused(tmp_path: Path, capsys, options, said):
+    path = tmp_path / "never.csv"
+    code, _, err = spaceverse(capsys, "trace", "make", "--satellite", "FLOCK 2P-1", *options, "-o", path)
+    assert code == 2
+    assert said in err
+    assert not path.exists()
