@@ -78,7 +78,7 @@ def missing() -> str | None:
     return None
 
 
-def run_in_uml(
+def run_in_uml(  # noqa: PLR0913  one for each thing that a guest may need
     command: Sequence[str],
     *,
     memory_mib: int = 1024,
@@ -86,6 +86,7 @@ def run_in_uml(
     real_time: bool = False,
     environment: Mapping[str, str] | None = None,
     writable: Sequence[Path] = (),
+    tap: str | None = None,
     stdout: BinaryIO | None = None,
     stderr: BinaryIO | None = None,
 ) -> int:
@@ -102,6 +103,7 @@ def run_in_uml(
             that measures time: a guest that waits for a processor sees that wait in all its delays.
         environment: variables added to the guest's few (PATH, HOME, TMPDIR).
         writable: host folders that the guest may write to; everything else is read-only.
+        tap: a tap interface of the caller's network namespace; it becomes the guest's `vec0`.
         stdout, stderr: where its output goes; by default this process's own.
 
     Raises:
@@ -116,7 +118,7 @@ def run_in_uml(
     try:
         _write_scripts(work, command, environment or {}, writable)
         outputs = (stdout or sys.stdout.buffer, stderr or sys.stderr.buffer)
-        return _run_guest(work, memory_mib, timeout_s, real_time, outputs)
+        return _run_guest(work, _hardware(memory_mib, tap), timeout_s, real_time, outputs)
     finally:
         shutil.rmtree(work, ignore_errors=True)
 
@@ -145,14 +147,18 @@ def _write_scripts(
 
 
 def _run_guest(
-    work: Path, memory_mib: int, timeout_s: float | None, real_time: bool, outputs: tuple[BinaryIO, BinaryIO]
+    work: Path,
+    hardware: Sequence[str],
+    timeout_s: float | None,
+    real_time: bool,
+    outputs: tuple[BinaryIO, BinaryIO],
 ) -> int:
     deadline_s = None if timeout_s is None else time.monotonic() + timeout_s
     out_read, out_write = os.pipe()
     err_read, err_write = os.pipe()
     guest = None
     try:
-        guest = _start(work, memory_mib, out_write, err_write)
+        guest = _start(work, hardware, out_write, err_write)
         if real_time:  # inherited by the processes that the guest makes; niceness would end at its session
             with contextlib.suppress(PermissionError, ProcessLookupError):
                 os.sched_setscheduler(guest.pid, os.SCHED_RR, os.sched_param(1))
@@ -171,11 +177,16 @@ def _run_guest(
     return _status(work)
 
 
-def _start(work: Path, memory_mib: int, out: int, err: int) -> subprocess.Popen[bytes]:
+def _hardware(memory_mib: int, tap: str | None) -> list[str]:
+    network = [] if tap is None else [f"vec0:transport=tap,ifname={tap},depth=64,gro=0"]
+    return [f"mem={memory_mib}M", *network]
+
+
+def _start(work: Path, hardware: Sequence[str], out: int, err: int) -> subprocess.Popen[bytes]:
     # Two pipes of our own, because UML makes the descriptors that it is given non-blocking.
     arguments = [
         "linux.uml",
-        f"mem={memory_mib}M",
+        *hardware,
         *("root=/dev/root", "rootfstype=hostfs", "rootflags=/", "ro", "quiet"),
         *(f"umid={work.name}", f"uml_dir={work}", f"init={work}/init"),
         *("con=null", "con0=null,fd:2", f"con1=null,fd:{out}", f"con2=null,fd:{err}"),
@@ -264,6 +275,7 @@ def main() -> int:
     parser.add_argument(
         "--writable", type=Path, action="append", default=[], metavar="DIR", help="may be repeated"
     )
+    parser.add_argument("--tap", metavar="NAME", help="a tap interface here, which becomes the guest's vec0")
     parser.add_argument("command", nargs="+")
     args = parser.parse_args()
     for number in (signal.SIGINT, signal.SIGTERM):  # a shell's background jobs are born deaf to SIGINT
@@ -275,6 +287,7 @@ def main() -> int:
             timeout_s=args.timeout,
             real_time=args.real_time,
             writable=args.writable,
+            tap=args.tap,
         )
     except TestbedError as error:
         print(f"uml: {error}", file=sys.stderr)
