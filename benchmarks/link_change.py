@@ -28,9 +28,11 @@ from testbed.hosts import HostNetwork
 from testbed.kernel import NetworkNamespace
 from testbed.link_state import Direction, LinkState
 from testbed.netem import (
+    _HEADER,
     NLM_F_CREATE,
     NLM_F_ECHO,
     NLM_F_REPLACE,
+    NLM_F_REQUEST,
     RTM_NEWQDISC,
     TCA_KIND,
     TCA_OPTIONS,
@@ -120,6 +122,12 @@ def _netem_ways(stack: ExitStack) -> Iterator[Way]:
         # In the namespace's thread, which costs some 30 us more: its sockets belong there.
         space.call(lambda: route.tc("change", "netem", indices[n % LINKS], delay=delay_us, limit=100))
 
+    everyone = [(str(number), Direction.DOWN, STATES[number % 7]) for number in range(LINKS)]
+    yield (
+        f"NetemShaper.apply_all: {LINKS} at once, whole, compared",
+        lambda n: _discard(shaper.apply_all(everyone)) if n % LINKS == 0 else None,
+        2000,
+    )
     yield (
         "NetemShaper.apply: raw netlink, whole, compared",
         lambda n: _discard(shaper.apply(str(n % LINKS), Direction.DOWN, STATES[n % 7])),
@@ -157,6 +165,12 @@ def _pfifo_ways(stack: ExitStack) -> Iterator[Way]:
     pfifo = space.call(Pfifo)
     for index in indices:
         pfifo.write(NLM_F_CREATE | NLM_F_REPLACE, index, STATES[0], 1 << 16)
+    everyone = dict(zip(indices, STATES * 2, strict=False))
+    yield (
+        f"{LINKS} at once: one call, one dump, coding of a whole netem",
+        lambda n: pfifo.write_all(everyone) if n % LINKS == 0 else None,
+        2000,
+    )
     yield (
         "raw netlink, coding a whole netem, read back",
         lambda n: pfifo.write(0, indices[n % LINKS], STATES[n % 7]),
@@ -181,6 +195,19 @@ class Pfifo(QdiscSocket):
         answer = self._ask(RTM_NEWQDISC, flags | NLM_F_ECHO, body, RTM_NEWQDISC)
         assert limit in answer
         assert NetemParameters.from_options(options) == parameters
+
+    def write_all(self, wanted: dict[int, LinkState]) -> None:
+        """Write the states of many interfaces in one call, and read all of them back by one dump."""
+        limits, writes = {}, []
+        for index, state in wanted.items():
+            parameters = NetemParameters.of(state)
+            assert NetemParameters.from_options(parameters.options()) == parameters
+            limits[index] = limit = (index % 1000 + 10).to_bytes(4, sys.byteorder)
+            body = _root(index) + _attribute(TCA_KIND, b"pfifo\0") + _attribute(TCA_OPTIONS, limit)
+            writes.append(_HEADER.pack(_HEADER.size + len(body), RTM_NEWQDISC, NLM_F_REQUEST, 0, 0) + body)
+        self._socket.send(b"".join(writes))
+        held = self.root_messages(limits)
+        assert all(limit in held[index] for index, limit in limits.items())
 
 
 @contextmanager

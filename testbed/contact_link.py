@@ -171,6 +171,11 @@ class ContactLink(Link):  # type: ignore[misc]  # Mininet is untyped
             self.delete()
             raise
 
+    @property
+    def sky(self) -> Sky | None:
+        """Where it lives; None once it was deleted."""
+        return self._sky
+
     def set(self, down: LinkState, up: LinkState) -> None:
         """Write both directions and the carrier, and read them back; see `SkyLink.set`."""
         self.sky_link.set(down, up)

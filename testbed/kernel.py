@@ -43,6 +43,7 @@ NUD_PERMANENT = 0x80
 # 1 s late; measured with ports numbered 2.
 FIRST_PORT_INDEX = 1 << 20
 
+_IFREQ = struct.Struct("16sH22x")  # name and flags, netdevice(7)
 _libc = ctypes.CDLL(None, use_errno=True)
 _T = TypeVar("_T")
 
@@ -82,6 +83,7 @@ class NetworkNamespace:
         self._netlink: Any = None
         self._fd = -1
         self._any_socket: socket.socket | None = None
+        self._requests: dict[str, bytes] = {}
         self._closed = False
         self._gate = threading.Lock()
         self._thread = threading.Thread(target=self._work, name=f"netns {what}", daemon=True)
@@ -402,13 +404,16 @@ class NetworkNamespace:
         # A socket stays in the namespace where it was made, so this needs no turn of the namespace's thread.
         if self._any_socket is None:
             self._any_socket = self.call(lambda: socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
+        request = self._requests.get(name)
+        if request is None:
+            request = self._requests[name] = _IFREQ.pack(name.encode(), 0)
         try:
-            request = fcntl.ioctl(self._any_socket, SIOCGIFFLAGS, struct.pack("16sH22x", name.encode(), 0))
+            answer = fcntl.ioctl(self._any_socket, SIOCGIFFLAGS, request)
         except OSError as error:
             raise LinkError(f"cannot read interface {name}: {error.strerror}") from error
         except ValueError:
             raise LinkError(f"network namespace {self._what} is closed") from None
-        flags: int = struct.unpack_from("H", request, 16)[0]
+        flags: int = _IFREQ.unpack(answer)[1]
         return flags
 
     def _index(self, name: str) -> int:

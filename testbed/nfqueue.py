@@ -14,7 +14,7 @@ import sys
 import tempfile
 import threading
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
 from functools import partial
 from pathlib import Path
@@ -28,7 +28,9 @@ from testbed.kernel import NetworkNamespace
 from testbed.link_state import Direction, LinkState
 from testbed.shaper import LinkPorts
 
+START_WITHIN_S = 60.0  # a starved virtual machine has taken more than 5 s to start a Python
 ANSWER_WITHIN_S = 5.0
+STATES_AT_ONCE = 200  # some 20 kB, which fits into any socket buffer
 NFT_TABLE = ("bridge", "spaceverse")
 
 
@@ -63,8 +65,9 @@ class NfqueueShaper:
             _call_iptables_on_bridges(self._sky, self.hook != "nft")
             self._stderr = building.enter_context(tempfile.TemporaryFile())
             self._process = self._start(building)
-            self._control.settimeout(ANSWER_WITHIN_S)
+            self._control.settimeout(START_WITHIN_S)
             self.realtime = bool(self._receive()["realtime"])
+            self._control.settimeout(ANSWER_WITHIN_S)
             self._closing = building.pop_all()
 
     @property
@@ -95,7 +98,26 @@ class NfqueueShaper:
 
     def apply(self, link: str, direction: Direction, state: LinkState) -> LinkState:
         """Write `state` whole; rate and delay act at once on what still waits to be sent."""
-        return LinkState.from_json(self._ask("apply", link, direction, state=state.to_json()))
+        (held,) = self.apply_all([(link, direction, state)])
+        return held
+
+    def apply_all(self, asked: Sequence[tuple[str, Direction, LinkState]]) -> list[LinkState]:
+        """Write many states, each whole, with one message and one answer for every STATES_AT_ONCE of them."""
+        held = []
+        for first in range(0, len(asked), STATES_AT_ONCE):
+            held += self._apply_some(asked[first : first + STATES_AT_ONCE])
+        return held
+
+    def _apply_some(self, asked: Sequence[tuple[str, Direction, LinkState]]) -> list[LinkState]:
+        rows = [state.to_row() for _, _, state in asked]
+        keys = [(link, direction.value) for link, direction, _ in asked]
+        reply = self._order({"do": "apply", "states": list(zip(keys, rows, strict=True))})
+        if error := reply.get("error"):
+            raise LinkError(f"the nfqueue process could not apply a state: {error}")
+        return [
+            state if row == tuple(held) else LinkState.from_row(held)
+            for (_, _, state), row, held in zip(asked, rows, reply["states"], strict=True)
+        ]
 
     def read_back(self, link: str, direction: Direction) -> LinkState:
         """The state as the process holds it now."""
@@ -141,24 +163,26 @@ class NfqueueShaper:
         return process
 
     def _ask(self, do: str, link: str, direction: Direction, **more: Any) -> dict[str, Any]:
-        with self._lock:
-            self.check()
-            order = {"do": do, "link": link, "direction": direction.value, **more}
-            try:
-                self._control.send(msgpack.packb(order))
-            except OSError:
-                self._fail()
-            reply = self._receive()
+        reply = self._order({"do": do, "link": link, "direction": direction.value, **more})
         if error := reply.get("error"):
             raise LinkError(f"link {link} {direction.value}: the nfqueue process could not {do}: {error}")
         return reply
 
+    def _order(self, order: dict[str, Any]) -> dict[str, Any]:
+        with self._lock:
+            self.check()
+            try:
+                self._control.send(msgpack.packb(order))
+            except OSError:
+                self._fail()
+            return self._receive()
+
     def _receive(self) -> dict[str, Any]:
         try:
-            packed = self._control.recv(1 << 16)
+            packed = self._control.recv(1 << 17)
         except TimeoutError:
             raise LinkError(
-                f"the nfqueue process (pid {self.pid}) did not answer within {ANSWER_WITHIN_S} s"
+                f"the nfqueue process (pid {self.pid}) did not answer within {self._control.gettimeout()} s"
             ) from None
         except OSError:
             packed = b""

@@ -395,7 +395,7 @@ class Player:
             heapq.heappush(self._agenda, (due_s, fd))
 
     def _answer(self) -> bool:
-        packed = self._control.recv(1 << 16)
+        packed = self._control.recv(1 << 17)
         if not packed:
             return False
         try:
@@ -405,7 +405,19 @@ class Player:
         self._control.send(msgpack.packb(reply))
         return True
 
+    def _apply(self, states: list[Any]) -> dict[str, Any]:
+        held = []
+        for key, row in states:
+            direction = self._directions[tuple(key)]
+            direction.set(LinkState.from_row(row))
+            self._plan(direction.queue.fileno(), direction)
+            held.append(direction.model.state.to_row())
+            self._let_out()  # hundreds of links may change in one order, and packets do not wait for that
+        return {"states": held}
+
     def _obey(self, order: dict[str, Any]) -> dict[str, Any]:
+        if order["do"] == "apply":
+            return self._apply(order["states"])
         key = (order["link"], order["direction"])
         if order["do"] == "attach":
             direction = PlayedDirection(order["queue"], order["seed"])
@@ -413,10 +425,7 @@ class Player:
             self._poll.register(direction.queue.fileno(), select.EPOLLIN)
         direction = self._directions[key]
         fd = direction.queue.fileno()
-        if order["do"] == "apply":
-            direction.set(LinkState.from_json(order["state"]))
-            self._plan(fd, direction)
-        elif order["do"] == "detach":
+        if order["do"] == "detach":
             self._poll.unregister(fd)
             del self._directions[key], self._by_fd[fd]
             direction.queue.close()

@@ -6,9 +6,10 @@ import heapq
 import math
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from operator import itemgetter
 from types import TracebackType
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 from testbed.clock import Clock
 from testbed.errors import ShaperDiedError, TestbedError
@@ -16,12 +17,32 @@ from testbed.link_state import DOWN_STATE, LinkState
 from traces.trace import Trace, TraceRow
 
 CHECK_EVERY_S = 0.5
+# Changes of several links that are due within this time are made together, when the last of them is due: to
+# wake up for each of 200 links costs more than to set it. The edges of a contact are never kept waiting.
+TOGETHER_S = 4e-3
+States: TypeAlias = tuple[LinkState, LinkState]  # satellite to ground, and back
+
+
+class LinkSetter(Protocol):
+    """What can set many links at once; `Sky` can."""
+
+    def set_links(self, asked: Mapping[str, tuple[LinkState, LinkState]]) -> None:
+        """Write (down, up) of each link by its name, and read them back."""
 
 
 class PlayedLink(Protocol):
-    """What the player needs of a link; `ContactLink` and `SkyLink` have it."""
+    """What the player needs of a link; `ContactLink` and `SkyLink` have it.
+
+    Attributes:
+        name: of the link, unlike any other of the same sky.
+        sky: where it is set together with others.
+    """
 
     name: str
+
+    @property
+    def sky(self) -> LinkSetter | None:
+        """None if each such link is set by itself."""
 
     def set(self, down: LinkState, up: LinkState) -> None:
         """Write both directions and read them back."""
@@ -129,22 +150,42 @@ class Player:
 
     def _play(self, from_s: float) -> None:
         try:
-            for time_s, link, states in self._changes(from_s):
-                if not self._wait_and_check(time_s):
+            for due in self._turns(from_s):
+                if not self._wait_and_check(max(time_s for time_s, _ in due.values())):
                     return
-                self._apply(link, time_s, states)
+                self._apply_all(due)
         except Exception as error:
             self.error = error
             self._take_down()
 
-    def _changes(self, from_s: float) -> Iterator[tuple[float, PlayedLink, tuple[LinkState, LinkState]]]:
+    def _turns(self, from_s: float) -> Iterator[dict[PlayedLink, tuple[float, States]]]:
+        """What is made at one time: the changes of `TOGETHER_S`, or an edge of a contact by itself."""
+        changes = self._changes(from_s)
+        change = next(changes, None)
+        while change is not None:
+            time_s, link, states = change
+            due, edge = {link: (time_s, states)}, self._is_edge(link, states)
+            until_s = max(time_s + TOGETHER_S, self._clock.now_s())  # one who is late catches up
+            while (change := next(changes, None)) is not None and not edge:
+                time_s, link, states = change
+                if time_s > until_s or link in due or self._is_edge(link, states):
+                    break
+                due[link] = time_s, states
+            yield due
+
+    def _is_edge(self, link: PlayedLink, states: States) -> bool:
+        """Whether a direction opens or closes."""
+        held = self._held.get(link, (DOWN_STATE, DOWN_STATE))
+        return any(now.up != then.up for now, then in zip(held, states, strict=True))
+
+    def _changes(self, from_s: float) -> Iterator[tuple[float, PlayedLink, States]]:
         """All rows of all traces after `from_s`, and their ends, in order of time."""
         by_link = [self._changes_of(link, trace, from_s) for link, trace in self._links.items()]
-        return heapq.merge(*by_link, key=lambda change: change[0])
+        return heapq.merge(*by_link, key=itemgetter(0))
 
     def _changes_of(
         self, link: PlayedLink, trace: Trace, from_s: float
-    ) -> Iterator[tuple[float, PlayedLink, tuple[LinkState, LinkState]]]:
+    ) -> Iterator[tuple[float, PlayedLink, States]]:
         for row in trace.rows():
             if row.time_s > from_s:
                 yield row.time_s, link, self._states(row)
@@ -164,10 +205,25 @@ class Player:
             if time_s <= self._next_check_s:
                 return True
 
-    def _apply(self, link: PlayedLink, time_s: float, states: tuple[LinkState, LinkState]) -> None:
-        if self._held.get(link) == states:
-            return
-        link.set(*states)
+    def _apply(self, link: PlayedLink, time_s: float, states: States) -> None:
+        if self._held.get(link) != states:
+            link.set(*states)
+            self._note(link, time_s, states)
+
+    def _apply_all(self, due: Mapping[PlayedLink, tuple[float, States]]) -> None:
+        by_sky: dict[LinkSetter, dict[str, States]] = {}
+        new = {link: change for link, change in due.items() if self._held.get(link) != change[1]}
+        for link, (_, states) in new.items():
+            if link.sky is None or len(new) == 1:
+                link.set(*states)
+            else:
+                by_sky.setdefault(link.sky, {})[link.name] = states
+        for sky, asked in by_sky.items():
+            sky.set_links(asked)
+        for link, (time_s, states) in new.items():
+            self._note(link, time_s, states)
+
+    def _note(self, link: PlayedLink, time_s: float, states: States) -> None:
         self._held[link] = states
         lateness_s = self._clock.now_s() - time_s
         self.lateness_s.append(lateness_s)
@@ -183,13 +239,12 @@ class Player:
         if not row.up:
             return DOWN_STATE, DOWN_STATE
         return (
-            self._with_queue(LinkState(True, row.down_bit_s, row.down_delay_s, row.down_loss)),
-            self._with_queue(LinkState(True, row.up_bit_s, row.up_delay_s, row.up_loss)),
+            LinkState(True, row.down_bit_s, row.down_delay_s, row.down_loss, self._queue(row.down_bit_s)),
+            LinkState(True, row.up_bit_s, row.up_delay_s, row.up_loss, self._queue(row.up_bit_s)),
         )
 
-    def _with_queue(self, state: LinkState) -> LinkState:
-        queue_bytes = max(self._queue_at_least_bytes, round(state.rate_bit_s / 8 * self._queue_s))
-        return replace(state, queue_bytes=queue_bytes)
+    def _queue(self, rate_bit_s: float) -> int:
+        return max(self._queue_at_least_bytes, round(rate_bit_s / 8 * self._queue_s))
 
     def _take_down(self) -> None:
         """Whatever else is wrong: no link stays up without its trace."""

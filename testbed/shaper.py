@@ -6,6 +6,7 @@ trace says.  `RecordingShaper` is public because anybody who tests a scenario wi
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -60,6 +61,12 @@ class Shaper(Protocol):
         that owns the ports.
         """
 
+    def apply_all(self, asked: Sequence[tuple[str, Direction, LinkState]]) -> list[LinkState]:
+        """Write the states of many directions, each whole, and return them in order as read back then.
+
+        The same as `apply` for each, and cheaper. When one is refused others may have been written.
+        """
+
     def read_back(self, link: str, direction: Direction) -> LinkState:
         """The state as the kernel, or the process that plays the link, holds it now."""
 
@@ -102,6 +109,10 @@ class RecordingShaper:
         self.states[link, direction] = state
         self.history.append((link, direction, state))
         return state
+
+    def apply_all(self, asked: Sequence[tuple[str, Direction, LinkState]]) -> list[LinkState]:
+        """Remember all of them, one after another."""
+        return [self.apply(*one) for one in asked]
 
     def read_back(self, link: str, direction: Direction) -> LinkState:
         """The last state that was applied."""

@@ -9,12 +9,12 @@ namespace is held by file descriptors of this process, so the kernel removes it 
 from __future__ import annotations
 
 import itertools
-import math
 import threading
 import time
-from collections.abc import Callable, Container
+from collections.abc import Callable, Container, Mapping
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
+from operator import attrgetter
 from types import TracebackType
 from typing import Any
 
@@ -33,6 +33,10 @@ PORT_MTU_BYTES = 65535  # the hosts say how large their packets are; the sky pas
 # At every AOS a host would otherwise ask for 1 s whether its own addresses are in use, before it uses them,
 # and look for routers. Both ends of a link are known.
 QUIET_IPV6 = {"accept_dad": "0", "dad_transmits": "0", "router_solicitations": "0"}
+
+NUMBERS = ("rate_bit_s", "delay_s", "jitter_s", "loss")
+CHAIN = ("good_to_bad", "bad_to_good", "bad_loss", "good_loss")
+_numbers = attrgetter(*NUMBERS)
 
 _port_index = itertools.count(FIRST_PORT_INDEX)  # never the same twice in one process, whatever the sky
 
@@ -113,6 +117,43 @@ class Sky:
         self._links[name] = link
         return link
 
+    def set_links(self, asked: Mapping[str, tuple[LinkState, LinkState]]) -> None:
+        """Write (down, up) of many links by name, and read them back; as `SkyLink.set` for each, and cheaper.
+
+        Raises LinkError when what is held is not what was asked; whatever cannot be trusted is then down.
+        """
+        together = {}
+        for name, states in asked.items():
+            link = self._links.get(name)
+            if link is None:
+                raise LinkError(f"there is no link named {name!r} in this sky")
+            if link.goes_on_with(*states):
+                together[link] = states
+            else:
+                link.set(*states)
+        if not together:
+            return
+        with ExitStack() as locks:
+            for link in sorted(together, key=lambda link: link.number):  # in one order: two threads may come
+                locks.enter_context(link.lock)
+            self._set_together(together)
+
+    def _set_together(self, asked: Mapping[SkyLink, tuple[LinkState, LinkState]]) -> None:
+        orders = [
+            (link.name, way, state)
+            for link, states in asked.items()
+            for way, state in zip(Direction, states, strict=True)
+        ]
+        try:
+            held = self.shaper.apply_all(orders)
+            for (name, way, state), found in zip(orders, held, strict=True):
+                if wrong := differences(state, found):
+                    raise LinkError(f"link {name} {way.value}: {wrong}")
+        except BaseException:
+            for link in asked:
+                link.distrust()
+            raise
+
     def check(self) -> None:
         """Raise what has gone wrong with any link: ShaperDiedError, or LinkError if one has lost an end."""
         if self._failure is not None:
@@ -154,6 +195,7 @@ class Sky:
                 there = self.namespace.indices().keys()
                 for link in links:
                     link.fail_without_ends(there)
+                    link.distrust_without_carrier()
 
     def forget(self, link: SkyLink) -> None:
         """Drop a link that has closed itself."""
@@ -202,12 +244,14 @@ class SkyLink:
         on_contact_end: OnContactEnd = OnContactEnd.PURGE,
     ) -> None:
         self.name = name
+        self.number = number
         self.sky = sky
         self.on_contact_end = on_contact_end
         self.failure: TestbedError | None = None
         self.ports = LinkPorts(link=name, satellite=f"sat{number}", ground=f"gnd{number}")
+        self.lock = threading.RLock()
         self._flooding = dict.fromkeys(Direction, True)
-        self._lock = threading.RLock()
+        self._passing: tuple[bool, bool] | None = None  # which directions `set` last left open
         self._closing = ExitStack()
         hosts = {self.ports.satellite: satellite, self.ports.ground: ground}
         with ExitStack() as building:
@@ -240,7 +284,7 @@ class SkyLink:
         asked = {way: self._with_end(state) for way, state in zip(Direction, (down, up), strict=True)}
         carrier = down.up or up.up
         holds = self.on_contact_end is OnContactEnd.HOLD
-        with self._lock:
+        with self.lock:
             if carrier and self.failure is not None:
                 raise self.failure
             try:
@@ -251,9 +295,19 @@ class SkyLink:
                 if not (carrier and holds):
                     self._set_carrier(carrier)
             except BaseException:
-                with suppress(LinkError):
-                    self._set_carrier(False)
+                self.distrust()
                 raise
+            self._passing = down.up, up.up
+
+    def goes_on_with(self, down: LinkState, up: LinkState) -> bool:
+        """Whether these states open and close nothing, so that the shaper alone has something to do."""
+        return down.up and up.up and self._passing == (True, True) and self.failure is None
+
+    def distrust(self) -> None:
+        """Take the carrier away, since nobody knows what the shaper holds; the next `set` may mend it."""
+        self._passing = None
+        with suppress(LinkError):
+            self._set_carrier(False)
 
     def check(self) -> None:
         """Raise what has ended this link or what plays it."""
@@ -264,6 +318,7 @@ class SkyLink:
     def fail(self, error: TestbedError) -> None:
         """Take the carrier away for good, because of `error`."""
         self.failure = self.failure or error
+        self._passing = None
         for port in self.ends:
             with suppress(LinkError):  # it may be the very port that has gone
                 self.sky.namespace.set_up(port, False)
@@ -279,6 +334,12 @@ class SkyLink:
                     "it was deleted, or its host ended. The link is down"
                 )
             )
+
+    def distrust_without_carrier(self) -> None:
+        """Have the next `set` look at the ports, if somebody else has taken one down meanwhile."""
+        with self.lock:
+            if self._passing == (True, True) and not self.carrier():
+                self._passing = None
 
     def _with_end(self, state: LinkState) -> LinkState:
         if state.up or state.on_contact_end is self.on_contact_end:
@@ -302,7 +363,7 @@ class SkyLink:
 
     def states(self) -> tuple[LinkState, LinkState]:
         """(down, up) as whatever plays them holds them now. Raises LinkError if the ports contradict them."""
-        with self._lock:
+        with self.lock:
             down, up = (self.sky.shaper.read_back(self.name, direction) for direction in Direction)
             if self.carrier() != (down.up or up.up):
                 raise LinkError(f"link {self.name}: the ports and the shaper disagree whether it is up")
@@ -314,7 +375,7 @@ class SkyLink:
 
     def close(self) -> None:
         """Delete the bridge, its ports and the hosts' interfaces. May be called twice."""
-        with self._lock:
+        with self.lock:
             self.sky.forget(self)
             self._closing.close()
 
@@ -343,31 +404,31 @@ def differences(asked: LinkState, held: LinkState) -> str:
     While down only that matters, and what becomes of the packets inside. The rest is compared to 0.1 % (netem
     counts bytes per second and 1/2^32), the queue to one frame (netem counts frames).
     """
-    compared = _comparable(asked), _comparable(held)
+    if asked == held:
+        return ""
     if asked.up != held.up:
         return f"asked for up={asked.up}, it is up={held.up}"
     if not asked.up:
         same = asked.on_contact_end is held.on_contact_end
         return "" if same else f"asked to {asked.on_contact_end.value} at the end, it does not"
-    wrong = [
-        f"asked for {name} {value}, it is {compared[1][name]}"
-        for name, value in compared[0].items()
-        if not math.isclose(value, compared[1][name], rel_tol=1e-3, abs_tol=1e-6)
-    ]
+    names: tuple[str, ...] = NUMBERS
+    wanted, found = _numbers(asked), _numbers(held)
+    if asked.bursty_loss != held.bursty_loss:
+        names, wanted, found = NUMBERS + CHAIN, wanted + _chain(asked), found + _chain(held)
+    wrong = []
+    for name, value, other in zip(names, wanted, found, strict=True):
+        if (off := abs(value - other)) > 1e-6 and off > 1e-3 * abs(value):
+            wrong.append(f"asked for {name} {value}, it is {other}")
     if not 0 <= held.queue_limit_bytes - asked.queue_limit_bytes < LARGEST_FRAME_BYTES:
         wrong.append(f"asked for a queue of {asked.queue_limit_bytes} bytes, it is {held.queue_limit_bytes}")
     return "; ".join(wrong)
 
 
-def _comparable(state: LinkState) -> dict[str, float]:
+def _chain(state: LinkState) -> tuple[float, ...]:
     chain = state.bursty_loss
-    return {
-        **{name: getattr(state, name) for name in ("rate_bit_s", "delay_s", "jitter_s", "loss")},
-        "good_to_bad": -1.0 if chain is None else chain.good_to_bad,
-        "bad_to_good": -1.0 if chain is None else chain.bad_to_good,
-        "bad_loss": -1.0 if chain is None else chain.bad_loss,
-        "good_loss": -1.0 if chain is None else chain.good_loss,
-    }
+    if chain is None:
+        return (-1.0,) * len(CHAIN)
+    return tuple(getattr(chain, name) for name in CHAIN)
 
 
 def _add_bridge(building: ExitStack, space: NetworkNamespace, bridge: str) -> None:

@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, Any
 from testbed.errors import CapabilityError, InputError
 
 if TYPE_CHECKING:
+    from testbed.shaper import Shaper
     from testbed.verify_checks import Check
     from testbed.verify_measures import AlongPass
     from traces.trace import Trace
@@ -102,7 +103,7 @@ class Verified:
 
 
 def verify(
-    shaper: str,
+    shaper: str | Callable[[str], Shaper],
     *,
     quick: bool = False,
     trace: Trace | None = None,
@@ -112,7 +113,7 @@ def verify(
     """Measure everything.
 
     Args:
-        shaper: "nfqueue", "netem" or "auto".
+        shaper: "nfqueue", "netem" or "auto", or what makes one, as for `testbed.sky.Sky`.
         trace: to be played in place of the steepest pass; its steepest minute is taken (quick: 8 s).
         on_step: told what is measured next, how many steps are done, and of how many.
         tick: called some ten times a second; what it raises ends the measurement.

@@ -24,6 +24,7 @@ import numpy.typing as npt
 from testbed.errors import TestbedError
 from testbed.kernel import NetworkNamespace
 from testbed.link_state import DOWN_STATE, LinkState
+from testbed.shaper import Shaper
 from testbed.sky import HostEnd, Sky
 from testbed.verify_probe import arrival_ns, open_socket
 
@@ -111,6 +112,7 @@ class MeasuredLink(ABC):
     """
 
     name = "verify"
+    sky: Sky | None = None
 
     def __init__(
         self, satellite: NetworkNamespace, ground: NetworkNamespace, tick: Tick = lambda: None
@@ -261,11 +263,13 @@ class LinkUnderTest(MeasuredLink):
     What it makes are anonymous namespaces, the prober and the shaper's process, which all end with it.
 
     Args:
-        shaper: "nfqueue", "netem", "auto".
+        shaper: "nfqueue", "netem", "auto", or what makes one, as for `Sky`.
         tick: as for `MeasuredLink`.
     """
 
-    def __init__(self, shaper: str, tick: Tick = lambda: None) -> None:
+    sky: Sky
+
+    def __init__(self, shaper: str | Callable[[str], Shaper], tick: Tick = lambda: None) -> None:
         with ExitStack() as building:
             satellite = building.enter_context(NetworkNamespace.create("satellite"))
             ground = building.enter_context(NetworkNamespace.create("ground"))

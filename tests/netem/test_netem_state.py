@@ -2,6 +2,7 @@
 
 import json
 import time
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -61,6 +62,26 @@ def test_tc_reads_the_same_at_the_exit_port(line: Line, state: LinkState) -> Non
         assert [found[name] for name in ("p", "r", "1-h", "1-k")] == pytest.approx(
             [chain.good_to_bad, chain.bad_to_good, chain.bad_loss, chain.good_loss], abs=1e-4
         )
+
+
+def test_many_states_at_once_are_held_as_each_by_itself(line: Line) -> None:
+    for state, other in pairwise(STATES):
+        asked = [("line", Direction.DOWN, state), ("line", Direction.UP, other)]
+        assert line.shaper.apply_all(asked) == [line.shaper.read_back("line", way) for way in Direction]
+        assert differences(state, line.shaper.read_back("line", Direction.DOWN)) == ""
+        assert differences(other, line.shaper.read_back("line", Direction.UP)) == ""
+        line.shaper.check()
+
+
+def test_many_states_of_which_the_kernel_refuses_one(line: Line) -> None:
+    port = line.ports.exit(Direction.UP)
+    line.sky.run(["tc", "qdisc", "del", "dev", port, "root"])
+    try:
+        with pytest.raises(LinkError, match="refused on one of 2 links"):
+            line.shaper.apply_all([("line", way, LinkState(True, 7e6, 0.01)) for way in Direction])
+        assert line.shaper.read_back("line", Direction.DOWN).rate_bit_s == 7e6
+    finally:
+        line.sky.run(["tc", "qdisc", "add", "dev", port, "root", "netem", "limit", "0", "loss", "100%"])
 
 
 def test_a_closed_direction_reads_as_down(line: Line) -> None:

@@ -24,7 +24,7 @@ from testbed.contact_link import ContactLink
 from testbed.errors import LinkError, ShaperDiedError
 from testbed.hosts import HostNetwork
 from testbed.kernel import NetworkNamespace
-from testbed.link_state import DOWN_STATE
+from testbed.link_state import DOWN_STATE, GilbertElliott
 from testbed.player import Change, Player
 from testbed.sky import Sky
 from tests.integration.network.pair import Pair, Stream, namespace_of, state
@@ -162,6 +162,41 @@ def test_three_links_of_one_sky_keep_their_own_states() -> None:
         assert pairs[0].rtts_ms(2, "-i", "0.1")
         with pytest.raises(LinkError):
             pairs[1].link.sky_link.set(state(), state())
+
+
+def test_many_links_set_together_are_set_as_each_by_itself() -> None:
+    with HostNetwork() as network, Sky("nfqueue") as sky:
+        pairs = [Pair(sky, network, number) for number in range(3)]
+        names = [pair.link.name for pair in pairs]
+        sky.set_links({names[0]: (state(), state()), names[1]: (state(), DOWN_STATE)})  # two contacts begin
+        asked = {
+            names[0]: (state(delay_s=0.004), state(delay_s=0.006, rate_bit_s=2e6)),
+            names[1]: (state(delay_s=0.01), state()),  # one of its directions was closed
+            names[2]: (state(bursty_loss=GilbertElliott.of(0.1, 3)), state(queue_s=0.1)),
+        }
+        sky.set_links(asked)
+        sky.set_links(asked)
+        for pair in pairs:
+            assert pair.link.states() == asked[pair.link.name]
+        assert statistics.median(pairs[0].rtts_ms(20, "-i", "0.01")) >= 10
+        with pytest.raises(LinkError, match="no link named 'nobody'"):
+            sky.set_links({"nobody": (state(), state())})
+
+
+def test_links_that_were_set_together_and_refused_are_down(monkeypatch: pytest.MonkeyPatch) -> None:
+    with HostNetwork() as network, Sky("nfqueue") as sky:
+        pairs = [Pair(sky, network, number) for number in range(2)]
+        asked = {pair.link.name: (state(), state()) for pair in pairs}
+        sky.set_links(asked)
+        assert all(pair.link.sky_link.carrier() for pair in pairs)
+        truly = sky.shaper.apply_all
+        monkeypatch.setattr(sky.shaper, "apply_all", lambda asked: [*truly(asked)[:-1], state(delay_s=1)])
+        with pytest.raises(LinkError, match=r"s1-g1 up: asked for delay_s 0\.0, it is 1"):
+            sky.set_links(asked)
+        assert not any(pair.link.sky_link.carrier() for pair in pairs)
+        monkeypatch.undo()
+        sky.set_links(asked)
+        assert all(pair.link.sky_link.carrier() for pair in pairs)
 
 
 def test_anybodys_mininet_script_can_use_the_link_without_a_sky() -> None:

@@ -50,3 +50,4 @@ def test_no_chain_can_have_every_mean(loss: float, burst_packets: float) -> None
 )
 def test_a_state_travels_whole(state: LinkState) -> None:
     assert LinkState.from_json(state.to_json()) == state
+    assert LinkState.from_row(state.to_row()) == state

@@ -1,7 +1,7 @@
 """The player against a clock that moves only when told and a shaper that only remembers."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime, timezone
 
 import numpy as np
@@ -17,8 +17,20 @@ from traces.trace import Trace, TraceHeader
 HEADER = TraceHeader("DOVE", "Svalbard", datetime(2018, 1, 20, tzinfo=timezone.utc), "a test")
 
 
+class RecordedSky:
+    """Remembers which links were set together."""
+
+    def __init__(self) -> None:
+        self.turns: list[dict[str, tuple[LinkState, LinkState]]] = []
+
+    def set_links(self, asked: Mapping[str, tuple[LinkState, LinkState]]) -> None:
+        self.turns.append(dict(asked))
+
+
 class RecordedLink:
-    """A link without a network."""
+    """A link without a network, and at first without a sky."""
+
+    sky: RecordedSky | None = None
 
     def __init__(self, name: str, shaper: RecordingShaper) -> None:
         self.name = name
@@ -124,6 +136,32 @@ def test_links_are_played_in_order_of_time_whichever_trace_it_is_in() -> None:
         assert player.join(2)
     played = [(name, state.up) for name, way, state in shaper.history if way is Direction.DOWN]
     assert played[2:6] == [("two", True), ("one", True), ("two", False), ("one", False)]
+
+
+def test_changes_that_are_near_go_together_and_edges_by_themselves() -> None:
+    shaper, sky = RecordingShaper(), RecordedSky()
+    links = [RecordedLink(name, shaper) for name in ("one", "two", "three")]
+    for link in links:
+        link.sky = sky
+    up, late_s = (1, 1e6, 1e6, 0.01, 0), [0.0, 0.003, 0.007]
+    traces = {
+        link: trace((0, *up), (1 + late, 1, 2e6, 1e6, 0.01, 0), (2 + late, 0, 0, 0, 0, 0))
+        for link, late in zip(links, late_s, strict=True)
+    }
+    clock = ManualClock()
+    with Player(clock, traces) as player:
+        clock.advance_to(1.001)  # "one" is due, and waits for "two"
+        clock.advance_to(1.003)
+        until(lambda: len(player.lateness_s) == 5)
+        assert [list(turn) for turn in sky.turns] == [["one", "two"]]
+        clock.advance_to(1.5)
+        until(lambda: len(player.lateness_s) == 6)
+        assert links[2].held()[0].rate_bit_s == 2e6
+        clock.advance_to(2.0)
+        until(lambda: not links[0].held()[0].up)  # an edge waits for nobody
+        clock.advance_to(3.0)
+        until(lambda: len(player.lateness_s) == 9)
+    assert len(sky.turns) == 1
 
 
 def test_the_queue_follows_the_rate(link: RecordedLink) -> None:
