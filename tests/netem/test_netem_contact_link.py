@@ -15,6 +15,7 @@ from testbed.errors import CapabilityError, LinkError
 from testbed.kernel import NetworkNamespace
 from testbed.link_state import DOWN_STATE, LinkState
 from testbed.sky import Sky
+from tests.starved import unless_starved
 
 from .conftest import arrivals, numbered, udp_pair
 
@@ -39,6 +40,11 @@ def ping_ms(link: ContactLink, count: int) -> list[float]:
     return [float(found) for found in re.findall(r"time=([\d.]+) ms", out)]
 
 
+def near(link: ContactLink, rtt_ms: float) -> None:
+    """See that a round trip takes that long, to 1 ms."""
+    unless_starved(lambda: statistics.median(ping_ms(link, 30)[1:]), lambda found: abs(found - rtt_ms) < 1.0)
+
+
 def test_a_contact_begins_changes_ends_and_comes_back(link: ContactLink) -> None:
     assert link.states() == (DOWN_STATE, DOWN_STATE)
     assert ping_ms(link, 1) == []
@@ -47,9 +53,9 @@ def test_a_contact_begins_changes_ends_and_comes_back(link: ContactLink) -> None
     assert (held_down.rate_bit_s, held_down.delay_s) == (20e6, 0.004)
     assert (held_up.rate_bit_s, held_up.delay_s) == (1e6, 0.006)
     # 98 bytes each way at 20 and 1 Mbit/s add 0.8 ms to twice 5 ms.
-    assert statistics.median(ping_ms(link, 30)[1:]) == pytest.approx(10 + 0.82, abs=1.0)
+    near(link, 10 + 0.82)
     link.set(LinkState(True, 20e6, 0.015), LinkState(True, 20e6, 0.015))
-    assert statistics.median(ping_ms(link, 30)) == pytest.approx(30 + 0.08, abs=1.0)
+    near(link, 30 + 0.08)
     link.set(DOWN_STATE, DOWN_STATE)
     assert ping_ms(link, 1) == []
     link.set(DOWN, UP)
@@ -68,8 +74,11 @@ def test_what_a_contact_left_in_the_sky_never_arrives(link: ContactLink) -> None
             sender.send(numbered(number, 1514))
         time.sleep(0.2)
         link.set(DOWN_STATE, DOWN_STATE)
+        ended_s = time.clock_gettime(time.CLOCK_REALTIME)
         link.set(state, state)
-        assert arrivals(receiver, 0.8) == []
+        got = arrivals(receiver, 0.8)
+        assert len(got) <= 20, "the contact ended so late that too little was left to purge"
+        assert [number for number, arrived_s in got if arrived_s > ended_s] == []
         sender.send(numbered(99, 100))
         assert [number for number, _ in arrivals(receiver, 1.0, 1)] == [99]
     finally:

@@ -3,14 +3,15 @@
 import json
 import math
 import re
-import statistics
 import subprocess
 import time
 from itertools import pairwise
+from statistics import median
 
 import pytest
 
 from testbed.link_state import DOWN_STATE, GilbertElliott, LinkState
+from tests.starved import unless_starved
 
 from .conftest import Line, arrivals, numbered, paced
 
@@ -18,11 +19,16 @@ from .conftest import Line, arrivals, numbered, paced
 @pytest.mark.parametrize("delay_s", [0.002, 0.02])
 def test_ping_takes_twice_the_delay(line: Line, delay_s: float) -> None:
     line.set(LinkState(True, 100e6, delay_s))
+    unless_starved(lambda: ping_rtts_s(line, 2 * delay_s), lambda rtts_s: median(rtts_s) < 2 * delay_s + 1e-3)
+
+
+def ping_rtts_s(line: Line, least_s: float) -> list[float]:
+    """Forty round trips, none of which may be shorter than `least_s`."""
     said = line.a.run(["ping", "-c", "40", "-i", "0.02", "10.9.0.2"]).stdout
-    rtts_ms = [float(found) for found in re.findall(r"time=([\d.]+) ms", said)]
-    assert len(rtts_ms) == 40
-    assert statistics.median(rtts_ms) == pytest.approx(2000 * delay_s, abs=1.0)
-    assert min(rtts_ms) >= 2000 * delay_s
+    rtts_s = [float(found) / 1e3 for found in re.findall(r"time=([\d.]+) ms", said)]
+    assert len(rtts_s) == 40
+    assert min(rtts_s) >= least_s
+    return rtts_s
 
 
 def test_each_direction_has_its_own_delay(line: Line) -> None:
@@ -35,16 +41,24 @@ def test_each_direction_has_its_own_delay(line: Line) -> None:
 
 
 @pytest.mark.parametrize("rate_bit_s", [20e6, 100e6])
-def test_iperf3_reaches_the_rate_and_no_more(line: Line, rate_bit_s: float) -> None:
-    """A guest that is starved of processor time measures too little, so the best of three counts."""
+def test_iperf3_reaches_the_rate(line: Line, rate_bit_s: float) -> None:
     line.set(LinkState(True, rate_bit_s, 0.005, queue_bytes=500_000))
-    most_bit_s = rate_bit_s * 1448 / 1514  # TCP payload in a full frame
-    for _ in range(3):
-        received_bit_s = iperf3_bit_s(line)
-        assert received_bit_s < 1.02 * most_bit_s
-        if received_bit_s > 0.90 * rate_bit_s:
-            return
-    raise AssertionError(f"{received_bit_s / 1e6:.1f} Mbit/s over a link of {rate_bit_s / 1e6} Mbit/s")
+    unless_starved(lambda: iperf3_bit_s(line), lambda received_bit_s: received_bit_s > 0.90 * rate_bit_s)
+
+
+@pytest.mark.parametrize("rate_bit_s", [1e6, 20e6, 100e6])
+def test_no_packet_arrives_before_its_time(line: Line, rate_bit_s: float) -> None:
+    """However late a machine is, packet n of a flood has n packets before it on the air."""
+    count = min(1500, round(rate_bit_s / 1514 / 8))
+    line.set(LinkState(True, rate_bit_s, 0.005, queue_bytes=10**8))
+    sender, receiver = line.udp()
+    sent_s = time.clock_gettime(time.CLOCK_REALTIME)
+    for number in range(count):
+        sender.send(numbered(number, 1514))
+    got = arrivals(receiver, 2.0, count)
+    assert [number for number, _ in got] == list(range(count))
+    early = [n for n, at_s in got if at_s - sent_s < 0.005 + (n + 1) * 1514 * 8 / rate_bit_s - 20e-6]
+    assert early == []
 
 
 def iperf3_bit_s(line: Line) -> float:
@@ -67,13 +81,19 @@ def test_an_idle_link_gives_no_credit_and_counts_ethernet_frames(
     """10.5 kB over 100 kbit/s take 0.84 s; without the 14-byte header 60-byte frames would take 23 % less."""
     line.set(LinkState(True, 1e5, 0.01))
     sender, receiver = line.udp()
-    time.sleep(0.3)  # a bucket would fill up now
-    sent_s = time.clock_gettime(time.CLOCK_REALTIME)
-    for number in range(frames):
-        sender.send(numbered(number, frame_bytes))
-    got = arrivals(receiver, 2.0, frames)
-    assert [number for number, _ in got] == list(range(frames))
-    assert got[-1][1] - sent_s == pytest.approx(0.01 + frames * frame_bytes * 8 / 1e5, rel=0.03)
+    takes_s = 0.01 + frames * frame_bytes * 8 / 1e5
+
+    def message_s() -> float:
+        time.sleep(0.3)  # a bucket would fill up now
+        sent_s = time.clock_gettime(time.CLOCK_REALTIME)
+        for number in range(frames):
+            sender.send(numbered(number, frame_bytes))
+        got = arrivals(receiver, 2.0, frames)
+        assert [number for number, _ in got] == list(range(frames))
+        assert got[-1][1] - sent_s > 0.99 * takes_s
+        return got[-1][1] - sent_s
+
+    unless_starved(message_s, lambda found_s: found_s < 1.03 * takes_s)
 
 
 def test_a_falling_delay_neither_reorders_nor_loses(line: Line) -> None:
