@@ -34,6 +34,7 @@ TESTBED = [
     "pydantic>=2.6,<3",  # checks scenarios, names the misspelled field
     "paho-mqtt>=2.1,<3",  # the management plane
     "msgpack>=1,<2",  # binary schema of the shaper process's control messages
+    "tomli>=2,<3; python_version < '3.11'",  # reads boards.toml; 3.11 has it as tomllib
 ]
 
 # Rain and clouds on the link budget.

@@ -1,0 +1,1 @@
+"""Physical boards in the place of emulated nodes: inventory, attachment, and undoing it all."""

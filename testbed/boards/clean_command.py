@@ -1,0 +1,55 @@
+"""`spaceverse clean`: put this machine's network back after a run that was killed."""
+
+from __future__ import annotations
+
+import argparse
+import json
+
+_EPILOG = """examples:
+  sudo spaceverse clean              undo what a killed run left behind
+  sudo spaceverse clean --list       only say what there is
+  sudo spaceverse clean --json       the same for programs
+
+A change that was made outside the project's own namespaces stands in a journal under /var/lib/spaceverse
+(or $SPACEVERSE_STATE) until it is undone. What belongs to a run that still goes on is left alone.
+exit codes: 0 all is as it was; 1 something could not be undone
+"""
+
+
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add the subcommand `clean`."""
+    parser = subparsers.add_parser(
+        "clean",
+        help="put this machine's network back after a run that was killed",
+        description="Undo what a dead run changed on this machine's interfaces, exactly. Needs root.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--list", action="store_true", help="change nothing")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Clean and say what was done; 0 if everything is as it was."""
+    from testbed.boards import host_changes, journal  # noqa: PLC0415  # netlink would slow down every --help
+
+    if args.list:
+        lines = [_line(found) for found in journal.found_journals()]
+        well = True
+    else:
+        lines, well = journal.clean(host_changes.undo)
+    if args.json:
+        print(json.dumps({"clean": well and not args.list, "journals": lines}, indent=2))
+    else:
+        print("\n".join(lines) or "nothing was left behind")
+    return 0 if well else 1
+
+
+def _line(found: object) -> str:
+    from testbed.boards.journal import LeftBehind, describe  # noqa: PLC0415
+
+    assert isinstance(found, LeftBehind)  # noqa: S101
+    state = "runs" if found.owner.alive() else "has ended"
+    changes = ", ".join(map(describe, found.changes)) or "nothing yet"
+    return f"{found.what} (process {found.owner.pid}, which {state}): {changes}"

@@ -1,0 +1,266 @@
+"""The journal of what was changed outside our own namespaces, written before each change.
+
+One file for each owner (a process), one JSON object a line: first who, then each change with all that is
+needed to undo it.  A line is on the disk before its change is made, so a machine or a process may stop at
+any moment.  Every undo says what was ("the MTU was 1500"), not what to do ("500 less"): to undo a change
+that had not been made yet, or twice, does nothing.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import IO, Any, TypeAlias
+
+from testbed.errors import InputError, TestbedError
+
+STATE_VARIABLE = "SPACEVERSE_STATE"
+DEFAULT_STATE = Path("/var/lib/spaceverse")  # survives a reboot; see the Filesystem Hierarchy Standard, 5.8
+VERSION = 1
+
+Change: TypeAlias = dict[str, Any]
+Undo: TypeAlias = Callable[[Change], bool]  # False: what was changed has gone by itself
+
+
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """A process of a boot of this machine; a process id alone comes back.
+
+    Args:
+        pid: process id.
+        start_ticks: when it started, clock ticks since boot; field 22 of /proc/PID/stat, proc(5).
+        boot_id: of /proc/sys/kernel/random/boot_id.
+        namespace: device and inode number of its network namespace, "4:4026531840".
+    """
+
+    pid: int
+    start_ticks: int
+    boot_id: str
+    namespace: str
+
+    @classmethod
+    def this(cls) -> Owner:
+        """This process, with the network namespace of the calling thread."""
+        pid = os.getpid()
+        ticks = _start_ticks(pid)
+        if ticks is None:
+            raise TestbedError("/proc cannot be read; a journal needs it to know its owner")
+        return cls(pid, ticks, boot_id(), namespace_id())
+
+    def alive(self) -> bool:
+        """Whether that very process still runs."""
+        return self.boot_id == boot_id() and _start_ticks(self.pid) == self.start_ticks
+
+
+def boot_id() -> str:
+    """Which boot of the machine this is."""
+    return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+
+
+def namespace_id(path: str = "/proc/thread-self/ns/net") -> str:
+    """Which network namespace `path` is."""
+    found = Path(path).stat()
+    return f"{found.st_dev}:{found.st_ino}"
+
+
+def state_folder() -> Path:
+    """Where journals lie: $SPACEVERSE_STATE, or /var/lib/spaceverse."""
+    return Path(os.environ.get(STATE_VARIABLE) or DEFAULT_STATE)
+
+
+class Journal:
+    """The journal of this process; made with its first line, removed when all is undone.
+
+    Args:
+        what: what it is for, in words, such as "board jetson-1".
+        folder: parent of the journals; `state_folder()` if None.
+    """
+
+    def __init__(self, what: str, folder: Path | None = None) -> None:
+        self._folder = (folder or state_folder()) / "journal"
+        self._owner = Owner.this()
+        self._what = what
+        self._file: IO[bytes] | None = None
+        self.changes: list[Change] = []
+
+    @property
+    def path(self) -> Path:
+        """Its file; there only while something stands to be undone."""
+        return self._folder / f"{self._owner.pid}-{self._owner.start_ticks}-{id(self):x}.jsonl"
+
+    def write(self, change: Change) -> None:
+        """Put a change on the disk; to be called before it is made. Raises InputError if that cannot be."""
+        try:
+            if self._file is None:
+                self._begin()
+            self._append(change)
+        except OSError as error:
+            raise InputError(
+                f"{self.path}: {error.strerror}; nothing was changed. Run as root, or name a folder in "
+                f"{STATE_VARIABLE}"
+            ) from error
+        self.changes.append(change)
+
+    def finish(self, undo: Undo) -> None:
+        """Undo all changes, the last first, and remove the file. Raises TestbedError, and then keeps it."""
+        _, failures = undo_all(self.changes, undo)
+        if failures:
+            raise TestbedError(f"{'; '.join(failures)}; mend that, then run: spaceverse clean")
+        self.changes.clear()
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+            self.path.unlink(missing_ok=True)
+
+    def _begin(self) -> None:
+        self._folder.mkdir(parents=True, exist_ok=True)
+        self._file = self.path.open("ab", buffering=0)
+        header = {"version": VERSION, "what": self._what, "owner": asdict(self._owner)}
+        self._append(header)
+        folder = os.open(self._folder, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+    def _append(self, record: dict[str, Any]) -> None:
+        assert self._file is not None  # noqa: S101  # `write` has opened it
+        self._file.write(json.dumps(record).encode() + b"\n")
+        os.fsync(self._file.fileno())
+
+
+@dataclass(frozen=True, slots=True)
+class LeftBehind:
+    """A journal that was found.
+
+    Args:
+        path: its file.
+        what: what it was for.
+        owner: who wrote it.
+        changes: what stands in it, in order.
+    """
+
+    path: Path
+    what: str
+    owner: Owner
+    changes: list[Change]
+
+
+def found_journals(folder: Path | None = None) -> list[LeftBehind]:
+    """All journals on this machine, the newest first. Raises TestbedError for one that cannot be read."""
+    paths = ((folder or state_folder()) / "journal").glob("*.jsonl")
+    newest_first = sorted(paths, key=lambda path: path.stat().st_mtime_ns, reverse=True)
+    return [found for path in newest_first if (found := _read(path)) is not None]
+
+
+def clean(undo: Undo, folder: Path | None = None) -> tuple[list[str], bool]:
+    """Undo what dead owners left behind in this network namespace.
+
+    Args:
+        undo: puts one change back, or says False when it has gone with its interface; raises OSError or
+            TestbedError when it cannot.
+
+    Returns (what was done, one line for each journal; whether everything is as it was).
+    """
+    lines, well = [], True
+    with _alone(folder or state_folder()):
+        for left in found_journals(folder):
+            line, done = _clean_one(left, undo)
+            lines.append(line)
+            well = well and done
+    return lines, well
+
+
+def undo_all(changes: list[Change], undo: Undo) -> tuple[list[Change], list[str]]:
+    """Undo the last change first, the rest also when one fails.
+
+    Returns (those whose interface has gone, and they with it; what failed, in words).
+    """
+    gone, failures = [], []
+    for change in reversed(changes):
+        try:
+            if not undo(change):
+                gone.append(change)
+        except (OSError, TestbedError) as error:
+            failures.append(f"cannot undo {describe(change)}: {error}")
+    return gone, failures
+
+
+def describe(change: Change) -> str:
+    """One change in a few words."""
+    where = change.get("interface") or change.get("name") or ""
+    return f"{change['kind']} {where}".strip()
+
+
+def _clean_one(left: LeftBehind, undo: Undo) -> tuple[str, bool]:
+    who = f"{left.what} (process {left.owner.pid})"
+    if left.owner.boot_id != boot_id():
+        left.path.unlink(missing_ok=True)
+        return f"{who}: the machine was restarted since; its {len(left.changes)} changes went with that", True
+    if left.owner.alive():
+        return f"{who}: left alone, it still runs", True
+    if left.owner.namespace != namespace_id():
+        if not _namespace_exists(left.owner.namespace):
+            left.path.unlink(missing_ok=True)
+            return f"{who}: its network namespace has ended, and its changes with it", True
+        return f"{who}: belongs to another network namespace; run spaceverse clean there", False
+    gone, failures = undo_all(left.changes, undo)
+    if failures:
+        return f"{who}: {'; '.join(failures)}", False
+    left.path.unlink(missing_ok=True)
+    dropped = f"; dropped, as the interface has gone: {', '.join(map(describe, gone))}" if gone else ""
+    return f"{who}: {len(left.changes) - len(gone)} changes undone{dropped}", True
+
+
+def _namespace_exists(namespace: str) -> bool:
+    """Whether some thread is in it; one that is only mounted counts when it is under /run/netns."""
+    for path in (*Path("/proc").glob("[0-9]*/task/[0-9]*/ns/net"), *Path("/run/netns").glob("*")):
+        with suppress(OSError):
+            if namespace_id(str(path)) == namespace:
+                return True
+    return False
+
+
+def _read(path: Path) -> LeftBehind | None:
+    try:
+        records = list(_records(path.read_bytes()))
+    except FileNotFoundError:  # its owner has just finished
+        return None
+    if not records:  # the owner died before its first line was whole: it had changed nothing
+        path.unlink(missing_ok=True)
+        return None
+    header = records[0]
+    if header.get("version") != VERSION:
+        raise TestbedError(f"{path}: a journal of another version; use the spaceverse that wrote it")
+    return LeftBehind(path, str(header["what"]), Owner(**header["owner"]), records[1:])
+
+
+def _records(data: bytes) -> Iterator[dict[str, Any]]:
+    """Whole lines; a last one without its end was cut, and its change never made."""
+    for line in data.split(b"\n")[:-1]:
+        yield json.loads(line)
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Let one cleaner work at a time."""
+    if not (folder / "journal").is_dir():
+        yield
+        return
+    with (folder / "journal" / "cleaning").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _start_ticks(pid: int) -> int | None:
+    try:
+        text = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return None
+    fields = text.rpartition(")")[2].split()  # the program's name may hold anything
+    return None if fields[0] in {"Z", "X"} else int(fields[19])

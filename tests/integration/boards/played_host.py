@@ -1,0 +1,89 @@
+"""A network namespace that plays the host machine, with a NIC; what it looks like to the last byte."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from testbed.kernel import NetworkNamespace
+
+ROOT = Path(__file__).parents[3]
+NIC, BOARD_NIC = "nic0", "eth0"
+SHOWN = (
+    "ip -j -d addr",
+    "ip -j -d link",
+    "ip -j route show table all",
+    "ip -j -6 route show table all",
+    "ip -j rule",
+    "ip -j -6 rule",
+    "tc -j qdisc",
+    "sh -c 'for n in $(ls /sys/class/net); do ethtool -k $n; done'",
+    "sh -c 'cd /proc/sys/net/ipv4; grep -r . conf ip_forward'",
+)
+
+
+@contextmanager
+def played_host() -> Iterator[tuple[NetworkNamespace, NetworkNamespace]]:
+    """(host, board): the host's NIC `nic0` has a cable to the board's `eth0`."""
+    with NetworkNamespace.create("host") as host, NetworkNamespace.create("board") as board:
+        for space in (host, board):
+            space.write_sysctl("ipv6/conf/default/accept_dad", "0")
+            space.set_up("lo", True)
+        host.add_veth(NIC, peer_name=BOARD_NIC, peer_path=board.path)
+        board.set_up(BOARD_NIC, True)
+        host.set_up(NIC, True)
+        settle(host)
+        yield host, board
+
+
+def settle(space: NetworkNamespace) -> None:
+    """Wait until the kernel has nothing more to add by itself."""
+    before, same = "", 0
+    while same < 3:
+        now = look(space)
+        same = same + 1 if now == before else 0
+        before = now
+        time.sleep(0.1)
+
+
+def look(space: NetworkNamespace) -> str:
+    """Everything that tools show of the namespace's network; but not a bridge's running timers."""
+    script = "mount -t sysfs sys /sys && " + " && ".join(SHOWN)
+    done = space.run(["unshare", "--mount", "--propagation", "private", "sh", "-c", script])
+    assert done.returncode == 0, done.stderr
+    return re.sub(r'"\w+_timer":\s*[0-9.]+', "", done.stdout)
+
+
+def look_until(space: NetworkNamespace, wanted: str, patience_s: float = 10.0) -> str:
+    """`look`, again until it is what is wanted: the kernel ends dead namespaces a little later."""
+    until_s = time.monotonic() + patience_s
+    while (now := look(space)) != wanted and time.monotonic() < until_s:
+        time.sleep(0.05)
+    return now
+
+
+def command(space: NetworkNamespace, arguments: str, state: Path) -> subprocess.CompletedProcess[str]:
+    """Run `spaceverse ARGUMENTS` on the played host."""
+    program = [sys.executable, "-m", "testbed.cli", *shlex.split(arguments)]
+    environment = {"SPACEVERSE_STATE": str(state), "PYTHONPATH": str(ROOT)}
+    return space.run(["env", *(f"{k}={v}" for k, v in environment.items()), *on_its_sysfs(program)])
+
+
+def on_its_sysfs(program: list[str]) -> list[str]:
+    """The command with /sys showing the namespace's own interfaces, as it does on a real host."""
+    script = 'mount -t sysfs sys /sys && exec "$@"'
+    return ["unshare", "--mount", "--propagation", "private", "sh", "-c", script, "sh", *program]
+
+
+def kill(process: subprocess.Popen[bytes]) -> None:
+    """SIGKILL, and wait."""
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
