@@ -103,12 +103,13 @@ def read_delays(data: bytes, name: str, given: Assumptions) -> Recording:
     if (bad := first_bad(delay_ms)) is not None:
         raise TraceError(f"{name}, line {bad + 1}: expected a delay in whole ms; found {delay_ms[bad]:g}")
     changes = np.flatnonzero(np.append(True, delay_ms[1:] != delay_ms[:-1]))
-    delay_s = delay_ms[changes] / 1e3
+    delay_s, end_s = delay_ms[changes] / 1e3, len(delay_ms) * DELAY_STEP_S
+    del delay_ms  # three bytes of the file became eight here, and will be 17 in the trace
     return Recording(
         "leoreplayer-delay",
         name,
         np.multiply(changes, DELAY_STEP_S, dtype=np.float64),
-        len(delay_ms) * DELAY_STEP_S,
+        end_s,
         dict.fromkeys(DELAYS, delay_s),
         notes=["one-way delays in whole ms, one per 10 ms; both ways the same"],
     )

@@ -92,7 +92,9 @@ def read_table(
     least_bytes = columns + (1 if gaps else columns)
     table = np.empty((len(reader.wanted), min(lines, (stop - start) // least_bytes + 1)))
     filled = 0
-    for begin, end in blocks_of(data, start, stop, _BLOCK_BYTES):
+    # A block costs several times its size while it is read: of a small file it is a small part.
+    size = min(_BLOCK_BYTES, max(_PART_BYTES, (stop - start) // 16))
+    for begin, end in blocks_of(data, start, stop, size):
         for part in reader.parts(begin, end):
             rows = len(part[0])
             for column, numbers in zip(table, part, strict=True):

@@ -45,7 +45,7 @@ def read(data: bytes, name: str, given: Assumptions) -> Recording:
     Raises:
         TraceError: names file, line and what was expected.
     """
-    parts = list(_parts(data, 0, len(data), _BLOCK_BYTES))
+    parts = list(_parts(data, 0, len(data), min(_BLOCK_BYTES, max(_PART_BYTES, len(data) // 16))))
     stamp_s, sequence, rtt_ms = (np.concatenate(column) for column in zip(*parts, strict=True))
     if not stamp_s.size:
         raise TraceError(f"{name}, {_first_other_line(data)}")

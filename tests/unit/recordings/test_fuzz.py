@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import time
 import tracemalloc
 
 import numpy as np
+import pandas  # noqa: F401  what it takes to import is no recording's
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -16,7 +18,12 @@ from traces.recordings import Assumptions, parse_recording, read_recording
 from traces.trace import Trace
 
 SAMPLES = samples()
-QUICK = settings(max_examples=40, deadline=2000, suppress_health_check=[HealthCheck.too_slow])
+# A hang is told by HANG_S of processor time, which other work on the machine does not use up.
+HANG_S = 60
+QUICK = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+# Beside ten times the file: the part of it that pandas has in hand, 1 MiB, with its numbers and its columns.
+# The interpreter, NumPy and pandas themselves (some 80 MB of them resident) are there before.
+CONSTANT_BYTES = 4 << 20
 BITS = (
     b"-1",
     b",",
@@ -115,8 +122,8 @@ def test_memory_and_time_of_long_recordings(name):
         peak_bytes = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
-    assert peak_bytes < 10 * len(data) + (24 << 20), f"{peak_bytes / len(data):.1f} times the file"
-    assert took_s < 5
+    assert peak_bytes < 10 * len(data) + CONSTANT_BYTES, f"{peak_bytes / len(data):.1f} times the file"
+    assert took_s < HANG_S
 
 
 def test_memory_of_a_leoreplayer_pair(tmp_path):
@@ -132,7 +139,7 @@ def test_memory_of_a_leoreplayer_pair(tmp_path):
     finally:
         tracemalloc.stop()
     assert trace.end_s == 125.0
-    assert peak_bytes < 10 * (len(capacity) + len(delays)) + (24 << 20)
+    assert peak_bytes < 10 * (len(capacity) + len(delays)) + CONSTANT_BYTES
 
 
 @pytest.mark.parametrize(
@@ -161,20 +168,46 @@ def test_what_is_meant_to_hurt_does_not(name, data):
     try:
         began_s = time.process_time()
         judge(data, name, beside)
-        assert time.process_time() - began_s < 5
-        assert tracemalloc.get_traced_memory()[1] < 10 * len(data) + (24 << 20)
+        assert time.process_time() - began_s < HANG_S
+        assert tracemalloc.get_traced_memory()[1] < 10 * len(data) + CONSTANT_BYTES
     finally:
         tracemalloc.stop()
 
 
-def test_a_day_at_10_ms_loads_fast_enough():
-    """A tenth of the 8.64 million rows, in processor time; benchmarks/recordings.py loads all of them."""
+def test_memory_of_a_trace_file():
+    head = (
+        b"# spaceverse-trace 2\n# satellite: S\n# station: G\n# start_utc: 2024-01-01T00:00:00Z\n"
+        b"# end_s: 1e9\n# made_by: x\ntime_s,up,down_bit_s,up_bit_s,down_delay_s,up_delay_s,down_loss,up_loss\n"
+    )
+    data = head + b"\n".join(b"%d,1,1,1,%d,0,0,0" % (n, n % 2) for n in range(200_000))
+    tracemalloc.start()
+    try:
+        trace = Trace.from_bytes(data)
+        peak_bytes = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert len(trace) == 200_000
+    assert peak_bytes < 10 * len(data) + CONSTANT_BYTES, f"{peak_bytes / len(data):.1f} times the file"
+
+
+def test_a_recording_loads_faster_than_numpy_reads_its_numbers():
+    """The pace of a day at 10 ms in under 10 s is for benchmarks/recordings.py; here a peer has the same load.
+
+    The reader has ten times the rows, checks them, makes a trace, and takes less than ten times as long.
+    """
     rows = b"\n".join(
         b"%d,120.126123,72.4%05d,47.%05d" % (1705744800616897349 + n * 10_000_000, n % 99_991, n % 70_000)
         for n in range(864_000)
     )
-    data = b"timestamp,rtt,uplink,downlink\n" + rows
-    began_s = time.process_time()
-    trace = parse_recording(data, "x", SAMPLES["lens-irtt"].beside)
-    assert time.process_time() - began_s < 2.0  # twice what is asked for: other work shares the cache here
-    assert len(trace) > 500_000
+    part = rows[: rows.index(b"\n", len(rows) // 10)]
+    beside = SAMPLES["lens-irtt"].beside
+    ours_s, peer_s = [], []
+    for _ in range(3):
+        began_s = time.perf_counter()
+        trace = parse_recording(b"timestamp,rtt,uplink,downlink\n" + rows, "x", beside)
+        ours_s.append(time.perf_counter() - began_s)
+        assert len(trace) > 500_000
+        began_s = time.perf_counter()
+        np.loadtxt(io.BytesIO(part), delimiter=",")
+        peer_s.append(time.perf_counter() - began_s)
+    assert min(ours_s) < 10 * min(peer_s)
