@@ -7,6 +7,7 @@ Two hosts and one link are made as in a run, told one state after another, and m
                                  receiving host's kernel
     small message                the same, from send call to last byte received by programs, CLOCK_MONOTONIC;
                                  it takes a second, so their wake-up (some 10 us) is nothing
+    frames of every kind         made by scapy, see `testbed.verify_frames`
     UDP rate                     a train of full frames, arrivals stamped by the receiving host's kernel
 
 Theory: a 64-byte probe's RTT is both delays and its own serialisation both ways; TCP carries 1448 bytes in

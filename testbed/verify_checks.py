@@ -10,13 +10,18 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from testbed.link_state import GilbertElliott
+
 Unit = Literal["s", "bit/s", "share", "packets", "bytes"]
 Floats = npt.NDArray[np.float64]
+Integers = npt.NDArray[np.int64]
 
 TCP_HEADERS_BYTES = 66  # Ethernet 14, IP 20, TCP 20, time stamps 12
 TCP_SEGMENT_BYTES = 1448
 FULL_FRAME_BYTES = 1514
-BINOMIAL_CONFIDENCE = 0.999
+# An honest link is found wrong once in 10,000 such checks; verify makes some ten of them.
+CONFIDENCE = 0.9999
+NORMAL_QUANTILE = 3.89  # that share of a normal distribution lies within so many standard deviations
 
 
 @dataclass(frozen=True)
@@ -48,7 +53,7 @@ class Check:
     """One figure: asked, measured, judged.
 
     Args:
-        group: rtt, tcp, udp, message, loss, pass, contact.
+        group: rtt, tcp, udp, message, loss, jitter, change, frames, pass, contact.
         what: what was measured, in words.
         unit: of asked and measured.
         asked, measured: None where there is none (nothing arrived).
@@ -128,14 +133,77 @@ def at_most_check(group: str, what: str, seconds: Sequence[float], most_s: float
 
 
 def loss_check(group: str, what: str, probability: float, sent: int, lost: int) -> Check:
-    """Judge a count of lost packets: inside the interval that holds 99.9 % of all honest outcomes?"""
-    low, high = binomial_interval(sent, probability, BINOMIAL_CONFIDENCE)
+    """Judge a count of lost packets: inside the interval that holds 99.99 % of all honest outcomes?"""
+    low, high = binomial_interval(sent, probability, CONFIDENCE)
     share = lost / sent if sent else None
     error = None if share is None else share - probability
     bounds = (low / max(1, sent) - probability, high / max(1, sent) - probability)
     # Half a packet more, since the bounds are shares and the counts behind them whole.
     least, most = (bounds[0] - 0.5 / max(1, sent), bounds[1] + 0.5 / max(1, sent))
     return Check(group, what, "share", probability, share, error, "share", least, most, sent, {"lost": lost})
+
+
+def burst_checks(chain: GilbertElliott, sent: int, arrived: Integers) -> list[Check]:
+    """Judge a chain that loses all in its bad state: its share of losses, and its mean burst.
+
+    Both lie inside the interval of 99.99 % of honest outcomes, by the normal approximation: neighbours in the
+    chain are correlated by r = 1 - P - R, which makes the variance of the share (1 + r) / (1 - r) times the
+    binomial one; a burst is geometric with variance b (b - 1).
+
+    Args:
+        sent: packets 0 to sent - 1.
+        arrived: int64[m], which of them arrived, in order.
+    """
+    mean_burst, share = 1 / chain.bad_to_good, chain.mean_loss
+    gaps = np.diff(np.concatenate([[-1], arrived, [sent]])) - 1
+    bursts, lost = int(np.sum(gaps > 0)), sent - len(arrived)
+    correlation = 1 - chain.good_to_bad - chain.bad_to_good
+    sigma = math.sqrt(share * (1 - share) / max(1, sent) * (1 + correlation) / (1 - correlation))
+    most = NORMAL_QUANTILE * sigma
+    found = lost / sent if sent else None
+    error = None if found is None else found - share
+    most_burst = NORMAL_QUANTILE * math.sqrt(mean_burst * (mean_burst - 1) / max(1, bursts)) / mean_burst
+    return [
+        Check(
+            "loss", "loss in bursts", "share", share, found, error, "share", -most, most, sent, {"lost": lost}
+        ),
+        share_check(
+            "loss",
+            "mean burst of losses",
+            "packets",
+            mean_burst,
+            lost / bursts if bursts else None,
+            most_burst,
+            bursts,
+        ),
+    ]
+
+
+def jitter_checks(asked_s: float, jitter_s: float, one_way_s: Floats, late_s: float) -> list[Check]:
+    """Judge one-way times that are to be uniform over asked_s - jitter_s to asked_s + jitter_s, seconds.
+
+    The standard deviation of n uniform draws is jitter_s / sqrt(3), with a relative standard error of
+    sqrt(0.2 / n) (kurtosis 1.8).
+
+    Args:
+        late_s: how far beyond the end of the interval the 99th of 100 packets may be.
+    """
+    count = len(one_way_s)
+    deviation_s = float(np.std(one_way_s)) if count > 1 else None
+    late_p99_s = float(np.percentile(one_way_s - asked_s - jitter_s, 99)) if count else math.nan
+    return [
+        share_check(
+            "jitter",
+            f"standard deviation of +-{jitter_s * 1e3:g} ms",
+            "s",
+            jitter_s / math.sqrt(3),
+            deviation_s,
+            NORMAL_QUANTILE * math.sqrt(0.2 / max(1, count)),
+            count,
+        ),
+        none_check("jitter", "earlier than the jitter", int(np.sum(one_way_s < asked_s - jitter_s)), count),
+        at_most_check("jitter", "later than the jitter, p99", [max(0.0, late_p99_s)], late_s),
+    ]
 
 
 def binomial_interval(n: int, p: float, confidence: float) -> tuple[int, int]:

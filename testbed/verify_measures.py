@@ -12,21 +12,24 @@ import numpy as np
 import numpy.typing as npt
 
 from testbed.clock import RealClock
-from testbed.link_state import DOWN_STATE, LinkState
+from testbed.link_state import DOWN_STATE, GilbertElliott, LinkState
 from testbed.player import Player
 from testbed.verify_checks import (
     FULL_FRAME_BYTES,
     Bounds,
     Check,
     at_most_check,
+    burst_checks,
     delay_check,
     goodput_bit_s,
+    jitter_checks,
     loss_check,
     message_s,
     none_check,
     share_check,
 )
-from testbed.verify_link import MeasuredLink, Probed, Stream, rtt_s
+from testbed.verify_frames import Crossing, Frame, cross, make_frames
+from testbed.verify_link import INTERFACE, MeasuredLink, Probed, Stream, rtt_s
 from testbed.verify_probe import RTT_FRAME_BYTES
 from traces.trace import Trace
 
@@ -36,6 +39,8 @@ DELAYS_S = (0.002, 0.005, 0.020, 0.300)
 RATES_BIT_S = (0.1e6, 10e6, 50e6, 200e6)
 MESSAGE_BYTES, MESSAGE_RATE_BIT_S = 10_000, 100e3
 LOSSES = (0.01, 0.2)
+BURSTY_LOSS, BURST_PACKETS = 0.1, 5.0
+JITTERED_DELAY_S, JITTER_S = 0.02, 0.005
 EDGE_MARGIN_S = 0.05  # packets this close to AOS or LOS belong to the contacts' measurement, not the pass's
 DRAIN_S = 0.5
 
@@ -134,7 +139,10 @@ class Measurements:
         yield "small message", lambda: [self.message()]
         for loss in self.effort.losses:
             yield f"loss of {loss:.0%}", lambda p=loss: self.loss(p)  # type: ignore[misc]
+        yield "loss in bursts", self.bursty_loss
+        yield "jitter", self.jitter
         yield "delay that falls by 100 ms", self.falling_delay
+        yield "frames of every kind", self.frames
         yield "pass", self.along_pass
         yield "contacts", self.contacts
 
@@ -240,6 +248,55 @@ class Measurements:
             loss_check("loss", f"loss {name}", probability, len(way.sent_ns), way.lost)
             for name, way in (("down", _the(probed.down)), ("up", _the(probed.up)))
         ]
+
+    def bursty_loss(self) -> list[Check]:
+        """A Gilbert-Elliott chain: how much it loses, and how many packets at a time."""
+        chain = GilbertElliott.of(BURSTY_LOSS, BURST_PACKETS)
+        self.link.fresh(LinkState(True, 20e6, 0.005, bursty_loss=chain))
+        stream = {"interval_s": 0.0005, "frame_bytes": RTT_FRAME_BYTES}
+        for_s = 2 * self.effort.loss_packets * stream["interval_s"]
+        down = _the(self.link.probe(for_s=for_s, drain_s=0.2, down=stream).down)
+        return burst_checks(chain, len(down.sent_ns), down.sequence)
+
+    def jitter(self) -> list[Check]:
+        """One-way times of packets that are too far apart to wait for each other; then of a dense stream."""
+        self.link.fresh(LinkState(True, 20e6, JITTERED_DELAY_S, jitter_s=JITTER_S))
+        count = self.effort.rtt_probes
+        stream = {"interval_s": 2.2 * JITTER_S, "frame_bytes": RTT_FRAME_BYTES}
+        for_s = count * stream["interval_s"]
+        sparse = _the(self.link.probe(for_s=for_s, drain_s=DRAIN_S, down=stream).down)
+        dense = {"interval_s": 0.001, "frame_bytes": RTT_FRAME_BYTES}
+        crowded = _the(self.link.probe(for_s=0.5, drain_s=DRAIN_S, down=dense).down)
+        one_way_s = (sparse.arrived_ns - sparse.sent_ns[sparse.sequence]) / 1e9
+        asked_s = JITTERED_DELAY_S + RTT_FRAME_BYTES * 8 / 20e6
+        return [
+            *jitter_checks(asked_s, JITTER_S, one_way_s, self.bounds.rtt_p99_s),
+            *_orderly("jitter", "dense stream with jitter", [crowded]),
+        ]
+
+    def frames(self) -> list[Check]:
+        """ARP, IPv4, IPv6, neighbour discovery: whole, once, in time; none through a closed direction."""
+        delay_s = 0.02
+        source, destination = (host.read(INTERFACE).mac for host in (self.link.satellite, self.link.ground))
+        frames = make_frames(source, destination, of_each=20)
+        self.link.fresh(LinkState(True, 20e6, delay_s))
+        crossings = self._cross(frames)
+        broken = [one for one in crossings if len(one.arrived_ns) != 1]
+        shaped = [one for one in crossings if one.frame.kind != "ARP" or self.link.shapes_arp]
+        early = [
+            one for one in shaped if any(at_ns - one.sent_ns < delay_s * 1e9 for at_ns in one.arrived_ns)
+        ]
+        self.link.set(DOWN_STATE, LinkState(True, 20e6, delay_s))  # the hosts still have a carrier
+        leaked = [one for one in self._cross(frames) if one.arrived_ns]
+        return [
+            none_check("frames", "every kind: not once and whole", len(broken), len(crossings)),
+            none_check("frames", "every kind: before its time", len(early), len(shaped)),
+            none_check("frames", "through a closed direction", len(leaked), len(frames)),
+        ]
+
+    def _cross(self, frames: Sequence[Frame]) -> list[Crossing]:
+        ends = (self.link.satellite, self.link.ground, INTERFACE)
+        return cross(*ends, frames, interval_s=0.002, quiet_s=DRAIN_S)
 
     def falling_delay(self) -> list[Check]:
         """105 to 5 ms at once, 500 packets a second: later packets must not overtake, none may be lost."""

@@ -7,22 +7,31 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 from rich.console import Console
+from scapy.layers.inet import IP, UDP
+from scapy.layers.inet6 import ICMPv6ND_NS
+from scapy.layers.l2 import ARP, Ether
 
 from testbed.cli import main
 from testbed.errors import CapabilityError, InputError
+from testbed.link_model import Fates
+from testbed.link_state import GilbertElliott, LinkState
 from testbed.verify import run
 from testbed.verify_checks import (
     at_most_check,
     binomial_interval,
+    burst_checks,
     delay_check,
     goodput_bit_s,
+    jitter_checks,
     loss_check,
     message_s,
     none_check,
     share_check,
 )
+from testbed.verify_frames import make_frames
 from testbed.verify_link import Probed, Stream, rtt_s
 from testbed.verify_measures import AlongPass
 from testbed.verify_pass import quickened, steepest_pass, steepest_piece
@@ -47,6 +56,46 @@ def test_a_binomial_interval_holds_what_it_says() -> None:
 @pytest.mark.parametrize(("lost", "ok"), [(159, True), (243, True), (150, False), (260, False), (0, False)])
 def test_loss_is_judged_on_both_sides(lost: int, ok: bool) -> None:
     assert loss_check("loss", "loss", 0.2, 1000, lost).ok is ok
+
+
+def arrivals_of(chain: GilbertElliott, sent: int, seed: int) -> npt.NDArray[np.int64]:
+    fates = Fates(seed)
+    state = LinkState(True, 1e6, 0.0, bursty_loss=chain)
+    return np.flatnonzero([not fates.next(state)[0] for _ in range(sent)])
+
+
+def test_bursts_of_the_right_chain_pass_and_of_another_fail() -> None:
+    chain = GilbertElliott.of(0.1, 5)
+    asked = [
+        check for seed in range(50) for check in burst_checks(chain, 4000, arrivals_of(chain, 4000, seed))
+    ]
+    assert [check for check in asked if not check.ok] == []
+    single, frequent = GilbertElliott.of(0.1, 1), GilbertElliott.of(0.2, 5)
+    for wrong, failing in ((single, "mean burst of losses"), (frequent, "loss in bursts")):
+        checks = burst_checks(chain, 4000, arrivals_of(wrong, 4000, 1))
+        assert [check.what for check in checks if not check.ok] == [failing]
+    assert not any(check.ok for check in burst_checks(chain, 4000, np.arange(4000)))
+
+
+def test_jitter_of_the_right_width_passes_and_another_fails() -> None:
+    chance = np.random.default_rng(3)
+
+    def judge(low_s: float, high_s: float) -> list[str]:
+        checks = jitter_checks(0.02, 0.005, chance.uniform(low_s, high_s, 200), 0.8e-3)
+        return [check.what for check in checks if not check.ok]
+
+    assert judge(0.0152, 0.0252) == []
+    assert judge(0.0175, 0.0225) == ["standard deviation of +-5 ms"]
+    assert judge(0.0145, 0.0245) == ["earlier than the jitter"]
+    assert judge(0.0165, 0.0265) == ["later than the jitter, p99"]
+
+
+def test_frames_of_every_kind_are_what_scapy_reads_back() -> None:
+    frames = make_frames("02:00:00:00:00:01", "02:00:00:00:00:02", of_each=3)
+    assert len({frame.octets for frame in frames}) == 12
+    layers = {"ARP": ARP, "IPv4": IP, "IPv6": UDP, "neighbour solicitation": ICMPv6ND_NS}
+    assert all(Ether(frame.octets).haslayer(layers[frame.kind]) for frame in frames)
+    assert {frame.kind for frame in frames} == set(layers)
 
 
 def test_what_did_not_arrive_fails() -> None:
