@@ -1,7 +1,7 @@
 """Measures a live path between two machines, with UDP: what `spaceverse trace record` does at its two ends.
 
     client -- probe, 66 bytes, every 20 ms ---------> server       one-way delay up, loss up
-           <- echo, 105 bytes -----------------------              one-way delay down, loss down
+           <- echo, 107 bytes -----------------------              one-way delay down, loss down
     client -- train of back-to-back frames ---------> server       rate up = frames / dispersion
            <- train, when asked ---------------------              rate down
 
@@ -28,7 +28,7 @@ from pathlib import Path
 from traces.errors import RecordError
 
 PORT = 47771
-PROBE_BYTES, ECHO_BYTES = 66, 105  # Ethernet frames: 42 bytes of headers below UDP
+PROBE_BYTES, ECHO_BYTES = 66, 107  # Ethernet frames: 42 bytes of headers below UDP
 PROBE_EVERY_S = 0.02
 TRAIN_EVERY_S = 0.5
 TRAIN_S = 0.03
@@ -40,8 +40,8 @@ LAST_ECHO_S = 1.0
 _HEADERS_BYTES = 42
 _HEAD = struct.Struct("!4sIBxHI")  # magic, token, kind, count, sequence
 _ECHO = struct.Struct("!QQI")  # arrival and answer (ns), probes that have arrived
-# Of the last train: number, bits after the first frame, first and last arrival, time for the bits, kept up.
-_REPORT = struct.Struct("!IIQQQB")
+# Of the last train: number, bits after its first frame, first and last arrival, time for the bits, and more.
+_REPORT = struct.Struct("!IIQQQBH")
 _INDEX = struct.Struct("!HHQ")  # of a frame of a train: index, frame's bytes, when it was sent (ns)
 _MAGIC = b"SVR2"
 _HELLO, _WELCOME, _PROBE, _ECHO_KIND, _TRAIN, _ASK = range(1, 7)
@@ -60,6 +60,7 @@ class Train:
         took_ns: how long the path took for the bits, by the median of the frames' distances: one frame that
             the machine let through late does not count.
         kept_up: each frame was sent before the one before it had passed; else the sender was the limit.
+        spread_permille: by how much the middle half of the frames' distances differ.
     """
 
     number: int
@@ -68,6 +69,7 @@ class Train:
     last_ns: int
     took_ns: int
     kept_up: bool = True
+    spread_permille: int = 0
 
     @property
     def rate_bit_s(self) -> float:
@@ -142,7 +144,11 @@ class _TrainReader:
         if took_ns <= 0:
             return None
         bits = (last - first) * self._frame_bytes * 8
-        return Train(self._number, bits, first_ns, last_ns, took_ns, self._kept_up(frame_ns))
+        spread = (apart[3 * (len(apart) - 1) // 4] - apart[(len(apart) - 1) // 4]) / frame_ns
+        kept_up = self._kept_up(frame_ns)
+        return Train(
+            self._number, bits, first_ns, last_ns, took_ns, kept_up, min(round(1000 * spread), 65535)
+        )
 
     def _kept_up(self, frame_ns: float) -> bool:
         """Tell whether each frame reached the path's narrowest part before the one before it had left."""
@@ -323,9 +329,9 @@ class Client:
             there_ns, answer_ns, arrived = _ECHO.unpack_from(data, _HEAD.size)
             measured.echoes.extend((number, there_ns, answer_ns, arrived_ns, arrived))
             report = _REPORT.unpack_from(data, _HEAD.size + _ECHO.size)
-            number, bits, first_ns, last_ns, took_ns, kept_up = report
+            number, bits, first_ns, last_ns, took_ns, kept_up, spread_permille = report
             if took_ns:
-                train = Train(number, bits, first_ns, last_ns, took_ns, bool(kept_up))
+                train = Train(number, bits, first_ns, last_ns, took_ns, bool(kept_up), spread_permille)
                 self._keep(measured.up, "up", train)
         elif kind == _TRAIN and len(data) >= _HEAD.size + _INDEX.size:
             index, frame_bytes, sent_ns = _INDEX.unpack_from(data, _HEAD.size)

@@ -20,6 +20,7 @@ LOSS_WINDOW_S = 1.0
 _AFTER_TRAIN_NS = 2_000_000
 _STARVED_NS = 26_000_000  # between two probes that are 20 ms apart when the sender gets its processor
 _UNDER_WAY_NS = 100_000_000
+_UNEVEN_PERMILLE = 40
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 
 
@@ -120,6 +121,11 @@ def _trains(measured: Measured, notes: tuple[str, ...]) -> tuple[dict[str, list[
         elif late:
             what = f"{late} of {len(trains)} trains {way} left out"
             notes = (*notes, f"{what}: their sender fell behind the path, which says nothing of its rate")
+        even = [train for train in kept[way] if train.spread_permille <= _UNEVEN_PERMILLE]
+        if 2 * len(even) >= len(kept[way]) > len(even):  # a path whose trains are never even is measured so
+            what = f"{len(kept[way]) - len(even)} of {len(trains)} trains {way} left out"
+            notes = (*notes, f"{what}: their frames came unevenly, by this machine's doing or the path's")
+            kept[way] = even
     return kept, notes
 
 

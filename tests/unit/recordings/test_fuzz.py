@@ -177,7 +177,8 @@ def test_what_is_meant_to_hurt_does_not(name, data):
 def test_memory_of_a_trace_file():
     head = (
         b"# spaceverse-trace 2\n# satellite: S\n# station: G\n# start_utc: 2024-01-01T00:00:00Z\n"
-        b"# end_s: 1e9\n# made_by: x\ntime_s,up,down_bit_s,up_bit_s,down_delay_s,up_delay_s,down_loss,up_loss\n"
+        b"# end_s: 1e9\n# made_by: x\n"
+        b"time_s,up,down_bit_s,up_bit_s,down_delay_s,up_delay_s,down_loss,up_loss\n"
     )
     data = head + b"\n".join(b"%d,1,1,1,%d,0,0,0" % (n, n % 2) for n in range(200_000))
     tracemalloc.start()
@@ -191,7 +192,7 @@ def test_memory_of_a_trace_file():
 
 
 def test_a_recording_loads_faster_than_numpy_reads_its_numbers():
-    """The pace of a day at 10 ms in under 10 s is for benchmarks/recordings.py; here a peer has the same load.
+    """A day at 10 ms in under 10 s is for benchmarks/recordings.py; here a peer has the same load.
 
     The reader has ten times the rows, checks them, makes a trace, and takes less than ten times as long.
     """

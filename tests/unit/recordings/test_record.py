@@ -161,6 +161,18 @@ def test_a_rate_that_the_sender_limited_is_not_taken():
     assert any("at least as fast" in note for note in trace_of(measured).header.notes)
 
 
+def test_an_uneven_train_is_left_out_where_others_are_even():
+    train = frames()
+    for index in range(6):  # the machine stood still while the first frames came
+        train[index][2] = train[6][2] - 1000
+    uneven = read_train(train)
+    assert uneven.spread_permille > 40 > read_train(frames()).spread_permille
+    measured = made_up()
+    measured.up[5] = replace(measured.up[5], took_ns=20 * MS, spread_permille=uneven.spread_permille)
+    notes = trace_of(measured).header.notes
+    assert any("1 of 16 trains up left out: their frames came unevenly" in note for note in notes)
+
+
 def test_probes_around_a_standstill_of_the_machine_are_left_out():
     measured = made_up()
     still_ns = 80 * MS  # without a processor: what was under way is seen late, what should be sent is not
