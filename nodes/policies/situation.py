@@ -67,7 +67,7 @@ class Situation:
     finished: whether the answer is whole; then a policy may no longer say `Continue`.
     confidence: of the progressive confidence network at this stage, 0 to 1; None without one.
     token_confidence: geometric mean of the probabilities of the tokens so far; None before the first.
-    answer: the answer so far.
+    answer: the answer, once it is whole; before that empty.
     whole_bytes: the frame's size as captured.
     """
 

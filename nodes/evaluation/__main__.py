@@ -1,0 +1,69 @@
+"""Command line: `python -m nodes.evaluation --help`."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+from nodes.confidence import ConfidenceError
+from nodes.config import ConfigError
+from nodes.evaluation.job import read_job
+from nodes.evaluation.pairs import DataError
+from nodes.model_folder import ModelError
+
+_EXAMPLES = """examples:
+  python -m nodes.evaluation job.json       run what `spaceverse eval` has written
+
+exit status: 0 done, 2 the job cannot be done as it stands, 130 stopped; the fields of a job are described in
+nodes/evaluation/job.py.  Outcomes are kept: the same job goes on where it was stopped.
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a job; the exit status."""
+    parser = argparse.ArgumentParser(
+        prog="python -m nodes.evaluation",
+        description="Measure policies: model outcomes once, then an event model of board, link and ground.",
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("job", type=Path, help="JSON file")
+    path = parser.parse_args(arguments).job
+    try:
+        job = read_job(path)
+        from nodes.evaluation.run import run_job  # noqa: PLC0415 - torch is slow to import
+
+        run_job(job, _Bars())
+    except (ConfigError, ConfidenceError, DataError, ModelError, ValueError) as error:
+        print(f"evaluation: error: {' '.join(str(error).split())}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("evaluation: stopped; what was computed is kept", file=sys.stderr)
+        return 130
+    return 0
+
+
+class _Bars:
+    """Progress bars on stderr; plain lines where rich is not installed, as on a board."""
+
+    @contextlib.contextmanager
+    def step(self, description: str, total: int) -> Iterator[Callable[[], None]]:
+        """Show one part of the work."""
+        try:
+            from rich.console import Console  # noqa: PLC0415
+            from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn  # noqa: PLC0415
+        except ImportError:
+            print(f"{description}: {total}", file=sys.stderr, flush=True)
+            yield lambda: None
+            return
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        with Progress(*columns, console=Console(stderr=True)) as bars:
+            task = bars.add_task(description, total=total)
+            yield lambda: bars.advance(task)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

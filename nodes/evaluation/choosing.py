@@ -1,0 +1,314 @@
+"""Everything that is chosen is chosen here, on validation pairs, and nowhere else.
+
+* Confidence heads are trained for both targets; thresholds are set on cross-fitted confidences, those of
+  heads that never saw the frame.
+* The accuracy floor is the stated goal: of all thresholds whose accuracy on validation is at least the floor
+  (that of sending everything, less `SLACK`), the one that sends the fewest bytes; where none reaches it, the
+  most accurate one.
+* Early stages may only anticipate the end: their thresholds are the widest for which PRECISION of the frames
+  concerned would have ended alike.
+* Layers and heads whose attention finds regions are chosen by how often the question's true place, where the
+  data say it, is among the four best regions; without places all heads count alike.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from itertools import product
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nodes.confidence import END, ConfidenceError, ConfidenceNetwork, Floats, cross_fitted, train_head
+from nodes.evaluation.figures import auroc, auroc_within, bootstrap, calibration_error, reliability
+from nodes.evaluation.outcomes import OnboardOutcome
+from nodes.evaluation.pairs import Pair
+from nodes.evaluation.subjects import PairSubject
+from nodes.policies import SendReduced, SendRegions, SendWhole
+
+SLACK = 0.01
+PRECISION = 0.95
+SHARES = (0.08, 0.16, 0.32)
+TOP = 4
+TARGETS = ("correctness", "agreement")
+Bools = NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Study:
+    """Validation pairs with what both models made of them; arrays over pairs."""
+
+    frames: list[str]
+    kinds: list[str]
+    onboard: list[OnboardOutcome]
+    onboard_right: Bools
+    agreement: Bools
+    whole_right: Bools
+    whole_bytes: Floats
+    regions_right: dict[float, Bools]
+    regions_bytes: dict[float, Floats]
+    reduced_right: Bools
+
+    @property
+    def token_confidence(self) -> Floats:
+        """Geometric mean of the token probabilities of the whole answer."""
+        return np.array([outcome.token_confidence(len(outcome.token_ids)) for outcome in self.onboard])
+
+    def target(self, name: str) -> Bools:
+        """What a head is trained to predict."""
+        return self.onboard_right if name == "correctness" else self.agreement
+
+
+def study(
+    subjects: Sequence[PairSubject], shares: Sequence[float], tick: Callable[[], None] = lambda: None
+) -> Study:
+    """Ask both models about every validation pair, at every share that regions may have."""
+    rows: list[dict[str, Any]] = []
+    for subject in subjects:
+        whole = subject.sent(SendWhole())
+        regions = {s: subject.sent(SendRegions(round(s * subject.whole_bytes))) for s in shares}
+        rows.append(
+            {
+                "onboard": subject.onboard,
+                "right": subject.right_on_board(),
+                "agrees": subject.onboard.text == whole.answer,
+                "whole": whole,
+                "regions": regions,
+                "reduced": subject.sent(SendReduced(2)).right,
+            }
+        )
+        tick()
+    return Study(
+        frames=[s.pair.frame for s in subjects],
+        kinds=[s.pair.kind for s in subjects],
+        onboard=[row["onboard"] for row in rows],
+        onboard_right=np.array([row["right"] for row in rows]),
+        agreement=np.array([row["agrees"] for row in rows]),
+        whole_right=np.array([row["whole"].right for row in rows]),
+        whole_bytes=np.array([float(row["whole"].size_bytes) for row in rows]),
+        regions_right={s: np.array([row["regions"][s].right for row in rows]) for s in shares},
+        regions_bytes={s: np.array([float(row["regions"][s].size_bytes) for row in rows]) for s in shares},
+        reduced_right=np.array([row["reduced"] for row in rows]),
+    )
+
+
+def choose_heads(
+    pairs: Sequence[Pair], onboard: Sequence[OnboardOutcome], rows: int, columns: int
+) -> list[tuple[int, int]]:
+    """Up to three (layer, head) whose attention finds the places of questions; none without known places."""
+    placed = [
+        (pair.box, outcome) for pair, outcome in zip(pairs, onboard, strict=True) if pair.box is not None
+    ]
+    if not placed:
+        return []
+    hits = np.zeros(onboard[0].attention.shape[:2])
+    for box, outcome in placed:
+        top = np.argsort(-outcome.attention, axis=2)[:, :, :TOP]
+        hits += (top == region_of(box, rows, columns)).any(axis=2)
+    best = np.argsort(-hits, axis=None, kind="stable")[:3]
+    layers, heads = np.unravel_index(best, hits.shape)
+    return list(zip(layers.tolist(), heads.tolist(), strict=True))
+
+
+def region_of(box: tuple[float, float, float, float], rows: int, columns: int) -> int:
+    """The region that holds a box's centre."""
+    across, down = (box[0] + box[2]) / 2, (box[1] + box[3]) / 2
+    return min(int(down * rows), rows - 1) * columns + min(int(across * columns), columns - 1)
+
+
+def train_network(made: Study) -> tuple[ConfidenceNetwork, dict[str, dict[int, Floats]]]:
+    """Heads for both targets, and the cross-fitted confidences of every pair by target and stage.
+
+    A stage that an answer is too short for has NaN there. A target with one outcome only gets no heads.
+    """
+    stages = sorted({stage for outcome in made.onboard for stage in outcome.features})
+    heads: dict[str, Any] = {}
+    fitted: dict[str, dict[int, Floats]] = {}
+    for target in TARGETS:
+        for stage in stages:
+            has = np.array([stage in outcome.features for outcome in made.onboard])
+            rows = np.array([o.features[stage] for o, here in zip(made.onboard, has, strict=True) if here])
+            hits = made.target(target)[has]
+            groups = [frame for frame, here in zip(made.frames, has, strict=True) if here]
+            try:
+                head = train_head(rows, hits)
+            except ConfidenceError:
+                continue
+            values = np.full(len(has), np.nan)
+            values[has] = cross_fitted(rows, hits, groups)
+            heads.setdefault(target, {})[stage] = head
+            fitted.setdefault(target, {})[stage] = values
+    return ConfidenceNetwork(heads, {}), fitted
+
+
+def calibration(made: Study, fitted: dict[str, dict[int, Floats]]) -> dict[str, Any]:
+    """AUROC and ECE against correctness, with intervals by frame, beside the token probabilities."""
+    scores = {"token probability": made.token_confidence}
+    for target, stages in fitted.items():
+        for stage, values in stages.items():
+            scores[f"{target}, {'end' if stage == END else f'stage {stage}'}"] = values
+    return {
+        name: calibration_of(values, made.onboard_right, made.frames, made.kinds)
+        for name, values in scores.items()
+    }
+
+
+def calibration_of(
+    scores: Floats, hits: Bools, frames: Sequence[str], kinds: Sequence[str]
+) -> dict[str, Any]:
+    """Figures of one confidence; rows without one are left out."""
+    has = np.isfinite(scores)
+    scores, hits = scores[has], hits[has]
+    frames = [frame for frame, here in zip(frames, has, strict=True) if here]
+    kinds = [kind for kind, here in zip(kinds, has, strict=True) if here]
+    of_kind = np.asarray(kinds)
+    return {
+        "n": len(hits),
+        "auroc": asdict(bootstrap(frames, lambda rows: auroc(scores[rows], hits[rows]))),
+        "auroc_within_kinds": asdict(
+            bootstrap(
+                frames,
+                lambda rows: auroc_within(scores[rows], hits[rows], of_kind[rows].tolist()),
+                resamples=300,
+            )
+        ),
+        "ece": asdict(bootstrap(frames, lambda rows: calibration_error(scores[rows], hits[rows]))),
+        "reliability": reliability(scores, hits),
+    }
+
+
+def choose_parameters(
+    made: Study, fitted: dict[str, dict[int, Floats]], target: str, *, bytes_goal: float | None = None
+) -> dict[str, dict[str, Any]]:
+    """Parameters of every policy that has any, by its name.
+
+    Args:
+        bytes_goal: instead of the accuracy floor: the most accurate thresholds that send at most this many
+            bytes a frame on average.
+    """
+    goal = _Goal(float(made.whole_right.mean()) - SLACK, bytes_goal)
+    tokens = made.token_confidence
+    slope, offset = platt(tokens, made.onboard_right)
+    confidence = fitted.get(target, {}).get(END, tokens)
+    usual = _usual_share(made)
+    spaceverse = _spaceverse(made, fitted.get(target, {}), confidence, usual, goal)
+    whole_end = goal.best(
+        _candidates(confidence), lambda t: _mix(made, confidence >= t, made.whole_right, made.whole_bytes)
+    )
+    calibrated = 1 / (1 + np.exp(-(slope * _logit(tokens) + offset)))
+    accept = goal.best(
+        _candidates(calibrated), lambda t: _mix(made, calibrated >= t, made.whole_right, made.whole_bytes)
+    )
+    low, high = goal.best(
+        [pair for pair in product(_candidates(tokens, 15), repeat=2) if pair[0] <= pair[1]],
+        lambda t: _two(made, tokens, *t),
+    )
+    ladder = tuple(share for share in sorted(made.regions_right) if share <= usual)
+    return {
+        "spaceverse": spaceverse,
+        "spaceverse-without-stage-0": spaceverse,
+        "spaceverse-without-later-stages": spaceverse,
+        "spaceverse-without-contact": spaceverse,
+        "spaceverse-without-regions": {**spaceverse, "accept_at_end": whole_end},
+        "cascade": {"slope": slope, "offset": offset, "accept_probability": accept},
+        "two-threshold": {"drop_below": low, "accept_confidence": high},
+        "oracle": {"shares": ladder},
+    }
+
+
+@dataclass(frozen=True)
+class _Goal:
+    floor: float
+    bytes_goal: float | None
+
+    def best(self, candidates: Sequence[Any], of: Callable[[Any], tuple[float, float]]) -> Any:
+        """The candidate that meets the goal best, by its (accuracy, mean bytes)."""
+        scored = [(candidate, *of(candidate)) for candidate in candidates]
+        if self.bytes_goal is not None:
+            within = [s for s in scored if s[2] <= self.bytes_goal] or [min(scored, key=lambda s: s[2])]
+            return max(within, key=lambda s: (s[1], -s[2]))[0]
+        within = [s for s in scored if s[1] >= self.floor]
+        if within:
+            return min(within, key=lambda s: (s[2], -s[1]))[0]
+        return max(scored, key=lambda s: (s[1], -s[2]))[0]
+
+
+def _candidates(scores: Floats, count: int = 60) -> list[float]:
+    finite = scores[np.isfinite(scores)]
+    inner = np.quantile(finite, np.linspace(0, 1, count)).tolist() if len(finite) else []
+    return sorted({0.0, *(round(value, 6) for value in inner), 1.01})
+
+
+def _mix(made: Study, accepted: Bools, sent_right: Bools, sent_bytes: Floats) -> tuple[float, float]:
+    hits = np.where(accepted, made.onboard_right, sent_right)
+    return float(hits.mean()), float(np.where(accepted, 0.0, sent_bytes).mean())
+
+
+def _two(made: Study, tokens: Floats, low: float, high: float) -> tuple[float, float]:
+    accepted, dropped = tokens >= high, (tokens < low) & (tokens < high)
+    hits = np.where(accepted, made.onboard_right, made.whole_right & ~dropped)
+    return float(hits.mean()), float(np.where(accepted | dropped, 0.0, made.whole_bytes).mean())
+
+
+def _usual_share(made: Study) -> float:
+    """The smallest share whose accuracy is within SLACK of the best share's."""
+    best = max(float(hits.mean()) for hits in made.regions_right.values())
+    return min(share for share, hits in made.regions_right.items() if hits.mean() >= best - SLACK)
+
+
+def _spaceverse(
+    made: Study, stages: dict[int, Floats], confidence: Floats, usual: float, goal: _Goal
+) -> dict[str, Any]:
+    sent = made.regions_right[usual], made.regions_bytes[usual]
+    end = goal.best(_candidates(confidence), lambda t: _mix(made, confidence >= t, *sent))
+    accepts = confidence >= end
+    later = [values for stage, values in stages.items() if stage > 0]
+    between = np.concatenate(later) if later else np.array([])
+    ends = np.tile(accepts, max(1, len(later)))[: len(between)]
+    at_0 = stages.get(0, np.array([]))
+    return {
+        "offload_below_at_0": anticipating(at_0, ~accepts[: len(at_0)], below=True),
+        "offload_below": anticipating(between, ~ends, below=True),
+        "accept_from": anticipating(between, ends, below=False),
+        "accept_at_end": end,
+        "shares": tuple(share for share in sorted(made.regions_right) if share <= usual),
+        "offload_share": float((~accepts).mean()),
+    }
+
+
+def anticipating(scores: Floats, ends_so: Bools, *, below: bool) -> float:
+    """The widest threshold for which PRECISION of the frames on its side would have ended so.
+
+    Returns one that concerns no frame where there is none: 0 below, 1.01 above.
+    """
+    has = np.isfinite(scores)
+    scores, ends_so = scores[has], ends_so[has]
+    order = np.argsort(scores if below else -scores, kind="stable")
+    share = np.cumsum(ends_so[order]) / np.arange(1, len(order) + 1)
+    good = np.flatnonzero(share >= PRECISION)
+    if not len(good) or good[-1] < 4:  # a handful of frames proves nothing
+        return 0.0 if below else 1.01
+    edge = float(scores[order][good[-1]])
+    return float(np.nextafter(edge, 2)) if below else edge
+
+
+def platt(scores: Floats, hits: Bools) -> tuple[float, float]:
+    """Slope and offset of Platt's scaling on the logit (Newton's method, a weak ridge against separation)."""
+    x = np.stack([_logit(scores), np.ones(len(scores))], axis=1)
+    y = hits.astype(np.float64)
+    weights = np.array([1.0, 0.0])
+    ridge = np.diag([1e-2, 1e-2])
+    for _ in range(50):
+        p = 1 / (1 + np.exp(-x @ weights))
+        step = np.linalg.solve(
+            (x.T * (p * (1 - p))) @ x + ridge, x.T @ (p - y) + ridge @ (weights - [1.0, 0.0])
+        )
+        weights = weights - np.clip(step, -2, 2)
+    return float(weights[0]), float(weights[1])
+
+
+def _logit(scores: Floats) -> Floats:
+    clipped = np.clip(scores, 1e-6, 1 - 1e-6)
+    return np.asarray(np.log(clipped / (1 - clipped)))

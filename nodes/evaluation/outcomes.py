@@ -1,0 +1,270 @@
+"""Outcomes of both models, computed once and kept on disk.
+
+A key is a hash over the models' weights, the image's bytes, the prompt, how the picture was laid out, and a
+version of this code; so nothing here ever has to be invalidated. An interrupted evaluation goes on where it
+was.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import msgpack
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from nodes.evaluation.compact_pass import CompactPass
+from nodes.evaluation.pairs import Pair
+from nodes.model_folder import ModelError, check_model_folder, is_hub_name
+from nodes.policies import Decision, SendReduced, SendRegions, SendWhole
+from nodes.regions import Grid, pack, unpack
+from nodes.regions.payload import Settings
+from nodes.vlm import VisionLanguageModel, load_model
+
+VERSION = "1"  # raise it when an outcome would come out otherwise
+Floats = NDArray[np.float64]
+
+
+class Cache:
+    """msgpack values by key, a file each; written whole or not at all."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def get(self, key: str) -> Any:
+        """The value, or None; a damaged file counts as none."""
+        try:
+            return msgpack.unpackb(self._path(key).read_bytes(), strict_map_key=False)
+        except (OSError, ValueError, msgpack.exceptions.UnpackException):
+            return None
+
+    def put(self, key: str, value: Any) -> None:
+        """Keep a value."""
+        path = self._path(key)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        making = path.with_suffix(f".{os.getpid()}")
+        making.write_bytes(msgpack.packb(value))
+        making.replace(path)
+
+    def _path(self, key: str) -> Path:
+        return self._folder / key[:2] / f"{key}.msgpack"
+
+
+def key_of(*parts: str | bytes | int) -> str:
+    """A hash over parts, and over where each of them ends."""
+    digest = hashlib.sha256(VERSION.encode())
+    for part in parts:
+        data = part if isinstance(part, bytes) else str(part).encode()
+        digest.update(len(data).to_bytes(8, "little") + data)
+    return digest.hexdigest()
+
+
+def weights_id(name_or_folder: str) -> str:
+    """A hash over a model's files; of its name where it lives on a hub. Raises ModelError."""
+    check_model_folder(name_or_folder)
+    if is_hub_name(name_or_folder):
+        return key_of("hub", name_or_folder)
+    files = sorted(
+        p for p in Path(name_or_folder).iterdir() if p.suffix in (".json", ".safetensors", ".jinja")
+    )
+    outside = ("evaluation.json", "training.json")
+    return key_of(*(part for p in files if p.name not in outside for part in (p.name, _digest(p))))
+
+
+def _digest(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return (
+            hashlib.file_digest(file, "sha256").digest()
+            if hasattr(hashlib, "file_digest")
+            else _by_blocks(file)
+        )
+
+
+def _by_blocks(file: Any) -> bytes:
+    digest = hashlib.sha256()  # Python 3.10 has no file_digest
+    while block := file.read(1 << 20):
+        digest.update(block)
+    return digest.digest()
+
+
+@dataclass(frozen=True)
+class OnboardOutcome:
+    """What the compact model makes of a pair."""
+
+    text: str
+    token_ids: tuple[int, ...]
+    token_logprobs: tuple[float, ...]
+    features: dict[int, Floats]
+    attention: NDArray[np.float32]
+
+    def token_confidence(self, tokens: int) -> float:
+        """Geometric mean of the probabilities of the first tokens; 0 where there is none."""
+        kept = self.token_logprobs[:tokens]
+        return float(np.exp(np.mean(kept))) if kept else 0.0
+
+
+@dataclass(frozen=True)
+class GroundOutcome:
+    """What goes down after a decision, and what the regular model makes of it."""
+
+    size_bytes: int
+    text: str
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How frames are divided and sent."""
+
+    rows: int = 4
+    columns: int = 4
+    settings: Settings = field(default_factory=Settings)
+    stage_tokens: tuple[int, ...] = (1,)
+
+
+class Outcomes:
+    """Both models over pairs; loads a model only when an outcome is not known yet.
+
+    Args:
+        compact, regular: folders or hub names.
+        cache: where outcomes are kept.
+        device: as torch names it.
+    """
+
+    def __init__(
+        self,
+        compact: str,
+        regular: str,
+        cache: Path,
+        *,
+        layout: Layout | None = None,
+        device: str = "cpu",
+        threads: int = 1,
+        max_new_tokens: int = 8,
+    ) -> None:
+        self.layout = layout or Layout()
+        self.ids = {"compact": weights_id(compact), "regular": weights_id(regular)}
+        self._names = {"compact": compact, "regular": regular}
+        self._cache = Cache(cache)
+        self._device, self._threads, self._max_new_tokens = device, threads, max_new_tokens
+        self.computed = 0
+
+    @cached_property
+    def compact(self) -> VisionLanguageModel:
+        """The compact model."""
+        return load_model(self._names["compact"], device=self._device, threads=self._threads)
+
+    @cached_property
+    def regular(self) -> VisionLanguageModel:
+        """The regular model."""
+        return load_model(self._names["regular"], device=self._device, threads=self._threads)
+
+    @cached_property
+    def _pass(self) -> CompactPass:
+        return CompactPass(self._names["compact"], device=self._device)
+
+    def onboard(self, pair: Pair) -> OnboardOutcome:
+        """The compact model's outcome."""
+        layout = self.layout
+        key = key_of(
+            "onboard",
+            self.ids["compact"],
+            image_bytes(pair.image),
+            pair.prompt,
+            self._max_new_tokens,
+            repr((layout.rows, layout.columns, layout.stage_tokens)),
+        )
+        known = self._cache.get(key)
+        if known is None:
+            known = self._compute_onboard(pair)
+            self._cache.put(key, known)
+        return OnboardOutcome(
+            text=known["text"],
+            token_ids=tuple(known["token_ids"]),
+            token_logprobs=tuple(known["token_logprobs"]),
+            features={
+                stage: np.frombuffer(data, dtype="<f4").astype(np.float64)
+                for stage, data in known["features"].items()
+            },
+            attention=np.frombuffer(known["attention"], dtype="<f4").reshape(known["shape"]),
+        )
+
+    def _compute_onboard(self, pair: Pair) -> dict[str, Any]:
+        self.computed += 1
+        image, layout = open_image(pair.image), self.layout
+        answer = self.compact.answer(image, pair.prompt, max_new_tokens=self._max_new_tokens)
+        views = self._pass.views(
+            image, pair.prompt, answer.token_ids, layout.rows, layout.columns, layout.stage_tokens
+        )
+        return {
+            "text": answer.text,
+            "token_ids": list(answer.token_ids),
+            "token_logprobs": list(answer.token_logprobs),
+            "features": {stage: row.astype("<f4").tobytes() for stage, row in views.features.items()},
+            "attention": views.attention.astype("<f4").tobytes(),
+            "shape": list(views.attention.shape),
+        }
+
+    def ground(self, pair: Pair, decision: Decision, scores: Sequence[float]) -> GroundOutcome:
+        """The regular model's outcome for what a decision sends; `scores` matter for regions only."""
+        parts: list[str | bytes | int] = ["ground", self.ids["regular"], image_bytes(pair.image), pair.prompt]
+        parts += [self._max_new_tokens, repr(decision)]
+        if isinstance(decision, SendRegions):
+            parts += [repr(self.layout), np.asarray(scores, dtype="<f4").tobytes()]
+        key = key_of(*parts)
+        known = self._cache.get(key)
+        if known is None:
+            self.computed += 1
+            size_bytes, images = sent_images(pair, decision, scores, self.layout)
+            answer = self.regular.answer(images, pair.prompt, max_new_tokens=self._max_new_tokens)
+            known = {"size_bytes": size_bytes, "text": answer.text}
+            self._cache.put(key, known)
+        return GroundOutcome(**known)
+
+    def with_layout(self, layout: Layout) -> None:
+        """Pack frames otherwise from now on."""
+        self.layout = replace(layout)
+
+
+def image_bytes(path: Path) -> bytes:
+    """The file's hash."""
+    return hashlib.sha256(path.read_bytes()).digest()
+
+
+def open_image(path: Path) -> Image.Image:
+    """Decode a frame. Raises ModelError (one line) for what is no picture."""
+    try:
+        with Image.open(path) as opened:
+            return opened.convert("RGB")  # type: ignore[no-any-return]
+    except (OSError, ValueError, Image.DecompressionBombError) as error:
+        raise ModelError(f"{path} is no picture that can be read: {error}") from error
+
+
+def sent_images(
+    pair: Pair, decision: Decision, scores: Sequence[float], layout: Layout
+) -> tuple[int, list[Image.Image]]:
+    """(bytes that go down, images that the regular model gets) for a decision that sends a picture."""
+    if isinstance(decision, SendWhole):
+        return pair.image.stat().st_size, [open_image(pair.image)]
+    frame = open_image(pair.image)
+    if isinstance(decision, SendReduced):
+        small = frame.resize(
+            (max(1, frame.width // decision.reduction), max(1, frame.height // decision.reduction)),
+            Image.Resampling.LANCZOS,
+        )
+        data = io.BytesIO()
+        small.save(data, layout.settings.codec, quality=layout.settings.quality)
+        with Image.open(io.BytesIO(data.getvalue())) as opened:
+            return len(data.getvalue()), [opened.convert("RGB")]
+    if isinstance(decision, SendRegions):
+        grid = Grid(frame.width, frame.height, layout.rows, layout.columns)
+        packed = pack(frame, grid, scores, decision.budget_bytes, layout.settings)
+        return len(packed.data), [unpack(packed.data).compose()]
+    raise ValueError(f"{decision} sends no picture")

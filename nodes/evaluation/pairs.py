@@ -1,0 +1,183 @@
+"""Frame-prompt pairs of a data set.
+
+Readers, told apart by what a folder holds:
+
+* `prompts.jsonl`: a line per pair with frame, image, prompt, truth; kind, place, box where known.
+  Further splits are `<split>.jsonl` or a key `split` in each line.
+* RSVQA (LR, HR): `*_questions.json`, `*_answers.json`, `*_images.json` per split and a folder of images
+  (zenodo.org/record/6344334 and 6344367).
+* AID, RESISC45: a folder per class, images within; each image is asked what it shows.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+IMAGE_ENDINGS = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".webp")
+SCENE_PROMPT = "What kind of scene is this? Answer with one of: {classes}."
+
+
+class DataError(ValueError):
+    """A data set that cannot be read; one line: which file, what is wrong."""
+
+
+@dataclass(frozen=True)
+class Pair:
+    """One image and one question about it.
+
+    name: unique. frame: pairs of one frame are not independent of each other. kind: family of prompts.
+    box: where the question's content lies, where known: left, upper, right, lower as shares of the frame.
+    """
+
+    name: str
+    frame: str
+    image: Path
+    prompt: str
+    truth: str
+    kind: str = ""
+    box: tuple[float, float, float, float] | None = None
+
+
+def read_pairs(folder: Path, split: str | None = None) -> list[Pair]:
+    """Read the pairs of a folder, of one split where it has splits. Raises DataError."""
+    if not folder.is_dir():
+        raise DataError(f"no folder of images at {folder}: check the path")
+    if any(folder.glob("*.jsonl")):
+        pairs = _jsonl(folder, split)
+    elif any(folder.glob("*_questions.json")):
+        pairs = _rsvqa(folder, split)
+    else:
+        pairs = _classes(folder)
+    if not pairs:
+        where = f" of split {split}" if split else ""
+        raise DataError(f"{folder} holds no pairs{where}: see `spaceverse eval --help` for the layouts")
+    return pairs
+
+
+def right(answer: str, truth: str) -> bool:
+    """Whether an answer is the truth, but for case, white space and a full stop."""
+    return _plain(answer) == _plain(truth)
+
+
+def _plain(text: str) -> str:
+    return " ".join(text.lower().split()).strip(". ")
+
+
+def _jsonl(folder: Path, split: str | None) -> list[Pair]:
+    path = folder / f"{split}.jsonl" if split else folder / "prompts.jsonl"
+    if not path.is_file():
+        path = folder / "prompts.jsonl"
+    pairs: list[Pair] = []
+    for number, line in enumerate(_text(path).splitlines(), start=1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+            if split and row.get("split", split) != split:
+                continue
+            pair = _pair_of(folder, row, len(pairs))
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            raise DataError(f"{path}, line {number}: {type(error).__name__}: {error}") from error
+        if not pair.image.is_file():
+            raise DataError(f"{path}, line {number}: no image file {pair.image}")
+        pairs.append(pair)
+    return pairs
+
+
+def _pair_of(folder: Path, row: dict[str, Any], number: int) -> Pair:
+    box = row.get("box")
+    return Pair(
+        name=f"p{number:05d}-{row['frame']}",
+        frame=str(row["frame"]),
+        image=folder / row["image"],
+        prompt=str(row["prompt"]),
+        truth=str(row["truth"]),
+        kind=str(row.get("kind", "")),
+        box=None if box is None else _box(box),
+    )
+
+
+def _box(values: Any) -> tuple[float, float, float, float]:
+    left, upper, right_edge, lower = (float(value) for value in values)
+    if not (0 <= left < right_edge <= 1 and 0 <= upper < lower <= 1):
+        raise ValueError(f"box {values} is not left, upper, right, lower as shares of the frame")
+    return left, upper, right_edge, lower
+
+
+def _rsvqa(folder: Path, split: str | None) -> list[Pair]:
+    wanted = f"*{split}_questions.json" if split else "*_questions.json"
+    pairs = []
+    for path in sorted(folder.glob(wanted)):
+        answers = {
+            row["id"]: row for row in _rows(Path(str(path).replace("_questions", "_answers")), "answers")
+        }
+        for row in _rows(path, "questions"):
+            if not row.get("active", True):
+                continue
+            pairs.append(_rsvqa_pair(folder, path, row, answers))
+    return pairs
+
+
+def _rsvqa_pair(folder: Path, path: Path, row: dict[str, Any], answers: dict[int, dict[str, Any]]) -> Pair:
+    try:
+        truth = answers[row["answers_ids"][0]]["answer"]
+        number, prompt, kind = row["img_id"], row["question"], row.get("type", "")
+    except (KeyError, IndexError) as error:
+        raise DataError(f"{path}: question {row.get('id')}: {type(error).__name__} {error}") from error
+    return Pair(
+        name=f"q{row['id']}",
+        frame=str(number),
+        image=_image(folder, str(number)),
+        prompt=str(prompt),
+        truth=str(truth),
+        kind=str(kind),
+    )
+
+
+def _image(folder: Path, stem: str) -> Path:
+    for place in (folder, folder / "images", folder / "Images_LR", folder / "Data"):
+        for ending in IMAGE_ENDINGS:
+            if (place / f"{stem}{ending}").is_file():
+                return place / f"{stem}{ending}"
+    raise DataError(f"{folder}: no image {stem} with one of {', '.join(IMAGE_ENDINGS)}")
+
+
+def _classes(folder: Path) -> list[Pair]:
+    classes = sorted(place.name for place in folder.iterdir() if place.is_dir() and any(_images(place)))
+    prompt = SCENE_PROMPT.format(classes=", ".join(_spoken(name) for name in classes))
+    return [
+        Pair(f"{name}-{image.stem}", f"{name}/{image.name}", image, prompt, _spoken(name), "scene")
+        for name in classes
+        for image in _images(folder / name)
+    ]
+
+
+def _images(folder: Path) -> Iterator[Path]:
+    return iter(sorted(path for path in folder.iterdir() if path.suffix.lower() in IMAGE_ENDINGS))
+
+
+def _spoken(name: str) -> str:
+    """A class folder's name as words: DenseResidential, dense_residential -> dense residential."""
+    spaced = "".join(f" {letter}" if letter.isupper() else letter for letter in name)
+    return " ".join(spaced.replace("_", " ").lower().split())
+
+
+def _rows(path: Path, key: str) -> list[dict[str, Any]]:
+    try:
+        rows = json.loads(_text(path))[key]
+    except (ValueError, KeyError, TypeError) as error:
+        raise DataError(f"{path}: no list {key!r}: {type(error).__name__}") from error
+    if not isinstance(rows, list):
+        raise DataError(f"{path}: {key!r} is no list")
+    return rows
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{path} cannot be read: {error}") from error

@@ -1,0 +1,374 @@
+"""Runs a job: outcomes, choices on validation pairs, then every policy over every case."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+import os
+import platform
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from nodes import data as shipped_data
+from nodes import models as shipped_models
+from nodes.confidence import END
+from nodes.evaluation.choosing import (
+    SHARES,
+    TOP,
+    Study,
+    calibration,
+    calibration_of,
+    choose_heads,
+    choose_parameters,
+    region_of,
+    study,
+    train_network,
+)
+from nodes.evaluation.compute_times import ComputeTimes, measure
+from nodes.evaluation.figures import share
+from nodes.evaluation.job import Case, Job
+from nodes.evaluation.line import Line, Row
+from nodes.evaluation.outcomes import Cache, Outcomes, key_of, open_image
+from nodes.evaluation.pairs import DataError, Pair, read_pairs
+from nodes.evaluation.replay import PARTS, Played, replay
+from nodes.evaluation.subjects import PairSubject
+from nodes.policies import BASELINES, FramePolicy, policy_named
+from nodes.regions import Grid, pack, unpack
+from nodes.regions.drawing import draw_kept
+
+
+class Progress(Protocol):
+    """Shows how far long work is."""
+
+    def step(self, description: str, total: int) -> AbstractContextManager[Callable[[], None]]:
+        """A part of the work; what it gives is called once per thing done."""
+
+
+def shipped(name: str) -> str:
+    """The folder of a model or data set that ships, by its name; else the name as it is."""
+    for module in (shipped_models, shipped_data):
+        value = getattr(module, name.upper().replace("-", "_"), None)
+        if isinstance(value, Path):
+            return str(value)
+    return name
+
+
+def run_job(job: Job, progress: Progress) -> dict[str, Any]:
+    """Do it all, write `results.json` and `pairs.csv` below the job's output; returns the results."""
+    policies = [(name, policy_named(name)) for name in job.policies]  # a wrong name fails before any work
+    to_choose, to_test = split_pairs(job)
+    outcomes = Outcomes(
+        shipped(job.compact),
+        shipped(job.regular),
+        job.cache,
+        device=job.device,
+        threads=job.threads,
+        max_new_tokens=job.max_new_tokens,
+    )
+    times = compute_times(job, outcomes, to_choose, progress)
+    chosen, network, heads = choose(job, outcomes, times, to_choose, progress)
+    subjects = [
+        PairSubject(pair, outcomes, times, network, target=job.target, heads=heads) for pair in to_test
+    ]
+    with progress.step("compact model on test pairs", len(subjects)) as tick:
+        for subject in subjects:
+            _ = subject.onboard
+            tick()
+    rows: list[dict[str, Any]] = []
+    with progress.step("policies over links", len(job.cases) * len(policies)) as tick:
+        for case in job.cases:
+            for name, _ in policies:
+                policy = policy_named(name, chosen["parameters"].get(name))
+                played = play_case(case, policy, subjects, job, foresight=name == "oracle")
+                rows += [_row(case, name, one, subjects_by_name(subjects)) for one in played]
+                tick()
+    results = {
+        "pairs": len(to_test),
+        "frames": len({pair.frame for pair in to_test}),
+        "pairs_chosen_on": len(to_choose),
+        "compute_times": asdict(times),
+        "target": job.target,
+        "answer_within_s": job.answer_within_s,
+        "chosen": chosen,
+        "test": test_figures(subjects, rows),
+        "cases": summaries(rows, [case.rate_bit_s for case in job.cases], job.policies),
+    }
+    network.about.update(compact=job.compact, data=job.data.folder, pairs=len(to_choose), heads=heads)
+    network.save(job.output / "confidence")
+    draw_examples(subjects, chosen["parameters"]["spaceverse"]["shares"][-1], job.output)
+    write_results(job.output, results, rows)
+    return results
+
+
+def draw_examples(subjects: Sequence[PairSubject], share_kept: float, folder: Path, count: int = 3) -> None:
+    """Draw what is kept of the first frames whose compact answer is wrong: `kept-<pair>.png`."""
+    for subject in [one for one in subjects if not one.right_on_board()][:count]:
+        frame, layout = open_image(subject.pair.image), subject.layout
+        grid = Grid(frame.width, frame.height, layout.rows, layout.columns)
+        packed = pack(frame, grid, subject.scores, round(share_kept * subject.whole_bytes), layout.settings)
+        draw_kept(unpack(packed.data), subject.scores).save(folder / f"kept-{subject.name}.png")
+
+
+def split_pairs(job: Job) -> tuple[list[Pair], list[Pair]]:
+    """(pairs to choose on, pairs to test on). Raises DataError where they share a frame."""
+    folder = Path(shipped(job.data.folder))
+    if job.data.choose_split is None and job.data.choose_folder is None:
+        every = read_pairs(folder, job.data.split)
+        apart = [hashlib.sha256(f"{job.seed}{pair.frame}".encode()).digest()[0] % 2 == 0 for pair in every]
+        choose_on = [pair for pair, here in zip(every, apart, strict=True) if here]
+        test_on = [pair for pair, here in zip(every, apart, strict=True) if not here]
+    else:
+        choose_folder = Path(shipped(job.data.choose_folder)) if job.data.choose_folder else folder
+        choose_on = read_pairs(choose_folder, job.data.choose_split)
+        test_on = read_pairs(folder, job.data.split)
+    choose_on, test_on = (_thinned(pairs, job.data.limit) for pairs in (choose_on, test_on))
+    if not choose_on or not test_on:
+        raise DataError(
+            f"{folder}: {len(choose_on)} pairs to choose on, {len(test_on)} to test: give more frames"
+        )
+    pictures = {hashlib.sha256(pair.image.read_bytes()).digest() for pair in choose_on}
+    for pair in test_on:
+        if hashlib.sha256(pair.image.read_bytes()).digest() in pictures:
+            raise DataError(f"{pair.image} is among the frames to choose on: test on other frames")
+    return choose_on, test_on
+
+
+def _thinned(pairs: Sequence[Pair], limit: int | None) -> list[Pair]:
+    if limit is None or len(pairs) <= limit:
+        return list(pairs)
+    return [pairs[index * len(pairs) // limit] for index in range(limit)]
+
+
+def compute_times(job: Job, outcomes: Outcomes, pairs: Sequence[Pair], progress: Progress) -> ComputeTimes:
+    """Those of the file that the job names, those measured here before, or measured now."""
+    if job.times is not None:
+        return ComputeTimes.from_json(job.times)
+    cache = Cache(job.cache)
+    machine = f"{platform.node()} {platform.processor()} {os.cpu_count()}"
+    sizes = sorted({pair.image.stat().st_size for pair in pairs})
+    key = key_of(
+        "times", *outcomes.ids.values(), machine, job.device, job.threads, repr(outcomes.layout), repr(sizes)
+    )
+    known = cache.get(key)
+    if known is not None:
+        return ComputeTimes(**known)
+    with progress.step("compute times", 8) as tick:
+        times = measure(outcomes, pairs, tick)
+    cache.put(key, asdict(times))
+    return times
+
+
+def choose(
+    job: Job, outcomes: Outcomes, times: ComputeTimes, pairs: Sequence[Pair], progress: Progress
+) -> tuple[dict[str, Any], Any, list[tuple[int, int]]]:
+    """(what was chosen, the confidence network, the attention heads), all from `pairs` alone."""
+    with progress.step("compact model on validation pairs", len(pairs)) as tick:
+        onboard = []
+        for pair in pairs:
+            onboard.append(outcomes.onboard(pair))
+            tick()
+    heads = choose_heads(pairs, onboard, outcomes.layout.rows, outcomes.layout.columns)
+    subjects = [PairSubject(pair, outcomes, times, heads=heads) for pair in pairs]
+    with progress.step("regular model on validation pairs", len(pairs)) as tick:
+        made = study(subjects, SHARES, tick)
+    network, fitted = train_network(made)
+    parameters = choose_parameters(made, fitted, job.target, bytes_goal=job.goal_bytes)
+    chosen = {
+        "attention_heads": heads,
+        "parameters": parameters,
+        "validation": _validation_figures(made),
+        "calibration": calibration(made, fitted),
+    }
+    return chosen, network, heads
+
+
+def _validation_figures(made: Study) -> dict[str, Any]:
+    return {
+        "compact": float(made.onboard_right.mean()),
+        "regular_whole": float(made.whole_right.mean()),
+        "regular_reduced": float(made.reduced_right.mean()),
+        "regular_regions": {str(key): float(hits.mean()) for key, hits in made.regions_right.items()},
+        "agreement": float(made.agreement.mean()),
+    }
+
+
+def play_case(
+    case: Case, policy: FramePolicy, subjects: Sequence[PairSubject], job: Job, *, foresight: bool
+) -> list[Played]:
+    """Deal the pairs over the passes' captures, in one order for all policies and rates, and play each pass.
+
+    Raises DataError where there are more pairs than captures.
+    """
+    order = np.random.default_rng(job.seed).permutation(len(subjects))
+    slots = [(number, time_s) for number, one in enumerate(case.passes) for time_s in one.captures_s]
+    if len(slots) < len(subjects):
+        raise DataError(f"{len(subjects)} pairs, but the passes have {len(slots)} captures: give more passes")
+    played: list[Played] = []
+    for number, one in enumerate(case.passes):
+        dealt = [
+            (time_s, subjects[int(index)])
+            for (place, time_s), index in zip(slots, order, strict=False)
+            if place == number
+        ]
+        if dealt:
+            line = Line([Row(**row.model_dump()) for row in one.rows], one.end_s)
+            for row in replay(
+                policy, dealt, line, answer_within_s=job.answer_within_s, with_foresight=foresight
+            ):
+                row.trace_end_s = one.end_s
+                played.append(row)
+    return played
+
+
+def subjects_by_name(subjects: Sequence[PairSubject]) -> Mapping[str, PairSubject]:
+    """For looking them up."""
+    return {subject.name: subject for subject in subjects}
+
+
+def _row(case: Case, policy: str, one: Played, by_name: Mapping[str, PairSubject]) -> dict[str, Any]:
+    pair = by_name[one.pair].pair
+    answered = one.answered_s is not None
+    latency_s = (one.answered_s if one.answered_s is not None else one.trace_end_s) - one.capture_s
+    return {
+        "rate_bit_s": case.rate_bit_s,
+        "policy": policy,
+        "pair": one.pair,
+        "frame": pair.frame,
+        "kind": pair.kind,
+        "truth": pair.truth,
+        "answer": one.answer,
+        "answered_by": one.answered_by or "",
+        "decision": one.decision,
+        "stage": one.stage,
+        "right": one.right,
+        "timely": one.timely,
+        "answered": answered,
+        "capture_s": one.capture_s,
+        "latency_s": latency_s,
+        "bytes_down": one.bytes_down,
+        "board_s": one.board_s,
+        **{name: one.split.get(name, float("nan")) for name in PARTS if name != "board_s"},
+    }
+
+
+def summaries(
+    rows: Sequence[Mapping[str, Any]], rates_bit_s: Sequence[float], policies: Sequence[str]
+) -> list[dict[str, Any]]:
+    """Figures per rate and policy, and per rate the comparison with the mean of the baselines."""
+    cases = []
+    for rate_bit_s in rates_bit_s:
+        of_rate = {
+            name: summary([r for r in rows if r["rate_bit_s"] == rate_bit_s and r["policy"] == name])
+            for name in policies
+        }
+        cases.append({"rate_bit_s": rate_bit_s, "policies": of_rate, "headline": headline(of_rate)})
+    return cases
+
+
+def summary(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Figures of one policy at one rate. An unanswered frame's latency counts up to the trace's end."""
+    frames = [str(row["frame"]) for row in rows]
+    latency_s = np.array([row["latency_s"] for row in rows])
+    answered = [row for row in rows if row["answered"]]
+    return {
+        "pairs": len(rows),
+        "accuracy": asdict(share(frames, [row["right"] for row in rows])),
+        "timely_accuracy": asdict(share(frames, [row["timely"] for row in rows])),
+        "latency_mean_s": float(latency_s.mean()),
+        "latency_median_s": float(np.median(latency_s)),
+        "latency_p95_s": float(np.quantile(latency_s, 0.95)),
+        "unanswered": len(rows) - len(answered),
+        "bytes_per_frame": float(np.mean([row["bytes_down"] for row in rows])),
+        "board_s": float(np.mean([row["board_s"] for row in rows])),
+        "share_on_board": float(np.mean([row["answered_by"] == "satellite" for row in rows])),
+        "split_mean_s": {
+            name: float(np.mean([row[name] for row in answered])) if answered else None for name in PARTS
+        },
+    }
+
+
+def headline(of_rate: Mapping[str, Mapping[str, Any]]) -> dict[str, Any] | None:
+    """`spaceverse` against the mean of the baselines: relative gain and cut, and who is better in both."""
+    others = [of_rate[name] for name in BASELINES if name in of_rate]
+    ours = of_rate.get("spaceverse")
+    if ours is None or not others:
+        return None
+    timely = float(np.mean([other["timely_accuracy"]["value"] for other in others]))
+    latency_s = float(np.mean([other["latency_mean_s"] for other in others]))
+    ground = of_rate.get("ground-only")
+    return {
+        "timely_gain": ours["timely_accuracy"]["value"] / timely - 1 if timely else None,
+        "latency_change": ours["latency_mean_s"] / latency_s - 1,
+        "better_in_both": [
+            name
+            for name in BASELINES
+            if name in of_rate
+            and of_rate[name]["timely_accuracy"]["value"] > ours["timely_accuracy"]["value"]
+            and of_rate[name]["latency_mean_s"] < ours["latency_mean_s"]
+        ],
+        "accuracy_minus_ground_only": (
+            ours["accuracy"]["value"] - ground["accuracy"]["value"] if ground else None
+        ),
+        "bytes_of_ground_only": ours["bytes_per_frame"] / ground["bytes_per_frame"] if ground else None,
+    }
+
+
+def test_figures(subjects: Sequence[PairSubject], rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """What the test pairs say about confidence and attention; nothing is chosen by it."""
+    frames = [subject.pair.frame for subject in subjects]
+    kinds = [subject.pair.kind for subject in subjects]
+    hits = np.array([subject.right_on_board() for subject in subjects])
+    scores = {"token probability": [s.onboard.token_confidence(len(s.onboard.token_ids)) for s in subjects]}
+    for stage in sorted({stage for s in subjects for stage in s.onboard.features}):
+        name = "network, end" if stage == END else f"network, stage {stage}"
+        scores[name] = [_number(s.confidence(stage)) for s in subjects]
+    found = [_finds(subject) for subject in subjects if subject.pair.box is not None]
+    return {
+        "compact_accuracy": asdict(share(frames, hits.tolist())),
+        "calibration": {
+            name: calibration_of(np.array(values), hits, frames, kinds)
+            for name, values in scores.items()
+            if np.isfinite(values).any()
+        },
+        f"region_in_top_{TOP}": {"n": len(found), "share": float(np.mean(found)) if found else None},
+    }
+
+
+def _finds(subject: PairSubject) -> bool:
+    layout, box = subject.layout, subject.pair.box
+    if box is None:
+        return False
+    return region_of(box, layout.rows, layout.columns) in np.argsort(-np.array(subject.scores))[:TOP].tolist()
+
+
+def _number(value: float | None) -> float:
+    return float("nan") if value is None else value
+
+
+def write_results(folder: Path, results: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> None:
+    """Write `results.json` and `pairs.csv`, each whole or not at all."""
+    folder.mkdir(parents=True, exist_ok=True)
+    making = folder / ".pairs.csv"
+    with making.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+    making.replace(folder / "pairs.csv")
+    making = folder / ".results.json"
+    making.write_text(json.dumps(_plain(results), indent=2, allow_nan=False) + "\n", encoding="utf-8")
+    making.replace(folder / "results.json")
+
+
+def _plain(value: Any) -> Any:
+    """JSON has no NaN: null stands for what is not known."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(entry) for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(entry) for entry in value]
+    return None if isinstance(value, float) and not np.isfinite(value) else value

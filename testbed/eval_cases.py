@@ -1,0 +1,103 @@
+"""The links of an evaluation: real passes under several rate caps, as plain data for `nodes.evaluation`.
+
+Each link begins a little before a pass and ends with the pass after it, so that what one pass leaves over
+comes down an orbit later, as it would.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+
+from testbed.errors import ScenarioError
+from traces.elements import read_elements
+from traces.link_budget import preset
+from traces.make import make_trace
+from traces.orbit import Pass, passes
+from traces.stations import station
+from traces.tle import FLOCK_TLE, find_satellite
+from traces.trace import Trace
+
+_SEARCH_S = 2 * 86_400
+BEFORE_LOS_S = 30.0
+
+
+@dataclass(frozen=True)
+class Sky:
+    """Which passes: `count` of them from `start_utc` on, and when frames are taken.
+
+    Frames are taken every `interval_s` from `lead_s` before AOS until BEFORE_LOS_S before LOS.
+    """
+
+    satellite: str
+    station: str
+    start_utc: datetime
+    count: int
+    lead_s: float = 60.0
+    interval_s: float = 2.0
+
+
+def make_cases(sky: Sky, rates_bit_s: Sequence[float]) -> tuple[list[dict[str, Any]], dict[str, Trace]]:
+    """Return the cases as `nodes.evaluation.job` reads them, and the traces by name.
+
+    Raises ScenarioError where there are too few passes.
+    """
+    elements = find_satellite(read_elements(FLOCK_TLE), sky.satellite)
+    place = station(sky.station)
+    found = [one for one in passes(elements, place, sky.start_utc, _SEARCH_S) if one.aos_s > sky.lead_s]
+    if len(found) < sky.count + 1:
+        raise ScenarioError(
+            f"{sky.satellite} has {len(found)} passes over {sky.station} in two days;"
+            f" {sky.count + 1} are needed"
+        )
+    radio = preset("dove")
+    cases, traces = [], {}
+    for rate_bit_s in rates_bit_s:
+        of_rate = []
+        for number, (one, following) in enumerate(pairwise(found[: sky.count + 1]), start=1):
+            start_utc, length_s = _window(sky, one, following)
+            trace = make_trace(
+                elements,
+                place,
+                start_utc,
+                length_s,
+                downlink=radio.downlink.capped(rate_bit_s),
+                uplink=radio.uplink,
+            )
+            name = f"pass{number}-{rate_bit_s / 1e6:g}M"
+            traces[name] = trace
+            of_rate.append(_as_data(name, trace, sky))
+        cases.append({"rate_bit_s": rate_bit_s, "passes": of_rate})
+    return cases, traces
+
+
+def _window(sky: Sky, one: Pass, following: Pass) -> tuple[datetime, float]:
+    begin_s = round(one.aos_s - sky.lead_s, 3)
+    return sky.start_utc + timedelta(seconds=begin_s), round(following.los_s + 5 - begin_s, 3)
+
+
+def _as_data(name: str, trace: Trace, sky: Sky) -> dict[str, Any]:
+    contacts = trace.contacts()
+    if not contacts:
+        raise ScenarioError(f"{name}: the link never closes; take another station or a higher pass")
+    last_s = contacts[0].los_s - BEFORE_LOS_S
+    return {
+        "name": name,
+        "rows": [
+            {
+                "time_s": row.time_s,
+                "up": row.up,
+                "down_bit_s": row.down_bit_s,
+                "down_delay_s": row.down_delay_s,
+                "up_delay_s": row.up_delay_s,
+            }
+            for row in trace.rows()
+        ],
+        "end_s": trace.end_s,
+        "captures_s": np.arange(0.0, max(sky.interval_s, last_s), sky.interval_s).tolist(),
+    }

@@ -1,0 +1,179 @@
+"""`spaceverse eval`: policies over real passes, on both models' real answers and an event model of the link.
+
+The testbed makes the links and draws the results. What has to do with models is done by `nodes.evaluation`,
+started as a program with a job file.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from testbed.errors import ScenarioError
+
+POLICIES = (
+    "spaceverse",
+    "satellite-only",
+    "ground-only",
+    "ground-only-downsampled",
+    "offload-after",
+    "cascade",
+    "two-threshold",
+    "spaceverse-without-stage-0",
+    "spaceverse-without-later-stages",
+    "spaceverse-without-regions",
+    "spaceverse-without-contact",
+    "oracle",
+)
+_RATES = ("1M", "2M", "5M", "20M")
+_RATE = re.compile(r"(\d+(?:\.\d+)?)\s*([kMG]?)(?:bit/s)?")
+_FACTOR = {"": 1, "k": 1_000, "M": 1_000_000, "G": 1_000_000_000}
+_EPILOG = """examples:
+  spaceverse eval --quick                                       a minute: few pairs, one rate
+  spaceverse eval --data my_frames --rates 2M 20M --policies spaceverse ground-only my_policy.py
+  spaceverse eval --compact Qwen/Qwen2-VL-2B-Instruct --regular Qwen/Qwen2-VL-7B-Instruct --device cuda
+
+data: a folder with prompts.jsonl (frame, image, prompt, truth; kind, box, split), or laid out as RSVQA-LR
+and HR (*_questions.json, *_answers.json) or as AID and RESISC45 (a folder per class). With --choose-split,
+thresholds and heads are chosen on that split; without, half of the frames are set apart for it.
+
+Model outcomes are kept in --cache: the same command goes on where it was stopped.
+"""
+
+
+def add_parser(subparsers: Any) -> None:
+    """Add `eval` to the command line."""
+    parser = subparsers.add_parser(
+        "eval",
+        help="policies x passes x rates: accuracy, latency, bytes, in an event model",
+        description="Compare policies: who answers what, when, and at which cost in bytes.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = parser.add_argument
+    add("--data", default="first-light", help="folder, or the name of one that ships (%(default)s)")
+    add("--split", help="split to test on")
+    add("--choose-split", help="split to choose thresholds and heads on")
+    add("--compact", default="compact", help="model folder or hub name (the one that ships)")
+    add("--regular", default="regular", help="model folder or hub name (the one that ships)")
+    add("--policies", nargs="+", default=list(POLICIES), metavar="NAME", help="names, or files (all)")
+    add("--rates", nargs="+", default=list(_RATES), metavar="RATE", help="downlink caps (1M 2M 5M 20M)")
+    add("--satellite", default="FLOCK 2P-1")
+    add("--station", default="Svalbard")
+    add("--start", default="2018-01-20T08:00:00Z", metavar="UTC")
+    add("--passes", type=int, default=3, metavar="N", help="how many passes (%(default)s)")
+    add("--interval", type=float, default=2.0, metavar="S", help="seconds between frames (%(default)s)")
+    add("--within", type=float, default=600.0, metavar="S", help="deadline after capture (%(default)s)")
+    add("--target", choices=("correctness", "agreement"), default="correctness", help="of the network")
+    add("--goal-bytes", type=float, metavar="B", help="choose for so many bytes a frame, not for accuracy")
+    add("--limit", type=int, metavar="N", help="at most so many pairs to choose on, and to test on")
+    add("--times", type=Path, metavar="FILE", help="compute times of another machine (JSON)")
+    add("--device", default="cpu", help="as torch names it (%(default)s)")
+    add("--threads", type=int, default=1, help="torch threads (%(default)s)")
+    add("--seed", type=int, default=0)
+    add("--cache", type=Path, default=Path.home() / ".cache" / "spaceverse" / "outcomes")
+    add("--output", type=Path, default=Path("runs"), help="parent of the results' folder")
+    add("--quick", action="store_true", help="24 pairs, one pass, 2 Mbit/s")
+    add("--json", action="store_true", help="print results.json instead of the tables")
+    parser.set_defaults(run=_run)
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    from testbed.eval_plots import draw_all  # noqa: PLC0415 - matplotlib is slow to import
+    from testbed.eval_table import results_table  # noqa: PLC0415
+    from testbed.table import console  # noqa: PLC0415
+
+    if arguments.quick:
+        arguments.limit, arguments.passes, arguments.rates = arguments.limit or 24, 1, ["2M"]
+        arguments.interval = 10.0
+    folder = _folder(arguments.output)
+    job = _write_job(arguments, folder)
+    done = subprocess.run([sys.executable, "-m", "nodes.evaluation", str(job)], check=False)
+    if done.returncode != 0:
+        return done.returncode if done.returncode > 0 else 1
+    text = (folder / "results.json").read_text(encoding="utf-8")
+    results = json.loads(text)
+    draw_all(folder, results)
+    terminal = console(stderr=arguments.json)
+    if arguments.json:
+        print(text, end="")
+    else:
+        terminal.print(results_table(results))
+    terminal.print(f"results: {folder}", style="bold", soft_wrap=True)
+    return 0
+
+
+def _folder(parent: Path) -> Path:
+    stamp = time.strftime("%Y%m%dT%H%M%S", time.gmtime())
+    for number in range(100):
+        folder = parent / (f"{stamp}-eval" + (f"-{number}" if number else ""))
+        try:
+            folder.mkdir(parents=True)
+        except FileExistsError:
+            continue
+        except OSError as error:
+            raise ScenarioError(f"cannot make {folder}: {error.strerror}; choose another --output") from error
+        return folder
+    raise ScenarioError(f"{parent} holds a hundred evaluations of this second; choose another --output")
+
+
+def _write_job(arguments: argparse.Namespace, folder: Path) -> Path:
+    from testbed.eval_cases import Sky, make_cases  # noqa: PLC0415 - orbits are slow to import
+    from testbed.scenario import utc  # noqa: PLC0415
+
+    if arguments.passes < 1 or arguments.interval <= 0:
+        raise ScenarioError("--passes and --interval must be above 0")
+    sky = Sky(
+        arguments.satellite,
+        arguments.station,
+        utc(arguments.start),
+        arguments.passes,
+        interval_s=arguments.interval,
+    )
+    cases, traces = make_cases(sky, [_rate_bit_s(text) for text in arguments.rates])
+    (folder / "traces").mkdir()
+    for name, trace in traces.items():
+        trace.write(folder / "traces" / f"{name}.csv")
+    job = {
+        "version": 1,
+        "data": {
+            "folder": _absolute(arguments.data),
+            "split": arguments.split,
+            "choose_split": arguments.choose_split,
+            "limit": arguments.limit,
+        },
+        "compact": _absolute(arguments.compact),
+        "regular": _absolute(arguments.regular),
+        "policies": arguments.policies,
+        "cases": cases,
+        "answer_within_s": arguments.within,
+        "target": arguments.target,
+        "goal_bytes": arguments.goal_bytes,
+        "seed": arguments.seed,
+        "device": arguments.device,
+        "threads": arguments.threads,
+        "times": None if arguments.times is None else str(arguments.times.absolute()),
+        "cache": str(arguments.cache.absolute()),
+        "output": str(folder.absolute()),
+    }
+    path = folder / "job.json"
+    path.write_text(json.dumps(job) + "\n", encoding="utf-8")
+    return path
+
+
+def _absolute(name: str) -> str:
+    """A folder's whole path; any other name as it is, since `nodes` knows what ships and what a hub has."""
+    return str(Path(name).absolute()) if Path(name).is_dir() else name
+
+
+def _rate_bit_s(text: str) -> float:
+    match = _RATE.fullmatch(text.strip())
+    if not match or float(match[1]) == 0:
+        raise ScenarioError(f"--rates {text!r} is no rate; expected bit/s above 0 such as 4M, 250k or 9600")
+    return float(match[1]) * _FACTOR[match[2]]

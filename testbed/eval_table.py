@@ -1,0 +1,101 @@
+"""Tables of an evaluation."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+PAPER_GAIN, PAPER_CUT = 0.312, -0.512
+_NOTE = (
+    "timely: right, and on the ground before the end of the pass and within {within:.0f} s of capture. "
+    "Intervals: 95 %, bootstrap by frame. A frame without an answer counts up to the end of the next pass. "
+    "Everything was chosen on {chosen} other pairs. The oracle is an upper bound, not a policy."
+)
+_COLUMNS = (
+    "policy",
+    "accuracy %",
+    "timely %",
+    "mean s",
+    "median s",
+    "p95 s",
+    "unanswered",
+    "kB/frame",
+    "board s",
+    "on board %",
+)
+
+
+def results_table(results: Mapping[str, Any]) -> RenderableType:
+    """One table per rate, the comparison below it, and what the figures mean."""
+    parts: list[RenderableType] = []
+    for case in results["cases"]:
+        parts += [_table(case, results), _headline(case)]
+    note = _NOTE.format(within=results["answer_within_s"], chosen=results["pairs_chosen_on"])
+    return Group(*parts, _confidence(results), Text(note, style="dim"))
+
+
+def _table(case: Mapping[str, Any], results: Mapping[str, Any]) -> Table:
+    table = Table(
+        title=f"at most {case['rate_bit_s'] / 1e6:g} Mbit/s: "
+        f"{results['pairs']} pairs of {results['frames']} frames"
+    )
+    for number, column in enumerate(_COLUMNS):
+        table.add_column(column, justify="right" if number else "left", no_wrap=True)
+    for name, one in case["policies"].items():
+        table.add_row(
+            name,
+            _interval(one["accuracy"]),
+            _interval(one["timely_accuracy"]),
+            f"{one['latency_mean_s']:.2f}",
+            f"{one['latency_median_s']:.2f}",
+            f"{one['latency_p95_s']:.2f}",
+            str(one["unanswered"]),
+            f"{one['bytes_per_frame'] / 1e3:.2f}",
+            f"{one['board_s']:.3f}",
+            f"{one['share_on_board'] * 100:.0f}",
+        )
+    return table
+
+
+def _interval(share: Mapping[str, float]) -> str:
+    return f"{share['value'] * 100:.1f} ({share['low'] * 100:.1f} to {share['high'] * 100:.1f})"
+
+
+def _headline(case: Mapping[str, Any]) -> Text:
+    line = case["headline"]
+    if line is None:
+        return Text("")
+    gain = "-" if line["timely_gain"] is None else f"{line['timely_gain'] * 100:+.1f} %"
+    text = (
+        f"spaceverse against the mean of the baselines: timely accuracy {gain} (the paper's abstract: "
+        f"{PAPER_GAIN * 100:+.1f} % accuracy, on other models and links), mean latency "
+        f"{line['latency_change'] * 100:+.1f} % (the paper: {PAPER_CUT * 100:+.1f} %)"
+    )
+    if line["accuracy_minus_ground_only"] is not None:
+        text += (
+            f"; against ground-only {line['accuracy_minus_ground_only'] * 100:+.1f} points of accuracy at "
+            f"{line['bytes_of_ground_only'] * 100:.0f} % of its bytes"
+        )
+    if line["better_in_both"]:
+        text += f"; better in both: {', '.join(line['better_in_both'])}"
+    return Text(text + "\n")
+
+
+def _confidence(results: Mapping[str, Any]) -> Table:
+    table = Table(title="confidence against correctness, on the test pairs")
+    for number, column in enumerate(("", "n", "AUROC", "AUROC within a kind", "ECE")):
+        table.add_column(column, justify="right" if number else "left", no_wrap=True)
+    for name, one in results["test"]["calibration"].items():
+        figures = (_plain(one[key]) for key in ("auroc", "auroc_within_kinds", "ece"))
+        table.add_row(name, str(one["n"]), *figures)
+    return table
+
+
+def _plain(figure: Mapping[str, float | None]) -> str:
+    if figure["value"] is None:
+        return "-"
+    return f"{figure['value']:.2f} ({figure['low']:.2f} to {figure['high']:.2f})"

@@ -1,0 +1,108 @@
+"""What is chosen on validation pairs, on made-up studies whose best choice is known."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from nodes.confidence import END
+from nodes.evaluation.choosing import Study, anticipating, choose_heads, choose_parameters, platt, region_of
+from nodes.evaluation.outcomes import OnboardOutcome
+from nodes.evaluation.pairs import Pair
+
+
+def outcome(confidence: float, attention: np.ndarray | None = None) -> OnboardOutcome:
+    looked = np.full((2, 2, 16), 1 / 16, dtype=np.float32) if attention is None else attention
+    return OnboardOutcome("two", (3,), (float(np.log(confidence)),), {}, looked)
+
+
+def made(count: int = 100) -> Study:
+    """Right on board where the confidence is above 0.6; the ground is always right; regions need 16 %."""
+    confidence = np.linspace(0.01, 0.99, count)
+    right = confidence > 0.6
+    always = np.ones(count, dtype=bool)
+    return Study(
+        frames=[f"f{number}" for number in range(count)],
+        kinds=["count"] * count,
+        onboard=[outcome(value) for value in confidence],
+        onboard_right=right,
+        agreement=right,
+        whole_right=always,
+        whole_bytes=np.full(count, 1000.0),
+        regions_right={0.08: np.arange(count) % 2 == 0, 0.16: always, 0.32: always},
+        regions_bytes={share: np.full(count, 1000.0 * share) for share in (0.08, 0.16, 0.32)},
+        reduced_right=always,
+    )
+
+
+def test_thresholds_meet_the_floor_with_the_fewest_bytes() -> None:
+    study = made()
+    tokens = study.token_confidence
+    chosen = choose_parameters(study, {"correctness": {END: tokens, 1: tokens, 0: tokens}}, "correctness")
+    ours = chosen["spaceverse"]
+    assert 0.55 < ours["accept_at_end"] <= 0.62
+    assert ours["shares"] == (0.08, 0.16)  # the smallest share that loses nothing, and what is below it
+    assert ours["offload_share"] == pytest.approx(0.6, abs=0.03)
+    assert ours["offload_below_at_0"] == pytest.approx(ours["accept_at_end"], abs=0.06)
+    assert 0.5 < ours["accept_from"] <= ours["accept_at_end"]
+    assert 0.55 < chosen["two-threshold"]["accept_confidence"] <= 0.65
+    assert chosen["two-threshold"]["drop_below"] < 0.03  # to drop costs accuracy here
+    cascade = chosen["cascade"]
+    probability = 1 / (1 + np.exp(-(cascade["slope"] * np.log(0.6 / 0.4) + cascade["offset"])))
+    assert probability == pytest.approx(0.5, abs=0.1)
+    assert cascade["slope"] > 1
+    assert chosen["oracle"] == {"shares": (0.08, 0.16)}
+
+
+def test_a_byte_goal_is_kept() -> None:
+    study = made()
+    chosen = choose_parameters(
+        study, {"correctness": {END: study.token_confidence}}, "correctness", bytes_goal=48.0
+    )["spaceverse"]
+    sent = study.token_confidence < chosen["accept_at_end"]
+    assert 0.25 < sent.mean() <= 0.31  # 160 bytes each
+    assert sent.mean() * 160 <= 48
+
+
+def test_without_a_ground_that_helps_nothing_is_sent() -> None:
+    study = made()
+    hopeless = Study(**{**vars(study), "whole_right": np.zeros(100, dtype=bool)})
+    two = choose_parameters(hopeless, {}, "correctness")["two-threshold"]
+    assert two["accept_confidence"] <= 0.61
+
+
+def test_early_stages_only_anticipate_the_end() -> None:
+    scores = np.linspace(0, 1, 101)
+    ends = scores < 0.4
+    edge = anticipating(scores, ends, below=True)
+    assert 0.4 <= edge <= 0.43  # 95 % of those below it end so
+    assert anticipating(scores, ~ends, below=False) == pytest.approx(0.37, abs=0.02)
+    none = np.zeros(101, dtype=bool)
+    assert anticipating(scores, none, below=True) == 0.0
+    assert anticipating(scores, none, below=False) == 1.01
+    assert anticipating(np.array([]), np.array([], dtype=bool), below=True) == 0.0
+
+
+def test_platt_finds_slope_and_offset() -> None:
+    rng = np.random.default_rng(0)
+    logit = rng.normal(0, 2, 4000)
+    hits = rng.random(4000) < 1 / (1 + np.exp(-(0.5 * logit + 1)))
+    slope, offset = platt(1 / (1 + np.exp(-logit)), hits)
+    assert slope == pytest.approx(0.5, abs=0.06)
+    assert offset == pytest.approx(1, abs=0.12)
+
+
+def test_heads_are_those_that_find_the_place(tmp_path: Path) -> None:
+    pairs, outcomes = [], []
+    for number in range(12):
+        attention = np.random.default_rng(number).random((2, 2, 16)).astype(np.float32)
+        attention[1, 0, number] = 5
+        outcomes.append(outcome(0.5, attention))
+        row, column = divmod(number, 4)
+        box = (column / 4 + 0.1, row / 4 + 0.1, column / 4 + 0.2, row / 4 + 0.2)
+        pairs.append(Pair(f"p{number}", "f", tmp_path, "?", "", box=box))
+        assert region_of(box, 4, 4) == number
+    assert choose_heads(pairs, outcomes, 4, 4)[0] == (1, 0)
+    assert choose_heads([Pair("p", "f", tmp_path, "?", "")], outcomes[:1], 4, 4) == []

@@ -1,0 +1,105 @@
+"""Readers of data sets, on samples made by hand in each layout."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from nodes.evaluation.pairs import DataError, read_pairs, right
+
+
+def image(path: Path) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", (8, 8)).save(path)
+    return path
+
+
+def lines(path: Path, *rows: dict[str, Any]) -> None:
+    path.write_text("\n".join(json.dumps(row) for row in rows) + "\n")
+
+
+def row(**changes: Any) -> dict[str, Any]:
+    return {"frame": "a", "image": "a.png", "prompt": "how many?", "truth": "two"} | changes
+
+
+def test_a_folder_with_prompts(tmp_path: Path) -> None:
+    image(tmp_path / "a.png")
+    lines(
+        tmp_path / "prompts.jsonl",
+        row(kind="count", box=[0.1, 0.2, 0.3, 0.4], split="test"),
+        row(prompt="where?", split="validation"),
+    )
+    first, second = read_pairs(tmp_path)
+    assert (first.frame, first.truth, first.kind, first.box) == ("a", "two", "count", (0.1, 0.2, 0.3, 0.4))
+    assert first.name != second.name
+    assert [pair.prompt for pair in read_pairs(tmp_path, "validation")] == ["where?"]
+    lines(tmp_path / "test.jsonl", row(prompt="from a file of its own"))
+    assert [pair.prompt for pair in read_pairs(tmp_path, "test")] == ["from a file of its own"]
+
+
+def test_rsvqa(tmp_path: Path) -> None:
+    image(tmp_path / "Images_LR" / "7.tif")
+    questions = [
+        {
+            "id": 1,
+            "img_id": 7,
+            "type": "count",
+            "question": "How many roads?",
+            "answers_ids": [4],
+            "active": True,
+        },
+        {"id": 2, "img_id": 7, "type": "count", "question": "withdrawn", "answers_ids": [5], "active": False},
+    ]
+    (tmp_path / "LR_split_test_questions.json").write_text(json.dumps({"questions": questions}))
+    (tmp_path / "LR_split_test_answers.json").write_text(json.dumps({"answers": [{"id": 4, "answer": "3"}]}))
+    (pair,) = read_pairs(tmp_path, "test")
+    assert (pair.frame, pair.prompt, pair.truth, pair.kind) == ("7", "How many roads?", "3", "count")
+    assert pair.image.name == "7.tif"
+    (tmp_path / "LR_split_test_answers.json").write_text(json.dumps({"answers": []}))
+    with pytest.raises(DataError, match="question 1"):
+        read_pairs(tmp_path, "test")
+
+
+def test_a_folder_per_class(tmp_path: Path) -> None:
+    image(tmp_path / "DenseResidential" / "d_1.jpg")
+    image(tmp_path / "mobile_home_park" / "m_1.jpg")
+    pairs = read_pairs(tmp_path)
+    assert [pair.truth for pair in pairs] == ["dense residential", "mobile home park"]
+    assert pairs[0].prompt.endswith("dense residential, mobile home park.")
+    assert len({pair.frame for pair in pairs}) == 2
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("{", "line 1: JSONDecodeError"),
+        ("[]", "line 1"),
+        (json.dumps(row(image="none.png")), "no image file"),
+        (json.dumps({"frame": "a", "image": "a.png", "prompt": "?"}), "line 1: KeyError"),
+        (json.dumps(row(box=[0.5, 0, 0.1, 1])), "is not left, upper"),
+        ("", "holds no pairs"),
+    ],
+)
+def test_what_cannot_be_read_is_one_line(tmp_path: Path, text: str, expected: str) -> None:
+    image(tmp_path / "a.png")
+    (tmp_path / "prompts.jsonl").write_text(text)
+    with pytest.raises(DataError, match=expected) as caught:
+        read_pairs(tmp_path)
+    assert "\n" not in str(caught.value)
+
+
+def test_no_folder(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="no folder"):
+        read_pairs(tmp_path / "none")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(DataError, match="holds no pairs"):
+        read_pairs(tmp_path / "empty")
+
+
+def test_an_answer_is_right_but_for_its_dress() -> None:
+    assert right(" Two  ships.", "two ships")
+    assert not right("two", "three")
