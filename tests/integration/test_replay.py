@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from tests.footprint import Footprint
+from tests.starved import unless_starved
 from traces.trace import Trace
 from traces.utc import parse_utc
 
@@ -59,15 +60,20 @@ def replayed(folder: Path, footprint: Footprint, *options: str, link: str = LINK
 
 
 def test_ping_sees_the_recorded_round_trips(tmp_path: Path, footprint: Footprint) -> None:
-    results, said = replayed(tmp_path, footprint, "--client", "ping -D -c 40 -i 0.1 {server}")
-    rtts_ms = [float(found) for found in re.findall(r"time=([\d.]+) ms", said)]
-    assert len(rtts_ms) == 40
-    # A machine that is busy only adds: the shortest is the link's.
-    assert min(rtts_ms[:20]) == pytest.approx(40, abs=1.5)
-    assert min(rtts_ms[-5:]) == pytest.approx(30, abs=1.5)
-    fidelity = results["fidelity"]
-    assert fidelity["rtt_samples"] > 3
-    assert fidelity["rtt_error_p50_s"] < 2e-3
+    def ping() -> tuple[dict, list[float]]:
+        results, said = replayed(tmp_path, footprint, "--client", "ping -D -c 40 -i 0.1 {server}")
+        rtts_ms = [float(found) for found in re.findall(r"time=([\d.]+) ms", said)]
+        assert len(rtts_ms) == 40
+        assert min(rtts_ms) >= 30
+        return results, rtts_ms
+
+    def right(found: tuple[dict, list[float]]) -> bool:
+        before_ms, after_ms = sorted(found[1][:20])[10], sorted(found[1][-5:])[2]
+        kept = found[0]["fidelity"]["rtt_error_p50_s"] < 2e-3
+        return kept and abs(before_ms - 40) < 1.5 and abs(after_ms - 30) < 1.5
+
+    results, _ = unless_starved(ping, right)
+    assert results["fidelity"]["rtt_samples"] > 3
     assert results["changes"] == 2  # up at second 0, other values at second 3
     folder = Path(results["folder"])
     assert Trace.read(folder / "traces/link.csv").down_bit_s.tolist() == [8e6, 4e6]
@@ -75,33 +81,38 @@ def test_ping_sees_the_recorded_round_trips(tmp_path: Path, footprint: Footprint
 
 
 def test_iperf3_gets_the_recorded_rate(tmp_path: Path, footprint: Footprint) -> None:
-    client = "iperf3 -c {server} -R -J -t 5 -O 1 -i 0.5"
-    _, said = replayed(tmp_path, footprint, "--server", "iperf3 -s -1", "--client", client)
-    report = json.loads(said[said.index("{\n") : said.rindex("}") + 1])
-    rates = {
-        round(one["sum"]["start"], 1): one["sum"]["bits_per_second"]
-        for one in report["intervals"]
-        if not one["sum"]["omitted"]
-    }
-    before = [rate for start, rate in rates.items() if start < 1.0]
-    after = [rate for start, rate in rates.items() if 3.0 < start < 5]
-    # A machine that is busy only takes away: the best half second is the link's, the mean never more.
-    assert max(before) > 0.88 * 8e6
-    assert sum(before) / len(before) < 1.02 * 8e6
-    assert max(after) > 0.88 * 4e6
-    assert sum(after) / len(after) < 1.02 * 4e6
+    def means_bit_s() -> tuple[float, float]:
+        client = "iperf3 -c {server} -R -J -t 5 -O 1 -i 0.5"
+        _, said = replayed(tmp_path, footprint, "--server", "iperf3 -s -1", "--client", client)
+        report = json.loads(said[said.index("{\n") : said.rindex("}") + 1])
+        rates = {
+            round(one["sum"]["start"], 1): one["sum"]["bits_per_second"]
+            for one in report["intervals"]
+            if not one["sum"]["omitted"]
+        }
+        before = [rate for start, rate in rates.items() if start < 1.0]
+        after = [rate for start, rate in rates.items() if 3.0 < start < 5]
+        return sum(before) / len(before), sum(after) / len(after)
+
+    def right(found: tuple[float, float]) -> bool:
+        return 0.88 * 8e6 < found[0] < 1.02 * 8e6 and 0.88 * 4e6 < found[1] < 1.02 * 4e6
+
+    unless_starved(means_bit_s, right)
 
 
 def test_curl_fetches_a_file_over_http(tmp_path: Path, footprint: Footprint) -> None:
     (tmp_path / "frame.bin").write_bytes(os.urandom(1_000_000))
-    _, said = replayed(
-        tmp_path, footprint,
-        "--server", f"cd {tmp_path} && {PYTHON} -m http.server 8000",
-        "--client", f"curl -sS -o {tmp_path}/got.bin -w 'took %{{time_total}} s' http://{{server}}:8000/frame.bin",
-    )  # fmt: skip
-    assert (tmp_path / "got.bin").read_bytes() == (tmp_path / "frame.bin").read_bytes()
-    took_s = float(re.search(r"took ([\d.]+) s", said)[1])  # type: ignore[index]
-    assert took_s > 1.0  # 1 MB at 8 Mbit/s; how much more is TCP's and the machine's
+
+    def took_s() -> float:
+        _, said = replayed(
+            tmp_path, footprint,
+            "--server", f"cd {tmp_path} && {PYTHON} -m http.server 8000",
+            "--client", f"curl -sS -o {tmp_path}/got.bin -w 'took %{{time_total}} s' http://{{server}}:8000/frame.bin",
+        )  # fmt: skip
+        assert (tmp_path / "got.bin").read_bytes() == (tmp_path / "frame.bin").read_bytes()
+        return float(re.search(r"took ([\d.]+) s", said)[1])  # type: ignore[index]
+
+    unless_starved(took_s, lambda found_s: 1.0 < found_s < 1.6)  # 1 MB at 8 Mbit/s, and TCP's start
 
 
 def test_mosquitto_carries_a_message_up(tmp_path: Path, footprint: Footprint) -> None:
@@ -120,14 +131,19 @@ def test_mosquitto_carries_a_message_up(tmp_path: Path, footprint: Footprint) ->
 
 def test_a_contact_is_waited_for_and_its_end_ends_the_client(tmp_path: Path, footprint: Footprint) -> None:
     link = "a contact +2 +5 1 2 500000\na contact +2 +5 2 1 125000\n"
-    results, said = replayed(
-        tmp_path, footprint, "--from", "ion", "--delay", "5ms", "--speed", "2", "--no-probe",
-        "--client", "ping -i 0.05 {server}", link=link,
-    )  # fmt: skip
-    assert re.search(r"[12]\.\d\d s  client starts", said)
-    received = re.search(r"(\d+) received", said)
-    assert received is not None, said  # it was ended as by Ctrl-C, and could say what it saw
-    assert 0 < int(received[1]) <= 32  # the contact lasts 1.5 s
+
+    def replay() -> tuple[dict, int]:
+        results, said = replayed(
+            tmp_path, footprint, "--from", "ion", "--delay", "5ms", "--speed", "2", "--no-probe",
+            "--client", "ping -i 0.05 {server}", link=link,
+        )  # fmt: skip
+        assert re.search(r"[12]\.\d\d s  client starts", said)
+        received = re.search(r"(\d+) received", said)
+        assert received is not None, said  # it was ended as by Ctrl-C, and could say what it saw
+        assert 0 < int(received[1]) <= 32  # the contact lasts 1.5 s
+        return results, int(received[1])
+
+    results, _ = unless_starved(replay, lambda found: found[1] > 20)
     assert results["client_exit"] is None
     assert results["fidelity"] is None
     assert results["notes"] == ["the client was stopped at the end of the trace"]
