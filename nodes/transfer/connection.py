@@ -22,6 +22,7 @@ from nodes.transfer.connect import close_at_once
 
 KEEPALIVE_S = 15
 TCP_NOTSENT_LOWAT = 25  # linux/tcp.h; Python has no name for it before 3.12
+SO_MAX_PACING_RATE = 47  # asm-generic/socket.h
 SIOCOUTQ = 0x5411  # linux/sockios.h
 EXPEDITED = 0xB8  # DSCP EF, RFC 3246
 INTERACTIVE_PRIORITY = 6  # linux/pkt_sched.h: TC_PRIO_INTERACTIVE
@@ -84,6 +85,11 @@ class Connection:
     def unacknowledged_bytes(self) -> int:
         """Bytes in the kernel that the other end's kernel has not confirmed."""
         return int(struct.unpack("i", fcntl.ioctl(self.socket, SIOCOUTQ, bytes(4)))[0])
+
+    def pace(self, rate_byte_s: float) -> None:
+        """Let the kernel send no faster than this."""
+        with contextlib.suppress(OSError):
+            self.socket.setsockopt(socket.SOL_SOCKET, SO_MAX_PACING_RATE, min(int(rate_byte_s), 0x7FFFFFFF))
 
     def send(self, payload: bytes) -> None:
         """Hand a payload to the socket; as much as it takes goes at once, the rest with `serve`."""

@@ -36,6 +36,8 @@ TIDY_S = 1.0
 UNSENT_S = 0.02
 UNSENT_FLOOR_BYTES = 16 * 1024
 UNSENT_CEILING_BYTES = 256 * 1024
+PACED_RTT_S = 0.1
+PACE_MARGIN = 1.25
 SILENCES_MAX = 2  # questions in a row without a reply, then another station is preferred
 SHUN_S = 20.0
 
@@ -200,6 +202,18 @@ class Downlink(threading.Thread):
         self._next_beat_s = 0.0
         for lane in self._lanes:
             lane.sender.connected(opened.rtt_s, time.monotonic(), go_on=self._only_the_link_was_lost)
+        self._pace()
+
+    def _pace(self) -> None:
+        """Keep TCP's start from overrunning the link's queue; on short paths it does little harm.
+
+        BBR leaves its start, at 2.9 times the rate, only when it was never short of data, and with a window
+        of ours it is. Never below the planning rate: a limit that followed a falling estimate would make
+        the estimate fall.
+        """
+        connection, window = self._bulk.connection, self._bulk.window
+        if connection is not None and connection.alive and window.rtt_s >= PACED_RTT_S:
+            connection.pace(max(window.rate_byte_s, window.planned_byte_s) * PACE_MARGIN)
 
     def _feed(self, station: Station) -> None:
         watch = self._stations[station]
@@ -252,6 +266,7 @@ class Downlink(threading.Thread):
             return
         self._next_tidy_s = now_s + TIDY_S
         self.refusals.tell()
+        self._pace()
         time_s, ends_s = self._scenario_s(), self._contact_ends_s()
         if time_s is not None:
             self._outbox.expire(time_s)

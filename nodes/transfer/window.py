@@ -6,9 +6,10 @@ from nodes.transfer.messages import CHUNK_MAX_BYTES
 
 CHUNK_S = 0.1
 CHUNK_FLOOR_BYTES = 4 * 1024
-QUEUE_S = 0.3
+QUEUE_S = 0.25
 SETTLE_S = 1.0
 GROWTH = 1.25
+SHRINKING = 0.85  # not faster: BBR pauses every 10 s to look at the round trip, which is no lower rate
 
 
 def chunk_size_bytes(rate_bit_s: float) -> int:
@@ -27,7 +28,7 @@ class Window:
     """
 
     def __init__(self, rate_bit_s: float) -> None:
-        self._planned_byte_s = rate_bit_s / 8
+        self.planned_byte_s = rate_bit_s / 8
         self._floor_bytes = 2 * chunk_size_bytes(rate_bit_s)
         self.rtt_s = 0.0
         self.limit_bytes = self.largest_bytes = self._floor_bytes
@@ -36,7 +37,7 @@ class Window:
     def connected(self, rtt_s: float, now_s: float) -> None:
         """Start again from the planning rate, for a path with this round-trip time."""
         self.rtt_s = rtt_s
-        self.limit_bytes = max(self._floor_bytes, int(self._planned_byte_s * (rtt_s + QUEUE_S)))
+        self.limit_bytes = max(self._floor_bytes, int(self.planned_byte_s * (rtt_s + QUEUE_S)))
         # While TCP's own window opens, latency says nothing about the line.
         self._settled_s = now_s + max(SETTLE_S, 6 * rtt_s)
         self._start_epoch()
@@ -64,12 +65,12 @@ class Window:
             return
         latency_s = self._latency_sum_s / self._count
         factor = (self.rtt_s + QUEUE_S) / max(latency_s, 1e-3)
-        self.limit_bytes = max(self._floor_bytes, int(self.limit_bytes * min(max(factor, 0.5), GROWTH)))
+        self.limit_bytes = max(self._floor_bytes, int(self.limit_bytes * min(max(factor, SHRINKING), GROWTH)))
         self._start_epoch()
 
     def silence_s(self) -> float:
         """How long to wait for a word from the ground before asking again, seconds."""
-        return max(1.0, 3 * (self.rtt_s + self.limit_bytes / self._planned_byte_s))
+        return max(1.0, 3 * (self.rtt_s + self.limit_bytes / self.planned_byte_s))
 
     def _start_epoch(self) -> None:
         self._bytes = 0

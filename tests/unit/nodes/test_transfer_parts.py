@@ -104,7 +104,7 @@ def test_chunk_is_a_tenth_of_a_second_within_bounds(rate_bit_s: float, size_byte
 def test_window_follows_a_line_slower_than_planned() -> None:
     window = Window(20e6)
     window.connected(rtt_s=0.1, now_s=0.0)
-    assert window.limit_bytes == pytest.approx(20e6 / 8 * 0.4)
+    assert window.limit_bytes == pytest.approx(20e6 / 8 * 0.35)
     now_s = 10.0
     rate_byte_s = 10e6 / 8
     for _ in range(400):
@@ -112,7 +112,7 @@ def test_window_follows_a_line_slower_than_planned() -> None:
         now_s += 10_000 / rate_byte_s
         window.acknowledged(10_000, latency_s, True, now_s)
     # Never below two chunks.
-    assert window.limit_bytes == pytest.approx(max(rate_byte_s * 0.4, 2 * chunk_size_bytes(20e6)), rel=0.05)
+    assert window.limit_bytes == pytest.approx(max(rate_byte_s * 0.35, 2 * chunk_size_bytes(20e6)), rel=0.05)
 
 
 def test_window_ignores_what_did_not_fill_it() -> None:
