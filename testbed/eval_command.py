@@ -79,6 +79,14 @@ def add_parser(subparsers: Any) -> None:
     add("--seed", type=int, default=0)
     add("--cache", type=Path, default=Path.home() / ".cache" / "spaceverse" / "outcomes")
     add("--output", type=Path, default=Path("runs"), help="parent of the results' folder")
+    add(
+        "--emulated",
+        type=float,
+        metavar="S",
+        help="also play the first S seconds of the first pass at each rate over the emulated network, in "
+        "real time, and print the difference; needs root; only for the policies that the satellite's program "
+        "follows so far: offload-after, satellite-only",
+    )
     add("--quick", action="store_true", help="24 pairs, one pass, 2 Mbit/s")
     add("--json", action="store_true", help="print results.json instead of the tables")
     parser.set_defaults(run=_run)
@@ -105,8 +113,24 @@ def _run(arguments: argparse.Namespace) -> int:
         print(text, end="")
     else:
         terminal.print(results_table(results))
+    if arguments.emulated is not None:
+        _play(arguments, folder, terminal)
     terminal.print(f"results: {folder}", style="bold", soft_wrap=True)
     return 0
+
+
+def _play(arguments: argparse.Namespace, folder: Path, terminal: Any) -> None:
+    from testbed.eval_emulated import FOLLOWED, play  # noqa: PLC0415 - only with --emulated
+
+    cases = json.loads((folder / "job.json").read_text(encoding="utf-8"))["cases"]
+    play(
+        folder,
+        [case["passes"][0]["name"] for case in cases],
+        [name for name in arguments.policies if name in FOLLOWED],
+        arguments.emulated,
+        (arguments.satellite, arguments.station),
+        terminal,
+    )
 
 
 def _folder(parent: Path) -> Path:
@@ -125,10 +149,13 @@ def _folder(parent: Path) -> Path:
 
 def _write_job(arguments: argparse.Namespace, folder: Path) -> Path:
     from testbed.eval_cases import Sky, make_cases  # noqa: PLC0415 - orbits are slow to import
+    from testbed.eval_emulated import check_followed  # noqa: PLC0415
     from testbed.scenario import utc  # noqa: PLC0415
 
     if arguments.passes < 1 or arguments.interval <= 0:
         raise ScenarioError("--passes and --interval must be above 0")
+    if arguments.emulated is not None:
+        check_followed(arguments.policies)
     sky = Sky(
         arguments.satellite,
         arguments.station,

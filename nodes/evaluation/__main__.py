@@ -5,8 +5,9 @@ from __future__ import annotations
 import argparse
 import contextlib
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from nodes.confidence import ConfidenceError
 from nodes.config import ConfigError
@@ -15,7 +16,8 @@ from nodes.evaluation.pairs import DataError
 from nodes.model_folder import ModelError
 
 _EXAMPLES = """examples:
-  python -m nodes.evaluation job.json       run what `spaceverse eval` has written
+  python -m nodes.evaluation job.json                    run what `spaceverse eval` has written
+  python -m nodes.evaluation job.json --confidence DIR   only train that job's confidence network, into DIR
 
 exit status: 0 done, 2 the job cannot be done as it stands, 130 stopped; the fields of a job are described in
 nodes/evaluation/job.py.  Outcomes are kept: the same job goes on where it was stopped.
@@ -31,12 +33,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("job", type=Path, help="JSON file")
-    path = parser.parse_args(arguments).job
+    parser.add_argument(
+        "--confidence", type=Path, metavar="DIR", help="train the network into DIR, then stop"
+    )
+    options = parser.parse_args(arguments)
     try:
-        job = read_job(path)
-        from nodes.evaluation.run import run_job  # noqa: PLC0415 - torch is slow to import
+        job = read_job(options.job)
+        from nodes.evaluation.run import run_job, train_confidence  # noqa: PLC0415 - torch is slow to import
 
-        run_job(job, _Bars())
+        if options.confidence is not None:
+            _print_calibration(train_confidence(job, options.confidence, _Bars()))
+        else:
+            run_job(job, _Bars())
     except (ConfigError, ConfidenceError, DataError, ModelError, ValueError) as error:
         print(f"evaluation: error: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
@@ -44,6 +52,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("evaluation: stopped; what was computed is kept", file=sys.stderr)
         return 130
     return 0
+
+
+def _print_calibration(figures: Mapping[str, Any]) -> None:
+    """AUROC and ECE against correctness, cross-fitted on the pairs that were trained on."""
+    print(f"{'':24} {'n':>5}  {'AUROC':24} ECE")
+    for name, one in figures.items():
+        auroc, ece = (
+            f"{one[key]['value']:.2f} ({one[key]['low']:.2f} to {one[key]['high']:.2f})"
+            for key in ("auroc", "ece")
+        )
+        print(f"{name:24} {one['n']:5}  {auroc:24} {ece}")
 
 
 class _Bars:

@@ -81,6 +81,7 @@ class Played:
     capture_s: float
     deadline_s: float
     pass_end_s: float
+    link: str = ""
     trace_end_s: float = 0.0
     decision: str = ""
     stage: int = -1

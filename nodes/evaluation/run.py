@@ -63,14 +63,7 @@ def run_job(job: Job, progress: Progress) -> dict[str, Any]:
     """Do it all, write `results.json` and `pairs.csv` below the job's output; returns the results."""
     policies = [(name, policy_named(name)) for name in job.policies]  # a wrong name fails before any work
     to_choose, to_test = split_pairs(job)
-    outcomes = Outcomes(
-        shipped(job.compact),
-        shipped(job.regular),
-        job.cache,
-        device=job.device,
-        threads=job.threads,
-        max_new_tokens=job.max_new_tokens,
-    )
+    outcomes = outcomes_of(job)
     times = compute_times(job, outcomes, to_choose, progress)
     chosen, network, heads = choose(job, outcomes, times, to_choose, progress)
     subjects = [
@@ -89,6 +82,7 @@ def run_job(job: Job, progress: Progress) -> dict[str, Any]:
                 rows += [_row(case, name, one, subjects_by_name(subjects)) for one in played]
                 tick()
     results = {
+        "models": {"compact": shipped(job.compact), "regular": shipped(job.regular)},
         "pairs": len(to_test),
         "frames": len({pair.frame for pair in to_test}),
         "pairs_chosen_on": len(to_choose),
@@ -102,8 +96,33 @@ def run_job(job: Job, progress: Progress) -> dict[str, Any]:
     network.about.update(compact=job.compact, data=job.data.folder, pairs=len(to_choose), heads=heads)
     network.save(job.output / "confidence")
     draw_examples(subjects, chosen["parameters"]["spaceverse"]["shares"][-1], job.output)
+    write_questions(job.output, to_test)
     write_results(job.output, results, rows)
     return results
+
+
+def outcomes_of(job: Job) -> Outcomes:
+    """The outcomes of the job's models, as far as they are known already."""
+    return Outcomes(
+        shipped(job.compact),
+        shipped(job.regular),
+        job.cache,
+        device=job.device,
+        threads=job.threads,
+        max_new_tokens=job.max_new_tokens,
+    )
+
+
+def train_confidence(job: Job, folder: Path, progress: Progress) -> dict[str, Any]:
+    """Train a job's network on its pairs to choose on, and save it; returns cross-fitted calibration."""
+    to_choose, _ = split_pairs(job)
+    outcomes = outcomes_of(job)
+    times = compute_times(job, outcomes, to_choose, progress)
+    chosen, network, heads = choose(job, outcomes, times, to_choose, progress)
+    network.about.update(compact=job.compact, data=job.data.folder, pairs=len(to_choose), heads=heads)
+    network.save(folder)
+    figures: dict[str, Any] = chosen["calibration"]
+    return figures
 
 
 def draw_examples(subjects: Sequence[PairSubject], share_kept: float, folder: Path, count: int = 3) -> None:
@@ -221,7 +240,7 @@ def play_case(
             for row in replay(
                 policy, dealt, line, answer_within_s=job.answer_within_s, with_foresight=foresight
             ):
-                row.trace_end_s = one.end_s
+                row.link, row.trace_end_s = one.name, one.end_s
                 played.append(row)
     return played
 
@@ -238,6 +257,7 @@ def _row(case: Case, policy: str, one: Played, by_name: Mapping[str, PairSubject
     return {
         "rate_bit_s": case.rate_bit_s,
         "policy": policy,
+        "link": one.link,
         "pair": one.pair,
         "frame": pair.frame,
         "kind": pair.kind,
@@ -349,6 +369,22 @@ def _finds(subject: PairSubject) -> bool:
 
 def _number(value: float | None) -> float:
     return float("nan") if value is None else value
+
+
+def write_questions(folder: Path, pairs: Sequence[Pair]) -> None:
+    """Write `questions.json`: image, prompt, truth and kind of each pair, for who plays them elsewhere."""
+    asked = {
+        pair.name: {
+            "image": str(pair.image.absolute()),
+            "prompt": pair.prompt,
+            "truth": pair.truth,
+            "kind": pair.kind,
+        }
+        for pair in pairs
+    }
+    making = folder / ".questions.json"
+    making.write_text(json.dumps(asked, indent=2) + "\n", encoding="utf-8")
+    making.replace(folder / "questions.json")
 
 
 def write_results(folder: Path, results: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> None:

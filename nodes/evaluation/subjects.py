@@ -73,12 +73,8 @@ class PairSubject:
         return self._network.confidence(self._target, stage, features)
 
     def attention_s(self, reading: Reading) -> float:
-        """The prompt has to be read first."""
-        return (
-            self._times.see_s + self._times.read_s
-            if reading.stage < 0
-            else (self._times.read_s if reading.stage == 0 else 0.0)
-        )
+        """A pass of its own over image and prompt: fused attention, which decoding uses, shows none."""
+        return self._times.read_s + (self._times.see_s if reading.stage < 0 else 0.0)
 
     def right_on_board(self) -> bool:
         """Whether the compact model is right."""

@@ -109,7 +109,7 @@ class SendReduced:
 class SendRegions:
     """Send an overview and the regions that matter, in at most `budget_bytes`.
 
-    Finding them takes the compact model's attention: before stage 1 the prompt is read for it first.
+    Finding them takes the compact model's attention: one more reading of the prompt.
     """
 
     budget_bytes: int

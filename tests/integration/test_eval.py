@@ -101,3 +101,22 @@ def test_bad_input_is_one_line(tmp_path: Path, arguments: list[str], expected: s
     assert done.returncode == 2, done.stderr
     assert expected in done.stderr.strip().splitlines()[-1]
     assert "Traceback" not in done.stderr
+
+
+def test_the_network_alone_can_be_trained(
+    quick: tuple[Path, Path, dict[str, object]], tmp_path: Path
+) -> None:
+    _, made, _ = quick
+    command = [
+        sys.executable,
+        "-m",
+        "nodes.evaluation",
+        str(made / "job.json"),
+        "--confidence",
+        str(tmp_path),
+    ]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "token probability" in done.stdout
+    trained, before = (folder / "confidence.safetensors" for folder in (tmp_path, made / "confidence"))
+    assert trained.read_bytes() == before.read_bytes()

@@ -1,0 +1,105 @@
+"""Parts of `spaceverse eval` on the testbed's side: cases, comparison with a played run, Pareto front."""
+
+from __future__ import annotations
+
+import csv
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from testbed.errors import ScenarioError
+from testbed.eval_cases import BEFORE_LOS_S, Sky, make_cases
+from testbed.eval_emulated import compare, scenario_of
+from testbed.eval_plots import pareto
+from testbed.scenario import utc
+from testbed.split import FrameResult
+from traces.trace import Trace
+
+SKY = Sky("FLOCK 2P-1", "Svalbard", utc("2018-01-20T08:00:00Z"), 2)
+
+
+def test_cases_are_real_passes_each_with_the_one_after_it() -> None:
+    cases, traces = make_cases(SKY, [1e6, 20e6])
+    assert [case["rate_bit_s"] for case in cases] == [1e6, 20e6]
+    assert set(traces) == {"pass1-1M", "pass2-1M", "pass1-20M", "pass2-20M"}
+    for case in cases:
+        for one in case["passes"]:
+            trace = traces[one["name"]]
+            first, second = trace.contacts()
+            assert first.aos_s == pytest.approx(SKY.lead_s, abs=0.01)
+            assert 5000 < second.aos_s - first.aos_s < 6500  # an orbit
+            assert max(row["down_bit_s"] for row in one["rows"]) == case["rate_bit_s"]
+            assert one["captures_s"][0] == 0
+            assert one["captures_s"][-1] == pytest.approx(first.los_s - BEFORE_LOS_S, abs=SKY.interval_s)
+    with pytest.raises(ScenarioError, match="are needed"):
+        make_cases(replace(SKY, count=500), [1e6])
+
+
+def result(name: str, answer: str | None, end_to_end_s: float | None) -> FrameResult:
+    by = "satellite" if answer else None
+    return FrameResult(name, "S", "?", "two", "", 0.0, answer, by, None, answer, 40, end_to_end_s, None)
+
+
+def row(name: str, latency_s: float, answer: str = "two", answered: str = "True") -> dict[str, str]:
+    return {
+        "pair": name,
+        "link": "pass1-1M",
+        "policy": "satellite-only",
+        "capture_s": "10.0",
+        "latency_s": str(latency_s),
+        "answer": answer,
+        "answered_by": "satellite",
+        "answered": answered,
+    }
+
+
+def test_a_played_run_is_compared_frame_by_frame() -> None:
+    rows = [
+        row("a", 2.0),
+        row("b", 4.0, "one"),
+        row("c", 95.0),
+        row("d", 1.0, answered="False"),
+        row("e", 1.0),
+    ]
+    played = [
+        result("a", "two", 2.5),
+        result("b", "two", 3.5),
+        result("c", "two", 5.0),
+        result("e", None, None),
+    ]
+    found = compare("pass1-1M", "satellite-only", rows, played, until_s=100.0)
+    assert (found.compared, found.same, found.frames) == (2, 1, 4)
+    assert (found.answered_emulated, found.answered_modelled) == (3, 3)
+    assert found.latency_difference == 0
+    assert "1 of 2 answers alike" in found.text()
+    with pytest.raises(ScenarioError, match="no frame was answered by both"):
+        compare("pass1-1M", "satellite-only", rows, [], until_s=100.0)
+
+
+def test_the_scenario_that_is_played_has_the_modelled_frames(tmp_path: Path) -> None:
+    _, traces = make_cases(SKY, [1e6])
+    (tmp_path / "traces").mkdir()
+    traces["pass1-1M"].write(tmp_path / "traces" / "pass1-1M.csv")
+    (tmp_path / "results.json").write_text(json.dumps({"models": {"compact": "c", "regular": "r"}}))
+    asked = {"image": "/a.jpg", "prompt": "how many?", "truth": "two", "kind": "count"}
+    (tmp_path / "questions.json").write_text(json.dumps({"a": asked, "b": asked}))
+    rows = [row("a", 2.0), {**row("b", 1.0), "capture_s": "80.0"}]
+    with (tmp_path / "pairs.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+    made = scenario_of(tmp_path, "pass1-1M", "satellite-only", 70.0, ("S", "G"))
+    assert [(f.frame, f.capture_s, f.truth) for f in made.satellites[0].frames] == [("a", 10.0, "two")]
+    assert made.satellites[0].accept_confidence == 0
+    assert Trace.read(Path(str(made.links[0].follows))).end_s == 70
+    with pytest.raises(ScenarioError, match="does not follow spaceverse yet"):
+        scenario_of(tmp_path, "pass1-1M", "spaceverse", 70.0, ("S", "G"))
+    with pytest.raises(ScenarioError, match="no frame is taken"):
+        scenario_of(tmp_path, "pass1-1M", "satellite-only", 5.0, ("S", "G"))
+
+
+def test_the_front_is_what_nothing_beats_in_both() -> None:
+    points = [(3.0, 80.0), (1.0, 60.0), (2.0, 60.0), (4.0, 70.0), (5.0, 90.0)]
+    assert pareto(points) == [(1.0, 60.0), (3.0, 80.0), (5.0, 90.0)]
