@@ -13,11 +13,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Protocol
 
+from testbed.access import Account, acl_lines, password_lines, write_private
+from testbed.certificates import Certificate
 from testbed.errors import TestbedError
 
 MAX_PACKET_BYTES = 2_000_000  # as mosquitto 2.1 has it by default
 UNIX_PATH_LIMIT = 107  # struct sockaddr_un
-CONNECT = bytes.fromhex("100f00044d51545404020005") + b"\x00\x03svt"
+PROBE = "PROBE"  # client id, and user name where there are accounts, of the look whether a broker answers
 CONNACK = bytes.fromhex("20020000")
 MQTT_CONNECT_TIMEOUT_S = 0.5
 
@@ -32,10 +34,14 @@ class TcpListener:
 
     address: str
     port: int = 1883
+    tls: Certificate | None = None
 
-    def line(self) -> str:
-        """Its line in mosquitto.conf."""
-        return f"listener {self.port} {self.address}"
+    def lines(self) -> list[str]:
+        """Its lines in mosquitto.conf."""
+        lines = [f"listener {self.port} {self.address}"]
+        if self.tls is not None:
+            lines += [f"certfile {self.tls.certificate.resolve()}", f"keyfile {self.tls.key.resolve()}"]
+        return lines
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,9 +50,9 @@ class UnixListener:
 
     path: Path
 
-    def line(self) -> str:
-        """Its line in mosquitto.conf."""
-        return f"listener 0 {self.path}"
+    def lines(self) -> list[str]:
+        """Its lines in mosquitto.conf."""
+        return [f"listener 0 {self.path}"]
 
 
 class Process(Protocol):
@@ -76,6 +82,7 @@ class Broker:
         name: stem of its files.
         popen: starts the process; pass `host.popen` of a Mininet host to run it there.
         ready_timeout_s: how long it may take to accept connections.
+        accounts: who may connect and do what; None lets anybody in and do anything.
 
     Raises:
         BrokerError: mosquitto is missing, an address cannot be had, a socket path is too long.
@@ -89,13 +96,17 @@ class Broker:
         name: str = "broker",
         popen: Callable[..., Any] = subprocess.Popen,
         ready_timeout_s: float = 5.0,
+        accounts: Sequence[Account] | None = None,
     ) -> None:
         # Unix sockets last: when they accept, the others listen already.
         self._listeners = sorted(listeners, key=lambda listener: isinstance(listener, UnixListener))
         self._name = name
         self._popen = popen
         self._ready_timeout_s = ready_timeout_s
+        self._probe = Account(PROBE, writes=(), reads=())
+        self._accounts = None if accounts is None else [*accounts, self._probe]
         self._process: Process | None = None
+        self._log_begin = 0  # of what this start's process logs
         self.folder = folder
         self.config_path = folder / f"{name}.conf"
         self.log_path = folder / f"{name}.log"
@@ -105,6 +116,11 @@ class Broker:
                     f"broker {name}: socket path {listener.path} is longer than {UNIX_PATH_LIMIT} bytes; "
                     "choose a shorter folder"
                 )
+
+    @property
+    def name(self) -> str:
+        """Stem of its files."""
+        return self._name
 
     @property
     def pid(self) -> int | None:
@@ -122,8 +138,9 @@ class Broker:
             return
         self.folder.mkdir(parents=True, exist_ok=True)
         self._remove_sockets()
-        self.config_path.write_text(self._config(), encoding="utf-8")
-        with self.log_path.open("wb") as log:
+        self._write_config()
+        with self.log_path.open("ab") as log:
+            self._log_begin = log.tell()
             self._process = self._spawn(log)
         try:
             self._wait_until_ready()
@@ -148,7 +165,7 @@ class Broker:
     def log_tail(self, lines: int = 5) -> str:
         """The last lines that it logged, in one line."""
         try:
-            text = self.log_path.read_text(encoding="utf-8", errors="replace")
+            text = self.log_path.read_bytes()[self._log_begin :].decode(errors="replace")
         except OSError:
             return "no log"
         return " | ".join(text.splitlines()[-lines:]) or "empty log"
@@ -162,11 +179,24 @@ class Broker:
     ) -> None:
         self.stop()
 
+    def _write_config(self) -> None:
+        if self._accounts is not None:
+            write_private(self._password_path, password_lines(self._accounts))
+            write_private(self._acl_path, acl_lines(self._accounts))
+        self.config_path.write_text(self._config(), encoding="utf-8")
+
+    @property
+    def _password_path(self) -> Path:
+        return self.folder / f"{self._name}.passwords"
+
+    @property
+    def _acl_path(self) -> Path:
+        return self.folder / f"{self._name}.acl"
+
     def _config(self) -> str:
         lines = [
-            *(listener.line() for listener in self._listeners),
-            # The namespaces are private to the run; credentials come with the hardening of the links.
-            "allow_anonymous true",
+            *(line for listener in self._listeners for line in listener.lines()),
+            f"allow_anonymous {'true' if self._accounts is None else 'false'}",
             "persistence false",
             f"max_packet_size {MAX_PACKET_BYTES}",
             "max_queued_messages 10000",
@@ -176,6 +206,10 @@ class Broker:
             "log_timestamp_format %Y-%m-%dT%H:%M:%S",
             *(f"log_type {kind}" for kind in ("error", "warning", "notice", "information")),
         ]
+        if self._accounts is not None:
+            lines.append(f"password_file {self._password_path.resolve()}")
+            lines.append(f"acl_file {self._acl_path.resolve()}")
+            lines.append("log_type debug")  # only there it says which publications it refused
         if os.geteuid() == 0:
             # Else it becomes the user mosquitto, who may not enter the run's folder.
             lines.append("user root")
@@ -205,7 +239,7 @@ class Broker:
     def _ready(self) -> bool:
         last = self._listeners[-1]
         if isinstance(last, UnixListener):
-            return _accepts(last.path)
+            return _accepts(last.path, None if self._accounts is None else self._probe)
         # It may listen in a namespace that this process is not in; then only its log can tell.
         return " running" in self.log_tail()
 
@@ -215,13 +249,22 @@ class Broker:
                 listener.path.unlink(missing_ok=True)
 
 
-def _accepts(path: Path) -> bool:
+def _accepts(path: Path, account: Account | None) -> bool:
     """Whether a real MQTT CONNECT gets its CONNACK."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
         probe.settimeout(MQTT_CONNECT_TIMEOUT_S)
         try:
             probe.connect(str(path))
-            probe.sendall(CONNECT)
+            probe.sendall(_connect_packet(account))
             return probe.recv(len(CONNACK)) == CONNACK
         except OSError:
             return False
+
+
+def _connect_packet(account: Account | None) -> bytes:
+    """MQTT 3.1.1, 3.1: CONNECT with a clean session and a keepalive of 5 s."""
+    texts = [PROBE] if account is None else [PROBE, account.username, account.password]
+    flags = 0x02 if account is None else 0xC2
+    payload = b"".join(len(text).to_bytes(2, "big") + text.encode() for text in texts)
+    body = b"\x00\x04MQTT\x04" + bytes([flags]) + b"\x00\x05" + payload
+    return b"\x10" + bytes([len(body)]) + body  # below 128 bytes, so that the length is one byte

@@ -15,11 +15,13 @@ from typing import Any
 import paho.mqtt.client as mqtt
 from paho.mqtt.enums import CallbackAPIVersion
 
+from testbed.access import Account
 from testbed.errors import TestbedError
 
 Event = dict[str, Any]
 EVENTS = "spaceverse/event/+"
 CONTROL = "spaceverse/control"
+RECONNECT_S = 0.05  # before the nodes are back, whose events nobody else would take
 
 
 class ManagementPlane:
@@ -28,22 +30,36 @@ class ManagementPlane:
     Args:
         socket: Unix socket of the management broker.
         log: events.jsonl of the run.
+        account: the run's at that broker; None where anybody may do anything.
     """
 
-    def __init__(self, socket: Path, log: Path) -> None:
+    def __init__(self, socket: Path, log: Path, account: Account | None = None) -> None:
         self.events: list[Event] = []
         self.fresh: queue.SimpleQueue[Event] = queue.SimpleQueue()
         self._log = log.open("a", encoding="utf-8", buffering=1)
         self._lock = threading.Lock()
+        self._command: dict[str, Any] | None = None  # the latest
+        self._ready = threading.Event()
         self._client = mqtt.Client(CallbackAPIVersion.VERSION2, client_id="run", transport="unix")
+        if account is not None:
+            self._client.username_pw_set(account.username, account.password)
+        # paho says int, and only adds it to a clock.
+        self._client.reconnect_delay_set(RECONNECT_S, RECONNECT_S)  # type: ignore[arg-type]
         self._client.on_message = self._on_message
+        self._client.on_connect = lambda client, *_: client.subscribe(EVENTS, qos=1)
+        self._client.on_subscribe = self._on_subscribe
         self._client.connect(str(socket))
-        _, mid = self._client.subscribe(EVENTS, qos=1)
-        acknowledged = threading.Event()
-        self._client.on_subscribe = lambda *args: acknowledged.set()
         self._client.loop_start()
-        if mid is None or not acknowledged.wait(5):
+        if not self._ready.wait(5):
             raise TestbedError(f"the management broker at {socket} did not answer within 5 s")
+
+    def _on_subscribe(self, client: mqtt.Client, *_: object) -> None:
+        """Connected, perhaps again: a broker that was restarted has forgotten what it was to keep."""
+        with self._lock:
+            command = self._command
+        if command is not None:
+            client.publish(CONTROL, json.dumps(command), qos=1, retain=True)
+        self._ready.set()
 
     def _on_message(self, client: mqtt.Client, userdata: Any, message: mqtt.MQTTMessage) -> None:
         try:
@@ -75,6 +91,8 @@ class ManagementPlane:
         self._publish({"command": "stop"})
 
     def _publish(self, command: dict[str, Any]) -> None:
+        with self._lock:
+            self._command = command
         info = self._client.publish(CONTROL, json.dumps(command), qos=1, retain=True)
         info.wait_for_publish(timeout=5)
 

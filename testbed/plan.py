@@ -5,19 +5,30 @@ Pure data, so that it can be read and tested without root.
 
 from __future__ import annotations
 
+import json
 import re
 import statistics
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from testbed.access import (
+    Account,
+    ground_account,
+    node_account,
+    run_account,
+    satellite_account,
+    write_private,
+)
 from testbed.run_folder import RunFolder
 from testbed.scenario import GroundStation, Link, Satellite, Scenario
 from traces.trace import Trace
 
 MQTT_PORT = 1883
+FIRST_PROBE_PORT = 40_000
 
 
 def slug(name: str) -> str:
@@ -40,6 +51,42 @@ class RunPlan:
     traces: Mapping[str, Trace]
     folder: RunFolder
     sockets: Path
+    run_account: Account = field(default_factory=run_account)
+
+    @cached_property
+    def node_accounts(self) -> dict[str, Account]:
+        """Each node's account on the management plane."""
+        return {name: node_account(slug(name)) for name in self.node_names}
+
+    @property
+    def management_accounts(self) -> list[Account]:
+        """Who may do what at the management broker."""
+        return [self.run_account, *self.node_accounts.values()]
+
+    @cached_property
+    def link_accounts(self) -> dict[str, Account]:
+        """Each satellite's account at the station of a link, by the link's name; another at each station."""
+        return {link.name: satellite_account(slug(link.satellite)) for link in self.scenario.links}
+
+    @cached_property
+    def ground_accounts(self) -> dict[str, Account]:
+        """Each ground program's account at its own broker."""
+        return {g.name: ground_account(slug(g.name)) for g in self.scenario.stations}
+
+    def broker_accounts(self, station: str) -> list[Account]:
+        """Who may do what at a station's broker."""
+        links = [link for link in self.scenario.links if link.station == station]
+        return [self.ground_accounts[station], *(self.link_accounts[link.name] for link in links)]
+
+    @property
+    def certificates(self) -> Path:
+        """Folder of the authority and of the stations' certificates, where the scenario asks for TLS."""
+        return self.folder.path / "tls"
+
+    @property
+    def inbox(self) -> Path:
+        """What the ground has; the stations share it, so that an image begun at one can end at another."""
+        return self.folder.path / "inbox"
 
     @property
     def node_names(self) -> list[str]:
@@ -95,6 +142,7 @@ class RunPlan:
         command = [sys.executable, "-m", "testbed.probe", "--peer", self.address(link, ground=not ground)]
         command += ["--rate", str(best.up_bit_s if ground else best.down_bit_s)]
         command += ["--out", str(self.probe_path(link, ground=ground))]
+        command += ["--port", str(FIRST_PROBE_PORT + self._number(link))]  # hosts may have several links
         return command if ground else [*command, "--asks"]
 
     def write_inputs(self) -> None:
@@ -103,7 +151,7 @@ class RunPlan:
             self.traces[link.name].write(self.trace_path(link))
         for node, config in self.node_configs().items():
             self.config_path(node).parent.mkdir()
-            self.folder.write_json(self.config_path(node), config)
+            write_private(self.config_path(node), json.dumps(config, indent=2) + "\n")
 
     def node_configs(self) -> dict[str, dict[str, Any]]:
         """Each program's configuration, in the form that `nodes.config` reads."""
@@ -111,12 +159,10 @@ class RunPlan:
         return satellites | {g.name: self._ground_config(g) for g in self.scenario.stations}
 
     def _satellite_config(self, satellite: Satellite) -> dict[str, Any]:
-        (link,) = (link for link in self.scenario.links if link.satellite == satellite.name)
-        station = {"name": link.station, "host": self.address(link, ground=True), "port": MQTT_PORT}
-        station["interface"] = self.interface(link)
-        in_contact = [row.down_bit_s for row in self.traces[link.name].rows() if row.up]
+        links = [link for link in self.scenario.links if link.satellite == satellite.name]
+        rows = [row for link in links for row in self.traces[link.name].rows()]
         return self._node_config(satellite) | {
-            "stations": [station],
+            "stations": [self._station_config(link) for link in links],
             "policy": satellite.policy,
             "accept_confidence": satellite.accept_confidence,
             "frames": [
@@ -125,19 +171,35 @@ class RunPlan:
             ],
             "outbox": str(self.config_path(satellite.name).parent / "outbox"),
             # The median, not the peak: chunks are sized in time, and at a low elevation the rate is low.
-            "rate_bit_s": statistics.median(in_contact),
+            "rate_bit_s": statistics.median(row.down_bit_s for row in rows if row.up),
         }
+
+    def _station_config(self, link: Link) -> dict[str, Any]:
+        station = {
+            "name": link.station,
+            "host": self.address(link, ground=True),
+            "port": MQTT_PORT,
+            "interface": self.interface(link),
+            "access": self.link_accounts[link.name].to_json(),
+        }
+        return station | ({"ca_file": str(self.certificates / "ca.pem")} if self.scenario.tls else {})
 
     def _ground_config(self, ground: GroundStation) -> dict[str, Any]:
         return self._node_config(ground) | {
-            "broker": {"unix_socket": str(self.broker_socket(ground.name))},
-            "inbox": str(self.config_path(ground.name).parent / "inbox"),
+            "broker": {
+                "unix_socket": str(self.broker_socket(ground.name)),
+                "access": self.ground_accounts[ground.name].to_json(),
+            },
+            "inbox": str(self.inbox),
         }
 
     def _node_config(self, node: Satellite | GroundStation) -> dict[str, Any]:
         return {
             "name": node.name,
-            "management": {"unix_socket": str(self.management_socket)},
+            "management": {
+                "unix_socket": str(self.management_socket),
+                "access": self.node_accounts[node.name].to_json(),
+            },
             "model": node.model,
             "model_threads": node.model_threads,
             "max_new_tokens": node.max_new_tokens,

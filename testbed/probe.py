@@ -184,6 +184,7 @@ def main() -> int:
         epilog="example: python -m testbed.probe --peer 10.0.0.2 --rate 4e6 --asks --out probe.jsonl",
     )
     parser.add_argument("--peer", required=True, help="IPv4 address of the other end")
+    parser.add_argument("--port", type=int, default=PORT, help="UDP port at both ends, one for each link")
     parser.add_argument("--rate", type=float, required=True, help="asked rate away from this end, bit/s")
     parser.add_argument("--asks", action="store_true", help="this end sends the RTT probes")
     parser.add_argument("--out", type=Path, required=True, help="JSON lines are appended here")
@@ -192,7 +193,7 @@ def main() -> int:
         os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(40))
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     with arguments.out.open("a", encoding="utf-8", buffering=1) as out:
-        Probe(arguments.peer, arguments.rate, arguments.asks, out).run()
+        Probe(arguments.peer, arguments.rate, arguments.asks, out, arguments.port).run()
     return 0
 
 

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from statistics import fmean
 from typing import Any
 
 from testbed.fidelity import LinkFidelity
 from testbed.scenario import Frame, Satellite, Scenario
-from testbed.split import PART_NAMES, Event, FrameResult, disconnected, split_frame, stamps_of
+from testbed.split import PART_NAMES, Event, FrameResult, disconnected, split_frame, stamps_of, station_of
 
 _WHOLE_STEPS = {"captured", "onboard_start", "onboard_end", "sent", "received", "answered"}
+
+_ENDS_WITHOUT_ANSWER = ("refused", "expired", "dropped", "send_refused")
 
 STAND_IN_NOTE = (
     "The shipped models are a small stand-in pair trained by this project; "
@@ -31,8 +33,27 @@ def wilson_interval(right: int, n: int, z: float = 1.96) -> tuple[float, float]:
 
 
 @dataclass(frozen=True)
+class BrokerRecord:
+    """How often a broker had to be restarted, and what it turned away, by kind (testbed/broker_watch.py)."""
+
+    broker: str
+    restarts: int
+    refusals: Mapping[str, int]
+
+    def warning(self) -> str | None:
+        """In a line, if there is anything to say."""
+        parts = [f"restarted {self.restarts} times"] if self.restarts else []
+        if self.refusals:
+            parts.append("refused " + ", ".join(f"{kind} {n} times" for kind, n in self.refusals.items()))
+        return f"broker {self.broker}: {'; '.join(parts)}" if parts else None
+
+
+@dataclass(frozen=True)
 class Results:
-    """All figures of a run, for the table, the report and results.json."""
+    """All figures of a run, for the table, the report and results.json.
+
+    `malformed` counts the payloads that were refused, by the node that did so and the sender.
+    """
 
     scenario: str
     shaper: str
@@ -40,6 +61,8 @@ class Results:
     links: tuple[LinkFidelity, ...]
     link_error_bound_s: float
     lost_events: int = 0
+    brokers: tuple[BrokerRecord, ...] = ()
+    malformed: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def answered(self) -> int:
@@ -68,6 +91,8 @@ class Results:
                     f"link {link.link} missed its bound: median RTT error {error_s * 1e3:.2f} ms, "
                     f"bound {self.link_error_bound_s * 1e3:.3g} ms"
                 )
+        found += [warning for broker in self.brokers if (warning := broker.warning())]
+        found += [f"{who}: {count} malformed payloads" for who, count in self.malformed.items()]
         if not self.all_answered:
             found.append(f"{len(self.frames) - self.answered} of {len(self.frames)} frames have no answer")
         return found
@@ -98,6 +123,8 @@ class Results:
             "note": STAND_IN_NOTE,
             "totals": self.totals(),
             "links": [link.summary() for link in self.links],
+            "brokers": [asdict(broker) for broker in self.brokers],
+            "malformed": dict(self.malformed),
             "frames": [{**asdict(f), "correct": f.correct} for f in self.frames],
         }
 
@@ -106,12 +133,12 @@ def frame_results(
     scenario: Scenario,
     events: Sequence[Event],
     start_monotonic_s: float,
-    delays: Mapping[str, Callable[[float], float]],
+    delays: Mapping[tuple[str, str], Callable[[float], float]],
 ) -> tuple[FrameResult, ...]:
     """One result for every frame of the scenario, also for those that nothing became of.
 
     Args:
-        delays: per satellite, the one-way delay of its link at a CLOCK_MONOTONIC second.
+        delays: per (satellite, station), the one-way delay of their link at a CLOCK_MONOTONIC second.
     """
     events = sorted(events, key=lambda e: e.get("monotonic_s", 0.0))  # they arrive in another order
     by_frame: dict[str, list[Event]] = {name: [] for name in scenario.frames()}
@@ -125,12 +152,21 @@ def frame_results(
         for frame in satellite.frames:
             own = by_frame[frame.frame]
             stamps = stamps_of(own, satellite.name)
-            split = (
-                split_frame(stamps, gaps, delays[satellite.name]) if stamps.keys() >= _WHOLE_STEPS else None
-            )
+            station = station_of(own, satellite.name)
+            split = None
+            if station is not None and stamps.keys() >= _WHOLE_STEPS:
+                split = split_frame(stamps, gaps, delays[satellite.name, station])
             whole_s = stamps["answered"] - stamps["captured"] if split else None
             results.append(
-                _frame_result(satellite, frame, own, start_monotonic_s, split=split, end_to_end_s=whole_s)
+                _frame_result(
+                    satellite,
+                    frame,
+                    own,
+                    start_monotonic_s,
+                    split=split,
+                    end_to_end_s=whole_s,
+                    station=station,
+                )
             )
     return tuple(results)
 
@@ -155,13 +191,23 @@ def _frame_result(
         confidence=on_board.get("confidence"),
         onboard_answer=on_board.get("answer"),
         bytes_sent=sum(e.get("bytes_sent", 0) for e in events if e["event"] == "send_finished"),
-        refused=_first(events, "refused").get("reason"),
+        refused=next((e.get("reason") for e in events if e["event"] in _ENDS_WITHOUT_ANSWER), None),
         **timing,
     )
 
 
 def _first(events: Sequence[Event], kind: str) -> Event:
     return next((e for e in events if e["event"] == kind), {})
+
+
+def malformed_counts(events: Sequence[Event]) -> dict[str, int]:
+    """Payloads that were refused, by "node, from sender"; each event says how many so far."""
+    counts: dict[str, int] = {}
+    for event in events:
+        if event["event"] == "malformed":
+            who = f"{event.get('node')}, from {event.get('sender', 'nobody known')}"
+            counts[who] = max(counts.get(who, 0), int(event.get("count", 1)))
+    return counts
 
 
 def busy_intervals(events: Sequence[Event], satellite: str) -> list[tuple[float, float]]:

@@ -20,20 +20,22 @@ from functools import partial
 from pathlib import Path
 
 from testbed.broker import Broker, TcpListener, UnixListener
+from testbed.broker_watch import BrokerWatch
 from testbed.capabilities import choose_shaper
+from testbed.certificates import Authority
 from testbed.clock import RealClock
 from testbed.contact_link import ContactLink
 from testbed.errors import CapabilityError, ScenarioError, TestbedError
 from testbed.fidelity import LinkFidelity, compare
 from testbed.hosts import HostNetwork
 from testbed.management import ManagementPlane
-from testbed.plan import RunPlan, slug
+from testbed.plan import MQTT_PORT, RunPlan, slug
 from testbed.player import Change, Player
 from testbed.processor_load import ProcessorLoad
 from testbed.programs import Program, spawn
 from testbed.progress import Progress
 from testbed.report import render
-from testbed.results import Results, busy_intervals, frame_results
+from testbed.results import Results, busy_intervals, frame_results, malformed_counts
 from testbed.run_folder import RunFolder
 from testbed.scenario import Link, Scenario, to_json
 from testbed.sky import Sky
@@ -44,6 +46,7 @@ from traces.trace import Trace
 READY_WITHIN_S = 180.0  # a 7 B model from a slow disk takes a while
 LEAD_S = 1.0  # between telling the nodes the start and scenario second 0
 TICK_S = 0.1
+ENDS = ("answered", "refused", "expired", "dropped")  # what may become of a frame
 
 
 @dataclass(frozen=True)
@@ -92,6 +95,7 @@ class _Run:
         self.progress, self.stop = progress, stop
         self.programs: list[Program] = []
         self.probes: list[Program] = []
+        self.watches: list[BrokerWatch] = []
         self.links: dict[str, ContactLink] = {}
         self.start_monotonic_s = 0.0
         self.load: dict[str, float | None] = {}
@@ -113,6 +117,7 @@ class _Run:
         self.progress.step("writing traces and configurations")
         self.folder.write_text(self.folder.scenario, to_json(self.scenario))
         self.plan.write_inputs()
+        self.authority = Authority(self.plan.certificates) if self.scenario.tls else None
 
     def _check_nodes(self) -> None:
         """Let each program look at its own configuration: only they know what a model is."""
@@ -154,28 +159,39 @@ class _Run:
 
     def _start_brokers(self, stack: ExitStack) -> ManagementPlane:
         self.progress.step("starting brokers")
-        stack.enter_context(
+        socket = self.plan.management_socket
+        brokers = [
             Broker(
-                self.folder.logs, [UnixListener(self.plan.management_socket)], name="management", popen=spawn
-            )
-        )
-        for ground in self.scenario.stations:
+                self.folder.logs,
+                [UnixListener(socket)],
+                name="management",
+                popen=spawn,
+                accounts=self.plan.management_accounts,
+            ),
+            *(self._station_broker(ground.name) for ground in self.scenario.stations),
+        ]
+        for broker in brokers:
             self.stop.check()
-            links = [link for link in self.scenario.links if link.station == ground.name]
-            stack.enter_context(
-                Broker(
-                    self.folder.logs,
-                    [
-                        *(TcpListener(self.plan.address(link, ground=True)) for link in links),
-                        UnixListener(self.plan.broker_socket(ground.name)),
-                    ],
-                    name=f"{slug(ground.name)}-broker",
-                    popen=partial(spawn, netns_pid=self.host_of[ground.name].pid),
-                )
-            )
-        plane = ManagementPlane(self.plan.management_socket, self.folder.events)
+            stack.enter_context(broker)
+        plane = ManagementPlane(socket, self.folder.events, self.plan.run_account)
         stack.callback(plane.close)
+        self.watches = [BrokerWatch(broker, plane.record) for broker in brokers]
         return plane
+
+    def _station_broker(self, station: str) -> Broker:
+        links = [link for link in self.scenario.links if link.station == station]
+        addresses = [self.plan.address(link, ground=True) for link in links]
+        tls = self.authority.issue(slug(station), addresses) if self.authority is not None else None
+        return Broker(
+            self.folder.logs,
+            [
+                *(TcpListener(address, MQTT_PORT, tls) for address in addresses),
+                UnixListener(self.plan.broker_socket(station)),
+            ],
+            name=f"{slug(station)}-broker",
+            popen=partial(spawn, netns_pid=self.host_of[station].pid),
+            accounts=self.plan.broker_accounts(station),
+        )
 
     def _start_nodes(self, stack: ExitStack, plane: ManagementPlane) -> None:
         self.progress.step("starting the satellites' and ground stations' programs, loading models")
@@ -260,10 +276,12 @@ class _Run:
             for probe in self.probes:
                 probe.check(started=True)
             self.progress.tick(self.clock.now_s())
-            done = {e["frame"] for e in plane.seen(lambda e: e["event"] in ("answered", "refused"))}
+            done = {e["frame"] for e in plane.seen(lambda e: e["event"] in ENDS)}
             if wanted <= done and self._pass_is_over():
                 break
         plane.stop_nodes()
+        for watch in self.watches:
+            watch.look(last=True)
         self.load, self.counters = load.record(), sky.counters()["links"]
 
     def _pass_is_over(self) -> bool:
@@ -281,6 +299,8 @@ class _Run:
                     break
         except queue.Empty:
             pass
+        for watch in self.watches:
+            watch.look()
         for program in self.programs:
             program.check(started=self.start_monotonic_s > 0)
 
@@ -292,6 +312,8 @@ class _Run:
             frames=frame_results(self.scenario, plane.events, self.start_monotonic_s, self._delays()),
             links=links,
             link_error_bound_s=self.scenario.link_error_bound_s,
+            brokers=tuple(watch.to_record() for watch in self.watches),
+            malformed=malformed_counts(plane.events),
         )
         self.folder.write_json(self.folder.fidelity, [link.to_json() for link in links])
         self.folder.write_json(self.folder.results, results.to_json())
@@ -314,10 +336,13 @@ class _Run:
         )
         return replace(record, load=self.load, counters=self.counters[link.name])
 
-    def _delays(self) -> dict[str, Callable[[float], float]]:
+    def _delays(self) -> dict[tuple[str, str], Callable[[float], float]]:
         start_s = self.start_monotonic_s
 
         def delay_along(trace: Trace) -> Callable[[float], float]:
             return lambda t: trace.row_at(min(max(t - start_s, 0.0), trace.time_s[-1])).down_delay_s
 
-        return {link.satellite: delay_along(self.traces[link.name]) for link in self.scenario.links}
+        return {
+            (link.satellite, link.station): delay_along(self.traces[link.name])
+            for link in self.scenario.links
+        }

@@ -6,6 +6,7 @@ Every model refuses unknown fields, so that a misspelled one is an error and nev
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
@@ -157,6 +158,7 @@ class Scenario(_Data):
         grace_s: how long after the end of every trace the run waits for answers still in the making.
         link_error_bound_s: largest acceptable median RTT error of a link.
         probe: measure each link while the run goes on.
+        tls: satellites reach the stations' brokers by TLS, with an authority made for the run.
     """
 
     name: str = Field(pattern=r"^[A-Za-z0-9_.-]+$")
@@ -167,6 +169,7 @@ class Scenario(_Data):
     grace_s: float = Field(default=30.0, ge=0)
     link_error_bound_s: float = Field(default=1e-3, gt=0)
     probe: bool = True
+    tls: bool = False
     description: str = ""
 
     @model_validator(mode="after")
@@ -181,14 +184,14 @@ class Scenario(_Data):
         ):
             if twice := sorted({n for n in names if names.count(n) > 1}):
                 raise ValueError(f"{what} named twice: {', '.join(twice)}")
+        nodes = [re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-") for name in satellites + stations]
+        if alike := sorted({n for n in nodes if nodes.count(n) > 1}):
+            raise ValueError(f"names of nodes that differ in case or signs only: {', '.join(alike)}")
         for link in self.links:
             if link.satellite not in satellites:
                 raise ValueError(f"a link names satellite {link.satellite!r}; the scenario has no such one")
             if link.station not in stations:
                 raise ValueError(f"a link names station {link.station!r}; the scenario has no such one")
-        linked = [link.satellite for link in self.links]
-        if many := sorted({name for name in linked if linked.count(name) > 1}):
-            raise ValueError(f"one link per satellite is what its program can use so far: {', '.join(many)}")
         if mute := sorted(set(satellites) - {link.satellite for link in self.links}):
             raise ValueError(f"satellite without a link, so its frames could never arrive: {', '.join(mute)}")
         return self

@@ -41,7 +41,10 @@ PART_NAMES = tuple(f.name for f in fields(Split))
 
 @dataclass(frozen=True, slots=True)
 class FrameResult:
-    """What became of one frame. `end_to_end_s` comes from its own two stamps, not from the split."""
+    """What became of one frame. `end_to_end_s` comes from its own two stamps, not from the split.
+
+    `station` is where its image or its answer became whole; `refused` why it never did, or was not answered.
+    """
 
     frame: str
     satellite: str
@@ -57,6 +60,7 @@ class FrameResult:
     end_to_end_s: float | None
     split: Split | None
     refused: str | None = None
+    station: str | None = None
 
     @property
     def correct(self) -> bool:
@@ -75,18 +79,40 @@ def disconnected(events: Iterable[Event], satellite: str, until_s: float) -> lis
     """
     intervals: list[Interval] = []
     since_s: float | None = 0.0
+    station: str | None = None
     for event in events:
         if event.get("node") != satellite:
             continue
+        kind = event["event"]
+        if kind == "connected":
+            station = event.get("station")
         # The first item may be on its way before the broker's answer: then it is the sign of a connection.
-        if event["event"] in ("connected", "send_started") and since_s is not None:
+        if kind in ("connected", "send_started") and since_s is not None:
             intervals.append((since_s, event["monotonic_s"]))
             since_s = None
-        elif event["event"] in ("contact", "disconnected") and since_s is None and not event.get("up", False):
-            since_s = event["monotonic_s"]
+        elif since_s is None and (kind == "disconnected" or _contact_lost(event, station)):
+            since_s, station = event["monotonic_s"], None
     if since_s is not None:
         intervals.append((since_s, until_s))
     return intervals
+
+
+def _contact_lost(event: Event, station: str | None) -> bool:
+    """Whether it says that the contact with `station` has ended; None is for any."""
+    ended = event["event"] == "contact" and not event.get("up", False)
+    return ended and (station is None or event.get("station", station) == station)
+
+
+def station_of(events: Sequence[Event], satellite: str) -> str | None:
+    """Where a frame became whole on the ground; None if it never did."""
+    received = [e for e in events if e["event"] == "received" and e["node"] != satellite]
+    whole = [e for e in received if e.get("what") == _wanted(events)]
+    return str(whole[0]["node"]) if whole else None
+
+
+def _wanted(events: Sequence[Event]) -> str:
+    decision = next((e["decision"] for e in events if "decision" in e), None)
+    return "image" if decision == "offload" else "answer"
 
 
 def overlap_s(intervals: Sequence[Interval], begin_s: float, end_s: float) -> float:
@@ -132,8 +158,7 @@ def split_frame(
 def stamps_of(events: Sequence[Event], satellite: str) -> dict[str, float]:
     """The first stamp of each step in one frame's events (the last for `received`: it was whole then)."""
     stamps: dict[str, float] = {}
-    decision = next((e["decision"] for e in events if "decision" in e), None)
-    wanted = "image" if decision == "offload" else "answer"
+    wanted = _wanted(events)
     for event in events:
         on_board = event["node"] == satellite
         name = {

@@ -134,6 +134,73 @@ def test_a_run_answers_every_frame_and_says_where_the_time_went(tmp_path: Path, 
     assert footprint.left_behind() == {}
 
 
+TWO_STATIONS = """
+from pathlib import Path
+from testbed.scenario import GroundStation, Link, Satellite, Scenario, read_frames
+
+def scenario():
+    return Scenario(
+        name="two",
+        satellites=(
+            Satellite(
+                name="S",
+                model={compact!r},
+                accept_confidence=1.0,
+                frames=read_frames(Path({frames!r}), (1, 1, 1, 2)),
+            ),
+        ),
+        stations=(GroundStation(name="G", model={regular!r}), GroundStation(name="H", model={regular!r})),
+        links=(
+            Link(satellite="S", station="G", follows=Path({first!r})),
+            Link(satellite="S", station="H", follows=Path({second!r})),
+        ),
+        tls=True,
+    )
+"""
+
+
+def test_images_begun_at_one_station_end_at_another_over_tls(tmp_path: Path, footprint: Footprint) -> None:
+    rows = TRACE.split("0.0,0,0.0", maxsplit=1)[0]
+    off, on = "{},0,0.0,0.0,0.0,0.0,0.0,0.0\n", "{},1,40000.0,250000.0,0.006,0.006,0.0,0.0\n"
+    first, second = tmp_path / "first.csv", tmp_path / "second.csv"
+    first.write_text(rows + off.format(0.0) + on.format(4.0) + off.format(10.0))
+    second.write_text(rows + off.format(0.0) + on.format(8.0).replace("40000", "400000") + off.format(22.0))
+    path = tmp_path / "two.py"
+    path.write_text(
+        TWO_STATIONS.format(
+            compact=str(COMPACT),
+            regular=str(REGULAR),
+            frames=str(FIRST_LIGHT),
+            first=str(first),
+            second=str(second),
+        )
+    )
+    done = subprocess.run(
+        command(path, tmp_path, "--json"),
+        cwd=ROOT,
+        env=footprint.environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    results = json.loads(done.stdout)
+    assert results["totals"]["answered"] == 4
+    (folder,) = (tmp_path / "runs").iterdir()
+    events = [json.loads(line) for line in (folder / "events.jsonl").read_text().splitlines()]
+    begun = {e["frame"]: e["node"] for e in events if e["event"] == "received_first"}
+    ended = {e["frame"]: e["node"] for e in events if e["event"] == "received"}
+    assert any(begun[frame] == "G" and ended[frame] == "H" for frame in ended)
+    assert {e["station"] for e in events if e["event"] == "connected" and e["node"] == "S"} == {"G", "H"}
+    for frame in results["frames"]:
+        assert frame["station"] == ended[frame["frame"]]
+        assert sum(frame["split"].values()) == pytest.approx(frame["end_to_end_s"], rel=0.01)
+        assert min(frame["split"].values()) > -1e-3
+    ends = [e["frame"] for e in events if e["event"] == "answered"]
+    assert sorted(ends) == sorted(set(ends))
+    assert footprint.left_behind() == {}
+
+
 def test_a_run_can_be_repeated_from_its_own_folder(tmp_path: Path) -> None:
     path = write_scenario(tmp_path, extra="probe=False,")
     (tmp_path / "scenario.json").write_text(to_json(load_scenario(path)))

@@ -24,7 +24,9 @@ def test_the_nodes_read_the_configurations_that_a_plan_writes(plan: RunPlan) -> 
     plan.write_inputs()
     satellite = read_config(SatelliteConfig, plan.config_path("FLOCK 2P-1"))
     ground = read_config(GroundConfig, plan.config_path("Svalbard"))
-    assert satellite.management == ground.management
+    assert satellite.management.unix_socket == ground.management.unix_socket == plan.management_socket
+    assert satellite.management.access != ground.management.access
+    assert plan.config_path("Svalbard").stat().st_mode & 0o777 == 0o600
     assert satellite.stations[0].host == plan.address(plan.scenario.links[0], ground=True)
     assert [f.capture_s for f in satellite.frames] == [
         f.capture_s for f in plan.scenario.satellites[0].frames

@@ -1,0 +1,128 @@
+"""Keeps a broker alive during a run, and counts whom it turned away."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+from testbed.broker import Broker, BrokerError
+from testbed.results import BrokerRecord
+
+BACKOFF_S = 0.2  # doubles with each restart that follows closely upon another
+STABLE_S = 10.0  # a broker that has lived for so long is well
+RESTARTS_IN_A_ROW = 6
+TELL_EVERY_S = 1.0
+BLOCK_BYTES = 1 << 20
+
+# What mosquitto 2.0 and 2.1 log; the sender is its client id, or nobody knows it.
+REFUSALS = (
+    ("publication", re.compile(r"Denied PUBLISH from (?P<sender>.*?) \(d\d, .*?, '(?P<what>[^']*)'")),
+    ("login", re.compile(r"Client (?P<sender>.*?)(?: \[.*\])? disconnected, not authorised")),
+    ("packet", re.compile(r"Client (?P<sender>.*?)(?: \[.*\])? disconnected due to (?P<what>[^.]*)")),
+    ("session", re.compile(r"Client (?P<sender>.*?)(?: \[.*\])? already connected, closing old")),
+)
+# Of a client that was there, these say that its link has gone; they refuse nothing.
+NO_REFUSALS = ("timeout", "exceeded timeout", "administrative action")
+
+
+class BrokerWatch:
+    """Restarts one broker when it has died, and reads its log as it grows.
+
+    Args:
+        broker: started already.
+        record: takes events: broker_restarted (restarts), broker_refused (kind, sender, what, count).
+    """
+
+    def __init__(self, broker: Broker, record: Callable[[dict[str, Any]], None]) -> None:
+        self._broker = broker
+        self._record = record
+        self._in_a_row = 0
+        self._started_s = time.monotonic()
+        self._next_s: float | None = None
+        self._read_bytes = 0
+        self._line = b""
+        self._told: Counter[str] = Counter()
+        self._latest: dict[str, dict[str, str]] = {}
+        self._told_s = float("-inf")
+        self.restarts = 0
+        self.refusals: Counter[str] = Counter()
+
+    def look(self, *, last: bool = False) -> None:
+        """See that it lives and what it refused; to be called often, `last` at the end.
+
+        Raises:
+            BrokerError: it died again and again, or does not start any more.
+        """
+        self._read_log()
+        if last or time.monotonic() - self._told_s >= TELL_EVERY_S:
+            self._tell()
+        if not last and not self._broker.running:
+            self._revive()
+
+    def to_record(self) -> BrokerRecord:
+        """What it saw, for the results."""
+        return BrokerRecord(self._broker.name, self.restarts, dict(self.refusals))
+
+    def _revive(self) -> None:
+        now_s = time.monotonic()
+        if self._next_s is None:
+            if now_s - self._started_s > STABLE_S:
+                self._in_a_row = 0
+            if self._in_a_row >= RESTARTS_IN_A_ROW:
+                raise self._lost()
+            self._next_s = now_s + BACKOFF_S * (2**self._in_a_row - 1)
+        if now_s < self._next_s:
+            return
+        self._in_a_row += 1
+        try:
+            self._broker.start()
+        except BrokerError as error:
+            if self._in_a_row >= RESTARTS_IN_A_ROW:
+                raise self._lost() from error
+            self._next_s = now_s + BACKOFF_S * 2**self._in_a_row
+            return
+        self._next_s = None
+        self._started_s = time.monotonic()
+        self.restarts += 1
+        self._event("broker_restarted", restarts=self.restarts)
+
+    def _lost(self) -> BrokerError:
+        return BrokerError(
+            f"broker {self._broker.name} died and could not be kept alive by {self._in_a_row} restarts: "
+            f"{self._broker.log_tail()} (log: {self._broker.log_path})"
+        )
+
+    def _read_log(self) -> None:
+        with self._broker.log_path.open("rb") as log:
+            log.seek(self._read_bytes)
+            while block := log.read(BLOCK_BYTES):
+                self._read_bytes += len(block)
+                *lines, self._line = (self._line + block).split(b"\n")
+                for line in lines:
+                    self._count(line.decode(errors="replace"))
+
+    def _count(self, line: str) -> None:
+        for kind, pattern in REFUSALS:
+            found = pattern.search(line)
+            if found is None:
+                continue
+            parts = {name: text[:100] for name, text in found.groupdict().items() if text is not None}
+            if not parts.get("what", "").startswith(NO_REFUSALS):
+                self.refusals[kind] += 1
+                self._latest[kind] = parts
+            return
+
+    def _tell(self) -> None:
+        for kind, count in self.refusals.items():
+            if count > self._told[kind]:
+                self._told[kind] = count
+                self._told_s = time.monotonic()
+                self._event("broker_refused", kind=kind, count=count, **self._latest[kind])
+
+    def _event(self, event: str, **fields: object) -> None:
+        now_s = time.monotonic()
+        where = {"node": "run", "broker": self._broker.name, "monotonic_s": now_s}
+        self._record({"event": event, **where, **fields})
