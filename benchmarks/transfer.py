@@ -6,10 +6,12 @@
 
 Each way has a fresh pair of hosts, the same trace and the same bytes. `iperf3` sends as many over one TCP
 connection of the kernel's default kind. `chunks` is nodes.transfer. `one message` is one MQTT publication of
-QoS 1 by paho. `bridge` is a mosquitto on the satellite that queues and bridges to the station's, given 256 KiB
-messages of QoS 1. In every way but iperf3's a heartbeat is sent every 0.5 s. Time is from AOS to the last byte at the
-ground. Goodput is payload over the time in which it was sent: iperf3 and `chunks` count from their first byte,
-the two others, which do not say when they began, from AOS. Delay is one way.
+QoS 1 by paho. `bridge` is a mosquitto on the satellite that queues and bridges to the station's; it is given
+256 KiB messages of QoS 1. In every way but iperf3's a heartbeat is sent every 0.5 s.
+
+Time is from AOS to the last byte at the ground. Goodput is payload over the time in which it was sent: iperf3
+and `chunks` count from their first byte, the two others, which do not say when they began, from AOS. Delay is
+one way.
 """
 
 from __future__ import annotations
@@ -242,7 +244,10 @@ def run_iperf3(ends: Ends) -> Outcome:
 
 def run_chunks(ends: Ends) -> Outcome:
     """nodes.transfer, both ends as in the programs, over the run's own broker."""
-    listeners = [TcpListener(GROUND), UnixListener(ends.folder / "socket")]
+    listeners: list[TcpListener | UnixListener] = [
+        TcpListener(GROUND),
+        UnixListener(ends.folder / "socket"),
+    ]
     popen = partial(spawn, netns_pid=ends.ground.pid)
     ends.stack.enter_context(Broker(ends.folder / "broker", listeners, popen=popen))
     ends.start_end("chunks-ground", ends.ground)
@@ -369,7 +374,7 @@ def plain_ground(folder: Path, _: float) -> None:
             return
         if not pieces:
             tell("received_first", monotonic_s=at_s)
-        pieces.setdefault(struct.unpack_from("I", message.payload)[0], message.payload[4:])
+        pieces.setdefault(struct.unpack_from("I", message.payload)[0], bytes(message.payload[4:]))
         if sum(map(len, pieces.values())) == size_bytes:
             whole = b"".join(pieces[number] for number in sorted(pieces))
             tell("received", monotonic_s=at_s, sha256_ok=hashlib.sha256(whole).digest() == sha256)
