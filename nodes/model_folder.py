@@ -21,6 +21,8 @@ _LARGEST_HEADER_BYTES = 100_000_000
 class ModelError(ValueError):
     """A model that cannot be used; the text is one line: what, where, what to do."""
 
+    exit_code = 2
+
 
 def is_hub_name(name_or_folder: str | Path) -> bool:
     """Whether this can only be a model's name on a hub: no such folder, and formed like `owner/model`."""

@@ -22,6 +22,9 @@ from nodes.model_folder import ModelError, check_model_folder, is_hub_name
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+    from nodes.session import Session
+    from nodes.token_grid import Box
+
 __all__ = ["Answer", "ModelError", "Timings", "VisionLanguageModel", "load_model"]
 
 
@@ -121,6 +124,53 @@ class VisionLanguageModel:
             tower.register_forward_hook(self._stopwatch.vision_ends)
 
     @property
+    def network(self) -> Any:
+        """The transformers model."""
+        return self._network
+
+    @property
+    def processor(self) -> Any:
+        """The transformers processor."""
+        return self._processor
+
+    @property
+    def ends(self) -> set[int]:
+        """The tokens that end an answer."""
+        return self._ends
+
+    def now_s(self) -> float:
+        """Monotonic time at which the device has done all it was given, seconds."""
+        return self._stopwatch.now_s()
+
+    def prepare(self, images: Image | Sequence[Image], prompt: str) -> Any:
+        """Make the network's inputs, on its device."""
+        return self._prepare(images, prompt)
+
+    def begin(
+        self,
+        images: Image | Sequence[Image],
+        prompt: str,
+        *,
+        boxes: Sequence[Box] | None = None,
+        max_new_tokens: int = 32,
+    ) -> Session:
+        """Preprocess a prompt and look at its images; nothing is decoded yet.
+
+        Args:
+            images: one or several, of any scales.
+            prompt: the question.
+            boxes: where each image lies in the frame (left, top, right, bottom), frame pixels; by default
+                each image is a whole frame in its own pixels.
+            max_new_tokens: at most so many in all.
+
+        Raises ValueError for families that cannot be paused (encoder-decoder ones).
+        """
+        from nodes.session import begin  # noqa: PLC0415 - numpy
+
+        several = list(images) if isinstance(images, Sequence) else [images]
+        return begin(self, several, prompt, boxes, max_new_tokens)
+
+    @property
     def parameters(self) -> int:
         """Number of weights, tied ones once."""
         return sum(weight.numel() for weight in self._network.parameters())
@@ -186,8 +236,10 @@ class _Stopwatch:
 
     def __init__(self, device: str) -> None:
         self._device = device
+        self._vision_s = 0.0
 
-    def _now_s(self) -> float:
+    def now_s(self) -> float:
+        """Monotonic time, seconds."""
         if self._device != "cpu":
             import torch  # noqa: PLC0415 - loaded long since
 
@@ -200,20 +252,20 @@ class _Stopwatch:
         self._start_s = time.perf_counter()
 
     def preprocessing_ends(self) -> None:
-        self._prepared_s = self._now_s()
+        self._prepared_s = self.now_s()
 
     def vision_starts(self, *_: Any) -> None:
-        self._vision_start_s = self._now_s()
+        self._vision_start_s = self.now_s()
 
     def vision_ends(self, *_: Any) -> None:
-        self._vision_s += self._now_s() - self._vision_start_s
+        self._vision_s += self.now_s() - self._vision_start_s
 
     def token_is_out(self) -> None:
         if self._first_token_s is None:
-            self._first_token_s = self._now_s()
+            self._first_token_s = self.now_s()
 
     def stop(self) -> Timings:
-        end_s = self._now_s()
+        end_s = self.now_s()
         first_s = end_s if self._first_token_s is None else self._first_token_s
         return Timings(
             preprocess_s=self._prepared_s - self._start_s,

@@ -1,0 +1,169 @@
+"""`spaceverse ask`: one prompt about images to one model, with confidence, times and where it looked."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from nodes.frame_image import ImageError, open_image
+from nodes.model_folder import ModelError
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+    from nodes.session import Session
+    from nodes.vlm import Answer
+
+_EPILOG = """examples:
+  spaceverse ask nodes/models/compact frame.jpg "How many ships are on the water?"
+  spaceverse ask nodes/models/compact frame.jpg "Is there any forest?" --attention looked.png
+  spaceverse ask Qwen/Qwen2-VL-2B-Instruct frame.jpg "What is this?" --tokens 64 --device cuda --json
+
+Images of more than 100 megapixels are refused; longer sides than 4096 px are reduced first.
+exit codes: 0 answered; 1 the model failed; 2 the model or the image cannot be used; 130 stopped by Ctrl-C
+"""
+
+
+class AskError(RuntimeError):
+    """The model is whole but could not answer; one line."""
+
+    exit_code = 1
+
+
+def add_parser(subparsers: Any) -> None:
+    """Add the subcommand."""
+    parser = subparsers.add_parser(
+        "ask",
+        help="ask a vision-language model about an image",
+        description="Ask a vision-language model about an image.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("model", metavar="MODEL", help="folder or hub name of an image-text-to-text model")
+    parser.add_argument("image", metavar="IMAGE", type=Path, help="image file")
+    parser.add_argument("prompt", metavar="PROMPT", help="the question")
+    parser.add_argument("--attention", metavar="PNG", type=Path, help="draw where the model looked")
+    parser.add_argument("--tokens", metavar="N", type=_positive, default=32, help="at most N tokens (32)")
+    parser.add_argument("--device", default="cpu", help="as torch names it: cpu, cuda, cuda:1 (cpu)")
+    parser.add_argument(
+        "--dtype", choices=("float32", "bfloat16", "float16"), help="of the weights (float32 on a CPU)"
+    )
+    parser.add_argument("--threads", metavar="N", type=_positive, help="of torch (as torch chooses)")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.set_defaults(run=run)
+
+
+def _positive(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{value} is not 1 or more")
+    return value
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Ask, print, draw; returns the exit code."""
+    if arguments.attention and not arguments.attention.absolute().parent.is_dir():
+        raise ImageError(f"no folder {arguments.attention.parent} for {arguments.attention}: make it first")
+    image = open_image(arguments.image)
+    from nodes.vlm import load_model  # noqa: PLC0415 - not for --help
+
+    model = load_model(
+        arguments.model, device=arguments.device, dtype=arguments.dtype, threads=arguments.threads
+    )
+    try:
+        if arguments.attention:
+            with model.begin(image, arguments.prompt, max_new_tokens=arguments.tokens) as session:
+                session.decode()
+                answer = session.answer()
+                _draw(session, image, arguments.prompt, answer.text, arguments.attention)
+        else:
+            answer = model.answer(image, arguments.prompt, max_new_tokens=arguments.tokens)
+    except Exception as error:  # whatever an image does inside somebody's model: one line
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise AskError(f"{arguments.model} could not answer about {arguments.image}: {reason}") from error
+    _print(answer, arguments)
+    return 0
+
+
+def _print(answer: Answer, arguments: argparse.Namespace) -> None:
+    times = {**asdict(answer.timings), "total_s": answer.timings.total_s}
+    if arguments.json:
+        result = {
+            "answer": answer.text,
+            "confidence": answer.confidence,
+            "token_ids": answer.token_ids,
+            "token_logprobs": answer.token_logprobs,
+            "timings": times,
+        }
+        print(json.dumps(result))
+        return
+    try:
+        from rich.console import Console  # noqa: PLC0415 - not on a bare board
+        from rich.table import Table  # noqa: PLC0415
+        from rich.text import Text  # noqa: PLC0415
+    except ImportError:
+        raise ModelError("tables need the package rich: pip install rich, or give --json") from None
+    table = Table("what", "value")
+    table.add_row("answer", Text(answer.text))
+    table.add_row("confidence", f"{answer.confidence:.3f}")
+    for name, seconds in times.items():
+        table.add_row(name.removesuffix("_s"), f"{seconds * 1000:.1f} ms")
+    Console().print(table)
+    if arguments.attention:
+        print(f"attention: {arguments.attention}", file=sys.stderr)
+
+
+def _draw(session: Session, image: Image, prompt: str, answer: str, path: Path) -> None:
+    """Draw the mean over layers, heads and prompt tokens over the image."""
+    from matplotlib.figure import Figure  # noqa: PLC0415 - slow
+
+    from nodes.token_grid import frame_map  # noqa: PLC0415
+
+    weights = session.attention().mean(axis=(0, 1, 2))
+    heat = frame_map(weights / weights.sum(), session.grids, image.width, image.height)
+    figure = Figure(figsize=(8, 7), layout="constrained")
+    axes = figure.subplots()
+    axes.imshow(image)
+    shown = axes.imshow(heat / heat.mean(), cmap="inferno", alpha=0.55)
+    figure.colorbar(shown, ax=axes, label="attention of the prompt, times the image's mean")
+    axes.set_title(_plain(f"{prompt}\n{answer}"), parse_math=False)
+    axes.set_xlabel("px")
+    axes.set_ylabel("px")
+    _save(figure, path)
+
+
+def _plain(text: str, longest: int = 160) -> str:
+    return text if len(text) <= longest else text[: longest - 1] + "…"
+
+
+def _save(figure: Any, path: Path) -> None:
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        figure.savefig(unfinished, format="png", dpi=120)
+        unfinished.replace(path)
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run without the testbed: `python -m nodes.ask_command ask MODEL IMAGE PROMPT`."""
+    root = argparse.ArgumentParser(prog="python -m nodes.ask_command")
+    add_parser(root.add_subparsers(required=True))
+    arguments = root.parse_args(argv)
+    try:
+        return run(arguments)
+    except KeyboardInterrupt:
+        return 130
+    except (AskError, ImageError, ModelError) as error:
+        print(f"spaceverse: error: {error}", file=sys.stderr)
+        return error.exit_code
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
