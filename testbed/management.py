@@ -6,8 +6,11 @@ It is a broker of its own, never shaped, reached by a Unix socket; nothing on it
 from __future__ import annotations
 
 import json
+import math
 import queue
 import threading
+import time
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,6 +20,7 @@ from paho.mqtt.enums import CallbackAPIVersion
 
 from testbed.access import Account
 from testbed.errors import TestbedError
+from testbed.plan import slug
 
 Event = dict[str, Any]
 EVENTS = "spaceverse/event/+"
@@ -38,6 +42,7 @@ class ManagementPlane:
         self.fresh: queue.SimpleQueue[Event] = queue.SimpleQueue()
         self._log = log.open("a", encoding="utf-8", buffering=1)
         self._lock = threading.Lock()
+        self._malformed: Counter[str] = Counter()
         self._command: dict[str, Any] | None = None  # the latest
         self._ready = threading.Event()
         self._client = mqtt.Client(CallbackAPIVersion.VERSION2, client_id="run", transport="unix")
@@ -62,10 +67,12 @@ class ManagementPlane:
         self._ready.set()
 
     def _on_message(self, client: mqtt.Client, userdata: Any, message: mqtt.MQTTMessage) -> None:
-        try:
-            event = json.loads(message.payload)
-        except ValueError:
-            event = {"event": "malformed", "node": message.topic, "bytes": len(message.payload)}
+        event = _event(message.payload, message.topic)
+        if event is None:
+            about = {"sender": message.topic, "bytes": len(message.payload)}
+            self._malformed[message.topic] += 1
+            event = {"event": "malformed", "node": "run", **about, "count": self._malformed[message.topic]}
+            event["monotonic_s"] = time.monotonic()
         self.record(event)
 
     def record(self, event: Event) -> None:
@@ -102,3 +109,13 @@ class ManagementPlane:
         self._client.loop_stop()
         with self._lock:
             self._log.close()
+
+
+def _event(payload: bytes | bytearray, topic: str) -> Event | None:
+    """The event in a payload; None if it is none, or one that a node tells of another."""
+    try:
+        event = json.loads(payload)
+        named = isinstance(event["event"], str) and slug(event["node"]) == topic.rpartition("/")[2]
+        return event if named and math.isfinite(event["monotonic_s"]) else None
+    except (ValueError, TypeError, KeyError, AttributeError):
+        return None

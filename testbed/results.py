@@ -93,6 +93,8 @@ class Results:
                 )
         found += [warning for broker in self.brokers if (warning := broker.warning())]
         found += [f"{who}: {count} malformed payloads" for who, count in self.malformed.items()]
+        if self.lost_events:
+            found.append(f"{self.lost_events} events of nodes never came: a broker may have died with them")
         if not self.all_answered:
             found.append(f"{len(self.frames) - self.answered} of {len(self.frames)} frames have no answer")
         return found
@@ -125,6 +127,7 @@ class Results:
             "links": [link.summary() for link in self.links],
             "brokers": [asdict(broker) for broker in self.brokers],
             "malformed": dict(self.malformed),
+            "lost_events": self.lost_events,
             "frames": [{**asdict(f), "correct": f.correct} for f in self.frames],
         }
 
@@ -198,6 +201,23 @@ def _frame_result(
 
 def _first(events: Sequence[Event], kind: str) -> Event:
     return next((e for e in events if e["event"] == kind), {})
+
+
+def lost_events(events: Sequence[Event]) -> int:
+    """Events that nodes numbered and that never came; a node that was started again counts from 1 again.
+
+    `events` are in order of arrival, which within a node is that of their numbers.
+    """
+    lost = 0
+    last: dict[str, int] = {}
+    for event in events:
+        number, node = event.get("sequence"), str(event.get("node"))
+        if not isinstance(number, int):
+            continue
+        before = 0 if number == 1 else last.get(node, 0)
+        lost += max(0, number - before - 1)
+        last[node] = number if number == 1 else max(number, before)
+    return lost
 
 
 def malformed_counts(events: Sequence[Event]) -> dict[str, int]:

@@ -35,7 +35,7 @@ from testbed.processor_load import ProcessorLoad
 from testbed.programs import Program, spawn
 from testbed.progress import Progress
 from testbed.report import render
-from testbed.results import Results, busy_intervals, frame_results, malformed_counts
+from testbed.results import Results, busy_intervals, frame_results, lost_events, malformed_counts
 from testbed.run_folder import RunFolder
 from testbed.scenario import Link, Scenario, to_json
 from testbed.sky import Sky
@@ -46,7 +46,7 @@ from traces.trace import Trace
 READY_WITHIN_S = 180.0  # a 7 B model from a slow disk takes a while
 LEAD_S = 1.0  # between telling the nodes the start and scenario second 0
 TICK_S = 0.1
-ENDS = ("answered", "refused", "expired", "dropped")  # what may become of a frame
+ENDS = ("answered", "refused", "send_refused", "expired", "dropped")  # what may become of a frame
 
 
 @dataclass(frozen=True)
@@ -314,6 +314,7 @@ class _Run:
             link_error_bound_s=self.scenario.link_error_bound_s,
             brokers=tuple(watch.to_record() for watch in self.watches),
             malformed=malformed_counts(plane.events),
+            lost_events=lost_events(plane.events),
         )
         self.folder.write_json(self.folder.fidelity, [link.to_json() for link in links])
         self.folder.write_json(self.folder.results, results.to_json())

@@ -48,3 +48,20 @@ def test_the_default_pass_has_its_contact_where_the_script_says(plan: RunPlan) -
 
 def test_slugs_are_file_names() -> None:
     assert slug("FLOCK 2P-1 - Svalbard") == "flock-2p-1-svalbard"
+
+
+def test_a_satellite_of_two_stations_has_an_account_at_each_and_one_inbox(tmp_path: Path) -> None:
+    scenario = load_scenario(ROOT / "topologies/two_stations.py").model_copy(update={"tls": True})
+    traces = {link.name: link_trace(scenario, link) for link in scenario.links}
+    plan = RunPlan(scenario, traces, RunFolder.create(tmp_path, scenario.name), Path("/tmp/s"))  # noqa: S108
+    plan.write_inputs()
+    satellite = read_config(SatelliteConfig, plan.config_path("FLOCK 2P-1"))
+    grounds = [read_config(GroundConfig, plan.config_path(name)) for name in ("Svalbard", "Tromso")]
+    assert [s.name for s in satellite.stations] == ["Svalbard", "Tromso"]
+    assert len({s.host for s in satellite.stations}) == len({s.interface for s in satellite.stations}) == 2
+    passwords = [node.access.password for node in (*satellite.stations, *(g.broker for g in grounds))]  # type: ignore[union-attr]
+    assert len(set(passwords)) == 4
+    assert {s.ca_file for s in satellite.stations} == {plan.certificates / "ca.pem"}
+    assert {g.inbox for g in grounds} == {plan.inbox}
+    ports = {tuple(plan.probe_command(link, ground=False)[-3:-1]) for link in scenario.links}
+    assert len(ports) == 2, "two probes of one host need a port each"

@@ -60,6 +60,14 @@ def test_a_satellite_without_a_link_is_refused(tmp_path: Path) -> None:
         make(tmp_path, satellites=satellites)
 
 
+def test_several_stations_are_welcome_and_names_too_alike_are_not(tmp_path: Path) -> None:
+    stations = (GroundStation(name="G", model="regular"), GroundStation(name="H", model="regular"))
+    links = tuple(Link(satellite="S", station=g.name, follows=tmp_path / "pass.csv") for g in stations)
+    assert len(make(tmp_path, stations=stations, links=links).links) == 2
+    with pytest.raises(ValidationError, match="differ in case or signs only: g"):
+        make(tmp_path, stations=(*stations, GroundStation(name="g!", model="regular")), links=links)
+
+
 def test_a_frame_named_twice_is_refused(tmp_path: Path) -> None:
     satellite = make(tmp_path).satellites[0]
     with pytest.raises(ValidationError, match="frame named twice: f1"):

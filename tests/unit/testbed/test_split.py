@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from testbed.results import busy_intervals, wilson_interval
-from testbed.split import FrameResult, disconnected, overlap_s, split_frame, stamps_of
+from testbed.results import busy_intervals, lost_events, malformed_counts, wilson_interval
+from testbed.split import FrameResult, disconnected, overlap_s, split_frame, stamps_of, station_of
 
 SECONDS = st.floats(0, 100)
 
@@ -121,3 +121,40 @@ def test_wilson_interval_of_a_known_case() -> None:
     low, high = wilson_interval(81, 263)
     assert (round(low, 4), round(high, 4)) == (0.2553, 0.3662)
     assert wilson_interval(0, 0) == (0.0, 1.0)
+
+
+def test_a_contact_that_ends_elsewhere_is_no_gap() -> None:
+    def event(kind: str, at_s: float, **fields: object) -> dict[str, object]:
+        return {"node": "S", "event": kind, "monotonic_s": at_s, **fields}
+
+    events = [
+        event("contact", 1, up=True, station="G"),
+        event("connected", 2, station="G"),
+        event("contact", 3, up=True, station="H"),
+        event("contact", 4, up=False, station="H"),
+        event("contact", 5, up=False, station="G"),
+        event("disconnected", 5.1, station="G"),
+        event("contact", 8, up=True, station="H"),
+        event("connected", 9, station="H"),
+    ]
+    assert disconnected(events, "S", 20) == [(0.0, 2), (5, 9)]
+
+
+def test_a_frame_belongs_to_the_station_where_it_became_whole() -> None:
+    events = [
+        {"node": "S", "event": "inference_finished", "decision": "offload", "monotonic_s": 1},
+        {"node": "G", "event": "received_first", "what": "image", "monotonic_s": 2},
+        {"node": "H", "event": "received", "what": "image", "monotonic_s": 3},
+    ]
+    assert station_of(events, "S") == "H"
+    assert station_of(events[:2], "S") is None
+
+
+def test_events_that_never_came_are_counted_and_repeats_are_not() -> None:
+    numbers = [1, 2, 2, 5, 6, 1, 2, 4]  # 3 and 4 never came; the node was started again; its 3 never came
+    assert lost_events([{"event": "x", "node": "S", "sequence": n} for n in numbers]) == 3
+
+
+def test_refusals_are_counted_by_who_refused_and_whom() -> None:
+    events = [{"event": "malformed", "node": "G", "sender": "b", "count": n} for n in (1, 7)]
+    assert malformed_counts(events) == {"G, from b": 7}
