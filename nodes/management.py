@@ -129,6 +129,9 @@ class ManagementPlane:
             with self._changed:
                 self._connected, self._catching_up = True, self._under_way > 0
                 if self._dropped:
+                    while len(self._waiting) >= WAITING_MAX:  # room for saying so
+                        self._waiting.popleft()
+                        self._dropped += 1
                     dropped, self._dropped = self._dropped, 0
                     self._queue("events_dropped", time.monotonic(), {"count": dropped})
                 self._changed.notify_all()

@@ -60,6 +60,7 @@ class Connection:
         self.station = station
         self.socket = opened
         self._alive = True
+        self.refused = False
         self.drained_s = time.monotonic()
         self._topic = topic
         self._heard = heard
@@ -121,7 +122,7 @@ class Connection:
         self, _: Client, __: object, ___: ConnectFlags, reason: ReasonCode, ____: Properties | None
     ) -> None:
         if reason.is_failure:
-            self._alive = False
+            self._alive, self.refused = False, True
             self._report("connection_refused", station=self.station.name, reason=str(reason))
         elif self._heard is not None:
             self._report("connected", station=self.station.name)

@@ -40,6 +40,7 @@ PACED_RTT_S = 0.1
 PACE_MARGIN = 1.25
 SILENCES_MAX = 2  # questions in a row without a reply, then another station is preferred
 SHUN_S = 20.0
+REFUSED_S = 5.0
 
 
 class ContactWatch(Protocol):
@@ -113,6 +114,7 @@ class Downlink(threading.Thread):
         self._connector = RacingConnector(list(stations), len(self._lanes), report)
         self._station: Station | None = None
         self._only_the_link_was_lost = False
+        self._refused_until_s: dict[str, float] = {}
         self._shunned: dict[str, float] = {}
         self._contacts = 0
         self._next_beat_s = self._next_tidy_s = 0.0
@@ -173,9 +175,10 @@ class Downlink(threading.Thread):
         return reachable
 
     def _preferred(self, reachable: list[Station]) -> list[Station]:
-        """Without those whose ground program did not answer, if there are others."""
+        """Not those that refused us just now, nor those with a silent ground program if there are others."""
         now_s = time.monotonic()
-        willing = [station for station in reachable if self._shunned.get(station.name, 0.0) <= now_s]
+        reachable = [s for s in reachable if self._refused_until_s.get(s.name, 0.0) <= now_s]
+        willing = [s for s in reachable if self._shunned.get(s.name, 0.0) <= now_s]
         return willing or reachable
 
     def _adopt(self, opened: Opened) -> None:
@@ -256,6 +259,8 @@ class Downlink(threading.Thread):
                 self._wake_read.recv(4096)
         for connection in connections:
             connection.serve(connection.socket in readable, connection.socket in writable)
+        if self._station is not None and any(connection.refused for connection in connections):
+            self._refused_until_s[self._station.name] = time.monotonic() + REFUSED_S
         if not all(connection.alive for connection in connections):
             self._drop("connection lost")
 

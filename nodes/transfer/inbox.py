@@ -272,6 +272,12 @@ class Inbox:
                 self._remember(item)
         return item
 
+    def close(self) -> None:
+        """Give the file descriptors back."""
+        for item in self._items.values():
+            item.close()
+        self._items.clear()
+
     def was_dropped(self, item: InboxItem) -> bool:
         """Whether its bytes made room for others, so that it has to be announced again."""
         return not item.complete and item.chunks.present == 0 and not _is_counted(item.folder)

@@ -12,6 +12,7 @@ import pytest
 from paho.mqtt.client import Client
 from paho.mqtt.enums import CallbackAPIVersion
 
+from nodes import management
 from nodes.config import BrokerAddress
 from nodes.management import ManagementPlane
 from testbed.broker import Broker, UnixListener
@@ -124,3 +125,44 @@ def test_broker_that_comes_back_is_found_again(plane: ManagementPlane, broker: B
     wait_for(lambda: plane.lost_s() > 0.2, "loss")
     broker.start()
     wait_for(lambda: plane.lost_s() == 0, "connection")
+
+
+def test_events_survive_a_restart_of_the_broker_in_order_and_what_is_dropped_is_counted(
+    broker: Broker, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(management, "WAITING_MAX", 50)
+    plane = ManagementPlane(BrokerAddress(unix_socket=path), "Sat")
+    plane.open()
+    wait_for(lambda: plane.lost_s() == 0, "connection")
+    # The node comes back after the desk: what nobody has subscribed to, a broker does not keep.
+    plane._client.reconnect_delay_set(3, 3)
+    broker.stop()
+    wait_for(lambda: plane.lost_s() > 0, "loss")
+    for number in range(120):
+        plane.report("away", number=number)
+    broker.start()
+    desk = Desk(path)
+    try:
+        wait_for(lambda: len(desk.of("events_dropped")) == 1, "events")
+        numbers = [event["number"] for event in desk.of("away")]
+        dropped = desk.of("events_dropped")[0]["count"]
+        assert numbers == list(range(120 - len(numbers), 120)), "not the latest, or not in order"
+        assert len(numbers) == 49 and dropped == 120 - 49
+        plane.report("back")
+        wait_for(lambda: bool(desk.of("back")), "event after the restart")
+    finally:
+        plane.close()
+        desk.client.disconnect()
+        desk.client.loop_stop()
+
+
+def test_end_of_the_contact_is_told_to_one_or_to_all(desk: Desk, plane: ManagementPlane) -> None:
+    wait_for(lambda: plane.lost_s() == 0, "connection")
+    time.sleep(0.1)
+    for node, ends_s in (("Other", 1.0), ("FLOCK 2P-1", 2.0)):
+        command = {"command": "contact_ends", "contact_ends_s": ends_s, "node": node}
+        desk.client.publish("spaceverse/control", json.dumps(command), qos=1).wait_for_publish(5)
+    wait_for(lambda: plane.contact_ends_s == 2.0, "the message to this node")
+    command = {"command": "contact_ends", "contact_ends_s": 3.0}
+    desk.client.publish("spaceverse/control", json.dumps(command), qos=1).wait_for_publish(5)
+    wait_for(lambda: plane.contact_ends_s == 3.0, "the message to all")

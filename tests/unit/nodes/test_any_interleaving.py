@@ -217,8 +217,7 @@ def play(folder: Path, seed: int) -> World:
         world.check()
     finally:
         for inbox in world.inboxes.values():
-            for item in inbox._items.values():
-                item.close()
+            inbox.close()
     return world
 
 
