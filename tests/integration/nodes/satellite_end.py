@@ -1,0 +1,39 @@
+"""The satellite's end in a process of its own: `satellite_end.py OUTBOX PORT IMAGE`, until it is delivered."""
+
+import sys
+import threading
+from pathlib import Path
+
+from nodes.config import Station
+from nodes.contact import CarrierWatch
+from nodes.transfer.downlink import Downlink
+from nodes.transfer.outbox import Outbox
+from nodes.transfer.window import chunk_size_bytes
+
+RATE_BIT_S = 1e9
+delivered = threading.Event()
+
+
+def report(event: str, *, monotonic_s: float | None = None, **fields: object) -> None:
+    if event == "delivered":
+        delivered.set()
+
+
+outbox = Outbox(Path(sys.argv[1]), "sat", chunk_size_bytes(RATE_BIT_S))
+outbox.add_image("large", Path(sys.argv[3]), {"prompt": "what?"})
+station = Station(name="Ground", host="127.0.0.1", port=int(sys.argv[2]))
+downlink = Downlink(
+    satellite="Sat",
+    stations={station: CarrierWatch(None)},
+    outbox=outbox,
+    rate_bit_s=RATE_BIT_S,
+    report=report,
+)
+downlink.start()
+while not delivered.wait(0.1):
+    if downlink.failure is not None:
+        raise downlink.failure
+downlink.stop()
+downlink.join(5)
+peak = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
+print(peak.split()[1])
