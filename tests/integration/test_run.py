@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -164,7 +165,7 @@ def test_images_begun_at_one_station_end_at_another_over_tls(tmp_path: Path, foo
     off, on = "{},0,0.0,0.0,0.0,0.0,0.0,0.0\n", "{},1,40000.0,250000.0,0.006,0.006,0.0,0.0\n"
     first, second = tmp_path / "first.csv", tmp_path / "second.csv"
     first.write_text(rows + off.format(0.0) + on.format(4.0) + off.format(10.0))
-    second.write_text(rows + off.format(0.0) + on.format(8.0).replace("40000", "400000") + off.format(22.0))
+    second.write_text(rows + off.format(0.0) + on.format(8.0).replace("40000", "400000") + off.format(18.0))
     path = tmp_path / "two.py"
     path.write_text(
         TWO_STATIONS.format(
@@ -198,6 +199,47 @@ def test_images_begun_at_one_station_end_at_another_over_tls(tmp_path: Path, foo
         assert min(frame["split"].values()) > -1e-3
     ends = [e["frame"] for e in events if e["event"] == "answered"]
     assert sorted(ends) == sorted(set(ends))
+    assert footprint.left_behind() == {}
+
+
+def brokers_below(folder: Path) -> list[int]:
+    """Process ids of the brokers whose configuration lies in `folder`."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with suppress(OSError):
+            words = path.read_bytes().decode(errors="replace").split("\0")
+            if words[0].endswith("mosquitto") and str(folder) in words[2]:
+                found.append(int(path.parent.name))
+    return found
+
+
+def test_a_run_outlives_its_brokers(tmp_path: Path, footprint: Footprint) -> None:
+    process = subprocess.Popen(
+        command(
+            write_scenario(tmp_path, accept=1.0, trace=TRACE.replace("\n22.0,0", "\n16.0,0")),
+            tmp_path,
+            "--json",
+        ),
+        cwd=ROOT,
+        env=footprint.environment,
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    deadline_s = time.monotonic() + 90
+    while not any('"send_started"' in p.read_text() for p in tmp_path.glob("runs/*/events.jsonl")):
+        assert time.monotonic() < deadline_s
+        time.sleep(0.05)
+    killed = brokers_below(tmp_path)
+    assert len(killed) == 2  # the station's and the management plane's
+    for pid in killed:
+        os.kill(pid, signal.SIGKILL)
+    results = json.loads(process.communicate(timeout=90)[0])
+    assert results["totals"]["answered"] == 4, results["warnings"]
+    assert [broker["restarts"] for broker in results["brokers"]] == [1, 1]
+    assert [broker["refusals"] for broker in results["brokers"]] == [{}, {}]
+    assert sum("restarted 1 times" in warning for warning in results["warnings"]) == 2
+    assert process.returncode == 0
     assert footprint.left_behind() == {}
 
 
