@@ -27,6 +27,7 @@ from testbed.sky import Sky
 from tests.footprint import Footprint
 from tests.integration.network.pair import GROUND, Pair, Stream, state
 from tests.integration.test_run import ROOT, command, write_scenario
+from tests.starved import unless_starved
 
 pytestmark = pytest.mark.root
 
@@ -79,15 +80,18 @@ def test_the_lowest_rate_and_the_longest_delay_hold_everything_and_break_nothing
 
 
 def test_a_rate_that_rises_lets_out_at_once_what_waits(pair: Pair, stream: Stream) -> None:
-    pair.link.set(state(20e3), state())
-    stream.send(40)  # 2.3 s of the link
-    time.sleep(0.1)
-    assert len(stream.received()) < 5
-    began_s = time.monotonic()
-    pair.link.set(state(2e6), state())
-    got = stream.received(0.1)
-    assert got[-1:] == [39]
-    assert time.monotonic() - began_s - 0.1 < 0.1
+    def emptied_s() -> float:
+        pair.link.set(state(20e3), state())
+        first = stream.sent
+        stream.send(40)  # 2.3 s of the link
+        time.sleep(0.1)
+        early = stream.received()
+        began_s = time.monotonic()
+        pair.link.set(state(2e6), state())
+        assert early + stream.received(0.1) == list(range(first, first + 40))
+        return time.monotonic() - began_s - 0.1
+
+    unless_starved(emptied_s, lambda took_s: took_s < 0.1)
 
 
 def test_a_delay_that_falls_by_100_ms_overtakes_nothing(pair: Pair, stream: Stream) -> None:
@@ -117,10 +121,16 @@ def test_packets_of_9000_bytes_pass_whole_and_cost_their_time() -> None:
         ends = [{"ip": f"10.78.0.{number}/24", "mtu": 9000} for number in (1, 2)]
         link = network.addLink(satellite, ground, cls=ContactLink, sky=sky, params1=ends[0], params2=ends[1])
         link.set(state(10e6), state(1e9))
-        out, _, _ = satellite.pexec("ping", "-c", "3", "-i", "0.05", "-M", "do", "-s", "8972", "10.78.0.2")
-        rtts_ms = [float(found) for found in re.findall(r"time=([\d.]+) ms", out)]
-        assert len(rtts_ms) == 3
-        assert rtts_ms[1] == pytest.approx(9014 * 8 / 10e6 * 1e3, abs=1.0)
+        least_ms = 9014 * 8 / 10e6 * 1e3
+
+        def second_ms() -> float:
+            ping = ("ping", "-c", "3", "-i", "0.05", "-M", "do", "-s", "8972", "10.78.0.2")
+            rtts_ms = [float(found) for found in re.findall(r"time=([\d.]+) ms", satellite.pexec(*ping)[0])]
+            assert len(rtts_ms) == 3
+            assert min(rtts_ms) >= least_ms
+            return rtts_ms[1]
+
+        unless_starved(second_ms, lambda found_ms: found_ms < least_ms + 1)
 
 
 # -- loss ---------------------------------------------------------------------------------------------------
@@ -180,6 +190,23 @@ def test_a_flood_gets_the_links_rate_and_no_more_and_then_the_link_is_as_before(
     rate_bit_s = 10e6
     pair.link.set(*[state(rate_bit_s, 0.005, queue_s=0.1)] * 2)
     pair.ground.cmd("iptables -A INPUT -p udp --dport 9 -j DROP")  # no ICMP answers
+    # A busy machine may starve the sender now and then; more than the rate is never right.
+    unless_starved(
+        lambda: flooded_bit_s(pair, size_bytes, 1.02 * rate_bit_s),
+        lambda passed_bit_s: passed_bit_s > 0.75 * rate_bit_s,
+    )
+
+    def settled_ms() -> float:
+        rtts_ms = pair.rtts_ms(30, "-i", "0.01")
+        assert len(rtts_ms) == 30
+        assert min(rtts_ms) >= 10
+        return statistics.median(rtts_ms)
+
+    unless_starved(settled_ms, lambda found_ms: found_ms < 11.2)
+
+
+def flooded_bit_s(pair: Pair, size_bytes: int, most_bit_s: float) -> float:
+    """What a link with a queue of 0.1 s lets through of a flood; nothing stays inside."""
     before = pair.shaper.counters("s0-g0", Direction.DOWN)
     out, _, code = pair.satellite.pexec(sys.executable, "-c", FLOOD, str(size_bytes), "1.5", GROUND)
     assert code == 0
@@ -188,12 +215,9 @@ def test_a_flood_gets_the_links_rate_and_no_more_and_then_the_link_is_as_before(
     delta = {name: after[name] - before[name] for name in before}
     passed_bit_s = 8 * delta["delivered_bytes"] / 1.6  # and the queue of 0.1 s that was full at the end
     print(f"{int(out)} sent of {size_bytes} bytes: {delta}, {passed_bit_s / 1e6:.2f} Mbit/s")
-    # A busy machine may starve the sender now and then; more than the rate is never right.
-    assert 0.75 * rate_bit_s < passed_bit_s < 1.02 * rate_bit_s
+    assert passed_bit_s < most_bit_s
     assert after["inside"] == 0
-    settled_ms = pair.rtts_ms(30, "-i", "0.01")
-    assert len(settled_ms) == 30
-    assert statistics.median(settled_ms) == pytest.approx(10.2, abs=1.0)
+    return passed_bit_s
 
 
 # -- ends that vanish, and a shaper that does ---------------------------------------------------------------
@@ -224,7 +248,7 @@ def test_an_end_that_vanishes_takes_its_link_down_and_no_other(fresh: Pair, how:
 
 def test_a_killed_shaper_takes_the_carrier_though_nobody_looks(fresh: Pair) -> None:
     os.kill(fresh.shaper.pid, signal.SIGKILL)
-    assert within(1, lambda: not (carrier_of(fresh, "s0-eth0") or carrier_of(fresh, "g0-eth0")))
+    assert within(5, lambda: not (carrier_of(fresh, "s0-eth0") or carrier_of(fresh, "g0-eth0")))
     for check in (fresh.sky.check, fresh.link.check):
         with pytest.raises(ShaperDiedError, match=r"nfqueue process ended \(status -9\)"):
             check()
@@ -281,8 +305,9 @@ def test_two_programs_with_the_same_names_and_addresses_do_not_meet(pair: Pair) 
         second.stdin.write("\n")
         second.stdin.flush()
         assert second.wait(10) == 0
-    assert statistics.median(ours) == pytest.approx(6, abs=1)
-    assert statistics.median(theirs) == pytest.approx(40, abs=1)
+    assert len(ours) == len(theirs) == 50
+    assert 6 <= min(ours) <= statistics.median(ours) < 23  # nearer to its own than to the other's
+    assert min(theirs) >= 40
     assert len(pair.rtts_ms(5, "-i", "0.01")) == 5  # the end of the second is no end of the first
 
 

@@ -10,6 +10,7 @@ from testbed.hosts import HostNetwork
 from testbed.link_state import DOWN_STATE, Direction
 from testbed.sky import Sky
 from tests.integration.network.pair import GROUND6, Pair, Stream, state
+from tests.starved import unless_starved
 
 pytestmark = pytest.mark.root
 
@@ -29,6 +30,11 @@ def stream(held: Pair) -> Iterator[Stream]:
 
 def test_held_packets_wait_and_go_on_with_the_time_they_had_left(held: Pair) -> None:
     """16 packets of 25 ms each and 100 ms of delay are through after 500 ms; the contact ends after 240."""
+    unless_starved(lambda: came_and_late_s(held), lambda found: 3 <= found[0] <= 7 and abs(found[1]) <= 0.04)
+
+
+def came_and_late_s(held: Pair) -> tuple[int, float]:
+    """How many packets came in the first contact, and how late the last one of the second was."""
     stream = Stream(held, size_bytes=1000)  # small beside it: what the hosts' IPv6 says when a contact begins
     slow = state(1042 * 8 / 0.025, 0.1)
     held.link.set(slow, slow)
@@ -39,7 +45,7 @@ def test_held_packets_wait_and_go_on_with_the_time_they_had_left(held: Pair) -> 
     passed_s = time.monotonic() - began_s
     assert not held.link.sky_link.carrier()
     came = stream.received()
-    assert 3 <= len(came) <= 7
+    assert came == list(range(len(came)))
     assert stream.received(0.5) == []
     assert held.shaper.counters("s0-g0", Direction.DOWN)["inside"] >= 16 - len(came)
     held.link.set(slow, slow)
@@ -47,7 +53,7 @@ def test_held_packets_wait_and_go_on_with_the_time_they_had_left(held: Pair) -> 
     assert stream.received(0.2) == list(range(len(came), 16))
     left_s = time.monotonic() - again_s - 0.2
     stream.close()
-    assert left_s == pytest.approx(0.5 - passed_s, abs=0.04)
+    return len(came), left_s - (0.5 - passed_s)
 
 
 def test_a_contact_that_is_held_over_several_ends_loses_and_reorders_nothing(
@@ -71,9 +77,14 @@ def test_a_contact_that_is_held_over_several_ends_loses_and_reorders_nothing(
 
 def test_the_gates_add_little_and_pass_ipv6_too(held: Pair) -> None:
     held.link.set(state(delay_s=0.01), state(delay_s=0.01))
-    rtts_ms = sorted(held.rtts_ms(30, "-i", "0.01", to=GROUND6))
-    assert len(rtts_ms) == 30
-    assert rtts_ms[15] == pytest.approx(20, abs=1)
+
+    def median_ms() -> float:
+        rtts_ms = sorted(held.rtts_ms(30, "-i", "0.01", to=GROUND6))
+        assert len(rtts_ms) == 30
+        assert rtts_ms[0] >= 20
+        return rtts_ms[15]
+
+    unless_starved(median_ms, lambda found_ms: found_ms < 21)
 
 
 def test_an_end_that_is_none_is_refused(held: Pair) -> None:

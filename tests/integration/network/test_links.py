@@ -20,6 +20,7 @@ from testbed.kernel import NetworkNamespace
 from testbed.link_state import DOWN_STATE, Direction, GilbertElliott, LinkState
 from testbed.sky import HostEnd
 from tests.integration.network.pair import GROUND, GROUND6, SATELLITE, Pair, Stream, state
+from tests.starved import unless_starved
 
 pytestmark = pytest.mark.root
 
@@ -67,23 +68,26 @@ def test_the_sky_changes_no_setting_of_the_machine(pair: Pair) -> None:
 @pytest.mark.parametrize("family", ["IPv4", "IPv6"])
 def test_the_round_trip_is_twice_the_delay(pair: Pair, family: str) -> None:
     pair.link.set(state(100e6, 0.010), state(100e6, 0.010))
-    if family == "IPv4":
-        rtts_ms = pair.rtts_ms(100, "-i", "0.01")
-    else:
-        rtts_ms = pair.rtts_ms(100, "-i", "0.01", to=GROUND6)
-    print(f"{family}: median {statistics.median(rtts_ms):.3f} ms, worst {max(rtts_ms):.3f} ms")
-    assert len(rtts_ms) == 100
-    assert statistics.median(rtts_ms) == pytest.approx(20.016, abs=1.0)
-    assert min(rtts_ms) >= 20.0
+
+    def median_ms() -> float:
+        rtts_ms = pair.rtts_ms(100, "-i", "0.01", to=GROUND if family == "IPv4" else GROUND6)
+        print(f"{family}: median {statistics.median(rtts_ms):.3f} ms, worst {max(rtts_ms):.3f} ms")
+        assert len(rtts_ms) == 100
+        assert min(rtts_ms) >= 20.0
+        return statistics.median(rtts_ms)
+
+    unless_starved(median_ms, lambda found_ms: found_ms < 21.016)
 
 
 @pytest.mark.parametrize("rate_bit_s", [20e6, 100e6])
 def test_tcp_gets_nine_tenths_of_the_rate(pair: Pair, rate_bit_s: float) -> None:
     queue_bytes = int(rate_bit_s / 8 * 0.05)
     pair.link.set(*[state(rate_bit_s, 0.005, queue_bytes=queue_bytes)] * 2)
-    received_bit_s = tcp_goodput_bit_s(pair, for_s=2.5)
+    received_bit_s = unless_starved(
+        lambda: tcp_goodput_bit_s(pair, for_s=2.5),
+        lambda found_bit_s: 0.90 * rate_bit_s < found_bit_s < 1448 / 1514 * rate_bit_s * 1.005,
+    )
     print(f"{rate_bit_s / 1e6:.0f} Mbit/s: goodput {received_bit_s / 1e6:.1f} Mbit/s")
-    assert 0.90 * rate_bit_s < received_bit_s < 1448 / 1514 * rate_bit_s * 1.005
 
 
 def tcp_goodput_bit_s(pair: Pair, for_s: float) -> float:
@@ -107,7 +111,8 @@ def test_a_small_message_on_an_idle_slow_link_gets_no_credit(pair: Pair) -> None
         client = pair.socket(pair.satellite, socket.SOCK_STREAM)
         client.connect((GROUND, 5001))
         connection, _ = server.accept()
-    with client, connection:
+
+    def message_s() -> float:
         time.sleep(0.1)  # the link is idle again
         began_s = time.monotonic()
         client.sendall(bytes(10_000))
@@ -115,8 +120,12 @@ def test_a_small_message_on_an_idle_slow_link_gets_no_credit(pair: Pair) -> None
         while left:
             left -= len(connection.recv(left))
         took_s = time.monotonic() - began_s
-    print(f"10 kB at 100 kbit/s: {took_s:.4f} s")
-    assert took_s == pytest.approx(0.837, rel=0.03)
+        print(f"10 kB at 100 kbit/s: {took_s:.4f} s")
+        assert took_s > 0.97 * 0.837
+        return took_s
+
+    with client, connection:
+        unless_starved(message_s, lambda took_s: took_s < 1.03 * 0.837)
 
 
 def test_changes_along_a_pass_neither_reorder_nor_lose(pair: Pair, stream: Stream) -> None:
@@ -144,11 +153,11 @@ def test_nothing_passes_after_the_end_of_a_contact(pair: Pair, stream: Stream) -
     time.sleep(0.15)
     pair.link.set(DOWN_STATE, DOWN_STATE)
     passed = stream.received()
-    assert 0 < len(passed) < 200
+    assert 0 < len(passed) < 400
     stream.send(20, 0.005)
     assert stream.received(0.6) == []
     down = pair.shaper.counters("s0-g0", Direction.DOWN)
-    assert down["purged"] - purged_before > 100
+    assert down["purged"] - purged_before >= 400 - len(passed)
     # The next contact begins empty: nothing of the last one comes out of it.
     pair.link.set(state(1e6, 0.001), state(1e6, 0.001))
     first = stream.sent
@@ -162,25 +171,29 @@ def test_a_host_that_had_something_to_send_is_heard_at_once(pair: Pair, stream: 
     stream.send(5, 0.05)
     pair.link.set(state(), state())
     stream.send()
-    assert stream.received(0.1) == [5]
+    assert stream.received(0.5) == [5]  # who asks, and was not answered, asks again after 1 s
 
 
 def test_the_first_packet_passes_soon_after_the_contact_begins(pair: Pair, stream: Stream) -> None:
     pair.link.set(state(), state())
     stream.send()
     assert stream.received(0.5)
-    took_s = []
-    for _ in range(5):
-        pair.link.set(DOWN_STATE, DOWN_STATE)
-        time.sleep(0.05)
-        began_s = time.monotonic()
-        pair.link.set(state(), state())
-        while not stream.received(0.002):
-            stream.send()
-        took_s.append(time.monotonic() - began_s)
-        stream.received(0.05)
-    print(f"AOS to first packet: {[f'{t * 1e3:.1f} ms' for t in took_s]}")
-    assert statistics.median(took_s) < 0.05
+
+    def median_s() -> float:
+        took_s = []
+        for _ in range(5):
+            pair.link.set(DOWN_STATE, DOWN_STATE)
+            time.sleep(0.05)
+            began_s = time.monotonic()
+            pair.link.set(state(), state())
+            while not stream.received(0.002):
+                stream.send()
+            took_s.append(time.monotonic() - began_s)
+            stream.received(0.05)
+        print(f"AOS to first packet: {[f'{t * 1e3:.1f} ms' for t in took_s]}")
+        return statistics.median(took_s)
+
+    unless_starved(median_s, lambda took_s: took_s < 0.05)
 
 
 def test_one_direction_may_be_closed_while_the_other_is_open(pair: Pair, stream: Stream) -> None:
@@ -210,7 +223,7 @@ def test_an_ipv6_host_is_heard_at_once_too(pair: Pair) -> None:
     mac = next(s for s in pair.ground.cmd("ip -o link show g0-eth0").split() if s.count(":") == 5)
     for address in (GROUND6, f"{link_local(mac)}%s0-eth0"):
         (rtt_ms,) = pair.rtts_ms(1, to=address)
-        assert rtt_ms == pytest.approx(100, abs=10)  # a question before it would make it 200
+        assert 100 <= rtt_ms < 190  # a question before it would make it 200
 
 
 @contextmanager
@@ -253,10 +266,12 @@ def test_a_full_queue_drops_its_tail(pair: Pair, stream: Stream) -> None:
     pair.link.set(state(1e6, queue_bytes=10 * 142), state())
     dropped_before = pair.shaper.counters("s0-g0", Direction.DOWN)["dropped_queue"]
     first = stream.sent
+    began_s = time.monotonic()
     stream.send(100)
+    left_meanwhile = (time.monotonic() - began_s) * 1e6 / (142 * 8)
     got = stream.received(0.3)
     assert got[:10] == list(range(first, first + 10))
-    assert len(got) <= 20  # ten waiting, and what left while we were still sending
+    assert len(got) <= 10 + 2 + left_meanwhile  # one is being sent, and one may come in as another leaves
     dropped = pair.shaper.counters("s0-g0", Direction.DOWN)["dropped_queue"] - dropped_before
     assert len(got) + dropped == 100
 

