@@ -46,16 +46,11 @@ def prompt_features(prompt: str) -> Floats:
     return counts
 
 
-def token_features(logprobs: Sequence[float], top: Sequence[float], entropy: float) -> Floats:
-    """What the probabilities tell after some tokens: float64[5].
-
-    Args:
-        logprobs: of the tokens so far.
-        top: the two largest probabilities of the last token's choice.
-        entropy: of that choice, nats.
-    """
-    kept = list(logprobs) or [-20.0]
-    return np.array([np.exp(np.mean(kept)), np.exp(min(kept)), top[0], top[0] - top[1], entropy])
+def token_features(logprobs: Sequence[float]) -> Floats:
+    """What the probabilities of the tokens so far tell, float64[3]: geometric mean, least, last."""
+    if not logprobs:
+        return np.zeros(3)
+    return np.array([np.exp(np.mean(logprobs)), np.exp(min(logprobs)), np.exp(logprobs[-1])])
 
 
 @dataclass(frozen=True)

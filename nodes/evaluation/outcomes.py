@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from nodes.evaluation.compact_pass import CompactPass
+from nodes.evaluation.compact_pass import pass_over
 from nodes.evaluation.pairs import Pair
 from nodes.model_folder import ModelError, check_model_folder, is_hub_name
 from nodes.policies import Decision, SendReduced, SendRegions, SendWhole
@@ -29,7 +29,7 @@ from nodes.regions import Grid, pack, unpack
 from nodes.regions.payload import Settings
 from nodes.vlm import VisionLanguageModel, load_model
 
-VERSION = "1"  # raise it when an outcome would come out otherwise
+VERSION = "2"  # raise it when an outcome would come out otherwise
 Floats = NDArray[np.float64]
 
 
@@ -166,10 +166,6 @@ class Outcomes:
         """The regular model."""
         return load_model(self._names["regular"], device=self._device, threads=self._threads)
 
-    @cached_property
-    def _pass(self) -> CompactPass:
-        return CompactPass(self._names["compact"], device=self._device)
-
     def onboard(self, pair: Pair) -> OnboardOutcome:
         """The compact model's outcome."""
         layout = self.layout
@@ -198,18 +194,23 @@ class Outcomes:
 
     def _compute_onboard(self, pair: Pair) -> dict[str, Any]:
         self.computed += 1
-        image, layout = open_image(pair.image), self.layout
-        answer = self.compact.answer(image, pair.prompt, max_new_tokens=self._max_new_tokens)
-        views = self._pass.views(
-            image, pair.prompt, answer.token_ids, layout.rows, layout.columns, layout.stage_tokens
+        layout = self.layout
+        seen = pass_over(
+            self.compact,
+            open_image(pair.image),
+            pair.prompt,
+            rows=layout.rows,
+            columns=layout.columns,
+            stage_tokens=layout.stage_tokens,
+            max_new_tokens=self._max_new_tokens,
         )
         return {
-            "text": answer.text,
-            "token_ids": list(answer.token_ids),
-            "token_logprobs": list(answer.token_logprobs),
-            "features": {stage: row.astype("<f4").tobytes() for stage, row in views.features.items()},
-            "attention": views.attention.astype("<f4").tobytes(),
-            "shape": list(views.attention.shape),
+            "text": seen.answer.text,
+            "token_ids": list(seen.answer.token_ids),
+            "token_logprobs": list(seen.answer.token_logprobs),
+            "features": {stage: row.astype("<f4").tobytes() for stage, row in seen.features.items()},
+            "attention": seen.attention.astype("<f4").tobytes(),
+            "shape": list(seen.attention.shape),
         }
 
     def ground(self, pair: Pair, decision: Decision, scores: Sequence[float]) -> GroundOutcome:

@@ -79,13 +79,6 @@ def test_quick_leaves_tables_traces_and_drawings(quick: tuple[Path, Path, dict[s
     assert (made / "confidence" / "confidence.safetensors").is_file()
 
 
-def test_again_from_the_cache_it_is_the_same(quick: tuple[Path, Path, dict[str, object]]) -> None:
-    folder, _, results = quick
-    done = spaceverse("--quick", "--json", "--output", str(folder / "again"), cache=folder / "cache")
-    assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout) == results
-
-
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [

@@ -102,8 +102,8 @@ def test_features_of_prompts_and_tokens() -> None:
     assert prompt_features("Are there ships?").shape == (PROMPT_BUCKETS,)
     assert np.array_equal(prompt_features("are there SHIPS ?"), prompt_features("Are there ships?"))
     assert not np.array_equal(prompt_features("are there trees?"), prompt_features("are there ships?"))
-    features = token_features([np.log(0.5), np.log(0.125)], [0.5, 0.25], 1.0)
-    assert features == pytest.approx([0.25, 0.125, 0.5, 0.25, 1.0])
+    assert token_features([np.log(0.5), np.log(0.125)]) == pytest.approx([0.25, 0.125, 0.125])
+    assert token_features([]).tolist() == [0, 0, 0]
 
 
 def test_gradients_are_those_of_the_loss() -> None:
