@@ -37,7 +37,7 @@ def test_each_direction_has_its_own_delay(line: Line) -> None:
     sent_s = time.clock_gettime(time.CLOCK_REALTIME)
     sender.send(numbered(0, 100))
     ((_, arrived_s),) = arrivals(receiver, 1.0, 1)
-    assert 0.001 <= arrived_s - sent_s < 0.010
+    assert 0.001 <= arrived_s - sent_s < 0.030
 
 
 @pytest.mark.parametrize("rate_bit_s", [20e6, 100e6])
@@ -131,11 +131,13 @@ def test_loss_lies_inside_its_binomial_interval(line: Line) -> None:
 def test_the_queue_holds_what_was_asked_and_drops_the_tail(line: Line) -> None:
     line.set(LinkState(True, 1e6, 0.0, queue_bytes=20 * 1514))
     sender, receiver = line.udp()
+    began_s = time.monotonic()
     for number in range(100):
         sender.send(numbered(number, 1514))
+    left_meanwhile = (time.monotonic() - began_s) * 1e6 / (1514 * 8)
     got = [number for number, _ in arrivals(receiver, 0.5)]
     assert got[:20] == list(range(20))
-    assert len(got) <= 22  # one or two may leave while the rest comes in
+    assert len(got) <= 20 + 2 + left_meanwhile  # one is being sent, and one may come in as another leaves
 
 
 @pytest.mark.parametrize("by", ["shaper", "carrier", "both", "nobody"])
