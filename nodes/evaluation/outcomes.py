@@ -29,7 +29,7 @@ from nodes.regions import Grid, pack, unpack
 from nodes.regions.payload import Settings
 from nodes.vlm import VisionLanguageModel, load_model
 
-VERSION = "2"  # raise it when an outcome would come out otherwise
+VERSION = "3"  # raise it when an outcome would come out otherwise
 Floats = NDArray[np.float64]
 
 

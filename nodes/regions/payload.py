@@ -28,6 +28,7 @@ Codec = Literal["JPEG", "WEBP"]
 MOST_PIXELS = 64 << 20
 MOST_SIDE_PX = 20_000
 _LARGEST_REDUCTION = 16
+_LEAST_OVERVIEW_PX = 28
 
 
 class PayloadError(ValueError):
@@ -39,7 +40,7 @@ class Settings:
     """How a frame is packed.
 
     Args:
-        overview_px: longest side of the overview.
+        overview_px: longest side of the overview, at most; see overview_size.
         reductions: the scales on offer beside "dropped", each with the share of a region's score that it
             gives. The shares are a guess that validation data may correct: choose them there.
         codec, quality: of Pillow.
@@ -88,11 +89,17 @@ class Unpacked:
 
 
 def overview_size(grid: Grid, overview_px: int) -> tuple[int, int]:
-    """Width and height of a frame's overview: its longest side at most `overview_px`, never enlarged."""
+    """Width and height of a frame's overview.
+
+    Its longest side is at most `overview_px` and at most a quarter of the frame's, so that a small frame's
+    overview does not cost what its regions should; but never below 28 px, and never enlarged.
+    """
     longest = max(grid.width_px, grid.height_px)
-    if longest <= overview_px:
-        return grid.width_px, grid.height_px
-    return tuple(max(1, round(side * overview_px / longest)) for side in (grid.width_px, grid.height_px))  # type: ignore[return-value]
+    wanted = min(longest, max(min(overview_px, longest // 4), _LEAST_OVERVIEW_PX))
+    return (
+        max(1, round(grid.width_px * wanted / longest)),
+        max(1, round(grid.height_px * wanted / longest)),
+    )
 
 
 def pack(
