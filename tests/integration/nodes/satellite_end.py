@@ -1,4 +1,4 @@
-"""The satellite's end in a process of its own: `satellite_end.py OUTBOX PORT IMAGE`, until it is delivered."""
+"""The satellite's end as a process: `satellite_end.py OUTBOX PORT IMAGE`, until the image is delivered."""
 
 import sys
 import threading
