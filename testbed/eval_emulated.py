@@ -30,6 +30,7 @@ class Difference:
     """One policy over one link, played and modelled.
 
     compared: frames that both answered. same: of those, with one answer by the same end. answered: by each.
+    Latency less the wait for contact is given too: a long wait is alike in both and would hide the rest.
     """
 
     link: str
@@ -41,6 +42,8 @@ class Difference:
     same: int
     latency_emulated_s: float
     latency_modelled_s: float
+    without_wait_emulated_s: float
+    without_wait_modelled_s: float
 
     @property
     def latency_difference(self) -> float:
@@ -54,7 +57,8 @@ class Difference:
         return (
             f"{self.link}, {self.policy}: {self.same} of {self.compared} answers alike; mean latency "
             f"{self.latency_emulated_s:.3f} s emulated, {self.latency_modelled_s:.3f} s modelled "
-            f"({self.latency_difference * 100:+.1f} %); answered {self.answered_emulated} and "
+            f"({self.latency_difference * 100:+.1f} %), without the wait for contact "
+            f"{self.without_wait_emulated_s:.3f} s and {self.without_wait_modelled_s:.3f} s; answered {self.answered_emulated} and "
             f"{self.answered_modelled} of {self.frames}"
         )
 
@@ -149,7 +153,16 @@ def compare(
         ),
         latency_emulated_s=fmean(done[name].end_to_end_s or 0.0 for name in both),
         latency_modelled_s=fmean(float(of_pair[name]["latency_s"]) for name in both),
+        without_wait_emulated_s=fmean(_without_wait_s(done[name]) for name in both),
+        without_wait_modelled_s=fmean(
+            float(of_pair[name]["latency_s"]) - float(of_pair[name]["wait_s"]) for name in both
+        ),
     )
+
+
+def _without_wait_s(frame: FrameResult) -> float:
+    waited_s = frame.split.wait_for_contact_s if frame.split else 0.0
+    return (frame.end_to_end_s or 0.0) - waited_s
 
 
 def play(

@@ -49,6 +49,7 @@ def row(name: str, latency_s: float, answer: str = "two", answered: str = "True"
         "policy": "satellite-only",
         "capture_s": "10.0",
         "latency_s": str(latency_s),
+        "wait_s": "0.5",
         "answer": answer,
         "answered_by": "satellite",
         "answered": answered,
@@ -73,6 +74,7 @@ def test_a_played_run_is_compared_frame_by_frame() -> None:
     assert (found.compared, found.same, found.frames) == (2, 1, 4)
     assert (found.answered_emulated, found.answered_modelled) == (3, 3)
     assert found.latency_difference == 0
+    assert (found.without_wait_emulated_s, found.without_wait_modelled_s) == (3.0, 2.5)
     assert "1 of 2 answers alike" in found.text()
     with pytest.raises(ScenarioError, match="no frame was answered by both"):
         compare("pass1-1M", "satellite-only", rows, [], until_s=100.0)
