@@ -58,8 +58,8 @@ class Difference:
             f"{self.link}, {self.policy}: {self.same} of {self.compared} answers alike; mean latency "
             f"{self.latency_emulated_s:.3f} s emulated, {self.latency_modelled_s:.3f} s modelled "
             f"({self.latency_difference * 100:+.1f} %), without the wait for contact "
-            f"{self.without_wait_emulated_s:.3f} s and {self.without_wait_modelled_s:.3f} s; answered {self.answered_emulated} and "
-            f"{self.answered_modelled} of {self.frames}"
+            f"{self.without_wait_emulated_s:.3f} s and {self.without_wait_modelled_s:.3f} s; "
+            f"answered {self.answered_emulated} and {self.answered_modelled} of {self.frames}"
         )
 
     def to_json(self) -> dict[str, Any]:
