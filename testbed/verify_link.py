@@ -35,6 +35,7 @@ SATELLITE, GROUND = "10.67.0.1", "10.67.0.2"
 TCP_PORT = 47772
 INTERFACE = "link0"
 TICK_S = 0.1
+READY_WITHIN_S = 10.0  # a starved guest's hosts notice late; verify measures that by itself, and only there
 SETTLE_S = 0.05  # how soon a contact carries packets is measured by itself
 CHUNK_BYTES = 1 << 18
 SO_RCVBUFFORCE, SO_TIMESTAMPNS = 33, 35
@@ -150,9 +151,14 @@ class MeasuredLink(ABC):
         """Raise if what plays the link has ended."""
 
     def fresh(self, down: LinkState, up: LinkState | None = None) -> None:
-        """Set the link, after taking it down: whatever was on it is gone."""
+        """Set the link, after taking it down: what was on it is gone, and both hosts have their carrier."""
         self.set(DOWN_STATE, DOWN_STATE)
         self.set(down, up or down)
+        give_up_s = time.monotonic() + READY_WITHIN_S
+        while not all(host.is_ready(INTERFACE) for host in (self.satellite, self.ground)):
+            if time.monotonic() > give_up_s:
+                raise TestbedError(f"a host has no carrier {READY_WITHIN_S:g} s after the link came up")
+            self.wait(0.01)
         self.wait(SETTLE_S)
 
     def wait(self, for_s: float) -> None:

