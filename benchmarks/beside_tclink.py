@@ -38,6 +38,8 @@ MESSAGE_BYTES, MESSAGE_RATE_BIT_S = 10_000, 100e3
 class TclinkUnderTest(MeasuredLink):
     """Two Mininet hosts and a TCLink, set as its documentation says: by `config` of both interfaces."""
 
+    interfaces = ("sat-eth0", "gnd-eth0")
+
     def __init__(self, delays: bool) -> None:
         self._network = HostNetwork()
         self._delays = delays

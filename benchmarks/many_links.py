@@ -133,6 +133,8 @@ def _measure(name: str, shaper: str | Callable[[str], Shaper], links: int, table
             sky.add_link(str(n), HostEnd(satellites.path, f"l{n}"), HostEnd(ground.path, f"l{n}"))
             for n in range(links)
         ]
+        for link in made:  # before the clock starts: it takes a guest many seconds
+            link.set(SOME_STATE, SOME_STATE)
         pids = [os.getpid(), *([sky.shaper.pid] if isinstance(sky.shaper, NfqueueShaper) else [])]
         with Player(RealClock(), {link: _trace(n) for n, link in enumerate(made)}) as player:
             time.sleep(1.0)  # all links are up

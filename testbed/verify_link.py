@@ -115,6 +115,7 @@ class MeasuredLink(ABC):
     name = "verify"
     sky: Sky | None = None
     shapes_arp = True
+    interfaces = (INTERFACE, INTERFACE)  # the satellite's end and the ground's
 
     def __init__(
         self, satellite: NetworkNamespace, ground: NetworkNamespace, tick: Tick = lambda: None
@@ -155,7 +156,8 @@ class MeasuredLink(ABC):
         self.set(DOWN_STATE, DOWN_STATE)
         self.set(down, up or down)
         give_up_s = time.monotonic() + READY_WITHIN_S
-        while not all(host.is_ready(INTERFACE) for host in (self.satellite, self.ground)):
+        ends = tuple(zip((self.satellite, self.ground), self.interfaces, strict=True))
+        while not all(host.is_ready(interface) for host, interface in ends):
             if time.monotonic() > give_up_s:
                 raise TestbedError(f"a host has no carrier {READY_WITHIN_S:g} s after the link came up")
             self.wait(0.01)
