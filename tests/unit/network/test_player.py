@@ -12,6 +12,7 @@ from testbed.errors import LinkError, ShaperDiedError
 from testbed.link_state import DOWN_STATE, Direction, LinkState
 from testbed.player import Change, Player
 from testbed.shaper import LinkPorts, RecordingShaper
+from tests.starved import unless_starved
 from traces.trace import Trace, TraceHeader
 
 HEADER = TraceHeader("DOVE", "Svalbard", datetime(2018, 1, 20, tzinfo=timezone.utc), "a test")
@@ -201,9 +202,12 @@ def test_what_fails_at_the_start_is_raised_by_start(link: RecordedLink) -> None:
 
 
 def test_changes_come_on_time(link: RecordedLink) -> None:
-    rows = [(i / 50, 1, 1e6 + i, 1e6, 0.01, 0.0) for i in range(20)]
-    with Player(RealClock(), {link: trace(*rows, end_s=0.4)}) as player:
-        assert player.join(5)
-    # The machine may be busy: the median stands for the player, the rest for its neighbours.
-    assert float(np.median(player.lateness_s)) < 0.005
-    assert len(player.lateness_s) == 21
+    def median_late_s() -> float:
+        rows = [(i / 50, 1, 1e6 + i, 1e6, 0.01, 0.0) for i in range(20)]
+        with Player(RealClock(), {link: trace(*rows, end_s=0.4)}) as player:
+            assert player.join(5)
+        assert len(player.lateness_s) == 21
+        assert min(player.lateness_s) >= 0
+        return float(np.median(player.lateness_s))
+
+    unless_starved(median_late_s, lambda late_s: late_s < 0.005)
