@@ -48,7 +48,7 @@ def test_netem_shaper_with_the_kernel_of_user_mode_linux(
     report = tmp_path / "inner.xml"
     status = uml.run_in_uml(
         pytest_command(report),
-        timeout_s=300,
+        timeout_s=1200,
         real_time=True,
         environment={"SPACEVERSE_NETEM_REQUIRED": "1", "PYTHONDONTWRITEBYTECODE": "1"},
         writable=[tmp_path],

@@ -97,7 +97,7 @@ def test_netem_in_user_mode_linux(monkeypatch: pytest.MonkeyPatch) -> None:
     environment = {"PYTHONDONTWRITEBYTECODE": "1"}
     command = [*COMMAND, "--shaper", "netem"]
     status = uml.run_in_uml(
-        command, timeout_s=300, real_time=True, environment=environment, stdout=out, stderr=err
+        command, timeout_s=1200, real_time=True, environment=environment, stdout=out, stderr=err
     )
     assert out.getvalue(), err.getvalue().decode(errors="replace")
     found: dict[str, Any] = json.loads(out.getvalue())
