@@ -81,9 +81,10 @@ class Prober:
         self.order = 0
         self.rtt: list[list[int]] = []
         self.streams: dict[int, Stream] = {}
+        self.heard_s = 0.0  # when something last arrived
 
     def play(self, order: dict[str, Any]) -> dict[str, Any]:
-        """Probe as ordered: `for_s` seconds, then up to `drain_s` until everything is there.
+        """Probe as ordered: `for_s` seconds, then until everything is there or nothing came for `drain_s`.
 
         `rtt_s` is the mean interval of RTT probes (0: none; drawn from half to one and a half of it, so that
         no timer keeps in step), `count` ends them earlier; `down` and `up` are streams {interval_s,
@@ -117,10 +118,10 @@ class Prober:
         rtt_s, count = order["rtt_s"], order.get("count") or sys.maxsize
         end_s = begin_s + order["for_s"]
         next_rtt_s = begin_s if rtt_s else float("inf")
-        while (now_s := time.monotonic()) < end_s + order["drain_s"]:
+        while (now_s := time.monotonic()) < (quiet_s := max(end_s, self.heard_s) + order["drain_s"]):
             if len(self.rtt) >= count:
                 end_s, count = now_s, sys.maxsize
-            wake_s = end_s + order["drain_s"]
+            wake_s = quiet_s
             if now_s < end_s:
                 if now_s >= next_rtt_s:
                     self._send_rtt()
@@ -184,6 +185,7 @@ class Prober:
                 data, ancillary, _, _ = probe.recvmsg(2048, 64)
             except BlockingIOError:
                 return False
+            self.heard_s = time.monotonic()
             arrived_ns = arrival_ns(ancillary)
             kind, order, sequence, _ = _PACKET.unpack_from(data)
             if order != self.order:
