@@ -45,7 +45,7 @@ JITTERED_DELAY_S, JITTER_S = 0.02, 0.005
 EDGE_MARGIN_S = 0.05  # packets this close to AOS or LOS belong to the contacts' measurement, not the pass's
 DRAIN_S = 0.5
 # Of a dense stream of which only count and order matter: on a slow guest's one processor a prober with
-# real-time priority would leave the kernel no time to carry the packets, and its backlog (1000) would drop them.
+# real-time priority leaves the kernel no time to carry the packets, and its backlog (1000) drops them.
 COUNTING: dict[str, Any] = {"drain_s": DRAIN_S, "real_time": False}
 
 
