@@ -28,6 +28,7 @@ _COMMANDS = (
     "testbed.run_command",
     "testbed.replay_command",
     "testbed.verify",
+    "testbed.captures_command",
     "nodes.ask_command",
     "testbed.eval_command",
     "testbed.boards.clean_command",

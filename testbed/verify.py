@@ -8,6 +8,8 @@ Two hosts and one link are made as in a run, told one state after another, and m
     small message                the same, from send call to last byte received by programs, CLOCK_MONOTONIC;
                                  it takes a second, so their wake-up (some 10 us) is nothing
     frames of every kind         made by scapy, see `testbed.verify_frames`
+    --capture                    the pass's probes once more, stamped by the kernels when they leave and when
+                                 they arrive, see `testbed.packet_tap`: no program's time is in it
     UDP rate                     a train of full frames, arrivals stamped by the receiving host's kernel
 
 Theory: a 64-byte probe's RTT is both delays and its own serialisation both ways; TCP carries 1448 bytes in
@@ -38,6 +40,7 @@ _EPILOG = """examples:
   sudo spaceverse verify                                     everything, with the shaper a run would take
   sudo spaceverse verify --shaper nfqueue --plot pass.png    and a plot of asked against measured
   sudo spaceverse verify --trace my.csv                      along the steepest minute of your own trace
+  sudo spaceverse verify --capture pass/                     keep captures of both ends along the pass
   sudo spaceverse verify --quick --json | jq '.checks[] | select(.ok | not)'
 
 exit codes: 0 every bound was kept; 1 one was missed; 2 it cannot be measured here; 130 stopped by Ctrl-C
@@ -61,6 +64,12 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument("--trace", type=Path, metavar="FILE", help="play this trace, not the steepest pass")
     parser.add_argument("--quick", action="store_true", help="fewer rates, delays and repetitions")
     parser.add_argument("--plot", type=Path, metavar="FILE", help="asked against measured RTT along the pass")
+    parser.add_argument(
+        "--capture",
+        type=Path,
+        metavar="FOLDER",
+        help="capture the pass at both ends (satellite.pcap, ground.pcap), and judge it from them too",
+    )
     parser.add_argument("--json", action="store_true", help="print JSON instead of the table")
     parser.set_defaults(run=run)
 
@@ -108,6 +117,7 @@ def verify(
     *,
     quick: bool = False,
     trace: Trace | None = None,
+    capture: Path | None = None,
     on_step: Callable[[str, int, int], None] = lambda what, done, of: None,
     tick: Callable[[], None] = lambda: None,
 ) -> Verified:
@@ -116,6 +126,7 @@ def verify(
     Args:
         shaper: "nfqueue", "netem" or "auto", or what makes one, as for `testbed.sky.Sky`.
         trace: to be played in place of the steepest pass; its steepest minute is taken (quick: 8 s).
+        capture: an existing folder for captures of the pass at both ends.
         on_step: told what is measured next, how many steps are done, and of how many.
         tick: called some ten times a second; what it raises ends the measurement.
 
@@ -135,7 +146,7 @@ def verify(
     checks: list[Check] = []
     with LinkUnderTest(shaper, tick) as link:
         how = link.sky.shaper
-        measurements = Measurements(link, effort, BOUNDS.get(how.name, LOOSEST), played)
+        measurements = Measurements(link, effort, BOUNDS.get(how.name, LOOSEST), played, capture)
         steps = list(measurements.steps())
         for done, (what, measure) in enumerate(steps):
             on_step(what, done, len(steps))
@@ -191,6 +202,13 @@ def _checked(arguments: argparse.Namespace) -> Trace | None:
             )
         if not arguments.plot.absolute().parent.is_dir():
             raise InputError(f"plot {arguments.plot}: its folder does not exist")
+    if arguments.capture is not None:
+        try:
+            arguments.capture.mkdir(exist_ok=True)
+        except OSError as error:
+            raise InputError(
+                f"capture {arguments.capture}: no such folder can be made: {error.strerror}"
+            ) from error
     if arguments.trace is None:
         return None
     trace = Trace.read(arguments.trace)
@@ -212,4 +230,11 @@ def _shown(arguments: argparse.Namespace, trace: Trace | None, stop: Any) -> Ver
         def on_step(what: str, done: int, of: int) -> None:
             progress.update(task, description=what, completed=done, total=of)
 
-        return verify(arguments.shaper, quick=arguments.quick, trace=trace, on_step=on_step, tick=stop.check)
+        return verify(
+            arguments.shaper,
+            quick=arguments.quick,
+            trace=trace,
+            capture=arguments.capture,
+            on_step=on_step,
+            tick=stop.check,
+        )

@@ -16,11 +16,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from testbed.kernel import NetworkNamespace
+from testbed.packet_tap import packet_socket
 from testbed.verify_probe import arrival_ns
 
-ETH_P_ALL = 3
-SO_RCVBUFFORCE, SO_TIMESTAMPNS = 33, 35
-BUFFER_BYTES = 1 << 22
 MARK = b"spaceverse verify"
 KINDS = ("ARP", "IPv4", "IPv6", "neighbour solicitation")
 
@@ -83,7 +81,7 @@ def cross(
     Args:
         quiet_s: how long to wait for the last.
     """
-    with _packet_socket(satellite, interface) as sender, _packet_socket(ground, interface) as tap:
+    with packet_socket(satellite, interface) as sender, packet_socket(ground, interface) as tap:
         sent_ns = []
         begin_s = time.monotonic()
         for number, frame in enumerate(frames):
@@ -108,14 +106,3 @@ def _captured(tap: socket.socket, quiet_s: float) -> dict[bytes, list[int]]:
             return found
         if address[2] != socket.PACKET_OUTGOING:
             found.setdefault(octets, []).append(arrival_ns(ancillary))
-
-
-def _packet_socket(space: NetworkNamespace, interface: str) -> socket.socket:
-    def make() -> socket.socket:
-        made = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(ETH_P_ALL))
-        made.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
-        made.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, BUFFER_BYTES)
-        made.bind((interface, ETH_P_ALL))
-        return made
-
-    return space.call(make)

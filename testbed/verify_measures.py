@@ -6,14 +6,18 @@ import itertools
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from testbed.captures import compare, read_capture
 from testbed.clock import RealClock
 from testbed.link_state import DOWN_STATE, GilbertElliott, LinkState
+from testbed.packet_tap import Recording
 from testbed.player import Change, Player
 from testbed.verify_checks import (
     FULL_FRAME_BYTES,
@@ -31,7 +35,7 @@ from testbed.verify_checks import (
 )
 from testbed.verify_frames import Crossing, Frame, cross, make_frames
 from testbed.verify_link import INTERFACE, MeasuredLink, Probed, Stream, rtt_s
-from testbed.verify_probe import RTT_FRAME_BYTES
+from testbed.verify_probe import PORT, RTT_FRAME_BYTES
 from traces.trace import Trace
 
 Floats = npt.NDArray[np.float64]
@@ -44,6 +48,7 @@ BURSTY_LOSS, BURST_PACKETS = 0.1, 5.0
 JITTERED_DELAY_S, JITTER_S = 0.02, 0.005
 EDGE_MARGIN_S = 0.05  # packets this close to AOS or LOS belong to the contacts' measurement, not the pass's
 DRAIN_S = 0.5
+CAPTURES = ("satellite.pcap", "ground.pcap")
 # Of a dense stream of which only count and order matter: on a slow guest's one processor a prober with
 # real-time priority leaves the kernel no time to carry the packets, and its backlog (1000) drops them.
 COUNTING: dict[str, Any] = {"drain_s": DRAIN_S, "real_time": False}
@@ -120,12 +125,14 @@ class Measurements:
     Args:
         link: taken over; its state is anybody's guess afterwards.
         trace: the pass.
+        capture: folder for captures of the pass; None: it is not captured.
     """
 
     link: MeasuredLink
     effort: Effort
     bounds: Bounds
     trace: Trace
+    capture: Path | None = None
     along: AlongPass | None = None
     _in_force_s: dict[float, float] = field(default_factory=dict)  # asked for at, in force at; along the pass
     _grid: list[tuple[Floats, Floats]] = field(default_factory=list)
@@ -324,7 +331,7 @@ class Measurements:
         clock = RealClock(time.monotonic() + 0.2)
         clock_ns = time.clock_gettime_ns(time.CLOCK_REALTIME) - round(clock.now_s() * 1e9)
         changes: list[Change] = []
-        with Player(clock, {self.link: self.trace}, changes.append) as player:
+        with self._captured(), Player(clock, {self.link: self.trace}, changes.append) as player:
             probed = self.link.probe(
                 rtt_s=0.02,
                 for_s=self.trace.end_s - clock.now_s(),
@@ -334,7 +341,35 @@ class Measurements:
             if player.error is not None:
                 raise player.error
         self._in_force_s = {change.time_s: change.time_s + change.lateness_s for change in changes}
-        return self._judge_pass(probed, clock_ns)
+        checks = self._judge_pass(probed, clock_ns)
+        return checks if self.capture is None else checks + self._judge_captures(self.capture, clock_ns)
+
+    @contextmanager
+    def _captured(self) -> Iterator[None]:
+        hosts = (self.link.satellite, self.link.ground)
+        with ExitStack() as stack:
+            for host, interface, name in zip(hosts, self.link.interfaces, CAPTURES, strict=True):
+                if self.capture is not None:
+                    stack.enter_context(Recording(host, interface, self.capture / name))
+            yield
+
+    def _judge_captures(self, folder: Path, clock_ns: int) -> list[Check]:
+        """One-way times of the probes as the kernels stamped them, each way."""
+        ways = compare(*(read_capture(folder / name) for name in CAPTURES))
+        checks = []
+        for way, crossed in ways.items():
+            probes = crossed.only(lambda frame: frame.port == PORT)
+            sent_s = (np.array([frame.at_ns for frame in probes.frames], dtype=np.int64) - clock_ns) / 1e9
+            asked_s = self._asked_s(sent_s, way)
+            steady = self._inside(sent_s) & self._inside(sent_s + asked_s)
+            there = probes.arrived_ns > 0
+            judged = asked_s[steady & there], probes.one_way_s[steady[there]]
+            what = f"one way {way} along the pass, by captures"
+            checks += [
+                delay_check("capture", what, *judged, 50, self.bounds.rtt_p50_s),
+                delay_check("capture", what, *judged, 99, self.bounds.rtt_p99_s),
+            ]
+        return checks
 
     def _judge_pass(self, probed: Probed, clock_ns: int) -> list[Check]:
         """What was sent before a late AOS was in force is not lost along the pass: contacts() judges AOS."""

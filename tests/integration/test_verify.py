@@ -20,9 +20,11 @@ from typing import Any
 import pytest
 
 from testbed import uml
+from testbed.captures import compare, read_capture
 from testbed.link_state import Direction, LinkState
 from testbed.nfqueue import NfqueueShaper
 from testbed.verify import verify
+from testbed.verify_measures import CAPTURES
 from tests.footprint import Footprint
 
 ROOT = Path(__file__).parents[2]
@@ -33,7 +35,7 @@ TOO_LATE_S, TOO_SLOW = 5e-3, 0.8  # worse than a starved machine makes a median,
 
 def judge(found: dict[str, Any]) -> None:
     """All was measured, and nothing happened that must not happen."""
-    assert {check["group"] for check in found["checks"]} == SEEN
+    assert {check["group"] for check in found["checks"]} - {"capture"} == SEEN
     wrong = [check for check in found["checks"] if is_exact(check) and not check["ok"]]
     assert wrong == []
     assert [check for check in found["checks"] if check["measured"] is None or check["samples"] < 1] == []
@@ -73,10 +75,10 @@ def is_exact(check: dict[str, Any]) -> bool:
 
 @pytest.mark.root
 def test_nfqueue_on_this_machine(tmp_path: Path) -> None:
-    plot = tmp_path / "pass.png"
+    plot, captures = tmp_path / "pass.png", tmp_path / "captures"
 
     with Footprint() as footprint:
-        command = [*COMMAND, "--shaper", "nfqueue", "--plot", str(plot)]
+        command = [*COMMAND, "--shaper", "nfqueue", "--plot", str(plot), "--capture", str(captures)]
         done = subprocess.run(
             command, cwd=ROOT, env=footprint.environment, capture_output=True, text=True, check=False
         )
@@ -84,8 +86,13 @@ def test_nfqueue_on_this_machine(tmp_path: Path) -> None:
         found: dict[str, Any] = json.loads(done.stdout)
         assert done.returncode == (0 if found["ok"] else 1)
         assert footprint.left_behind() == {}
+    captured = [check for check in found["checks"] if check["group"] == "capture"]
+    assert len(captured) == 4
+    assert all(check["samples"] > 100 for check in captured)
     judge(found)
     assert plot.read_bytes().startswith(b"\x89PNG")
+    down = compare(*(read_capture(captures / name) for name in CAPTURES))["down"]
+    assert (down.duplicated, down.reordered) == (0, 0)
 
 
 @pytest.mark.root

@@ -197,7 +197,8 @@ def test_the_plot_is_drawn(tmp_path: Path) -> None:
 
 def arguments(**given: object) -> argparse.Namespace:
     return argparse.Namespace(
-        **{"shaper": "auto", "trace": None, "quick": True, "plot": None, "json": True} | given
+        **{"shaper": "auto", "trace": None, "capture": None, "quick": True, "plot": None, "json": True}
+        | given
     )
 
 

@@ -1,0 +1,197 @@
+"""Two captures of one link compared: one-way times, losses, duplicates and order, from the kernels' stamps.
+
+scapy reads the files (pcap or pcapng, of any program: tcpdump, Wireshark, `verify --capture`) and takes the
+frames apart.  A frame of one file is found in the other by its bytes behind the Ethernet header, so that
+neither an address that a bridge or a board's adapter changes nor a VLAN tag matters, and without UDP's and
+TCP's checksum, which a sender's kernel leaves to the interface; equal frames are paired in order.  The file
+that has a frame first is where it was sent: that needs clocks that differ by less than the delay, which two
+interfaces of one machine have and two machines must be given.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from testbed.errors import InputError
+
+NS = 10**9
+CHECKSUM_AT = {"UDP": 6, "TCP": 16}  # bytes into the header
+Way = Literal["down", "up"]
+Integers = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Seen:
+    """One frame in a capture.
+
+    Args:
+        at_ns: the capture's stamp, nanoseconds since 1970.
+        size_bytes: of the frame, as captured, with its Ethernet header.
+        source: its Ethernet source address, which says at which end it was sent.
+        key: hash of what is behind the Ethernet header.
+        kind: its protocols, as scapy names them: "IP / UDP".
+        port: UDP or TCP destination port, 0 for others.
+    """
+
+    at_ns: int
+    size_bytes: int
+    source: str
+    key: bytes
+    kind: str
+    port: int
+
+
+@dataclass(frozen=True)
+class Crossed:
+    """What went one way.
+
+    Args:
+        frames: those that were sent, in order.
+        arrived_ns: int64[n], the stamp at the other end; 0 where it did not arrive.
+        duplicated: arrivals of a frame beyond how often it was sent.
+    """
+
+    frames: Sequence[Seen]
+    arrived_ns: Integers
+    duplicated: int
+
+    @property
+    def one_way_s(self) -> npt.NDArray[np.float64]:
+        """float64[m], of those that arrived, in the order in which they were sent, seconds."""
+        sent_ns = np.array([frame.at_ns for frame in self.frames], dtype=np.int64)
+        there = self.arrived_ns > 0
+        return np.asarray((self.arrived_ns[there] - sent_ns[there]) / NS)
+
+    @property
+    def lost(self) -> int:
+        """Frames that were sent and did not arrive."""
+        return int(np.sum(self.arrived_ns == 0))
+
+    @property
+    def reordered(self) -> int:
+        """Frames that arrived after one that was sent later (RFC 4737, section 3.3)."""
+        order = np.argsort(self.arrived_ns[self.arrived_ns > 0], kind="stable")
+        return int(np.sum(order < np.maximum.accumulate(order))) if len(order) else 0
+
+    @property
+    def kinds(self) -> dict[str, int]:
+        """How many of each kind were sent, the most frequent first."""
+        return dict(Counter(frame.kind for frame in self.frames).most_common())
+
+    def only(self, wanted: Callable[[Seen], bool]) -> Crossed:
+        """Those frames alone."""
+        chosen = [n for n, frame in enumerate(self.frames) if wanted(frame)]
+        return Crossed([self.frames[n] for n in chosen], self.arrived_ns[chosen], 0)
+
+
+def read_capture(path: Path, on_frame: Callable[[], None] = lambda: None) -> list[Seen]:
+    """Read a pcap or pcapng file of Ethernet frames, in the order of its stamps.
+
+    Raises InputError for what is no such file, in one line.
+    """
+    import scapy.layers.inet  # noqa: PLC0415 - so that scapy takes these apart; a second to import
+    import scapy.layers.inet6  # noqa: F401, PLC0415
+    from scapy.error import Scapy_Exception  # noqa: PLC0415
+    from scapy.layers.l2 import Ether  # noqa: PLC0415
+    from scapy.utils import PcapReader  # noqa: PLC0415
+
+    frames = []
+    try:
+        with PcapReader(str(path)) as reader:
+            for packet in reader:
+                if not isinstance(packet, Ether):
+                    raise InputError(f"capture {path}: expected Ethernet frames, found {packet.name}")
+                frames.append(_seen(packet))
+                on_frame()
+    except (OSError, EOFError, Scapy_Exception) as error:
+        reason = getattr(error, "strerror", None) or error or "it is empty"
+        raise InputError(f"capture {path}: cannot be read as pcap or pcapng: {reason}") from error
+    if not frames:
+        raise InputError(f"capture {path}: no frames in it")
+    return sorted(frames, key=lambda frame: frame.at_ns)
+
+
+def _seen(packet: Any) -> Seen:
+    layers = [layer.__name__ for layer in packet.layers()[1:] if layer.__name__ not in ("Raw", "Padding")]
+    inner = packet.payload
+    while inner.name == "802.1Q":
+        inner = inner.payload
+    return Seen(
+        at_ns=round(packet.time * NS),  # scapy keeps stamps as decimals
+        size_bytes=len(packet),
+        source=packet.src,
+        key=hashlib.blake2b(_without_checksum(inner), digest_size=16).digest(),
+        kind=" / ".join(layers) or "other",
+        port=next((int(packet[name].dport) for name in ("UDP", "TCP") if name in packet), 0),
+    )
+
+
+def _without_checksum(network: Any) -> bytes:
+    octets = bytearray(network.original)
+    for name, at in CHECKSUM_AT.items():
+        if name in network:
+            first = len(octets) - len(network[name].original) + at
+            octets[first : first + 2] = b"\0\0"
+    return bytes(octets)
+
+
+def compare(satellite: Sequence[Seen], ground: Sequence[Seen]) -> dict[Way, Crossed]:
+    """Pair the frames of both ends of a link.
+
+    A frame that only one end has was lost on the way if that end is where its source sends; frames that came
+    to an end from elsewhere, with a source that sends nothing over this link, are left out.
+    """
+    at_satellite, at_ground = _by_key(satellite), _by_key(ground)
+    senders = _senders(at_satellite, at_ground)
+    return {
+        "down": _crossed(satellite, at_satellite, at_ground, senders["down"]),
+        "up": _crossed(ground, at_ground, at_satellite, senders["up"]),
+    }
+
+
+def _by_key(frames: Iterable[Seen]) -> dict[bytes, list[Seen]]:
+    found: dict[bytes, list[Seen]] = {}
+    for frame in frames:
+        found.setdefault(frame.key, []).append(frame)
+    return found
+
+
+def _senders(
+    at_satellite: dict[bytes, list[Seen]], at_ground: dict[bytes, list[Seen]]
+) -> dict[Way, set[str]]:
+    """The source addresses whose frames come to the satellite's end first, and to the ground's."""
+    firsts: Counter[tuple[str, Way]] = Counter()
+    for key in at_satellite.keys() & at_ground.keys():
+        here, there = at_satellite[key][0], at_ground[key][0]
+        firsts[(here.source, "down") if here.at_ns <= there.at_ns else (there.source, "up")] += 1
+    sources = {source for source, _ in firsts}
+    return {
+        "down": {source for source in sources if firsts[source, "down"] >= firsts[source, "up"]},
+        "up": {source for source in sources if firsts[source, "down"] < firsts[source, "up"]},
+    }
+
+
+def _crossed(
+    frames: Sequence[Seen],
+    sent: dict[bytes, list[Seen]],
+    arrived: dict[bytes, list[Seen]],
+    senders: set[str],
+) -> Crossed:
+    mine = [frame for frame in frames if frame.source in senders]
+    number: Counter[bytes] = Counter()
+    arrived_ns = np.zeros(len(mine), dtype=np.int64)
+    for n, frame in enumerate(mine):
+        others = arrived.get(frame.key, [])
+        if number[frame.key] < len(others):
+            arrived_ns[n] = others[number[frame.key]].at_ns
+        number[frame.key] += 1
+    duplicated = sum(max(0, len(arrived.get(key, [])) - len(sent[key])) for key in number)
+    return Crossed(mine, arrived_ns, duplicated)

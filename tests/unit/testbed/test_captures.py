@@ -1,0 +1,118 @@
+"""Captures of a link's two ends, written by scapy with stamps that are known, and what is made of them."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from scapy.layers.inet import IP, TCP, UDP
+from scapy.layers.l2 import ARP, Dot1Q, Ether
+from scapy.utils import EDecimal, PcapNgWriter, PcapWriter
+
+from testbed.captures import compare, read_capture
+from testbed.cli import main
+from testbed.errors import InputError
+
+SATELLITE, GROUND = "02:00:00:00:00:01", "02:00:00:00:00:02"
+BEGIN_NS = 1_516_440_000_123_456_789
+MS = 1_000_000
+
+
+def down(number: int, checksum: int | None = None) -> Any:
+    udp = UDP(sport=9, dport=47771, chksum=checksum)
+    return Ether(src=SATELLITE, dst=GROUND) / IP(src="10.0.0.1", dst="10.0.0.2", id=number) / udp / b"image"
+
+
+def up(number: int) -> Any:
+    return Ether(src=GROUND, dst=SATELLITE) / IP(src="10.0.0.2", dst="10.0.0.1", id=number) / TCP(seq=number)
+
+
+def write(path: Path, frames: list[tuple[int, Any]], writer: Any = PcapWriter, **how: Any) -> Path:
+    with writer(str(path), **how) as out:
+        for at_ns, frame in frames:
+            octets = Ether(bytes(frame))
+            octets.time = EDecimal(at_ns) / EDecimal(10**9)
+            out.write(octets)
+    return path
+
+
+@pytest.fixture
+def ends(tmp_path: Path) -> tuple[Path, Path]:
+    """20 frames down, 5 ms each, of which 3 is lost, 7 comes twice and 12 after 13; 4 up, 9 ms each."""
+    sent = [(BEGIN_NS + n * MS, down(n, checksum=0xBEEF)) for n in range(20)]  # as an offload leaves it
+    came = [(at_ns + 5 * MS, down(n)) for n, (at_ns, _) in enumerate(sent) if n != 3]
+    came = [(at_ns + (3 * MS if frame[IP].id == 12 else 0), frame) for at_ns, frame in came]
+    came.append((BEGIN_NS + 30 * MS, down(7)))
+    asked = [(BEGIN_NS + 2 * n * MS, up(n)) for n in range(4)]
+    heard = [(at_ns + 9 * MS, frame) for at_ns, frame in asked]
+    return (
+        write(tmp_path / "satellite.pcap", [*sent, *heard], nano=True),
+        write(tmp_path / "ground.pcap", [*asked, *came], nano=True),
+    )
+
+
+def test_times_losses_duplicates_and_order(ends: tuple[Path, Path]) -> None:
+    ways = compare(*(read_capture(path) for path in ends))
+    assert len(ways["down"].frames) == 20
+    assert (ways["down"].lost, ways["down"].duplicated, ways["down"].reordered) == (1, 1, 1)
+    late_s = ways["down"].one_way_s
+    assert sorted(late_s.round(9).tolist()) == [0.005] * 18 + [0.008]
+    assert ways["down"].kinds == {"IP / UDP": 20}
+    assert (len(ways["up"].frames), ways["up"].lost, ways["up"].duplicated) == (4, 0, 0)
+    assert ways["up"].one_way_s.round(9).tolist() == [0.009] * 4
+    assert [frame.port for frame in ways["down"].only(lambda frame: frame.port == 47771).frames] == [
+        47771
+    ] * 20
+
+
+def test_a_bridge_may_change_addresses_and_tags(tmp_path: Path) -> None:
+    frames = [(BEGIN_NS + n * MS, down(n)) for n in range(3)]
+    changed = [
+        (at_ns + MS, Ether(src="02:00:00:00:00:77", dst=GROUND) / Dot1Q(vlan=7) / frame.payload)
+        for at_ns, frame in frames
+    ]
+    satellite = write(tmp_path / "a.pcapng", frames, PcapNgWriter)
+    ground = write(tmp_path / "b.pcap", changed, nano=True)
+    crossed = compare(read_capture(satellite), read_capture(ground))["down"]
+    assert (len(crossed.frames), crossed.lost) == (3, 0)
+
+
+def test_what_came_from_elsewhere_is_no_loss(ends: tuple[Path, Path], tmp_path: Path) -> None:
+    other = Ether(src="02:00:00:00:00:99", dst="ff:ff:ff:ff:ff:ff") / ARP(pdst="10.9.9.9")
+    alone = write(tmp_path / "other.pcap", [(BEGIN_NS, other)], nano=True)
+    seen = [*read_capture(ends[0]), *read_capture(alone)]
+    assert compare(seen, read_capture(ends[1]))["down"].lost == 1
+
+
+def test_the_command_says_the_same(ends: tuple[Path, Path], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["captures", *map(str, ends), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert {name: found["down"][name] for name in ("frames", "lost", "duplicated", "reordered")} == {
+        "frames": 20,
+        "lost": 1,
+        "duplicated": 1,
+        "reordered": 1,
+    }
+    assert found["down"]["one_way_s"]["max"] == pytest.approx(0.008)
+    assert main(["captures", *map(str, ends)]) == 0
+    assert "8.000 ms" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [(b"", "cannot be read"), (b"no capture at all, but text", "cannot be read"), (None, "No such")],
+)
+def test_what_is_no_capture_is_one_line(tmp_path: Path, content: bytes | None, says: str) -> None:
+    path = tmp_path / "broken.pcap"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(InputError, match=says) as caught:
+        read_capture(path)
+    assert "\n" not in str(caught.value)
+
+
+def test_an_empty_capture_is_refused(tmp_path: Path) -> None:
+    with PcapWriter(str(tmp_path / "none.pcap"), linktype=1) as writer:
+        writer.write_header(None)
+    with pytest.raises(InputError, match="no frames"):
+        read_capture(tmp_path / "none.pcap")
