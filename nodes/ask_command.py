@@ -54,6 +54,7 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument(
         "--dtype", choices=("float32", "bfloat16", "float16"), help="of the weights (float32 on a CPU)"
     )
+    parser.add_argument("--cold", action="store_true", help="no warm-up: the times hold what happens once")
     parser.add_argument("--threads", metavar="N", type=_positive, help="of torch (as torch chooses)")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.set_defaults(run=run)
@@ -71,11 +72,12 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.attention and not arguments.attention.absolute().parent.is_dir():
         raise ImageError(f"no folder {arguments.attention.parent} for {arguments.attention}: make it first")
     image = open_image(arguments.image)
-    from nodes.vlm import load_model  # noqa: PLC0415 - not for --help
+    from nodes.vlm import first_line, load_model  # noqa: PLC0415 - not for --help
 
     model = load_model(
         arguments.model, device=arguments.device, dtype=arguments.dtype, threads=arguments.threads
     )
+    warm_up_s = None if arguments.cold else model.warm_up()
     try:
         if arguments.attention:
             with model.begin(image, arguments.prompt, max_new_tokens=arguments.tokens) as session:
@@ -85,13 +87,15 @@ def run(arguments: argparse.Namespace) -> int:
         else:
             answer = model.answer(image, arguments.prompt, max_new_tokens=arguments.tokens)
     except Exception as error:  # whatever an image does inside somebody's model: one line
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise AskError(f"{arguments.model} could not answer about {arguments.image}: {reason}") from error
-    _print(answer, arguments)
+        raise AskError(
+            f"{arguments.model} could not answer about {arguments.image}: {first_line(error)}"
+        ) from error
+    _print(answer, warm_up_s, arguments)
     return 0
 
 
-def _print(answer: Answer, arguments: argparse.Namespace) -> None:
+def _print(answer: Answer, warm_up_s: float | None, arguments: argparse.Namespace) -> None:
+    memory = answer.peak_memory
     times = {**asdict(answer.timings), "total_s": answer.timings.total_s}
     if arguments.json:
         result = {
@@ -100,6 +104,8 @@ def _print(answer: Answer, arguments: argparse.Namespace) -> None:
             "token_ids": answer.token_ids,
             "token_logprobs": answer.token_logprobs,
             "timings": times,
+            "warm_up_s": warm_up_s,
+            "peak_memory": None if memory is None else asdict(memory),
         }
         print(json.dumps(result))
         return
@@ -114,6 +120,10 @@ def _print(answer: Answer, arguments: argparse.Namespace) -> None:
     table.add_row("confidence", f"{answer.confidence:.3f}")
     for name, seconds in times.items():
         table.add_row(name.removesuffix("_s"), f"{seconds * 1000:.1f} ms")
+    if warm_up_s is not None:
+        table.add_row("warm-up (before)", f"{warm_up_s * 1000:.1f} ms")
+    if memory is not None:
+        table.add_row("peak memory", f"{memory.size_bytes / 1e6:.0f} MB ({memory.of})")
     Console().print(table)
     if arguments.attention:
         print(f"attention: {arguments.attention}", file=sys.stderr)

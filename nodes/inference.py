@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from nodes.config import NodeConfig
-from nodes.program import Loop, load_model
+from nodes.frame_image import open_image
+from nodes.program import Loop, load_model, warm_up
 from nodes.report import Report
 
 TAKE_S = 0.2
@@ -56,7 +57,14 @@ class Inference(Loop):
 
     def _serve(self, stopping: threading.Event) -> None:
         model, load_s = load_model(self._config)
-        self._report("ready", model=self._config.model, parameters=int(model.parameters), load_s=load_s)
+        warm_up_s = warm_up(model)
+        self._report(
+            "ready",
+            model=self._config.model,
+            parameters=int(model.parameters),
+            load_s=load_s,
+            warm_up_s=warm_up_s,
+        )
         while not stopping.is_set():
             try:
                 question = self._questions.get(timeout=TAKE_S)
@@ -65,12 +73,9 @@ class Inference(Loop):
             self._answer(model, question)
 
     def _answer(self, model: Any, question: Question) -> None:
-        from PIL import Image  # noqa: PLC0415 - not for --check
-
         self._report("inference_started", frame=question.frame)
         try:
-            with Image.open(question.image) as opened:
-                image = opened.convert("RGB")
+            image = open_image(question.image)
             answer = model.answer(image, question.prompt, max_new_tokens=self._config.max_new_tokens)
         except (
             Exception

@@ -205,3 +205,11 @@ def load_model(config: NodeConfig) -> tuple[Any, float]:
     except ImportError as error:
         raise ModelUnavailableError(f"{error}; install what a node needs: pip install '.[node]'") from error
     return model, time.monotonic() - started_s
+
+
+def warm_up(model: Any) -> float:
+    """Let a model answer once before any frame comes; seconds. Raises ModelUnavailableError."""
+    try:
+        return float(model.warm_up())
+    except ModelError as error:
+        raise ModelUnavailableError(str(error)) from error

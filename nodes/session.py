@@ -41,6 +41,7 @@ class Session:
         self._left = max_new_tokens
         self._cache: Any = None
         self._rope_deltas: Any = None
+        self._encoded: Any = None  # what the text encoder made, for families that have one
         self._ids = inputs["input_ids"]
         self._hidden: list[NDArray[np.float32]] = []
         self.tokens: list[int] = []
@@ -79,12 +80,18 @@ class Session:
             states.append(given[0][0, -1])
             marks.append(self._model.now_s())
 
-        hook = self._network.get_output_embeddings().register_forward_pre_hook(take)
+        def keep(_module: Any, _given: Any, encoded: Any) -> None:
+            self._encoded = encoded
+
+        hooks = [self._network.get_output_embeddings().register_forward_pre_hook(take)]
+        if self._network.config.is_encoder_decoder and first:
+            hooks.append(self._network.get_encoder().register_forward_hook(keep))
         try:
             with self._seen(), self._positions():
                 output = self._generate(count)
         finally:
-            hook.remove()
+            for hook in hooks:
+                hook.remove()
         end_s = self._model.now_s()
         prefill_s = marks[0] - start_s if first else 0.0
         self.prefill_s += prefill_s
@@ -97,7 +104,8 @@ class Session:
 
         text = str(self._model.processor.decode(self.tokens, skip_special_tokens=True)).strip()
         timings = Timings(self.preprocess_s, self.vision_s, self.prefill_s, self.decode_s)
-        return Answer(text, tuple(self.tokens), tuple(self.logprobs), timings)
+        peak = self._model.memory.peak()
+        return Answer(text, tuple(self.tokens), tuple(self.logprobs), timings, peak)
 
     @property
     def grids(self) -> list[TokenGrid]:
@@ -112,9 +120,13 @@ class Session:
 
         Returns float32[layers, heads, prompt tokens, image tokens]; with `all_keys`, to all tokens of the
         prompt, so that each row sums to 1. One more prefill with plain attention, without the vision tower.
+        Raises ValueError for encoder-decoder families and for those that name no image token.
         """
         import torch  # noqa: PLC0415 - loaded long since
 
+        if self._network.config.is_encoder_decoder:
+            family = self._network.config.model_type
+            raise ValueError(f"{family} has an encoder and a decoder: where its prompt looks is not known")
         where = self._image_tokens()
         after = int(np.flatnonzero(where)[-1]) + 1
         chosen = self._network.config._attn_implementation
@@ -172,6 +184,30 @@ class Session:
         self._rope_deltas = self._base.rope_deltas
 
     def _generate(self, count: int) -> Any:
+        given = self._resumed() if self._network.config.is_encoder_decoder else self._continued()
+        return self._network.generate(
+            **given,
+            max_new_tokens=count,
+            do_sample=False,
+            num_beams=1,
+            repetition_penalty=1.0,
+            output_logits=True,
+            return_dict_in_generate=True,
+        )
+
+    def _resumed(self) -> dict[str, Any]:
+        """Inputs of an encoder-decoder family: after the first call the encoder's work is given."""
+        if self._cache is None:
+            return dict(self._inputs)
+        return {
+            "encoder_outputs": self._encoded,
+            "attention_mask": self._inputs["attention_mask"],
+            "decoder_input_ids": self._ids,
+            "past_key_values": self._cache,
+        }
+
+    def _continued(self) -> dict[str, Any]:
+        """Inputs of a decoder: the prompt, the tokens so far, and what was computed for them."""
         import torch  # noqa: PLC0415 - loaded long since
 
         given = dict(self._inputs)
@@ -183,15 +219,7 @@ class Session:
         if self._cache is not None:
             given["past_key_values"] = self._cache
             given = {name: value for name, value in given.items() if not name.startswith("pixel")}
-        return self._network.generate(
-            **given,
-            max_new_tokens=count,
-            do_sample=False,
-            num_beams=1,
-            repetition_penalty=1.0,
-            output_logits=True,
-            return_dict_in_generate=True,
-        )
+        return given
 
     def _keep(self, output: Any, states: Sequence[Any]) -> None:
         self._cache, self._ids = output.past_key_values, output.sequences
@@ -213,10 +241,11 @@ def begin(
     model: VisionLanguageModel, images: Sequence[Any], prompt: str, boxes: Sequence[Box] | None, most: int
 ) -> Session:
     """Preprocess and see; see `VisionLanguageModel.begin`."""
-    if not hasattr(model.network.base_model, "get_image_features") or model.network.config.is_encoder_decoder:
+    if not hasattr(model.network.base_model, "get_image_features"):
         raise ValueError(f"{model.network.config.model_type} cannot be paused: use answer()")
     if boxes is not None and len(boxes) != len(images):
         raise ValueError(f"{len(boxes)} boxes for {len(images)} images: give one each")
+    model.memory.start()
     start_s = time.perf_counter()
     inputs = model.prepare(images, prompt)
     whole = [(0.0, 0.0, float(image.width), float(image.height)) for image in images]

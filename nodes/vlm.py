@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nodes.model_folder import ModelError, check_model_folder, is_hub_name
+from nodes.peak_memory import MemoryWatch, PeakMemory
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -25,7 +26,9 @@ if TYPE_CHECKING:
     from nodes.session import Session
     from nodes.token_grid import Box
 
-__all__ = ["Answer", "ModelError", "Timings", "VisionLanguageModel", "load_model"]
+__all__ = ["Answer", "ModelError", "PeakMemory", "Timings", "VisionLanguageModel", "load_model"]
+
+WARM_UP_SIDE_PX = 224
 
 
 @dataclass(frozen=True)
@@ -57,6 +60,7 @@ class Answer:
     token_ids: tuple[int, ...]
     token_logprobs: tuple[float, ...]
     timings: Timings
+    peak_memory: PeakMemory | None = None
 
     @property
     def confidence(self) -> float:
@@ -96,10 +100,14 @@ def load_model(
         network = automatic.AutoModelForImageTextToText.from_pretrained(source, dtype=chosen)
         network = network.to(device).eval()
     except Exception as error:  # transformers raises many kinds for one mistake: this is no model to use
-        first_line = (str(error).strip().splitlines() or [type(error).__name__])[0]
         place = f"{source} is no folder here and the hub did not give it" if is_hub_name(source) else source
-        raise ModelError(f"cannot load a vision-language model from {place}: {first_line}") from error
+        raise ModelError(f"cannot load a vision-language model from {place}: {first_line(error)}") from error
     return VisionLanguageModel(network, processor, device)
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of an error's text, or its kind where it has none."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
 class VisionLanguageModel:
@@ -116,6 +124,7 @@ class VisionLanguageModel:
         ends = network.generation_config.eos_token_id
         self._ends = {int(end) for end in (ends if isinstance(ends, list) else [ends]) if end is not None}
         self._stopwatch = _Stopwatch(device)
+        self._memory = MemoryWatch(device)
         tower = network.get_encoder(modality="image")
         # Families without a tower answer with a module that also holds the language model.
         self.has_vision_tower = tower not in (network, network.base_model, network.get_decoder())
@@ -138,9 +147,28 @@ class VisionLanguageModel:
         """The tokens that end an answer."""
         return self._ends
 
+    @property
+    def memory(self) -> MemoryWatch:
+        """Counts the device's memory."""
+        return self._memory
+
     def now_s(self) -> float:
         """Monotonic time at which the device has done all it was given, seconds."""
         return self._stopwatch.now_s()
+
+    def warm_up(self) -> float:
+        """Answer once about a grey picture; returns the seconds that it took.
+
+        What happens once (kernels chosen or compiled, memory taken) is then in no answer's times. Raises
+        ModelError for a model that cannot answer at all.
+        """
+        from PIL import Image  # noqa: PLC0415 - not for --help
+
+        grey = Image.new("RGB", (WARM_UP_SIDE_PX, WARM_UP_SIDE_PX), (128, 128, 128))
+        try:
+            return self.answer(grey, "What is this?", max_new_tokens=2).timings.total_s
+        except Exception as error:  # whatever somebody's model does
+            raise ModelError(f"the model loads but cannot answer: {first_line(error)}") from error
 
     def prepare(self, images: Image | Sequence[Image], prompt: str) -> Any:
         """Make the network's inputs, on its device."""
@@ -163,7 +191,7 @@ class VisionLanguageModel:
                 each image is a whole frame in its own pixels.
             max_new_tokens: at most so many in all.
 
-        Raises ValueError for families that cannot be paused (encoder-decoder ones).
+        Raises ValueError for families whose vision cannot be run apart (no `get_image_features`).
         """
         from nodes.session import begin  # noqa: PLC0415 - numpy
 
@@ -176,7 +204,10 @@ class VisionLanguageModel:
         return sum(weight.numel() for weight in self._network.parameters())
 
     def answer(self, images: Image | Sequence[Image], prompt: str, *, max_new_tokens: int = 32) -> Answer:
-        """Answer a prompt about one image or several, decoding greedily up to `max_new_tokens` tokens."""
+        """Answer a prompt about one image or several, decoding greedily up to `max_new_tokens` tokens.
+
+        Raises ValueError for several images and a family that takes one per prompt.
+        """
         from transformers import StoppingCriteria, StoppingCriteriaList  # noqa: PLC0415 - slow
 
         watch = self._stopwatch
@@ -186,6 +217,7 @@ class VisionLanguageModel:
                 watch.token_is_out()
                 return input_ids.new_zeros(input_ids.shape[0], dtype=bool)
 
+        self._memory.start()
         watch.start()
         inputs = self._prepare(images, prompt)
         watch.preprocessing_ends()
@@ -201,22 +233,34 @@ class VisionLanguageModel:
         )
         token_ids, token_logprobs = self._tokens(output, inputs["input_ids"].shape[1])
         text = str(self._processor.decode(token_ids, skip_special_tokens=True)).strip()
-        return Answer(text, token_ids, token_logprobs, watch.stop())
+        return Answer(text, token_ids, token_logprobs, watch.stop(), self._memory.peak())
 
     def _prepare(self, images: Image | Sequence[Image], prompt: str) -> Any:
         several = list(images) if isinstance(images, Sequence) else [images]
-        content: list[dict[str, Any]] = [
-            {"type": "image", "image": image.convert("RGB")} for image in several
-        ]
+        pictures = [image.convert("RGB") for image in several]
+        if getattr(self._processor, "chat_template", None) is None:
+            inputs = self._prepare_without_chat(pictures, prompt)
+        else:
+            inputs = self._prepare_chat(pictures, prompt)
+        return inputs.to(self._device, self._network.dtype)
+
+    def _prepare_chat(self, pictures: Sequence[Image], prompt: str) -> Any:
+        content: list[dict[str, Any]] = [{"type": "image", "image": picture} for picture in pictures]
         content.append({"type": "text", "text": prompt})
-        inputs = self._processor.apply_chat_template(
+        return self._processor.apply_chat_template(
             [{"role": "user", "content": content}],
             add_generation_prompt=True,
             tokenize=True,
             return_dict=True,
             return_tensors="pt",
         )
-        return inputs.to(self._device, self._network.dtype)
+
+    def _prepare_without_chat(self, pictures: Sequence[Image], prompt: str) -> Any:
+        """Families of before chats (Florence-2, BLIP): their processor puts one picture before the text."""
+        if len(pictures) != 1:
+            family = self._network.config.model_type
+            raise ValueError(f"{len(pictures)} images, but {family} takes one per prompt: give one")
+        return self._processor(images=pictures[0], text=prompt, return_tensors="pt")
 
     def _tokens(self, output: Any, prompt_tokens: int) -> tuple[tuple[int, ...], tuple[float, ...]]:
         # Encoder-decoder families return the answer alone, the others the prompt before it: count from the
@@ -243,7 +287,7 @@ class _Stopwatch:
         if self._device != "cpu":
             import torch  # noqa: PLC0415 - loaded long since
 
-            torch.accelerator.synchronize()
+            torch.accelerator.synchronize(torch.device(self._device))
         return time.perf_counter()
 
     def start(self) -> None:

@@ -23,13 +23,14 @@ from PIL import Image
 
 from nodes.evaluation.compact_pass import pass_over
 from nodes.evaluation.pairs import Pair
-from nodes.model_folder import ModelError, check_model_folder, is_hub_name
+from nodes.frame_image import open_image
+from nodes.model_folder import check_model_folder, is_hub_name
 from nodes.policies import Decision, SendReduced, SendRegions, SendWhole
 from nodes.regions import Grid, pack, unpack
 from nodes.regions.payload import Settings
 from nodes.vlm import VisionLanguageModel, load_model
 
-VERSION = "3"  # raise it when an outcome would come out otherwise
+VERSION = "4"  # raise it when an outcome would come out otherwise
 Floats = NDArray[np.float64]
 
 
@@ -237,15 +238,6 @@ class Outcomes:
 def image_bytes(path: Path) -> bytes:
     """The file's hash."""
     return hashlib.sha256(path.read_bytes()).digest()
-
-
-def open_image(path: Path) -> Image.Image:
-    """Decode a frame. Raises ModelError (one line) for what is no picture."""
-    try:
-        with Image.open(path) as opened:
-            return opened.convert("RGB")  # type: ignore[no-any-return]
-    except (OSError, ValueError, Image.DecompressionBombError) as error:
-        raise ModelError(f"{path} is no picture that can be read: {error}") from error
 
 
 def sent_images(

@@ -34,10 +34,11 @@ from nodes.evaluation.compute_times import ComputeTimes, measure
 from nodes.evaluation.figures import share
 from nodes.evaluation.job import Case, Job
 from nodes.evaluation.line import Line, Row
-from nodes.evaluation.outcomes import Cache, Outcomes, key_of, open_image
+from nodes.evaluation.outcomes import Cache, Outcomes, key_of
 from nodes.evaluation.pairs import DataError, Pair, read_pairs
 from nodes.evaluation.replay import PARTS, Played, replay
 from nodes.evaluation.subjects import PairSubject
+from nodes.frame_image import open_image
 from nodes.policies import BASELINES, FramePolicy, policy_named
 from nodes.regions import Grid, pack, unpack
 from nodes.regions.drawing import draw_kept

@@ -12,6 +12,7 @@ from nodes.confidence import END
 from nodes.data import FIRST_LIGHT
 from nodes.evaluation.outcomes import Cache, Outcomes, key_of, sent_images, weights_id
 from nodes.evaluation.pairs import Pair, read_pairs
+from nodes.frame_image import ImageError
 from nodes.model_folder import ModelError
 from nodes.models import COMPACT, REGULAR
 from nodes.policies import Accept, SendReduced, SendRegions, SendWhole
@@ -98,6 +99,6 @@ def test_weights_are_known_by_content() -> None:
 def test_what_is_no_picture_is_one_line(outcomes: Outcomes, pair: Pair, tmp_path: Path) -> None:
     (tmp_path / "a.jpg").write_bytes(b"not a picture")
     broken = Pair("p", "a", tmp_path / "a.jpg", pair.prompt, "two")
-    with pytest.raises(ModelError, match="no picture") as caught:
+    with pytest.raises(ImageError, match="cannot be read as an image") as caught:
         outcomes.onboard(broken)
     assert "\n" not in str(caught.value)
