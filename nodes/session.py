@@ -184,10 +184,22 @@ class Session:
         self._rope_deltas = self._base.rope_deltas
 
     def _generate(self, count: int) -> Any:
+        from transformers import StoppingCriteria, StoppingCriteriaList  # noqa: PLC0415 - slow
+
+        class Enough(StoppingCriteria):
+            """Not by `max_new_tokens`: some families (Florence-2) force the last of them to be the end."""
+
+            left = count
+
+            def __call__(self, input_ids: Any, scores: Any, **_: Any) -> Any:
+                self.left -= 1
+                return input_ids.new_full(input_ids.shape[:1], self.left <= 0, dtype=bool)
+
         given = self._resumed() if self._network.config.is_encoder_decoder else self._continued()
         return self._network.generate(
             **given,
-            max_new_tokens=count,
+            max_new_tokens=self._left,
+            stopping_criteria=StoppingCriteriaList([Enough()]),
             do_sample=False,
             num_beams=1,
             repetition_penalty=1.0,
@@ -203,6 +215,8 @@ class Session:
             "encoder_outputs": self._encoded,
             "attention_mask": self._inputs["attention_mask"],
             "decoder_input_ids": self._ids,
+            # As long as the tokens: else transformers takes them all for new ones, behind the cache.
+            "decoder_attention_mask": self._ids.new_ones(self._ids.shape),
             "past_key_values": self._cache,
         }
 

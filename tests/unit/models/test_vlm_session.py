@@ -236,6 +236,10 @@ def test_ask_prints_and_draws(tmp_path: Path, frame: Image.Image, capsys: pytest
     expected = load_model(COMPACT).answer(frame, PROMPT, max_new_tokens=4)
     assert result["answer"] == expected.text
     assert result["confidence"] == pytest.approx(expected.confidence, rel=1e-4)
+    assert result["warm_up_s"] > 0
+    assert result["peak_memory"]["size_bytes"] > 10e6
+    assert main([*given, "--json", "--cold"]) == 0
+    assert json.loads(capsys.readouterr().out)["warm_up_s"] is None
     with Image.open(tmp_path / "looked.png") as drawing:
         assert min(drawing.size) > 500
     assert main(given) == 0
