@@ -9,6 +9,7 @@ A frame lies wholly inside one band, so no pixel of a test place is ever trained
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -51,11 +52,12 @@ class Footprint:
         )
 
 
-def draw_footprint(split: Split, height_deg: float, rng: np.random.Generator) -> Footprint:
-    """Draw a place of the split, uniform over the sphere, whose frame fits in its band and 68 S to 68 N."""
+def draw_footprint(
+    bands: Sequence[tuple[float, float]], height_deg: float, rng: np.random.Generator
+) -> Footprint:
+    """Draw a place of the bands (west, east; degrees), uniform over the sphere, that fits in 68 S to 68 N."""
     limit_deg = _MAX_EDGE_LATITUDE_DEG - height_deg / 2
     limit = math.sin(math.radians(limit_deg))
-    bands = BANDS_DEG[split]
     widths = np.array([east - west for west, east in bands])
     while True:
         latitude_deg = math.degrees(math.asin(rng.uniform(-limit, limit)))

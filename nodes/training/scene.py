@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from nodes.training.places import FRAME_HEIGHT_DEG, FRAME_PX, Footprint, Split, draw_footprint
+from nodes.training.places import BANDS_DEG, FRAME_HEIGHT_DEG, FRAME_PX, Footprint, Split, draw_footprint
 from nodes.training.sources import Rasters
 from nodes.training.vessels import Vessel, composite
 
@@ -56,7 +56,7 @@ def draw_scene(
     """
     want_ocean = rng.random() < _OPEN_OCEAN_SHARE
     while True:
-        place = draw_footprint(split, FRAME_HEIGHT_DEG * side_px / FRAME_PX, rng)
+        place = draw_footprint(BANDS_DEG[split], FRAME_HEIGHT_DEG * side_px / FRAME_PX, rng)
         cover = _cut_cover(rasters, place, side_px)
         land = float(np.mean(cover != 0))
         if (land < 0.02) if want_ocean else (land >= 0.1):

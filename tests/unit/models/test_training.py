@@ -42,7 +42,7 @@ def rasters() -> Rasters:
 def test_every_frame_lies_inside_its_own_bands(split: Split) -> None:
     rng = np.random.default_rng(0)
     for _ in range(400):
-        place = draw_footprint(split, FRAME_HEIGHT_DEG, rng)
+        place = draw_footprint(BANDS_DEG[split], FRAME_HEIGHT_DEG, rng)
         west, east = place.longitude_deg - place.half_width_deg, place.longitude_deg + place.half_width_deg
         assert any(low <= west and east <= high for low, high in BANDS_DEG[split])
         assert abs(place.latitude_deg) + FRAME_HEIGHT_DEG / 2 <= 68.01

@@ -1,0 +1,14 @@
+"""The benchmark `eo-mini`: frames whose prompts need a glance or the pixels, and the gates it must pass.
+
+sources    fetches the packages that carry real imagery
+places     which longitudes belong to which split
+ground     a frame's pixels, land cover and clouds
+windows    what is composited for the fine kinds: ships, rows, crowns
+prompts    what is asked, and the balance of the answers
+build      draws a split and writes it
+oracle     plain detectors that say at which resolution a prompt can be answered
+gates      what must hold before a model is trained on it
+card       the data card
+
+python -m nodes.eo_mini --help
+"""

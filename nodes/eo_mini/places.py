@@ -1,0 +1,24 @@
+"""Which longitudes are for training, for validation, and only for testing.
+
+A frame lies wholly inside one band, so no pixel of one split is in another:
+
+    -180     -100     -60     -20     5      35    60      85     110   135     180
+      |  train  | TEST  | train | TEST | train | val | train | TEST  | val | train |
+
+So train and test have forest, grassland, desert and sea of their own; val hardly has forest.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+Split = Literal["train", "val", "test"]
+
+BANDS_DEG: dict[Split, tuple[tuple[float, float], ...]] = {
+    "train": ((-180.0, -100.0), (-60.0, -20.0), (5.0, 35.0), (60.0, 85.0), (135.0, 180.0)),
+    "val": ((35.0, 60.0), (110.0, 135.0)),
+    "test": ((-100.0, -60.0), (-20.0, 5.0), (85.0, 110.0)),
+}
+FRAME_PX = 1344
+CELL_PX = 336  # a frame is 4 x 4 cells
+FRAME_HEIGHT_DEG = 16.0
