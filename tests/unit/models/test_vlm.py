@@ -166,5 +166,5 @@ def test_the_pair_knows_the_shipped_prompts(
 ) -> None:
     """Guessing yes or no, a number of four, ... is right in about 40 %; n is small, see the cards."""
     more = read_prompts("more-prompts.jsonl")
-    assert _accuracy(compact, more) > 0.6
-    assert _accuracy(regular, more[::7] + read_prompts()) > 0.6
+    assert _accuracy(compact, more[::2]) > 0.6
+    assert _accuracy(regular, more[::14] + read_prompts()) > 0.6
