@@ -231,13 +231,14 @@ def _one_step(
 def forward(model: Any, batch: Batch, features: Tensor | None = None) -> tuple[Tensor, Tensor]:
     """Run a packed batch, through the vision tower unless its `features` are given.
 
-    Returns logits [labelled tokens, vocabulary] in order, and image features [frames, image tokens,
-    text_dim].
+    Returns logits [labelled tokens, vocabulary] in order, and image features [frames, image tokens of all
+    views, text_dim].
     """
     inner = model.model
     if features is None:
         images = inner.get_image_features(batch.pixel_values, batch.image_grid, return_dict=True)
-        features = torch.stack(list(images.pooler_output))
+        seen = torch.cat(list(images.pooler_output))
+        features = seen.reshape(len(batch.input_ids), -1, seen.shape[-1])
     embedded = inner.get_input_embeddings()(batch.input_ids)
     where = (batch.input_ids == model.config.image_token_id).unsqueeze(-1)
     embedded = embedded.masked_scatter(where, features.reshape(-1, features.shape[-1]))

@@ -5,6 +5,7 @@ import math
 from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -189,6 +190,38 @@ def test_packed_questions_are_answered_as_if_each_were_alone(rasters: Rasters, n
         with torch.no_grad():
             alone = model(**inputs).logits[0, -1]
         torch.testing.assert_close(packed[2 * index], alone, atol=1e-4, rtol=1e-4)
+
+
+def test_several_views_are_packed_as_one_prompt_with_several_images() -> None:
+    """An overview and two tiles of other sizes: the stock path's pixels, and its logits."""
+    torch.manual_seed(0)
+    processor, model, _ = train.build(RECIPES["regular"])
+    processor.image_processor.size = {"shortest_edge": 56**2, "longest_edge": 224**2}
+    model.eval()
+    rng = np.random.default_rng(7)
+    views = [
+        rng.integers(0, 255, (side, width, 3), dtype=np.uint8)
+        for side, width in ((112, 168), (56, 56), (84, 56))
+    ]
+    question = Question("vessels_count", "How many ships are on the water?", "two")
+    batch = Packer(processor).pack_views([views, views[::-1]], [[question], [question, question]])
+    content: list[dict[str, Any]] = [{"type": "image", "image": Image.fromarray(view)} for view in views]
+    inputs = processor.apply_chat_template(
+        [{"role": "user", "content": [*content, {"type": "text", "text": question.prompt}]}],
+        add_generation_prompt=True,
+        tokenize=True,
+        return_dict=True,
+        return_tensors="pt",
+    )
+    patches = len(inputs["pixel_values"])
+    torch.testing.assert_close(inputs["pixel_values"], batch.pixel_values[:patches], atol=1e-5, rtol=0)
+    with torch.no_grad():
+        packed, features = train.forward(model, batch)
+        alone = model(**inputs).logits[0, -1]
+    assert features.shape[:2] == (2, patches // 4)
+    torch.testing.assert_close(packed[0], alone, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(packed[2], packed[4], atol=1e-4, rtol=1e-4)  # neither sees the other
+    assert not torch.allclose(packed[0], packed[2], atol=1e-4)
 
 
 def test_a_resumed_training_ends_where_an_uninterrupted_one_does(
