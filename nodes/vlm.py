@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from nodes.model_folder import ModelError, check_model_folder, is_hub_name
 from nodes.peak_memory import MemoryWatch, PeakMemory
+from nodes.views import Views, read_views, shown
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -85,6 +86,10 @@ def load_model(
     """
     check_model_folder(name_or_folder)
     source = str(name_or_folder)
+    try:
+        views = read_views(source)
+    except ValueError as error:
+        raise ModelError(str(error)) from error
     import torch  # noqa: PLC0415 - slow
     import transformers  # noqa: PLC0415 - slow
 
@@ -102,7 +107,7 @@ def load_model(
     except Exception as error:  # transformers raises many kinds for one mistake: this is no model to use
         place = f"{source} is no folder here and the hub did not give it" if is_hub_name(source) else source
         raise ModelError(f"cannot load a vision-language model from {place}: {first_line(error)}") from error
-    return VisionLanguageModel(network, processor, device)
+    return VisionLanguageModel(network, processor, device, views)
 
 
 def first_line(error: BaseException) -> str:
@@ -111,9 +116,14 @@ def first_line(error: BaseException) -> str:
 
 
 class VisionLanguageModel:
-    """A loaded model and its processor; one call at a time. Greedy, so equal inputs have equal answers."""
+    """A loaded model and its processor; one call at a time. Greedy, so equal inputs have equal answers.
 
-    def __init__(self, network: Any, processor: Any, device: str = "cpu") -> None:
+    Args:
+        views: how one frame is shown to it; None: as it is.
+    """
+
+    def __init__(self, network: Any, processor: Any, device: str = "cpu", views: Views | None = None) -> None:
+        self.views = views
         self._network = network
         self._processor = processor
         self._device = device
@@ -185,7 +195,8 @@ class VisionLanguageModel:
         """Preprocess a prompt and look at its images; nothing is decoded yet.
 
         Args:
-            images: one or several, of any scales.
+            images: a frame, which is shown as the model's `views` say; or a sequence of images, of any
+                scales, which are shown as they are.
             prompt: the question.
             boxes: where each image lies in the frame (left, top, right, bottom), frame pixels; by default
                 each image is a whole frame in its own pixels.
@@ -195,8 +206,10 @@ class VisionLanguageModel:
         """
         from nodes.session import begin  # noqa: PLC0415 - numpy
 
-        several = list(images) if isinstance(images, Sequence) else [images]
-        return begin(self, several, prompt, boxes, max_new_tokens)
+        if isinstance(images, Sequence):
+            return begin(self, list(images), prompt, boxes, max_new_tokens)
+        several, found = shown(images, self.views)
+        return begin(self, list(several), prompt, boxes or found, max_new_tokens)
 
     @property
     def parameters(self) -> int:
@@ -204,7 +217,9 @@ class VisionLanguageModel:
         return sum(weight.numel() for weight in self._network.parameters())
 
     def answer(self, images: Image | Sequence[Image], prompt: str, *, max_new_tokens: int = 32) -> Answer:
-        """Answer a prompt about one image or several, decoding greedily up to `max_new_tokens` tokens.
+        """Answer a prompt about a frame or several images, decoding greedily up to `max_new_tokens` tokens.
+
+        `images` as for `begin`.
 
         Raises ValueError for several images and a family that takes one per prompt.
         """
@@ -236,7 +251,7 @@ class VisionLanguageModel:
         return Answer(text, token_ids, token_logprobs, watch.stop(), self._memory.peak())
 
     def _prepare(self, images: Image | Sequence[Image], prompt: str) -> Any:
-        several = list(images) if isinstance(images, Sequence) else [images]
+        several = images if isinstance(images, Sequence) else shown(images, self.views)[0]
         pictures = [image.convert("RGB") for image in several]
         if getattr(self._processor, "chat_template", None) is None:
             inputs = self._prepare_without_chat(pictures, prompt)

@@ -1,7 +1,9 @@
 """The benchmark `eo-mini`: frames whose prompts need a glance or the pixels, and the gates it must pass.
 
-sources    fetches the packages that carry real imagery
+packages   fetches the packages that carry real imagery, opens the maps
+sources    opens all that frames are made of
 places     which longitudes belong to which split
+footprint  where on Earth a frame lies
 ground     a frame's pixels, land cover and clouds
 windows    what is composited for the fine kinds: ships, rows, crowns
 prompts    what is asked, and the balance of the answers

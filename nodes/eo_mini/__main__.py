@@ -11,10 +11,8 @@ from pathlib import Path
 
 from nodes.data import EO_MINI
 from nodes.eo_mini.gates import Gate, SplitError, check, read_lines
+from nodes.eo_mini.packages import DEFAULT_CACHE, SourceError
 from nodes.eo_mini.places import BANDS_DEG
-from nodes.training.sources import DEFAULT_CACHE, SourceError
-
-FRAMES = {"train": 1600, "val": 96, "test": 96}
 
 _EXAMPLES = """examples:
   python -m nodes.eo_mini build                              the test split, as it ships, where it ships
@@ -62,7 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _build(given: argparse.Namespace) -> int:
     from rich.progress import Progress  # noqa: PLC0415
 
-    from nodes.eo_mini.build import draw_frames, write  # noqa: PLC0415
+    from nodes.eo_mini.build import FRAMES, draw_frames, write  # noqa: PLC0415
     from nodes.eo_mini.card import data_card  # noqa: PLC0415
     from nodes.eo_mini.sources import open_sources  # noqa: PLC0415
 

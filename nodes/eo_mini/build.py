@@ -21,6 +21,7 @@ from nodes.eo_mini.sources import Sources
 from nodes.eo_mini.windows import ANSWERS, PROMPTS, WINDOW_PX, Window, draw_window
 
 SEEDS: dict[Split, int] = {"train": 1, "val": 2, "test": 3}
+FRAMES: dict[Split, int] = {"train": 1600, "val": 96, "test": 96}
 CELLS = FRAME_PX // CELL_PX
 JPEG_QUALITY = 76
 _WATER_CELL, _LAND_CELL = 0.9, 0.6  # share of a cell, for a window to lie there
@@ -38,9 +39,13 @@ class Placed:
 
 @dataclass(frozen=True)
 class Frame:
-    """One frame: `pixels` uint8[FRAME_PX, FRAME_PX, 3], what was composited, and what is asked."""
+    """One frame: `pixels` uint8[FRAME_PX, FRAME_PX, 3], what was composited, and what is asked.
+
+    `cloud`: float32[FRAME_PX, FRAME_PX], opacity of the clouds, none over what was composited.
+    """
 
     ground: Ground
+    cloud: Floats
     pixels: NDArray[np.uint8]
     windows: tuple[Placed, ...]
     questions: tuple[Question, ...]
@@ -95,7 +100,7 @@ def _draw_frame(
         found += about_ground(ground.shares)
     fine = [Question(one.window.kind, PROMPTS[one.window.kind], one.window.answer) for one in placed]
     questions = (*balance.choose(found, rng), *fine)
-    return Frame(ground, np.clip(np.rint(pixels), 0, 255).astype(np.uint8), tuple(placed), questions)
+    return Frame(ground, cloud, np.clip(np.rint(pixels), 0, 255).astype(np.uint8), tuple(placed), questions)
 
 
 def _cells(ground: Ground, rng: np.random.Generator) -> dict[str, int]:

@@ -12,10 +12,10 @@ from typing import Any
 
 from PIL import Image
 
+from nodes.eo_mini.footprint import Footprint
 from nodes.eo_mini.oracle import Score, scores
 from nodes.eo_mini.places import BANDS_DEG, CELL_PX, FRAME_HEIGHT_DEG, FRAME_PX, Split
 from nodes.eo_mini.windows import ANSWERS
-from nodes.training.places import Footprint
 
 NATIVE_LEAST, REDUCED_MOST = 0.90, 0.50
 COARSE_APART_MOST = 0.05

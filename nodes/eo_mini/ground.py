@@ -8,10 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from nodes.eo_mini.footprint import Footprint, draw_footprint
+from nodes.eo_mini.packages import SourceError
 from nodes.eo_mini.places import BANDS_DEG, FRAME_HEIGHT_DEG, FRAME_PX, Split
 from nodes.eo_mini.sources import Sources
-from nodes.training.places import Footprint, draw_footprint
-from nodes.training.sources import SourceError
 
 Floats = NDArray[np.float32]
 

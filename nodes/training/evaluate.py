@@ -1,4 +1,4 @@
-"""Measures a model on the test places: what its card says comes from here.
+"""Measures a model on a split of eo-mini: what its card says comes from here.
 
 A model is asked through `nodes.vlm`, one prompt after another, as a node asks it.
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import csv
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -15,26 +15,39 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nodes.training.examination import Examined
-from nodes.training.questions import Balance
+from nodes.eo_mini.gates import read_lines
+from nodes.frame_image import open_image
+from nodes.regions import scores_from_map
+from nodes.token_grid import frame_map
 from nodes.vlm import VisionLanguageModel
 
 _RESAMPLES = 2000
 _MAX_NEW_TOKENS = 4
+_CELLS = 4  # a side
+_MAP_PX = 128
+TOP = 4
+
+Heads = Sequence[tuple[int, int]]
 
 
 @dataclass(frozen=True)
 class Row:
-    """One prompt of the examination and what came back."""
+    """One prompt of a split and what came back.
+
+    gaze_rank: at which place the cell that holds the content comes, by attention, 0 the first of 16; None
+        for a prompt whose content has no place, and for a model that was not asked for attention.
+    """
 
     frame: str
     kind: str
+    family: str
     prompt: str
     truth: str
     blind: str
     answer: str
     confidence: float
     total_s: float
+    gaze_rank: int | None = None
 
     @property
     def right(self) -> bool:
@@ -47,33 +60,92 @@ class Row:
         return self.blind == self.truth
 
 
+def commonest_answers(asked: Iterable[tuple[str, str]]) -> dict[str, str]:
+    """The best answer to each prompt for who never sees a frame, from (prompt, truth) of training frames."""
+    counts: dict[str, Counter[str]] = {}
+    for prompt, truth in asked:
+        counts.setdefault(prompt, Counter())[truth] += 1
+    return {prompt: max(sorted(given), key=given.__getitem__) for prompt, given in counts.items()}
+
+
 def examine(
     model: VisionLanguageModel,
-    frames: Iterable[Examined],
-    balance: Balance,
-    on_frame: Callable[[], None] = lambda: None,
+    folder: Path,
+    blind: Mapping[str, str],
+    *,
+    heads: Heads = (),
+    on_prompt: Callable[[], None] = lambda: None,
 ) -> list[Row]:
-    """Ask every question of every frame."""
+    """Ask every prompt of a split's folder.
+
+    Args:
+        blind: the best answer per prompt of who never sees a frame.
+        heads: layers and heads whose mean attention ranks the cells; none: attention is not asked for.
+
+    Raises SplitError for a folder without prompts.
+    """
     rows = []
-    for frame in frames:
-        image = frame.image()
-        for question in frame.questions:
-            answer = model.answer(image, question.prompt, max_new_tokens=_MAX_NEW_TOKENS)
-            blind = balance.blind_answer(question.prompt)
-            rows.append(
-                Row(
-                    frame.name,
-                    question.kind,
-                    question.prompt,
-                    question.truth,
-                    blind,
-                    answer.text,
-                    round(answer.confidence, 4),
-                    round(answer.timings.total_s, 4),
-                )
+    for line in read_lines(folder):
+        image = open_image(folder / line["image"])
+        answer = model.answer(image, line["prompt"], max_new_tokens=_MAX_NEW_TOKENS)
+        rank = None
+        if heads and "cell" in line:
+            attention = cell_attention(model, image, line["prompt"])
+            rank = rank_of(np.mean([attention[head] for head in heads], axis=0), line["cell"])
+        rows.append(
+            Row(
+                line["frame"],
+                line["kind"],
+                line["family"],
+                line["prompt"],
+                line["truth"],
+                blind.get(line["prompt"], ""),
+                answer.text,
+                round(answer.confidence, 4),
+                round(answer.timings.total_s, 4),
+                rank,
             )
-        on_frame()
+        )
+        on_prompt()
     return rows
+
+
+def cell_attention(model: VisionLanguageModel, image: Any, prompt: str) -> NDArray[np.float64]:
+    """Attention of the prompt's last token, which the answer comes from: float64[layers, heads, cells]."""
+    whole = (0.0, 0.0, float(_MAP_PX), float(_MAP_PX))
+    with model.begin([image], prompt, boxes=[whole]) as session:
+        looked, grids = session.attention()[:, :, -1], session.grids
+    return np.array(
+        [
+            [scores_from_map(frame_map(head, grids, _MAP_PX, _MAP_PX), _CELLS, _CELLS) for head in layer]
+            for layer in looked
+        ]
+    )
+
+
+def rank_of(scores: NDArray[np.float64], cell: int) -> int:
+    """How many cells have a higher score."""
+    return int((scores > scores[cell]).sum())
+
+
+def choose_heads(model: VisionLanguageModel, folder: Path, most: int = 4) -> list[tuple[int, int]]:
+    """The layers and heads that rank the true cell best on a split: the best ones, as many as help together.
+
+    To be used on validation frames, never on those that are tested on.
+    """
+    placed = [line for line in read_lines(folder) if "cell" in line]
+    seen = np.stack(
+        [cell_attention(model, open_image(folder / line["image"]), line["prompt"]) for line in placed]
+    )
+    cells = [int(line["cell"]) for line in placed]
+
+    def mean_rank(chosen: Sequence[tuple[int, int]]) -> float:
+        scores = np.mean([seen[:, layer, head] for layer, head in chosen], axis=0)
+        return float(np.mean([rank_of(row, cell) for row, cell in zip(scores, cells, strict=True)]))
+
+    every = [(layer, head) for layer in range(seen.shape[1]) for head in range(seen.shape[2])]
+    ordered = sorted(every, key=lambda one: (mean_rank([one]), one))
+    return min((ordered[:count] for count in range(1, most + 1)), key=mean_rank)
 
 
 def write_rows(rows: Sequence[Row], path: Path) -> None:
@@ -92,9 +164,10 @@ def read_rows(path: Path) -> list[Row]:
 
 def _row(line: dict[str, str]) -> Row:
     texts: dict[str, Any] = {
-        name: line[name] for name in ("frame", "kind", "prompt", "truth", "blind", "answer")
+        name: line[name] for name in ("frame", "kind", "family", "prompt", "truth", "blind", "answer")
     }
-    return Row(**texts, confidence=float(line["confidence"]), total_s=float(line["total_s"]))
+    rank = int(line["gaze_rank"]) if line["gaze_rank"] else None
+    return Row(**texts, confidence=float(line["confidence"]), total_s=float(line["total_s"]), gaze_rank=rank)
 
 
 @dataclass(frozen=True)

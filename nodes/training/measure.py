@@ -1,69 +1,78 @@
-"""Examines model folders and writes their evaluation.csv and cards."""
+"""Examines models on eo-mini and writes what ships of it: evaluation.csv files and cards.
+
+nodes/models/<name>/evaluation.csv, README.md    the pair that ships
+nodes/models/others/<name>.csv                   other seeds, and the control: rows only, no weights
+"""
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from rich.progress import Progress
 from safetensors import safe_open
 
-from nodes.training.card import Measured, card, read_training
-from nodes.training.evaluate import examine, read_rows, write_rows
-from nodes.training.examination import draw_examination
-from nodes.training.places import FRAME_PX
-from nodes.training.questions import training_balance
-from nodes.training.sources import open_rasters
+from nodes.data import EO_MINI
+from nodes.eo_mini.gates import read_lines
+from nodes.models import FOLDER
+from nodes.training.card import Measured, card
+from nodes.training.evaluate import choose_heads, commonest_answers, examine, read_rows, write_rows
 from nodes.vlm import load_model
 
 _ROWS = "evaluation.csv"
+OTHERS = FOLDER / "others"
 
 
-def evaluate_folders(folders: Sequence[Path], cache: Path, *, frames: int, seed: int) -> None:
-    """Examine each folder's model on one thread, and write its evaluation.csv and README.md.
+def evaluate_folders(
+    folders: Sequence[Path], blind_from: Sequence[tuple[str, str]], validation: Path
+) -> None:
+    """Examine each folder's model on one thread, and write its evaluation.csv; then all cards anew.
 
-    A card compares the model with its neighbour in the same place, whose card is written again too.
+    Args:
+        folders: of models; one that does not ship leaves its rows in `others`.
+        blind_from: prompt and truth of training frames, for the question-only baseline.
+        validation: a folder of the val split, on which attention heads are chosen.
     """
-    rasters = open_rasters(cache)
-    balance = training_balance(rasters)
-    examined = list(draw_examination(rasters, balance, frames, seed=seed))
+    blind = commonest_answers(blind_from)
+    lines = len(read_lines(EO_MINI))
     for folder in folders:
         model = load_model(folder, threads=1)
-        model.answer(examined[0].image(), examined[0].questions[0].prompt, max_new_tokens=2)  # warm up
+        model.warm_up()
+        heads = choose_heads(model, validation) if model.views is None else []
         with Progress() as bar:
-            task = bar.add_task(folder.name, total=len(examined))
-            rows = examine(model, examined, balance, partial(bar.advance, task))
-        write_rows(rows, folder / _ROWS)
-    for place in sorted({beside for folder in folders for beside in (folder, *_neighbours(folder))}):
-        (place / "README.md").write_text(show_card(place), encoding="utf-8")
-        print(f"wrote {place / 'README.md'}")
+            task = bar.add_task(folder.name, total=lines)
+            rows = examine(model, EO_MINI, blind, heads=heads, on_prompt=partial(bar.advance, task))
+        ships = folder.parent == FOLDER
+        OTHERS.mkdir(exist_ok=True)
+        write_rows(rows, folder / _ROWS if ships else OTHERS / f"{folder.name}.csv")
+        if ships:
+            (folder / "heads.json").write_text(json.dumps(heads) + "\n", encoding="utf-8")
+    for folder in (FOLDER / "compact", FOLDER / "regular"):
+        (folder / "README.md").write_text(show_card(folder), encoding="utf-8")
+        print(f"wrote {folder / 'README.md'}")
 
 
 def show_card(folder: Path) -> str:
-    """Compute a card from evaluation.csv, against the first neighbour that was asked the same prompts."""
-    mine = _measured(folder)
-    asked = {(row.frame, row.prompt) for row in mine.rows}
-    others = [_measured(beside) for beside in _neighbours(folder)]
-    same = [other for other in others if {(row.frame, row.prompt) for row in other.rows} == asked]
-    return card(mine, read_training(folder), same[0] if same else None)
-
-
-def _neighbours(folder: Path) -> list[Path]:
-    return [
-        path.parent for path in sorted(folder.parent.glob(f"*/{_ROWS}")) if path.parent.name != folder.name
-    ]
+    """Compute a shipped model's card from evaluation.csv files."""
+    names = [name for name in ("compact", "regular") if name != folder.name]
+    others = {path.stem: read_rows(path) for path in sorted(OTHERS.glob("*.csv"))}
+    return card(_measured(folder), _measured(folder.parent / names[0]), others)
 
 
 def _measured(folder: Path) -> Measured:
-    training = read_training(folder)
+    training: dict[str, Any] = json.loads((folder / "training.json").read_text(encoding="utf-8"))
+    heads = json.loads((folder / "heads.json").read_text(encoding="utf-8"))
     return Measured(
         name=folder.name,
         rows=read_rows(folder / _ROWS),
         parameters=_parameters(folder / "model.safetensors"),
         weights_bytes=(folder / "model.safetensors").stat().st_size,
-        input_px=FRAME_PX // int(training["recipe"]["reduce"]),
+        training=training,
+        heads=[(int(layer), int(head)) for layer, head in heads],
     )
 
 

@@ -2,7 +2,7 @@
 
     <turn> <image> tokens </image> <image> ... | question 1, answer 1 | question 2, answer 2 | ... | padding
 
-A frame is one image or several views of it (an overview and tiles). Each question sees the images and itself,
+A frame is one image or several views of it (tiles and an overview). Each question sees the images and itself,
 and has the positions it would have if it were alone: what is learnt here is what happens when a single prompt
 is answered later.
 """
@@ -16,33 +16,43 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image
 from torch import Tensor
 
-from nodes.training.questions import Question
+from nodes.training.frames import Asked
 
 IGNORED = -100
 
 
 @dataclass(frozen=True)
-class Batch:
-    """Tensors of one step for `frames` frames of `views` images each, sequences of `length` tokens.
+class Room:
+    """The place of one view in a sequence: `rows` x `columns` image tokens, after `skipped_positions`.
 
-    pixel_values [patches of all images, patch values]; image_grid [frames * views, 3]; input_ids and labels
-    [frames, length]; positions [3, frames, length]; mask bool [frames, 1, length, length], true where a token
-    may look.
+    What is skipped stands for tiles that a longer prompt would have there.
     """
 
-    pixel_values: Tensor
-    image_grid: Tensor
+    rows: int
+    columns: int
+    skipped_positions: int = 0
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Tensors of one step: sequences of `length` tokens, one for each frame.
+
+    input_ids and labels [frames, length]; positions [3, frames, length]; mask bool
+    [frames, 1, length, length], true where a token may look; ends: for each question in order (its frame,
+    index of its last token before the answer).
+    """
+
     input_ids: Tensor
     labels: Tensor
     positions: Tensor
     mask: Tensor
+    ends: tuple[tuple[int, int], ...]
 
 
 class Packer:
-    """Turns frames and questions into batches with a processor's own tokens, sizes and normalisation."""
+    """Turns questions into batches with a processor's own tokens, and images into its own patches."""
 
     def __init__(self, processor: Any) -> None:
         tokenizer, images = processor.tokenizer, processor.image_processor
@@ -62,18 +72,9 @@ class Packer:
     def _tokens(self, text: str) -> list[int]:
         return [int(token) for token in self._tokenizer(text, add_special_tokens=False)["input_ids"]]
 
-    def pack(
-        self, frames: Sequence[NDArray[np.uint8]], questions: Sequence[Sequence[Question]], reduce: int
-    ) -> Batch:
-        """Pack frames (height, width, 3) of one size, each reduced `reduce` times, with their questions."""
-        return self.pack_views([[_reduced(frame, reduce)] for frame in frames], questions)
-
-    def pack_views(
-        self, frames: Sequence[Sequence[NDArray[np.uint8]]], questions: Sequence[Sequence[Question]]
-    ) -> Batch:
-        """Pack frames that are several images each (height, width, 3), of any sizes, with their questions."""
-        grids = [[self._grid(view) for view in views] for views in frames]
-        packed = [self._pack_one(grid, asked) for grid, asked in zip(grids, questions, strict=True)]
+    def pack(self, frames: Sequence[Sequence[Room]], questions: Sequence[Sequence[Asked]]) -> Batch:
+        """Pack frames that are one or several views each, with their questions."""
+        packed = [self._pack_one(rooms, asked) for rooms, asked in zip(frames, questions, strict=True)]
         length = max(len(tokens) for tokens, *_ in packed)
         count = len(frames)
         input_ids = torch.full((count, length), self._pad_token)
@@ -81,6 +82,7 @@ class Packer:
         positions = torch.zeros((3, count, length), dtype=torch.long)
         # A padding token looks at itself, or its attention would divide by nothing.
         mask = torch.eye(length, dtype=torch.bool).repeat(count, 1, 1)
+        ends: list[tuple[int, int]] = []
         for index, (tokens, targets, places, groups) in enumerate(packed):
             size = len(tokens)
             input_ids[index, :size] = torch.tensor(tokens)
@@ -89,35 +91,23 @@ class Packer:
             group = torch.tensor(groups)
             same = (group[:, None] == group[None, :]) | (group[None, :] == 0)
             mask[index, :size, :size] = same & torch.ones(size, size, dtype=torch.bool).tril()
-        patches = [self._patches(torch.from_numpy(view.copy())) for views in frames for view in views]
-        return Batch(
-            pixel_values=torch.cat(patches),
-            image_grid=torch.tensor([[1, *grid] for several in grids for grid in several]),
-            input_ids=input_ids,
-            labels=labels,
-            positions=positions,
-            mask=mask[:, None],
-        )
-
-    def _grid(self, image: NDArray[np.uint8]) -> tuple[int, int]:
-        """Rows and columns of patches."""
-        return image.shape[0] // self._patch_px, image.shape[1] // self._patch_px
+            ends += [(index, at) for at in _before_answers(targets)]
+        return Batch(input_ids, labels, positions, mask[:, None], tuple(ends))
 
     def _pack_one(
-        self, grids: Sequence[tuple[int, int]], questions: Sequence[Question]
+        self, rooms: Sequence[Room], questions: Sequence[Asked]
     ) -> tuple[list[int], list[int], Tensor, list[int]]:
         """Return tokens, targets, positions [3, length] and the group (0: the frame) of each token."""
         tokens = list(self._head)
         parts = [torch.arange(len(tokens)).repeat(3, 1)]
         after = len(tokens)
-        for patch_rows, patch_columns in grids:
-            rows, columns = patch_rows // 2, patch_columns // 2
-            tokens += [self._begin_token] + [self._image_token] * (rows * columns) + [self._end_token]
-            row, column = torch.meshgrid(torch.arange(rows), torch.arange(columns), indexing="ij")
-            grid = torch.stack(
-                [torch.zeros(rows * columns, dtype=torch.long), row.flatten(), column.flatten()]
-            )
-            last = after + 1 + max(rows, columns)
+        for room in rooms:
+            after += room.skipped_positions
+            count = room.rows * room.columns
+            tokens += [self._begin_token] + [self._image_token] * count + [self._end_token]
+            row, column = torch.meshgrid(torch.arange(room.rows), torch.arange(room.columns), indexing="ij")
+            grid = torch.stack([torch.zeros(count, dtype=torch.long), row.flatten(), column.flatten()])
+            last = after + 1 + max(room.rows, room.columns)
             parts += [torch.full((3, 1), after), grid + after + 1, torch.full((3, 1), last)]
             after = last + 1
         groups = [0] * len(tokens)
@@ -139,17 +129,25 @@ class Packer:
     def _answer_tokens(self, answer: str) -> list[int]:
         return self._tokens(f"{answer}<|im_end|>")
 
-    def _patches(self, pixels: Tensor) -> Tensor:
-        """Normalise an image and cut it into patches in Qwen2-VL's order: each 2 x 2 block together."""
+    def patches(self, pixels: NDArray[np.uint8]) -> Tensor:
+        """Normalise an image and cut it into patches in Qwen2-VL's order: each 2 x 2 block together.
+
+        Args:
+            pixels: uint8[height, width, 3], both multiples of two patches.
+
+        Returns float32[patches, 3 * patch * patch].
+        """
         height, width, channels = pixels.shape
         side = self._patch_px
-        normal = pixels.float() * self._scale + self._shift
+        normal = torch.tensor(pixels).float() * self._scale + self._shift
         blocks = normal.view(height // side // 2, 2, side, width // side // 2, 2, side, channels)
         return blocks.permute(0, 3, 1, 4, 6, 2, 5).reshape(-1, channels * side * side)
 
+    def grid(self, pixels: NDArray[np.uint8]) -> tuple[int, int, int]:
+        """Its patches: one slice, rows, columns."""
+        return 1, pixels.shape[0] // self._patch_px, pixels.shape[1] // self._patch_px
 
-def _reduced(frame: NDArray[np.uint8], reduce: int) -> NDArray[np.uint8]:
-    if reduce == 1:
-        return frame
-    height, width = frame.shape[0] // reduce, frame.shape[1] // reduce
-    return np.asarray(Image.fromarray(frame).resize((width, height), Image.Resampling.BICUBIC))
+
+def _before_answers(targets: Sequence[int]) -> list[int]:
+    """The index before each run of targets."""
+    return [at for at in range(len(targets) - 1) if targets[at] == IGNORED and targets[at + 1] != IGNORED]

@@ -1,15 +1,16 @@
-"""Trains one model of the pair.
+"""Trains one model of the pair: first its vision tower, then its language model.
 
-The loss is the answers' cross-entropy plus two dense targets per image token: the shares of land cover under
-it, and whether the centre of a vessel lies in it. Without them models of this size stay at the level of
-guessing for a long time. The heads for them are thrown away afterwards.
+Seeing: the tower learns what lies under each image token (`targets`), on overviews and, for a model that is
+shown native pixels, on native crops. Reading: the tower stays as it is and has looked at each frame once; the
+language model learns to answer, and two of its heads to look at what the prompt is about (`gaze`). Learning
+both at once took several times as long to the same loss.
 """
 
 from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,28 +22,46 @@ from torch import Tensor, nn
 from torch.nn import functional
 from transformers import Qwen2VLForConditionalGeneration
 
-from nodes.training.architecture import Reading, Recipe, Stage, build_config
-from nodes.training.packing import IGNORED, Batch, Packer
-from nodes.training.places import FRAME_PX
-from nodes.training.questions import Balance, training_balance, vocabulary
-from nodes.training.scene import COVER_CELL_PX, COVERS, Scene, draw_scene
-from nodes.training.sources import Rasters
+from nodes.training.architecture import PATCH_PX, TILE_PX, TOKEN_PX, Reading, Recipe, Seeing, build_config
+from nodes.training.frames import OVERVIEW_PX, Asked, TrainingFrame
+from nodes.training.gaze import Gaze
+from nodes.training.looks import (
+    TILES_A_SIDE,
+    Look,
+    crop,
+    crop_boxes,
+    overview,
+    some_tiles,
+    tile_box,
+    turned_tile,
+)
+from nodes.training.packing import IGNORED, Batch, Packer, Room
+from nodes.training.practice import Crowns, practice
+from nodes.training.targets import KINDS, DenseHeads
+from nodes.training.turns import TURNS, turned_questions
+from nodes.training.vocabulary import vocabulary
+from nodes.training.waves import start_as_waves
 from nodes.training.word_tokenizer import build_processor
+from nodes.views import FILE as VIEWS_FILE
 
 _WARM_UP_STEPS = 60
-_VESSEL_WEIGHT = 20.0
 _SAVE_EVERY_STEPS = 100
+_KEPT_STEPS = 20  # one entry of the curve
+_GAZE_WEIGHT = 0.3
+_FEW_FRAMES = 8  # that the tower looks at together
+_TILE_POSITIONS = TILE_PX // TOKEN_PX + 2
+
+OnStep = Callable[[int, int, dict[str, float]], None]
 
 
 @dataclass
 class Progress:
-    """What a training run leaves beside its weights: step, seconds, and the mean losses of each 20 steps.
-
-    `recipe` is the one it ended with; where it was resumed, an earlier part may have followed another plan.
-    """
+    """What a training run leaves beside its weights: steps, seconds, and the mean losses of each 20 steps."""
 
     recipe: dict[str, Any]
     seed: int
+    frames: int
+    precision: str
     step: int = 0
     cpu_s: float = 0.0
     wall_s: float = 0.0
@@ -50,274 +69,336 @@ class Progress:
     curve: list[dict[str, float]] = field(default_factory=list)
 
 
-class DenseHeads(nn.Module):
-    """The two auxiliary heads over image tokens."""
+class Training:
+    """One model under training, with what it needs to go on.
 
-    def __init__(self, dim: int) -> None:
-        super().__init__()
-        self.cover = nn.Linear(dim, len(COVERS))
-        self.vessel = nn.Linear(dim, 1)
-
-
-def train(
-    recipe: Recipe,
-    rasters: Rasters,
-    folder: Path,
-    *,
-    seed: int = 0,
-    resume: bool = False,
-    on_step: Callable[[int, int, dict[str, float]], None] = lambda step, steps, losses: None,
-) -> Progress:
-    """Train a model by its recipe and save it, with its processor, to `folder`.
-
-    `folder/training-state.pt` lets `resume` go on after an interruption; it is removed at the end.
-    `on_step(step, steps, losses)` is called after each step. CPU only; set torch's threads before.
+    Args:
+        recipe: which model.
+        frames: of the train split.
+        crowns: of the train split, to practise on.
+        folder: where model, curve and state are written; each file is whole or not there.
+        seed: of weights, order and turns.
+        device: as torch names it.
+        half: multiply in bfloat16; weights stay in float32.
+        resume: go on from the folder's state.
     """
-    torch.manual_seed(seed)
-    processor, model, heads = build(recipe)
-    optimizer = _optimizer(model, heads, recipe)
-    progress = Progress(asdict(recipe), seed)
-    state = folder / "training-state.pt"
-    if resume and state.is_file():
-        progress = _restore(state, model, heads, optimizer)
-        progress.recipe = asdict(recipe)
-        progress.resumed_at.append(progress.step)
-    folder.mkdir(parents=True, exist_ok=True)
-    processor.save_pretrained(folder)
-    packer = Packer(processor)
-    balance = training_balance(rasters)
-    steps = sum(stage.steps for stage in recipe.stages)
-    started_cpu_s, started_s = time.process_time() - progress.cpu_s, time.monotonic() - progress.wall_s
-    recent: list[dict[str, float]] = []
-    for step, stage, share_done in _steps(recipe, progress.step):
-        rng = np.random.default_rng((seed, step))
-        scenes = [
-            draw_scene(rasters, "train", rng, side_px=stage.frame_px) for _ in range(stage.frames_per_step)
-        ]
-        questions = [balance.draw(scene, recipe.questions_per_frame, rng) for scene in scenes]
-        batch = packer.pack([scene.pixels for scene in scenes], questions, recipe.reduce)
-        losses = _one_step(
-            model, heads, optimizer, batch, scenes, recipe, _rate(step, share_done) * recipe.peak_rate
-        )
-        recent.append(losses)
-        progress.step = step + 1
-        progress.cpu_s, progress.wall_s = time.process_time() - started_cpu_s, time.monotonic() - started_s
-        if progress.step % 20 == 0:
-            means = {name: round(float(np.mean([one[name] for one in recent])), 4) for name in losses}
-            progress.curve.append({"step": progress.step, "frame_px": stage.frame_px, **means})
-            recent.clear()
-        if progress.step % _SAVE_EVERY_STEPS == 0 or progress.step == steps:
-            _save(folder, state, model, heads, optimizer, progress)
-        on_step(progress.step, steps, losses)
-    if recipe.reading:
-        for losses in _read(model, packer, balance, rasters, recipe.reading, seed):
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        frames: Sequence[TrainingFrame],
+        crowns: Crowns,
+        folder: Path,
+        *,
+        seed: int = 0,
+        device: str = "cpu",
+        half: bool = False,
+        resume: bool = False,
+    ) -> None:
+        torch.manual_seed(seed)
+        self._recipe, self._frames, self._crowns = recipe, frames, crowns
+        self._folder, self._seed = folder, seed
+        self._device, self._half = device, half
+        self._processor, self.model = build(recipe)
+        self.heads = DenseHeads(recipe.text_dim)
+        self.model.to(device)
+        self.heads.to(device)
+        self._gaze = Gaze(self.model.model.language_model)
+        self._packer = Packer(self._processor)
+        self._state = folder / "training-state.pt"
+        self._progress = Progress(asdict(recipe), seed, len(frames), "bfloat16" if half else "float32")
+        self._optimizer: torch.optim.Optimizer | None = None
+        self._waiting: dict[str, Any] | None = None
+        if resume and self._state.is_file():
+            self._restore()
+
+    @property
+    def steps(self) -> int:
+        """Of all stages."""
+        return sum(stage.steps for stage in self._stages())
+
+    def run(self, on_step: OnStep) -> Progress:
+        """Train what is left, and save."""
+        self._folder.mkdir(parents=True, exist_ok=True)
+        begun = (time.process_time(), time.monotonic(), self._progress.cpu_s, self._progress.wall_s)
+        recent: list[dict[str, float]] = []
+        for losses in self._all_steps():
+            progress = self._progress
             progress.step += 1
-            progress.curve.append({"step": progress.step, "frame_px": FRAME_PX, **losses})
-            on_step(progress.step, steps + recipe.reading.steps, losses)
-        progress.cpu_s, progress.wall_s = time.process_time() - started_cpu_s, time.monotonic() - started_s
-        _save(folder, state, model, heads, optimizer, progress)
-    state.unlink(missing_ok=True)
-    return progress
+            progress.cpu_s = begun[2] + time.process_time() - begun[0]
+            progress.wall_s = begun[3] + time.monotonic() - begun[1]
+            recent.append(losses)
+            if progress.step % _KEPT_STEPS == 0:
+                progress.curve.append({"step": progress.step} | _means(recent))
+                recent = []
+            on_step(progress.step, self.steps, losses)
+            if progress.step % _SAVE_EVERY_STEPS == 0 or progress.step == self.steps:
+                self._save()
+        save_model(self.model, self._processor, self._recipe, self._folder)
+        return self._progress
 
+    def _stages(self) -> tuple[Seeing | Reading, ...]:
+        return (*self._recipe.seeings, *self._recipe.readings)
 
-def _read(
-    model: Any, packer: Packer, balance: Balance, rasters: Rasters, reading: Reading, seed: int
-) -> Iterator[dict[str, float]]:
-    """Train the language model alone; yields the losses of each step."""
-    rng = np.random.default_rng((seed, 3 * 10**9))
-    scenes, seen = _look(model, packer, rasters, reading.frames, rng)
-    weights = [*model.model.language_model.parameters()]
-    optimizer = torch.optim.AdamW(weights, lr=reading.peak_rate, betas=(0.9, 0.98), weight_decay=0.05)
-    for step in range(reading.steps):
-        for group in optimizer.param_groups:
-            group["lr"] = reading.peak_rate * _rate(step, step / reading.steps)
-        picks = rng.choice(len(scenes), reading.frames_per_step, replace=False)
-        chosen = [scenes[pick] for pick in picks]
-        questions = [balance.draw(scene, reading.questions_per_frame, rng) for scene in chosen]
-        batch = packer.pack([scene.pixels for scene in chosen], questions, 1)
-        logits, _ = forward(model, batch, seen[torch.from_numpy(picks)])
-        targets = batch.labels[:, 1:][batch.labels[:, 1:] != IGNORED]
-        loss: Any = functional.cross_entropy(logits, targets)
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        nn.utils.clip_grad_norm_(weights, 1.0)
-        optimizer.step()
-        right = (logits.argmax(-1) == targets).float().mean()
-        yield {"answer": round(float(loss.detach()), 4), "right": round(float(right), 4)}
+    def _all_steps(self) -> Iterator[dict[str, float]]:
+        start = 0
+        for number, stage in enumerate(self._stages()):
+            done = self._progress.step - start
+            if done < stage.steps:
+                go = self._see if isinstance(stage, Seeing) else self._read
+                yield from go(number, stage, done)  # type: ignore[arg-type]
+            start += stage.steps
 
+    def _see(self, number: int, seeing: Seeing, done: int) -> Iterator[dict[str, float]]:
+        tower = self.model.model.visual
+        self._begin(_decayed([tower], [self.heads]), seeing.peak_rate)
+        for step in range(done, seeing.steps):
+            self._set_rate(seeing.peak_rate, step, seeing.steps)
+            looks = self._looks(seeing, np.random.default_rng((self._seed, number, step)))
+            features = torch.cat(self._seen([look.pixels for look in looks]))
+            losses = self.heads.losses(features, [look.truths for look in looks])
+            self._descend(torch.stack(list(losses.values())).sum(), tower)
+            yield {name: float(loss.detach()) for name, loss in losses.items()}
 
-def _look(
-    model: Any, packer: Packer, rasters: Rasters, frames: int, rng: np.random.Generator
-) -> tuple[list[Scene], Tensor]:
-    """Draw scenes, every second one with vessels, and what the vision tower makes of them."""
-    scenes: list[Scene] = []
-    features = []
-    while len(scenes) < frames:
-        scene = draw_scene(rasters, "train", rng)
-        if (scene.vessels is None) == bool(len(scenes) % 2):
-            continue
-        scenes.append(scene)
-        batch = packer.pack([scene.pixels], [[]], 1)
+    def _looks(self, seeing: Seeing, rng: np.random.Generator) -> list[Look]:
+        """Overviews and native crops of a few frames, each turned its own way, and windows to practise on."""
+        looks = []
+        for pick in rng.choice(len(self._frames), seeing.frames_per_step, replace=False):
+            frame, turn = self._frames[pick], int(rng.integers(TURNS))
+            looks.append(overview(frame, turn))
+            if seeing.crop_px:
+                pixels, boxes = frame.pixels(), crop_boxes(frame, seeing.crop_px, rng)
+                looks += [crop(frame, pixels, box, turn) for box in boxes]
+        for _ in range(seeing.practice):
+            looks += practice(self._crowns, rng)
+        return looks
+
+    def _seen(self, images: Sequence[NDArray[np.uint8]]) -> list[Tensor]:
+        """What the tower makes of images: [tokens, text_dim] each."""
+        patches = torch.cat([self._packer.patches(image) for image in images]).to(self._device)
+        grids = torch.tensor([self._packer.grid(image) for image in images], device=self._device)
+        with self._precision():
+            seen = self.model.model.get_image_features(patches, grids, return_dict=True).pooler_output
+        return [tokens.float() for tokens in seen]
+
+    def _read(self, number: int, reading: Reading, done: int) -> Iterator[dict[str, float]]:
+        language = self.model.model.language_model
+        kept = self._look_once(number, reading)
+        self._begin(_decayed([language], []), reading.peak_rate)
+        for step in range(done, reading.steps):
+            self._set_rate(reading.peak_rate, step, reading.steps)
+            rng = np.random.default_rng((self._seed, number, step))
+            picks = rng.choice(len(kept), min(reading.frames_per_step, len(kept)), replace=False)
+            chosen = [kept[pick] for pick in picks]
+            batch = self._packer.pack(
+                [_with_gaps(one.rooms, rng) for one in chosen], [one.asked for one in chosen]
+            )
+            yield self._one_reading(batch, chosen)
+
+    def _one_reading(self, batch: Batch, chosen: Sequence[_Kept]) -> dict[str, float]:
+        features = torch.cat([one.features for one in chosen]).to(self._device).float()
+        ids, labels = batch.input_ids.to(self._device), batch.labels.to(self._device)
+        where = ids == self.model.config.image_token_id
+        with self._precision():
+            logits = self._forward(batch, ids, labels, where, features)
+            targets = labels[:, 1:][labels[:, 1:] != IGNORED]
+            answer = functional.cross_entropy(logits.float(), targets)
+            ends, wanted = _where_to_look(batch, chosen, where)
+            look = self._gaze.loss(ends, where, wanted) if ends else answer * 0
+        self._descend(answer + _GAZE_WEIGHT * look, self.model.model.language_model)
+        right = (logits.argmax(-1) == targets).float()
+        return {"answer": float(answer.detach()), "gaze": float(look.detach()), "right": float(right.mean())}
+
+    def _forward(self, batch: Batch, ids: Tensor, labels: Tensor, where: Tensor, features: Tensor) -> Tensor:
+        """Logits [labelled tokens, vocabulary], in order."""
+        embedded = self.model.model.get_input_embeddings()(ids)
+        embedded = embedded.masked_scatter(where.unsqueeze(-1), features.to(embedded.dtype))
+        hidden = self.model.model.language_model(
+            inputs_embeds=embedded,
+            position_ids=batch.positions.to(self._device),
+            attention_mask={"full_attention": batch.mask.to(self._device)},
+            use_cache=False,
+        ).last_hidden_state
+        logits: Tensor = self.model.lm_head(hidden[:, :-1][labels[:, 1:] != IGNORED])
+        return logits
+
+    def _look_once(self, number: int, reading: Reading) -> list[_Kept]:
+        """What the tower sees of each frame, turned one way and shown as it will be shown."""
+        rng = np.random.default_rng((self._seed, 10**6 + number))
+        count = min(reading.frames, len(self._frames))
+        picks = rng.choice(len(self._frames), count, replace=False)
+        kept: list[_Kept] = []
         with torch.no_grad():
-            images = model.model.get_image_features(batch.pixel_values, batch.image_grid, return_dict=True)
-        features.append(images.pooler_output[0])
-    return scenes, torch.stack(features)
+            for start in range(0, count, _FEW_FRAMES):
+                few = picks[start : start + _FEW_FRAMES]
+                shown = [_show(self._frames[pick], reading.tiles, rng) for pick in few]
+                seen = iter(self._seen([look.pixels for one in shown for look in one.looks]))
+                kept += [one.kept([next(seen) for _ in one.looks]) for one in shown]
+        return kept
+
+    def _begin(self, groups: list[dict[str, Any]], peak_rate: float) -> None:
+        self._optimizer = torch.optim.AdamW(groups, lr=peak_rate, betas=(0.9, 0.98))
+        if self._waiting is not None:
+            self._optimizer.load_state_dict(self._waiting)
+            self._waiting = None
+
+    def _set_rate(self, peak_rate: float, step: int, steps: int) -> None:
+        """Warm up linearly, then fall along a half cosine to 2 % of the peak."""
+        assert self._optimizer is not None  # noqa: S101 - `_begin` made it
+        warm = min(1.0, (step + 1) / _WARM_UP_STEPS)
+        rate = peak_rate * warm * (0.02 + 0.98 * 0.5 * (1 + np.cos(np.pi * step / steps)))
+        for group in self._optimizer.param_groups:
+            group["lr"] = float(rate)
+
+    def _descend(self, loss: Any, module: nn.Module) -> None:
+        assert self._optimizer is not None  # noqa: S101 - `_begin` made it
+        self._optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        nn.utils.clip_grad_norm_(module.parameters(), 1.0)
+        self._optimizer.step()
+
+    def _precision(self) -> Any:
+        return torch.autocast(torch.device(self._device).type, torch.bfloat16, enabled=self._half)
+
+    def _save(self) -> None:
+        (self._folder / "training.json").write_text(json.dumps(asdict(self._progress), indent=1) + "\n")
+        fresh = self._state.with_suffix(".new")
+        stage_over = self._progress.step in self._stage_ends()
+        state = {
+            "model": self.model.state_dict(),
+            "heads": self.heads.state_dict(),
+            "optimizer": None if stage_over or self._optimizer is None else self._optimizer.state_dict(),
+            "progress": asdict(self._progress),
+        }
+        torch.save(state, fresh)
+        fresh.replace(self._state)
+
+    def _stage_ends(self) -> list[int]:
+        return [int(end) for end in np.cumsum([stage.steps for stage in self._stages()])]
+
+    def _restore(self) -> None:
+        saved = torch.load(self._state, weights_only=True, map_location=self._device)
+        self.model.load_state_dict(saved["model"])
+        self.heads.load_state_dict(saved["heads"])
+        self._waiting = saved["optimizer"]
+        self._progress = Progress(**saved["progress"])
+        self._progress.resumed_at.append(self._progress.step)
 
 
-def build(recipe: Recipe) -> tuple[Any, Any, DenseHeads]:
-    """Build processor, untrained model and auxiliary heads of a recipe."""
-    processor = build_processor(vocabulary(), input_px=FRAME_PX // recipe.reduce, patch_px=recipe.patch_px)
-    model = Qwen2VLForConditionalGeneration(build_config(recipe, processor.tokenizer))
-    return processor, model, DenseHeads(recipe.text_dim)
+@dataclass(frozen=True)
+class _Kept:
+    """A frame that the tower has looked at: features float16 [tokens, dim], and where each kind lies."""
+
+    rooms: tuple[Room, ...]
+    features: Tensor
+    kinds: NDArray[np.float16]
+    asked: tuple[Asked, ...]
 
 
-def _optimizer(model: Any, heads: DenseHeads, recipe: Recipe) -> torch.optim.AdamW:
-    matrices = [p for p in model.parameters() if p.ndim >= 2]
-    others = [p for p in model.parameters() if p.ndim < 2]
-    groups = [
-        {"params": matrices, "weight_decay": 0.05},
-        {"params": [*others, *heads.parameters()], "weight_decay": 0.0},
-    ]
-    return torch.optim.AdamW(groups, lr=recipe.peak_rate, betas=(0.9, 0.98))
+@dataclass(frozen=True)
+class _Shown:
+    """A frame as it is shown: `rooms` and `looks` in the order of the prompt."""
+
+    rooms: tuple[Room, ...]
+    looks: tuple[Look, ...]
+    asked: tuple[Asked, ...]
+
+    def kept(self, features: Sequence[Tensor]) -> _Kept:
+        kinds = np.concatenate([look.truths.kinds for look in self.looks]).astype(np.float16)
+        return _Kept(self.rooms, torch.cat(list(features)).half().cpu(), kinds, self.asked)
 
 
-def _steps(recipe: Recipe, done: int) -> Iterator[tuple[int, Stage, float]]:
-    """Yield each step that is not done yet, its stage, and the share of all pixels seen before it."""
-    work_px = sum(stage.steps * stage.work_px for stage in recipe.stages)
-    step, seen_px = 0, 0
-    for stage in recipe.stages:
-        for _ in range(stage.steps):
-            if step >= done:
-                yield step, stage, seen_px / work_px
-            step += 1
-            seen_px += stage.work_px
+def _show(frame: TrainingFrame, tiles: int, rng: np.random.Generator) -> _Shown:
+    """Tiles in the order of the turned frame, each behind the room of those left out; then the overview."""
+    turn = int(rng.integers(TURNS))
+    pixels = frame.pixels() if tiles else frame.small
+    placed = sorted((turned_tile(n, turn), n) for n in some_tiles(frame, tiles, rng)) if tiles else []
+    side, before = TILE_PX // TOKEN_PX, -1
+    rooms, looks = [], []
+    for place, index in placed:
+        rooms.append(Room(side, side, (place - before - 1) * _TILE_POSITIONS))
+        looks.append(crop(frame, pixels, tile_box(index), turn))
+        before = place
+    skipped = (TILES_A_SIDE**2 - before - 1) * _TILE_POSITIONS if tiles else 0
+    side = OVERVIEW_PX // TOKEN_PX
+    rooms.append(Room(side, side, skipped))
+    looks.append(overview(frame, turn))
+    return _Shown(tuple(rooms), tuple(looks), tuple(turned_questions(frame.asked, turn)))
 
 
-def _rate(step: int, share_done: float) -> float:
-    """Warm up linearly, then fall along a half cosine to 2 % of the peak; returns the share of the peak."""
-    warm = min(1.0, (step + 1) / _WARM_UP_STEPS)
-    return float(warm * (0.02 + 0.98 * 0.5 * (1 + np.cos(np.pi * share_done))))
+def _with_gaps(rooms: Sequence[Room], rng: np.random.Generator) -> Sequence[Room]:
+    """Every second time the place of tiles that are left out is not kept: a prompt may hold a few only."""
+    return rooms if rng.random() < 0.5 else [Room(room.rows, room.columns) for room in rooms]
 
 
-def _one_step(
-    model: Any,
-    heads: DenseHeads,
-    optimizer: torch.optim.Optimizer,
-    batch: Batch,
-    scenes: list[Scene],
-    recipe: Recipe,
-    rate: float,
-) -> dict[str, float]:
-    for group in optimizer.param_groups:
-        group["lr"] = rate
-    logits, features = forward(model, batch)
-    targets = batch.labels[:, 1:][batch.labels[:, 1:] != IGNORED]
-    answer = functional.cross_entropy(logits, targets)
-    cover, vessel = _dense_losses(heads, features, scenes, recipe.token_px)
-    optimizer.zero_grad(set_to_none=True)
-    loss: Any = answer + cover + vessel  # its backward() is untyped in torch
-    loss.backward()
-    nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-    optimizer.step()
-    right = (logits.argmax(-1) == targets).float().mean()
-    return {
-        "answer": float(answer.detach()),
-        "cover": float(cover.detach()),
-        "vessel": float(vessel.detach()),
-        "right": float(right),
-    }
+def _where_to_look(
+    batch: Batch, chosen: Sequence[_Kept], where: Tensor
+) -> tuple[list[tuple[int, int]], Tensor]:
+    """The prompts about fine content, and over which image tokens it lies: [prompts, length]."""
+    asked = [one for frame in chosen for one in frame.asked]
+    ends, wanted = [], []
+    for (sequence, token), one in zip(batch.ends, asked, strict=True):
+        if one.kind not in KINDS:
+            continue
+        share = torch.from_numpy(chosen[sequence].kinds[:, KINDS.index(one.kind)]).float()
+        if share.sum() < 1e-3:
+            continue
+        row = torch.zeros(where.shape[1])
+        row[torch.nonzero(where[sequence].cpu()).squeeze(1)] = share / share.sum()
+        ends.append((sequence, token))
+        wanted.append(row)
+    return ends, torch.stack(wanted).to(where.device) if wanted else torch.zeros(0)
 
 
-def forward(model: Any, batch: Batch, features: Tensor | None = None) -> tuple[Tensor, Tensor]:
-    """Run a packed batch, through the vision tower unless its `features` are given.
-
-    Returns logits [labelled tokens, vocabulary] in order, and image features [frames, image tokens of all
-    views, text_dim].
-    """
-    inner = model.model
-    if features is None:
-        images = inner.get_image_features(batch.pixel_values, batch.image_grid, return_dict=True)
-        seen = torch.cat(list(images.pooler_output))
-        features = seen.reshape(len(batch.input_ids), -1, seen.shape[-1])
-    embedded = inner.get_input_embeddings()(batch.input_ids)
-    where = (batch.input_ids == model.config.image_token_id).unsqueeze(-1)
-    embedded = embedded.masked_scatter(where, features.reshape(-1, features.shape[-1]))
-    hidden = inner.language_model(
-        inputs_embeds=embedded,
-        position_ids=batch.positions,
-        attention_mask={"full_attention": batch.mask},
-        use_cache=False,
-    ).last_hidden_state
-    return model.lm_head(hidden[:, :-1][batch.labels[:, 1:] != IGNORED]), features
-
-
-def _dense_losses(
-    heads: DenseHeads, features: Tensor, scenes: list[Scene], token_px: int
-) -> tuple[Tensor, Tensor]:
-    shares = torch.from_numpy(np.stack([_cover_shares(scene, token_px) for scene in scenes]))
-    cover = functional.cross_entropy(heads.cover(features).flatten(0, 1), shares.flatten(0, 1))
-    asked = [index for index, scene in enumerate(scenes) if scene.vessels is not None]
-    if not asked:
-        return cover, features.sum() * 0.0
-    here = torch.from_numpy(np.stack([_vessel_here(scenes[index], token_px) for index in asked]))
-    weights = torch.where(here > 0, _VESSEL_WEIGHT, 1.0)
-    logits = heads.vessel(features[asked]).squeeze(-1)
-    return cover, functional.binary_cross_entropy_with_logits(logits, here, weights)
-
-
-def _cover_shares(scene: Scene, token_px: int) -> NDArray[np.float32]:
-    """Share of each cover under each image token: float32 [tokens, covers]."""
-    cells = token_px // COVER_CELL_PX
-    side = scene.cover.shape[0] // cells
-    blocks = scene.cover.reshape(side, cells, side, cells).transpose(0, 2, 1, 3).reshape(side * side, -1)
-    return np.stack([(blocks == index).mean(axis=1) for index in range(len(COVERS))], axis=1).astype(
-        np.float32
-    )
-
-
-def _vessel_here(scene: Scene, token_px: int) -> NDArray[np.float32]:
-    side = scene.pixels.shape[0] // token_px
-    here = np.zeros((side, side), dtype=np.float32)
-    for vessel in scene.vessels or ():
-        here[int(vessel.y_px) // token_px, int(vessel.x_px) // token_px] = 1.0
-    return here.ravel()
-
-
-def _save(
-    folder: Path,
-    state: Path,
-    model: Any,
-    heads: DenseHeads,
-    optimizer: torch.optim.Optimizer,
-    progress: Progress,
-) -> None:
-    """Save fp16 weights for use, and the exact state for `resume`; each file is whole or not there."""
-    save_model(model, folder)
-    (folder / "training.json").write_text(json.dumps(asdict(progress), indent=1) + "\n")
-    fresh = state.with_suffix(".new")
-    torch.save(
+def _decayed(modules: Sequence[nn.Module], undecayed: Sequence[nn.Module]) -> list[dict[str, Any]]:
+    """Parameter groups: matrices decay, vectors and the heads that are thrown away do not."""
+    every = [p for module in modules for p in module.parameters()]
+    return [
+        {"params": [p for p in every if p.ndim >= 2], "weight_decay": 0.05},
         {
-            "model": model.state_dict(),
-            "heads": heads.state_dict(),
-            "optimizer": optimizer.state_dict(),
-            "progress": asdict(progress),
+            "params": [
+                *(p for p in every if p.ndim < 2),
+                *(p for module in undecayed for p in module.parameters()),
+            ],
+            "weight_decay": 0.0,
         },
-        fresh,
-    )
-    fresh.replace(state)
+    ]
 
 
-def save_model(model: Any, folder: Path) -> None:
-    """Save a copy of the model in half precision; the model in hand stays as it is."""
-    half = {name: value.half() for name, value in model.state_dict().items()}
-    model.config.dtype = torch.float16
+def _means(recent: Sequence[dict[str, float]]) -> dict[str, float]:
+    return {name: round(float(np.mean([one[name] for one in recent])), 4) for name in recent[-1]}
+
+
+def build(recipe: Recipe) -> tuple[Any, Any]:
+    """Build processor and untrained model of a recipe."""
+    processor = build_processor(vocabulary(), largest_px=recipe.largest_px, patch_px=PATCH_PX)
+    model = Qwen2VLForConditionalGeneration(build_config(recipe, processor.tokenizer))
+    start_as_waves(model.model.visual.patch_embed.proj.weight)
+    return processor, model
+
+
+def save_model(model: Any, processor: Any, recipe: Recipe, folder: Path) -> None:
+    """Save processor, views and a copy of the model in half precision; the model in hand stays as it is."""
+    half = {name: value.half().cpu() for name, value in model.state_dict().items()}
+    before, model.config.dtype = model.config.dtype, torch.float16
     model.save_pretrained(folder, state_dict=half)
+    model.config.dtype = before
     (folder / "model.safetensors").chmod(0o644)
+    processor.save_pretrained(folder)
+    if recipe.views is not None:
+        (folder / VIEWS_FILE).write_text(json.dumps(asdict(recipe.views)) + "\n", encoding="utf-8")
 
 
-def _restore(state: Path, model: Any, heads: DenseHeads, optimizer: torch.optim.Optimizer) -> Progress:
-    saved = torch.load(state, weights_only=True)
-    model.load_state_dict(saved["model"])
-    heads.load_state_dict(saved["heads"])
-    optimizer.load_state_dict(saved["optimizer"])
-    return Progress(**saved["progress"])
+def halves_are_faster() -> bool:
+    """Whether this processor multiplies in bfloat16 at least 1.5 times as fast as in float32; by trial."""
+    return _product_s(torch.bfloat16) * 1.5 < _product_s(torch.float32)
+
+
+def _product_s(dtype: torch.dtype) -> float:
+    one, other = torch.ones(2048, 192, dtype=dtype), torch.ones(192, 768, dtype=dtype)
+    times = []
+    for _ in range(12):
+        begun = time.perf_counter()
+        one @ other
+        times.append(time.perf_counter() - begun)
+    return sorted(times)[len(times) // 2]

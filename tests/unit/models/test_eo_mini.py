@@ -20,7 +20,7 @@ from nodes.eo_mini.places import BANDS_DEG
 from nodes.eo_mini.sources import CROWN_PX, Sources
 from nodes.eo_mini.windows import ANSWERS, WINDOW_PX, draw_window
 from nodes.evaluation.pairs import read_pairs
-from nodes.training.sources import Rasters
+from nodes.eo_mini.packages import Rasters
 
 REDUCED_PX = WINDOW_PX // 6
 

@@ -16,10 +16,10 @@ from PIL import Image, ImageDraw
 from nodes.training import questions, train
 from nodes.training.architecture import RECIPES, Reading, Stage
 from nodes.training.packing import Packer
-from nodes.training.places import BANDS_DEG, FRAME_HEIGHT_DEG, Footprint, Split, draw_footprint
+from nodes.eo_mini.footprint import BANDS_DEG, FRAME_HEIGHT_DEG, Footprint, Split, draw_footprint
 from nodes.training.questions import KINDS, Balance, Question, questions_about, vocabulary
 from nodes.training.scene import COVERS, Scene, draw_scene
-from nodes.training.sources import Rasters
+from nodes.eo_mini.packages import Rasters
 from nodes.training.vessels import Vessel, _draw, composite
 
 

@@ -1,30 +1,13 @@
-"""Says where on Earth frames lie: which longitudes are for training, which only for testing.
-
-A frame lies wholly inside one band, so no pixel of a test place is ever trained on:
-
-    -180        -80     -40       5       45       95      135    180
-      |  train   | TEST  | train  |  TEST  |  train |  TEST  | train |
-"""
+"""Where on Earth a frame lies."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 
-Split = Literal["train", "test"]
-
-BANDS_DEG: dict[Split, tuple[tuple[float, float], ...]] = {
-    "train": ((-180.0, -80.0), (-40.0, 5.0), (45.0, 95.0), (135.0, 180.0)),
-    "test": ((-80.0, -40.0), (5.0, 45.0), (95.0, 135.0)),
-}
-
-# 448 px over 16 degrees of latitude: 4 km a pixel. The imagery itself has 7.4 km pixels.
-FRAME_PX = 448
-FRAME_HEIGHT_DEG = 16.0
 _MAX_EDGE_LATITUDE_DEG = 68.0
 
 

@@ -1,0 +1,56 @@
+"""Teaches a few heads where to look: at the content that a prompt is about.
+
+Prompts do not say where their content lies, so finding it is part of what the model has to learn. The places
+come from training frames only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers.models.qwen2_vl import modeling_qwen2_vl
+
+LAYER = 1  # the first has to bring the prompt's words together
+HEADS = 2
+
+
+class Gaze:
+    """Watches one layer of a language model, and compares where its first heads look with where to look."""
+
+    def __init__(self, language_model: Any) -> None:
+        self._attention = language_model.layers[LAYER].self_attn
+        self._given: dict[str, Any] = {}
+        self._attention.register_forward_pre_hook(self._note, with_kwargs=True)
+
+    def _note(self, _module: Any, arguments: tuple[Any, ...], named: dict[str, Any]) -> None:
+        self._given = {"hidden_states": arguments[0]} | named if arguments else named
+
+    def loss(self, ends: Sequence[tuple[int, int]], where: Tensor, wanted: Tensor) -> Tensor:
+        """Cross-entropy of attention over image tokens.
+
+        Args:
+            ends: for each prompt its sequence and its last token.
+            where: bool[sequences, length], true for image tokens.
+            wanted: [prompts, length], where to look; each row sums to 1, and is 0 outside `where`.
+        """
+        attention, hidden = self._attention, self._given["hidden_states"]
+        cos, sin = self._given["position_embeddings"]
+        shape = (*hidden.shape[:2], -1, attention.head_dim)
+        rotate: Any = modeling_qwen2_vl.apply_rotary_pos_emb  # untyped in transformers
+        queries, keys = rotate(
+            attention.q_proj(hidden).view(shape).transpose(1, 2)[:, :HEADS],
+            attention.k_proj(hidden).view(shape).transpose(1, 2)[:, :HEADS],
+            cos,
+            sin,
+        )
+        sequences = torch.tensor([frame for frame, _ in ends], device=hidden.device)
+        tokens = torch.tensor([token for _, token in ends], device=hidden.device)
+        asking = queries[sequences, :, tokens]  # [prompts, heads, dim]
+        scores = torch.einsum("phd,phld->phl", asking, keys[sequences]).float() * attention.scaling
+        scores = scores.masked_fill(~where[sequences][:, None], float("-inf"))
+        looked = scores.log_softmax(-1).masked_fill(~where[sequences][:, None], 0.0)
+        loss: Tensor = -(wanted[:, None] * looked).sum(-1).mean()
+        return loss
