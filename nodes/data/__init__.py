@@ -1,6 +1,6 @@
-"""Frames that ship: each folder holds images, `prompts.jsonl` and a data card."""
+"""Data that ship: `EO_MINI`, the benchmark's test split; `FIRST_LIGHT`, sixteen of its prompts."""
 
 from pathlib import Path
 
-FIRST_LIGHT = Path(__file__).resolve().parent / "first-light"
 EO_MINI = Path(__file__).resolve().parent / "eo-mini"
+FIRST_LIGHT = Path(__file__).resolve().parent / "first-light"

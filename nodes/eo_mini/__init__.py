@@ -11,6 +11,7 @@ build      draws a split and writes it
 oracle     plain detectors that say at which resolution a prompt can be answered
 gates      what must hold before a model is trained on it
 card       the data card
+first_light   chooses the frames of a first run
 
 python -m nodes.eo_mini --help
 """

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from nodes.data import EO_MINI
+from nodes.data import EO_MINI, FIRST_LIGHT
 from nodes.eo_mini.gates import Gate, SplitError, check, read_lines
 from nodes.eo_mini.packages import DEFAULT_CACHE, SourceError
 from nodes.eo_mini.places import BANDS_DEG
@@ -19,6 +19,7 @@ _EXAMPLES = """examples:
   python -m nodes.eo_mini build --split train --out train/   1600 frames, some 5 minutes
   python -m nodes.eo_mini check                              the gates, on the split that ships
   python -m nodes.eo_mini check train/ --split train --json
+  python -m nodes.eo_mini first-light                        which frames a first run takes
 
 exit codes: 0 done; 1 a gate is not kept; 2 the input cannot be used
 """
@@ -47,6 +48,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     checking.add_argument("--json", action="store_true", help="print JSON instead of the table")
     checking.set_defaults(run=_check)
+    first = commands.add_parser("first-light", help="choose the frames of a first run among those that ship")
+    first.set_defaults(run=_first_light)
     for command in (build, checking):
         command.add_argument("--split", choices=sorted(BANDS_DEG), default="test", help="(%(default)s)")
     given = parser.parse_args(arguments)
@@ -74,6 +77,14 @@ def _build(given: argparse.Namespace) -> int:
         lines = write(frames, folder, lambda: bar.advance(task))
     (folder / "DATA-CARD.md").write_text(data_card(given.split, given.seed, lines), encoding="utf-8")
     print(f"{folder}: {len(lines)} prompts about {count} frames")
+    return 0
+
+
+def _first_light(_: argparse.Namespace) -> int:
+    from nodes.eo_mini.first_light import choose_first_light  # noqa: PLC0415
+
+    for line in choose_first_light(EO_MINI, FIRST_LIGHT):
+        print(f"{line['frame']}: {line['prompt']} ({line['truth']})")
     return 0
 
 

@@ -99,12 +99,12 @@ class Training:
         self._recipe, self._frames, self._crowns = recipe, frames, crowns
         self._folder, self._seed = folder, seed
         self._device, self._half = device, half
-        self._processor, self.model = build(recipe)
+        self.processor, self.model = build(recipe)
         self.heads = DenseHeads(recipe.text_dim)
         self.model.to(device)
         self.heads.to(device)
         self._gaze = Gaze(self.model.model.language_model)
-        self._packer = Packer(self._processor)
+        self._packer = Packer(self.processor)
         self._state = folder / "training-state.pt"
         self._progress = Progress(asdict(recipe), seed, len(frames), "bfloat16" if half else "float32")
         self._optimizer: torch.optim.Optimizer | None = None
@@ -134,7 +134,8 @@ class Training:
             on_step(progress.step, self.steps, losses)
             if progress.step % _SAVE_EVERY_STEPS == 0 or progress.step == self.steps:
                 self._save()
-        save_model(self.model, self._processor, self._recipe, self._folder)
+        save_model(self.model, self.processor, self._recipe, self._folder)
+        self._state.unlink(missing_ok=True)
         return self._progress
 
     def _stages(self) -> tuple[Seeing | Reading, ...]:
@@ -155,7 +156,7 @@ class Training:
         for step in range(done, seeing.steps):
             self._set_rate(seeing.peak_rate, step, seeing.steps)
             looks = self._looks(seeing, np.random.default_rng((self._seed, number, step)))
-            features = torch.cat(self._seen([look.pixels for look in looks]))
+            features = torch.cat(self.seen([look.pixels for look in looks]))
             losses = self.heads.losses(features, [look.truths for look in looks])
             self._descend(torch.stack(list(losses.values())).sum(), tower)
             yield {name: float(loss.detach()) for name, loss in losses.items()}
@@ -173,7 +174,7 @@ class Training:
             looks += practice(self._crowns, rng)
         return looks
 
-    def _seen(self, images: Sequence[NDArray[np.uint8]]) -> list[Tensor]:
+    def seen(self, images: Sequence[NDArray[np.uint8]]) -> list[Tensor]:
         """What the tower makes of images: [tokens, text_dim] each."""
         patches = torch.cat([self._packer.patches(image) for image in images]).to(self._device)
         grids = torch.tensor([self._packer.grid(image) for image in images], device=self._device)
@@ -196,25 +197,25 @@ class Training:
             yield self._one_reading(batch, chosen)
 
     def _one_reading(self, batch: Batch, chosen: Sequence[_Kept]) -> dict[str, float]:
-        features = torch.cat([one.features for one in chosen]).to(self._device).float()
-        ids, labels = batch.input_ids.to(self._device), batch.labels.to(self._device)
-        where = ids == self.model.config.image_token_id
+        where = (batch.input_ids == self.model.config.image_token_id).to(self._device)
+        targets = batch.labels[:, 1:][batch.labels[:, 1:] != IGNORED].to(self._device)
         with self._precision():
-            logits = self._forward(batch, ids, labels, where, features)
-            targets = labels[:, 1:][labels[:, 1:] != IGNORED]
-            answer = functional.cross_entropy(logits.float(), targets)
+            logits = self.logits(batch, [one.features for one in chosen]).float()
+            answer = functional.cross_entropy(logits, targets)
             ends, wanted = _where_to_look(batch, chosen, where)
             look = self._gaze.loss(ends, where, wanted) if ends else answer * 0
         self._descend(answer + _GAZE_WEIGHT * look, self.model.model.language_model)
         right = (logits.argmax(-1) == targets).float()
         return {"answer": float(answer.detach()), "gaze": float(look.detach()), "right": float(right.mean())}
 
-    def _forward(self, batch: Batch, ids: Tensor, labels: Tensor, where: Tensor, features: Tensor) -> Tensor:
-        """Logits [labelled tokens, vocabulary], in order."""
+    def logits(self, batch: Batch, seen: Sequence[Tensor]) -> Tensor:
+        """Logits [labelled tokens, vocabulary], in order; `seen` is what the tower made of each sequence."""
+        ids, labels = batch.input_ids.to(self._device), batch.labels.to(self._device)
         embedded = self.model.model.get_input_embeddings()(ids)
-        embedded = embedded.masked_scatter(where.unsqueeze(-1), features.to(embedded.dtype))
+        where = (ids == self.model.config.image_token_id).unsqueeze(-1)
+        features = torch.cat(list(seen)).to(self._device, embedded.dtype)
         hidden = self.model.model.language_model(
-            inputs_embeds=embedded,
+            inputs_embeds=embedded.masked_scatter(where, features),
             position_ids=batch.positions.to(self._device),
             attention_mask={"full_attention": batch.mask.to(self._device)},
             use_cache=False,
@@ -232,7 +233,7 @@ class Training:
             for start in range(0, count, _FEW_FRAMES):
                 few = picks[start : start + _FEW_FRAMES]
                 shown = [_show(self._frames[pick], reading.tiles, rng) for pick in few]
-                seen = iter(self._seen([look.pixels for one in shown for look in one.looks]))
+                seen = iter(self.seen([look.pixels for one in shown for look in one.looks]))
                 kept += [one.kept([next(seen) for _ in one.looks]) for one in shown]
         return kept
 

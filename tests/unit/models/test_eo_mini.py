@@ -16,11 +16,11 @@ from nodes.eo_mini.__main__ import main
 from nodes.eo_mini.build import draw_frames, write
 from nodes.eo_mini.gates import SplitError, blind, check, majority, read_lines, resolution_gates
 from nodes.eo_mini.oracle import Score
+from nodes.eo_mini.packages import Rasters
 from nodes.eo_mini.places import BANDS_DEG
 from nodes.eo_mini.sources import CROWN_PX, Sources
 from nodes.eo_mini.windows import ANSWERS, WINDOW_PX, draw_window
 from nodes.evaluation.pairs import read_pairs
-from nodes.eo_mini.packages import Rasters
 
 REDUCED_PX = WINDOW_PX // 6
 

@@ -1,9 +1,7 @@
 from __future__ import annotations
 
 import json
-import math
 from dataclasses import replace
-from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -11,242 +9,270 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw
+from PIL import Image
 
-from nodes.training import questions, train
-from nodes.training.architecture import RECIPES, Reading, Stage
-from nodes.training.packing import Packer
-from nodes.eo_mini.footprint import BANDS_DEG, FRAME_HEIGHT_DEG, Footprint, Split, draw_footprint
-from nodes.training.questions import KINDS, Balance, Question, questions_about, vocabulary
-from nodes.training.scene import COVERS, Scene, draw_scene
-from nodes.eo_mini.packages import Rasters
-from nodes.training.vessels import Vessel, _draw, composite
+from nodes.eo_mini.build import JPEG_QUALITY
+from nodes.eo_mini.ground import COVERS
+from nodes.eo_mini.places import FRAME_PX
+from nodes.eo_mini.windows import DIRECTIONS, WINDOW_PX, draw_window
+from nodes.training import train
+from nodes.training.architecture import RECIPES, TILE_PX, Reading, Seeing
+from nodes.training.frames import GRID, OVERVIEW_PX, Asked, Content, TrainingFrame
+from nodes.training.gaze import HEADS, LAYER, Gaze
+from nodes.training.looks import crop_boxes, some_tiles, tile_box, turned_tile
+from nodes.training.packing import Packer, Room
+from nodes.training.practice import practice
+from nodes.training.targets import KINDS, truths_of
+from nodes.training.turns import TURNS, turned, turned_direction, turned_questions
+from nodes.training.vocabulary import vocabulary
+from nodes.training.waves import start_as_waves
 
-
-@pytest.fixture(scope="module")
-def rasters() -> Rasters:
-    """A painted Earth in the real size: blue water; north of 25 S blocks and a continent of land."""
-    marble, cover = Image.new("RGB", (5400, 2700), (5, 10, 40)), Image.new("L", (7200, 3600), 0)
-    on_marble, on_cover = ImageDraw.Draw(marble), ImageDraw.Draw(cover)
-    blocks = [
-        (west, north, west + 5, north - 8) for west in range(-180, 180, 9) for north in range(-25, 80, 13)
-    ]
-    for number, (west, north, east, south) in enumerate([*blocks, (45, 70, 95, 20)]):
-        igbp, colour = ((2, (20, 60, 10)), (16, (180, 150, 90)))[number % 2]
-        box = np.array([west + 180, 90 - north, east + 180, 90 - south])
-        on_marble.rectangle((box * 15).tolist(), fill=colour)
-        on_cover.rectangle((box * 20).tolist(), fill=igbp)
-    return Rasters(marble, cover)
+SHIPS = Asked("ships", "How many ships are on the water?", "two")
+DESERT = Asked("presence", "Is there any desert in this image?", "no")
+CROWNS = [np.random.default_rng(0).integers(0, 255, (18, 18, 3), dtype=np.uint8) for _ in range(3)]
 
 
-@pytest.mark.parametrize("split", ["train", "test"])
-def test_every_frame_lies_inside_its_own_bands(split: Split) -> None:
+def _frame(folder: Path, number: int = 0) -> TrainingFrame:
+    """A grey frame with two ships in tile 6 and rows that run north in tile 9."""
+    rng = np.random.default_rng(number)
+    pixels = rng.integers(90, 110, (FRAME_PX, FRAME_PX, 3), dtype=np.uint8)
+    contents = []
+    for kind, answer, left, top in (("ships", "two", 800, 400), ("rows", "north", 400, 740)):
+        window = draw_window(kind, answer, CROWNS, rng)
+        pixels[top : top + WINDOW_PX, left : left + WINDOW_PX] = np.clip(window.pixels, 0, 255)
+        spots = tuple((left + x, top + y, answer if kind == "rows" else kind) for x, y in window.marks)
+        contents.append(Content(kind, (left, top, left + WINDOW_PX, top + WINDOW_PX), spots))
+    path = folder / f"e{number:04d}.jpg"
+    Image.fromarray(pixels).save(path, quality=JPEG_QUALITY)
+    cover = np.zeros((GRID, GRID, len(COVERS)), np.float32)
+    cover[: GRID // 2, :, 0] = cover[GRID // 2 :, :, 3] = 1  # water above desert
+    with Image.open(path) as opened:
+        small = np.asarray(opened.resize((OVERVIEW_PX, OVERVIEW_PX), Image.Resampling.BICUBIC))
+    rows = Asked("rows", "In which direction do the crop rows run?", "north")
+    return TrainingFrame(
+        path, small, (SHIPS, rows, DESERT), tuple(contents), cover, np.zeros((GRID, GRID), np.float32)
+    )
+
+
+def _direction(pixels: NDArray[np.uint8]) -> str:
+    """Of stripes, by the strongest of four directions at a period of 5 px."""
+    grey = pixels.mean(axis=2) - pixels.mean()
+    y, x = np.mgrid[: grey.shape[0], : grey.shape[1]]
+    strength = []
+    for number in range(4):
+        bearing = np.radians(45 * number)
+        for period_px in (4.7, 5.2, 5.7):
+            turns = 2 * np.pi * (x * np.cos(bearing) + y * np.sin(bearing)) / period_px
+            strength.append((abs((grey * np.exp(1j * turns)).sum()), DIRECTIONS[number]))
+    return max(strength)[1]
+
+
+@pytest.mark.parametrize("turn", range(TURNS))
+def test_the_direction_of_rows_turns_with_the_frame(turn: int) -> None:
+    for direction in DIRECTIONS:
+        y, x = np.mgrid[:46, :46]
+        bearing = np.radians(45 * DIRECTIONS.index(direction))
+        wave = 128 + 60 * np.sin(2 * np.pi * (x * np.cos(bearing) + y * np.sin(bearing)) / 5.2)
+        pixels = np.repeat(wave[..., None], 3, axis=2).astype(np.uint8)
+        assert _direction(pixels) == direction
+        assert _direction(turned(pixels, turn)) == turned_direction(direction, turn)
+
+
+def test_what_is_upper_after_a_turn_was_there_before() -> None:
+    cloudier = Asked("cloudier", "Is the upper or the lower half cloudier?", "upper")
+    cloud = np.zeros((GRID, GRID))
+    cloud[: GRID // 2] = 1
+    for turn in range(TURNS):
+        after = turned(cloud, turn)
+        kept = turned_questions([cloudier, DESERT], turn)
+        if turn % 2:
+            assert kept == [DESERT]
+        else:
+            assert kept[0].truth == ("upper" if after[0, 0] else "lower")
+
+
+def test_truths_lie_where_the_content_is(tmp_path: Path) -> None:
+    """In every turn the token with a ship's centre shows something bright, as ships are."""
+    frame = _frame(tmp_path)
+    pixels = frame.pixels()
+    for turn in range(TURNS):
+        box = tile_box(6)
+        side = TILE_PX // 28
+        truths = truths_of(frame.contents, box, side, turn)
+        shown = turned(pixels[box[1] : box[3], box[0] : box[2]], turn)
+        brightest = shown.max(axis=2).reshape(side, 28, side, 28).max(axis=(1, 3)).ravel()
+        ships = np.flatnonzero(truths.centres[:, 0])
+        assert len(ships) == 2
+        assert (brightest[ships] > 170).all()
+        assert truths.kinds[:, KINDS.index("ships")].sum() == pytest.approx((WINDOW_PX / 28) ** 2, rel=0.01)
+        assert truths.rows[:, 0].min() == 1  # the rows are in another tile
+        elsewhere = truths_of(frame.contents, tile_box(9), side, turn)
+        direction = 1 + DIRECTIONS.index(turned_direction("north", turn))
+        assert elsewhere.rows[:, direction].sum() == pytest.approx((46 / 28) ** 2, rel=0.01)
+
+
+def test_an_overview_knows_ground_and_clouds_in_its_own_order(tmp_path: Path) -> None:
+    frame = _frame(tmp_path)
+    whole = (0, 0, FRAME_PX, FRAME_PX)
+    truths = truths_of(frame.contents, whole, GRID, 1, (frame.cover, frame.cloud[..., None]))
+    assert truths.cover is not None
+    cover = truths.cover.reshape(GRID, GRID, -1)
+    assert (cover[:, 0, 0] == 1).all()  # water was above; a quarter to the left later it is at the left
+    assert (cover[:, -1, 3] == 1).all()
+
+
+def test_tiles_hold_all_that_is_asked_about(tmp_path: Path) -> None:
+    frame = _frame(tmp_path)
     rng = np.random.default_rng(0)
-    for _ in range(400):
-        place = draw_footprint(BANDS_DEG[split], FRAME_HEIGHT_DEG, rng)
-        west, east = place.longitude_deg - place.half_width_deg, place.longitude_deg + place.half_width_deg
-        assert any(low <= west and east <= high for low, high in BANDS_DEG[split])
-        assert abs(place.latitude_deg) + FRAME_HEIGHT_DEG / 2 <= 68.01
+    for count in (2, 5, 16):
+        tiles = some_tiles(frame, count, rng)
+        assert {6, 9} <= set(tiles)
+        assert len(tiles) == len(set(tiles)) == count
+    for turn in range(TURNS):
+        assert sorted(turned_tile(n, turn) for n in range(16)) == list(range(16))
+    for left, upper, right, lower in crop_boxes(frame, 224, rng):
+        assert right - left == lower - upper == 224
+        assert left >= 0
+        assert lower <= FRAME_PX
+    assert crop_boxes(frame, TILE_PX, rng) == [tile_box(6), tile_box(9)]
 
 
-def test_training_and_test_bands_share_no_longitude_and_cover_the_globe() -> None:
-    bands = sorted([*BANDS_DEG["train"], *BANDS_DEG["test"]])
-    assert [west for west, _ in bands[1:]] == [east for _, east in bands[:-1]]
-    assert (bands[0][0], bands[-1][1]) == (-180, 180)
-
-
-def test_pixels_and_land_cover_are_of_the_same_ground(rasters: Rasters) -> None:
-    rng = np.random.default_rng(1)
-    for _ in range(5):
-        scene = draw_scene(rasters, "train", rng, noise=False)
-        green = (scene.pixels[..., 1] > 50) & (scene.pixels[..., 0] < 60)
-        forest = np.kron(scene.cover == COVERS.index("forest"), np.ones((4, 4), dtype=bool))
-        assert np.mean(green == forest) > 0.97
-
-
-def _scene(cover: NDArray[np.uint8], vessels: int | None = None) -> Scene:
-    pixels = np.zeros((448, 448, 3), dtype=np.uint8)
-    seen = None if vessels is None else tuple(Vessel(20.0 * n, 20.0) for n in range(vessels))
-    return Scene(Footprint(0, 0, FRAME_HEIGHT_DEG), pixels, cover, seen)
-
-
-def test_truth_of_a_frame_that_is_water_in_the_west_and_forest_in_the_east() -> None:
-    cover = np.zeros((112, 112), dtype=np.uint8)
-    cover[:, 56:] = COVERS.index("forest")
-    asked = {question.prompt: question.truth for question in questions_about(_scene(cover, vessels=2))}
-    assert asked["Which half has more water, west or east?"] == "west"
-    assert asked["Which half has more forest, west or east?"] == "east"
-    assert asked["How much of this image is forest?"] == "half"
-    assert asked["How much of this image is ice?"] == "none"
-    assert asked["Is there any water in this image?"] == "yes"
-    assert asked["Is there any desert in this image?"] == "no"
-    assert asked["Is there more desert or more forest?"] == "forest"
-    assert asked["Are there ships on the water?"] == "yes"
-    assert asked["How many ships are on the water?"] == "two"
-    # What is even or unclear is not asked.
-    assert "Which half has more water, north or south?" not in asked
-    assert "Is there more water or more forest?" not in asked
-    assert "What covers most of this image?" not in asked
-
-
-def test_no_vessels_are_asked_for_where_there_is_no_open_water() -> None:
-    kinds = {question.kind for question in questions_about(_scene(np.full((112, 112), 7, dtype=np.uint8)))}
-    assert kinds == {"cover", "presence", "amount", "comparison"}
-
-
-def test_answers_are_balanced_per_prompt() -> None:
-    """Nine frames of ten have forest; asked about equally often where it is and where it is not."""
-    with_forest, without = np.zeros((112, 112), dtype=np.uint8), np.zeros((112, 112), dtype=np.uint8)
-    with_forest[:40] = COVERS.index("forest")
-    scenes = [_scene(with_forest)] * 90 + [_scene(without)] * 10
-    balance = Balance(scenes)
-    rng = np.random.default_rng(0)
-    truths = [
-        question.truth
-        for scene in scenes * 20
-        for question in balance.draw(scene, 50, rng)
-        if question.prompt == "Is there any forest in this image?"
-    ]
-    assert len(truths) > 200
-    assert 0.4 < truths.count("yes") / len(truths) < 0.6
-
-
-def test_every_word_that_is_asked_or_answered_is_in_the_vocabulary(rasters: Rasters) -> None:
-    rng = np.random.default_rng(2)
-    known, kinds = set(vocabulary()), set()
-    for _ in range(60):
-        for question in questions_about(draw_scene(rasters, "train", rng, noise=False)):
-            text = f"{question.prompt} {question.truth}".lower().replace("?", " ? ").replace(",", " , ")
-            assert set(text.split()) <= known
-            kinds.add(question.kind)
-    assert kinds == set(KINDS)
-
-
-def test_vessels_lie_on_water_apart_and_as_often_none_as_three() -> None:
-    rng = np.random.default_rng(5)
-    water = np.zeros((448, 448), dtype=bool)
-    water[:, :224] = True
-    counts = []
-    for _ in range(200):
-        vessels = composite(np.zeros((448, 448, 3), dtype=np.uint8), water, rng)
-        counts.append(len(vessels))
-        assert all(water[int(one.y_px), int(one.x_px)] for one in vessels)
-        gaps = [math.dist((a.x_px, a.y_px), (b.x_px, b.y_px)) for a, b in combinations(vessels, 2)]
-        assert min(gaps, default=99) >= 26
-    assert min(counts.count(number) for number in range(4)) > 30
-    with pytest.raises(ValueError, match="room for"):
-        for _ in range(50):
-            composite(np.zeros((448, 448, 3), dtype=np.uint8), np.zeros((448, 448), dtype=bool), rng)
-
-
-def test_vessels_and_islets_differ_in_shape_alone() -> None:
-    """Area and brightness are of one distribution; a detector by size or brightness alone must not work."""
+def test_practice_windows_hold_what_they_say() -> None:
     rng = np.random.default_rng(3)
-    mass: dict[str, list[float]] = {"vessel": [], "islet": []}
-    ratio: dict[str, list[float]] = {"vessel": [], "islet": []}
-    for name, low, high in (("vessel", 2.8, 4.0), ("islet", 1.0, 1.3)):
-        for _ in range(300):
-            pixels = np.zeros((32, 32, 3), dtype=np.uint8)
-            _draw(pixels, 16, 16, float(rng.uniform(low, high)), rng)
-            weight = pixels.sum(axis=2).astype(float)
-            mass[name].append(weight.sum())
-            rows, columns = np.indices(weight.shape)
-            points = np.stack([rows.ravel(), columns.ravel()])
-            spread = np.linalg.eigvalsh(np.cov(points, aweights=weight.ravel()))
-            ratio[name].append(float(np.sqrt(spread[1] / spread[0])))
-    assert np.mean(mass["vessel"]) == pytest.approx(np.mean(mass["islet"]), rel=0.05)
-    assert np.quantile(ratio["vessel"], 0.01) > 2.2
-    assert np.quantile(ratio["islet"], 0.99) < 1.5
+    planted = 0.0
+    for _ in range(12):
+        ships, rows, crowns = practice(CROWNS, rng)
+        assert ships.pixels.shape == rows.pixels.shape == (WINDOW_PX, WINDOW_PX, 3)
+        for look, kind in ((ships, "ships"), (rows, "rows"), (crowns, "crowns")):
+            assert (look.truths.kinds[:, KINDS.index(kind)] == 1).all()
+        planted += float(rows.truths.rows[:, 1:].sum()) / (46 / 28) ** 2
+        assert rows.truths.centres.sum() == 0
+    assert 30 < planted < 78  # half of 108 plots, within four standard deviations
+
+
+def test_every_word_that_is_asked_or_answered_is_known() -> None:
+    processor, _ = train.build(replace(RECIPES["compact"], vision_depth=1, text_depth=1))
+    lines = (Path(train.__file__).parents[1] / "data/eo-mini/prompts.jsonl").read_text().splitlines()
+    unknown = processor.tokenizer.unk_token_id
+    for line in map(json.loads, lines):
+        assert unknown not in processor.tokenizer(f"{line['prompt']} {line['truth']}")["input_ids"]
+    assert len(set(vocabulary())) == len(vocabulary()) < 60
+
+
+def test_a_patch_embedding_starts_as_waves_of_one_length() -> None:
+    weight = torch.zeros(160, 3, 1, 14, 14)
+    start_as_waves(weight)
+    flat = weight.reshape(160, -1)
+    waves = flat[3:60]
+    assert torch.allclose(waves.norm(dim=1), waves.norm(dim=1)[0].expand(57))
+    across = (waves @ waves.T / waves[0].norm() ** 2 - torch.eye(57)).abs().max()
+    assert across < 1e-4  # one wave's part is not another's
+    # A stripe is seen by a wave's two phases together, whatever its own phase.
+    seen = _stripe_strengths(flat)
+    assert max(seen) < 1.1 * min(seen)
+
+
+def _stripe_strengths(flat: torch.Tensor) -> list[float]:
+    _, x = torch.meshgrid(torch.arange(14), torch.arange(14), indexing="ij")
+    strengths = []
+    for phase in (0.0, 1.0, 2.0):
+        stripe = torch.sin(2 * torch.pi * x / (14 / 3) + phase)
+        strengths.append(float((flat[3:100] @ stripe.repeat(3, 1, 1).reshape(-1)).norm()))
+    return strengths
 
 
 @pytest.mark.parametrize("name", ["compact", "regular"])
-def test_packed_questions_are_answered_as_if_each_were_alone(rasters: Rasters, name: str) -> None:
-    """Same pixels as the processor's, same logits as one prompt through the stock path."""
+def test_packed_questions_are_answered_as_if_each_were_alone(name: str, tmp_path: Path) -> None:
+    """Several views, several questions: the stock path's pixels, and its logits."""
     torch.manual_seed(0)
-    recipe = RECIPES[name]
-    processor, model, _ = train.build(recipe)
+    training = _training(replace(RECIPES[name], vision_depth=1), [_frame(tmp_path)], tmp_path)
+    processor, model = training.processor, training.model
     model.eval()
-    scene = draw_scene(rasters, "test", np.random.default_rng(4))
-    asked = [
-        Question("vessels_count", "How many ships are on the water?", "two"),
-        Question("presence", "Is there any ice in this image?", "no"),
-    ]
-    batch = Packer(processor).pack([scene.pixels], [asked], recipe.reduce)
-    with torch.no_grad():
-        packed, _ = train.forward(model, batch)
-    for index, question in enumerate(asked):
-        content = [
-            {"type": "image", "image": Image.fromarray(scene.pixels)},
-            {"type": "text", "text": question.prompt},
+    rng = np.random.default_rng(7)
+    views = [rng.integers(0, 255, (*shape, 3), dtype=np.uint8) for shape in ((112, 168), (56, 56), (84, 56))]
+    packer = Packer(processor)
+    rooms = [Room(view.shape[0] // 28, view.shape[1] // 28) for view in views]
+    batch = packer.pack([rooms, rooms[::-1]], [[SHIPS, DESERT], [DESERT]])
+    for order, index, question in ((1, 0, SHIPS), (1, 1, DESERT), (-1, 2, DESERT)):
+        content: list[dict[str, Any]] = [
+            {"type": "image", "image": Image.fromarray(view)} for view in views[::order]
         ]
         inputs = processor.apply_chat_template(
-            [{"role": "user", "content": content}],
+            [{"role": "user", "content": [*content, {"type": "text", "text": question.prompt}]}],
             add_generation_prompt=True,
             tokenize=True,
             return_dict=True,
             return_tensors="pt",
         )
-        torch.testing.assert_close(inputs["pixel_values"], batch.pixel_values, atol=1e-5, rtol=0)
+        ours = torch.cat([packer.patches(view) for view in views[::order]])
+        torch.testing.assert_close(inputs["pixel_values"], ours, atol=1e-5, rtol=0)
         with torch.no_grad():
             alone = model(**inputs).logits[0, -1]
+            packed = training.logits(batch, [torch.cat(training.seen(views[::n])) for n in (1, -1)])
         torch.testing.assert_close(packed[2 * index], alone, atol=1e-4, rtol=1e-4)
 
 
-def test_several_views_are_packed_as_one_prompt_with_several_images() -> None:
-    """An overview and two tiles of other sizes: the stock path's pixels, and its logits."""
-    torch.manual_seed(0)
-    processor, model, _ = train.build(RECIPES["regular"])
-    processor.image_processor.size = {"shortest_edge": 56**2, "longest_edge": 224**2}
-    model.eval()
-    rng = np.random.default_rng(7)
-    views = [
-        rng.integers(0, 255, (side, width, 3), dtype=np.uint8)
-        for side, width in ((112, 168), (56, 56), (84, 56))
-    ]
-    question = Question("vessels_count", "How many ships are on the water?", "two")
-    batch = Packer(processor).pack_views([views, views[::-1]], [[question], [question, question]])
-    content: list[dict[str, Any]] = [{"type": "image", "image": Image.fromarray(view)} for view in views]
-    inputs = processor.apply_chat_template(
-        [{"role": "user", "content": [*content, {"type": "text", "text": question.prompt}]}],
+def test_the_gaze_is_the_attention_of_the_model(tmp_path: Path) -> None:
+    training = _training(RECIPES["compact"], [_frame(tmp_path)], tmp_path)
+    training.model.eval()
+    gaze = Gaze(training.model.model.language_model)
+    view = np.random.default_rng(1).integers(0, 255, (224, 224, 3), dtype=np.uint8)
+    inputs = training.processor.apply_chat_template(
+        [{"role": "user", "content": [{"type": "image", "image": Image.fromarray(view)}, _text(SHIPS)]}],
         add_generation_prompt=True,
         tokenize=True,
         return_dict=True,
         return_tensors="pt",
     )
-    patches = len(inputs["pixel_values"])
-    torch.testing.assert_close(inputs["pixel_values"], batch.pixel_values[:patches], atol=1e-5, rtol=0)
+    training.model.set_attn_implementation("eager")
     with torch.no_grad():
-        packed, features = train.forward(model, batch)
-        alone = model(**inputs).logits[0, -1]
-    assert features.shape[:2] == (2, patches // 4)
-    torch.testing.assert_close(packed[0], alone, atol=1e-4, rtol=1e-4)
-    torch.testing.assert_close(packed[2], packed[4], atol=1e-4, rtol=1e-4)  # neither sees the other
-    assert not torch.allclose(packed[0], packed[2], atol=1e-4)
+        output = training.model(**inputs, output_attentions=True)
+        where = inputs["input_ids"] == training.model.config.image_token_id
+        wanted = torch.zeros(where.shape)
+        wanted[0, torch.nonzero(where[0])[37]] = 1.0
+        last = where.shape[1] - 1
+        loss = gaze.loss([(0, last)], where, wanted)
+    looked = output.attentions[LAYER][0, :HEADS, last][:, where[0]]
+    share = looked[:, 37] / looked.sum(dim=1)
+    assert float(loss) == pytest.approx(float(-share.log().mean()), rel=1e-3)
+
+
+def _text(question: Asked) -> dict[str, Any]:
+    return {"type": "text", "text": question.prompt}
+
+
+def _training(recipe: Any, frames: list[TrainingFrame], folder: Path, **more: Any) -> train.Training:
+    return train.Training(recipe, frames, CROWNS, folder / "model", **more)
 
 
 def test_a_resumed_training_ends_where_an_uninterrupted_one_does(
-    rasters: Rasters, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(questions, "_BALANCE_SCENES", 30)
     monkeypatch.setattr(train, "_SAVE_EVERY_STEPS", 1)
-    stages = (
-        Stage(frame_px=112, steps=2, frames_per_step=2),
-        Stage(frame_px=224, steps=2, frames_per_step=1),
+    recipe = replace(
+        RECIPES["regular"],
+        vision_depth=1,
+        text_depth=2,
+        seeings=(Seeing(steps=2, frames_per_step=1, crop_px=168, practice=1),),
+        readings=(Reading(frames=2, tiles=2, steps=2, frames_per_step=2),),
     )
-    reading = Reading(frames=2, steps=2, frames_per_step=1, questions_per_frame=2, peak_rate=1e-3)
-    recipe = replace(RECIPES["regular"], stages=stages, reading=reading, vision_depth=1, text_depth=1)
+    frames = [_frame(tmp_path, number) for number in range(2)]
 
     def interrupt(step: int, steps: int, losses: dict[str, float]) -> None:
         if step == 3:
             raise KeyboardInterrupt
 
-    train.train(recipe, rasters, tmp_path / "whole")
+    def quietly(*_: Any) -> None:
+        pass
+
+    _training(recipe, frames, tmp_path / "whole").run(quietly)
     with pytest.raises(KeyboardInterrupt):
-        train.train(recipe, rasters, tmp_path / "cut", on_step=interrupt)
-    progress = train.train(recipe, rasters, tmp_path / "cut", resume=True)
-    assert progress.resumed_at == [3]
-    assert (tmp_path / "cut/model.safetensors").read_bytes() == (
-        tmp_path / "whole/model.safetensors"
-    ).read_bytes()
-    assert not (tmp_path / "cut/training-state.pt").exists()
-    assert json.loads((tmp_path / "cut/training.json").read_text())["step"] == 6
+        _training(recipe, frames, tmp_path / "cut").run(interrupt)
+    progress = _training(recipe, frames, tmp_path / "cut", resume=True).run(quietly)
+    # Step 3 was made and not yet saved.
+    assert progress.resumed_at == [2]
+    cut, whole = tmp_path / "cut/model", tmp_path / "whole/model"
+    assert (cut / "model.safetensors").read_bytes() == (whole / "model.safetensors").read_bytes()
+    assert json.loads((cut / "training.json").read_text())["step"] == 4
+    assert json.loads((cut / "views.json").read_text()) == {"tile_px": TILE_PX, "overview_px": OVERVIEW_PX}
+    assert not (cut / "training-state.pt").exists()
