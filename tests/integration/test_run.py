@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from nodes.data import FIRST_LIGHT
+from nodes.data import EO_MINI, FIRST_LIGHT
 from nodes.models import COMPACT, REGULAR
 from testbed.scenario import to_json
 from testbed.scenario_file import load_scenario
@@ -115,7 +115,7 @@ def test_a_run_answers_every_frame_and_says_where_the_time_went(tmp_path: Path, 
         assert min(frame["split"].values()) > -1e-3
         by_ground = frame["answered_by"] == "ground"
         assert (frame["split"]["ground_inference_s"] > 0) == by_ground
-        size = next(FIRST_LIGHT.glob(f"{frame['frame']}.*")).stat().st_size
+        size = (EO_MINI / f"{frame['frame']}.jpg").stat().st_size
         assert (frame["bytes_sent"] >= size) == by_ground
     early = results["frames"][0]
     assert early["split"]["wait_for_contact_s"] > 1.5  # taken at 1 s, contact from 4 s

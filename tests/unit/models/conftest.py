@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from nodes.data import FIRST_LIGHT
+from nodes.data import EO_MINI
 from nodes.models import COMPACT, REGULAR
 from nodes.vlm import VisionLanguageModel, load_model
 
@@ -24,12 +24,12 @@ def regular() -> VisionLanguageModel:
     return load_model(REGULAR, threads=1)
 
 
-def read_prompts(name: str = "prompts.jsonl") -> list[dict[str, Any]]:
-    return [json.loads(line) for line in (FIRST_LIGHT / name).read_text().splitlines()]
+def read_prompts() -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (EO_MINI / "prompts.jsonl").read_text().splitlines()]
 
 
 def open_frame(name: str) -> Image.Image:
-    return Image.open(FIRST_LIGHT / name).convert("RGB")
+    return Image.open(EO_MINI / name).convert("RGB")
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import torch
 import transformers
 from PIL import Image
 
-from nodes.training.questions import vocabulary
+from nodes.training.vocabulary import vocabulary
 from nodes.training.word_tokenizer import build_tokenizer
 from nodes.vlm import VisionLanguageModel, load_model
 

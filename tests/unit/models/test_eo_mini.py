@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from nodes.data import EO_MINI
+from nodes.data import EO_MINI, FIRST_LIGHT
 from nodes.eo_mini.__main__ import main
 from nodes.eo_mini.build import draw_frames, write
+from nodes.eo_mini.first_light import choose_first_light
 from nodes.eo_mini.gates import SplitError, blind, check, majority, read_lines, resolution_gates
 from nodes.eo_mini.oracle import Score
 from nodes.eo_mini.packages import Rasters
@@ -51,6 +52,14 @@ def test_the_split_that_ships_is_large_enough_and_readable() -> None:
     assert blind(lines) < 0.4
     assert majority(lines) <= blind(lines)
     assert all(pair.box is not None for pair in pairs if pair.kind in ANSWERS)
+
+
+def test_a_first_run_takes_frames_that_ship(tmp_path: Path) -> None:
+    chosen = choose_first_light(EO_MINI, tmp_path)
+    assert (tmp_path / "prompts.jsonl").read_bytes() == (FIRST_LIGHT / "prompts.jsonl").read_bytes()
+    assert len({line["frame"] for line in chosen}) == 16
+    assert {line["kind"] for line in chosen} == {line["kind"] for line in read_lines(EO_MINI)}
+    assert all((FIRST_LIGHT / line["image"]).is_file() for line in chosen)
 
 
 def test_the_splits_do_not_touch() -> None:

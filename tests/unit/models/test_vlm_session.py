@@ -17,7 +17,7 @@ from PIL import Image
 from nodes.frame_image import LONGEST_SIDE_PX, ImageError, open_image
 from nodes.models import COMPACT
 from nodes.token_grid import TokenGrid, frame_map
-from nodes.training.questions import vocabulary
+from nodes.training.vocabulary import vocabulary
 from nodes.training.word_tokenizer import CHAT_TEMPLATE, build_tokenizer
 from nodes.vlm import VisionLanguageModel, load_model
 from testbed.cli import main
@@ -71,7 +71,7 @@ def model(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
 
 @pytest.fixture(scope="module")
 def frame() -> Image.Image:
-    return open_frame("f02.jpg")
+    return open_frame("e0002.jpg")
 
 
 @contextmanager
@@ -152,7 +152,7 @@ def test_visual_features_are_finite_and_repeat(model: VisionLanguageModel, frame
     first = model.begin(frame, PROMPT).visual_features
     assert np.isfinite(first).all()
     assert np.array_equal(first, model.begin(frame, "Is there any forest?").visual_features)
-    assert not np.array_equal(first, model.begin(open_frame("f05.jpg"), PROMPT).visual_features)
+    assert not np.array_equal(first, model.begin(open_frame("e0005.jpg"), PROMPT).visual_features)
 
 
 def test_attention_is_whole_and_leaves_answers_alone(model: VisionLanguageModel, frame: Image.Image) -> None:
@@ -214,7 +214,7 @@ def test_what_is_no_usable_image_gives_one_line(tmp_path: Path) -> None:
     Image.new("1", (20_000, 20_000)).save(tmp_path / "huge.png")
     Image.new("1", (12_000, 10_000)).save(tmp_path / "large.png")
     (tmp_path / "text.png").write_text("no image")
-    open_frame("f02.jpg").save(tmp_path / "cut.jpg")
+    open_frame("e0002.jpg").save(tmp_path / "cut.jpg")
     (tmp_path / "cut.jpg").write_bytes((tmp_path / "cut.jpg").read_bytes()[:2000])
     for name, expected in (
         ("huge.png", "megapixels"),
