@@ -164,7 +164,13 @@ class RunPlan:
         return self._node_config(satellite) | {
             "stations": [self._station_config(link) for link in links],
             "policy": satellite.policy,
+            "policy_parameters": (
+                str(satellite.policy_parameters)
+                if isinstance(satellite.policy_parameters, Path)
+                else dict(satellite.policy_parameters)
+            ),
             "accept_confidence": satellite.accept_confidence,
+            "confidence": None if satellite.confidence is None else str(satellite.confidence),
             "frames": [
                 {"frame": f.frame, "image": str(f.image), "prompt": f.prompt, "capture_s": f.capture_s}
                 for f in satellite.frames
@@ -181,6 +187,8 @@ class RunPlan:
             "port": MQTT_PORT,
             "interface": self.interface(link),
             "access": self.link_accounts[link.name].to_json(),
+            # What an operator knows beforehand. A policy may spend a contact by it.
+            "plan": _link_plan(self.traces[link.name]),
         }
         return station | ({"ca_file": str(self.certificates / "ca.pem")} if self.scenario.tls else {})
 
@@ -204,3 +212,8 @@ class RunPlan:
             "model_threads": node.model_threads,
             "max_new_tokens": node.max_new_tokens,
         }
+
+
+def _link_plan(trace: Trace) -> dict[str, Any]:
+    rows = [{"time_s": row.time_s, "up": row.up, "down_bit_s": row.down_bit_s} for row in trace.rows()]
+    return {"rows": rows, "end_s": trace.end_s}

@@ -13,7 +13,7 @@ from statistics import median
 from typing import Protocol
 
 from nodes.evaluation.downlink import Downlink, Item
-from nodes.evaluation.line import Line
+from nodes.line import Line
 from nodes.policies import (
     Accept,
     Contact,
@@ -27,6 +27,7 @@ from nodes.policies import (
     SendRegions,
     decide_frame,
 )
+from nodes.surroundings import surroundings
 
 ANSWER_BYTES = 40  # msgpack of an answer's text and confidence
 
@@ -181,16 +182,7 @@ class _Board:
 
     def _surroundings(self, now_s: float, capture_s: float) -> tuple[Contact, Queue]:
         self.downlink.advance(now_s)
-        waiting_bytes, waiting = self.downlink.waiting
-        contact = self._line.contact_after(now_s)
-        if contact is None:
-            return Contact(float("inf"), 0.0, 0.0), Queue(waiting_bytes, waiting)
-        begin_s = max(now_s, contact[0])
-        left_bytes = self._line.bits_between(begin_s, contact[1]) / 8
-        to_come = sum(capture_s < time_s < contact[1] for time_s in self._captures_s)
-        return Contact(begin_s - now_s, contact[1] - begin_s, left_bytes), Queue(
-            waiting_bytes, waiting, to_come
-        )
+        return surroundings([self._line], now_s, capture_s, self._captures_s, self.downlink.waiting)
 
 
 class _Spent:

@@ -6,7 +6,6 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +13,11 @@ import pytest
 
 from nodes import ground, satellite
 from nodes.management import slug
-from nodes.policies import make_policy
 
+PLAN_OUT_OF_ORDER = {
+    "rows": [{"time_s": time_s, "up": True, "down_bit_s": 1e6} for time_s in (5.0, 1.0)],
+    "end_s": 9.0,
+}
 Change = Callable[[dict[str, Any]], object]
 
 
@@ -63,6 +65,20 @@ def test_good_configuration_passes(
         (lambda c: c["frames"][0].update(image="/none.jpg"), "/none.jpg"),
         (lambda c: c["frames"][0].update(capture_s=-1), "capture_s"),
         (lambda c: c.update(policy="coin-toss"), "offload-after"),
+        (lambda c: c.update(policy="oracle", accept_confidence=None), "cannot run on a satellite"),
+        (lambda c: c.update(policy="spaceverse"), "spaceverse has no accept_confidence"),
+        (lambda c: c.update(policy_parameters={"accept_confidence": 0.5}), "give accept_confidence, or"),
+        (
+            lambda c: c.update(accept_confidence=None, policy_parameters={"accept": 1}),
+            "has no accept; it has accept_confidence",
+        ),
+        (
+            lambda c: c.update(accept_confidence=None, policy_parameters="/none.json"),
+            "/none.json holds no parameters",
+        ),
+        (lambda c: c.update(confidence="/nowhere"), "/nowhere holds no confidence network"),
+        (lambda c: c["stations"][0].update(plan={"rows": [], "end_s": 1}), "stations.0.plan.rows"),
+        (lambda c: c["stations"][0].update(plan=PLAN_OUT_OF_ORDER), "plan of station Svalbard"),
         (lambda c: c.update(model="./nowhere"), "nowhere"),
     ],
 )
@@ -95,19 +111,6 @@ def test_help_has_examples_and_check_needs_no_torch(program: str) -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert "examples:" in done.stdout and "--check" in done.stdout
-
-
-@dataclass(frozen=True)
-class Given:
-    confidence: float
-    text: str = "yes"
-
-
-def test_offload_after_keeps_what_is_sure_enough() -> None:
-    policy = make_policy("offload-after", 0.75)
-    assert policy.decide(Given(0.75)) == "answer"
-    assert policy.decide(Given(0.7499)) == "offload"
-    assert policy.decide(Given(float("nan"))) == "offload"
 
 
 def test_slug_is_fit_for_a_topic() -> None:
