@@ -84,8 +84,7 @@ def add_parser(subparsers: Any) -> None:
         type=float,
         metavar="S",
         help="also play the first S seconds of the first pass at each rate over the emulated network, in "
-        "real time, and print the difference; needs root; only for the policies that the satellite's program "
-        "follows so far: offload-after, satellite-only",
+        "real time, with every policy but the oracle, and print the difference; needs root",
     )
     add("--quick", action="store_true", help="24 pairs, one pass, 2 Mbit/s")
     add("--json", action="store_true", help="print results.json instead of the tables")
@@ -120,17 +119,11 @@ def _run(arguments: argparse.Namespace) -> int:
 
 
 def _play(arguments: argparse.Namespace, folder: Path, terminal: Any) -> None:
-    from testbed.eval_emulated import FOLLOWED, play  # noqa: PLC0415 - only with --emulated
+    from testbed.eval_emulated import play  # noqa: PLC0415 - only with --emulated
 
-    cases = json.loads((folder / "job.json").read_text(encoding="utf-8"))["cases"]
-    play(
-        folder,
-        [case["passes"][0]["name"] for case in cases],
-        [name for name in arguments.policies if name in FOLLOWED],
-        arguments.emulated,
-        (arguments.satellite, arguments.station),
-        terminal,
-    )
+    cases = json.loads((folder / "job.json").read_text(encoding="utf-8"))["emulated"]
+    links = [case["passes"][0]["name"] for case in cases]
+    play(folder, links, arguments.policies, (arguments.satellite, arguments.station), terminal)
 
 
 def _folder(parent: Path) -> Path:
@@ -148,14 +141,14 @@ def _folder(parent: Path) -> Path:
 
 
 def _write_job(arguments: argparse.Namespace, folder: Path) -> Path:
-    from testbed.eval_cases import Sky, make_cases  # noqa: PLC0415 - orbits are slow to import
-    from testbed.eval_emulated import check_followed  # noqa: PLC0415
+    from testbed.eval_cases import Sky, make_cases, part_of_first_pass  # noqa: PLC0415 - orbits are slow
+    from testbed.eval_emulated import check_playable  # noqa: PLC0415
     from testbed.scenario import utc  # noqa: PLC0415
 
     if arguments.passes < 1 or arguments.interval <= 0:
         raise ScenarioError("--passes and --interval must be above 0")
     if arguments.emulated is not None:
-        check_followed(arguments.policies)
+        check_playable(arguments.policies)
     sky = Sky(
         arguments.satellite,
         arguments.station,
@@ -164,6 +157,12 @@ def _write_job(arguments: argparse.Namespace, folder: Path) -> Path:
         interval_s=arguments.interval,
     )
     cases, traces = make_cases(sky, [_rate_bit_s(text) for text in arguments.rates])
+    emulated = []
+    if arguments.emulated is not None:
+        for case in cases:
+            part, trace = part_of_first_pass(case, traces, arguments.emulated, sky)
+            emulated.append(part)
+            traces[part["passes"][0]["name"]] = trace
     (folder / "traces").mkdir()
     for name, trace in traces.items():
         trace.write(folder / "traces" / f"{name}.csv")
@@ -179,6 +178,7 @@ def _write_job(arguments: argparse.Namespace, folder: Path) -> Path:
         "regular": _absolute(arguments.regular),
         "policies": arguments.policies,
         "cases": cases,
+        "emulated": emulated,
         "answer_within_s": arguments.within,
         "target": arguments.target,
         "goal_bytes": arguments.goal_bytes,
