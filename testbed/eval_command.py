@@ -69,6 +69,7 @@ def add_parser(subparsers: Any) -> None:
     add("--start", default="2018-01-20T08:00:00Z", metavar="UTC")
     add("--passes", type=int, default=3, metavar="N", help="how many passes (%(default)s)")
     add("--interval", type=float, default=2.0, metavar="S", help="seconds between frames (%(default)s)")
+    add("--lead", type=float, default=60.0, metavar="S", help="first frame before AOS (%(default)s)")
     add("--within", type=float, default=600.0, metavar="S", help="deadline after capture (%(default)s)")
     add("--target", choices=("correctness", "agreement"), default="correctness", help="of the network")
     add("--goal-bytes", type=float, metavar="B", help="choose for so many bytes a frame, not for accuracy")
@@ -145,8 +146,8 @@ def _write_job(arguments: argparse.Namespace, folder: Path) -> Path:
     from testbed.eval_emulated import check_playable  # noqa: PLC0415
     from testbed.scenario import utc  # noqa: PLC0415
 
-    if arguments.passes < 1 or arguments.interval <= 0:
-        raise ScenarioError("--passes and --interval must be above 0")
+    if arguments.passes < 1 or arguments.interval <= 0 or arguments.lead <= 0:
+        raise ScenarioError("--passes, --interval and --lead must be above 0")
     if arguments.emulated is not None:
         check_playable(arguments.policies)
     sky = Sky(
@@ -154,6 +155,7 @@ def _write_job(arguments: argparse.Namespace, folder: Path) -> Path:
         arguments.station,
         utc(arguments.start),
         arguments.passes,
+        lead_s=arguments.lead,
         interval_s=arguments.interval,
     )
     cases, traces = make_cases(sky, [_rate_bit_s(text) for text in arguments.rates])

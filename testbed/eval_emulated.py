@@ -75,9 +75,7 @@ class Difference:
 def check_playable(policies: Sequence[str]) -> None:
     """Raise before any work, where nothing could be played: no root, or no policy but the oracle."""
     if not set(policies) - {NOT_PLAYED}:
-        raise ScenarioError(
-            f"--emulated plays no {NOT_PLAYED}, which is no policy; --policies names no other"
-        )
+        raise ScenarioError(f"--emulated plays all policies but {NOT_PLAYED}; --policies names no other")
     if os.geteuid() != 0:
         raise CapabilityError("--emulated makes network namespaces and needs root: put sudo in front")
 

@@ -136,6 +136,10 @@ class RunPlan:
         program = "nodes.satellite" if is_satellite else "nodes.ground"
         return [sys.executable, "-m", program, "--config", str(self.config_path(node))]
 
+    def drawing_command(self) -> list[str]:
+        """The program that draws what came down of frames, and its folders."""
+        return [sys.executable, "-m", "nodes.kept_drawings", str(self.inbox), str(self.folder.kept)]
+
     def probe_command(self, link: Link, *, ground: bool) -> list[str]:
         """The probe's program for one end; the satellite's asks for round trips."""
         best = max(self.traces[link.name].rows(), key=lambda row: row.down_bit_s)

@@ -318,10 +318,20 @@ class _Run:
         )
         self.folder.write_json(self.folder.fidelity, [link.to_json() for link in links])
         self.folder.write_json(self.folder.results, results.to_json())
+        self._draw_kept(results)
         tracks = [link_track(self.scenario, link, self.traces[link.name]) for link in self.scenario.links]
-        report = render(results, self.scenario, self.traces, [t for t in tracks if t is not None])
+        shown = [track for track in tracks if track is not None]
+        report = render(results, self.scenario, self.traces, shown, self.folder.kept)
         self.folder.write_text(self.folder.report, report)
         return results
+
+    def _draw_kept(self, results: Results) -> None:
+        """Have what was sent of frames drawn; the report does without where that fails."""
+        if any(frame.form is not None for frame in results.frames):
+            with self.plan.log_path("drawings").open("wb") as log:
+                subprocess.run(
+                    self.plan.drawing_command(), stdout=log, stderr=log, check=False, start_new_session=True
+                )
 
     def _fidelity(self, link: Link, plane: ManagementPlane, shaper: str) -> LinkFidelity:
         busy = busy_intervals(plane.events, link.satellite)
