@@ -180,10 +180,12 @@ class GroundConfig(NodeConfig):
     """A ground station: its own broker, regular model, inbox.
 
     Several stations may share one `inbox` folder: an item begun at one then ends at another.
-    `inbox_limit_bytes` bounds what lies in it.
+    `inbox_limit_bytes` bounds what lies in it. `model` may be one behind a server (nodes/openai_model.py);
+    `model_socket` is then a Unix socket that leads there, where the program's own network does not.
     """
 
     broker: BrokerAddress
+    model_socket: Path | None = None
     inbox: Path
     inbox_limit_bytes: Limit = 64 << 30
 

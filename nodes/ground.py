@@ -111,7 +111,7 @@ class Ground:
     def _failed(self, question: Question, reason: str) -> None:
         self._refuse(self._asked.pop(question.image), reason)
 
-    def _report_answer(self, claim: Claim, answer: str, answered_by: str, confidence: float) -> None:
+    def _report_answer(self, claim: Claim, answer: str, answered_by: str, confidence: float | None) -> None:
         self._report(
             "answered",
             frame=claim.item.manifest.frame,

@@ -39,6 +39,9 @@ _EPILOG = """examples:
   spaceverse eval --data my_frames --rates 2M 20M --policies spaceverse ground-only my_policy.py
   spaceverse eval --compact Qwen/Qwen2-VL-2B-Instruct --regular Qwen/Qwen2-VL-7B-Instruct --device cuda
 
+--regular openai:http://HOST:PORT/v1[#model]: the regular model behind an OpenAI-compatible server, such as
+vLLM; images are sent as data URLs, and the key OPENAI_API_KEY where it is set.
+
 data: a folder with prompts.jsonl (frame, image, prompt, truth; kind, box, split), or laid out as RSVQA-LR
 and HR (*_questions.json, *_answers.json) or as AID and RESISC45 (a folder per class). With --choose-split,
 thresholds and heads are chosen on that split; without, half of the frames are set apart for it.
@@ -61,7 +64,11 @@ def add_parser(subparsers: Any) -> None:
     add("--split", help="split to test on")
     add("--choose-split", help="split to choose thresholds and heads on")
     add("--compact", default="compact", help="model folder or hub name (the one that ships)")
-    add("--regular", default="regular", help="model folder or hub name (the one that ships)")
+    add(
+        "--regular",
+        default="regular",
+        help="model folder, hub name (the one that ships), or openai:http://HOST:PORT/v1[#model]",
+    )
     add("--policies", nargs="+", default=list(POLICIES), metavar="NAME", help="names, or files (all)")
     add("--rates", nargs="+", default=list(_RATES), metavar="RATE", help="downlink caps (1M 2M 5M 20M)")
     add("--satellite", default="FLOCK 2P-1")

@@ -23,6 +23,7 @@ from testbed.access import (
     satellite_account,
     write_private,
 )
+from testbed.model_relay import server_of
 from testbed.run_folder import RunFolder
 from testbed.scenario import GroundStation, Link, Satellite, Scenario
 from traces.trace import Trace
@@ -101,6 +102,10 @@ class RunPlan:
     def broker_socket(self, station: str) -> Path:
         """Unix socket of a ground station's broker, for its own program."""
         return self.sockets / slug(station)
+
+    def model_socket(self, station: str) -> Path:
+        """Unix socket that leads a station's program to its model, where that is behind a server."""
+        return self.sockets / f"{slug(station)}-model"
 
     def interface(self, link: Link) -> str:
         """Name of the link's interface, the same in both hosts."""
@@ -203,6 +208,7 @@ class RunPlan:
                 "access": self.ground_accounts[ground.name].to_json(),
             },
             "inbox": str(self.inbox),
+            "model_socket": str(self.model_socket(ground.name)) if server_of(ground.model) else None,
         }
 
     def _node_config(self, node: Satellite | GroundStation) -> dict[str, Any]:

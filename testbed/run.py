@@ -29,6 +29,7 @@ from testbed.errors import CapabilityError, ScenarioError, TestbedError
 from testbed.fidelity import LinkFidelity, compare
 from testbed.hosts import HostNetwork
 from testbed.management import ManagementPlane
+from testbed.model_relay import ModelRelay, server_of
 from testbed.plan import MQTT_PORT, RunPlan, slug
 from testbed.player import Change, Player
 from testbed.processor_load import ProcessorLoad
@@ -195,6 +196,9 @@ class _Run:
 
     def _start_nodes(self, stack: ExitStack, plane: ManagementPlane) -> None:
         self.progress.step("starting the satellites' and ground stations' programs, loading models")
+        for station in self.scenario.stations:
+            if server := server_of(station.model):
+                stack.enter_context(ModelRelay(self.plan.model_socket(station.name), *server))
         stack.callback(self._stop_programs)
         for name in self.plan.node_names:
             self.stop.check()

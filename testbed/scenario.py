@@ -138,7 +138,7 @@ class GroundStation(_Data):
     Args:
         name: of the catalogue in `traces.stations`, or any name when `place` is given.
         place: "latitude,longitude,altitude" in degrees, degrees, metres.
-        model: model name or folder of the regular model.
+        model: model name or folder of the regular model, or a server's address as openai:http://HOST:PORT/v1.
         model_threads: CPU threads of its inference.
     """
 

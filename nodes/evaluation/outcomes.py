@@ -23,9 +23,10 @@ from numpy.typing import NDArray
 from nodes.confidence import END, token_confidence
 from nodes.evaluation.pairs import Pair
 from nodes.frame_image import open_image
-from nodes.frame_message import FrameMessage, answer_received, make_message
+from nodes.frame_message import AnsweringModel, FrameMessage, answer_received, make_message
 from nodes.layout import Layout
-from nodes.model_folder import check_model_folder, is_hub_name
+from nodes.model_folder import ModelError, check_model_folder, is_hub_name
+from nodes.openai_model import connect, is_server, parse_address
 from nodes.policies import Decision, SendRegions
 from nodes.stages import StagedAnswer
 from nodes.vlm import VisionLanguageModel, load_model
@@ -69,7 +70,10 @@ def key_of(*parts: str | bytes | int) -> str:
 
 
 def weights_id(name_or_folder: str) -> str:
-    """A hash over a model's files; of its name where it lives on a hub. Raises ModelError."""
+    """A hash over a model's files; of its name where it lives on a hub or is served. Raises ModelError."""
+    if is_server(name_or_folder):
+        address = parse_address(name_or_folder)
+        return key_of("server", address.url, address.model or "")
     check_model_folder(name_or_folder)
     if is_hub_name(name_or_folder):
         return key_of("hub", name_or_folder)
@@ -123,7 +127,8 @@ class Outcomes:
     """Both models over pairs; loads a model only when an outcome is not known yet.
 
     Args:
-        compact, regular: folders or hub names.
+        compact, regular: folders or hub names; the regular one may be behind a server, which is asked for its
+            name at once, for another model there has other outcomes. Raises ModelError.
         cache: where outcomes are kept.
         device: as torch names it.
     """
@@ -140,6 +145,10 @@ class Outcomes:
         max_new_tokens: int = 8,
     ) -> None:
         self.layout = layout or Layout()
+        if is_server(compact):
+            raise ModelError(f"{compact} is behind a server: the compact model has to be paused, here")
+        if is_server(regular):
+            regular = connect(regular).full_name
         self.ids = {"compact": weights_id(compact), "regular": weights_id(regular)}
         self._names = {"compact": compact, "regular": regular}
         self._cache = Cache(cache)
@@ -152,8 +161,10 @@ class Outcomes:
         return load_model(self._names["compact"], device=self._device, threads=self._threads)
 
     @cached_property
-    def regular(self) -> VisionLanguageModel:
+    def regular(self) -> AnsweringModel:
         """The regular model."""
+        if is_server(self._names["regular"]):
+            return connect(self._names["regular"])
         return load_model(self._names["regular"], device=self._device, threads=self._threads)
 
     def onboard(self, pair: Pair) -> OnboardOutcome:

@@ -108,6 +108,7 @@ def test_quick_leaves_tables_traces_and_drawings(quick: tuple[Path, Path, dict[s
         (["--data", "/nowhere"], "no folder of images"),
         (["--satellite", "FLOCK 2P-l"], "did you mean FLOCK 2P"),
         (["--compact", "/nowhere"], "no model folder"),
+        (["--regular", "openai:http://127.0.0.1:1/v1"], "no server answers at http://127.0.0.1:1/v1"),
     ],
 )
 def test_bad_input_is_one_line(tmp_path: Path, arguments: list[str], expected: str) -> None:

@@ -80,6 +80,7 @@ def test_good_configuration_passes(
         (lambda c: c["stations"][0].update(plan={"rows": [], "end_s": 1}), "stations.0.plan.rows"),
         (lambda c: c["stations"][0].update(plan=PLAN_OUT_OF_ORDER), "plan of station Svalbard"),
         (lambda c: c.update(model="./nowhere"), "nowhere"),
+        (lambda c: c.update(model="openai:http://h/v1"), "a satellite has its model on board"),
     ],
 )
 def test_mistake_gets_one_line_and_exit_2(
@@ -89,6 +90,25 @@ def test_mistake_gets_one_line_and_exit_2(
     assert check(config, tmp_path) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert expected in line and "satellite.json" in line
+
+
+def test_a_station_may_have_its_model_behind_a_server(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = {
+        "name": "Svalbard",
+        "management": {"unix_socket": "m"},
+        "broker": {"unix_socket": "b"},
+        "model": "openai:http://127.0.0.1:8000/v1#large",
+        "inbox": str(tmp_path / "inbox"),
+    }
+    path = tmp_path / "ground.json"
+    path.write_text(json.dumps(config))
+    assert ground.main(["--config", str(path), "--check"]) == 0, "nobody is asked before the run"
+    path.write_text(json.dumps(config | {"model": "openai:8000"}))
+    assert ground.main(["--config", str(path), "--check"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "openai:8000 is no server's address" in line
 
 
 @pytest.mark.parametrize("text", [None, "{", "[]", "\xff"])
