@@ -6,7 +6,8 @@
     downlink.py     event model of the transfer protocol on such a line
     replay.py       event model of board, downlink and ground for one policy
     choosing.py     thresholds, chosen on validation data only
-    figures.py      accuracy, intervals, calibration
+    calibration.py  confidence against correctness, beside the probabilities of the tokens
+    figures.py      accuracy, intervals, separation
     job.py, run.py  what `python -m nodes.evaluation job.json` is asked for, and does
 
 `spaceverse eval` makes the traces, writes the job, starts this package as a program, and draws its results.

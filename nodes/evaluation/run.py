@@ -18,16 +18,12 @@ import numpy as np
 
 from nodes import data as shipped_data
 from nodes import models as shipped_models
-from nodes.confidence import END
+from nodes.evaluation.calibration import of_study, on_test_pairs
 from nodes.evaluation.choosing import (
     SHARES,
-    TOP,
     Study,
-    calibration,
-    calibration_of,
     choose_heads,
     choose_parameters,
-    region_of,
     study,
     train_network,
 )
@@ -92,7 +88,7 @@ def run_job(job: Job, progress: Progress) -> dict[str, Any]:
         "target": job.target,
         "answer_within_s": job.answer_within_s,
         "chosen": chosen,
-        "test": test_figures(subjects, rows),
+        "test": on_test_pairs(subjects, judge),
         "cases": summaries(rows, [case.rate_bit_s for case in job.cases], job.policies),
     }
     keep_choices(job, judge, chosen["parameters"], len(to_choose))
@@ -216,7 +212,7 @@ def choose(
         "attention_heads": heads,
         "parameters": parameters,
         "validation": _validation_figures(made),
-        "calibration": calibration(made, fitted),
+        "calibration": of_study(made, fitted),
     }
     return chosen, replace(untrained, network=network)
 
@@ -351,38 +347,6 @@ def headline(of_rate: Mapping[str, Mapping[str, Any]]) -> dict[str, Any] | None:
         ),
         "bytes_of_ground_only": ours["bytes_per_frame"] / ground["bytes_per_frame"] if ground else None,
     }
-
-
-def test_figures(subjects: Sequence[PairSubject], rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """What the test pairs say about confidence and attention; nothing is chosen by it."""
-    frames = [subject.pair.frame for subject in subjects]
-    kinds = [subject.pair.kind for subject in subjects]
-    hits = np.array([subject.right_on_board() for subject in subjects])
-    scores = {"token probability": [s.onboard.token_confidence(len(s.onboard.token_ids)) for s in subjects]}
-    for stage in sorted({stage for s in subjects for stage in s.onboard.features}):
-        name = "network, end" if stage == END else f"network, stage {stage}"
-        scores[name] = [_number(s.confidence(stage)) for s in subjects]
-    found = [_finds(subject) for subject in subjects if subject.pair.box is not None]
-    return {
-        "compact_accuracy": asdict(share(frames, hits.tolist())),
-        "calibration": {
-            name: calibration_of(np.array(values), hits, frames, kinds)
-            for name, values in scores.items()
-            if np.isfinite(values).any()
-        },
-        f"region_in_top_{TOP}": {"n": len(found), "share": float(np.mean(found)) if found else None},
-    }
-
-
-def _finds(subject: PairSubject) -> bool:
-    layout, box = subject.layout, subject.pair.box
-    if box is None:
-        return False
-    return region_of(box, layout.rows, layout.columns) in np.argsort(-np.array(subject.scores))[:TOP].tolist()
-
-
-def _number(value: float | None) -> float:
-    return float("nan") if value is None else value
 
 
 def write_questions(folder: Path, pairs: Sequence[Pair]) -> None:
