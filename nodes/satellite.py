@@ -21,7 +21,7 @@ from nodes.frame_message import FrameMessage
 from nodes.inference import Inference, Question, timings
 from nodes.judge import Judge
 from nodes.management import ManagementPlane, slug
-from nodes.model_folder import ModelError
+from nodes.model_folder import ModelError, fingerprint
 from nodes.onboard import OnboardFrame, warm_up
 from nodes.policies import (
     Accept,
@@ -214,10 +214,6 @@ def check(config: SatelliteConfig, path: Path) -> None:
         flying_policy(config.policy, config.parameters)
     except ValueError as error:
         raise ConfigError(f"{path}: policy: {error}") from error
-    try:
-        judge_of(config)
-    except ConfidenceError as error:
-        raise ConfigError(f"{path}: confidence: {error}") from error
     for station in config.stations:
         try:
             _ = station.plan and station.plan.line()
@@ -226,11 +222,26 @@ def check(config: SatelliteConfig, path: Path) -> None:
     check_images(config, path)
     check_ca_files([config.management, *config.stations], path)
     check_model(config, path)
+    try:
+        judge_of(config)
+    except ConfidenceError as error:
+        raise ConfigError(f"{path}: confidence: {error}") from error
 
 
 def judge_of(config: SatelliteConfig) -> Judge:
-    """The confidence network that a configuration names; one without a network where it names none."""
-    return Judge() if config.confidence is None else Judge.load(config.confidence)
+    """The confidence network that a configuration names; one without a network where it names none.
+
+    Raises ConfidenceError for one that was trained for other weights than the model's.
+    """
+    if config.confidence is None:
+        return Judge()
+    judge = Judge.load(config.confidence)
+    trained_for = judge.network.about.get("weights") if judge.network is not None else None
+    if trained_for not in (None, fingerprint(config.model)):
+        raise ConfidenceError(
+            f"{config.confidence} was trained for other weights than those of {config.model}: train it again"
+        )
+    return judge
 
 
 def run(config: SatelliteConfig) -> int:

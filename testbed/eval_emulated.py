@@ -15,8 +15,10 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+from pydantic import ValidationError
+
 from testbed.errors import CapabilityError, ScenarioError
-from testbed.scenario import Frame, GroundStation, Link, Satellite, Scenario
+from testbed.scenario import Frame, GroundStation, Link, Satellite, Scenario, one_line
 from testbed.split import FrameResult
 
 NOT_PLAYED = "oracle"  # an upper bound: it knows every answer beforehand
@@ -87,9 +89,27 @@ def scenario_of(folder: Path, link: str, policy: str, names: tuple[str, str]) ->
         folder: of the evaluation's results.
         link: name of one of the traces that are played.
         names: of satellite and station.
+
+    Raises ScenarioError where the data's names do not make one.
     """
     models = json.loads((folder / "results.json").read_text(encoding="utf-8"))["models"]
     questions = json.loads((folder / "questions.json").read_text(encoding="utf-8"))
+    rows = modelled(folder, link, policy)
+    try:
+        return _scenario(folder, link, policy, names, models, questions, rows)
+    except ValidationError as error:
+        raise ScenarioError(f"{link}, {policy} cannot be played: {one_line(error)}") from None
+
+
+def _scenario(
+    folder: Path,
+    link: str,
+    policy: str,
+    names: tuple[str, str],
+    models: Mapping[str, str],
+    questions: Mapping[str, Any],
+    rows: Sequence[Mapping[str, str]],
+) -> Scenario:
     satellite, station = names
     return Scenario(
         name=f"{link}-{Path(policy).stem}",
@@ -102,7 +122,7 @@ def scenario_of(folder: Path, link: str, policy: str, names: tuple[str, str]) ->
                 confidence=folder / "confidence",
                 frames=tuple(
                     Frame(frame=row["pair"], capture_s=float(row["capture_s"]), **questions[row["pair"]])
-                    for row in modelled(folder, link, policy)
+                    for row in rows
                 ),
             ),
         ),

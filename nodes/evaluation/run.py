@@ -37,6 +37,7 @@ from nodes.evaluation.subjects import PairSubject
 from nodes.frame_message import read_regions
 from nodes.judge import Judge
 from nodes.line import Line, Row
+from nodes.model_folder import fingerprint
 from nodes.policies import BASELINES, FramePolicy, SendRegions, policy_named
 from nodes.regions.drawing import draw_kept
 
@@ -125,7 +126,8 @@ def train_confidence(job: Job, folder: Path, progress: Progress) -> dict[str, An
 
 def about_network(job: Job, pairs: int) -> dict[str, Any]:
     """What is kept with a network: what it was trained on."""
-    return {"compact": job.compact, "data": job.data.folder, "pairs": pairs}
+    weights = fingerprint(shipped(job.compact))
+    return {"compact": job.compact, "weights": weights, "data": job.data.folder, "pairs": pairs}
 
 
 def keep_choices(job: Job, judge: Judge, parameters: Mapping[str, Any], pairs: int) -> None:

@@ -11,7 +11,7 @@ from nodes.evaluation.calibration import TOKENS, compared
 from testbed.eval_table import confidence_text
 
 
-def figures(signal: float, tokens: float, count: int = 400) -> dict[str, Any]:
+def figures(signal: float, tokens: float, count: int = 200) -> dict[str, Any]:
     """Two scores with a signal each, of pairs that come in fours."""
     rng = np.random.default_rng(3)
     hits = rng.random(count) < 0.6

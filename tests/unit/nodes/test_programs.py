@@ -9,10 +9,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from nodes import ground, satellite
+from nodes.confidence import ConfidenceNetwork, train_head
+from nodes.judge import Judge
 from nodes.management import slug
+from nodes.model_folder import fingerprint
+from nodes.models import COMPACT, REGULAR
 
 PLAN_OUT_OF_ORDER = {
     "rows": [{"time_s": time_s, "up": True, "down_bit_s": 1e6} for time_s in (5.0, 1.0)],
@@ -109,6 +114,24 @@ def test_a_station_may_have_its_model_behind_a_server(
     assert ground.main(["--config", str(path), "--check"]) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert "openai:8000 is no server's address" in line
+
+
+def test_a_network_belongs_to_its_weights(
+    config: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = np.random.default_rng(0).normal(size=(8, 4))
+    head = train_head(rows, np.arange(8) % 2 == 0)
+    judge = Judge(ConfidenceNetwork({"correctness": {0: head}}, {}))
+    judge.save(tmp_path / "network", {"weights": fingerprint(COMPACT)})
+    flying = {
+        **config,
+        "policy": "spaceverse",
+        "accept_confidence": None,
+        "confidence": str(tmp_path / "network"),
+    }
+    assert check({**flying, "model": str(COMPACT)}, tmp_path) == 0
+    assert check({**flying, "model": str(REGULAR)}, tmp_path) == 2
+    assert "was trained for other weights" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("text", [None, "{", "[]", "\xff"])

@@ -114,6 +114,8 @@ def test_the_scenario_that_is_played_has_the_modelled_frames(tmp_path: Path) -> 
     mine = scenario_of(tmp_path, "pass1-1M", "mine.py", ("S", "G"))
     assert mine.satellites[0].policy == str(Path("mine.py").absolute())
     assert [f.frame for f in mine.satellites[0].frames] == ["b"]
+    with pytest.raises(ScenarioError, match=r"pass1-1M, mine.py cannot be played: .*names"):
+        scenario_of(tmp_path, "pass1-1M", "mine.py", ("S", "S"))
 
 
 def test_the_front_is_what_nothing_beats_in_both() -> None:
