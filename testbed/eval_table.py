@@ -113,7 +113,7 @@ def confidence_text(results: Mapping[str, Any]) -> str:
     elif best["high"] < tokens["low"]:
         verdict = "below the token probabilities', and the intervals do not overlap: the network does not pay"
     else:
-        verdict = "not told from the token probabilities': the intervals overlap"
+        verdict = "not told apart from the token probabilities': the intervals overlap"
     return f"confidence, {name}: AUROC {_plain(best)} against {_plain(tokens)}: {verdict}"
 
 

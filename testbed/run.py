@@ -14,6 +14,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
@@ -123,18 +124,25 @@ class _Run:
     def _check_nodes(self) -> None:
         """Let each program look at its own configuration: only they know what a model is."""
         self.progress.step("checking configurations and models")
-        for name in self.plan.node_names:
-            done = subprocess.run(
-                [*self.plan.node_command(name), "--check"],
-                capture_output=True,
-                text=True,
-                check=False,
-                start_new_session=True,  # a Ctrl-C is for the run
-            )
-            self.stop.check()
-            if done.returncode != 0:
-                lines = done.stderr.strip().splitlines() or ["no message"]
-                raise ScenarioError(f"{name}: {lines[-1]}")
+        names = self.plan.node_names
+        pool = ThreadPoolExecutor(os.cpu_count())  # most of a check is Python's own start
+        try:
+            for name, done in zip(names, pool.map(self._check, names), strict=True):
+                self.stop.check()
+                if done.returncode != 0:
+                    lines = done.stderr.strip().splitlines() or ["no message"]
+                    raise ScenarioError(f"{name}: {lines[-1]}")
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+    def _check(self, node: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [*self.plan.node_command(node), "--check"],
+            capture_output=True,
+            text=True,
+            check=False,
+            start_new_session=True,  # a Ctrl-C is for the run
+        )
 
     def _build(self, stack: ExitStack) -> Sky:
         self.progress.step("building hosts and links")
