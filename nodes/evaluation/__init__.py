@@ -3,6 +3,7 @@
     pairs.py        frame-prompt pairs of a data set, and readers for a few folder layouts
     outcomes.py     outcomes of both models, kept on disk by content hash
     compute_times.py   what a stage costs on this machine, measured apart
+    pass_on.py      what a ground station takes with an on-board answer
     downlink.py     event model of the transfer protocol on such a line
     replay.py       event model of board, downlink and ground for one policy
     choosing.py     thresholds, chosen on validation data only

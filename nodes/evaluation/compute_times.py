@@ -17,6 +17,7 @@ from statistics import median
 from nodes.confidence import END
 from nodes.evaluation.outcomes import Outcomes, message_of
 from nodes.evaluation.pairs import Pair
+from nodes.evaluation.pass_on import measure_pass_on_s
 from nodes.frame_image import open_image
 from nodes.frame_message import answer_received
 from nodes.policies import Decision, SendReduced, SendRegions, SendWhole
@@ -31,7 +32,7 @@ class ComputeTimes:
     first token (stage 1). token_s: each further token, the one that ends the answer included. attend_s: where
     the prompt looks, region by region. pack_s, reduce_s: making a message of regions from a frame that is
     open, or a smaller frame from one that is not. whole_s, reduced_s, regions_s: the regular model on what
-    came down, which it has to read first.
+    came down, which it has to read first. pass_on_s: the ground station's time for one on-board answer.
     """
 
     see_s: float
@@ -43,6 +44,7 @@ class ComputeTimes:
     whole_s: float
     reduced_s: float
     regions_s: float
+    pass_on_s: float
 
     @classmethod
     def from_json(cls, path: Path) -> ComputeTimes:
@@ -70,12 +72,18 @@ class ComputeTimes:
 
 
 def measure(
-    outcomes: Outcomes, pairs: Sequence[Pair], tick: Callable[[], None] = lambda: None, *, repeats: int = 7
+    outcomes: Outcomes,
+    pairs: Sequence[Pair],
+    folder: Path,
+    tick: Callable[[], None] = lambda: None,
+    *,
+    repeats: int = 7,
 ) -> ComputeTimes:
-    """Measure on `repeats` frames of `pairs`, after one that warms up."""
+    """Measure on `repeats` frames of `pairs`, after one that warms up; a station's disk is `folder`'s."""
     seen: dict[str, list[float]] = {field.name: [] for field in fields(ComputeTimes)}
     for number, pair in enumerate(_spread(pairs, repeats + 1)):
         samples = _on_board(outcomes, pair) | _messages(outcomes, pair)
+        samples["pass_on_s"] = measure_pass_on_s(folder)
         if number:
             for name, values in seen.items():
                 values.append(samples[name])

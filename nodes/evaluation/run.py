@@ -10,7 +10,7 @@ import os
 import platform
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import asdict, replace
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -77,7 +77,9 @@ def run_job(job: Job, progress: Progress) -> dict[str, Any]:
         for case, into in every:
             for name, _ in policies:
                 policy = policy_named(name, chosen["parameters"].get(name))
-                played = play_case(case, policy, subjects, job, foresight=name == "oracle")
+                played = play_case(
+                    case, policy, subjects, job, pass_on_s=times.pass_on_s, foresight=name == "oracle"
+                )
                 into += [_row(case, name, one, subjects_by_name(subjects)) for one in played]
                 tick()
     results = {
@@ -183,13 +185,20 @@ def compute_times(job: Job, outcomes: Outcomes, pairs: Sequence[Pair], progress:
     machine = f"{platform.node()} {platform.processor()} {os.cpu_count()}"
     sizes = sorted({pair.image.stat().st_size for pair in pairs})
     key = key_of(
-        "times", *outcomes.ids.values(), machine, job.device, job.threads, repr(outcomes.layout), repr(sizes)
+        "times",
+        *outcomes.ids.values(),
+        machine,
+        job.device,
+        job.threads,
+        repr(outcomes.layout),
+        repr(sizes),
+        *(field.name for field in fields(ComputeTimes)),
     )
     known = cache.get(key)
     if known is not None:
         return ComputeTimes(**known)
     with progress.step("compute times", 8) as tick:
-        times = measure(outcomes, pairs, tick)
+        times = measure(outcomes, pairs, job.output, tick)
     cache.put(key, asdict(times))
     return times
 
@@ -230,7 +239,13 @@ def _validation_figures(made: Study) -> dict[str, Any]:
 
 
 def play_case(
-    case: Case, policy: FramePolicy, subjects: Sequence[PairSubject], job: Job, *, foresight: bool
+    case: Case,
+    policy: FramePolicy,
+    subjects: Sequence[PairSubject],
+    job: Job,
+    *,
+    pass_on_s: float,
+    foresight: bool,
 ) -> list[Played]:
     """Deal the pairs over the passes' captures, in one order for all policies and rates, and play each pass.
 
@@ -250,7 +265,12 @@ def play_case(
         if dealt:
             line = Line([Row(**row.model_dump()) for row in one.rows], one.end_s)
             for row in replay(
-                policy, dealt, line, answer_within_s=job.answer_within_s, with_foresight=foresight
+                policy,
+                dealt,
+                line,
+                answer_within_s=job.answer_within_s,
+                pass_on_s=pass_on_s,
+                with_foresight=foresight,
             ):
                 row.link, row.trace_end_s = one.name, one.end_s
                 played.append(row)

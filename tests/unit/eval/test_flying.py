@@ -37,7 +37,7 @@ from nodes.surroundings import surroundings
 from nodes.vlm import ModelError
 
 PLENTY = Contact(left_s=300, left_bytes=1e9), Queue(captures_left=10)
-TIMES = ComputeTimes(*([0.1] * 9))
+TIMES = ComputeTimes(*([0.1] * 10))
 MOST_TOKENS = 8
 
 
