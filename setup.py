@@ -12,6 +12,7 @@ NODE = [
     "paho-mqtt>=2.1,<3",  # MQTT client; 2.1 is the first with Unix sockets, 1.x has another callback API
     "msgpack>=1,<2",  # binary schema of the transfer protocol's payloads
     "pydantic>=2.6,<3",  # checks the programs' configuration files
+    "httpx>=0.27,<1",  # asks a regular model behind an OpenAI-compatible server: one POST, no client library
 ]
 
 # What rebuilds the small pair of models: `python -m nodes.training`.

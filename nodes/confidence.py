@@ -53,6 +53,11 @@ def token_features(logprobs: Sequence[float]) -> Floats:
     return np.array([np.exp(np.mean(logprobs)), np.exp(min(logprobs)), np.exp(logprobs[-1])])
 
 
+def token_confidence(logprobs: Sequence[float]) -> float:
+    """Geometric mean of the probabilities of tokens; 0 where there is none."""
+    return float(np.exp(np.mean(logprobs))) if len(logprobs) else 0.0
+
+
 @dataclass(frozen=True)
 class Head:
     """One stage's network: sigmoid(out . tanh(hidden . components . (x - mean) / scale + bias) + offset)."""

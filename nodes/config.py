@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import Annotated, Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from nodes.line import Line, Row
 
 
 class ConfigError(ValueError):
@@ -56,11 +58,31 @@ class BrokerAddress(Strict):
         return str(self.unix_socket) if self.unix_socket is not None else f"{self.host}:{self.port}"
 
 
+class PlanRow(Strict):
+    """From `time_s` on, until the next row: whether there is contact, and at which rate."""
+
+    time_s: float = Field(ge=0, allow_inf_nan=False)
+    up: bool
+    down_bit_s: float = Field(ge=0, allow_inf_nan=False)
+
+
+class LinkPlan(Strict):
+    """What a satellite expects of a link, by scenario time; the last row holds until `end_s`."""
+
+    rows: tuple[PlanRow, ...] = Field(min_length=1)
+    end_s: float = Field(gt=0, allow_inf_nan=False)
+
+    def line(self) -> Line:
+        """The plan as contacts and bits. Raises ValueError for rows that are not in order."""
+        return Line([Row(row.time_s, row.up, row.down_bit_s) for row in self.rows], self.end_s)
+
+
 class Station(Strict):
     """A ground station's broker, as the satellite reaches it over the emulated link.
 
     `interface` is the network interface whose carrier tells a contact with this station; None means that
-    there is always contact. `host`, `access` and `ca_file` are as in BrokerAddress.
+    there is always contact. `host`, `access` and `ca_file` are as in BrokerAddress. `plan` tells the policy
+    what the contacts will carry; without one it takes the contact for endless.
     """
 
     name: Name
@@ -69,6 +91,7 @@ class Station(Strict):
     interface: str | None = Field(default=None, min_length=1, max_length=15)
     access: MqttAccess | None = None
     ca_file: Path | None = None
+    plan: LinkPlan | None = None
 
 
 class Frame(Strict):
@@ -103,11 +126,18 @@ class SatelliteConfig(NodeConfig):
     Every `heartbeat_s` seconds of contact it says that it is alive; 0 means never. `contact_ends_s` are the
     scenario times at which contacts will end, as far as they are known: what cannot finish before is not
     begun. The run may also tell them one by one (nodes/management.py).
+
+    `policy` is a name of nodes/policies, or the path of a file with one; `policy_parameters` its values, or a
+    JSON file of values by policy's name; `accept_confidence` is short for that one parameter. `confidence` is
+    the folder of a trained confidence network (nodes/judge.py); without it a policy has to do with the
+    probabilities of the tokens, and regions are found by all attention heads alike.
     """
 
     stations: list[Station] = Field(min_length=1)
     policy: str = "offload-after"
-    accept_confidence: float = Field(default=0.75, ge=0, le=1)
+    policy_parameters: dict[str, Any] | Path = {}
+    accept_confidence: float | None = Field(default=None, ge=0, le=1)
+    confidence: Path | None = None
     frames: list[Frame] = []
     outbox: Path
     outbox_limit_bytes: Limit = 8 << 30
@@ -115,6 +145,19 @@ class SatelliteConfig(NodeConfig):
     contact_ends_s: list[float] = []
     rate_bit_s: float = Field(gt=0, allow_inf_nan=False)
     seed: int = 0
+
+    @model_validator(mode="after")
+    def _one_threshold(self) -> SatelliteConfig:
+        if self.accept_confidence is not None and self.policy_parameters:
+            raise ValueError("give accept_confidence, or policy_parameters that hold it")
+        return self
+
+    @property
+    def parameters(self) -> dict[str, Any] | Path:
+        """The policy's parameters, or their file."""
+        if self.accept_confidence is not None:
+            return {"accept_confidence": self.accept_confidence}
+        return self.policy_parameters
 
     @model_validator(mode="after")
     def _unique_stations(self) -> SatelliteConfig:
@@ -137,10 +180,12 @@ class GroundConfig(NodeConfig):
     """A ground station: its own broker, regular model, inbox.
 
     Several stations may share one `inbox` folder: an item begun at one then ends at another.
-    `inbox_limit_bytes` bounds what lies in it.
+    `inbox_limit_bytes` bounds what lies in it. `model` may be one behind a server (nodes/openai_model.py);
+    `model_socket` is then a Unix socket that leads there, where the program's own network does not.
     """
 
     broker: BrokerAddress
+    model_socket: Path | None = None
     inbox: Path
     inbox_limit_bytes: Limit = 64 << 30
 

@@ -7,7 +7,7 @@ on a side is reduced to that (JPEG already while it is decoded); what is shorter
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -24,8 +24,8 @@ class ImageError(ValueError):
     exit_code = 2
 
 
-def open_image(path: str | Path) -> Image:
-    """Read an image file.
+def open_image(path: str | Path | BinaryIO) -> Image:
+    """Read an image file, by its path or as opened.
 
     Deep greys (16-bit, 32-bit, float) are stretched linearly from their darkest to their brightest pixel.
     Raises ImageError when there is no such image, it is damaged or it has more than LARGEST_PIXELS.
@@ -50,7 +50,7 @@ def open_image(path: str | Path) -> Image:
         raise ImageError(f"{path} cannot be read as an image ({reason}): give a whole image file") from None
 
 
-def _too_large(path: str | Path, size: str) -> ImageError:
+def _too_large(path: str | Path | BinaryIO, size: str) -> ImageError:
     limit = LARGEST_PIXELS // 1_000_000
     return ImageError(f"{path} is over the limit of {limit} megapixels ({size}): reduce or crop it first")
 

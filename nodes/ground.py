@@ -14,6 +14,7 @@ from typing import Any
 import msgpack
 
 from nodes.config import GroundConfig, check_ca_files
+from nodes.frame_message import FORMS, answer_received
 from nodes.inference import Inference, Question, timings
 from nodes.management import ManagementPlane
 from nodes.program import Loop, check_model, leave, run_program, serve
@@ -34,7 +35,9 @@ class Ground:
         self._report = self._management.report
         self._inbox = Inbox(config.inbox, limit_bytes=config.inbox_limit_bytes, report=self._report)
         self._asked: dict[Path, Claim] = {}
-        self._inference = Inference(config, self._report, self._answered, self._failed)
+        self._inference = Inference(
+            config, self._report, work=self._answer, on_done=self._answered, on_failure=self._failed
+        )
         self._link = StationLink(
             name=config.name,
             broker=config.broker,
@@ -72,8 +75,12 @@ class Ground:
         if not isinstance(prompt, str):
             self._refuse(claim, "image without a prompt")
             return
+        form = item.manifest.metadata.get("form", "whole")
+        if form not in FORMS:
+            self._refuse(claim, f"image in a form that is not known here: {form!r:.40}")
+            return
         self._asked[item.data_path] = claim
-        self._inference.ask(Question(item.manifest.frame, item.data_path, prompt))
+        self._inference.ask(Question(item.manifest.frame, item.data_path, prompt, str(form)))
 
     def _pass_on(self, claim: Claim) -> None:
         """Report the answer that the satellite gave."""
@@ -84,6 +91,11 @@ class Ground:
             self._refuse(claim, f"not an answer: {type(error).__name__}")
             return
         self._report_answer(claim, answer, "satellite", confidence)
+
+    def _answer(self, model: Any, question: Question) -> Any:
+        return answer_received(
+            model, question.form, question.image, question.prompt, self._config.max_new_tokens
+        )
 
     def _answered(self, question: Question, answer: Any, finished_s: float) -> None:
         self._report(
@@ -99,7 +111,7 @@ class Ground:
     def _failed(self, question: Question, reason: str) -> None:
         self._refuse(self._asked.pop(question.image), reason)
 
-    def _report_answer(self, claim: Claim, answer: str, answered_by: str, confidence: float) -> None:
+    def _report_answer(self, claim: Claim, answer: str, answered_by: str, confidence: float | None) -> None:
         self._report(
             "answered",
             frame=claim.item.manifest.frame,

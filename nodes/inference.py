@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 from nodes.config import NodeConfig
-from nodes.frame_image import open_image
 from nodes.program import Loop, load_model, warm_up
 from nodes.report import Report
 
@@ -20,35 +19,43 @@ TAKE_S = 0.2
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """A frame, and what is asked about it."""
+    """A frame, and what is asked about it; `form` is that of its bytes (nodes/frame_message.py)."""
 
     frame: str
     image: Path
     prompt: str
+    form: str = "whole"
 
 
 class Inference(Loop):
-    """Loads the model, then answers question after question, in the order in which they came.
+    """Loads the model, then works on question after question, in the order in which they came.
 
     Args:
         config: names the model.
         report: gets ready, inference_started and inference_failed.
-        on_answer: called in this thread with (question, answer, finished_s); `answer` as nodes.vlm gives it.
-        on_failure: called in this thread with (question, reason) when a frame could not be answered.
+        work: called in this thread with (model, question); whatever it raises is a failure of that frame.
+        on_done: called in this thread with (question, what `work` gave, finished_s).
+        on_failure: called in this thread with (question, reason).
+        prepare: called with the model before the first question; seconds that it took.
     """
 
     def __init__(
         self,
         config: NodeConfig,
         report: Report,
-        on_answer: Callable[[Question, Any, float], None],
+        *,
+        work: Callable[[Any, Question], Any],
+        on_done: Callable[[Question, Any, float], None],
         on_failure: Callable[[Question, str], None],
+        prepare: Callable[[Any], float] = warm_up,
     ) -> None:
         super().__init__("inference", self._serve)
         self._config = config
         self._report = report
-        self._on_answer = on_answer
+        self._work = work
+        self._on_done = on_done
         self._on_failure = on_failure
+        self._prepare = prepare
         self._questions: queue.SimpleQueue[Question] = queue.SimpleQueue()
 
     def ask(self, question: Question) -> None:
@@ -57,11 +64,11 @@ class Inference(Loop):
 
     def _serve(self, stopping: threading.Event) -> None:
         model, load_s = load_model(self._config)
-        warm_up_s = warm_up(model)
+        warm_up_s = self._prepare(model)
         self._report(
             "ready",
             model=self._config.model,
-            parameters=int(model.parameters),
+            parameters=model.parameters,
             load_s=load_s,
             warm_up_s=warm_up_s,
         )
@@ -70,13 +77,12 @@ class Inference(Loop):
                 question = self._questions.get(timeout=TAKE_S)
             except queue.Empty:
                 continue
-            self._answer(model, question)
+            self._serve_one(model, question)
 
-    def _answer(self, model: Any, question: Question) -> None:
+    def _serve_one(self, model: Any, question: Question) -> None:
         self._report("inference_started", frame=question.frame)
         try:
-            image = open_image(question.image)
-            answer = model.answer(image, question.prompt, max_new_tokens=self._config.max_new_tokens)
+            done = self._work(model, question)
         except (
             Exception
         ) as error:  # whatever a broken image does inside a model: the frame fails, not the node
@@ -84,11 +90,13 @@ class Inference(Loop):
             self._report("inference_failed", frame=question.frame, reason=reason)
             self._on_failure(question, reason)
             return
-        self._on_answer(question, answer, time.monotonic())
+        self._on_done(question, done, time.monotonic())
 
 
 def timings(answer: Any) -> dict[str, float]:
-    """The stages of one answer, seconds, as fields of an event."""
+    """The stages of one answer, seconds, as fields of an event; none for an answer that was not asked for."""
+    if answer is None:
+        return {}
     stages = answer.timings
     return {
         "preprocess_s": stages.preprocess_s,

@@ -13,9 +13,10 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn, Protocol
 
-from nodes.config import AnyConfig, ConfigError, NodeConfig, read_config
+from nodes.config import AnyConfig, ConfigError, GroundConfig, NodeConfig, read_config
 from nodes.management import LOST_AFTER_S, ManagementPlane
 from nodes.model_folder import ModelError, check_model_folder
+from nodes.openai_model import connect, is_server, parse_address
 
 EXIT_OK = 0
 EXIT_FAILED = 1
@@ -184,9 +185,17 @@ def leave(status: int) -> NoReturn:
 
 
 def check_model(config: NodeConfig, path: Path) -> None:
-    """See that a model given as a folder is one; a hub name is looked up when it is loaded."""
+    """See that a model given as a folder is one, and an address one of a server, for a station.
+
+    A hub name is looked up when it is loaded, a server when it is first asked.
+    """
     try:
-        check_model_folder(config.model)
+        if not is_server(config.model):
+            check_model_folder(config.model)
+        elif isinstance(config, GroundConfig):
+            parse_address(config.model)
+        else:
+            raise ModelError(f"{config.model} is behind a server: a satellite has its model on board")
     except ModelError as error:
         raise ConfigError(f"{path}: model: {error}") from error
 
@@ -197,9 +206,13 @@ def load_model(config: NodeConfig) -> tuple[Any, float]:
     os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), INFERENCE_NICENESS)
     started_s = time.monotonic()
     try:
-        from nodes import vlm  # noqa: PLC0415 - torch takes seconds, and --check must not
+        model: Any
+        if isinstance(config, GroundConfig) and is_server(config.model):
+            model = connect(config.model, socket=config.model_socket)
+        else:
+            from nodes import vlm  # noqa: PLC0415 - torch takes seconds, and --check must not
 
-        model = vlm.load_model(config.model, threads=config.model_threads)
+            model = vlm.load_model(config.model, threads=config.model_threads)
     except ModelError as error:
         raise ModelUnavailableError(str(error)) from error
     except ImportError as error:

@@ -1,37 +1,76 @@
-"""The satellite's program: takes frames, answers with the compact model, sends answers or images down.
+"""The satellite's program: takes frames, follows a policy, sends answers or images down.
 
-Four threads: camera, inference, downlink, and the main one, which watches over them.
+Four threads: camera, inference, downlink, and the main one, which watches over them. The policy is asked in
+the inference thread, stage by stage, with the contact and the queue as they are at that moment.
 """
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import msgpack
 
+from nodes.confidence import ConfidenceError
 from nodes.config import ConfigError, Frame, SatelliteConfig, check_ca_files, check_images
 from nodes.contact import CarrierWatch
+from nodes.frame_message import FrameMessage
 from nodes.inference import Inference, Question, timings
+from nodes.judge import Judge
 from nodes.management import ManagementPlane, slug
-from nodes.policies import Policy, make_policy
-from nodes.program import Loop, check_model, leave, run_program, serve
+from nodes.model_folder import ModelError, fingerprint
+from nodes.onboard import OnboardFrame, warm_up
+from nodes.policies import (
+    Accept,
+    Contact,
+    Decision,
+    Drop,
+    FramePolicy,
+    Queue,
+    Reading,
+    decide_frame,
+    flying_policy,
+)
+from nodes.program import Loop, ModelUnavailableError, check_model, leave, run_program, serve
+from nodes.surroundings import surroundings
 from nodes.transfer.downlink import Downlink
 from nodes.transfer.outbox import Outbox, OutboxError
 from nodes.transfer.window import chunk_size_bytes
 
 DESCRIPTION = "Run a satellite: camera, compact model, policy, outbox and downlink."
+DROPPED_BY_POLICY = "dropped by the policy"
 ANSWER_MAX_CHARACTERS = 800  # so that it fits into one message, with its frame's name
+
+
+@dataclass(frozen=True)
+class Decided:
+    """What became of a frame on board: the decision, the last reading, what goes down but for an answer."""
+
+    decision: Decision
+    reading: Reading
+    answer: Any
+    message: FrameMessage | None
+
+    @property
+    def name(self) -> str:
+        """As events call it."""
+        if isinstance(self.decision, Accept):
+            return "answer"
+        return "drop" if isinstance(self.decision, Drop) else "offload"
 
 
 class Satellite:
     """Wires the threads of one satellite together."""
 
-    def __init__(self, config: SatelliteConfig, policy: Policy) -> None:
+    def __init__(self, config: SatelliteConfig, policy: FramePolicy, judge: Judge) -> None:
         self._config = config
         self._policy = policy
+        self._judge = judge
+        self._plans = [station.plan.line() for station in config.stations if station.plan is not None]
+        self._capture_s = {frame.frame: frame.capture_s for frame in config.frames}
         self._management = ManagementPlane(config.management, config.name)
         self._report = self._management.report
         self._outbox = Outbox(
@@ -54,7 +93,14 @@ class Satellite:
             scenario_s=self._management.now_s,
             contact_ends_s=self._contact_ends_s,
         )
-        self._inference = Inference(config, self._report, self._answered, self._failed)
+        self._inference = Inference(
+            config,
+            self._report,
+            work=self._decide,
+            on_done=self._decided,
+            on_failure=self._failed,
+            prepare=self._warm_up,
+        )
         self._camera = Loop("camera", self._take_frames)
 
     def run(self) -> int:
@@ -87,29 +133,63 @@ class Satellite:
         self._report("captured", frame=frame.frame, size_bytes=size_bytes)
         self._inference.ask(Question(frame.frame, frame.image, frame.prompt))
 
-    def _answered(self, question: Question, answer: Any, finished_s: float) -> None:
-        decision = self._policy.decide(answer)
+    def _warm_up(self, model: Any) -> float:
+        try:
+            return warm_up(model, self._judge)
+        except ModelError as error:
+            raise ModelUnavailableError(str(error)) from error
+
+    def _decide(self, model: Any, question: Question) -> Decided:
+        """Ask the policy about one frame, and make what goes down for it."""
+        config = self._config
+        with OnboardFrame(
+            model, question.image, question.prompt, self._judge, config.max_new_tokens
+        ) as frame:
+            decision, reading = decide_frame(
+                self._policy,
+                frame,
+                question.prompt,
+                question.image.stat().st_size,
+                lambda: self._surroundings(self._capture_s[question.frame]),
+            )
+            sends = not isinstance(decision, Accept | Drop)
+            message = frame.message(decision) if sends else None
+            return Decided(decision, reading, frame.answer(), message)
+
+    def _surroundings(self, capture_s: float) -> tuple[Contact, Queue]:
+        time_s = self._management.now_s()
+        now_s = capture_s if time_s is None else time_s
+        captures_s = list(self._capture_s.values())
+        return surroundings(self._plans, now_s, capture_s, captures_s, self._downlink.waiting())
+
+    def _decided(self, question: Question, decided: Decided, finished_s: float) -> None:
+        reading, message = decided.reading, decided.message
         self._report(
             "inference_finished",
             monotonic_s=finished_s,
             frame=question.frame,
-            answer=answer.text,
-            confidence=answer.confidence,
-            **timings(answer),
-            decision=decision,
+            answer=reading.answer,
+            confidence=reading.token_confidence,
+            network_confidence=reading.confidence,
+            stage=reading.stage,
+            **timings(decided.answer),
+            decision=decided.name,
+            form=message.form if message is not None else None,
         )
-        if decision == "answer":
-            self._send_answer(question, answer)
+        if message is not None:
+            self._send_image(question, message)
+        elif decided.name == "answer":
+            self._send_answer(question, reading)
         else:
-            self._send_image(question)
+            self._report("dropped", frame=question.frame, what="image", reason=DROPPED_BY_POLICY)
 
     def _failed(self, question: Question, reason: str) -> None:
         """What the compact model cannot read, the ground may."""
-        self._send_image(question)
+        self._send_image(question, FrameMessage("whole"))
 
-    def _send_answer(self, question: Question, answer: Any) -> None:
-        text = answer.text[:ANSWER_MAX_CHARACTERS]
-        body = msgpack.packb({"answer": text, "confidence": float(answer.confidence)})
+    def _send_answer(self, question: Question, reading: Reading) -> None:
+        text = reading.answer[:ANSWER_MAX_CHARACTERS]
+        body = msgpack.packb({"answer": text, "confidence": float(reading.token_confidence or 0.0)})
         try:
             expires_s = self._expires_s.get(question.frame)
             self._outbox.add_answer(question.frame, body, {}, expires_s=expires_s)
@@ -117,30 +197,56 @@ class Satellite:
             self._report("refused", frame=question.frame, reason=str(error))
         self._downlink.wake()
 
-    def _send_image(self, question: Question) -> None:
+    def _send_image(self, question: Question, message: FrameMessage) -> None:
         try:
             expires_s = self._expires_s.get(question.frame)
-            metadata = {"prompt": question.prompt}
-            self._outbox.add_image(question.frame, question.image, metadata, expires_s=expires_s)
+            metadata = {"prompt": question.prompt, "form": message.form}
+            data = question.image if message.data is None else message.data
+            self._outbox.add_image(question.frame, data, metadata, expires_s=expires_s)
         except OutboxError as error:
             self._report("refused", frame=question.frame, reason=str(error))
         self._downlink.wake()
 
 
 def check(config: SatelliteConfig, path: Path) -> None:
-    """Check what the file names: policy, images, model. Raises ConfigError."""
+    """Check what the file names: policy, confidence network, plans, images, model. Raises ConfigError."""
     try:
-        make_policy(config.policy, config.accept_confidence)
+        flying_policy(config.policy, config.parameters)
     except ValueError as error:
         raise ConfigError(f"{path}: policy: {error}") from error
+    for station in config.stations:
+        try:
+            _ = station.plan and station.plan.line()
+        except ValueError as error:
+            raise ConfigError(f"{path}: plan of station {station.name}: {error}") from error
     check_images(config, path)
     check_ca_files([config.management, *config.stations], path)
     check_model(config, path)
+    try:
+        judge_of(config)
+    except ConfidenceError as error:
+        raise ConfigError(f"{path}: confidence: {error}") from error
+
+
+def judge_of(config: SatelliteConfig) -> Judge:
+    """The confidence network that a configuration names; one without a network where it names none.
+
+    Raises ConfidenceError for one that was trained for other weights than the model's.
+    """
+    if config.confidence is None:
+        return Judge()
+    judge = Judge.load(config.confidence)
+    trained_for = judge.network.about.get("weights") if judge.network is not None else None
+    if trained_for not in (None, fingerprint(config.model)):
+        raise ConfidenceError(
+            f"{config.confidence} was trained for other weights than those of {config.model}: train it again"
+        )
+    return judge
 
 
 def run(config: SatelliteConfig) -> int:
     """Run a satellite until it is stopped; the exit status."""
-    return Satellite(config, make_policy(config.policy, config.accept_confidence)).run()
+    return Satellite(config, flying_policy(config.policy, config.parameters), judge_of(config)).run()
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

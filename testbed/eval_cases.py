@@ -6,7 +6,7 @@ comes down an orbit later, as it would.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import pairwise
@@ -74,6 +74,26 @@ def make_cases(sky: Sky, rates_bit_s: Sequence[float]) -> tuple[list[dict[str, A
             of_rate.append(_as_data(name, trace, sky))
         cases.append({"rate_bit_s": rate_bit_s, "passes": of_rate})
     return cases, traces
+
+
+AFTER_LOS_S = 5.0
+
+
+def part_of_first_pass(
+    case: Mapping[str, Any], traces: Mapping[str, Trace], until_s: float, sky: Sky
+) -> tuple[dict[str, Any], Trace]:
+    """The first pass of a case up to a scenario second, as data and as a trace; its name ends in "-played".
+
+    Raises ScenarioError where that leaves no contact or no frame.
+    """
+    name = case["passes"][0]["name"]
+    trace = traces[name]
+    trace = trace.cut(0.0, min(trace.contacts()[0].los_s + AFTER_LOS_S, until_s, trace.end_s))
+    if not trace.contacts():
+        raise ScenarioError(f"{name}: no contact before {until_s:g} s; play longer")
+    data = _as_data(f"{name}-played", trace, sky)
+    data["captures_s"] = [time_s for time_s in case["passes"][0]["captures_s"] if time_s < until_s]
+    return {"rate_bit_s": case["rate_bit_s"], "passes": [data], "part": True}, trace
 
 
 def _window(sky: Sky, one: Pass, following: Pass) -> tuple[datetime, float]:

@@ -39,6 +39,9 @@ _EPILOG = """examples:
   spaceverse eval --data my_frames --rates 2M 20M --policies spaceverse ground-only my_policy.py
   spaceverse eval --compact Qwen/Qwen2-VL-2B-Instruct --regular Qwen/Qwen2-VL-7B-Instruct --device cuda
 
+--regular openai:http://HOST:PORT/v1[#model]: the regular model behind an OpenAI-compatible server, such as
+vLLM; images are sent as data URLs, and the key OPENAI_API_KEY where it is set.
+
 data: a folder with prompts.jsonl (frame, image, prompt, truth; kind, box, split), or laid out as RSVQA-LR
 and HR (*_questions.json, *_answers.json) or as AID and RESISC45 (a folder per class). With --choose-split,
 thresholds and heads are chosen on that split; without, half of the frames are set apart for it.
@@ -61,7 +64,11 @@ def add_parser(subparsers: Any) -> None:
     add("--split", help="split to test on")
     add("--choose-split", help="split to choose thresholds and heads on")
     add("--compact", default="compact", help="model folder or hub name (the one that ships)")
-    add("--regular", default="regular", help="model folder or hub name (the one that ships)")
+    add(
+        "--regular",
+        default="regular",
+        help="model folder, hub name (the one that ships), or openai:http://HOST:PORT/v1[#model]",
+    )
     add("--policies", nargs="+", default=list(POLICIES), metavar="NAME", help="names, or files (all)")
     add("--rates", nargs="+", default=list(_RATES), metavar="RATE", help="downlink caps (1M 2M 5M 20M)")
     add("--satellite", default="FLOCK 2P-1")
@@ -69,6 +76,7 @@ def add_parser(subparsers: Any) -> None:
     add("--start", default="2018-01-20T08:00:00Z", metavar="UTC")
     add("--passes", type=int, default=3, metavar="N", help="how many passes (%(default)s)")
     add("--interval", type=float, default=2.0, metavar="S", help="seconds between frames (%(default)s)")
+    add("--lead", type=float, default=60.0, metavar="S", help="first frame before AOS (%(default)s)")
     add("--within", type=float, default=600.0, metavar="S", help="deadline after capture (%(default)s)")
     add("--target", choices=("correctness", "agreement"), default="correctness", help="of the network")
     add("--goal-bytes", type=float, metavar="B", help="choose for so many bytes a frame, not for accuracy")
@@ -84,8 +92,7 @@ def add_parser(subparsers: Any) -> None:
         type=float,
         metavar="S",
         help="also play the first S seconds of the first pass at each rate over the emulated network, in "
-        "real time, and print the difference; needs root; only for the policies that the satellite's program "
-        "follows so far: offload-after, satellite-only",
+        "real time, with every policy but the oracle, and print the difference; needs root",
     )
     add("--quick", action="store_true", help="24 pairs, one pass, 2 Mbit/s")
     add("--json", action="store_true", help="print results.json instead of the tables")
@@ -120,17 +127,11 @@ def _run(arguments: argparse.Namespace) -> int:
 
 
 def _play(arguments: argparse.Namespace, folder: Path, terminal: Any) -> None:
-    from testbed.eval_emulated import FOLLOWED, play  # noqa: PLC0415 - only with --emulated
+    from testbed.eval_emulated import play  # noqa: PLC0415 - only with --emulated
 
-    cases = json.loads((folder / "job.json").read_text(encoding="utf-8"))["cases"]
-    play(
-        folder,
-        [case["passes"][0]["name"] for case in cases],
-        [name for name in arguments.policies if name in FOLLOWED],
-        arguments.emulated,
-        (arguments.satellite, arguments.station),
-        terminal,
-    )
+    cases = json.loads((folder / "job.json").read_text(encoding="utf-8"))["emulated"]
+    links = [case["passes"][0]["name"] for case in cases]
+    play(folder, links, arguments.policies, (arguments.satellite, arguments.station), terminal)
 
 
 def _folder(parent: Path) -> Path:
@@ -148,22 +149,29 @@ def _folder(parent: Path) -> Path:
 
 
 def _write_job(arguments: argparse.Namespace, folder: Path) -> Path:
-    from testbed.eval_cases import Sky, make_cases  # noqa: PLC0415 - orbits are slow to import
-    from testbed.eval_emulated import check_followed  # noqa: PLC0415
+    from testbed.eval_cases import Sky, make_cases, part_of_first_pass  # noqa: PLC0415 - orbits are slow
+    from testbed.eval_emulated import check_playable  # noqa: PLC0415
     from testbed.scenario import utc  # noqa: PLC0415
 
-    if arguments.passes < 1 or arguments.interval <= 0:
-        raise ScenarioError("--passes and --interval must be above 0")
+    if arguments.passes < 1 or arguments.interval <= 0 or arguments.lead <= 0:
+        raise ScenarioError("--passes, --interval and --lead must be above 0")
     if arguments.emulated is not None:
-        check_followed(arguments.policies)
+        check_playable(arguments.policies)
     sky = Sky(
         arguments.satellite,
         arguments.station,
         utc(arguments.start),
         arguments.passes,
+        lead_s=arguments.lead,
         interval_s=arguments.interval,
     )
     cases, traces = make_cases(sky, [_rate_bit_s(text) for text in arguments.rates])
+    emulated = []
+    if arguments.emulated is not None:
+        for case in cases:
+            part, trace = part_of_first_pass(case, traces, arguments.emulated, sky)
+            emulated.append(part)
+            traces[part["passes"][0]["name"]] = trace
     (folder / "traces").mkdir()
     for name, trace in traces.items():
         trace.write(folder / "traces" / f"{name}.csv")
@@ -179,6 +187,7 @@ def _write_job(arguments: argparse.Namespace, folder: Path) -> Path:
         "regular": _absolute(arguments.regular),
         "policies": arguments.policies,
         "cases": cases,
+        "emulated": emulated,
         "answer_within_s": arguments.within,
         "target": arguments.target,
         "goal_bytes": arguments.goal_bytes,

@@ -1,7 +1,7 @@
 """The same frames over the emulated network: real programs, models and links, beside the event model.
 
-The satellite's program follows whole-answer policies so far (FOLLOWED); the others cannot be played yet. Each
-case is its first pass, in real time.
+Each case is the first part of its first pass, in real time; the event model has played the same part
+(`modelled.csv`). All policies are played but the oracle, which is none.
 """
 
 from __future__ import annotations
@@ -15,14 +15,13 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from testbed.errors import CapabilityError, ScenarioError
-from testbed.scenario import Frame, GroundStation, Link, Satellite, Scenario
-from testbed.split import FrameResult
-from traces.trace import Trace
+from pydantic import ValidationError
 
-# Policies of the event model, and the threshold with which the satellite's program does the same.
-FOLLOWED = {"offload-after": 0.75, "satellite-only": 0.0}
-AFTER_LOS_S = 5.0
+from testbed.errors import CapabilityError, ScenarioError
+from testbed.scenario import Frame, GroundStation, Link, Satellite, Scenario, one_line
+from testbed.split import FrameResult
+
+NOT_PLAYED = "oracle"  # an upper bound: it knows every answer beforehand
 
 
 @dataclass(frozen=True)
@@ -30,6 +29,7 @@ class Difference:
     """One policy over one link, played and modelled.
 
     compared: frames that both answered. same: of those, with one answer by the same end. answered: by each.
+    dropped: by the policy, in each.
     Latency less the wait for contact is given too: a long wait is alike in both and would hide the rest.
     """
 
@@ -44,6 +44,8 @@ class Difference:
     latency_modelled_s: float
     without_wait_emulated_s: float
     without_wait_modelled_s: float
+    dropped_emulated: int = 0
+    dropped_modelled: int = 0
 
     @property
     def latency_difference(self) -> float:
@@ -60,6 +62,11 @@ class Difference:
             f"({self.latency_difference * 100:+.1f} %), without the wait for contact "
             f"{self.without_wait_emulated_s:.3f} s and {self.without_wait_modelled_s:.3f} s; "
             f"answered {self.answered_emulated} and {self.answered_modelled} of {self.frames}"
+            + (
+                f", dropped {self.dropped_emulated} and {self.dropped_modelled}"
+                if self.dropped_emulated or self.dropped_modelled
+                else ""
+            )
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -67,43 +74,52 @@ class Difference:
         return {**asdict(self), "latency_difference": self.latency_difference}
 
 
-def check_followed(policies: Sequence[str]) -> None:
-    """Raise before any work, where nothing could be played: no root, or no policy that can be followed."""
-    if not set(policies) & set(FOLLOWED):
-        raise ScenarioError(f"--emulated plays {', '.join(FOLLOWED)}; --policies names neither")
+def check_playable(policies: Sequence[str]) -> None:
+    """Raise before any work, where nothing could be played: no root, or no policy but the oracle."""
+    if not set(policies) - {NOT_PLAYED}:
+        raise ScenarioError(f"--emulated plays all policies but {NOT_PLAYED}; --policies names no other")
     if os.geteuid() != 0:
         raise CapabilityError("--emulated makes network namespaces and needs root: put sudo in front")
 
 
-def scenario_of(folder: Path, link: str, policy: str, until_s: float, names: tuple[str, str]) -> Scenario:
-    """The scenario that plays a policy's frames of one link, up to a scenario second.
+def scenario_of(folder: Path, link: str, policy: str, names: tuple[str, str]) -> Scenario:
+    """The scenario that plays a policy's frames over a link, with what the evaluation has chosen for it.
 
     Args:
         folder: of the evaluation's results.
-        link: name of one of its traces.
+        link: name of one of the traces that are played.
         names: of satellite and station.
 
-    Raises ScenarioError for a policy that the satellite's program does not follow.
+    Raises ScenarioError where the data's names do not make one.
     """
-    if policy not in FOLLOWED:
-        raise ScenarioError(
-            f"the satellite's program does not follow {policy} yet; --emulated plays {', '.join(FOLLOWED)}"
-        )
     models = json.loads((folder / "results.json").read_text(encoding="utf-8"))["models"]
     questions = json.loads((folder / "questions.json").read_text(encoding="utf-8"))
-    rows = [row for row in modelled(folder, link, policy) if float(row["capture_s"]) < until_s]
-    if not rows:
-        raise ScenarioError(f"{link}: no frame is taken before {until_s:g} s; play longer")
-    path = folder / "traces" / f"{link}-played.csv"
-    _first_contact(Trace.read(folder / "traces" / f"{link}.csv"), until_s).write(path)
+    rows = modelled(folder, link, policy)
+    try:
+        return _scenario(folder, link, policy, names, models, questions, rows)
+    except ValidationError as error:
+        raise ScenarioError(f"{link}, {policy} cannot be played: {one_line(error)}") from None
+
+
+def _scenario(
+    folder: Path,
+    link: str,
+    policy: str,
+    names: tuple[str, str],
+    models: Mapping[str, str],
+    questions: Mapping[str, Any],
+    rows: Sequence[Mapping[str, str]],
+) -> Scenario:
     satellite, station = names
     return Scenario(
-        name=f"{link}-{policy}",
+        name=f"{link}-{Path(policy).stem}",
         satellites=(
             Satellite(
                 name=satellite,
                 model=models["compact"],
-                accept_confidence=FOLLOWED[policy],
+                policy=policy,
+                policy_parameters=folder / "policies.json",
+                confidence=folder / "confidence",
                 frames=tuple(
                     Frame(frame=row["pair"], capture_s=float(row["capture_s"]), **questions[row["pair"]])
                     for row in rows
@@ -111,30 +127,22 @@ def scenario_of(folder: Path, link: str, policy: str, until_s: float, names: tup
             ),
         ),
         stations=(GroundStation(name=station, model=models["regular"]),),
-        links=(Link(satellite=satellite, station=station, follows=path),),
+        links=(Link(satellite=satellite, station=station, follows=folder / "traces" / f"{link}.csv"),),
     )
-
-
-def _first_contact(trace: Trace, until_s: float) -> Trace:
-    return trace.cut(0.0, min(trace.contacts()[0].los_s + AFTER_LOS_S, until_s, trace.end_s))
 
 
 def modelled(folder: Path, link: str, policy: str) -> list[dict[str, str]]:
     """The event model's rows of one link and policy."""
-    with (folder / "pairs.csv").open(newline="", encoding="utf-8") as file:
+    with (folder / "modelled.csv").open(newline="", encoding="utf-8") as file:
         return [row for row in csv.DictReader(file) if (row["link"], row["policy"]) == (link, policy)]
 
 
 def compare(
-    link: str, policy: str, rows: Sequence[Mapping[str, str]], played: Sequence[FrameResult], until_s: float
+    link: str, policy: str, rows: Sequence[Mapping[str, str]], played: Sequence[FrameResult]
 ) -> Difference:
-    """Set played frames beside modelled ones; an answer after `until_s` counts as none in both."""
+    """Set played frames beside modelled ones. Raises ScenarioError where no frame was answered by both."""
     of_pair = {row["pair"]: row for row in rows}
-    in_time = {
-        row["pair"]
-        for row in rows
-        if row["answered"] == "True" and float(row["capture_s"]) + float(row["latency_s"]) <= until_s
-    }
+    in_time = {row["pair"] for row in rows if row["answered"] == "True"}
     done = {frame.frame: frame for frame in played if frame.end_to_end_s is not None}
     both = sorted(in_time & set(done))
     if not both:
@@ -144,7 +152,7 @@ def compare(
         policy=policy,
         frames=len(played),
         answered_emulated=len(done),
-        answered_modelled=len(in_time & {frame.frame for frame in played}),
+        answered_modelled=len(in_time),
         compared=len(both),
         same=sum(
             (done[name].answer, done[name].answered_by)
@@ -157,6 +165,8 @@ def compare(
         without_wait_modelled_s=fmean(
             float(of_pair[name]["latency_s"]) - float(of_pair[name]["wait_s"]) for name in both
         ),
+        dropped_emulated=sum(frame.dropped for frame in played),
+        dropped_modelled=sum(row["decision"] == "Drop" for row in rows),
     )
 
 
@@ -166,27 +176,22 @@ def _without_wait_s(frame: FrameResult) -> float:
 
 
 def play(
-    folder: Path,
-    links: Sequence[str],
-    policies: Sequence[str],
-    until_s: float,
-    names: tuple[str, str],
-    terminal: Any,
+    folder: Path, links: Sequence[str], policies: Sequence[str], names: tuple[str, str], terminal: Any
 ) -> list[Difference]:
-    """Play each followed policy over each link, and write `emulated.json`. Needs root."""
+    """Play each policy but the oracle over each link, and write `emulated.json`. Needs root."""
     from testbed.progress import Progress  # noqa: PLC0415 - Mininet is slow to import
     from testbed.run import run_scenario  # noqa: PLC0415
 
     found = []
     for link in links:
         for policy in policies:
-            outcome = run_scenario(
-                scenario_of(folder, link, policy, until_s, names), folder / "runs", Progress(terminal)
-            )
+            if policy == NOT_PLAYED:
+                continue
+            scenario = scenario_of(folder, link, policy, names)
+            outcome = run_scenario(scenario, folder / "runs", Progress(terminal))
             if outcome.results is None:
                 raise KeyboardInterrupt
-            end_s = Trace.read(folder / "traces" / f"{link}-played.csv").end_s
-            found.append(compare(link, policy, modelled(folder, link, policy), outcome.results.frames, end_s))
+            found.append(compare(link, policy, modelled(folder, link, policy), outcome.results.frames))
             terminal.print(found[-1].text(), soft_wrap=True)
     making = folder / ".emulated.json"
     making.write_text(json.dumps([one.to_json() for one in found], indent=2) + "\n", encoding="utf-8")

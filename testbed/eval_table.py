@@ -35,7 +35,7 @@ def results_table(results: Mapping[str, Any]) -> RenderableType:
     for case in results["cases"]:
         parts += [_table(case, results), _headline(case)]
     note = _NOTE.format(within=results["answer_within_s"], chosen=results["pairs_chosen_on"])
-    return Group(*parts, _confidence(results), Text(note, style="dim"))
+    return Group(*parts, _confidence(results), Text(confidence_text(results)), Text(note, style="dim"))
 
 
 def _table(case: Mapping[str, Any], results: Mapping[str, Any]) -> Table:
@@ -87,12 +87,34 @@ def _headline(case: Mapping[str, Any]) -> Text:
 
 def _confidence(results: Mapping[str, Any]) -> Table:
     table = Table(title="confidence against correctness, on the test pairs")
-    for number, column in enumerate(("", "n", "AUROC", "AUROC within a kind", "ECE")):
+    columns = ("", "n", "AUROC", "AUROC less that of the tokens", "AUROC within a kind", "ECE")
+    for number, column in enumerate(columns):
         table.add_column(column, justify="right" if number else "left", no_wrap=True)
     for name, one in results["test"]["calibration"].items():
-        figures = (_plain(one[key]) for key in ("auroc", "auroc_within_kinds", "ece"))
+        figures = (_plain(one[key]) for key in ("auroc", "auroc_less_tokens", "auroc_within_kinds", "ece"))
         table.add_row(name, str(one["n"]), *figures)
     return table
+
+
+def confidence_text(results: Mapping[str, Any]) -> str:
+    """Whether the network tells right from wrong better than the tokens do, as their intervals allow."""
+    known = results["test"]["calibration"]
+    tokens = known["token probability"]["auroc"]
+    ours = {
+        name: one["auroc"]
+        for name, one in known.items()
+        if name.startswith(f"{results['target']},") and one["auroc"]["value"] is not None
+    }
+    if not ours or tokens["value"] is None:
+        return "confidence: too few right or wrong answers to tell"
+    name, best = next(((n, one) for n, one in ours.items() if n.endswith("end")), next(iter(ours.items())))
+    if best["low"] > tokens["high"]:
+        verdict = "above the token probabilities', and the intervals do not overlap"
+    elif best["high"] < tokens["low"]:
+        verdict = "below the token probabilities', and the intervals do not overlap: the network does not pay"
+    else:
+        verdict = "not told apart from the token probabilities': the intervals overlap"
+    return f"confidence, {name}: AUROC {_plain(best)} against {_plain(tokens)}: {verdict}"
 
 
 def _plain(figure: Mapping[str, float | None]) -> str:

@@ -23,6 +23,7 @@ from testbed.access import (
     satellite_account,
     write_private,
 )
+from testbed.model_relay import server_of
 from testbed.run_folder import RunFolder
 from testbed.scenario import GroundStation, Link, Satellite, Scenario
 from traces.trace import Trace
@@ -102,6 +103,10 @@ class RunPlan:
         """Unix socket of a ground station's broker, for its own program."""
         return self.sockets / slug(station)
 
+    def model_socket(self, station: str) -> Path:
+        """Unix socket that leads a station's program to its model, where that is behind a server."""
+        return self.sockets / f"{slug(station)}-model"
+
     def interface(self, link: Link) -> str:
         """Name of the link's interface, the same in both hosts."""
         return f"link{self._number(link)}"
@@ -136,6 +141,10 @@ class RunPlan:
         program = "nodes.satellite" if is_satellite else "nodes.ground"
         return [sys.executable, "-m", program, "--config", str(self.config_path(node))]
 
+    def drawing_command(self) -> list[str]:
+        """The program that draws what came down of frames, and its folders."""
+        return [sys.executable, "-m", "nodes.kept_drawings", str(self.inbox), str(self.folder.kept)]
+
     def probe_command(self, link: Link, *, ground: bool) -> list[str]:
         """The probe's program for one end; the satellite's asks for round trips."""
         best = max(self.traces[link.name].rows(), key=lambda row: row.down_bit_s)
@@ -164,7 +173,13 @@ class RunPlan:
         return self._node_config(satellite) | {
             "stations": [self._station_config(link) for link in links],
             "policy": satellite.policy,
+            "policy_parameters": (
+                str(satellite.policy_parameters)
+                if isinstance(satellite.policy_parameters, Path)
+                else dict(satellite.policy_parameters)
+            ),
             "accept_confidence": satellite.accept_confidence,
+            "confidence": None if satellite.confidence is None else str(satellite.confidence),
             "frames": [
                 {"frame": f.frame, "image": str(f.image), "prompt": f.prompt, "capture_s": f.capture_s}
                 for f in satellite.frames
@@ -181,6 +196,8 @@ class RunPlan:
             "port": MQTT_PORT,
             "interface": self.interface(link),
             "access": self.link_accounts[link.name].to_json(),
+            # What an operator knows beforehand. A policy may spend a contact by it.
+            "plan": _link_plan(self.traces[link.name]),
         }
         return station | ({"ca_file": str(self.certificates / "ca.pem")} if self.scenario.tls else {})
 
@@ -191,6 +208,7 @@ class RunPlan:
                 "access": self.ground_accounts[ground.name].to_json(),
             },
             "inbox": str(self.inbox),
+            "model_socket": str(self.model_socket(ground.name)) if server_of(ground.model) else None,
         }
 
     def _node_config(self, node: Satellite | GroundStation) -> dict[str, Any]:
@@ -204,3 +222,8 @@ class RunPlan:
             "model_threads": node.model_threads,
             "max_new_tokens": node.max_new_tokens,
         }
+
+
+def _link_plan(trace: Trace) -> dict[str, Any]:
+    rows = [{"time_s": row.time_s, "up": row.up, "down_bit_s": row.down_bit_s} for row in trace.rows()]
+    return {"rows": rows, "end_s": trace.end_s}

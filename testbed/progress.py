@@ -132,16 +132,26 @@ def _sentence(event: Mapping[str, Any]) -> str:
     node, frame = event.get("node", ""), event.get("frame", "")
     match event["event"]:
         case "ready":
-            size = f"{event['parameters'] / 1e6:.1f} M parameters"
-            return f"{node}: model loaded in {event['load_s']:.1f} s, {size}"
+            known = event["parameters"] is not None
+            size = f", {event['parameters'] / 1e6:.1f} M parameters" if known else ""
+            return f"{node}: model loaded in {event['load_s']:.1f} s{size}"
         case "link":
             return f"link {event['link']} is {'up' if event['up'] else 'down'}"
         case "inference_finished" if "decision" in event:
-            what = "answers on board" if event["decision"] == "answer" else "is unsure, will send the image"
-            return f"{node}: {frame} {event['answer']!r}, confidence {event['confidence']:.2f}: {what}"
+            return f"{node}: {frame} {_decided(event)}"
         case "answered":
             return f"ground: {frame} answered by {event['answered_by']}: {event['answer']!r}"
         case "refused":
             return f"{node}: {frame} refused: {event['reason']}"
         case _:
             return ""
+
+
+def _decided(event: Mapping[str, Any]) -> str:
+    """What a satellite's policy made of a frame."""
+    said = f"{event['answer']!r}, " if event["answer"] else ""
+    if event["confidence"] is not None:
+        said += f"confidence {event['confidence']:.2f}: "
+    if event["decision"] == "offload":
+        return f"{said}sends the image, {event.get('form') or 'whole'}"
+    return said + ("answers on board" if event["decision"] == "answer" else "drops the frame")

@@ -25,8 +25,9 @@ def render(
     scenario: Scenario,
     traces: Mapping[str, Trace],
     tracks: Sequence[drawings.Track],
+    kept: Path,
 ) -> str:
-    """The report as HTML text."""
+    """The report as HTML text; `kept` is the folder with drawings of what was sent, where there are any."""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(_TEMPLATES), autoescape=True, undefined=jinja2.StrictUndefined
     )
@@ -38,6 +39,7 @@ def render(
         scenario=scenario,
         traces=traces,
         images=images,
+        kept={name: picture for name in images if (picture := _thumbnail(kept / f"{name}.jpg", 320))},
         parts=[(name, drawings.part_label(name)) for name in PART_NAMES],
         timeline=drawings.timeline(results.frames, list(traces.values())),
         link_records=[

@@ -75,9 +75,14 @@ class Results:
         return sum(f.correct for f in self.frames)
 
     @property
+    def dropped(self) -> int:
+        """Frames that a policy dropped: no answer was wanted."""
+        return sum(f.dropped for f in self.frames)
+
+    @property
     def all_answered(self) -> bool:
-        """Whether no frame is left."""
-        return self.answered == len(self.frames)
+        """Whether no frame is left but those that a policy dropped."""
+        return self.answered + self.dropped == len(self.frames)
 
     def warnings(self) -> list[str]:
         """What a reader must know before any number: a link beyond its bound, frames without an answer."""
@@ -96,7 +101,8 @@ class Results:
         if self.lost_events:
             found.append(f"{self.lost_events} events of nodes never came: a broker may have died with them")
         if not self.all_answered:
-            found.append(f"{len(self.frames) - self.answered} of {len(self.frames)} frames have no answer")
+            left = len(self.frames) - self.answered - self.dropped
+            found.append(f"{left} of {len(self.frames)} frames have no answer")
         return found
 
     def totals(self) -> dict[str, Any]:
@@ -108,6 +114,7 @@ class Results:
             "answered": self.answered,
             "answered_on_board": sum(f.answered_by == "satellite" for f in self.frames),
             "answered_on_ground": sum(f.answered_by == "ground" for f in self.frames),
+            "dropped": self.dropped,
             "correct": self.correct,
             "accuracy": self.correct / len(self.frames),
             "accuracy_95": [low, high],
@@ -195,6 +202,9 @@ def _frame_result(
         onboard_answer=on_board.get("answer"),
         bytes_sent=sum(e.get("bytes_sent", 0) for e in events if e["event"] == "send_finished"),
         refused=next((e.get("reason") for e in events if e["event"] in _ENDS_WITHOUT_ANSWER), None),
+        form=on_board.get("form"),
+        stage=on_board.get("stage"),
+        dropped=on_board.get("decision") == "drop",
         **timing,
     )
 

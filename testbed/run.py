@@ -14,6 +14,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
@@ -29,6 +30,7 @@ from testbed.errors import CapabilityError, ScenarioError, TestbedError
 from testbed.fidelity import LinkFidelity, compare
 from testbed.hosts import HostNetwork
 from testbed.management import ManagementPlane
+from testbed.model_relay import ModelRelay, server_of
 from testbed.plan import MQTT_PORT, RunPlan, slug
 from testbed.player import Change, Player
 from testbed.processor_load import ProcessorLoad
@@ -122,18 +124,25 @@ class _Run:
     def _check_nodes(self) -> None:
         """Let each program look at its own configuration: only they know what a model is."""
         self.progress.step("checking configurations and models")
-        for name in self.plan.node_names:
-            done = subprocess.run(
-                [*self.plan.node_command(name), "--check"],
-                capture_output=True,
-                text=True,
-                check=False,
-                start_new_session=True,  # a Ctrl-C is for the run
-            )
-            self.stop.check()
-            if done.returncode != 0:
-                lines = done.stderr.strip().splitlines() or ["no message"]
-                raise ScenarioError(f"{name}: {lines[-1]}")
+        names = self.plan.node_names
+        pool = ThreadPoolExecutor(os.cpu_count())  # most of a check is Python's own start
+        try:
+            for name, done in zip(names, pool.map(self._check, names), strict=True):
+                self.stop.check()
+                if done.returncode != 0:
+                    lines = done.stderr.strip().splitlines() or ["no message"]
+                    raise ScenarioError(f"{name}: {lines[-1]}")
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+    def _check(self, node: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [*self.plan.node_command(node), "--check"],
+            capture_output=True,
+            text=True,
+            check=False,
+            start_new_session=True,  # a Ctrl-C is for the run
+        )
 
     def _build(self, stack: ExitStack) -> Sky:
         self.progress.step("building hosts and links")
@@ -195,6 +204,9 @@ class _Run:
 
     def _start_nodes(self, stack: ExitStack, plane: ManagementPlane) -> None:
         self.progress.step("starting the satellites' and ground stations' programs, loading models")
+        for station in self.scenario.stations:
+            if server := server_of(station.model):
+                stack.enter_context(ModelRelay(self.plan.model_socket(station.name), *server))
         stack.callback(self._stop_programs)
         for name in self.plan.node_names:
             self.stop.check()
@@ -318,10 +330,20 @@ class _Run:
         )
         self.folder.write_json(self.folder.fidelity, [link.to_json() for link in links])
         self.folder.write_json(self.folder.results, results.to_json())
+        self._draw_kept(results)
         tracks = [link_track(self.scenario, link, self.traces[link.name]) for link in self.scenario.links]
-        report = render(results, self.scenario, self.traces, [t for t in tracks if t is not None])
+        shown = [track for track in tracks if track is not None]
+        report = render(results, self.scenario, self.traces, shown, self.folder.kept)
         self.folder.write_text(self.folder.report, report)
         return results
+
+    def _draw_kept(self, results: Results) -> None:
+        """Have what was sent of frames drawn; the report does without where that fails."""
+        if any(frame.form is not None for frame in results.frames):
+            with self.plan.log_path("drawings").open("wb") as log:
+                subprocess.run(
+                    self.plan.drawing_command(), stdout=log, stderr=log, check=False, start_new_session=True
+                )
 
     def _fidelity(self, link: Link, plane: ManagementPlane, shaper: str) -> LinkFidelity:
         busy = busy_intervals(plane.events, link.satellite)

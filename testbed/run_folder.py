@@ -13,7 +13,7 @@ from typing import Any
 class RunFolder:
     """`runs/<time>-<scenario>/` and the names of what lies in it.
 
-    scenario.json  traces/  events.jsonl  fidelity.json  results.json  report.html  logs/
+    scenario.json  traces/  events.jsonl  fidelity.json  results.json  report.html  logs/  kept/
     """
 
     def __init__(self, path: Path) -> None:
@@ -22,6 +22,7 @@ class RunFolder:
         self.traces = path / "traces"
         self.logs = path / "logs"
         self.nodes = path / "nodes"
+        self.kept = path / "kept"
         self.events = path / "events.jsonl"
         self.scenario = path / "scenario.json"
         self.fidelity = path / "fidelity.json"

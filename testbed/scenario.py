@@ -10,7 +10,7 @@ import re
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import (
     AfterValidator,
@@ -26,6 +26,14 @@ from testbed.errors import ScenarioError
 
 # Absolute, so that a scenario.json runs again from wherever it is called.
 AbsolutePath = Annotated[Path, AfterValidator(Path.absolute)]
+
+
+def _absolute_file(name: str) -> str:
+    """A policy's name, or the whole path of the file that holds one."""
+    return str(Path(name).absolute()) if name.endswith(".py") else name
+
+
+PolicyName = Annotated[str, Field(min_length=1), AfterValidator(_absolute_file)]
 ShaperName = Literal["auto", "nfqueue", "netem"]
 
 
@@ -99,18 +107,29 @@ class Satellite(_Data):
         name: as in the element file, when its links are computed from an orbit.
         model: model name or folder; opaque here, the satellite's program loads it.
         frames: what it photographs.
-        policy: name of the offload policy.
-        accept_confidence: the answer is kept on board at or above this confidence, 0..1.
+        policy: name of the policy, or a file with one; its program knows which there are.
+        policy_parameters: values of the policy's parameters, or a JSON file of them by policy's name, such as
+            the `policies.json` of an evaluation.
+        accept_confidence: short for the one parameter of that name, which several policies have, 0..1.
+        confidence: folder of a trained confidence network, such as an evaluation's `confidence/`.
         model_threads: CPU threads of its inference.
     """
 
     name: str = Field(min_length=1)
     model: str
     frames: tuple[Frame, ...] = Field(min_length=1)
-    policy: str = "offload-after"
-    accept_confidence: float = Field(default=0.75, ge=0, le=1)
+    policy: PolicyName = "offload-after"
+    policy_parameters: dict[str, Any] | AbsolutePath = Field(default={})
+    accept_confidence: float | None = Field(default=None, ge=0, le=1)
+    confidence: AbsolutePath | None = None
     model_threads: int = Field(default=1, ge=1)
     max_new_tokens: int = Field(default=8, ge=1)
+
+    @model_validator(mode="after")
+    def _one_threshold(self) -> Satellite:
+        if self.accept_confidence is not None and self.policy_parameters:
+            raise ValueError("give accept_confidence, or policy_parameters that hold it, not both")
+        return self
 
 
 class GroundStation(_Data):
@@ -119,7 +138,7 @@ class GroundStation(_Data):
     Args:
         name: of the catalogue in `traces.stations`, or any name when `place` is given.
         place: "latitude,longitude,altitude" in degrees, degrees, metres.
-        model: model name or folder of the regular model.
+        model: model name or folder of the regular model, or a server's address as openai:http://HOST:PORT/v1.
         model_threads: CPU threads of its inference.
     """
 
@@ -209,7 +228,13 @@ class Scenario(_Data):
         return {f.frame: f for s in self.satellites for f in s.frames}
 
     def check_files(self) -> None:
-        """Raise ScenarioError for the first image, element set or trace file that is not there."""
+        """Raise ScenarioError for the first file that the scenario names and that is not there."""
+        for satellite in self.satellites:
+            parameters, network = satellite.policy_parameters, satellite.confidence
+            if isinstance(parameters, Path) and not parameters.is_file():
+                raise ScenarioError(f"satellite {satellite.name}: no file of policy parameters {parameters}")
+            if network is not None and not network.is_dir():
+                raise ScenarioError(f"satellite {satellite.name}: no folder of a network at {network}")
         for frame in self.frames().values():
             if not frame.image.is_file():
                 raise ScenarioError(f"frame {frame.frame}: no image file at {frame.image}")

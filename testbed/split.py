@@ -44,6 +44,8 @@ class FrameResult:
     """What became of one frame. `end_to_end_s` comes from its own two stamps, not from the split.
 
     `station` is where its image or its answer became whole; `refused` why it never did, or was not answered.
+    `form` is how an offloaded frame was sent (the satellite's program knows which there are), `stage` the one
+    at which its policy decided.
     """
 
     frame: str
@@ -61,6 +63,9 @@ class FrameResult:
     split: Split | None
     refused: str | None = None
     station: str | None = None
+    form: str | None = None
+    stage: int | None = None
+    dropped: bool = False
 
     @property
     def correct(self) -> bool:

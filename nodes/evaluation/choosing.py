@@ -14,7 +14,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from itertools import product
 from typing import Any
 
@@ -22,7 +22,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nodes.confidence import END, ConfidenceError, ConfidenceNetwork, Floats, cross_fitted, train_head
-from nodes.evaluation.figures import auroc, auroc_within, bootstrap, calibration_error, reliability
 from nodes.evaluation.outcomes import OnboardOutcome
 from nodes.evaluation.pairs import Pair
 from nodes.evaluation.subjects import PairSubject
@@ -141,42 +140,6 @@ def train_network(made: Study) -> tuple[ConfidenceNetwork, dict[str, dict[int, F
             heads.setdefault(target, {})[stage] = head
             fitted.setdefault(target, {})[stage] = values
     return ConfidenceNetwork(heads, {}), fitted
-
-
-def calibration(made: Study, fitted: dict[str, dict[int, Floats]]) -> dict[str, Any]:
-    """AUROC and ECE against correctness, with intervals by frame, beside the token probabilities."""
-    scores = {"token probability": made.token_confidence}
-    for target, stages in fitted.items():
-        for stage, values in stages.items():
-            scores[f"{target}, {'end' if stage == END else f'stage {stage}'}"] = values
-    return {
-        name: calibration_of(values, made.onboard_right, made.frames, made.kinds)
-        for name, values in scores.items()
-    }
-
-
-def calibration_of(
-    scores: Floats, hits: Bools, frames: Sequence[str], kinds: Sequence[str]
-) -> dict[str, Any]:
-    """Figures of one confidence; rows without one are left out."""
-    has = np.isfinite(scores)
-    scores, hits = scores[has], hits[has]
-    frames = [frame for frame, here in zip(frames, has, strict=True) if here]
-    kinds = [kind for kind, here in zip(kinds, has, strict=True) if here]
-    of_kind = np.asarray(kinds)
-    return {
-        "n": len(hits),
-        "auroc": asdict(bootstrap(frames, lambda rows: auroc(scores[rows], hits[rows]))),
-        "auroc_within_kinds": asdict(
-            bootstrap(
-                frames,
-                lambda rows: auroc_within(scores[rows], hits[rows], of_kind[rows].tolist()),
-                resamples=300,
-            )
-        ),
-        "ece": asdict(bootstrap(frames, lambda rows: calibration_error(scores[rows], hits[rows]))),
-        "reliability": reliability(scores, hits),
-    }
 
 
 def choose_parameters(

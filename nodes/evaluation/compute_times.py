@@ -6,6 +6,7 @@ beside other jobs, or long ago. A file in the same form stands for another machi
 
 from __future__ import annotations
 
+import io
 import json
 import time
 from collections.abc import Callable, Sequence
@@ -13,28 +14,37 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from statistics import median
 
-from nodes.evaluation.outcomes import Outcomes, sent_images
+from nodes.confidence import END
+from nodes.evaluation.outcomes import Outcomes, message_of
 from nodes.evaluation.pairs import Pair
+from nodes.evaluation.pass_on import measure_pass_on_s
+from nodes.frame_image import open_image
+from nodes.frame_message import answer_received
 from nodes.policies import Decision, SendReduced, SendRegions, SendWhole
+from nodes.stages import StagedAnswer
 
 
 @dataclass(frozen=True)
 class ComputeTimes:
     """Seconds of each step, one frame at a time.
 
-    see_s: preprocessing and vision tower, up to stage 0. read_s: the prompt, up to the first token (stage 1).
-    token_s: each further token, the one that ends the answer included. pack_s, reduce_s: making a message of
-    regions, or a smaller frame. whole_s, reduced_s, regions_s: the regular model on what came down.
+    see_s: opening the image, preprocessing and vision tower, up to stage 0. read_s: the prompt, up to the
+    first token (stage 1). token_s: each further token, the one that ends the answer included. attend_s: where
+    the prompt looks, region by region. pack_s, reduce_s: making a message of regions from a frame that is
+    open, or a smaller frame from one that is not. whole_s, reduced_s, regions_s: the regular model on what
+    came down, which it has to read first. pass_on_s: the ground station's time for one on-board answer.
     """
 
     see_s: float
     read_s: float
     token_s: float
+    attend_s: float
     pack_s: float
     reduce_s: float
     whole_s: float
     reduced_s: float
     regions_s: float
+    pass_on_s: float
 
     @classmethod
     def from_json(cls, path: Path) -> ComputeTimes:
@@ -62,39 +72,76 @@ class ComputeTimes:
 
 
 def measure(
-    outcomes: Outcomes, pairs: Sequence[Pair], tick: Callable[[], None] = lambda: None, *, repeats: int = 7
+    outcomes: Outcomes,
+    pairs: Sequence[Pair],
+    folder: Path,
+    tick: Callable[[], None] = lambda: None,
+    *,
+    repeats: int = 7,
 ) -> ComputeTimes:
-    """Measure on the first `repeats` frames of `pairs`, after one that warms up."""
-    compact, regular = outcomes.compact, outcomes.regular
-    grid = outcomes.layout.rows * outcomes.layout.columns
-    scores = [1.0 + 1.0 / (1 + index) for index in range(grid)]
+    """Measure on `repeats` frames of `pairs`, after one that warms up; a station's disk is `folder`'s."""
     seen: dict[str, list[float]] = {field.name: [] for field in fields(ComputeTimes)}
     for number, pair in enumerate(_spread(pairs, repeats + 1)):
-        samples: dict[str, float] = {}
-        whole = pair.image.stat().st_size
-        decisions: dict[str, Decision] = {
-            "whole_s": SendWhole(),
-            "reduced_s": SendReduced(2),
-            "regions_s": SendRegions(whole // 3),
-        }
-        for name, decision in decisions.items():
-            begin_s = time.perf_counter()
-            _, images = sent_images(pair, decision, scores, outcomes.layout)
-            samples[{"reduced_s": "reduce_s", "regions_s": "pack_s"}.get(name, "")] = (
-                time.perf_counter() - begin_s
-            )
-            samples[name] = regular.answer(images, pair.prompt, max_new_tokens=8).timings.total_s
-            if name == "whole_s":
-                answer = compact.answer(images, pair.prompt, max_new_tokens=8)
-        timings = answer.timings
-        samples["see_s"] = timings.preprocess_s + timings.vision_s
-        samples["read_s"] = timings.prefill_s
-        samples["token_s"] = timings.decode_s / max(1, len(answer.token_ids))
+        samples = _on_board(outcomes, pair) | _messages(outcomes, pair)
+        samples["pass_on_s"] = measure_pass_on_s(folder)
         if number:
             for name, values in seen.items():
                 values.append(samples[name])
         tick()
     return ComputeTimes(**{name: median(values) for name, values in seen.items()})
+
+
+def _on_board(outcomes: Outcomes, pair: Pair) -> dict[str, float]:
+    """One frame on the satellite, stage by stage."""
+    watch = _Watch()
+    with StagedAnswer(outcomes.compact, open_image(pair.image), pair.prompt, outcomes.layout, 8) as staged:
+        staged.advance()
+        see_s = watch.lap_s()
+        stage = staged.advance()
+        read_s = watch.lap_s()
+        while stage.stage != END:
+            stage = staged.advance()
+        decode_s = watch.lap_s()
+        staged.attention()
+        attend_s = watch.lap_s()
+    token_s = decode_s / max(1, len(stage.logprobs))
+    return {"see_s": see_s, "read_s": read_s, "token_s": token_s, "attend_s": attend_s}
+
+
+def _messages(outcomes: Outcomes, pair: Pair) -> dict[str, float]:
+    """What is made on the satellite for each decision, and the regular model's work on it."""
+    grid = outcomes.layout.rows * outcomes.layout.columns
+    scores = [1.0 + 1.0 / (1 + index) for index in range(grid)]
+    samples: dict[str, float] = {}
+    third = SendRegions(pair.image.stat().st_size // 3)
+    decisions: list[Decision] = [SendWhole(), SendReduced(2), third]
+    for decision in decisions:
+        watch = _Watch()
+        open_image(pair.image)
+        open_s = watch.lap_s()
+        message = message_of(pair, decision, scores, outcomes.layout)  # opens it again
+        made_s = watch.lap_s()
+        source = io.BytesIO(pair.image.read_bytes() if message.data is None else message.data)
+        watch.lap_s()
+        answer_received(outcomes.regular, message.form, source, pair.prompt, 8)
+        samples[f"{message.form}_s"] = watch.lap_s()
+        if message.form == "reduced":
+            samples["reduce_s"] = made_s
+        elif message.form == "regions":
+            samples["pack_s"] = max(0.0, made_s - open_s)
+    return samples
+
+
+class _Watch:
+    """Gives the seconds since it was last asked."""
+
+    def __init__(self) -> None:
+        self._at_s = time.perf_counter()
+
+    def lap_s(self) -> float:
+        now_s = time.perf_counter()
+        lap_s, self._at_s = now_s - self._at_s, now_s
+        return lap_s
 
 
 def _spread(pairs: Sequence[Pair], count: int) -> list[Pair]:

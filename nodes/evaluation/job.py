@@ -7,15 +7,12 @@ from typing import Literal
 
 from pydantic import Field, ValidationError
 
-from nodes.config import ConfigError, Strict
+from nodes.config import ConfigError, PlanRow, Strict
 
 
-class JobRow(Strict):
-    """A row of a trace; see nodes.evaluation.line.Row."""
+class JobRow(PlanRow):
+    """A row of a trace; see nodes.line.Row."""
 
-    time_s: float = Field(ge=0)
-    up: bool
-    down_bit_s: float = Field(ge=0)
     down_delay_s: float = Field(ge=0)
     up_delay_s: float = Field(ge=0)
 
@@ -30,10 +27,14 @@ class Pass(Strict):
 
 
 class Case(Strict):
-    """The same passes under one rate."""
+    """The same passes under one rate.
+
+    part: only as many pairs are played as there are captures, the first of those that are dealt.
+    """
 
     rate_bit_s: float = Field(gt=0)
     passes: list[Pass] = Field(min_length=1)
+    part: bool = False
 
 
 class Data(Strict):
@@ -52,6 +53,7 @@ class Data(Strict):
 class Job(Strict):
     """An evaluation.
 
+    emulated: cases that are also played over the emulated network; modelled apart, into `modelled.csv`.
     times: a file of compute times of another machine; None measures this one's.
     goal_bytes: thresholds for a byte budget (mean bytes a frame) instead of an accuracy floor.
     """
@@ -62,6 +64,7 @@ class Job(Strict):
     regular: str
     policies: list[str] = Field(min_length=1)
     cases: list[Case] = Field(min_length=1)
+    emulated: list[Case] = Field(default=[])
     answer_within_s: float = Field(default=600.0, gt=0)
     target: Literal["agreement", "correctness"] = "correctness"
     goal_bytes: float | None = Field(default=None, gt=0)

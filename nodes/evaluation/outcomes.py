@@ -11,7 +11,7 @@ import hashlib
 import io
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -19,18 +19,19 @@ from typing import Any
 import msgpack
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
-from nodes.evaluation.compact_pass import pass_over
+from nodes.confidence import END, token_confidence
 from nodes.evaluation.pairs import Pair
 from nodes.frame_image import open_image
-from nodes.model_folder import check_model_folder, is_hub_name
-from nodes.policies import Decision, SendReduced, SendRegions, SendWhole
-from nodes.regions import Grid, pack, unpack
-from nodes.regions.payload import Settings
+from nodes.frame_message import AnsweringModel, FrameMessage, answer_received, make_message
+from nodes.layout import Layout
+from nodes.model_folder import ModelError, check_model_folder, is_hub_name
+from nodes.openai_model import connect, is_server, parse_address
+from nodes.policies import Decision, SendRegions
+from nodes.stages import StagedAnswer
 from nodes.vlm import VisionLanguageModel, load_model
 
-VERSION = "4"  # raise it when an outcome would come out otherwise
+VERSION = "5"  # raise it when an outcome would come out otherwise
 Floats = NDArray[np.float64]
 
 
@@ -69,7 +70,10 @@ def key_of(*parts: str | bytes | int) -> str:
 
 
 def weights_id(name_or_folder: str) -> str:
-    """A hash over a model's files; of its name where it lives on a hub. Raises ModelError."""
+    """A hash over a model's files; of its name where it lives on a hub or is served. Raises ModelError."""
+    if is_server(name_or_folder):
+        address = parse_address(name_or_folder)
+        return key_of("server", address.url, address.model or "")
     check_model_folder(name_or_folder)
     if is_hub_name(name_or_folder):
         return key_of("hub", name_or_folder)
@@ -108,8 +112,7 @@ class OnboardOutcome:
 
     def token_confidence(self, tokens: int) -> float:
         """Geometric mean of the probabilities of the first tokens; 0 where there is none."""
-        kept = self.token_logprobs[:tokens]
-        return float(np.exp(np.mean(kept))) if kept else 0.0
+        return token_confidence(self.token_logprobs[:tokens])
 
 
 @dataclass(frozen=True)
@@ -120,21 +123,12 @@ class GroundOutcome:
     text: str
 
 
-@dataclass(frozen=True)
-class Layout:
-    """How frames are divided and sent."""
-
-    rows: int = 4
-    columns: int = 4
-    settings: Settings = field(default_factory=Settings)
-    stage_tokens: tuple[int, ...] = (1,)
-
-
 class Outcomes:
     """Both models over pairs; loads a model only when an outcome is not known yet.
 
     Args:
-        compact, regular: folders or hub names.
+        compact, regular: folders or hub names; the regular one may be behind a server, which is asked for its
+            name at once, for another model there has other outcomes. Raises ModelError.
         cache: where outcomes are kept.
         device: as torch names it.
     """
@@ -151,6 +145,10 @@ class Outcomes:
         max_new_tokens: int = 8,
     ) -> None:
         self.layout = layout or Layout()
+        if is_server(compact):
+            raise ModelError(f"{compact} is behind a server: the compact model has to be paused, here")
+        if is_server(regular):
+            regular = connect(regular).full_name
         self.ids = {"compact": weights_id(compact), "regular": weights_id(regular)}
         self._names = {"compact": compact, "regular": regular}
         self._cache = Cache(cache)
@@ -163,8 +161,10 @@ class Outcomes:
         return load_model(self._names["compact"], device=self._device, threads=self._threads)
 
     @cached_property
-    def regular(self) -> VisionLanguageModel:
+    def regular(self) -> AnsweringModel:
         """The regular model."""
+        if is_server(self._names["regular"]):
+            return connect(self._names["regular"])
         return load_model(self._names["regular"], device=self._device, threads=self._threads)
 
     def onboard(self, pair: Pair) -> OnboardOutcome:
@@ -195,23 +195,22 @@ class Outcomes:
 
     def _compute_onboard(self, pair: Pair) -> dict[str, Any]:
         self.computed += 1
-        layout = self.layout
-        seen = pass_over(
-            self.compact,
-            open_image(pair.image),
-            pair.prompt,
-            rows=layout.rows,
-            columns=layout.columns,
-            stage_tokens=layout.stage_tokens,
-            max_new_tokens=self._max_new_tokens,
-        )
+        features: dict[int, bytes] = {}
+        with StagedAnswer(
+            self.compact, open_image(pair.image), pair.prompt, self.layout, self._max_new_tokens
+        ) as staged:
+            attention = staged.attention()
+            while END not in features:
+                stage = staged.advance()
+                features[stage.stage] = stage.features.astype("<f4").tobytes()
+            answer = staged.answer()
         return {
-            "text": seen.answer.text,
-            "token_ids": list(seen.answer.token_ids),
-            "token_logprobs": list(seen.answer.token_logprobs),
-            "features": {stage: row.astype("<f4").tobytes() for stage, row in seen.features.items()},
-            "attention": seen.attention.astype("<f4").tobytes(),
-            "shape": list(seen.attention.shape),
+            "text": answer.text,
+            "token_ids": list(answer.token_ids),
+            "token_logprobs": list(answer.token_logprobs),
+            "features": features,
+            "attention": attention.astype("<f4").tobytes(),
+            "shape": list(attention.shape),
         }
 
     def ground(self, pair: Pair, decision: Decision, scores: Sequence[float]) -> GroundOutcome:
@@ -224,15 +223,14 @@ class Outcomes:
         known = self._cache.get(key)
         if known is None:
             self.computed += 1
-            size_bytes, images = sent_images(pair, decision, scores, self.layout)
-            answer = self.regular.answer(images, pair.prompt, max_new_tokens=self._max_new_tokens)
-            known = {"size_bytes": size_bytes, "text": answer.text}
+            message = message_of(pair, decision, scores, self.layout)
+            data = pair.image.read_bytes() if message.data is None else message.data
+            answer = answer_received(
+                self.regular, message.form, io.BytesIO(data), pair.prompt, self._max_new_tokens
+            )
+            known = {"size_bytes": len(data), "text": answer.text}
             self._cache.put(key, known)
         return GroundOutcome(**known)
-
-    def with_layout(self, layout: Layout) -> None:
-        """Pack frames otherwise from now on."""
-        self.layout = replace(layout)
 
 
 def image_bytes(path: Path) -> bytes:
@@ -240,24 +238,6 @@ def image_bytes(path: Path) -> bytes:
     return hashlib.sha256(path.read_bytes()).digest()
 
 
-def sent_images(
-    pair: Pair, decision: Decision, scores: Sequence[float], layout: Layout
-) -> tuple[int, list[Image.Image]]:
-    """(bytes that go down, images that the regular model gets) for a decision that sends a picture."""
-    if isinstance(decision, SendWhole):
-        return pair.image.stat().st_size, [open_image(pair.image)]
-    frame = open_image(pair.image)
-    if isinstance(decision, SendReduced):
-        small = frame.resize(
-            (max(1, frame.width // decision.reduction), max(1, frame.height // decision.reduction)),
-            Image.Resampling.LANCZOS,
-        )
-        data = io.BytesIO()
-        small.save(data, layout.settings.codec, quality=layout.settings.quality)
-        with Image.open(io.BytesIO(data.getvalue())) as opened:
-            return len(data.getvalue()), [opened.convert("RGB")]
-    if isinstance(decision, SendRegions):
-        grid = Grid(frame.width, frame.height, layout.rows, layout.columns)
-        packed = pack(frame, grid, scores, decision.budget_bytes, layout.settings)
-        return len(packed.data), [unpack(packed.data).compose()]
-    raise ValueError(f"{decision} sends no picture")
+def message_of(pair: Pair, decision: Decision, scores: Sequence[float], layout: Layout) -> FrameMessage:
+    """What a decision sends of a pair's frame."""
+    return make_message(decision, lambda: open_image(pair.image), lambda: scores, layout)

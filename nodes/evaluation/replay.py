@@ -13,7 +13,7 @@ from statistics import median
 from typing import Protocol
 
 from nodes.evaluation.downlink import Downlink, Item
-from nodes.evaluation.line import Line
+from nodes.line import Line
 from nodes.policies import (
     Accept,
     Contact,
@@ -27,6 +27,7 @@ from nodes.policies import (
     SendRegions,
     decide_frame,
 )
+from nodes.surroundings import surroundings
 
 ANSWER_BYTES = 40  # msgpack of an answer's text and confidence
 
@@ -113,12 +114,14 @@ def replay(
     line: Line,
     *,
     answer_within_s: float = 600.0,
+    pass_on_s: float = 0.0,
     with_foresight: bool = False,
 ) -> list[Played]:
     """Play frames, given with their capture times, over a line.
 
     A frame's deadline is the end of the first contact that is there or comes after its capture, or
-    `answer_within_s` after its capture, whichever is earlier.
+    `answer_within_s` after its capture, whichever is earlier. The ground station tells on-board answers one
+    after the other, each in `pass_on_s`.
     """
     board = _Board(policy, line, [time_s for time_s, _ in subjects], with_foresight)
     played: list[Played] = []
@@ -130,7 +133,7 @@ def replay(
         ways.append(board.take(capture_s, subject, row))
         played.append(row)
     board.downlink.advance(line.end_s)
-    _answer_on_ground(list(zip(played, ways, strict=True)))
+    _answer_on_ground(list(zip(played, ways, strict=True)), pass_on_s)
     return played
 
 
@@ -181,16 +184,7 @@ class _Board:
 
     def _surroundings(self, now_s: float, capture_s: float) -> tuple[Contact, Queue]:
         self.downlink.advance(now_s)
-        waiting_bytes, waiting = self.downlink.waiting
-        contact = self._line.contact_after(now_s)
-        if contact is None:
-            return Contact(float("inf"), 0.0, 0.0), Queue(waiting_bytes, waiting)
-        begin_s = max(now_s, contact[0])
-        left_bytes = self._line.bits_between(begin_s, contact[1]) / 8
-        to_come = sum(capture_s < time_s < contact[1] for time_s in self._captures_s)
-        return Contact(begin_s - now_s, contact[1] - begin_s, left_bytes), Queue(
-            waiting_bytes, waiting, to_come
-        )
+        return surroundings([self._line], now_s, capture_s, self._captures_s, self.downlink.waiting)
 
 
 class _Spent:
@@ -208,22 +202,25 @@ def _seconds(contact: tuple[float, float]) -> list[float]:
     return [contact[0] + (contact[1] - contact[0]) * (index + 0.5) / steps for index in range(steps)]
 
 
-def _answer_on_ground(frames: Sequence[tuple[Played, _Way]]) -> None:
+def _answer_on_ground(frames: Sequence[tuple[Played, _Way]], pass_on_s: float) -> None:
     """Serve what has arrived, first come first served, and divide each frame's time."""
-    free_s = 0.0
+    free_s = desk_free_s = 0.0
     arrived = [(way.item.received_s, row, way) for row, way in frames if way.item and way.item.received_s]
     for received_s, row, way in sorted(arrived, key=lambda one: one[0]):
-        start_s, ground_s = received_s, 0.0
-        if way.sent is not None:
+        if way.sent is None:
+            row.answered_s = desk_free_s = max(received_s, desk_free_s) + pass_on_s
+            row.split = _split(row, way, 0.0, 0.0, row.answered_s - received_s)
+        else:
             start_s, ground_s = max(received_s, free_s), way.sent.ground_s
-            free_s = start_s + ground_s
-        row.answered_s = start_s + ground_s
-        row.split = _split(row, way, start_s - received_s, ground_s)
+            row.answered_s = free_s = start_s + ground_s
+            row.split = _split(row, way, start_s - received_s, ground_s, 0.0)
     for row, way in frames:
         row.bytes_down = way.item.bytes_sent if way.item else 0
 
 
-def _split(row: Played, way: _Way, ground_queue_s: float, ground_s: float) -> dict[str, float]:
+def _split(
+    row: Played, way: _Way, ground_queue_s: float, ground_s: float, report_s: float
+) -> dict[str, float]:
     item = way.item
     if item is None or item.first_s is None or item.received_s is None:
         return {}
@@ -235,5 +232,5 @@ def _split(row: Played, way: _Way, ground_queue_s: float, ground_s: float) -> di
         "serial_s": item.received_s - item.first_s - item.wait_s - item.delay_s,
         "propagation_s": item.delay_s,
         "ground_s": ground_s,
-        "report_s": 0.0,
+        "report_s": report_s,
     }

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import io
 import json
 import os
 import platform
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import asdict
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -17,30 +18,27 @@ import numpy as np
 
 from nodes import data as shipped_data
 from nodes import models as shipped_models
-from nodes.confidence import END
+from nodes.evaluation.calibration import of_study, on_test_pairs
 from nodes.evaluation.choosing import (
     SHARES,
-    TOP,
     Study,
-    calibration,
-    calibration_of,
     choose_heads,
     choose_parameters,
-    region_of,
     study,
     train_network,
 )
 from nodes.evaluation.compute_times import ComputeTimes, measure
 from nodes.evaluation.figures import share
 from nodes.evaluation.job import Case, Job
-from nodes.evaluation.line import Line, Row
-from nodes.evaluation.outcomes import Cache, Outcomes, key_of
+from nodes.evaluation.outcomes import Cache, Outcomes, key_of, message_of
 from nodes.evaluation.pairs import DataError, Pair, read_pairs
 from nodes.evaluation.replay import PARTS, Played, replay
 from nodes.evaluation.subjects import PairSubject
-from nodes.frame_image import open_image
-from nodes.policies import BASELINES, FramePolicy, policy_named
-from nodes.regions import Grid, pack, unpack
+from nodes.frame_message import read_regions
+from nodes.judge import Judge
+from nodes.line import Line, Row
+from nodes.model_folder import fingerprint
+from nodes.policies import BASELINES, FramePolicy, SendRegions, policy_named
 from nodes.regions.drawing import draw_kept
 
 
@@ -66,21 +64,23 @@ def run_job(job: Job, progress: Progress) -> dict[str, Any]:
     to_choose, to_test = split_pairs(job)
     outcomes = outcomes_of(job)
     times = compute_times(job, outcomes, to_choose, progress)
-    chosen, network, heads = choose(job, outcomes, times, to_choose, progress)
-    subjects = [
-        PairSubject(pair, outcomes, times, network, target=job.target, heads=heads) for pair in to_test
-    ]
+    chosen, judge = choose(job, outcomes, times, to_choose, progress)
+    subjects = [PairSubject(pair, outcomes, times, judge) for pair in to_test]
     with progress.step("compact model on test pairs", len(subjects)) as tick:
         for subject in subjects:
             _ = subject.onboard
             tick()
     rows: list[dict[str, Any]] = []
-    with progress.step("policies over links", len(job.cases) * len(policies)) as tick:
-        for case in job.cases:
+    played_rows: list[dict[str, Any]] = []
+    every = [*((case, rows) for case in job.cases), *((case, played_rows) for case in job.emulated)]
+    with progress.step("policies over links", len(every) * len(policies)) as tick:
+        for case, into in every:
             for name, _ in policies:
                 policy = policy_named(name, chosen["parameters"].get(name))
-                played = play_case(case, policy, subjects, job, foresight=name == "oracle")
-                rows += [_row(case, name, one, subjects_by_name(subjects)) for one in played]
+                played = play_case(
+                    case, policy, subjects, job, pass_on_s=times.pass_on_s, foresight=name == "oracle"
+                )
+                into += [_row(case, name, one, subjects_by_name(subjects)) for one in played]
                 tick()
     results = {
         "models": {"compact": shipped(job.compact), "regular": shipped(job.regular)},
@@ -91,13 +91,14 @@ def run_job(job: Job, progress: Progress) -> dict[str, Any]:
         "target": job.target,
         "answer_within_s": job.answer_within_s,
         "chosen": chosen,
-        "test": test_figures(subjects, rows),
+        "test": on_test_pairs(subjects, judge),
         "cases": summaries(rows, [case.rate_bit_s for case in job.cases], job.policies),
     }
-    network.about.update(compact=job.compact, data=job.data.folder, pairs=len(to_choose), heads=heads)
-    network.save(job.output / "confidence")
+    keep_choices(job, judge, chosen["parameters"], len(to_choose))
     draw_examples(subjects, chosen["parameters"]["spaceverse"]["shares"][-1], job.output)
     write_questions(job.output, to_test)
+    if played_rows:
+        write_rows(job.output / "modelled.csv", played_rows)
     write_results(job.output, results, rows)
     return results
 
@@ -119,20 +120,31 @@ def train_confidence(job: Job, folder: Path, progress: Progress) -> dict[str, An
     to_choose, _ = split_pairs(job)
     outcomes = outcomes_of(job)
     times = compute_times(job, outcomes, to_choose, progress)
-    chosen, network, heads = choose(job, outcomes, times, to_choose, progress)
-    network.about.update(compact=job.compact, data=job.data.folder, pairs=len(to_choose), heads=heads)
-    network.save(folder)
+    chosen, judge = choose(job, outcomes, times, to_choose, progress)
+    judge.save(folder, about_network(job, len(to_choose)))
     figures: dict[str, Any] = chosen["calibration"]
     return figures
+
+
+def about_network(job: Job, pairs: int) -> dict[str, Any]:
+    """What is kept with a network: what it was trained on."""
+    weights = fingerprint(shipped(job.compact))
+    return {"compact": job.compact, "weights": weights, "data": job.data.folder, "pairs": pairs}
+
+
+def keep_choices(job: Job, judge: Judge, parameters: Mapping[str, Any], pairs: int) -> None:
+    """Write what a satellite's program loads: the network into `confidence/`, thresholds by policy."""
+    judge.save(job.output / "confidence", about_network(job, pairs))
+    write_whole(job.output / "policies.json", json.dumps(parameters, indent=2) + "\n")
 
 
 def draw_examples(subjects: Sequence[PairSubject], share_kept: float, folder: Path, count: int = 3) -> None:
     """Draw what is kept of the first frames whose compact answer is wrong: `kept-<pair>.png`."""
     for subject in [one for one in subjects if not one.right_on_board()][:count]:
-        frame, layout = open_image(subject.pair.image), subject.layout
-        grid = Grid(frame.width, frame.height, layout.rows, layout.columns)
-        packed = pack(frame, grid, subject.scores, round(share_kept * subject.whole_bytes), layout.settings)
-        draw_kept(unpack(packed.data), subject.scores).save(folder / f"kept-{subject.name}.png")
+        decision = SendRegions(round(share_kept * subject.whole_bytes))
+        data = message_of(subject.pair, decision, subject.scores, subject.layout).data
+        unpacked = read_regions(io.BytesIO(data or b""))
+        draw_kept(unpacked, subject.scores).save(folder / f"kept-{subject.name}.png")
 
 
 def split_pairs(job: Job) -> tuple[list[Pair], list[Pair]]:
@@ -173,28 +185,36 @@ def compute_times(job: Job, outcomes: Outcomes, pairs: Sequence[Pair], progress:
     machine = f"{platform.node()} {platform.processor()} {os.cpu_count()}"
     sizes = sorted({pair.image.stat().st_size for pair in pairs})
     key = key_of(
-        "times", *outcomes.ids.values(), machine, job.device, job.threads, repr(outcomes.layout), repr(sizes)
+        "times",
+        *outcomes.ids.values(),
+        machine,
+        job.device,
+        job.threads,
+        repr(outcomes.layout),
+        repr(sizes),
+        *(field.name for field in fields(ComputeTimes)),
     )
     known = cache.get(key)
     if known is not None:
         return ComputeTimes(**known)
     with progress.step("compute times", 8) as tick:
-        times = measure(outcomes, pairs, tick)
+        times = measure(outcomes, pairs, job.output, tick)
     cache.put(key, asdict(times))
     return times
 
 
 def choose(
     job: Job, outcomes: Outcomes, times: ComputeTimes, pairs: Sequence[Pair], progress: Progress
-) -> tuple[dict[str, Any], Any, list[tuple[int, int]]]:
-    """(what was chosen, the confidence network, the attention heads), all from `pairs` alone."""
+) -> tuple[dict[str, Any], Judge]:
+    """(what was chosen, the trained network with its attention heads), all from `pairs` alone."""
     with progress.step("compact model on validation pairs", len(pairs)) as tick:
         onboard = []
         for pair in pairs:
             onboard.append(outcomes.onboard(pair))
             tick()
     heads = choose_heads(pairs, onboard, outcomes.layout.rows, outcomes.layout.columns)
-    subjects = [PairSubject(pair, outcomes, times, heads=heads) for pair in pairs]
+    untrained = Judge(None, job.target, heads, outcomes.layout)
+    subjects = [PairSubject(pair, outcomes, times, untrained) for pair in pairs]
     with progress.step("regular model on validation pairs", len(pairs)) as tick:
         made = study(subjects, SHARES, tick)
     network, fitted = train_network(made)
@@ -203,9 +223,9 @@ def choose(
         "attention_heads": heads,
         "parameters": parameters,
         "validation": _validation_figures(made),
-        "calibration": calibration(made, fitted),
+        "calibration": of_study(made, fitted),
     }
-    return chosen, network, heads
+    return chosen, replace(untrained, network=network)
 
 
 def _validation_figures(made: Study) -> dict[str, Any]:
@@ -219,15 +239,21 @@ def _validation_figures(made: Study) -> dict[str, Any]:
 
 
 def play_case(
-    case: Case, policy: FramePolicy, subjects: Sequence[PairSubject], job: Job, *, foresight: bool
+    case: Case,
+    policy: FramePolicy,
+    subjects: Sequence[PairSubject],
+    job: Job,
+    *,
+    pass_on_s: float,
+    foresight: bool,
 ) -> list[Played]:
     """Deal the pairs over the passes' captures, in one order for all policies and rates, and play each pass.
 
-    Raises DataError where there are more pairs than captures.
+    Raises DataError where there are more pairs than captures, unless the case is but a part of one.
     """
     order = np.random.default_rng(job.seed).permutation(len(subjects))
     slots = [(number, time_s) for number, one in enumerate(case.passes) for time_s in one.captures_s]
-    if len(slots) < len(subjects):
+    if len(slots) < len(subjects) and not case.part:
         raise DataError(f"{len(subjects)} pairs, but the passes have {len(slots)} captures: give more passes")
     played: list[Played] = []
     for number, one in enumerate(case.passes):
@@ -239,7 +265,12 @@ def play_case(
         if dealt:
             line = Line([Row(**row.model_dump()) for row in one.rows], one.end_s)
             for row in replay(
-                policy, dealt, line, answer_within_s=job.answer_within_s, with_foresight=foresight
+                policy,
+                dealt,
+                line,
+                answer_within_s=job.answer_within_s,
+                pass_on_s=pass_on_s,
+                with_foresight=foresight,
             ):
                 row.link, row.trace_end_s = one.name, one.end_s
                 played.append(row)
@@ -340,38 +371,6 @@ def headline(of_rate: Mapping[str, Mapping[str, Any]]) -> dict[str, Any] | None:
     }
 
 
-def test_figures(subjects: Sequence[PairSubject], rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """What the test pairs say about confidence and attention; nothing is chosen by it."""
-    frames = [subject.pair.frame for subject in subjects]
-    kinds = [subject.pair.kind for subject in subjects]
-    hits = np.array([subject.right_on_board() for subject in subjects])
-    scores = {"token probability": [s.onboard.token_confidence(len(s.onboard.token_ids)) for s in subjects]}
-    for stage in sorted({stage for s in subjects for stage in s.onboard.features}):
-        name = "network, end" if stage == END else f"network, stage {stage}"
-        scores[name] = [_number(s.confidence(stage)) for s in subjects]
-    found = [_finds(subject) for subject in subjects if subject.pair.box is not None]
-    return {
-        "compact_accuracy": asdict(share(frames, hits.tolist())),
-        "calibration": {
-            name: calibration_of(np.array(values), hits, frames, kinds)
-            for name, values in scores.items()
-            if np.isfinite(values).any()
-        },
-        f"region_in_top_{TOP}": {"n": len(found), "share": float(np.mean(found)) if found else None},
-    }
-
-
-def _finds(subject: PairSubject) -> bool:
-    layout, box = subject.layout, subject.pair.box
-    if box is None:
-        return False
-    return region_of(box, layout.rows, layout.columns) in np.argsort(-np.array(subject.scores))[:TOP].tolist()
-
-
-def _number(value: float | None) -> float:
-    return float("nan") if value is None else value
-
-
 def write_questions(folder: Path, pairs: Sequence[Pair]) -> None:
     """Write `questions.json`: image, prompt, truth and kind of each pair, for who plays them elsewhere."""
     asked = {
@@ -383,23 +382,32 @@ def write_questions(folder: Path, pairs: Sequence[Pair]) -> None:
         }
         for pair in pairs
     }
-    making = folder / ".questions.json"
-    making.write_text(json.dumps(asked, indent=2) + "\n", encoding="utf-8")
-    making.replace(folder / "questions.json")
+    write_whole(folder / "questions.json", json.dumps(asked, indent=2) + "\n")
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a file whole or not at all."""
+    making = path.with_name(f".{path.name}")
+    making.write_text(text, encoding="utf-8")
+    making.replace(path)
+
+
+def write_rows(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Write rows as CSV, whole or not at all."""
+    making = path.with_name(f".{path.name}")
+    with making.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+    making.replace(path)
 
 
 def write_results(folder: Path, results: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> None:
     """Write `results.json` and `pairs.csv`, each whole or not at all."""
     folder.mkdir(parents=True, exist_ok=True)
-    making = folder / ".pairs.csv"
-    with making.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
-    making.replace(folder / "pairs.csv")
-    making = folder / ".results.json"
-    making.write_text(json.dumps(_plain(results), indent=2, allow_nan=False) + "\n", encoding="utf-8")
-    making.replace(folder / "results.json")
+    write_rows(folder / "pairs.csv", rows)
+    text = json.dumps(_plain(results), indent=2, allow_nan=False) + "\n"
+    write_whole(folder / "results.json", text)
 
 
 def _plain(value: Any) -> Any:

@@ -5,40 +5,28 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import cached_property
 
-import numpy as np
-
-from nodes.confidence import END, ConfidenceNetwork
+from nodes.confidence import END
 from nodes.evaluation.compute_times import ComputeTimes
-from nodes.evaluation.outcomes import Layout, OnboardOutcome, Outcomes
+from nodes.evaluation.outcomes import OnboardOutcome, Outcomes
 from nodes.evaluation.pairs import Pair, right
 from nodes.evaluation.replay import Sent
+from nodes.judge import Judge
+from nodes.layout import Layout
 from nodes.policies import Decision, OnboardRun, Reading
-
-Heads = Sequence[tuple[int, int]]
+from nodes.stages import reading_at
 
 
 class PairSubject:
     """One pair: outcomes of both models, confidence at each stage, what each step costs.
 
     Args:
-        heads: layers and heads whose attention scores regions; none stands for the mean of all.
-        target: which of the network's targets the policy sees.
+        judge: confidence and the relevance of regions, as a satellite has them.
     """
 
-    def __init__(
-        self,
-        pair: Pair,
-        outcomes: Outcomes,
-        times: ComputeTimes,
-        network: ConfidenceNetwork | None = None,
-        *,
-        target: str = "correctness",
-        heads: Heads = (),
-    ) -> None:
+    def __init__(self, pair: Pair, outcomes: Outcomes, times: ComputeTimes, judge: Judge) -> None:
         self.pair = pair
         self.name, self.prompt = pair.name, pair.prompt
-        self._outcomes, self._times = outcomes, times
-        self._network, self._target, self._heads = network, target, heads
+        self._outcomes, self._times, self._judge = outcomes, times, judge
         self._sent: dict[Decision, Sent] = {}
 
     @property
@@ -59,7 +47,7 @@ class PairSubject:
     @cached_property
     def scores(self) -> list[float]:
         """Relevance of each region."""
-        return region_scores(self.onboard, self._heads)
+        return self._judge.scores(self.onboard.attention)
 
     def run(self, spend: Callable[[float], None]) -> OnboardRun:
         """Replay the compact model; stage seconds go to `spend`."""
@@ -68,13 +56,11 @@ class PairSubject:
     def confidence(self, stage: int) -> float | None:
         """Of the network at a stage."""
         features = self.onboard.features.get(stage)
-        if self._network is None or features is None:
-            return None
-        return self._network.confidence(self._target, stage, features)
+        return None if features is None else self._judge.confidence(stage, features)
 
     def attention_s(self, reading: Reading) -> float:
         """A pass of its own over image and prompt: fused attention, which decoding uses, shows none."""
-        return self._times.read_s + (self._times.see_s if reading.stage < 0 else 0.0)
+        return self._times.attend_s + (self._times.see_s if reading.stage < 0 else 0.0)
 
     def right_on_board(self) -> bool:
         """Whether the compact model is right."""
@@ -94,17 +80,6 @@ class PairSubject:
         return self._sent[decision]
 
 
-def region_scores(outcome: OnboardOutcome, heads: Heads) -> list[float]:
-    """Mean attention of the chosen heads per region; of all heads where none was chosen."""
-    attention = outcome.attention.astype(np.float64)
-    chosen = (
-        np.mean([attention[layer, head] for layer, head in heads], axis=0)
-        if heads
-        else attention.mean((0, 1))
-    )
-    return [float(score) for score in chosen]
-
-
 class _Replayed:
     """Gives the stages of a known outcome, each at its price."""
 
@@ -117,7 +92,7 @@ class _Replayed:
     ) -> None:
         self._subject, self._times, self._spend = subject, times, spend
         self._tokens = len(subject.onboard.token_ids)
-        self._stages = [0, *(k for k in stage_tokens if k <= max(1, self._tokens)), END]
+        self._stages = [0, *(k for k in stage_tokens if k <= self._tokens), END]
         self._at = -1
 
     def advance(self) -> Reading:
@@ -126,13 +101,8 @@ class _Replayed:
         stage = self._stages[self._at]
         self._spend(self._price_s(before, stage))
         made = self._tokens if stage == END else stage
-        return Reading(
-            stage=made if stage != END else max(made, 1),
-            finished=stage == END,
-            confidence=self._subject.confidence(stage),
-            token_confidence=self._subject.onboard.token_confidence(made) if stage else None,
-            answer=self._subject.onboard.text if stage == END else "",
-        )
+        onboard = self._subject.onboard
+        return reading_at(stage, onboard.token_logprobs[:made], self._subject.confidence(stage), onboard.text)
 
     def finish(self) -> Reading:
         while True:

@@ -4,7 +4,8 @@
     spaceverse.py   the co-design, and its ablations
     baselines.py    what it is compared with
     registry.py     finds them by name
-    whole_answer.py the rule that the satellite's program follows so far, on whole answers only
+
+The satellite's program (nodes/satellite.py) and the event model (nodes/evaluation) ask them alike.
 
 To add your own, write one file and give its path where a name is expected:
 
@@ -22,7 +23,7 @@ To add your own, write one file and give its path where a name is expected:
             return Accept() if sure else SendRegions(situation.whole_bytes // 10)
 """
 
-from nodes.policies.registry import ABLATIONS, BASELINES, POLICIES, policy_named
+from nodes.policies.registry import ABLATIONS, BASELINES, POLICIES, flying_policy, policy_named
 from nodes.policies.situation import (
     CAPTURED,
     Accept,
@@ -41,7 +42,6 @@ from nodes.policies.situation import (
     Situation,
     decide_frame,
 )
-from nodes.policies.whole_answer import Policy, make_policy
 
 __all__ = [
     "ABLATIONS",
@@ -56,7 +56,6 @@ __all__ = [
     "Foresight",
     "FramePolicy",
     "OnboardRun",
-    "Policy",
     "Queue",
     "Reading",
     "SendReduced",
@@ -64,6 +63,6 @@ __all__ = [
     "SendWhole",
     "Situation",
     "decide_frame",
-    "make_policy",
+    "flying_policy",
     "policy_named",
 ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import importlib.util
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import fields, is_dataclass
 from functools import partial
@@ -65,6 +66,34 @@ def policy_named(name: str, parameters: Mapping[str, Any] | None = None) -> Fram
         has = ", ".join(sorted(known)) or "no parameter at all"
         raise ValueError(f"policy {name} has no {', '.join(unknown)}; it has {has}")
     return make(**given)
+
+
+def flying_policy(name: str, parameters: Mapping[str, Any] | Path) -> FramePolicy:
+    """Make a policy for a satellite.
+
+    Args:
+        parameters: values for its fields, or a JSON file of them by policy's name, such as the
+            `policies.json` that an evaluation writes; what the file does not name has its defaults.
+
+    Raises ValueError (one line) as `policy_named`, for a file that holds no parameters, and for the oracle.
+    """
+    given = parameters_in(parameters, name) if isinstance(parameters, Path) else parameters
+    policy = policy_named(name, given)
+    if isinstance(policy, Oracle):
+        raise ValueError("the oracle is an upper bound of evaluations and cannot run on a satellite")
+    return policy
+
+
+def parameters_in(path: Path, name: str) -> dict[str, Any]:
+    """A policy's parameters of a file; none where it does not name the policy. Raises ValueError."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        parameters = found.get(name, {})
+        if not isinstance(parameters, dict):
+            raise TypeError(f"{name} is no object")
+    except (OSError, ValueError, TypeError, AttributeError) as error:
+        raise ValueError(f"{path} holds no parameters by policy's name: {error}") from error
+    return parameters
 
 
 def _from_file(path: Path) -> Callable[..., FramePolicy]:

@@ -117,6 +117,7 @@ class Downlink(threading.Thread):
         self._refused_until_s: dict[str, float] = {}
         self._shunned: dict[str, float] = {}
         self._contacts = 0
+        self._sent_bytes = 0
         self._next_beat_s = self._next_tidy_s = 0.0
         self.contact_up: dict[str, bool] = {}
         self._stopping = threading.Event()
@@ -130,6 +131,11 @@ class Downlink(threading.Thread):
         """Have a look at the outbox now."""
         with contextlib.suppress(BlockingIOError):
             self._wake_write.send(b"w")
+
+    def waiting(self) -> tuple[int, int]:
+        """(bytes of the outbox that were not handed to the link, items that the ground does not have)."""
+        items, size_bytes = self._outbox.depth()
+        return max(0, size_bytes - self._sent_bytes), items
 
     def stop(self) -> None:
         """End the thread soon; the connections are closed on the way."""
@@ -159,6 +165,7 @@ class Downlink(threading.Thread):
         self._tidy()
         if self._station is not None:
             self._feed(self._station)
+        self._sent_bytes = sum(lane.sender.sent_bytes for lane in self._lanes)
         self._wait()
 
     def _look(self) -> list[Station]:

@@ -17,6 +17,7 @@ from __future__ import annotations
 import bisect
 import contextlib
 import hashlib
+import io
 import os
 import shutil
 import threading
@@ -137,22 +138,26 @@ class Outbox:
         self._next_sequence = max((item.sequence for item in self._pending), default=0) + 1
 
     def add_image(
-        self, frame: str, image: Path, metadata: Metadata, *, expires_s: float | None = None
+        self, frame: str, image: Path | bytes, metadata: Metadata, *, expires_s: float | None = None
     ) -> bool:
-        """Take a copy of an image file; False if this frame was taken before. Raises OutboxError."""
+        """Take a copy of an image file, or bytes made of one; False if this frame was taken before.
+
+        Raises OutboxError.
+        """
+        where = image if isinstance(image, Path) else Path(frame)
         try:
-            size_bytes = image.stat().st_size
+            size_bytes = image.stat().st_size if isinstance(image, Path) else len(image)
         except OSError as error:
-            raise OutboxError(f"{image}: {error.strerror}") from error
+            raise OutboxError(f"{where}: {error.strerror}") from error
         if size_bytes == 0:
-            raise OutboxError(f"{image}: is empty")
+            raise OutboxError(f"{where}: is empty")
 
         def make(making: Path) -> Manifest:
             try:
-                with image.open("rb") as source:
+                with image.open("rb") if isinstance(image, Path) else io.BytesIO(image) as source:
                     return self._image(making, source, frame, metadata, expires_s)
             except OSError as error:
-                raise _as_outbox_error(image, error) from error
+                raise _as_outbox_error(where, error) from error
 
         return self._add("image", frame, size_bytes, make)
 

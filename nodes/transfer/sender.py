@@ -189,6 +189,15 @@ class Sender:
         return not self._outbox.pending(1, express=self._express)
 
     @property
+    def sent_bytes(self) -> int:
+        """Of what is pending: bytes that the ground has or that are under way, nearly."""
+        done = (
+            (p.item.manifest.size_bytes, p.have.present * p.item.manifest.chunk_bytes + p.bytes_under_way())
+            for p in self._progress.values()
+        )
+        return sum(min(size_bytes, sent_bytes) for size_bytes, sent_bytes in done)
+
+    @property
     def silences(self) -> int:
         """How often in a row the ground has been asked in vain."""
         return self._silences

@@ -14,6 +14,27 @@ from testbed.eval_command import POLICIES
 from traces.trace import Trace
 
 ROOT = Path(__file__).parents[2]
+TURNS = """
+from nodes.policies import Accept, Continue, Drop, SendReduced, SendRegions, SendWhole
+
+class Policy:
+    '''Each frame another decision, in turn; each after another stage.'''
+
+    turn = -1
+
+    def decide(self, situation):
+        if situation.stage < 0:
+            self.turn += 1
+        share = 0.3 if situation.contact.left_bytes / (1 + situation.queue.captures_left) > 1e5 else 0.1
+        decision, stage = [
+            (SendReduced(2), -1),
+            (SendRegions(round(share * situation.whole_bytes)), 0),
+            (Accept(), 1),
+            (SendWhole(), 1),
+            (Drop(), 0),
+        ][self.turn % 5]
+        return decision if situation.stage >= stage else Continue()
+"""
 
 
 def spaceverse(*arguments: str, cache: Path) -> subprocess.CompletedProcess[str]:
@@ -87,6 +108,7 @@ def test_quick_leaves_tables_traces_and_drawings(quick: tuple[Path, Path, dict[s
         (["--data", "/nowhere"], "no folder of images"),
         (["--satellite", "FLOCK 2P-l"], "did you mean FLOCK 2P"),
         (["--compact", "/nowhere"], "no model folder"),
+        (["--regular", "openai:http://127.0.0.1:1/v1"], "no server answers at http://127.0.0.1:1/v1"),
     ],
 )
 def test_bad_input_is_one_line(tmp_path: Path, arguments: list[str], expected: str) -> None:
@@ -113,3 +135,37 @@ def test_the_network_alone_can_be_trained(
     assert "token probability" in done.stdout
     trained, before = (folder / "confidence.safetensors" for folder in (tmp_path, made / "confidence"))
     assert trained.read_bytes() == before.read_bytes()
+
+
+@pytest.mark.root
+def test_over_the_emulated_network_every_decision_has_the_modelled_answer(
+    quick: tuple[Path, Path, dict[str, object]], tmp_path: Path
+) -> None:
+    folder, _, _ = quick
+    policy = tmp_path / "turns.py"
+    policy.write_text(TURNS)
+    cases = ["--limit", "24", "--passes", "1", "--rates", "2M", "--lead", "12", "--interval", "1.2"]
+    output = ["--policies", str(policy), "oracle", "--emulated", "17", "--output", str(tmp_path), "--json"]
+    done = spaceverse(*cases, *output, cache=folder / "cache")
+    assert done.returncode == 0, done.stderr
+    (made,) = tmp_path.glob("*-eval")
+    (one,) = json.loads((made / "emulated.json").read_text())
+    assert one["frames"] >= 10
+    assert one["dropped_emulated"] == one["dropped_modelled"] == one["frames"] // 5
+    assert one["same"] == one["compared"] == one["frames"] - one["dropped_modelled"]
+    assert abs(one["latency_difference"]) < 0.05, one
+    assert "answers alike" in done.stderr
+
+    (run,) = (made / "runs").iterdir()
+    frames = json.loads((run / "results.json").read_text())["frames"]
+    assert {frame["form"] for frame in frames} == {"whole", "reduced", "regions", None}
+    drawn = {path.stem for path in (run / "kept").iterdir()}
+    assert drawn == {frame["frame"] for frame in frames if frame["form"] in ("reduced", "regions")}
+    assert (run / "report.html").read_text().count("<figure>") == len(drawn)
+    with (made / "modelled.csv").open(newline="") as file:
+        modelled = {row["pair"]: row for row in csv.DictReader(file) if row["policy"] == str(policy)}
+    for frame in frames:
+        row = modelled[frame["frame"]]
+        assert frame["stage"] == int(row["stage"])
+        if frame["form"] is not None:  # a manifest for each, and of the prompt in it the model knows nothing
+            assert frame["bytes_sent"] == pytest.approx(int(row["bytes_down"]), abs=200)

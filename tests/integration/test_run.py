@@ -69,7 +69,7 @@ def write_scenario(
     folder: Path,
     *,
     shaper: str = "auto",
-    accept: float = 0.75,
+    accept: float | str = 0.75,
     extra: str = "",
     trace: str = TRACE,
     **changes: str,
@@ -320,6 +320,10 @@ def test_bad_input_gets_one_line_and_exit_code_2(tmp_path: Path) -> None:
         return line
 
     assert "shapper: there is no such field" in error_of(extra="shapper='netem',")
+    assert "has no shares; it has accept_confidence" in error_of(
+        accept="None, policy_parameters={'shares': [0.1]}"
+    )
+    assert "did you mean spaceverse" in error_of(accept="None, policy='spaceverze'")
     assert "not-a-model" in error_of(compact=str(tmp_path / "not-a-model"))
     assert "no contact" in error_of(trace=TRACE.replace(",1,", ",0,"))
     assert "pass.csv" in error_of(trace=TRACE.replace("down_delay_s", "down_delay_ms"))

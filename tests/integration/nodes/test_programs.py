@@ -23,6 +23,33 @@ from tests.integration.nodes.ends import Event, Recorder, free_port, wait_for
 
 FRAMES = 6
 READY_S = 60
+POLICY = """
+from nodes.policies import Accept, Continue, Drop, SendReduced, SendRegions, SendWhole
+
+class Policy:
+    '''Each frame another decision, in turn; each after another stage.'''
+
+    turn = -1
+
+    def decide(self, situation):
+        if situation.stage < 0:
+            self.turn += 1
+        assert situation.contact.left_bytes > 1e6 and situation.queue.captures_left < 7
+        match self.turn % 6:
+            case 0:
+                return SendReduced(2)
+            case 1:
+                return SendRegions(12_000) if situation.stage == 0 else Continue()
+            case 2:
+                return Drop() if situation.finished else Continue()
+            case 3:
+                return Accept() if situation.stage == 1 else Continue()
+            case 4:
+                return SendWhole() if situation.finished else Continue()
+            case _:
+                return Accept()
+"""
+FORMS = ("reduced", "regions", None, None, "whole", None)  # as the policy says, in the order of capture
 
 
 class Run(Recorder):
@@ -59,12 +86,14 @@ class Run(Recorder):
             }
             for number, question in enumerate(questions[:FRAMES])
         ]
-        self.frames.append({"frame": "broken", "image": str(broken), "prompt": "what?", "capture_s": 0.3})
+        self.frames.append({"frame": "broken", "image": str(broken), "prompt": "what?", "capture_s": 0.8})
+        (folder / "turns.py").write_text(POLICY)
+        plan = {"rows": [{"time_s": 0.0, "up": True, "down_bit_s": 20e6}], "end_s": 600.0}
         satellite = {
             "name": "Sat 1",
-            "stations": [{"name": "Ground", "host": "127.0.0.1", "port": port}],
+            "stations": [{"name": "Ground", "host": "127.0.0.1", "port": port, "plan": plan}],
             "model": str(COMPACT),
-            "accept_confidence": 0.75,
+            "policy": str(folder / "turns.py"),
             "frames": self.frames,
             "outbox": str(folder / "outbox"),
             "rate_bit_s": 20e6,
@@ -95,8 +124,9 @@ class Run(Recorder):
         self._client.publish("spaceverse/control", command, qos=1, retain=True).wait_for_publish(5)
 
     def settled(self) -> bool:
-        """Whether every frame was answered or refused."""
-        return len({e["frame"] for e in self.of("answered") + self.of("refused")}) == len(self.frames)
+        """Whether every frame was answered, refused or dropped."""
+        ends = self.of("answered") + self.of("refused") + self.of("dropped")
+        return len({e["frame"] for e in ends}) == len(self.frames)
 
     def one(self, event: str, **fields: object) -> Event:
         (found,) = self.of(event, **fields)
@@ -128,20 +158,27 @@ def test_every_frame_is_answered_once(run: Run) -> None:
     start_s = time.monotonic() + 0.5
     run.start(start_s)
     wait_for(run.settled, "an end for every frame", 30)
-    for frame in run.frames[:-1]:
-        check_frame(run, str(frame["frame"]), float(frame["capture_s"]), start_s)
+    for frame, form in zip(run.frames[:-1], FORMS, strict=True):
+        check_frame(run, str(frame["frame"]), form, float(frame["capture_s"]), start_s)
     assert run.one("refused")["frame"] == "broken"
     assert run.one("delivered", frame="broken")["what"] == "image"
 
 
-def check_frame(run: Run, frame: str, capture_s: float, start_s: float) -> None:
+def check_frame(run: Run, frame: str, form: str | None, capture_s: float, start_s: float) -> None:
     captured = run.one("captured", frame=frame)
     assert capture_s <= captured["time_s"] < capture_s + 0.1
     assert captured["monotonic_s"] - start_s == pytest.approx(captured["time_s"])
     onboard = run.one("inference_finished", frame=frame, node="Sat 1")
-    assert onboard["decision"] == ("answer" if onboard["confidence"] >= 0.75 else "offload")
-    what = {"answer": "answer", "offload": "image"}[onboard["decision"]]
+    assert onboard["form"] == form
+    if onboard["decision"] == "drop":
+        assert run.one("dropped", frame=frame)["reason"] == "dropped by the policy"
+        assert run.of("send_started", frame=frame) == run.of("answered", frame=frame) == []
+        return
+    assert onboard["decision"] == ("answer" if form is None else "offload")
+    what = "answer" if form is None else "image"
     answered = run.one("answered", frame=frame)
+    sent_bytes = run.one("send_started", frame=frame)["size_bytes"]
+    assert (sent_bytes < 0.6 * captured["size_bytes"]) == (form != "whole")
     chain: list[dict[str, Any]] = [
         captured,
         run.one("inference_started", frame=frame, node="Sat 1"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 import numpy as np
@@ -10,12 +11,14 @@ from PIL import Image
 
 from nodes.confidence import END
 from nodes.data import FIRST_LIGHT
-from nodes.evaluation.outcomes import Cache, Outcomes, key_of, sent_images, weights_id
+from nodes.evaluation.outcomes import Cache, Outcomes, key_of, message_of, weights_id
 from nodes.evaluation.pairs import Pair, read_pairs
 from nodes.frame_image import ImageError
+from nodes.frame_message import FrameMessage, received_frame
 from nodes.model_folder import ModelError
 from nodes.models import COMPACT, REGULAR
 from nodes.policies import Accept, SendReduced, SendRegions, SendWhole
+from nodes.regions import PayloadError
 
 SCORES = [float(number) for number in range(16)]
 
@@ -66,16 +69,23 @@ def test_outcomes_are_computed_once(outcomes: Outcomes, pair: Pair, tmp_path: Pa
 
 def test_what_is_sent_has_the_size_it_says(pair: Pair, outcomes: Outcomes) -> None:
     whole = pair.image.stat().st_size
-    assert sent_images(pair, SendWhole(), SCORES, outcomes.layout)[0] == whole
-    size, (small,) = sent_images(pair, SendReduced(2), SCORES, outcomes.layout)
-    assert size < whole / 2
+    assert message_of(pair, SendWhole(), SCORES, outcomes.layout) == FrameMessage("whole")
+    assert outcomes.ground(pair, SendWhole(), SCORES).size_bytes == whole
+    reduced = message_of(pair, SendReduced(2), SCORES, outcomes.layout)
+    regions = message_of(pair, SendRegions(15_000), SCORES, outcomes.layout)
+    assert reduced.data is not None
+    assert regions.data is not None
+    assert (reduced.form, regions.form) == ("reduced", "regions")
+    assert len(reduced.data) < whole / 2
+    assert len(regions.data) <= 15_000
     with Image.open(pair.image) as frame:
+        small = received_frame("reduced", io.BytesIO(reduced.data))
         assert small.size == (frame.width // 2, frame.height // 2)
-        size, (composed,) = sent_images(pair, SendRegions(15_000), SCORES, outcomes.layout)
-        assert composed.size == frame.size
-    assert size <= 15_000
+        assert received_frame("regions", io.BytesIO(regions.data)).size == frame.size
     with pytest.raises(ValueError, match="sends no picture"):
-        sent_images(pair, Accept(), SCORES, outcomes.layout)
+        message_of(pair, Accept(), SCORES, outcomes.layout)
+    with pytest.raises(PayloadError, match="not a message of regions"):
+        received_frame("regions", io.BytesIO(reduced.data))
 
 
 def test_a_damaged_entry_counts_as_none(tmp_path: Path) -> None:

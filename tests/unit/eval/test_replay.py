@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from nodes.evaluation.downlink import NOTICE_S, Downlink, payload_sizes
-from nodes.evaluation.line import Line, Row
+from nodes.evaluation.pass_on import measure_pass_on_s
 from nodes.evaluation.replay import Played, Sent, replay
+from nodes.line import Line, Row
 from nodes.policies import Accept, Decision, FramePolicy, OnboardRun, Reading, Situation, policy_named
 from nodes.transfer.window import chunk_size_bytes
 
@@ -158,6 +160,22 @@ def test_on_board_the_frames_queue_for_one_computer() -> None:
     assert (first.right, second.right) == (True, False)
     assert (first.timely, second.timely) == (True, False)
     assert first.answered_by == "satellite"
+
+
+def test_answers_that_come_together_are_told_one_after_the_other() -> None:
+    frames = [(number * 2.0, Made(f"f{number}")) for number in range(4)]  # all before the contact
+    at_once = play(policy_named("satellite-only"), *frames)
+    told = play(policy_named("satellite-only"), *frames, pass_on_s=0.5)
+    for place, (one, other) in enumerate(zip(at_once, told, strict=True), start=1):
+        assert other.split["report_s"] == pytest.approx(0.5 * place, abs=0.02)
+        assert (other.answered_s or 0) - (one.answered_s or 0) == pytest.approx(other.split["report_s"])
+    (alone,) = play(policy_named("ground-only"), (20.0, Made("a")), pass_on_s=0.5)
+    assert alone.split["report_s"] == 0
+
+
+def test_passing_on_is_measured_on_a_disk_and_leaves_nothing(tmp_path: Path) -> None:
+    assert 0 < measure_pass_on_s(tmp_path) < 10
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_on_the_ground_they_queue_again() -> None:

@@ -6,16 +6,23 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from nodes import ground, satellite
+from nodes.confidence import ConfidenceNetwork, train_head
+from nodes.judge import Judge
 from nodes.management import slug
-from nodes.policies import make_policy
+from nodes.model_folder import fingerprint
+from nodes.models import COMPACT, REGULAR
 
+PLAN_OUT_OF_ORDER = {
+    "rows": [{"time_s": time_s, "up": True, "down_bit_s": 1e6} for time_s in (5.0, 1.0)],
+    "end_s": 9.0,
+}
 Change = Callable[[dict[str, Any]], object]
 
 
@@ -63,7 +70,22 @@ def test_good_configuration_passes(
         (lambda c: c["frames"][0].update(image="/none.jpg"), "/none.jpg"),
         (lambda c: c["frames"][0].update(capture_s=-1), "capture_s"),
         (lambda c: c.update(policy="coin-toss"), "offload-after"),
+        (lambda c: c.update(policy="oracle", accept_confidence=None), "cannot run on a satellite"),
+        (lambda c: c.update(policy="spaceverse"), "spaceverse has no accept_confidence"),
+        (lambda c: c.update(policy_parameters={"accept_confidence": 0.5}), "give accept_confidence, or"),
+        (
+            lambda c: c.update(accept_confidence=None, policy_parameters={"accept": 1}),
+            "has no accept; it has accept_confidence",
+        ),
+        (
+            lambda c: c.update(accept_confidence=None, policy_parameters="/none.json"),
+            "/none.json holds no parameters",
+        ),
+        (lambda c: c.update(confidence="/nowhere"), "/nowhere holds no confidence network"),
+        (lambda c: c["stations"][0].update(plan={"rows": [], "end_s": 1}), "stations.0.plan.rows"),
+        (lambda c: c["stations"][0].update(plan=PLAN_OUT_OF_ORDER), "plan of station Svalbard"),
         (lambda c: c.update(model="./nowhere"), "nowhere"),
+        (lambda c: c.update(model="openai:http://h/v1"), "a satellite has its model on board"),
     ],
 )
 def test_mistake_gets_one_line_and_exit_2(
@@ -73,6 +95,43 @@ def test_mistake_gets_one_line_and_exit_2(
     assert check(config, tmp_path) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert expected in line and "satellite.json" in line
+
+
+def test_a_station_may_have_its_model_behind_a_server(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = {
+        "name": "Svalbard",
+        "management": {"unix_socket": "m"},
+        "broker": {"unix_socket": "b"},
+        "model": "openai:http://127.0.0.1:8000/v1#large",
+        "inbox": str(tmp_path / "inbox"),
+    }
+    path = tmp_path / "ground.json"
+    path.write_text(json.dumps(config))
+    assert ground.main(["--config", str(path), "--check"]) == 0, "nobody is asked before the run"
+    path.write_text(json.dumps(config | {"model": "openai:8000"}))
+    assert ground.main(["--config", str(path), "--check"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "openai:8000 is no server's address" in line
+
+
+def test_a_network_belongs_to_its_weights(
+    config: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = np.random.default_rng(0).normal(size=(8, 4))
+    head = train_head(rows, np.arange(8) % 2 == 0)
+    judge = Judge(ConfidenceNetwork({"correctness": {0: head}}, {}))
+    judge.save(tmp_path / "network", {"weights": fingerprint(COMPACT)})
+    flying = {
+        **config,
+        "policy": "spaceverse",
+        "accept_confidence": None,
+        "confidence": str(tmp_path / "network"),
+    }
+    assert check({**flying, "model": str(COMPACT)}, tmp_path) == 0
+    assert check({**flying, "model": str(REGULAR)}, tmp_path) == 2
+    assert "was trained for other weights" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("text", [None, "{", "[]", "\xff"])
@@ -95,19 +154,6 @@ def test_help_has_examples_and_check_needs_no_torch(program: str) -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert "examples:" in done.stdout and "--check" in done.stdout
-
-
-@dataclass(frozen=True)
-class Given:
-    confidence: float
-    text: str = "yes"
-
-
-def test_offload_after_keeps_what_is_sure_enough() -> None:
-    policy = make_policy("offload-after", 0.75)
-    assert policy.decide(Given(0.75)) == "answer"
-    assert policy.decide(Given(0.7499)) == "offload"
-    assert policy.decide(Given(float("nan"))) == "offload"
 
 
 def test_slug_is_fit_for_a_topic() -> None:

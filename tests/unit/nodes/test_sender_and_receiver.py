@@ -250,3 +250,30 @@ def test_complete_items_without_an_answer_are_found_after_a_restart(ends: Ends) 
 
 def _fields(manifest: Manifest) -> dict[str, Any]:
     return {name: getattr(manifest, name) for name in manifest.__dataclass_fields__}
+
+
+def test_what_is_under_way_or_there_counts_as_sent(ends: Ends) -> None:
+    content = add_image(ends)
+    add_image(ends, "later", 20_000)
+    assert ends.sender.sent_bytes == 0
+    payloads = ends.take()
+    first = ends.sender.sent_bytes
+    assert 0 < first <= sum(map(len, payloads))
+    ends.reply(ends.give(payloads))
+    assert ends.sender.sent_bytes <= first  # what is there is counted without its heads
+    while len(ends.completed) < 1:
+        ends.reply(ends.give(ends.take()))
+    assert ends.sender.sent_bytes <= ends.outbox.depth()[1] == 20_000
+    ends.run()
+    assert ends.sender.sent_bytes == 0
+    assert stored(ends)[0] == content
+
+
+def test_an_image_that_was_made_on_board_goes_as_one_from_a_file(ends: Ends) -> None:
+    assert ends.outbox.add_image("dam", b"regions" * 3000, {"prompt": "?", "form": "regions"})
+    assert not ends.outbox.add_image("dam", b"again", {})
+    ends.run()
+    assert stored(ends) == [b"regions" * 3000]
+    assert ends.completed[0].manifest.metadata["form"] == "regions"
+    with pytest.raises(OutboxError, match="empty: is empty"):
+        ends.outbox.add_image("empty", b"", {})

@@ -10,12 +10,11 @@ from pathlib import Path
 import pytest
 
 from testbed.errors import ScenarioError
-from testbed.eval_cases import BEFORE_LOS_S, Sky, make_cases
+from testbed.eval_cases import BEFORE_LOS_S, Sky, make_cases, part_of_first_pass
 from testbed.eval_emulated import compare, scenario_of
 from testbed.eval_plots import pareto
 from testbed.scenario import utc
 from testbed.split import FrameResult
-from traces.trace import Trace
 
 SKY = Sky("FLOCK 2P-1", "Svalbard", utc("2018-01-20T08:00:00Z"), 2)
 
@@ -53,6 +52,7 @@ def row(name: str, latency_s: float, answer: str = "two", answered: str = "True"
         "answer": answer,
         "answered_by": "satellite",
         "answered": answered,
+        "decision": "Accept",
     }
 
 
@@ -60,7 +60,7 @@ def test_a_played_run_is_compared_frame_by_frame() -> None:
     rows = [
         row("a", 2.0),
         row("b", 4.0, "one"),
-        row("c", 95.0),
+        {**row("c", 95.0, answered="False"), "decision": "Drop"},
         row("d", 1.0, answered="False"),
         row("e", 1.0),
     ]
@@ -70,36 +70,52 @@ def test_a_played_run_is_compared_frame_by_frame() -> None:
         result("c", "two", 5.0),
         result("e", None, None),
     ]
-    found = compare("pass1-1M", "satellite-only", rows, played, until_s=100.0)
+    found = compare("pass1-1M", "satellite-only", rows, played)
     assert (found.compared, found.same, found.frames) == (2, 1, 4)
     assert (found.answered_emulated, found.answered_modelled) == (3, 3)
+    assert (found.dropped_emulated, found.dropped_modelled) == (0, 1)
     assert found.latency_difference == 0
     assert (found.without_wait_emulated_s, found.without_wait_modelled_s) == (3.0, 2.5)
     assert "1 of 2 answers alike" in found.text()
     with pytest.raises(ScenarioError, match="no frame was answered by both"):
-        compare("pass1-1M", "satellite-only", rows, [], until_s=100.0)
+        compare("pass1-1M", "satellite-only", rows, [])
+
+
+def test_the_part_that_is_played_ends_where_it_is_told() -> None:
+    cases, traces = make_cases(SKY, [1e6])
+    part, trace = part_of_first_pass(cases[0], traces, 100.0, SKY)
+    (one,) = part["passes"]
+    assert (one["name"], one["end_s"], trace.end_s) == ("pass1-1M-played", 100.0, 100.0)
+    assert [row["time_s"] for row in one["rows"]] == [row.time_s for row in trace.rows()]
+    assert one["captures_s"] == [time_s for time_s in cases[0]["passes"][0]["captures_s"] if time_s < 100]
+    assert part["part"]
+    _, longest = part_of_first_pass(cases[0], traces, 1e6, SKY)
+    assert len(longest.contacts()) == 1  # not until the next orbit
+    with pytest.raises(ScenarioError, match="no contact before 20 s"):
+        part_of_first_pass(cases[0], traces, 20.0, SKY)
 
 
 def test_the_scenario_that_is_played_has_the_modelled_frames(tmp_path: Path) -> None:
-    _, traces = make_cases(SKY, [1e6])
-    (tmp_path / "traces").mkdir()
-    traces["pass1-1M"].write(tmp_path / "traces" / "pass1-1M.csv")
     (tmp_path / "results.json").write_text(json.dumps({"models": {"compact": "c", "regular": "r"}}))
     asked = {"image": "/a.jpg", "prompt": "how many?", "truth": "two", "kind": "count"}
     (tmp_path / "questions.json").write_text(json.dumps({"a": asked, "b": asked}))
-    rows = [row("a", 2.0), {**row("b", 1.0), "capture_s": "80.0"}]
-    with (tmp_path / "pairs.csv").open("w", newline="") as file:
+    rows = [row("a", 2.0), {**row("b", 1.0), "policy": "mine.py"}]
+    with (tmp_path / "modelled.csv").open("w", newline="") as file:
         writer = csv.DictWriter(file, list(rows[0]))
         writer.writeheader()
         writer.writerows(rows)
-    made = scenario_of(tmp_path, "pass1-1M", "satellite-only", 70.0, ("S", "G"))
-    assert [(f.frame, f.capture_s, f.truth) for f in made.satellites[0].frames] == [("a", 10.0, "two")]
-    assert made.satellites[0].accept_confidence == 0
-    assert Trace.read(Path(str(made.links[0].follows))).end_s == 70
-    with pytest.raises(ScenarioError, match="does not follow spaceverse yet"):
-        scenario_of(tmp_path, "pass1-1M", "spaceverse", 70.0, ("S", "G"))
-    with pytest.raises(ScenarioError, match="no frame is taken"):
-        scenario_of(tmp_path, "pass1-1M", "satellite-only", 5.0, ("S", "G"))
+    made = scenario_of(tmp_path, "pass1-1M", "satellite-only", ("S", "G"))
+    satellite = made.satellites[0]
+    assert [(f.frame, f.capture_s, f.truth) for f in satellite.frames] == [("a", 10.0, "two")]
+    assert satellite.policy == "satellite-only"
+    assert satellite.policy_parameters == tmp_path / "policies.json"
+    assert satellite.confidence == tmp_path / "confidence"
+    assert made.links[0].follows == tmp_path / "traces" / "pass1-1M.csv"
+    mine = scenario_of(tmp_path, "pass1-1M", "mine.py", ("S", "G"))
+    assert mine.satellites[0].policy == str(Path("mine.py").absolute())
+    assert [f.frame for f in mine.satellites[0].frames] == ["b"]
+    with pytest.raises(ScenarioError, match=r"pass1-1M, mine.py cannot be played: .*names"):
+        scenario_of(tmp_path, "pass1-1M", "mine.py", ("S", "S"))
 
 
 def test_the_front_is_what_nothing_beats_in_both() -> None:

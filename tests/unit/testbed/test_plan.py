@@ -1,5 +1,7 @@
 """What a run plans is what the nodes' programs accept."""
 
+import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -32,6 +34,27 @@ def test_the_nodes_read_the_configurations_that_a_plan_writes(plan: RunPlan) -> 
         f.capture_s for f in plan.scenario.satellites[0].frames
     ]
     assert satellite.rate_bit_s == 4e6
+    (trace,) = plan.traces.values()
+    planned = satellite.stations[0].plan
+    assert planned is not None
+    assert planned.line().contacts == [(contact.aos_s, contact.los_s) for contact in trace.contacts()]
+
+
+def test_a_policy_is_passed_on_with_what_it_needs(plan: RunPlan, tmp_path: Path) -> None:
+    for given in ({"accept_at_end": 0.5}, tmp_path / "policies.json"):
+        flying = plan.scenario.satellites[0].model_copy(
+            update={
+                "policy": "spaceverse",
+                "policy_parameters": given,
+                "accept_confidence": None,
+                "confidence": tmp_path,
+            }
+        )
+        scenario = plan.scenario.model_copy(update={"satellites": (flying,)})
+        config = replace(plan, scenario=scenario).node_configs()["FLOCK 2P-1"]
+        satellite = SatelliteConfig.model_validate_json(json.dumps(config))
+        assert (satellite.policy, satellite.parameters) == ("spaceverse", given)
+        assert satellite.confidence == tmp_path
 
 
 def test_the_truth_stays_with_the_run(plan: RunPlan) -> None:

@@ -127,3 +127,34 @@ def test_a_time_needs_a_zone() -> None:
     assert utc("2018-01-20T00:00:00Z").utcoffset() is not None
     with pytest.raises(ScenarioError, match="time zone"):
         utc("2018-01-20T00:00:00")
+
+
+def flown(tmp_path: Path, **changes: object) -> Scenario:
+    satellite = make(tmp_path).satellites[0]
+    return make(tmp_path, satellites=(Satellite.model_validate({**satellite.model_dump(), **changes}),))
+
+
+def test_a_policy_with_its_parameters_and_network_round_trips(tmp_path: Path) -> None:
+    (tmp_path / "policies.json").write_text("{}")
+    for parameters in ({"shares": [0.1, 0.2], "accept_at_end": 0.5}, tmp_path / "policies.json"):
+        scenario = flown(tmp_path, policy="spaceverse", policy_parameters=parameters, confidence=tmp_path)
+        path = tmp_path / "scenario.json"
+        path.write_text(to_json(scenario))
+        assert load_scenario(path) == scenario
+        assert scenario.satellites[0].policy_parameters == parameters
+
+
+def test_a_policy_file_is_found_from_anywhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert flown(tmp_path, policy="mine.py").satellites[0].policy == str(tmp_path / "mine.py")
+
+
+def test_files_of_a_policy_that_are_not_there_are_named(tmp_path: Path) -> None:
+    for changes, text in (
+        ({"policy_parameters": tmp_path / "none.json"}, r"satellite S: no file of policy parameters .*none"),
+        ({"confidence": tmp_path / "none"}, r"satellite S: no folder of a network at .*none"),
+    ):
+        with pytest.raises(ScenarioError, match=text):
+            flown(tmp_path, **changes).check_files()
+    with pytest.raises(ValidationError, match="not both"):
+        flown(tmp_path, accept_confidence=0.5, policy_parameters={"accept_confidence": 0.6})

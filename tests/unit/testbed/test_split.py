@@ -1,10 +1,14 @@
 """The split of a frame's time: parts that sum to the whole, and lie where they belong."""
 
+from io import StringIO
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from rich.console import Console
 
-from testbed.results import busy_intervals, lost_events, malformed_counts, wilson_interval
+from testbed.progress import Progress
+from testbed.results import Results, busy_intervals, lost_events, malformed_counts, wilson_interval
 from testbed.split import FrameResult, disconnected, overlap_s, split_frame, stamps_of, station_of
 
 SECONDS = st.floats(0, 100)
@@ -158,3 +162,50 @@ def test_events_that_never_came_are_counted_and_repeats_are_not() -> None:
 def test_refusals_are_counted_by_who_refused_and_whom() -> None:
     events = [{"event": "malformed", "node": "G", "sender": "b", "count": n} for n in (1, 7)]
     assert malformed_counts(events) == {"G, from b": 7}
+
+
+def test_a_frame_that_a_policy_dropped_is_not_missed() -> None:
+    def frame(name: str, answer: str | None, dropped: bool) -> FrameResult:
+        by = "satellite" if answer else None
+        return FrameResult(
+            name, "S", "?", "1", "", 0.0, answer, by, None, None, 0, None, None, dropped=dropped
+        )
+
+    answered, dropped, lost = frame("a", "1", False), frame("b", None, True), frame("c", None, False)
+    done = Results("a test", "recording", (answered, dropped), (), 1e-3)
+    assert done.all_answered
+    assert done.warnings() == []
+    assert (done.totals()["answered"], done.totals()["dropped"], done.totals()["correct"]) == (1, 1, 1)
+    left = Results("a test", "recording", (answered, dropped, lost), (), 1e-3)
+    assert not left.all_answered
+    assert left.warnings() == ["1 of 3 frames have no answer"]
+
+
+def test_what_a_policy_decided_is_told_as_it_happens() -> None:
+    event = {
+        "event": "inference_finished",
+        "node": "S",
+        "frame": "f",
+        "time_s": 2.0,
+        "answer": "two",
+        "confidence": 0.5,
+        "decision": "answer",
+        "form": None,
+    }
+    console = Console(width=200, record=True, file=StringIO())
+    progress = Progress(console)
+    unasked = {"answer": "", "confidence": None}
+    for changes in (
+        {},
+        {"decision": "offload", "form": "regions", "answer": ""},
+        {"decision": "offload", "form": "whole", **unasked},
+        {"decision": "drop", **unasked},
+    ):
+        progress.event(event | changes)
+    lines = [line.split("S: f ")[1] for line in console.export_text().strip().splitlines()]
+    assert lines == [
+        "'two', confidence 0.50: answers on board",
+        "confidence 0.50: sends the image, regions",
+        "sends the image, whole",
+        "drops the frame",
+    ]

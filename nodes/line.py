@@ -1,4 +1,7 @@
-"""A link's downward half over time, as the rows of a trace say it: contacts, bits carried, delay."""
+"""A link's downward half over time, as the rows of a trace say it: contacts, bits carried, delay.
+
+The event model of `nodes.evaluation` plays on it; to a satellite's program it is its plan of a link.
+"""
 
 from __future__ import annotations
 
@@ -16,8 +19,8 @@ class Row:
     time_s: float
     up: bool
     down_bit_s: float
-    down_delay_s: float
-    up_delay_s: float
+    down_delay_s: float = 0.0
+    up_delay_s: float = 0.0
 
 
 class Line:

@@ -1,0 +1,77 @@
+"""Draws what came down of each frame that was not sent as captured: `python -m nodes.kept_drawings --help`.
+
+A run starts it when everything has been answered, so that drawing costs no frame its time.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from PIL import Image
+
+from nodes.frame_image import ImageError
+from nodes.frame_message import read_regions, received_frame
+from nodes.regions import PayloadError
+from nodes.regions.drawing import draw_kept
+from nodes.transfer.inbox import complete_items
+
+SIDE_PX = 448
+_FILE_NAME = re.compile(r"[A-Za-z0-9_.-]{1,200}")
+
+
+def draw_inbox(inbox: Path, folder: Path) -> list[Path]:
+    """Draw into `<folder>/<frame>.jpg`; returns the files. What cannot be read is left out.
+
+    Of a message of regions: those of native pixels framed green, reduced ones amber, the others dimmed.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    made = []
+    for manifest, data in complete_items(inbox):
+        form = str(manifest.metadata.get("form", "whole"))
+        if manifest.kind != "image" or form == "whole":
+            continue
+        try:
+            drawing = _drawing(form, data)
+        except (ImageError, PayloadError, OSError):
+            continue  # the ground's program has said so when it was to be answered
+        named = _FILE_NAME.fullmatch(manifest.frame)
+        path = folder / f"{manifest.frame if named else manifest.item_id.hex()}.jpg"
+        drawing.save(path, "JPEG", quality=85)
+        made.append(path)
+    return made
+
+
+def _drawing(form: str, data: Path) -> Image.Image:
+    if form == "regions":
+        return draw_kept(read_regions(data), side_px=SIDE_PX)
+    came = received_frame(form, data)
+    scale = SIDE_PX / max(came.size)
+    size = max(1, round(came.width * scale)), max(1, round(came.height * scale))
+    return came.resize(size, Image.Resampling.NEAREST)  # so that its pixels can be seen
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Command line; the exit status."""
+    parser = argparse.ArgumentParser(
+        prog="python -m nodes.kept_drawings",
+        description="Draw what a ground station got of each frame that was not sent as captured.",
+        epilog="example:\n  python -m nodes.kept_drawings runs/20261125T120000-dove_pass/inbox drawings/\n\n"
+        "exit status: 0 done, 2 there is no such inbox",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("inbox", type=Path, help="folder of a ground station")
+    parser.add_argument("folder", type=Path, help="where the drawings go")
+    options = parser.parse_args(arguments)
+    if not options.inbox.is_dir():
+        print(f"kept_drawings: no inbox at {options.inbox}: give a ground station's folder", file=sys.stderr)
+        return 2
+    print(f"{len(draw_inbox(options.inbox, options.folder))} drawings in {options.folder}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,101 @@
+"""The compact model at work on one frame, as a policy sees it; nothing is computed before it is asked for."""
+
+from __future__ import annotations
+
+import contextlib
+from functools import cached_property
+from pathlib import Path
+
+from PIL import Image
+
+from nodes.confidence import END
+from nodes.frame_image import open_image
+from nodes.frame_message import FrameMessage, make_message
+from nodes.judge import Judge
+from nodes.policies import Decision, Reading
+from nodes.stages import StagedAnswer, reading_at
+from nodes.vlm import Answer, ModelError, VisionLanguageModel, first_line
+
+WARM_UP_SIDE_PX = 224
+
+
+class OnboardFrame:
+    """An `OnboardRun` of `nodes.policies` with a model that answers, and what it sends afterwards.
+
+    Args:
+        image: the file as captured; opened when the first stage is asked for.
+        judge: confidence, relevance of regions, layout.
+
+    Methods raise ImageError for an image that cannot be read, and ValueError for a family that cannot be
+    paused, or whose attention cannot be mapped where regions are asked for.
+    """
+
+    def __init__(
+        self, model: VisionLanguageModel, image: Path, prompt: str, judge: Judge, max_new_tokens: int
+    ) -> None:
+        self._model, self._image, self._prompt = model, image, prompt
+        self._judge, self._max_new_tokens = judge, max_new_tokens
+        self._begun = False
+
+    def __enter__(self) -> OnboardFrame:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._begun:
+            self._staged.__exit__()
+
+    def advance(self) -> Reading:
+        """Compute the next stage."""
+        stage = self._staged.advance()
+        confidence = self._judge.confidence(stage.stage, stage.features)
+        text = self._staged.answer().text if stage.stage == END else ""
+        return reading_at(stage.stage, stage.logprobs, confidence, text)
+
+    def finish(self) -> Reading:
+        """Compute all that is left."""
+        while True:
+            reading = self.advance()
+            if reading.finished:
+                return reading
+
+    def message(self, decision: Decision) -> FrameMessage:
+        """Make what goes down."""
+        return make_message(decision, lambda: self._pixels, self._scores, self._judge.layout)
+
+    def answer(self) -> Answer | None:
+        """The answer as decoded so far, with its times; None where the model was not asked."""
+        return self._staged.answer() if self._begun else None
+
+    @cached_property
+    def _pixels(self) -> Image.Image:
+        return open_image(self._image)
+
+    @cached_property
+    def _staged(self) -> StagedAnswer:
+        staged = StagedAnswer(
+            self._model, self._pixels, self._prompt, self._judge.layout, self._max_new_tokens
+        )
+        self._begun = True
+        return staged
+
+    def _scores(self) -> list[float]:
+        return self._judge.scores(self._staged.attention())
+
+
+def warm_up(model: VisionLanguageModel, judge: Judge) -> float:
+    """Go through all stages about a grey picture; seconds. Raises ModelError for a model that cannot."""
+    grey = Image.new("RGB", (WARM_UP_SIDE_PX, WARM_UP_SIDE_PX), (128, 128, 128))
+    began_s = model.now_s()
+    try:
+        with StagedAnswer(model, grey, "What is this?", judge.layout, 2) as staged:
+            stage = staged.advance()
+            judge.confidence(stage.stage, stage.features)
+            while stage.stage != END:
+                stage = staged.advance()
+                judge.confidence(stage.stage, stage.features)
+            # A family whose attention cannot be mapped serves all policies but those with regions.
+            with contextlib.suppress(ValueError):
+                staged.attention()
+    except Exception as error:  # whatever somebody's model does, and a network of another model
+        raise ModelError(f"the model cannot answer stage by stage: {first_line(error)}") from error
+    return model.now_s() - began_s

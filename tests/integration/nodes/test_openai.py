@@ -1,0 +1,142 @@
+"""A regular model behind an OpenAI-compatible server: a real process, over loopback, a model that ships."""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from nodes.config import GroundConfig
+from nodes.data import FIRST_LIGHT
+from nodes.evaluation.outcomes import Outcomes
+from nodes.evaluation.pairs import Pair, read_pairs
+from nodes.frame_image import open_image
+from nodes.model_folder import ModelError
+from nodes.models import COMPACT
+from nodes.openai_model import ServerAddress, connect, data_url, parse_address
+from nodes.policies import SendReduced, SendRegions, SendWhole
+from nodes.program import load_model as load_for
+from nodes.vlm import VisionLanguageModel, load_model
+from testbed.model_relay import ModelRelay, server_of
+from tests.openai_server import NAME, served
+
+
+@pytest.fixture(scope="module")
+def url() -> Iterator[str]:
+    with served(COMPACT) as address:
+        yield address
+
+
+@pytest.fixture(scope="module")
+def here() -> VisionLanguageModel:
+    return load_model(COMPACT, threads=1)
+
+
+@pytest.fixture(scope="module")
+def pairs() -> list[Pair]:
+    return read_pairs(FIRST_LIGHT)[:3]
+
+
+def test_a_served_model_answers_as_the_same_model_here(
+    url: str, here: VisionLanguageModel, pairs: list[Pair]
+) -> None:
+    model = connect(f"openai:{url}/v1")
+    assert model.name == NAME
+    assert model.warm_up() > 0
+    for pair in pairs:
+        image = open_image(pair.image)
+        for images in (image, [image, image.resize((112, 112))]):
+            there, local = (m.answer(images, pair.prompt, max_new_tokens=8) for m in (model, here))
+            assert there.text == local.text
+            assert there.token_logprobs == pytest.approx(local.token_logprobs, abs=1e-5)
+            assert there.confidence == pytest.approx(local.confidence, abs=1e-5)
+            assert 0 < there.timings.preprocess_s < there.timings.total_s
+
+
+def test_an_evaluation_has_the_same_outcomes_with_it(url: str, pairs: list[Pair], tmp_path: Path) -> None:
+    there = Outcomes(str(COMPACT), f"openai:{url}/v1", tmp_path)
+    local = Outcomes(str(COMPACT), str(COMPACT), tmp_path)
+    scores = [float(number) for number in range(16)]
+    for pair in pairs:
+        for decision in (SendWhole(), SendReduced(2), SendRegions(9000)):
+            assert there.ground(pair, decision, scores) == local.ground(pair, decision, scores)
+    assert (there.computed, local.computed) == (9, 9), "one took the other's from the cache"
+    with pytest.raises(ModelError, match="has to be paused, here"):
+        Outcomes(f"openai:{url}/v1", str(COMPACT), tmp_path)
+
+
+def test_a_server_that_tells_no_probabilities_will_do(url: str, here: VisionLanguageModel) -> None:
+    grey = Image.new("RGB", (224, 224), (90, 90, 90))
+    answer = connect(f"openai:{url}/plain#{NAME}").answer(grey, "is there water?", max_new_tokens=4)
+    assert answer.text == here.answer(grey, "is there water?", max_new_tokens=4).text
+    assert answer.confidence is None
+
+
+def test_a_station_reaches_it_by_a_socket_where_its_network_does_not(
+    url: str, here: VisionLanguageModel, pairs: list[Pair], tmp_path: Path
+) -> None:
+    name = f"openai:{url}/v1#{NAME}"
+    server = server_of(name)
+    assert server is not None
+    where = {
+        "name": "G",
+        "management": {"unix_socket": "m"},
+        "broker": {"unix_socket": "b"},
+        "inbox": "inbox",
+        "model_socket": str(tmp_path / "model"),
+    }
+    # The name's own port leads nowhere: only the socket does.
+    elsewhere = name.replace(str(server[1]), str(unused_port()))
+    config = GroundConfig.model_validate({**where, "model": elsewhere})
+    with ModelRelay(tmp_path / "model", *server):
+        model, _ = load_for(config)
+        image = open_image(pairs[0].image)
+        for _ in range(2):
+            answer = model.answer(image, pairs[0].prompt, max_new_tokens=8)
+            assert answer.text == here.answer(image, pairs[0].prompt, max_new_tokens=8).text
+    with pytest.raises(ModelError, match="no server answers"):
+        model.answer(image, pairs[0].prompt)
+    assert not (tmp_path / "model").exists()
+
+
+def test_a_relay_without_its_server_ends_the_connection(tmp_path: Path) -> None:
+    relay = ModelRelay(tmp_path / "model", "127.0.0.1", unused_port())
+    with relay, pytest.raises(ModelError, match="no server answers"):
+        connect("openai:http://model/v1", socket=tmp_path / "model")
+    until_s = time.monotonic() + 5
+    while any(thread.name == "model relay" for thread in threading.enumerate()):
+        assert time.monotonic() < until_s, "a thread of the relay is left"
+        time.sleep(0.01)
+
+
+def unused_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return int(listener.getsockname()[1])
+
+
+def test_what_goes_wrong_is_one_line(url: str) -> None:
+    grey = Image.new("RGB", (28, 28))
+    for name, text in (
+        (f"openai:http://127.0.0.1:{unused_port()}/v1", r"no server answers at http://127.*check host and"),
+        (f"openai:{url}/v1#large", r"said 404: The model `large` does not exist. This is a second line"),
+        (f"openai:{url}/v2#{NAME}", "said 404: no such path"),
+        (f"openai:{url}/page", "does not speak OpenAI's chat completions"),
+        ("openai:127.0.0.1:80", "is no server's address: write openai:http://HOST:PORT/v1#model"),
+        ("openai:http://a:b/v1", "is no server's address"),
+    ):
+        with pytest.raises(ModelError, match=text) as caught:
+            connect(name).answer(grey, "?")
+        assert "\n" not in str(caught.value)
+
+
+def test_addresses_and_images_are_taken_as_they_are() -> None:
+    assert parse_address("openai:https://host/v1/#a/b") == ServerAddress("https://host/v1", "a/b")
+    assert server_of("openai:https://host/v1") == ("host", 443)
+    assert server_of("openai:http://[::1]:8000/v1#m") == ("::1", 8000)
+    assert server_of("compact") is server_of("openai:http://a:b") is None
+    assert data_url(Image.new("L", (3, 3))).startswith("data:image/png;base64,")
