@@ -130,12 +130,12 @@ def _print(answer: Answer, warm_up_s: float | None, arguments: argparse.Namespac
 
 
 def _draw(session: Session, image: Image, prompt: str, answer: str, path: Path) -> None:
-    """Draw the mean over layers, heads and prompt tokens over the image."""
+    """Draw where the prompt's last token looks, mean over layers and heads, over the image."""
     from matplotlib.figure import Figure  # noqa: PLC0415 - slow
 
     from nodes.token_grid import frame_map  # noqa: PLC0415
 
-    weights = session.attention().mean(axis=(0, 1, 2))
+    weights = session.attention()[:, :, -1].mean(axis=(0, 1))
     heat = frame_map(weights / weights.sum(), session.grids, image.width, image.height)
     figure = Figure(figsize=(8, 7), layout="constrained")
     axes = figure.subplots()

@@ -23,6 +23,7 @@ from nodes.policies import Reading
 from nodes.regions import scores_from_map
 from nodes.session import Session
 from nodes.token_grid import frame_map
+from nodes.views import shown
 from nodes.vlm import Answer, VisionLanguageModel
 
 _MAP_PX = 128  # side of the map on which attention is laid before it is divided among regions
@@ -50,8 +51,15 @@ class StagedAnswer:
         self._asked = prompt_features(prompt)
         self._left = list(layout.stage_tokens)
         self._seen = False
-        whole = (0.0, 0.0, float(_MAP_PX), float(_MAP_PX))
-        self._session: Session = model.begin(image, prompt, boxes=[whole], max_new_tokens=max_new_tokens)
+        images, boxes = shown(image, model.views)
+        across, down = _MAP_PX / image.width, _MAP_PX / image.height
+        on_map = [
+            (left * across, upper * down, right * across, lower * down)
+            for left, upper, right, lower in boxes or [(0.0, 0.0, float(image.width), float(image.height))]
+        ]
+        self._session: Session = model.begin(
+            list(images), prompt, boxes=on_map, max_new_tokens=max_new_tokens
+        )
 
     def __enter__(self) -> StagedAnswer:
         return self
@@ -77,10 +85,11 @@ class StagedAnswer:
     def attention(self) -> NDArray[np.float32]:
         """Attention from the prompt to each region, float32[layers, heads, regions]; one more prefill.
 
-        Mean over the prompt's tokens. Raises ValueError for families whose image tokens cannot be told.
+        Of the prompt's last token, which the answer comes from and which has read all others. Raises
+        ValueError for families whose image tokens cannot be told.
         """
         rows, columns = self._layout.rows, self._layout.columns
-        looked = self._session.attention().mean(2)
+        looked = self._session.attention()[:, :, -1]
         grids = self._session.grids
         return np.asarray(
             [

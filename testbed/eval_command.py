@@ -31,6 +31,7 @@ POLICIES = (
     "spaceverse-without-contact",
     "oracle",
 )
+_SHIPPED = "eo-mini"
 _RATES = ("1M", "2M", "5M", "20M")
 _RATE = re.compile(r"(\d+(?:\.\d+)?)\s*([kMG]?)(?:bit/s)?")
 _FACTOR = {"": 1, "k": 1_000, "M": 1_000_000, "G": 1_000_000_000}
@@ -60,9 +61,10 @@ def add_parser(subparsers: Any) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
-    add("--data", default="first-light", help="folder, or the name of one that ships (%(default)s)")
+    add("--data", default=_SHIPPED, help="folder, or the name of one that ships (%(default)s)")
     add("--split", help="split to test on")
     add("--choose-split", help="split to choose thresholds and heads on")
+    add("--choose-data", help=f"folder to choose them on (for {_SHIPPED}: {_SHIPPED}-val, which ships)")
     add("--compact", default="compact", help="model folder or hub name (the one that ships)")
     add(
         "--regular",
@@ -181,6 +183,7 @@ def _write_job(arguments: argparse.Namespace, folder: Path) -> Path:
             "folder": _absolute(arguments.data),
             "split": arguments.split,
             "choose_split": arguments.choose_split,
+            "choose_folder": _choose_folder(arguments),
             "limit": arguments.limit,
         },
         "compact": _absolute(arguments.compact),
@@ -201,6 +204,12 @@ def _write_job(arguments: argparse.Namespace, folder: Path) -> Path:
     path = folder / "job.json"
     path.write_text(json.dumps(job) + "\n", encoding="utf-8")
     return path
+
+
+def _choose_folder(arguments: argparse.Namespace) -> str | None:
+    if arguments.choose_data is not None:
+        return _absolute(arguments.choose_data)
+    return f"{_SHIPPED}-val" if (arguments.data, arguments.choose_split) == (_SHIPPED, None) else None
 
 
 def _absolute(name: str) -> str:

@@ -29,7 +29,7 @@ from nodes.policies import SendReduced, SendRegions, SendWhole
 
 SLACK = 0.01
 PRECISION = 0.95
-SHARES = (0.08, 0.16, 0.32)
+SHARES = (0.18, 0.26, 0.34)  # an overview and about one, two, three regions of sixteen
 TOP = 4
 TARGETS = ("correctness", "agreement")
 Bools = NDArray[np.bool_]

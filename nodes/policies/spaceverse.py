@@ -48,7 +48,7 @@ class SpaceVerse:
     offload_below: float = 0.3
     accept_from: float = 0.9
     accept_at_end: float = 0.6
-    shares: tuple[float, ...] = (0.08, 0.16, 0.32)
+    shares: tuple[float, ...] = (0.18, 0.26, 0.34)
     offload_share: float = 0.4
     stage_0: bool = True
     later_stages: bool = True

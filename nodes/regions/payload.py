@@ -43,13 +43,14 @@ class Settings:
         overview_px: longest side of the overview, at most; see overview_size.
         reductions: the scales on offer beside "dropped", each with the share of a region's score that it
             gives. The shares are a guess that validation data may correct: choose them there.
-        codec, quality: of Pillow.
+        codec, quality: of Pillow. JPEG of a JPEG of the same quality loses next to nothing where regions
+            start at multiples of 16 px, as the shipped frames' do; other frames may want another quality.
     """
 
-    overview_px: int = 336
+    overview_px: int = 224
     reductions: tuple[tuple[int, float], ...] = ((2, 0.4), (1, 1.0))
     codec: Codec = "JPEG"
-    quality: int = 85
+    quality: int = 76
 
 
 @dataclass(frozen=True)

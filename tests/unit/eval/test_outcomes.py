@@ -55,15 +55,15 @@ def test_attention_is_a_share_per_head_and_moves_with_the_frame(outcomes: Outcom
 
 
 def test_outcomes_are_computed_once(outcomes: Outcomes, pair: Pair, tmp_path: Path) -> None:
-    before = [outcomes.ground(pair, decision, SCORES) for decision in (SendWhole(), SendRegions(9000))]
+    before = [outcomes.ground(pair, decision, SCORES) for decision in (SendWhole(), SendRegions(24_000))]
     outcomes.onboard(pair)
     computed = outcomes.computed
-    again = [outcomes.ground(pair, decision, SCORES) for decision in (SendWhole(), SendRegions(9000))]
+    again = [outcomes.ground(pair, decision, SCORES) for decision in (SendWhole(), SendRegions(24_000))]
     outcomes.onboard(pair)
     assert again == before
     assert outcomes.computed == computed
-    outcomes.ground(pair, SendRegions(9000), SCORES[::-1])  # other regions: another message
-    outcomes.ground(pair, SendRegions(12_000), SCORES)
+    outcomes.ground(pair, SendRegions(24_000), SCORES[::-1])  # other regions: another message
+    outcomes.ground(pair, SendRegions(36_000), SCORES)
     assert outcomes.computed == computed + 2
 
 
@@ -72,12 +72,12 @@ def test_what_is_sent_has_the_size_it_says(pair: Pair, outcomes: Outcomes) -> No
     assert message_of(pair, SendWhole(), SCORES, outcomes.layout) == FrameMessage("whole")
     assert outcomes.ground(pair, SendWhole(), SCORES).size_bytes == whole
     reduced = message_of(pair, SendReduced(2), SCORES, outcomes.layout)
-    regions = message_of(pair, SendRegions(15_000), SCORES, outcomes.layout)
+    regions = message_of(pair, SendRegions(30_000), SCORES, outcomes.layout)
     assert reduced.data is not None
     assert regions.data is not None
     assert (reduced.form, regions.form) == ("reduced", "regions")
     assert len(reduced.data) < whole / 2
-    assert len(regions.data) <= 15_000
+    assert len(regions.data) <= 30_000
     with Image.open(pair.image) as frame:
         small = received_frame("reduced", io.BytesIO(reduced.data))
         assert small.size == (frame.width // 2, frame.height // 2)
