@@ -92,8 +92,8 @@ RECIPES = {
             Seeing(steps=240, frames_per_step=3, crop_px=TILE_PX, peak_rate=4e-4),
         ),
         readings=(
-            Reading(frames=2400, tiles=3, steps=600, frames_per_step=12),
-            Reading(frames=100, tiles=16, steps=60, frames_per_step=2, peak_rate=3e-4),
+            Reading(frames=1800, tiles=3, steps=500, frames_per_step=12),
+            Reading(frames=80, tiles=16, steps=60, frames_per_step=2, peak_rate=3e-4),
         ),
     ),
     # The control: the regular model's size, the compact model's pixels.

@@ -215,7 +215,8 @@ class Training:
         ids, labels = batch.input_ids.to(self._device), batch.labels.to(self._device)
         embedded = self.model.model.get_input_embeddings()(ids)
         where = (ids == self.model.config.image_token_id).unsqueeze(-1)
-        features = torch.cat(list(seen)).to(self._device, embedded.dtype)
+        # In full precision first: autocast joins no halves.
+        features = torch.cat([one.float() for one in seen]).to(self._device, embedded.dtype)
         hidden = self.model.model.language_model(
             inputs_embeds=embedded.masked_scatter(where, features),
             position_ids=batch.positions.to(self._device),
