@@ -1,6 +1,12 @@
-"""Data that ship: `EO_MINI`, the benchmark's test split; `FIRST_LIGHT`, sixteen of its prompts."""
+"""Data that ship.
+
+`EO_MINI`, the benchmark's test split; `EO_MINI_VAL`, frames to choose thresholds on; `FIRST_LIGHT`, sixteen prompts of
+the test split for a first run.
+"""
 
 from pathlib import Path
 
-EO_MINI = Path(__file__).resolve().parent / "eo-mini"
-FIRST_LIGHT = Path(__file__).resolve().parent / "first-light"
+_FOLDER = Path(__file__).resolve().parent
+EO_MINI = _FOLDER / "eo-mini"
+EO_MINI_VAL = _FOLDER / "eo-mini-val"
+FIRST_LIGHT = _FOLDER / "first-light"

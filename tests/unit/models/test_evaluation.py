@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from nodes.data import EO_MINI
+from nodes.data import EO_MINI, EO_MINI_VAL
 from nodes.eo_mini.gates import read_lines
 from nodes.models import COMPACT, REGULAR
 from nodes.training.card import FAMILIES, of_family
@@ -140,7 +140,8 @@ def test_the_compact_model_looks_at_what_fine_prompts_are_about() -> None:
 def test_the_pair_is_small() -> None:
     sizes = [(folder / "model.safetensors").stat().st_size for folder in (COMPACT, REGULAR)]
     assert sum(sizes) <= 12e6
-    assert sum(path.stat().st_size for path in EO_MINI.iterdir()) + sum(sizes) <= 25e6
+    frames = [path for folder in (EO_MINI, EO_MINI_VAL) for path in folder.iterdir()]
+    assert sum(path.stat().st_size for path in frames) + sum(sizes) <= 25e6
 
 
 def test_confidence_of_the_compact_model_carries_a_signal() -> None:
