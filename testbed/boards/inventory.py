@@ -124,10 +124,10 @@ class Inventory(_Strict):
     def _each_its_own_place(self) -> Inventory:
         places: dict[str, str] = {}
         for board in self.boards.values():
-            place = _place(board.attach)
-            if place in places:
-                raise ValueError(f"boards {places[place]} and {board.name} have the same place: {place}")
-            places[place] = board.name
+            where = place(board.attach)
+            if where in places:
+                raise ValueError(f"boards {places[where]} and {board.name} have the same place: {where}")
+            places[where] = board.name
         nics = {b.attach.interface for b in self.boards.values() if isinstance(b.attach, NicAttachment)}
         for board in self.boards.values():
             if isinstance(board.attach, VlanAttachment) and board.attach.interface in nics:
@@ -173,7 +173,8 @@ def _board(path: Path, name: str, table: dict[str, Any]) -> Board:
         raise InputError(f"{path}: board {name}: {_problem(error)}") from error
 
 
-def _place(attach: Attachment) -> str:
+def place(attach: Attachment) -> str:
+    """Where a board hangs, in words; no two boards of an inventory have the same."""
     match attach:
         case NicAttachment():
             return f"NIC {attach.interface}"

@@ -31,8 +31,11 @@ SHOWN = (
 
 
 @contextmanager
-def played_host() -> Iterator[tuple[NetworkNamespace, NetworkNamespace]]:
-    """(host, board): the host's NIC `nic0` has a cable to the board's `eth0`."""
+def played_host(*, settled: bool = True) -> Iterator[tuple[NetworkNamespace, NetworkNamespace]]:
+    """(host, board): the host's NIC `nic0` has a cable to the board's `eth0`.
+
+    Not yet `settled`, the kernel may still add something by itself; a second is saved.
+    """
     with NetworkNamespace.create("host") as host, NetworkNamespace.create("board") as board:
         for space in (host, board):
             space.write_sysctl("ipv6/conf/default/accept_dad", "0")
@@ -40,7 +43,8 @@ def played_host() -> Iterator[tuple[NetworkNamespace, NetworkNamespace]]:
         host.add_veth(NIC, peer_name=BOARD_NIC, peer_path=board.path)
         board.set_up(BOARD_NIC, True)
         host.set_up(NIC, True)
-        settle(host)
+        if settled:
+            settle(host)
         yield host, board
 
 

@@ -1,0 +1,78 @@
+"""`spaceverse board list` and `board check`: what the inventory has, and whether it can be attached."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from testbed.boards.inventory import DEFAULT_PATH, Board, place, read_inventory
+from testbed.errors import CapabilityError
+
+if TYPE_CHECKING:
+    from testbed.boards.check import Finding
+
+_EPILOG = """examples:
+  sudo spaceverse board check jetson-1             look at everything, change nothing
+  sudo spaceverse board check jetson-1 --json      the same for programs
+
+exit codes: 0 the board can be attached; 1 it is refused, with the reason and what else can be done;
+2 the inventory cannot be used, or has no such board
+"""
+_MARKS = {"ok": "yes", "note": "note", "refused": "NO"}
+
+
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add the subcommands `list` and `check`."""
+    listing = subparsers.add_parser("list", help="name the boards of the inventory")
+    listing.set_defaults(run=_list)
+    checking = subparsers.add_parser(
+        "check",
+        help="say whether a board can be attached, before anything is touched",
+        description="Look at a board's attachment and change nothing. Needs root.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    checking.add_argument("name", metavar="NAME", help="the board's name in the inventory")
+    checking.set_defaults(run=_check)
+    for parser in (listing, checking):
+        parser.add_argument("--boards", type=Path, default=DEFAULT_PATH, metavar="FILE", help="(boards.toml)")
+        parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def _list(args: argparse.Namespace) -> int:
+    boards = read_inventory(args.boards).boards
+    if args.json:
+        print(json.dumps([board.model_dump(mode="json") for board in boards.values()], indent=2))
+    else:
+        print("\n".join(_line(board) for board in boards.values()))
+    return 0
+
+
+def _line(board: Board) -> str:
+    return f"{board.name:20} {place(board.attach)}; management {board.management}"
+
+
+def _check(args: argparse.Namespace) -> int:
+    from testbed.boards.check import check, usable  # noqa: PLC0415  # netlink would slow down every --help
+
+    board = read_inventory(args.boards).board(args.name)
+    try:
+        found = check(board)
+    except PermissionError as error:
+        raise CapabilityError(f"board {board.name}: {error.strerror}; run with sudo") from error
+    if args.json:
+        findings = [asdict(finding) for finding in found]
+        print(json.dumps({"board": board.name, "usable": usable(found), "findings": findings}, indent=2))
+    else:
+        print("\n".join(line for finding in found for line in _lines(finding)))
+        verdict = "can be attached" if usable(found) else "is refused"
+        print(f"\nboard {board.name} {verdict}")
+    return 0 if usable(found) else 1
+
+
+def _lines(finding: Finding) -> list[str]:
+    lines = [f"{_MARKS[finding.verdict]:5} {finding.what:17} {finding.detail}"]
+    return [*lines, f"{'':23} instead: {finding.instead}"] if finding.instead else lines
