@@ -12,10 +12,20 @@ import pytest
 from testbed.boards.check import Finding, check, usable
 from testbed.boards.inventory import Board, read_inventory
 from testbed.kernel import NetworkNamespace
-from tests.integration.boards.played_host import BOARD_NIC, NIC, command, look, played_host, settle
+from tests.integration.boards.played_host import (
+    BOARD_ADDRESS,
+    BOARD_NIC,
+    HOST_ADDRESS,
+    NIC,
+    command,
+    look,
+    management,
+    played_host,
+    settle,
+)
 
 pytestmark = pytest.mark.root
-HOST_ADDRESS, BOARD_ADDRESS, FAR_BOARD = "192.0.2.1", "192.0.2.2", "198.51.100.7"
+FAR_BOARD = "198.51.100.7"
 
 
 class Scene:
@@ -23,11 +33,6 @@ class Scene:
 
     def __init__(self, host: NetworkNamespace, board: NetworkNamespace, state: Path) -> None:
         self.host, self.board, self.state = host, board, state
-        host.add_veth("mgmt0", peer_name="wlan0", peer_path=board.path)
-        for space, name, address in ((host, "mgmt0", HOST_ADDRESS), (board, "wlan0", BOARD_ADDRESS)):
-            space.set_up(name, True)
-            space.add_address(name, address, 24)
-        self.sshd = board.call(lambda: socket.create_server(("", 22)))
 
     def ip(self, arguments: str, space: NetworkNamespace | None = None) -> None:
         done = (space or self.host).run(["ip", *arguments.split()])
@@ -57,10 +62,8 @@ class Scene:
 
 @pytest.fixture
 def scene(tmp_path: Path) -> Iterator[Scene]:
-    with played_host(settled=False) as (host, board):
-        made = Scene(host, board, tmp_path)
-        with made.sshd:
-            yield made
+    with played_host(settled=False) as (host, board), management(host, board):
+        yield Scene(host, board, tmp_path)
 
 
 def details(findings: list[Finding]) -> dict[str, str]:
