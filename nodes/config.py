@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import Annotated, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -86,10 +86,17 @@ class Frame(Strict):
 
 
 class NodeConfig(Strict):
-    """What satellites and ground stations have in common."""
+    """What satellites and ground stations have in common.
+
+    `clock` is "shared" where the run reads the same CLOCK_MONOTONIC, "own" on another machine, whose clock is
+    then compared over the management plane. `management_lost_after_s`: a node that has lost the management
+    broker for longer ends, for its run must have died.
+    """
 
     name: Name
     management: BrokerAddress
+    clock: Literal["shared", "own"] = "shared"
+    management_lost_after_s: float = Field(default=5.0, gt=0, allow_inf_nan=False)
     model: str = Field(min_length=1)
     model_threads: int = Field(default=1, ge=1, le=1024)
     max_new_tokens: int = Field(default=16, ge=1, le=4096)
