@@ -16,6 +16,7 @@ from typing import Any, NoReturn, Protocol
 from nodes.config import AnyConfig, ConfigError, NodeConfig, read_config
 from nodes.management import ManagementPlane
 from nodes.model_folder import ModelError, check_model_folder
+from nodes.stage_profile import read_profile
 
 EXIT_OK = 0
 EXIT_FAILED = 1
@@ -185,11 +186,13 @@ def leave(status: int) -> NoReturn:
 
 
 def check_model(config: NodeConfig, path: Path) -> None:
-    """See that a model given as a folder is one; a hub name is looked up when it is loaded."""
+    """See that a model given as a folder is one, and a profile too; hub names are looked up when loading."""
     try:
         check_model_folder(config.model)
     except ModelError as error:
         raise ConfigError(f"{path}: model: {error}") from error
+    if config.profile is not None:
+        read_profile(config.profile)
 
 
 def load_model(config: NodeConfig) -> tuple[Any, float]:

@@ -10,6 +10,7 @@ from typing import Any
 
 from testbed.fidelity import LinkFidelity
 from testbed.node_clocks import NodeClock, clock_bound_s
+from testbed.pacing import NodePace
 from testbed.scenario import Frame, Satellite, Scenario
 from testbed.split import PART_NAMES, Event, FrameResult, disconnected, split_frame, stamps_of, station_of
 
@@ -65,6 +66,7 @@ class Results:
     brokers: tuple[BrokerRecord, ...] = ()
     malformed: Mapping[str, int] = field(default_factory=dict)
     clocks: tuple[NodeClock, ...] = ()
+    paces: tuple[NodePace, ...] = ()
 
     @property
     def answered(self) -> int:
@@ -96,6 +98,7 @@ class Results:
         found += [warning for broker in self.brokers if (warning := broker.warning())]
         found += [f"{who}: {count} malformed payloads" for who, count in self.malformed.items()]
         found += [warning for clock in self.clocks if (warning := clock.warning())]
+        found += [warning for pace in self.paces if (warning := pace.warning())]
         if self.lost_events:
             found.append(f"{self.lost_events} events of nodes never came: a broker may have died with them")
         if not self.all_answered:
@@ -131,6 +134,7 @@ class Results:
             "brokers": [asdict(broker) for broker in self.brokers],
             "malformed": dict(self.malformed),
             "clocks": [asdict(clock) for clock in self.clocks],
+            "paces": [asdict(pace) for pace in self.paces],
             "lost_events": self.lost_events,
             "frames": [{**asdict(f), "correct": f.correct} for f in self.frames],
         }

@@ -65,6 +65,11 @@ class EnergyMeter:
         self._thread.join(2.0)
         self._sensor.close()
 
+    @property
+    def source(self) -> str:
+        """Which sensor."""
+        return self._sensor.source
+
     def idle(self, duration_s: float) -> float:
         """Sleep so long and take the mean power as that of idling, watts. Raises SensorError."""
         begin_s = time.monotonic()
