@@ -14,6 +14,9 @@ NODE = [
     "pydantic>=2.6,<3",  # checks the programs' configuration files
 ]
 
+# A power sensor in a board's supply line that its kernel has no driver for.
+SENSORS = ["smbus2>=0.4,<1"]  # I2C; the chips' own packages bring a GPIO stack for two registers
+
 # What rebuilds the small pair of models: `python -m nodes.training`.
 TRAINING = ["rich>=13,<16"]  # progress bars
 
@@ -61,6 +64,13 @@ setup(
         "nodes": ["data/**/*", "models/**/*", "py.typed"],
         "traces": ["data/*", "py.typed"],
     },
-    extras_require={"node": NODE, "training": TRAINING, "testbed": TESTBED, "weather": WEATHER, "dev": DEV},
+    extras_require={
+        "node": NODE,
+        "sensors": SENSORS,
+        "training": TRAINING,
+        "testbed": TESTBED,
+        "weather": WEATHER,
+        "dev": DEV,
+    },
     entry_points={"console_scripts": ["spaceverse = testbed.cli:main"]},
 )

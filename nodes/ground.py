@@ -30,7 +30,7 @@ class Ground:
 
     def __init__(self, config: GroundConfig) -> None:
         self._config = config
-        self._management = ManagementPlane(config.management, config.name)
+        self._management = ManagementPlane(config.management, config.name, clock=config.clock)
         self._report = self._management.report
         self._inbox = Inbox(config.inbox, limit_bytes=config.inbox_limit_bytes, report=self._report)
         self._asked: dict[Path, Claim] = {}

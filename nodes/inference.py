@@ -12,8 +12,11 @@ from typing import Any
 
 from nodes.config import NodeConfig
 from nodes.frame_image import open_image
+from nodes.pace import Pace
+from nodes.power_watch import PowerWatch
 from nodes.program import Loop, load_model, warm_up
 from nodes.report import Report
+from nodes.stage_profile import read_profile
 
 TAKE_S = 0.2
 
@@ -49,6 +52,7 @@ class Inference(Loop):
         self._report = report
         self._on_answer = on_answer
         self._on_failure = on_failure
+        self._pace: Pace | None = None
         self._questions: queue.SimpleQueue[Question] = queue.SimpleQueue()
 
     def ask(self, question: Question) -> None:
@@ -58,25 +62,34 @@ class Inference(Loop):
     def _serve(self, stopping: threading.Event) -> None:
         model, load_s = load_model(self._config)
         warm_up_s = warm_up(model)
+        if self._config.profile is not None:
+            self._pace = Pace(read_profile(self._config.profile), self._report)
+        with PowerWatch(self._config.measure_power, self._report) as self._power:
+            self._ready(model, load_s, warm_up_s)
+            while not stopping.is_set():
+                try:
+                    question = self._questions.get(timeout=TAKE_S)
+                except queue.Empty:
+                    continue
+                self._answer(model, question)
+
+    def _ready(self, model: Any, load_s: float, warm_up_s: float) -> None:
         self._report(
             "ready",
             model=self._config.model,
             parameters=int(model.parameters),
             load_s=load_s,
             warm_up_s=warm_up_s,
+            profile=None if self._pace is None else self._pace.profile.name,
         )
-        while not stopping.is_set():
-            try:
-                question = self._questions.get(timeout=TAKE_S)
-            except queue.Empty:
-                continue
-            self._answer(model, question)
 
     def _answer(self, model: Any, question: Question) -> None:
-        self._report("inference_started", frame=question.frame)
+        begin_s = time.monotonic()
+        self._report("inference_started", monotonic_s=begin_s, frame=question.frame)
+        most_tokens = self._config.max_new_tokens
         try:
             image = open_image(question.image)
-            answer = model.answer(image, question.prompt, max_new_tokens=self._config.max_new_tokens)
+            answer = model.answer(image, question.prompt, max_new_tokens=most_tokens)
         except (
             Exception
         ) as error:  # whatever a broken image does inside a model: the frame fails, not the node
@@ -84,7 +97,11 @@ class Inference(Loop):
             self._report("inference_failed", frame=question.frame, reason=reason)
             self._on_failure(question, reason)
             return
+        computed_s = time.monotonic()
+        if self._pace is not None:
+            answer = self._pace.answered(answer, begin_s, question.frame, most_tokens)
         self._on_answer(question, answer, time.monotonic())
+        self._power.tell(question.frame, begin_s, computed_s)
 
 
 def timings(answer: Any) -> dict[str, float]:

@@ -32,7 +32,7 @@ class Satellite:
     def __init__(self, config: SatelliteConfig, policy: Policy) -> None:
         self._config = config
         self._policy = policy
-        self._management = ManagementPlane(config.management, config.name)
+        self._management = ManagementPlane(config.management, config.name, clock=config.clock)
         self._report = self._management.report
         self._outbox = Outbox(
             config.outbox,

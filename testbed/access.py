@@ -50,12 +50,20 @@ def ground_account(slug: str) -> Account:
 
 def node_account(slug: str) -> Account:
     """A node on the management plane."""
-    return Account(slug, writes=(f"spaceverse/event/{slug}",), reads=("spaceverse/control",))
+    return Account(
+        slug,
+        writes=(f"spaceverse/event/{slug}", f"spaceverse/clock/ask/{slug}"),
+        reads=("spaceverse/control", f"spaceverse/clock/answer/{slug}"),
+    )
 
 
 def run_account() -> Account:
     """The run itself on the management plane; a node's slug never has a capital letter."""
-    return Account("RUN", writes=("spaceverse/control",), reads=("spaceverse/event/+",))
+    return Account(
+        "RUN",
+        writes=("spaceverse/control", "spaceverse/clock/answer/+"),
+        reads=("spaceverse/event/+", "spaceverse/clock/ask/+"),
+    )
 
 
 def password_lines(accounts: Sequence[Account]) -> str:

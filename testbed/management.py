@@ -25,6 +25,9 @@ from testbed.plan import slug
 Event = dict[str, Any]
 EVENTS = "spaceverse/event/+"
 CONTROL = "spaceverse/control"
+CLOCK_QUESTIONS = "spaceverse/clock/ask/"
+CLOCK_ANSWERS = "spaceverse/clock/answer/"
+CLOCK_QUESTION_MAX_BYTES = 64
 RECONNECT_S = 0.05  # before the nodes are back, whose events nobody else would take
 
 
@@ -51,7 +54,10 @@ class ManagementPlane:
         # paho says int, and only adds it to a clock.
         self._client.reconnect_delay_set(RECONNECT_S, RECONNECT_S)  # type: ignore[arg-type]
         self._client.on_message = self._on_message
-        self._client.on_connect = lambda client, *_: client.subscribe(EVENTS, qos=1)
+        self._client.message_callback_add(f"{CLOCK_QUESTIONS}+", _tell_the_time)
+        self._client.on_connect = lambda client, *_: client.subscribe(
+            [(EVENTS, 1), (f"{CLOCK_QUESTIONS}+", 0)]
+        )
         self._client.on_subscribe = self._on_subscribe
         self._client.connect(str(socket))
         self._client.loop_start()
@@ -109,6 +115,16 @@ class ManagementPlane:
         self._client.loop_stop()
         with self._lock:
             self._log.close()
+
+
+def _tell_the_time(client: mqtt.Client, _: object, message: mqtt.MQTTMessage) -> None:
+    """Answer a node that compares its clock with the run's: its own words, and when they came and left."""
+    received_s = time.monotonic()
+    if len(message.payload) > CLOCK_QUESTION_MAX_BYTES:
+        return
+    answer = {"asked": message.payload.decode(errors="replace"), "received_s": received_s}
+    topic = CLOCK_ANSWERS + message.topic.removeprefix(CLOCK_QUESTIONS)
+    client.publish(topic, json.dumps({**answer, "answered_s": time.monotonic()}), qos=0)
 
 
 def _event(payload: bytes | bytearray, topic: str) -> Event | None:

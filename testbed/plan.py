@@ -203,4 +203,4 @@ class RunPlan:
             "model": node.model,
             "model_threads": node.model_threads,
             "max_new_tokens": node.max_new_tokens,
-        }
+        } | ({"profile": str(node.profile)} if node.profile is not None else {})

@@ -9,6 +9,8 @@ from statistics import fmean
 from typing import Any
 
 from testbed.fidelity import LinkFidelity
+from testbed.node_clocks import NodeClock, clock_bound_s
+from testbed.pacing import NodePace
 from testbed.scenario import Frame, Satellite, Scenario
 from testbed.split import PART_NAMES, Event, FrameResult, disconnected, split_frame, stamps_of, station_of
 
@@ -63,6 +65,8 @@ class Results:
     lost_events: int = 0
     brokers: tuple[BrokerRecord, ...] = ()
     malformed: Mapping[str, int] = field(default_factory=dict)
+    clocks: tuple[NodeClock, ...] = ()
+    paces: tuple[NodePace, ...] = ()
 
     @property
     def answered(self) -> int:
@@ -93,6 +97,8 @@ class Results:
                 )
         found += [warning for broker in self.brokers if (warning := broker.warning())]
         found += [f"{who}: {count} malformed payloads" for who, count in self.malformed.items()]
+        found += [warning for clock in self.clocks if (warning := clock.warning())]
+        found += [warning for pace in self.paces if (warning := pace.warning())]
         if self.lost_events:
             found.append(f"{self.lost_events} events of nodes never came: a broker may have died with them")
         if not self.all_answered:
@@ -127,6 +133,8 @@ class Results:
             "links": [link.summary() for link in self.links],
             "brokers": [asdict(broker) for broker in self.brokers],
             "malformed": dict(self.malformed),
+            "clocks": [asdict(clock) for clock in self.clocks],
+            "paces": [asdict(pace) for pace in self.paces],
             "lost_events": self.lost_events,
             "frames": [{**asdict(f), "correct": f.correct} for f in self.frames],
         }
@@ -195,6 +203,7 @@ def _frame_result(
         onboard_answer=on_board.get("answer"),
         bytes_sent=sum(e.get("bytes_sent", 0) for e in events if e["event"] == "send_finished"),
         refused=next((e.get("reason") for e in events if e["event"] in _ENDS_WITHOUT_ANSWER), None),
+        clock_bound_s=clock_bound_s(events),
         **timing,
     )
 

@@ -29,6 +29,8 @@ from testbed.errors import CapabilityError, ScenarioError, TestbedError
 from testbed.fidelity import LinkFidelity, compare
 from testbed.hosts import HostNetwork
 from testbed.management import ManagementPlane
+from testbed.node_clocks import node_clocks
+from testbed.pacing import node_paces
 from testbed.plan import MQTT_PORT, RunPlan, slug
 from testbed.player import Change, Player
 from testbed.processor_load import ProcessorLoad
@@ -315,6 +317,8 @@ class _Run:
             brokers=tuple(watch.to_record() for watch in self.watches),
             malformed=malformed_counts(plane.events),
             lost_events=lost_events(plane.events),
+            clocks=node_clocks(plane.events),
+            paces=node_paces(plane.events),
         )
         self.folder.write_json(self.folder.fidelity, [link.to_json() for link in links])
         self.folder.write_json(self.folder.results, results.to_json())

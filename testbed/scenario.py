@@ -102,6 +102,7 @@ class Satellite(_Data):
         policy: name of the offload policy.
         accept_confidence: the answer is kept on board at or above this confidence, 0..1.
         model_threads: CPU threads of its inference.
+        profile: a machine's measured times (`python -m nodes.profile`): its answers take exactly that long.
     """
 
     name: str = Field(min_length=1)
@@ -111,6 +112,7 @@ class Satellite(_Data):
     accept_confidence: float = Field(default=0.75, ge=0, le=1)
     model_threads: int = Field(default=1, ge=1)
     max_new_tokens: int = Field(default=8, ge=1)
+    profile: AbsolutePath | None = None
 
 
 class GroundStation(_Data):
@@ -121,6 +123,7 @@ class GroundStation(_Data):
         place: "latitude,longitude,altitude" in degrees, degrees, metres.
         model: model name or folder of the regular model.
         model_threads: CPU threads of its inference.
+        profile: as a satellite's.
     """
 
     name: str = Field(min_length=1)
@@ -128,6 +131,7 @@ class GroundStation(_Data):
     place: str | None = None
     model_threads: int = Field(default=1, ge=1)
     max_new_tokens: int = Field(default=8, ge=1)
+    profile: AbsolutePath | None = None
 
 
 class Link(_Data):
@@ -209,10 +213,14 @@ class Scenario(_Data):
         return {f.frame: f for s in self.satellites for f in s.frames}
 
     def check_files(self) -> None:
-        """Raise ScenarioError for the first image, element set or trace file that is not there."""
+        """Raise ScenarioError for the first image, profile, element set or trace file that is not there."""
         for frame in self.frames().values():
             if not frame.image.is_file():
                 raise ScenarioError(f"frame {frame.frame}: no image file at {frame.image}")
+        nodes: list[Satellite | GroundStation] = [*self.satellites, *self.stations]
+        for node in nodes:
+            if node.profile is not None and not node.profile.is_file():
+                raise ScenarioError(f"{node.name}: no profile at {node.profile}")
         for link in self.links:
             path = link.follows.elements if isinstance(link.follows, Orbit) else link.follows
             if not path.is_file():

@@ -3,7 +3,8 @@
     captured  inference   ends   first byte sent     last byte received  inference  answered
        |--queue--|--on board--|--wait, queue--|--serial., propagation--|--queue--|--ground--|--answer--|
 
-Every stamp is CLOCK_MONOTONIC of one machine, so stamps of two programs may be subtracted.
+Every stamp is CLOCK_MONOTONIC of the run's machine, so stamps of two programs may be subtracted; a board
+tells its own in that clock, and by how much they may be wrong (testbed/node_clocks.py).
 "Wait for contact" is the part between capture and the last byte in which the satellite had no
 connection and nothing else was being done for the frame; the rest of a gap between two steps is queue.
 """
@@ -44,6 +45,7 @@ class FrameResult:
     """What became of one frame. `end_to_end_s` comes from its own two stamps, not from the split.
 
     `station` is where its image or its answer became whole; `refused` why it never did, or was not answered.
+    `clock_bound_s` is the most that clocks can have added to or taken from any of its times.
     """
 
     frame: str
@@ -61,6 +63,7 @@ class FrameResult:
     split: Split | None
     refused: str | None = None
     station: str | None = None
+    clock_bound_s: float = 0.0
 
     @property
     def correct(self) -> bool:

@@ -52,7 +52,7 @@ class Data(Strict):
 class Job(Strict):
     """An evaluation.
 
-    times: a file of compute times of another machine; None measures this one's.
+    times: the profile of another machine (nodes/stage_profile.py); None measures this one.
     goal_bytes: thresholds for a byte budget (mean bytes a frame) instead of an accuracy floor.
     """
 
