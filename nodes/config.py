@@ -60,13 +60,16 @@ class Station(Strict):
     """A ground station's broker, as the satellite reaches it over the emulated link.
 
     `interface` is the network interface whose carrier tells a contact with this station; None means that
-    there is always contact. `host`, `access` and `ca_file` are as in BrokerAddress.
+    there is always contact. `told`: the run tells the contacts over the management plane, since this
+    machine's own interface keeps its carrier (a board's). `host`, `access` and `ca_file` are as in
+    BrokerAddress.
     """
 
     name: Name
     host: str = Field(min_length=1)
     port: Port = 1883
     interface: str | None = Field(default=None, min_length=1, max_length=15)
+    told: bool = False
     access: MqttAccess | None = None
     ca_file: Path | None = None
 

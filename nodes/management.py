@@ -15,6 +15,7 @@ from paho.mqtt.reasoncodes import ReasonCode
 
 from nodes.clock_exchange import ClockExchange
 from nodes.config import BrokerAddress
+from nodes.contact import ToldContacts
 from nodes.mqtt import make_client, start
 
 EVENT_TOPIC = "spaceverse/event/{slug}"
@@ -78,6 +79,7 @@ class ManagementPlane:
         self._client.on_message = self._on_message
         self._client.on_publish = self._on_publish
         self.clock = ClockExchange(self._client, slug(node), self.report) if clock == "own" else None
+        self.contacts = ToldContacts(self._client, slug(node))
 
     def open(self) -> None:
         """Begin to connect; returns at once."""
@@ -143,6 +145,7 @@ class ManagementPlane:
         if not reason.is_failure:
             self._away_since_s = None
             client.subscribe(CONTROL_TOPIC, qos=1)
+            self.contacts.connected()
             if self.clock is not None:
                 self.clock.connected()
             with self._changed:

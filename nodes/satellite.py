@@ -12,13 +12,13 @@ from typing import Any
 
 import msgpack
 
-from nodes.config import ConfigError, Frame, SatelliteConfig, check_ca_files, check_images
+from nodes.config import ConfigError, Frame, SatelliteConfig, Station, check_ca_files, check_images
 from nodes.contact import CarrierWatch
 from nodes.inference import Inference, Question, timings
 from nodes.management import ManagementPlane, slug
 from nodes.policies import Policy, make_policy
 from nodes.program import Loop, check_model, leave, run_program, serve
-from nodes.transfer.downlink import Downlink
+from nodes.transfer.downlink import ContactWatch, Downlink
 from nodes.transfer.outbox import Outbox, OutboxError
 from nodes.transfer.window import chunk_size_bytes
 
@@ -46,7 +46,7 @@ class Satellite:
         }
         self._downlink = Downlink(
             satellite=config.name,
-            stations={station: CarrierWatch(station.interface) for station in config.stations},
+            stations={station: self._watch(station) for station in config.stations},
             outbox=self._outbox,
             rate_bit_s=config.rate_bit_s,
             report=self._report,
@@ -60,6 +60,11 @@ class Satellite:
     def run(self) -> int:
         """Serve until the end; the exit status."""
         return serve(self._config, self._management, [self._downlink, self._inference, self._camera])
+
+    def _watch(self, station: Station) -> ContactWatch:
+        if station.told:
+            return self._management.contacts.watch(station.name)
+        return CarrierWatch(station.interface)
 
     def _contact_ends_s(self) -> float | None:
         """Scenario time at which this contact ends: as the run said last, else as configured."""

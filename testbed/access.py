@@ -53,7 +53,7 @@ def node_account(slug: str) -> Account:
     return Account(
         slug,
         writes=(f"spaceverse/event/{slug}", f"spaceverse/clock/ask/{slug}"),
-        reads=("spaceverse/control", f"spaceverse/clock/answer/{slug}"),
+        reads=("spaceverse/control", f"spaceverse/clock/answer/{slug}", f"spaceverse/contact/{slug}"),
     )
 
 
@@ -61,7 +61,7 @@ def run_account() -> Account:
     """The run itself on the management plane; a node's slug never has a capital letter."""
     return Account(
         "RUN",
-        writes=("spaceverse/control", "spaceverse/clock/answer/+"),
+        writes=("spaceverse/control", "spaceverse/clock/answer/+", "spaceverse/contact/+"),
         reads=("spaceverse/event/+", "spaceverse/clock/ask/+"),
     )
 

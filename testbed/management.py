@@ -28,6 +28,7 @@ CONTROL = "spaceverse/control"
 CLOCK_QUESTIONS = "spaceverse/clock/ask/"
 CLOCK_ANSWERS = "spaceverse/clock/answer/"
 CLOCK_QUESTION_MAX_BYTES = 64
+CONTACTS = "spaceverse/contact/"  # nodes/contact.py
 RECONNECT_S = 0.05  # before the nodes are back, whose events nobody else would take
 
 
@@ -47,6 +48,7 @@ class ManagementPlane:
         self._lock = threading.Lock()
         self._malformed: Counter[str] = Counter()
         self._command: dict[str, Any] | None = None  # the latest
+        self._contacts: dict[str, dict[str, bool]] = {}  # as last told, by node
         self._ready = threading.Event()
         self._client = mqtt.Client(CallbackAPIVersion.VERSION2, client_id="run", transport="unix")
         if account is not None:
@@ -67,9 +69,11 @@ class ManagementPlane:
     def _on_subscribe(self, client: mqtt.Client, *_: object) -> None:
         """Connected, perhaps again: a broker that was restarted has forgotten what it was to keep."""
         with self._lock:
-            command = self._command
+            command, contacts = self._command, {node: dict(told) for node, told in self._contacts.items()}
         if command is not None:
             client.publish(CONTROL, json.dumps(command), qos=1, retain=True)
+        for node, told in contacts.items():
+            client.publish(CONTACTS + slug(node), json.dumps(told), qos=1, retain=True)
         self._ready.set()
 
     def _on_message(self, client: mqtt.Client, userdata: Any, message: mqtt.MQTTMessage) -> None:
@@ -102,6 +106,14 @@ class ManagementPlane:
     def stop_nodes(self) -> None:
         """Tell every node to end."""
         self._publish({"command": "stop"})
+
+    def tell_contact(self, node: str, station: str, up: bool) -> None:
+        """Tell a node that sees no carrier whether it has contact with a station; returns at once."""
+        with self._lock:
+            told = self._contacts.setdefault(node, {})
+            told[station] = up
+            text = json.dumps(told)
+        self._client.publish(CONTACTS + slug(node), text, qos=1, retain=True)
 
     def _publish(self, command: dict[str, Any]) -> None:
         with self._lock:

@@ -103,6 +103,7 @@ class Satellite(_Data):
         accept_confidence: the answer is kept on board at or above this confidence, 0..1.
         model_threads: CPU threads of its inference.
         profile: a machine's measured times (`python -m nodes.profile`): its answers take exactly that long.
+        board: name of the board in the inventory that is this satellite, instead of an emulated host.
     """
 
     name: str = Field(min_length=1)
@@ -113,6 +114,7 @@ class Satellite(_Data):
     model_threads: int = Field(default=1, ge=1)
     max_new_tokens: int = Field(default=8, ge=1)
     profile: AbsolutePath | None = None
+    board: str | None = None
 
 
 class GroundStation(_Data):
@@ -163,6 +165,7 @@ class Scenario(_Data):
         link_error_bound_s: largest acceptable median RTT error of a link.
         probe: measure each link while the run goes on.
         tls: satellites reach the stations' brokers by TLS, with an authority made for the run.
+        boards: the inventory in which satellites' boards are (testbed/boards/inventory.py).
     """
 
     name: str = Field(pattern=r"^[A-Za-z0-9_.-]+$")
@@ -174,6 +177,7 @@ class Scenario(_Data):
     link_error_bound_s: float = Field(default=1e-3, gt=0)
     probe: bool = True
     tls: bool = False
+    boards: AbsolutePath = Field(default=Path("boards.toml"), validate_default=True)
     description: str = ""
 
     @model_validator(mode="after")
@@ -185,6 +189,7 @@ class Scenario(_Data):
             ("station", stations),
             ("frame", [f.frame for s in self.satellites for f in s.frames]),
             ("link", [link.name for link in self.links]),
+            ("board", [s.board for s in self.satellites if s.board is not None]),
         ):
             if twice := sorted({n for n in names if names.count(n) > 1}):
                 raise ValueError(f"{what} named twice: {', '.join(twice)}")
@@ -196,6 +201,12 @@ class Scenario(_Data):
                 raise ValueError(f"a link names satellite {link.satellite!r}; the scenario has no such one")
             if link.station not in stations:
                 raise ValueError(f"a link names station {link.station!r}; the scenario has no such one")
+        for satellite in self.satellites:
+            own = [link for link in self.links if link.satellite == satellite.name]
+            if satellite.board is not None and len(own) > 1:
+                raise ValueError(
+                    f"satellite {satellite.name!r} is a board, which has one link only, and {len(own)} are named"
+                )
         if mute := sorted(set(satellites) - {link.satellite for link in self.links}):
             raise ValueError(f"satellite without a link, so its frames could never arrive: {', '.join(mute)}")
         return self

@@ -73,12 +73,11 @@ def test_a_board_on_a_vlan_beside_what_else_the_trunk_carries(tmp_path: Path) ->
             assert len(rtts_ms) == 20
             assert 30 <= sorted(rtts_ms)[10] < 32 + link.path.rtt_s * 1e3
             assert sorted(ping(host, "203.0.113.2"))[10] < 5  # not shaped: not the board's VLAN
-            assert host.run(f"ip link add link {NIC} name taken type vlan id {VLAN}".split()).returncode == 0
-            found = host.call(lambda: check(board, environment={}))
-            assert not usable(found)
-            assert f"VLAN {VLAN} of {NIC} is in use by taken" in {one.detail for one in found}
-            host.delete("taken")
         assert look_until(host, before) == before
+        assert host.run(f"ip link add link {NIC} name taken type vlan id {VLAN}".split()).returncode == 0
+        found = host.call(lambda: check(board, environment={}))
+        assert not usable(found)
+        assert f"VLAN {VLAN} of {NIC} is in use by taken" in {one.detail for one in found}
 
 
 def ping(space: NetworkNamespace, address: str) -> list[float]:
