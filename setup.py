@@ -40,6 +40,12 @@ TESTBED = [
     "tomli>=2,<3; python_version < '3.11'",  # reads boards.toml; 3.11 has it as tomllib
 ]
 
+# What prepares boards: `spaceverse board bundle` and `board deploy`.
+BOARDS = [
+    "uv>=0.5,<1",  # resolves packages for another machine's architecture and Python, which pip cannot
+    "asyncssh>=2.18,<3",  # ssh and sftp, typed, with known_hosts and agents as OpenSSH has them
+]
+
 # Rain and clouds on the link budget.
 WEATHER = ["itur>=0.4,<0.5"]  # ITU-R P.618 and the maps that it needs
 
@@ -69,6 +75,7 @@ setup(
         "sensors": SENSORS,
         "training": TRAINING,
         "testbed": TESTBED,
+        "boards": BOARDS,
         "weather": WEATHER,
         "dev": DEV,
     },

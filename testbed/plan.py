@@ -131,6 +131,10 @@ class RunPlan:
         """The trace as played."""
         return self.folder.traces / f"{slug(link.name)}.csv"
 
+    def compensated_trace_path(self, link: Link) -> Path:
+        """The trace of a board's link as played: less what the board's own way takes."""
+        return self.folder.traces / f"{slug(link.name)}-compensated.csv"
+
     def config_path(self, node: str) -> Path:
         """Configuration file of a node's program."""
         return self.folder.nodes / slug(node) / "config.json"

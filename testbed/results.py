@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field
 from statistics import fmean
 from typing import Any
 
+from testbed.boards.board_record import BoardRecord
 from testbed.fidelity import LinkFidelity
 from testbed.node_clocks import NodeClock, clock_bound_s
 from testbed.pacing import NodePace
@@ -66,6 +67,7 @@ class Results:
     brokers: tuple[BrokerRecord, ...] = ()
     malformed: Mapping[str, int] = field(default_factory=dict)
     clocks: tuple[NodeClock, ...] = ()
+    boards: tuple[BoardRecord, ...] = ()
     paces: tuple[NodePace, ...] = ()
 
     @property
@@ -98,6 +100,7 @@ class Results:
         found += [warning for broker in self.brokers if (warning := broker.warning())]
         found += [f"{who}: {count} malformed payloads" for who, count in self.malformed.items()]
         found += [warning for clock in self.clocks if (warning := clock.warning())]
+        found += [warning for board in self.boards if (warning := board.warning())]
         found += [warning for pace in self.paces if (warning := pace.warning())]
         if self.lost_events:
             found.append(f"{self.lost_events} events of nodes never came: a broker may have died with them")
@@ -134,6 +137,7 @@ class Results:
             "brokers": [asdict(broker) for broker in self.brokers],
             "malformed": dict(self.malformed),
             "clocks": [asdict(clock) for clock in self.clocks],
+            "boards": [board.to_json() for board in self.boards],
             "paces": [asdict(pace) for pace in self.paces],
             "lost_events": self.lost_events,
             "frames": [{**asdict(f), "correct": f.correct} for f in self.frames],

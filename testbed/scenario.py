@@ -205,7 +205,7 @@ class Scenario(_Data):
             own = [link for link in self.links if link.satellite == satellite.name]
             if satellite.board is not None and len(own) > 1:
                 raise ValueError(
-                    f"satellite {satellite.name!r} is a board, which has one link only, and {len(own)} are named"
+                    f"satellite {satellite.name!r} is a board, which has one link only; {len(own)} are named"
                 )
         if mute := sorted(set(satellites) - {link.satellite for link in self.links}):
             raise ValueError(f"satellite without a link, so its frames could never arrive: {', '.join(mute)}")

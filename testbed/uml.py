@@ -276,7 +276,11 @@ def main() -> int:
         "--writable", type=Path, action="append", default=[], metavar="DIR", help="may be repeated"
     )
     parser.add_argument(
-        "--tap", metavar="NAME", action="append", default=[], help="a tap interface here: the guest's vec0, ..."
+        "--tap",
+        metavar="NAME",
+        action="append",
+        default=[],
+        help="a tap interface here: the guest's vec0, ...",
     )
     parser.add_argument("command", nargs="+")
     args = parser.parse_args()

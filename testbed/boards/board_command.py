@@ -6,7 +6,10 @@ import argparse
 from importlib import import_module
 
 # Modules that add subcommands; each has add_parser(subparsers) that sets `run` by set_defaults.
-_COMMANDS = ("testbed.boards.check_command",)
+_COMMANDS = (
+    "testbed.boards.check_command",
+    "testbed.boards.bundle_command",
+)
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

@@ -37,8 +37,17 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     )
     checking.add_argument("name", metavar="NAME", help="the board's name in the inventory")
     checking.set_defaults(run=_check)
-    for parser in (listing, checking):
+    joining = subparsers.add_parser(
+        "agent-config",
+        help="print what a board's agent needs to join this machine's runs",
+        description="Print the board's configuration for `python -m nodes.agent`, with a password that is "
+        "made when it is asked for the first time. Keep it where only the agent can read it. Needs root.",
+    )
+    joining.add_argument("name", metavar="NAME", help="the board's name in the inventory")
+    joining.set_defaults(run=_agent_config)
+    for parser in (listing, checking, joining):
         parser.add_argument("--boards", type=Path, default=DEFAULT_PATH, metavar="FILE", help="(boards.toml)")
+    for parser in (listing, checking):
         parser.add_argument("--json", action="store_true", help="print JSON")
 
 
@@ -71,6 +80,13 @@ def _check(args: argparse.Namespace) -> int:
         verdict = "can be attached" if usable(found) else "is refused"
         print(f"\nboard {board.name} {verdict}")
     return 0 if usable(found) else 1
+
+
+def _agent_config(args: argparse.Namespace) -> int:
+    from testbed.boards.agent_access import agent_config  # noqa: PLC0415
+
+    print(json.dumps(agent_config(read_inventory(args.boards).board(args.name)), indent=2))
+    return 0
 
 
 def _lines(finding: Finding) -> list[str]:

@@ -115,7 +115,6 @@ class Board(_Strict):
     ssh_user: str = Field(default="root", pattern=r"^[a-z_][a-z0-9_-]{0,31}$")
     ssh_port: int = Field(default=22, ge=1, le=65535)
 
-
     @field_validator("link")
     @classmethod
     def _two_ends(cls, value: str | None) -> str | None:
@@ -123,15 +122,19 @@ class Board(_Strict):
             try:
                 network = ipaddress.IPv4Interface(value)
             except ValueError:
-                raise ValueError(f"{value!r} is no IPv4 address with its network, such as 10.201.1.1/30") from None
+                raise ValueError(
+                    f"{value!r} is no IPv4 address with its network, such as 10.201.1.1/30"
+                ) from None
             if network.ip not in list(network.network.hosts()) or network.network.prefixlen != 30:
                 raise ValueError(f"{value!r} is not one of the two addresses of a /30, such as 10.201.1.1/30")
         return value
 
     def link_addresses(self) -> tuple[str, str]:
-        """(the board's, the ground's) IPv4 address on the link. Raises InputError if the inventory has none."""
+        """(the board's, the ground's) IPv4 address on the link. Raises InputError if there is none."""
         if self.link is None:
-            raise InputError(f'board {self.name} has no address on its link; add to it: link = "10.201.1.1/30"')
+            raise InputError(
+                f'board {self.name} has no address on its link; add to it: link = "10.201.1.1/30"'
+            )
         own = ipaddress.IPv4Interface(self.link)
         (ground,) = (host for host in own.network.hosts() if host != own.ip)
         on_link = self.attach.address if isinstance(self.attach, RouteAttachment) else str(own.ip)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +14,8 @@ from testbed.boards.agent_access import AGENT_PORT, agent_password, own_address
 from testbed.boards.agents import BoardAgents
 from testbed.boards.attachment import Attachment
 from testbed.boards.board_link import BoardLink, ground_station
+from testbed.boards.board_record import BoardRecord
 from testbed.boards.inventory import Board, place, read_inventory
-from testbed.boards.path import Path as BoardPath
 from testbed.broker import TcpListener
 from testbed.errors import TestbedError
 from testbed.link_state import OnContactEnd
@@ -25,48 +25,6 @@ from testbed.sky import Sky
 
 REGISTERED_WITHIN_S = 30.0  # an agent tries again every second
 WELL = ("idle", "fetching", "running")
-
-
-@dataclass(frozen=True)
-class BoardRecord:
-    """What stands of a board in a run's results.
-
-    Args:
-        board, satellite: names.
-        place: where it hangs, in words.
-        path: what was measured of its own way before the run; see testbed.boards.path.Path.
-        facts: what its agent says of it: versions, clock, free disk.
-        went_s: scenario time at which its agent ceased to say that all is well; None if it did not.
-        went_why: what was said then.
-    """
-
-    board: str
-    satellite: str
-    place: str
-    path: BoardPath
-    facts: Mapping[str, Any]
-    went_s: float | None = None
-    went_why: str | None = None
-
-    def line(self) -> str:
-        """In words."""
-        path = self.path
-        rate = f", {path.rate_bit_s / 1e6:.0f} Mbit/s" if path.rate_bit_s is not None else ""
-        return (
-            f"{self.satellite} is board {self.board} ({self.place}); its own way takes "
-            f"{path.rtt_s * 1e3:.3f} ms there and back (p95 {path.rtt_p95_s * 1e3:.3f} ms){rate}, "
-            "which is taken out of the link's delay"
-        )
-
-    def warning(self) -> str | None:
-        """What a reader must know before any number."""
-        if self.went_s is None:
-            return None
-        return f"board {self.board} was lost at {self.went_s:.1f} s: {self.went_why}"
-
-    def to_json(self) -> dict[str, Any]:
-        """All fields."""
-        return asdict(self)
 
 
 def boards_of(scenario: Scenario) -> dict[str, Board]:
@@ -173,9 +131,9 @@ class RunBoards:
             raise TestbedError(f"board {board.name}: {reason}")
         if state == "gone" and time.monotonic() - self._asked_s > REGISTERED_WITHIN_S:
             raise TestbedError(
-                f"board {board.name}: its agent has not come to {own_address(board)}, port {AGENT_PORT}, within "
-                f"{REGISTERED_WITHIN_S:.0f} s; start it there: python -m nodes.agent CONFIG, where CONFIG is "
-                f"what `spaceverse board agent-config {board.name}` prints here"
+                f"board {board.name}: its agent has not come to {own_address(board)}, port {AGENT_PORT}, "
+                f"within {REGISTERED_WITHIN_S:.0f} s; start it there: python -m nodes.agent CONFIG, with "
+                f"what `spaceverse board agent-config {board.name}` prints here in CONFIG"
             )
 
     def records(self) -> tuple[BoardRecord, ...]:
@@ -205,7 +163,8 @@ class RunBoards:
         files = self._agents.files
         frames = [{**frame, "image": files.add(Path(frame["image"]))} for frame in config["frames"]]
         stations = [
-            {**s, "ca_file": files.add(Path(s["ca_file"]))} if "ca_file" in s else s for s in config["stations"]
+            {**s, "ca_file": files.add(Path(s["ca_file"]))} if "ca_file" in s else s
+            for s in config["stations"]
         ]
         profile = {"profile": files.add(Path(config["profile"]))} if "profile" in config else {}
         return {**config, "frames": frames, "stations": stations, **profile}
