@@ -141,7 +141,13 @@ def _sentence(event: Mapping[str, Any]) -> str:
             return f"{node}: {frame} {event['answer']!r}, confidence {event['confidence']:.2f}: {what}"
         case "answered":
             return f"ground: {frame} answered by {event['answered_by']}: {event['answer']!r}"
+        case "board":
+            return f"board {event['board']} is {event['state']}{_because(event)}"
         case "refused":
             return f"{node}: {frame} refused: {event['reason']}"
         case _:
             return ""
+
+
+def _because(event: Mapping[str, Any]) -> str:
+    return f": {event['reason']}" if event.get("reason") else ""

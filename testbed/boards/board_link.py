@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 
 from testbed.boards.attachment import Attachment
 from testbed.boards.inventory import RouteAttachment
 from testbed.boards.path import Path, compensated, measure
-from testbed.boards.wire import Station
+from testbed.boards.wire import Station, Wire
 from testbed.kernel import NetworkNamespace
 from testbed.link_state import LinkState, OnContactEnd
 from testbed.sky import HostEnd, Sky
@@ -50,6 +50,7 @@ class BoardLink:
         self.name = name
         self.attachment = attachment
         self._sky = sky
+        self._up = False
         attach = attachment.board.attach
         self.board_address = attach.address if isinstance(attach, RouteAttachment) else board_address
         end = HostEnd(host_path, interface, attachment.ground.mac)
@@ -68,6 +69,9 @@ class BoardLink:
     def set(self, down: LinkState, up: LinkState) -> None:
         """Write both directions and whether packets pass, and read them back; see `SkyLink.set`."""
         self.sky_link.set(down, up)
+        if (up.up or down.up) and not self._up:
+            self._greet()
+        self._up = up.up or down.up
 
     def check(self) -> None:
         """Raise ShaperDiedError if what plays the link has ended, LinkError if an end has vanished."""
@@ -85,11 +89,14 @@ class BoardLink:
         """Take the link away; the attachment stays."""
         self.sky_link.close()
 
+    @property
+    def _port(self) -> str:
+        return next(port for port, end in self.sky_link.ends.items() if end is self.attachment)
+
     def _measure(self) -> Path:
         """From the board's port while that is up and the ground's is not, so that nothing else passes."""
         space = self._sky.namespace
-        port = next(port for port, end in self.sky_link.ends.items() if end is self.attachment)
-        hop = self.attachment.next_hop
+        port, hop = self._port, self.attachment.next_hop
         space.set_up(port, True)
         try:
             return space.call(
@@ -105,6 +112,17 @@ class BoardLink:
         finally:
             space.set_up(port, False)
 
+    def _greet(self) -> None:
+        """Tell the board where the ground is, at the begin of each contact.
+
+        A radio link has no ARP. A board that had something to send while nobody answered would ask at its
+        next whole second of asking, and up to 1 s of the contact would be lost (see ContactLink.introduce).
+        """
+        ground, board = self.attachment.ground, Station(self.path.mac, self.board_address)
+        if self.attachment.next_hop is None:
+            with suppress(OSError):  # its NIC has just lost its link; then there is nobody to tell
+                self._sky.namespace.call(lambda: _greet(self._port, board, ground))
+
     def _introduce(self, end: HostEnd) -> None:
         """Give the ground its address, the board's largest packet, and the way to the board."""
         with NetworkNamespace.enter(end.namespace_path, f"of {end.interface}") as host:
@@ -112,6 +130,11 @@ class BoardLink:
             host.add_address(end.interface, self.attachment.ground.address, PREFIX_LENGTH)
             host.add_route(end.interface, f"{self.board_address}/32")
             host.add_neighbour(end.interface, self.board_address, self.path.mac)
+
+
+def _greet(port: str, board: Station, ground: Station) -> None:
+    with Wire(port) as wire:
+        wire.greet(board, ground)
 
 
 def ground_station(address: str) -> Station:

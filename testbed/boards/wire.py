@@ -85,6 +85,11 @@ class Wire:
                         found.add(_text(mac))
         return found
 
+    def greet(self, asked: Station, asker: Station) -> None:
+        """Let `asked` know at which Ethernet address `asker` is, so that it need not ask."""
+        request = _arp_request(asked.address, asker)
+        self._socket.send(_raw(asked.mac) + request[6:])
+
     def round_trips_s(
         self, asker: Station, asked: Station, count: int, interval_s: float, frame_bytes: int = 64
     ) -> list[float]:

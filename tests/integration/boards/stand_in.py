@@ -31,6 +31,7 @@ timex = bytearray(struct.pack("IxxxxQQ", 2, 0, 100 << 16) + bytes(256))
 assert ctypes.CDLL(None).adjtimex((ctypes.c_char * len(timex)).from_buffer(timex)) >= 0
 END
 {python} -m http.server --bind {management} 22 > /dev/null 2>&1 &
+while [ ! -s {config} ]; do sleep 0.1; done
 exec {python} -m nodes.agent {config}
 """
 

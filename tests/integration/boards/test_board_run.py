@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,6 +20,8 @@ from testbed import uml
 from testbed.kernel import NetworkNamespace
 from tests.integration.boards.played_host import ROOT, command, look, look_until, on_its_sysfs, settle
 from tests.integration.boards.stand_in import MANAGEMENT, stand_in
+from tests.integration.nodes.ends import wait_for
+from traces.trace import Trace
 
 pytestmark = [
     pytest.mark.root,
@@ -31,19 +37,19 @@ TRACE = """# spaceverse-trace 2
 # satellite: {satellite}
 # station: G
 # start_utc: 2018-01-20T00:00:00Z
-# end_s: 26.0
+# end_s: 16.0
 # made_by: a test
 time_s,up,down_bit_s,up_bit_s,down_delay_s,up_delay_s,down_loss,up_loss
 0.0,0,0.0,0.0,0.0,0.0,0.0,0.0
-4.0,1,4000000.0,250000.0,0.006,0.006,0.0,0.0
-14.0,1,2000000.0,250000.0,0.004,0.004,0.0,0.0
-22.0,0,0.0,0.0,0.0,0.0,0.0,0.0
+3.0,1,4000000.0,250000.0,0.006,0.006,0.0,0.0
+9.0,1,2000000.0,250000.0,0.004,0.004,0.0,0.0
+15.0,0,0.0,0.0,0.0,0.0,0.0,0.0
 """
 SCENARIO = """
 from pathlib import Path
 from testbed.scenario import GroundStation, Link, Satellite, Scenario, read_frames
 
-FRAMES = read_frames(Path({frames!r}), (1, 1, 2, 6, 7, 9))
+FRAMES = read_frames(Path({frames!r}), (1, 1, 2, 4, 9, 10))
 
 def scenario():
     common = dict(model={compact!r}, accept_confidence={accept})
@@ -59,75 +65,110 @@ def scenario():
             Link(satellite="FLOCK 2P-1", station="G", follows=Path({folder!r}) / "board.csv"),
         ),
         boards=Path({folder!r}) / "boards.toml",
+        grace_s=3,
     )
 """
 
 
-def write_inputs(folder: Path, accept: float = 0.9) -> None:
+@dataclass
+class Desk:
+    """The machine that plays the host, its board, and where everything lies."""
+
+    host: NetworkNamespace
+    board: subprocess.Popen[bytes]
+    folder: Path
+
+    def command(self, arguments: str) -> subprocess.CompletedProcess[str]:
+        return command(self.host, f"{arguments} --boards {self.folder}/boards.toml", self.folder / "state")
+
+    def start_run(self) -> subprocess.Popen[bytes]:
+        options = ["--output", str(self.folder / "runs"), "--json"]
+        program = [sys.executable, "-m", "testbed.cli", "run", str(self.folder / "desk.py"), *options]
+        environment = {**os.environ, "SPACEVERSE_STATE": str(self.folder / "state"), "PYTHONPATH": str(ROOT)}
+        return self.host.popen(
+            on_its_sysfs(program), cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        )
+
+    def events(self) -> list[dict[str, Any]]:
+        """Of the latest run."""
+        runs = sorted(self.folder.glob("runs/*/events.jsonl"))
+        return [json.loads(line) for line in runs[-1].read_text().splitlines()] if runs else []
+
+    def halt_board(self) -> None:
+        """The machine itself, not its programs: it says no word more."""
+        (machine,) = Path(f"/proc/{self.board.pid}/task/{self.board.pid}/children").read_text().split()
+        os.killpg(int(machine), signal.SIGKILL)
+
+
+@pytest.fixture(scope="module")
+def desk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Desk]:
+    folder = tmp_path_factory.mktemp("desk")
+    board_folder = folder / "board"
+    board_folder.mkdir()
     (folder / "boards.toml").write_text(INVENTORY)
     for name, satellite in (("emulated", "EMULATED"), ("board", "FLOCK 2P-1")):
         (folder / f"{name}.csv").write_text(TRACE.format(satellite=satellite))
     parts = {"compact": str(COMPACT), "regular": str(REGULAR), "frames": str(FIRST_LIGHT)}
-    (folder / "desk.py").write_text(SCENARIO.format(folder=str(folder), accept=accept, **parts))
-
-
-def run_command(folder: Path) -> list[str]:
-    options = ["--output", str(folder / "runs"), "--json"]
-    return on_its_sysfs([sys.executable, "-m", "testbed.cli", "run", str(folder / "desk.py"), *options])
-
-
-def environment(folder: Path) -> dict[str, str]:
-    return {**os.environ, "SPACEVERSE_STATE": str(folder / "state"), "PYTHONPATH": str(ROOT)}
-
-
-def test_a_board_flies_beside_an_emulated_satellite(tmp_path: Path) -> None:
-    write_inputs(tmp_path)
-    board_folder = tmp_path / "board"
-    board_folder.mkdir()
+    (folder / "desk.py").write_text(SCENARIO.format(folder=str(folder), accept=0.9, **parts))
     with NetworkNamespace.create("host") as host:
         host.set_up("lo", True)
         with stand_in(host, board_folder / "agent.json", board_folder) as board:
-            printed = command(
-                host, f"board agent-config jetson-1 --boards {tmp_path}/boards.toml", tmp_path / "state"
-            )
+            made = Desk(host, board, folder)
+            printed = made.command("board agent-config jetson-1")
             config = json.loads(printed.stdout) | {"folder": str(board_folder / "agent"), "power": False}
             (board_folder / "agent.json").write_text(json.dumps(config))
-            settle(host)
-            before = look(host)
-            done = host.call(
-                lambda: subprocess.run(
-                    run_command(tmp_path),
-                    cwd=ROOT,
-                    env=environment(tmp_path),
-                    capture_output=True,
-                    text=True,
-                    check=False,
-                )
-            )
-            said = (board_folder / "board.log").read_text()
-            assert done.returncode == 0, done.stderr + said
-            assert board.poll() is None
-            assert look_until(host, before) == before
-    results = json.loads(done.stdout)
+            yield made
+
+
+def test_a_board_flies_beside_an_emulated_satellite(desk: Desk) -> None:
+    wait_for(lambda: desk.command("board check jetson-1").returncode == 0, "a board that can be attached", 30)
+    settle(desk.host)
+    before = look(desk.host)
+    with desk.start_run() as run:
+        out, said = run.communicate()
+    assert run.returncode == 0, said.decode() + (desk.folder / "board/board.log").read_text()
+    assert look_until(desk.host, before) == before
+    results = json.loads(out)
     assert results["totals"]["answered"] == 6
-    links = {link["link"]: link for link in results["links"]}
-    for name in ("EMULATED - G", "FLOCK 2P-1 - G"):
-        assert links[name]["rtt_error_p50_s"] < 1e-3
-        assert links[name]["rtt_samples"] > 20
+    assert results["warnings"] == []
+    assert [link["link"] for link in results["links"]] == ["EMULATED - G", "FLOCK 2P-1 - G"]
+    for link in results["links"]:
+        assert link["rtt_error_p50_s"] < 1e-3
+        assert link["rtt_samples"] > 20
     (record,) = results["boards"]
     assert record["board"] == "jetson-1" and record["satellite"] == "FLOCK 2P-1"
     assert 0 < record["path"]["rtt_s"] < 8e-3
+    assert record["facts"]["packages"]["torch"]
     clocks = {clock["node"]: clock for clock in results["clocks"]}
     assert clocks.keys() == {"FLOCK 2P-1", "jetson-1"}  # its node's and its agent's, of one machine
     satellite, agent = clocks["FLOCK 2P-1"], clocks["jetson-1"]
     assert satellite["worst_bound_s"] < 0.05
     assert abs(satellite["offset_s"] - agent["offset_s"]) < satellite["bound_s"] + agent["bound_s"]
     assert abs(satellite["drift_ppm"] + 100) < satellite["drift_bound_ppm"]  # it is 100 ppm fast
-    assert results["warnings"] == []
     for frame in results["frames"]:
         assert sum(frame["split"].values()) == pytest.approx(frame["end_to_end_s"], rel=0.01)
-        on_board = frame["satellite"] == "FLOCK 2P-1"
-        assert (frame["clock_bound_s"] > 0) == on_board
-    (folder,) = (tmp_path / "runs").iterdir()
+        assert (frame["clock_bound_s"] > 0) == (frame["satellite"] == "FLOCK 2P-1")
+    (folder,) = (desk.folder / "runs").iterdir()
     report = (folder / "report.html").read_text()
     assert "FLOCK 2P-1 is board jetson-1" in report and "EMULATED" in report
+    played = Trace.read(folder / "traces/flock-2p-1-g-compensated.csv")
+    assert played.row_at(5).down_delay_s == pytest.approx(0.006 - record["path"]["rtt_s"] / 2, abs=1e-6)
+
+
+def test_a_board_that_is_halted_ends_nobody_elses_run(desk: Desk) -> None:
+    """The last test with this board, which is dead after it."""
+    settle(desk.host)
+    with desk.start_run() as run:
+        here = ("captured", "FLOCK 2P-1")
+        wait_for(lambda: here in {(e["event"], e["node"]) for e in desk.events()}, "a frame on board", 90)
+        desk.halt_board()
+        out, said = run.communicate()
+    assert run.returncode == 1, said.decode()
+    results = json.loads(out)
+    answered = {f["satellite"] for f in results["frames"] if f["answer"] is not None}
+    assert answered >= {"EMULATED"} and results["totals"]["answered"] in (3, 4)
+    assert sum(one.startswith("board jetson-1 was lost at") for one in results["warnings"]) == 1
+    emulated = results["links"][0]
+    assert emulated["rtt_error_p50_s"] < 1e-3 and emulated["rtt_samples"] > 20
+    flags = desk.host.run(["ip", "-j", "-d", "link", "show", "tap0"]).stdout
+    assert json.loads(flags)[0]["promiscuity"] == 0
