@@ -36,6 +36,9 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     checking.add_argument("name", metavar="NAME", help="the board's name in the inventory")
+    checking.add_argument("--no-login", action="store_true", help="do not log in to look at the board itself")
+    checking.add_argument("--identity", type=Path, metavar="FILE", help="private ssh key (the user's)")
+    checking.add_argument("--known-hosts", type=Path, metavar="FILE", help="(the user's)")
     checking.set_defaults(run=_check)
     joining = subparsers.add_parser(
         "agent-config",
@@ -66,10 +69,13 @@ def _line(board: Board) -> str:
 
 def _check(args: argparse.Namespace) -> int:
     from testbed.boards.check import check, usable  # noqa: PLC0415  # netlink would slow down every --help
+    from testbed.boards.own_side import look  # noqa: PLC0415
 
     board = read_inventory(args.boards).board(args.name)
     try:
         found = check(board)
+        if not args.no_login:
+            found += look(board, identity=args.identity, known_hosts=args.known_hosts)
     except PermissionError as error:
         raise CapabilityError(f"board {board.name}: {error.strerror}; run with sudo") from error
     if args.json:

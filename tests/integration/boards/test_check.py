@@ -73,7 +73,7 @@ def details(findings: list[Finding]) -> dict[str, str]:
 def test_a_free_nic_can_be_used_and_looking_changes_nothing(scene: Scene, tmp_path: Path) -> None:
     settle(scene.host)
     before = look(scene.host)
-    done = command(scene.host, f"board check b --json --boards {scene.inventory()}", tmp_path)
+    done = command(scene.host, f"board check b --no-login --json --boards {scene.inventory()}", tmp_path)
     assert look(scene.host) == before
     answer = json.loads(done.stdout)
     said = details([Finding(**finding) for finding in answer["findings"]])
@@ -256,7 +256,7 @@ def test_the_command_line_reads_well(scene: Scene, tmp_path: Path) -> None:
     listed = command(scene.host, f"board list --boards {tmp_path}/boards.toml", tmp_path)
     assert listed.stdout == f"{'b':20} NIC {NIC}; management {BOARD_ADDRESS}\n"
     give_address(scene)
-    said = command(scene.host, f"board check b --boards {tmp_path}/boards.toml", tmp_path)
+    said = command(scene.host, f"board check b --no-login --boards {tmp_path}/boards.toml", tmp_path)
     assert said.returncode == 1 and said.stdout.endswith("\nboard b is refused\n")
     assert f"NO    free              {NIC} carries the address 203.0.113.1/24\n" in said.stdout
     assert "instead: attach the board by another NIC" in said.stdout
