@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -37,19 +38,19 @@ TRACE = """# spaceverse-trace 2
 # satellite: {satellite}
 # station: G
 # start_utc: 2018-01-20T00:00:00Z
-# end_s: 16.0
+# end_s: 19.0
 # made_by: a test
 time_s,up,down_bit_s,up_bit_s,down_delay_s,up_delay_s,down_loss,up_loss
 0.0,0,0.0,0.0,0.0,0.0,0.0,0.0
 3.0,1,4000000.0,250000.0,0.006,0.006,0.0,0.0
 9.0,1,2000000.0,250000.0,0.004,0.004,0.0,0.0
-15.0,0,0.0,0.0,0.0,0.0,0.0,0.0
+18.0,0,0.0,0.0,0.0,0.0,0.0,0.0
 """
 SCENARIO = """
 from pathlib import Path
 from testbed.scenario import GroundStation, Link, Satellite, Scenario, read_frames
 
-FRAMES = read_frames(Path({frames!r}), (1, 1, 2, 4, 9, 10))
+FRAMES = read_frames(Path({frames!r}), (1, 1, 13, 4, 5, 6))
 
 def scenario():
     common = dict(model={compact!r}, accept_confidence={accept})
@@ -92,7 +93,13 @@ class Desk:
     def events(self) -> list[dict[str, Any]]:
         """Of the latest run."""
         runs = sorted(self.folder.glob("runs/*/events.jsonl"))
-        return [json.loads(line) for line in runs[-1].read_text().splitlines()] if runs else []
+        lines = runs[-1].read_text().splitlines(keepends=True) if runs else []
+        return [json.loads(line) for line in lines if line.endswith("\n")]
+
+    def answered(self, satellite: str) -> list[str]:
+        """Frames of a satellite that have their answers."""
+        captured = {e["frame"] for e in self.events() if e["event"] == "captured" and e["node"] == satellite}
+        return [e["frame"] for e in self.events() if e["event"] == "answered" and e["frame"] in captured]
 
     def halt_board(self) -> None:
         """The machine itself, not its programs: it says no word more."""
@@ -100,9 +107,9 @@ class Desk:
         os.killpg(int(machine), signal.SIGKILL)
 
 
-@pytest.fixture(scope="module")
-def desk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Desk]:
-    folder = tmp_path_factory.mktemp("desk")
+@pytest.fixture
+def desk(tmp_path: Path) -> Iterator[Desk]:
+    folder = tmp_path
     board_folder = folder / "board"
     board_folder.mkdir()
     (folder / "boards.toml").write_text(INVENTORY)
@@ -120,55 +127,56 @@ def desk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Desk]:
             yield made
 
 
-def test_a_board_flies_beside_an_emulated_satellite(desk: Desk) -> None:
-    wait_for(lambda: desk.command("board check jetson-1").returncode == 0, "a board that can be attached", 30)
+def test_a_board_flies_beside_an_emulated_satellite_until_it_is_halted(desk: Desk) -> None:
+    wait_for(lambda: desk.command("board check jetson-1").returncode == 0, "a board that can be attached", 60)
     settle(desk.host)
     before = look(desk.host)
     with desk.start_run() as run:
+        wait_for(lambda: len(desk.answered("FLOCK 2P-1")) == 3, "the board's three answers", 240)
+        assert len(desk.answered("EMULATED")) == 2
+        desk.halt_board()
         out, said = run.communicate()
     assert run.returncode == 0, said.decode() + (desk.folder / "board/board.log").read_text()
-    assert look_until(desk.host, before) == before
+    assert without_carrier(look_until(desk.host, before, 1.0)) == without_carrier(before)
     results = json.loads(out)
-    assert results["totals"]["answered"] == 6
-    assert results["warnings"] == []
+    assert results["totals"]["answered"] == 6  # one of the emulated satellite's after the board's end
+    (warning,) = results["warnings"]
+    assert warning.startswith("board jetson-1 was lost at 1")
     assert [link["link"] for link in results["links"]] == ["EMULATED - G", "FLOCK 2P-1 - G"]
-    for link in results["links"]:
+    for link, samples in zip(results["links"], (40, 8), strict=True):
         assert link["rtt_error_p50_s"] < 1e-3
-        assert link["rtt_samples"] > 20
-    (record,) = results["boards"]
-    assert record["board"] == "jetson-1" and record["satellite"] == "FLOCK 2P-1"
-    assert 0 < record["path"]["rtt_s"] < 8e-3
-    assert record["facts"]["packages"]["torch"]
-    clocks = {clock["node"]: clock for clock in results["clocks"]}
-    assert clocks.keys() == {"FLOCK 2P-1", "jetson-1"}  # its node's and its agent's, of one machine
-    satellite, agent = clocks["FLOCK 2P-1"], clocks["jetson-1"]
-    assert satellite["worst_bound_s"] < 0.05
-    assert abs(satellite["offset_s"] - agent["offset_s"]) < satellite["bound_s"] + agent["bound_s"]
-    assert abs(satellite["drift_ppm"] + 100) < satellite["drift_bound_ppm"]  # it is 100 ppm fast
-    for frame in results["frames"]:
-        assert sum(frame["split"].values()) == pytest.approx(frame["end_to_end_s"], rel=0.01)
-        assert (frame["clock_bound_s"] > 0) == (frame["satellite"] == "FLOCK 2P-1")
+        assert link["rtt_samples"] >= samples
+    judge_board(results)
+    judge_clocks(results)
     (folder,) = (desk.folder / "runs").iterdir()
     report = (folder / "report.html").read_text()
     assert "FLOCK 2P-1 is board jetson-1" in report and "EMULATED" in report
     played = Trace.read(folder / "traces/flock-2p-1-g-compensated.csv")
-    assert played.row_at(5).down_delay_s == pytest.approx(0.006 - record["path"]["rtt_s"] / 2, abs=1e-6)
+    own_s = results["boards"][0]["path"]["rtt_s"] / 2
+    assert played.row_at(5).down_delay_s == pytest.approx(0.006 - own_s, abs=1e-6)
 
 
-def test_a_board_that_is_halted_ends_nobody_elses_run(desk: Desk) -> None:
-    """The last test with this board, which is dead after it."""
-    settle(desk.host)
-    with desk.start_run() as run:
-        here = ("captured", "FLOCK 2P-1")
-        wait_for(lambda: here in {(e["event"], e["node"]) for e in desk.events()}, "a frame on board", 90)
-        desk.halt_board()
-        out, said = run.communicate()
-    assert run.returncode == 1, said.decode()
-    results = json.loads(out)
-    answered = {f["satellite"] for f in results["frames"] if f["answer"] is not None}
-    assert answered >= {"EMULATED"} and results["totals"]["answered"] in (3, 4)
-    assert sum(one.startswith("board jetson-1 was lost at") for one in results["warnings"]) == 1
-    emulated = results["links"][0]
-    assert emulated["rtt_error_p50_s"] < 1e-3 and emulated["rtt_samples"] > 20
-    flags = desk.host.run(["ip", "-j", "-d", "link", "show", "tap0"]).stdout
-    assert json.loads(flags)[0]["promiscuity"] == 0
+def judge_board(results: dict[str, Any]) -> None:
+    (record,) = results["boards"]
+    assert record["board"] == "jetson-1" and record["satellite"] == "FLOCK 2P-1"
+    assert 0 < record["path"]["rtt_s"] < 8e-3
+    assert record["path"]["rate_bit_s"] > 1e6
+
+
+def judge_clocks(results: dict[str, Any]) -> None:
+    clocks = {clock["node"]: clock for clock in results["clocks"]}
+    assert clocks.keys() == {"FLOCK 2P-1", "jetson-1"}  # its node's and its agent's, of one machine
+    satellite, agent = clocks["FLOCK 2P-1"], clocks["jetson-1"]
+    assert satellite["bound_s"] < 0.02 and satellite["worst_bound_s"] < 0.25
+    assert abs(satellite["drift_ppm"] + 100) < satellite["drift_bound_ppm"]  # it is 100 ppm fast
+    # Asked at moments some seconds apart, in which the clocks drift by 0.1 ms a second.
+    assert abs(satellite["offset_s"] - agent["offset_s"]) < satellite["bound_s"] + agent["bound_s"] + 2e-3
+    for frame in results["frames"]:
+        assert sum(frame["split"].values()) == pytest.approx(frame["end_to_end_s"], rel=0.01)
+        assert (frame["clock_bound_s"] > 0) == (frame["satellite"] == "FLOCK 2P-1")
+
+
+def without_carrier(shown: str) -> str:
+    """The taps lose it with the board, which the run cannot undo."""
+    shown = re.sub(r'"NO-CARRIER",|,"LOWER_UP"|"operstate":"\w+"|"linkdown"', "", shown)
+    return re.sub(r"\s+", " ", shown)
