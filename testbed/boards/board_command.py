@@ -6,7 +6,7 @@ import argparse
 from importlib import import_module
 
 # Modules that add subcommands; each has add_parser(subparsers) that sets `run` by set_defaults.
-_COMMANDS = ("testbed.boards.bundle_command",)
+_COMMANDS = ("testbed.boards.bundle_command", "testbed.boards.deploy_command")
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
