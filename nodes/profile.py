@@ -18,6 +18,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
+from nodes.board.assignment import model_folder
 from nodes.config import ConfigError
 from nodes.frame_image import open_image
 from nodes.model_folder import ModelError, check_model_folder
@@ -234,6 +235,9 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--tokens", type=int, default=8, metavar="N", help="at most N tokens per answer (8)")
     made.add_argument("--device", default="cpu", help="as torch names it: cpu, cuda (cpu)")
     made.add_argument("--threads", type=int, metavar="N", help="of torch (as torch chooses)")
+    made.add_argument(
+        "--models", type=Path, metavar="DIR", help="where MODEL may lie, as a board's agent has it"
+    )
     made.add_argument("--once", type=Path, metavar="IMAGE", help=argparse.SUPPRESS)
     return made
 
@@ -250,9 +254,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if not options.out.absolute().parent.is_dir():
             raise ConfigError(f"no folder {options.out.parent} for {options.out}: make it first")
         profile = measure_profile(
-            options.model, name=options.name, data=options.data, repeats=options.repeats,
-            cold_starts=options.cold_starts, max_new_tokens=options.tokens, device=options.device,
-            threads=options.threads,
+            str(model_folder(options.model, options.models)), name=options.name, data=options.data,
+            repeats=options.repeats, cold_starts=options.cold_starts,
+            max_new_tokens=options.tokens, device=options.device, threads=options.threads,
         )  # fmt: skip
     except ValueError as error:  # of models, images, data and options: what the user can mend
         print(f"profile: error: {' '.join(str(error).split())}", file=sys.stderr)

@@ -9,6 +9,7 @@ from importlib import import_module
 _COMMANDS = (
     "testbed.boards.check_command",
     "testbed.boards.bundle_command",
+    "testbed.boards.deploy_command",
 )
 
 

@@ -113,3 +113,21 @@ def test_a_folder_that_is_no_bundle_is_refused(tmp_path: Path) -> None:
 )  # fmt: skip
 def test_names_are_normalised(text: str, name: str) -> None:
     assert wheel_name(text) == name
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["profile"], "--local"),
+        (["profile", "board-1", "--local"], "--local"),
+        (["profile", "--local", "--out", "/nowhere/p.json"], "/nowhere"),
+        (["profile", "board-1", "--boards", "/nowhere.toml"], "/nowhere.toml"),
+        (["deploy", "board-1", "--boards", "/nowhere.toml"], "/nowhere.toml"),
+    ],
+)
+def test_commands_over_ssh_refuse_what_cannot_be_in_a_line(
+    capsys: pytest.CaptureFixture[str], arguments: list[str], expected: str
+) -> None:
+    assert cli.main(["board", *arguments]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert expected in line
