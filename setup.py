@@ -15,6 +15,9 @@ NODE = [
     "httpx>=0.27,<1",  # asks a regular model behind an OpenAI-compatible server: one POST, no client library
 ]
 
+# A power sensor in a board's supply line that its kernel has no driver for.
+SENSORS = ["smbus2>=0.4,<1"]  # I2C; the chips' own packages bring a GPIO stack for two registers
+
 # What rebuilds the small pair of models: `python -m nodes.training`.
 TRAINING = ["rich>=13,<16"]  # progress bars
 
@@ -36,6 +39,12 @@ TESTBED = [
     "paho-mqtt>=2.1,<3",  # the management plane
     "msgpack>=1,<2",  # binary schema of the shaper process's control messages
     "tomli>=2,<3; python_version < '3.11'",  # reads boards.toml; 3.11 has it as tomllib
+]
+
+# What prepares boards: `spaceverse board bundle` and `board deploy`.
+BOARDS = [
+    "uv>=0.5,<1",  # resolves packages for another machine's architecture and Python, which pip cannot
+    "asyncssh>=2.18,<3",  # ssh and sftp, typed, with known_hosts and agents as OpenSSH has them
 ]
 
 # Rain and clouds on the link budget.
@@ -62,6 +71,14 @@ setup(
         "nodes": ["data/**/*", "models/**/*", "py.typed"],
         "traces": ["data/*", "py.typed"],
     },
-    extras_require={"node": NODE, "training": TRAINING, "testbed": TESTBED, "weather": WEATHER, "dev": DEV},
+    extras_require={
+        "node": NODE,
+        "sensors": SENSORS,
+        "training": TRAINING,
+        "testbed": TESTBED,
+        "boards": BOARDS,
+        "weather": WEATHER,
+        "dev": DEV,
+    },
     entry_points={"console_scripts": ["spaceverse = testbed.cli:main"]},
 )

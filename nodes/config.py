@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -81,14 +81,17 @@ class Station(Strict):
     """A ground station's broker, as the satellite reaches it over the emulated link.
 
     `interface` is the network interface whose carrier tells a contact with this station; None means that
-    there is always contact. `host`, `access` and `ca_file` are as in BrokerAddress. `plan` tells the policy
-    what the contacts will carry; without one it takes the contact for endless.
+    there is always contact. `told`: the run tells the contacts over the management plane, since this
+    machine's own interface keeps its carrier (a board's). `host`, `access` and `ca_file` are as in
+    BrokerAddress. `plan` tells the policy what the contacts will carry; without one it takes the contact for
+    endless.
     """
 
     name: Name
     host: str = Field(min_length=1)
     port: Port = 1883
     interface: str | None = Field(default=None, min_length=1, max_length=15)
+    told: bool = False
     access: MqttAccess | None = None
     ca_file: Path | None = None
     plan: LinkPlan | None = None
@@ -109,10 +112,21 @@ class Frame(Strict):
 
 
 class NodeConfig(Strict):
-    """What satellites and ground stations have in common."""
+    """What satellites and ground stations have in common.
+
+    `clock` is "shared" where the run reads the same CLOCK_MONOTONIC, "own" on another machine, whose clock is
+    then compared over the management plane. `management_lost_after_s`: a node that has lost the management
+    broker for longer ends, for its run must have died. `profile` is another machine's
+    (nodes/stage_profile.py): answers take as long as they would there. `measure_power`: find the board's
+    power sensor and say what each answer took.
+    """
 
     name: Name
     management: BrokerAddress
+    clock: Literal["shared", "own"] = "shared"
+    management_lost_after_s: float = Field(default=5.0, gt=0, allow_inf_nan=False)
+    profile: Path | None = None
+    measure_power: bool = False
     model: str = Field(min_length=1)
     model_threads: int = Field(default=1, ge=1, le=1024)
     max_new_tokens: int = Field(default=16, ge=1, le=4096)
@@ -202,7 +216,7 @@ def read_config(kind: type[AnyConfig], path: Path) -> AnyConfig:
     try:
         return kind.model_validate_json(text)
     except ValidationError as error:
-        raise ConfigError(f"{path}: {_first_problem(error, kind)}") from error
+        raise ConfigError(f"{path}: {first_problem(error, kind)}") from error
 
 
 def check_images(config: SatelliteConfig, path: Path) -> None:
@@ -219,7 +233,8 @@ def check_ca_files(addresses: Iterable[BrokerAddress | Station], path: Path) -> 
             raise ConfigError(f"{path}: ca_file {address.ca_file} is not a file")
 
 
-def _first_problem(error: ValidationError, kind: type[NodeConfig]) -> str:
+def first_problem(error: ValidationError, kind: type[BaseModel]) -> str:
+    """The first thing that is wrong, in words, and how many more there are."""
     problems = error.errors()
     first = problems[0]
     where = ".".join(str(part) for part in first["loc"])

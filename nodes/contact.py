@@ -1,12 +1,15 @@
-"""Whether the link to the ground is there, as the network card sees it."""
+"""Whether the link to the ground is there, as the network card sees it, or as the run tells it."""
 
 from __future__ import annotations
 
 import array
 import fcntl
+import json
 import socket
 import struct
 import time
+
+from paho.mqtt.client import Client, MQTTMessage
 
 # linux/sockios.h, linux/ethtool.h, linux/if.h
 SIOCGIFFLAGS = 0x8913
@@ -15,6 +18,7 @@ ETHTOOL_GLINK = 0x0000000A
 IFF_UP = 0x1
 
 POLL_S = 0.05
+CONTACT_TOPIC = "spaceverse/contact/{slug}"
 
 
 class CarrierWatch:
@@ -59,3 +63,56 @@ class CarrierWatch:
         except OSError:
             return False
         return value[1] == 1
+
+
+class ToldContacts:
+    """Contacts as the run tells them, for a board whose own interface keeps its carrier at their ends.
+
+    JSON on `spaceverse/contact/<slug>`, retained, from the run alone: {"station": whether there is contact}.
+    What was told last holds while the management plane is away.
+
+    Args:
+        client: of the management plane.
+        slug: this node's name in topics.
+    """
+
+    def __init__(self, client: Client, slug: str) -> None:
+        self._client = client
+        self._topic = CONTACT_TOPIC.format(slug=slug)
+        self._up: dict[str, bool] = {}
+        self._asked = False
+
+    def watch(self, station: str) -> ToldContact:
+        """What is told of one station; to be called before the management plane is opened."""
+        if not self._asked:
+            self._client.message_callback_add(self._topic, self._on_message)
+            self._asked = True
+        return ToldContact(self, station)
+
+    def connected(self) -> None:
+        """To be called after each connection."""
+        if self._asked:
+            self._client.subscribe(self._topic, qos=1)
+
+    def up(self, station: str) -> bool:
+        """Whether there is contact with a station; none before the first word of it."""
+        return self._up.get(station, False)
+
+    def _on_message(self, _: Client, __: object, message: MQTTMessage) -> None:
+        try:
+            told = json.loads(message.payload)
+            self._up = {str(station): bool(up) for station, up in told.items()}
+        except (ValueError, AttributeError):
+            pass  # only the run may write there; its next word will be whole
+
+
+class ToldContact:
+    """Of one station; see `ToldContacts`."""
+
+    def __init__(self, contacts: ToldContacts, station: str) -> None:
+        self._contacts = contacts
+        self._station = station
+
+    def up(self) -> bool:
+        """Whether there is contact now."""
+        return self._contacts.up(self._station)

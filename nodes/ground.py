@@ -17,6 +17,7 @@ from nodes.config import GroundConfig, check_ca_files
 from nodes.frame_message import FORMS, answer_received
 from nodes.inference import Inference, Question, timings
 from nodes.management import ManagementPlane
+from nodes.pace import PacedWork
 from nodes.program import Loop, check_model, leave, run_program, serve
 from nodes.transfer.inbox import Claim, Inbox, InboxItem
 from nodes.transfer.station import StationLink
@@ -31,7 +32,7 @@ class Ground:
 
     def __init__(self, config: GroundConfig) -> None:
         self._config = config
-        self._management = ManagementPlane(config.management, config.name)
+        self._management = ManagementPlane(config.management, config.name, clock=config.clock)
         self._report = self._management.report
         self._inbox = Inbox(config.inbox, limit_bytes=config.inbox_limit_bytes, report=self._report)
         self._asked: dict[Path, Claim] = {}
@@ -92,10 +93,11 @@ class Ground:
             return
         self._report_answer(claim, answer, "satellite", confidence)
 
-    def _answer(self, model: Any, question: Question) -> Any:
-        return answer_received(
+    def _answer(self, model: Any, question: Question, paced: PacedWork | None) -> Any:
+        answer = answer_received(
             model, question.form, question.image, question.prompt, self._config.max_new_tokens
         )
+        return answer if paced is None else paced.answered(answer)
 
     def _answered(self, question: Question, answer: Any, finished_s: float) -> None:
         self._report(

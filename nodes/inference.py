@@ -11,8 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from nodes.config import NodeConfig
+from nodes.pace import Pace, PacedWork
+from nodes.power_watch import PowerWatch
 from nodes.program import Loop, load_model, warm_up
 from nodes.report import Report
+from nodes.stage_profile import read_profile
 
 TAKE_S = 0.2
 
@@ -33,7 +36,8 @@ class Inference(Loop):
     Args:
         config: names the model.
         report: gets ready, inference_started and inference_failed.
-        work: called in this thread with (model, question); whatever it raises is a failure of that frame.
+        work: called in this thread with (model, question, pace of a profile or None), and keeps that pace;
+            whatever it raises is a failure of that frame.
         on_done: called in this thread with (question, what `work` gave, finished_s).
         on_failure: called in this thread with (question, reason).
         prepare: called with the model before the first question; seconds that it took.
@@ -44,7 +48,7 @@ class Inference(Loop):
         config: NodeConfig,
         report: Report,
         *,
-        work: Callable[[Any, Question], Any],
+        work: Callable[[Any, Question, PacedWork | None], Any],
         on_done: Callable[[Question, Any, float], None],
         on_failure: Callable[[Question, str], None],
         prepare: Callable[[Any], float] = warm_up,
@@ -56,6 +60,7 @@ class Inference(Loop):
         self._on_done = on_done
         self._on_failure = on_failure
         self._prepare = prepare
+        self._pace: Pace | None = None
         self._questions: queue.SimpleQueue[Question] = queue.SimpleQueue()
 
     def ask(self, question: Question) -> None:
@@ -65,24 +70,34 @@ class Inference(Loop):
     def _serve(self, stopping: threading.Event) -> None:
         model, load_s = load_model(self._config)
         warm_up_s = self._prepare(model)
+        if self._config.profile is not None:
+            profile = read_profile(self._config.profile)
+            self._pace = Pace(profile, self._report, self._config.max_new_tokens)
+        with PowerWatch(self._config.measure_power, self._report) as self._power:
+            self._ready(model, load_s, warm_up_s)
+            while not stopping.is_set():
+                try:
+                    question = self._questions.get(timeout=TAKE_S)
+                except queue.Empty:
+                    continue
+                self._serve_one(model, question)
+
+    def _ready(self, model: Any, load_s: float, warm_up_s: float) -> None:
         self._report(
             "ready",
             model=self._config.model,
             parameters=model.parameters,
             load_s=load_s,
             warm_up_s=warm_up_s,
+            profile=None if self._pace is None else self._pace.profile.name,
         )
-        while not stopping.is_set():
-            try:
-                question = self._questions.get(timeout=TAKE_S)
-            except queue.Empty:
-                continue
-            self._serve_one(model, question)
 
     def _serve_one(self, model: Any, question: Question) -> None:
-        self._report("inference_started", frame=question.frame)
+        begin_s = time.monotonic()
+        self._report("inference_started", monotonic_s=begin_s, frame=question.frame)
+        paced = self._pace.begin(question.frame, begin_s) if self._pace is not None else None
         try:
-            done = self._work(model, question)
+            done = self._work(model, question, paced)
         except (
             Exception
         ) as error:  # whatever a broken image does inside a model: the frame fails, not the node
@@ -90,7 +105,11 @@ class Inference(Loop):
             self._report("inference_failed", frame=question.frame, reason=reason)
             self._on_failure(question, reason)
             return
-        self._on_done(question, done, time.monotonic())
+        finished_s = time.monotonic()
+        if paced is not None:
+            paced.tell()
+        self._on_done(question, done, finished_s)
+        self._power.tell(question.frame, begin_s, finished_s)
 
 
 def timings(answer: Any) -> dict[str, float]:

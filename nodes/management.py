@@ -7,21 +7,24 @@ import re
 import threading
 import time
 from collections import deque
+from typing import Any, Literal
 
 from paho.mqtt.client import Client, ConnectFlags, MQTTMessage
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
+from nodes.clock_exchange import ClockExchange
 from nodes.config import BrokerAddress
+from nodes.contact import ToldContacts
 from nodes.mqtt import make_client, start
 
 EVENT_TOPIC = "spaceverse/event/{slug}"
 CONTROL_TOPIC = "spaceverse/control"
 KEEPALIVE_S = 5
-LOST_AFTER_S = 5.0
 FLUSH_S = 2.0
 WAITING_MAX = 10_000
 UNDER_WAY_MAX = 16
+LOOK_AGAIN_S = 1.0  # at a clock that is compared while one waits
 
 
 def slug(name: str) -> str:
@@ -39,12 +42,19 @@ class ManagementPlane:
     {"command": "stop"} ends the node; {"command": "contact_ends", "contact_ends_s": x} tells the scenario
     time at which the contact ends, with "node" to one node alone.
 
+    With a clock of its own the node compares it with the run's (nodes/clock_exchange.py). Stamps of its
+    events are then told in the run's clock, with `clock_bound_s` beside them, and as they were read
+    (`own_monotonic_s`); until the clocks have been compared, events wait.
+
     Args:
         address: the management broker.
         node: this node's name.
+        clock: "own" if the run reads another CLOCK_MONOTONIC than this node.
     """
 
-    def __init__(self, address: BrokerAddress, node: str) -> None:
+    def __init__(
+        self, address: BrokerAddress, node: str, *, clock: Literal["shared", "own"] = "shared"
+    ) -> None:
         self._address = address
         self._node = node
         self._topic = EVENT_TOPIC.format(slug=slug(node))
@@ -53,7 +63,7 @@ class ManagementPlane:
         self._start_monotonic_s: float | None = None
         # Kept here and not in paho, which would keep any number. The few that paho has are those that it
         # sends again after a reconnection; newer ones wait until it has (`_catching_up`).
-        self._waiting: deque[str] = deque()
+        self._waiting: deque[dict[str, Any]] = deque()
         self._under_way = 0
         self._dropped = 0
         self._connected = self._catching_up = False
@@ -68,12 +78,16 @@ class ManagementPlane:
         self._client.on_disconnect = self._on_disconnect
         self._client.on_message = self._on_message
         self._client.on_publish = self._on_publish
+        self.clock = ClockExchange(self._client, slug(node), self.report) if clock == "own" else None
+        self.contacts = ToldContacts(self._client, slug(node))
 
     def open(self) -> None:
         """Begin to connect; returns at once."""
         # A thread of its own, for paho holds a lock while it tells us of a delivery and takes the same lock
         # to publish: publishing under our own lock could stop both for ever.
         threading.Thread(target=self._publish_events, name="events", daemon=True).start()
+        if self.clock is not None:
+            self.clock.start()
         start(self._client, self._address, KEEPALIVE_S)
 
     def close(self) -> None:
@@ -84,6 +98,8 @@ class ManagementPlane:
             )
             self._closed = True
             self._changed.notify_all()
+        if self.clock is not None:
+            self.clock.stop()
         self._client.disconnect()
         self._client.loop_stop()
 
@@ -99,20 +115,23 @@ class ManagementPlane:
         return self.scenario_s(time.monotonic())
 
     def scenario_s(self, monotonic_s: float) -> float | None:
-        """Scenario time of a value of CLOCK_MONOTONIC; None before the start is known."""
-        start_monotonic_s = self._start_monotonic_s
-        return None if start_monotonic_s is None else monotonic_s - start_monotonic_s
+        """Scenario time of a value of this node's CLOCK_MONOTONIC; None before the start is known."""
+        start_s = self._start_monotonic_s
+        if self.clock is None:
+            return None if start_s is None else monotonic_s - start_s
+        run_s = self.clock.run_s(monotonic_s)
+        return None if start_s is None or run_s is None else run_s - start_s
 
     def wait_until(self, time_s: float) -> bool:
         """Sleep until an absolute scenario time; False if the node was stopped first."""
         while not self.stopped.is_set():
-            if self._start_monotonic_s is None:
-                self.started.wait(0.1)
+            now_s = self.now_s()
+            if now_s is None:
+                (self.stopped if self.started.is_set() else self.started).wait(0.1)
                 continue
-            left_s = time_s - (time.monotonic() - self._start_monotonic_s)
-            if left_s <= 0:
+            if now_s >= time_s:
                 return True
-            self.stopped.wait(left_s)
+            self.stopped.wait(time_s - now_s if self.clock is None else min(time_s - now_s, LOOK_AGAIN_S))
         return False
 
     def lost_s(self) -> float:
@@ -126,6 +145,9 @@ class ManagementPlane:
         if not reason.is_failure:
             self._away_since_s = None
             client.subscribe(CONTROL_TOPIC, qos=1)
+            self.contacts.connected()
+            if self.clock is not None:
+                self.clock.connected()
             with self._changed:
                 self._connected, self._catching_up = True, self._under_way > 0
                 if self._dropped:
@@ -153,16 +175,33 @@ class ManagementPlane:
     def _publish_events(self) -> None:
         while True:
             with self._changed:
-                self._changed.wait_for(lambda: self._closed or self._may_publish())
+                # Nobody notifies when the clocks have been compared for the first time.
+                while not (self._closed or self._may_publish()):
+                    self._changed.wait(None if self.clock is None else LOOK_AGAIN_S / 10)
                 if self._closed:
                     return
                 record = self._waiting.popleft()
                 self._under_way += 1
-            self._client.publish(self._topic, record, qos=1)
+            self._client.publish(self._topic, json.dumps(self._in_the_runs_time(record)), qos=1)
 
     def _may_publish(self) -> bool:
         ready = self._connected and not self._catching_up and self._under_way < UNDER_WAY_MAX
-        return ready and bool(self._waiting)
+        return ready and bool(self._waiting) and (self.clock is None or self.clock.known)
+
+    def _in_the_runs_time(self, record: dict[str, Any]) -> dict[str, Any]:
+        """Tell an event's stamps in the run's clock, as well as it is known by now."""
+        if self.clock is None:
+            return record
+        own_s = record["monotonic_s"]
+        offset = self.clock.at(own_s)
+        run_s = own_s + offset.offset_s
+        started = record["time_s"] is not None and self._start_monotonic_s is not None
+        return record | {
+            "time_s": run_s - self._start_monotonic_s if started else None,
+            "monotonic_s": run_s,
+            "own_monotonic_s": own_s,
+            "clock_bound_s": offset.bound_s,
+        }
 
     def _queue(self, event: str, monotonic_s: float, fields: dict[str, object]) -> None:
         self._sequence += 1
@@ -174,7 +213,7 @@ class ManagementPlane:
             "sequence": self._sequence,
             **fields,
         }
-        self._waiting.append(json.dumps(record))
+        self._waiting.append(record)
         while len(self._waiting) > WAITING_MAX:
             self._waiting.popleft()
             self._dropped += 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from nodes.confidence import END
 from nodes.frame_image import open_image
 from nodes.frame_message import FrameMessage, make_message
 from nodes.judge import Judge
+from nodes.pace import PacedWork
 from nodes.policies import Decision, Reading
 from nodes.stages import StagedAnswer, reading_at
 from nodes.vlm import Answer, ModelError, VisionLanguageModel, first_line
@@ -25,16 +27,24 @@ class OnboardFrame:
     Args:
         image: the file as captured; opened when the first stage is asked for.
         judge: confidence, relevance of regions, layout.
+        paced: another machine's pace, at which each stage and each message is there; None for this one's.
 
     Methods raise ImageError for an image that cannot be read, and ValueError for a family that cannot be
     paused, or whose attention cannot be mapped where regions are asked for.
     """
 
     def __init__(
-        self, model: VisionLanguageModel, image: Path, prompt: str, judge: Judge, max_new_tokens: int
+        self,
+        model: VisionLanguageModel,
+        image: Path,
+        prompt: str,
+        judge: Judge,
+        max_new_tokens: int,
+        paced: PacedWork | None = None,
     ) -> None:
         self._model, self._image, self._prompt = model, image, prompt
         self._judge, self._max_new_tokens = judge, max_new_tokens
+        self._paced = paced
         self._begun = False
 
     def __enter__(self) -> OnboardFrame:
@@ -49,6 +59,8 @@ class OnboardFrame:
         stage = self._staged.advance()
         confidence = self._judge.confidence(stage.stage, stage.features)
         text = self._staged.answer().text if stage.stage == END else ""
+        if self._paced is not None:
+            self._paced.stage(stage)
         return reading_at(stage.stage, stage.logprobs, confidence, text)
 
     def finish(self) -> Reading:
@@ -60,11 +72,17 @@ class OnboardFrame:
 
     def message(self, decision: Decision) -> FrameMessage:
         """Make what goes down."""
-        return make_message(decision, lambda: self._pixels, self._scores, self._judge.layout)
+        message = make_message(decision, lambda: self._pixels, self._scores, self._judge.layout)
+        if self._paced is not None:
+            self._paced.message(message.form)
+        return message
 
     def answer(self) -> Answer | None:
         """The answer as decoded so far, with its times; None where the model was not asked."""
-        return self._staged.answer() if self._begun else None
+        if not self._begun:
+            return None
+        answer = self._staged.answer()
+        return answer if self._paced is None else replace(answer, timings=self._paced.timings())
 
     @cached_property
     def _pixels(self) -> Image.Image:
@@ -76,6 +94,8 @@ class OnboardFrame:
             self._model, self._pixels, self._prompt, self._judge.layout, self._max_new_tokens
         )
         self._begun = True
+        if self._paced is not None:
+            self._paced.seen()
         return staged
 
     def _scores(self) -> list[float]:

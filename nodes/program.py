@@ -14,9 +14,10 @@ from types import FrameType
 from typing import Any, NoReturn, Protocol
 
 from nodes.config import AnyConfig, ConfigError, GroundConfig, NodeConfig, read_config
-from nodes.management import LOST_AFTER_S, ManagementPlane
+from nodes.management import ManagementPlane
 from nodes.model_folder import ModelError, check_model_folder
 from nodes.openai_model import connect, is_server, parse_address
+from nodes.stage_profile import read_profile
 
 EXIT_OK = 0
 EXIT_FAILED = 1
@@ -127,7 +128,7 @@ def serve(
 ) -> int:
     """Run the parts until a signal, a command to stop, a failure, or the loss of the management plane.
 
-    A node whose management broker is gone for more than LOST_AFTER_S ends: its run has died.
+    A node whose management broker is gone for more than `management_lost_after_s` ends: its run has died.
     """
     signalled = threading.Event()
 
@@ -159,8 +160,9 @@ def _watch(
             if part.failure is not None:
                 status = EXIT_USAGE if isinstance(part.failure, ModelUnavailableError) else EXIT_FAILED
                 return say(config.name, part.failure, status)
-        if management.lost_s() > LOST_AFTER_S:
-            problem = f"no management broker at {config.management} for {LOST_AFTER_S:g} s"
+        if management.lost_s() > config.management_lost_after_s:
+            lost_after_s = config.management_lost_after_s
+            problem = f"no management broker at {config.management} for {lost_after_s:g} s"
             return say(config.name, problem, EXIT_FAILED)
     return EXIT_OK
 
@@ -185,7 +187,7 @@ def leave(status: int) -> NoReturn:
 
 
 def check_model(config: NodeConfig, path: Path) -> None:
-    """See that a model given as a folder is one, and an address one of a server, for a station.
+    """See that a model given as a folder is one, an address one of a server, for a station; a profile too.
 
     A hub name is looked up when it is loaded, a server when it is first asked.
     """
@@ -198,6 +200,10 @@ def check_model(config: NodeConfig, path: Path) -> None:
             raise ModelError(f"{config.model} is behind a server: a satellite has its model on board")
     except ModelError as error:
         raise ConfigError(f"{path}: model: {error}") from error
+    if config.profile is not None:
+        read_profile(config.profile)
+        if is_server(config.model):
+            raise ConfigError(f"{path}: profile: {config.model} is behind a server, which has its own pace")
 
 
 def load_model(config: NodeConfig) -> tuple[Any, float]:

@@ -15,7 +15,7 @@ from typing import Any
 import msgpack
 
 from nodes.confidence import ConfidenceError
-from nodes.config import ConfigError, Frame, SatelliteConfig, check_ca_files, check_images
+from nodes.config import ConfigError, Frame, SatelliteConfig, Station, check_ca_files, check_images
 from nodes.contact import CarrierWatch
 from nodes.frame_message import FrameMessage
 from nodes.inference import Inference, Question, timings
@@ -23,6 +23,7 @@ from nodes.judge import Judge
 from nodes.management import ManagementPlane, slug
 from nodes.model_folder import ModelError, fingerprint
 from nodes.onboard import OnboardFrame, warm_up
+from nodes.pace import PacedWork
 from nodes.policies import (
     Accept,
     Contact,
@@ -36,7 +37,7 @@ from nodes.policies import (
 )
 from nodes.program import Loop, ModelUnavailableError, check_model, leave, run_program, serve
 from nodes.surroundings import surroundings
-from nodes.transfer.downlink import Downlink
+from nodes.transfer.downlink import ContactWatch, Downlink
 from nodes.transfer.outbox import Outbox, OutboxError
 from nodes.transfer.window import chunk_size_bytes
 
@@ -71,7 +72,7 @@ class Satellite:
         self._judge = judge
         self._plans = [station.plan.line() for station in config.stations if station.plan is not None]
         self._capture_s = {frame.frame: frame.capture_s for frame in config.frames}
-        self._management = ManagementPlane(config.management, config.name)
+        self._management = ManagementPlane(config.management, config.name, clock=config.clock)
         self._report = self._management.report
         self._outbox = Outbox(
             config.outbox,
@@ -85,7 +86,7 @@ class Satellite:
         }
         self._downlink = Downlink(
             satellite=config.name,
-            stations={station: CarrierWatch(station.interface) for station in config.stations},
+            stations={station: self._watch(station) for station in config.stations},
             outbox=self._outbox,
             rate_bit_s=config.rate_bit_s,
             report=self._report,
@@ -106,6 +107,11 @@ class Satellite:
     def run(self) -> int:
         """Serve until the end; the exit status."""
         return serve(self._config, self._management, [self._downlink, self._inference, self._camera])
+
+    def _watch(self, station: Station) -> ContactWatch:
+        if station.told:
+            return self._management.contacts.watch(station.name)
+        return CarrierWatch(station.interface)
 
     def _contact_ends_s(self) -> float | None:
         """Scenario time at which this contact ends: as the run said last, else as configured."""
@@ -139,11 +145,11 @@ class Satellite:
         except ModelError as error:
             raise ModelUnavailableError(str(error)) from error
 
-    def _decide(self, model: Any, question: Question) -> Decided:
+    def _decide(self, model: Any, question: Question, paced: PacedWork | None) -> Decided:
         """Ask the policy about one frame, and make what goes down for it."""
         config = self._config
         with OnboardFrame(
-            model, question.image, question.prompt, self._judge, config.max_new_tokens
+            model, question.image, question.prompt, self._judge, config.max_new_tokens, paced
         ) as frame:
             decision, reading = decide_frame(
                 self._policy,

@@ -50,12 +50,43 @@ def ground_account(slug: str) -> Account:
 
 def node_account(slug: str) -> Account:
     """A node on the management plane."""
-    return Account(slug, writes=(f"spaceverse/event/{slug}",), reads=("spaceverse/control",))
+    return Account(
+        slug,
+        writes=(f"spaceverse/event/{slug}", f"spaceverse/clock/ask/{slug}"),
+        reads=("spaceverse/control", f"spaceverse/clock/answer/{slug}", f"spaceverse/contact/{slug}"),
+    )
+
+
+def board_account(slug: str, password: str) -> Account:
+    """A board's agent on the management plane; its password is the board's own, the same in every run."""
+    board = f"spaceverse/board/{slug}"
+    return Account(
+        slug,
+        writes=(f"{board}/state", f"{board}/want", *node_account(slug).writes),
+        reads=(f"{board}/assignment", f"{board}/piece/#", "spaceverse/heartbeat", *node_account(slug).reads),
+        password=password,
+    )
 
 
 def run_account() -> Account:
     """The run itself on the management plane; a node's slug never has a capital letter."""
-    return Account("RUN", writes=("spaceverse/control",), reads=("spaceverse/event/+",))
+    return Account(
+        "RUN",
+        writes=(
+            "spaceverse/control",
+            "spaceverse/clock/answer/+",
+            "spaceverse/contact/+",
+            "spaceverse/heartbeat",
+            "spaceverse/board/+/assignment",
+            "spaceverse/board/+/piece/#",
+        ),
+        reads=(
+            "spaceverse/event/+",
+            "spaceverse/clock/ask/+",
+            "spaceverse/board/+/state",
+            "spaceverse/board/+/want",
+        ),
+    )
 
 
 def password_lines(accounts: Sequence[Account]) -> str:

@@ -31,6 +31,7 @@ _COMMANDS = (
     "testbed.captures_command",
     "nodes.ask_command",
     "testbed.eval_command",
+    "testbed.boards.board_command",
     "testbed.boards.clean_command",
 )
 

@@ -12,6 +12,7 @@ from mininet.link import Intf, Link
 
 from testbed.clock import Clock, RealClock
 from testbed.errors import InputError
+from testbed.ethernet import link_local
 from testbed.kernel import NetworkNamespace
 from testbed.link_state import LinkState, OnContactEnd
 from testbed.player import Player
@@ -277,13 +278,6 @@ class _SharedSky:
 
 
 _shared_sky = _SharedSky()
-
-
-def link_local(mac: str) -> str:
-    """The IPv6 link-local address of an Ethernet address: modified EUI-64, RFC 4291, appendix A."""
-    octets = bytes.fromhex(mac.replace(":", ""))
-    identifier = bytes([octets[0] ^ 0x02]) + octets[1:3] + b"\xff\xfe" + octets[3:]
-    return str(ipaddress.IPv6Address(b"\xfe\x80" + bytes(6) + identifier))
 
 
 def _on_contact_end(asked: OnContactEnd | str) -> OnContactEnd:

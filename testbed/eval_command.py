@@ -83,7 +83,7 @@ def add_parser(subparsers: Any) -> None:
     add("--target", choices=("correctness", "agreement"), default="correctness", help="of the network")
     add("--goal-bytes", type=float, metavar="B", help="choose for so many bytes a frame, not for accuracy")
     add("--limit", type=int, metavar="N", help="at most so many pairs to choose on, and to test on")
-    add("--times", type=Path, metavar="FILE", help="compute times of another machine (JSON)")
+    add("--times", type=Path, metavar="FILE", help="profile of the satellite's machine (JSON)")
     add("--device", default="cpu", help="as torch names it (%(default)s)")
     add("--threads", type=int, default=1, help="torch threads (%(default)s)")
     add("--seed", type=int, default=0)

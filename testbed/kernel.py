@@ -37,6 +37,7 @@ IFF_UP, IFF_RUNNING, IFF_LOWER_UP = 0x1, 0x40, 0x10000
 SIOCGIFFLAGS = 0x8913
 BRIDGE_PORT_FORWARDING = 3
 NUD_PERMANENT = 0x80
+RT_SCOPE_LINK = 253
 
 # Interface numbers of sky ports start here.  A veth whose two ends happen to share a number (each namespace
 # counts from 1) is taken for a physical NIC by the kernel's linkwatch, which then reports its carrier up to
@@ -283,6 +284,14 @@ class NetworkNamespace:
             return [f"{address.get('address')}/{address['prefixlen']}" for address in found]
 
         return self._do(f"read the addresses of {name}", read)
+
+    def add_route(self, name: str, destination: str) -> None:
+        """Send packets for `destination`, such as "192.0.2.7/32", out of an interface; it is on that link."""
+
+        def add(ipr: Any) -> None:
+            ipr.route("replace", dst=destination, oif=self._index(name), scope=RT_SCOPE_LINK)
+
+        self._do(f"add a route to {destination} by {name}", add)
 
     def add_neighbour(self, name: str, address: str, mac: str) -> None:
         """Tell interface `name` for good which Ethernet address `address` has, so that it never asks."""

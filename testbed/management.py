@@ -25,6 +25,10 @@ from testbed.plan import slug
 Event = dict[str, Any]
 EVENTS = "spaceverse/event/+"
 CONTROL = "spaceverse/control"
+CLOCK_QUESTIONS = "spaceverse/clock/ask/"
+CLOCK_ANSWERS = "spaceverse/clock/answer/"
+CLOCK_QUESTION_MAX_BYTES = 64
+CONTACTS = "spaceverse/contact/"  # nodes/contact.py
 RECONNECT_S = 0.05  # before the nodes are back, whose events nobody else would take
 
 
@@ -44,6 +48,7 @@ class ManagementPlane:
         self._lock = threading.Lock()
         self._malformed: Counter[str] = Counter()
         self._command: dict[str, Any] | None = None  # the latest
+        self._contacts: dict[str, dict[str, bool]] = {}  # as last told, by node
         self._ready = threading.Event()
         self._client = mqtt.Client(CallbackAPIVersion.VERSION2, client_id="run", transport="unix")
         if account is not None:
@@ -51,7 +56,10 @@ class ManagementPlane:
         # paho says int, and only adds it to a clock.
         self._client.reconnect_delay_set(RECONNECT_S, RECONNECT_S)  # type: ignore[arg-type]
         self._client.on_message = self._on_message
-        self._client.on_connect = lambda client, *_: client.subscribe(EVENTS, qos=1)
+        self._client.message_callback_add(f"{CLOCK_QUESTIONS}+", _tell_the_time)
+        self._client.on_connect = lambda client, *_: client.subscribe(
+            [(EVENTS, 1), (f"{CLOCK_QUESTIONS}+", 0)]
+        )
         self._client.on_subscribe = self._on_subscribe
         self._client.connect(str(socket))
         self._client.loop_start()
@@ -61,9 +69,11 @@ class ManagementPlane:
     def _on_subscribe(self, client: mqtt.Client, *_: object) -> None:
         """Connected, perhaps again: a broker that was restarted has forgotten what it was to keep."""
         with self._lock:
-            command = self._command
+            command, contacts = self._command, {node: dict(told) for node, told in self._contacts.items()}
         if command is not None:
             client.publish(CONTROL, json.dumps(command), qos=1, retain=True)
+        for node, told in contacts.items():
+            client.publish(CONTACTS + slug(node), json.dumps(told), qos=1, retain=True)
         self._ready.set()
 
     def _on_message(self, client: mqtt.Client, userdata: Any, message: mqtt.MQTTMessage) -> None:
@@ -97,6 +107,14 @@ class ManagementPlane:
         """Tell every node to end."""
         self._publish({"command": "stop"})
 
+    def tell_contact(self, node: str, station: str, up: bool) -> None:
+        """Tell a node that sees no carrier whether it has contact with a station; returns at once."""
+        with self._lock:
+            told = self._contacts.setdefault(node, {})
+            told[station] = up
+            text = json.dumps(told)
+        self._client.publish(CONTACTS + slug(node), text, qos=1, retain=True)
+
     def _publish(self, command: dict[str, Any]) -> None:
         with self._lock:
             self._command = command
@@ -109,6 +127,16 @@ class ManagementPlane:
         self._client.loop_stop()
         with self._lock:
             self._log.close()
+
+
+def _tell_the_time(client: mqtt.Client, _: object, message: mqtt.MQTTMessage) -> None:
+    """Answer a node that compares its clock with the run's: its own words, and when they came and left."""
+    received_s = time.monotonic()
+    if len(message.payload) > CLOCK_QUESTION_MAX_BYTES:
+        return
+    answer = {"asked": message.payload.decode(errors="replace"), "received_s": received_s}
+    topic = CLOCK_ANSWERS + message.topic.removeprefix(CLOCK_QUESTIONS)
+    client.publish(topic, json.dumps({**answer, "answered_s": time.monotonic()}), qos=0)
 
 
 def _event(payload: bytes | bytearray, topic: str) -> Event | None:

@@ -23,6 +23,7 @@ from testbed.access import (
     satellite_account,
     write_private,
 )
+from testbed.boards.inventory import Board
 from testbed.model_relay import server_of
 from testbed.run_folder import RunFolder
 from testbed.scenario import GroundStation, Link, Satellite, Scenario
@@ -46,12 +47,14 @@ class RunPlan:
         traces: the trace of each link, by the link's name.
         folder: where its files go.
         sockets: a folder with a short path, for Unix sockets.
+        boards: the board of each satellite that is one.
     """
 
     scenario: Scenario
     traces: Mapping[str, Trace]
     folder: RunFolder
     sockets: Path
+    boards: Mapping[str, Board] = field(default_factory=dict)
     run_account: Account = field(default_factory=run_account)
 
     @cached_property
@@ -95,6 +98,11 @@ class RunPlan:
         return [*(s.name for s in self.scenario.satellites), *(g.name for g in self.scenario.stations)]
 
     @property
+    def emulated_names(self) -> list[str]:
+        """Every node that is no board: its program runs on this machine."""
+        return [name for name in self.node_names if name not in self.boards]
+
+    @property
     def management_socket(self) -> Path:
         """Unix socket of the management broker."""
         return self.sockets / "management"
@@ -112,7 +120,12 @@ class RunPlan:
         return f"link{self._number(link)}"
 
     def address(self, link: Link, *, ground: bool) -> str:
-        """IPv4 address of one end; of 10.0.0.0/8, which is seen inside the hosts' namespaces only."""
+        """IPv4 address of one end; of 10.0.0.0/8, which is seen inside the hosts' namespaces only.
+
+        Of a link to a board, as its inventory says.
+        """
+        if link.satellite in self.boards:
+            return self.boards[link.satellite].link_addresses()[1 if ground else 0]
         number = self._number(link)
         return f"10.{number // 256}.{number % 256}.{2 if ground else 1}"
 
@@ -122,6 +135,10 @@ class RunPlan:
     def trace_path(self, link: Link) -> Path:
         """The trace as played."""
         return self.folder.traces / f"{slug(link.name)}.csv"
+
+    def compensated_trace_path(self, link: Link) -> Path:
+        """The trace of a board's link as played: less what the board's own way takes."""
+        return self.folder.traces / f"{slug(link.name)}-compensated.csv"
 
     def config_path(self, node: str) -> Path:
         """Configuration file of a node's program."""
@@ -154,11 +171,19 @@ class RunPlan:
         command += ["--port", str(FIRST_PROBE_PORT + self._number(link))]  # hosts may have several links
         return command if ground else [*command, "--asks"]
 
+    def echo_probe_command(self, link: Link, mac: str) -> list[str]:
+        """The probe's program for a link to a board, whose own kernel answers; at the ground's end."""
+        command = [sys.executable, "-m", "testbed.boards.echo_probe", "--interface", self.interface(link)]
+        command += ["--own", self.address(link, ground=True), "--peer", self.address(link, ground=False)]
+        return [*command, "--peer-mac", mac, "--out", str(self.probe_path(link, ground=False))]
+
     def write_inputs(self) -> None:
         """Write scenario, traces and every node's configuration."""
         for link in self.scenario.links:
             self.traces[link.name].write(self.trace_path(link))
         for node, config in self.node_configs().items():
+            if node in self.boards:
+                continue
             self.config_path(node).parent.mkdir()
             write_private(self.config_path(node), json.dumps(config, indent=2) + "\n")
 
@@ -189,12 +214,18 @@ class RunPlan:
             "rate_bit_s": statistics.median(row.down_bit_s for row in rows if row.up),
         }
 
+    def board_config(self, satellite: str) -> dict[str, Any]:
+        """What a board is told of the satellite that it is; the rest is its agent's (nodes/board)."""
+        config = self._satellite_config(self.scenario.satellite(satellite))
+        return {key: value for key, value in config.items() if key not in ("management", "outbox")}
+
     def _station_config(self, link: Link) -> dict[str, Any]:
         station = {
             "name": link.station,
             "host": self.address(link, ground=True),
             "port": MQTT_PORT,
-            "interface": self.interface(link),
+            # A board's own interface keeps its carrier when the contact ends.
+            **({"told": True} if link.satellite in self.boards else {"interface": self.interface(link)}),
             "access": self.link_accounts[link.name].to_json(),
             # What an operator knows beforehand. A policy may spend a contact by it.
             "plan": _link_plan(self.traces[link.name]),
@@ -221,7 +252,7 @@ class RunPlan:
             "model": node.model,
             "model_threads": node.model_threads,
             "max_new_tokens": node.max_new_tokens,
-        }
+        } | ({"profile": str(node.profile)} if node.profile is not None else {})
 
 
 def _link_plan(trace: Trace) -> dict[str, Any]:

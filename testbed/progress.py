@@ -141,6 +141,8 @@ def _sentence(event: Mapping[str, Any]) -> str:
             return f"{node}: {frame} {_decided(event)}"
         case "answered":
             return f"ground: {frame} answered by {event['answered_by']}: {event['answer']!r}"
+        case "board":
+            return f"board {event['board']} is {event['state']}{_because(event)}"
         case "refused":
             return f"{node}: {frame} refused: {event['reason']}"
         case _:
@@ -155,3 +157,7 @@ def _decided(event: Mapping[str, Any]) -> str:
     if event["decision"] == "offload":
         return f"{said}sends the image, {event.get('form') or 'whole'}"
     return said + ("answers on board" if event["decision"] == "answer" else "drops the frame")
+
+
+def _because(event: Mapping[str, Any]) -> str:
+    return f": {event['reason']}" if event.get("reason") else ""

@@ -8,7 +8,10 @@ from dataclasses import asdict, dataclass, field
 from statistics import fmean
 from typing import Any
 
+from testbed.boards.board_record import BoardRecord
 from testbed.fidelity import LinkFidelity
+from testbed.node_clocks import NodeClock, clock_bound_s
+from testbed.pacing import NodePace
 from testbed.scenario import Frame, Satellite, Scenario
 from testbed.split import PART_NAMES, Event, FrameResult, disconnected, split_frame, stamps_of, station_of
 
@@ -63,6 +66,9 @@ class Results:
     lost_events: int = 0
     brokers: tuple[BrokerRecord, ...] = ()
     malformed: Mapping[str, int] = field(default_factory=dict)
+    clocks: tuple[NodeClock, ...] = ()
+    boards: tuple[BoardRecord, ...] = ()
+    paces: tuple[NodePace, ...] = ()
 
     @property
     def answered(self) -> int:
@@ -98,6 +104,9 @@ class Results:
                 )
         found += [warning for broker in self.brokers if (warning := broker.warning())]
         found += [f"{who}: {count} malformed payloads" for who, count in self.malformed.items()]
+        found += [warning for clock in self.clocks if (warning := clock.warning())]
+        found += [warning for board in self.boards if (warning := board.warning())]
+        found += [warning for pace in self.paces if (warning := pace.warning())]
         if self.lost_events:
             found.append(f"{self.lost_events} events of nodes never came: a broker may have died with them")
         if not self.all_answered:
@@ -134,6 +143,9 @@ class Results:
             "links": [link.summary() for link in self.links],
             "brokers": [asdict(broker) for broker in self.brokers],
             "malformed": dict(self.malformed),
+            "clocks": [asdict(clock) for clock in self.clocks],
+            "boards": [board.to_json() for board in self.boards],
+            "paces": [asdict(pace) for pace in self.paces],
             "lost_events": self.lost_events,
             "frames": [{**asdict(f), "correct": f.correct} for f in self.frames],
         }
@@ -205,6 +217,7 @@ def _frame_result(
         form=on_board.get("form"),
         stage=on_board.get("stage"),
         dropped=on_board.get("decision") == "drop",
+        clock_bound_s=clock_bound_s(events),
         **timing,
     )
 

@@ -20,6 +20,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
+from testbed.boards.run_boards import RunBoards, boards_of
 from testbed.broker import Broker, TcpListener, UnixListener
 from testbed.broker_watch import BrokerWatch
 from testbed.capabilities import choose_shaper
@@ -29,10 +30,12 @@ from testbed.contact_link import ContactLink
 from testbed.errors import CapabilityError, ScenarioError, TestbedError
 from testbed.fidelity import LinkFidelity, compare
 from testbed.hosts import HostNetwork
-from testbed.management import ManagementPlane
+from testbed.management import Event, ManagementPlane
 from testbed.model_relay import ModelRelay, server_of
+from testbed.node_clocks import node_clocks
+from testbed.pacing import node_paces
 from testbed.plan import MQTT_PORT, RunPlan, slug
-from testbed.player import Change, Player
+from testbed.player import Change, PlayedLink, Player
 from testbed.processor_load import ProcessorLoad
 from testbed.programs import Program, spawn
 from testbed.progress import Progress
@@ -76,7 +79,8 @@ def run_scenario(scenario: Scenario, parent: Path, progress: Progress) -> Outcom
         try:
             # Unix socket paths are limited to 107 bytes, and a run's folder may be anywhere.
             with tempfile.TemporaryDirectory(prefix="spaceverse-") as sockets:
-                results = _Run(RunPlan(scenario, traces, folder, Path(sockets)), progress, stop).go()
+                plan = RunPlan(scenario, traces, folder, Path(sockets), boards_of(scenario))
+                results = _Run(plan, progress, stop).go()
         except Stopped:
             progress.step("stopped; everything that the run had made is gone")
             return Outcome(folder, None, stop.exit_code)
@@ -98,7 +102,10 @@ class _Run:
         self.programs: list[Program] = []
         self.probes: list[Program] = []
         self.watches: list[BrokerWatch] = []
-        self.links: dict[str, ContactLink] = {}
+        self.links: dict[str, PlayedLink] = {}
+        self.played = dict(plan.traces)  # less the boards' own delays
+        self.boards = RunBoards(plan, self._record)
+        self.plane: ManagementPlane | None = None
         self.start_monotonic_s = 0.0
         self.load: dict[str, float | None] = {}
         self.counters: dict[str, dict[str, dict[str, float]]] = {}
@@ -107,8 +114,9 @@ class _Run:
         with self.progress.shown(len(self.scenario.frames())), ExitStack() as stack:
             self._write_inputs()
             self._check_nodes()
+            self.boards.attach(stack)
             sky = self._build(stack)
-            plane = self._start_brokers(stack)
+            plane = self.plane = self._start_brokers(stack)
             self._start_nodes(stack, plane)
             players = self._play(stack, plane)
             self._gather(plane, sky, players)
@@ -124,7 +132,7 @@ class _Run:
     def _check_nodes(self) -> None:
         """Let each program look at its own configuration: only they know what a model is."""
         self.progress.step("checking configurations and models")
-        names = self.plan.node_names
+        names = self.plan.emulated_names
         pool = ThreadPoolExecutor(os.cpu_count())  # most of a check is Python's own start
         try:
             for name, done in zip(names, pool.map(self._check, names), strict=True):
@@ -148,9 +156,12 @@ class _Run:
         self.progress.step("building hosts and links")
         sky = stack.enter_context(Sky(choose_shaper(self.scenario.shaper)))
         network = stack.enter_context(HostNetwork())
-        self.host_of = {name: network.addHost(f"h{i}") for i, name in enumerate(self.plan.node_names)}
+        self.host_of = {name: network.addHost(f"h{i}") for i, name in enumerate(self.plan.emulated_names)}
         for link in self.scenario.links:
             self.stop.check()
+            if self.boards.has(link):
+                self._add_board(stack, link, sky)
+                continue
             self.links[link.name] = network.addLink(
                 self.host_of[link.satellite],
                 self.host_of[link.station],
@@ -166,16 +177,29 @@ class _Run:
         network.start()
         return sky
 
+    def _add_board(self, stack: ExitStack, link: Link, sky: Sky) -> None:
+        """Plug a board in; its link plays the trace less what the board's own way takes."""
+        self.progress.step(f"measuring the way to the board of {link.satellite}")
+        path = f"/proc/{self.host_of[link.station].pid}/ns/net"
+        made = self.boards.add_link(stack, link, sky, path)
+        self.links[link.name] = made
+        self.played[link.name] = made.compensated(self.traces[link.name])
+        self.played[link.name].write(self.plan.compensated_trace_path(link))
+
+    def _record(self, event: Event) -> None:
+        if self.plane is not None:
+            self.plane.record(event)
+
     def _start_brokers(self, stack: ExitStack) -> ManagementPlane:
         self.progress.step("starting brokers")
         socket = self.plan.management_socket
         brokers = [
             Broker(
                 self.folder.logs,
-                [UnixListener(socket)],
+                [UnixListener(socket), *self.boards.listeners()],
                 name="management",
                 popen=spawn,
-                accounts=self.plan.management_accounts,
+                accounts=[*self.plan.management_accounts, *self.boards.accounts()],
             ),
             *(self._station_broker(ground.name) for ground in self.scenario.stations),
         ]
@@ -207,8 +231,9 @@ class _Run:
         for station in self.scenario.stations:
             if server := server_of(station.model):
                 stack.enter_context(ModelRelay(self.plan.model_socket(station.name), *server))
+        self.boards.assign(stack)
         stack.callback(self._stop_programs)
-        for name in self.plan.node_names:
+        for name in self.plan.emulated_names:
             self.stop.check()
             self.programs.append(
                 Program(
@@ -230,16 +255,17 @@ class _Run:
 
     def _start_probes(self) -> None:
         for link in self.scenario.links:
+            if self.boards.has(link):
+                mac = self.boards.links[link.name].path.mac
+                self._start_probe(link, link.station, self.plan.echo_probe_command(link, mac))
+                continue
             for ground in (False, True):
                 name = link.station if ground else link.satellite
-                self.probes.append(
-                    Program(
-                        f"probe of {name}",
-                        self.plan.probe_command(link, ground=ground),
-                        log=self.plan.log_path(f"{link.name} probe"),
-                        netns_pid=self.host_of[name].pid,
-                    )
-                )
+                self._start_probe(link, name, self.plan.probe_command(link, ground=ground))
+
+    def _start_probe(self, link: Link, name: str, command: list[str]) -> None:
+        log, pid = self.plan.log_path(f"{link.name} probe"), self.host_of[name].pid
+        self.probes.append(Program(f"probe of {name}", command, log=log, netns_pid=pid))
 
     def _stop_programs(self) -> None:
         for program in (*self.probes, *self.programs):
@@ -252,10 +278,14 @@ class _Run:
         clock = RealClock(self.start_monotonic_s)
         plane.start_nodes(self.start_monotonic_s)
         was_up: dict[str, bool] = {}
+        ends = {link.name: (link.satellite, link.station) for link in self.scenario.links}
 
         def on_change(change: Change) -> None:
             if was_up.get(change.link) != change.up:
                 was_up[change.link] = change.up
+                if change.link in self.boards.links:
+                    satellite, station = ends[change.link]
+                    plane.tell_contact(satellite, station, change.up)
                 plane.record(
                     {
                         "event": "link",
@@ -268,7 +298,7 @@ class _Run:
                     }
                 )
 
-        player = Player(clock, {self.links[name]: trace for name, trace in self.traces.items()}, on_change)
+        player = Player(clock, {self.links[name]: trace for name, trace in self.played.items()}, on_change)
         stack.callback(player.stop)
         player.start()
         self.clock = clock
@@ -313,6 +343,7 @@ class _Run:
             pass
         for watch in self.watches:
             watch.look()
+        self.boards.look(self.clock.now_s() if self.start_monotonic_s > 0 else None)
         for program in self.programs:
             program.check(started=self.start_monotonic_s > 0)
 
@@ -327,6 +358,9 @@ class _Run:
             brokers=tuple(watch.to_record() for watch in self.watches),
             malformed=malformed_counts(plane.events),
             lost_events=lost_events(plane.events),
+            clocks=node_clocks(plane.events),
+            boards=self.boards.records(),
+            paces=node_paces(plane.events),
         )
         self.folder.write_json(self.folder.fidelity, [link.to_json() for link in links])
         self.folder.write_json(self.folder.results, results.to_json())

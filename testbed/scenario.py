@@ -113,6 +113,8 @@ class Satellite(_Data):
         accept_confidence: short for the one parameter of that name, which several policies have, 0..1.
         confidence: folder of a trained confidence network, such as an evaluation's `confidence/`.
         model_threads: CPU threads of its inference.
+        profile: a machine's measured times (`python -m nodes.profile`): its answers take exactly that long.
+        board: name of the board in the inventory that is this satellite, instead of an emulated host.
     """
 
     name: str = Field(min_length=1)
@@ -124,6 +126,8 @@ class Satellite(_Data):
     confidence: AbsolutePath | None = None
     model_threads: int = Field(default=1, ge=1)
     max_new_tokens: int = Field(default=8, ge=1)
+    profile: AbsolutePath | None = None
+    board: str | None = None
 
     @model_validator(mode="after")
     def _one_threshold(self) -> Satellite:
@@ -140,6 +144,7 @@ class GroundStation(_Data):
         place: "latitude,longitude,altitude" in degrees, degrees, metres.
         model: model name or folder of the regular model, or a server's address as openai:http://HOST:PORT/v1.
         model_threads: CPU threads of its inference.
+        profile: as a satellite's.
     """
 
     name: str = Field(min_length=1)
@@ -147,6 +152,7 @@ class GroundStation(_Data):
     place: str | None = None
     model_threads: int = Field(default=1, ge=1)
     max_new_tokens: int = Field(default=8, ge=1)
+    profile: AbsolutePath | None = None
 
 
 class Link(_Data):
@@ -178,6 +184,7 @@ class Scenario(_Data):
         link_error_bound_s: largest acceptable median RTT error of a link.
         probe: measure each link while the run goes on.
         tls: satellites reach the stations' brokers by TLS, with an authority made for the run.
+        boards: the inventory in which satellites' boards are (testbed/boards/inventory.py).
     """
 
     name: str = Field(pattern=r"^[A-Za-z0-9_.-]+$")
@@ -189,6 +196,7 @@ class Scenario(_Data):
     link_error_bound_s: float = Field(default=1e-3, gt=0)
     probe: bool = True
     tls: bool = False
+    boards: AbsolutePath = Field(default=Path("boards.toml"), validate_default=True)
     description: str = ""
 
     @model_validator(mode="after")
@@ -200,6 +208,7 @@ class Scenario(_Data):
             ("station", stations),
             ("frame", [f.frame for s in self.satellites for f in s.frames]),
             ("link", [link.name for link in self.links]),
+            ("board", [s.board for s in self.satellites if s.board is not None]),
         ):
             if twice := sorted({n for n in names if names.count(n) > 1}):
                 raise ValueError(f"{what} named twice: {', '.join(twice)}")
@@ -211,6 +220,12 @@ class Scenario(_Data):
                 raise ValueError(f"a link names satellite {link.satellite!r}; the scenario has no such one")
             if link.station not in stations:
                 raise ValueError(f"a link names station {link.station!r}; the scenario has no such one")
+        for satellite in self.satellites:
+            own = [link for link in self.links if link.satellite == satellite.name]
+            if satellite.board is not None and len(own) > 1:
+                raise ValueError(
+                    f"satellite {satellite.name!r} is a board, which has one link only; {len(own)} are named"
+                )
         if mute := sorted(set(satellites) - {link.satellite for link in self.links}):
             raise ValueError(f"satellite without a link, so its frames could never arrive: {', '.join(mute)}")
         return self
@@ -238,6 +253,10 @@ class Scenario(_Data):
         for frame in self.frames().values():
             if not frame.image.is_file():
                 raise ScenarioError(f"frame {frame.frame}: no image file at {frame.image}")
+        nodes: list[Satellite | GroundStation] = [*self.satellites, *self.stations]
+        for node in nodes:
+            if node.profile is not None and not node.profile.is_file():
+                raise ScenarioError(f"{node.name}: no profile at {node.profile}")
         for link in self.links:
             path = link.follows.elements if isinstance(link.follows, Orbit) else link.follows
             if not path.is_file():

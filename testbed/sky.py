@@ -16,7 +16,7 @@ from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from operator import attrgetter
 from types import TracebackType
-from typing import Any
+from typing import Any, Protocol
 
 from testbed.capabilities import choose_shaper
 from testbed.errors import CapabilityError, InputError, LinkError, TestbedError
@@ -41,9 +41,26 @@ _numbers = attrgetter(*NUMBERS)
 _port_index = itertools.count(FIRST_PORT_INDEX)  # never the same twice in one process, whatever the sky
 
 
+class LinkEnd(Protocol):
+    """Where one end of a link appears: in an emulated host (`HostEnd`), or at a board (testbed/boards)."""
+
+    @property
+    def interface(self) -> str:
+        """The interface at that end, for messages."""
+
+    def add_port(self, sky: NetworkNamespace, port: str, index: int) -> None:
+        """Make interface `port`, numbered `index`, in the sky, so that it leads to that end; down.
+
+        Raises LinkError, and then leaves nothing.
+        """
+
+    def wait(self, give_up_s: float) -> None:
+        """Wait until that end has noticed its carrier, at most until CLOCK_MONOTONIC `give_up_s`."""
+
+
 @dataclass(frozen=True, slots=True)
 class HostEnd:
-    """Where one end of a link appears: an interface in somebody's namespace.
+    """An interface in somebody's namespace, made with the link.
 
     Args:
         namespace_path: the namespace, as a path such as /proc/PID/ns/net.
@@ -54,6 +71,38 @@ class HostEnd:
     namespace_path: str
     interface: str
     mac: str | None = None
+
+    def add_port(self, sky: NetworkNamespace, port: str, index: int) -> None:
+        """Add a veth between the sky and the host."""
+        sky.add_veth(
+            port,
+            peer_name=self.interface,
+            peer_path=self.namespace_path,
+            index=index,
+            peer_mac=self.mac,
+            mtu_bytes=PORT_MTU_BYTES,
+        )
+        try:
+            sky.disable_super_packets(port)
+            with NetworkNamespace.enter(self.namespace_path, f"of {self.interface}") as host:
+                host.disable_super_packets(self.interface)
+                for setting, value in QUIET_IPV6.items():
+                    _set_if_known(host, f"ipv6/conf/{self.interface}/{setting}", value)
+                host.set_up(self.interface, True)
+        except BaseException:
+            sky.delete(port)
+            raise
+
+    def wait(self, give_up_s: float) -> None:
+        """Wait until the host has noticed its carrier; until then it drops what it sends.
+
+        A host that has taken its own interface down is not waited for.
+        """
+        with NetworkNamespace.enter(self.namespace_path, f"of {self.interface}") as host:
+            while not host.is_ready(self.interface) and time.monotonic() < give_up_s:
+                if not host.is_up(self.interface):
+                    return
+                time.sleep(0.0001)
 
 
 class Sky:
@@ -98,11 +147,11 @@ class Sky:
     def add_link(
         self,
         name: str,
-        satellite: HostEnd,
-        ground: HostEnd,
+        satellite: LinkEnd,
+        ground: LinkEnd,
         on_contact_end: OnContactEnd = OnContactEnd.PURGE,
     ) -> SkyLink:
-        """Build a link between two hosts; it starts down.
+        """Build a link between two ends; it starts down.
 
         Raises LinkError, and then leaves nothing; CapabilityError if the shaper cannot hold and is asked to.
         """
@@ -239,8 +288,8 @@ class SkyLink:
         sky: Sky,
         name: str,
         number: int,
-        satellite: HostEnd,
-        ground: HostEnd,
+        satellite: LinkEnd,
+        ground: LinkEnd,
         on_contact_end: OnContactEnd = OnContactEnd.PURGE,
     ) -> None:
         self.name = name
@@ -395,7 +444,7 @@ class SkyLink:
                     )
                 time.sleep(0.0002)
         for port in changed:
-            _wait_for_host(self.ends[port], give_up_s)
+            self.ends[port].wait(give_up_s)
 
 
 def differences(asked: LinkState, held: LinkState) -> str:
@@ -436,7 +485,7 @@ def _add_bridge(building: ExitStack, space: NetworkNamespace, bridge: str) -> No
     building.callback(space.delete, bridge)
 
 
-def _add_gate(building: ExitStack, space: NetworkNamespace, port: str, bridge: str, end: HostEnd) -> str:
+def _add_gate(building: ExitStack, space: NetworkNamespace, port: str, bridge: str, end: LinkEnd) -> str:
     """Add a port with a gate before it, and the gate's name."""
     gate, gate_bridge, inner = f"g{port}", f"b{port}", f"i{port}"
     _add_bridge(building, space, gate_bridge)
@@ -452,38 +501,13 @@ def _add_gate(building: ExitStack, space: NetworkNamespace, port: str, bridge: s
     return gate
 
 
-def _add_port(space: NetworkNamespace, port: str, bridge: str, end: HostEnd) -> None:
-    space.add_veth(
-        port,
-        peer_name=end.interface,
-        peer_path=end.namespace_path,
-        index=next(_port_index),
-        peer_mac=end.mac,
-        mtu_bytes=PORT_MTU_BYTES,
-    )
+def _add_port(space: NetworkNamespace, port: str, bridge: str, end: LinkEnd) -> None:
+    end.add_port(space, port, next(_port_index))
     try:
-        space.disable_super_packets(port)
-        with NetworkNamespace.enter(end.namespace_path, f"of {end.interface}") as host:
-            host.disable_super_packets(end.interface)
-            for setting, value in QUIET_IPV6.items():
-                _set_if_known(host, f"ipv6/conf/{end.interface}/{setting}", value)
-            host.set_up(end.interface, True)
         space.plug(port, bridge)
     except BaseException:
         space.delete(port)
         raise
-
-
-def _wait_for_host(end: HostEnd, give_up_s: float) -> None:
-    """Wait until the host has noticed its carrier; until then it drops what it sends.
-
-    A host that has taken its own interface down is not waited for.
-    """
-    with NetworkNamespace.enter(end.namespace_path, f"of {end.interface}") as host:
-        while not host.is_ready(end.interface) and time.monotonic() < give_up_s:
-            if not host.is_up(end.interface):
-                return
-            time.sleep(0.0001)
 
 
 def _settled(space: NetworkNamespace, port: str) -> bool:

@@ -3,7 +3,8 @@
     captured  inference   ends   first byte sent     last byte received  inference  answered
        |--queue--|--on board--|--wait, queue--|--serial., propagation--|--queue--|--ground--|--answer--|
 
-Every stamp is CLOCK_MONOTONIC of one machine, so stamps of two programs may be subtracted.
+Every stamp is CLOCK_MONOTONIC of the run's machine, so stamps of two programs may be subtracted; a board
+tells its own in that clock, and by how much they may be wrong (testbed/node_clocks.py).
 "Wait for contact" is the part between capture and the last byte in which the satellite had no
 connection and nothing else was being done for the frame; the rest of a gap between two steps is queue.
 """
@@ -45,7 +46,8 @@ class FrameResult:
 
     `station` is where its image or its answer became whole; `refused` why it never did, or was not answered.
     `form` is how an offloaded frame was sent (the satellite's program knows which there are), `stage` the one
-    at which its policy decided.
+    at which its policy decided. `clock_bound_s` is the most that clocks can have added to or taken from any
+    of its times.
     """
 
     frame: str
@@ -66,6 +68,7 @@ class FrameResult:
     form: str | None = None
     stage: int | None = None
     dropped: bool = False
+    clock_bound_s: float = 0.0
 
     @property
     def correct(self) -> bool:

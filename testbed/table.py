@@ -43,6 +43,8 @@ def results_table(results: Results, width: int) -> RenderableType:
     parts += [
         *_frames(results, width),
         _totals(results),
+        *(Text(board.line()) for board in results.boards),
+        *(Text(clock.line()) for clock in results.clocks),
         *map(link_table, results.links),
         Text(STAND_IN_NOTE, style="dim"),
     ]

@@ -86,7 +86,7 @@ def run_in_uml(  # noqa: PLR0913  one for each thing that a guest may need
     real_time: bool = False,
     environment: Mapping[str, str] | None = None,
     writable: Sequence[Path] = (),
-    tap: str | None = None,
+    taps: Sequence[str] = (),
     stdout: BinaryIO | None = None,
     stderr: BinaryIO | None = None,
 ) -> int:
@@ -103,7 +103,7 @@ def run_in_uml(  # noqa: PLR0913  one for each thing that a guest may need
             that measures time: a guest that waits for a processor sees that wait in all its delays.
         environment: variables added to the guest's few (PATH, HOME, TMPDIR).
         writable: host folders that the guest may write to; everything else is read-only.
-        tap: a tap interface of the caller's network namespace; it becomes the guest's `vec0`.
+        taps: tap interfaces of the caller's network namespace; they become the guest's `vec0`, `vec1`, ...
         stdout, stderr: where its output goes; by default this process's own.
 
     Raises:
@@ -118,7 +118,7 @@ def run_in_uml(  # noqa: PLR0913  one for each thing that a guest may need
     try:
         _write_scripts(work, command, environment or {}, writable)
         outputs = (stdout or sys.stdout.buffer, stderr or sys.stderr.buffer)
-        return _run_guest(work, _hardware(memory_mib, tap), timeout_s, real_time, outputs)
+        return _run_guest(work, _hardware(memory_mib, taps), timeout_s, real_time, outputs)
     finally:
         shutil.rmtree(work, ignore_errors=True)
 
@@ -177,8 +177,8 @@ def _run_guest(
     return _status(work)
 
 
-def _hardware(memory_mib: int, tap: str | None) -> list[str]:
-    network = [] if tap is None else [f"vec0:transport=tap,ifname={tap},depth=64,gro=0"]
+def _hardware(memory_mib: int, taps: Sequence[str]) -> list[str]:
+    network = [f"vec{n}:transport=tap,ifname={tap},depth=64,gro=0" for n, tap in enumerate(taps)]
     return [f"mem={memory_mib}M", *network]
 
 
@@ -275,7 +275,13 @@ def main() -> int:
     parser.add_argument(
         "--writable", type=Path, action="append", default=[], metavar="DIR", help="may be repeated"
     )
-    parser.add_argument("--tap", metavar="NAME", help="a tap interface here, which becomes the guest's vec0")
+    parser.add_argument(
+        "--tap",
+        metavar="NAME",
+        action="append",
+        default=[],
+        help="a tap interface here: the guest's vec0, ...",
+    )
     parser.add_argument("command", nargs="+")
     args = parser.parse_args()
     for number in (signal.SIGINT, signal.SIGTERM):  # a shell's background jobs are born deaf to SIGINT
@@ -287,7 +293,7 @@ def main() -> int:
             timeout_s=args.timeout,
             real_time=args.real_time,
             writable=args.writable,
-            tap=args.tap,
+            taps=args.tap,
         )
     except TestbedError as error:
         print(f"uml: {error}", file=sys.stderr)

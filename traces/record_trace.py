@@ -8,6 +8,7 @@ from datetime import datetime, timedelta, timezone
 import numpy as np
 import numpy.typing as npt
 
+from nodes.clock_offset import ClockOffset, Exchange
 from traces.errors import RecordError
 from traces.record import ECHO_BYTES, PROBE_BYTES, Measured, Train
 from traces.trace import Trace, TraceHeader
@@ -169,11 +170,16 @@ def _rates(
 
     The trains' middles are in the receiver's clock.
     """
-    if way == "up" and not measured.same_clock:  # the server's clock: take off what it is ahead, to RTT / 2
+    middle_s = np.array([((one.first_ns + one.last_ns) / 2 - start_ns) / 1e9 for one in trains])
+    if way == "up" and not measured.same_clock:
         table = np.frombuffer(measured.echoes, dtype=np.int64).reshape(-1, 5)
         sent_ns = np.frombuffer(measured.sent_ns, dtype=np.int64)[table[:, 0]]
-        start_ns += int(np.median((table[:, 1] + table[:, 2]) / 2 - (sent_ns + table[:, 3]) / 2))
-    middle_s = np.array([((one.first_ns + one.last_ns) / 2 - start_ns) / 1e9 for one in trains])
+        stamps_s = (np.column_stack([sent_ns, table[:, 1:4]]) - start_ns) / 1e9
+        try:
+            clock = ClockOffset.of([Exchange(*row) for row in stamps_s.tolist()])
+        except ValueError as error:
+            raise RecordError(f"a clock of the two ends was set meanwhile ({error}); record again") from error
+        middle_s = np.array([clock.own_s(time_s) for time_s in middle_s])
     rate_bit_s = np.array([one.rate_bit_s for one in trains])
     if len(trains) > 2:  # one train met a change, or other work; steps stay where they are
         threes = np.stack([rate_bit_s[:-2], rate_bit_s[1:-1], rate_bit_s[2:]])

@@ -1,16 +1,16 @@
 """What each step costs on this machine: medians, measured apart from everything else.
 
 The replay uses these and not the seconds of each single outcome: outcomes may be computed on another device,
-beside other jobs, or long ago. A file in the same form stands for another machine, such as a board.
+beside other jobs, or long ago. A profile stands for another machine, such as a board
+(nodes/stage_profile.py).
 """
 
 from __future__ import annotations
 
 import io
-import json
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from statistics import median
 
@@ -21,6 +21,7 @@ from nodes.evaluation.pass_on import measure_pass_on_s
 from nodes.frame_image import open_image
 from nodes.frame_message import answer_received
 from nodes.policies import Decision, SendReduced, SendRegions, SendWhole
+from nodes.stage_profile import Profile
 from nodes.stages import StagedAnswer
 
 
@@ -47,16 +48,22 @@ class ComputeTimes:
     pass_on_s: float
 
     @classmethod
-    def from_json(cls, path: Path) -> ComputeTimes:
-        """Read a file; raises ValueError (one line) for one that does not hold the fields."""
-        try:
-            values = json.loads(path.read_text(encoding="utf-8"))
-            times = cls(**{name.name: float(values[name.name]) for name in fields(cls)})
-        except (OSError, ValueError, TypeError, KeyError) as error:
-            raise ValueError(f"{path} holds no compute times: {type(error).__name__}: {error}") from error
-        if min(asdict(times).values()) < 0:
-            raise ValueError(f"{path}: a compute time is negative")
-        return times
+    def of_profile(cls, profile: Profile, here: Callable[[], ComputeTimes]) -> ComputeTimes:
+        """Another machine's times; what its profile does not hold is measured `here`.
+
+        A satellite's profile holds no answers of the regular model, which is the ground's.
+        """
+        known = {
+            "see_s": profile.seen_s,
+            "read_s": profile.stage_s("prefill"),
+            "token_s": profile.stage_s("decode"),
+        }
+        for name in ("attend", "pack", "reduce", "whole", "reduced", "regions", "pass_on"):
+            if name in profile.stages:
+                known[f"{name}_s"] = profile.stage_s(name)
+        if len(known) == len(fields(cls)):
+            return cls(**known)
+        return replace(here(), **known)
 
     def ground_s(self, decision: Decision) -> float:
         """The regular model's time after a decision."""

@@ -54,7 +54,7 @@ class Job(Strict):
     """An evaluation.
 
     emulated: cases that are also played over the emulated network; modelled apart, into `modelled.csv`.
-    times: a file of compute times of another machine; None measures this one's.
+    times: the profile of another machine (nodes/stage_profile.py); None measures this one.
     goal_bytes: thresholds for a byte budget (mean bytes a frame) instead of an accuracy floor.
     """
 

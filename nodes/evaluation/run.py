@@ -40,6 +40,7 @@ from nodes.line import Line, Row
 from nodes.model_folder import fingerprint
 from nodes.policies import BASELINES, FramePolicy, SendRegions, policy_named
 from nodes.regions.drawing import draw_kept
+from nodes.stage_profile import read_profile
 
 
 class Progress(Protocol):
@@ -87,7 +88,7 @@ def run_job(job: Job, progress: Progress) -> dict[str, Any]:
         "pairs": len(to_test),
         "frames": len({pair.frame for pair in to_test}),
         "pairs_chosen_on": len(to_choose),
-        "compute_times": asdict(times),
+        "compute_times": {**asdict(times), "profile": None if job.times is None else str(job.times)},
         "target": job.target,
         "answer_within_s": job.answer_within_s,
         "chosen": chosen,
@@ -178,9 +179,15 @@ def _thinned(pairs: Sequence[Pair], limit: int | None) -> list[Pair]:
 
 
 def compute_times(job: Job, outcomes: Outcomes, pairs: Sequence[Pair], progress: Progress) -> ComputeTimes:
-    """Those of the file that the job names, those measured here before, or measured now."""
-    if job.times is not None:
-        return ComputeTimes.from_json(job.times)
+    """Those of the profile that the job names; what it does not hold, or all, as measured here."""
+    if job.times is None:
+        return measured_times(job, outcomes, pairs, progress)
+    profile = read_profile(job.times)
+    return ComputeTimes.of_profile(profile, lambda: measured_times(job, outcomes, pairs, progress))
+
+
+def measured_times(job: Job, outcomes: Outcomes, pairs: Sequence[Pair], progress: Progress) -> ComputeTimes:
+    """Those measured here before, or measured now."""
     cache = Cache(job.cache)
     machine = f"{platform.node()} {platform.processor()} {os.cpu_count()}"
     sizes = sorted({pair.image.stat().st_size for pair in pairs})

@@ -3,6 +3,7 @@
 [boards.jetson-1]
 management = "192.168.55.1"        # address or name, for ssh and the agent; never shaped
 ssh_user = "nvidia"
+link = "10.201.1.1/30"            # the board's address on the emulated link; the ground's is the other, .2
 attach = { kind = "nic", interface = "enp3s0" }
 
 [boards.pi-2]
@@ -100,6 +101,9 @@ class Board(_Strict):
         name: what scenarios and commands call it.
         attach: how its packets reach the sky.
         management: address or name on the management plane, for ssh and the agent; never shaped.
+        link: the board's own address on its link, of a network of two ("10.201.1.1/30"); the ground's end
+            gets the other one. Needed in a run. A board attached by route has its own address there, and
+            needs a route to the ground's.
         ssh_user: who logs in.
         ssh_port: TCP port of its ssh server.
     """
@@ -107,8 +111,34 @@ class Board(_Strict):
     name: BoardName
     attach: Attachment
     management: str = Field(min_length=1, max_length=253)
+    link: str | None = None
     ssh_user: str = Field(default="root", pattern=r"^[a-z_][a-z0-9_-]{0,31}$")
     ssh_port: int = Field(default=22, ge=1, le=65535)
+
+    @field_validator("link")
+    @classmethod
+    def _two_ends(cls, value: str | None) -> str | None:
+        if value is not None:
+            try:
+                network = ipaddress.IPv4Interface(value)
+            except ValueError:
+                raise ValueError(
+                    f"{value!r} is no IPv4 address with its network, such as 10.201.1.1/30"
+                ) from None
+            if network.ip not in list(network.network.hosts()) or network.network.prefixlen != 30:
+                raise ValueError(f"{value!r} is not one of the two addresses of a /30, such as 10.201.1.1/30")
+        return value
+
+    def link_addresses(self) -> tuple[str, str]:
+        """(the board's, the ground's) IPv4 address on the link. Raises InputError if there is none."""
+        if self.link is None:
+            raise InputError(
+                f'board {self.name} has no address on its link; add to it: link = "10.201.1.1/30"'
+            )
+        own = ipaddress.IPv4Interface(self.link)
+        (ground,) = (host for host in own.network.hosts() if host != own.ip)
+        on_link = self.attach.address if isinstance(self.attach, RouteAttachment) else str(own.ip)
+        return on_link, str(ground)
 
 
 class _File(_Strict):
@@ -124,10 +154,10 @@ class Inventory(_Strict):
     def _each_its_own_place(self) -> Inventory:
         places: dict[str, str] = {}
         for board in self.boards.values():
-            place = _place(board.attach)
-            if place in places:
-                raise ValueError(f"boards {places[place]} and {board.name} have the same place: {place}")
-            places[place] = board.name
+            where = place(board.attach)
+            if where in places:
+                raise ValueError(f"boards {places[where]} and {board.name} have the same place: {where}")
+            places[where] = board.name
         nics = {b.attach.interface for b in self.boards.values() if isinstance(b.attach, NicAttachment)}
         for board in self.boards.values():
             if isinstance(board.attach, VlanAttachment) and board.attach.interface in nics:
@@ -173,7 +203,8 @@ def _board(path: Path, name: str, table: dict[str, Any]) -> Board:
         raise InputError(f"{path}: board {name}: {_problem(error)}") from error
 
 
-def _place(attach: Attachment) -> str:
+def place(attach: Attachment) -> str:
+    """Where a board hangs, in words; no two boards of an inventory have the same."""
     match attach:
         case NicAttachment():
             return f"NIC {attach.interface}"

@@ -6,6 +6,7 @@ import os
 import re
 import shlex
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -17,6 +18,7 @@ from testbed.kernel import NetworkNamespace
 
 ROOT = Path(__file__).parents[3]
 NIC, BOARD_NIC = "nic0", "eth0"
+HOST_ADDRESS, BOARD_ADDRESS = "192.0.2.1", "192.0.2.2"  # on the management plane
 SHOWN = (
     "ip -j -d addr",
     "ip -j -d link",
@@ -31,17 +33,33 @@ SHOWN = (
 
 
 @contextmanager
-def played_host() -> Iterator[tuple[NetworkNamespace, NetworkNamespace]]:
-    """(host, board): the host's NIC `nic0` has a cable to the board's `eth0`."""
+def played_host(*, settled: bool = True) -> Iterator[tuple[NetworkNamespace, NetworkNamespace]]:
+    """(host, board): the host's NIC `nic0` has a cable to the board's `eth0`.
+
+    Not yet `settled`, the kernel may still add something by itself; a second is saved.
+    """
     with NetworkNamespace.create("host") as host, NetworkNamespace.create("board") as board:
         for space in (host, board):
             space.write_sysctl("ipv6/conf/default/accept_dad", "0")
             space.set_up("lo", True)
-        host.add_veth(NIC, peer_name=BOARD_NIC, peer_path=board.path)
+        # Numbered as no interface of the board: see testbed.kernel.FIRST_PORT_INDEX.
+        host.add_veth(NIC, peer_name=BOARD_NIC, peer_path=board.path, index=100)
         board.set_up(BOARD_NIC, True)
         host.set_up(NIC, True)
-        settle(host)
+        if settled:
+            settle(host)
         yield host, board
+
+
+@contextmanager
+def management(host: NetworkNamespace, board: NetworkNamespace) -> Iterator[None]:
+    """A second cable between the two, with an ssh server's port at the board's end."""
+    host.add_veth("mgmt0", peer_name="wlan0", peer_path=board.path, index=101)
+    for space, name, address in ((host, "mgmt0", HOST_ADDRESS), (board, "wlan0", BOARD_ADDRESS)):
+        space.set_up(name, True)
+        space.add_address(name, address, 24)
+    with board.call(lambda: socket.create_server(("", 22))):
+        yield
 
 
 def settle(space: NetworkNamespace) -> None:

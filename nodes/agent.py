@@ -1,0 +1,84 @@
+"""The agent of a board: waits for runs, and is a satellite or a ground station in them.
+
+    python -m nodes.agent agent.json            until SIGTERM
+    python -m nodes.agent agent.json --check    is the file right?
+    python -m nodes.agent --facts               what the board says of itself, as JSON
+
+Its configuration (nodes/board/assignment.py, AgentConfig):
+
+    {"board": "jetson-1",
+     "management": {"host": "192.168.55.100", "port": 1884,
+                    "access": {"username": "jetson-1", "password": "..."}, "ca_file":
+                    "/etc/spaceverse/ca.pem"},
+     "folder": "/var/lib/spaceverse-agent",
+     "models": "/opt/spaceverse/models"}
+
+The run's management broker is there during runs only; between them the agent tries again every second.
+Topics, all JSON unless said otherwise, with the board's slug for BOARD:
+
+    spaceverse/board/BOARD/state       from the agent, retained: {"state": "idle" | "fetching" | "running" |
+    "ended" |
+                                       "failed", "run": id or null, "reason": text or null, "facts": {...}};
+                                       its last will says "gone"
+    spaceverse/board/BOARD/assignment  from the run, retained: nodes/board/assignment.py, Assignment; empty:
+    stop spaceverse/board/BOARD/want        from the agent: {"sha256": hex, "offset": bytes}
+    spaceverse/board/BOARD/piece/SHA256/OFFSET   from the run: bytes of that file, PIECE_BYTES unless it ends
+    spaceverse/heartbeat               from the run, every second: {"run": id}
+
+A node is started only while its run's heartbeat is heard. Without one for `heartbeat_lapse_s` the run has
+died: the node is stopped, the agent waits for the next run. A shorter loss of the broker changes nothing:
+node and agent keep their events and send them later. The node's clock is its own and is compared with the
+run's (nodes/clock_exchange.py). What is killed with the agent is started anew by the next agent, for the
+assignment is retained, and goes on with the same outbox. The host's end of all this is
+testbed/boards/agents.py.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from nodes.board.assignment import read_agent_config
+from nodes.board.facts import facts
+from nodes.board.service import Service
+from nodes.config import ConfigError
+from nodes.program import EXIT_FAILED, EXIT_OK, EXIT_USAGE, leave, say
+
+_EPILOG = """The file's fields and the topics are described at the top of nodes/agent.py.
+exit status: 0 stopped as asked, 1 something failed, 2 the configuration cannot be used
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Command line; the exit status."""
+    parser = argparse.ArgumentParser(
+        prog="python -m nodes.agent",
+        description="Wait for runs, and start this board's node in them.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("config", type=Path, nargs="?", metavar="CONFIG", help="JSON file")
+    parser.add_argument("--check", action="store_true", help="only check CONFIG")
+    parser.add_argument("--facts", action="store_true", help="print what the board says of itself, as JSON")
+    options = parser.parse_args(arguments)
+    if options.facts:
+        print(json.dumps(facts(None), indent=2))
+        return EXIT_OK
+    if options.config is None:
+        return say("agent", "give a configuration file; see --help", EXIT_USAGE)
+    try:
+        config = read_agent_config(options.config)
+        if options.check:
+            print(f"{options.config}: ok")
+            return EXIT_OK
+        return Service(config).run()
+    except ConfigError as error:
+        return say("agent", error, EXIT_USAGE)
+    except OSError as error:
+        return say("agent", error, EXIT_FAILED)
+
+
+if __name__ == "__main__":
+    leave(main())

@@ -1,0 +1,69 @@
+"""What a board says of itself, for whoever wants to know whether it can take part."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import sys
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from nodes.chrony import ChronyError, read_chrony
+
+PACKAGES = (
+    "spaceverse-testbed",
+    "torch",
+    "transformers",
+    "paho-mqtt",
+    "msgpack",
+    "pydantic",
+    "pillow",
+    "numpy",
+)
+
+
+def facts(folder: Path | None, models: Path | None = None) -> dict[str, Any]:
+    """Python, packages (None: missing), free space where `folder` is, models, wall clock, the boot's id."""
+    try:
+        chrony: object = read_chrony().to_json()
+    except ChronyError as error:
+        chrony = str(error)
+    return {
+        "python": platform.python_version(),
+        "executable": sys.executable,
+        "architecture": platform.machine(),
+        "kernel": platform.release(),
+        "processors": os.cpu_count(),
+        "packages": {name: _version(name) for name in PACKAGES},
+        "free_bytes": _free_bytes(folder or Path.cwd()),
+        "models": _folders(models),
+        "chrony": chrony,
+        "boot": _boot(),
+    }
+
+
+def _folders(parent: Path | None) -> list[str]:
+    if parent is None or not parent.is_dir():
+        return []
+    return sorted(path.name for path in parent.iterdir() if path.is_dir())
+
+
+def _version(name: str) -> str | None:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None
+
+
+def _free_bytes(folder: Path) -> int:
+    there = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
+    return shutil.disk_usage(there).free
+
+
+def _boot() -> str | None:
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+    except OSError:
+        return None

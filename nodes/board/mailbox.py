@@ -1,0 +1,108 @@
+"""The agent's end of the management plane: callbacks only keep what came, the agent's own thread acts."""
+
+from __future__ import annotations
+
+import json
+import queue
+import threading
+import time
+from dataclasses import dataclass
+from typing import Any
+
+from paho.mqtt.client import Client, ConnectFlags, MQTTMessage
+from paho.mqtt.properties import Properties
+from paho.mqtt.reasoncodes import ReasonCode
+
+from nodes.config import BrokerAddress
+from nodes.management import KEEPALIVE_S, slug
+from nodes.mqtt import make_client, start
+
+HEARTBEAT_TOPIC = "spaceverse/heartbeat"
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """A piece of a file."""
+
+    digest: str
+    offset: int
+    data: bytes
+
+
+class Mailbox:
+    """What the run has said so far, and what the agent tells.
+
+    Args:
+        address: the management broker.
+        board: the board's name.
+    """
+
+    def __init__(self, address: BrokerAddress, board: str) -> None:
+        self._address = address
+        self._base = f"spaceverse/board/{slug(board)}"
+        self._state: dict[str, Any] = {"state": "idle", "run": None, "reason": None}
+        self._lock = threading.Lock()
+        self._heartbeats_s: dict[str, float] = {}
+        self.assignment: bytes | None = None
+        self.pieces: queue.SimpleQueue[Piece] = queue.SimpleQueue()
+        self.changed = threading.Event()
+        self._client = make_client(f"{slug(board)}-agent", address)
+        self._client.will_set(f"{self._base}/state", json.dumps({"state": "gone"}), qos=1, retain=True)
+        self._client.on_connect = self._on_connect
+        self._client.message_callback_add(HEARTBEAT_TOPIC, self._on_heartbeat)
+        self._client.message_callback_add(f"{self._base}/assignment", self._on_assignment)
+        self._client.message_callback_add(f"{self._base}/piece/#", self._on_piece)
+
+    def open(self) -> None:
+        """Begin to connect, again and again."""
+        start(self._client, self._address, KEEPALIVE_S)
+
+    def close(self) -> None:
+        """Say that the agent is gone, and leave."""
+        self.tell({"state": "gone"})
+        self._client.disconnect()
+        self._client.loop_stop()
+
+    def tell(self, state: dict[str, Any]) -> None:
+        """Publish the agent's state now, and after each connection."""
+        self._state = state
+        if self._client.is_connected():
+            self._client.publish(f"{self._base}/state", json.dumps(state), qos=1, retain=True)
+
+    def ask(self, digest: str, offset: int) -> None:
+        """Ask for a piece of a file."""
+        self._client.publish(f"{self._base}/want", json.dumps({"sha256": digest, "offset": offset}), qos=0)
+
+    def silent_s(self, run: str) -> float:
+        """For how long no heartbeat of `run` was heard; infinite if none ever was."""
+        with self._lock:
+            heard_s = self._heartbeats_s.get(run)
+        return float("inf") if heard_s is None else time.monotonic() - heard_s
+
+    def _on_connect(
+        self, client: Client, _: object, __: ConnectFlags, reason: ReasonCode, ___: Properties | None
+    ) -> None:
+        if not reason.is_failure:
+            self.assignment = None  # a broker that kept it says it again; another one knows of none
+            topics = (HEARTBEAT_TOPIC, f"{self._base}/assignment", f"{self._base}/piece/#")
+            client.subscribe([(topic, 1) for topic in topics])
+            client.publish(f"{self._base}/state", json.dumps(self._state), qos=1, retain=True)
+
+    def _on_heartbeat(self, _: Client, __: object, message: MQTTMessage) -> None:
+        try:
+            run = json.loads(message.payload)["run"]
+        except (ValueError, TypeError, KeyError):
+            return
+        with self._lock:
+            self._heartbeats_s = {str(run): time.monotonic()}  # one run at a time
+        self.changed.set()
+
+    def _on_assignment(self, _: Client, __: object, message: MQTTMessage) -> None:
+        self.assignment = bytes(message.payload)
+        self.changed.set()
+
+    def _on_piece(self, _: Client, __: object, message: MQTTMessage) -> None:
+        digest, offset = message.topic.split("/")[-2:]
+        if offset.isdecimal():
+            self.pieces.put(Piece(digest, int(offset), bytes(message.payload)))
+            self.changed.set()

@@ -1,0 +1,165 @@
+"""The agent's life: hears what is asked, fetches, starts the node, watches it, stops it."""
+
+from __future__ import annotations
+
+import json
+import os
+import queue
+import signal
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from nodes.board.assignment import AgentConfig, Assignment, read_assignment
+from nodes.board.child import Child
+from nodes.board.facts import facts
+from nodes.board.files import Fetcher, FileError
+from nodes.board.mailbox import Mailbox
+from nodes.config import ConfigError
+from nodes.management import ManagementPlane, slug
+
+TICK_S = 0.1
+OWNER_ONLY = 0o600
+
+
+@dataclass
+class _Job:
+    """A run that is taken part in."""
+
+    payload: bytes
+    assignment: Assignment
+    fetcher: Fetcher
+    plane: ManagementPlane
+    child: Child | None = None
+
+
+class Service:
+    """One agent. `run` belongs in the main thread: the node's life hangs on it."""
+
+    def __init__(self, config: AgentConfig) -> None:
+        self._config = config
+        self._mailbox = Mailbox(config.management, config.board)
+        self._job: _Job | None = None
+        self._done: bytes | None = None  # the assignment that ended by itself; it is not begun again
+        self._ending = threading.Event()
+
+    def run(self) -> int:
+        """Serve until SIGTERM or SIGINT; the exit status. Raises OSError for a folder that cannot be had."""
+        self._config.folder.mkdir(parents=True, exist_ok=True)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._on_signal)
+        self._facts = facts(self._config.folder, self._config.models)
+        self._tell("idle", None)
+        self._mailbox.open()
+        try:
+            while not self._ending.is_set():
+                self._mailbox.changed.wait(TICK_S)
+                self._mailbox.changed.clear()
+                self._step()
+        finally:
+            self._leave("the agent was stopped")
+            self._mailbox.close()
+        return 0
+
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        self._ending.set()
+        self._mailbox.changed.set()
+
+    def _step(self) -> None:
+        payload = self._mailbox.assignment
+        if self._job is not None:
+            if (
+                payload is not None and payload != self._job.payload
+            ):  # None: a new broker, which knows nothing
+                self._leave("the run has said so")
+            elif self._mailbox.silent_s(self._job.assignment.run) > self._job.assignment.heartbeat_lapse_s:
+                lapse_s = self._job.assignment.heartbeat_lapse_s
+                self._leave(f"no heartbeat of the run for {lapse_s:g} s: it has died")
+            else:
+                self._go_on(self._job)
+        elif payload and payload != self._done:
+            self._begin(payload)
+
+    def _begin(self, payload: bytes) -> None:
+        """Take an assignment, if its run is alive."""
+        try:
+            assignment = read_assignment(payload)
+        except ConfigError as error:
+            self._done = payload
+            self._tell("failed", None, str(error))
+            return
+        if self._mailbox.silent_s(assignment.run) > assignment.heartbeat_lapse_s:
+            return
+        self._done = None
+        while not self._mailbox.pieces.empty():
+            self._mailbox.pieces.get()
+        fetcher = Fetcher(self._config.folder / "files", assignment.files, self._mailbox.ask)
+        plane = ManagementPlane(self._config.management, self._config.board, clock="own")
+        plane.open()
+        self._job = _Job(payload, assignment, fetcher, plane)
+        plane.report("agent_assigned", run=assignment.run, role=assignment.role, **self._facts)
+        self._tell("fetching", assignment.run)
+
+    def _go_on(self, job: _Job) -> None:
+        try:
+            if job.child is None:
+                self._fetch(job)
+                if job.fetcher.complete:
+                    self._start(job)
+            elif (status := job.child.status()) is not None:
+                self._ended(job, status, job.child.last_line())
+        except (ConfigError, FileError, OSError) as error:
+            self._ended(job, None, str(error))
+
+    def _fetch(self, job: _Job) -> None:
+        while True:
+            try:
+                piece = self._mailbox.pieces.get_nowait()
+            except queue.Empty:
+                break
+            job.fetcher.take(piece.digest, piece.offset, piece.data)
+        job.fetcher.step()
+
+    def _start(self, job: _Job) -> None:
+        name = slug(str(job.assignment.config.get("name", "node")))
+        folder = self._config.folder / "runs" / job.assignment.run / name
+        folder.mkdir(parents=True, exist_ok=True)
+        config = job.assignment.node_config(self._config, folder, job.fetcher.paths)
+        path = folder / "config.json"
+        _write_private(path, json.dumps(config, indent=2) + "\n")
+        job.child = Child(job.assignment.role, path, folder / "log")
+        job.plane.report("node_started", pid=job.child.pid, role=job.assignment.role)
+        self._tell("running", job.assignment.run)
+
+    def _ended(self, job: _Job, status: int | None, reason: str) -> None:
+        """The node has ended by itself, or could not be started."""
+        self._done = job.payload
+        job.plane.report("node_ended", status=status, reason=reason)
+        job.plane.close()
+        self._job = None
+        self._tell("ended" if status == 0 else "failed", job.assignment.run, reason)
+
+    def _leave(self, reason: str) -> None:
+        """Stop the node, if there is one."""
+        job, self._job = self._job, None
+        if job is None:
+            return
+        status = job.child.stop() if job.child is not None else None
+        job.plane.report("node_stopped", status=status, reason=reason)
+        job.plane.close()
+        self._tell("idle", None, reason)
+
+    def _tell(self, state: str, run: str | None, reason: str | None = None) -> None:
+        about: dict[str, Any] = {"state": state, "run": run, "reason": reason, "facts": self._facts}
+        self._mailbox.tell(about)
+
+
+def _write_private(path: Path, text: str) -> None:
+    """Write a file that nobody but its owner can read at any moment, whole or not at all."""
+    part = path.with_name(f"{path.name}.part")
+    part.unlink(missing_ok=True)
+    with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, OWNER_ONLY), "w") as file:
+        file.write(text)
+    part.replace(path)

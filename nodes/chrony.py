@@ -1,0 +1,98 @@
+"""What chronyd says of this machine's wall clock, where it runs."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from dataclasses import dataclass
+
+ANSWER_WITHIN_S = 2.0
+LOCAL = "7F7F0101"  # chronyd's own clock as reference: it follows nobody
+FIELDS = 14  # of `chronyc -c tracking`, in the order of its report; chronyc(1)
+
+
+class ChronyError(RuntimeError):
+    """Nothing is known from chrony; the text says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class ChronyState:
+    """The figures of `chronyc tracking` that bound the error of CLOCK_REALTIME.
+
+    reference: whom it follows, LOCAL if itself. stratum: 0 while it follows nobody. system_offset_s: how far
+    the clock still is from what chronyd believes to be the time. frequency_ppm: how fast the clock would run
+    uncorrected. leap: "Normal", or "Not synchronised".
+    """
+
+    reference: str
+    stratum: int
+    system_offset_s: float
+    frequency_ppm: float
+    skew_ppm: float
+    root_delay_s: float
+    root_dispersion_s: float
+    leap: str
+
+    @property
+    def synchronised(self) -> bool:
+        """Whether it follows anybody."""
+        return self.stratum > 0 and self.reference != LOCAL and self.leap != "Not synchronised"
+
+    @property
+    def bound_s(self) -> float | None:
+        """Most that the wall clock is wrong, if its sources are right; None while it follows nobody.
+
+        |system time| + root dispersion + root delay / 2: chronyc(1), "tracking".
+        """
+        if not self.synchronised:
+            return None
+        return abs(self.system_offset_s) + self.root_dispersion_s + self.root_delay_s / 2
+
+    def to_json(self) -> dict[str, object]:
+        """As events carry it."""
+        return {
+            "reference": self.reference,
+            "stratum": self.stratum,
+            "synchronised": self.synchronised,
+            "bound_s": self.bound_s,
+            "frequency_ppm": self.frequency_ppm,
+            "skew_ppm": self.skew_ppm,
+        }
+
+
+def parse_tracking(text: str) -> ChronyState:
+    """Read the line that `chronyc -c tracking` prints. Raises ChronyError."""
+    values = text.strip().split(",")
+    if len(values) != FIELDS:
+        raise ChronyError(f"chronyc printed {len(values)} fields, not {FIELDS}: {text.strip()[:80]!r}")
+    try:
+        return ChronyState(
+            reference=values[1] or values[0],
+            stratum=int(values[2]),
+            system_offset_s=float(values[4]),
+            frequency_ppm=float(values[7]),
+            skew_ppm=float(values[9]),
+            root_delay_s=float(values[10]),
+            root_dispersion_s=float(values[11]),
+            leap=values[13],
+        )
+    except ValueError as error:
+        raise ChronyError(f"chronyc printed what is no tracking report: {error}") from None
+
+
+def read_chrony() -> ChronyState:
+    """Ask chronyd on this machine. Raises ChronyError where it is not installed or does not run."""
+    program = shutil.which("chronyc")
+    if program is None:
+        raise ChronyError("chronyc is not installed")
+    try:
+        done = subprocess.run(
+            [program, "-n", "-c", "tracking"],
+            capture_output=True, text=True, check=False, timeout=ANSWER_WITHIN_S,
+        )  # fmt: skip
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise ChronyError(f"chronyc did not answer: {error}") from error
+    if done.returncode != 0:
+        said = (done.stdout + done.stderr).strip().splitlines() or ["no message"]
+        raise ChronyError(f"chronyc: {said[-1]}")
+    return parse_tracking(done.stdout)

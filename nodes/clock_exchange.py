@@ -1,0 +1,134 @@
+"""Compares this machine's clock with the run's, over the management plane.
+
+The node asks on `spaceverse/clock/ask/<slug>` with a word that it has not used before. The run answers on
+`spaceverse/clock/answer/<slug>`: {"asked": the word, "received_s": x, "answered_s": y}, both of its
+CLOCK_MONOTONIC. Both are QoS 0: a lost question is asked anew, a late answer would tell little. All that
+brokers and threads add makes the round trip longer, and with it the bound; it never makes the bound wrong.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+import threading
+import time
+
+from paho.mqtt.client import Client, MQTTMessage
+
+from nodes.chrony import ChronyError, read_chrony
+from nodes.clock_offset import ClockOffset, Exchange, Offset
+from nodes.report import Report
+
+QUESTION_TOPIC = "spaceverse/clock/ask/{slug}"
+ANSWER_TOPIC = "spaceverse/clock/answer/{slug}"
+FIRST = 10  # so many questions are asked quickly, after each connection
+QUICKLY_S = 0.05
+EVERY_S = 1.0
+REPORT_EVERY_S = 10.0
+GIVE_UP_S = 5.0
+
+
+class ClockExchange:
+    """Asks the run what its clock shows, time and again.
+
+    Every REPORT_EVERY_S, and after the first exchanges, it reports an event `clock`: offset_s (run - own),
+    bound_s, drift_ppm, drift_bound_ppm, round_trip_s, exchanges, breaks, and `chrony`, which is what
+    chronyd says of this machine's wall clock, or why it says nothing.
+
+    Args:
+        client: of the management plane.
+        slug: this node's name in topics.
+        report: gets the events.
+    """
+
+    def __init__(self, client: Client, slug: str, report: Report) -> None:
+        self._client = client
+        self._question_topic = QUESTION_TOPIC.format(slug=slug)
+        self._answer_topic = ANSWER_TOPIC.format(slug=slug)
+        self._report = report
+        self._lock = threading.Lock()
+        self._offset = ClockOffset()
+        self._asked: dict[str, float] = {}
+        self._first_left = FIRST
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._ask, name="clock", daemon=True)
+        client.message_callback_add(self._answer_topic, self._on_answer)
+
+    @property
+    def known(self) -> bool:
+        """Whether there was an answer yet."""
+        return self._offset.at(0.0) is not None
+
+    def start(self) -> None:
+        """Begin to ask."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Ask no more."""
+        self._stopping.set()
+
+    def connected(self) -> None:
+        """To be called after each connection: subscribe, and ask quickly for a while."""
+        self._client.subscribe(self._answer_topic, qos=0)
+        self._first_left = FIRST
+
+    def at(self, own_s: float) -> Offset:
+        """run - own at a moment of this machine's CLOCK_MONOTONIC. Raises LookupError before an answer."""
+        with self._lock:
+            offset = self._offset.at(own_s)
+        if offset is None:
+            raise LookupError("the run has not told its time yet")
+        return offset
+
+    def run_s(self, own_s: float) -> float | None:
+        """The run's clock when this machine's shows `own_s`; None before the first answer."""
+        return own_s + self.at(own_s).offset_s if self.known else None
+
+    def _ask(self) -> None:
+        reported_s: float | None = None
+        while not self._stopping.wait(QUICKLY_S if self._first_left > 0 else EVERY_S):
+            if not self._client.is_connected():
+                continue
+            self._first_left -= 1
+            now_s = time.monotonic()
+            if (
+                self.known
+                and self._first_left <= 0
+                and (reported_s is None or now_s - reported_s > REPORT_EVERY_S)
+            ):
+                reported_s = now_s
+                self._tell()
+            word = secrets.token_hex(8)
+            with self._lock:
+                self._asked = {w: s for w, s in self._asked.items() if now_s - s < GIVE_UP_S}
+                self._asked[word] = time.monotonic()
+            self._client.publish(self._question_topic, word, qos=0)
+
+    def _on_answer(self, _: Client, __: object, message: MQTTMessage) -> None:
+        back_s = time.monotonic()
+        try:
+            answer = json.loads(message.payload)
+            with self._lock:
+                sent_s = self._asked.pop(answer["asked"])
+                stamps = float(answer["received_s"]), float(answer["answered_s"])
+                self._offset.add(Exchange(sent_s, *stamps, back_s))
+        except (ValueError, TypeError, KeyError, AttributeError):
+            return  # not an answer to us, or given up; the next one will be
+
+    def _tell(self) -> None:
+        offset = self.at(time.monotonic())
+        try:
+            chrony: object = read_chrony().to_json()
+        except ChronyError as error:
+            chrony = str(error)
+        self._report(
+            "clock",
+            offset_s=offset.offset_s,
+            drift_ppm=offset.drift * 1e6,
+            drift_bound_ppm=offset.drift_bound * 1e6,
+            round_trip_s=offset.round_trip_s,
+            exchanges=offset.exchanges,
+            breaks=self._offset.breaks,
+            bound_s=offset.bound_s,
+            chrony=chrony,
+        )

@@ -1,0 +1,125 @@
+"""Holds a model's work back until the machine of a profile would have done it.
+
+The answer is the real model's, computed here; only its time is another machine's. Where this machine is
+slower than the profile nothing can be done about it: such an answer comes when it is there, and is marked by
+`late_s`.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from nodes.report import Report
+from nodes.stage_profile import Profile
+
+if TYPE_CHECKING:
+    from nodes.stages import Stage
+    from nodes.vlm import Answer, Timings
+
+SLEEP_UNTIL_S = 0.002  # before the due moment; then it looks at the clock, for a sleep ends some 0.1 ms late
+
+
+class Pace:
+    """The pace of one machine.
+
+    Args:
+        profile: its times.
+        report: gets an event `paced` for every frame on which the model worked: profile, frame, asked_s (what
+            it was to take), computed_s (what it took here), late_s (by how much it came later than asked).
+        max_new_tokens: at most so many tokens in an answer.
+    """
+
+    def __init__(self, profile: Profile, report: Report, max_new_tokens: int) -> None:
+        self.profile = profile
+        self.report = report
+        self.max_new_tokens = max_new_tokens
+
+    def begin(self, frame: str, begin_s: float) -> PacedWork:
+        """Give the pace of the work on one frame, begun at `begin_s` (CLOCK_MONOTONIC)."""
+        return PacedWork(self, frame, begin_s)
+
+
+class PacedWork:
+    """Work on one frame: each step returns when the profile's machine would have done it, or at once."""
+
+    def __init__(self, pace: Pace, frame: str, begin_s: float) -> None:
+        self._pace, self._frame, self._begin_s = pace, frame, begin_s
+        self._asked_s: dict[str, float] = {}  # by the profile's names of stages
+        self._held_s = self._late_s = 0.0
+        self._done_s = begin_s  # when the last step was let go
+
+    def seen(self) -> None:
+        """Hold what has just seen the image."""
+        self._ask("preprocess", "vision")
+        self._hold()
+
+    def stage(self, stage: Stage) -> None:
+        """Hold a stage that was just computed."""
+        tokens = len(stage.logprobs)
+        if stage.stage > 0:
+            self._decoded(tokens - 1)
+        elif stage.stage < 0:  # the answer's end
+            self._decoded(further_tokens(tokens, self._pace.max_new_tokens))
+        self.seen()
+
+    def message(self, form: str) -> None:
+        """Hold a message that was just made; it takes as long as here where the profile does not know it."""
+        if form == "whole":
+            return
+        names = ("reduce",) if form == "reduced" else ("attend", "pack")
+        if all(name in self._pace.profile.stages for name in names):
+            self._ask(*names)
+        else:
+            self._asked_s["message"] = time.monotonic() - self._done_s
+        self._hold()
+
+    def answered(self, answer: Answer) -> Answer:
+        """Hold a whole answer; returns it with the profile's times."""
+        self._decoded(further_tokens(len(answer.token_ids), self._pace.max_new_tokens))
+        self.seen()
+        return replace(answer, timings=self.timings())
+
+    def timings(self) -> Timings:
+        """The profile's times of what was done so far of an answer."""
+        from nodes.vlm import Timings  # noqa: PLC0415 - it is loaded when there is an answer
+
+        return Timings(
+            *(self._asked_s.get(name, 0.0) for name in ("preprocess", "vision", "prefill", "decode"))
+        )
+
+    def tell(self) -> None:
+        """Report how it went, if the model was asked at all."""
+        if not self._asked_s:
+            return
+        self._pace.report(
+            "paced",
+            frame=self._frame,
+            profile=self._pace.profile.name,
+            asked_s=sum(self._asked_s.values()),
+            computed_s=time.monotonic() - self._begin_s - self._held_s,
+            late_s=self._late_s,
+        )
+
+    def _decoded(self, further: int) -> None:
+        self._ask("prefill")
+        self._asked_s["decode"] = further * self._pace.profile.stage_s("decode")
+
+    def _ask(self, *names: str) -> None:
+        self._asked_s |= {name: self._pace.profile.stage_s(name) for name in names}
+
+    def _hold(self) -> None:
+        came_s = time.monotonic()
+        due_s = self._begin_s + sum(self._asked_s.values())
+        while (left_s := due_s - time.monotonic()) > 0:
+            time.sleep(max(0.0, left_s - SLEEP_UNTIL_S))
+        self._late_s = -left_s
+        self._held_s += max(0.0, due_s - came_s)
+        self._done_s = time.monotonic()
+
+
+def further_tokens(tokens: int, max_new_tokens: int) -> int:
+    """Tokens decoded after the first, of an answer of `tokens` tokens without the one that ends it."""
+    ended = tokens < max_new_tokens  # else it was cut off, and nothing ended it
+    return max(0, tokens if ended else tokens - 1)

@@ -1,0 +1,59 @@
+"""Says what each answer of a node took, where its machine has a power sensor."""
+
+from __future__ import annotations
+
+import threading
+from contextlib import ExitStack
+
+from nodes.report import Report
+from nodes.sensors.energy import EnergyMeter
+from nodes.sensors.reading import SensorError
+from nodes.sensors.search import find_power_sensor
+
+IDLE_S = 2.0
+
+
+class PowerWatch:
+    """Watches from the moment at which the model is loaded, when idling is measured for IDLE_S.
+
+    It reports `power_sensor` once (source, scope and idle_w, or the reason why there is none), and `energy`
+    for each answer: the fields of nodes.sensors.energy.Energy and the frame.
+
+    Args:
+        wanted: whether to look for a sensor at all.
+        report: gets the events.
+    """
+
+    def __init__(self, wanted: bool, report: Report) -> None:
+        self._wanted, self._report = wanted, report
+        self._stack = ExitStack()
+        self._meter: EnergyMeter | None = None
+
+    def __enter__(self) -> PowerWatch:
+        if self._wanted:
+            try:
+                sensor = find_power_sensor()
+                meter = self._stack.enter_context(EnergyMeter(sensor))
+                idle_w = meter.idle(IDLE_S)
+                self._meter = meter
+                self._report("power_sensor", source=sensor.source, scope=sensor.scope, idle_w=idle_w)
+            except SensorError as error:
+                self._report("power_sensor", reason=str(error))
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    def tell(self, frame: str, begin_s: float, end_s: float) -> None:
+        """Report what was used between two values of CLOCK_MONOTONIC; returns at once."""
+        if self._meter is not None:
+            # It waits for the next reading; the next answer does not.
+            threading.Thread(target=self._tell, args=(frame, begin_s, end_s), daemon=True).start()
+
+    def _tell(self, frame: str, begin_s: float, end_s: float) -> None:
+        energy = self._meter.energy(begin_s, end_s) if self._meter is not None else None
+        if energy is None:
+            problem = self._meter.problem if self._meter is not None else None
+            self._report("energy_unknown", frame=frame, reason=problem or "no reading in time")
+        else:
+            self._report("energy", frame=frame, **energy.to_json())

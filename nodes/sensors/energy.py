@@ -1,0 +1,141 @@
+"""Samples a power sensor and says what the work between two moments took: its integral less idling."""
+
+from __future__ import annotations
+
+import bisect
+import threading
+import time
+from collections import deque
+from dataclasses import asdict, dataclass
+from itertools import pairwise
+from statistics import fmean
+from typing import Any
+
+from nodes.sensors.reading import PowerSensor, SensorError
+
+PERIOD_S = 0.1
+KEPT_S = 3600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Energy:
+    """What was used between two moments.
+
+    energy_j: above idling. whole_j: idling included. idle_w: power while nothing was asked.
+    samples: how many lie within; with fewer than two the value rests on their neighbours alone.
+    """
+
+    energy_j: float
+    whole_j: float
+    idle_w: float
+    duration_s: float
+    samples: int
+    source: str
+    scope: str
+
+    def to_json(self) -> dict[str, Any]:
+        """As an event's fields."""
+        return asdict(self)
+
+
+class EnergyMeter:
+    """Reads a sensor every PERIOD_S in a thread of its own, as long as the `with` block lasts.
+
+    Args:
+        sensor: is closed at the end.
+        period_s: between two readings.
+    """
+
+    def __init__(self, sensor: PowerSensor, period_s: float = PERIOD_S) -> None:
+        self._sensor = sensor
+        self._period_s = period_s
+        self._lock = threading.Lock()
+        self._samples: deque[tuple[float, float]] = deque(maxlen=round(KEPT_S / period_s))
+        self._idle_w: float | None = None
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._sample, name="power", daemon=True)
+        self.problem: str | None = None
+
+    def __enter__(self) -> EnergyMeter:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stopping.set()
+        self._thread.join(2.0)
+        self._sensor.close()
+
+    @property
+    def source(self) -> str:
+        """Which sensor."""
+        return self._sensor.source
+
+    def idle(self, duration_s: float) -> float:
+        """Sleep so long and take the mean power as that of idling, watts. Raises SensorError."""
+        begin_s = time.monotonic()
+        self._stopping.wait(duration_s)
+        samples = self._between(begin_s, time.monotonic())
+        if not samples:
+            raise SensorError(self.problem or f"{self._sensor.source} gave no reading in {duration_s:g} s")
+        self._idle_w = fmean(power_w for _, power_w in samples)
+        return self._idle_w
+
+    def energy(self, begin_s: float, end_s: float) -> Energy | None:
+        """What was used between two values of CLOCK_MONOTONIC; None if it was not measured all the time.
+
+        Trapezoids between readings; the ends are interpolated. Waits for the reading after `end_s`.
+        """
+        until_s = time.monotonic() + 5 * self._period_s
+        while time.monotonic() < until_s and not (self._samples and self._samples[-1][0] >= end_s):
+            time.sleep(self._period_s / 10)
+        with self._lock:
+            samples = list(self._samples)
+        if self._idle_w is None or not samples or samples[0][0] > begin_s or samples[-1][0] < end_s:
+            return None
+        whole_j = integral(samples, begin_s, end_s)
+        return Energy(
+            energy_j=whole_j - self._idle_w * (end_s - begin_s),
+            whole_j=whole_j,
+            idle_w=self._idle_w,
+            duration_s=end_s - begin_s,
+            samples=sum(begin_s <= time_s <= end_s for time_s, _ in samples),
+            source=self._sensor.source,
+            scope=self._sensor.scope,
+        )
+
+    def _between(self, begin_s: float, end_s: float) -> list[tuple[float, float]]:
+        with self._lock:
+            return [sample for sample in self._samples if begin_s <= sample[0] <= end_s]
+
+    def _sample(self) -> None:
+        due_s = time.monotonic()
+        while not self._stopping.wait(max(0.0, due_s - time.monotonic())):
+            due_s = max(due_s + self._period_s, time.monotonic())
+            try:
+                asked_s = time.monotonic()
+                power_w = self._sensor.read().power_w
+            except SensorError as error:
+                self.problem = str(error)
+                continue
+            with self._lock:
+                self._samples.append(((asked_s + time.monotonic()) / 2, power_w))
+
+
+def integral(samples: list[tuple[float, float]], begin_s: float, end_s: float) -> float:
+    """Integral of straight lines through (time, value), in order of time, over a span that they cover."""
+    times_s = [time_s for time_s, _ in samples]
+    first, last = bisect.bisect_right(times_s, begin_s), bisect.bisect_left(times_s, end_s)
+    points = [(begin_s, _at(samples, begin_s)), *samples[first:last], (end_s, _at(samples, end_s))]
+    return sum(
+        (after_s - before_s) * (before + after) / 2
+        for (before_s, before), (after_s, after) in pairwise(points)
+    )
+
+
+def _at(samples: list[tuple[float, float]], time_s: float) -> float:
+    right = bisect.bisect_left(samples, (time_s,))
+    (after_s, after) = samples[min(right, len(samples) - 1)]
+    (before_s, before) = samples[max(right - 1, 0)]
+    if after_s <= before_s:
+        return after
+    return before + (after - before) * (time_s - before_s) / (after_s - before_s)

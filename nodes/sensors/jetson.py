@@ -1,0 +1,30 @@
+"""Which of a Jetson's power rails make up a whole: they are nested, so that their sum would be too much.
+
+From NVIDIA's Jetson Linux Developer Guide, "Platform Power and Performance", section "Electrical management":
+Orin NX, Orin Nano, Xavier NX and TX2 measure their whole input as VDD_IN; AGX Orin has no such channel, its
+three inputs are VDD_GPU_SOC, VDD_CPU_CV and VIN_SYS_5V0 (VDDQ_VDD2_1V8AO is behind the last); AGX Xavier's
+six channels are disjoint; the first Nano's input is POM_5V_IN.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from nodes.sensors.reading import SensorError
+
+_WHOLES = (
+    ("VDD_IN",),
+    ("POM_5V_IN",),
+    ("VDD_GPU_SOC", "VDD_CPU_CV", "VIN_SYS_5V0"),
+    ("GPU", "CPU", "SOC", "CV", "VDDRQ", "SYS5V"),
+)
+
+
+def module_power_w(rails_w: Mapping[str, float]) -> tuple[float, str]:
+    """(power of the whole module, which rails that is). Raises SensorError where no rails make a whole."""
+    for names in _WHOLES:
+        if all(name in rails_w for name in names):
+            scope = f"Jetson module, {' + '.join(names)}; without the carrier board's own loads"
+            return sum(rails_w[name] for name in names), scope
+    known = ", ".join(sorted(rails_w)) or "none"
+    raise SensorError(f"no rail or set of rails is known to be the whole module's; there are: {known}")

@@ -1,0 +1,183 @@
+"""A run's end of the dialogue with the boards' agents; its topics are described in nodes/agent.py."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import threading
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import paho.mqtt.client as mqtt
+from paho.mqtt.enums import CallbackAPIVersion
+
+from testbed.access import Account
+from testbed.errors import TestbedError
+
+BASE = "spaceverse/board"
+HEARTBEAT = "spaceverse/heartbeat"
+HEARTBEAT_S = 1.0
+PIECE_BYTES = 128 * 1024  # nodes/board/files.py
+FILE_PREFIX = "sha256:"  # nodes/board/assignment.py
+
+State = dict[str, Any]
+
+
+class FileStore:
+    """Files that boards may fetch, by SHA-256."""
+
+    def __init__(self) -> None:
+        self._paths: dict[str, Path] = {}
+
+    def add(self, path: Path) -> str:
+        """Offer a file; returns what stands for it in a board's configuration. Raises OSError."""
+        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+        self._paths[digest] = path
+        return FILE_PREFIX + digest
+
+    def sizes_bytes(self, values: Any) -> dict[str, int]:
+        """Size of each offered file that a configuration names, by SHA-256."""
+        digest = values.removeprefix(FILE_PREFIX) if isinstance(values, str) else ""
+        if digest in self._paths:
+            return {digest: self._paths[digest].stat().st_size}
+        items = values.values() if isinstance(values, Mapping) else values if isinstance(values, list) else ()
+        return {name: size for item in items for name, size in self.sizes_bytes(item).items()}
+
+    def piece(self, digest: str, offset: int) -> bytes | None:
+        """A piece of an offered file; None for a stranger's."""
+        path = self._paths.get(digest)
+        if path is None or offset < 0:
+            return None
+        with path.open("rb") as file:
+            file.seek(offset)
+            return file.read(PIECE_BYTES)
+
+
+class BoardAgents:
+    """Assigns boards, answers what they want, and beats: when it ends, so do the boards' nodes.
+
+    Args:
+        socket: Unix socket of the run's management broker.
+        run: the run's name.
+        account: the run's at that broker (testbed/access.py, run_account).
+        heartbeat_lapse_s: so long without a heartbeat makes a board stop its node.
+        on_state: called in another thread with (board's slug, state) whenever an agent tells.
+
+    Raises TestbedError when the broker does not answer.
+    """
+
+    def __init__(
+        self,
+        socket: Path,
+        run: str,
+        account: Account | None = None,
+        *,
+        heartbeat_lapse_s: float = 10.0,
+        on_state: Callable[[str, State], None] = lambda board, state: None,
+    ) -> None:
+        self._run, self._lapse_s, self._on_state = run, heartbeat_lapse_s, on_state
+        self._lock = threading.Lock()
+        self._states: dict[str, State] = {}
+        self._assignments: dict[str, str] = {}
+        self.files = FileStore()
+        self._subscribed, self._ending = threading.Event(), threading.Event()
+        self._client = mqtt.Client(CallbackAPIVersion.VERSION2, client_id="run-boards", transport="unix")
+        if account is not None:
+            self._client.username_pw_set(account.username, account.password)
+        self._client.reconnect_delay_set(1, 1)
+        self._client.on_connect = lambda client, *_: client.subscribe(
+            [(f"{BASE}/+/state", 1), (f"{BASE}/+/want", 0)]
+        )
+        self._client.on_subscribe = self._on_subscribe
+        self._client.on_message = self._on_message
+        self._client.connect(str(socket))
+        self._client.loop_start()
+        if not self._subscribed.wait(5):
+            raise TestbedError(f"the management broker at {socket} did not answer within 5 s")
+        self._beat = threading.Thread(target=self._beat_on, name="heartbeat", daemon=True)
+        self._beat.start()
+
+    def state(self, board: str) -> State:
+        """What the agent of a board (by its slug) told last; {"state": "gone"} if nothing."""
+        with self._lock:
+            return self._states.get(board, {"state": "gone"})
+
+    def assign(
+        self, board: str, role: str, config: Mapping[str, Any], access: Mapping[str, str] | None = None
+    ) -> None:
+        """Ask a board (by its slug) to be a node.
+
+        Args:
+            board: whom.
+            role: "satellite" or "ground".
+            config: as nodes/board/assignment.py has it; files in it are those of `files.add`.
+            access: the node's account at the management broker.
+        """
+        assignment = {
+            "run": self._run,
+            "role": role,
+            "config": config,
+            "access": access,
+            "files": self.files.sizes_bytes(config),
+            "heartbeat_lapse_s": self._lapse_s,
+        }
+        with self._lock:
+            self._assignments[board] = json.dumps(assignment)
+        self._publish_assignment(board)
+
+    def dismiss(self, board: str) -> None:
+        """Tell a board to stop its node."""
+        with self._lock:
+            self._assignments[board] = ""
+        self._publish_assignment(board)
+
+    def close(self) -> None:
+        """Dismiss every board, and beat no more; may be called twice."""
+        self._ending.set()
+        with self._lock:
+            boards = [board for board, text in self._assignments.items() if text]
+        for board in boards:
+            self.dismiss(board)
+        self._client.disconnect()
+        self._client.loop_stop()
+
+    def _publish_assignment(self, board: str) -> None:
+        with self._lock:
+            text = self._assignments[board]
+        info = self._client.publish(f"{BASE}/{board}/assignment", text, qos=1, retain=True)
+        if threading.current_thread() is threading.main_thread() and self._client.is_connected():
+            info.wait_for_publish(timeout=2)
+
+    def _beat_on(self) -> None:
+        while not self._ending.is_set():
+            if self._client.is_connected():
+                self._client.publish(HEARTBEAT, json.dumps({"run": self._run}), qos=0)
+            self._ending.wait(HEARTBEAT_S)
+
+    def _on_subscribe(self, *_: object) -> None:
+        """Connected, perhaps again: a broker that was restarted has forgotten what it was to keep."""
+        with self._lock:
+            boards = list(self._assignments)
+        for board in boards:
+            self._publish_assignment(board)
+        self._subscribed.set()
+
+    def _on_message(self, client: mqtt.Client, _: object, message: mqtt.MQTTMessage) -> None:
+        board, _, kind = message.topic.removeprefix(f"{BASE}/").partition("/")
+        try:
+            said = json.loads(message.payload)
+            if kind == "want":
+                self._answer(board, str(said["sha256"]), int(said["offset"]))
+                return
+            state = {**said, "state": str(said["state"])}
+        except (ValueError, TypeError, KeyError, OSError):
+            return  # not an agent's, or a file that has gone; the board asks again
+        with self._lock:
+            self._states[board] = state
+        self._on_state(board, state)
+
+    def _answer(self, board: str, digest: str, offset: int) -> None:
+        piece = self.files.piece(digest, offset)
+        if piece is not None:
+            self._client.publish(f"{BASE}/{board}/piece/{digest}/{offset}", piece, qos=1)

@@ -1,0 +1,67 @@
+"""Measures the round trips of a link to a board from the ground's end; the board's kernel answers.
+
+A board needs no probe of its own for that: 64-byte ICMP echoes, in the frames and at the pace of
+testbed.probe, so that both kinds of link are judged alike.  Delays one way and rates are not measured: that
+would take a second clock, and a program at the board's end.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+
+from testbed.boards.wire import Station, Wire
+from testbed.probe import RTT_FRAME_BYTES, RTT_INTERVAL_S
+
+
+def probe(interface: str, own: str, peer: Station, out: Path) -> None:
+    """Ask for ever; a JSON line for each answer, as testbed.probe writes them."""
+    with Wire(interface) as wire, out.open("a", encoding="utf-8", buffering=1) as file:
+        asker = Station(wire.mac, own)
+        sequence = 0
+        while True:
+            sent_s = time.time()
+            try:
+                found = wire.round_trips_s(asker, peer, 1, RTT_INTERVAL_S, RTT_FRAME_BYTES)
+            except OSError:  # no carrier: there is no contact to measure
+                time.sleep(RTT_INTERVAL_S)
+                continue
+            if found:
+                record = {
+                    "kind": "rtt",
+                    "sequence": sequence,
+                    "sent_ns": int(sent_s * 1e9),
+                    "rtt_s": found[0],
+                }
+                arrived_s = time.monotonic() - (time.time() - sent_s) + found[0]
+                file.write(json.dumps({**record, "monotonic_s": arrived_s}) + "\n")
+            sequence += 1
+
+
+def main() -> int:
+    """Probe until SIGTERM."""
+    parser = argparse.ArgumentParser(prog="python -m testbed.boards.echo_probe", description=main.__doc__)
+    parser.add_argument("--interface", required=True, help="the ground's end of the link")
+    parser.add_argument("--own", required=True, help="IPv4 address there")
+    parser.add_argument("--peer", required=True, help="IPv4 address of the board")
+    parser.add_argument(
+        "--peer-mac", required=True, help="Ethernet address of the board, or of the way to it"
+    )
+    parser.add_argument("--out", type=Path, required=True, help="JSON lines are appended here")
+    arguments = parser.parse_args()
+    with contextlib.suppress(OSError):  # not allowed everywhere; the figures are then a little noisier
+        os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(40))
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    peer = Station(arguments.peer_mac, arguments.peer)
+    probe(arguments.interface, arguments.own, peer, arguments.out)
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,200 @@
+"""Frames sent and read by hand at one interface, beside all else that it does: who is there, and how far.
+
+Needs no address on the interface, changes nothing, and works also at a port of the sky.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import select
+import socket
+import struct
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+
+from testbed.ethernet import link_local
+
+ETH_P_ALL, ETH_P_IP, ETH_P_ARP, ETH_P_IPV6 = 0x0003, 0x0800, 0x0806, 0x86DD
+SO_TIMESTAMPNS = 35
+SOL_PACKET, PACKET_QDISC_BYPASS = 263, 20  # packet(7)
+ARP_REQUEST, ARP_REPLY = 1, 2
+ICMP_ECHO, ICMP_ECHO_REPLY, ICMP6_ECHO = 8, 0, 128
+HEADERS_BYTES = 14 + 20 + 8
+SHORTEST_FRAME_BYTES = 64
+BROADCAST = "ff:ff:ff:ff:ff:ff"
+# All nodes of a link, and the Ethernet address that goes with it; RFC 4291, 2.7.1, and RFC 2464, 7.
+ALL_NODES, ALL_NODES_MAC = "ff02::1", "33:33:00:00:00:01"
+
+_ARP = struct.Struct("!HHBBH6s4s6s4s")
+_timespec = struct.Struct("@ll")
+_identifiers = itertools.count(os.getpid())
+
+
+@dataclass(frozen=True, slots=True)
+class Station:
+    """Somebody on a link: Ethernet and IPv4 address."""
+
+    mac: str
+    address: str
+
+
+class Wire:
+    """A packet socket at `interface` of the calling thread's namespace. A context manager.
+
+    Raises OSError when the interface is not there, or is down while something is sent.
+    """
+
+    def __init__(self, interface: str) -> None:
+        self._socket = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(ETH_P_ALL))
+        self._socket.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
+        # Past the qdisc: at a port of the sky that is the shaper's, and a link that is down lets nothing out.
+        self._socket.setsockopt(SOL_PACKET, PACKET_QDISC_BYPASS, 1)
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
+        try:
+            self._socket.bind((interface, ETH_P_ALL))
+        except OSError:
+            self._socket.close()
+            raise
+        self.mac = _text(self._socket.getsockname()[4])
+
+    def __enter__(self) -> Wire:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._socket.close()
+
+    def heard(self, patience_s: float = 0.3) -> set[str]:
+        """Ethernet addresses of those that say something while all nodes are asked for an echo (ICMPv6)."""
+        for sequence in range(2):
+            self._socket.send(_echo_to_all(self.mac, sequence))
+        return {_text(frame[6:12]) for frame, _ in self._frames(patience_s)}
+
+    def who_has(self, address: str, asker: Station, patience_s: float = 2.0) -> set[str]:
+        """Ethernet addresses of those that claim an IPv4 address; asks until one does."""
+        found: set[str] = set()
+        give_up_s = time.monotonic() + patience_s
+        while not found and time.monotonic() < give_up_s:
+            self._socket.send(_arp_request(address, asker))
+            for frame, _ in self._frames(0.2):
+                if _type(frame) == ETH_P_ARP and len(frame) >= 14 + _ARP.size:
+                    *_, operation, mac, sender, _, _ = _ARP.unpack_from(frame, 14)
+                    if operation == ARP_REPLY and sender == socket.inet_aton(address):
+                        found.add(_text(mac))
+        return found
+
+    def greet(self, asked: Station, asker: Station) -> None:
+        """Let `asked` know at which Ethernet address `asker` is, so that it need not ask."""
+        request = _arp_request(asked.address, asker)
+        self._socket.send(_raw(asked.mac) + request[6:])
+
+    def round_trips_s(
+        self, asker: Station, asked: Station, count: int, interval_s: float, frame_bytes: int = 64
+    ) -> list[float]:
+        """Round trips of `count` ICMP echoes, seconds; those that got lost are missing.
+
+        From the send call to the kernel's stamp on the answer.
+        """
+        identifier = next(_identifiers) & 0xFFFF
+        found = []
+        for sequence in range(count):
+            next_s = time.monotonic() + interval_s
+            frame = _echo(asker, asked, identifier, sequence, frame_bytes)
+            sent_s = time.time()
+            self._socket.send(frame)
+            for answer, arrived_s in self._frames(interval_s):
+                if _is_reply(answer, identifier, sequence):
+                    found.append(arrived_s - sent_s)
+                    break
+            time.sleep(max(0.0, next_s - time.monotonic()))
+        return found
+
+    def echoed_train(
+        self, asker: Station, asked: Station, count: int, frame_bytes: int, patience_s: float
+    ) -> list[float]:
+        """When the answers to `count` echoes that are sent back to back arrive, seconds of CLOCK_REALTIME."""
+        identifier = next(_identifiers) & 0xFFFF
+        frames = [_echo(asker, asked, identifier, sequence, frame_bytes) for sequence in range(count)]
+        arrived: list[float] = []
+        for frame in frames:
+            with suppress(BlockingIOError, OSError):  # no buffer left: that one is lost
+                self._socket.send(frame)
+        for answer, arrived_s in self._frames(patience_s):
+            if _is_reply(answer, identifier, None):
+                arrived.append(arrived_s)
+                if len(arrived) == count:
+                    break
+        return arrived
+
+    def _frames(self, for_s: float) -> Iterator[tuple[bytes, float]]:
+        """What comes in within `for_s` seconds, with the kernel's stamp (CLOCK_REALTIME)."""
+        until_s = time.monotonic() + for_s
+        while (left_s := until_s - time.monotonic()) > 0:
+            if not select.select([self._socket], [], [], left_s)[0]:
+                return
+            data, ancillary, _, sender = self._socket.recvmsg(2048, 64)
+            if sender[2] == socket.PACKET_OUTGOING or len(data) < 14:
+                continue
+            seconds, nanoseconds = _timespec.unpack_from(ancillary[0][2])
+            yield data, seconds + nanoseconds / 1e9
+
+
+def _arp_request(address: str, asker: Station) -> bytes:
+    own, ip = _raw(asker.mac), socket.inet_aton(asker.address)
+    body = _ARP.pack(1, ETH_P_IP, 6, 4, ARP_REQUEST, own, ip, bytes(6), socket.inet_aton(address))
+    return _ethernet(BROADCAST, asker.mac, ETH_P_ARP) + body
+
+
+def _echo(asker: Station, asked: Station, identifier: int, sequence: int, frame_bytes: int) -> bytes:
+    body = struct.pack("!BBHHH", ICMP_ECHO, 0, 0, identifier, sequence).ljust(
+        max(frame_bytes, SHORTEST_FRAME_BYTES) - 34, b"\0"
+    )
+    body = body[:2] + _checksum(body) + body[4:]
+    ends = socket.inet_aton(asker.address) + socket.inet_aton(asked.address)
+    header = struct.pack("!BBHHHBBH", 0x45, 0, 20 + len(body), 0, 0x4000, 64, socket.IPPROTO_ICMP, 0) + ends
+    header = header[:10] + _checksum(header) + header[12:]
+    return _ethernet(asked.mac, asker.mac, ETH_P_IP) + header + body
+
+
+def _echo_to_all(mac: str, sequence: int) -> bytes:
+    body = struct.pack("!BBHHH", ICMP6_ECHO, 0, 0, next(_identifiers) & 0xFFFF, sequence)
+    ends = socket.inet_pton(socket.AF_INET6, link_local(mac)) + socket.inet_pton(socket.AF_INET6, ALL_NODES)
+    pseudo = ends + struct.pack("!II", len(body), socket.IPPROTO_ICMPV6)  # RFC 8200, 8.1
+    body = body[:2] + _checksum(pseudo + body) + body[4:]
+    header = struct.pack("!IHBB", 6 << 28, len(body), socket.IPPROTO_ICMPV6, 255) + ends
+    return _ethernet(ALL_NODES_MAC, mac, ETH_P_IPV6) + header + body
+
+
+def _is_reply(frame: bytes, identifier: int, sequence: int | None) -> bool:
+    if _type(frame) != ETH_P_IP or len(frame) < HEADERS_BYTES or frame[23] != socket.IPPROTO_ICMP:
+        return False
+    at = 14 + 4 * (frame[14] & 0xF)
+    kind, _, _, its_identifier, its_sequence = struct.unpack_from("!BBHHH", frame, at)
+    return kind == ICMP_ECHO_REPLY and its_identifier == identifier and sequence in (None, its_sequence)
+
+
+def _ethernet(to: str, source: str, kind: int) -> bytes:
+    return _raw(to) + _raw(source) + struct.pack("!H", kind)
+
+
+def _type(frame: bytes) -> int:
+    return int.from_bytes(frame[12:14], "big")
+
+
+def _checksum(data: bytes) -> bytes:
+    """The Internet checksum, RFC 1071."""
+    padded = data + b"\0" * (len(data) % 2)
+    total = sum(struct.unpack(f"!{len(padded) // 2}H", padded))
+    while total >> 16:
+        total = (total & 0xFFFF) + (total >> 16)
+    return struct.pack("!H", total ^ 0xFFFF)
+
+
+def _raw(mac: str) -> bytes:
+    return bytes.fromhex(mac.replace(":", ""))
+
+
+def _text(mac: bytes) -> str:
+    return mac.hex(":")

@@ -1,0 +1,71 @@
+"""OpenSSH's server on a high port of the loopback, in a mount namespace of its own; nothing is installed.
+
+Where the machine has no sshd, Debian's packages are downloaded and unpacked into a temporary folder.
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from testbed.boards.inventory import Board, RouteAttachment
+from testbed.programs import spawn
+from tests.integration.nodes.ends import free_port, wait_for
+
+# sshd wants a user and a folder of its own, which the machine need not have.
+ENTER = """
+mount -t tmpfs none /run && mkdir -m 755 /run/sshd
+cp /etc/passwd /run/passwd
+grep -q ^sshd: /run/passwd || echo sshd:x:99:65534::/run/sshd:/usr/sbin/nologin >> /run/passwd
+mount --bind /run/passwd /etc/passwd
+exec "$0" -D -e -f "$1"
+"""
+
+
+def find_sshd(folder: Path) -> str:
+    """The program; skips the test, with the reason, where it cannot be had."""
+    if (found := shutil.which("sshd", path="/usr/sbin:/usr/local/sbin")) is not None:
+        return found
+    packages = ["openssh-server", "openssh-sftp-server"]
+    done = subprocess.run(
+        ["apt-get", "download", "-q", *packages], cwd=folder, capture_output=True, text=True, check=False
+    )
+    if done.returncode != 0:
+        pytest.skip(f"no sshd here, and apt-get cannot download openssh-server: {done.stderr.strip()[-200:]}")
+    for package in folder.glob("*.deb"):
+        subprocess.run(["dpkg", "-x", str(package), str(folder / "unpacked")], check=True)
+    return str(folder / "unpacked/usr/sbin/sshd")
+
+
+@contextmanager
+def ssh_board(folder: Path) -> Iterator[tuple[Board, Path, Path]]:
+    """(board that is this machine, private key that opens it, its known_hosts), while the block lasts."""
+    for name in ("host", "user"):
+        key = folder / name
+        subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(key)], check=True)
+    port = free_port()
+    config = folder / "sshd_config"
+    config.write_text(
+        f"ListenAddress 127.0.0.1\nPort {port}\nHostKey {folder}/host\nAuthorizedKeysFile {folder}/user.pub\n"
+        "UsePAM no\nStrictModes no\nPidFile none\nPermitRootLogin yes\nSubsystem sftp internal-sftp\n"
+    )
+    known_hosts = folder / "known_hosts"
+    known_hosts.write_text(f"[127.0.0.1]:{port} {(folder / 'host.pub').read_text()}")
+    log = folder / "sshd.log"
+    with log.open("wb") as file:
+        command = ["unshare", "--mount", "sh", "-c", ENTER, find_sshd(folder), str(config)]
+        server = spawn(command, stdin=subprocess.DEVNULL, stdout=file, stderr=file)
+    try:
+        wait_for(lambda: b"listening" in log.read_bytes() or server.poll() is not None, "sshd")
+        assert server.poll() is None, log.read_text()
+        attach = RouteAttachment(kind="route", address="127.0.0.1")
+        board = Board(name="board-1", attach=attach, management="127.0.0.1", ssh_user="root", ssh_port=port)
+        yield board, folder / "user", known_hosts
+    finally:
+        server.kill()
+        server.wait()

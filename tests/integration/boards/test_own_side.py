@@ -1,0 +1,38 @@
+"""`spaceverse board check` logs in on the board and judges it: over a real ssh server, this machine's."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from testbed.boards import own_side
+from testbed.boards.check import Finding, usable
+from tests.integration.boards.played_host import ROOT
+from tests.integration.boards.sshd import ssh_board
+
+pytestmark = pytest.mark.root
+
+
+def test_a_board_is_asked_over_ssh(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with ssh_board(tmp_path) as (board, key, known_hosts):
+
+        def look(identity: Path = key, known: Path = known_hosts) -> list[Finding]:
+            return own_side.look(board, identity=identity, known_hosts=known)
+
+        monkeypatch.setattr(own_side, "PYTHONS", ("/nowhere/python", f"cd {ROOT} && {sys.executable}"))
+        found = {finding.what: finding for finding in look()}
+        assert usable(list(found.values()))
+        assert found["Python"].detail.startswith(sys.version.split()[0])
+        assert "paho-mqtt" in found["packages"].detail
+
+        monkeypatch.setattr(own_side, "PYTHONS", ("cd / && env -i /usr/bin/env python9",))
+        (refused,) = look()
+        assert refused.verdict == "refused" and refused.detail.startswith("it has no agent: ")
+
+        (tmp_path / "nobody").write_text("")
+        for finding in (*look(known=tmp_path / "nobody"), *look(identity=tmp_path / "nobody")):
+            assert finding == replace(finding, what="board itself", verdict="note")
+            assert finding.detail.startswith("not looked at, as nobody can log in: ")

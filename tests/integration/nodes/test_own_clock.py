@@ -1,0 +1,69 @@
+"""A node on another machine's clock: its stamps come in the run's time, within the bound that they carry."""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from testbed.broker import Broker, UnixListener
+from testbed.management import ManagementPlane
+from testbed.programs import Program
+from tests.integration.nodes.ends import wait_for
+
+OFFSET_S, DRIFT = 3.7, 50e-6
+NODE = Path(__file__).with_name("own_clock.py")
+
+
+def true_run_s(own_s: float) -> float:
+    """What the run's clock showed when the node's showed `own_s`: the kernel's offset, then the drift."""
+    return own_s / (1 + DRIFT) - OFFSET_S
+
+
+@pytest.mark.root
+def test_a_clock_3_7_s_off_and_drifting_is_known_within_its_bound(tmp_path: Path) -> None:
+    socket = tmp_path / "plane"
+    with Broker(tmp_path, [UnixListener(socket)]) as broker:
+        run = ManagementPlane(socket, tmp_path / "events.jsonl")
+        node = Program(
+            "node", [sys.executable, str(NODE), str(OFFSET_S), str(DRIFT), str(socket)], log=tmp_path / "log"
+        )
+        try:
+            events = watch(run, node, broker)
+        finally:
+            node.stop()
+            run.close()
+    stamped = [e for e in events if "own_monotonic_s" in e]
+    assert {"early", "tick", "two", "clock"} <= {e["event"] for e in stamped}
+    for event in stamped:
+        error_s = event["monotonic_s"] - true_run_s(event["own_monotonic_s"])
+        assert abs(error_s) <= event["clock_bound_s"], f"{event['event']}: {error_s} s"
+    for clock in (e for e in events if e["event"] == "clock"):
+        assert clock["offset_s"] == pytest.approx(-OFFSET_S, abs=clock["own_monotonic_s"] * DRIFT + 0.01)
+        assert abs(clock["drift_ppm"] + DRIFT * 1e6) <= clock["drift_bound_ppm"]
+        assert clock["bound_s"] <= clock["round_trip_s"] and clock["breaks"] == 0
+        assert clock["chrony"], "its state, or why there is none"
+
+
+def watch(run: ManagementPlane, node: Program, broker: Broker) -> list[dict[str, Any]]:
+    """Start the node's scenario time, take its broker away once, and end it."""
+    wait_for(lambda: bool(run.seen(lambda e: e["event"] == "clock")), "clock")
+    start_s = time.monotonic() + 0.5
+    run.start_nodes(start_s)
+    wait_for(lambda: bool(run.seen(lambda e: e["event"] == "two")), "event at 2 s")
+    (two,) = run.seen(lambda e: e["event"] == "two")[:1]
+    # It waited by its own clock for a moment of the run's.
+    assert two["time_s"] >= 2.0 - two["clock_bound_s"]
+    assert true_run_s(two["own_monotonic_s"]) - start_s >= 2.0 - two["clock_bound_s"]
+    broker.stop()
+    time.sleep(0.5)
+    broker.start()
+    ticks = len(run.seen(lambda e: e["event"] == "tick"))
+    wait_for(lambda: len(run.seen(lambda e: e["event"] == "tick")) > ticks + 4, "events after the restart")
+    node.check(started=True)
+    run.stop_nodes()
+    wait_for(lambda: node.process.poll() == 0, "end of the node")
+    return list(run.events)

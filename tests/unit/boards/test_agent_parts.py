@@ -1,0 +1,121 @@
+"""Parts of a board's agent: configuration, files by checksum, command line."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import random
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from nodes import agent
+from nodes.board.assignment import AgentConfig, read_assignment
+from nodes.board.files import PIECE_BYTES, WINDOW, Fetcher, FileError
+from nodes.config import BrokerAddress, ConfigError
+from nodes.models import COMPACT
+
+CONFIG: dict[str, Any] = {
+    "board": "jetson-1",
+    "management": {"host": "127.0.0.1", "access": {"username": "jetson-1", "password": "x"}},
+    "folder": "/tmp/agent",  # noqa: S108 - never made
+}
+
+
+def fetched(folder: Path, contents: list[bytes], order: random.Random, loss: float) -> Fetcher:
+    """Play a run that loses and reorders what is asked of it."""
+    by_digest = {hashlib.sha256(data).hexdigest(): data for data in contents}
+    asked: list[tuple[str, int]] = []
+    fetcher = Fetcher(
+        folder, {d: len(data) for d, data in by_digest.items()}, lambda d, o: asked.append((d, o))
+    )
+    for _ in range(10_000):
+        if fetcher.complete:
+            return fetcher
+        fetcher.step()
+        assert len(asked) <= WINDOW
+        order.shuffle(asked)
+        while asked:
+            digest, offset = asked.pop()
+            if order.random() < loss:
+                fetcher._asked.clear()  # as after AGAIN_S
+            else:
+                fetcher.take(digest, offset, by_digest[digest][offset : offset + PIECE_BYTES])
+    raise AssertionError("never complete")
+
+
+@given(st.lists(st.integers(0, 3 * PIECE_BYTES), min_size=1, max_size=3), st.integers(), st.floats(0, 0.6))
+def test_files_come_whole_whatever_is_lost_on_the_way(
+    tmp_path_factory: pytest.TempPathFactory, sizes: list[int], seed: int, loss: float
+) -> None:
+    order = random.Random(seed)  # noqa: S311 - a path, not a secret
+    folder = tmp_path_factory.mktemp("files")
+    contents = [order.randbytes(size) for size in sizes]
+    fetcher = fetched(folder, contents, order, loss)
+    assert {path.read_bytes() for path in fetcher.paths.values()} == set(contents)
+    assert {path.name for path in folder.iterdir()} == set(fetcher.paths), "nothing unfinished is left"
+    assert Fetcher(folder, {d: len(p.read_bytes()) for d, p in fetcher.paths.items()}, ask_nobody).complete
+
+
+def ask_nobody(digest: str, offset: int) -> None:
+    raise AssertionError("what is there is not asked for")
+
+
+def test_another_file_than_the_one_that_was_named_is_refused(tmp_path: Path) -> None:
+    digest = hashlib.sha256(b"right").hexdigest()
+    fetcher = Fetcher(tmp_path, {digest: 5}, lambda d, o: None)
+    fetcher.take(digest, 0, b"wr")
+    fetcher.take("0" * 64, 0, b"other")
+    assert not fetcher.complete and list(tmp_path.iterdir()) == []
+    with pytest.raises(FileError, match=digest[:12]):
+        fetcher.take(digest, 0, b"wrong")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_agent_fills_in_what_only_the_board_knows(tmp_path: Path) -> None:
+    digest = "ab" * 32
+    payload = {
+        "run": "20180120-dove", "role": "satellite", "files": {digest: 3}, "heartbeat_lapse_s": 7,
+        "access": {"username": "sat", "password": "y"},
+        "config": {"name": "Sat", "model": "/on/the/host/compact", "frames": [{"image": f"sha256:{digest}"}]},
+    }  # fmt: skip
+    agent_config = AgentConfig.model_validate(CONFIG)
+    assignment = read_assignment(json.dumps(payload).encode())
+    config = assignment.node_config(agent_config, tmp_path, {digest: tmp_path / digest})
+    assert config["frames"] == [{"image": str(tmp_path / digest)}]
+    assert config["model"] == str(COMPACT) and config["outbox"] == str(tmp_path / "kept")
+    assert (config["clock"], config["management_lost_after_s"]) == ("own", 7)
+    address = BrokerAddress.model_validate(config["management"])
+    assert address.access is not None and (address.host, address.access.username) == ("127.0.0.1", "sat")
+    own = agent_config.model_copy(update={"models": tmp_path})
+    (tmp_path / "compact").mkdir()
+    assert assignment.node_config(own, tmp_path, {digest: tmp_path})["model"] == str(tmp_path / "compact")
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [b"", b"{}", b'{"run": "../../etc", "role": "satellite", "config": {}}',
+     b'{"run": "r", "role": "pilot", "config": {}}',
+     b'{"run": "r", "role": "ground", "config": {}, "files": {"../x": 1}}'],
+)  # fmt: skip
+def test_what_is_no_assignment_is_refused_in_a_line(payload: bytes) -> None:
+    with pytest.raises(ConfigError, match=r"^assignment: [^\n]+$"):
+        read_assignment(payload)
+
+
+def test_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "agent.json"
+    path.write_text(json.dumps(CONFIG))
+    assert agent.main([str(path), "--check"]) == 0
+    path.write_text(json.dumps(CONFIG | {"bord": 1}))
+    assert agent.main([str(path), "--check"]) == 2
+    assert "unknown field 'bord'" in capsys.readouterr().err
+    path.write_text(json.dumps({**CONFIG, "management": {**CONFIG["management"], "ca_file": "/nowhere"}}))
+    assert agent.main([str(path)]) == 2
+    assert agent.main([]) == 2
+    assert len(capsys.readouterr().err.splitlines()) == 2
+    assert agent.main(["--facts"]) == 0
+    assert json.loads(capsys.readouterr().out)["packages"]["pydantic"]

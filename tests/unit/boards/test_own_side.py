@@ -1,0 +1,53 @@
+"""What a board says of itself, judged."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from nodes.board.facts import facts
+from testbed.boards.check import usable
+from testbed.boards.own_side import judge
+
+
+def told(**changes: Any) -> dict[str, Any]:
+    return facts(None) | changes
+
+
+def test_this_machine_would_do() -> None:
+    found = {finding.what: finding for finding in judge(told())}
+    assert usable(list(found.values()))
+    assert "torch 2." in found["packages"].detail and "GB free" in found["disk"].detail
+    assert found["models"].detail == "none of its own; the pair that ships"
+
+
+@pytest.mark.parametrize(
+    ("changes", "what", "detail"),
+    [
+        ({"python": "3.8.10"}, "Python", "3.8.10; 3.10 or newer is needed"),
+        (
+            {"packages": {"torch": None, "numpy": "2.0", "msgpack": None}},
+            "packages",
+            "missing: torch, msgpack",
+        ),
+        ({"free_bytes": 1e8}, "disk", "0.1 GB free"),
+    ],
+)
+def test_what_is_missing_is_refused(changes: dict[str, Any], what: str, detail: str) -> None:
+    refused = [finding for finding in judge(told(**changes)) if finding.verdict == "refused"]
+    assert [(one.what, one.detail) for one in refused] == [(what, detail)]
+    assert refused[0].instead
+
+
+def test_the_clocks_state_is_told() -> None:
+    def clock(chrony: Any) -> tuple[str, str]:
+        (found,) = [one for one in judge(told(chrony=chrony)) if one.what == "clock"]
+        return found.verdict, found.detail
+
+    assert clock({"reference": "192.0.2.1", "bound_s": 4e-5}) == (
+        "ok",
+        "chrony follows 192.0.2.1, within 0.040 ms",
+    )
+    assert clock({"reference": None, "bound_s": None})[0] == "note"
+    assert clock("chronyc is not installed")[1].startswith("chronyc is not installed; a run compares")

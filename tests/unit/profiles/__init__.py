@@ -1,0 +1,1 @@
+"""Profiles of machines, and answers at their pace."""

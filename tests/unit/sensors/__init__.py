@@ -1,0 +1,1 @@
+"""Sensors, against what the vendors document."""
