@@ -63,14 +63,14 @@ class Recipe:
     readings: tuple[Reading, ...]
 
     @property
-    def views(self) -> Views | None:
+    def views(self) -> Views:
         """How it is shown a frame: in tiles if it learnt from tiles."""
-        return Views(TILE_PX, OVERVIEW_PX) if any(reading.tiles for reading in self.readings) else None
+        return Views(TILE_PX if any(reading.tiles for reading in self.readings) else None, OVERVIEW_PX)
 
     @property
     def largest_px(self) -> int:
         """Side of the largest image that it takes."""
-        return TILE_PX if self.views else OVERVIEW_PX
+        return self.views.tile_px or OVERVIEW_PX
 
 
 _REGULAR = {"vision_dim": 160, "vision_depth": 4, "text_dim": 160, "text_depth": 4}

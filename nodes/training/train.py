@@ -389,8 +389,7 @@ def save_model(model: Any, processor: Any, recipe: Recipe, folder: Path) -> None
     model.config.dtype = before
     (folder / "model.safetensors").chmod(0o644)
     processor.save_pretrained(folder)
-    if recipe.views is not None:
-        (folder / VIEWS_FILE).write_text(json.dumps(asdict(recipe.views)) + "\n", encoding="utf-8")
+    (folder / VIEWS_FILE).write_text(json.dumps(asdict(recipe.views)) + "\n", encoding="utf-8")
 
 
 def halves_are_faster() -> bool:
