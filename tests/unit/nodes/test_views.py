@@ -12,7 +12,6 @@ from PIL import Image
 
 from nodes.views import MOST_TILES, Views, read_views, shown
 
-
 SIDES_PX = st.integers(1, 300)
 
 
