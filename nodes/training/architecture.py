@@ -40,7 +40,8 @@ class Seeing:
 class Reading:
     """A stretch in which the language model learns to answer; the tower is fixed and sees each frame once.
 
-    frames: how many are looked at, at most. tiles: native tiles of each, those with fine content among them.
+    frames: how many are looked at, at most. tiles: native tiles of each, those with fine content first; what
+    lies in none of them is not asked.
     """
 
     frames: int
@@ -92,7 +93,8 @@ RECIPES = {
             Seeing(steps=240, frames_per_step=3, crop_px=TILE_PX, peak_rate=4e-4),
         ),
         readings=(
-            Reading(frames=1800, tiles=3, steps=500, frames_per_step=12),
+            Reading(frames=1800, tiles=3, steps=260, frames_per_step=12),
+            Reading(frames=4800, tiles=1, steps=900, frames_per_step=32),
             Reading(frames=80, tiles=16, steps=60, frames_per_step=2, peak_rate=3e-4),
         ),
     ),
