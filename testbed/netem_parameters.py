@@ -19,6 +19,7 @@ import struct
 from typing import NamedTuple
 
 from testbed.link_state import DOWN_STATE, GilbertElliott, LinkState
+from testbed.netlink_bytes import ATTRIBUTE, attribute_places
 
 FRAME_BYTES = 1514  # Ethernet header and 1500 bytes; what `limit` takes a packet to be
 
@@ -45,7 +46,6 @@ _RATE64 = struct.Struct("=HHQ")
 _CHAIN = struct.Struct("=HH HHIIII")  # TCA_NETEM_LOSS around NETEM_LOSS_GE around a tc_netem_gemodel
 _GEMODEL = struct.Struct("=IIII")  # p, r, h, k1 (1 - h and k1 are the losses)
 _U32, _U64, _S64 = struct.Struct("=I"), struct.Struct("=Q"), struct.Struct("=q")
-_ATTRIBUTE = struct.Struct("=HH")
 
 _TICK_NS = 64  # the unit of tc_netem_qopt.latency; LATENCY64, sent beside it, decides
 _FULL = 2**32 - 1
@@ -87,21 +87,22 @@ class NetemParameters(NamedTuple):
 
     def state(self) -> LinkState:
         """The state that this netem plays; its queue_bytes come in whole 1514-byte frames."""
-        if self.limit == 0:
+        rate_byte_s, delay_ns, loss, limit, jitter_ns, chain = self
+        if limit == 0:
             return DOWN_STATE
-        waiting = self.limit - _flying(self.rate_byte_s, self.delay_ns + self.jitter_ns)
+        waiting = limit - _flying(rate_byte_s, delay_ns + jitter_ns)
         bursty_loss = None
-        if self.chain is not None:
-            p, r, h, k1 = (share / _FULL for share in self.chain)
+        if chain is not None:
+            p, r, h, k1 = (share / _FULL for share in chain)
             bursty_loss = GilbertElliott(p, r, 1 - h, k1)
         return LinkState(
-            up=True,
-            rate_bit_s=8.0 * self.rate_byte_s,
-            delay_s=self.delay_ns / 1e9,
-            loss=self.loss / _FULL,
-            queue_bytes=max(1, waiting) * FRAME_BYTES,
-            jitter_s=self.jitter_ns / 1e9,
-            bursty_loss=bursty_loss,
+            True,
+            8.0 * rate_byte_s,
+            delay_ns / 1e9,
+            loss / _FULL,
+            (waiting if waiting > 1 else 1) * FRAME_BYTES,
+            jitter_ns / 1e9,
+            bursty_loss,
         )
 
     def options(self) -> bytes:
@@ -124,7 +125,7 @@ class NetemParameters(NamedTuple):
             wide = _RATE64.pack(_RATE64.size, TCA_NETEM_RATE64, rate_byte_s)
             options = options[:-_RATE_BYTES] + wide + options[-_RATE_BYTES:]
         if chain is not None:  # without it the kernel goes back to plain loss
-            lengths = (_CHAIN.size, TCA_NETEM_LOSS, _CHAIN.size - _ATTRIBUTE.size, NETEM_LOSS_GE)
+            lengths = (_CHAIN.size, TCA_NETEM_LOSS, _CHAIN.size - ATTRIBUTE.size, NETEM_LOSS_GE)
             options += _CHAIN.pack(*lengths, *chain)
         return options
 
@@ -150,18 +151,6 @@ class NetemParameters(NamedTuple):
 
 
 CLOSED = NetemParameters(rate_byte_s=0, delay_ns=0, loss=_FULL, limit=0)
-
-
-def attribute_places(data: bytes, at: int, end: int) -> dict[int, tuple[int, int]]:
-    """Where the payload of each netlink attribute in data[at:end] begins and ends, by its number."""
-    found = {}
-    while at + _ATTRIBUTE.size <= end:
-        length, number = _ATTRIBUTE.unpack_from(data, at)
-        if length < _ATTRIBUTE.size:
-            break
-        found[number & 0x3FFF] = (at + _ATTRIBUTE.size, at + length)
-        at += length + 3 & ~3
-    return found
 
 
 def _flying(rate_byte_s: int, delay_ns: int) -> int:

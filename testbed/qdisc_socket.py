@@ -16,14 +16,15 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from typing import NamedTuple
 
-from testbed.netem_parameters import NetemParameters, attribute_places
+from testbed.netem_parameters import NetemParameters
+from testbed.netlink_bytes import ATTRIBUTE, HEADER, NLM_F_REQUEST, attribute_places
 
 AT_ONCE = 32  # messages of one system call; their answers fit in a socket's usual 212,992 bytes
 ANSWERS_BYTES = 1 << 17
 
 RTM_NEWQDISC, RTM_DELQDISC, RTM_GETQDISC = 36, 37, 38
 NLMSG_ERROR, NLMSG_DONE = 2, 3
-NLM_F_REQUEST, NLM_F_ACK, NLM_F_ECHO = 0x1, 0x4, 0x8
+NLM_F_ACK, NLM_F_ECHO = 0x4, 0x8
 NLM_F_REPLACE, NLM_F_CREATE, NLM_F_DUMP = 0x100, 0x400, 0x300
 TCA_KIND, TCA_OPTIONS, TCA_STATS2 = 1, 2, 7
 TCA_STATS_BASIC, TCA_STATS_QUEUE, TCA_STATS_PKT64 = 1, 3, 8
@@ -31,9 +32,7 @@ TC_H_ROOT = 0xFFFFFFFF
 SOL_NETLINK, NETLINK_EXT_ACK, NETLINK_CAP_ACK, NLMSGERR_ATTR_MSG = 270, 11, 10, 1
 NLM_F_ACK_TLVS = 0x200
 
-_HEADER = struct.Struct("=IHHII")  # nlmsghdr: length, type, flags, sequence, port
 _TCMSG = struct.Struct("=BxxxiIII")  # tcmsg: family, interface index, handle, parent, info
-_ATTRIBUTE = struct.Struct("=HH")
 _LENGTH = struct.Struct("=H")
 # Both of these, the attribute of the kind, and length and number of the options, which follow: so it is in
 # what is written and in what the kernel answers.
@@ -62,7 +61,7 @@ class QdiscSocket:
     Every method raises OSError with the kernel's own words. Not thread-safe.
     """
 
-    kind = _ATTRIBUTE.pack(10, TCA_KIND) + b"netem\0\0\0"
+    kind = ATTRIBUTE.pack(10, TCA_KIND) + b"netem\0\0\0"
 
     def __init__(self) -> None:
         self._socket = _open_netlink()
@@ -96,7 +95,7 @@ class QdiscSocket:
         size = len(options)
         header = _OPTIONS_AT + size, RTM_NEWQDISC, flags, self._sequence, 0
         tcmsg = socket.AF_UNSPEC, netem.interface, handle, TC_H_ROOT, 0
-        before = _BEFORE_OPTIONS.pack(*header, *tcmsg, self.kind, _ATTRIBUTE.size + size, TCA_OPTIONS)
+        before = _BEFORE_OPTIONS.pack(*header, *tcmsg, self.kind, ATTRIBUTE.size + size, TCA_OPTIONS)
         return before + options
 
     def _held(self, sequence: int, wanted: NetemParameters, options: bytes) -> NetemParameters | OSError:
@@ -105,8 +104,8 @@ class QdiscSocket:
         if kind == NLMSG_ERROR:
             refusal = _refusal(self._body(at, end), flags)
             return refusal or OSError(errno.ENOMSG, "the kernel did not say what it holds")
-        (length,) = _LENGTH.unpack_from(self._answer, at + _OPTIONS_AT - _ATTRIBUTE.size)
-        same_length = length == _ATTRIBUTE.size + len(options)
+        (length,) = _LENGTH.unpack_from(self._answer, at + _OPTIONS_AT - ATTRIBUTE.size)
+        same_length = length == ATTRIBUTE.size + len(options)
         if same_length and self._answer.startswith(options, at + _OPTIONS_AT):
             return wanted
         try:  # it is another netem, or the kernel puts it into other bytes (since Linux 6.6 with its seed)
@@ -168,9 +167,9 @@ class QdiscSocket:
 
     def _request(self, kind: int, flags: int, index: int, parent: int = TC_H_ROOT) -> None:
         self._sequence += 1
-        length = _HEADER.size + _TCMSG.size
+        length = HEADER.size + _TCMSG.size
         self._socket.send(
-            _HEADER.pack(length, kind, NLM_F_REQUEST | flags, self._sequence, 0)
+            HEADER.pack(length, kind, NLM_F_REQUEST | flags, self._sequence, 0)
             + _TCMSG.pack(socket.AF_UNSPEC, index, 0, parent, 0)
         )
 
@@ -185,26 +184,26 @@ class QdiscSocket:
                 return self._body(at, end)
 
     def _body(self, at: int, end: int) -> bytes:
-        return bytes(self._answer[at + _HEADER.size : end])
+        return bytes(self._answer[at + HEADER.size : end])
 
     def _receive(self, sequence: int) -> tuple[int, int, int, int]:
         """Put the answer to a message into `_answer`: its type, where it begins and ends, its flags."""
         got_sequence, size = None, 0
         while got_sequence != sequence:
             size = self._receive_some()
-            end, kind, flags, got_sequence, _ = _HEADER.unpack_from(self._answer)
+            end, kind, flags, got_sequence, _ = HEADER.unpack_from(self._answer)
         if kind != RTM_DELQDISC or end == size:
             return kind, 0, end, flags
         # What replaces a qdisc is told behind what it replaces, in one piece.
         at = end + 3 & ~3
-        length, kind, flags, _, _ = _HEADER.unpack_from(self._answer, at)
+        length, kind, flags, _, _ = HEADER.unpack_from(self._answer, at)
         return kind, at, at + length, flags
 
     def _messages(self) -> Iterator[tuple[int, int, bytes, int]]:
         """What comes next: (type, sequence, body, flags) of each message."""
         end, at = self._receive_some(), 0
-        while at + _HEADER.size <= end:
-            length, kind, flags, sequence, _ = _HEADER.unpack_from(self._answer, at)
+        while at + HEADER.size <= end:
+            length, kind, flags, sequence, _ = HEADER.unpack_from(self._answer, at)
             yield kind, sequence, self._body(at, at + length), flags
             at += length + 3 & ~3
 
@@ -238,7 +237,7 @@ def _refusal(body: bytes, flags: int) -> OSError | None:
         return None
     said = ""
     if flags & NLM_F_ACK_TLVS:
-        words = attribute_places(body, 4 + _HEADER.size, len(body))
+        words = attribute_places(body, 4 + HEADER.size, len(body))
         begin, end = words.get(NLMSGERR_ATTR_MSG, (0, 0))
         said = body[begin:end].rstrip(b"\0").decode(errors="replace")
     return OSError(-code, said or os.strerror(-code))
