@@ -3,9 +3,8 @@
 One player follows 200 traces whose rows are 0.1 s apart and all different; every change is written to both
 directions and read back.  The player makes the changes of 4 ms in one turn, so a change may be that late.
 Counted is the processor time of this process and, for nfqueue, of the process that plays the links.  With
-netem where the kernel has it, else in User-Mode Linux, whose system calls are
-several times slower, and on the host with a pfifo that stands in (see `link_change.Pfifo`); with nfqueue
-wherever it works.
+netem where the kernel has it, else in User-Mode Linux, whose system calls are several times slower, and on
+the host with a pfifo that stands in (see `link_change.PfifoShaper`); with nfqueue wherever it works.
 """
 
 from __future__ import annotations
@@ -15,13 +14,13 @@ import os
 import statistics
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import ExitStack
 from datetime import datetime, timezone
 from pathlib import Path
 
 import numpy as np
-from link_change import Pfifo
+from link_change import PfifoShaper
 from rich.console import Console
 from rich.table import Table
 
@@ -29,17 +28,18 @@ from testbed import uml
 from testbed.capabilities import has_netem, has_nfqueue
 from testbed.clock import RealClock
 from testbed.kernel import NetworkNamespace
-from testbed.link_state import Direction, LinkState
-from testbed.netem import DUMP_WORTH, NLM_F_CREATE, NLM_F_REPLACE
+from testbed.link_state import LinkState
 from testbed.nfqueue import NfqueueShaper
 from testbed.player import Player
-from testbed.shaper import LinkPorts, RecordingShaper, Shaper
+from testbed.shaper import Shaper
 from testbed.sky import HostEnd, Sky
 from traces.trace import Trace, TraceHeader
 
 FOR_S, STEP_S = 10.0, 0.1
 SOME_STATE = LinkState(True, 1e6, 0.01)
 BOUND_SHARE = 0.25
+ROOT = Path(__file__).resolve().parents[1]
+GUEST = {"PYTHONPATH": str(ROOT)}  # the guest measures this checkout too
 IN_UML = Path("/run/bin/modprobe").exists()  # what a guest has and a host has not
 
 
@@ -82,46 +82,7 @@ def main() -> int:
         return 2
     print("this kernel has no netem; netem in User-Mode Linux:", flush=True)
     command = [sys.executable, __file__, "--links", str(links)]
-    return uml.run_in_uml(command, real_time=True, timeout_s=300) or code
-
-
-class PfifoShaper(RecordingShaper):
-    """Remembers its states, and does for each change what `NetemShaper` does, but to a pfifo."""
-
-    def __init__(self, sky_netns_path: str) -> None:
-        super().__init__("pfifo")
-        self._space = NetworkNamespace.enter(sky_netns_path)
-        self._pfifo = self._space.call(Pfifo)
-        self._index: dict[tuple[str, Direction], int] = {}
-
-    def attach(self, ports: LinkPorts) -> None:
-        """Make the pfifos."""
-        super().attach(ports)
-        for direction in Direction:
-            index = self._space.read(ports.exit(direction)).index
-            self._index[ports.link, direction] = index
-            self._pfifo.write(NLM_F_CREATE | NLM_F_REPLACE, index, SOME_STATE, 1 << 16)
-
-    def apply(self, link: str, direction: Direction, state: LinkState) -> LinkState:
-        """Write a pfifo's limit, and code and decode a netem."""
-        self._pfifo.write(0, self._index[link, direction], state if state.up else SOME_STATE)
-        self.states[link, direction] = state
-        return state
-
-    def apply_all(self, asked: Sequence[tuple[str, Direction, LinkState]]) -> list[LinkState]:
-        """Write the limits of many pfifos at once; one dump reads them back."""
-        if len(asked) * DUMP_WORTH < len(self._index):
-            return super().apply_all(asked)
-        self._pfifo.write_all(
-            {self._index[link, way]: state if state.up else SOME_STATE for link, way, state in asked}
-        )
-        self.states.update({(link, way): state for link, way, state in asked})
-        return [state for _, _, state in asked]
-
-    def close(self) -> None:
-        """Give the namespace back."""
-        self._pfifo.close()
-        self._space.close()
+    return uml.run_in_uml(command, real_time=True, timeout_s=300, environment=GUEST) or code
 
 
 def _measure(name: str, shaper: str | Callable[[str], Shaper], links: int, table: Table) -> bool:

@@ -84,7 +84,7 @@ def received_images(form: str, source: Path | BinaryIO, views: Views | None) -> 
     Of a message of regions, a model that is shown tiles gets those that came down, in order, and the
     overview. Raises as `received_frame`.
     """
-    if form != "regions" or views is None:
+    if form != "regions" or views is None or views.tile_px is None:
         return received_frame(form, source)
     unpacked = read_regions(source)
     frame = unpacked.compose()

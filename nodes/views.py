@@ -1,8 +1,10 @@
-"""How a frame is shown to a model: as it is, or as tiles of its own pixels and an overview behind them.
+"""How a frame is shown to a model: as it is, reduced, or as tiles of its own pixels and an overview.
 
 A model of the Qwen2-VL family takes several images in one prompt, and vision towers cost the square of an
 image's area: a large frame is cheaper in tiles. A folder of a model that wants tiles has a file `views.json`
-beside its weights, `{"tile_px": 336, "overview_px": 224}`; any other model gets the frame as it is.
+beside its weights, `{"tile_px": 336, "overview_px": 224}`; one that wants the overview alone has null for the
+tile (its processor would reduce the frame too, in three times the time). Any other model gets the frame as it
+is.
 
 The overview stands last, next to the question: there it is equally far from it however many tiles there are.
 """
@@ -26,9 +28,9 @@ MOST_TILES = 36
 
 @dataclass(frozen=True)
 class Views:
-    """Side of a tile and of the overview, pixels."""
+    """Side of a tile and of the overview, pixels; no tiles where `tile_px` is None."""
 
-    tile_px: int
+    tile_px: int | None
     overview_px: int
 
     def of(self, frame: Image) -> tuple[list[Image], list[Box]]:
@@ -38,9 +40,9 @@ class Views:
         than the overview is shown as it is.
         """
         whole = (0.0, 0.0, float(frame.width), float(frame.height))
-        if max(frame.size) <= self.overview_px:
-            return [frame], [whole]
-        rows, columns = self._tiles(frame.width, frame.height)
+        if self.tile_px is None or max(frame.size) <= self.overview_px:
+            return [self.overview(frame)], [whole]
+        rows, columns = _tiles(frame.width, frame.height, self.tile_px)
         boxes: list[Box] = [
             (
                 float(column * frame.width // columns),
@@ -56,17 +58,19 @@ class Views:
     def tile(self, frame: Image, box: Box) -> Image:
         """What lies in a box, at most `tile_px` a side."""
         cut = frame.crop((round(box[0]), round(box[1]), round(box[2]), round(box[3])))
-        return _at_most(cut, self.tile_px)
+        return cut if self.tile_px is None else _at_most(cut, self.tile_px)
 
     def overview(self, frame: Image) -> Image:
         """The whole frame, its longer side `overview_px`."""
         return _at_most(frame, self.overview_px)
 
-    def _tiles(self, width: int, height: int) -> tuple[int, int]:
-        side = self.tile_px
-        while -(-height // side) * -(-width // side) > MOST_TILES:
-            side += self.tile_px // 2
-        return -(-height // side), -(-width // side)
+
+def _tiles(width: int, height: int, tile_px: int) -> tuple[int, int]:
+    """Rows and columns of tiles."""
+    side = tile_px
+    while -(-height // side) * -(-width // side) > MOST_TILES:
+        side += -(-tile_px // 2)
+    return -(-height // side), -(-width // side)
 
 
 def _at_most(image: Image, side_px: int) -> Image:
@@ -86,12 +90,13 @@ def read_views(folder: str | Path) -> Views | None:
         return None
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
-        views = Views(int(found["tile_px"]), int(found["overview_px"]))
+        tile = found["tile_px"]
+        views = Views(None if tile is None else int(tile), int(found["overview_px"]))
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise ValueError(
             f"{path} does not say tile_px and overview_px in pixels: {type(error).__name__}"
         ) from error
-    if min(views.tile_px, views.overview_px) < 1:
+    if min(views.tile_px or 1, views.overview_px) < 1:
         raise ValueError(f"{path}: tile_px and overview_px must be above 0")
     return views
 

@@ -175,8 +175,8 @@ class Player:
 
     def _is_edge(self, link: PlayedLink, states: States) -> bool:
         """Whether a direction opens or closes."""
-        held = self._held.get(link, (DOWN_STATE, DOWN_STATE))
-        return any(now.up != then.up for now, then in zip(held, states, strict=True))
+        (down, up), (held_down, held_up) = states, self._held.get(link, (DOWN_STATE, DOWN_STATE))
+        return down.up != held_down.up or up.up != held_up.up
 
     def _changes(self, from_s: float) -> Iterator[tuple[float, PlayedLink, States]]:
         """All rows of all traces after `from_s`, and their ends, in order of time."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 import itertools
 import threading
 import time
-from collections.abc import Callable, Container, Mapping
+from collections.abc import Callable, Container, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from operator import attrgetter
@@ -54,8 +54,8 @@ class LinkEnd(Protocol):
         Raises LinkError, and then leaves nothing.
         """
 
-    def wait(self, give_up_s: float) -> None:
-        """Wait until that end has noticed its carrier, at most until CLOCK_MONOTONIC `give_up_s`."""
+    def look(self, sky: NetworkNamespace, port: str) -> tuple[bool, bool]:
+        """Whether that end's own interface is up, and whether it has noticed its carrier."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,16 +93,9 @@ class HostEnd:
             sky.delete(port)
             raise
 
-    def wait(self, give_up_s: float) -> None:
-        """Wait until the host has noticed its carrier; until then it drops what it sends.
-
-        A host that has taken its own interface down is not waited for.
-        """
-        with NetworkNamespace.enter(self.namespace_path, f"of {self.interface}") as host:
-            while not host.is_ready(self.interface) and time.monotonic() < give_up_s:
-                if not host.is_up(self.interface):
-                    return
-                time.sleep(0.0001)
+    def look(self, sky: NetworkNamespace, port: str) -> tuple[bool, bool]:
+        """Look from the sky into the host."""
+        return sky.look_into(self.namespace_path, self.interface)
 
 
 class Sky:
@@ -435,16 +428,20 @@ class SkyLink:
             space.set_up(port, up)
         if not up:
             return
-        give_up_s = time.monotonic() + CARRIER_WAIT_S
+        space.call(lambda: self._wait_for_carrier(changed))  # there, so that each look is no turn of its own
+
+    def _wait_for_carrier(self, changed: Sequence[str]) -> None:
+        """Wait until packets pass the ports and both ends have noticed their carrier."""
+        space, give_up_s = self.sky.namespace, time.monotonic() + CARRIER_WAIT_S
         for port in changed:
-            while not _settled(space, port):
+            while not _forwards(space, port, self.ends[port]):
                 if time.monotonic() > give_up_s:
                     raise LinkError(
                         f"link {self.name}: port {port} does not forward {CARRIER_WAIT_S} s after it came up"
                     )
                 time.sleep(0.0002)
         for port in changed:
-            self.ends[port].wait(give_up_s)
+            _wait_for_end(space, port, self.ends[port], give_up_s)
 
 
 def differences(asked: LinkState, held: LinkState) -> str:
@@ -453,24 +450,35 @@ def differences(asked: LinkState, held: LinkState) -> str:
     While down only that matters, and what becomes of the packets inside. The rest is compared to 0.1 % (netem
     counts bytes per second and 1/2^32), the queue to one frame (netem counts frames).
     """
-    if asked == held:
-        return ""
     if asked.up != held.up:
         return f"asked for up={asked.up}, it is up={held.up}"
     if not asked.up:
         same = asked.on_contact_end is held.on_contact_end
         return "" if same else f"asked to {asked.on_contact_end.value} at the end, it does not"
-    names: tuple[str, ...] = NUMBERS
-    wanted, found = _numbers(asked), _numbers(held)
-    if asked.bursty_loss != held.bursty_loss:
-        names, wanted, found = NUMBERS + CHAIN, wanted + _chain(asked), found + _chain(held)
-    wrong = []
-    for name, value, other in zip(names, wanted, found, strict=True):
-        if (off := abs(value - other)) > 1e-6 and off > 1e-3 * abs(value):
-            wrong.append(f"asked for {name} {value}, it is {other}")
-    if not 0 <= held.queue_limit_bytes - asked.queue_limit_bytes < LARGEST_FRAME_BYTES:
+    queue_off = held.queue_limit_bytes - asked.queue_limit_bytes
+    if (
+        _near(asked.rate_bit_s, held.rate_bit_s)
+        and _near(asked.delay_s, held.delay_s)
+        and _near(asked.jitter_s, held.jitter_s)
+        and _near(asked.loss, held.loss)
+        and asked.bursty_loss == held.bursty_loss
+        and 0 <= queue_off < LARGEST_FRAME_BYTES
+    ):
+        return ""  # so nearly every time, and looked at for every change: the words below take longer
+    wanted, found = (dict(zip(NUMBERS + CHAIN, _numbers(s) + _chain(s), strict=True)) for s in (asked, held))
+    wrong = [
+        f"asked for {name} {value}, it is {found[name]}"
+        for name, value in wanted.items()
+        if not _near(value, found[name])
+    ]
+    if not 0 <= queue_off < LARGEST_FRAME_BYTES:
         wrong.append(f"asked for a queue of {asked.queue_limit_bytes} bytes, it is {held.queue_limit_bytes}")
     return "; ".join(wrong)
+
+
+def _near(asked: float, held: float) -> bool:
+    off = abs(asked - held)
+    return off <= 1e-6 or off <= 1e-3 * abs(asked)
 
 
 def _chain(state: LinkState) -> tuple[float, ...]:
@@ -510,11 +518,24 @@ def _add_port(space: NetworkNamespace, port: str, bridge: str, end: LinkEnd) -> 
         raise
 
 
-def _settled(space: NetworkNamespace, port: str) -> bool:
-    reading = space.read(port)
-    return reading.up and (
-        reading.forwarding or not reading.carrier
-    )  # no carrier: the host took its own end down
+def _wait_for_end(space: NetworkNamespace, port: str, end: LinkEnd, give_up_s: float) -> None:
+    """Wait until an end has noticed its carrier; until then it drops what it sends.
+
+    One whose own interface was taken down is not waited for.
+    """
+    while time.monotonic() < give_up_s:
+        up, ready = end.look(space, port)
+        if ready or not up:
+            return
+        time.sleep(0.0001)
+
+
+def _forwards(space: NetworkNamespace, port: str, end: LinkEnd) -> bool:
+    """Whether the bridge lets packets through a port; at once if its end's own interface was taken down."""
+    if space.is_ready(port) and space.is_forwarding(port):
+        return True
+    end_up, _ = end.look(space, port)
+    return not end_up and space.is_up(port)
 
 
 def _set_if_known(space: NetworkNamespace, name: str, value: str) -> None:

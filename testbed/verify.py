@@ -2,7 +2,10 @@
 
 Two hosts and one link are made as in a run, told one state after another, and measured from outside:
 
-    RTT, loss, order, contacts   probe packets, stamped as `testbed.verify_probe` says, and why that is right
+    RTT                          probe packets, stamped by the kernels when they leave one host and when they
+                                 arrive at the other: `testbed.verify_probe` says why that is right; beside
+                                 it, not judged, what the same probes took between programs
+    loss, order, contacts        the same probes
     TCP goodput                  a plain TCP connection of the kernel; bytes in order, arrivals stamped by the
                                  receiving host's kernel
     small message                the same, from send call to last byte received by programs, CLOCK_MONOTONIC;
@@ -11,6 +14,8 @@ Two hosts and one link are made as in a run, told one state after another, and m
     --capture                    the pass's probes once more, stamped by the kernels when they leave and when
                                  they arrive, see `testbed.packet_tap`: no program's time is in it
     UDP rate                     a train of full frames, arrivals stamped by the receiving host's kernel
+    what this machine carries    the same flow through a link that nothing shapes, measured where a rate was
+                                 missed; if it carries less than was asked, that is what the link is held to
 
 Theory: a 64-byte probe's RTT is both delays and its own serialisation both ways; TCP carries 1448 bytes in
 each 1514-byte frame; 10 kB in 7 such frames with 66 bytes of headers.  The bounds are for an idle machine.
@@ -135,6 +140,7 @@ def verify(
         LinkError: the link could not be made, or did not hold what was written to it.
     """
     from testbed.processor_load import ProcessorLoad  # noqa: PLC0415 - all these are slow to import
+    from testbed.shaper import RecordingShaper  # noqa: PLC0415
     from testbed.verify_checks import BOUNDS, LOOSEST  # noqa: PLC0415
     from testbed.verify_link import LinkUnderTest  # noqa: PLC0415
     from testbed.verify_measures import FULL, QUICK, Measurements  # noqa: PLC0415
@@ -146,7 +152,14 @@ def verify(
     checks: list[Check] = []
     with LinkUnderTest(shaper, tick) as link:
         how = link.sky.shaper
-        measurements = Measurements(link, effort, BOUNDS.get(how.name, LOOSEST), played, capture)
+        measurements = Measurements(
+            link,
+            effort,
+            BOUNDS.get(how.name, LOOSEST),
+            played,
+            unshaped=lambda: LinkUnderTest(lambda _: RecordingShaper("nothing"), tick),
+            capture=capture,
+        )
         steps = list(measurements.steps())
         for done, (what, measure) in enumerate(steps):
             on_step(what, done, len(steps))

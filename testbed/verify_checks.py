@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -59,7 +59,7 @@ class Check:
         asked, measured: None where there is none (nothing arrived).
         error: of `error_unit`; None fails.
         error_unit: "s", "share" of what was asked, "packets" or "bytes".
-        least, most: the bounds of `error`.
+        least, most: the bounds of `error`; both infinite for a figure that is shown and not judged.
         samples: how many measurements stand behind it.
         more: further figures, for --json.
     """
@@ -77,13 +77,19 @@ class Check:
     more: dict[str, Any]
 
     @property
+    def judged(self) -> bool:
+        """Whether there are bounds."""
+        return math.isfinite(self.least) or math.isfinite(self.most)
+
+    @property
     def ok(self) -> bool:
         """Whether the error is within its bounds; what could not be measured is not."""
         return self.error is not None and bool(self.least <= self.error <= self.most)
 
     def to_json(self) -> dict[str, Any]:
-        """All of it."""
-        return {**asdict(self), "ok": self.ok}
+        """All of it; None for a bound that there is not."""
+        bounds = {name: v if math.isfinite(v := getattr(self, name)) else None for name in ("least", "most")}
+        return {**asdict(self), **bounds, "judged": self.judged, "ok": self.ok}
 
 
 def delay_check(group: str, what: str, asked_s: Floats, measured_s: Floats, p: float, most_s: float) -> Check:
@@ -108,6 +114,11 @@ def delay_check(group: str, what: str, asked_s: Floats, measured_s: Floats, p: f
             **{f"error_p{q}_s": float(np.percentile(np.abs(errors_s), q)) for q in (50, 99, 100)},
         },
     )
+
+
+def shown_delay(group: str, what: str, asked_s: Floats, measured_s: Floats, p: float) -> Check:
+    """The same figure as of `delay_check`, without a bound."""
+    return replace(delay_check(group, what, asked_s, measured_s, p, math.inf), least=-math.inf)
 
 
 def share_check(

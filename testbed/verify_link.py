@@ -6,6 +6,7 @@ import json
 import os
 import selectors
 import socket
+import struct
 import subprocess
 import sys
 import threading
@@ -26,7 +27,7 @@ from testbed.kernel import NetworkNamespace
 from testbed.link_state import DOWN_STATE, LinkState
 from testbed.shaper import Shaper
 from testbed.sky import HostEnd, Sky
-from testbed.verify_probe import arrival_ns, open_socket
+from testbed.verify_probe import arrival_ns, open_socket, open_tap
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -38,6 +39,7 @@ TICK_S = 0.1
 READY_WITHIN_S = 10.0  # a starved guest's hosts notice late; verify measures that by itself, and only there
 SETTLE_S = 0.05  # how soon a contact carries packets is measured by itself
 CHUNK_BYTES = 1 << 18
+FAST_WINDOW_BYTES = 1_000_000
 SO_RCVBUFFORCE, SO_TIMESTAMPNS = 33, 35
 
 Integers = npt.NDArray[np.int64]
@@ -78,8 +80,9 @@ class Probed:
     """What came of one order to the prober.
 
     Args:
-        rtt_ns: int64[n, 4], CLOCK_REALTIME of each RTT probe: sent by the satellite, arrived at the ground,
-            sent back, arrived at the satellite; 0 where it did not come that far.
+        rtt_ns: int64[n, 6], CLOCK_REALTIME of each RTT probe: sent by the satellite, arrived at the ground,
+            sent back, arrived at the satellite; then left the satellite, and left the ground, as their
+            kernels say (see `testbed.verify_probe`). 0 where it did not come that far.
         down, up: streams, None where none was ordered.
     """
 
@@ -100,8 +103,17 @@ class Probed:
 
 
 def rtt_s(probes_ns: Integers) -> npt.NDArray[np.float64]:
-    """Round-trip times, seconds: both ways, without the time at the ground."""
+    """Round-trip times as programs see them, seconds: from send call to arrival, and back."""
     return (probes_ns[:, 1] - probes_ns[:, 0] + probes_ns[:, 3] - probes_ns[:, 2]) / 1e9
+
+
+def link_rtt_s(probes_ns: Integers) -> npt.NDArray[np.float64]:
+    """Round-trip times of the link itself, seconds: from leaving one host to arriving at the other, and back.
+
+    Where a kernel gave no stamp of leaving, the send call's counts, which makes it longer.
+    """
+    left = np.where(probes_ns[:, 4:6] > 0, probes_ns[:, 4:6], probes_ns[:, 0:3:2])
+    return (probes_ns[:, 1] - left[:, 0] + probes_ns[:, 3] - left[:, 1]) / 1e9
 
 
 class MeasuredLink(ABC):
@@ -191,7 +203,7 @@ class MeasuredLink(ABC):
         if not line:
             raise TestbedError(f"verify's prober ended with status {self._prober.wait()}")
         record = json.loads(line)
-        probes_ns = np.array(record["rtt"], dtype=np.int64).reshape(-1, 4)
+        probes_ns = np.array(record["rtt"], dtype=np.int64).reshape(-1, 6)
         return Probed(probes_ns, _stream(record["down"]), _stream(record["up"]))
 
     @contextmanager
@@ -226,6 +238,7 @@ class MeasuredLink(ABC):
         received, total = [], 0
         buffer = bytearray(CHUNK_BYTES)
         with self.connection(window_bytes) as (sender, receiver):
+            _wake_seldom(sender, receiver, window_bytes)
             stop = threading.Event()
             pumping = threading.Thread(target=_send_until, args=(sender, stop), daemon=True)
             pumping.start()
@@ -236,7 +249,7 @@ class MeasuredLink(ABC):
                     if now_s >= next_tick_s:
                         next_tick_s = now_s + TICK_S
                         self._tick()
-                    with suppress(TimeoutError):
+                    with suppress(BlockingIOError):  # nothing for TICK_S
                         size_bytes, ancillary, _, _ = receiver.recvmsg_into([buffer], 64)
                         total += size_bytes
                         received.append((arrival_ns(ancillary) / 1e9 - begin_wall_s, total))
@@ -249,16 +262,22 @@ class MeasuredLink(ABC):
         return np.array(received, dtype=np.float64).reshape(-1, 2)
 
     def _start_prober(self) -> subprocess.Popen[bytes]:
-        with self.satellite.call(open_socket) as one, self.ground.call(open_socket) as other:
-            fds = [one.fileno(), other.fileno()]
+        hosts = (self.satellite, self.ground)
+        with ExitStack() as stack:
+            ends = [stack.enter_context(host.call(open_socket)) for host in hosts]
+            taps = [
+                stack.enter_context(host.call(lambda name=name: open_tap(name)))  # type: ignore[misc]
+                for host, name in zip(hosts, self.interfaces, strict=True)
+            ]
+            fds, tap_fds = ([str(one.fileno()) for one in sockets] for sockets in (ends, taps))
             process = subprocess.Popen(
                 [
                     *(sys.executable, "-m", "testbed.verify_probe"),
-                    *("--fds", *map(str, fds), "--addresses", SATELLITE, GROUND),
+                    *("--fds", *fds, "--taps", *tap_fds, "--addresses", SATELLITE, GROUND),
                 ],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
-                pass_fds=fds,
+                pass_fds=[int(fd) for fd in fds + tap_fds],
                 start_new_session=True,  # Ctrl-C is for us, who end it in our order
                 env=_environment(),
             )
@@ -324,6 +343,19 @@ def _silence(host: NetworkNamespace) -> None:
     for scope in ("all", "default"):
         if host.read_sysctl(f"ipv6/conf/{scope}/disable_ipv6") is not None:
             host.write_sysctl(f"ipv6/conf/{scope}/disable_ipv6", "1")
+
+
+def _wake_seldom(sender: socket.socket, receiver: socket.socket, window_bytes: int) -> None:
+    """Let the kernel wait for TICK_S and send whole chunks: with Python's timeouts each call would be two.
+
+    The receiver of a fast flow waits for a 64th of its window: on a slow machine to wake up for each frame
+    takes more time than to carry it, and would be measured instead of the link.
+    """
+    for one in (sender, receiver):
+        one.settimeout(None)
+    receiver.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("@qq", 0, round(TICK_S * 1e6)))
+    if window_bytes >= FAST_WINDOW_BYTES:
+        receiver.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, window_bytes // 64)
 
 
 def _send_until(sender: socket.socket, stop: threading.Event) -> None:

@@ -32,9 +32,10 @@ from testbed.verify_checks import (
     message_s,
     none_check,
     share_check,
+    shown_delay,
 )
 from testbed.verify_frames import Crossing, Frame, cross, make_frames
-from testbed.verify_link import INTERFACE, MeasuredLink, Probed, Stream, rtt_s
+from testbed.verify_link import INTERFACE, MeasuredLink, Probed, Stream, link_rtt_s, rtt_s
 from testbed.verify_probe import PORT, RTT_FRAME_BYTES
 from traces.trace import Trace
 
@@ -48,6 +49,7 @@ BURSTY_LOSS, BURST_PACKETS = 0.1, 5.0
 JITTERED_DELAY_S, JITTER_S = 0.02, 0.005
 EDGE_MARGIN_S = 0.05  # packets this close to AOS or LOS belong to the contacts' measurement, not the pass's
 DRAIN_S = 0.5
+FAST_BIT_S = 40e6  # slower than this any machine is
 CAPTURES = ("satellite.pcap", "ground.pcap")
 # Of a dense stream of which only count and order matter: on a slow guest's one processor a prober with
 # real-time priority leaves the kernel no time to carry the packets, and its backlog (1000) drops them.
@@ -125,6 +127,7 @@ class Measurements:
     Args:
         link: taken over; its state is anybody's guess afterwards.
         trace: the pass.
+        unshaped: makes a link like it that nothing shapes: what the machine itself carries.
         capture: folder for captures of the pass; None: it is not captured.
     """
 
@@ -132,10 +135,11 @@ class Measurements:
     effort: Effort
     bounds: Bounds
     trace: Trace
+    unshaped: Callable[[], MeasuredLink]
     capture: Path | None = None
     along: AlongPass | None = None
     _in_force_s: dict[float, float] = field(default_factory=dict)  # asked for at, in force at; along the pass
-    _grid: list[tuple[Floats, Floats]] = field(default_factory=list)
+    _grid: list[tuple[Floats, Floats, Floats]] = field(default_factory=list)  # asked, of link, of programs
     _grid_lost: list[int] = field(default_factory=list)
 
     def steps(self) -> Iterator[tuple[str, Callable[[], list[Check]]]]:
@@ -145,9 +149,9 @@ class Measurements:
             yield name, lambda d=delay_s, r=rate_bit_s, n=name: [self.rtt(n, d, r)]  # type: ignore[misc]
         yield "RTT, whole grid", self.whole_grid
         for rate_bit_s in self.effort.tcp_rates_bit_s:
-            yield f"TCP goodput, {_mbit(rate_bit_s)}", lambda r=rate_bit_s: [self.tcp(r)]  # type: ignore[misc]
+            yield f"TCP goodput, {_mbit(rate_bit_s)}", lambda r=rate_bit_s: self.tcp(r)  # type: ignore[misc]
         for rate_bit_s in self.effort.udp_rates_bit_s:
-            yield f"UDP rate, {_mbit(rate_bit_s)}", lambda r=rate_bit_s: [self.udp(r)]  # type: ignore[misc]
+            yield f"UDP rate, {_mbit(rate_bit_s)}", lambda r=rate_bit_s: self.udp(r)  # type: ignore[misc]
         yield "small message", lambda: [self.message()]
         for loss in self.effort.losses:
             yield f"loss of {loss:.0%}", lambda p=loss: self.loss(p)  # type: ignore[misc]
@@ -159,7 +163,7 @@ class Measurements:
         yield "contacts", self.contacts
 
     def rtt(self, name: str, delay_s: float, rate_bit_s: float) -> Check:
-        """RTT of single 64-byte frames on an idle link."""
+        """RTT of single 64-byte frames on an idle link, from leaving a host to arriving at the other."""
         state = LinkState(True, rate_bit_s, delay_s, queue_bytes=200_000)
         self.link.fresh(state)
         serialisation_s = RTT_FRAME_BYTES * 8 / rate_bit_s
@@ -170,29 +174,31 @@ class Measurements:
             for_s=2 * self.effort.rtt_probes * interval_s,
             drain_s=2 * delay_s + DRAIN_S,
         )
-        measured_s = rtt_s(probed.answered_ns)
+        measured_s = link_rtt_s(probed.answered_ns)
         asked_s = np.full(len(measured_s), 2 * delay_s + 2 * serialisation_s)
-        self._grid.append((asked_s, measured_s))
+        self._grid.append((asked_s, measured_s, rtt_s(probed.answered_ns)))
         self._grid_lost.append(probed.lost)
         return delay_check("rtt", name, asked_s, measured_s, 50, self.bounds.rtt_p50_s)
 
     def whole_grid(self) -> list[Check]:
         """The cells together: p99 needs more probes than one cell has."""
-        asked_s, measured_s = (np.concatenate(column) for column in zip(*self._grid, strict=True))
+        asked_s, measured_s, seen_s = (np.concatenate(column) for column in zip(*self._grid, strict=True))
         return [
             delay_check("rtt", "RTT, whole grid", asked_s, measured_s, 50, self.bounds.rtt_p50_s),
             delay_check("rtt", "RTT, whole grid", asked_s, measured_s, 99, self.bounds.rtt_p99_s),
+            shown_delay("rtt", "the same as programs see it", asked_s, seen_s, 50),
+            shown_delay("rtt", "the same as programs see it", asked_s, seen_s, 99),
             none_check("rtt", "RTT probes lost", sum(self._grid_lost), len(asked_s) + sum(self._grid_lost)),
         ]
 
-    def tcp(self, rate_bit_s: float) -> Check:
+    def tcp(self, rate_bit_s: float) -> list[Check]:
         """One flow that keeps the link busy; its window is smaller than the queue, so that none is lost."""
         window_bytes = max(120_000, round(rate_bit_s / 8 * 0.2))
         self.link.fresh(LinkState(True, rate_bit_s, 0.005, queue_bytes=2 * window_bytes))
         slow = 2 if rate_bit_s < 1e6 else 1
         received = self.link.pump((1 + self.effort.tcp_s) * slow, window_bytes)
         measured = _slope(received[received[:, 0] >= slow])
-        return share_check(
+        check = share_check(
             "tcp",
             f"TCP goodput, {_mbit(rate_bit_s)}",
             "bit/s",
@@ -202,31 +208,67 @@ class Measurements:
             len(received),
         )
 
-    def udp(self, rate_bit_s: float) -> Check:
+        def carried(link: MeasuredLink) -> float | None:
+            received = link.pump(1 + self.effort.tcp_s, window_bytes)
+            bytes_s = _slope(received[received[:, 0] >= 1])
+            return None if bytes_s is None else 8 * bytes_s
+
+        return self._beside_the_machine(check, carried)
+
+    def udp(self, rate_bit_s: float) -> list[Check]:
         """A train of full frames that fills the queue: frames after the first by the time they took."""
         count = max(12, round(rate_bit_s * 0.2 / 8 / FULL_FRAME_BYTES))
+
+        def measure(link: MeasuredLink) -> tuple[float | None, int]:
+            stream = _the(
+                link.probe(
+                    for_s=0.001,
+                    drain_s=2 * count * FULL_FRAME_BYTES * 8 / rate_bit_s + DRAIN_S,
+                    real_time=False,
+                    train=count,
+                    leisure_s=1.2 * count * FULL_FRAME_BYTES * 8 / rate_bit_s,
+                    down={"interval_s": 1.0, "frame_bytes": FULL_FRAME_BYTES},
+                ).down
+            )
+            arrived = np.column_stack([stream.arrived_ns / 1e9, np.arange(len(stream.arrived_ns))])
+            frames_s = _slope(arrived)
+            return None if frames_s is None else frames_s * 8 * FULL_FRAME_BYTES, len(arrived)
+
         # All of it fits in the queue, however quickly it is sent.
         self.link.fresh(LinkState(True, rate_bit_s, 0.005, queue_bytes=2 * count * FULL_FRAME_BYTES))
-        stream = _the(
-            self.link.probe(
-                for_s=0.001,
-                drain_s=2 * count * FULL_FRAME_BYTES * 8 / rate_bit_s + DRAIN_S,
-                real_time=False,
-                train=count,
-                down={"interval_s": 1.0, "frame_bytes": FULL_FRAME_BYTES},
-            ).down
-        )
-        arrived = np.column_stack([stream.arrived_ns / 1e9, np.arange(len(stream.arrived_ns))])
-        measured = _slope(arrived)
-        return share_check(
-            "udp",
-            f"UDP rate, {_mbit(rate_bit_s)}",
+        measured, arrived = measure(self.link)
+        what = f"UDP rate, {_mbit(rate_bit_s)}"
+        check = share_check("udp", what, "bit/s", rate_bit_s, measured, self.bounds.udp_share, arrived)
+        return self._beside_the_machine(check, lambda link: measure(link)[0])
+
+    def _beside_the_machine(
+        self, check: Check, measure: Callable[[MeasuredLink], float | None]
+    ) -> list[Check]:
+        """A rate that was missed, beside what this machine carries; judged against that if it is less.
+
+        The same flow through a link that nothing shapes, right after: what does not go through there cannot
+        be asked of a link.  The row that is judged says so.
+        """
+        if check.ok or check.asked is None or check.asked < FAST_BIT_S:
+            return [check]
+        with self.unshaped() as link:
+            link.fresh(LinkState(True, check.asked, 0.0))
+            carried = measure(link)
+        shown = share_check(
+            check.group,
+            f"{check.what}: unshaped, this machine carries",
             "bit/s",
-            rate_bit_s,
-            None if measured is None else measured * 8 * FULL_FRAME_BYTES,
-            self.bounds.udp_share,
-            len(arrived),
+            check.asked,
+            carried,
+            math.inf,
         )
+        if carried is None or carried >= check.asked:
+            return [check, shown]
+        what = f"{check.what}: of what this machine carries"
+        return [
+            share_check(check.group, what, "bit/s", carried, check.measured, check.most, check.samples),
+            shown,
+        ]
 
     def message(self) -> Check:
         """10 kB by TCP over a link that was idle: what rate limits with a burst get wrong."""
@@ -378,7 +420,7 @@ class Measurements:
         times_s = (answered - clock_ns) / 1e9
         steady = self._inside(times_s[:, 0]) & self._inside(times_s[:, 3])
         asked_s = self._asked_s(times_s[:, 0], "down") + self._asked_s(times_s[:, 2], "up")
-        measured_s = rtt_s(answered)
+        measured_s, seen_s = link_rtt_s(answered), rtt_s(answered)
         self.along = AlongPass(times_s[steady, 0], asked_s[steady], measured_s[steady])
         sent_s = (down.sent_ns - clock_ns) / 1e9
         due = self._inside(sent_s) & self._inside(sent_s + self._asked_s(sent_s, "down"))
@@ -391,6 +433,7 @@ class Measurements:
         return [
             delay_check("pass", f"RTT {what}", *judged, 50, self.bounds.rtt_p50_s),
             delay_check("pass", f"RTT {what}", *judged, 99, self.bounds.rtt_p99_s),
+            shown_delay("pass", "the same as programs see it", asked_s[steady], seen_s[steady], 99),
             none_check("pass", f"reordered {what}", down.reordered, int(due.sum())),
             none_check("pass", f"lost {what}", lost, int(due.sum()))
             if asked_loss == 0

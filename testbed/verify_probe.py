@@ -2,11 +2,19 @@
 
 It holds a UDP socket at each end of the link, so one clock (CLOCK_REALTIME of one kernel) stamps everything:
     sent       in user space, in the statement before the send call
-    arrived    by the receiving host's kernel (SO_TIMESTAMPNS), before any program has to wake up
-Both stamps lie outside the sky, where the shaping is, so nothing of the shaper is left out, and what the
-stamps add is one send call (some 10 us).  An echo is stamped again when it is sent, so the time that this
-program takes to wake up and answer is no part of an RTT.  One thread does it all: nothing can come between
-a stamp and its send call but another real-time program.
+    left       by the sending host's kernel, when it hands the frame to its veth (a packet socket there with
+               SO_TIMESTAMPNS): the last thing before the frame is the sky's
+    arrived    by the receiving host's kernel (SO_TIMESTAMPNS), when its veth hands the frame up: after the
+               sky's port has let go of it, and before any program has to wake up
+All of the sky lies between `left` and `arrived`, and nothing else: no program, no system call.  That is so
+because all shaping is at the sky's ports.  A delay at the sender's own interface (Mininet's TCLink) comes
+before `left`, and one at the receiver's own ingress after `arrived`: the kernels' stamps see nothing of
+those, and `sent` is what counts there.  Both RTTs are shown, and the one by `sent` contains the other.  An
+echo is stamped anew when it is sent, so the time that this program takes to answer is no part of an RTT.
+One thread does it all: nothing can come between a stamp and its send call but another real-time program.
+(A socket can have its own frames stamped when they leave, by SO_TIMESTAMPING: but then every veth on the way
+stamps them, and wakes this program up just when the frame is to arrive.  In a guest with one processor the
+frame waited 0.4 ms for that.)
 
 `ping` would not do: it prints three significant digits, 1 ms steps beyond 100 ms.
 """
@@ -15,6 +23,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import ctypes
 import json
 import os
 import random
@@ -23,19 +32,23 @@ import socket
 import struct
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 PORT = 47771
 HEADERS_BYTES = 42  # Ethernet 14, IP 20, UDP 8
 RTT_FRAME_BYTES = 64
+_RTT_PAYLOAD_BYTES = RTT_FRAME_BYTES - HEADERS_BYTES
 RECEIVE_AT_ONCE = 64
 CATCH_UP_S = 0.02
+LEISURE_S = 0.01
 
 _PACKET = struct.Struct("!BBxxIQ")  # kind, order, sequence, sent (ns)
 _RTT, _ECHO, _STREAM = 1, 2, 3
 _TIMESPEC = struct.Struct("@qq")
-_SO_TIMESTAMPNS, _SO_SNDBUFFORCE, _SO_RCVBUFFORCE, _UDP_SEGMENT = 35, 32, 33, 103
+_SO_ATTACH_FILTER, _SO_TIMESTAMPNS, _SO_SNDBUFFORCE, _SO_RCVBUFFORCE, _UDP_SEGMENT = 26, 35, 32, 33, 103
+_ETH_P_ALL, _PACKET_OUTGOING, _PACKET_TYPE = 3, 4, 0xFFFFF004  # the last: SKF_AD_OFF + SKF_AD_PKTTYPE
 _MOST_SEGMENTS = 64  # of one send call: UDP_MAX_SEGMENTS
 _BUFFER_BYTES = 16 << 20
 _REAL_TIME_PRIORITY = 40  # below the shaper's
@@ -50,6 +63,32 @@ def open_socket() -> socket.socket:
     probe.setblocking(False)
     probe.bind(("0.0.0.0", PORT))  # noqa: S104 - inside a host of our own namespace
     return probe
+
+
+def open_tap(interface: str) -> socket.socket:
+    """A socket that gets the RTT probes and echoes that leave by an interface of the thread's namespace."""
+    # Classic BPF (linux/filter.h), as (code, if true, if false, k): all of a frame, or none at the end.
+    load_byte, load_half, equal, give = 0x30, 0x28, 0x15, 0x06
+    program = [
+        (load_byte, 0, 0, _PACKET_TYPE),
+        (equal, 0, 5, _PACKET_OUTGOING),
+        (load_half, 0, 0, 36),  # the UDP port that it goes to
+        (equal, 0, 3, PORT),
+        (load_byte, 0, 0, HEADERS_BYTES),  # the kind
+        (equal, 1, 0, _STREAM),
+        (give, 0, 0, 0xFFFF),
+        (give, 0, 0, 0),
+    ]
+    code = ctypes.create_string_buffer(b"".join(struct.pack("@HBBI", *step) for step in program))
+    tap = socket.socket(
+        socket.AF_PACKET, socket.SOCK_RAW, 0
+    )  # protocol 0: nothing before the filter is there
+    filter_program = struct.pack("@HP", len(program), ctypes.addressof(code))
+    tap.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, filter_program)
+    tap.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
+    tap.setblocking(False)
+    tap.bind((interface, _ETH_P_ALL))
+    return tap
 
 
 @dataclass
@@ -67,16 +106,20 @@ class Stream:
         return {"frame_bytes": self.frame_bytes, "sent_ns": self.sent_ns, "arrived": self.arrived}
 
 
+Ends = tuple[socket.socket, socket.socket]
+
+
 class Prober:
     """Both ends of one link.
 
     Args:
         ends: the sockets at the satellite and at the ground.
+        taps: what leaves there, see `open_tap`.
         addresses: their IPv4 addresses.
     """
 
-    def __init__(self, ends: tuple[socket.socket, socket.socket], addresses: tuple[str, str]) -> None:
-        self.ends = ends
+    def __init__(self, ends: Ends, taps: Ends, addresses: tuple[str, str]) -> None:
+        self.ends, self.taps = ends, taps
         self.peers = ((addresses[1], PORT), (addresses[0], PORT))
         self.order = 0
         self.rtt: list[list[int]] = []
@@ -88,7 +131,9 @@ class Prober:
 
         `rtt_s` is the mean interval of RTT probes (0: none; drawn from half to one and a half of it, so that
         no timer keeps in step), `count` ends them earlier; `down` and `up` are streams {interval_s,
-        frame_bytes}, of which the first `train` packets go at once.
+        frame_bytes}, of which the first `train` packets go at once; for the first `leisure_s` nothing is
+        read, since the kernel has stamped it anyway, and to wake up for each frame of a flood takes a slow
+        machine more time than to carry it.
         """
         self._schedule(order["real_time"])
         self.order = (self.order + 1) % 256  # what a former order left on the way is not taken for this one's
@@ -105,6 +150,7 @@ class Prober:
         for end, probe in enumerate(self.ends):  # a slow machine has not read what came in time
             while self._receive(end, probe):
                 pass
+        self._take_stamps()
         return {
             "rtt": self.rtt,
             "down": self.streams[0].record() if 0 in self.streams else None,
@@ -131,16 +177,24 @@ class Prober:
                 wake_s = min(end_s, next_rtt_s, *(stream.next_s for stream in self.streams.values()))
             elif self._all_there():
                 return
-            readable = select.select([*self.ends, sys.stdin], [], [], max(0.0, wake_s - time.monotonic()))[0]
-            if sys.stdin in readable:  # no order comes while one is played: our parent has gone
-                raise SystemExit(0)
-            for end, probe in enumerate(self.ends):
-                if probe in readable:
-                    self._receive(end, probe)
+            if now_s < begin_s + order.get("leisure_s", 0):
+                time.sleep(LEISURE_S)
+            else:
+                self._wait(wake_s)
+
+    def _wait(self, until_s: float) -> None:
+        """Wait for something to arrive, and take it."""
+        wait_s = max(0.0, until_s - time.monotonic())
+        readable = select.select([*self.ends, sys.stdin], [], [], wait_s)[0]
+        if sys.stdin in readable:  # no order comes while one is played: our parent has gone
+            raise SystemExit(0)
+        for end, probe in enumerate(self.ends):
+            if probe in readable:
+                self._receive(end, probe)
 
     def _send_rtt(self) -> None:
         sequence = len(self.rtt)
-        self.rtt.append([0, 0, 0, 0])
+        self.rtt.append([0] * 6)
         self.rtt[sequence][0] = self._send(0, _RTT, sequence, RTT_FRAME_BYTES)
 
     def _send_stream(self, end: int, stream: Stream, now_s: float) -> None:
@@ -178,6 +232,16 @@ class Prober:
             self.ends[end].sendto(header.ljust(frame_bytes - HEADERS_BYTES, b"\0"), self.peers[end])
         return sent_ns
 
+    def _take_stamps(self) -> None:
+        """Note when RTT probes and echoes left, by what the taps have kept; nobody waits for these."""
+        for tap in self.taps:
+            with contextlib.suppress(BlockingIOError):
+                while True:
+                    frame, ancillary, _, _ = tap.recvmsg(2048, 64)
+                    kind, order, sequence, _ = _PACKET.unpack_from(frame, HEADERS_BYTES)
+                    if order == self.order and sequence < len(self.rtt):
+                        self.rtt[sequence][4 if kind == _RTT else 5] = arrival_ns(ancillary)
+
     def _receive(self, end: int, probe: socket.socket) -> bool:
         """Take what has arrived at one end, not too much at once; whether there may be more."""
         for _ in range(RECEIVE_AT_ONCE):
@@ -206,10 +270,10 @@ class Prober:
 
     def _discard(self) -> None:
         """Throw away what has arrived since the last order."""
-        for probe in self.ends:
+        for one in (*self.ends, *self.taps):
             with contextlib.suppress(BlockingIOError):
                 while True:
-                    probe.recv(2048)
+                    one.recv(2048)
 
     def _schedule(self, real_time: bool) -> None:
         # Not under a flood: a real-time program that never sleeps starves what the kernel does in threads.
@@ -218,8 +282,8 @@ class Prober:
             os.sched_setscheduler(0, policy, os.sched_param(_REAL_TIME_PRIORITY if real_time else 0))
 
 
-def arrival_ns(ancillary: list[tuple[int, int, bytes]]) -> int:
-    """CLOCK_REALTIME at which the kernel received a packet, from `recvmsg` of a socket that stamps."""
+def arrival_ns(ancillary: Sequence[tuple[int, int, bytes]]) -> int:
+    """CLOCK_REALTIME of the kernel's stamp that came first, from `recvmsg` of a socket that stamps."""
     seconds, nanoseconds = _TIMESPEC.unpack_from(ancillary[0][2])
     return int(seconds) * 10**9 + int(nanoseconds)
 
@@ -228,10 +292,11 @@ def main() -> int:
     """Answer each order (a line of JSON on stdin) with its record (a line of JSON on stdout)."""
     parser = argparse.ArgumentParser(prog="python -m testbed.verify_probe", description=main.__doc__)
     parser.add_argument("--fds", type=int, nargs=2, required=True, help="sockets at satellite and ground")
+    parser.add_argument("--taps", type=int, nargs=2, required=True, help="packet sockets there")
     parser.add_argument("--addresses", nargs=2, required=True, help="their IPv4 addresses")
     arguments = parser.parse_args()
-    satellite, ground = (socket.socket(fileno=fd) for fd in arguments.fds)
-    prober = Prober((satellite, ground), tuple(arguments.addresses))
+    satellite, ground, *taps = (socket.socket(fileno=fd) for fd in arguments.fds + arguments.taps)
+    prober = Prober((satellite, ground), (taps[0], taps[1]), tuple(arguments.addresses))
     # Unbuffered, so that select sees what readline has not taken.
     with open(sys.stdin.fileno(), "rb", buffering=0, closefd=False) as orders:
         while line := orders.readline():

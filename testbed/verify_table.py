@@ -33,13 +33,22 @@ def checks_table(checks: Sequence[Check], title: str, caption: str) -> Table:
             quantity(check.error, check.error_unit),
             bound_text(check),
             str(check.samples),
-            Text("pass", "green") if check.ok else Text("FAIL", "bold red"),
+            verdict_text(check),
         )
     return table
 
 
+def verdict_text(check: Check) -> Text:
+    """One word, and its colour; none for what is only shown."""
+    if not check.ok:
+        return Text("FAIL", "bold red")
+    return Text("pass", "green") if check.judged else Text("")
+
+
 def bound_text(check: Check) -> str:
     """The bounds of the error."""
+    if not check.judged:
+        return "shown"
     most, unit = _scaled(check.most, check.error_unit)
     least, _ = _scaled(check.least, check.error_unit)
     if check.least == check.most:

@@ -1,7 +1,7 @@
 """Data that ship.
 
-`EO_MINI`, the benchmark's test split; `EO_MINI_VAL`, frames to choose thresholds on; `FIRST_LIGHT`, sixteen prompts
-of the test split for a first run.
+`EO_MINI`: the benchmark's test split. `EO_MINI_VAL`: frames to choose thresholds on. `FIRST_LIGHT`: sixteen
+prompts of the test split for a first run.
 """
 
 from pathlib import Path

@@ -40,7 +40,8 @@ class Seeing:
 class Reading:
     """A stretch in which the language model learns to answer; the tower is fixed and sees each frame once.
 
-    frames: how many are looked at, at most. tiles: native tiles of each, those with fine content among them.
+    frames: how many are looked at, at most. tiles: native tiles of each, those with fine content first; what
+    lies in none of them is not asked.
     """
 
     frames: int
@@ -63,14 +64,14 @@ class Recipe:
     readings: tuple[Reading, ...]
 
     @property
-    def views(self) -> Views | None:
+    def views(self) -> Views:
         """How it is shown a frame: in tiles if it learnt from tiles."""
-        return Views(TILE_PX, OVERVIEW_PX) if any(reading.tiles for reading in self.readings) else None
+        return Views(TILE_PX if any(reading.tiles for reading in self.readings) else None, OVERVIEW_PX)
 
     @property
     def largest_px(self) -> int:
         """Side of the largest image that it takes."""
-        return TILE_PX if self.views else OVERVIEW_PX
+        return self.views.tile_px or OVERVIEW_PX
 
 
 _REGULAR = {"vision_dim": 160, "vision_depth": 4, "text_dim": 160, "text_depth": 4}
@@ -92,7 +93,8 @@ RECIPES = {
             Seeing(steps=240, frames_per_step=3, crop_px=TILE_PX, peak_rate=4e-4),
         ),
         readings=(
-            Reading(frames=1800, tiles=3, steps=500, frames_per_step=12),
+            Reading(frames=1800, tiles=3, steps=260, frames_per_step=12),
+            Reading(frames=4800, tiles=1, steps=900, frames_per_step=32),
             Reading(frames=80, tiles=16, steps=60, frames_per_step=2, peak_rate=3e-4),
         ),
     ),

@@ -196,13 +196,14 @@ def _training(training: Mapping[str, Any]) -> str:
     last = training["curve"][-1]
     losses = ", ".join(f"{name} {value:.3f}" for name, value in last.items() if name != "step")
     resumed = ", ".join(map(str, training["resumed_at"]))
+    note = f"* {training['note']}\n" if "note" in training else ""
     return f"""## Training
 * {training["frames"]} frames of eo-mini's train split, drawn anew from their sources; turned and mirrored.
 * Seeing, the vision tower with dense targets: {seeings}.
 * Reading, the language model on what the tower sees: {readings}.
 * Seed {training["seed"]}, products in {training["precision"]}; {minutes} on one thread.
 * {f"Interrupted and resumed at step {resumed}." if resumed else "Not interrupted."}
-* At the end: {losses}. `training.json` has the whole curve and the recipe.
+{note}* At the end: {losses}. `training.json` has the whole curve and the recipe.
 
 ## Limits
 Made-up targets in made-up places: see the data card. Words outside its small vocabulary are unknown to it.

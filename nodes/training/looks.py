@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -66,10 +67,15 @@ def tile_box(index: int) -> Box:
 
 
 def some_tiles(frame: TrainingFrame, count: int, rng: np.random.Generator) -> list[int]:
-    """`count` tiles in order: those that show fine content, and others at random."""
-    needed = _needed(frame)
-    others = [int(n) for n in rng.permutation(TILES_A_SIDE**2) if n not in needed]
-    return sorted([*needed, *others[: max(0, count - len(needed))]])
+    """`count` tiles in order, at random: of those that show fine content first, then of the others."""
+    needed = [int(n) for n in rng.permutation(sorted(_needed(frame)))][:count]
+    others = [int(n) for n in rng.permutation(TILES_A_SIDE**2) if n not in _needed(frame)]
+    return sorted([*needed, *others[: count - len(needed)]])
+
+
+def shown_kinds(frame: TrainingFrame, tiles: Sequence[int]) -> set[str]:
+    """The fine kinds that these tiles show."""
+    return {one.kind for one in frame.contents if any(in_box(one, tile_box(n)) for n in tiles)}
 
 
 def _needed(frame: TrainingFrame) -> set[int]:

@@ -42,7 +42,7 @@ def evaluate_folders(
     for folder in folders:
         model = load_model(folder, threads=1)
         model.warm_up()
-        heads = choose_heads(model, validation) if model.views is None else []
+        heads = [] if model.views and model.views.tile_px else choose_heads(model, validation)
         with Progress() as bar:
             task = bar.add_task(folder.name, total=lines)
             rows = examine(model, EO_MINI, blind, heads=heads, on_prompt=partial(bar.advance, task))

@@ -31,6 +31,7 @@ from nodes.training.looks import (
     crop,
     crop_boxes,
     overview,
+    shown_kinds,
     some_tiles,
     tile_box,
     turned_tile,
@@ -47,7 +48,7 @@ from nodes.views import FILE as VIEWS_FILE
 _WARM_UP_STEPS = 60
 _SAVE_EVERY_STEPS = 100
 _KEPT_STEPS = 20  # one entry of the curve
-_GAZE_WEIGHT = 0.3
+_GAZE_WEIGHT = 1.0
 _WEIGHTS = {"rows": 3.0}  # alone they are learnt in 50 steps, among the others with weight 1 in 1,000
 _FEW_FRAMES = 8  # that the tower looks at together
 _TILE_POSITIONS = TILE_PX // TOKEN_PX + 2
@@ -316,7 +317,8 @@ def _show(frame: TrainingFrame, tiles: int, rng: np.random.Generator) -> _Shown:
     """Tiles in the order of the turned frame, each behind the room of those left out; then the overview."""
     turn = int(rng.integers(TURNS))
     pixels = frame.pixels() if tiles else frame.small
-    placed = sorted((turned_tile(n, turn), n) for n in some_tiles(frame, tiles, rng)) if tiles else []
+    chosen = some_tiles(frame, tiles, rng) if tiles else []
+    placed = sorted((turned_tile(n, turn), n) for n in chosen)
     side, before = TILE_PX // TOKEN_PX, -1
     rooms, looks = [], []
     for place, index in placed:
@@ -327,7 +329,9 @@ def _show(frame: TrainingFrame, tiles: int, rng: np.random.Generator) -> _Shown:
     side = OVERVIEW_PX // TOKEN_PX
     rooms.append(Room(side, side, skipped))
     looks.append(overview(frame, turn))
-    return _Shown(tuple(rooms), tuple(looks), tuple(turned_questions(frame.asked, turn)))
+    hidden = {one.kind for one in frame.contents} - shown_kinds(frame, chosen) if tiles else set()
+    asked = [one for one in frame.asked if one.kind not in hidden]
+    return _Shown(tuple(rooms), tuple(looks), tuple(turned_questions(asked, turn)))
 
 
 def _with_gaps(rooms: Sequence[Room], rng: np.random.Generator) -> Sequence[Room]:
@@ -389,8 +393,7 @@ def save_model(model: Any, processor: Any, recipe: Recipe, folder: Path) -> None
     model.config.dtype = before
     (folder / "model.safetensors").chmod(0o644)
     processor.save_pretrained(folder)
-    if recipe.views is not None:
-        (folder / VIEWS_FILE).write_text(json.dumps(asdict(recipe.views)) + "\n", encoding="utf-8")
+    (folder / VIEWS_FILE).write_text(json.dumps(asdict(recipe.views)) + "\n", encoding="utf-8")
 
 
 def halves_are_faster() -> bool:

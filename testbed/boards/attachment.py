@@ -138,8 +138,9 @@ class Attachment:
             case RouteAttachment(address=address):
                 self._add_routed(sky, port, index, address)
 
-    def wait(self, give_up_s: float) -> None:
-        """Nothing to wait for: a board's own link stays up when the sky's port goes down."""
+    def look(self, sky: NetworkNamespace, port: str) -> tuple[bool, bool]:
+        """(Whether something is plugged in, True): a board's own link stays up when the port is down."""
+        return sky.read(port).carrier, True
 
     # -- of this machine, in its namespace --------------------------------------------------------------
 

@@ -10,6 +10,8 @@ import pytest
 from testbed.errors import CapabilityError, LinkError
 from testbed.link_state import DOWN_STATE, HELD_STATE, Direction, GilbertElliott, LinkState
 from testbed.netem import CHECK_EVERY_S
+from testbed.netem_parameters import NetemParameters
+from testbed.qdisc_socket import QdiscSocket
 from testbed.sky import differences
 
 from .conftest import Line, arrivals, numbered
@@ -64,6 +66,27 @@ def test_tc_reads_the_same_at_the_exit_port(line: Line, state: LinkState) -> Non
         )
 
 
+@pytest.mark.parametrize("state", STATES, ids=str)
+def test_the_kernel_tells_a_netem_in_the_bytes_that_were_written(line: Line, state: LinkState) -> None:
+    """Which is what makes comparing cheap; one that tells it otherwise is still understood."""
+    line.shaper.apply("line", Direction.UP, state)
+    index = line.sky.read(line.ports.exit(Direction.UP)).index
+    socket = line.sky.call(QdiscSocket)
+    try:
+        assert NetemParameters.of(state).options() in socket.root_messages()[index]
+        assert socket.roots()[index] == socket.get(index) == NetemParameters.of(state)
+    finally:
+        socket.close()
+
+
+def test_more_states_than_one_call_writes(line: Line) -> None:
+    asked = [("line", way, LinkState(True, 8e6 + 8 * n, 0.01)) for n in range(50) for way in Direction]
+    held = line.shaper.apply_all(asked)
+    assert [state.rate_bit_s for state in held] == [state.rate_bit_s for _, _, state in asked]
+    assert line.shaper.read_back("line", Direction.UP).rate_bit_s == 8e6 + 8 * 49
+    line.shaper.check()
+
+
 def test_many_states_at_once_are_held_as_each_by_itself(line: Line) -> None:
     for state, other in pairwise(STATES):
         asked = [("line", Direction.DOWN, state), ("line", Direction.UP, other)]
@@ -77,7 +100,7 @@ def test_many_states_of_which_the_kernel_refuses_one(line: Line) -> None:
     port = line.ports.exit(Direction.UP)
     line.sky.run(["tc", "qdisc", "del", "dev", port, "root"])
     try:
-        with pytest.raises(LinkError, match="refused on one of 2 links"):
+        with pytest.raises(LinkError, match=f"line up: netem on {port} was refused"):
             line.shaper.apply_all([("line", way, LinkState(True, 7e6, 0.01)) for way in Direction])
         assert line.shaper.read_back("line", Direction.DOWN).rate_bit_s == 7e6
     finally:

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from testbed.link_state import DOWN_STATE, GilbertElliott, LinkState
-from testbed.netem import CLOSED, NetemParameters
+from testbed.netem_parameters import CLOSED, NetemParameters
 
 share = st.floats(0, 1)
 delay_s = st.floats(0, 300)

@@ -30,9 +30,10 @@ from testbed.verify_checks import (
     message_s,
     none_check,
     share_check,
+    shown_delay,
 )
 from testbed.verify_frames import make_frames
-from testbed.verify_link import Probed, Stream, rtt_s
+from testbed.verify_link import Probed, Stream, link_rtt_s, rtt_s
 from testbed.verify_measures import AlongPass
 from testbed.verify_pass import quickened, steepest_pass, steepest_piece
 from testbed.verify_table import bound_text, checks_table, plot_pass, quantity
@@ -98,6 +99,15 @@ def test_frames_of_every_kind_are_what_scapy_reads_back() -> None:
     assert {frame.kind for frame in frames} == set(layers)
 
 
+def test_what_is_only_shown_is_right_whatever_it_is_but_must_be_there() -> None:
+    asked = np.full(10, 0.01)
+    shown = shown_delay("rtt", "as programs see it", asked, asked + 5, 50)
+    assert (shown.ok, shown.judged, bound_text(shown)) == (True, False, "shown")
+    assert (shown.to_json()["least"], shown.to_json()["most"]) == (None, None)
+    assert not shown_delay("rtt", "as programs see it", asked[:0], asked[:0], 50).ok
+    assert delay_check("rtt", "RTT", asked, asked, 50, 1.0).judged
+
+
 def test_what_did_not_arrive_fails() -> None:
     nothing = np.array([])
     assert not delay_check("rtt", "RTT", nothing, nothing, 50, 1.0).ok
@@ -136,9 +146,16 @@ def test_reordered_and_lost_packets_are_counted() -> None:
 
 
 def test_an_rtt_leaves_out_the_time_at_the_ground() -> None:
-    probed = Probed(np.array([[0, 10_000_000, 50_000_000, 61_000_000], [5, 0, 0, 0]]), None, None)
+    there_and_back = [0, 10_000_000, 50_000_000, 61_000_000, 100_000, 50_300_000]
+    probed = Probed(np.array([there_and_back, [5, 0, 0, 0, 6, 0]]), None, None)
     assert probed.lost == 1
     assert rtt_s(probed.answered_ns) == pytest.approx([0.021])
+    assert link_rtt_s(probed.answered_ns) == pytest.approx([0.021 - 0.0001 - 0.0003])
+
+
+def test_a_probe_without_a_stamp_of_leaving_counts_from_its_send_call() -> None:
+    stamped = np.array([[0, 10_000_000, 50_000_000, 61_000_000, 0, 50_300_000]])
+    assert link_rtt_s(stamped) == pytest.approx([0.021 - 0.0003])
 
 
 def test_the_steepest_pass_changes_ten_times_a_second_and_is_steeper_than_the_real_one() -> None:

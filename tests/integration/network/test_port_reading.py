@@ -1,0 +1,72 @@
+"""What a contact begins with is read by quick ways; they say what netlink says."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from testbed.errors import LinkError
+from testbed.kernel import NetworkNamespace
+
+pytestmark = pytest.mark.root
+
+
+@pytest.fixture
+def spaces() -> Iterator[tuple[NetworkNamespace, NetworkNamespace]]:
+    """A sky with a port "p" of the bridge "br", and a host with its other end "h"; both are down."""
+    with NetworkNamespace.create("sky") as sky, NetworkNamespace.create("host") as host:
+        sky.add_bridge("br")
+        sky.add_veth("p", peer_name="h", peer_path=host.path)
+        sky.plug("p", "br")
+        yield sky, host
+
+
+def soon(condition: Callable[[], bool]) -> bool:
+    """Whether it becomes true within 2 s: the kernel notices a carrier in its own time."""
+    give_up_s = time.monotonic() + 2
+    while not condition() and time.monotonic() < give_up_s:
+        time.sleep(0.001)
+    return condition()
+
+
+def test_a_port_forwards_once_both_ends_are_up(spaces: tuple[NetworkNamespace, NetworkNamespace]) -> None:
+    sky, host = spaces
+    assert not sky.is_forwarding("p")
+    assert not sky.is_forwarding("br")  # it is no port
+    sky.set_up("p", True)
+    assert not sky.read("p").forwarding
+    assert not sky.is_forwarding("p")
+    host.set_up("h", True)
+    assert soon(lambda: sky.is_ready("p"))
+    assert sky.is_forwarding("p")
+    assert sky.read("p").forwarding
+    sky.set_up("p", False)
+    assert not sky.read("p").up
+    assert not sky.is_forwarding("p")
+
+
+def test_looking_into_another_namespace_ends_where_it_began(
+    spaces: tuple[NetworkNamespace, NetworkNamespace],
+) -> None:
+    sky, host = spaces
+    assert sky.look_into(host.path, "h") == (False, False)
+    host.set_up("h", True)
+    sky.set_up("p", True)
+    assert soon(lambda: sky.look_into(host.path, "h") == (True, True))
+    with pytest.raises(LinkError, match="cannot read interface p in"):
+        sky.look_into(host.path, "p")
+    assert "p" in sky.names()
+    with pytest.raises(LinkError, match="cannot read interface"):
+        sky.look_into("/proc/0/ns/net", "h")
+
+
+def test_an_interface_that_is_not_there_is_named(
+    spaces: tuple[NetworkNamespace, NetworkNamespace],
+) -> None:
+    sky, _ = spaces
+    with pytest.raises(LinkError, match="cannot read interface gone in network namespace sky"):
+        sky.set_up("gone", True)
+    with pytest.raises(LinkError, match="no interface gone in network namespace sky"):
+        sky.is_forwarding("gone")
