@@ -94,7 +94,8 @@ RECIPES = {
         ),
         readings=(
             Reading(frames=1800, tiles=3, steps=260, frames_per_step=12),
-            Reading(frames=4800, tiles=1, steps=900, frames_per_step=32),
+            Reading(frames=4800, tiles=1, steps=500, frames_per_step=32),
+            Reading(frames=2400, tiles=1, steps=300, frames_per_step=32),
             Reading(frames=80, tiles=16, steps=60, frames_per_step=2, peak_rate=3e-4),
         ),
     ),

@@ -1,7 +1,9 @@
 """Teaches a few heads where to look: at the content that a prompt is about.
 
 Prompts do not say where their content lies, so finding it is part of what the model has to learn. The places
-come from training frames only.
+come from training frames only. The first head learns to look at what counts, a quarter of its look at each
+object and the rest at the sequence's first token: what it brings back then grows with their number, which a
+mean over all of them would not. The second looks at all of the content.
 """
 
 from __future__ import annotations
@@ -33,8 +35,8 @@ class Gaze:
 
         Args:
             ends: for each prompt its sequence and its last token.
-            where: bool[sequences, length], true for image tokens.
-            wanted: [prompts, length], where to look; each row sums to 1, and is 0 outside `where`.
+            where: bool[sequences, length], true for image tokens; the first token is looked at too.
+            wanted: [prompts, HEADS, length], where each head is to look; sums to 1, and is 0 elsewhere.
         """
         attention, hidden = self._attention, self._given["hidden_states"]
         cos, sin = self._given["position_embeddings"]
@@ -50,7 +52,9 @@ class Gaze:
         tokens = torch.tensor([token for _, token in ends], device=hidden.device)
         asking = queries[sequences, :, tokens]  # [prompts, heads, dim]
         scores = torch.einsum("phd,phld->phl", asking, keys[sequences]).float() * attention.scaling
-        scores = scores.masked_fill(~where[sequences][:, None], float("-inf"))
-        looked = scores.log_softmax(-1).masked_fill(~where[sequences][:, None], 0.0)
-        loss: Tensor = -(wanted[:, None] * looked).sum(-1).mean()
+        hidden_from = ~where[sequences][:, None]
+        hidden_from[..., 0] = False
+        scores = scores.masked_fill(hidden_from, float("-inf"))
+        looked = scores.log_softmax(-1).masked_fill(hidden_from, 0.0)
+        loss: Tensor = -(wanted * looked).sum(-1).mean()
         return loss

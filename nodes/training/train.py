@@ -24,7 +24,7 @@ from transformers import Qwen2VLForConditionalGeneration
 
 from nodes.training.architecture import PATCH_PX, TILE_PX, TOKEN_PX, Reading, Recipe, Seeing, build_config
 from nodes.training.frames import OVERVIEW_PX, Asked, TrainingFrame
-from nodes.training.gaze import Gaze
+from nodes.training.gaze import HEADS, Gaze
 from nodes.training.looks import (
     TILES_A_SIDE,
     Look,
@@ -292,11 +292,17 @@ class Training:
 
 @dataclass(frozen=True)
 class _Kept:
-    """A frame that the tower has looked at: features float16 [tokens, dim], and where each kind lies."""
+    """A frame that the tower has looked at: features float16 [tokens, dim], and where each kind lies.
+
+    counts: what counts of each kind, [tokens]: a quarter for each object, or shares of the plot with rows;
+        only where `native`, from an overview it cannot be known.
+    """
 
     rooms: tuple[Room, ...]
     features: Tensor
     kinds: NDArray[np.float16]
+    counts: dict[str, NDArray[np.float32]]
+    native: bool
     asked: tuple[Asked, ...]
 
 
@@ -310,7 +316,16 @@ class _Shown:
 
     def kept(self, features: Sequence[Tensor]) -> _Kept:
         kinds = np.concatenate([look.truths.kinds for look in self.looks]).astype(np.float16)
-        return _Kept(self.rooms, torch.cat(list(features)).half().cpu(), kinds, self.asked)
+        native = len(self.looks) > 1
+        ships, crowns = np.concatenate([_native(look, look.truths.centres) for look in self.looks]).T / 4
+        planted = np.concatenate([_native(look, look.truths.rows[:, 1:].sum(1)) for look in self.looks])
+        counts = {"ships": ships, "crowns": crowns, "rows": planted / max(1e-6, float(planted.sum()))}
+        return _Kept(self.rooms, torch.cat(list(features)).half().cpu(), kinds, counts, native, self.asked)
+
+
+def _native(look: Look, values: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Values under the tokens of a view; nothing for an overview."""
+    return values if look.truths.cover is None else np.zeros_like(values)
 
 
 def _show(frame: TrainingFrame, tiles: int, rng: np.random.Generator) -> _Shown:
@@ -342,19 +357,25 @@ def _with_gaps(rooms: Sequence[Room], rng: np.random.Generator) -> Sequence[Room
 def _where_to_look(
     batch: Batch, chosen: Sequence[_Kept], where: Tensor
 ) -> tuple[list[tuple[int, int]], Tensor]:
-    """The prompts about fine content, and over which image tokens it lies: [prompts, length]."""
+    """The prompts about fine content, and where each head is to look: [prompts, HEADS, length]."""
     asked = [one for frame in chosen for one in frame.asked]
     ends, wanted = [], []
     for (sequence, token), one in zip(batch.ends, asked, strict=True):
         if one.kind not in KINDS:
             continue
-        share = torch.from_numpy(chosen[sequence].kinds[:, KINDS.index(one.kind)]).float()
-        if share.sum() < 1e-3:
+        frame = chosen[sequence]
+        content = torch.from_numpy(frame.kinds[:, KINDS.index(one.kind)]).float()
+        if content.sum() < 1e-3:
             continue
-        row = torch.zeros(where.shape[1])
-        row[torch.nonzero(where[sequence].cpu()).squeeze(1)] = share / share.sum()
+        counts = torch.from_numpy(frame.counts[one.kind]).float()
+        rows = torch.zeros(HEADS, where.shape[1])
+        places = torch.nonzero(where[sequence].cpu()).squeeze(1)
+        rows[:, places] = content / content.sum()
+        if frame.native:
+            rows[0, places] = counts
+            rows[0, 0] = max(0.0, 1 - float(counts.sum()))
         ends.append((sequence, token))
-        wanted.append(row)
+        wanted.append(rows)
     return ends, torch.stack(wanted).to(where.device) if wanted else torch.zeros(0)
 
 

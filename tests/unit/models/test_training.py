@@ -228,12 +228,12 @@ def test_the_gaze_is_the_attention_of_the_model(tmp_path: Path) -> None:
     with torch.no_grad():
         output = training.model(**inputs, output_attentions=True)
         where = inputs["input_ids"] == training.model.config.image_token_id
-        wanted = torch.zeros(where.shape)
-        wanted[0, torch.nonzero(where[0])[37]] = 1.0
+        wanted = torch.zeros(1, HEADS, where.shape[1])
+        wanted[0, :, torch.nonzero(where[0])[37]] = 1.0
         last = where.shape[1] - 1
         loss = gaze.loss([(0, last)], where, wanted)
-    looked = output.attentions[LAYER][0, :HEADS, last][:, where[0]]
-    share = looked[:, 37] / looked.sum(dim=1)
+    every = output.attentions[LAYER][0, :HEADS, last]
+    share = every[:, where[0]][:, 37] / (every[:, where[0]].sum(dim=1) + every[:, 0])
     assert float(loss) == pytest.approx(float(-share.log().mean()), rel=1e-3)
 
 
