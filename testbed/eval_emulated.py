@@ -92,11 +92,11 @@ def scenario_of(folder: Path, link: str, policy: str, names: tuple[str, str]) ->
 
     Raises ScenarioError where the data's names do not make one.
     """
-    models = json.loads((folder / "results.json").read_text(encoding="utf-8"))["models"]
+    results = json.loads((folder / "results.json").read_text(encoding="utf-8"))
     questions = json.loads((folder / "questions.json").read_text(encoding="utf-8"))
     rows = modelled(folder, link, policy)
     try:
-        return _scenario(folder, link, policy, names, models, questions, rows)
+        return _scenario(folder, link, policy, names, results, questions, rows)
     except ValidationError as error:
         raise ScenarioError(f"{link}, {policy} cannot be played: {one_line(error)}") from None
 
@@ -106,11 +106,12 @@ def _scenario(
     link: str,
     policy: str,
     names: tuple[str, str],
-    models: Mapping[str, str],
+    results: Mapping[str, Any],
     questions: Mapping[str, Any],
     rows: Sequence[Mapping[str, str]],
 ) -> Scenario:
     satellite, station = names
+    models = results["models"]
     return Scenario(
         name=f"{link}-{Path(policy).stem}",
         satellites=(
@@ -120,6 +121,7 @@ def _scenario(
                 policy=policy,
                 policy_parameters=folder / "policies.json",
                 confidence=folder / "confidence",
+                profile=results["compute_times"]["profile"],
                 frames=tuple(
                     Frame(frame=row["pair"], capture_s=float(row["capture_s"]), **questions[row["pair"]])
                     for row in rows

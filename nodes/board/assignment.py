@@ -41,8 +41,9 @@ class Assignment(Strict):
         role: which program.
         config: that program's configuration (nodes/config.py) without what the agent fills in: `management`,
             `clock`, `management_lost_after_s`, `outbox` or `inbox`. A text "sha256:HEX" in it stands for the
-            path of that file. `model` is a folder's last name under the agent's `models` or among the shipped
-            ones, a path on the board, or a hub name.
+            path of that file; `confidence` is a folder, given as its files' names and such texts. `model` is
+            a folder's last name under the agent's `models` or among the shipped ones, a path on the board, or
+            a hub name.
         access: the node's account at the management broker, for this run.
         files: size in bytes of each file to be fetched, by its SHA-256.
         heartbeat_lapse_s: so long without a heartbeat means that the run has died.
@@ -58,8 +59,13 @@ class Assignment(Strict):
     def node_config(
         self, agent: AgentConfig, run_folder: Path, file_paths: dict[str, Path]
     ) -> dict[str, Any]:
-        """The node's whole configuration. Raises ConfigError for a file that `files` does not name."""
+        """The node's whole configuration, and the folders that it names.
+
+        Raises ConfigError for a file that `files` does not name, OSError.
+        """
         config: dict[str, Any] = _with_paths(self.config, file_paths)
+        if isinstance(network := config.get("confidence"), dict):
+            config["confidence"] = str(_folder_of(network, run_folder / "confidence"))
         management = agent.management.model_copy(update={"access": self.access})
         kept = {"outbox" if self.role == "satellite" else "inbox": str(run_folder / "kept")}
         return {
@@ -103,6 +109,16 @@ def read_assignment(payload: bytes) -> Assignment:
         return Assignment.model_validate_json(payload)
     except ValidationError as error:
         raise ConfigError(f"assignment: {first_problem(error, Assignment)}") from error
+
+
+def _folder_of(paths: dict[str, str], folder: Path) -> Path:
+    """Lay fetched files, by the names that they should have, into a folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, path in paths.items():
+        link = folder / Path(name).name
+        link.unlink(missing_ok=True)
+        link.symlink_to(path)
+    return folder
 
 
 def _with_paths(value: Any, paths: dict[str, Path]) -> Any:

@@ -11,7 +11,7 @@ from typing import Any
 
 from testbed.access import Account, board_account
 from testbed.boards.agent_access import AGENT_PORT, agent_password, own_address
-from testbed.boards.agents import BoardAgents
+from testbed.boards.agents import BoardAgents, FileStore
 from testbed.boards.attachment import Attachment
 from testbed.boards.board_link import BoardLink, ground_station
 from testbed.boards.board_record import BoardRecord
@@ -100,7 +100,7 @@ class RunBoards:
         self._agents = BoardAgents(self.plan.management_socket, run, self.plan.run_account)
         stack.callback(self._agents.close)
         for satellite, board in self.plan.boards.items():
-            config = self._offered(self.plan.board_config(satellite))
+            config = offered(self.plan.board_config(satellite), self._agents.files)
             access = self.plan.node_accounts[satellite].to_json()
             self._agents.assign(slug(board.name), "satellite", config, access)
         self._asked_s = time.monotonic()
@@ -157,14 +157,18 @@ class RunBoards:
                 )
         return tuple(found)
 
-    def _offered(self, config: dict[str, Any]) -> dict[str, Any]:
-        """The configuration with every file of this machine replaced by what the agent fetches it by."""
-        assert self._agents is not None  # noqa: S101
-        files = self._agents.files
-        frames = [{**frame, "image": files.add(Path(frame["image"]))} for frame in config["frames"]]
-        stations = [
-            {**s, "ca_file": files.add(Path(s["ca_file"]))} if "ca_file" in s else s
-            for s in config["stations"]
-        ]
-        profile = {"profile": files.add(Path(config["profile"]))} if "profile" in config else {}
-        return {**config, "frames": frames, "stations": stations, **profile}
+
+def offered(config: dict[str, Any], files: FileStore) -> dict[str, Any]:
+    """The configuration with every file of this machine replaced by what the agent fetches it by."""
+    frames = [{**frame, "image": files.add(Path(frame["image"]))} for frame in config["frames"]]
+    stations = [
+        {**s, "ca_file": files.add(Path(s["ca_file"]))} if "ca_file" in s else s for s in config["stations"]
+    ]
+    found = {**config, "frames": frames, "stations": stations}
+    for name in ("profile", "policy_parameters"):
+        if isinstance(config.get(name), str):
+            found[name] = files.add(Path(config[name]))
+    if config["confidence"] is not None:
+        network = sorted(path for path in Path(config["confidence"]).iterdir() if path.is_file())
+        found["confidence"] = {path.name: files.add(path) for path in network}
+    return found

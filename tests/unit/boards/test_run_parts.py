@@ -16,12 +16,13 @@ from nodes.config import SatelliteConfig
 from nodes.contact import CONTACT_TOPIC, ToldContacts
 from testbed.access import node_account, run_account
 from testbed.boards.agent_access import agent_password
+from testbed.boards.agents import PIECE_BYTES, FileStore
 from testbed.boards.attachment import BoardRefusedError
 from testbed.boards.board_link import ground_station
 from testbed.boards.inventory import Board
 from testbed.boards.path import Path as BoardPath
 from testbed.boards.path import compensated
-from testbed.boards.run_boards import boards_of
+from testbed.boards.run_boards import boards_of, offered
 from testbed.errors import InputError
 from testbed.plan import RunPlan
 from testbed.run_folder import RunFolder
@@ -111,6 +112,39 @@ def test_the_agent_makes_a_whole_configuration_of_what_a_board_is_told(tmp_path:
     (station,) = config.stations
     assert (station.host, station.interface, station.told) == ("10.201.1.2", None, True)
     assert config.clock == "own"
+
+
+def test_a_board_is_given_its_policys_values_and_network(tmp_path: Path) -> None:
+    values, network, fetched = tmp_path / "policies.json", tmp_path / "network", tmp_path / "fetched"
+    network.mkdir()
+    fetched.mkdir()
+    values.write_text('{"spaceverse": {}}')
+    (network / "confidence.json").write_text("{}")
+    flown = scenario()
+    changes = {"policy": "spaceverse", "policy_parameters": values, "confidence": network}
+    satellite = flown.satellites[0].model_copy(update={**changes, "accept_confidence": None})
+    flown = flown.model_copy(update={"satellites": (satellite,)})
+    traces = {link.name: link_trace(flown, link) for link in flown.links}
+    plan = RunPlan(flown, traces, RunFolder.create(tmp_path, flown.name), tmp_path, {"FLOCK 2P-1": board()})
+    files = FileStore()
+    told = offered(plan.board_config("FLOCK 2P-1"), files)
+    assert str(tmp_path) not in json.dumps([told["policy_parameters"], told["confidence"]])
+    sizes_bytes = files.sizes_bytes(told)
+    for digest, size_bytes in sizes_bytes.items():
+        (fetched / digest).write_bytes(files.piece(digest, 0) or b"")
+        assert (fetched / digest).stat().st_size == min(size_bytes, PIECE_BYTES)
+    agent = AgentConfig.model_validate(
+        {"board": "jetson-1", "management": {"host": "192.0.2.1"}, "folder": tmp_path}
+    )
+    assignment = Assignment(run="r", role="satellite", config=told, files=sizes_bytes)
+    paths = {digest: fetched / digest for digest in sizes_bytes}
+    whole = assignment.node_config(agent, tmp_path / "run", paths)
+    config = SatelliteConfig.model_validate(whole)
+    assert isinstance(config.policy_parameters, Path) and config.confidence is not None
+    assert config.policy_parameters.parent == fetched
+    assert config.policy_parameters.read_text() == values.read_text()
+    assert [path.name for path in config.confidence.iterdir()] == ["confidence.json"]
+    assert (config.confidence / "confidence.json").read_text() == "{}"
 
 
 def test_contacts_are_what_the_run_told_last() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import time
 from dataclasses import asdict
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from nodes.judge import Judge
 from nodes.line import Line, Row
 from nodes.models import COMPACT, REGULAR
 from nodes.onboard import OnboardFrame, warm_up
+from nodes.pace import Pace
 from nodes.policies import (
     POLICIES,
     Accept,
@@ -33,8 +35,12 @@ from nodes.policies import (
     flying_policy,
     policy_named,
 )
+from nodes.stage_profile import Profile
 from nodes.surroundings import surroundings
 from nodes.vlm import ModelError
+from tests.integration.nodes.ends import Recorder
+from tests.starved import Starvation
+from tests.unit.profiles.made_up import MADE_UP
 
 PLENTY = Contact(left_s=300, left_bytes=1e9), Queue(captures_left=10)
 TIMES = ComputeTimes(*([0.1] * 10))
@@ -136,6 +142,50 @@ def test_what_is_not_asked_for_is_not_computed(outcomes: Outcomes, pairs: list[P
         assert answer.timings.prefill_s == 0, "nothing was decoded"
         frame.finish()
         assert frame.message(SendRegions(9000)) == looked, "attention moved while tokens were decoded"
+
+
+def test_at_a_profiles_pace_a_frame_takes_as_long_as_the_event_model_says(
+    judge: Judge, outcomes: Outcomes, pairs: list[Pair]
+) -> None:
+    """Also where it stops early; this machine is faster than the profile by far."""
+    second = {"p50_s": 0.5, "p95_s": 0.5, "count": 1}
+    stages = dict.fromkeys(("vision", "prefill", "attend", "pack"), second)
+    nothing = second | {"p50_s": 0.0}
+    profile = Profile.model_validate(
+        MADE_UP | {"stages": {**stages, "preprocess": nothing, "decode": second, "reduce": nothing}}
+    )
+    times = ComputeTimes.of_profile(profile, lambda: TIMES)
+    report = Recorder()
+    pace = Pace(profile, report, MOST_TOKENS)
+    subject = PairSubject(pairs[1], outcomes, times, judge)
+    for stages_done in range(3):
+        asked_s: list[float] = []
+        run = subject.run(asked_s.append)
+        begin_s = time.monotonic()
+        work = pace.begin(f"{stages_done}", begin_s)
+        with (
+            Starvation() as starvation,
+            OnboardFrame(
+                outcomes.compact, pairs[1].image, pairs[1].prompt, judge, MOST_TOKENS, work
+            ) as frame,
+        ):
+            for _ in range(stages_done):
+                run.advance()
+                frame.advance()
+            if stages_done == 1:
+                frame.message(SendRegions(9000))
+                asked_s += [times.attend_s, times.pack_s]
+            took_s = time.monotonic() - begin_s
+            answer = frame.answer()
+        work.tell()
+        assert took_s >= sum(asked_s)
+        assert took_s < sum(asked_s) + 0.05 or starvation.starved
+        if stages_done:
+            (event,) = report.of("paced", frame=f"{stages_done}")
+            assert event["asked_s"] == pytest.approx(sum(asked_s))
+            assert answer is not None and answer.timings.vision_s == 0.5
+            assert answer.timings.prefill_s == (0.5 if stages_done > 1 else 0.0)
+    assert not report.of("paced", frame="0"), "the model was not asked"
 
 
 def test_a_network_of_another_model_is_found_before_any_frame_comes(outcomes: Outcomes, judge: Judge) -> None:

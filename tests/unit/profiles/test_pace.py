@@ -80,25 +80,27 @@ def test_stages_are_held_one_by_one_and_what_is_never_reached_costs_nothing() ->
             reached_s.append(time.monotonic() - begin_s)
             if stage == 0:
                 assert work.timings() == Timings(0.02, 0.10, 0.0, 0.0)
+        work.message("reduced")
+        assert time.monotonic() - begin_s >= 0.23
+        work.tell()
     assert reached_s == pytest.approx([0.12, 0.17, 0.20], abs=5e-3) or starvation.starved
-    assert reached_s >= [0.12, 0.17, 0.20]
-    work.message("reduced")
-    assert time.monotonic() - begin_s >= 0.23
-    work.tell()
+    assert all(s >= due_s for s, due_s in zip(reached_s, (0.12, 0.17, 0.20), strict=True))
     (event,) = report.of("paced", frame="f1")
-    assert event["asked_s"] == pytest.approx(0.23) and event["computed_s"] < 0.05
+    assert event["asked_s"] == pytest.approx(0.23)
+    assert event["computed_s"] < 0.05 or starvation.starved
 
 
 def test_a_message_that_the_profile_does_not_know_takes_as_long_as_here() -> None:
     report = Recorder()
     work = Pace(PROFILE, report, max_new_tokens=8).begin("f1", time.monotonic())
-    work.seen()
-    time.sleep(0.05)  # finds regions, of which this profile says nothing
-    work.message("regions")
-    work.tell()
+    with Starvation() as starvation:
+        work.seen()
+        time.sleep(0.05)  # finds regions, of which this profile says nothing
+        work.message("regions")
+        work.tell()
     (event,) = report.of("paced")
-    assert event["asked_s"] == pytest.approx(0.17, abs=0.03) and event["asked_s"] >= 0.17
-    assert event["late_s"] < 0.01
+    assert event["asked_s"] >= 0.17
+    assert (event["asked_s"] < 0.2 and event["late_s"] < 0.01) or starvation.starved
 
 
 @pytest.mark.parametrize(

@@ -96,7 +96,9 @@ def test_the_part_that_is_played_ends_where_it_is_told() -> None:
 
 
 def test_the_scenario_that_is_played_has_the_modelled_frames(tmp_path: Path) -> None:
-    (tmp_path / "results.json").write_text(json.dumps({"models": {"compact": "c", "regular": "r"}}))
+    (tmp_path / "results.json").write_text(
+        json.dumps({"models": {"compact": "c", "regular": "r"}, "compute_times": {"profile": "/p.json"}})
+    )
     asked = {"image": "/a.jpg", "prompt": "how many?", "truth": "two", "kind": "count"}
     (tmp_path / "questions.json").write_text(json.dumps({"a": asked, "b": asked}))
     rows = [row("a", 2.0), {**row("b", 1.0), "policy": "mine.py"}]
@@ -110,6 +112,7 @@ def test_the_scenario_that_is_played_has_the_modelled_frames(tmp_path: Path) -> 
     assert satellite.policy == "satellite-only"
     assert satellite.policy_parameters == tmp_path / "policies.json"
     assert satellite.confidence == tmp_path / "confidence"
+    assert satellite.profile == Path("/p.json")
     assert made.links[0].follows == tmp_path / "traces" / "pass1-1M.csv"
     mine = scenario_of(tmp_path, "pass1-1M", "mine.py", ("S", "G"))
     assert mine.satellites[0].policy == str(Path("mine.py").absolute())
