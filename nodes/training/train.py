@@ -58,7 +58,11 @@ OnStep = Callable[[int, int, dict[str, float]], None]
 
 @dataclass
 class Progress:
-    """What a training run leaves beside its weights: steps, seconds, and the mean losses of each 20 steps."""
+    """What a training run leaves beside its weights: steps, seconds, and the mean losses of each 20 steps.
+
+    `recipe` and `precision` are those it ended with; where it was resumed, an earlier part may have had
+    others.
+    """
 
     recipe: dict[str, Any]
     seed: int
@@ -286,7 +290,8 @@ class Training:
         self.model.load_state_dict(saved["model"])
         self.heads.load_state_dict(saved["heads"])
         self._waiting = saved["optimizer"]
-        self._progress = Progress(**saved["progress"])
+        plan = {"recipe": self._progress.recipe, "precision": self._progress.precision}
+        self._progress = Progress(**(saved["progress"] | plan))
         self._progress.resumed_at.append(self._progress.step)
 
 
