@@ -162,10 +162,10 @@ def scenario():
 
 def test_images_begun_at_one_station_end_at_another_over_tls(tmp_path: Path, footprint: Footprint) -> None:
     rows = TRACE.split("0.0,0,0.0", maxsplit=1)[0]
-    off, on = "{},0,0.0,0.0,0.0,0.0,0.0,0.0\n", "{},1,40000.0,250000.0,0.006,0.006,0.0,0.0\n"
+    off, on = "{},0,0.0,0.0,0.0,0.0,0.0,0.0\n", "{},1,160000.0,250000.0,0.006,0.006,0.0,0.0\n"
     first, second = tmp_path / "first.csv", tmp_path / "second.csv"
     first.write_text(rows + off.format(0.0) + on.format(4.0) + off.format(10.0))
-    second.write_text(rows + off.format(0.0) + on.format(8.0).replace("40000", "400000") + off.format(18.0))
+    second.write_text(rows + off.format(0.0) + on.format(8.0).replace("160000", "1600000") + off.format(18.0))
     path = tmp_path / "two.py"
     path.write_text(
         TWO_STATIONS.format(
