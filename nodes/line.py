@@ -5,11 +5,10 @@ The event model of `nodes.evaluation` plays on it; to a satellite's program it i
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
-
-import numpy as np
-from numpy.typing import NDArray
+from itertools import accumulate, pairwise
 
 
 @dataclass(frozen=True)
@@ -39,14 +38,15 @@ class Line:
             raise ValueError("a line needs rows in order of time, all before its end")
         self.end_s = end_s
         self._rows = list(rows)
-        self._edges_s: NDArray[np.float64] = np.array([*times, end_s])
-        rates = np.array([row.down_bit_s if row.up else 0.0 for row in rows])
-        self._bits = np.concatenate([[0.0], np.cumsum(rates * np.diff(self._edges_s))])
+        self._edges_s = [*times, end_s]
+        lengths_s = [after - before for before, after in pairwise(self._edges_s)]
+        bits = [row.down_bit_s * s if row.up else 0.0 for row, s in zip(rows, lengths_s, strict=True)]
+        self._bits = [0.0, *accumulate(bits)]
         self.contacts = self._contacts()
 
     def _contacts(self) -> list[tuple[float, float]]:
         found: list[tuple[float, float]] = []
-        for row, end_s in zip(self._rows, self._edges_s[1:].tolist(), strict=True):
+        for row, end_s in zip(self._rows, self._edges_s[1:], strict=True):
             if not row.up:
                 continue
             if found and found[-1][1] == row.time_s:
@@ -57,8 +57,7 @@ class Line:
 
     def row_at(self, time_s: float) -> Row:
         """The row that holds; the first before the start, the last after the end."""
-        index = int(np.searchsorted(self._edges_s[:-1], time_s, side="right")) - 1
-        return self._rows[max(0, index)]
+        return self._rows[max(0, bisect_right(self._edges_s[:-1], time_s) - 1)]
 
     def contact_after(self, time_s: float) -> tuple[float, float] | None:
         """AOS and LOS of the contact at `time_s`, or of the next one; None when none is left."""
@@ -66,8 +65,17 @@ class Line:
 
     def bits_between(self, start_s: float, end_s: float) -> float:
         """What the line carries in that time."""
-        low, high = np.interp([start_s, end_s], self._edges_s, self._bits)
-        return float(high - low)
+        return self._bits_until(end_s) - self._bits_until(start_s)
+
+    def _bits_until(self, time_s: float) -> float:
+        if time_s <= self._edges_s[0]:
+            return 0.0
+        if time_s >= self._edges_s[-1]:
+            return self._bits[-1]
+        index = bisect_right(self._edges_s, time_s)
+        before_s, after_s = self._edges_s[index - 1 : index + 1]
+        before, after = self._bits[index - 1 : index + 1]
+        return before + (after - before) * (time_s - before_s) / (after_s - before_s)
 
     def finish_s(self, start_s: float, size_bytes: float) -> float | None:
         """When the last bit is out that began at `start_s`; None if the contact ends before it.
@@ -77,12 +85,12 @@ class Line:
         contact = self.contact_after(start_s)
         if contact is None or start_s < contact[0]:
             raise ValueError(f"no contact at {start_s} s")
-        wanted = float(np.interp(start_s, self._edges_s, self._bits)) + 8 * size_bytes
-        index = int(np.searchsorted(self._bits, wanted, side="left"))
+        wanted = self._bits_until(start_s) + 8 * size_bytes
+        index = bisect_left(self._bits, wanted)
         if index >= len(self._bits):
             return None
         before = self._bits[index - 1]
         share = (wanted - before) / (self._bits[index] - before)
-        end_s = float(self._edges_s[index - 1] + share * (self._edges_s[index] - self._edges_s[index - 1]))
+        end_s = self._edges_s[index - 1] + share * (self._edges_s[index] - self._edges_s[index - 1])
         end_s = max(end_s, start_s)
         return end_s if end_s <= contact[1] else None

@@ -49,6 +49,7 @@ from testbed.sky import PORT_MTU_BYTES
 
 IFF_ALLMULTI = 0x200
 LINK_WITHIN_S = 8.0  # a gigabit NIC that was down negotiates for 1-3 s, some switches look for loops longer
+GONE_WITHIN_S = 3.0
 LARGEST_MTU_BYTES = 1500
 RULE_PRIORITIES = range(15_000, 16_000)  # before the main table's 32766, after the local table's 0
 TABLES = range(47_000, 48_000)
@@ -146,6 +147,12 @@ class Attachment:
 
     def _refuse(self) -> None:
         found = self._host.call(lambda: check(self.board))
+        # The kernel takes down a killed run's namespace, and the tunnel's socket with it, a moment after it.
+        deadline_s = time.monotonic() + GONE_WITHIN_S
+        tunnel = isinstance(self.board.attach, VxlanAttachment)
+        while tunnel and not usable(found) and time.monotonic() < deadline_s:
+            time.sleep(0.1)
+            found = self._host.call(lambda: check(self.board))
         if not usable(found):
             first = next(one for one in found if one.verdict == "refused")
             raise BoardRefusedError(

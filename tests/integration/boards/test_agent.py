@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from nodes.data import FIRST_LIGHT
+from nodes.data import EO_MINI
 from testbed.access import board_account, node_account, run_account
 from testbed.boards.agents import PIECE_BYTES, BoardAgents
 from testbed.broker import Broker, TcpListener, UnixListener
@@ -71,7 +71,7 @@ class Desk:
         return self.agents[-1]
 
     def satellite(self, **changes: Any) -> dict[str, Any]:
-        image = self.boards.files.add(FIRST_LIGHT / "f01.jpg")
+        image = self.boards.files.add(EO_MINI / "e0001.jpg")
         frames = [{"frame": f"f{n}", "image": image, "prompt": "How many?", "capture_s": n} for n in range(3)]
         station = {"name": "Svalbard", "host": "127.0.0.1", "port": 9}
         config = {
@@ -122,7 +122,7 @@ def test_a_board_takes_part_through_the_deaths_of_broker_and_agent_and_ends_with
     wait_for(lambda: bool(desk.events("ready")), "ready", READY_S)
     assert "fetching" in desk.states and desk.state() == "running"
     fetched = {path.read_bytes() for path in (desk.folder / "board/files").iterdir()}
-    assert fetched == {(FIRST_LIGHT / "f01.jpg").read_bytes(), profile.read_bytes()}
+    assert fetched == {(EO_MINI / "e0001.jpg").read_bytes(), profile.read_bytes()}
     desk.plane.start_nodes(time.monotonic())
     wait_for(lambda: len(desk.events("energy")) == 3, "energy of three answers", 20)
     check_answers(desk)
