@@ -33,7 +33,7 @@ def test_the_node_resolves_to_wheels_for_aarch64(project: Path) -> None:
     wanted = requirements(project, bundle.EXTRAS)
     assert {wheel_name(need) for need in wanted} == {
         "torch", "transformers", "safetensors", "pillow", "numpy", "paho-mqtt", "msgpack", "pydantic",
-        "smbus2",
+        "httpx", "smbus2",
     }, "the node's extras and no other's"  # fmt: skip
     with ZipFile(project) as file:
         names = set(file.namelist())
