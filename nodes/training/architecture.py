@@ -1,8 +1,9 @@
 """The two models: how large they are, what they are shown, how long they learn; and their configuration.
 
-The only departure from Qwen2-VL's own values beside size: rotary bases fit for grids of 8 to 24 cells (with
-the original 10^6 the horizontal position all but vanishes), and one temporal slice per patch, as there is no
-video.
+Departures from Qwen2-VL's own values beside size: rotary bases fit for grids of 8 to 32 cells (with the
+original 10^6 the horizontal position all but vanishes); one temporal slice per patch, as there is no video; and
+for the regular model patches of 7 px, of which 4 x 4 make a token of the usual 28 px. What it has to count is
+11 px long and 3 px wide: patches of 14 px were not enough.
 """
 
 from __future__ import annotations
@@ -12,12 +13,9 @@ from typing import Any
 
 from transformers import Qwen2VLConfig
 
-from nodes.training.frames import OVERVIEW_PX
+from nodes.training.frames import OVERVIEW_PX, TOKEN_PX
 from nodes.views import Views
 
-PATCH_PX = 14
-TOKEN_PX = 2 * PATCH_PX
-TILE_PX = 336
 _HEAD_DIM = 32
 
 
@@ -25,30 +23,26 @@ _HEAD_DIM = 32
 class Seeing:
     """A stretch in which the vision tower learns alone: what lies under each image token.
 
-    crop_px: side of the native crops around fine content, or TILE_PX for the tiles as they will be shown;
-    0: overviews only. practice: windows of each fine kind that are drawn anew, beside the frames'.
+    frames_per_step: overviews. windows_per_step: of fine content, fuller than those of frames (`practice`).
     """
 
     steps: int
     frames_per_step: int
-    crop_px: int
-    practice: int = 0
+    windows_per_step: int = 0
     peak_rate: float = 1.5e-3
 
 
 @dataclass(frozen=True)
 class Reading:
-    """A stretch in which the language model learns to answer; the tower is fixed and sees each frame once.
+    """A stretch in which both learn, the language model to answer and to look at what a prompt is about.
 
-    frames: how many are looked at, at most. tiles: native tiles of each, those with fine content first; what
-    lies in none of them is not asked.
+    tiles: native tiles of each frame that are shown before its overview; those with fine content first.
     """
 
-    frames: int
-    tiles: int
     steps: int
     frames_per_step: int
-    peak_rate: float = 1.2e-3
+    tiles: int
+    peak_rate: float = 1.0e-3
 
 
 @dataclass(frozen=True)
@@ -56,55 +50,56 @@ class Recipe:
     """One model: its sizes, and how it learns."""
 
     name: str
+    patch_px: int
     vision_dim: int
     vision_depth: int
     text_dim: int
     text_depth: int
+    tile_px: int | None
     seeings: tuple[Seeing, ...]
     readings: tuple[Reading, ...]
 
     @property
     def views(self) -> Views:
-        """How it is shown a frame: in tiles if it learnt from tiles."""
-        return Views(TILE_PX if any(reading.tiles for reading in self.readings) else None, OVERVIEW_PX)
+        """How it is shown a frame."""
+        return Views(self.tile_px, OVERVIEW_PX)
 
     @property
-    def largest_px(self) -> int:
-        """Side of the largest image that it takes."""
-        return self.views.tile_px or OVERVIEW_PX
+    def merge(self) -> int:
+        """Patches a side of an image token."""
+        return TOKEN_PX // self.patch_px
 
 
-_REGULAR = {"vision_dim": 160, "vision_depth": 4, "text_dim": 160, "text_depth": 4}
+_REGULAR = {"patch_px": 7, "vision_dim": 96, "vision_depth": 3, "text_dim": 128, "text_depth": 4}
 RECIPES = {
     "compact": Recipe(
         name="compact",
+        patch_px=14,
         vision_dim=128,
         vision_depth=4,
         text_dim=128,
         text_depth=3,
-        seeings=(Seeing(steps=700, frames_per_step=32, crop_px=0),),
-        readings=(Reading(frames=6400, tiles=0, steps=1000, frames_per_step=64),),
+        tile_px=None,
+        seeings=(Seeing(steps=700, frames_per_step=32),),
+        readings=(Reading(steps=1000, frames_per_step=64, tiles=0),),
     ),
     "regular": Recipe(
         name="regular",
         **_REGULAR,
-        seeings=(
-            Seeing(steps=2400, frames_per_step=4, crop_px=168, practice=3),
-            Seeing(steps=240, frames_per_step=3, crop_px=TILE_PX, peak_rate=4e-4),
-        ),
+        tile_px=168,
+        seeings=(Seeing(steps=1500, frames_per_step=32, windows_per_step=192),),
         readings=(
-            Reading(frames=1800, tiles=3, steps=260, frames_per_step=12),
-            Reading(frames=4800, tiles=1, steps=500, frames_per_step=32),
-            Reading(frames=2400, tiles=1, steps=300, frames_per_step=32),
-            Reading(frames=80, tiles=16, steps=60, frames_per_step=2, peak_rate=3e-4),
+            Reading(steps=1500, frames_per_step=32, tiles=16),
+            Reading(steps=500, frames_per_step=32, tiles=64, peak_rate=5e-4),
         ),
     ),
     # The control: the regular model's size, the compact model's pixels.
     "regular-reduced": Recipe(
         name="regular-reduced",
         **_REGULAR,
-        seeings=(Seeing(steps=700, frames_per_step=32, crop_px=0),),
-        readings=(Reading(frames=6400, tiles=0, steps=1000, frames_per_step=64),),
+        tile_px=None,
+        seeings=(Seeing(steps=700, frames_per_step=32),),
+        readings=(Reading(steps=1000, frames_per_step=64, tiles=0),),
     ),
 }
 
@@ -119,9 +114,9 @@ def build_config(recipe: Recipe, tokenizer: Any) -> Any:
             "embed_dim": recipe.vision_dim,
             "hidden_size": recipe.text_dim,
             "num_heads": recipe.vision_dim // _HEAD_DIM,
-            "patch_size": PATCH_PX,
+            "patch_size": recipe.patch_px,
             "temporal_patch_size": 1,
-            "spatial_merge_size": 2,
+            "spatial_merge_size": recipe.merge,
             "hidden_act": "gelu",  # one fused operation; quick_gelu took a tenth of the training time
             "rope_parameters": {"rope_type": "axial", "rope_theta": 100.0},
         },

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,9 +26,10 @@ from nodes.eo_mini.ground import COVERS
 from nodes.eo_mini.places import FRAME_PX
 from nodes.eo_mini.sources import open_sources
 
-FRAMES_PER_SET = 1600
-SETS = 4
+FRAMES_PER_SET = 400
+SETS = 16
 OVERVIEW_PX = 224
+TOKEN_PX = 28
 GRID = 8  # cells a side of the dense truths: one for each image token of an overview
 _OVERVIEWS, _DENSE = "overviews.npy", "dense.npz"
 
@@ -76,21 +78,29 @@ class TrainingFrame:
 
 
 def training_frames(
-    cache: Path, seeds: int, on_frame: Callable[[], None] = lambda: None
+    cache: Path, seeds: int, on_frames: Callable[[int], None] = lambda count: None
 ) -> list[TrainingFrame]:
-    """All frames of the sets 0 to `seeds` - 1, drawn where they are not kept yet. Raises SourceError."""
-    found: list[TrainingFrame] = []
-    for seed in range(seeds):
-        folder = cache / "frames" / str(seed)
-        if not (folder / _DENSE).is_file():
-            draw_set(cache, folder, seed, FRAMES_PER_SET, on_frame)
-        found += _read(folder)
-    return found
+    """All frames of the sets 0 to `seeds` - 1, drawn where they are not kept yet, a process for each core.
+
+    Args:
+        on_frames: is told every second how many frames there are.
+
+    Raises SourceError.
+    """
+    folders = [cache / "frames" / str(seed) for seed in range(seeds)]
+    missing = [seed for seed, folder in enumerate(folders) if not (folder / _DENSE).is_file()]
+    if missing:
+        open_sources(cache)  # fetched once, not by each process
+        with ProcessPoolExecutor() as pool:
+            drawn = [pool.submit(draw_set, cache, folders[seed], seed, FRAMES_PER_SET) for seed in missing]
+            while wait(drawn, timeout=1.0).not_done:
+                on_frames(sum(len(list(folder.glob("e*.jpg"))) for folder in folders))
+            for future in drawn:
+                future.result()
+    return [frame for folder in folders for frame in read_set(folder)]
 
 
-def draw_set(
-    cache: Path, folder: Path, seed: int, count: int, on_frame: Callable[[], None] = lambda: None
-) -> None:
+def draw_set(cache: Path, folder: Path, seed: int, count: int) -> None:
     """Draw one set; what is not whole has no dense.npz."""
     covers: list[NDArray[np.float32]] = []
     clouds: list[NDArray[np.float32]] = []
@@ -101,7 +111,7 @@ def draw_set(
             clouds.append(_means(frame.cloud))
             yield frame
 
-    write(noted(), folder, on_frame)
+    write(noted(), folder)
     np.save(folder / _OVERVIEWS, np.stack([_reduced(path) for path in sorted(folder.glob("e*.jpg"))]))
     partial = folder / f".{_DENSE}"
     with partial.open("wb") as file:
@@ -123,7 +133,8 @@ def _means(values: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.asarray(values.reshape(GRID, side, GRID, side).mean(axis=(1, 3), dtype=np.float32))
 
 
-def _read(folder: Path) -> list[TrainingFrame]:
+def read_set(folder: Path) -> list[TrainingFrame]:
+    """The frames of a drawn set."""
     lines = [json.loads(line) for line in (folder / "prompts.jsonl").read_text(encoding="utf-8").splitlines()]
     of_image: dict[str, list[dict[str, Any]]] = {}
     for line in lines:

@@ -8,7 +8,6 @@ mean over all of them would not. The second looks at all of the content.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -30,11 +29,11 @@ class Gaze:
     def _note(self, _module: Any, arguments: tuple[Any, ...], named: dict[str, Any]) -> None:
         self._given = {"hidden_states": arguments[0]} | named if arguments else named
 
-    def loss(self, ends: Sequence[tuple[int, int]], where: Tensor, wanted: Tensor) -> Tensor:
+    def loss(self, ends: Tensor, where: Tensor, wanted: Tensor) -> Tensor:
         """Cross-entropy of attention over image tokens.
 
         Args:
-            ends: for each prompt its sequence and its last token.
+            ends: [prompts, 2], for each its sequence and its last token.
             where: bool[sequences, length], true for image tokens; the first token is looked at too.
             wanted: [prompts, HEADS, length], where each head is to look; sums to 1, and is 0 elsewhere.
         """
@@ -48,8 +47,7 @@ class Gaze:
             cos,
             sin,
         )
-        sequences = torch.tensor([frame for frame, _ in ends], device=hidden.device)
-        tokens = torch.tensor([token for _, token in ends], device=hidden.device)
+        sequences, tokens = ends.unbind(1)
         asking = queries[sequences, :, tokens]  # [prompts, heads, dim]
         scores = torch.einsum("phd,phld->phl", asking, keys[sequences]).float() * attention.scaling
         hidden_from = ~where[sequences][:, None]

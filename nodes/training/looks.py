@@ -1,4 +1,4 @@
-"""What a model is shown of training frames: native crops, tiles, overviews; each with its truths."""
+"""What a model is shown of a frame in training: some of its native tiles, then the overview."""
 
 from __future__ import annotations
 
@@ -6,84 +6,101 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from nodes.eo_mini.places import FRAME_PX
-from nodes.training.architecture import TILE_PX, TOKEN_PX
-from nodes.training.frames import OVERVIEW_PX, TrainingFrame
-from nodes.training.targets import Truths, in_box, truths_of
-from nodes.training.turns import turned
+from nodes.training.frames import GRID, TOKEN_PX, Asked, Content, TrainingFrame
+from nodes.training.packing import Room
+from nodes.training.targets import Truths, truths_of
+from nodes.training.turns import TURNS, turned, turned_questions
 
-Pixels = NDArray[np.uint8]
-Box = tuple[int, int, int, int]
-TILES_A_SIDE = FRAME_PX // TILE_PX
+_WHOLE = (0, 0, FRAME_PX, FRAME_PX)
 
 
 @dataclass(frozen=True)
-class Look:
-    """One view: its pixels after the turn, and the truths under its tokens."""
+class Shown:
+    """A frame as it is shown, turned.
 
-    pixels: Pixels
-    truths: Truths
+    `tiles`: uint8[tiles, tile_px, tile_px, 3]; `small`: uint8[OVERVIEW_PX, OVERVIEW_PX, 3]; `native`: truths of
+    the tiles, None without tiles; `ground`: truths of the overview; `rooms` in the order of the prompt.
+    """
 
-
-def overview(frame: TrainingFrame, turn: int) -> Look:
-    """The whole frame at OVERVIEW_PX."""
-    whole = (0, 0, FRAME_PX, FRAME_PX)
-    ground = (frame.cover, frame.cloud[..., None])
-    truths = truths_of(frame.contents, whole, OVERVIEW_PX // TOKEN_PX, turn, ground)
-    return Look(turned(frame.small, turn), truths)
-
-
-def crop(frame: TrainingFrame, pixels: Pixels, box: Box, turn: int) -> Look:
-    """A square of the frame's own pixels."""
-    left, upper, right, lower = box
-    truths = truths_of(frame.contents, box, (right - left) // TOKEN_PX, turn)
-    return Look(turned(pixels[upper:lower, left:right], turn), truths)
+    tiles: NDArray[np.uint8] | None
+    small: NDArray[np.uint8]
+    native: Truths | None
+    ground: Truths
+    rooms: tuple[Room, ...]
+    asked: tuple[Asked, ...]
 
 
-def crop_boxes(frame: TrainingFrame, side_px: int, rng: np.random.Generator) -> list[Box]:
-    """A square around each fine content: anywhere if it shows all of it, or the tile that it is in."""
-    if side_px == TILE_PX:
-        return [tile_box(n) for n in sorted(_needed(frame))]
-    boxes = []
-    for content in frame.contents:
-        left, upper, right, lower = content.box_px
-        x, y = (_start(low, high, side_px, rng) for low, high in ((left, right), (upper, lower)))
-        boxes.append((x, y, x + side_px, y + side_px))
-    return boxes
+def show(frame: TrainingFrame, tile_px: int | None, tiles: int, rng: np.random.Generator) -> Shown:
+    """Show `tiles` tiles of a frame, those with fine content first, each behind the room of those left out.
+
+    Every second time no room is left: a prompt may hold a few tiles only.
+    """
+    turn = int(rng.integers(TURNS))
+    asked = tuple(turned_questions(frame.asked, turn))
+    small, ground = turned(frame.small, turn), overview_truths(frame).turned(turn)
+    overview = Room(GRID, GRID)
+    if tile_px is None or not tiles:
+        return Shown(None, small, None, ground, (overview,), asked)
+    a_side = FRAME_PX // tile_px
+    chosen = some_tiles(frame.contents, tile_px, tiles, rng)
+    placed = sorted((turned_tile(index, a_side, turn), index) for index in chosen)
+    pixels = frame.pixels()
+    boxes = [tile_box(index, tile_px) for _, index in placed]
+    cut = np.stack([turned(pixels[upper:lower, left:right], turn) for left, upper, right, lower in boxes])
+    whole = truths_of(frame.contents, _WHOLE, FRAME_PX // TOKEN_PX).turned(turn)
+    native = tiles_of(whole, a_side).picked(torch.tensor([place for place, _ in placed]))
+    side, leave = tile_px // TOKEN_PX, bool(rng.random() < 0.5)
+    rooms, before = [], -1
+    for place, _ in placed:
+        rooms.append(Room(side, side, skipped_rooms=(place - before - 1) * leave))
+        before = place
+    rest = Room(GRID, GRID, skipped_rooms=(a_side**2 - before - 1) * leave, of_positions=side + 2)
+    return Shown(cut, small, native, ground, (*rooms, rest), asked)
 
 
-def _start(low_px: float, high_px: float, side_px: int, rng: np.random.Generator) -> int:
-    first = max(0, int(np.ceil(high_px)) - side_px)
-    last = min(int(low_px), FRAME_PX - side_px)
-    return int(rng.integers(first, max(first, last) + 1))
+def overview_truths(frame: TrainingFrame) -> Truths:
+    """What lies under the tokens of the frame's overview, as it is."""
+    return truths_of(frame.contents, _WHOLE, GRID, (frame.cover, frame.cloud[..., None]))
 
 
-def tile_box(index: int) -> Box:
-    """A tile of the frame as it lies, row by row."""
-    row, column = divmod(index, TILES_A_SIDE)
-    return column * TILE_PX, row * TILE_PX, (column + 1) * TILE_PX, (row + 1) * TILE_PX
+def tiles_of(whole: Truths, a_side: int) -> Truths:
+    """Truths of all tiles, row by row, from those of the frame at native size as one view."""
+
+    def cut(values: torch.Tensor) -> torch.Tensor:
+        side = values.shape[1] // a_side
+        blocks = values.view(a_side, side, a_side, side, -1).transpose(1, 2)
+        return blocks.reshape(a_side**2, side, side, -1)
+
+    return Truths(cut(whole.kinds), cut(whole.centres), cut(whole.rows))
 
 
-def some_tiles(frame: TrainingFrame, count: int, rng: np.random.Generator) -> list[int]:
+def some_tiles(
+    contents: Sequence[Content], tile_px: int, count: int, rng: np.random.Generator
+) -> list[int]:
     """`count` tiles in order, at random: of those that show fine content first, then of the others."""
-    needed = [int(n) for n in rng.permutation(sorted(_needed(frame)))][:count]
-    others = [int(n) for n in rng.permutation(TILES_A_SIDE**2) if n not in _needed(frame)]
-    return sorted([*needed, *others[: count - len(needed)]])
+    every = range((FRAME_PX // tile_px) ** 2)
+    needed = {n for n in every if any(_overlap(one, tile_box(n, tile_px)) for one in contents)}
+    first = [int(n) for n in rng.permutation(sorted(needed))][:count]
+    others = [int(n) for n in rng.permutation([n for n in every if n not in needed])]
+    return sorted([*first, *others[: count - len(first)]])
 
 
-def shown_kinds(frame: TrainingFrame, tiles: Sequence[int]) -> set[str]:
-    """The fine kinds that these tiles show."""
-    return {one.kind for one in frame.contents if any(in_box(one, tile_box(n)) for n in tiles)}
+def _overlap(content: Content, box_px: tuple[int, int, int, int]) -> bool:
+    left, upper, right, lower = content.box_px
+    return left < box_px[2] and right > box_px[0] and upper < box_px[3] and lower > box_px[1]
 
 
-def _needed(frame: TrainingFrame) -> set[int]:
-    """The tiles that show fine content."""
-    return {n for n in range(TILES_A_SIDE**2) if any(in_box(one, tile_box(n)) for one in frame.contents)}
+def tile_box(index: int, tile_px: int) -> tuple[int, int, int, int]:
+    """A tile of the frame as it lies, row by row: left, upper, right, lower."""
+    row, column = divmod(index, FRAME_PX // tile_px)
+    return column * tile_px, row * tile_px, (column + 1) * tile_px, (row + 1) * tile_px
 
 
-def turned_tile(index: int, turn: int) -> int:
-    """Where a tile lies in the turned frame."""
-    numbers = np.arange(TILES_A_SIDE**2).reshape(TILES_A_SIDE, TILES_A_SIDE)
+def turned_tile(index: int, a_side: int, turn: int) -> int:
+    """Where a tile of a grid of `a_side` x `a_side` lies in the turned frame."""
+    numbers = np.arange(a_side**2).reshape(a_side, a_side)
     return int(np.flatnonzero(turned(numbers, turn).ravel() == index)[0])

@@ -21,45 +21,59 @@ from torch import Tensor
 from nodes.training.frames import Asked
 
 IGNORED = -100
+_PADDING = -1  # the group of padding
+_LENGTH_OF = 64  # GPU kernels want lengths that are multiples of 8; few different ones spare them tuning
 
 
 @dataclass(frozen=True)
 class Room:
-    """The place of one view in a sequence: `rows` x `columns` image tokens, after `skipped_positions`.
+    """The place of one view in a sequence: `rows` x `columns` image tokens.
 
-    What is skipped stands for tiles that a longer prompt would have there.
+    skipped_rooms: tiles left out before it, which a longer prompt would have there, of `of_positions` positions
+    each (its own, where None).
     """
 
     rows: int
     columns: int
-    skipped_positions: int = 0
+    skipped_rooms: int = 0
+    of_positions: int | None = None
+
+    @property
+    def positions(self) -> int:
+        """How far the sequence's position goes on over it."""
+        return max(self.rows, self.columns) + 2
 
 
 @dataclass(frozen=True)
 class Batch:
     """Tensors of one step: sequences of `length` tokens, one for each frame.
 
-    input_ids and labels [frames, length]; positions [3, frames, length]; mask bool
-    [frames, 1, length, length], true where a token may look; ends: for each question in order (its frame,
-    index of its last token before the answer).
+    input_ids [frames, length]; positions [3, frames, length]; groups [frames, length]: 0 for the frame, then
+    one for each question; labelled [labels, 2]: the sequence and the token from which a label is foretold, and
+    labels [labels] themselves; ends: for each question in order (its frame, index of its last token before the
+    answer).
     """
 
     input_ids: Tensor
-    labels: Tensor
     positions: Tensor
-    mask: Tensor
+    groups: Tensor
+    labelled: Tensor
+    labels: Tensor
     ends: tuple[tuple[int, int], ...]
 
 
+def mask_of(groups: Tensor) -> Tensor:
+    """bool[frames, 1, length, length]: true where a token may look: back, at the frame and its own group."""
+    same = (groups[:, :, None] == groups[:, None, :]) | (groups[:, None, :] == 0)
+    length = groups.shape[1]
+    return (same & torch.ones(length, length, dtype=torch.bool, device=groups.device).tril())[:, None]
+
+
 class Packer:
-    """Turns questions into batches with a processor's own tokens, and images into its own patches."""
+    """Turns questions into batches with a processor's own tokens."""
 
     def __init__(self, processor: Any) -> None:
-        tokenizer, images = processor.tokenizer, processor.image_processor
-        self._patch_px = int(images.patch_size)
-        mean, deviation = np.asarray(images.image_mean), np.asarray(images.image_std)
-        self._scale = torch.tensor(1 / (255 * deviation), dtype=torch.float32)
-        self._shift = torch.tensor(-mean / deviation, dtype=torch.float32)
+        tokenizer = processor.tokenizer
         self._tokenizer = tokenizer
         self._head = self._tokens("<|im_start|>user")
         self._begin_token, self._image_token, self._end_token = (
@@ -75,51 +89,73 @@ class Packer:
     def pack(self, frames: Sequence[Sequence[Room]], questions: Sequence[Sequence[Asked]]) -> Batch:
         """Pack frames that are one or several views each, with their questions."""
         packed = [self._pack_one(rooms, asked) for rooms, asked in zip(frames, questions, strict=True)]
-        length = max(len(tokens) for tokens, *_ in packed)
         count = len(frames)
-        input_ids = torch.full((count, length), self._pad_token)
-        labels = torch.full((count, length), IGNORED)
-        positions = torch.zeros((3, count, length), dtype=torch.long)
-        # A padding token looks at itself, or its attention would divide by nothing.
-        mask = torch.eye(length, dtype=torch.bool).repeat(count, 1, 1)
-        ends: list[tuple[int, int]] = []
-        for index, (tokens, targets, places, groups) in enumerate(packed):
+        length = -(-max(len(tokens) for tokens, *_ in packed) // _LENGTH_OF) * _LENGTH_OF
+        input_ids = np.full((count, length), self._pad_token)
+        targets = np.full((count, length), IGNORED)
+        positions = np.zeros((3, count, length), dtype=np.int64)
+        groups = np.full((count, length), _PADDING)
+        for index, (tokens, wanted, places, group) in enumerate(packed):
             size = len(tokens)
-            input_ids[index, :size] = torch.tensor(tokens)
-            labels[index, :size] = torch.tensor(targets)
+            input_ids[index, :size] = tokens
+            targets[index, :size] = wanted
             positions[:, index, :size] = places
-            group = torch.tensor(groups)
-            same = (group[:, None] == group[None, :]) | (group[None, :] == 0)
-            mask[index, :size, :size] = same & torch.ones(size, size, dtype=torch.bool).tril()
-            ends += [(index, at) for at in _before_answers(targets)]
-        return Batch(input_ids, labels, positions, mask[:, None], tuple(ends))
+            groups[index, :size] = group
+        labelled = np.argwhere(targets[:, 1:] != IGNORED)
+        labels = targets[labelled[:, 0], labelled[:, 1] + 1]
+        ends = tuple(
+            (int(frame), int(token)) for frame, token in labelled if targets[frame, token] == IGNORED
+        )
+        tensors = (torch.from_numpy(one) for one in (input_ids, positions, groups, labelled, labels))
+        return Batch(*tensors, ends)
+
+    def image_places(self, rooms: Sequence[Room]) -> NDArray[np.int64]:
+        """Where the image tokens of a frame's views are in its sequence."""
+        tokens, _ = self._views(tuple(rooms))
+        return np.flatnonzero(tokens == self._image_token) + len(self._head)
 
     def _pack_one(
         self, rooms: Sequence[Room], questions: Sequence[Asked]
-    ) -> tuple[list[int], list[int], Tensor, list[int]]:
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
         """Return tokens, targets, positions [3, length] and the group (0: the frame) of each token."""
-        tokens = list(self._head)
-        parts = [torch.arange(len(tokens)).repeat(3, 1)]
-        after = len(tokens)
-        for room in rooms:
-            after += room.skipped_positions
-            count = room.rows * room.columns
-            tokens += [self._begin_token] + [self._image_token] * count + [self._end_token]
-            row, column = torch.meshgrid(torch.arange(room.rows), torch.arange(room.columns), indexing="ij")
-            grid = torch.stack([torch.zeros(count, dtype=torch.long), row.flatten(), column.flatten()])
-            last = after + 1 + max(room.rows, room.columns)
-            parts += [torch.full((3, 1), after), grid + after + 1, torch.full((3, 1), last)]
-            after = last + 1
-        groups = [0] * len(tokens)
-        targets = [IGNORED] * len(tokens)
+        head = len(self._head)
+        seen, places = self._views(tuple(rooms))
+        tokens: list[int] = []
+        targets: list[int] = []
+        groups: list[int] = []
+        after: list[int] = []
+        last = int(places.max()) + 1 + head
         for number, question in enumerate(questions, start=1):
             asked, answer = self._question_tokens(question.prompt), self._answer_tokens(question.truth)
             tokens += asked + answer
             targets += [IGNORED] * len(asked) + answer
             size = len(asked) + len(answer)
             groups += [number] * size
-            parts.append((after + torch.arange(size)).repeat(3, 1))
-        return tokens, targets, torch.cat(parts, dim=1), groups
+            after += range(last, last + size)
+        before = head + len(seen)
+        return (
+            np.concatenate([np.array(self._head), seen, np.array(tokens, dtype=np.int64)]),
+            np.concatenate([np.full(before, IGNORED), np.array(targets, dtype=np.int64)]),
+            np.concatenate(
+                [np.tile(np.arange(head), (3, 1)), places + head, np.tile(np.array(after, np.int64), (3, 1))],
+                axis=1,
+            ),
+            np.concatenate([np.zeros(before, np.int64), np.array(groups, np.int64)]),
+        )
+
+    def _views(self, rooms: tuple[Room, ...]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Tokens of the views, and their positions [3, tokens] from 0."""
+        tokens, places, after = [], [], 0
+        for room in rooms:
+            after += room.skipped_rooms * (room.of_positions or room.positions)
+            count = room.rows * room.columns
+            tokens += [self._begin_token, *[self._image_token] * count, self._end_token]
+            row, column = np.divmod(np.arange(count), room.columns)
+            grid = np.stack([np.zeros(count, np.int64), row, column]) + 1
+            ends = np.full((3, 1), room.positions - 1)
+            places += [after + np.concatenate([np.zeros((3, 1), np.int64), grid, ends], axis=1)]
+            after += room.positions
+        return np.array(tokens), np.concatenate(places, axis=1)
 
     def _question_tokens(self, prompt: str) -> list[int]:
         if prompt not in self._cached:
@@ -127,27 +163,7 @@ class Packer:
         return self._cached[prompt]
 
     def _answer_tokens(self, answer: str) -> list[int]:
-        return self._tokens(f"{answer}<|im_end|>")
-
-    def patches(self, pixels: NDArray[np.uint8]) -> Tensor:
-        """Normalise an image and cut it into patches in Qwen2-VL's order: each 2 x 2 block together.
-
-        Args:
-            pixels: uint8[height, width, 3], both multiples of two patches.
-
-        Returns float32[patches, 3 * patch * patch].
-        """
-        height, width, channels = pixels.shape
-        side = self._patch_px
-        normal = torch.tensor(pixels).float() * self._scale + self._shift
-        blocks = normal.view(height // side // 2, 2, side, width // side // 2, 2, side, channels)
-        return blocks.permute(0, 3, 1, 4, 6, 2, 5).reshape(-1, channels * side * side)
-
-    def grid(self, pixels: NDArray[np.uint8]) -> tuple[int, int, int]:
-        """Its patches: one slice, rows, columns."""
-        return 1, pixels.shape[0] // self._patch_px, pixels.shape[1] // self._patch_px
-
-
-def _before_answers(targets: Sequence[int]) -> list[int]:
-    """The index before each run of targets."""
-    return [at for at in range(len(targets) - 1) if targets[at] == IGNORED and targets[at + 1] != IGNORED]
+        text = f"{answer}<|im_end|>"
+        if text not in self._cached:
+            self._cached[text] = self._tokens(text)
+        return self._cached[text]

@@ -1,14 +1,15 @@
-"""Trains one model of the pair: first its vision tower, then its language model.
+"""Trains one model of the pair: first its vision tower, then tower and language model together.
 
 Seeing: the tower learns what lies under each image token (`targets`), on overviews and, for a model that is
-shown native pixels, on native crops. Reading: the tower stays as it is and has looked at each frame once; the
-language model learns to answer, and two of its heads to look at what the prompt is about (`gaze`). Learning
-both at once took several times as long to the same loss.
+shown native pixels, on windows of fine content. Reading: the language model learns to answer, and two of its
+heads to look at what the prompt is about (`gaze`); the tower goes on learning. Both at once from the start took
+several times as long to the same loss.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
@@ -17,29 +18,20 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 from transformers import Qwen2VLForConditionalGeneration
 
-from nodes.training.architecture import PATCH_PX, TILE_PX, TOKEN_PX, Reading, Recipe, Seeing, build_config
-from nodes.training.frames import OVERVIEW_PX, Asked, TrainingFrame
+from nodes.training.ahead import made_ahead
+from nodes.training.architecture import Reading, Recipe, Seeing, build_config
+from nodes.training.even_tower import EvenTower
+from nodes.training.frames import OVERVIEW_PX, TrainingFrame
 from nodes.training.gaze import HEADS, Gaze
-from nodes.training.looks import (
-    TILES_A_SIDE,
-    Look,
-    crop,
-    crop_boxes,
-    overview,
-    shown_kinds,
-    some_tiles,
-    tile_box,
-    turned_tile,
-)
-from nodes.training.packing import IGNORED, Batch, Packer, Room
-from nodes.training.practice import Crowns, practice
-from nodes.training.targets import KINDS, DenseHeads
-from nodes.training.turns import TURNS, turned_questions
+from nodes.training.looks import Shown, overview_truths, show
+from nodes.training.packing import Batch, Packer, mask_of
+from nodes.training.practice import Windows
+from nodes.training.targets import COUNTED, KINDS, DenseHeads, Truths
+from nodes.training.turns import TURNS, turned_views
 from nodes.training.vocabulary import vocabulary
 from nodes.training.waves import start_as_waves
 from nodes.training.word_tokenizer import build_processor
@@ -49,25 +41,26 @@ _WARM_UP_STEPS = 60
 _SAVE_EVERY_STEPS = 100
 _KEPT_STEPS = 20  # one entry of the curve
 _GAZE_WEIGHT = 1.0
-_WEIGHTS = {"rows": 3.0}  # alone they are learnt in 50 steps, among the others with weight 1 in 1,000
-_FEW_FRAMES = 8  # that the tower looks at together
-_TILE_POSITIONS = TILE_PX // TOKEN_PX + 2
+_DENSE_WEIGHT = 0.5  # while reading
+_MOST_WORKERS = 8
 
 OnStep = Callable[[int, int, dict[str, float]], None]
+Losses = dict[str, Tensor]
 
 
 @dataclass
 class Progress:
     """What a training run leaves beside its weights: steps, seconds, and the mean losses of each 20 steps.
 
-    `recipe` and `precision` are those it ended with; where it was resumed, an earlier part may have had
-    others.
+    `recipe`, `precision` and `device` are those it ended with; where it was resumed, an earlier part may have
+    had others.
     """
 
     recipe: dict[str, Any]
     seed: int
     frames: int
     precision: str
+    device: str
     step: int = 0
     cpu_s: float = 0.0
     wall_s: float = 0.0
@@ -81,7 +74,7 @@ class Training:
     Args:
         recipe: which model.
         frames: of the train split.
-        crowns: of the train split, to practise on.
+        windows: of the train split, to practise on; None: none are drawn for this recipe.
         folder: where model, curve and state are written; each file is whole or not there.
         seed: of weights, order and turns.
         device: as torch names it.
@@ -93,7 +86,7 @@ class Training:
         self,
         recipe: Recipe,
         frames: Sequence[TrainingFrame],
-        crowns: Crowns,
+        windows: Windows | None,
         folder: Path,
         *,
         seed: int = 0,
@@ -102,17 +95,19 @@ class Training:
         resume: bool = False,
     ) -> None:
         torch.manual_seed(seed)
-        self._recipe, self._frames, self._crowns = recipe, frames, crowns
+        self._recipe, self._frames, self._windows = recipe, frames, windows
         self._folder, self._seed = folder, seed
         self._device, self._half = device, half
         self.processor, self.model = build(recipe)
         self.heads = DenseHeads(recipe.text_dim)
         self.model.to(device)
         self.heads.to(device)
+        self.tower = EvenTower(self.model.model.visual, self.processor)
         self._gaze = Gaze(self.model.model.language_model)
         self._packer = Packer(self.processor)
         self._state = folder / "training-state.pt"
-        self._progress = Progress(asdict(recipe), seed, len(frames), "bfloat16" if half else "float32")
+        precision = "bfloat16" if half else "float32"
+        self._progress = Progress(asdict(recipe), seed, len(frames), precision, torch.device(device).type)
         self._optimizer: torch.optim.Optimizer | None = None
         self._waiting: dict[str, Any] | None = None
         if resume and self._state.is_file():
@@ -127,18 +122,20 @@ class Training:
         """Train what is left, and save."""
         self._folder.mkdir(parents=True, exist_ok=True)
         begun = (time.process_time(), time.monotonic(), self._progress.cpu_s, self._progress.wall_s)
-        recent: list[dict[str, float]] = []
+        recent: list[Losses] = []
+        told: dict[str, float] = {}
         for losses in self._all_steps():
             progress = self._progress
             progress.step += 1
-            progress.cpu_s = begun[2] + time.process_time() - begun[0]
-            progress.wall_s = begun[3] + time.monotonic() - begun[1]
             recent.append(losses)
-            if progress.step % _KEPT_STEPS == 0:
-                progress.curve.append({"step": progress.step} | _means(recent))
-                recent = []
-            on_step(progress.step, self.steps, losses)
-            if progress.step % _SAVE_EVERY_STEPS == 0 or progress.step == self.steps:
+            over = progress.step in self._stage_ends()
+            if progress.step % _KEPT_STEPS == 0 or over:
+                told, recent = _means(recent), []
+                progress.curve.append({"step": progress.step} | told)
+            on_step(progress.step, self.steps, told)
+            if progress.step % _SAVE_EVERY_STEPS == 0 or over:
+                progress.cpu_s = begun[2] + time.process_time() - begun[0]
+                progress.wall_s = begun[3] + time.monotonic() - begun[1]
                 self._save()
         save_model(self.model, self.processor, self._recipe, self._folder)
         self._state.unlink(missing_ok=True)
@@ -147,7 +144,7 @@ class Training:
     def _stages(self) -> tuple[Seeing | Reading, ...]:
         return (*self._recipe.seeings, *self._recipe.readings)
 
-    def _all_steps(self) -> Iterator[dict[str, float]]:
+    def _all_steps(self) -> Iterator[Losses]:
         start = 0
         for number, stage in enumerate(self._stages()):
             done = self._progress.step - start
@@ -156,94 +153,104 @@ class Training:
                 yield from go(number, stage, done)  # type: ignore[arg-type]
             start += stage.steps
 
-    def _see(self, number: int, seeing: Seeing, done: int) -> Iterator[dict[str, float]]:
+    def _see(self, number: int, seeing: Seeing, done: int) -> Iterator[Losses]:
+        """Overviews and windows, each step turned one way; windows shifted by tokens too, to meet edges."""
         tower = self.model.model.visual
         self._begin(_decayed([tower], [self.heads]), seeing.peak_rate)
+        smalls = torch.from_numpy(np.stack([frame.small for frame in self._frames])).to(self._device)
+        grounds = Truths.stacked([overview_truths(frame) for frame in self._frames]).to(self._device)
+        windows = self._windows if seeing.windows_per_step else None
+        if windows is not None:
+            windows = Windows(windows.pixels.to(self._device), windows.truths.to(self._device))
         for step in range(done, seeing.steps):
             self._set_rate(seeing.peak_rate, step, seeing.steps)
-            looks = self._looks(seeing, np.random.default_rng((self._seed, number, step)))
-            features = torch.cat(self.seen([look.pixels for look in looks]))
-            losses = self.heads.losses(features, [look.truths for look in looks])
-            weighted = [_WEIGHTS.get(name, 1.0) * loss for name, loss in losses.items()]
-            self._descend(torch.stack(weighted).sum(), tower)
-            yield {name: float(loss.detach()) for name, loss in losses.items()}
-
-    def _looks(self, seeing: Seeing, rng: np.random.Generator) -> list[Look]:
-        """Overviews and native crops of a few frames, each turned its own way, and windows to practise on."""
-        looks = []
-        for pick in rng.choice(len(self._frames), seeing.frames_per_step, replace=False):
-            frame, turn = self._frames[pick], int(rng.integers(TURNS))
-            looks.append(overview(frame, turn))
-            if seeing.crop_px:
-                pixels, boxes = frame.pixels(), crop_boxes(frame, seeing.crop_px, rng)
-                looks += [crop(frame, pixels, box, turn) for box in boxes]
-        for _ in range(seeing.practice):
-            looks += practice(self._crowns, rng)
-        return looks
-
-    def seen(self, images: Sequence[NDArray[np.uint8]]) -> list[Tensor]:
-        """What the tower makes of images: [tokens, text_dim] each."""
-        patches = torch.cat([self._packer.patches(image) for image in images]).to(self._device)
-        grids = torch.tensor([self._packer.grid(image) for image in images], device=self._device)
-        with self._precision():
-            seen = self.model.model.get_image_features(patches, grids, return_dict=True).pooler_output
-        return [tokens.float() for tokens in seen]
-
-    def _read(self, number: int, reading: Reading, done: int) -> Iterator[dict[str, float]]:
-        language = self.model.model.language_model
-        kept = self._look_once(number, reading)
-        self._begin(_decayed([language], []), reading.peak_rate)
-        for step in range(done, reading.steps):
-            self._set_rate(reading.peak_rate, step, reading.steps)
             rng = np.random.default_rng((self._seed, number, step))
-            picks = rng.choice(len(kept), min(reading.frames_per_step, len(kept)), replace=False)
-            chosen = [kept[pick] for pick in picks]
-            batch = self._packer.pack(
-                [_with_gaps(one.rooms, rng) for one in chosen], [one.asked for one in chosen]
-            )
-            yield self._one_reading(batch, chosen)
+            picks = self._picked(rng, len(smalls), seeing.frames_per_step)
+            turn = int(rng.integers(TURNS))
+            groups, truths = [turned_views(smalls[picks], turn)], [grounds.picked(picks).turned(turn)]
+            if windows is not None:
+                picks = self._picked(rng, len(windows.pixels), seeing.windows_per_step)
+                tokens = windows.truths.kinds.shape[1]
+                down, across = (int(shift) for shift in rng.integers(tokens, size=2))
+                shift_px = [shift * windows.pixels.shape[1] // tokens for shift in (down, across)]
+                pixels = turned_views(windows.pixels[picks], turn).roll(shift_px, dims=(1, 2))
+                groups.append(pixels)
+                truths.append(windows.truths.picked(picks).turned(turn).rolled(down, across))
+            with self._precision():
+                seen = self.tower.see([group.contiguous() for group in groups])
+            losses = self.heads.overview_losses(seen[0], truths[0])
+            scores: Losses = {}
+            if windows is not None:
+                native, scores = self.heads.native_losses(seen[1], truths[1])
+                losses |= native
+            self._descend(_sum(losses), tower)
+            yield _detached(losses | scores)
 
-    def _one_reading(self, batch: Batch, chosen: Sequence[_Kept]) -> dict[str, float]:
-        where = (batch.input_ids == self.model.config.image_token_id).to(self._device)
-        targets = batch.labels[:, 1:][batch.labels[:, 1:] != IGNORED].to(self._device)
+    def _picked(self, rng: np.random.Generator, count: int, most: int) -> Tensor:
+        return torch.from_numpy(rng.choice(count, min(most, count), replace=False)).to(self._device)
+
+    def _read(self, number: int, reading: Reading, done: int) -> Iterator[Losses]:
+        self._begin(_decayed([self.model], [self.heads]), reading.peak_rate)
+        workers = min(_MOST_WORKERS, max(1, (os.cpu_count() or 1) - 1))
+
+        def make(step: int) -> _Page:
+            return self._page(reading, np.random.default_rng((self._seed, number, step)))
+
+        for step, page in enumerate(made_ahead(make, range(done, reading.steps), workers), start=done):
+            self._set_rate(reading.peak_rate, step, reading.steps)
+            yield self._read_page(page)
+
+    def _page(self, reading: Reading, rng: np.random.Generator) -> _Page:
+        picks = rng.choice(len(self._frames), min(reading.frames_per_step, len(self._frames)), replace=False)
+        shown = [show(self._frames[pick], self._recipe.tile_px, reading.tiles, rng) for pick in picks]
+        batch = self._packer.pack([one.rooms for one in shown], [one.asked for one in shown])
+        return _Page.of(shown, batch, self._packer)
+
+    def _read_page(self, page: _Page) -> Losses:
+        batch, where = page.batch, page.where.to(self._device)
+        targets = batch.labels.to(self._device)
         with self._precision():
-            logits = self.logits(batch, [one.features for one in chosen]).float()
-            answer = functional.cross_entropy(logits, targets)
-            ends, wanted = _where_to_look(batch, chosen, where)
-            look = self._gaze.loss(ends, where, wanted) if ends else answer * 0
-        self._descend(answer + _GAZE_WEIGHT * look, self.model.model.language_model)
-        right = (logits.argmax(-1) == targets).float()
-        return {"answer": float(answer.detach()), "gaze": float(look.detach()), "right": float(right.mean())}
+            seen = self.tower.see([group.to(self._device) for group in page.groups])
+            losses = {name: _DENSE_WEIGHT * loss for name, loss in self._dense(page, seen).items()}
+            logits = self.logits(batch, where, page.features(seen)).float()
+            losses["answer"] = functional.cross_entropy(logits, targets)
+            if len(page.ends):
+                wanted = page.wanted.to(self._device)
+                look = self._gaze.loss(page.ends.to(self._device), where, wanted)
+                losses["gaze"] = _GAZE_WEIGHT * look
+        self._descend(_sum(losses), self.model)
+        right = (logits.detach().argmax(-1) == targets).float()
+        first = page.first.to(self._device)
+        fine = (page.fine & page.first).to(self._device)
+        return _detached(losses) | {
+            "right": (right * first).sum() / first.sum(),
+            "fine": (right * fine).sum() / fine.sum().clamp(min=1),
+        }
 
-    def logits(self, batch: Batch, seen: Sequence[Tensor]) -> Tensor:
-        """Logits [labelled tokens, vocabulary], in order; `seen` is what the tower made of each sequence."""
-        ids, labels = batch.input_ids.to(self._device), batch.labels.to(self._device)
-        embedded = self.model.model.get_input_embeddings()(ids)
-        where = (ids == self.model.config.image_token_id).unsqueeze(-1)
-        # In full precision first: autocast joins no halves.
-        features = torch.cat([one.float() for one in seen]).to(self._device, embedded.dtype)
+    def _dense(self, page: _Page, seen: Sequence[Tensor]) -> Losses:
+        losses = self.heads.overview_losses(seen[-1], page.ground.to(self._device))
+        if page.native is not None:
+            losses |= self.heads.native_losses(seen[0], page.native.to(self._device))[0]
+        return losses
+
+    def logits(self, batch: Batch, where: Tensor, features: Tensor) -> Tensor:
+        """Logits [labels, vocabulary].
+
+        Args:
+            where: bool[sequences, length], the image tokens.
+            features: [image tokens, text_dim], what the tower made of them, sequence by sequence.
+        """
+        ids = batch.input_ids.to(self._device)
+        embedded = self.model.get_input_embeddings()(ids)
         hidden = self.model.model.language_model(
-            inputs_embeds=embedded.masked_scatter(where, features),
+            inputs_embeds=embedded.masked_scatter(where[..., None], features.to(embedded.dtype)),
             position_ids=batch.positions.to(self._device),
-            attention_mask={"full_attention": batch.mask.to(self._device)},
+            attention_mask={"full_attention": mask_of(batch.groups.to(self._device))},
             use_cache=False,
         ).last_hidden_state
-        logits: Tensor = self.model.lm_head(hidden[:, :-1][labels[:, 1:] != IGNORED])
+        sequences, tokens = batch.labelled.to(self._device).unbind(1)
+        logits: Tensor = self.model.lm_head(hidden[sequences, tokens])
         return logits
-
-    def _look_once(self, number: int, reading: Reading) -> list[_Kept]:
-        """What the tower sees of each frame, turned one way and shown as it will be shown."""
-        rng = np.random.default_rng((self._seed, 10**6 + number))
-        count = min(reading.frames, len(self._frames))
-        picks = rng.choice(len(self._frames), count, replace=False)
-        kept: list[_Kept] = []
-        with torch.no_grad():
-            for start in range(0, count, _FEW_FRAMES):
-                few = picks[start : start + _FEW_FRAMES]
-                shown = [_show(self._frames[pick], reading.tiles, rng) for pick in few]
-                seen = iter(self.seen([look.pixels for one in shown for look in one.looks]))
-                kept += [one.kept([next(seen) for _ in one.looks]) for one in shown]
-        return kept
 
     def _begin(self, groups: list[dict[str, Any]], peak_rate: float) -> None:
         self._optimizer = torch.optim.AdamW(groups, lr=peak_rate, betas=(0.9, 0.98))
@@ -290,98 +297,111 @@ class Training:
         self.model.load_state_dict(saved["model"])
         self.heads.load_state_dict(saved["heads"])
         self._waiting = saved["optimizer"]
-        plan = {"recipe": self._progress.recipe, "precision": self._progress.precision}
+        now = self._progress
+        plan = {"recipe": now.recipe, "precision": now.precision, "device": now.device}
         self._progress = Progress(**(saved["progress"] | plan))
         self._progress.resumed_at.append(self._progress.step)
 
 
 @dataclass(frozen=True)
-class _Kept:
-    """A frame that the tower has looked at: features float16 [tokens, dim], and where each kind lies.
+class _Page:
+    """What one step reads.
 
-    counts: what counts of each kind, [tokens]: a quarter for each object, or shares of the plot with rows;
-        only where `native`, from an overview it cannot be known.
+    groups: the tiles of all frames, if there are any, and their overviews. where: bool[sequences, length], the
+    image tokens. ends [prompts, 2]: sequence and last token of each prompt about fine content, and `wanted`
+    [prompts, HEADS, length], where each head is to look from there. first, fine: bool[labels], whether a label
+    is the first of an answer, and of one about fine content.
     """
 
-    rooms: tuple[Room, ...]
-    features: Tensor
-    kinds: NDArray[np.float16]
-    counts: dict[str, NDArray[np.float32]]
-    native: bool
-    asked: tuple[Asked, ...]
+    groups: list[Tensor]
+    native: Truths | None
+    ground: Truths
+    batch: Batch
+    where: Tensor
+    ends: Tensor
+    wanted: Tensor
+    first: Tensor
+    fine: Tensor
+
+    @staticmethod
+    def of(shown: Sequence[Shown], batch: Batch, packer: Packer) -> _Page:
+        """Put frames that are shown with as many tiles each beside one another."""
+        tiles = [one.tiles for one in shown if one.tiles is not None]
+        natives = [one.native for one in shown if one.native is not None]
+        where = torch.zeros(batch.input_ids.shape, dtype=torch.bool)
+        ends, wanted = [], []
+        places = [torch.from_numpy(packer.image_places(one.rooms)) for one in shown]
+        looks = [_where_to_look(one) for one in shown]
+        for sequence, place in enumerate(places):
+            where[sequence, place] = True
+        asked = [(sequence, one.kind) for sequence, frame in enumerate(shown) for one in frame.asked]
+        for (sequence, token), (_, kind) in zip(batch.ends, asked, strict=True):
+            if kind not in looks[sequence]:
+                continue
+            rows = torch.zeros(HEADS, where.shape[1])
+            rows[:, places[sequence]] = looks[sequence][kind]
+            rows[:, 0] = (1 - rows.sum(1)).clamp(min=0)
+            ends.append((sequence, token))
+            wanted.append(rows)
+        starts = set(batch.ends)
+        labelled = [(int(sequence), int(token)) for sequence, token in batch.labelled]
+        first = torch.tensor([one in starts for one in labelled])
+        kinds = iter(asked)
+        fine, kind = [], ""
+        for one in labelled:
+            kind = next(kinds)[1] if one in starts else kind
+            fine.append(kind in KINDS)
+        return _Page(
+            ([torch.from_numpy(np.concatenate(tiles))] if tiles else [])
+            + [torch.from_numpy(np.stack([one.small for one in shown]))],
+            Truths.stacked(natives) if natives else None,
+            Truths.stacked([one.ground for one in shown]),
+            batch,
+            where,
+            torch.tensor(ends, dtype=torch.long).view(-1, 2),
+            torch.stack(wanted) if wanted else torch.zeros(0, HEADS, where.shape[1]),
+            first,
+            torch.tensor(fine),
+        )
+
+    def features(self, seen: Sequence[Tensor]) -> Tensor:
+        """What the tower made of the groups, [image tokens, dim], sequence by sequence."""
+        frames = len(seen[-1])
+        return torch.cat([part.reshape(frames, -1, part.shape[-1]) for part in seen], dim=1).flatten(0, 1)
 
 
-@dataclass(frozen=True)
-class _Shown:
-    """A frame as it is shown: `rooms` and `looks` in the order of the prompt."""
+def _where_to_look(shown: Shown) -> dict[str, Tensor]:
+    """For each kind of fine content, how much each head is to look at each image token: [HEADS, tokens].
 
-    rooms: tuple[Room, ...]
-    looks: tuple[Look, ...]
-    asked: tuple[Asked, ...]
-
-    def kept(self, features: Sequence[Tensor]) -> _Kept:
-        kinds = np.concatenate([look.truths.kinds for look in self.looks]).astype(np.float16)
-        native = len(self.looks) > 1
-        ships, crowns = np.concatenate([_native(look, look.truths.centres) for look in self.looks]).T / 4
-        planted = np.concatenate([_native(look, look.truths.rows[:, 1:].sum(1)) for look in self.looks])
-        counts = {"ships": ships, "crowns": crowns, "rows": planted / max(1e-6, float(planted.sum()))}
-        return _Kept(self.rooms, torch.cat(list(features)).half().cpu(), kinds, counts, native, self.asked)
-
-
-def _native(look: Look, values: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Values under the tokens of a view; nothing for an overview."""
-    return values if look.truths.cover is None else np.zeros_like(values)
-
-
-def _show(frame: TrainingFrame, tiles: int, rng: np.random.Generator) -> _Shown:
-    """Tiles in the order of the turned frame, each behind the room of those left out; then the overview."""
-    turn = int(rng.integers(TURNS))
-    pixels = frame.pixels() if tiles else frame.small
-    chosen = some_tiles(frame, tiles, rng) if tiles else []
-    placed = sorted((turned_tile(n, turn), n) for n in chosen)
-    side, before = TILE_PX // TOKEN_PX, -1
-    rooms, looks = [], []
-    for place, index in placed:
-        rooms.append(Room(side, side, (place - before - 1) * _TILE_POSITIONS))
-        looks.append(crop(frame, pixels, tile_box(index), turn))
-        before = place
-    skipped = (TILES_A_SIDE**2 - before - 1) * _TILE_POSITIONS if tiles else 0
-    side = OVERVIEW_PX // TOKEN_PX
-    rooms.append(Room(side, side, skipped))
-    looks.append(overview(frame, turn))
-    hidden = {one.kind for one in frame.contents} - shown_kinds(frame, chosen) if tiles else set()
-    asked = [one for one in frame.asked if one.kind not in hidden]
-    return _Shown(tuple(rooms), tuple(looks), tuple(turned_questions(asked, turn)))
-
-
-def _with_gaps(rooms: Sequence[Room], rng: np.random.Generator) -> Sequence[Room]:
-    """Every second time the place of tiles that are left out is not kept: a prompt may hold a few only."""
-    return rooms if rng.random() < 0.5 else [Room(room.rows, room.columns) for room in rooms]
-
-
-def _where_to_look(
-    batch: Batch, chosen: Sequence[_Kept], where: Tensor
-) -> tuple[list[tuple[int, int]], Tensor]:
-    """The prompts about fine content, and where each head is to look: [prompts, HEADS, length]."""
-    asked = [one for frame in chosen for one in frame.asked]
-    ends, wanted = [], []
-    for (sequence, token), one in zip(batch.ends, asked, strict=True):
-        if one.kind not in KINDS:
+    Of an overview it is not known what counts there: both heads look at the content.
+    """
+    native = shown.native
+    truths = [shown.ground] if native is None else [native, shown.ground]
+    kinds = torch.cat([one.kinds.flatten(0, 2) for one in truths])
+    looks = {}
+    for kind in KINDS[1:]:
+        content = kinds[:, KINDS.index(kind)]
+        if float(content.sum()) < 1e-3:
             continue
-        frame = chosen[sequence]
-        content = torch.from_numpy(frame.kinds[:, KINDS.index(one.kind)]).float()
-        if content.sum() < 1e-3:
-            continue
-        counts = torch.from_numpy(frame.counts[one.kind]).float()
-        rows = torch.zeros(HEADS, where.shape[1])
-        places = torch.nonzero(where[sequence].cpu()).squeeze(1)
-        rows[:, places] = content / content.sum()
-        if frame.native:
-            rows[0, places] = counts
-            rows[0, 0] = max(0.0, 1 - float(counts.sum()))
-        ends.append((sequence, token))
-        wanted.append(rows)
-    return ends, torch.stack(wanted).to(where.device) if wanted else torch.zeros(0)
+        content = content / content.sum()
+        counting = content
+        if native is not None:
+            if kind in COUNTED:
+                found = native.centres[..., COUNTED.index(kind)].flatten() / 4
+            else:
+                planted = native.rows[..., 1:].sum(-1).flatten()
+                found = planted / planted.sum().clamp(min=1e-6)
+            counting = functional.pad(found, (0, len(kinds) - len(found)))
+        looks[kind] = torch.stack([counting, content])
+    return looks
+
+
+def _sum(losses: Losses) -> Tensor:
+    return torch.stack(list(losses.values())).sum()
+
+
+def _detached(losses: Losses) -> Losses:
+    return {name: loss.detach() for name, loss in losses.items()}
 
 
 def _decayed(modules: Sequence[nn.Module], undecayed: Sequence[nn.Module]) -> list[dict[str, Any]]:
@@ -399,13 +419,18 @@ def _decayed(modules: Sequence[nn.Module], undecayed: Sequence[nn.Module]) -> li
     ]
 
 
-def _means(recent: Sequence[dict[str, float]]) -> dict[str, float]:
-    return {name: round(float(np.mean([one[name] for one in recent])), 4) for name in recent[-1]}
+def _means(recent: Sequence[Losses]) -> dict[str, float]:
+    return {name: round(float(torch.stack([one[name] for one in recent]).mean()), 4) for name in recent[-1]}
 
 
 def build(recipe: Recipe) -> tuple[Any, Any]:
     """Build processor and untrained model of a recipe."""
-    processor = build_processor(vocabulary(), largest_px=recipe.largest_px, patch_px=PATCH_PX)
+    processor = build_processor(
+        vocabulary(),
+        largest_px=max(recipe.tile_px or 0, OVERVIEW_PX),
+        patch_px=recipe.patch_px,
+        merge=recipe.merge,
+    )
     model = Qwen2VLForConditionalGeneration(build_config(recipe, processor.tokenizer))
     start_as_waves(model.model.visual.patch_embed.proj.weight)
     return processor, model

@@ -9,7 +9,9 @@ from collections.abc import Sequence
 from typing import Any, TypeVar
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from nodes.training.frames import Asked
 
@@ -47,3 +49,9 @@ def turned_questions(asked: Sequence[Asked], turn: int) -> list[Asked]:
             truth = _HALF[truth] if turn % 4 == 2 else truth
         kept.append(Asked(one.kind, one.prompt, truth))
     return kept
+
+
+def turned_views(values: Tensor, turn: int) -> Tensor:
+    """Turn views, [views, rows, columns, ...], as `turned` does one."""
+    after = torch.rot90(values, turn % 4, (1, 2))
+    return after.flip(2) if turn >= 4 else after

@@ -13,7 +13,8 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-MOST_CYCLES = 5.0  # per patch
+_MOST_CYCLES = 5.0  # per patch; of a small one fewer fit, as a wave has at least 2.2 px
+_LEAST_PX = 2.2
 _COLOUR_CYCLES = 1.5
 _MEAN_GAIN, _WAVE_GAIN = 0.1, 0.5
 _COLOURS = ((1.0, 1.0, 1.0), (1.0, 0.0, -1.0), (1.0, -2.0, 1.0))  # luminance, and two contrasts
@@ -38,8 +39,9 @@ def _waves(side: int) -> Iterator[Tensor]:
     y, x = torch.meshgrid(torch.arange(side), torch.arange(side), indexing="ij")
     for colour in _COLOURS:
         yield _of_one_length(torch.ones(side, side), colour) * _MEAN_GAIN
-    slow = [pair for pair in _frequencies() if math.hypot(*pair) <= _COLOUR_CYCLES]
-    for colours, pairs in ((_COLOURS[:1], _frequencies()), (_COLOURS[1:], slow)):
+    every = _frequencies(min(_MOST_CYCLES, side / _LEAST_PX))
+    slow = [pair for pair in every if math.hypot(*pair) <= _COLOUR_CYCLES]
+    for colours, pairs in ((_COLOURS[:1], every), (_COLOURS[1:], slow)):
         for across, down in pairs:
             turns = 2 * math.pi * (across * (x + 0.5) + down * (y + 0.5)) / side
             for wave in (torch.cos(turns), torch.sin(turns)):
@@ -47,11 +49,11 @@ def _waves(side: int) -> Iterator[Tensor]:
                     yield _of_one_length(wave, colour) * _WAVE_GAIN
 
 
-def _frequencies() -> list[tuple[int, int]]:
+def _frequencies(most_cycles: float) -> list[tuple[int, int]]:
     """Cycles across and down a patch, the slowest first; of opposite ones, which are one wave, the first."""
-    most = int(MOST_CYCLES)
+    most = int(most_cycles)
     every = [(across, down) for across in range(most + 1) for down in range(-most, most + 1)]
-    kept = [(a, d) for a, d in every if (a > 0 or d > 0) and math.hypot(a, d) <= MOST_CYCLES]
+    kept = [(a, d) for a, d in every if (a > 0 or d > 0) and math.hypot(a, d) <= most_cycles]
     return sorted(kept, key=lambda pair: (math.hypot(*pair), pair))
 
 

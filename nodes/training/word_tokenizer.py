@@ -38,7 +38,7 @@ CHAT_TEMPLATE = (
 )
 
 
-def build_processor(words: Sequence[str], *, largest_px: int, patch_px: int) -> Any:
+def build_processor(words: Sequence[str], *, largest_px: int, patch_px: int, merge: int) -> Any:
     """Build a Qwen2VLProcessor for these words whose images end as at most `largest_px` squared pixels.
 
     An image of another shape keeps its aspect ratio; one that is smaller stays about as small, but at least a
@@ -47,8 +47,8 @@ def build_processor(words: Sequence[str], *, largest_px: int, patch_px: int) -> 
     image_processor = Qwen2VLImageProcessorPil(
         patch_size=patch_px,
         temporal_patch_size=1,
-        merge_size=2,
-        size={"shortest_edge": (2 * patch_px) ** 2, "longest_edge": largest_px * largest_px},
+        merge_size=merge,
+        size={"shortest_edge": (merge * patch_px) ** 2, "longest_edge": largest_px * largest_px},
     )
     return without_video(Qwen2VLProcessor)(
         image_processor, build_tokenizer(words), chat_template=CHAT_TEMPLATE

@@ -14,14 +14,16 @@ from PIL import Image
 from nodes.eo_mini.build import JPEG_QUALITY
 from nodes.eo_mini.ground import COVERS
 from nodes.eo_mini.places import FRAME_PX
-from nodes.eo_mini.windows import DIRECTIONS, WINDOW_PX, draw_window
+from nodes.eo_mini.windows import DIRECTIONS, WINDOW_PX
+from nodes.eo_mini.windows import draw_window as draw_asked
 from nodes.training import train
-from nodes.training.architecture import RECIPES, TILE_PX, Reading, Seeing
+from nodes.training.ahead import made_ahead
+from nodes.training.architecture import RECIPES, Reading, Seeing
 from nodes.training.frames import GRID, OVERVIEW_PX, Asked, Content, TrainingFrame
 from nodes.training.gaze import HEADS, LAYER, Gaze
-from nodes.training.looks import crop_boxes, some_tiles, tile_box, turned_tile
+from nodes.training.looks import overview_truths, show, some_tiles, tile_box, turned_tile
 from nodes.training.packing import Packer, Room
-from nodes.training.practice import practice
+from nodes.training.practice import Windows, draw_window, stacked
 from nodes.training.targets import KINDS, truths_of
 from nodes.training.turns import TURNS, turned, turned_direction, turned_questions
 from nodes.training.vocabulary import vocabulary
@@ -38,7 +40,7 @@ def _frame(folder: Path, number: int = 0) -> TrainingFrame:
     pixels = rng.integers(90, 110, (FRAME_PX, FRAME_PX, 3), dtype=np.uint8)
     contents = []
     for kind, answer, left, top in (("ships", "two", 800, 400), ("rows", "north", 400, 740)):
-        window = draw_window(kind, answer, CROWNS, rng)
+        window = draw_asked(kind, answer, CROWNS, rng)
         pixels[top : top + WINDOW_PX, left : left + WINDOW_PX] = np.clip(window.pixels, 0, 255)
         spots = tuple((left + x, top + y, answer if kind == "rows" else kind) for x, y in window.marks)
         contents.append(Content(kind, (left, top, left + WINDOW_PX, top + WINDOW_PX), spots))
@@ -95,59 +97,89 @@ def test_truths_lie_where_the_content_is(tmp_path: Path) -> None:
     """In every turn the token with a ship's centre shows something bright, as ships are."""
     frame = _frame(tmp_path)
     pixels = frame.pixels()
+    side = 336 // 28
     for turn in range(TURNS):
-        box = tile_box(6)
-        side = TILE_PX // 28
-        truths = truths_of(frame.contents, box, side, turn)
+        box = tile_box(6, 336)
+        truths = truths_of(frame.contents, box, side).turned(turn)
         shown = turned(pixels[box[1] : box[3], box[0] : box[2]], turn)
         brightest = shown.max(axis=2).reshape(side, 28, side, 28).max(axis=(1, 3)).ravel()
-        ships = np.flatnonzero(truths.centres[:, 0])
+        ships = np.flatnonzero(truths.centres[0, ..., 0])
         assert len(ships) == 2
         assert (brightest[ships] > 170).all()
-        assert truths.kinds[:, KINDS.index("ships")].sum() == pytest.approx((WINDOW_PX / 28) ** 2, rel=0.01)
-        assert truths.rows[:, 0].min() == 1  # the rows are in another tile
-        elsewhere = truths_of(frame.contents, tile_box(9), side, turn)
+        assert truths.kinds[..., KINDS.index("ships")].sum() == pytest.approx((WINDOW_PX / 28) ** 2, rel=0.01)
+        assert truths.rows[..., 0].min() == 1  # the rows are in another tile
+        elsewhere = truths_of(frame.contents, tile_box(9, 336), side).turned(turn)
         direction = 1 + DIRECTIONS.index(turned_direction("north", turn))
-        assert elsewhere.rows[:, direction].sum() == pytest.approx((46 / 28) ** 2, rel=0.01)
+        assert elsewhere.rows[..., direction].sum() == pytest.approx((46 / 28) ** 2, rel=0.01)
+
+
+def test_tiles_show_what_their_truths_say(tmp_path: Path) -> None:
+    """Whatever the turn and the choice of tiles, a token with a ship's centre shows something bright."""
+    frame = _frame(tmp_path)
+    for seed in range(6):
+        shown = show(frame, 168, 12, np.random.default_rng(seed))
+        assert shown.tiles is not None
+        assert shown.native is not None
+        assert shown.tiles.shape == (12, 168, 168, 3)
+        brightest = shown.tiles.max(axis=3).reshape(12, 6, 28, 6, 28).max(axis=(2, 4))
+        ships = shown.native.centres[..., 0].numpy() > 0
+        assert ships.sum() == 2
+        assert (brightest[ships] > 170).all()
+        assert len(shown.rooms) == 13
 
 
 def test_an_overview_knows_ground_and_clouds_in_its_own_order(tmp_path: Path) -> None:
-    frame = _frame(tmp_path)
-    whole = (0, 0, FRAME_PX, FRAME_PX)
-    truths = truths_of(frame.contents, whole, GRID, 1, (frame.cover, frame.cloud[..., None]))
+    truths = overview_truths(_frame(tmp_path)).turned(1)
     assert truths.cover is not None
-    cover = truths.cover.reshape(GRID, GRID, -1)
-    assert (cover[:, 0, 0] == 1).all()  # water was above; a quarter to the left later it is at the left
-    assert (cover[:, -1, 3] == 1).all()
+    assert (truths.cover[0, :, 0, 0] == 1).all()  # water was above; a quarter to the left later it is at the left
+    assert (truths.cover[0, :, -1, 3] == 1).all()
 
 
 def test_tiles_hold_all_that_is_asked_about(tmp_path: Path) -> None:
     frame = _frame(tmp_path)
     rng = np.random.default_rng(0)
-    for count in (2, 5, 16):
-        tiles = some_tiles(frame, count, rng)
-        assert {6, 9} <= set(tiles)
+    needed = {4 + 2 * 8, 5 + 2 * 8, 4 + 3 * 8, 5 + 3 * 8, 2 + 4 * 8, 3 + 4 * 8, 2 + 5 * 8, 3 + 5 * 8}
+    for count in (8, 16, 64):
+        tiles = some_tiles(frame.contents, 168, count, rng)
+        assert needed <= set(tiles)
         assert len(tiles) == len(set(tiles)) == count
     for turn in range(TURNS):
-        assert sorted(turned_tile(n, turn) for n in range(16)) == list(range(16))
-    for left, upper, right, lower in crop_boxes(frame, 224, rng):
-        assert right - left == lower - upper == 224
-        assert left >= 0
-        assert lower <= FRAME_PX
-    assert crop_boxes(frame, TILE_PX, rng) == [tile_box(6), tile_box(9)]
+        assert sorted(turned_tile(n, 8, turn) for n in range(64)) == list(range(64))
+
+
+def test_tiles_left_out_leave_their_positions() -> None:
+    packer = Packer(train.build(replace(RECIPES["compact"], vision_depth=1, text_depth=1))[0])
+    every = [Room(6, 6) for _ in range(64)]
+    few = [Room(6, 6, skipped_rooms=3), Room(6, 6, skipped_rooms=59)]
+    last = Room(8, 8)
+    whole = packer.pack([[*every, last]], [[SHIPS]])
+    part = packer.pack([[*few, Room(8, 8, skipped_rooms=0)]], [[SHIPS]])
+    of = {token: places for token, places in enumerate(whole.positions[0, 0].tolist())}
+    begun = len(whole.input_ids[0]) - len(part.input_ids[0])
+    assert begun > 0
+    ends = (whole.ends[0][1], part.ends[0][1])
+    assert of[ends[0]] == part.positions[0, 0, ends[1]]
+
+
+def test_what_is_made_ahead_comes_in_order_and_whole() -> None:
+    assert list(made_ahead(lambda step: step * step, range(2, 30), 4)) == [n * n for n in range(2, 30)]
+    with pytest.raises(ZeroDivisionError):
+        list(made_ahead(lambda step: 1 // (5 - step), range(10), 3))
 
 
 def test_practice_windows_hold_what_they_say() -> None:
     rng = np.random.default_rng(3)
-    planted = 0.0
-    for _ in range(12):
-        ships, rows, crowns = practice(CROWNS, rng)
-        assert ships.pixels.shape == rows.pixels.shape == (WINDOW_PX, WINDOW_PX, 3)
-        for look, kind in ((ships, "ships"), (rows, "rows"), (crowns, "crowns")):
-            assert (look.truths.kinds[:, KINDS.index(kind)] == 1).all()
-        planted += float(rows.truths.rows[:, 1:].sum()) / (46 / 28) ** 2
-        assert rows.truths.centres.sum() == 0
+    contents = []
+    for kind in KINDS[1:] * 12:
+        pixels, content = draw_window(kind, CROWNS, rng)
+        assert pixels.shape == (WINDOW_PX, WINDOW_PX, 3)
+        contents.append(content)
+    truths = stacked(contents)
+    for number, kind in enumerate(KINDS[1:] * 12):
+        assert (truths.kinds[number, ..., KINDS.index(kind)] == 1).all()
+    planted = float(truths.rows[..., 1:].sum()) / (46 / 28) ** 2
     assert 30 < planted < 78  # half of 108 plots, within four standard deviations
+    assert truths.centres[1::3].sum() == 0
 
 
 def test_every_word_that_is_asked_or_answered_is_known() -> None:
@@ -185,30 +217,39 @@ def _stripe_strengths(flat: torch.Tensor) -> list[float]:
 def test_packed_questions_are_answered_as_if_each_were_alone(name: str, tmp_path: Path) -> None:
     """Several views, several questions: the stock path's pixels, and its logits."""
     torch.manual_seed(0)
-    training = _training(replace(RECIPES[name], vision_depth=1), [_frame(tmp_path)], tmp_path)
-    processor, model = training.processor, training.model
-    model.eval()
+    recipe = replace(RECIPES[name], vision_depth=2)
+    training = _training(recipe, [_frame(tmp_path)], tmp_path)
+    processor, stock = train.build(recipe)
+    stock.load_state_dict(training.model.state_dict())
+    training.model.eval()
+    stock.eval()
     rng = np.random.default_rng(7)
-    views = [rng.integers(0, 255, (*shape, 3), dtype=np.uint8) for shape in ((112, 168), (56, 56), (84, 56))]
+    groups = [rng.integers(0, 255, (2, *shape, 3), dtype=np.uint8) for shape in ((112, 168), (56, 56))]
     packer = Packer(processor)
-    rooms = [Room(view.shape[0] // 28, view.shape[1] // 28) for view in views]
-    batch = packer.pack([rooms, rooms[::-1]], [[SHIPS, DESERT], [DESERT]])
-    for order, index, question in ((1, 0, SHIPS), (1, 1, DESERT), (-1, 2, DESERT)):
+    rooms = [Room(group.shape[1] // 28, group.shape[2] // 28) for group in groups]
+    batch = packer.pack([rooms, rooms], [[SHIPS, DESERT], [DESERT]])
+    where = torch.zeros(batch.input_ids.shape, dtype=torch.bool)
+    where[:, torch.from_numpy(packer.image_places(rooms))] = True
+    tensors = [torch.from_numpy(group) for group in groups]
+    with torch.no_grad():
+        seen = training.tower.see(tensors)
+        features = torch.cat(seen, dim=1).flatten(0, 1)
+        packed = training.logits(batch, where, features)
+    for frame, index, question in ((0, 0, SHIPS), (0, 1, DESERT), (1, 2, DESERT)):
         content: list[dict[str, Any]] = [
-            {"type": "image", "image": Image.fromarray(view)} for view in views[::order]
+            {"type": "image", "image": Image.fromarray(group[frame])} for group in groups
         ]
         inputs = processor.apply_chat_template(
-            [{"role": "user", "content": [*content, {"type": "text", "text": question.prompt}]}],
+            [{"role": "user", "content": [*content, _text(question)]}],
             add_generation_prompt=True,
             tokenize=True,
             return_dict=True,
             return_tensors="pt",
         )
-        ours = torch.cat([packer.patches(view) for view in views[::order]])
+        ours = torch.cat([training.tower.patches(group[frame : frame + 1]) for group in tensors])
         torch.testing.assert_close(inputs["pixel_values"], ours, atol=1e-5, rtol=0)
         with torch.no_grad():
-            alone = model(**inputs).logits[0, -1]
-            packed = training.logits(batch, [torch.cat(training.seen(views[::n])) for n in (1, -1)])
+            alone = stock(**inputs).logits[0, -1]
         torch.testing.assert_close(packed[2 * index], alone, atol=1e-4, rtol=1e-4)
 
 
@@ -231,7 +272,7 @@ def test_the_gaze_is_the_attention_of_the_model(tmp_path: Path) -> None:
         wanted = torch.zeros(1, HEADS, where.shape[1])
         wanted[0, :, torch.nonzero(where[0])[37]] = 1.0
         last = where.shape[1] - 1
-        loss = gaze.loss([(0, last)], where, wanted)
+        loss = gaze.loss(torch.tensor([[0, last]]), where, wanted)
     every = output.attentions[LAYER][0, :HEADS, last]
     share = every[:, where[0]][:, 37] / (every[:, where[0]].sum(dim=1) + every[:, 0])
     assert float(loss) == pytest.approx(float(-share.log().mean()), rel=1e-3)
@@ -242,7 +283,14 @@ def _text(question: Asked) -> dict[str, Any]:
 
 
 def _training(recipe: Any, frames: list[TrainingFrame], folder: Path, **more: Any) -> train.Training:
-    return train.Training(recipe, frames, CROWNS, folder / "model", **more)
+    return train.Training(recipe, frames, _windows(6), folder / "model", **more)
+
+
+def _windows(count: int) -> Windows:
+    rng = np.random.default_rng(5)
+    drawn = [draw_window(kind, CROWNS, rng) for kind in (KINDS[1:] * count)[:count]]
+    pixels = torch.from_numpy(np.stack([pixels for pixels, _ in drawn]))
+    return Windows(pixels, stacked([content for _, content in drawn]))
 
 
 def test_a_resumed_training_ends_where_an_uninterrupted_one_does(
@@ -253,8 +301,8 @@ def test_a_resumed_training_ends_where_an_uninterrupted_one_does(
         RECIPES["regular"],
         vision_depth=1,
         text_depth=2,
-        seeings=(Seeing(steps=2, frames_per_step=1, crop_px=168, practice=1),),
-        readings=(Reading(frames=2, tiles=2, steps=2, frames_per_step=2),),
+        seeings=(Seeing(steps=2, frames_per_step=1, windows_per_step=3),),
+        readings=(Reading(steps=2, frames_per_step=2, tiles=12),),
     )
     frames = [_frame(tmp_path, number) for number in range(2)]
 
@@ -274,5 +322,5 @@ def test_a_resumed_training_ends_where_an_uninterrupted_one_does(
     cut, whole = tmp_path / "cut/model", tmp_path / "whole/model"
     assert (cut / "model.safetensors").read_bytes() == (whole / "model.safetensors").read_bytes()
     assert json.loads((cut / "training.json").read_text())["step"] == 4
-    assert json.loads((cut / "views.json").read_text()) == {"tile_px": TILE_PX, "overview_px": OVERVIEW_PX}
+    assert json.loads((cut / "views.json").read_text()) == {"tile_px": 168, "overview_px": OVERVIEW_PX}
     assert not (cut / "training-state.pt").exists()
