@@ -81,17 +81,15 @@ def read_regions(source: Path | BinaryIO) -> Unpacked:
 def received_images(form: str, source: Path | BinaryIO, views: Views | None) -> Any:
     """Read what came down as a model is shown it: a frame, or the images of one prompt.
 
-    Of a message of regions, a model that is shown tiles gets those that came down, in order, and the
+    Of a message of regions, a model that is shown tiles gets those of what came down, in order, and the
     overview. Raises as `received_frame`.
     """
     if form != "regions" or views is None or views.tile_px is None:
         return received_frame(form, source)
     unpacked = read_regions(source)
     frame = unpacked.compose()
-    return [
-        *(views.tile(frame, unpacked.grid.box(region.index)) for region in unpacked.regions),
-        views.overview(unpacked.overview),
-    ]
+    boxes = views.tiles([unpacked.grid.box(region.index) for region in unpacked.regions])
+    return [*(views.tile(frame, box) for box in boxes), views.overview(unpacked.overview)]
 
 
 def received_frame(form: str, source: Path | BinaryIO) -> Image.Image:

@@ -167,11 +167,14 @@ class Session:
         def seen(*_: Any, **__: Any) -> Any:
             return self._vision
 
+        before = vars(self._base).get("get_image_features")
         self._base.get_image_features = seen
         try:
             yield
         finally:
             del self._base.get_image_features
+            if before is not None:
+                self._base.get_image_features = before
 
     @contextmanager
     def _positions(self) -> Iterator[None]:

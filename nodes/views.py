@@ -2,7 +2,7 @@
 
 A model of the Qwen2-VL family takes several images in one prompt, and vision towers cost the square of an
 image's area: a large frame is cheaper in tiles. A folder of a model that wants tiles has a file `views.json`
-beside its weights, `{"tile_px": 336, "overview_px": 224}`; one that wants the overview alone has null for the
+beside its weights, `{"tile_px": 168, "overview_px": 224}`; one that wants the overview alone has null for the
 tile (its processor would reduce the frame too, in three times the time). Any other model gets the frame as it
 is.
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from nodes.token_grid import Box
 
 FILE = "views.json"
-MOST_TILES = 36
+MOST_TILES = 64
 
 
 @dataclass(frozen=True)
@@ -42,18 +42,28 @@ class Views:
         whole = (0.0, 0.0, float(frame.width), float(frame.height))
         if self.tile_px is None or max(frame.size) <= self.overview_px:
             return [self.overview(frame)], [whole]
-        rows, columns = _tiles(frame.width, frame.height, self.tile_px)
-        boxes: list[Box] = [
-            (
-                float(column * frame.width // columns),
-                float(row * frame.height // rows),
-                float((column + 1) * frame.width // columns),
-                float((row + 1) * frame.height // rows),
-            )
-            for row in range(rows)
-            for column in range(columns)
-        ]
+        boxes = self.tiles([whole])
         return [*(self.tile(frame, box) for box in boxes), self.overview(frame)], [*boxes, whole]
+
+    def tiles(self, areas: Sequence[Box]) -> list[Box]:
+        """The tiles of some areas of a frame, all of them row by row; no tiles without `tile_px`."""
+        if self.tile_px is None:
+            return []
+        boxes: list[Box] = []
+        for left, upper, right, lower in areas:
+            width, height = round(right - left), round(lower - upper)
+            rows, columns = _tiles(width, height, self.tile_px)
+            boxes += [
+                (
+                    left + column * width // columns,
+                    upper + row * height // rows,
+                    left + (column + 1) * width // columns,
+                    upper + (row + 1) * height // rows,
+                )
+                for row in range(rows)
+                for column in range(columns)
+            ]
+        return sorted(boxes, key=lambda box: (box[1], box[0]))
 
     def tile(self, frame: Image, box: Box) -> Image:
         """What lies in a box, at most `tile_px` a side."""

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from nodes.few_at_once import look_few_at_once
 from nodes.model_folder import ModelError, check_model_folder, is_hub_name
 from nodes.peak_memory import MemoryWatch, PeakMemory
 from nodes.views import Views, read_views, shown
@@ -138,6 +139,8 @@ class VisionLanguageModel:
         tower = network.get_encoder(modality="image")
         # Families without a tower answer with a module that also holds the language model.
         self.has_vision_tower = tower not in (network, network.base_model, network.get_decoder())
+        if device == "cpu":
+            look_few_at_once(network.base_model)
         if self.has_vision_tower:
             tower.register_forward_pre_hook(self._stopwatch.vision_starts)
             tower.register_forward_hook(self._stopwatch.vision_ends)

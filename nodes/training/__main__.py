@@ -78,25 +78,27 @@ def _frames(cache: Path) -> list[Any]:
 
     with Progress(transient=True) as bar:
         task = bar.add_task("training frames", total=FRAMES_PER_SET * SETS)
-        return training_frames(cache, SETS, lambda: bar.advance(task))
+        return training_frames(cache, SETS, lambda count: bar.update(task, completed=count))
 
 
 def _train(given: argparse.Namespace) -> int:
     import torch  # noqa: PLC0415
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn  # noqa: PLC0415
 
-    from nodes.eo_mini.sources import open_sources  # noqa: PLC0415
     from nodes.models import FOLDER  # noqa: PLC0415
     from nodes.training.architecture import RECIPES  # noqa: PLC0415
+    from nodes.training.practice import practice_windows  # noqa: PLC0415
     from nodes.training.train import Training, halves_are_faster  # noqa: PLC0415
 
     torch.set_num_threads(given.threads)
     device = given.device or ("cuda" if torch.cuda.is_available() else "cpu")
-    folder = given.out or FOLDER / given.model
+    folder, recipe = given.out or FOLDER / given.model, RECIPES[given.model]
+    frames = _frames(given.cache)
+    practises = any(seeing.windows_per_step for seeing in recipe.seeings)
     training = Training(
-        RECIPES[given.model],
-        _frames(given.cache),
-        open_sources(given.cache).crowns["train"],
+        recipe,
+        frames,
+        practice_windows(given.cache) if practises else None,
         folder,
         seed=given.seed,
         device=device,
@@ -127,6 +129,7 @@ def _add_evaluate(commands: Any) -> None:
 
 def _evaluate(given: argparse.Namespace) -> int:
     from nodes.models import FOLDER  # noqa: PLC0415
+    from nodes.training.frames import SETS, training_prompts  # noqa: PLC0415
     from nodes.training.measure import evaluate_folders, show_card  # noqa: PLC0415
 
     folders = [FOLDER / name if (FOLDER / name).is_dir() else Path(name) for name in given.models]
@@ -134,8 +137,7 @@ def _evaluate(given: argparse.Namespace) -> int:
         for folder in folders:
             print(show_card(folder))
         return 0
-    asked = [(one.prompt, one.truth) for frame in _frames(given.cache) for one in frame.asked]
-    evaluate_folders(folders, asked, _validation(given.cache))
+    evaluate_folders(folders, training_prompts(given.cache, SETS), _validation(given.cache))
     return 0
 
 
@@ -144,7 +146,7 @@ def _validation(cache: Path) -> Path:
     from nodes.eo_mini.build import FRAMES, draw_frames, write  # noqa: PLC0415
     from nodes.eo_mini.sources import open_sources  # noqa: PLC0415
 
-    folder = cache / "frames" / "val"
+    folder = cache / "val"
     if not (folder / "prompts.jsonl").is_file():
         write(draw_frames(open_sources(cache), "val", FRAMES["val"], 0), folder)
     return folder

@@ -1,9 +1,11 @@
 """The two models: how large they are, what they are shown, how long they learn; and their configuration.
 
 Departures from Qwen2-VL's own values beside size: rotary bases fit for grids of 8 to 32 cells (with the
-original 10^6 the horizontal position all but vanishes); one temporal slice per patch, as there is no video; and
-for the regular model patches of 7 px, of which 4 x 4 make a token of the usual 28 px. What it has to count is
-11 px long and 3 px wide: patches of 14 px were not enough.
+original 10^6 the horizontal position all but vanishes); one temporal slice per patch, as there is no video;
+and for the regular model patches of 7 px, of which 4 x 4 make a token of the usual 28 px. What it counts is
+11 px long and 3 px wide. In a minute on one GPU, with windows of fine content, a tower of 4 x 64 on such
+patches counted 82 % of held-out windows rightly, one of 3 x 96 80 %, and one of 4 x 192 on patches of 14 px,
+three times as large, 76 %.
 """
 
 from __future__ import annotations
@@ -70,7 +72,7 @@ class Recipe:
         return TOKEN_PX // self.patch_px
 
 
-_REGULAR = {"patch_px": 7, "vision_dim": 96, "vision_depth": 3, "text_dim": 128, "text_depth": 4}
+_REGULAR = {"patch_px": 7, "vision_dim": 64, "vision_depth": 4, "text_dim": 128, "text_depth": 4}
 RECIPES = {
     "compact": Recipe(
         name="compact",
@@ -87,10 +89,10 @@ RECIPES = {
         name="regular",
         **_REGULAR,
         tile_px=168,
-        seeings=(Seeing(steps=1500, frames_per_step=32, windows_per_step=192),),
+        seeings=(Seeing(steps=1500, frames_per_step=32, windows_per_step=256),),
         readings=(
-            Reading(steps=1500, frames_per_step=32, tiles=16),
-            Reading(steps=500, frames_per_step=32, tiles=64, peak_rate=5e-4),
+            Reading(steps=1000, frames_per_step=32, tiles=16),
+            Reading(steps=374, frames_per_step=32, tiles=64, peak_rate=5e-4),
         ),
     ),
     # The control: the regular model's size, the compact model's pixels.

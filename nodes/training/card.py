@@ -56,7 +56,7 @@ def _front(measured: Measured) -> str:
     seen = (
         "the frame reduced to 224 px"
         if measured.name == "compact"
-        else "16 tiles of 336 px, the frame's own pixels, and then an overview of 224 px, as several images "
+        else "64 tiles of 168 px, the frame's own pixels, and then an overview of 224 px, as several images "
         "of one prompt (`views.json`)"
     )
     return f"""---
@@ -192,16 +192,16 @@ def _plain(rows: Sequence[Row]) -> str:
 
 def _training(training: Mapping[str, Any]) -> str:
     seeings = "; ".join(
-        f"{one['steps']} steps of {one['frames_per_step']} frames"
-        + (f" with native crops of {one['crop_px']} px" if one["crop_px"] else "")
+        f"{one['steps']} steps of {one['frames_per_step']} overviews"
+        + (f" and {one['windows_per_step']} windows of fine content" if one["windows_per_step"] else "")
         for one in training["recipe"]["seeings"]
     )
     readings = "; ".join(
-        f"{one['steps']} steps of {one['frames_per_step']} of {one['frames']} frames"
+        f"{one['steps']} steps of {one['frames_per_step']} frames"
         + (f" with {one['tiles']} tiles each" if one["tiles"] else "")
         for one in training["recipe"]["readings"]
     )
-    minutes = f"{training['cpu_s'] / 60:.0f} CPU minutes ({training['wall_s'] / 60:.0f} by the clock)"
+    minutes = f"{training['wall_s'] / 60:.1f} minutes by the clock, {training['cpu_s'] / 60:.1f} of CPU time"
     last = training["curve"][-1]
     losses = ", ".join(f"{name} {value:.3f}" for name, value in last.items() if name != "step")
     resumed = ", ".join(map(str, training["resumed_at"]))
@@ -209,8 +209,8 @@ def _training(training: Mapping[str, Any]) -> str:
     return f"""## Training
 * {training["frames"]} frames of eo-mini's train split, drawn anew from their sources; turned and mirrored.
 * Seeing, the vision tower with dense targets: {seeings}.
-* Reading, the language model on what the tower sees: {readings}.
-* Seed {training["seed"]}, products in {training["precision"]}; {minutes} on one thread.
+* Reading, tower and language model together: {readings}.
+* Seed {training["seed"]}, products in {training["precision"]} on {training["device"]}; {minutes}.
 * {f"Interrupted and resumed at step {resumed}." if resumed else "Not interrupted."}
 {note}* At the end: {losses}. `training.json` has the whole curve and the recipe.
 

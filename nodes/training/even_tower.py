@@ -41,7 +41,10 @@ class EvenTower:
 
         Returns float32[images, tokens, text_dim] for each group.
         """
-        shapes = [(len(group), group.shape[1] // self._patch_px, group.shape[2] // self._patch_px) for group in groups]
+        shapes = [
+            (len(group), group.shape[1] // self._patch_px, group.shape[2] // self._patch_px)
+            for group in groups
+        ]
         self._runs = [(count, rows * columns) for count, rows, columns in shapes]
         ends = [0]
         for count, length in self._runs:
@@ -50,13 +53,17 @@ class EvenTower:
         with self._evenly():
             seen = self._visual(
                 torch.cat([self.patches(group) for group in groups]),
-                grid_thw=torch.tensor([(1, rows, columns) for count, rows, columns in shapes for _ in range(count)]),
+                grid_thw=torch.tensor(
+                    [(1, rows, columns) for count, rows, columns in shapes for _ in range(count)]
+                ),
                 position_ids=torch.cat([self._places(*shape) for shape in shapes]).to(device),
                 cu_seqlens=torch.tensor(ends, dtype=torch.int32),
             ).pooler_output.float()
         merged = self._merge**2
         parts = seen.split([count * length // merged for count, length in self._runs])
-        return [part.view(count, -1, part.shape[-1]) for part, (count, _) in zip(parts, self._runs, strict=True)]
+        return [
+            part.view(count, -1, part.shape[-1]) for part, (count, _) in zip(parts, self._runs, strict=True)
+        ]
 
     @contextmanager
     def _evenly(self) -> Iterator[None]:
@@ -98,18 +105,22 @@ class EvenTower:
         self,
         attention: Any,
         hidden_states: Tensor,
-        cu_seqlens: Tensor,  # noqa: ARG002 - as transformers calls it; the runs say the same
+        cu_seqlens: Tensor,
         position_embeddings: tuple[Tensor, Tensor],
         **_: Any,
     ) -> Tensor:
         length = hidden_states.shape[0]
-        queries, keys, values = attention.qkv(hidden_states).view(length, 3, attention.num_heads, -1).unbind(1)
+        queries, keys, values = (
+            attention.qkv(hidden_states).view(length, 3, attention.num_heads, -1).unbind(1)
+        )
         rotate: Any = modeling_qwen2_vl.apply_rotary_pos_emb_vision  # untyped in transformers
         queries, keys = rotate(queries, keys, *position_embeddings)
         start, looked = 0, []
         for count, tokens in self._runs:
             q, k, v = (
-                part[start : start + count * tokens].view(count, tokens, attention.num_heads, -1).transpose(1, 2)
+                part[start : start + count * tokens]
+                .view(count, tokens, attention.num_heads, -1)
+                .transpose(1, 2)
                 for part in (queries, keys, values)
             )
             found = functional.scaled_dot_product_attention(q, k, v)

@@ -1,6 +1,6 @@
 """The frames that models learn from: the train split of eo-mini, drawn once and kept.
 
-    <cache>/frames/<seed>/e0000.jpg ...   as `python -m nodes.eo_mini build --split train` writes them
+    <cache>/train/<seed>/e0000.jpg ...   as `python -m nodes.eo_mini build --split train` writes them
                           prompts.jsonl   what is asked, and where fine content lies
                           overviews.npy   the frames at OVERVIEW_PX: reducing them anew took half of a step
                           dense.npz       land cover and clouds under each cell of a coarse grid
@@ -87,7 +87,7 @@ def training_frames(
 
     Raises SourceError.
     """
-    folders = [cache / "frames" / str(seed) for seed in range(seeds)]
+    folders = [_folder(cache, seed) for seed in range(seeds)]
     missing = [seed for seed, folder in enumerate(folders) if not (folder / _DENSE).is_file()]
     if missing:
         open_sources(cache)  # fetched once, not by each process
@@ -98,6 +98,19 @@ def training_frames(
             for future in drawn:
                 future.result()
     return [frame for folder in folders for frame in read_set(folder)]
+
+
+def training_prompts(cache: Path, seeds: int) -> list[tuple[str, str]]:
+    """Prompt and truth of every training question; draws the frames if need be. Raises SourceError."""
+    paths = [_folder(cache, seed) / "prompts.jsonl" for seed in range(seeds)]
+    if not all(path.is_file() for path in paths):
+        training_frames(cache, seeds)
+    lines = [json.loads(line) for path in paths for line in path.read_text(encoding="utf-8").splitlines()]
+    return [(line["prompt"], line["truth"]) for line in lines]
+
+
+def _folder(cache: Path, seed: int) -> Path:
+    return cache / "train" / str(seed)
 
 
 def draw_set(cache: Path, folder: Path, seed: int, count: int) -> None:

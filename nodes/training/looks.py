@@ -22,8 +22,8 @@ _WHOLE = (0, 0, FRAME_PX, FRAME_PX)
 class Shown:
     """A frame as it is shown, turned.
 
-    `tiles`: uint8[tiles, tile_px, tile_px, 3]; `small`: uint8[OVERVIEW_PX, OVERVIEW_PX, 3]; `native`: truths of
-    the tiles, None without tiles; `ground`: truths of the overview; `rooms` in the order of the prompt.
+    `tiles`: uint8[tiles, tile_px, tile_px, 3]; `small`: uint8[OVERVIEW_PX, OVERVIEW_PX, 3]; `native`: truths
+    of the tiles, None without tiles; `ground`: truths of the overview; `rooms` in the order of the prompt.
     """
 
     tiles: NDArray[np.uint8] | None
@@ -78,9 +78,7 @@ def tiles_of(whole: Truths, a_side: int) -> Truths:
     return Truths(cut(whole.kinds), cut(whole.centres), cut(whole.rows))
 
 
-def some_tiles(
-    contents: Sequence[Content], tile_px: int, count: int, rng: np.random.Generator
-) -> list[int]:
+def some_tiles(contents: Sequence[Content], tile_px: int, count: int, rng: np.random.Generator) -> list[int]:
     """`count` tiles in order, at random: of those that show fine content first, then of the others."""
     every = range((FRAME_PX // tile_px) ** 2)
     needed = {n for n in every if any(_overlap(one, tile_box(n, tile_px)) for one in contents)}

@@ -29,8 +29,8 @@ _LENGTH_OF = 64  # GPU kernels want lengths that are multiples of 8; few differe
 class Room:
     """The place of one view in a sequence: `rows` x `columns` image tokens.
 
-    skipped_rooms: tiles left out before it, which a longer prompt would have there, of `of_positions` positions
-    each (its own, where None).
+    skipped_rooms: tiles left out before it, which a longer prompt would have there, of `of_positions`
+    positions each (its own, where None).
     """
 
     rows: int
@@ -49,9 +49,9 @@ class Batch:
     """Tensors of one step: sequences of `length` tokens, one for each frame.
 
     input_ids [frames, length]; positions [3, frames, length]; groups [frames, length]: 0 for the frame, then
-    one for each question; labelled [labels, 2]: the sequence and the token from which a label is foretold, and
-    labels [labels] themselves; ends: for each question in order (its frame, index of its last token before the
-    answer).
+    one for each question; labelled [labels, 2]: the sequence and the token from which a label is foretold,
+    and labels [labels] themselves; ends: for each question in order (its frame, index of its last token
+    before the answer).
     """
 
     input_ids: Tensor
@@ -106,8 +106,14 @@ class Packer:
         ends = tuple(
             (int(frame), int(token)) for frame, token in labelled if targets[frame, token] == IGNORED
         )
-        tensors = (torch.from_numpy(one) for one in (input_ids, positions, groups, labelled, labels))
-        return Batch(*tensors, ends)
+        return Batch(
+            input_ids=torch.from_numpy(input_ids),
+            positions=torch.from_numpy(positions),
+            groups=torch.from_numpy(groups),
+            labelled=torch.from_numpy(labelled),
+            labels=torch.from_numpy(labels),
+            ends=ends,
+        )
 
     def image_places(self, rooms: Sequence[Room]) -> NDArray[np.int64]:
         """Where the image tokens of a frame's views are in its sequence."""

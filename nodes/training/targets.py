@@ -7,9 +7,8 @@ stands for a cell of the grid of `frames`, land cover and clouds.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, fields
-from typing import Any
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -34,8 +33,8 @@ _ROWS_WEIGHT = 3.0  # alone they are learnt in 50 steps, among the others with w
 class Truths:
     """Truths of views of one size: float32[views, rows, columns, ...] of tokens.
 
-    `kinds`: shares of KINDS under each token. `centres`: whether it holds one, of COUNTED. `rows`: shares of no
-    rows and of DIRECTIONS. `cover`, `cloud`: of overviews, else None.
+    `kinds`: shares of KINDS under each token. `centres`: whether it holds one, of COUNTED. `rows`: shares of
+    no rows and of DIRECTIONS. `cover`, `cloud`: of overviews, else None.
     """
 
     kinds: Tensor
@@ -47,19 +46,27 @@ class Truths:
     @staticmethod
     def stacked(several: Sequence[Truths]) -> Truths:
         """All views of several truths."""
-        parts = {one.name: [getattr(truths, one.name) for truths in several] for one in fields(Truths)}
-        return Truths(**{name: None if found[0] is None else torch.cat(found) for name, found in parts.items()})
+        covers, clouds = [one.cover for one in several], [one.cloud for one in several]
+        return Truths(
+            torch.cat([one.kinds for one in several]),
+            torch.cat([one.centres for one in several]),
+            torch.cat([one.rows for one in several]),
+            torch.cat([one for one in covers if one is not None]) if covers[0] is not None else None,
+            torch.cat([one for one in clouds if one is not None]) if clouds[0] is not None else None,
+        )
 
     def turned(self, turn: int) -> Truths:
         """After each view was turned."""
         after = self._each(lambda values: turned_views(values, turn))
-        return Truths(after.kinds, after.centres, after.rows[..., _ROWS_AFTER[turn]], after.cover, after.cloud)
+        return Truths(
+            after.kinds, after.centres, after.rows[..., _ROWS_AFTER[turn]], after.cover, after.cloud
+        )
 
     def rolled(self, down: int, across: int) -> Truths:
         """After each view was shifted by tokens; what leaves it comes back at the other edge."""
         return self._each(lambda values: values.roll((down, across), dims=(1, 2)))
 
-    def picked(self, views: Any) -> Truths:
+    def picked(self, views: Tensor) -> Truths:
         """Of some views."""
         return self._each(lambda values: values[views])
 
@@ -67,9 +74,14 @@ class Truths:
         """On a device."""
         return self._each(lambda values: values.to(device))
 
-    def _each(self, change: Any) -> Truths:
-        changed = {one.name: getattr(self, one.name) for one in fields(self)}
-        return Truths(**{name: None if values is None else change(values) for name, values in changed.items()})
+    def _each(self, change: Callable[[Tensor], Tensor]) -> Truths:
+        return Truths(
+            change(self.kinds),
+            change(self.centres),
+            change(self.rows),
+            None if self.cover is None else change(self.cover),
+            None if self.cloud is None else change(self.cloud),
+        )
 
 
 def _rows_after(turn: int) -> list[int]:
@@ -111,7 +123,13 @@ def truths_of(
     kinds[..., 0] = np.maximum(0, 1 - kinds.sum(-1))
     rows[..., 0] = np.maximum(0, 1 - rows.sum(-1))
     cover, cloud = (None, None) if ground is None else (torch.from_numpy(one)[None] for one in ground)
-    return Truths(*(torch.from_numpy(one)[None] for one in (kinds, centres, rows)), cover, cloud)
+    return Truths(
+        torch.from_numpy(kinds)[None],
+        torch.from_numpy(centres)[None],
+        torch.from_numpy(rows)[None],
+        cover,
+        cloud,
+    )
 
 
 def _overlap(box: Sequence[float], tokens: int) -> Floats:
@@ -144,7 +162,8 @@ class DenseHeads(nn.Module):
         losses = {
             "kinds": (functional.cross_entropy(kinds, wanted, reduction="none") * weights).sum(),
             "centres": (
-                functional.binary_cross_entropy_with_logits(centres, there, reduction="none").sum(-1) * weights
+                functional.binary_cross_entropy_with_logits(centres, there, reduction="none").sum(-1)
+                * weights
             ).sum(),
             "rows": _ROWS_WEIGHT * _rows_loss(rows, truths.rows.flatten(0, 2)),
         }
@@ -156,7 +175,7 @@ class DenseHeads(nn.Module):
     def overview_losses(self, features: Tensor, truths: Truths) -> dict[str, Tensor]:
         """Mean losses of overviews; `features` [views, tokens, dim]."""
         kinds, _, _, cover, cloud = self.read(features.flatten(0, 1)).split(self.sizes, dim=-1)
-        assert truths.cover is not None and truths.cloud is not None  # noqa: S101, PT018 - an overview's
+        assert truths.cover is not None and truths.cloud is not None  # noqa: S101 - an overview's
         return {
             "places": functional.cross_entropy(kinds, truths.kinds.flatten(0, 2)),
             "cover": functional.cross_entropy(cover, truths.cover.flatten(0, 2)),

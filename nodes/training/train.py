@@ -2,8 +2,8 @@
 
 Seeing: the tower learns what lies under each image token (`targets`), on overviews and, for a model that is
 shown native pixels, on windows of fine content. Reading: the language model learns to answer, and two of its
-heads to look at what the prompt is about (`gaze`); the tower goes on learning. Both at once from the start took
-several times as long to the same loss.
+heads to look at what the prompt is about (`gaze`); the tower goes on learning. Both at once from the start
+took several times as long to the same loss.
 """
 
 from __future__ import annotations
@@ -26,11 +26,12 @@ from nodes.training.ahead import made_ahead
 from nodes.training.architecture import Reading, Recipe, Seeing, build_config
 from nodes.training.even_tower import EvenTower
 from nodes.training.frames import OVERVIEW_PX, TrainingFrame
-from nodes.training.gaze import HEADS, Gaze
-from nodes.training.looks import Shown, overview_truths, show
+from nodes.training.gaze import Gaze
+from nodes.training.looks import overview_truths, show
 from nodes.training.packing import Batch, Packer, mask_of
+from nodes.training.page import Page
 from nodes.training.practice import Windows
-from nodes.training.targets import COUNTED, KINDS, DenseHeads, Truths
+from nodes.training.targets import DenseHeads, Truths
 from nodes.training.turns import TURNS, turned_views
 from nodes.training.vocabulary import vocabulary
 from nodes.training.waves import start_as_waves
@@ -193,20 +194,20 @@ class Training:
         self._begin(_decayed([self.model], [self.heads]), reading.peak_rate)
         workers = min(_MOST_WORKERS, max(1, (os.cpu_count() or 1) - 1))
 
-        def make(step: int) -> _Page:
+        def make(step: int) -> Page:
             return self._page(reading, np.random.default_rng((self._seed, number, step)))
 
         for step, page in enumerate(made_ahead(make, range(done, reading.steps), workers), start=done):
             self._set_rate(reading.peak_rate, step, reading.steps)
             yield self._read_page(page)
 
-    def _page(self, reading: Reading, rng: np.random.Generator) -> _Page:
+    def _page(self, reading: Reading, rng: np.random.Generator) -> Page:
         picks = rng.choice(len(self._frames), min(reading.frames_per_step, len(self._frames)), replace=False)
         shown = [show(self._frames[pick], self._recipe.tile_px, reading.tiles, rng) for pick in picks]
         batch = self._packer.pack([one.rooms for one in shown], [one.asked for one in shown])
-        return _Page.of(shown, batch, self._packer)
+        return Page.of(shown, batch, self._packer)
 
-    def _read_page(self, page: _Page) -> Losses:
+    def _read_page(self, page: Page) -> Losses:
         batch, where = page.batch, page.where.to(self._device)
         targets = batch.labels.to(self._device)
         with self._precision():
@@ -227,7 +228,7 @@ class Training:
             "fine": (right * fine).sum() / fine.sum().clamp(min=1),
         }
 
-    def _dense(self, page: _Page, seen: Sequence[Tensor]) -> Losses:
+    def _dense(self, page: Page, seen: Sequence[Tensor]) -> Losses:
         losses = self.heads.overview_losses(seen[-1], page.ground.to(self._device))
         if page.native is not None:
             losses |= self.heads.native_losses(seen[0], page.native.to(self._device))[0]
@@ -301,99 +302,6 @@ class Training:
         plan = {"recipe": now.recipe, "precision": now.precision, "device": now.device}
         self._progress = Progress(**(saved["progress"] | plan))
         self._progress.resumed_at.append(self._progress.step)
-
-
-@dataclass(frozen=True)
-class _Page:
-    """What one step reads.
-
-    groups: the tiles of all frames, if there are any, and their overviews. where: bool[sequences, length], the
-    image tokens. ends [prompts, 2]: sequence and last token of each prompt about fine content, and `wanted`
-    [prompts, HEADS, length], where each head is to look from there. first, fine: bool[labels], whether a label
-    is the first of an answer, and of one about fine content.
-    """
-
-    groups: list[Tensor]
-    native: Truths | None
-    ground: Truths
-    batch: Batch
-    where: Tensor
-    ends: Tensor
-    wanted: Tensor
-    first: Tensor
-    fine: Tensor
-
-    @staticmethod
-    def of(shown: Sequence[Shown], batch: Batch, packer: Packer) -> _Page:
-        """Put frames that are shown with as many tiles each beside one another."""
-        tiles = [one.tiles for one in shown if one.tiles is not None]
-        natives = [one.native for one in shown if one.native is not None]
-        where = torch.zeros(batch.input_ids.shape, dtype=torch.bool)
-        ends, wanted = [], []
-        places = [torch.from_numpy(packer.image_places(one.rooms)) for one in shown]
-        looks = [_where_to_look(one) for one in shown]
-        for sequence, place in enumerate(places):
-            where[sequence, place] = True
-        asked = [(sequence, one.kind) for sequence, frame in enumerate(shown) for one in frame.asked]
-        for (sequence, token), (_, kind) in zip(batch.ends, asked, strict=True):
-            if kind not in looks[sequence]:
-                continue
-            rows = torch.zeros(HEADS, where.shape[1])
-            rows[:, places[sequence]] = looks[sequence][kind]
-            rows[:, 0] = (1 - rows.sum(1)).clamp(min=0)
-            ends.append((sequence, token))
-            wanted.append(rows)
-        starts = set(batch.ends)
-        labelled = [(int(sequence), int(token)) for sequence, token in batch.labelled]
-        first = torch.tensor([one in starts for one in labelled])
-        kinds = iter(asked)
-        fine, kind = [], ""
-        for one in labelled:
-            kind = next(kinds)[1] if one in starts else kind
-            fine.append(kind in KINDS)
-        return _Page(
-            ([torch.from_numpy(np.concatenate(tiles))] if tiles else [])
-            + [torch.from_numpy(np.stack([one.small for one in shown]))],
-            Truths.stacked(natives) if natives else None,
-            Truths.stacked([one.ground for one in shown]),
-            batch,
-            where,
-            torch.tensor(ends, dtype=torch.long).view(-1, 2),
-            torch.stack(wanted) if wanted else torch.zeros(0, HEADS, where.shape[1]),
-            first,
-            torch.tensor(fine),
-        )
-
-    def features(self, seen: Sequence[Tensor]) -> Tensor:
-        """What the tower made of the groups, [image tokens, dim], sequence by sequence."""
-        frames = len(seen[-1])
-        return torch.cat([part.reshape(frames, -1, part.shape[-1]) for part in seen], dim=1).flatten(0, 1)
-
-
-def _where_to_look(shown: Shown) -> dict[str, Tensor]:
-    """For each kind of fine content, how much each head is to look at each image token: [HEADS, tokens].
-
-    Of an overview it is not known what counts there: both heads look at the content.
-    """
-    native = shown.native
-    truths = [shown.ground] if native is None else [native, shown.ground]
-    kinds = torch.cat([one.kinds.flatten(0, 2) for one in truths])
-    looks = {}
-    for kind in KINDS[1:]:
-        content = kinds[:, KINDS.index(kind)]
-        if float(content.sum()) < 1e-3:
-            continue
-        content = content / content.sum()
-        counting = content
-        if native is not None:
-            if kind in COUNTED:
-                found = native.centres[..., COUNTED.index(kind)].flatten() / 4
-            else:
-                planted = native.rows[..., 1:].sum(-1).flatten()
-                found = planted / planted.sum().clamp(min=1e-6)
-            counting = functional.pad(found, (0, len(kinds) - len(found)))
-        looks[kind] = torch.stack([counting, content])
-    return looks
 
 
 def _sum(losses: Losses) -> Tensor:

@@ -131,7 +131,7 @@ def test_tiles_show_what_their_truths_say(tmp_path: Path) -> None:
 def test_an_overview_knows_ground_and_clouds_in_its_own_order(tmp_path: Path) -> None:
     truths = overview_truths(_frame(tmp_path)).turned(1)
     assert truths.cover is not None
-    assert (truths.cover[0, :, 0, 0] == 1).all()  # water was above; a quarter to the left later it is at the left
+    assert (truths.cover[0, :, 0, 0] == 1).all()  # what was above is at the left now
     assert (truths.cover[0, :, -1, 3] == 1).all()
 
 
@@ -149,16 +149,15 @@ def test_tiles_hold_all_that_is_asked_about(tmp_path: Path) -> None:
 
 def test_tiles_left_out_leave_their_positions() -> None:
     packer = Packer(train.build(replace(RECIPES["compact"], vision_depth=1, text_depth=1))[0])
-    every = [Room(6, 6) for _ in range(64)]
-    few = [Room(6, 6, skipped_rooms=3), Room(6, 6, skipped_rooms=59)]
-    last = Room(8, 8)
-    whole = packer.pack([[*every, last]], [[SHIPS]])
-    part = packer.pack([[*few, Room(8, 8, skipped_rooms=0)]], [[SHIPS]])
-    of = {token: places for token, places in enumerate(whole.positions[0, 0].tolist())}
-    begun = len(whole.input_ids[0]) - len(part.input_ids[0])
-    assert begun > 0
-    ends = (whole.ends[0][1], part.ends[0][1])
-    assert of[ends[0]] == part.positions[0, 0, ends[1]]
+    tiles, last = [Room(6, 6) for _ in range(64)], Room(8, 8)
+    whole = packer.pack([[*tiles, last]], [[SHIPS]])
+    few = [Room(6, 6, skipped_rooms=3), Room(8, 8, skipped_rooms=60, of_positions=8)]
+    part = packer.pack([few], [[SHIPS]])
+    (_, token), (_, of_whole) = part.ends[0], whole.ends[0]
+    assert token < of_whole
+    assert part.positions[:, 0, token].tolist() == whole.positions[:, 0, of_whole].tolist()
+    tile, fourth = packer.image_places(few)[0], packer.image_places([*tiles, last])[3 * 36]
+    assert part.positions[:, 0, tile].tolist() == whole.positions[:, 0, fourth].tolist()
 
 
 def test_what_is_made_ahead_comes_in_order_and_whole() -> None:

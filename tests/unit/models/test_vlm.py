@@ -75,7 +75,7 @@ def test_timings_are_positive_and_sum_to_the_call(compact: VisionLanguageModel, 
 
 
 def test_vision_time_is_the_towers(regular: VisionLanguageModel, compact: VisionLanguageModel) -> None:
-    """Thirty-seven times the patches: vision must take longer."""
+    """A hundred times the patches: vision must take longer."""
     frame = open_frame("e0002.jpg")
     small = min(compact.answer(frame, PROMPT, max_new_tokens=2).timings.vision_s for _ in range(3))
     large = regular.answer(frame, PROMPT, max_new_tokens=2).timings.vision_s
@@ -88,17 +88,39 @@ def test_a_frame_is_shown_in_tiles_where_the_folder_says_so(
     """What `views.json` asks for is what a user would give by hand, and the real Qwen2-VL takes too."""
     assert regular.views is not None
     tiles = [
-        frame.crop((left, top, left + 336, top + 336))
-        for top in range(0, 1344, 336)
-        for left in range(0, 1344, 336)
+        frame.crop((left, top, left + 168, top + 168))
+        for top in range(0, 1344, 168)
+        for left in range(0, 1344, 168)
     ]
     by_hand = [*tiles, frame.resize((224, 224), Image.Resampling.BICUBIC)]
     asked = regular._prepare(frame, PROMPT)
-    assert asked["image_grid_thw"].tolist() == [[1, 24, 24]] * 16 + [[1, 16, 16]]
+    assert asked["image_grid_thw"].tolist() == [[1, 24, 24]] * 64 + [[1, 32, 32]]
     assert torch.equal(asked["pixel_values"], regular._prepare(by_hand, PROMPT)["pixel_values"])
     with regular.begin(frame, PROMPT) as session:
-        assert session.grids[5].box == (336, 336, 672, 672)
+        assert session.grids[9].box == (168, 168, 336, 336)
         assert session.grids[-1].box == (0, 0, 1344, 1344)
+
+
+def test_few_images_at_once_are_seen_as_all_together(
+    regular: VisionLanguageModel, frame: Image.Image
+) -> None:
+    """The tower's calls, their features, and the answer's logits are those of the untouched network."""
+    calls: list[int] = []
+    handle = regular.network.model.visual.register_forward_pre_hook(lambda *given: calls.append(1))
+    inputs = regular._prepare(frame, PROMPT)
+    base = regular.network.base_model
+    try:
+        with torch.no_grad():
+            few = base.get_image_features(inputs["pixel_values"], inputs["image_grid_thw"], return_dict=True)
+            parts = len(calls)
+            untouched = type(base).get_image_features
+            whole = untouched(base, inputs["pixel_values"], inputs["image_grid_thw"], return_dict=True)
+    finally:
+        handle.remove()
+    assert (parts, len(calls)) == (4, 5)
+    assert len(few.pooler_output) == len(whole.pooler_output) == 65
+    for one, other in zip(few.pooler_output, whole.pooler_output, strict=True):
+        torch.testing.assert_close(one, other, atol=1e-4, rtol=1e-4)
 
 
 def test_several_images_in_one_prompt(compact: VisionLanguageModel, frame: Image.Image) -> None:
