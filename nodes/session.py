@@ -38,6 +38,9 @@ class Session:
     ) -> None:
         self._model, self._inputs, self._boxes = model, inputs, boxes
         self._network, self._base = model.network, model.network.base_model
+        # Its name changed within transformers 5.
+        taken = inspect.signature(self._network.forward).parameters
+        self._cache_name = "cache" if "cache" in taken else "past_key_values"
         self._left = max_new_tokens
         self._cache: Any = None
         self._rope_deltas: Any = None
@@ -220,7 +223,7 @@ class Session:
             "decoder_input_ids": self._ids,
             # As long as the tokens: else transformers takes them all for new ones, behind the cache.
             "decoder_attention_mask": self._ids.new_ones(self._ids.shape),
-            "past_key_values": self._cache,
+            self._cache_name: self._cache,
         }
 
     def _continued(self) -> dict[str, Any]:
@@ -234,12 +237,12 @@ class Session:
             if more and name in given:
                 given[name] = torch.cat([given[name], given[name].new_full((1, more), fill)], dim=1)
         if self._cache is not None:
-            given["past_key_values"] = self._cache
+            given[self._cache_name] = self._cache
             given = {name: value for name, value in given.items() if not name.startswith("pixel")}
         return given
 
     def _keep(self, output: Any, states: Sequence[Any]) -> None:
-        self._cache, self._ids = output.past_key_values, output.sequences
+        self._cache, self._ids = getattr(output, self._cache_name), output.sequences
         made = len(output.logits)
         self._left -= made
         for token, logits, state in zip(

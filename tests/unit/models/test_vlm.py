@@ -123,12 +123,13 @@ def test_few_images_at_once_are_seen_as_all_together(
         torch.testing.assert_close(one, other, atol=1e-4, rtol=1e-4)
 
 
-def test_several_images_in_one_prompt(compact: VisionLanguageModel, frame: Image.Image) -> None:
-    one = compact._prepare(frame, PROMPT)
-    two = compact._prepare([frame, frame.crop((0, 0, 224, 224))], PROMPT)
+def test_several_images_in_one_prompt(regular: VisionLanguageModel, frame: Image.Image) -> None:
+    tile, overview = frame.crop((0, 0, 168, 168)), frame.resize((224, 224))
+    one = regular._prepare([overview], PROMPT)
+    two = regular._prepare([tile, overview], PROMPT)
     assert len(two["image_grid_thw"]) == 2
     assert two["input_ids"].shape[1] > one["input_ids"].shape[1]
-    assert compact.answer([frame, frame], PROMPT, max_new_tokens=2).token_logprobs
+    assert regular.answer([tile, overview], PROMPT, max_new_tokens=2).token_logprobs
 
 
 @pytest.mark.parametrize("mode", ["L", "RGBA", "P", "CMYK"])
