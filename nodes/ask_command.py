@@ -17,6 +17,7 @@ from nodes.model_folder import ModelError
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+    from nodes.openai_model import ServerAnswer
     from nodes.session import Session
     from nodes.vlm import Answer
 
@@ -24,6 +25,7 @@ _EPILOG = """examples:
   spaceverse ask nodes/models/compact frame.jpg "How many ships are on the water?"
   spaceverse ask nodes/models/compact frame.jpg "Is there any forest?" --attention looked.png
   spaceverse ask Qwen/Qwen2-VL-2B-Instruct frame.jpg "What is this?" --tokens 64 --device cuda --json
+  spaceverse ask openai:http://127.0.0.1:8000/v1 frame.jpg "What is this?"     behind vLLM or another server
 
 Images of more than 100 megapixels are refused; longer sides than 4096 px are reduced first.
 exit codes: 0 answered; 1 the model failed; 2 the model or the image cannot be used; 130 stopped by Ctrl-C
@@ -45,7 +47,9 @@ def add_parser(subparsers: Any) -> None:
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("model", metavar="MODEL", help="folder or hub name of an image-text-to-text model")
+    parser.add_argument(
+        "model", metavar="MODEL", help="folder, hub name, or openai:http://HOST:PORT/v1[#model]"
+    )
     parser.add_argument("image", metavar="IMAGE", type=Path, help="image file")
     parser.add_argument("prompt", metavar="PROMPT", help="the question")
     parser.add_argument("--attention", metavar="PNG", type=Path, help="draw where the model looked")
@@ -72,11 +76,18 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.attention and not arguments.attention.absolute().parent.is_dir():
         raise ImageError(f"no folder {arguments.attention.parent} for {arguments.attention}: make it first")
     image = open_image(arguments.image)
+    from nodes.openai_model import connect, is_server  # noqa: PLC0415 - not for --help
     from nodes.vlm import first_line, load_model  # noqa: PLC0415 - not for --help
 
-    model = load_model(
-        arguments.model, device=arguments.device, dtype=arguments.dtype, threads=arguments.threads
-    )
+    model: Any
+    if is_server(arguments.model):
+        if arguments.attention:
+            raise ModelError(f"{arguments.model} is behind a server, which does not say where it looks")
+        model = connect(arguments.model)
+    else:
+        model = load_model(
+            arguments.model, device=arguments.device, dtype=arguments.dtype, threads=arguments.threads
+        )
     warm_up_s = None if arguments.cold else model.warm_up()
     try:
         if arguments.attention:
@@ -94,14 +105,14 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _print(answer: Answer, warm_up_s: float | None, arguments: argparse.Namespace) -> None:
-    memory = answer.peak_memory
+def _print(answer: Answer | ServerAnswer, warm_up_s: float | None, arguments: argparse.Namespace) -> None:
+    memory = getattr(answer, "peak_memory", None)  # a server does not tell, nor which tokens they were
     times = {**asdict(answer.timings), "total_s": answer.timings.total_s}
     if arguments.json:
         result = {
             "answer": answer.text,
             "confidence": answer.confidence,
-            "token_ids": answer.token_ids,
+            "token_ids": getattr(answer, "token_ids", None),
             "token_logprobs": answer.token_logprobs,
             "timings": times,
             "warm_up_s": warm_up_s,
@@ -117,7 +128,8 @@ def _print(answer: Answer, warm_up_s: float | None, arguments: argparse.Namespac
         raise ModelError("tables need the package rich: pip install rich, or give --json") from None
     table = Table("what", "value")
     table.add_row("answer", Text(answer.text))
-    table.add_row("confidence", f"{answer.confidence:.3f}")
+    confidence = "the server does not tell" if answer.confidence is None else f"{answer.confidence:.3f}"
+    table.add_row("confidence", confidence)
     for name, seconds in times.items():
         table.add_row(name.removesuffix("_s"), f"{seconds * 1000:.1f} ms")
     if warm_up_s is not None:

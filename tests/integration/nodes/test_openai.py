@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -50,7 +53,7 @@ def test_a_served_model_answers_as_the_same_model_here(
     assert model.warm_up() > 0
     for pair in pairs:
         image = open_image(pair.image)
-        for images in (image, [image, image.resize((112, 112))]):
+        for images in (image, [image.resize((56, 56)), image]):
             there, local = (m.answer(images, pair.prompt, max_new_tokens=8) for m in (model, here))
             assert there.text == local.text
             assert there.token_logprobs == pytest.approx(local.token_logprobs, abs=1e-5)
@@ -68,6 +71,25 @@ def test_an_evaluation_has_the_same_outcomes_with_it(url: str, pairs: list[Pair]
     assert (there.computed, local.computed) == (9, 9), "one took the other's from the cache"
     with pytest.raises(ModelError, match="has to be paused, here"):
         Outcomes(f"openai:{url}/v1", str(COMPACT), tmp_path)
+
+
+def test_one_can_ask_it(url: str, here: VisionLanguageModel, pairs: list[Pair], tmp_path: Path) -> None:
+    pair = pairs[0]
+    ask = [sys.executable, "-m", "nodes.ask_command", "ask"]
+    command = [*ask, f"openai:{url}/v1", str(pair.image), pair.prompt]
+    told = json.loads(subprocess.run([*command, "--json"], capture_output=True, check=True).stdout)
+    assert told["answer"] == here.answer(open_image(pair.image), pair.prompt).text
+    assert told["confidence"] > 0
+    assert told["token_ids"] is None
+    table = subprocess.run(
+        [*ask, f"openai:{url}/plain#{NAME}", str(pair.image), pair.prompt], capture_output=True, check=True
+    ).stdout
+    assert b"the server does not tell" in table
+    drawn = subprocess.run(
+        [*command, "--attention", str(tmp_path / "a.png")], capture_output=True, check=False
+    )
+    assert drawn.returncode == 2
+    assert b"behind a server" in drawn.stderr
 
 
 def test_a_server_that_tells_no_probabilities_will_do(url: str, here: VisionLanguageModel) -> None:
