@@ -80,7 +80,7 @@ def weights_id(name_or_folder: str) -> str:
     files = sorted(
         p for p in Path(name_or_folder).iterdir() if p.suffix in (".json", ".safetensors", ".jinja")
     )
-    outside = ("evaluation.json", "training.json")
+    outside = ("evaluation.json", "training.json", "video_preprocessor_config.json")
     return key_of(*(part for p in files if p.name not in outside for part in (p.name, _digest(p))))
 
 

@@ -38,6 +38,7 @@ from nodes.training.waves import start_as_waves
 from nodes.training.word_tokenizer import build_processor
 from nodes.views import FILE as VIEWS_FILE
 
+VIDEO_FILE = "video_preprocessor_config.json"
 _WARM_UP_STEPS = 60
 _SAVE_EVERY_STEPS = 100
 _KEPT_STEPS = 20  # one entry of the curve
@@ -352,6 +353,10 @@ def save_model(model: Any, processor: Any, recipe: Recipe, folder: Path) -> None
     model.config.dtype = before
     (folder / "model.safetensors").chmod(0o644)
     processor.save_pretrained(folder)
+    images = processor.image_processor
+    video = {"video_processor_type": "Qwen2VLVideoProcessor"}  # AutoProcessor asks for it, with torchvision
+    sizes = {name: getattr(images, name) for name in ("patch_size", "temporal_patch_size", "merge_size")}
+    (folder / VIDEO_FILE).write_text(json.dumps(video | sizes) + "\n", encoding="utf-8")
     (folder / VIEWS_FILE).write_text(json.dumps(asdict(recipe.views)) + "\n", encoding="utf-8")
 
 
