@@ -13,9 +13,9 @@ from typing import Any
 from nodes.eo_mini.packages import DEFAULT_CACHE, SourceError
 
 _EXAMPLES = """examples:
-  python -m nodes.training data                        fetch the imagery, draw the frames (700 MB, 12 minutes)
-  python -m nodes.training train compact               about 30 minutes on one core
-  python -m nodes.training train regular --resume      about 70 minutes; goes on where it was interrupted
+  python -m nodes.training data                        fetch the imagery, draw 6,400 frames (1.7 GB, see below)
+  python -m nodes.training train compact
+  python -m nodes.training train regular --resume      goes on where it was interrupted
   python -m nodes.training train compact --seed 1 --out seeds/compact-1
   python -m nodes.training evaluate compact regular    measure on the test split, write the cards
   python -m nodes.training evaluate regular --show     the numbers of its evaluation.csv, without asking it
