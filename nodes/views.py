@@ -42,28 +42,18 @@ class Views:
         whole = (0.0, 0.0, float(frame.width), float(frame.height))
         if self.tile_px is None or max(frame.size) <= self.overview_px:
             return [self.overview(frame)], [whole]
-        boxes = self.tiles([whole])
+        rows, columns = _tiles(frame.width, frame.height, self.tile_px)
+        boxes: list[Box] = [
+            (
+                float(column * frame.width // columns),
+                float(row * frame.height // rows),
+                float((column + 1) * frame.width // columns),
+                float((row + 1) * frame.height // rows),
+            )
+            for row in range(rows)
+            for column in range(columns)
+        ]
         return [*(self.tile(frame, box) for box in boxes), self.overview(frame)], [*boxes, whole]
-
-    def tiles(self, areas: Sequence[Box]) -> list[Box]:
-        """The tiles of some areas of a frame, all of them row by row; no tiles without `tile_px`."""
-        if self.tile_px is None:
-            return []
-        boxes: list[Box] = []
-        for left, upper, right, lower in areas:
-            width, height = round(right - left), round(lower - upper)
-            rows, columns = _tiles(width, height, self.tile_px)
-            boxes += [
-                (
-                    left + column * width // columns,
-                    upper + row * height // rows,
-                    left + (column + 1) * width // columns,
-                    upper + (row + 1) * height // rows,
-                )
-                for row in range(rows)
-                for column in range(columns)
-            ]
-        return sorted(boxes, key=lambda box: (box[1], box[0]))
 
     def tile(self, frame: Image, box: Box) -> Image:
         """What lies in a box, at most `tile_px` a side."""

@@ -218,7 +218,7 @@ class Outcomes:
         parts: list[str | bytes | int] = ["ground", self.ids["regular"], image_bytes(pair.image), pair.prompt]
         parts += [self._max_new_tokens, repr(decision)]
         if isinstance(decision, SendRegions):
-            parts += [repr(self.layout), np.asarray(scores, dtype="<f4").tobytes()]
+            parts += ["pasted", repr(self.layout), np.asarray(scores, dtype="<f4").tobytes()]
         key = key_of(*parts)
         known = self._cache.get(key)
         if known is None:

@@ -13,7 +13,7 @@ from typing import Any
 from nodes.eo_mini.packages import DEFAULT_CACHE, SourceError
 
 _EXAMPLES = """examples:
-  python -m nodes.training data                        fetch the imagery, draw 6,400 frames (1.7 GB, see below)
+  python -m nodes.training data                        fetch the imagery, draw 6,400 frames (1.7 GB)
   python -m nodes.training train compact
   python -m nodes.training train regular --resume      goes on where it was interrupted
   python -m nodes.training train compact --seed 1 --out seeds/compact-1

@@ -34,18 +34,6 @@ def test_tiles_cover_a_frame_of_any_shape_once(
     assert all(max(image.size) <= max(tile_px, overview_px) for image in images)
 
 
-def test_tiles_of_areas_lie_row_by_row_whatever_the_areas_order() -> None:
-    views = Views(168, 224)
-    corner, other = (0.0, 0.0, 336.0, 336.0), (1008.0, 0.0, 1344.0, 336.0)
-    tiles = views.tiles([other, corner])
-    assert tiles == views.tiles([corner, other])
-    assert [box[:2] for box in tiles] == [(x, y) for y in (0.0, 168.0) for x in (0.0, 168.0, 1008.0, 1176.0)]
-    every = views.tiles([(0.0, 0.0, 1344.0, 1344.0)])
-    assert len(every) == 64
-    assert set(tiles) < set(every)
-    assert Views(None, 224).tiles([corner]) == []
-
-
 def test_without_tiles_the_overview_is_all() -> None:
     images, boxes = Views(None, 224).of(Image.new("RGB", (1344, 672)))
     assert [image.size for image in images] == [(224, 112)]
