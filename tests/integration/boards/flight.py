@@ -117,14 +117,14 @@ class Desk:
 
 
 @contextmanager
-def board_desk(folder: Path) -> Iterator[Desk]:
-    """A host, and a board that has its agent's configuration and is being switched on."""
+def board_desk(folder: Path, *, real_time: bool = True) -> Iterator[Desk]:
+    """A host, and a board that has its agent's configuration and is being switched on; see `StandIn`."""
     board_folder = folder / "board"
     board_folder.mkdir()
     (folder / "boards.toml").write_text(INVENTORY)
     with NetworkNamespace.create("host") as host:
         host.set_up("lo", True)
-        with stand_in(host, board_folder) as board:
+        with stand_in(host, board_folder, real_time=real_time) as board:
             board.switch_on()
             desk = Desk(host, board, folder)
             printed = desk.command("board agent-config jetson-1")

@@ -60,11 +60,14 @@ class StandIn:
     Args:
         host: where its cables end.
         folder: its own, which it can write to: /opt, logs, what its agent keeps.
+        real_time: whether it goes before ordinary programs, as a machine of its own would. For what measures.
+
+    Attributes:
         access: what opens its ssh server.
     """
 
-    def __init__(self, host: NetworkNamespace, folder: Path) -> None:
-        self._host, self.folder = host, folder
+    def __init__(self, host: NetworkNamespace, folder: Path, *, real_time: bool) -> None:
+        self._host, self.folder, self._real_time = host, folder, real_time
         self.access = prepare_sshd(folder, MANAGEMENT, 22)
         self.log = folder / "board.log"
         self._process: subprocess.Popen[bytes] | None = None
@@ -81,7 +84,8 @@ class StandIn:
             agent=f"{python} -m nodes.agent",
         )
         command = [sys.executable, "-m", "testbed.uml", "--memory-mib", str(MEMORY_MIB)]
-        command += ["--timeout", f"{lasts_s:g}", "--real-time", "--writable", str(self.folder)]
+        command += ["--timeout", f"{lasts_s:g}", "--writable", str(self.folder)]
+        command += ["--real-time"] if self._real_time else []
         command += [part for tap in TAPS for part in ("--tap", tap)]
         with self.log.open("ab") as log:
             self._process = self._host.popen(
@@ -120,7 +124,7 @@ class StandIn:
 
 
 @contextmanager
-def stand_in(host: NetworkNamespace, folder: Path) -> Iterator[StandIn]:
+def stand_in(host: NetworkNamespace, folder: Path, *, real_time: bool) -> Iterator[StandIn]:
     """A board that is not yet on, at two taps that are made in `host`, and stay when it is halted."""
     for tap in TAPS:
         assert host.run(["ip", "tuntap", "add", "dev", tap, "mode", "tap"]).returncode == 0
@@ -131,7 +135,7 @@ def stand_in(host: NetworkNamespace, folder: Path) -> Iterator[StandIn]:
     programs.mkdir(parents=True)
     (programs / "python").write_text(PYTHON)
     (programs / "python").chmod(0o755)
-    board = StandIn(host, folder)
+    board = StandIn(host, folder, real_time=real_time)
     try:
         yield board
     finally:
