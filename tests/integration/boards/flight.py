@@ -117,17 +117,18 @@ class Desk:
 
 
 @contextmanager
-def board_desk(folder: Path, *, real_time: bool = True) -> Iterator[Desk]:
-    """A host, and a board that has its agent's configuration and is being switched on; see `StandIn`."""
+def board_desk(folder: Path, *, real_time: bool = True, bare: bool = False) -> Iterator[Desk]:
+    """A host, and a board that is being switched on; unless it is `bare`, with its agent's configuration."""
     board_folder = folder / "board"
     board_folder.mkdir()
     (folder / "boards.toml").write_text(INVENTORY)
     with NetworkNamespace.create("host") as host:
         host.set_up("lo", True)
-        with stand_in(host, board_folder, real_time=real_time) as board:
+        with stand_in(host, board_folder, real_time=real_time, bare=bare) as board:
             board.switch_on()
             desk = Desk(host, board, folder)
-            printed = desk.command("board agent-config jetson-1")
-            config = json.loads(printed.stdout) | {"folder": str(board_folder / "agent"), "power": False}
-            (board_folder / "agent.json").write_text(json.dumps(config))
+            if not bare:
+                printed = desk.command("board agent-config jetson-1")
+                config = json.loads(printed.stdout) | {"folder": str(board_folder / "agent"), "power": False}
+                (board_folder / "agent.json").write_text(json.dumps(config))
             yield desk

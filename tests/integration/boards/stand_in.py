@@ -39,19 +39,34 @@ time.clock_settime(time.CLOCK_REALTIME, time.time() + 3.7)
 timex = bytearray(struct.pack("IxxxxQQ", 2, 0, 100 << 16) + bytes(256))
 assert ctypes.CDLL(None).adjtimex((ctypes.c_char * len(timex)).from_buffer(timex)) >= 0
 END
+"""
+# Its agent from this checkout, started again whenever it ends.
+OF_THE_CHECKOUT = """
 {sshd} &
 while [ ! -s {folder}/agent.json ]; do sleep 0.1; done
 while :; do
-    {agent} {folder}/agent.json &
+    /opt/spaceverse/venv/bin/python -m nodes.agent {folder}/agent.json &
     echo $! > /run/agent.pid
     wait $! || true
     sleep 1
 done
 """
-# What step 5 of the README leaves on a board, here from the checkout.
 PYTHON = f"""#!/bin/sh
 cd {ROOT} && exec {sys.executable} "$@"
 """
+# A real systemd with nothing to do but its ssh server, and what is put into /etc/systemd, which stays.
+UNDER_SYSTEMD = """
+mount -t cgroup2 none /sys/fs/cgroup
+mount --bind {folder}/systemd /etc/systemd
+mount -t tmpfs none /usr/lib/systemd/system
+cd /usr/lib/systemd/system
+for target in sysinit basic network-online shutdown; do echo [Unit] > $target.target; done
+printf '[Unit]\\nWants=sshd.service\\n' > multi-user.target
+printf '[Service]\\nExecStart=%s\\n' {folder}/sshd > sshd.service
+exec unshare --pid --fork --mount-proc --kill-child env container=uml \\
+    /usr/lib/systemd/systemd --unit=multi-user.target
+"""
+SYSTEMD_CONF = "[Manager]\nDefaultStandardOutput=null\nDefaultStandardError=null\n"
 
 
 class StandIn:
@@ -61,27 +76,27 @@ class StandIn:
         host: where its cables end.
         folder: its own, which it can write to: /opt, logs, what its agent keeps.
         real_time: whether it goes before ordinary programs, as a machine of its own would. For what measures.
+        bare: it has systemd, and nothing of ours yet. Otherwise it is as after step 5 of the README, its
+            agent being this checkout's.
 
     Attributes:
         access: what opens its ssh server.
     """
 
-    def __init__(self, host: NetworkNamespace, folder: Path, *, real_time: bool) -> None:
-        self._host, self.folder, self._real_time = host, folder, real_time
+    def __init__(self, host: NetworkNamespace, folder: Path, *, real_time: bool, bare: bool) -> None:
+        self._host, self.folder, self._real_time, self._bare = host, folder, real_time, bare
         self.access = prepare_sshd(folder, MANAGEMENT, 22)
         self.log = folder / "board.log"
         self._process: subprocess.Popen[bytes] | None = None
 
     def switch_on(self, *, lasts_s: float = 600.0) -> None:
         """Boot; returns at once. Its agent starts when there is an `agent.json` in its folder."""
-        python = "/opt/spaceverse/venv/bin/python"
-        script = BOARD.format(
+        script = (BOARD + (UNDER_SYSTEMD if self._bare else OF_THE_CHECKOUT)).format(
             link=LINK,
             management=MANAGEMENT,
             python=sys.executable,
             folder=self.folder,
             sshd=shlex.join(self.access.command),
-            agent=f"{python} -m nodes.agent",
         )
         command = [sys.executable, "-m", "testbed.uml", "--memory-mib", str(MEMORY_MIB)]
         command += ["--timeout", f"{lasts_s:g}", "--writable", str(self.folder)]
@@ -124,19 +139,30 @@ class StandIn:
 
 
 @contextmanager
-def stand_in(host: NetworkNamespace, folder: Path, *, real_time: bool) -> Iterator[StandIn]:
+def stand_in(
+    host: NetworkNamespace, folder: Path, *, real_time: bool = True, bare: bool = False
+) -> Iterator[StandIn]:
     """A board that is not yet on, at two taps that are made in `host`, and stay when it is halted."""
     for tap in TAPS:
         assert host.run(["ip", "tuntap", "add", "dev", tap, "mode", "tap"]).returncode == 0
     host.add_address("tap1", HOST_MANAGEMENT, 24)
     for tap in TAPS:
         host.set_up(tap, True)
-    programs = folder / "opt/spaceverse/venv/bin"
-    programs.mkdir(parents=True)
-    (programs / "python").write_text(PYTHON)
-    (programs / "python").chmod(0o755)
-    board = StandIn(host, folder, real_time=real_time)
+    board = StandIn(host, folder, real_time=real_time, bare=bare)
+    if bare:
+        (folder / "opt").mkdir()
+        (folder / "systemd/system").mkdir(parents=True)
+        (folder / "systemd/system.conf").write_text(SYSTEMD_CONF)
+        _write_program(folder / "sshd", f"#!/bin/sh\nexec {shlex.join(board.access.command)}\n")
+    else:
+        _write_program(folder / "opt/spaceverse/venv/bin/python", PYTHON)
     try:
         yield board
     finally:
         board.switch_off()
+
+
+def _write_program(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+    path.chmod(0o755)

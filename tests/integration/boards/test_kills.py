@@ -40,6 +40,7 @@ KILLING_S = 5.0  # to log in for it, and to look at the host before and after
 RECOVERY_S = 35.0  # a node on the stand-in takes 10 to 20 s to load its model
 RUN_WITHIN_S = 240.0
 BUILDING_S = 22.0  # until all models are loaded
+FLIGHT_S = 10.0  # of runs in which one thing is killed
 TRACE = """# spaceverse-trace 2
 # satellite: {{satellite}}
 # station: G
@@ -48,7 +49,7 @@ TRACE = """# spaceverse-trace 2
 # made_by: a test
 time_s,up,down_bit_s,up_bit_s,down_delay_s,up_delay_s,down_loss,up_loss
 0.0,0,0.0,0.0,0.0,0.0,0.0,0.0
-{contact_s},1,4000000.0,250000.0,0.006,0.006,0.0,0.0
+{contact_s},1,4000000.0,250000.0,0.03,0.03,0.0,0.0
 {los_s},0,0.0,0.0,0.0,0.0,0.0,0.0
 """
 
@@ -86,16 +87,27 @@ def fly(desk: Desk) -> None:
     assert results["totals"]["answered"] == results["totals"]["frames"] and results["warnings"] == []
 
 
-def wait_for_a_moment(desk: Desk, drawn: random.Random, number: int, flight_s: float) -> str:
-    """Odd ones while the latest run flies, even ones while it is built and loads; returns which, in words."""
+def wait_until_it_flies(desk: Desk, run: subprocess.Popen[bytes], begun: int) -> None:
+    """Until the run, the next after `begun` others, has begun to play its links."""
+
+    def flies() -> bool:
+        return len(desk.runs()) > begun and stage(desk) != "loading"
+
+    wait_for(lambda: run.poll() is not None or flies(), "start of the run", RUN_WITHIN_S)
+    assert run.poll() is None, finish(desk, run)
+
+
+def wait_for_a_moment(desk: Desk, run: subprocess.Popen[bytes], drawn: random.Random, number: int) -> str:
+    """Odd ones while the run flies, even ones while it is built and loads; returns which, in words."""
     begun = len(desk.runs())
     if number % 2 == 0:
         moment_s = drawn.uniform(0.2, BUILDING_S)
         time.sleep(moment_s)
     else:
-        moment_s = drawn.uniform(0, flight_s)
-        wait_for(lambda: len(desk.runs()) > begun and stage(desk) != "loading", "the start", RUN_WITHIN_S)
+        moment_s = drawn.uniform(0, FLIGHT_S)
+        wait_until_it_flies(desk, run, begun)
         time.sleep(moment_s)
+    assert run.poll() is None, finish(desk, run)
     when = stage(desk) if len(desk.runs()) > begun else "before its folder"
     print(f"{when}, {moment_s:.2f} s", flush=True)
     return when
@@ -112,13 +124,13 @@ def stage(desk: Desk) -> str:
 
 
 def test_the_run_is_killed(desk: Desk, drawn: random.Random) -> None:
-    desk.write_scenario(trace(8), emulated=(2, 3), board=(1, 4))
+    desk.write_scenario(trace(FLIGHT_S), emulated=(2, 3), board=(1, 4))
     before = look(desk.host)
     killed: Counter[str] = Counter()
     for number in range(KILLS):
         with Footprint() as footprint:
             with desk.start_run(footprint.environment) as run:
-                killed[wait_for_a_moment(desk, drawn, number, 11)] += 1
+                killed[wait_for_a_moment(desk, run, drawn, number)] += 1
                 run.kill()
                 run.communicate()
             cleaned = desk.clean()
@@ -145,12 +157,14 @@ def test_the_agent_is_killed(desk: Desk, drawn: random.Random) -> None:
         los_s = sum(gaps_s[1:]) + (deaths - 1) * KILLING_S + RECOVERY_S
         emulated = tuple(range(1, int(los_s) - 5, 4))
         desk.write_scenario(trace(los_s), emulated=emulated, board=(1, los_s / 3, los_s / 2))
+        begun = len(desk.runs())
         with desk.start_run() as run:
             time.sleep(drawn.uniform(0, 15))
             for number, gap_s in enumerate(gaps_s):
                 if number > 0:
-                    wait_for(lambda: stage(desk) in ("started", "in contact"), "start of the run", 120)
+                    wait_until_it_flies(desk, run, begun)
                     time.sleep(gap_s)
+                assert run.poll() is None, finish(desk, run)
                 attached = look(desk.host)
                 killed[stage(desk)] += 1
                 print(stage(desk), flush=True)
@@ -170,11 +184,11 @@ def test_the_agent_is_killed(desk: Desk, drawn: random.Random) -> None:
 def test_the_board_is_halted(desk: Desk, drawn: random.Random) -> None:
     alive = look(desk.host)
     halted = None
-    desk.write_scenario(trace(10), emulated=(1, 3, 6), board=(2, 4))
+    desk.write_scenario(trace(FLIGHT_S), emulated=(1, 3, 6), board=(2, 4))
     killed: Counter[str] = Counter()
     for number in range(KILLS):
         with desk.start_run() as run:
-            killed[wait_for_a_moment(desk, drawn, number, 11)] += 1
+            killed[wait_for_a_moment(desk, run, drawn, number)] += 1
             desk.board.halt()
             results, said = finish(desk, run)
         if results is None:  # it had not begun: then a run without its board is none
