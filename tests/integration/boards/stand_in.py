@@ -106,6 +106,11 @@ class StandIn:
             self._process = self._host.popen(
                 [*command, "--", "sh", "-c", script], cwd=ROOT, stdout=log, stderr=log
             )
+        for (
+            tap
+        ) in TAPS:  # no cable carries larger frames than its MTU; the guest asks for them, and drops most
+            wait_for(lambda tap=tap: self._host.read(tap).carrier, "a machine at its cables")  # type: ignore[misc]
+            self._host.disable_super_packets(tap)
 
     def halt(self) -> None:
         """The machine itself, not its programs: it says no word more."""

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import random
 import re
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -24,32 +26,45 @@ TRACE = """# spaceverse-trace 2
 # satellite: {satellite}
 # station: G
 # start_utc: 2018-01-20T00:00:00Z
-# end_s: 19.0
+# end_s: 14.0
 # made_by: a test
 time_s,up,down_bit_s,up_bit_s,down_delay_s,up_delay_s,down_loss,up_loss
 0.0,0,0.0,0.0,0.0,0.0,0.0,0.0
 3.0,1,4000000.0,250000.0,0.006,0.006,0.0,0.0
-9.0,1,2000000.0,250000.0,0.004,0.004,0.0,0.0
-18.0,0,0.0,0.0,0.0,0.0,0.0,0.0
+7.0,1,2000000.0,250000.0,0.004,0.004,0.0,0.0
+13.0,0,0.0,0.0,0.0,0.0,0.0,0.0
 """
 
 
 @pytest.fixture
 def desk(tmp_path: Path) -> Iterator[Desk]:
     with board_desk(tmp_path) as made:
-        made.write_scenario(TRACE, emulated=(1, 1, 13), board=(4, 5, 6))
+        made.write_scenario(TRACE, emulated=(1, 1, 10), board=(3, 4, 5))
         yield made
 
 
-def test_a_board_flies_beside_an_emulated_satellite_until_it_is_halted(desk: Desk) -> None:
+def test_a_board_flies_beside_an_emulated_satellite_whatever_is_killed(desk: Desk) -> None:
+    """At random moments: the run before, the agent while it makes ready, the board in flight."""
+    drawn = random.Random(seed := time.time_ns())  # noqa: S311 - printed so that a failure can be repeated
+    print(f"seed {seed}")
     desk.board.wait_until_up()
     checked = desk.command(f"board check jetson-1 {desk.login}")
     assert checked.returncode == 0 and "note  board itself" not in checked.stdout, checked.stdout
     settle(desk.host)
     before = look(desk.host)
     with desk.start_run() as run:
+        time.sleep(drawn.uniform(0.2, 12))
+        run.kill()
+        run.communicate()
+    cleaned = desk.clean()
+    assert cleaned.returncode == 0, cleaned.stdout + cleaned.stderr
+    assert look_until(desk.host, before) == before
+    with desk.start_run() as run:
+        time.sleep(drawn.uniform(0, 10))
+        desk.board.kill_agent()
         wait_for(lambda: len(desk.answered("FLOCK 2P-1")) == 3, "the board's three answers", 240)
         assert len(desk.answered("EMULATED")) == 2
+        time.sleep(drawn.uniform(0, 1))
         desk.board.halt()
         out, said = run.communicate()
     assert run.returncode == 0, said.decode() + desk.board.log.read_text()
@@ -57,14 +72,14 @@ def test_a_board_flies_beside_an_emulated_satellite_until_it_is_halted(desk: Des
     results = json.loads(out)
     assert results["totals"]["answered"] == 6  # one of the emulated satellite's after the board's end
     (warning,) = results["warnings"]
-    assert warning.startswith("board jetson-1 was lost at 1")
+    assert warning.startswith("board jetson-1 was lost at ")
     assert [link["link"] for link in results["links"]] == ["EMULATED - G", "FLOCK 2P-1 - G"]
-    for link, samples in zip(results["links"], (40, 8), strict=True):
+    for link, samples in zip(results["links"], (30, 8), strict=True):
         assert link["rtt_error_p50_s"] < 1e-3
         assert link["rtt_samples"] >= samples
     judge_board(results)
     judge_clocks(results)
-    (folder,) = (desk.folder / "runs").iterdir()
+    folder = desk.runs()[-1]
     report = (folder / "report.html").read_text()
     assert "FLOCK 2P-1 is board jetson-1" in report and "EMULATED" in report
     played = Trace.read(folder / "traces/flock-2p-1-g-compensated.csv")
