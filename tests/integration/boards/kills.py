@@ -87,7 +87,9 @@ def fly(desk: Desk) -> None:
     with desk.start_run() as run:
         results, said = finish(desk, run)
     assert run.returncode == 0 and results is not None, said + desk.board.log.read_text()
-    assert results["totals"]["answered"] == results["totals"]["frames"] and results["warnings"] == []
+    assert results["totals"]["answered"] == results["totals"]["frames"]
+    # The node of a run that was killed may still try to come back, with a password that was that run's.
+    assert [w for w in results["warnings"] if "management: refused login" not in w] == []
 
 
 def wait_until_it_flies(desk: Desk, run: subprocess.Popen[bytes], begun: int) -> None:

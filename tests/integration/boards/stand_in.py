@@ -32,7 +32,7 @@ BOARD = """
 set -e
 ip addr add {link}/30 dev vec0; ip link set vec0 up
 ip addr add {management}/24 dev vec1; ip link set vec1 up
-mount --bind {folder}/opt /opt
+mount --bind {folder}/opt /opt; mount -t tmpfs none /var/tmp
 {python} - <<END
 import ctypes, struct, time
 time.clock_settime(time.CLOCK_REALTIME, time.time() + 3.7)
