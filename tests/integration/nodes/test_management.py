@@ -177,6 +177,7 @@ def test_what_a_board_says_of_a_run_that_was_killed_is_not_the_next_ones(
     for plane in (*planes, ManagementPlane(BrokerAddress(unix_socket=path), "of no run")):
         plane.open()
         plane.report("node_stopped")
+        wait_for(lambda plane=plane: plane.lost_s() == 0, "connection")  # type: ignore[misc]
         plane.close()  # waits until the broker has it
     wait_for(lambda: len(run.events) >= 2, "events")
     time.sleep(0.2)
