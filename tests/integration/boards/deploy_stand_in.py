@@ -1,4 +1,10 @@
-"""`spaceverse board deploy` as a user calls it, to a board with a kernel and a systemd of its own."""
+"""`spaceverse board deploy` as a user calls it, to a board with a kernel and a systemd of its own.
+
+Not collected by itself, as installing takes minutes in User-Mode Linux: test_deploy.py has the same in CI, to
+an ssh server on this machine and without systemd.
+
+    sudo .venv/bin/python -m pytest -s tests/integration/boards/deploy_stand_in.py
+"""
 
 from __future__ import annotations
 
@@ -37,9 +43,9 @@ def test_a_bare_board_is_made_one(wheels: Path, tmp_path: Path) -> None:  # noqa
     with board_desk(tmp_path, real_time=False, bare=True) as desk:
         desk.board.wait_until_up()
         deploy = f"board deploy jetson-1 --bundle {wheels} --model {model} {desk.login}"
-        t = time.monotonic()
+        begin_s = time.monotonic()
         first = desk.command(deploy)
-        print(time.monotonic() - t)
+        print(f"deployed in {time.monotonic() - begin_s:.0f} s")
         assert first.returncode == 0, first.stderr + first.stdout
         count = len(list(wheels.glob("*.whl")))
         assert f"jetson-1: {count} wheels and 2 files of models sent" in first.stdout
@@ -48,14 +54,12 @@ def test_a_bare_board_is_made_one(wheels: Path, tmp_path: Path) -> None:  # noqa
         assert begun > 0
         assert desk.board.shell(f"kill -9 {begun}").returncode == 0
         wait_for(lambda: agent_pid(desk) not in (0, begun), "an agent that is started again")
+        begin_s = time.monotonic()
         again = desk.command(deploy)
-        print(time.monotonic() - t)
-        assert (
-            "jetson-1: 0 wheels and 0 files of models sent" in again.stdout
-            and "installing" not in again.stdout
-        )
+        print(f"again in {time.monotonic() - begin_s:.0f} s")
+        assert "jetson-1: 0 wheels and 0 files of models sent" in again.stdout
+        assert "installing" not in again.stdout
         desk.board.halt()
         desk.board.switch_on()
         desk.board.wait_until_up()
         wait_for(lambda: agent_pid(desk) > 0, "an agent after switching on", UP_WITHIN_S)
-        print(time.monotonic() - t)
