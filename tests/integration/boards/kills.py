@@ -38,7 +38,7 @@ SEED = int(os.environ.get("SEED", "20261125"))
 CONTACT_S = 1.0
 GAP_S = (2.0, 7.0)  # between two deaths of an agent in one run
 DEATHS_IN_A_RUN = 7
-KILLING_S = 5.0  # to log in for it, and to look at the host before and after
+KILLING_S = 9.0  # to log in for it, and to look at the host before and after
 RECOVERY_S = 35.0  # a node on the stand-in takes 10 to 20 s to load its model
 EMULATED_FRAMES = 12  # spread over a pass in which agents die
 RUN_WITHIN_S = 240.0
@@ -120,12 +120,10 @@ def wait_for_a_moment(desk: Desk, run: subprocess.Popen[bytes], drawn: random.Ra
 
 def stage(desk: Desk) -> str:
     """How far the latest run has come."""
-    events = desk.events()
-    if any(e["event"] == "link" and e["up"] for e in events):
-        return "in contact"
-    if any(e["event"] == "link" for e in events):
-        return "started"
-    return "loading"
+    links = [event["up"] for event in desk.events() if event["event"] == "link"]
+    if not links:
+        return "loading"
+    return "in contact" if links[-1] else "after the contact" if any(links) else "started"
 
 
 def test_the_run_is_killed(desk: Desk, drawn: random.Random) -> None:
