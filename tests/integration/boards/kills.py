@@ -173,7 +173,7 @@ def test_the_agent_is_killed(desk: Desk, drawn: random.Random) -> None:
                 print(stage(desk), flush=True)
                 while not desk.board.kill_agent():  # it was just dead
                     time.sleep(0.5)
-                if number > 0:
+                if number > 0 and stage(desk) == "in contact":  # its end changes what is attached
                     assert look(desk.host) == attached
             results, said = finish(desk, run)
         assert results is not None, said
