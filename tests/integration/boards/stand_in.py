@@ -59,6 +59,7 @@ UNDER_SYSTEMD = """
 mount -t cgroup2 none /sys/fs/cgroup
 mount --bind {folder}/systemd /etc/systemd
 mount -t tmpfs none /usr/lib/systemd/system
+mount -t tmpfs none /var/lib
 cd /usr/lib/systemd/system
 for target in sysinit basic network-online shutdown; do echo [Unit] > $target.target; done
 printf '[Unit]\\nWants=sshd.service\\n' > multi-user.target
