@@ -8,22 +8,25 @@ Its configuration (nodes/board/assignment.py, AgentConfig):
 
     {"board": "jetson-1",
      "management": {"host": "192.168.55.100", "port": 1884,
-                    "access": {"username": "jetson-1", "password": "..."}, "ca_file":
-                    "/etc/spaceverse/ca.pem"},
+                    "access": {"username": "jetson-1", "password": "..."},
+                    "ca_file": "/etc/spaceverse/ca.pem"},
      "folder": "/var/lib/spaceverse-agent",
      "models": "/opt/spaceverse/models"}
 
 The run's management broker is there during runs only; between them the agent tries again every second.
 Topics, all JSON unless said otherwise, with the board's slug for BOARD:
 
-    spaceverse/board/BOARD/state       from the agent, retained: {"state": "idle" | "fetching" | "running" |
-    "ended" |
-                                       "failed", "run": id or null, "reason": text or null, "facts": {...}};
-                                       its last will says "gone"
-    spaceverse/board/BOARD/assignment  from the run, retained: nodes/board/assignment.py, Assignment; empty:
-    stop spaceverse/board/BOARD/want        from the agent: {"sha256": hex, "offset": bytes}
-    spaceverse/board/BOARD/piece/SHA256/OFFSET   from the run: bytes of that file, PIECE_BYTES unless it ends
-    spaceverse/heartbeat               from the run, every second: {"run": id}
+    spaceverse/board/BOARD/state
+        from the agent, retained: {"state": "idle" | "fetching" | "running" | "ended" | "failed",
+        "run": id or null, "reason": text or null, "facts": {...}}; its last will says "gone"
+    spaceverse/board/BOARD/assignment
+        from the run, retained: nodes/board/assignment.py, Assignment; empty: stop
+    spaceverse/board/BOARD/want
+        from the agent: {"sha256": hex, "offset": bytes}
+    spaceverse/board/BOARD/piece/SHA256/OFFSET
+        from the run: bytes of that file, PIECE_BYTES unless it ends
+    spaceverse/heartbeat
+        from the run, every second: {"run": id}
 
 A node is started only while its run's heartbeat is heard. Without one for `heartbeat_lapse_s` the run has
 died: the node is stopped, the agent waits for the next run. A shorter loss of the broker changes nothing:

@@ -109,7 +109,7 @@ class Inference(Loop):
         if paced is not None:
             paced.tell()
         self._on_done(question, done, finished_s)
-        self._power.tell(question.frame, begin_s, finished_s)
+        self._power.tell(question.frame, begin_s, finished_s, paced.held_s if paced is not None else ())
 
 
 def timings(answer: Any) -> dict[str, float]:

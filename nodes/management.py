@@ -50,13 +50,21 @@ class ManagementPlane:
         address: the management broker.
         node: this node's name.
         clock: "own" if the run reads another CLOCK_MONOTONIC than this node.
+        run: stands in every event, for one whose account serves more runs than this: if the run is killed,
+            the next one can tell what is not for it.
     """
 
     def __init__(
-        self, address: BrokerAddress, node: str, *, clock: Literal["shared", "own"] = "shared"
+        self,
+        address: BrokerAddress,
+        node: str,
+        *,
+        clock: Literal["shared", "own"] = "shared",
+        run: str | None = None,
     ) -> None:
         self._address = address
         self._node = node
+        self._of_run = {} if run is None else {"run": run}
         self._topic = EVENT_TOPIC.format(slug=slug(node))
         self._lock = threading.Lock()
         self._sequence = 0
@@ -211,6 +219,7 @@ class ManagementPlane:
             "time_s": self.scenario_s(monotonic_s),
             "monotonic_s": monotonic_s,
             "sequence": self._sequence,
+            **self._of_run,
             **fields,
         }
         self._waiting.append(record)

@@ -47,7 +47,8 @@ class PacedWork:
     def __init__(self, pace: Pace, frame: str, begin_s: float) -> None:
         self._pace, self._frame, self._begin_s = pace, frame, begin_s
         self._asked_s: dict[str, float] = {}  # by the profile's names of stages
-        self._held_s = self._late_s = 0.0
+        self._late_s = 0.0
+        self.held_s: list[tuple[float, float]] = []  # from and to, CLOCK_MONOTONIC: nothing was computed then
         self._done_s = begin_s  # when the last step was let go
 
     def seen(self) -> None:
@@ -98,7 +99,7 @@ class PacedWork:
             frame=self._frame,
             profile=self._pace.profile.name,
             asked_s=sum(self._asked_s.values()),
-            computed_s=time.monotonic() - self._begin_s - self._held_s,
+            computed_s=time.monotonic() - self._begin_s - sum(to_s - from_s for from_s, to_s in self.held_s),
             late_s=self._late_s,
         )
 
@@ -115,8 +116,9 @@ class PacedWork:
         while (left_s := due_s - time.monotonic()) > 0:
             time.sleep(max(0.0, left_s - SLEEP_UNTIL_S))
         self._late_s = -left_s
-        self._held_s += max(0.0, due_s - came_s)
         self._done_s = time.monotonic()
+        if due_s > came_s:
+            self.held_s.append((came_s, self._done_s))
 
 
 def further_tokens(tokens: int, max_new_tokens: int) -> int:

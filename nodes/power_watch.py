@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
 from contextlib import ExitStack
 
 from nodes.report import Report
@@ -44,14 +45,20 @@ class PowerWatch:
     def __exit__(self, *_: object) -> None:
         self._stack.close()
 
-    def tell(self, frame: str, begin_s: float, end_s: float) -> None:
-        """Report what was used between two values of CLOCK_MONOTONIC; returns at once."""
+    def tell(
+        self, frame: str, begin_s: float, end_s: float, held_s: Sequence[tuple[float, float]] = ()
+    ) -> None:
+        """Report what the work between two values of CLOCK_MONOTONIC took; returns at once.
+
+        `held_s`: spans of it in which another machine's pace held the work back (nodes/pace.py).
+        """
         if self._meter is not None:
             # It waits for the next reading; the next answer does not.
-            threading.Thread(target=self._tell, args=(frame, begin_s, end_s), daemon=True).start()
+            asked = (frame, begin_s, end_s, tuple(held_s))
+            threading.Thread(target=self._tell, args=asked, daemon=True).start()
 
-    def _tell(self, frame: str, begin_s: float, end_s: float) -> None:
-        energy = self._meter.energy(begin_s, end_s) if self._meter is not None else None
+    def _tell(self, frame: str, begin_s: float, end_s: float, held_s: Sequence[tuple[float, float]]) -> None:
+        energy = self._meter.energy(begin_s, end_s, held_s) if self._meter is not None else None
         if energy is None:
             problem = self._meter.problem if self._meter is not None else None
             self._report("energy_unknown", frame=frame, reason=problem or "no reading in time")

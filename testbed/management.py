@@ -39,9 +39,14 @@ class ManagementPlane:
         socket: Unix socket of the management broker.
         log: events.jsonl of the run.
         account: the run's at that broker; None where anybody may do anything.
+        run: its name; events that name another are left out. They come from boards that have not heard yet
+            that a run was killed.
     """
 
-    def __init__(self, socket: Path, log: Path, account: Account | None = None) -> None:
+    def __init__(
+        self, socket: Path, log: Path, account: Account | None = None, *, run: str | None = None
+    ) -> None:
+        self._run = run
         self.events: list[Event] = []
         self.fresh: queue.SimpleQueue[Event] = queue.SimpleQueue()
         self._log = log.open("a", encoding="utf-8", buffering=1)
@@ -83,7 +88,8 @@ class ManagementPlane:
             self._malformed[message.topic] += 1
             event = {"event": "malformed", "node": "run", **about, "count": self._malformed[message.topic]}
             event["monotonic_s"] = time.monotonic()
-        self.record(event)
+        if self._run is None or event.get("run", self._run) == self._run:
+            self.record(event)
 
     def record(self, event: Event) -> None:
         """Add an event, from a node or from the run itself."""

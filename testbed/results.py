@@ -105,7 +105,7 @@ class Results:
         found += [warning for broker in self.brokers if (warning := broker.warning())]
         found += [f"{who}: {count} malformed payloads" for who, count in self.malformed.items()]
         found += [warning for clock in self.clocks if (warning := clock.warning())]
-        found += [warning for board in self.boards if (warning := board.warning())]
+        found += [warning for board in self.boards for warning in board.warnings()]
         found += [warning for pace in self.paces if (warning := pace.warning())]
         if self.lost_events:
             found.append(f"{self.lost_events} events of nodes never came: a broker may have died with them")

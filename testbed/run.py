@@ -206,7 +206,8 @@ class _Run:
         for broker in brokers:
             self.stop.check()
             stack.enter_context(broker)
-        plane = ManagementPlane(socket, self.folder.events, self.plan.run_account)
+        name = self.folder.path.name
+        plane = ManagementPlane(socket, self.folder.events, self.plan.run_account, run=name)
         stack.callback(plane.close)
         self.watches = [BrokerWatch(broker, plane.record) for broker in brokers]
         return plane

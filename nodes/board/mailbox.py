@@ -14,10 +14,11 @@ from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
 from nodes.config import BrokerAddress
-from nodes.management import KEEPALIVE_S, slug
+from nodes.management import slug
 from nodes.mqtt import make_client, start
 
 HEARTBEAT_TOPIC = "spaceverse/heartbeat"
+KEEPALIVE_S = 3  # a board that was halted is missed after one and a half of them
 
 
 @dataclass(frozen=True, slots=True)

@@ -96,7 +96,8 @@ class Service:
         while not self._mailbox.pieces.empty():
             self._mailbox.pieces.get()
         fetcher = Fetcher(self._config.folder / "files", assignment.files, self._mailbox.ask)
-        plane = ManagementPlane(self._config.management, self._config.board, clock="own")
+        address, board = self._config.management, self._config.board
+        plane = ManagementPlane(address, board, clock="own", run=assignment.run)
         plane.open()
         self._job = _Job(payload, assignment, fetcher, plane)
         plane.report("agent_assigned", run=assignment.run, role=assignment.role, **self._facts)

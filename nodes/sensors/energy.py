@@ -6,6 +6,7 @@ import bisect
 import threading
 import time
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from itertools import pairwise
 from statistics import fmean
@@ -22,13 +23,15 @@ class Energy:
     """What was used between two moments.
 
     energy_j: above idling. whole_j: idling included. idle_w: power while nothing was asked.
-    samples: how many lie within; with fewer than two the value rests on their neighbours alone.
+    duration_s: of the work. held_s: times between that were no work, and are left out of all the others.
+    samples: how many lie within the work; with fewer than two the value rests on their neighbours alone.
     """
 
     energy_j: float
     whole_j: float
     idle_w: float
     duration_s: float
+    held_s: float
     samples: int
     source: str
     scope: str
@@ -80,10 +83,13 @@ class EnergyMeter:
         self._idle_w = fmean(power_w for _, power_w in samples)
         return self._idle_w
 
-    def energy(self, begin_s: float, end_s: float) -> Energy | None:
+    def energy(
+        self, begin_s: float, end_s: float, held_s: Sequence[tuple[float, float]] = ()
+    ) -> Energy | None:
         """What was used between two values of CLOCK_MONOTONIC; None if it was not measured all the time.
 
         Trapezoids between readings; the ends are interpolated. Waits for the reading after `end_s`.
+        `held_s`: spans in it, in order, in which nothing was worked; what was used then is not counted.
         """
         until_s = time.monotonic() + 5 * self._period_s
         while time.monotonic() < until_s and not (self._samples and self._samples[-1][0] >= end_s):
@@ -92,13 +98,17 @@ class EnergyMeter:
             samples = list(self._samples)
         if self._idle_w is None or not samples or samples[0][0] > begin_s or samples[-1][0] < end_s:
             return None
-        whole_j = integral(samples, begin_s, end_s)
+        edges_s = [begin_s, *(edge_s for span in held_s for edge_s in span), end_s]
+        worked = list(zip(edges_s[::2], edges_s[1::2], strict=True))
+        whole_j = sum(integral(samples, *span) for span in worked)
+        duration_s = sum(to_s - from_s for from_s, to_s in worked)
         return Energy(
-            energy_j=whole_j - self._idle_w * (end_s - begin_s),
+            energy_j=whole_j - self._idle_w * duration_s,
             whole_j=whole_j,
             idle_w=self._idle_w,
-            duration_s=end_s - begin_s,
-            samples=sum(begin_s <= time_s <= end_s for time_s, _ in samples),
+            duration_s=duration_s,
+            held_s=end_s - begin_s - duration_s,
+            samples=sum(from_s <= time_s <= to_s for time_s, _ in samples for from_s, to_s in worked),
             source=self._sensor.source,
             scope=self._sensor.scope,
         )

@@ -11,6 +11,27 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
+class Absence:
+    """A time in which a board took no part.
+
+    Args:
+        from_s: scenario time at which its agent ceased to say that all is well.
+        why: what was said then.
+        until_s: scenario time at which its agent had started the node again; None if it did not.
+    """
+
+    from_s: float
+    why: str
+    until_s: float | None = None
+
+    def line(self, board: str) -> str:
+        """In words."""
+        if self.until_s is None:
+            return f"board {board} was lost at {self.from_s:.1f} s: {self.why}"
+        return f"board {board} was away from {self.from_s:.1f} to {self.until_s:.1f} s: {self.why}"
+
+
+@dataclass(frozen=True)
 class BoardRecord:
     """One board of a run.
 
@@ -19,8 +40,7 @@ class BoardRecord:
         place: where it hangs, in words.
         path: what was measured of its own way before the run; see testbed.boards.path.Path.
         facts: what its agent says of it: versions, clock, free disk.
-        went_s: scenario time at which its agent ceased to say that all is well; None if it did not.
-        went_why: what was said then.
+        absences: when it took no part.
     """
 
     board: str
@@ -28,8 +48,7 @@ class BoardRecord:
     place: str
     path: Path
     facts: Mapping[str, Any]
-    went_s: float | None = None
-    went_why: str | None = None
+    absences: tuple[Absence, ...] = ()
 
     def line(self) -> str:
         """In words."""
@@ -41,11 +60,9 @@ class BoardRecord:
             "which is taken out of the link's delay"
         )
 
-    def warning(self) -> str | None:
+    def warnings(self) -> list[str]:
         """What a reader must know before any number."""
-        if self.went_s is None:
-            return None
-        return f"board {self.board} was lost at {self.went_s:.1f} s: {self.went_why}"
+        return [absence.line(self.board) for absence in self.absences]
 
     def to_json(self) -> dict[str, Any]:
         """All fields."""

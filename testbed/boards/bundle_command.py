@@ -6,11 +6,10 @@ import argparse
 from pathlib import Path
 
 _EPILOG = """examples:
-  spaceverse board bundle --arch aarch64 --python 3.11 -o bundle         a Raspberry Pi with bookworm
-  spaceverse board bundle --arch aarch64 --python 3.10 --torch
-  torch-2.5.0a0+nv24.08-cp310-cp310-linux_aarch64.whl
-                                                                         a Jetson with JetPack 6, NVIDIA's own
-                                                                         torch
+  a Raspberry Pi with bookworm:
+  spaceverse board bundle --arch aarch64 --python 3.11 -o bundle
+  a Jetson with JetPack 6, with NVIDIA's own torch:
+  spaceverse board bundle --python 3.10 --torch torch-2.5.0a0+nv24.08-cp310-cp310-linux_aarch64.whl
   on the board:  pip install --no-index --find-links bundle 'spaceverse-testbed[node]'
 
 exit codes: 0 the folder is whole; 2 there are no such wheels, or uv or a registry is missing

@@ -18,16 +18,16 @@ _DEPLOY_EPILOG = """examples:
   sudo spaceverse board deploy jetson-1 --bundle bundle --model ~/models/qwen2-vl-2b
 
 Needs root here, for the board's password is this machine's secret, and root on the board, for it sets up a
-service. Doing it again sends what has changed. The board's ssh key has to be known: log in once. exit codes:
-0 the agent is there; 1 something failed on the board; 2 the board cannot be reached or take it
+service. Doing it again sends what has changed. The board's ssh key has to be known: log in once.
+exit codes: 0 the agent is there; 1 something failed on the board; 2 the board cannot be reached or take it
 """
 _PROFILE_EPILOG = """examples:
-  sudo spaceverse board profile jetson-1 --model compact --out jetson-1.json    on the board, after `board
-  deploy` spaceverse board profile --local --model nodes/models/compact --out here.json
+  sudo spaceverse board profile jetson-1 --model compact --out jetson-1.json      after `board deploy`
+  spaceverse board profile --local --model nodes/models/compact --out here.json   this machine
 
-A scenario's Satellite(profile="jetson-1.json") then answers at the board's pace, and so does spaceverse eval
---times. exit codes: 0 measured and written; 1 something failed on the board; 2 the model or the board cannot
-be used
+A scenario's Satellite(profile="jetson-1.json") then answers at the board's pace, and so does
+`spaceverse eval --times`.
+exit codes: 0 measured and written; 1 something failed on the board; 2 the model or the board cannot be used
 """
 
 

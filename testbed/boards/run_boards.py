@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from testbed.boards.agent_access import AGENT_PORT, agent_password, own_address
 from testbed.boards.agents import BoardAgents, FileStore
 from testbed.boards.attachment import Attachment
 from testbed.boards.board_link import BoardLink, ground_station
-from testbed.boards.board_record import BoardRecord
+from testbed.boards.board_record import Absence, BoardRecord
 from testbed.boards.inventory import Board, place, read_inventory
 from testbed.broker import TcpListener
 from testbed.errors import TestbedError
@@ -23,7 +23,7 @@ from testbed.plan import RunPlan, slug
 from testbed.scenario import Link, Scenario
 from testbed.sky import Sky
 
-REGISTERED_WITHIN_S = 30.0  # an agent tries again every second
+REGISTERED_WITHIN_S = 30.0  # an agent tries again every second, also one that was started again
 WELL = ("idle", "fetching", "running")
 
 
@@ -54,8 +54,8 @@ class RunBoards:
     _attachments: dict[str, Attachment] = field(default_factory=dict)
     _agents: BoardAgents | None = None
     _told: dict[str, str] = field(default_factory=dict)
-    _went: dict[str, tuple[float, str]] = field(default_factory=dict)
-    _asked_s: float = 0.0
+    _absences: dict[str, list[Absence]] = field(default_factory=dict)
+    _gone_since_s: dict[str, float] = field(default_factory=dict)
 
     def attach(self, stack: ExitStack) -> None:
         """Attach every board. Raises BoardRefusedError before anything of a refused one is touched."""
@@ -103,7 +103,7 @@ class RunBoards:
             config = offered(self.plan.board_config(satellite), self._agents.files)
             access = self.plan.node_accounts[satellite].to_json()
             self._agents.assign(slug(board.name), "satellite", config, access)
-        self._asked_s = time.monotonic()
+            self._gone_since_s[satellite] = time.monotonic()
 
     def look(self, scenario_s: float | None) -> None:
         """Note what the agents tell.
@@ -119,17 +119,27 @@ class RunBoards:
             state, reason = str(said["state"]), str(said.get("reason") or "its agent is not heard any more")
             if self._told.get(satellite) != state:
                 self._told[satellite] = state
+                self._gone_since_s[satellite] = time.monotonic()
                 event = {"event": "board", "node": "run", "board": board.name, "state": state}
                 self.record({**event, "reason": said.get("reason"), "monotonic_s": time.monotonic()})
             if scenario_s is None:
-                self._refuse(board, state, reason)
-            elif state not in WELL and satellite not in self._went:
-                self._went[satellite] = scenario_s, reason
+                self._refuse(board, state, reason, time.monotonic() - self._gone_since_s[satellite])
+            else:
+                self._note_absence(satellite, state, reason, scenario_s)
 
-    def _refuse(self, board: Board, state: str, reason: str) -> None:
+    def _note_absence(self, satellite: str, state: str, reason: str, scenario_s: float) -> None:
+        absences = self._absences.setdefault(satellite, [])
+        away = bool(absences) and absences[-1].until_s is None
+        if state not in WELL and not away:
+            absences.append(Absence(scenario_s, reason))
+        elif state == "running" and away:
+            absences[-1] = replace(absences[-1], until_s=scenario_s)
+
+    def _refuse(self, board: Board, state: str, reason: str, gone_s: float) -> None:
+        """Raise TestbedError if a board will not come; a lost agent is given time to be started again."""
         if state in ("failed", "ended"):
             raise TestbedError(f"board {board.name}: {reason}")
-        if state == "gone" and time.monotonic() - self._asked_s > REGISTERED_WITHIN_S:
+        if state == "gone" and gone_s > REGISTERED_WITHIN_S:
             raise TestbedError(
                 f"board {board.name}: its agent has not come to {own_address(board)}, port {AGENT_PORT}, "
                 f"within {REGISTERED_WITHIN_S:.0f} s; start it there: python -m nodes.agent CONFIG, with "
@@ -143,7 +153,6 @@ class RunBoards:
             if self.has(link):
                 board = self.plan.boards[link.satellite]
                 said = self._agents.state(slug(board.name)) if self._agents is not None else {}
-                went_s, why = self._went.get(link.satellite, (None, None))
                 found.append(
                     BoardRecord(
                         board=board.name,
@@ -151,8 +160,7 @@ class RunBoards:
                         place=place(board.attach),
                         path=self.links[link.name].path,
                         facts=said.get("facts") or {},
-                        went_s=went_s,
-                        went_why=why,
+                        absences=tuple(self._absences.get(link.satellite, ())),
                     )
                 )
         return tuple(found)

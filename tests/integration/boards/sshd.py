@@ -1,4 +1,4 @@
-"""OpenSSH's server on a high port of the loopback, in a mount namespace of its own; nothing is installed.
+"""OpenSSH's server, in a mount namespace of its own; nothing is installed.
 
 Where the machine has no sshd, Debian's packages are downloaded and unpacked into a temporary folder.
 """
@@ -9,6 +9,7 @@ import shutil
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -17,14 +18,40 @@ from testbed.boards.inventory import Board, RouteAttachment
 from testbed.programs import spawn
 from tests.integration.nodes.ends import free_port, wait_for
 
-# sshd wants a user and a folder of its own, which the machine need not have.
+# sshd wants a user and a folder of its own, which the machine need not have. $0: sshd, $1: its configuration.
 ENTER = """
-mount -t tmpfs none /run && mkdir -m 755 /run/sshd
+mkdir -p -m 755 /run/sshd
 cp /etc/passwd /run/passwd
 grep -q ^sshd: /run/passwd || echo sshd:x:99:65534::/run/sshd:/usr/sbin/nologin >> /run/passwd
 mount --bind /run/passwd /etc/passwd
 exec "$0" -D -e -f "$1"
 """
+
+
+@dataclass(frozen=True)
+class Access:
+    """What opens an ssh server, and what starts it."""
+
+    command: list[str]
+    identity: Path
+    known_hosts: Path
+
+
+def prepare_sshd(folder: Path, address: str, port: int) -> Access:
+    """Keys and a configuration in `folder`, for one who has a /run of its own."""
+    for name in ("host", "user"):
+        key = folder / name
+        subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(key)], check=True)
+    config = folder / "sshd_config"
+    config.write_text(
+        f"ListenAddress {address}\nPort {port}\nHostKey {folder}/host\nAuthorizedKeysFile {folder}/user.pub\n"
+        "UsePAM no\nStrictModes no\nPidFile none\nPermitRootLogin yes\nSubsystem sftp internal-sftp\n"
+    )
+    known_hosts = folder / "known_hosts"
+    host = address if port == 22 else f"[{address}]:{port}"
+    known_hosts.write_text(f"{host} {(folder / 'host.pub').read_text()}")
+    command = ["sh", "-c", ENTER, find_sshd(folder), str(config)]
+    return Access(command, folder / "user", known_hosts)
 
 
 def find_sshd(folder: Path) -> str:
@@ -45,27 +72,18 @@ def find_sshd(folder: Path) -> str:
 @contextmanager
 def ssh_board(folder: Path) -> Iterator[tuple[Board, Path, Path]]:
     """(board that is this machine, private key that opens it, its known_hosts), while the block lasts."""
-    for name in ("host", "user"):
-        key = folder / name
-        subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(key)], check=True)
     port = free_port()
-    config = folder / "sshd_config"
-    config.write_text(
-        f"ListenAddress 127.0.0.1\nPort {port}\nHostKey {folder}/host\nAuthorizedKeysFile {folder}/user.pub\n"
-        "UsePAM no\nStrictModes no\nPidFile none\nPermitRootLogin yes\nSubsystem sftp internal-sftp\n"
-    )
-    known_hosts = folder / "known_hosts"
-    known_hosts.write_text(f"[127.0.0.1]:{port} {(folder / 'host.pub').read_text()}")
+    access = prepare_sshd(folder, "127.0.0.1", port)
     log = folder / "sshd.log"
     with log.open("wb") as file:
-        command = ["unshare", "--mount", "sh", "-c", ENTER, find_sshd(folder), str(config)]
-        server = spawn(command, stdin=subprocess.DEVNULL, stdout=file, stderr=file)
+        own_run = ["unshare", "--mount", "sh", "-c", 'mount -t tmpfs none /run && exec "$0" "$@"']
+        server = spawn([*own_run, *access.command], stdin=subprocess.DEVNULL, stdout=file, stderr=file)
     try:
         wait_for(lambda: b"listening" in log.read_bytes() or server.poll() is not None, "sshd")
         assert server.poll() is None, log.read_text()
         attach = RouteAttachment(kind="route", address="127.0.0.1")
         board = Board(name="board-1", attach=attach, management="127.0.0.1", ssh_user="root", ssh_port=port)
-        yield board, folder / "user", known_hosts
+        yield board, access.identity, access.known_hosts
     finally:
         server.kill()
         server.wait()

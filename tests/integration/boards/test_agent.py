@@ -175,6 +175,7 @@ def check_answers(desk: Desk) -> None:
         assert energy["idle_w"] == pytest.approx(3.0)
         assert energy["energy_j"] == pytest.approx(0.0, abs=1e-6), "the recorded board never took more"
         assert energy["whole_j"] == pytest.approx(3.0 * energy["duration_s"], rel=1e-6)
+        assert energy["held_s"] > 0 and energy["duration_s"] + energy["held_s"] == pytest.approx(took_s)
 
 
 def test_a_node_that_cannot_be_is_told_with_its_own_words_and_the_next_assignment_counts(desk: Desk) -> None:

@@ -3,24 +3,18 @@
 from __future__ import annotations
 
 import json
-import os
+import random
 import re
-import signal
-import subprocess
-import sys
+import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from nodes.data import FIRST_LIGHT
-from nodes.models import COMPACT, REGULAR
 from testbed import uml
-from testbed.kernel import NetworkNamespace
-from tests.integration.boards.played_host import ROOT, command, look, look_until, on_its_sysfs, settle
-from tests.integration.boards.stand_in import MANAGEMENT, stand_in
+from tests.integration.boards.flight import Desk, board_desk
+from tests.integration.boards.played_host import look, look_until, settle
 from tests.integration.nodes.ends import wait_for
 from traces.trace import Trace
 
@@ -28,127 +22,64 @@ pytestmark = [
     pytest.mark.root,
     pytest.mark.skipif(uml.missing() is not None, reason=f"{uml.missing()}: {uml.MEND}"),
 ]
-INVENTORY = f"""
-[boards.jetson-1]
-management = "{MANAGEMENT}"
-link = "10.201.1.1/30"
-attach = {{ kind = "nic", interface = "tap0" }}
-"""
 TRACE = """# spaceverse-trace 2
 # satellite: {satellite}
 # station: G
 # start_utc: 2018-01-20T00:00:00Z
-# end_s: 19.0
+# end_s: 18.0
 # made_by: a test
 time_s,up,down_bit_s,up_bit_s,down_delay_s,up_delay_s,down_loss,up_loss
 0.0,0,0.0,0.0,0.0,0.0,0.0,0.0
 3.0,1,4000000.0,250000.0,0.006,0.006,0.0,0.0
 9.0,1,2000000.0,250000.0,0.004,0.004,0.0,0.0
-18.0,0,0.0,0.0,0.0,0.0,0.0,0.0
+17.0,0,0.0,0.0,0.0,0.0,0.0,0.0
 """
-SCENARIO = """
-from pathlib import Path
-from testbed.scenario import GroundStation, Link, Satellite, Scenario, read_frames
-
-FRAMES = read_frames(Path({frames!r}), (1, 1, 13, 4, 5, 6))
-
-def scenario():
-    common = dict(model={compact!r}, accept_confidence={accept})
-    return Scenario(
-        name="desk",
-        satellites=(
-            Satellite(name="EMULATED", frames=FRAMES[:3], **common),
-            Satellite(name="FLOCK 2P-1", frames=FRAMES[3:], board="jetson-1", **common),
-        ),
-        stations=(GroundStation(name="G", model={regular!r}),),
-        links=(
-            Link(satellite="EMULATED", station="G", follows=Path({folder!r}) / "emulated.csv"),
-            Link(satellite="FLOCK 2P-1", station="G", follows=Path({folder!r}) / "board.csv"),
-        ),
-        boards=Path({folder!r}) / "boards.toml",
-        grace_s=3,
-    )
-"""
-
-
-@dataclass
-class Desk:
-    """The machine that plays the host, its board, and where everything lies."""
-
-    host: NetworkNamespace
-    board: subprocess.Popen[bytes]
-    folder: Path
-
-    def command(self, arguments: str) -> subprocess.CompletedProcess[str]:
-        return command(self.host, f"{arguments} --boards {self.folder}/boards.toml", self.folder / "state")
-
-    def start_run(self) -> subprocess.Popen[bytes]:
-        options = ["--output", str(self.folder / "runs"), "--json"]
-        program = [sys.executable, "-m", "testbed.cli", "run", str(self.folder / "desk.py"), *options]
-        environment = {**os.environ, "SPACEVERSE_STATE": str(self.folder / "state"), "PYTHONPATH": str(ROOT)}
-        return self.host.popen(
-            on_its_sysfs(program), cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE
-        )
-
-    def events(self) -> list[dict[str, Any]]:
-        """Of the latest run."""
-        runs = sorted(self.folder.glob("runs/*/events.jsonl"))
-        lines = runs[-1].read_text().splitlines(keepends=True) if runs else []
-        return [json.loads(line) for line in lines if line.endswith("\n")]
-
-    def answered(self, satellite: str) -> list[str]:
-        """Frames of a satellite that have their answers."""
-        captured = {e["frame"] for e in self.events() if e["event"] == "captured" and e["node"] == satellite}
-        return [e["frame"] for e in self.events() if e["event"] == "answered" and e["frame"] in captured]
-
-    def halt_board(self) -> None:
-        """The machine itself, not its programs: it says no word more."""
-        (machine,) = Path(f"/proc/{self.board.pid}/task/{self.board.pid}/children").read_text().split()
-        os.killpg(int(machine), signal.SIGKILL)
 
 
 @pytest.fixture
 def desk(tmp_path: Path) -> Iterator[Desk]:
-    folder = tmp_path
-    board_folder = folder / "board"
-    board_folder.mkdir()
-    (folder / "boards.toml").write_text(INVENTORY)
-    for name, satellite in (("emulated", "EMULATED"), ("board", "FLOCK 2P-1")):
-        (folder / f"{name}.csv").write_text(TRACE.format(satellite=satellite))
-    parts = {"compact": str(COMPACT), "regular": str(REGULAR), "frames": str(FIRST_LIGHT)}
-    (folder / "desk.py").write_text(SCENARIO.format(folder=str(folder), accept=0.9, **parts))
-    with NetworkNamespace.create("host") as host:
-        host.set_up("lo", True)
-        with stand_in(host, board_folder / "agent.json", board_folder) as board:
-            made = Desk(host, board, folder)
-            printed = made.command("board agent-config jetson-1")
-            config = json.loads(printed.stdout) | {"folder": str(board_folder / "agent"), "power": False}
-            (board_folder / "agent.json").write_text(json.dumps(config))
-            yield made
+    with board_desk(tmp_path) as made:
+        made.write_scenario(TRACE, emulated=(1, 1, 13), board=(3, 4, 5))
+        yield made
 
 
-def test_a_board_flies_beside_an_emulated_satellite_until_it_is_halted(desk: Desk) -> None:
-    wait_for(lambda: desk.command("board check jetson-1").returncode == 0, "a board that can be attached", 60)
+def test_a_board_flies_beside_an_emulated_satellite_whatever_is_killed(desk: Desk) -> None:
+    """At random moments: the run before, the agent while it makes ready, the board in flight."""
+    drawn = random.Random(seed := time.time_ns())  # noqa: S311 - printed so that a failure can be repeated
+    print(f"seed {seed}")
+    desk.board.wait_until_up()
+    checked = desk.command(f"board check jetson-1 {desk.login}")
+    assert checked.returncode == 0 and "note  board itself" not in checked.stdout, checked.stdout
     settle(desk.host)
     before = look(desk.host)
     with desk.start_run() as run:
+        time.sleep(drawn.uniform(0.2, 12))
+        run.kill()
+        run.communicate()
+    cleaned = desk.clean()
+    assert cleaned.returncode == 0, cleaned.stdout + cleaned.stderr
+    assert look_until(desk.host, before) == before
+    with desk.start_run() as run:
+        time.sleep(drawn.uniform(0, 10))
+        desk.board.kill_agent()
         wait_for(lambda: len(desk.answered("FLOCK 2P-1")) == 3, "the board's three answers", 240)
         assert len(desk.answered("EMULATED")) == 2
-        desk.halt_board()
+        time.sleep(drawn.uniform(0, 1))
+        desk.board.halt()
         out, said = run.communicate()
-    assert run.returncode == 0, said.decode() + (desk.folder / "board/board.log").read_text()
+    assert run.returncode == 0, said.decode() + desk.board.log.read_text()
     assert without_carrier(look_until(desk.host, before, 1.0)) == without_carrier(before)
     results = json.loads(out)
     assert results["totals"]["answered"] == 6  # one of the emulated satellite's after the board's end
     (warning,) = results["warnings"]
-    assert warning.startswith("board jetson-1 was lost at 1")
+    assert warning.startswith("board jetson-1 was lost at ")
     assert [link["link"] for link in results["links"]] == ["EMULATED - G", "FLOCK 2P-1 - G"]
     for link, samples in zip(results["links"], (40, 8), strict=True):
         assert link["rtt_error_p50_s"] < 1e-3
         assert link["rtt_samples"] >= samples
     judge_board(results)
     judge_clocks(results)
-    (folder,) = (desk.folder / "runs").iterdir()
+    folder = desk.runs()[-1]
     report = (folder / "report.html").read_text()
     assert "FLOCK 2P-1 is board jetson-1" in report and "EMULATED" in report
     played = Trace.read(folder / "traces/flock-2p-1-g-compensated.csv")

@@ -15,6 +15,7 @@ from paho.mqtt.enums import CallbackAPIVersion
 from nodes import management
 from nodes.config import BrokerAddress
 from nodes.management import ManagementPlane
+from testbed import management as management_of_runs
 from testbed.broker import Broker, UnixListener
 from tests.integration.nodes.ends import Recorder, wait_for
 
@@ -166,3 +167,19 @@ def test_end_of_the_contact_is_told_to_one_or_to_all(desk: Desk, plane: Manageme
     command = {"command": "contact_ends", "contact_ends_s": 3.0}
     desk.client.publish("spaceverse/control", json.dumps(command), qos=1).wait_for_publish(5)
     wait_for(lambda: plane.contact_ends_s == 3.0, "the message to all")
+
+
+def test_what_a_board_says_of_a_run_that_was_killed_is_not_the_next_ones(
+    broker: Broker, path: Path, tmp_path: Path
+) -> None:
+    run = management_of_runs.ManagementPlane(path, tmp_path / "events.jsonl", run="second")
+    planes = [ManagementPlane(BrokerAddress(unix_socket=path), n, run=n) for n in ("first", "second")]
+    for plane in (*planes, ManagementPlane(BrokerAddress(unix_socket=path), "of no run")):
+        plane.open()
+        plane.report("node_stopped")
+        wait_for(lambda plane=plane: plane.lost_s() == 0, "connection")  # type: ignore[misc]
+        plane.close()  # waits until the broker has it
+    wait_for(lambda: len(run.events) >= 2, "events")
+    time.sleep(0.2)
+    assert {event["node"] for event in run.events} == {"second", "of no run"}
+    run.close()

@@ -22,8 +22,8 @@ from testbed.boards.board_link import ground_station
 from testbed.boards.inventory import Board
 from testbed.boards.path import Path as BoardPath
 from testbed.boards.path import compensated
-from testbed.boards.run_boards import boards_of, offered
-from testbed.errors import InputError
+from testbed.boards.run_boards import REGISTERED_WITHIN_S, RunBoards, boards_of, offered
+from testbed.errors import InputError, TestbedError
 from testbed.plan import RunPlan
 from testbed.run_folder import RunFolder
 from testbed.scenario import Scenario
@@ -194,3 +194,53 @@ def test_a_boards_password_is_made_once_and_is_its_owners(tmp_path: Path) -> Non
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match="run with sudo"):
         agent_password("x", tmp_path / "file")
+
+
+class Told:
+    """What a board's agent tells, without a broker."""
+
+    said = "gone"
+
+    def state(self, board: str) -> dict[str, Any]:
+        assert board == "jetson-1"
+        return {"state": self.said, "reason": "no model" if self.said == "failed" else None}
+
+
+def test_an_agent_that_is_started_again_is_waited_for_and_its_absence_is_told(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    now_s, told, events = 1000.0, Told(), []
+    monkeypatch.setattr("testbed.boards.run_boards.time.monotonic", lambda: now_s)
+    monkeypatch.setattr("testbed.boards.run_boards.own_address", lambda board: "here")
+    plan = RunPlan(scenario(), {}, RunFolder(tmp_path), tmp_path, {"FLOCK 2P-1": board()})
+    boards = RunBoards(plan, events.append)
+    boards._agents, boards._gone_since_s["FLOCK 2P-1"] = told, now_s  # type: ignore[assignment]
+
+    def look(state: str, at_s: float, scenario_s: float | None) -> None:
+        nonlocal now_s
+        told.said, now_s = state, 1000.0 + at_s
+        boards.look(scenario_s)
+
+    look("gone", 20, None)
+    look("idle", 25, None)
+    look("gone", 40, None)  # again: the clock begins anew
+    look("gone", 39 + REGISTERED_WITHIN_S, None)
+    with pytest.raises(TestbedError, match="its agent has not come to here, port"):
+        look("gone", 41 + REGISTERED_WITHIN_S, None)
+    for state, scenario_s in (
+        ("running", 1.0),
+        ("gone", 2.0),
+        ("idle", 3.0),
+        ("gone", 3.5),
+        ("running", 5.0),
+    ):
+        look(state, 90 + scenario_s, scenario_s)
+    look("failed", 99, 9.0)
+    lines = [absence.line("jetson-1") for absence in boards._absences["FLOCK 2P-1"]]
+    assert lines == [
+        "board jetson-1 was away from 2.0 to 5.0 s: its agent is not heard any more",
+        "board jetson-1 was lost at 9.0 s: no model",
+    ]
+    assert [event["state"] for event in events[:4]] == ["gone", "idle", "gone", "running"]
+    with pytest.raises(TestbedError, match="no model"):
+        boards.look(None)

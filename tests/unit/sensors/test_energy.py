@@ -42,11 +42,17 @@ def test_six_watts_more_for_half_a_second_are_three_joules() -> None:
         time.sleep(0.55)
         energy = meter.energy(begin_s, begin_s + 0.5)
         quiet = meter.energy(begin_s - 0.05, begin_s - 0.02)
-    assert energy is not None and quiet is not None
+        worked = meter.energy(begin_s, begin_s + 0.5, [(begin_s + 0.1, begin_s + 0.3)])
+    assert energy is not None and quiet is not None and worked is not None
     # Each edge lies anywhere between two samples.
     assert energy.energy_j == pytest.approx(3.0, abs=2 * 0.03 * 6)
     assert energy.whole_j - energy.energy_j == pytest.approx(2.0) and energy.samples >= 25
-    assert quiet.energy_j == pytest.approx(0.0, abs=1e-6)
+    assert quiet.energy_j == pytest.approx(0.0, abs=1e-6) and energy.held_s == 0.0
+    # What was used while the work was held back is another's.
+    assert worked.duration_s == pytest.approx(0.3) and worked.held_s == pytest.approx(0.2)
+    assert worked.energy_j == pytest.approx(energy.energy_j - 0.2 * 6, abs=1e-3)
+    assert worked.whole_j == pytest.approx(energy.whole_j - 0.2 * 10, abs=1e-3)
+    assert 5 < worked.samples < energy.samples
     assert energy.to_json()["scope"] == "all" and sensor.closed
 
 

@@ -1,0 +1,65 @@
+"""`spaceverse board deploy` as a user calls it, to a board with a kernel and a systemd of its own.
+
+Not collected by itself, as installing takes minutes in User-Mode Linux: test_deploy.py has the same in CI, to
+an ssh server on this machine and without systemd.
+
+    sudo .venv/bin/python -m pytest -s tests/integration/boards/deploy_stand_in.py
+"""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import pytest
+
+from nodes.models import COMPACT
+from testbed import uml
+from tests.integration.boards.flight import Desk, board_desk
+from tests.integration.boards.stand_in import UP_WITHIN_S
+from tests.integration.boards.test_deploy import wheels  # noqa: F401 - a fixture
+from tests.integration.nodes.ends import wait_for
+
+pytestmark = [
+    pytest.mark.root,
+    pytest.mark.skipif(uml.missing() is not None, reason=f"{uml.missing()}: {uml.MEND}"),
+    pytest.mark.skipif(
+        not Path("/usr/lib/systemd/systemd").exists(), reason="no systemd: apt-get install systemd"
+    ),
+]
+UNIT = "spaceverse-agent.service"
+
+
+def agent_pid(desk: Desk) -> int:
+    """Of the agent that systemd has started; 0 if there is none."""
+    return int(desk.board.shell(f"systemctl show --value -p MainPID {UNIT}").stdout or 0)
+
+
+def test_a_bare_board_is_made_one(wheels: Path, tmp_path: Path) -> None:  # noqa: F811 - the fixture
+    model = tmp_path / "own-model"
+    model.mkdir()
+    for name in ("config.json", "processor_config.json"):
+        (model / name).write_bytes((COMPACT / name).read_bytes())
+    with board_desk(tmp_path, real_time=False, bare=True) as desk:
+        desk.board.wait_until_up()
+        deploy = f"board deploy jetson-1 --bundle {wheels} --model {model} {desk.login}"
+        begin_s = time.monotonic()
+        first = desk.command(deploy)
+        print(f"deployed in {time.monotonic() - begin_s:.0f} s")
+        assert first.returncode == 0, first.stderr + first.stdout
+        count = len(list(wheels.glob("*.whl")))
+        assert f"jetson-1: {count} wheels and 2 files of models sent" in first.stdout
+        assert "no systemd" not in first.stdout
+        begun = agent_pid(desk)
+        assert begun > 0
+        assert desk.board.shell(f"kill -9 {begun}").returncode == 0
+        wait_for(lambda: agent_pid(desk) not in (0, begun), "an agent that is started again")
+        begin_s = time.monotonic()
+        again = desk.command(deploy)
+        print(f"again in {time.monotonic() - begin_s:.0f} s")
+        assert "jetson-1: 0 wheels and 0 files of models sent" in again.stdout
+        assert "installing" not in again.stdout
+        desk.board.halt()
+        desk.board.switch_on()
+        desk.board.wait_until_up()
+        wait_for(lambda: agent_pid(desk) > 0, "an agent after switching on", UP_WITHIN_S)
