@@ -1,7 +1,7 @@
 """Everything that is chosen is chosen here, on validation pairs, and nowhere else.
 
-* Confidence heads are trained for both targets; thresholds are set on cross-fitted confidences, those of
-  heads that never saw the frame.
+* Confidence heads are trained for both targets, as free as pays on frames that they never saw; thresholds are
+  set on cross-fitted confidences, those of heads that never saw the frame.
 * The accuracy floor is the stated goal: of all thresholds whose accuracy on validation is at least the floor
   (that of sending everything, less `SLACK`), the one that sends the fewest bytes; where none reaches it, the
   most accurate one.
@@ -21,7 +21,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nodes.confidence import END, ConfidenceError, ConfidenceNetwork, Floats, cross_fitted, train_head
+from nodes.confidence import (
+    END,
+    ConfidenceError,
+    ConfidenceNetwork,
+    Floats,
+    cross_fitted,
+    freest_that_pays,
+    train_head,
+)
 from nodes.evaluation.outcomes import OnboardOutcome
 from nodes.evaluation.pairs import Pair
 from nodes.evaluation.subjects import PairSubject
@@ -131,12 +139,13 @@ def train_network(made: Study) -> tuple[ConfidenceNetwork, dict[str, dict[int, F
             rows = np.array([o.features[stage] for o, here in zip(made.onboard, has, strict=True) if here])
             hits = made.target(target)[has]
             groups = [frame for frame, here in zip(made.frames, has, strict=True) if here]
+            freedom = freest_that_pays(rows, hits, groups)
             try:
-                head = train_head(rows, hits)
+                head = train_head(rows, hits, freedom)
             except ConfidenceError:
                 continue
             values = np.full(len(has), np.nan)
-            values[has] = cross_fitted(rows, hits, groups)
+            values[has] = cross_fitted(rows, hits, groups, freedom)
             heads.setdefault(target, {})[stage] = head
             fitted.setdefault(target, {})[stage] = values
     return ConfidenceNetwork(heads, {}), fitted

@@ -16,6 +16,7 @@ from nodes.confidence import (
     ConfidenceNetwork,
     _slopes,
     cross_fitted,
+    freest_that_pays,
     prompt_features,
     token_features,
     train_head,
@@ -47,6 +48,21 @@ def test_cross_fitting_never_sees_the_frame_that_it_judges() -> None:
     seen = train_head(features, hits).predict(features)
     assert auroc(seen, hits) > 0.95
     assert auroc(cross_fitted(features, hits, groups), hits) < 0.7
+
+
+def test_a_head_is_no_freer_than_pays() -> None:
+    """One direction tells, and sixty rows: with 32 components there would be more to learn than rows tell."""
+    rng = np.random.default_rng(3)
+    level = rng.normal(size=60)
+    features = np.concatenate(
+        [level[:, None] + 0.5 * rng.normal(size=(60, 20)), rng.normal(size=(60, 60))], axis=1
+    )
+    hits = level + 0.5 * rng.normal(size=60) > 0
+    groups = [f"frame{number // 2}" for number in range(60)]
+    freedom = freest_that_pays(features, hits, groups)
+    assert freedom.components <= 8
+    free = auroc(cross_fitted(features, hits, groups), hits)
+    assert auroc(cross_fitted(features, hits, groups, freedom), hits) > free
 
 
 def test_training_again_gives_the_same_head() -> None:
