@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import time
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -190,8 +190,10 @@ def test_at_a_profiles_pace_a_frame_takes_as_long_as_the_event_model_says(
 
 def test_a_network_of_another_model_is_found_before_any_frame_comes(outcomes: Outcomes, judge: Judge) -> None:
     assert warm_up(outcomes.compact, judge) > 0
-    with pytest.raises(ModelError, match="features, but these heads know") as caught:
-        warm_up(outcomes.regular, judge)
+    narrow = train_head(np.random.default_rng(0).normal(size=(6, 20)), np.array([True, False] * 3))
+    other = replace(judge, network=ConfidenceNetwork({"agreement": {0: narrow}}, {}))
+    with pytest.raises(ModelError, match="features, but these heads know 20") as caught:
+        warm_up(outcomes.compact, other)
     assert "\n" not in str(caught.value)
 
 
