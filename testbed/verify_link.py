@@ -39,6 +39,7 @@ TICK_S = 0.1
 READY_WITHIN_S = 10.0  # a starved guest's hosts notice late; verify measures that by itself, and only there
 SETTLE_S = 0.05  # how soon a contact carries packets is measured by itself
 CHUNK_BYTES = 1 << 18
+FILE_BYTES = 1 << 26
 FAST_WINDOW_BYTES = 1_000_000
 SO_SNDBUFFORCE, SO_RCVBUFFORCE, SO_TIMESTAMPNS = 32, 33, 35
 
@@ -241,6 +242,8 @@ class MeasuredLink(ABC):
 
         The seconds are the kernel's, of the arrival of the last byte that was received (SO_TIMESTAMPNS).
         What waits before the link is the whole window, and as much again in the sender's buffer: see `_fill`.
+        No program copies the bytes, neither here (MSG_TRUNC) nor there (sendfile): a guest's processor has
+        more to do than it can when its machine is busy.
         """
         received, total = [], 0
         buffer = bytearray(CHUNK_BYTES)
@@ -258,7 +261,7 @@ class MeasuredLink(ABC):
                         next_tick_s = now_s + TICK_S
                         self._tick()
                     with suppress(BlockingIOError):  # nothing for TICK_S
-                        size_bytes, ancillary, _, _ = receiver.recvmsg_into([buffer], 64)
+                        size_bytes, ancillary, _, _ = receiver.recvmsg_into([buffer], 64, socket.MSG_TRUNC)
                         total += size_bytes
                         received.append((arrival_ns(ancillary) / 1e9 - begin_wall_s, total))
             finally:
@@ -382,10 +385,17 @@ def _wake_seldom(sender: socket.socket, receiver: socket.socket, window_bytes: i
 
 
 def _send_until(sender: socket.socket, stop: threading.Event) -> None:
-    chunk = bytes(CHUNK_BYTES)
-    with suppress(OSError):  # the other end resets the connection to stop us
+    with (
+        suppress(OSError),  # the other end resets the connection to stop us
+        os.fdopen(os.memfd_create("zeros"), "wb") as zeros,
+    ):
+        zeros.truncate(FILE_BYTES)
         while not stop.is_set():
-            sender.send(chunk)
+            sent_bytes = 0
+            while sent_bytes < FILE_BYTES:
+                sent_bytes += os.sendfile(
+                    sender.fileno(), zeros.fileno(), sent_bytes, FILE_BYTES - sent_bytes
+                )
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

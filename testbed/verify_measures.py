@@ -226,8 +226,12 @@ class Measurements:
         ]
 
     def tcp(self, rate_bit_s: float) -> list[Check]:
-        """One flow that keeps the link busy; its window is smaller than the queue, so that none is lost."""
-        window_bytes = max(120_000, round(rate_bit_s / 8 * 0.2))
+        """One flow that keeps the link busy; its window is smaller than the queue, so that none is lost.
+
+        The window is half a second of the link.  What the receiver has not read yet is not on the link: that
+        of a guest on a busy machine slept for 0.2 s, and a window of that size left the link idle.
+        """
+        window_bytes = max(120_000, round(rate_bit_s / 8 * 0.5))
         self.link.fresh(LinkState(True, rate_bit_s, 0.005, queue_bytes=2 * window_bytes))
         slow = 2 if rate_bit_s < 1e6 else 1
         received = self.link.pump((1 + self.effort.tcp_s) * slow, window_bytes)
