@@ -241,7 +241,7 @@ class MeasuredLink(ABC):
         """Send by TCP as fast as it goes; float64[n, 2]: seconds, bytes received in order by then.
 
         The seconds are the kernel's, of the arrival of the last byte that was received (SO_TIMESTAMPNS).
-        What waits before the link is the whole window, and as much again in the sender's buffer: see `_fill`.
+        What waits before the link is the whole window, and half as much in the sender's buffer: see `_fill`.
         No program copies the bytes, neither here (MSG_TRUNC) nor there (sendfile): a guest's processor has
         more to do than it can when its machine is busy.
         """
@@ -368,7 +368,7 @@ def _fill(sender: socket.socket, window_bytes: int) -> None:
     sender.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 0)
     sender.setsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, b"reno")
     if window_bytes:
-        sender.setsockopt(socket.SOL_SOCKET, SO_SNDBUFFORCE, 2 * window_bytes)
+        sender.setsockopt(socket.SOL_SOCKET, SO_SNDBUFFORCE, 3 * window_bytes // 2)
 
 
 def _wake_seldom(sender: socket.socket, receiver: socket.socket, window_bytes: int) -> None:
