@@ -228,9 +228,9 @@ class Measurements:
     def tcp(self, rate_bit_s: float) -> list[Check]:
         """One flow that keeps the link busy; its window is smaller than the queue, so that none is lost.
 
-        The window is 0.3 s of the link: what the receiver has not read yet does not wait before the link, and
-        on a busy machine that of a guest sleeps for 0.1 s and more.  Not longer: with 19 MB, and twice that in
-        the sender's buffer, a flow in a guest once came to a halt; why is not known.
+        The window is 0.3 s of the link: what the receiver has not read yet does not wait before the link.
+        Not longer: with 19 MB, and twice that in the sender's buffer, a flow in a guest once came to a halt;
+        why is not known.
         """
         window_bytes = max(120_000, round(rate_bit_s / 8 * 0.3))
         self.link.fresh(LinkState(True, rate_bit_s, 0.005, queue_bytes=2 * window_bytes))
