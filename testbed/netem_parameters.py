@@ -26,6 +26,7 @@ FRAME_BYTES = 1514  # Ethernet header and 1500 bytes; what `limit` takes a packe
 TCA_NETEM_CORR, TCA_NETEM_REORDER, TCA_NETEM_CORRUPT = 1, 3, 4
 TCA_NETEM_LOSS, TCA_NETEM_RATE, TCA_NETEM_RATE64 = 5, 6, 8
 TCA_NETEM_LATENCY64, TCA_NETEM_JITTER64 = 10, 11
+TCA_NETEM_PRNG_SEED = 14
 NETEM_LOSS_GE = 2
 
 _QOPT = struct.Struct("=IIIIII")  # tc_netem_qopt: latency (ticks), limit, loss, gap, duplicate, jitter

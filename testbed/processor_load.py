@@ -17,11 +17,16 @@ class ProcessorLoad:
         self._begin = _ticks()
 
     def record(self) -> dict[str, float | None]:
-        """cores; busy_share of all cores' time, 0 to 1 (None at once); load_average_1min."""
-        total, idle = (now - then for now, then in zip(_ticks(), self._begin, strict=True))
+        """cores; busy_share and stolen_share of all cores' time, 0 to 1 (None at once); load_average_1min.
+
+        Stolen is what this machine asked for and the one below it gave to others; a guest of User-Mode Linux
+        is not told of it.
+        """
+        total, idle, stolen = (now - then for now, then in zip(_ticks(), self._begin, strict=True))
         return {
             "cores": os.cpu_count() or 1,
             "busy_share": 1 - idle / total if total else None,
+            "stolen_share": stolen / total if total else None,
             "load_average_1min": os.getloadavg()[0],
         }
 
@@ -29,12 +34,19 @@ class ProcessorLoad:
 def load_text(record: Mapping[str, Any]) -> str:
     """A record in words."""
     share = record["busy_share"]
-    busy = "unknown" if share is None else f"{share:.0%} busy"
-    return f"{record['cores']} cores {busy}, load average {record['load_average_1min']:.1f}"
+    words = [f"{record['cores']} cores " + ("unknown" if share is None else f"{share:.0%} busy")]
+    if (stolen := record.get("stolen_share") or 0) >= 0.005:
+        words.append(f"{stolen:.0%} stolen")
+    words.append(f"load average {record['load_average_1min']:.1f}")
+    if (late_s := record.get("timer_late_worst_s")) is not None:
+        words.append(
+            f"timers late by {record['timer_late_p99_s'] * 1e3:.1f} ms at p99, {late_s * 1e3:.0f} at worst"
+        )
+    return ", ".join(words)
 
 
-def _ticks() -> tuple[int, int]:
-    """All ticks of all cores, and those that were idle or waited for a disk."""
+def _ticks() -> tuple[int, int, int]:
+    """All ticks of all cores, those that were idle or waited for a disk, and those that were stolen."""
     # user nice system idle iowait irq softirq steal; guest time is counted in user.
     fields = [int(field) for field in _STAT.read_text().splitlines()[0].split()[1:9]]
-    return sum(fields), fields[3] + fields[4]
+    return sum(fields), fields[3] + fields[4], fields[7]

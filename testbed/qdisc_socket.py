@@ -16,7 +16,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from typing import NamedTuple
 
-from testbed.netem_parameters import NetemParameters
+from testbed.netem_parameters import TCA_NETEM_PRNG_SEED, NetemParameters
 from testbed.netlink_bytes import ATTRIBUTE, HEADER, NLM_F_REQUEST, attribute_places
 
 AT_ONCE = 32  # messages of one system call; their answers fit in a socket's usual 212,992 bytes
@@ -38,6 +38,9 @@ _LENGTH = struct.Struct("=H")
 # what is written and in what the kernel answers.
 _BEFORE_OPTIONS = struct.Struct("=IHHII BxxxiIII 12s HH")
 _OPTIONS_AT = _BEFORE_OPTIONS.size
+# Since Linux 6.6 what the kernel holds ends with the seed of its random numbers, which it draws itself.
+_SEED_BYTES = 12
+_SEED_BEGINS = ATTRIBUTE.pack(_SEED_BYTES, TCA_NETEM_PRNG_SEED)
 
 
 class Netem(NamedTuple):
@@ -104,11 +107,15 @@ class QdiscSocket:
         if kind == NLMSG_ERROR:
             refusal = _refusal(self._body(at, end), flags)
             return refusal or OSError(errno.ENOMSG, "the kernel did not say what it holds")
-        (length,) = _LENGTH.unpack_from(self._answer, at + _OPTIONS_AT - ATTRIBUTE.size)
-        same_length = length == ATTRIBUTE.size + len(options)
-        if same_length and self._answer.startswith(options, at + _OPTIONS_AT):
+        options_at = at + _OPTIONS_AT
+        (length,) = _LENGTH.unpack_from(self._answer, options_at - ATTRIBUTE.size)
+        more = length - ATTRIBUTE.size - len(options)
+        if self._answer.startswith(options, options_at) and (
+            more == 0
+            or (more == _SEED_BYTES and self._answer.startswith(_SEED_BEGINS, options_at + len(options)))
+        ):
             return wanted
-        try:  # it is another netem, or the kernel puts it into other bytes (since Linux 6.6 with its seed)
+        try:  # it is another netem, or the kernel puts it into other bytes
             return _parameters(self._body(at, end))
         except OSError as error:
             return error

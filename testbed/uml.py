@@ -10,6 +10,9 @@ also where the machine's own kernel lacks them; neither the host's kernel nor it
 
 The guest has one CPU and its own clock, network and process table; it boots in 2-3 s, and system
 calls are several times slower in it than on the host (importing pyroute2 takes about 4 s).
+One TCP flow through a netem of 200 Mbit/s, with a timer's interrupt for each of 17,000 frames a second, keeps
+that CPU 88 to 98 % busy: programs that share it wait for up to 0.2 s, and a flow whose queue is shorter than
+that (CUBIC's is) leaves the link idle for 1 to 5 % of the time.
 
     python -m testbed.uml --timeout 60 -- tc qdisc add dev lo root netem delay 10ms
 """

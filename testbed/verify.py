@@ -14,6 +14,9 @@ Two hosts and one link are made as in a run, told one state after another, and m
     --capture                    the pass's probes once more, stamped by the kernels when they leave and when
                                  they arrive, see `testbed.packet_tap`: no program's time is in it
     UDP rate                     a train of full frames, arrivals stamped by the receiving host's kernel
+    a machine that was away      a thread notes how late timers are; what missed a bound on time or rate
+                                 while the machine was away (20 ms or more) and awake otherwise is measured
+                                 again, up to twice: the table has every row, and the last one is judged
     what this machine carries    the same flow through a link that nothing shapes, measured where a rate was
                                  missed; if it carries less than was asked, that is what the link is held to
 
@@ -167,7 +170,9 @@ def verify(
             checks += measure()
         on_step("done", len(steps), len(steps))
         text = f"{how.name} ({how.how()})"
-    return Verified(text, checks, measurements.along, played, load.record())
+    # Who else was there, and how late this machine's timers were while something was measured.
+    lateness = measurements.lateness.record()
+    return Verified(text, checks, measurements.along, played, {**load.record(), **lateness})
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -237,11 +242,13 @@ def _shown(arguments: argparse.Namespace, trace: Trace | None, stop: Any) -> Ver
     from testbed.table import console  # noqa: PLC0415
 
     columns = (TextColumn("{task.description:<40}"), BarColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=console(stderr=True), transient=True) as progress:
+    # Drawn between the measurements only: ten times a second would take a guest's processor from the link.
+    bar = Progress(*columns, console=console(stderr=True), transient=True, auto_refresh=False)
+    with bar as progress:
         task = progress.add_task("building", total=None)
 
         def on_step(what: str, done: int, of: int) -> None:
-            progress.update(task, description=what, completed=done, total=of)
+            progress.update(task, description=what, completed=done, total=of, refresh=True)
 
         return verify(
             arguments.shaper,

@@ -86,6 +86,19 @@ class Check:
         """Whether the error is within its bounds; what could not be measured is not."""
         return self.error is not None and bool(self.least <= self.error <= self.most)
 
+    @property
+    def can_be_late(self) -> bool:
+        """Whether a machine that is away can spoil it: times and rates, not what must not happen at all."""
+        return self.error_unit in ("s", "share") and self.group != "loss"
+
+    def noting(self, what_happened: str) -> Check:
+        """The same, and what happened to the machine while it was measured."""
+        return replace(self, what=f"{self.what} ({what_happened})")
+
+    def spoilt_by(self, what_happened: str) -> Check:
+        """The same with that, shown and no longer judged: it was measured again."""
+        return replace(self.noting(f"{what_happened}: measured again"), least=-math.inf, most=math.inf)
+
     def to_json(self) -> dict[str, Any]:
         """All of it; None for a bound that there is not."""
         bounds = {name: v if math.isfinite(v := getattr(self, name)) else None for name in ("least", "most")}

@@ -39,8 +39,10 @@ TICK_S = 0.1
 READY_WITHIN_S = 10.0  # a starved guest's hosts notice late; verify measures that by itself, and only there
 SETTLE_S = 0.05  # how soon a contact carries packets is measured by itself
 CHUNK_BYTES = 1 << 18
+FILE_BYTES = 1 << 26
+READER_PRIORITY = 30  # below the prober's and the shaper's
 FAST_WINDOW_BYTES = 1_000_000
-SO_RCVBUFFORCE, SO_TIMESTAMPNS = 33, 35
+SO_SNDBUFFORCE, SO_RCVBUFFORCE, SO_TIMESTAMPNS = 32, 33, 35
 
 Integers = npt.NDArray[np.int64]
 Tick = Callable[[], None]
@@ -202,9 +204,15 @@ class MeasuredLink(ABC):
         line = self._prober.stdout.readline()
         if not line:
             raise TestbedError(f"verify's prober ended with status {self._prober.wait()}")
-        record = json.loads(line)
-        probes_ns = np.array(record["rtt"], dtype=np.int64).reshape(-1, 6)
-        return Probed(probes_ns, _stream(record["down"]), _stream(record["up"]))
+        lengths = json.loads(line)
+        raw = self._prober.stdout.read(8 * sum(lengths))
+        rtt_ns, *columns = np.split(np.frombuffer(raw, dtype=np.int64), np.cumsum(lengths)[:-1])
+        streams = {
+            name: Stream(order[name]["frame_bytes"], *(columns.pop(0) for _ in range(3)))
+            for name in ("down", "up")
+            if name in order
+        }
+        return Probed(rtt_ns.reshape(-1, 6), streams.get("down"), streams.get("up"))
 
     @contextmanager
     def connection(self, window_bytes: int = 0) -> Iterator[tuple[socket.socket, socket.socket]]:
@@ -234,26 +242,32 @@ class MeasuredLink(ABC):
         """Send by TCP as fast as it goes; float64[n, 2]: seconds, bytes received in order by then.
 
         The seconds are the kernel's, of the arrival of the last byte that was received (SO_TIMESTAMPNS).
+        What waits before the link is the whole window, and half as much in the sender's buffer: see `_fill`.
+        No program copies the bytes, neither here (MSG_TRUNC) nor there (sendfile): a guest's processor has
+        more to do than it can when its machine is busy.
         """
         received, total = [], 0
         buffer = bytearray(CHUNK_BYTES)
         with self.connection(window_bytes) as (sender, receiver):
+            _fill(sender, window_bytes)
             _wake_seldom(sender, receiver, window_bytes)
             stop = threading.Event()
             pumping = threading.Thread(target=_send_until, args=(sender, stop), daemon=True)
             pumping.start()
             begin_s = next_tick_s = time.monotonic()
             begin_wall_s = time.clock_gettime(time.CLOCK_REALTIME)
+            _in_real_time(True)
             try:
                 while (now_s := time.monotonic()) < begin_s + for_s:
                     if now_s >= next_tick_s:
                         next_tick_s = now_s + TICK_S
                         self._tick()
                     with suppress(BlockingIOError):  # nothing for TICK_S
-                        size_bytes, ancillary, _, _ = receiver.recvmsg_into([buffer], 64)
+                        size_bytes, ancillary, _, _ = receiver.recvmsg_into([buffer], 64, socket.MSG_TRUNC)
                         total += size_bytes
                         received.append((arrival_ns(ancillary) / 1e9 - begin_wall_s, total))
             finally:
+                _in_real_time(False)
                 stop.set()
                 receiver.close()
                 with suppress(OSError):  # reset by the other end already
@@ -345,6 +359,21 @@ def _silence(host: NetworkNamespace) -> None:
             host.write_sysctl(f"ipv6/conf/{scope}/disable_ipv6", "1")
 
 
+def _fill(sender: socket.socket, window_bytes: int) -> None:
+    """Let a whole window wait before the link, so that the link is measured and not who fills it.
+
+    CUBIC leaves slow start when the queue begins to grow (HyStart, RFC 9406): then 10 to 100 ms of packets
+    wait, and a guest whose one processor does something else for that long leaves the link idle, 2 to 5 % of
+    the time at 200 Mbit/s.  Reno doubles until the window is full; the kernel sends on from the sender's
+    buffer, whose limit counts twice what is in it, while no program runs.  Where the window is what limits,
+    TCP_NODELAY would fill it to its end with frames that are not full: 0.5 % of 50 Mbit/s.
+    """
+    sender.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 0)
+    sender.setsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, b"reno")
+    if window_bytes:
+        sender.setsockopt(socket.SOL_SOCKET, SO_SNDBUFFORCE, 3 * window_bytes // 2)
+
+
 def _wake_seldom(sender: socket.socket, receiver: socket.socket, window_bytes: int) -> None:
     """Let the kernel wait for TICK_S and send whole chunks: with Python's timeouts each call would be two.
 
@@ -358,19 +387,28 @@ def _wake_seldom(sender: socket.socket, receiver: socket.socket, window_bytes: i
         receiver.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, window_bytes // 64)
 
 
+def _in_real_time(wanted: bool) -> None:
+    """Let this thread, which reads and sleeps, run before ordinary ones, or no longer.
+
+    In a guest whose processor a fast link keeps busy it waited for 0.2 s else: all of the window lay unread.
+    """
+    policy = os.SCHED_FIFO if wanted else os.SCHED_OTHER
+    with suppress(OSError):  # not allowed everywhere
+        os.sched_setscheduler(0, policy, os.sched_param(READER_PRIORITY if wanted else 0))
+
+
 def _send_until(sender: socket.socket, stop: threading.Event) -> None:
-    chunk = bytes(CHUNK_BYTES)
-    with suppress(OSError):  # the other end resets the connection to stop us
+    with (
+        suppress(OSError),  # the other end resets the connection to stop us
+        os.fdopen(os.memfd_create("zeros"), "wb") as zeros,
+    ):
+        zeros.truncate(FILE_BYTES)
         while not stop.is_set():
-            sender.send(chunk)
-
-
-def _stream(record: dict[str, Any] | None) -> Stream | None:
-    if record is None:
-        return None
-    arrived = np.array(record["arrived"], dtype=np.int64).reshape(-1, 2)
-    sent_ns = np.array(record["sent_ns"], dtype=np.int64)
-    return Stream(record["frame_bytes"], sent_ns, arrived[:, 0], arrived[:, 1])
+            sent_bytes = 0
+            while sent_bytes < FILE_BYTES:
+                sent_bytes += os.sendfile(
+                    sender.fileno(), zeros.fileno(), sent_bytes, FILE_BYTES - sent_bytes
+                )
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

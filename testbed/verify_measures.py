@@ -19,6 +19,7 @@ from testbed.clock import RealClock
 from testbed.link_state import DOWN_STATE, GilbertElliott, LinkState
 from testbed.packet_tap import Recording
 from testbed.player import Change, Player
+from testbed.starvation import Lateness, Starvation
 from testbed.verify_checks import (
     FULL_FRAME_BYTES,
     Bounds,
@@ -49,6 +50,8 @@ BURSTY_LOSS, BURST_PACKETS = 0.1, 5.0
 JITTERED_DELAY_S, JITTER_S = 0.02, 0.005
 EDGE_MARGIN_S = 0.05  # packets this close to AOS or LOS belong to the contacts' measurement, not the pass's
 DRAIN_S = 0.5
+TRAIN_DELAY_S = 0.3
+ATTEMPTS, LOOK_EVERY_S = 3, 0.1
 FAST_BIT_S = 40e6  # slower than this any machine is
 CAPTURES = ("satellite.pcap", "ground.pcap")
 # Of a dense stream of which only count and order matter: on a slow guest's one processor a prober with
@@ -138,12 +141,41 @@ class Measurements:
     unshaped: Callable[[], MeasuredLink]
     capture: Path | None = None
     along: AlongPass | None = None
+    lateness: Lateness = field(default_factory=Lateness)
     _in_force_s: dict[float, float] = field(default_factory=dict)  # asked for at, in force at; along the pass
-    _grid: list[tuple[Floats, Floats, Floats]] = field(default_factory=list)  # asked, of link, of programs
-    _grid_lost: list[int] = field(default_factory=list)
+    # By delay and rate: asked, of link, of programs.
+    _grid: dict[tuple[float, float], tuple[Floats, Floats, Floats]] = field(default_factory=dict)
+    _grid_lost: int = 0  # also in cells that were measured again
 
     def steps(self) -> Iterator[tuple[str, Callable[[], list[Check]]]]:
         """(what is measured, a function that measures it), in order."""
+        for name, measure in self._steps():
+            yield name, lambda measure=measure: self._watched(measure)  # type: ignore[misc]
+
+    def _watched(self, measure: Callable[[], list[Check]]) -> list[Check]:
+        """Measure; again, if a time or a rate was missed while the machine was away and else awake.
+
+        What it missed then stands in its rows all the same, with how late timers were, but is not judged.
+        What was missed otherwise, or in the last attempt, is judged; how late timers were stands in it too.
+        """
+        spoilt: list[Check] = []
+        for repeats_left in reversed(range(ATTEMPTS)):
+            with Starvation(LOOK_EVERY_S) as starvation:
+                checks = measure()
+            self.lateness.add(starvation)
+            missed = [check for check in checks if self._missed(check)]
+            if not (repeats_left and missed and starvation.away and all(one.can_be_late for one in missed)):
+                break
+            spoilt += [one.spoilt_by(str(starvation)) for one in missed]
+        if starvation.starved:
+            checks = [one if one.ok else one.noting(str(starvation)) for one in checks]
+        return spoilt + checks
+
+    def _missed(self, check: Check) -> bool:
+        """Whether its bound was; of a cell of the grid also the whole grid's bound of p99."""
+        return not check.ok or (check.judged and check.more.get("error_p99_s", 0) > self.bounds.rtt_p99_s)
+
+    def _steps(self) -> Iterator[tuple[str, Callable[[], list[Check]]]]:
         for delay_s, rate_bit_s in self.effort.cells:
             name = f"RTT, {delay_s * 1e3:g} ms each way, {_mbit(rate_bit_s)}"
             yield name, lambda d=delay_s, r=rate_bit_s, n=name: [self.rtt(n, d, r)]  # type: ignore[misc]
@@ -176,24 +208,31 @@ class Measurements:
         )
         measured_s = link_rtt_s(probed.answered_ns)
         asked_s = np.full(len(measured_s), 2 * delay_s + 2 * serialisation_s)
-        self._grid.append((asked_s, measured_s, rtt_s(probed.answered_ns)))
-        self._grid_lost.append(probed.lost)
+        self._grid[delay_s, rate_bit_s] = asked_s, measured_s, rtt_s(probed.answered_ns)
+        self._grid_lost += probed.lost
         return delay_check("rtt", name, asked_s, measured_s, 50, self.bounds.rtt_p50_s)
 
     def whole_grid(self) -> list[Check]:
         """The cells together: p99 needs more probes than one cell has."""
-        asked_s, measured_s, seen_s = (np.concatenate(column) for column in zip(*self._grid, strict=True))
+        asked_s, measured_s, seen_s = (
+            np.concatenate(column) for column in zip(*self._grid.values(), strict=True)
+        )
         return [
             delay_check("rtt", "RTT, whole grid", asked_s, measured_s, 50, self.bounds.rtt_p50_s),
             delay_check("rtt", "RTT, whole grid", asked_s, measured_s, 99, self.bounds.rtt_p99_s),
             shown_delay("rtt", "the same as programs see it", asked_s, seen_s, 50),
             shown_delay("rtt", "the same as programs see it", asked_s, seen_s, 99),
-            none_check("rtt", "RTT probes lost", sum(self._grid_lost), len(asked_s) + sum(self._grid_lost)),
+            none_check("rtt", "RTT probes lost", self._grid_lost, len(asked_s) + self._grid_lost),
         ]
 
     def tcp(self, rate_bit_s: float) -> list[Check]:
-        """One flow that keeps the link busy; its window is smaller than the queue, so that none is lost."""
-        window_bytes = max(120_000, round(rate_bit_s / 8 * 0.2))
+        """One flow that keeps the link busy; its window is smaller than the queue, so that none is lost.
+
+        The window is 0.3 s of the link: what the receiver has not read yet does not wait before the link.
+        Not longer: with 19 MB, and twice that in the sender's buffer, a flow in a guest once came to a halt;
+        why is not known.
+        """
+        window_bytes = max(120_000, round(rate_bit_s / 8 * 0.3))
         self.link.fresh(LinkState(True, rate_bit_s, 0.005, queue_bytes=2 * window_bytes))
         slow = 2 if rate_bit_s < 1e6 else 1
         received = self.link.pump((1 + self.effort.tcp_s) * slow, window_bytes)
@@ -216,29 +255,36 @@ class Measurements:
         return self._beside_the_machine(check, carried)
 
     def udp(self, rate_bit_s: float) -> list[Check]:
-        """A train of full frames that fills the queue: frames after the first by the time they took."""
+        """A train of full frames that fills the queue: frames after the first by the time they took.
+
+        Its delay is longer than it takes to send the train, so that nobody has to send while frames arrive:
+        in a guest with one processor each arrival interrupts the sender, the queue ran empty, and 200 Mbit/s
+        were missed by 3 to 11 %.
+        """
         count = max(12, round(rate_bit_s * 0.2 / 8 / FULL_FRAME_BYTES))
 
-        def measure(link: MeasuredLink) -> tuple[float | None, int]:
+        def measure(link: MeasuredLink) -> tuple[float | None, Stream]:
             stream = _the(
                 link.probe(
                     for_s=0.001,
                     drain_s=2 * count * FULL_FRAME_BYTES * 8 / rate_bit_s + DRAIN_S,
                     real_time=False,
                     train=count,
-                    leisure_s=1.2 * count * FULL_FRAME_BYTES * 8 / rate_bit_s,
+                    leisure_s=TRAIN_DELAY_S + 1.2 * count * FULL_FRAME_BYTES * 8 / rate_bit_s,
                     down={"interval_s": 1.0, "frame_bytes": FULL_FRAME_BYTES},
                 ).down
             )
             arrived = np.column_stack([stream.arrived_ns / 1e9, np.arange(len(stream.arrived_ns))])
             frames_s = _slope(arrived)
-            return None if frames_s is None else frames_s * 8 * FULL_FRAME_BYTES, len(arrived)
+            return None if frames_s is None else frames_s * 8 * FULL_FRAME_BYTES, stream
 
         # All of it fits in the queue, however quickly it is sent.
-        self.link.fresh(LinkState(True, rate_bit_s, 0.005, queue_bytes=2 * count * FULL_FRAME_BYTES))
-        measured, arrived = measure(self.link)
+        self.link.fresh(LinkState(True, rate_bit_s, TRAIN_DELAY_S, queue_bytes=2 * count * FULL_FRAME_BYTES))
+        measured, stream = measure(self.link)
         what = f"UDP rate, {_mbit(rate_bit_s)}"
+        arrived = len(stream.sequence)
         check = share_check("udp", what, "bit/s", rate_bit_s, measured, self.bounds.udp_share, arrived)
+        check.more["sent_within_s"] = float(np.ptp(stream.sent_ns[:count])) / 1e9
         return self._beside_the_machine(check, lambda link: measure(link)[0])
 
     def _beside_the_machine(

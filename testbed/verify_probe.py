@@ -32,8 +32,10 @@ import socket
 import struct
 import sys
 import time
+from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any
 
 PORT = 47771
@@ -101,9 +103,10 @@ class Stream:
     sent_ns: list[int] = field(default_factory=list)
     arrived: list[tuple[int, int]] = field(default_factory=list)  # sequence, ns; in the order of arrival
 
-    def record(self) -> dict[str, Any]:
-        """As JSON."""
-        return {"frame_bytes": self.frame_bytes, "sent_ns": self.sent_ns, "arrived": self.arrived}
+    def columns(self) -> list[array[int]]:
+        """When each was sent; which arrived, in that order, and when."""
+        arrived = [array("q", column) for column in zip(*self.arrived, strict=True)] or [array("q")] * 2
+        return [array("q", self.sent_ns), *arrived]
 
 
 Ends = tuple[socket.socket, socket.socket]
@@ -126,7 +129,7 @@ class Prober:
         self.streams: dict[int, Stream] = {}
         self.heard_s = 0.0  # when something last arrived
 
-    def play(self, order: dict[str, Any]) -> dict[str, Any]:
+    def play(self, order: dict[str, Any]) -> list[array[int]]:
         """Probe as ordered: `for_s` seconds, then until everything is there or nothing came for `drain_s`.
 
         `rtt_s` is the mean interval of RTT probes (0: none; drawn from half to one and a half of it, so that
@@ -134,6 +137,9 @@ class Prober:
         frame_bytes}, of which the first `train` packets go at once; for the first `leisure_s` nothing is
         read, since the kernel has stamped it anyway, and to wake up for each frame of a flood takes a slow
         machine more time than to carry it.
+
+        Returns the record: six times for each RTT probe (see `testbed.verify_link.Probed`), one probe after
+        the other; then for each stream that was ordered three columns (see `Stream.columns`).
         """
         self._schedule(order["real_time"])
         self.order = (self.order + 1) % 256  # what a former order left on the way is not taken for this one's
@@ -151,11 +157,10 @@ class Prober:
             while self._receive(end, probe):
                 pass
         self._take_stamps()
-        return {
-            "rtt": self.rtt,
-            "down": self.streams[0].record() if 0 in self.streams else None,
-            "up": self.streams[1].record() if 1 in self.streams else None,
-        }
+        return [
+            array("q", chain.from_iterable(self.rtt)),
+            *(column for end in (0, 1) if end in self.streams for column in self.streams[end].columns()),
+        ]
 
     def _probe(self, order: dict[str, Any]) -> None:
         begin_s = time.monotonic()
@@ -289,7 +294,11 @@ def arrival_ns(ancillary: Sequence[tuple[int, int, bytes]]) -> int:
 
 
 def main() -> int:
-    """Answer each order (a line of JSON on stdin) with its record (a line of JSON on stdout)."""
+    """Answer each order (a line of JSON on stdin) with its record.
+
+    That is a line of the columns' lengths in JSON, and then the columns, as int64: to read many thousand
+    numbers as text would keep a guest's one processor for a tenth of a second.
+    """
     parser = argparse.ArgumentParser(prog="python -m testbed.verify_probe", description=main.__doc__)
     parser.add_argument("--fds", type=int, nargs=2, required=True, help="sockets at satellite and ground")
     parser.add_argument("--taps", type=int, nargs=2, required=True, help="packet sockets there")
@@ -300,7 +309,10 @@ def main() -> int:
     # Unbuffered, so that select sees what readline has not taken.
     with open(sys.stdin.fileno(), "rb", buffering=0, closefd=False) as orders:
         while line := orders.readline():
-            print(json.dumps(prober.play(json.loads(line))), flush=True)
+            record = prober.play(json.loads(line))
+            sys.stdout.buffer.write(json.dumps([len(column) for column in record]).encode() + b"\n")
+            sys.stdout.buffer.writelines(record)
+            sys.stdout.buffer.flush()
     return 0
 
 
