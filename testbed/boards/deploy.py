@@ -12,18 +12,19 @@ Doing it again sends what has changed and nothing else.
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from testbed.boards.agent_unit import start_agent
 from testbed.boards.bundle import MANIFEST, read_manifest
 from testbed.boards.ssh import Shell, SshError
 from testbed.errors import InputError
 
 ROOT = PurePosixPath("/opt/spaceverse")
-UNIT = "spaceverse-agent.service"
-UNIT_PATH = PurePosixPath("/etc/systemd/system") / UNIT
+WATCH_S = 3.0  # and twice as long as the agent's program takes to begin, for its other ways to fail
 
 _LOOK = """
 uname -m
@@ -85,12 +86,13 @@ async def deploy(
 
     Raises:
         InputError: the bundle is not for this board, or the board cannot take it.
-        SshError: something failed there.
+        SshError: something failed there, or the agent does not stay up.
     """
     files = {f"{model.name}/{p.relative_to(model)}": p for model in models for p in _files(model)}
     step("looking at the board")
     wheels = read_manifest(bundle)
-    _check(await look(shell), bundle, json.loads((bundle / MANIFEST).read_text(encoding="utf-8")))
+    system = await look(shell)
+    _check(system, bundle, json.loads((bundle / MANIFEST).read_text(encoding="utf-8")))
     await shell.run("mkdir", "-p", str(root))
     await shell.run("chmod", "755", str(root))
     step("sending wheels")
@@ -102,10 +104,15 @@ async def deploy(
     text = json.dumps({**agent_config, "models": str(root / "models")}, indent=2)
     await shell.write(config, text + "\n", 0o600)
     python = str(root / "venv/bin/python")
+    begin_s = time.monotonic()
     await shell.run(python, "-m", "nodes.agent", str(config), "--check")
-    unit = await _start(shell, python, config, step)
+    begins_s = time.monotonic() - begin_s
+    if system.has_systemd:
+        step("starting the agent")
+        await start_agent(shell, python, config, WATCH_S + 2 * begins_s)
     facts = json.loads(await shell.run(python, "-m", "nodes.agent", "--facts"))
-    return Deployed(len(sent), len(model_files), installed, unit, f"{python} -m nodes.agent {config}", facts)
+    start_command = f"{python} -m nodes.agent {config}"
+    return Deployed(len(sent), len(model_files), installed, system.has_systemd, start_command, facts)
 
 
 def _check(system: BoardSystem, bundle: Path, manifest: Mapping[str, Any]) -> None:
@@ -146,35 +153,6 @@ async def _install(
         await shell.run(*command, "--force-reinstall", *own)
     await shell.write(done, wanted)
     return True
-
-
-async def _start(shell: Shell, python: str, config: PurePosixPath, step: Callable[[str], None]) -> bool:
-    if not (await look(shell)).has_systemd:
-        return False
-    step("starting the agent")
-    await shell.write(UNIT_PATH, unit_text(python, config))
-    await shell.run("systemctl", "daemon-reload")
-    await shell.run("systemctl", "enable", "--quiet", UNIT)
-    await shell.run("systemctl", "restart", UNIT)
-    return True
-
-
-def unit_text(python: str, config: PurePosixPath) -> str:
-    """Return the agent's systemd unit: it is started again whenever it ends."""
-    return f"""[Unit]
-Description=SpaceVerse agent of this board
-Wants=network-online.target
-After=network-online.target
-
-[Service]
-ExecStart={python} -m nodes.agent {config}
-Restart=always
-RestartSec=1
-TimeoutStopSec=10
-
-[Install]
-WantedBy=multi-user.target
-"""
 
 
 def _files(model: Path) -> list[Path]:

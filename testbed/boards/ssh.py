@@ -26,10 +26,14 @@ class SshError(TestbedError):
 
 
 class Shell:
-    """An open connection to a board."""
+    """An open connection to a board.
+
+    Attributes:
+        board: its name.
+    """
 
     def __init__(self, connection: asyncssh.SSHClientConnection, board: str) -> None:
-        self._connection, self._board = connection, board
+        self._connection, self.board = connection, board
 
     async def run(self, *command: str, given: str | None = None) -> str:
         """Run a program; returns what it prints. Raises SshError for another exit status than 0."""
@@ -40,7 +44,7 @@ class Shell:
             ]
             program = " ".join(command[:3])
             raise SshError(
-                f"board {self._board}: {program} ... ended with {done.exit_status}: {said[-1].strip()}"
+                f"board {self.board}: {program} ... ended with {done.exit_status}: {said[-1].strip()}"
             )
         return _text(done.stdout)
 

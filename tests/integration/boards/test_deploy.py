@@ -13,8 +13,9 @@ import pytest
 
 from nodes.models import COMPACT
 from testbed.boards import bundle
+from testbed.boards.agent_unit import unit_text
 from testbed.boards.bundle import Target, make_bundle
-from testbed.boards.deploy import Deployed, deploy, unit_text
+from testbed.boards.deploy import Deployed, deploy
 from testbed.boards.inventory import Board
 from testbed.boards.ssh import SshError, connect
 from testbed.errors import CapabilityError, InputError
@@ -136,3 +137,4 @@ def test_the_unit_starts_the_agent_again_whenever_it_ends() -> None:
     text = unit_text("/opt/spaceverse/venv/bin/python", PurePosixPath("/opt/spaceverse/agent.json"))
     assert "ExecStart=/opt/spaceverse/venv/bin/python -m nodes.agent /opt/spaceverse/agent.json\n" in text
     assert "Restart=always\n" in text
+    assert "StartLimitIntervalSec=0\n" in text.partition("[Service]")[0]
