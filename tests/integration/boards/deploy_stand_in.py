@@ -15,6 +15,7 @@ import pytest
 
 from nodes.models import COMPACT
 from testbed import uml
+from testbed.boards.agent_unit import UNIT
 from tests.integration.boards.flight import Desk, board_desk
 from tests.integration.boards.stand_in import UP_WITHIN_S
 from tests.integration.boards.test_deploy import wheels  # noqa: F401 - a fixture
@@ -27,7 +28,6 @@ pytestmark = [
         not Path("/usr/lib/systemd/systemd").exists(), reason="no systemd: apt-get install systemd"
     ),
 ]
-UNIT = "spaceverse-agent.service"
 
 
 def agent_pid(desk: Desk) -> int:
@@ -53,13 +53,27 @@ def test_a_bare_board_is_made_one(wheels: Path, tmp_path: Path) -> None:  # noqa
         begun = agent_pid(desk)
         assert begun > 0
         assert desk.board.shell(f"kill -9 {begun}").returncode == 0
-        wait_for(lambda: agent_pid(desk) not in (0, begun), "an agent that is started again")
+        wait_for(lambda: agent_pid(desk) not in (0, begun), "an agent that is started again", UP_WITHIN_S)
         begin_s = time.monotonic()
         again = desk.command(deploy)
         print(f"again in {time.monotonic() - begin_s:.0f} s")
+        assert again.returncode == 0, again.stderr + again.stdout
         assert "jetson-1: 0 wheels and 0 files of models sent" in again.stdout
         assert "installing" not in again.stdout
         desk.board.halt()
         desk.board.switch_on()
         desk.board.wait_until_up()
         wait_for(lambda: agent_pid(desk) > 0, "an agent after switching on", UP_WITHIN_S)
+
+        # Its folder is on a disk that has become read-only: `--check` is content, and so is systemctl.
+        read_only = f"systemctl stop {UNIT} && rm -r /var/lib/* && mount -o remount,ro /var/lib"
+        assert desk.board.shell(read_only).returncode == 0
+        refused = desk.command(deploy)
+        print(refused.stderr)
+        assert refused.returncode == 1 and "files of models sent" not in refused.stdout
+        (line,) = refused.stderr.strip().splitlines()
+        assert "board jetson-1: the agent ends right after its start" in line
+        assert "Read-only file system" in line and f"journalctl -u {UNIT}" in line
+        assert desk.board.shell("mount -o remount,rw /var/lib").returncode == 0
+        mended = desk.command(deploy)
+        assert mended.returncode == 0, mended.stderr + mended.stdout

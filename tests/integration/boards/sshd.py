@@ -18,11 +18,13 @@ from testbed.boards.inventory import Board, RouteAttachment
 from testbed.programs import spawn
 from tests.integration.nodes.ends import free_port, wait_for
 
-# sshd wants a user and a folder of its own, which the machine need not have. $0: sshd, $1: its configuration.
+# sshd wants a user and a folder of its own, which the machine need not have. Who logs in gets an empty home:
+# what this machine runs at a login is not the board's. $0: sshd, $1: its configuration.
 ENTER = """
-mkdir -p -m 755 /run/sshd
+mkdir -p -m 755 /run/sshd /run/home
 cp /etc/passwd /run/passwd
 grep -q ^sshd: /run/passwd || echo sshd:x:99:65534::/run/sshd:/usr/sbin/nologin >> /run/passwd
+sed -i 's,^\\(root:.*\\):[^:]*:\\([^:]*\\)$,\\1:/run/home:\\2,' /run/passwd
 mount --bind /run/passwd /etc/passwd
 exec "$0" -D -e -f "$1"
 """

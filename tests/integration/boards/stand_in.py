@@ -54,20 +54,22 @@ done
 PYTHON = f"""#!/bin/sh
 cd {ROOT} && exec {sys.executable} "$@"
 """
-# A real systemd with nothing to do but its ssh server, and what is put into /etc/systemd, which stays.
+# A real systemd with nothing to do but its journal, its ssh server, and what is put into /etc/systemd, which
+# stays. The journal is lost when it is halted.
 UNDER_SYSTEMD = """
 mount -t cgroup2 none /sys/fs/cgroup
 mount --bind {folder}/systemd /etc/systemd
-mount -t tmpfs none /usr/lib/systemd/system
+mkdir /run/units; cp /usr/lib/systemd/system/systemd-journald* /run/units
+mount --bind /run/units /usr/lib/systemd/system
+mount -t tmpfs none /usr/lib/systemd/system-generators  # they would start this machine's own services
 mount -t tmpfs none /var/lib
 cd /usr/lib/systemd/system
 for target in sysinit basic network-online shutdown; do echo [Unit] > $target.target; done
-printf '[Unit]\\nWants=sshd.service\\n' > multi-user.target
+printf '[Unit]\\nWants=systemd-journald.service sshd.service\\n' > multi-user.target
 printf '[Service]\\nExecStart=%s\\n' {folder}/sshd > sshd.service
 exec unshare --pid --fork --mount-proc --kill-child env container=uml \\
     /usr/lib/systemd/systemd --unit=multi-user.target
 """
-SYSTEMD_CONF = "[Manager]\nDefaultStandardOutput=null\nDefaultStandardError=null\n"
 
 
 class StandIn:
@@ -158,7 +160,6 @@ def stand_in(
     if bare:
         (folder / "opt").mkdir()
         (folder / "systemd/system").mkdir(parents=True)
-        (folder / "systemd/system.conf").write_text(SYSTEMD_CONF)
         _write_program(folder / "sshd", f"#!/bin/sh\nexec {shlex.join(board.access.command)}\n")
     else:
         _write_program(folder / "opt/spaceverse/venv/bin/python", PYTHON)
