@@ -19,7 +19,8 @@ _DEPLOY_EPILOG = """examples:
 
 Needs root here, for the board's password is this machine's secret, and root on the board, for it sets up a
 service. Doing it again sends what has changed. The board's ssh key has to be known: log in once.
-exit codes: 0 the agent is there; 1 something failed on the board; 2 the board cannot be reached or take it
+exit codes: 0 the agent is there and, where the board has systemd, stays up; 1 something failed on the board;
+2 the board cannot be reached or take it
 """
 _PROFILE_EPILOG = """examples:
   sudo spaceverse board profile jetson-1 --model compact --out jetson-1.json      after `board deploy`
