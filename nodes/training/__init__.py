@@ -1,8 +1,10 @@
 """Trains the small pair that ships with the project: `python -m nodes.training --help`.
 
-    frames.py                                 draws the training frames, once
-    turns.py, looks.py, targets.py, gaze.py   what is shown of them, and what is to be learnt
-    architecture.py, vocabulary.py, word_tokenizer.py, packing.py, train.py   the models and how they learn
+    frames.py, practice.py                    draw what is learnt from
+    turns.py, looks.py, targets.py, gaze.py   what is shown of it, and what is to be learnt
+    packing.py, page.py, ahead.py             one step's tensors, made while the step before computes
+    architecture.py, vocabulary.py, word_tokenizer.py, waves.py   the models
+    even_tower.py, train.py                   how they learn
     evaluate.py, measure.py, card.py          what is measured, and the cards
 
 The pair stands in for models of the paper's class (2B on board, 7B on the ground) so that everything runs
