@@ -6,8 +6,8 @@ Two hosts and one link are made as in a run, told one state after another, and m
                                  arrive at the other: `testbed.verify_probe` says why that is right; beside
                                  it, not judged, what the same probes took between programs
     loss, order, contacts        the same probes
-    TCP goodput                  a plain TCP connection of the kernel; bytes in order, arrivals stamped by the
-                                 receiving host's kernel
+    TCP goodput                  one TCP connection of the kernel (Reno, its window full); bytes in order,
+                                 arrivals stamped by the receiving host's kernel
     small message                the same, from send call to last byte received by programs, CLOCK_MONOTONIC;
                                  it takes a second, so their wake-up (some 10 us) is nothing
     frames of every kind         made by scapy, see `testbed.verify_frames`
