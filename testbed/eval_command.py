@@ -36,7 +36,7 @@ _RATES = ("1M", "2M", "5M", "20M")
 _RATE = re.compile(r"(\d+(?:\.\d+)?)\s*([kMG]?)(?:bit/s)?")
 _FACTOR = {"": 1, "k": 1_000, "M": 1_000_000, "G": 1_000_000_000}
 _EPILOG = """examples:
-  spaceverse eval --quick                                       a minute: few pairs, one rate
+  spaceverse eval --quick                                       two minutes: few pairs, one rate
   spaceverse eval --data my_frames --rates 2M 20M --policies spaceverse ground-only my_policy.py
   spaceverse eval --compact Qwen/Qwen2-VL-2B-Instruct --regular Qwen/Qwen2-VL-7B-Instruct --device cuda
 
@@ -96,7 +96,7 @@ def add_parser(subparsers: Any) -> None:
         help="also play the first S seconds of the first pass at each rate over the emulated network, in "
         "real time, with every policy but the oracle, and print the difference; needs root",
     )
-    add("--quick", action="store_true", help="24 pairs, one pass, 2 Mbit/s")
+    add("--quick", action="store_true", help="16 pairs, one pass, 2 Mbit/s")
     add("--json", action="store_true", help="print results.json instead of the tables")
     parser.set_defaults(run=_run)
 
@@ -107,7 +107,7 @@ def _run(arguments: argparse.Namespace) -> int:
     from testbed.table import console  # noqa: PLC0415
 
     if arguments.quick:
-        arguments.limit, arguments.passes, arguments.rates = arguments.limit or 24, 1, ["2M"]
+        arguments.limit, arguments.passes, arguments.rates = arguments.limit or 16, 1, ["2M"]
         arguments.interval = 10.0
     folder = _folder(arguments.output)
     job = _write_job(arguments, folder)

@@ -144,8 +144,8 @@ def test_over_the_emulated_network_every_decision_has_the_modelled_answer(
     folder, _, _ = quick
     policy = tmp_path / "turns.py"
     policy.write_text(TURNS)
-    cases = ["--limit", "24", "--passes", "1", "--rates", "2M", "--lead", "12", "--interval", "1.2"]
-    output = ["--policies", str(policy), "oracle", "--emulated", "17", "--output", str(tmp_path), "--json"]
+    cases = ["--limit", "16", "--passes", "1", "--rates", "2M", "--lead", "12", "--interval", "2"]
+    output = ["--policies", str(policy), "oracle", "--emulated", "28", "--output", str(tmp_path), "--json"]
     done = spaceverse(*cases, *output, cache=folder / "cache")
     assert done.returncode == 0, done.stderr
     (made,) = tmp_path.glob("*-eval")
