@@ -91,6 +91,7 @@ class Played:
     right: bool = False
     bytes_down: int = 0
     board_s: float = 0.0
+    received_s: float | None = None  # whole, on the ground
     answered_s: float | None = None
     split: dict[str, float] = field(default_factory=dict)
 
@@ -203,19 +204,31 @@ def _seconds(contact: tuple[float, float]) -> list[float]:
 
 
 def _answer_on_ground(frames: Sequence[tuple[Played, _Way]], pass_on_s: float) -> None:
-    """Serve what has arrived, first come first served, and divide each frame's time."""
-    free_s = desk_free_s = 0.0
+    """Serve what has arrived, and divide each frame's time."""
     arrived = [(way.item.received_s, row, way) for row, way in frames if way.item and way.item.received_s]
-    for received_s, row, way in sorted(arrived, key=lambda one: one[0]):
-        if way.sent is None:
-            row.answered_s = desk_free_s = max(received_s, desk_free_s) + pass_on_s
-            row.split = _split(row, way, 0.0, 0.0, row.answered_s - received_s)
-        else:
-            start_s, ground_s = max(received_s, free_s), way.sent.ground_s
-            row.answered_s = free_s = start_s + ground_s
-            row.split = _split(row, way, start_s - received_s, ground_s, 0.0)
+    for received_s, row, _ in arrived:
+        row.received_s = received_s
+    answers = [(received_s, row, way) for received_s, row, way in arrived if way.sent is None]
+    told_s = served([(received_s, pass_on_s) for received_s, _, _ in answers])
+    for (received_s, row, way), answered_s in zip(answers, told_s, strict=True):
+        row.answered_s = answered_s
+        row.split = _split(row, way, 0.0, 0.0, answered_s - received_s)
+    works = [(received_s, row, way, way.sent.ground_s) for received_s, row, way in arrived if way.sent]
+    done_s = served([(received_s, ground_s) for received_s, _, _, ground_s in works])
+    for (received_s, row, way, ground_s), answered_s in zip(works, done_s, strict=True):
+        row.answered_s = answered_s
+        row.split = _split(row, way, answered_s - ground_s - received_s, ground_s, 0.0)
     for row, way in frames:
         row.bytes_down = way.item.bytes_sent if way.item else 0
+
+
+def served(arrivals: Sequence[tuple[float, float]]) -> list[float]:
+    """When each of some works is done by one who takes them as they arrive; (arrival, work) each, seconds."""
+    done_s, free_s = [0.0] * len(arrivals), 0.0
+    for index in sorted(range(len(arrivals)), key=lambda index: arrivals[index][0]):
+        arrival_s, work_s = arrivals[index]
+        done_s[index] = free_s = max(arrival_s, free_s) + work_s
+    return done_s
 
 
 def _split(

@@ -309,6 +309,7 @@ def _row(case: Case, policy: str, one: Played, by_name: Mapping[str, PairSubject
         "timely": one.timely,
         "answered": answered,
         "capture_s": one.capture_s,
+        "received_s": one.received_s if one.received_s is not None else float("nan"),
         "latency_s": latency_s,
         "bytes_down": one.bytes_down,
         "board_s": one.board_s,

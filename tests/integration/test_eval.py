@@ -89,7 +89,7 @@ def test_quick_leaves_tables_traces_and_drawings(quick: tuple[Path, Path, dict[s
         parts = [
             name
             for name in row
-            if name.endswith("_s") and name not in ("rate_bit_s", "capture_s", "latency_s")
+            if name.endswith("_s") and name not in ("rate_bit_s", "capture_s", "received_s", "latency_s")
         ]
         if row["answered"] == "True":
             assert sum(float(row[name]) for name in parts) == pytest.approx(float(row["latency_s"]))

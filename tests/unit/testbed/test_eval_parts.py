@@ -14,7 +14,7 @@ from testbed.eval_cases import BEFORE_LOS_S, Sky, make_cases, part_of_first_pass
 from testbed.eval_emulated import compare, scenario_of
 from testbed.eval_plots import pareto
 from testbed.scenario import utc
-from testbed.split import FrameResult
+from testbed.split import FrameResult, Split
 
 SKY = Sky("FLOCK 2P-1", "Svalbard", utc("2018-01-20T08:00:00Z"), 2)
 
@@ -79,6 +79,25 @@ def test_a_played_run_is_compared_frame_by_frame() -> None:
     assert "1 of 2 answers alike" in found.text()
     with pytest.raises(ScenarioError, match="no frame was answered by both"):
         compare("pass1-1M", "satellite-only", rows, [])
+
+
+def test_the_ground_pace_of_the_run_is_told_apart_from_all_else() -> None:
+    """Three frames arrive at once; the run's ground took 2 s for each, the model says 1 s."""
+
+    def modelled(name: str, done_s: float) -> dict[str, str]:
+        ground = {"answered_by": "ground", "received_s": "12.0", "ground_s": "1.0"}
+        return {**row(name, done_s - 10.0), **ground}
+
+    def played(name: str, done_s: float) -> FrameResult:
+        split = Split(done_s - 14.0, 0.0, 1.0, 1.0, 0.0, 2.0, 0.0)
+        return replace(result(name, "two", done_s - 10.0), answered_by="ground", split=split)
+
+    rows = [modelled("a", 13.0), modelled("b", 14.0), modelled("c", 15.0)]
+    found = compare("l", "p", rows, [played("a", 14.0), played("b", 16.0), played("c", 18.0)])
+    assert found.latency_emulated_s == 6.0
+    assert found.latency_modelled_s == 4.0
+    assert found.latency_difference_at_pace == 0
+    assert "+0.0 % with the ground's own times" in found.text()
 
 
 def test_the_part_that_is_played_ends_where_it_is_told() -> None:
