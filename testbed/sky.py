@@ -24,7 +24,7 @@ from testbed.kernel import FIRST_PORT_INDEX, NetworkNamespace
 from testbed.link_state import HELD_STATE, Direction, LinkState, OnContactEnd
 from testbed.shaper import LinkPorts, Shaper
 
-CARRIER_WAIT_S = 0.5
+CARRIER_WAIT_S = 3.0  # the kernel tells carriers of a crowd of new interfaces once a second
 # A look costs a slow processor milliseconds: at 0.1 s a guest carried 89.8 of 100 Mbit/s, at 0.25 s 96.8.
 WATCH_EVERY_S = 0.25
 LARGEST_FRAME_BYTES = 1514
