@@ -48,6 +48,20 @@ class Reading:
 
 
 @dataclass(frozen=True)
+class Receiving:
+    """A stretch in which the language model alone learns to answer of what comes down of a frame.
+
+    regions: how many of the frame's regions are shown before its overview, all tiles of each and no others;
+    steps take turns through them. All of them make a whole frame. tiles_per_step: of all frames of a step.
+    """
+
+    steps: int
+    regions: tuple[int, ...]
+    tiles_per_step: int
+    peak_rate: float = 1.0e-3
+
+
+@dataclass(frozen=True)
 class Recipe:
     """One model: its sizes, and how it learns."""
 
@@ -60,6 +74,7 @@ class Recipe:
     tile_px: int | None
     seeings: tuple[Seeing, ...]
     readings: tuple[Reading, ...]
+    receivings: tuple[Receiving, ...]
 
     @property
     def views(self) -> Views:
@@ -84,6 +99,7 @@ RECIPES = {
         tile_px=None,
         seeings=(Seeing(steps=700, frames_per_step=32),),
         readings=(Reading(steps=1000, frames_per_step=64, tiles=0),),
+        receivings=(),
     ),
     "regular": Recipe(
         name="regular",
@@ -94,6 +110,7 @@ RECIPES = {
             Reading(steps=1000, frames_per_step=32, tiles=16),
             Reading(steps=374, frames_per_step=32, tiles=64, peak_rate=5e-4),
         ),
+        receivings=(Receiving(steps=500, regions=(1, 2, 3, 4, 6, 16), tiles_per_step=256),),
     ),
     # The control: the regular model's size, the compact model's pixels.
     "regular-reduced": Recipe(
@@ -102,6 +119,7 @@ RECIPES = {
         tile_px=None,
         seeings=(Seeing(steps=700, frames_per_step=32),),
         readings=(Reading(steps=1000, frames_per_step=64, tiles=0),),
+        receivings=(),
     ),
 }
 

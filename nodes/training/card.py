@@ -201,6 +201,11 @@ def _training(training: Mapping[str, Any]) -> str:
         + (f" with {one['tiles']} tiles each" if one["tiles"] else "")
         for one in training["recipe"]["readings"]
     )
+    receivings = "".join(
+        f"* Receiving, the language model alone: {one['steps']} steps of {one['tiles_per_step']} tiles: of "
+        f"{', '.join(map(str, one['regions']))} regions of each frame in turn.\n"
+        for one in training["recipe"].get("receivings", ())
+    )
     minutes = f"{training['wall_s'] / 60:.1f} minutes by the clock, {training['cpu_s'] / 60:.1f} of CPU time"
     last = training["curve"][-1]
     losses = ", ".join(f"{name} {value:.3f}" for name, value in last.items() if name != "step")
@@ -210,7 +215,7 @@ def _training(training: Mapping[str, Any]) -> str:
 * {training["frames"]} frames of eo-mini's train split, drawn anew from their sources; turned and mirrored.
 * Seeing, the vision tower with dense targets: {seeings}.
 * Reading, tower and language model together: {readings}.
-* Seed {training["seed"]}, products in {training["precision"]} on {training["device"]}; {minutes}.
+{receivings}* Seed {training["seed"]}, products in {training["precision"]} on {training["device"]}; {minutes}.
 * {f"Interrupted and resumed at step {resumed}." if resumed else "Not interrupted."}
 {note}* At the end: {losses}. `training.json` has the whole curve and the recipe.
 

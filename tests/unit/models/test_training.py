@@ -18,10 +18,10 @@ from nodes.eo_mini.windows import DIRECTIONS, WINDOW_PX
 from nodes.eo_mini.windows import draw_window as draw_asked
 from nodes.training import train
 from nodes.training.ahead import made_ahead
-from nodes.training.architecture import RECIPES, Reading, Seeing
+from nodes.training.architecture import RECIPES, Reading, Receiving, Seeing
 from nodes.training.frames import GRID, OVERVIEW_PX, Asked, Content, TrainingFrame
 from nodes.training.gaze import HEADS, LAYER, Gaze
-from nodes.training.looks import overview_truths, show, some_tiles, tile_box, turned_tile
+from nodes.training.looks import overview_truths, show, show_regions, some_tiles, tile_box, turned_tile
 from nodes.training.packing import Packer, Room
 from nodes.training.practice import Windows, draw_window, stacked
 from nodes.training.targets import KINDS, truths_of
@@ -145,6 +145,28 @@ def test_tiles_hold_all_that_is_asked_about(tmp_path: Path) -> None:
         assert len(tiles) == len(set(tiles)) == count
     for turn in range(TURNS):
         assert sorted(turned_tile(n, 8, turn) for n in range(64)) == list(range(64))
+
+
+@pytest.mark.parametrize("regions", [1, 3, 16])
+def test_regions_that_came_down_hold_all_that_is_asked_about(regions: int, tmp_path: Path) -> None:
+    frame = _frame(tmp_path)  # each of its two contents lies in one region
+    asked = set()
+    for seed in range(12):
+        shown = show_regions(frame, 168, regions, np.random.default_rng(seed))
+        assert shown.tiles is not None
+        assert shown.native is not None
+        assert shown.tiles.shape == (4 * regions, 168, 168, 3)
+        assert [room.skipped_rooms for room in shown.rooms] == [0] * (4 * regions + 1)
+        fine = {one.kind for one in shown.asked} - {"presence"}
+        assert "presence" in {one.kind for one in shown.asked}
+        ships = shown.native.centres[..., 0].numpy() > 0
+        planted = float(shown.native.rows[..., 1:].sum())
+        assert ("ships" in fine) <= (ships.sum() == 2)
+        assert ("rows" in fine) <= (planted == pytest.approx((46 / 28) ** 2, rel=0.01))
+        brightest = shown.tiles.max(axis=3).reshape(-1, 6, 28, 6, 28).max(axis=(2, 4))
+        assert (brightest[ships] > 170).all()
+        asked |= fine
+    assert asked == {"ships", "rows"}
 
 
 def test_tiles_left_out_leave_their_positions() -> None:
@@ -302,6 +324,7 @@ def test_a_resumed_training_ends_where_an_uninterrupted_one_does(
         text_depth=2,
         seeings=(Seeing(steps=2, frames_per_step=1, windows_per_step=3),),
         readings=(Reading(steps=2, frames_per_step=2, tiles=12),),
+        receivings=(Receiving(steps=2, regions=(1, 2), tiles_per_step=8),),
     )
     frames = [_frame(tmp_path, number) for number in range(2)]
 
@@ -320,6 +343,23 @@ def test_a_resumed_training_ends_where_an_uninterrupted_one_does(
     assert progress.resumed_at == [2]
     cut, whole = tmp_path / "cut/model", tmp_path / "whole/model"
     assert (cut / "model.safetensors").read_bytes() == (whole / "model.safetensors").read_bytes()
-    assert json.loads((cut / "training.json").read_text())["step"] == 4
+    assert json.loads((cut / "training.json").read_text())["step"] == 6
     assert json.loads((cut / "views.json").read_text()) == {"tile_px": 168, "overview_px": OVERVIEW_PX}
     assert not (cut / "training-state.pt").exists()
+
+
+def test_receiving_leaves_the_tower_as_it_is(tmp_path: Path) -> None:
+    recipe = replace(
+        RECIPES["regular"],
+        vision_depth=1,
+        text_depth=2,
+        seeings=(),
+        readings=(),
+        receivings=(Receiving(steps=2, regions=(1,), tiles_per_step=4),),
+    )
+    training = _training(recipe, [_frame(tmp_path)], tmp_path)
+    before = {name: value.clone() for name, value in training.model.state_dict().items()}
+    training.run(lambda *_: None)
+    changed = {name for name, value in training.model.state_dict().items() if (value != before[name]).any()}
+    assert changed
+    assert not {name for name in changed if ".visual." in name}
