@@ -81,7 +81,13 @@ def add_parser(subparsers: Any) -> None:
     add("--lead", type=float, default=60.0, metavar="S", help="first frame before AOS (%(default)s)")
     add("--within", type=float, default=600.0, metavar="S", help="deadline after capture (%(default)s)")
     add("--target", choices=("correctness", "agreement"), default="correctness", help="of the network")
-    add("--goal-bytes", type=float, metavar="B", help="choose for so many bytes a frame, not for accuracy")
+    add(
+        "--goal",
+        choices=("budget", "floor"),
+        default="budget",
+        help="of thresholds: most accurate in a byte budget, or fewest bytes as accurate as sending all",
+    )
+    add("--goal-bytes", type=float, metavar="B", help="the budget, a frame (35%% of sending all)")
     add("--limit", type=int, metavar="N", help="at most so many pairs to choose on, and to test on")
     add("--times", type=Path, metavar="FILE", help="profile of the satellite's machine (JSON)")
     add("--device", default="cpu", help="as torch names it (%(default)s)")
@@ -193,6 +199,7 @@ def _write_job(arguments: argparse.Namespace, folder: Path) -> Path:
         "emulated": emulated,
         "answer_within_s": arguments.within,
         "target": arguments.target,
+        "goal": arguments.goal,
         "goal_bytes": arguments.goal_bytes,
         "seed": arguments.seed,
         "device": arguments.device,

@@ -55,7 +55,8 @@ class Job(Strict):
 
     emulated: cases that are also played over the emulated network; modelled apart, into `modelled.csv`.
     times: the profile of another machine (nodes/stage_profile.py); None measures this one.
-    goal_bytes: thresholds for a byte budget (mean bytes a frame) instead of an accuracy floor.
+    goal: thresholds are the most accurate ones within a byte budget, or those of the fewest bytes above an
+        accuracy floor; goal_bytes: the budget, mean bytes a frame (None: choosing.BUDGET_SHARE of all).
     """
 
     version: Literal[1] = 1
@@ -67,6 +68,7 @@ class Job(Strict):
     emulated: list[Case] = Field(default=[])
     answer_within_s: float = Field(default=600.0, gt=0)
     target: Literal["agreement", "correctness"] = "correctness"
+    goal: Literal["budget", "floor"] = "budget"
     goal_bytes: float | None = Field(default=None, gt=0)
     seed: int = 0
     device: str = "cpu"

@@ -20,6 +20,7 @@ from nodes import data as shipped_data
 from nodes import models as shipped_models
 from nodes.evaluation.calibration import of_study, on_test_pairs
 from nodes.evaluation.choosing import (
+    BUDGET_SHARE,
     SHARES,
     Study,
     choose_heads,
@@ -192,7 +193,7 @@ def measured_times(job: Job, outcomes: Outcomes, pairs: Sequence[Pair], progress
     machine = f"{platform.node()} {platform.processor()} {os.cpu_count()}"
     sizes = sorted({pair.image.stat().st_size for pair in pairs})
     key = key_of(
-        "times of pasted regions",
+        "times",
         *outcomes.ids.values(),
         machine,
         job.device,
@@ -225,8 +226,11 @@ def choose(
     with progress.step("regular model on validation pairs", len(pairs)) as tick:
         made = study(subjects, SHARES, tick)
     network, fitted = train_network(made)
-    parameters = choose_parameters(made, fitted, job.target, bytes_goal=job.goal_bytes)
+    budget = job.goal_bytes or BUDGET_SHARE * float(made.whole_bytes.mean())
+    bytes_goal = budget if job.goal == "budget" else None
+    parameters = choose_parameters(made, fitted, job.target, bytes_goal=bytes_goal)
     chosen = {
+        "goal": {"of": job.goal, "bytes_a_frame": bytes_goal},
         "attention_heads": heads,
         "parameters": parameters,
         "validation": _validation_figures(made),
