@@ -48,6 +48,8 @@ and HR (*_questions.json, *_answers.json) or as AID and RESISC45 (a folder per c
 thresholds and heads are chosen on that split; without, half of the frames are set apart for it.
 
 Model outcomes are kept in --cache: the same command goes on where it was stopped.
+
+policies: a file with a class Policy, or one of
 """
 
 
@@ -57,7 +59,7 @@ def add_parser(subparsers: Any) -> None:
         "eval",
         help="policies x passes x rates: accuracy, latency, bytes, in an event model",
         description="Compare policies: who answers what, when, and at which cost in bytes.",
-        epilog=_EPILOG,
+        epilog=_EPILOG + "".join(f"  {name}\n" for name in POLICIES),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
@@ -112,6 +114,8 @@ def _run(arguments: argparse.Namespace) -> int:
     from testbed.eval_table import results_table  # noqa: PLC0415
     from testbed.table import console  # noqa: PLC0415
 
+    if arguments.goal == "floor" and arguments.goal_bytes is not None:
+        raise ScenarioError("--goal-bytes is the size of a budget: leave it out, or leave out --goal floor")
     if arguments.quick:
         arguments.limit, arguments.passes, arguments.rates = arguments.limit or 16, 1, ["2M"]
         arguments.interval = 10.0

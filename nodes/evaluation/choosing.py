@@ -166,28 +166,30 @@ def choose_parameters(
     slope, offset = platt(tokens, made.onboard_right)
     confidence = fitted.get(target, {}).get(END, tokens)
     usual = _usual_share(made)
-    spaceverse = _spaceverse(made, fitted.get(target, {}), confidence, usual, goal)
-    whole_end = goal.best(
-        _candidates(confidence), lambda t: _mix(made, confidence >= t, made.whole_right, made.whole_bytes)
-    )
+    sent = made.regions_right[usual], made.regions_bytes[usual]
+    whole = made.whole_right, made.whole_bytes
+    stages = fitted.get(target, {})
+    at_0 = stages.get(0, confidence)
+    shares = tuple(share for share in sorted(made.regions_right) if share <= usual)
+    spaceverse = {**_stage_thresholds(made, stages, confidence, sent, goal), "shares": shares}
+    later = {stage: values for stage, values in stages.items() if stage}
     calibrated = 1 / (1 + np.exp(-(slope * _logit(tokens) + offset)))
-    accept = goal.best(
-        _candidates(calibrated), lambda t: _mix(made, calibrated >= t, made.whole_right, made.whole_bytes)
-    )
+    accept = goal.best(_candidates(calibrated), lambda t: _mix(made, calibrated >= t, *whole))
     low, high = goal.best(
-        [pair for pair in product(_candidates(tokens, 15), repeat=2) if pair[0] <= pair[1]],
+        [pair for pair in product(_candidates(tokens), repeat=2) if pair[0] <= pair[1]],
         lambda t: _two(made, tokens, *t),
     )
-    ladder = tuple(share for share in sorted(made.regions_right) if share <= usual)
+    without_0 = _stage_thresholds(made, later, confidence, sent, goal)
+    without_later = _stage_thresholds(made, {}, at_0, sent, goal)
     return {
         "spaceverse": spaceverse,
-        "spaceverse-without-stage-0": spaceverse,
-        "spaceverse-without-later-stages": spaceverse,
+        "spaceverse-without-stage-0": {**without_0, "shares": shares},
+        "spaceverse-without-later-stages": {**without_later, "shares": shares},
         "spaceverse-without-contact": spaceverse,
-        "spaceverse-without-regions": {**spaceverse, "accept_at_end": whole_end},
+        "spaceverse-without-regions": _stage_thresholds(made, stages, confidence, whole, goal),
         "cascade": {"slope": slope, "offset": offset, "accept_probability": accept},
         "two-threshold": {"drop_below": low, "accept_confidence": high},
-        "oracle": {"shares": ladder},
+        "oracle": {"shares": shares},
     }
 
 
@@ -231,20 +233,16 @@ def _usual_share(made: Study) -> float:
     return min(share for share, hits in made.regions_right.items() if hits.mean() >= best - SLACK)
 
 
-def _spaceverse(
-    made: Study, stages: dict[int, Floats], confidence: Floats, usual: float, goal: _Goal
-) -> dict[str, Any]:
-    sent = made.regions_right[usual], made.regions_bytes[usual]
+def _stage_thresholds(
+    made: Study, stages: dict[int, Floats], confidence: Floats, sent: tuple[Bools, Floats], goal: _Goal
+) -> dict[str, float]:
+    """Those of a policy that asks these stages before its end, and whose offloaded frames are sent so."""
     ways = [
         _early_ends(stages, confidence, end, precision)
         for end, precision in product(_candidates(confidence), PRECISIONS)
     ]
     chosen = goal.best(ways, lambda way: _mix(made, _accepted(stages, confidence, way), *sent))
-    return {
-        **chosen,
-        "shares": tuple(share for share in sorted(made.regions_right) if share <= usual),
-        "offload_share": float((~_accepted(stages, confidence, chosen)).mean()),
-    }
+    return {**chosen, "offload_share": float((~_accepted(stages, confidence, chosen)).mean())}
 
 
 def _early_ends(

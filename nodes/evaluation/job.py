@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, model_validator
 
 from nodes.config import ConfigError, PlanRow, Strict
 
@@ -77,6 +77,12 @@ class Job(Strict):
     times: Path | None = None
     cache: Path
     output: Path
+
+    @model_validator(mode="after")
+    def _one_goal(self) -> Job:
+        if self.goal == "floor" and self.goal_bytes is not None:
+            raise ValueError("goal_bytes is the goal of a budget; leave it out, or take goal: budget")
+        return self
 
 
 def read_job(path: Path) -> Job:

@@ -31,7 +31,7 @@ from nodes.policies import Decision, SendRegions
 from nodes.stages import StagedAnswer
 from nodes.vlm import VisionLanguageModel, load_model
 
-VERSION = "5"  # raise it when an outcome would come out otherwise
+VERSION = "6"  # raise it when an outcome would come out otherwise
 Floats = NDArray[np.float64]
 
 
@@ -70,18 +70,24 @@ def key_of(*parts: str | bytes | int) -> str:
 
 
 def weights_id(name_or_folder: str) -> str:
-    """A hash over a model's files; of its name where it lives on a hub or is served. Raises ModelError."""
+    """A hash over a model's files; of its name only, where it is on a hub or served. Raises ModelError."""
     if is_server(name_or_folder):
         address = parse_address(name_or_folder)
         return key_of("server", address.url, address.model or "")
     check_model_folder(name_or_folder)
     if is_hub_name(name_or_folder):
         return key_of("hub", name_or_folder)
-    files = sorted(
-        p for p in Path(name_or_folder).iterdir() if p.suffix in (".json", ".safetensors", ".jinja")
+    files = sorted(p for p in Path(name_or_folder).iterdir() if p.is_file() and not _tells_of_it(p))
+    return key_of(*(part for p in files for part in (p.name, _digest(p))))
+
+
+def _tells_of_it(file: Path) -> bool:
+    """Whether a file is about a model, and not a part of it."""
+    return file.suffix in (".md", ".csv", ".log", ".new") or file.name in (
+        "training.json",
+        "training-state.pt",
+        "video_preprocessor_config.json",
     )
-    outside = ("evaluation.json", "training.json", "video_preprocessor_config.json")
-    return key_of(*(part for p in files if p.name not in outside for part in (p.name, _digest(p))))
 
 
 def _digest(path: Path) -> bytes:
@@ -218,7 +224,7 @@ class Outcomes:
         parts: list[str | bytes | int] = ["ground", self.ids["regular"], image_bytes(pair.image), pair.prompt]
         parts += [self._max_new_tokens, repr(decision)]
         if isinstance(decision, SendRegions):
-            parts += ["pasted", repr(self.layout), np.asarray(scores, dtype="<f4").tobytes()]
+            parts += [repr(self.layout), np.asarray(scores, dtype="<f4").tobytes()]
         key = key_of(*parts)
         known = self._cache.get(key)
         if known is None:

@@ -12,12 +12,14 @@ Readers, told apart by what a folder holds:
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 IMAGE_ENDINGS = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".webp")
+_NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9_.-]")  # a pair's name is a file's name too
 SCENE_PROMPT = "What kind of scene is this? Answer with one of: {classes}."
 
 
@@ -91,7 +93,7 @@ def _jsonl(folder: Path, split: str | None) -> list[Pair]:
 def _pair_of(folder: Path, row: dict[str, Any], number: int) -> Pair:
     box = row.get("box")
     return Pair(
-        name=f"p{number:05d}-{row['frame']}",
+        name=f"p{number:05d}-{_NOT_IN_NAMES.sub('_', str(row['frame']))[:80]}",
         frame=str(row["frame"]),
         image=folder / row["image"],
         prompt=str(row["prompt"]),

@@ -64,6 +64,8 @@ def run_job(job: Job, progress: Progress) -> dict[str, Any]:
     """Do it all, write `results.json` and `pairs.csv` below the job's output; returns the results."""
     policies = [(name, policy_named(name)) for name in job.policies]  # a wrong name fails before any work
     to_choose, to_test = split_pairs(job)
+    for case in job.cases:
+        check_captures(case, len(to_test))
     outcomes = outcomes_of(job)
     times = compute_times(job, outcomes, to_choose, progress)
     chosen, judge = choose(job, outcomes, times, to_choose, progress)
@@ -97,12 +99,22 @@ def run_job(job: Job, progress: Progress) -> dict[str, Any]:
         "cases": summaries(rows, [case.rate_bit_s for case in job.cases], job.policies),
     }
     keep_choices(job, judge, chosen["parameters"], len(to_choose))
-    draw_examples(subjects, chosen["parameters"]["spaceverse"]["shares"][-1], job.output)
     write_questions(job.output, to_test)
     if played_rows:
         write_rows(job.output / "modelled.csv", played_rows)
     write_results(job.output, results, rows)
+    draw_examples(subjects, chosen["parameters"]["spaceverse"]["shares"][-1], job.output)
     return results
+
+
+def check_captures(case: Case, pairs: int) -> None:
+    """Raise DataError where there are more pairs than captures, unless the case is but a part of one."""
+    captures = sum(len(one.captures_s) for one in case.passes)
+    if captures < pairs and not case.part:
+        raise DataError(
+            f"{pairs} pairs, but the passes have {captures} captures: more passes, a shorter interval "
+            "between frames, or a limit on the pairs would do"
+        )
 
 
 def outcomes_of(job: Job) -> Outcomes:
@@ -260,12 +272,10 @@ def play_case(
 ) -> list[Played]:
     """Deal the pairs over the passes' captures, in one order for all policies and rates, and play each pass.
 
-    Raises DataError where there are more pairs than captures, unless the case is but a part of one.
+    Pairs for which there is no capture are left out.
     """
     order = np.random.default_rng(job.seed).permutation(len(subjects))
     slots = [(number, time_s) for number, one in enumerate(case.passes) for time_s in one.captures_s]
-    if len(slots) < len(subjects) and not case.part:
-        raise DataError(f"{len(subjects)} pairs, but the passes have {len(slots)} captures: give more passes")
     played: list[Played] = []
     for number, one in enumerate(case.passes):
         dealt = [

@@ -80,10 +80,11 @@ class SpaceVerse:
         return situation.stage > 0 and confidence >= self.accept_from
 
     def _offload(self, situation: Situation) -> Decision:
-        fitting = self.shares[-1:]
+        sizes = self.shares if self.regions else (1.0,)
+        fitting = sizes[-1:]
         if self.contact_aware:
             part = self.part_bytes(situation) / situation.whole_bytes
-            fitting = tuple(share for share in self.shares if share <= part)
+            fitting = tuple(share for share in sizes if share <= part)
             if not fitting:
                 return Accept()
         if not self.regions:

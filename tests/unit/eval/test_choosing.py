@@ -66,6 +66,36 @@ def test_a_byte_goal_is_kept() -> None:
     assert sent.mean() * 160 <= 48
 
 
+def test_every_ablation_keeps_the_goal_with_thresholds_of_its_own() -> None:
+    """Stage 0 knows half of what the end knows; whole frames cost six times what regions do."""
+    study = made(200)
+    rng = np.random.default_rng(0)
+    end = study.token_confidence
+    stages = {"correctness": {0: np.clip(end + rng.normal(0, 0.2, 200), 0, 1), END: end}}
+    goal_bytes = 100.0
+    chosen = choose_parameters(study, stages, "correctness", bytes_goal=goal_bytes)
+
+    def spent(name: str, size_bytes: float) -> float:
+        return float(chosen[name]["offload_share"]) * size_bytes
+
+    assert 0.8 * goal_bytes < spent("spaceverse-without-regions", 1000.0) <= goal_bytes
+    assert spent("spaceverse-without-stage-0", 160.0) <= goal_bytes
+    alone = stages["correctness"][0] < chosen["spaceverse-without-later-stages"]["accept_at_end"]
+    assert 0.8 * goal_bytes < alone.mean() * 160.0 <= goal_bytes
+
+
+def test_a_threshold_more_is_no_worse_than_one() -> None:
+    study = made(200)
+    chosen = choose_parameters(study, {}, "correctness", bytes_goal=300.0)
+    two, tokens = chosen["two-threshold"], study.token_confidence
+    cascade = chosen["cascade"]
+    calibrated = 1 / (1 + np.exp(-(cascade["slope"] * np.log(tokens / (1 - tokens)) + cascade["offset"])))
+    by_one = np.where(calibrated >= cascade["accept_probability"], study.onboard_right, True)
+    kept = tokens >= two["accept_confidence"]
+    by_two = np.where(kept, study.onboard_right, tokens >= two["drop_below"])
+    assert by_two.mean() >= by_one.mean() - 0.005
+
+
 def test_without_a_ground_that_helps_nothing_is_sent() -> None:
     study = made()
     hopeless = Study(**{**vars(study), "whole_right": np.zeros(100, dtype=bool)})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -99,7 +100,16 @@ def test_a_damaged_entry_counts_as_none(tmp_path: Path) -> None:
     assert key_of("ab", "c") != key_of("a", "bc")
 
 
-def test_weights_are_known_by_content() -> None:
+def test_weights_are_known_by_content(tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    shutil.copytree(REGULAR, folder)
+    before = weights_id(str(folder))
+    (folder / "README.md").write_text("another card")
+    assert weights_id(str(folder)) == before
+    for name in ("vocab.txt", "pytorch_model.bin"):
+        (folder / name).write_bytes(b"of the model")
+        assert weights_id(str(folder)) != before
+        before = weights_id(str(folder))
     assert weights_id(str(COMPACT)) == weights_id(str(COMPACT)) != weights_id(str(REGULAR))
     assert weights_id("owner/model") != weights_id("owner/other")
     with pytest.raises(ModelError):

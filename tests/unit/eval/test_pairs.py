@@ -41,6 +41,16 @@ def test_a_folder_with_prompts(tmp_path: Path) -> None:
     assert [pair.prompt for pair in read_pairs(tmp_path, "test")] == ["from a file of its own"]
 
 
+def test_a_pairs_name_is_a_files_name(tmp_path: Path) -> None:
+    image(tmp_path / "a.png")
+    lines(tmp_path / "prompts.jsonl", row(frame="../site A/1"), row(frame="x" * 300))
+    first, second = read_pairs(tmp_path)
+    assert first.frame == "../site A/1"
+    for pair in (first, second):
+        (tmp_path / f"{pair.name}.png").touch()
+        assert "/" not in pair.name
+
+
 def test_rsvqa(tmp_path: Path) -> None:
     image(tmp_path / "Images_LR" / "7.tif")
     questions = [

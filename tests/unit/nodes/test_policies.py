@@ -103,6 +103,9 @@ def test_spaceverse_sends_what_the_contact_can_spare() -> None:
     assert sizes == [SendRegions(40_000), SendRegions(20_000), SendRegions(10_000), Accept()]
     busy = at(Contact(left_s=60, left_bytes=1e6), Queue(size_bytes=900_000, captures_left=8))
     assert policy.decide(busy) == SendRegions(20_000)
+    whole = replace(policy, regions=False)
+    parts = [Contact(left_s=60, left_bytes=left) for left in (300_000, 600_000)]  # the frame has 100 kB
+    assert [type(whole.decide(at(left, Queue(captures_left=8)))) for left in parts] == [Accept, SendWhole]
     blind = replace(policy, contact_aware=False)
     assert blind.decide(at(Contact(left_s=60, left_bytes=0), Queue())) == SendRegions(40_000)
 
