@@ -37,7 +37,12 @@ class Ground:
         self._inbox = Inbox(config.inbox, limit_bytes=config.inbox_limit_bytes, report=self._report)
         self._asked: dict[Path, Claim] = {}
         self._inference = Inference(
-            config, self._report, work=self._answer, on_done=self._answered, on_failure=self._failed
+            config,
+            self._report,
+            work=self._answer,
+            on_done=self._answered,
+            on_failure=self._failed,
+            on_put_off=self._put_off,
         )
         self._link = StationLink(
             name=config.name,
@@ -112,6 +117,10 @@ class Ground:
 
     def _failed(self, question: Question, reason: str) -> None:
         self._refuse(self._asked.pop(question.image), reason)
+
+    def _put_off(self, question: Question) -> None:
+        """What the model's server cannot take now is found again by the sweep, or by another station's."""
+        self._asked.pop(question.image).release()
 
     def _report_answer(self, claim: Claim, answer: str, answered_by: str, confidence: float | None) -> None:
         self._report(

@@ -5,12 +5,14 @@ from __future__ import annotations
 import queue
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from nodes.config import NodeConfig
+from nodes.openai_model import ServerUnavailableError
 from nodes.pace import Pace, PacedWork
 from nodes.power_watch import PowerWatch
 from nodes.program import Loop, load_model, warm_up
@@ -18,6 +20,8 @@ from nodes.report import Report
 from nodes.stage_profile import read_profile
 
 TAKE_S = 0.2
+OUTAGE_WAIT_S = 2.0  # before a server that is away is asked again
+OUTAGES_MAX = 10  # that begin with one image, others answered in between: then it is the image
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +44,8 @@ class Inference(Loop):
             whatever it raises is a failure of that frame.
         on_done: called in this thread with (question, what `work` gave, finished_s).
         on_failure: called in this thread with (question, reason).
+        on_put_off: called in this thread with a question that the model's server could not take now; it has
+            to be asked again. None: that is a failure like any other.
         prepare: called with the model before the first question; seconds that it took.
     """
 
@@ -51,6 +57,7 @@ class Inference(Loop):
         work: Callable[[Any, Question, PacedWork | None], Any],
         on_done: Callable[[Question, Any, float], None],
         on_failure: Callable[[Question, str], None],
+        on_put_off: Callable[[Question], None] | None = None,
         prepare: Callable[[Any], float] = warm_up,
     ) -> None:
         super().__init__("inference", self._serve)
@@ -59,6 +66,9 @@ class Inference(Loop):
         self._work = work
         self._on_done = on_done
         self._on_failure = on_failure
+        self._on_put_off = on_put_off
+        self._server_away = False
+        self._outages: Counter[Path] = Counter()
         self._prepare = prepare
         self._pace: Pace | None = None
         self._questions: queue.SimpleQueue[Question] = queue.SimpleQueue()
@@ -101,15 +111,32 @@ class Inference(Loop):
         except (
             Exception
         ) as error:  # whatever a broken image does inside a model: the frame fails, not the node
-            reason = f"{type(error).__name__}: {error}"
-            self._report("inference_failed", frame=question.frame, reason=reason)
-            self._on_failure(question, reason)
+            self._failed(question, error)
             return
         finished_s = time.monotonic()
+        self._server_away = False
         if paced is not None:
             paced.tell()
         self._on_done(question, done, finished_s)
         self._power.tell(question.frame, begin_s, finished_s, paced.held_s if paced is not None else ())
+
+    def _failed(self, question: Question, error: Exception) -> None:
+        reason = f"{type(error).__name__}: {error}"
+        if isinstance(error, ServerUnavailableError) and self._on_put_off is not None:
+            self._outages[question.image] += not self._server_away
+            if self._outages[question.image] < OUTAGES_MAX:
+                self._put_off(self._on_put_off, question, reason)
+                return
+        self._report("inference_failed", frame=question.frame, reason=reason)
+        self._on_failure(question, reason)
+
+    def _put_off(self, give_back: Callable[[Question], None], question: Question, reason: str) -> None:
+        """Give a question back, wait a little before the next one. Told once, for all that follow, too."""
+        if not self._server_away:
+            self._report("inference_failed", frame=question.frame, reason=reason)
+        self._server_away = True
+        give_back(question)
+        self._stopping.wait(OUTAGE_WAIT_S)
 
 
 def timings(answer: Any) -> dict[str, float]:

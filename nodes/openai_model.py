@@ -27,9 +27,14 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 PREFIX = "openai:"
+OVERLOADED = 429
 TIMEOUT_S = 300.0  # a large model's answer to the first image may take minutes
 CONNECT_S = 10.0
 WARM_UP_SIDE_PX = 224
+
+
+class ServerUnavailableError(ModelError):
+    """The server is not there, takes too long, or says 429 or 5xx; the same question may do later."""
 
 
 @dataclass(frozen=True)
@@ -143,7 +148,8 @@ class ServerModel:
     def answer(
         self, images: Image | Sequence[Image], prompt: str, *, max_new_tokens: int = 32
     ) -> ServerAnswer:
-        """Answer a prompt about one image or several. Raises ModelError."""
+        """Answer a prompt about one image or several. Raises ModelError, where it may pass its subclass
+        ServerUnavailableError."""
         begin_s = time.perf_counter()
         several = list(images) if isinstance(images, Sequence) else [images]
         content: list[dict[str, Any]] = [
@@ -183,14 +189,18 @@ class ServerModel:
         try:
             reply = self._client.request(method, self._url + path, json=body)
         except self._http.TimeoutException as error:
-            raise ModelError(f"{self._url} gave no answer in time: is the server overloaded?") from error
+            raise ServerUnavailableError(
+                f"{self._url} gave no answer in time: is the server overloaded?"
+            ) from error
         except self._http.HTTPError as error:
             reason = " ".join(str(error).split()) or type(error).__name__
-            raise ModelError(
+            raise ServerUnavailableError(
                 f"no server answers at {self._url} ({reason}): start it, or check host and port"
             ) from error
         if reply.status_code != 200:
-            raise ModelError(f"{self._url}{path} said {reply.status_code}: {_reason(reply)}")
+            may_pass = reply.status_code == OVERLOADED or reply.status_code >= 500
+            kind = ServerUnavailableError if may_pass else ModelError
+            raise kind(f"{self._url}{path} said {reply.status_code}: {_reason(reply)}")
         try:
             return reply.json()
         except ValueError as error:

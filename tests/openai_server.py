@@ -1,4 +1,4 @@
-"""A small OpenAI-compatible server of a model that ships: `python -m tests.openai_server FOLDER`.
+"""A small OpenAI-compatible server of a model that ships: `python -m tests.openai_server FOLDER PORT`.
 
 Speaks enough of chat completions for a client to be tested against the real thing: a process of its own, HTTP
 over loopback, images as data URLs, log-probabilities. Its first line says at which port.
@@ -26,8 +26,8 @@ NAME = "small"
 
 
 class Server(ThreadingHTTPServer):
-    def __init__(self, model: VisionLanguageModel) -> None:
-        super().__init__(("127.0.0.1", 0), Handler)
+    def __init__(self, model: VisionLanguageModel, port: int) -> None:
+        super().__init__(("127.0.0.1", port), Handler)
         self.model = model
         self.one_at_a_time = threading.Lock()
 
@@ -46,7 +46,9 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         request = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        if self.path not in ("/v1/chat/completions", "/plain/chat/completions"):
+        if self.path.startswith("/status/"):
+            self._refuse(int(self.path.split("/")[2]), "as you like it")
+        elif self.path not in ("/v1/chat/completions", "/plain/chat/completions"):
             self._refuse(404, f"no such path: {self.path}")
         elif request["model"] != NAME:
             self._refuse(404, f"The model `{request['model']}` does not exist.\nThis is a second line.")
@@ -96,10 +98,10 @@ def _image(url: str) -> Image.Image:
 
 
 @contextmanager
-def served(folder: Path) -> Iterator[str]:
-    """Serve a model from a process of its own; gives the URL without its path."""
+def served(folder: Path, port: int = 0) -> Iterator[str]:
+    """Serve a model from a process of its own; gives the URL without its path. Port 0 is any."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "tests.openai_server", str(folder)],
+        [sys.executable, "-m", "tests.openai_server", str(folder), str(port)],
         cwd=Path(__file__).parents[1],
         stdout=subprocess.PIPE,
         text=True,
@@ -113,6 +115,6 @@ def served(folder: Path) -> Iterator[str]:
 
 
 if __name__ == "__main__":
-    serving = Server(load_model(sys.argv[1], threads=1))
+    serving = Server(load_model(sys.argv[1], threads=1), int(sys.argv[2]))
     print(serving.server_address[1], flush=True)
     serving.serve_forever()

@@ -203,7 +203,7 @@ class InboxItem:
 
 @dataclass
 class Claim:
-    """The right to answer an item, held until it is answered or this process ends."""
+    """The right to answer an item, held until it is answered or released, or this process ends."""
 
     item: InboxItem
     _descriptor: int
@@ -213,6 +213,10 @@ class Claim:
         folder = self.item.folder
         (folder / "unanswered").replace(folder / "answered")
         sync_folder(folder)
+        os.close(self._descriptor)
+
+    def release(self) -> None:
+        """Let go without an answer: this station, or another, may claim the item again."""
         os.close(self._descriptor)
 
 

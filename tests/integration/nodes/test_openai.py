@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from nodes import openai_model
 from nodes.config import GroundConfig
 from nodes.data import FIRST_LIGHT
 from nodes.evaluation.outcomes import Outcomes
@@ -21,7 +22,7 @@ from nodes.evaluation.pairs import Pair, read_pairs
 from nodes.frame_image import open_image
 from nodes.model_folder import ModelError
 from nodes.models import COMPACT
-from nodes.openai_model import ServerAddress, connect, data_url, parse_address
+from nodes.openai_model import ServerAddress, ServerUnavailableError, connect, data_url, parse_address
 from nodes.policies import SendReduced, SendRegions, SendWhole
 from nodes.program import load_model as load_for
 from nodes.vlm import VisionLanguageModel, load_model
@@ -162,3 +163,22 @@ def test_addresses_and_images_are_taken_as_they_are() -> None:
     assert server_of("openai:http://[::1]:8000/v1#m") == ("::1", 8000)
     assert server_of("compact") is server_of("openai:http://a:b") is None
     assert data_url(Image.new("L", (3, 3))).startswith("data:image/png;base64,")
+
+
+@pytest.mark.parametrize(
+    ("status", "may_pass"), [(429, True), (500, True), (503, True), (400, False), (404, False), (413, False)]
+)
+def test_what_may_pass_by_itself_is_told_from_what_will_not(url: str, status: int, may_pass: bool) -> None:
+    with pytest.raises(ModelError, match=f"said {status}: as you like it") as caught:
+        connect(f"openai:{url}/status/{status}#{NAME}").answer(Image.new("RGB", (28, 28)), "?")
+    assert isinstance(caught.value, ServerUnavailableError) == may_pass
+
+
+def test_a_server_that_hangs_or_is_not_there_may_come_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(openai_model, "TIMEOUT_S", 0.2)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        address = f"openai:http://127.0.0.1:{listener.getsockname()[1]}/v1#{NAME}"
+        with pytest.raises(ServerUnavailableError, match="no answer in time"):
+            connect(address).answer(Image.new("RGB", (28, 28)), "?")
+    with pytest.raises(ServerUnavailableError, match="no server answers"):
+        connect(address).answer(Image.new("RGB", (28, 28)), "?")

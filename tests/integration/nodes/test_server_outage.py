@@ -1,0 +1,109 @@
+"""A ground program whose model's server goes away and comes back: real processes, real MQTT."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+from paho.mqtt.client import Client
+from paho.mqtt.enums import CallbackAPIVersion
+from PIL import Image
+
+from nodes.inference import OUTAGE_WAIT_S
+from nodes.models import COMPACT
+from testbed.broker import Broker, UnixListener
+from testbed.programs import spawn
+from tests.integration.nodes.ends import Recorder, SatelliteEnd, free_port, wait_for
+from tests.openai_server import served
+
+READY_S = 60
+
+
+class Ground(Recorder):
+    """A ground program that asks the server at `url`, and what it reports."""
+
+    def __init__(self, folder: Path, url: str) -> None:
+        super().__init__()
+        self.inbox = folder / "inbox"
+        plane = folder / "management.sock"
+        self._management = Broker(folder, [UnixListener(plane)], name="management", popen=spawn)
+        self._management.start()
+        self._client = Client(CallbackAPIVersion.VERSION2, transport="unix")
+        self._client.on_message = lambda *a: self.events.append(json.loads(a[2].payload))
+        self._client.connect(str(plane))
+        self._client.subscribe("spaceverse/event/+", 1)
+        self._client.loop_start()
+        config = {
+            "name": "Ground",
+            "management": {"unix_socket": str(plane)},
+            "broker": {"unix_socket": str(folder / "broker.sock")},
+            "model": f"openai:{url}/v1",
+            "inbox": str(self.inbox),
+        }
+        path = folder / "ground.json"
+        path.write_text(json.dumps(config))
+        self.process = spawn([sys.executable, "-m", "nodes.ground", "--config", str(path)])
+
+    def close(self) -> None:
+        self.process.kill()
+        self.process.communicate()
+        self._client.disconnect()
+        self._client.loop_stop()
+        self._management.stop()
+
+
+@pytest.fixture
+def server() -> Iterator[ExitStack]:
+    """What holds the server; closing it kills the server."""
+    with ExitStack() as stack:
+        yield stack
+
+
+@pytest.fixture
+def station(server: ExitStack, broker: Broker, tmp_path: Path) -> Iterator[tuple[Ground, int]]:
+    """(a ground program that is ready, the port of its model's server)."""
+    port = free_port()
+    ground = Ground(tmp_path, server.enter_context(served(COMPACT, port)))
+    try:
+        wait_for(lambda: bool(ground.of("ready")), "model", READY_S)
+        yield ground, port
+    finally:
+        ground.close()
+
+
+def test_images_wait_for_a_server_that_is_away(
+    station: tuple[Ground, int], server: ExitStack, satellite: SatelliteEnd, tmp_path: Path
+) -> None:
+    ground, port = station
+    whole, broken = tmp_path / "whole.png", tmp_path / "broken.png"
+    Image.new("RGB", (56, 56), (90, 120, 60)).save(whole)
+    broken.write_bytes(b"this was an image once" * 400)
+    satellite.add_image("before", whole)
+    wait_for(lambda: bool(ground.of("answered", frame="before")), "an answer of the server")
+
+    server.close()
+    for frame, image in (("first", whole), ("second", whole), ("broken", broken)):
+        satellite.add_image(frame, image)
+    wait_for(lambda: len(ground.of("inference_started", frame="first")) > 1, "another try", 20)
+    wait_for(lambda: bool(ground.of("inference_started", frame="second")), "the other image", 20)
+    wait_for(lambda: bool(ground.of("refused")), "a word about what is no image", 20)
+    assert {event["frame"] for event in ground.of("refused")} == {"broken"}
+    told = [event for event in ground.of("inference_failed") if event["frame"] != "broken"]
+    assert len(told) == 1, "an outage is told once"
+    assert "no server answers" in told[0]["reason"]
+    tries = [e["monotonic_s"] for e in ground.of("inference_started") if e["frame"] in ("first", "second")]
+    assert tries[-1] - tries[0] > 0.9 * OUTAGE_WAIT_S * (len(tries) - 1), "it hammers at the server"
+    assert len(list(ground.inbox.glob("*/*/unanswered"))) == 2
+
+    server.enter_context(served(COMPACT, port))
+    for frame in ("first", "second"):
+        wait_for(lambda frame=frame: bool(ground.of("answered", frame=frame)), "its answer", 30)  # type: ignore[misc]
+    time.sleep(2 * OUTAGE_WAIT_S)
+    assert len(ground.of("answered")) == 3, "one was answered twice"
+    assert {event["frame"] for event in ground.of("refused")} == {"broken"}
+    assert not list(ground.inbox.glob("*/*/unanswered"))

@@ -1,0 +1,64 @@
+"""The inference queue of a station whose model is behind a server."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from nodes import inference
+from nodes.config import GroundConfig
+from nodes.inference import OUTAGES_MAX, Inference, Question
+from nodes.models import COMPACT
+from nodes.openai_model import ServerUnavailableError
+from nodes.pace import PacedWork
+
+
+def test_an_image_that_breaks_the_server_each_time_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Put off while it may be the server; not for ever, if the server answers others in between."""
+    monkeypatch.setattr(inference, "OUTAGE_WAIT_S", 0.0)
+    where = {"management": {"unix_socket": "m"}, "broker": {"unix_socket": "b"}, "inbox": "inbox"}
+    config = GroundConfig.model_validate({"name": "G", "model": str(COMPACT), **where})
+    poison, good = (Question(name, Path(name), "what?") for name in ("poison", "good"))
+    one_outage = 3 * OUTAGES_MAX  # so many tries with nothing answered in between
+    ended: list[str] = []
+    events: list[str] = []
+    over = threading.Event()
+
+    def report(event: str, *, monotonic_s: float | None = None, **fields: object) -> None:
+        events.append(event)
+
+    def work(model: Any, question: Question, paced: PacedWork | None) -> str:
+        if question is poison:
+            raise ServerUnavailableError("said 500")
+        return "water"
+
+    def put_off(question: Question) -> None:
+        ended.append("put off")
+        if len(ended) > one_outage:
+            asking.ask(good)
+        asking.ask(poison)
+
+    def failed(question: Question, reason: str) -> None:
+        ended.append(f"{question.frame}: {reason}")
+        over.set()
+
+    asking = Inference(
+        config,
+        report,
+        work=work,
+        on_done=lambda question, answer, finished_s: None,
+        on_failure=failed,
+        on_put_off=put_off,
+    )
+    asking.start()
+    asking.ask(good)
+    asking.ask(poison)
+    assert over.wait(60)
+    asking.stop()
+    asking.join(5)
+    assert ended[-1] == "poison: ServerUnavailableError: said 500"
+    assert ended[:-1] == ["put off"] * (one_outage + OUTAGES_MAX - 1)
+    assert events.count("inference_failed") == OUTAGES_MAX, "each outage is told once"
