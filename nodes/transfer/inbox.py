@@ -309,6 +309,8 @@ class Inbox:
             item = self._load(folder.parent.name, folder)
             if item is None or item.manifest.expires_s is None or item.manifest.expires_s > time_s:
                 continue
+            # Under a name of its own, so that this and the link's thread each read what the other did.
+            item._station = os.urandom(len(self._station))
             with contextlib.suppress(OSError), contextlib.closing(item), item.held():
                 if not item.complete and item.refused is None:
                     item.refuse("expired")

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from nodes.transfer import inbox as inbox_module
-from nodes.transfer.inbox import Inbox
+from nodes.transfer.inbox import Inbox, InboxItem
 from nodes.transfer.messages import (
     Chunk,
     Done,
@@ -73,9 +73,10 @@ def payloads(outbox: Outbox, log: Log) -> list[bytes]:
 class Station:
     def __init__(self, folder: Path, log: Log, time_s: float | None = None, **limits: Any) -> None:
         self.inbox = Inbox(folder / "inbox", report=log, **limits)
+        self.time_s = time_s
         self.completed: list[str] = []
         self.receiver = Receiver(
-            self.inbox, log, lambda item: self.completed.append(item.manifest.frame), lambda: time_s
+            self.inbox, log, lambda item: self.completed.append(item.manifest.frame), lambda: self.time_s
         )
 
     def give(self, *taken: bytes) -> list[Upward]:
@@ -173,6 +174,40 @@ def test_sweep_expires_what_nobody_sends_any_more(tmp_path: Path, log: Log) -> N
     assert list((tmp_path / "inbox").glob("*/*/part"))
     station.inbox.expire(10.0)
     assert log.frames("expired") == ["dam"] and not list((tmp_path / "inbox").glob("*/*/part"))
+
+
+def test_sweep_leaves_what_was_finished_while_it_looked(
+    tmp_path: Path, log: Log, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    outbox = make_outbox(tmp_path, log)
+    outbox.add_image("dam", image(tmp_path), {}, expires_s=10.0)
+    taken = payloads(outbox, log)
+    station = Station(tmp_path, log, time_s=9.9)
+    station.give(*taken[:-1])
+    load = Inbox._load
+
+    def load_and_be_overtaken(inbox: Inbox, satellite: str, folder: Path) -> InboxItem | None:
+        item = load(inbox, satellite, folder)
+        station.give(taken[-1])  # by the link's thread, just before the deadline
+        return item
+
+    monkeypatch.setattr(Inbox, "_load", load_and_be_overtaken)
+    station.inbox.expire(10.0)
+    assert station.completed == ["dam"] and log.of("expired") == []
+    assert not list((tmp_path / "inbox").glob("*/*/refused"))
+
+
+def test_a_late_chunk_of_what_the_sweep_gave_up_is_refused_and_told_once(tmp_path: Path, log: Log) -> None:
+    outbox = make_outbox(tmp_path, log)
+    outbox.add_image("dam", image(tmp_path), {}, expires_s=10.0)
+    taken = payloads(outbox, log)
+    station = Station(tmp_path, log, time_s=9.9)
+    station.give(*taken[:3])
+    station.time_s = 10.0
+    station.inbox.expire(10.0)
+    (refused,) = station.give(taken[3])
+    assert isinstance(refused, Refused) and refused.reason == "expired"
+    assert log.frames("expired") == ["dam"], "reported twice"
 
 
 def test_full_inbox_keeps_what_is_unanswered_and_asks_to_wait(tmp_path: Path, log: Log) -> None:
