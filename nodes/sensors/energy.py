@@ -16,6 +16,7 @@ from nodes.sensors.reading import PowerSensor, SensorError
 
 PERIOD_S = 0.1
 KEPT_S = 3600.0
+GAP_PERIODS = 10  # without a reading: what was used meanwhile is not known
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +89,8 @@ class EnergyMeter:
     ) -> Energy | None:
         """What was used between two values of CLOCK_MONOTONIC; None if it was not measured all the time.
 
-        Trapezoids between readings; the ends are interpolated. Waits for the reading after `end_s`.
+        That is: not at either end, or for more than GAP_PERIODS not while there was work. Trapezoids between
+        readings; the ends are interpolated. Waits for the reading after `end_s`.
         `held_s`: spans in it, in order, in which nothing was worked; what was used then is not counted.
         """
         until_s = time.monotonic() + 5 * self._period_s
@@ -100,6 +102,9 @@ class EnergyMeter:
             return None
         edges_s = [begin_s, *(edge_s for span in held_s for edge_s in span), end_s]
         worked = list(zip(edges_s[::2], edges_s[1::2], strict=True))
+        gaps = [(a, b) for (a, _), (b, _) in pairwise(samples) if b - a > GAP_PERIODS * self._period_s]
+        if any(a < to_s and from_s < b for a, b in gaps for from_s, to_s in worked):
+            return None
         whole_j = sum(integral(samples, *span) for span in worked)
         duration_s = sum(to_s - from_s for from_s, to_s in worked)
         return Energy(

@@ -68,6 +68,26 @@ def test_what_was_not_measured_all_the_time_has_no_energy() -> None:
             meter.idle(0.05)
 
 
+def test_what_was_not_measured_in_between_has_no_energy() -> None:
+    """Many periods without a reading may hide any power; they matter where something was worked."""
+    sensor = Steps()
+    with EnergyMeter(sensor, period_s=0.01) as meter:
+        meter.idle(0.05)
+        begin_s = time.monotonic()
+        time.sleep(0.2)
+        sensor.fails = True
+        away_s = time.monotonic()
+        time.sleep(0.5)
+        sensor.fails = False
+        back_s = time.monotonic()
+        time.sleep(0.2)
+        end_s = time.monotonic()
+        assert meter.energy(begin_s, end_s) is None
+        worked = meter.energy(begin_s, end_s, [(away_s - 0.1, back_s + 0.1)])
+        assert worked is not None, "nothing was worked while the sensor was away"
+        assert meter.energy(begin_s, away_s - 0.1) is not None
+
+
 @given(st.lists(st.tuples(st.floats(0.01, 1.0), st.floats(0.0, 50.0)), min_size=2, max_size=30), st.data())
 def test_the_integral_adds_up_over_parts(steps: list[tuple[float, float]], data: st.DataObject) -> None:
     time_s, samples = 0.0, []
