@@ -223,6 +223,3 @@ def _coarse_right(lines: Sequence[Line], clues: Sequence[Any]) -> NDArray[np.boo
         answers = Counter(lines[n]["truth"] for n in nearest).most_common(1)
         right[number] = bool(answers) and answers[0][0] == line["truth"]
     return right
-
-
-_JUDGES = {"ships": _count_right, "crowns": _count_right, "rows": _rows_right}

@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 
 from nodes.eo_mini.ground import COVERS, Floats
 
-COARSE_KINDS = ("cover", "presence", "comparison", "clouds", "cloudier")
 ASKED = COVERS[:4]
 _MAIN, _LEAD = 0.45, 0.15
 _PRESENT, _ABSENT = 0.12, 0.003

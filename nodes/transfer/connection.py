@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import socket
 import ssl
-import struct
 import time
 from collections.abc import Callable
 
@@ -23,7 +21,6 @@ from nodes.transfer.connect import close_at_once
 KEEPALIVE_S = 15
 TCP_NOTSENT_LOWAT = 25  # linux/tcp.h; Python has no name for it before 3.12
 SO_MAX_PACING_RATE = 47  # asm-generic/socket.h
-SIOCOUTQ = 0x5411  # linux/sockios.h
 EXPEDITED = 0xB8  # DSCP EF, RFC 3246
 INTERACTIVE_PRIORITY = 6  # linux/pkt_sched.h: TC_PRIO_INTERACTIVE
 Heard = Callable[[bytes], None]
@@ -82,10 +79,6 @@ class Connection:
     def drained(self) -> bool:
         """Whether the socket has taken all that was handed over."""
         return not self._client.want_write()
-
-    def unacknowledged_bytes(self) -> int:
-        """Bytes in the kernel that the other end's kernel has not confirmed."""
-        return int(struct.unpack("i", fcntl.ioctl(self.socket, SIOCOUTQ, bytes(4)))[0])
 
     def pace(self, rate_byte_s: float) -> None:
         """Let the kernel send no faster than this."""
