@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -39,6 +40,7 @@ from nodes.training.turns import TURNS, turned_views
 from nodes.training.vocabulary import vocabulary
 from nodes.training.waves import start_as_waves
 from nodes.training.word_tokenizer import build_processor
+from nodes.transfer.files import write_durably
 from nodes.views import FILE as VIEWS_FILE
 
 VIDEO_FILE = "video_preprocessor_config.json"
@@ -303,7 +305,8 @@ class Training:
         return torch.autocast(torch.device(self._device).type, torch.bfloat16, enabled=self._half)
 
     def _save(self) -> None:
-        (self._folder / "training.json").write_text(json.dumps(asdict(self._progress), indent=1) + "\n")
+        told = json.dumps(asdict(self._progress), indent=1) + "\n"
+        write_durably(self._folder / "training.json", told.encode())
         fresh = self._state.with_suffix(".new")
         stage_over = self._progress.step in self._stage_ends()
         state = {
@@ -370,7 +373,17 @@ def build(recipe: Recipe) -> tuple[Any, Any]:
 
 
 def save_model(model: Any, processor: Any, recipe: Recipe, folder: Path) -> None:
-    """Save processor, views and a copy of the model in half precision; the model in hand stays as it is."""
+    """Save processor, views and a copy of the model in half precision; the model in hand stays as it is.
+
+    Each file is made elsewhere in the folder, and put in its place when all are whole.
+    """
+    with TemporaryDirectory(dir=folder, prefix=".saving-") as made:
+        _save_files(model, processor, recipe, Path(made))
+        for file in Path(made).iterdir():
+            file.replace(folder / file.name)
+
+
+def _save_files(model: Any, processor: Any, recipe: Recipe, folder: Path) -> None:
     half = {name: value.half().cpu() for name, value in model.state_dict().items()}
     before, model.config.dtype = model.config.dtype, torch.float16
     model.save_pretrained(folder, state_dict=half)

@@ -1,6 +1,9 @@
 from __future__ import annotations
 
 import json
+import resource
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,6 +13,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 from PIL import Image
+from safetensors import SafetensorError
 
 from nodes.eo_mini.build import JPEG_QUALITY
 from nodes.eo_mini.ground import COVERS
@@ -346,6 +350,39 @@ def test_a_resumed_training_ends_where_an_uninterrupted_one_does(
     assert json.loads((cut / "training.json").read_text())["step"] == 6
     assert json.loads((cut / "views.json").read_text()) == {"tile_px": 168, "overview_px": OVERVIEW_PX}
     assert not (cut / "training-state.pt").exists()
+
+
+@contextmanager
+def _disk_that_ends_files_at(size_bytes: int) -> Iterator[None]:
+    """For this process: what is written beyond it is refused, what came before stays, as when a disk is full."""
+    before, most = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size_bytes, most))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (before, most))
+
+
+def test_what_was_written_before_stays_whole_when_the_disk_is_full(tmp_path: Path) -> None:
+    """By default a training writes into the folder that ships."""
+    recipe = replace(
+        RECIPES["compact"],
+        vision_depth=1,
+        text_depth=2,
+        seeings=(Seeing(steps=1, frames_per_step=1),),
+        readings=(),
+    )
+    training = _training(recipe, [_frame(tmp_path)], tmp_path)
+    training.run(lambda *_: None)
+    folder = tmp_path / "model"
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    half_bytes = {name: len(data) // 2 for name, data in before.items()}
+    with _disk_that_ends_files_at(half_bytes["model.safetensors"]), pytest.raises((OSError, SafetensorError)):
+        train.save_model(training.model, training.processor, recipe, folder)
+    again = _training(recipe, [_frame(tmp_path)], tmp_path)
+    with _disk_that_ends_files_at(half_bytes["training.json"]), pytest.raises(OSError, match="too large"):
+        again.run(lambda *_: None)
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
 
 
 def test_receiving_leaves_the_tower_as_it_is(tmp_path: Path) -> None:
