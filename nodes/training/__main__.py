@@ -88,13 +88,13 @@ def _train(given: argparse.Namespace) -> int:
     from nodes.models import FOLDER  # noqa: PLC0415
     from nodes.training.architecture import RECIPES  # noqa: PLC0415
     from nodes.training.practice import practice_windows  # noqa: PLC0415
-    from nodes.training.train import Training, halves_are_faster  # noqa: PLC0415
+    from nodes.training.train import Training, halves_are_faster, wants_windows  # noqa: PLC0415
 
     torch.set_num_threads(given.threads)
     device = given.device or ("cuda" if torch.cuda.is_available() else "cpu")
     folder, recipe = given.out or FOLDER / given.model, RECIPES[given.model]
     frames = _frames(given.cache)
-    practises = any(seeing.windows_per_step for seeing in recipe.seeings)
+    practises = wants_windows(recipe, folder, resume=given.resume)
     training = Training(
         recipe,
         frames,

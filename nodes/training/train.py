@@ -15,6 +15,7 @@ import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
+from itertools import accumulate
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -43,6 +44,7 @@ from nodes.training.word_tokenizer import build_processor
 from nodes.transfer.files import write_durably
 from nodes.views import FILE as VIEWS_FILE
 
+STATE_FILE = "training-state.pt"
 VIDEO_FILE = "video_preprocessor_config.json"
 _WARM_UP_STEPS = 60
 _SAVE_EVERY_STEPS = 100
@@ -81,7 +83,7 @@ class Training:
     Args:
         recipe: which model.
         frames: of the train split.
-        windows: of the train split, to practise on; None: none are drawn for this recipe.
+        windows: of the train split, to practise on; None where `wants_windows` says that none are looked at.
         folder: where model, curve and state are written; each file is whole or not there.
         seed: of weights, order and turns.
         device: as torch names it.
@@ -112,7 +114,7 @@ class Training:
         self.tower = EvenTower(self.model.model.visual, self.processor)
         self._gaze = Gaze(self.model.model.language_model)
         self._packer = Packer(self.processor)
-        self._state = folder / "training-state.pt"
+        self._state = folder / STATE_FILE
         precision = "bfloat16" if half else "float32"
         self._progress = Progress(asdict(recipe), seed, len(frames), precision, torch.device(device).type)
         self._optimizer: torch.optim.Optimizer | None = None
@@ -357,6 +359,15 @@ def _decayed(modules: Sequence[nn.Module], undecayed: Sequence[nn.Module]) -> li
 
 def _means(recent: Sequence[Losses]) -> dict[str, float]:
     return {name: round(float(torch.stack([one[name] for one in recent]).mean()), 4) for name in recent[-1]}
+
+
+def wants_windows(recipe: Recipe, folder: Path, *, resume: bool) -> bool:
+    """Whether a Seeing stage that looks at windows is not over, in the folder's state if that is resumed."""
+    state, step = folder / STATE_FILE, 0
+    if resume and state.is_file():
+        step = torch.load(state, weights_only=True, map_location="cpu", mmap=True)["progress"]["step"]
+    ends = accumulate(seeing.steps for seeing in recipe.seeings)  # these are the first stages
+    return any(one.windows_per_step and step < end for one, end in zip(recipe.seeings, ends, strict=True))
 
 
 def build(recipe: Recipe) -> tuple[Any, Any]:

@@ -342,7 +342,11 @@ def test_a_resumed_training_ends_where_an_uninterrupted_one_does(
     _training(recipe, frames, tmp_path / "whole").run(quietly)
     with pytest.raises(KeyboardInterrupt):
         _training(recipe, frames, tmp_path / "cut").run(interrupt)
-    progress = _training(recipe, frames, tmp_path / "cut", resume=True).run(quietly)
+    # What is saved is past Seeing: nothing looks at windows any more.
+    folder = tmp_path / "cut/model"
+    assert train.wants_windows(recipe, folder, resume=False)
+    assert not train.wants_windows(recipe, folder, resume=True)
+    progress = train.Training(recipe, frames, None, folder, resume=True).run(quietly)
     # Step 3 was made and not yet saved.
     assert progress.resumed_at == [2]
     cut, whole = tmp_path / "cut/model", tmp_path / "whole/model"
@@ -354,7 +358,7 @@ def test_a_resumed_training_ends_where_an_uninterrupted_one_does(
 
 @contextmanager
 def _disk_that_ends_files_at(size_bytes: int) -> Iterator[None]:
-    """For this process: what is written beyond it is refused, what came before stays, as when a disk is full."""
+    """For this process: what is written beyond it is refused, as by a full disk; what came before stays."""
     before, most = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size_bytes, most))
     try:
@@ -383,6 +387,23 @@ def test_what_was_written_before_stays_whole_when_the_disk_is_full(tmp_path: Pat
     with _disk_that_ends_files_at(half_bytes["training.json"]), pytest.raises(OSError, match="too large"):
         again.run(lambda *_: None)
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+
+
+def test_windows_are_drawn_for_a_stage_that_looks_at_them_and_is_not_over(tmp_path: Path) -> None:
+    regular = RECIPES["regular"]
+    later = replace(regular, seeings=(Seeing(steps=5, frames_per_step=1), *regular.seeings))
+    for step, recipe, wanted in (
+        (0, RECIPES["compact"], False),
+        (0, regular, True),
+        (1400, regular, True),
+        (1500, regular, False),
+        (1500, later, True),
+        (1505, later, False),
+    ):
+        torch.save({"progress": {"step": step}, "model": {}}, tmp_path / "training-state.pt")
+        assert train.wants_windows(recipe, tmp_path, resume=True) == wanted, (step, recipe.name)
+    (tmp_path / "training-state.pt").unlink()
+    assert train.wants_windows(regular, tmp_path, resume=True), "there is nothing to go on from"
 
 
 def test_receiving_leaves_the_tower_as_it_is(tmp_path: Path) -> None:
