@@ -8,10 +8,10 @@ from statistics import median
 from typing import Any
 
 from nodes.eo_mini.places import BANDS_DEG
+from nodes.evaluation.figures import Interval
 from nodes.training.evaluate import (
     TOP,
     Row,
-    Share,
     accuracy,
     lead_over,
     lead_over_blind,
@@ -114,7 +114,7 @@ def _summary(measured: Measured, partner: Measured) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _meaning(name: str, fine: Share) -> str:
+def _meaning(name: str, fine: Interval) -> str:
     """What a lead on fine kinds whose interval holds 0 stands for."""
     if fine.low > 0:
         return ""
@@ -131,7 +131,7 @@ def of_family(rows: Sequence[Row], family: str) -> list[Row]:
     return [row for row in rows if row.family == family]
 
 
-def _blind(rows: Sequence[Row]) -> Share:
+def _blind(rows: Sequence[Row]) -> Interval:
     return share(rows, lambda row: float(row.blind_right))
 
 
@@ -225,9 +225,9 @@ Confidence is not calibrated.
 """
 
 
-def _percent(value: Share) -> str:
+def _percent(value: Interval) -> str:
     return f"{100 * value.value:.1f} % ({100 * value.low:.1f} to {100 * value.high:.1f})"
 
 
-def _points(value: Share) -> str:
+def _points(value: Interval) -> str:
     return f"{100 * value.value:+.1f} points ({100 * value.low:+.1f} to {100 * value.high:+.1f})"

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nodes.eo_mini.gates import read_lines
+from nodes.evaluation.figures import Interval, auroc, auroc_within, bootstrap
 from nodes.frame_image import open_image
 from nodes.regions import scores_from_map
 from nodes.token_grid import frame_map
@@ -170,43 +171,24 @@ def _row(line: dict[str, str]) -> Row:
     return Row(**texts, confidence=float(line["confidence"]), total_s=float(line["total_s"]), gaze_rank=rank)
 
 
-@dataclass(frozen=True)
-class Share:
-    """A share or a difference of shares, with its 95 % interval (bootstrap by frame)."""
-
-    value: float
-    low: float
-    high: float
+def share(rows: Sequence[Row], score: Callable[[Row], float]) -> Interval:
+    """Mean of `score` over rows, with its interval by frame: prompts about one frame are not independent."""
+    scores = np.array([score(row) for row in rows])
+    frames = [row.frame for row in rows]
+    return bootstrap(frames, lambda picked: float(scores[picked].mean()), resamples=_RESAMPLES)
 
 
-def share(rows: Sequence[Row], score: Callable[[Row], float]) -> Share:
-    """Mean of `score` over rows.
-
-    Frames are drawn again, not rows: prompts about one frame are not independent.
-    """
-    names = sorted({row.frame for row in rows})
-    place = {name: index for index, name in enumerate(names)}
-    sums, counts = np.zeros(len(names)), np.zeros(len(names))
-    for row in rows:
-        sums[place[row.frame]] += score(row)
-        counts[place[row.frame]] += 1
-    picks = np.random.default_rng(0).integers(0, len(names), size=(_RESAMPLES, len(names)))
-    means = sums[picks].sum(axis=1) / counts[picks].sum(axis=1)
-    low, high = np.quantile(means, [0.025, 0.975])
-    return Share(float(sums.sum() / counts.sum()), float(low), float(high))
-
-
-def accuracy(rows: Sequence[Row]) -> Share:
+def accuracy(rows: Sequence[Row]) -> Interval:
     """Share of right answers."""
     return share(rows, lambda row: float(row.right))
 
 
-def lead_over_blind(rows: Sequence[Row]) -> Share:
+def lead_over_blind(rows: Sequence[Row]) -> Interval:
     """Accuracy minus the accuracy of the best question-only answers, on the same prompts."""
     return share(rows, lambda row: float(row.right) - float(row.blind_right))
 
 
-def lead_over(rows: Sequence[Row], others: Sequence[Row]) -> Share:
+def lead_over(rows: Sequence[Row], others: Sequence[Row]) -> Interval:
     """Accuracy minus another model's on the same prompts. Raises ValueError when the prompts differ."""
     theirs = {(row.frame, row.prompt): row.right for row in others}
     if set(theirs) != {(row.frame, row.prompt) for row in rows}:
@@ -224,25 +206,13 @@ def majority(rows: Sequence[Row]) -> float:
 
 def separation(rows: Sequence[Row]) -> float:
     """AUROC: the chance that a right answer has more confidence than a wrong one (ties half)."""
-    right = np.array([row.confidence for row in rows if row.right])
-    wrong = np.array([row.confidence for row in rows if not row.right])
-    if not len(right) or not len(wrong):
-        return float("nan")
-    return float(_above(right, wrong).mean())
+    return auroc(*_confidence_and_right(rows))
 
 
 def separation_within_kinds(rows: Sequence[Row]) -> float:
     """AUROC over pairs of the same kind only: the kind alone, easy or hard, then tells nothing."""
-    pairs = []
-    for kind in {row.kind for row in rows}:
-        here = [row for row in rows if row.kind == kind]
-        right = np.array([row.confidence for row in here if row.right])
-        wrong = np.array([row.confidence for row in here if not row.right])
-        pairs.append(_above(right, wrong).ravel())
-    every = np.concatenate(pairs)
-    return float(every.mean()) if len(every) else float("nan")
+    return auroc_within(*_confidence_and_right(rows), [row.kind for row in rows])
 
 
-def _above(right: NDArray[np.float64], wrong: NDArray[np.float64]) -> NDArray[np.float64]:
-    difference = right[:, None] - wrong[None, :]
-    return np.asarray((difference > 0) + 0.5 * (difference == 0), dtype=np.float64)
+def _confidence_and_right(rows: Sequence[Row]) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    return np.array([row.confidence for row in rows]), np.array([row.right for row in rows])
