@@ -137,9 +137,10 @@ class SatelliteConfig(NodeConfig):
 
     It sends to whichever of its `stations` it has contact with, the first of several. `rate_bit_s` is the
     downlink's planning rate, from which chunks are sized. `outbox_limit_bytes` bounds what waits on disk.
-    Every `heartbeat_s` seconds of contact it says that it is alive; 0 means never. `contact_ends_s` are the
-    scenario times at which contacts will end, as far as they are known: what cannot finish before is not
-    begun. The run may also tell them one by one (nodes/management.py).
+    Every `heartbeat_s` seconds of contact it says that it is alive; 0 means never. `contact_ends_s` are
+    scenario times at which contacts will end, for one that shall not begin what cannot finish before; they
+    may also be told one by one (nodes/management.py). Without them what a contact's end cuts off goes on in
+    the next one. A station's `plan` is for the policy alone.
 
     `policy` is a name of nodes/policies, or the path of a file with one; `policy_parameters` its values, or a
     JSON file of values by policy's name; `accept_confidence` is short for that one parameter. `confidence` is

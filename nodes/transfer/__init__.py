@@ -51,8 +51,9 @@
 * Stations may share one inbox folder: the state of an item is on disk, under a lock of its own, and one
   station alone gets the claim to answer it.
 * Order: smaller priority number first (answers 0, images 1), then older first; many items may be under way.
-  When the end of the contact was told, what cannot finish before it is left unstarted, unless it is too
-  large for any contact like this one.
+  Every second of a contact is used: what its end cuts off goes on in the next one. Only a satellite that is
+  told the end (`contact_ends_s` in its configuration, or over the management plane; the testbed's runs do
+  neither) leaves unstarted what cannot finish before, unless it is too large for any contact like this one.
 
 sender.py and receiver.py are the protocol without a network; downlink.py and station.py connect them to
 brokers.
