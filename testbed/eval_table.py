@@ -11,6 +11,7 @@ from rich.text import Text
 
 PAPER_GAIN, PAPER_CUT = 0.312, -0.512
 _NOTE = (
+    "accuracy: right, whenever the answer comes, be it after the last pass; what was dropped is wrong. "
     "timely: right, and on the ground before the end of the pass and within {within:.0f} s of capture. "
     "Intervals: 95 %, bootstrap by frame. A frame without an answer counts up to the end of the next pass. "
     "Everything was chosen on {chosen} other pairs. The oracle is an upper bound, not a policy."

@@ -205,7 +205,7 @@ def measured_times(job: Job, outcomes: Outcomes, pairs: Sequence[Pair], progress
     machine = f"{platform.node()} {platform.processor()} {os.cpu_count()}"
     sizes = sorted({pair.image.stat().st_size for pair in pairs})
     key = key_of(
-        "times",
+        "times of pasted regions",
         *outcomes.ids.values(),
         machine,
         job.device,

@@ -50,8 +50,8 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _add_train(commands: Any) -> None:
-    parser = commands.add_parser("train", help="train one model of the pair, or the control")
-    parser.add_argument("model", choices=("compact", "regular", "regular-reduced"))
+    parser = commands.add_parser("train", help="train one model of the pair, the control, or a trial")
+    parser.add_argument("model", choices=("compact", "regular", "regular-reduced", "regular-regions"))
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, help="folder for the model (the one that ships)")
     parser.add_argument("--resume", action="store_true", help="go on from the folder's training-state.pt")

@@ -10,7 +10,7 @@ three times as large, 76 %.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from transformers import Qwen2VLConfig
@@ -88,6 +88,17 @@ class Recipe:
 
 
 _REGULAR = {"patch_px": 7, "vision_dim": 64, "vision_depth": 4, "text_dim": 128, "text_depth": 4}
+_REGULAR_RECIPE = Recipe(
+    name="regular",
+    **_REGULAR,
+    tile_px=168,
+    seeings=(Seeing(steps=1500, frames_per_step=32, windows_per_step=256),),
+    readings=(
+        Reading(steps=1000, frames_per_step=32, tiles=16),
+        Reading(steps=374, frames_per_step=32, tiles=64, peak_rate=5e-4),
+    ),
+    receivings=(),
+)
 RECIPES = {
     "compact": Recipe(
         name="compact",
@@ -101,16 +112,17 @@ RECIPES = {
         readings=(Reading(steps=1000, frames_per_step=64, tiles=0),),
         receivings=(),
     ),
-    "regular": Recipe(
-        name="regular",
-        **_REGULAR,
-        tile_px=168,
-        seeings=(Seeing(steps=1500, frames_per_step=32, windows_per_step=256),),
-        readings=(
-            Reading(steps=1000, frames_per_step=32, tiles=16),
-            Reading(steps=374, frames_per_step=32, tiles=64, peak_rate=5e-4),
+    "regular": _REGULAR_RECIPE,
+    # A trial that does not ship: one that also answers of a few regions alone, as they come down. After the
+    # first 500 steps it was right in 92 % of 40 val prompts with one region, but with whole frames in 82 % of
+    # 80 where the regular model has 92 %; hence the second stretch, not yet measured.
+    "regular-regions": replace(
+        _REGULAR_RECIPE,
+        name="regular-regions",
+        receivings=(
+            Receiving(steps=500, regions=(1, 2, 3, 4, 6, 16), tiles_per_step=256),
+            Receiving(steps=400, regions=(16, 1, 16, 2, 16, 3), tiles_per_step=256, peak_rate=7e-4),
         ),
-        receivings=(Receiving(steps=500, regions=(1, 2, 3, 4, 6, 16), tiles_per_step=256),),
     ),
     # The control: the regular model's size, the compact model's pixels.
     "regular-reduced": Recipe(
