@@ -85,9 +85,9 @@ def add_parser(subparsers: Any) -> None:
     add("--target", choices=("correctness", "agreement"), default="correctness", help="of the network")
     add(
         "--goal",
-        choices=("budget", "floor"),
-        default="budget",
-        help="of thresholds: most accurate in a byte budget, or fewest bytes as accurate as sending all",
+        choices=("floor", "budget"),
+        help="of thresholds: fewest bytes as accurate as sending all, or most accurate in a byte budget "
+        "(floor; budget where --goal-bytes is given)",
     )
     add("--goal-bytes", type=float, metavar="B", help="the budget, a frame (35%% of sending all)")
     add("--limit", type=int, metavar="N", help="at most so many pairs to choose on, and to test on")
@@ -203,7 +203,7 @@ def _write_job(arguments: argparse.Namespace, folder: Path) -> Path:
         "emulated": emulated,
         "answer_within_s": arguments.within,
         "target": arguments.target,
-        "goal": arguments.goal,
+        "goal": arguments.goal or ("floor" if arguments.goal_bytes is None else "budget"),
         "goal_bytes": arguments.goal_bytes,
         "seed": arguments.seed,
         "device": arguments.device,

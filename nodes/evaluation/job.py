@@ -55,8 +55,8 @@ class Job(Strict):
 
     emulated: cases that are also played over the emulated network; modelled apart, into `modelled.csv`.
     times: the profile of another machine (nodes/stage_profile.py); None measures this one.
-    goal: thresholds are the most accurate ones within a byte budget, or those of the fewest bytes above an
-        accuracy floor; goal_bytes: the budget, mean bytes a frame (None: choosing.BUDGET_SHARE of all).
+    goal: thresholds are those of the fewest bytes above an accuracy floor, or the most accurate ones within a
+        byte budget; goal_bytes: the budget, mean bytes a frame (None: choosing.BUDGET_SHARE of all).
     """
 
     version: Literal[1] = 1
@@ -68,7 +68,7 @@ class Job(Strict):
     emulated: list[Case] = Field(default=[])
     answer_within_s: float = Field(default=600.0, gt=0)
     target: Literal["agreement", "correctness"] = "correctness"
-    goal: Literal["budget", "floor"] = "budget"
+    goal: Literal["floor", "budget"] = "floor"
     goal_bytes: float | None = Field(default=None, gt=0)
     seed: int = 0
     device: str = "cpu"
@@ -81,7 +81,7 @@ class Job(Strict):
     @model_validator(mode="after")
     def _one_goal(self) -> Job:
         if self.goal == "floor" and self.goal_bytes is not None:
-            raise ValueError("goal_bytes is the goal of a budget; leave it out, or take goal: budget")
+            raise ValueError("goal_bytes is the size of a budget: leave it out, or take the goal budget")
         return self
 
 
