@@ -57,7 +57,7 @@ def _read(path: Path) -> list[Seen]:
     from testbed.captures import read_capture  # noqa: PLC0415
     from testbed.table import console  # noqa: PLC0415
 
-    columns = (SpinnerColumn(), TextColumn("{task.description} {task.completed} frames"))
+    columns = (SpinnerColumn(), TextColumn("{task.description} {task.completed} frames", markup=False))
     with Progress(*columns, console=console(stderr=True), transient=True) as progress:
         task = progress.add_task(path.name, total=None)
         return read_capture(path, lambda: progress.advance(task))

@@ -109,12 +109,15 @@ class Progress:
         for name, trace in self._traces.items():
             row = trace.row_at(min(max(now_s, 0.0), math.nextafter(trace.end_s, 0)))
             state = (
-                f"[green]up[/]  down {row.down_bit_s / 1e6:.2f} Mbit/s  up {row.up_bit_s / 1e6:.2f} Mbit/s  "
-                f"delay {row.down_delay_s * 1e3:.2f} ms"
+                Text.assemble(
+                    ("up", "green"),
+                    f"  down {row.down_bit_s / 1e6:.2f} Mbit/s  up {row.up_bit_s / 1e6:.2f} Mbit/s  "
+                    f"delay {row.down_delay_s * 1e3:.2f} ms",
+                )
                 if row.up
-                else "[yellow]no contact[/]"
+                else Text("no contact", "yellow")
             )
-            table.add_row(f"{now_s:7.1f} s", f"[bold]{name}[/]", state, countdown(trace, now_s))
+            table.add_row(f"{now_s:7.1f} s", Text(name, "bold"), state, countdown(trace, now_s))
         return table
 
 

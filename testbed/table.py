@@ -31,10 +31,13 @@ _HEADINGS = {
 
 
 def console(stderr: bool = False) -> Console:
-    """A console for people; wide where the output is a file, since a table that wraps cannot be read."""
+    """A console for people; wide where the output is a file, since a table that wraps cannot be read.
+
+    It prints text as it is: names, prompts, answers and commands are other people's, and may hold [brackets].
+    """
     stream = sys.stderr if stderr else sys.stdout
     width = None if stream.isatty() or "COLUMNS" in os.environ else 170
-    return Console(stderr=stderr, width=width)
+    return Console(stderr=stderr, width=width, markup=False, emoji=False)
 
 
 def results_table(results: Results, width: int) -> RenderableType:
@@ -73,7 +76,7 @@ def _table(title: str, columns: dict[str, _Column], results: Results) -> Table:
 
 @dataclass(frozen=True)
 class _Column:
-    text: Callable[[FrameResult], str]
+    text: Callable[[FrameResult], str | Text]
     style: dict[str, Any]
 
 
@@ -87,7 +90,7 @@ _ANSWER_COLUMNS = {
     "prompt": _Column(lambda f: f.prompt, {"min_width": 28, "overflow": "fold"}),
     "truth": _Column(lambda f: f.truth, _TEXT),
     "answer": _Column(lambda f: f.answer if f.answer is not None else (f.refused or "-"), _TEXT),
-    "right": _Column(lambda f: "[green]yes[/]" if f.correct else "[red]no[/]", _WORD),
+    "right": _Column(lambda f: Text("yes", "green") if f.correct else Text("no", "red"), _WORD),
     "by": _Column(lambda f: _BY[f.answered_by], _WORD),
     "conf": _Column(lambda f: f"{f.confidence:.2f}" if f.confidence is not None else "-", _NUMBER),
     "bytes": _Column(lambda f: str(f.bytes_sent), _NUMBER),

@@ -21,9 +21,10 @@ def print_table(heads: Sequence[str], rows: Sequence[Sequence[str]], *, empty: s
         table.add_column(head, justify="left" if head in _LEFT else "right")
     for row in rows:
         table.add_row(*row)
-    console = Console()
     # A pipe is no narrow terminal: nothing may be folded or cut there.
-    Console(width=None if console.is_terminal else 200).print(table if rows else empty)
+    width = None if Console().is_terminal else 200
+    # Names are other people's, and may hold [brackets].
+    Console(width=width, markup=False, emoji=False).print(table if rows else empty)
 
 
 def _print_plainly(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> None:

@@ -1,0 +1,61 @@
+"""Text of others (answers, prompts, commands, names) is shown as it is, whatever brackets are in it."""
+
+from __future__ import annotations
+
+import io
+import sys
+from datetime import datetime, timezone
+
+import numpy as np
+import pytest
+
+from testbed.progress import Progress
+from testbed.results import Results
+from testbed.split import FrameResult
+from testbed.table import console, results_table
+from traces.table import print_table
+from traces.trace import Trace, TraceHeader
+
+FOREIGN = ["[/INST] yes", "[yes]", "[bold]no", ":smile:", "sed s/[/]/x/"]
+
+
+class Terminal(io.StringIO):
+    """A stream that says that somebody looks at it."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize("text", FOREIGN)
+def test_an_answer_is_told_while_the_run_goes_on(text: str, capsys: pytest.CaptureFixture[str]) -> None:
+    event = {"event": "answered", "frame": "f", "answered_by": "ground", "answer": text, "time_s": 1.0}
+    Progress(console()).event(event)
+    assert repr(text) in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("text", FOREIGN)
+def test_prompt_answer_and_truth_stand_in_the_table(text: str, capsys: pytest.CaptureFixture[str]) -> None:
+    frame = FrameResult("f", "S", text, text, text, 0.0, text, "ground", None, None, 0, None, None)
+    console().print(results_table(Results("a test", "recording", (frame,), (), 1.0), 170))
+    row = next(line for line in capsys.readouterr().out.splitlines() if line.startswith("│ f "))
+    assert row.count(text) == 3
+
+
+def test_a_link_keeps_its_name_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    header, one = TraceHeader("S", "G", datetime(2018, 1, 20, tzinfo=timezone.utc), "a test"), np.ones(1)
+    trace = Trace(header, one * 0, one > 0, one * 1e6, one * 1e6, *[one * 0.008] * 2, *[one * 0] * 2, 30.0)
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stdout", terminal)
+    monkeypatch.setenv("TERM", "xterm")
+    progress = Progress(console())
+    progress.playing({"SAT [b] - G": trace})
+    with progress.shown(1):
+        progress.tick(12.0)
+    assert "SAT [b] - G" in terminal.getvalue()
+    assert "down 1.00 Mbit/s" in terminal.getvalue()
+
+
+def test_a_satellite_keeps_the_brackets_in_its_name(capsys: pytest.CaptureFixture[str]) -> None:
+    print_table(("satellite", "n"), [("CUBE [b]", "1"), ("CUBE [/]", "2")])
+    assert "CUBE [b]" in (out := capsys.readouterr().out)
+    assert "CUBE [/]" in out
