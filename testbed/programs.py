@@ -31,6 +31,19 @@ def spawn(command: Sequence[str], *, netns_pid: int | None = None, **options: An
     return subprocess.Popen([*DIE_WITH_PARENT, *prefix, *command], start_new_session=True, **options)
 
 
+def exit_code(process: subprocess.Popen[bytes]) -> int | None:
+    """Its exit code if it has ended, as `poll` has it.
+
+    Unlike by `poll` it is not reaped: until it is, its process id and its group's are nobody else's.
+    """
+    if process.returncode is not None:
+        return process.returncode
+    found = os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT | os.WNOHANG)
+    if found is None:
+        return None
+    return found.si_status if found.si_code == os.CLD_EXITED else -found.si_status
+
+
 class Program:
     """One process of the run, with its log.
 
@@ -62,7 +75,7 @@ class Program:
         A program that ends with exit code 2 before the run has started was given what it cannot use: then the
         error's exit code is 2 as well.
         """
-        if (code := self.process.poll()) is not None:
+        if (code := exit_code(self.process)) is not None:
             error = TestbedError(
                 f"{self.name} ended with exit code {code}: {self.last_line()} (log: {self.log})"
             )

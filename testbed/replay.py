@@ -27,7 +27,7 @@ from testbed.fidelity import LinkFidelity, compare
 from testbed.hosts import HostNetwork
 from testbed.player import Player
 from testbed.processor_load import ProcessorLoad
-from testbed.programs import DIE_WITH_PARENT, Program, spawn
+from testbed.programs import DIE_WITH_PARENT, Program, exit_code, spawn
 from testbed.replay_traffic import TrafficMonitor, busy_intervals
 from testbed.run_folder import RunFolder
 from testbed.sky import Sky
@@ -308,8 +308,7 @@ class _Replay:
             self.stop.check()
             if _ports(host.pid) - before:
                 return server
-            if server.process.poll() is not None:
-                server.check(started=False)
+            server.check(started=False)
             if time.monotonic() > started_s + LISTENING_ANYWAY_S and not _uses_python(self.plan.server):
                 break
             time.sleep(TICK_S)
@@ -339,12 +338,12 @@ class _Replay:
                     stdout=self.output,
                 )
                 stack.callback(_end, client)
-            if client is not None and (code := client.poll()) is not None:
+            if client is not None and (code := exit_code(client)) is not None:
                 self.client_exit = 0 if self.plan.shell else code
                 if code and not self.plan.shell:
                     self.say(f"the client ended with exit code {code}")
                 return
-            if server is not None and server.process.poll() is not None and client is None:
+            if server is not None and client is None:
                 server.check(started=True)
             if now_s >= ending_s and self.plan.shell and not said_the_end:
                 said_the_end = True
@@ -412,17 +411,21 @@ def _uses_python(command: str) -> bool:
 
 
 def _end(process: subprocess.Popen[bytes], first: signal.Signals = signal.SIGTERM) -> None:
-    """End a process and what it started, by its session."""
-    for number, patience_s in ((first, ENDS_WITHIN_S), (signal.SIGTERM, 1.0), (signal.SIGKILL, None)):
-        if process.poll() is not None:
+    """End a process and what it started, by its session, and reap it; may be called twice."""
+    if process.returncode is not None:  # reaped: its process id, and its group's, may be anybody's by now
+        return
+    for number, patience_s in ((first, ENDS_WITHIN_S), (signal.SIGTERM, 1.0)):
+        if exit_code(process) is not None:
             break
-        with suppress(ProcessLookupError):
-            if os.getpgid(process.pid) == process.pid:
-                os.killpg(process.pid, number)
-            else:
-                process.send_signal(number)
-        with suppress(subprocess.TimeoutExpired):
-            process.wait(patience_s)
-    # What the shell left in the background shares its session, and would keep the namespace.
-    with suppress(ProcessLookupError, PermissionError):
+        if os.getpgid(process.pid) == process.pid:
+            os.killpg(process.pid, number)
+        else:
+            process.send_signal(number)
+        give_up_s = time.monotonic() + patience_s
+        while exit_code(process) is None and time.monotonic() < give_up_s:
+            time.sleep(0.01)
+    # Also what the shell left in the background: it shares its session, and would keep the namespace.
+    with suppress(ProcessLookupError):  # no leader: the interactive shell, in our own group
         os.killpg(process.pid, signal.SIGKILL)
+    process.kill()
+    process.wait()

@@ -194,6 +194,43 @@ def test_ctrl_c_leaves_nothing(tmp_path: Path, footprint: Footprint, moment_s: f
     assert footprint.left_behind() == {}
 
 
+def test_a_server_that_has_ended_keeps_its_process_id_until_the_end(
+    tmp_path: Path, footprint: Footprint
+) -> None:
+    """Else its group, which is killed at the end, could be a stranger's by then."""
+    pid = tmp_path / "pid"
+    client = f"sleep 2; cut -d' ' -f3 /proc/$(cat {pid})/stat"
+    options = ("--server", f"echo $$ > {pid}; sleep 1.5", "--client", client, "--no-probe")
+    _, said = replayed(tmp_path, footprint, *options)
+    assert "Z" in said.splitlines()
+
+
+# In a process namespace of its own, where the next process id can be chosen.
+STRANGER = """
+import subprocess, sys
+from pathlib import Path
+from testbed.programs import spawn
+from testbed.replay import _end
+
+ours = spawn(["true"])
+ours.wait()
+Path("/proc/sys/kernel/ns_last_pid").write_text(str(ours.pid - 1))
+stranger = subprocess.Popen(["sleep", "60"], start_new_session=True)
+assert stranger.pid == ours.pid
+_end(ours)
+try:
+    print("ended with", stranger.wait(1.0))
+except subprocess.TimeoutExpired:
+    print("alive")
+"""
+
+
+def test_nobody_is_killed_who_got_the_process_id_of_a_program_that_has_ended() -> None:
+    apart = ["unshare", "--pid", "--fork", "--kill-child", "--mount-proc", PYTHON, "-c", STRANGER]
+    done = subprocess.run(apart, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+    assert done.stdout == "alive\n", done.stderr
+
+
 STEPS = "time_s,down,up,rtt\n0,20,5,40\n3,10,5,30\n6,30,3,50\n10,30,3,50\n"
 STEPS_COLUMNS = ["--columns", "time=time_s:s,down=down:Mbit/s,up=up:Mbit/s,rtt=rtt:ms"]
 CHANGES_S = (0.0, 3.0, 6.0, 10.0)
