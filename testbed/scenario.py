@@ -212,9 +212,13 @@ class Scenario(_Data):
         ):
             if twice := sorted({n for n in names if names.count(n) > 1}):
                 raise ValueError(f"{what} named twice: {', '.join(twice)}")
-        nodes = [re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-") for name in satellites + stations]
-        if alike := sorted({n for n in nodes if nodes.count(n) > 1}):
-            raise ValueError(f"names of nodes that differ in case or signs only: {', '.join(alike)}")
+        # A board's agent reports beside the satellite's program: they need names of their own.
+        named = [*satellites, *stations, *(s.board for s in self.satellites if s.board is not None)]
+        slugs = [re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-") for name in named]
+        if alike := sorted({slug for slug in slugs if slugs.count(slug) > 1}):
+            raise ValueError(
+                f"names of nodes or boards that differ in case or signs only: {', '.join(alike)}"
+            )
         for link in self.links:
             if link.satellite not in satellites:
                 raise ValueError(f"a link names satellite {link.satellite!r}; the scenario has no such one")

@@ -94,6 +94,16 @@ def test_a_board_is_one_satellite_with_one_link() -> None:
         Scenario.model_validate(read)
 
 
+@pytest.mark.parametrize("name", ["jetson-1", "Jetson 1"])
+def test_a_board_is_no_nodes_namesake(name: str) -> None:
+    """Its agent and the node's program would share an account, a client id and their events' topic."""
+    for kind in ("satellite", "station"):
+        read = scenario().model_dump()
+        read[f"{kind}s"][0]["name"] = read["links"][0][kind] = name
+        with pytest.raises(ValueError, match="differ in case or signs only: jetson-1"):
+            Scenario.model_validate(read)
+
+
 def test_the_agent_makes_a_whole_configuration_of_what_a_board_is_told(tmp_path: Path) -> None:
     flown = scenario()
     traces = {link.name: link_trace(flown, link) for link in flown.links}
