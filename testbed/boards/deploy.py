@@ -97,7 +97,7 @@ async def deploy(
     await shell.run("chmod", "755", str(root))
     step("sending wheels")
     sent = await shell.put({name: bundle / name for name in wheels}, root / "wheels")
-    installed = await _install(shell, root, list(wheels), sent, step)
+    installed = await _install(shell, root, wheels, step)
     step("sending models")
     model_files = await shell.put(files, root / "models")
     config = root / "agent.json"
@@ -132,14 +132,19 @@ def _check(system: BoardSystem, bundle: Path, manifest: Mapping[str, Any]) -> No
 
 
 async def _install(
-    shell: Shell, root: PurePosixPath, wheels: Sequence[str], sent: Sequence[str], step: Callable[[str], None]
+    shell: Shell, root: PurePosixPath, wheels: Mapping[str, str], step: Callable[[str], None]
 ) -> bool:
-    """Make the environment and install exactly the bundle; False where nothing was to be done."""
+    """Make the environment and install exactly the bundle; False where nothing was to be done.
+
+    What is installed stands on the board by checksum, and not while it changes: a deployment that was cut is
+    taken up again, whatever it had sent.
+    """
     python, done = root / "venv/bin/python", root / "venv/.bundle"
-    wanted = "\n".join(sorted(wheels)) + "\n"
-    if not sent and await shell.works("sh", "-c", f'test "$(cat \'{done}\')" = "$0"', wanted.strip()):
+    wanted = "".join(f"{digest}  {name}\n" for name, digest in sorted(wheels.items()))
+    if await shell.works("sh", "-c", f'test "$(cat \'{done}\')" = "$0"', wanted.strip()):
         return False
     step("installing packages on the board")
+    await shell.run("rm", "-f", str(done))
     if not await shell.works(str(python), "-c", "import pip"):
         try:
             await shell.run("python3", "-m", "venv", "--clear", str(root / "venv"))

@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import json
 import platform
+import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
+from zipfile import ZipFile
 
 import pytest
 
@@ -93,6 +95,30 @@ def test_a_board_is_given_everything_once_and_then_what_has_changed(
     (root / "models/own-model/processor_config.json").write_text("damaged on the board")
     assert bring(access, wheels, root, model).model_files_sent == 2
     assert (root / "models/own-model/config.json").read_text() == "{}"
+
+    newer, wheel = newer_bundle(wheels, tmp_path)
+    shutil.copy(newer / wheel, root / "wheels")  # as a deployment leaves it that was cut before it installed
+    assert bring(access, newer, root, model).installed
+    code = "import nodes; print(nodes.NEWER)"
+    assert (
+        subprocess.run([str(python), "-I", "-c", code], capture_output=True, check=True).stdout == b"True\n"
+    )
+    assert not bring(access, newer, root, model).installed
+
+
+def newer_bundle(wheels: Path, folder: Path) -> tuple[Path, str]:
+    """A bundle of newer code under the same version, as it is while the project is developed."""
+    newer = Path(shutil.copytree(wheels, folder / "newer"))
+    manifest = json.loads((newer / bundle.MANIFEST).read_text())
+    name = manifest["project"]
+    with ZipFile(wheels / name) as old, ZipFile(newer / name, "w") as new:
+        for each in old.infolist():
+            new.writestr(
+                each, old.read(each) + (b"NEWER = True\n" if each.filename == "nodes/__init__.py" else b"")
+            )
+    manifest["files"][name] = bundle.sha256(newer / name)
+    (newer / bundle.MANIFEST).write_text(json.dumps(manifest))
+    return newer, name
 
 
 def test_a_bundle_for_another_machine_is_refused_with_the_command_that_makes_the_right_one(
