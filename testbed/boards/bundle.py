@@ -62,7 +62,7 @@ def make_bundle(
     """Fill a folder with the project's wheel, all that it needs, and a manifest; returns the wheels.
 
     Args:
-        folder: made if missing; wheels of an earlier bundle in it are kept where they are still right.
+        folder: made if missing; the wheels of an earlier bundle in it are replaced.
         target: the board.
         torch: which torch, as a requirement; or a wheel file, such as NVIDIA's for a JetPack.
         extras: of this project.
@@ -72,19 +72,24 @@ def make_bundle(
         CapabilityError: uv is missing, or the project's source.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    project = build_project(folder)
-    wanted = [need for need in requirements(project, extras) if not need.startswith("torch")]
     own_torch = Path(torch) if torch.endswith(".whl") else None
     if own_torch is not None and not own_torch.is_file():
         raise InputError(f"no torch wheel at {own_torch}")
-    pins = resolve(
-        [*wanted, torch if own_torch is None else f"torch @ {own_torch.absolute().as_uri()}"], target
-    )
-    download([pin for pin in pins if not pin.startswith("torch @")], folder, target)
-    if own_torch is not None:
-        (folder / own_torch.name).write_bytes(own_torch.read_bytes())
-    names = {wheel_name(pin) for pin in pins} | {wheel_name(project.name)}
-    wheels = sorted(path for path in folder.glob("*.whl") if wheel_name(path.name) in names)
+    # Apart from what is there: a wheel for another Python has the same name and version.
+    with tempfile.TemporaryDirectory(dir=folder, prefix=".making-") as scratch:
+        new = Path(scratch)
+        project = build_project(new)
+        wanted = [need for need in requirements(project, extras) if not need.startswith("torch")]
+        pins = resolve(
+            [*wanted, torch if own_torch is None else f"torch @ {own_torch.absolute().as_uri()}"], target
+        )
+        download([pin for pin in pins if not pin.startswith("torch @")], new, target)
+        if own_torch is not None:
+            shutil.copy(own_torch, new)
+        names = sorted(path.name for path in new.iterdir())
+        for name in _names_of_bundle(folder) - set(names):
+            (folder / name).unlink(missing_ok=True)
+        wheels = [(new / name).replace(folder / name) for name in names]
     manifest = {
         "architecture": target.architecture,
         "python": target.python,
@@ -94,6 +99,15 @@ def make_bundle(
     }
     (folder / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
     return wheels
+
+
+def _names_of_bundle(folder: Path) -> set[str]:
+    """The files that an earlier bundle brought."""
+    try:
+        files = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["files"]
+        return {name for name in files if Path(name).name == name}
+    except (OSError, ValueError, KeyError, TypeError):
+        return set()
 
 
 def build_project(folder: Path) -> Path:
@@ -191,12 +205,6 @@ def sha256(path: Path) -> str:
         while block := file.read(1 << 20):
             digest.update(block)
     return digest.hexdigest()
-
-
-def wheel_name(text: str) -> str:
-    """The package that a requirement or a wheel's file name is of, as PEP 503 normalises it."""
-    found = re.match(r"[A-Za-z0-9](?:[A-Za-z0-9._]|-(?!\d))*", text)
-    return re.sub(r"[-_.]+", "-", found[0] if found else text).lower().strip("-")
 
 
 def _run(command: Sequence[str], what: str, given: str | None = None) -> str:

@@ -125,7 +125,7 @@ def _check(system: BoardSystem, bundle: Path, manifest: Mapping[str, Any]) -> No
         )
     if not system.is_root:
         raise InputError("the agent sets up a service and needs root: set ssh_user to root in the inventory")
-    size_bytes = sum(path.stat().st_size for path in bundle.glob("*.whl"))
+    size_bytes = sum((bundle / name).stat().st_size for name in manifest["files"])
     if system.free_bytes < 4 * size_bytes:
         free, need = system.free_bytes / 1e9, 4 * size_bytes / 1e9
         raise InputError(f"the board has {free:.1f} GB free, {need:.1f} GB are needed: make room there")
