@@ -11,9 +11,11 @@ from operator import itemgetter
 from types import TracebackType
 from typing import Protocol, TypeAlias
 
+import numpy as np
+
 from testbed.clock import Clock
 from testbed.errors import ShaperDiedError, TestbedError
-from testbed.link_state import DOWN_STATE, LinkState
+from testbed.link_state import DOWN_STATE, LONGEST_DELAY_S, LOWEST_RATE_BIT_S, LinkState
 from traces.trace import Trace, TraceRow
 
 CHECK_EVERY_S = 0.5
@@ -72,6 +74,22 @@ class Change:
     def up(self) -> bool:
         """Whether there is a contact from here on."""
         return self.down.up or self.up_link.up
+
+
+def unplayable(trace: Trace) -> str | None:
+    """Say what in a trace no link can do, as traces may hold more than links; None if links can follow it."""
+    for way in ("down", "up"):
+        rate_bit_s, delay_s = getattr(trace, f"{way}_bit_s"), getattr(trace, f"{way}_delay_s")
+        slow, far = rate_bit_s < LOWEST_RATE_BIT_S, delay_s > LONGEST_DELAY_S
+        for name, column, wrong, expected in (
+            (f"{way}_bit_s", rate_bit_s, slow, f"{LOWEST_RATE_BIT_S:g} or more"),
+            (f"{way}_delay_s", delay_s, far, f"{LONGEST_DELAY_S:g} or less"),
+        ):
+            if (trace.up & wrong).any():
+                row = int(np.argmax(trace.up & wrong))
+                at = f"at {trace.time_s[row]:g} s its {name} is {column[row]:g}"
+                return f"{at}; while up, a link can do {expected}"
+    return None
 
 
 class Player:

@@ -25,7 +25,7 @@ from testbed.contact_link import ContactLink
 from testbed.errors import CapabilityError, InputError
 from testbed.fidelity import LinkFidelity, compare
 from testbed.hosts import HostNetwork
-from testbed.player import Player
+from testbed.player import Player, unplayable
 from testbed.processor_load import ProcessorLoad
 from testbed.programs import DIE_WITH_PARENT, Program, exit_code, spawn
 from testbed.replay_traffic import TrafficMonitor, busy_intervals
@@ -157,6 +157,8 @@ def replay(
         )
     if not plan.trace.contacts():
         raise InputError(f"the trace has no contact in its {plan.trace.end_s:g} s: nothing could pass")
+    if (why := unplayable(plan.trace)) is not None:
+        raise InputError(f"the trace cannot be played: {why}")
     with StopRequest() as stop:
         folder = RunFolder.create(parent, f"replay-{plan.name}")
         folder.nodes.rmdir()

@@ -9,6 +9,7 @@ import numpy as np
 
 from testbed.drawings import Track
 from testbed.errors import ScenarioError
+from testbed.player import unplayable
 from testbed.scenario import GroundStation, Link, Orbit, RadioChanges, Scenario
 from traces.elements import read_elements
 from traces.link_budget import RadioLink, preset
@@ -23,7 +24,7 @@ _ORBIT_S = 95 * 60
 
 
 def link_trace(scenario: Scenario, link: Link) -> Trace:
-    """Compute or read the trace of `link`; raises ScenarioError when it has no contact at all."""
+    """Compute or read the trace of `link`; raises ScenarioError for one that cannot be flown."""
     if isinstance(link.follows, Orbit):
         orbit = link.follows
         trace = make_trace(
@@ -41,6 +42,8 @@ def link_trace(scenario: Scenario, link: Link) -> Trace:
         raise ScenarioError(
             f"link {link.name} has no contact in its {trace.end_s:.0f} s: nothing could arrive"
         )
+    if (why := unplayable(trace)) is not None:
+        raise ScenarioError(f"link {link.name} cannot follow its trace: {why}")
     return trace
 
 

@@ -207,6 +207,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _checked(arguments: argparse.Namespace) -> Trace | None:
     """Refuse what cannot be done before two minutes are spent on it; the trace, if one was given."""
+    from testbed.player import unplayable  # noqa: PLC0415
     from traces.trace import Trace  # noqa: PLC0415
 
     if os.geteuid() != 0:
@@ -232,6 +233,8 @@ def _checked(arguments: argparse.Namespace) -> Trace | None:
     trace = Trace.read(arguments.trace)
     if not trace.contacts():
         raise InputError(f"trace {arguments.trace} has no contact: there is nothing to measure")
+    if (why := unplayable(trace)) is not None:
+        raise InputError(f"trace {arguments.trace} cannot be played: {why}")
     return trace
 
 

@@ -173,6 +173,9 @@ def test_exit_codes(tmp_path: Path, footprint: Footprint) -> None:
     assert "link.csv: a mahimahi recording without down_delay_s; add --delay TIME" in said
     code, said = outcome(command(tmp_path, "--speed", "0"), footprint)
     assert (code, "--speed 0" in said) == (2, True)
+    slow = LINK.replace("4,2,30", "5e-6,2,30")
+    code, said = outcome(command(tmp_path, *COLUMNS, link=slow), footprint)
+    assert (code, "at 3 s its down_bit_s is 5; while up, a link can do 8 or more" in said) == (2, True)
 
 
 @pytest.mark.parametrize("moment_s", [1.2, 3.5])

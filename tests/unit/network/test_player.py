@@ -10,7 +10,7 @@ import pytest
 from testbed.clock import ManualClock, RealClock
 from testbed.errors import LinkError, ShaperDiedError
 from testbed.link_state import DOWN_STATE, Direction, LinkState
-from testbed.player import Change, Player
+from testbed.player import Change, Player, unplayable
 from testbed.shaper import LinkPorts, RecordingShaper
 from tests.starved import unless_starved
 from traces.trace import Trace, TraceHeader
@@ -211,3 +211,26 @@ def test_changes_come_on_time(link: RecordedLink) -> None:
         return float(np.median(player.lateness_s))
 
     unless_starved(median_late_s, lambda late_s: late_s < 0.005)
+
+
+@pytest.mark.parametrize(
+    ("row", "said"),
+    [
+        ((5, 1, 7.9, 1e5, 0.01, 0), "at 5 s its down_bit_s is 7.9; while up, a link can do 8 or more"),
+        ((5, 1, 8, 5, 0.01, 0), "at 5 s its up_bit_s is 5; while up, a link can do 8 or more"),
+        ((5, 1, 8, 8, 43_200.5, 0), "at 5 s its up_delay_s is 86401; while up, a link can do 86400 or less"),
+        ((5, 1, 8, 8, 43_200, 0.5), None),
+        ((5, 0, 0, 0, 1e6, 0), None),
+    ],
+)
+def test_what_links_refuse_is_found_before_they_are_made(row: tuple[float, ...], said: str | None) -> None:
+    asked = trace((0, 1, 1e6, 1e5, 0.01, 0), row, end_s=10)  # type: ignore[arg-type]
+    assert unplayable(asked) == said
+    shaper = RecordingShaper()
+    player = Player(ManualClock(5.0), {RecordedLink("DOVE - Svalbard", shaper): asked})
+    if said is None:
+        player.start()
+    else:
+        with pytest.raises(ValueError, match=r"rate_bit_s|delay_s"):
+            player.start()
+    player.stop()

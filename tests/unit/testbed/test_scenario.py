@@ -1,7 +1,9 @@
 """A scenario holds, or says in one line what does not."""
 
+from datetime import datetime, timezone
 from pathlib import Path
 
+import numpy as np
 import pytest
 from pydantic import ValidationError
 
@@ -18,6 +20,8 @@ from testbed.scenario import (
     utc,
 )
 from testbed.scenario_file import load_scenario
+from testbed.trace_source import link_trace
+from traces.trace import Trace, TraceHeader
 
 
 def make(tmp_path: Path, **changes: object) -> Scenario:
@@ -158,3 +162,13 @@ def test_files_of_a_policy_that_are_not_there_are_named(tmp_path: Path) -> None:
             flown(tmp_path, **changes).check_files()
     with pytest.raises(ValidationError, match="not both"):
         flown(tmp_path, accept_confidence=0.5, policy_parameters={"accept_confidence": 0.6})
+
+
+def test_a_trace_that_no_link_can_follow_is_refused_with_its_link(tmp_path: Path) -> None:
+    scenario, one = make(tmp_path), np.ones(1)
+    header = TraceHeader("S", "G", datetime(2018, 1, 20, tzinfo=timezone.utc), "a test")
+    Trace(header, one * 0, one > 0, one * 5, one * 1e6, *[one * 0.01] * 2, *[one * 0] * 2, 30.0).write(
+        tmp_path / "pass.csv"
+    )
+    with pytest.raises(ScenarioError, match="link S - G cannot follow its trace: at 0 s its down_bit_s is 5"):
+        link_trace(scenario, scenario.links[0])
