@@ -11,11 +11,11 @@ import json
 import re
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
 from testbed.errors import ScenarioError
+from testbed.run_folder import RunFolder
 
 POLICIES = (
     "spaceverse",
@@ -110,20 +110,27 @@ def add_parser(subparsers: Any) -> None:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    from testbed.eval_plots import draw_all  # noqa: PLC0415 - matplotlib is slow to import
-    from testbed.eval_table import results_table  # noqa: PLC0415
-    from testbed.table import console  # noqa: PLC0415
-
     if arguments.goal == "floor" and arguments.goal_bytes is not None:
         raise ScenarioError("--goal-bytes is the size of a budget: leave it out, or leave out --goal floor")
     if arguments.quick:
         arguments.limit, arguments.passes, arguments.rates = arguments.limit or 16, 1, ["2M"]
         arguments.interval = 10.0
-    folder = _folder(arguments.output)
-    job = _write_job(arguments, folder)
-    done = subprocess.run([sys.executable, "-m", "nodes.evaluation", str(job)], check=False)
-    if done.returncode != 0:
-        return done.returncode if done.returncode > 0 else 1
+    with RunFolder.new(arguments.output, "eval", ("traces",)) as folder:
+        job = _write_job(arguments, folder.path)
+        done = subprocess.run([sys.executable, "-m", "nodes.evaluation", str(job)], check=False)
+        if done.returncode == 0:
+            _show(arguments, folder.path)
+        elif done.returncode == 2:  # it has said why; nothing came of it
+            folder.remove()
+        return done.returncode if done.returncode >= 0 else 1
+
+
+def _show(arguments: argparse.Namespace, folder: Path) -> None:
+    """Print and draw the results; with --emulated, play them as well."""
+    from testbed.eval_plots import draw_all  # noqa: PLC0415 - matplotlib is slow to import
+    from testbed.eval_table import results_table  # noqa: PLC0415
+    from testbed.table import console  # noqa: PLC0415
+
     text = (folder / "results.json").read_text(encoding="utf-8")
     results = json.loads(text)
     draw_all(folder, results)
@@ -135,7 +142,6 @@ def _run(arguments: argparse.Namespace) -> int:
     if arguments.emulated is not None:
         _play(arguments, folder, terminal)
     terminal.print(f"results: {folder}", style="bold", soft_wrap=True)
-    return 0
 
 
 def _play(arguments: argparse.Namespace, folder: Path, terminal: Any) -> None:
@@ -144,20 +150,6 @@ def _play(arguments: argparse.Namespace, folder: Path, terminal: Any) -> None:
     cases = json.loads((folder / "job.json").read_text(encoding="utf-8"))["emulated"]
     links = [case["passes"][0]["name"] for case in cases]
     play(folder, links, arguments.policies, (arguments.satellite, arguments.station), terminal)
-
-
-def _folder(parent: Path) -> Path:
-    stamp = time.strftime("%Y%m%dT%H%M%S", time.gmtime())
-    for number in range(100):
-        folder = parent / (f"{stamp}-eval" + (f"-{number}" if number else ""))
-        try:
-            folder.mkdir(parents=True)
-        except FileExistsError:
-            continue
-        except OSError as error:
-            raise ScenarioError(f"cannot make {folder}: {error.strerror}; choose another --output") from error
-        return folder
-    raise ScenarioError(f"{parent} holds a hundred evaluations of this second; choose another --output")
 
 
 def _write_job(arguments: argparse.Namespace, folder: Path) -> Path:
@@ -184,7 +176,6 @@ def _write_job(arguments: argparse.Namespace, folder: Path) -> Path:
             part, trace = part_of_first_pass(case, traces, arguments.emulated, sky)
             emulated.append(part)
             traces[part["passes"][0]["name"]] = trace
-    (folder / "traces").mkdir()
     for name, trace in traces.items():
         trace.write(folder / "traces" / f"{name}.csv")
     job = {

@@ -159,16 +159,13 @@ def replay(
         raise InputError(f"the trace has no contact in its {plan.trace.end_s:g} s: nothing could pass")
     if (why := unplayable(plan.trace)) is not None:
         raise InputError(f"the trace cannot be played: {why}")
-    with StopRequest() as stop:
-        folder = RunFolder.create(parent, f"replay-{plan.name}")
-        folder.nodes.rmdir()
+    new_folder = RunFolder.new(parent, f"replay-{plan.name}", ("traces", "logs"))
+    with StopRequest() as stop, new_folder as folder:
         try:
             return _Replay(plan, folder, stop, say, output).go()
         except Stopped:
             say("stopped; everything that the replay had made is gone")
             return stop.exit_code
-        finally:
-            folder.hand_over()
 
 
 class _Replay:

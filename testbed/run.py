@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import queue
-import shutil
 import subprocess
 import tempfile
 import time
@@ -75,21 +74,15 @@ def run_scenario(scenario: Scenario, parent: Path, progress: Progress) -> Outcom
         )
     with StopRequest() as stop:
         traces = {link.name: link_trace(scenario, link) for link in scenario.links}
-        folder = RunFolder.create(parent, scenario.name)
-        try:
-            # Unix socket paths are limited to 107 bytes, and a run's folder may be anywhere.
-            with tempfile.TemporaryDirectory(prefix="spaceverse-") as sockets:
-                plan = RunPlan(scenario, traces, folder, Path(sockets), boards_of(scenario))
-                results = _Run(plan, progress, stop).go()
-        except Stopped:
-            progress.step("stopped; everything that the run had made is gone")
-            return Outcome(folder, None, stop.exit_code)
-        except TestbedError as error:
-            if error.exit_code == 2:  # it never started: leave no folder that looks like a run
-                shutil.rmtree(folder.path)
-            raise
-        finally:
-            folder.hand_over()
+        with RunFolder.new(parent, scenario.name) as folder:
+            try:
+                # Unix socket paths are limited to 107 bytes, and a run's folder may be anywhere.
+                with tempfile.TemporaryDirectory(prefix="spaceverse-") as sockets:
+                    plan = RunPlan(scenario, traces, folder, Path(sockets), boards_of(scenario))
+                    results = _Run(plan, progress, stop).go()
+            except Stopped:
+                progress.step("stopped; everything that the run had made is gone")
+                return Outcome(folder, None, stop.exit_code)
     return Outcome(folder, results, 0 if results.all_answered else 1)
 
 

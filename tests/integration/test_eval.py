@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import json
+import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from testbed.eval_command import POLICIES
+from tests.integration.nodes.ends import wait_for
 from traces.trace import Trace
 
 ROOT = Path(__file__).parents[2]
@@ -104,6 +107,7 @@ def test_quick_leaves_tables_traces_and_drawings(quick: tuple[Path, Path, dict[s
     ("arguments", "expected"),
     [
         (["--rates", "fast"], "--rates 'fast' is no rate"),
+        (["--passes", "0"], "--passes, --interval and --lead must be above 0"),
         (["--policies", "spaceverze"], "did you mean spaceverse"),
         (["--data", "/nowhere"], "no folder of images"),
         (["--satellite", "FLOCK 2P-l"], "did you mean FLOCK 2P"),
@@ -112,10 +116,37 @@ def test_quick_leaves_tables_traces_and_drawings(quick: tuple[Path, Path, dict[s
     ],
 )
 def test_bad_input_is_one_line(tmp_path: Path, arguments: list[str], expected: str) -> None:
-    done = spaceverse("--limit", "4", "--passes", "1", *arguments, "--output", str(tmp_path), cache=tmp_path)
+    few = ("--limit", "4", "--passes", "1", "--output", str(tmp_path / "runs"))
+    done = spaceverse(*few, *arguments, cache=tmp_path)
     assert done.returncode == 2, done.stderr
     assert expected in done.stderr.strip().splitlines()[-1]
     assert "Traceback" not in done.stderr
+    assert not (tmp_path / "runs").exists()
+
+
+def test_no_results_below_a_file(tmp_path: Path) -> None:
+    (tmp_path / "runs").touch()
+    done = spaceverse("--quick", "--output", str(tmp_path / "runs"), cache=tmp_path)
+    assert done.returncode == 2
+    (line,) = done.stderr.splitlines()
+    assert "choose another --output" in line
+
+
+@pytest.mark.root
+def test_what_a_stopped_evaluation_leaves_is_the_users_who_called_sudo(tmp_path: Path) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-m", "testbed.cli", "eval", "--quick", "--output", "runs", "--cache", "cache"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "SUDO_UID": "65534", "SUDO_GID": "65534"},
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+    ) as process:
+        wait_for(lambda: bool(list(tmp_path.glob("runs/*/job.json"))), "job", 30)
+        os.killpg(process.pid, signal.SIGINT)
+        process.communicate(timeout=30)
+    made = [tmp_path / "runs", *tmp_path.glob("runs/**/*")]
+    assert len(made) > 3
+    assert {path.stat().st_uid for path in made} == {65534}
 
 
 def test_the_network_alone_can_be_trained(

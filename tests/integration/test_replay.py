@@ -164,6 +164,20 @@ def outcome(arguments: list[str], footprint: Footprint) -> tuple[int, str]:
     return done.returncode, done.stderr.strip().splitlines()[-1] if done.stderr.strip() else ""
 
 
+def test_a_replay_that_cannot_be_leaves_no_folder(tmp_path: Path, footprint: Footprint) -> None:
+    done = subprocess.run(
+        command(tmp_path, "--client", "true", "--shaper", "nfqueue"),
+        cwd=ROOT,
+        env={**footprint.environment, "PATH": str(tmp_path)},  # without nft and iptables
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 2, done.stderr
+    assert not (tmp_path / "runs").exists()
+
+
 def test_exit_codes(tmp_path: Path, footprint: Footprint) -> None:
     assert outcome(command(tmp_path, "--client", "exit 7", "--no-probe"), footprint)[0] == 1
     code, said = outcome(command(tmp_path, "--server", "exit 3", "--client", "true", "--no-probe"), footprint)

@@ -328,6 +328,10 @@ def test_bad_input_gets_one_line_and_exit_code_2(tmp_path: Path) -> None:
     assert "no contact" in error_of(trace=TRACE.replace(",1,", ",0,"))
     assert "pass.csv" in error_of(trace=TRACE.replace("down_delay_s", "down_delay_ms"))
     assert "no scenario file" in one_line_of_error(["-m", "testbed.cli", "run", str(tmp_path / "nowhere.py")])
+    arguments = command(write_scenario(tmp_path), tmp_path)[1:]
+    assert "choose another --output" in one_line_of_error(
+        [*arguments, "--output", str(tmp_path / "pass.csv")]
+    )
 
 
 def test_an_orbit_that_cannot_be_is_one_line(tmp_path: Path) -> None:
