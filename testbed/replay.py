@@ -159,6 +159,10 @@ def replay(
         raise InputError(f"the trace has no contact in its {plan.trace.end_s:g} s: nothing could pass")
     if (why := unplayable(plan.trace)) is not None:
         raise InputError(f"the trace cannot be played: {why}")
+    if plan.client_at_s is not None and not 0 <= plan.client_at_s < plan.trace.end_s:
+        raise InputError(
+            f"--client-at {plan.client_at_s:g}: the trace plays from 0 to {plan.trace.end_s:g} s"
+        )
     new_folder = RunFolder.new(parent, f"replay-{plan.name}", ("traces", "logs"))
     with StopRequest() as stop, new_folder as folder:
         try:
@@ -318,13 +322,14 @@ class _Replay:
         self, stack: ExitStack, clock: RealClock, player: Player, sky: Sky, server: Program | None
     ) -> None:
         """Start the client in time; wait for its end, for the trace's, or for a signal."""
-        first_s = self.plan.trace.contacts()[0].aos_s
-        at_s = first_s + 0.05 if self.plan.client_at_s is None else self.plan.client_at_s
+        at_s, ending_s = self.plan.client_at_s, self.plan.trace.end_s
+        if at_s is None:
+            at_s = min(self.plan.trace.contacts()[0].aos_s + 0.05, ending_s)
         client: subprocess.Popen[bytes] | None = None
         if self.plan.shell:
             client, at_s = self._shell(), -1.0
             stack.callback(_end, client)
-        ending_s, said_the_end = self.plan.trace.end_s, False
+        said_the_end = False
         while True:
             self._check(player, sky)
             now_s = clock.now_s()

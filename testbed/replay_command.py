@@ -19,8 +19,9 @@ _EPILOG = """examples:
   sudo spaceverse replay link.csv                       a shell at the client's end
 
 The server stands at the satellite's end, the client at the ground's: down is from server to client. The
-client starts with the first contact.
-exit codes: 0 the client succeeded; 1 it failed; 2 the input cannot be used; 130 stopped by Ctrl-C
+client starts with the first contact, and is stopped when the trace ends.
+exit codes: 0 the client succeeded, or ran until the trace's end; 1 it failed; 2 the input cannot be used;
+130 stopped by Ctrl-C
 """
 
 

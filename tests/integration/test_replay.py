@@ -192,6 +192,16 @@ def test_exit_codes(tmp_path: Path, footprint: Footprint) -> None:
     assert (code, "at 3 s its down_bit_s is 5; while up, a link can do 8 or more" in said) == (2, True)
 
 
+def test_a_client_runs_or_is_refused(tmp_path: Path, footprint: Footprint) -> None:
+    for at in ("100", "nan", "-1"):
+        code, said = outcome(command(tmp_path, "--client", "true", f"--client-at={at}"), footprint)
+        assert (code, f"--client-at {at}: the trace plays from 0 to " in said) == (2, True)
+    short = ("--client", "sleep 9", "--seconds", "0.01", "--no-probe")
+    results, said = replayed(tmp_path, footprint, *short)
+    assert "client starts" in said
+    assert results["notes"] == ["the client was stopped at the end of the trace"]
+
+
 @pytest.mark.parametrize("moment_s", [1.2, 3.5])
 def test_ctrl_c_leaves_nothing(tmp_path: Path, footprint: Footprint, moment_s: float) -> None:
     process = subprocess.Popen(
