@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -24,6 +24,13 @@ from testbed.errors import InputError
 
 NS = 10**9
 CHECKSUM_AT = {"UDP": 6, "TCP": 16}  # bytes into the header
+# Bytes of a packet by its own header, 0 where that does not tell (a jumbogram). Behind them an interface pads
+# short frames to 60 bytes, when the sender's capture has seen them already (IEEE 802.3, 3.2.8).
+LENGTH: Mapping[str, Callable[[Any], int]] = {
+    "IP": lambda packet: int(packet.len),
+    "IPv6": lambda packet: int(packet.plen) and 40 + int(packet.plen),
+    "ARP": lambda packet: 8 + 2 * (int(packet.hwlen) + int(packet.plen)),
+}
 Way = Literal["down", "up"]
 Integers = npt.NDArray[np.int64]
 
@@ -36,7 +43,7 @@ class Seen:
         at_ns: the capture's stamp, nanoseconds since 1970.
         size_bytes: of the frame, as captured, with its Ethernet header.
         source: its Ethernet source address, which says at which end it was sent.
-        key: hash of what is behind the Ethernet header.
+        key: hash of the packet behind the Ethernet header, without what a short frame is padded with.
         kind: its protocols, as scapy names them: "IP / UDP".
         port: UDP or TCP destination port, 0 for others.
     """
@@ -135,7 +142,8 @@ def _seen(packet: Any) -> Seen:
 
 
 def _without_checksum(network: Any) -> bytes:
-    octets = bytearray(network.original)
+    length = LENGTH[network.name](network) if network.name in LENGTH else 0
+    octets = bytearray(network.original[: length or None])
     for name, at in CHECKSUM_AT.items():
         if name in network:
             first = len(octets) - len(network[name].original) + at

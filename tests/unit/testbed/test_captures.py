@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from scapy.layers.inet import IP, TCP, UDP
+from scapy.layers.inet6 import IPv6
 from scapy.layers.l2 import ARP, Dot1Q, Ether
 from scapy.utils import EDecimal, PcapNgWriter, PcapWriter
 
@@ -75,6 +76,24 @@ def test_a_bridge_may_change_addresses_and_tags(tmp_path: Path) -> None:
     ground = write(tmp_path / "b.pcap", changed, nano=True)
     crossed = compare(read_capture(satellite), read_capture(ground))["down"]
     assert (len(crossed.frames), crossed.lost) == (3, 0)
+
+
+def test_short_frames_may_be_padded_on_the_wire(tmp_path: Path) -> None:
+    """An interface fills them to 60 bytes, which only the receiver's capture shows."""
+    ether = Ether(src=SATELLITE, dst=GROUND)
+    sent = [
+        ether / IP(src="10.0.0.1", dst="10.0.0.2") / TCP(flags="A", chksum=0xBEEF),
+        ether / IP(src="10.0.0.1", dst="10.0.0.2") / UDP(sport=9, dport=9) / b"x",
+        ether / ARP(psrc="10.0.0.1", pdst="10.0.0.2"),
+        ether / IPv6(src="fd00::1", dst="fd00::2") / UDP(sport=9, dport=9),
+    ]
+    came = [*sent]
+    came[0] = ether / IP(src="10.0.0.1", dst="10.0.0.2") / TCP(flags="A")
+    padded = [Ether(bytes(frame).ljust(64, b"\x5a")) for frame in came]
+    satellite = write(tmp_path / "a.pcap", [(BEGIN_NS + n, frame) for n, frame in enumerate(sent)], nano=True)
+    ground = write(tmp_path / "b.pcap", [(BEGIN_NS + MS + n, f) for n, f in enumerate(padded)], nano=True)
+    crossed = compare(read_capture(satellite), read_capture(ground))["down"]
+    assert (len(crossed.frames), crossed.lost) == (4, 0)
 
 
 def test_what_came_from_elsewhere_is_no_loss(ends: tuple[Path, Path], tmp_path: Path) -> None:
