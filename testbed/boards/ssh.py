@@ -5,6 +5,7 @@ The host's key has to be known, as to OpenSSH: nothing is sent to a stranger.
 
 from __future__ import annotations
 
+import os
 import shlex
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -102,7 +103,7 @@ async def connect(
 
     Raises:
         CapabilityError: asyncssh is missing.
-        InputError: it cannot be reached, its key is not known, or it lets nobody in.
+        InputError: it cannot be reached, its key is not known, it lets nobody in, or `identity` is no use.
     """
     try:
         import asyncssh  # noqa: PLC0415 - only where it is needed, and installed
@@ -111,6 +112,8 @@ async def connect(
     where = f"{board.ssh_user}@{board.management}, port {board.ssh_port}"
     own: dict[str, Sequence[str] | str] = {}
     if identity is not None:
+        if not identity.is_file():
+            raise InputError(f"no ssh key at {identity}")
         own["client_keys"] = [str(identity)]
     if known_hosts is not None:
         own["known_hosts"] = str(known_hosts)
@@ -119,9 +122,18 @@ async def connect(
             board.management, board.ssh_port, username=board.ssh_user, connect_timeout=CONNECT_WITHIN_S, **own
         )
     except asyncssh.HostKeyNotVerifiable as error:
-        advice = f"log in once: ssh -p {board.ssh_port} {board.ssh_user}@{board.management}"
+        # Under sudo ssh is root's, which knows other hosts than the user does.
+        ssh = "sudo ssh" if os.geteuid() == 0 and "SUDO_USER" in os.environ else "ssh"
+        if known_hosts is not None:
+            ssh += f" -o UserKnownHostsFile={known_hosts}"
+        advice = f"log in once: {ssh} -p {board.ssh_port} {board.ssh_user}@{board.management}"
         raise InputError(
             f"board {board.name}: its ssh key is not known ({error.reason}); {advice}"
+        ) from error
+    except (asyncssh.KeyImportError, asyncssh.KeyEncryptionError) as error:
+        raise InputError(
+            f"ssh key {identity}: {error}; give one without a passphrase, or leave --identity out and have "
+            "the ssh agent hold it (sudo --preserve-env=SSH_AUTH_SOCK)"
         ) from error
     except asyncssh.PermissionDenied as error:
         raise InputError(f"board {board.name}: {where}: no key of yours opens it: ssh-copy-id") from error

@@ -149,11 +149,23 @@ def test_strangers_are_not_talked_to_and_failures_come_in_the_boards_words(
         asyncio.run(run(board, identity, known_hosts, "cat", "/no/such/file"))
     empty = tmp_path / "known_hosts"
     empty.write_text("")
-    with pytest.raises(InputError, match="its ssh key is not known"):
-        asyncio.run(run(board, identity, empty, "true"))
-    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(tmp_path / "other")], check=True)
+    for ssh, environment in (("ssh", {}), ("sudo ssh", {"SUDO_USER": "somebody"})):
+        advice = f"once: {ssh} -o UserKnownHostsFile={empty} -p {board.ssh_port} root@127.0.0.1"
+        with pytest.MonkeyPatch.context() as patch:
+            patch.delenv("SUDO_USER", raising=False)
+            for name, value in environment.items():
+                patch.setenv(name, value)
+            with pytest.raises(InputError, match=f"its ssh key is not known .*{advice}"):
+                asyncio.run(run(board, identity, empty, "true"))
+    for name, passphrase in (("other", ""), ("locked", "secret")):
+        made = ["ssh-keygen", "-q", "-t", "ed25519", "-N", passphrase, "-f", str(tmp_path / name)]
+        subprocess.run(made, check=True)
     with pytest.raises(InputError, match="no key of yours"):
         asyncio.run(run(board, tmp_path / "other", known_hosts, "true"))
+    with pytest.raises(InputError, match=r"ssh key .*locked: .*[Pp]assphrase.*; give one without"):
+        asyncio.run(run(board, tmp_path / "locked", known_hosts, "true"))
+    with pytest.raises(InputError, match="no ssh key at"):
+        asyncio.run(run(board, tmp_path / "none", known_hosts, "true"))
     nobody = board.model_copy(update={"ssh_port": 9})
     with pytest.raises(InputError, match="correct the inventory"):
         asyncio.run(run(nobody, identity, known_hosts, "true"))
