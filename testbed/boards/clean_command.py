@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 import json
 
+from testbed.errors import CapabilityError
+
 _EPILOG = """examples:
   sudo spaceverse clean              undo what a killed run left behind
   sudo spaceverse clean --list       only say what there is
@@ -12,7 +14,7 @@ _EPILOG = """examples:
 
 A change that was made outside the project's own namespaces stands in a journal under /var/lib/spaceverse
 (or $SPACEVERSE_STATE) until it is undone. What belongs to a run that still goes on is left alone.
-exit codes: 0 all is as it was; 1 something could not be undone
+exit codes: 0 all is as it was; 1 something could not be undone, or --list found something to undo
 """
 
 
@@ -31,16 +33,21 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 
 def run(args: argparse.Namespace) -> int:
-    """Clean and say what was done; 0 if everything is as it was."""
+    """Clean and say what was done; 0 if everything is as it was. Raises CapabilityError without root."""
     from testbed.boards import host_changes, journal  # noqa: PLC0415  # netlink would slow down every --help
 
-    if args.list:
-        lines = [_line(found) for found in journal.found_journals()]
-        well = True
-    else:
-        lines, well = journal.clean(host_changes.undo)
+    try:
+        if args.list:
+            found = journal.found_journals()
+            lines, well = [_line(one) for one in found], all(one.owner.alive() for one in found)
+        else:
+            lines, well = journal.clean(host_changes.undo)
+    except PermissionError as error:
+        raise CapabilityError(
+            f"{error.filename}: {error.strerror}; put sudo in front of the command"
+        ) from error
     if args.json:
-        print(json.dumps({"clean": well and not args.list, "journals": lines}, indent=2))
+        print(json.dumps({"clean": well, "journals": lines}, indent=2))
     else:
         print("\n".join(lines) or "nothing was left behind")
     return 0 if well else 1

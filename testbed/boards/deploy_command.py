@@ -18,7 +18,7 @@ _DEPLOY_EPILOG = """examples:
   sudo spaceverse board deploy jetson-1 --bundle bundle --model ~/models/qwen2-vl-2b
 
 Needs root here, for the board's password is this machine's secret, and root on the board, for it sets up a
-service. Doing it again sends what has changed. The board's ssh key has to be known here: log in once with sudo ssh.
+service. Doing it again sends what has changed. The board's ssh key has to be known: log in once by sudo ssh.
 exit codes: 0 the agent is there and, where the board has systemd, stays up; 1 something failed on the board;
 2 the board cannot be reached or take it
 """

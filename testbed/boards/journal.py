@@ -153,8 +153,7 @@ class LeftBehind:
 
 def found_journals(folder: Path | None = None) -> list[LeftBehind]:
     """All journals on this machine, the newest first. Raises TestbedError for one that cannot be read."""
-    paths = ((folder or state_folder()) / "journal").glob("*.jsonl")
-    newest_first = sorted(paths, key=lambda path: path.stat().st_mtime_ns, reverse=True)
+    newest_first = sorted(_paths(folder), key=_changed_ns, reverse=True)
     return [found for path in newest_first if (found := _read(path)) is not None]
 
 
@@ -173,6 +172,10 @@ def clean(undo: Undo, folder: Path | None = None) -> tuple[list[str], bool]:
             line, done = _clean_one(left, undo)
             lines.append(line)
             well = well and done
+        for path in _paths(folder):
+            # Its owner died before the first line was whole: it had changed nothing.
+            if not _alive(path) and not _first_line_is_whole(path):
+                path.unlink(missing_ok=True)
     return lines, well
 
 
@@ -226,13 +229,36 @@ def _namespace_exists(namespace: str) -> bool:
     return False
 
 
+def _paths(folder: Path | None) -> list[Path]:
+    return list(((folder or state_folder()) / "journal").glob("*.jsonl"))
+
+
+def _changed_ns(path: Path) -> int:
+    try:
+        return path.stat().st_mtime_ns
+    except FileNotFoundError:  # its owner has just finished
+        return 0
+
+
+def _alive(path: Path) -> bool:
+    """Whether the owner that a journal's name tells still runs, as far as a name can tell."""
+    pid, ticks, _ = path.name.split("-", 2)
+    return _start_ticks(int(pid)) == int(ticks)
+
+
+def _first_line_is_whole(path: Path) -> bool:
+    try:
+        return b"\n" in path.read_bytes()
+    except FileNotFoundError:
+        return False
+
+
 def _read(path: Path) -> LeftBehind | None:
     try:
         records = list(_records(path.read_bytes()))
     except FileNotFoundError:  # its owner has just finished
         return None
-    if not records:  # the owner died before its first line was whole: it had changed nothing
-        path.unlink(missing_ok=True)
+    if not records:  # nothing was changed yet
         return None
     header = records[0]
     if header.get("version") != VERSION:

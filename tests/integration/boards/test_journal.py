@@ -7,6 +7,8 @@ import random
 import signal
 import subprocess
 import sys
+import tempfile
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,6 +17,7 @@ import pytest
 from testbed.boards import host_changes, journal
 from testbed.boards.host_changes import HostChanges
 from testbed.boards.journal import Journal
+from testbed.cli import main
 from testbed.errors import LinkError, TestbedError
 from testbed.kernel import NetworkNamespace
 from tests.integration.boards.changing import change_everything
@@ -90,15 +93,20 @@ def test_the_command_undoes_lists_and_leaves_the_living_alone(host: NetworkNames
     assert alive.stdout == f"board x (process {os.getpid()}): left alone, it still runs\n"
     listed = command(host, "clean --list", tmp_path)
     assert listed.stdout == f"board x (process {os.getpid()}, which runs): mtu nic0\n"
+    assert '"clean": true' in command(host, "clean --list --json", tmp_path).stdout
     (file,) = (tmp_path / "journal").glob("*.jsonl")
     text = file.read_text()
     ticks = f'"start_ticks": {journal.Owner.this().start_ticks}'
     file.write_text(text.replace(ticks, '"start_ticks": 1'))  # as if another process had our number before us
+    listed = command(host, "clean --list --json", tmp_path)
+    assert (listed.returncode, '"clean": false' in listed.stdout, look(host)) == (1, True, changed)
     done = command(host, "clean --json", tmp_path)
     assert done.returncode == 0, done.stderr
     assert '"clean": true' in done.stdout and "1 changes undone" in done.stdout
     assert look_until(host, before) == before
     assert command(host, "clean", tmp_path).stdout == "nothing was left behind\n"
+    nothing = command(host, "clean --list --json", tmp_path)
+    assert (nothing.returncode, '"clean": true' in nothing.stdout) == (0, True)
 
 
 def test_a_cut_last_line_was_never_acted_upon(host: NetworkNamespace, tmp_path: Path) -> None:
@@ -110,6 +118,54 @@ def test_a_cut_last_line_was_never_acted_upon(host: NetworkNamespace, tmp_path: 
     lines, well = host.call(lambda: journal.clean(host_changes.undo, tmp_path))
     assert well and "1 changes undone" in lines[0]
     assert look_until(host, before) == before
+
+
+def test_a_journal_without_a_line_is_taken_away_once_its_owner_is_dead(tmp_path: Path) -> None:
+    """Its owner is between making it and its first line: without it the line, and a change, would be lost."""
+    alive = Journal("x", tmp_path).path
+    dead = alive.with_name("1-1-abc.jsonl")  # process 1 did not start with the machine's first tick
+    alive.parent.mkdir()
+    for path in (alive, dead):
+        path.write_text('{"version": 1, "wh')
+    assert journal.found_journals(tmp_path) == []
+    assert alive.exists() and dead.exists(), "who looks changes nothing"
+    assert journal.clean(host_changes.undo, tmp_path) == ([], True)
+    assert alive.exists() and not dead.exists()
+
+
+def test_runs_may_finish_while_their_journals_are_looked_at(tmp_path: Path) -> None:
+    def come_and_go() -> None:
+        while not enough.is_set():
+            one = Journal("x", tmp_path)
+            one.write({"kind": "nothing"})
+            one.finish(lambda change: True)
+
+    enough = threading.Event()
+    busy = threading.Thread(target=come_and_go)
+    busy.start()
+    try:
+        for _ in range(2000):
+            journal.found_journals(tmp_path)
+    finally:
+        enough.set()
+        busy.join()
+
+
+def test_cleaning_without_root_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with tempfile.TemporaryDirectory() as state:
+        (Path(state) / "journal").mkdir()
+        Path(state).chmod(0o755)
+        monkeypatch.setenv("SPACEVERSE_STATE", state)
+        assert main(["clean", "--list"]) == 0  # nobody need not be able to read what is imported
+        os.seteuid(65534)
+        try:
+            assert (main(["clean", "--list"]), main(["clean"])) == (0, 2)
+        finally:
+            os.seteuid(0)
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.endswith("Permission denied; put sudo in front of the command")
 
 
 def test_after_a_reboot_and_after_the_namespace_nothing_is_undone(tmp_path: Path) -> None:
