@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import socket
 import subprocess
 import time
@@ -16,6 +15,7 @@ from typing import IO, Any, Protocol
 from testbed.access import Account, acl_lines, password_lines, write_private
 from testbed.certificates import Certificate
 from testbed.errors import TestbedError
+from testbed.system_path import find_program
 
 MAX_PACKET_BYTES = 2_000_000  # as mosquitto 2.1 has it by default
 UNIX_PATH_LIMIT = 107  # struct sockaddr_un
@@ -216,8 +216,7 @@ class Broker:
         return "\n".join(lines) + "\n"
 
     def _spawn(self, log: IO[bytes]) -> Process:
-        # Debian puts it where only root's PATH looks.
-        program = shutil.which("mosquitto", path=f"{os.environ.get('PATH', os.defpath)}:/usr/sbin")
+        program = find_program("mosquitto")
         if program is None:
             raise BrokerError(f"broker {self._name}: mosquitto is missing; run: apt-get install mosquitto")
         command = [program, "-c", str(self.config_path.resolve())]

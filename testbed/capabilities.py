@@ -12,7 +12,6 @@ import functools
 import os
 import platform
 import re
-import shutil
 import socket
 import struct
 import subprocess
@@ -30,6 +29,7 @@ from testbed.errors import CapabilityError, InputError, TestbedError
 from testbed.kernel import NetworkNamespace
 from testbed.netem import NetemShaper, netem_mend, no_netem
 from testbed.shaper import Shaper
+from testbed.system_path import find_program
 
 AS_ROOT = "sudo spaceverse doctor"
 NEEDED = ("root", "namespaces", "ip", "mnexec", "mosquitto", "torch")  # and one shaper
@@ -45,7 +45,6 @@ BRIDGE_SYSCTLS = Path("/proc/sys/net/bridge")  # there once br_netfilter is load
 
 NfqueueWay = Literal["nft", "iptables-nft", "iptables-legacy"]
 
-_SYSTEM_PATH = os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/local/sbin", "/usr/sbin", "/sbin"])
 _CLOCKS = Path("/sys/devices/system/clocksource/clocksource0")
 
 
@@ -192,7 +191,7 @@ _NFQUEUE_RULES: dict[NfqueueWay, tuple[list[str], str | None]] = {
 
 def _takes_rule(namespace: NetworkNamespace, way: NfqueueWay) -> bool:
     (program, *arguments), stdin = _NFQUEUE_RULES[way]
-    path = _find(program)
+    path = find_program(program)
     if path is None or namespace.run([path, *arguments], stdin).returncode != 0:
         return False
     # iptables sees bridged packets only through br_netfilter, which the physdev match loads.
@@ -254,7 +253,7 @@ def _nfqueue() -> Capability:
 
 
 def _mnexec() -> Capability:
-    path = _find("mnexec")
+    path = find_program("mnexec")
     why = "Mininet starts its hosts with it"
     if path is None:
         return Capability("mnexec", False, "not found", why, MNEXEC_MEND)
@@ -266,7 +265,7 @@ def _mnexec() -> Capability:
 
 
 def _mosquitto() -> Capability:
-    path = _find("mosquitto")
+    path = find_program("mosquitto")
     why = "MQTT broker of the management plane and of each ground station"
     if path is None:
         return Capability("mosquitto", False, "not found", why, MOSQUITTO_MEND)
@@ -353,14 +352,10 @@ def _uml() -> Capability:
 
 
 def _program(name: str, package: str, why: str) -> Capability:
-    path = _find(name)
+    path = find_program(name)
     return Capability(
         name, path is not None, path or "not found", why, "" if path else f"apt-get install {package}"
     )
-
-
-def _find(program: str) -> str | None:
-    return shutil.which(program, path=_SYSTEM_PATH)
 
 
 def _package(name: str) -> str | None:

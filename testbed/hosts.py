@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-import shutil
 from types import TracebackType
 from typing import Any
 
 from mininet.net import Mininet
 
 from testbed.errors import CapabilityError
+from testbed.system_path import find_program, system_path
 
 
 class HostNetwork(Mininet):  # type: ignore[misc]  # Mininet is untyped
@@ -22,10 +22,11 @@ class HostNetwork(Mininet):  # type: ignore[misc]  # Mininet is untyped
         if os.geteuid() != 0:
             raise CapabilityError("emulated hosts need root; run with sudo")
         for program in ("mnexec", "ifconfig"):
-            if shutil.which(program) is None:
+            if find_program(program) is None:
                 raise CapabilityError(
                     f"Mininet needs the program {program}: apt-get install mininet net-tools"
                 )
+        os.environ["PATH"] = system_path()  # of the hosts' shells, in which Mininet calls ifconfig
         # Mininet's first object raises rlimits and a dozen sysctls of the machine and never lowers them;
         # told that this was done, it does not.
         done, Mininet.inited = Mininet.inited, True

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import itertools
 import os
-import shutil
 import socket
 import subprocess
 import sys
@@ -27,6 +26,7 @@ from testbed.errors import CapabilityError, LinkError, ShaperDiedError
 from testbed.kernel import NetworkNamespace
 from testbed.link_state import Direction, LinkState
 from testbed.shaper import LinkPorts
+from testbed.system_path import find_program
 
 START_WITHIN_S = 60.0  # a starved virtual machine has taken more than 5 s to start a Python
 ANSWER_WITHIN_S = 5.0
@@ -263,9 +263,10 @@ def _call_iptables_on_bridges(sky: NetworkNamespace, on: bool) -> None:
 
 
 def _feed(sky: NetworkNamespace, arguments: list[str], text: str) -> None:
-    if shutil.which(arguments[0]) is None:
+    program = find_program(arguments[0])
+    if program is None:
         raise LinkError(f"there is no {arguments[0]}")
-    done = sky.run(arguments, stdin=text)
+    done = sky.run([program, *arguments[1:]], stdin=text)
     if done.returncode != 0:
         said = (done.stderr.strip().splitlines() or [f"status {done.returncode}"])[0]
         raise LinkError(f"{arguments[0]}: {said}")

@@ -178,6 +178,19 @@ def test_a_replay_that_cannot_be_leaves_no_folder(tmp_path: Path, footprint: Foo
     assert not (tmp_path / "runs").exists()
 
 
+def test_programs_for_root_are_found_where_path_leaves_sbin_out(tmp_path: Path, footprint: Footprint) -> None:
+    done = subprocess.run(
+        command(tmp_path, "--client", "true", "--no-probe"),
+        cwd=ROOT,
+        env={**footprint.environment, "PATH": "/usr/bin:/bin"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+
+
 def test_exit_codes(tmp_path: Path, footprint: Footprint) -> None:
     assert outcome(command(tmp_path, "--client", "exit 7", "--no-probe"), footprint)[0] == 1
     code, said = outcome(command(tmp_path, "--server", "exit 3", "--client", "true", "--no-probe"), footprint)
