@@ -23,7 +23,9 @@ def load_scenario(path: Path) -> Scenario:
     try:
         # The file's own `if __name__ == "__main__"` part must not run: we only want its function.
         names = runpy.run_path(str(path), run_name="scenario")
-    except (SyntaxError, ImportError, NameError, AttributeError, TypeError) as error:
+    except ValidationError as error:
+        raise ScenarioError(f"{path}: {one_line(error)}") from None
+    except (SyntaxError, ImportError, NameError, AttributeError, TypeError, ValueError, OSError) as error:
         raise ScenarioError(f"{path} cannot be loaded: {type(error).__name__}: {error}") from None
     make = names.get("scenario")
     if not callable(make):

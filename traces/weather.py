@@ -57,7 +57,7 @@ def attenuation_db(
         itur: Any = importlib.import_module("itur")  # optional, and slow to import
     except ImportError:
         raise LinkBudgetError(
-            "attenuation by weather needs the package itur; run: pip install 'spaceverse-testbed[itu]'"
+            "attenuation by weather needs the package itur; run: pip install 'spaceverse-testbed[weather]'"
         ) from None
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of its own approximations

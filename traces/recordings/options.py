@@ -115,12 +115,13 @@ def assumptions(arguments: argparse.Namespace) -> Assumptions:
 def _with_orbit(given: Assumptions, arguments: argparse.Namespace) -> Assumptions:
     if arguments.tle is None:
         return given
-    from traces.stations import station  # noqa: PLC0415  orbits are slow to import
-    from traces.tle import find_satellite, read_tle  # noqa: PLC0415
+    from traces.elements import read_elements  # noqa: PLC0415  orbits are slow to import
+    from traces.stations import station  # noqa: PLC0415
+    from traces.tle import find_satellite  # noqa: PLC0415
 
     if not arguments.satellite or not arguments.station:
         raise UnitError("--tle: expected --satellite and --station with it, to compute the delay")
-    elements = find_satellite(read_tle(arguments.tle), arguments.satellite)
+    elements = find_satellite(read_elements(arguments.tle), arguments.satellite)
     return replace(given, elements=elements, place=station(arguments.station))
 
 

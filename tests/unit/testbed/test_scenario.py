@@ -95,6 +95,12 @@ def test_a_missing_image_is_named(tmp_path: Path) -> None:
             "from testbed.scenario import Scenario\ndef scenario(): return Scenario(nam='x')",
             "nam: there is no such field",
         ),
+        (
+            "from testbed.scenario import GroundStation\nG = GroundStation(nmae='G', model='regular')",
+            "nmae: there is no such field",
+        ),
+        ("X = float('x')", "ValueError"),
+        ("open('/nowhere')", "FileNotFoundError"),
     ],
 )
 def test_a_scenario_file_that_does_not_hold_is_one_line(tmp_path: Path, text: str, message: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 from datetime import datetime, timezone
 from pathlib import Path
@@ -21,6 +22,7 @@ from traces.omm import parse_omm
 from traces.orbit import ground_track
 from traces.passes import find_passes
 from traces.propagation import Fleet
+from traces.recordings.options import add_recording_options, assumptions
 from traces.walker import parse_walker, walker
 
 DAY = datetime(2018, 1, 20, tzinfo=timezone.utc)
@@ -66,6 +68,22 @@ def test_strings_and_nine_digits_are_taken():
     first, second = parse_omm(json.dumps([ISS, strings]))
     assert second.catalogue_number == "799500001"
     assert np.array_equal(positions_m(first), positions_m(second))
+
+
+def test_recordings_take_an_omm_as_well_as_two_lines(tmp_path, dove):
+    (tmp_path / "dove.json").write_text(json.dumps(export_omm(dove.model(), dove.name)))
+    parser = argparse.ArgumentParser()
+    add_recording_options(parser)
+    options = [
+        "pass.csv",
+        "--tle",
+        f"{tmp_path}/dove.json",
+        "--satellite",
+        dove.name,
+        "--station",
+        "Svalbard",
+    ]
+    assert assumptions(parser.parse_args(options)).elements.name == dove.name
 
 
 def test_two_lines_and_their_omm_are_one_orbit(dove):

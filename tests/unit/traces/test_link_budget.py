@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import importlib.util
 import math
+import re
+import sys
 from dataclasses import replace
 from functools import partial
+from importlib.metadata import requires
 from itertools import pairwise
 
 import numpy as np
@@ -192,6 +195,15 @@ def test_weather_takes_from_the_rate_or_says_what_is_missing(svalbard):
     assert 0.5 < seldom[0] < 5
     wet = DOVE_X_BAND.rate_bit_s([1_500e3], weather_db=[6.0])
     assert 0 < wet[0] < DOVE_X_BAND.rate_bit_s(1_500e3)[0]
+
+
+def test_what_weather_lacks_is_an_extra_of_this_project(svalbard, monkeypatch):
+    monkeypatch.setitem(sys.modules, "itur", None)  # as where it is not installed
+    with pytest.raises(LinkBudgetError) as caught:
+        attenuation_db(svalbard, 20e9, 30.0, exceeded_percent=0.1)
+    (extra,) = re.findall(r"spaceverse-testbed\[(\w+)\]", str(caught.value))
+    marked = f"""extra == "{extra}\""""
+    assert any(need.startswith("itur") and marked in need for need in requires("spaceverse-testbed") or ())
 
 
 def test_weather_out_of_range_is_refused(svalbard):
