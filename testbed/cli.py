@@ -87,8 +87,12 @@ def _one_line_warning(message: Warning | str, *_: object, **__: object) -> None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry point; returns the exit code."""
-    arguments = parser().parse_args(argv)
-    return guarded(lambda: cast("int", arguments.run(arguments)))
+
+    def run() -> int:
+        arguments = parser().parse_args(argv)  # imports all subcommands: Ctrl-C may come by then
+        return cast("int", arguments.run(arguments))
+
+    return guarded(run)
 
 
 if __name__ == "__main__":

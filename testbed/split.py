@@ -163,8 +163,14 @@ def split_frame(
     )
 
 
+_ENDS = {"onboard_start": "onboard_end", "ground_start": "ground_end"}
+
+
 def stamps_of(events: Sequence[Event], satellite: str) -> dict[str, float]:
-    """The first stamp of each step in one frame's events (the last for `received`: it was whole then)."""
+    """The stamp of each step in one frame's events: the first; of inference the start that came to its end.
+
+    A frame may be begun more than once, where a model's server went away meanwhile.
+    """
     stamps: dict[str, float] = {}
     wanted = _wanted(events)
     for event in events:
@@ -179,6 +185,8 @@ def stamps_of(events: Sequence[Event], satellite: str) -> dict[str, float]:
             name = "sent"
         elif event["event"] == "received" and event["what"] == wanted:
             name = "received"
-        if name is not None:
+        if name in _ENDS and _ENDS[name] not in stamps:
+            stamps[name] = event["monotonic_s"]
+        elif name is not None:
             stamps.setdefault(name, event["monotonic_s"])
     return stamps

@@ -92,6 +92,17 @@ def test_stamps_follow_the_item_that_carries_the_answer() -> None:
     assert list(stamps_of(events, "S").values()) == [1, 2, 3, 4, 5, 6, 7, 8]
 
 
+def test_what_was_begun_again_counts_from_its_last_start() -> None:
+    events = [
+        {"event": "inference_started", "node": "G", "monotonic_s": 6.0},
+        {"event": "inference_failed", "node": "G", "monotonic_s": 16.0},
+        {"event": "inference_started", "node": "G", "monotonic_s": 20.0},
+        {"event": "inference_finished", "node": "G", "monotonic_s": 21.0},
+        {"event": "inference_started", "node": "G", "monotonic_s": 22.0},
+    ]
+    assert stamps_of(events, "S") == {"ground_start": 20.0, "ground_end": 21.0}
+
+
 def test_the_link_is_busy_from_the_first_byte_until_just_after_the_last() -> None:
     events = [
         {"event": "send_started", "node": "S", "frame": "f", "what": "image", "monotonic_s": 1.0},

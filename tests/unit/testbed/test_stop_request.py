@@ -5,6 +5,7 @@ import signal
 
 import pytest
 
+from testbed import cli
 from testbed.stop_request import Stopped, StopRequest
 
 
@@ -18,3 +19,14 @@ def test_a_signal_is_seen_at_the_next_check(number: signal.Signals) -> None:
             stop.check()
         assert stop.exit_code == 128 + number
     assert signal.getsignal(number) is before
+
+
+def test_ctrl_c_while_subcommands_load_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(name: str) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli, "import_module", interrupted)
+    assert cli.main(["doctor"]) == 130
+    assert capsys.readouterr().err == "spaceverse: stopped\n"
