@@ -55,7 +55,9 @@ def test_probing_iptables_does_not_send_the_machines_bridges_through_it(
 ) -> None:
     if capabilities.BRIDGE_SYSCTLS.exists():
         subprocess.run(["modprobe", "-r", "xt_physdev", "br_netfilter"], check=True)
-    monkeypatch.setattr(capabilities, "_find", lambda name: None if name == "nft" else shutil.which(name))
+    monkeypatch.setattr(
+        capabilities, "find_program", lambda name: None if name == "nft" else shutil.which(name)
+    )
     capabilities.nfqueue_way.cache_clear()
     assert capabilities.nfqueue_way() == "iptables-legacy"
     switches = {
