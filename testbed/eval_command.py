@@ -36,7 +36,7 @@ _RATES = ("1M", "2M", "5M", "20M")
 _RATE = re.compile(r"(\d+(?:\.\d+)?)\s*([kMG]?)(?:bit/s)?")
 _FACTOR = {"": 1, "k": 1_000, "M": 1_000_000, "G": 1_000_000_000}
 _EPILOG = """examples:
-  spaceverse eval --quick                                       two minutes: few pairs, one rate
+  spaceverse eval --quick                                       three minutes: few pairs, one rate
   spaceverse eval --data my_frames --rates 2M 20M --policies spaceverse ground-only my_policy.py
   spaceverse eval --compact Qwen/Qwen2-VL-2B-Instruct --regular Qwen/Qwen2-VL-7B-Instruct --device cuda
 
