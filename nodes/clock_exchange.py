@@ -26,6 +26,9 @@ QUICKLY_S = 0.05
 EVERY_S = 1.0
 REPORT_EVERY_S = 10.0
 GIVE_UP_S = 5.0
+# A program that loads its model answers late: the first exchange of a node was once away for 1.7 s.
+SETTLED_S = 0.01  # known within this, the comparison is good enough to tell stamps by
+SETTLE_S = 5.0  # or after so long; a slow way never gets there
 
 
 class ClockExchange:
@@ -50,6 +53,7 @@ class ClockExchange:
         self._offset = ClockOffset()
         self._asked: dict[str, float] = {}
         self._first_left = FIRST
+        self._first_answer_s: float | None = None
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._ask, name="clock", daemon=True)
         client.message_callback_add(self._answer_topic, self._on_answer)
@@ -58,6 +62,17 @@ class ClockExchange:
     def known(self) -> bool:
         """Whether there was an answer yet."""
         return self._offset.at(0.0) is not None
+
+    @property
+    def settled(self) -> bool:
+        """Whether stamps may be told: the clock is known within SETTLED_S, or has been compared for SETTLE_S.
+
+        Until then questions go out quickly.
+        """
+        if (first_s := self._first_answer_s) is None:
+            return False
+        now_s = time.monotonic()
+        return now_s - first_s >= SETTLE_S or self.at(now_s).bound_s <= SETTLED_S
 
     def start(self) -> None:
         """Begin to ask."""
@@ -86,13 +101,13 @@ class ClockExchange:
 
     def _ask(self) -> None:
         reported_s: float | None = None
-        while not self._stopping.wait(QUICKLY_S if self._first_left > 0 else EVERY_S):
+        while not self._stopping.wait(EVERY_S if self._first_left <= 0 and self.settled else QUICKLY_S):
             if not self._client.is_connected():
                 continue
             self._first_left -= 1
             now_s = time.monotonic()
             if (
-                self.known
+                self.settled
                 and self._first_left <= 0
                 and (reported_s is None or now_s - reported_s > REPORT_EVERY_S)
             ):
@@ -112,6 +127,7 @@ class ClockExchange:
                 sent_s = self._asked.pop(answer["asked"])
                 stamps = float(answer["received_s"]), float(answer["answered_s"])
                 self._offset.add(Exchange(sent_s, *stamps, back_s))
+                self._first_answer_s = self._first_answer_s or back_s
         except (ValueError, TypeError, KeyError, AttributeError):
             return  # not an answer to us, or given up; the next one will be
 

@@ -44,7 +44,7 @@ class ManagementPlane:
 
     With a clock of its own the node compares it with the run's (nodes/clock_exchange.py). Stamps of its
     events are then told in the run's clock, with `clock_bound_s` beside them, and as they were read
-    (`own_monotonic_s`); until the clocks have been compared, events wait.
+    (`own_monotonic_s`); until the clocks have been compared well, events wait: some seconds at most.
 
     Args:
         address: the management broker.
@@ -183,7 +183,7 @@ class ManagementPlane:
     def _publish_events(self) -> None:
         while True:
             with self._changed:
-                # Nobody notifies when the clocks have been compared for the first time.
+                # Nobody notifies when the clocks have been compared well.
                 while not (self._closed or self._may_publish()):
                     self._changed.wait(None if self.clock is None else LOOK_AGAIN_S / 10)
                 if self._closed:
@@ -194,7 +194,7 @@ class ManagementPlane:
 
     def _may_publish(self) -> bool:
         ready = self._connected and not self._catching_up and self._under_way < UNDER_WAY_MAX
-        return ready and bool(self._waiting) and (self.clock is None or self.clock.known)
+        return ready and bool(self._waiting) and (self.clock is None or self.clock.settled)
 
     def _in_the_runs_time(self, record: dict[str, Any]) -> dict[str, Any]:
         """Tell an event's stamps in the run's clock, as well as it is known by now."""

@@ -28,6 +28,13 @@ def enter_time_namespace(offset_s: float) -> None:
         os._exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 
 
+def load_a_model() -> None:
+    """Keep the interpreter for most of three seconds, as imports do: the threads that ask and hear wait."""
+    for _ in range(30):
+        time.sleep(0.0005)
+        ctypes.PyDLL(None).usleep(100_000)
+
+
 def main() -> None:
     offset_s, drift, socket = float(sys.argv[1]), float(sys.argv[2]), Path(sys.argv[3])
     enter_time_namespace(offset_s)
@@ -40,6 +47,7 @@ def main() -> None:
     plane = ManagementPlane(BrokerAddress(unix_socket=socket), "Board 1", clock="own")
     plane.report("early")
     plane.open()
+    load_a_model()
     number = 0
     while not plane.stopped.wait(0.25):
         number += 1
