@@ -50,8 +50,8 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _add_train(commands: Any) -> None:
-    parser = commands.add_parser("train", help="train one model of the pair, the control, or a trial")
-    parser.add_argument("model", choices=("compact", "regular", "regular-reduced", "regular-regions"))
+    parser = commands.add_parser("train", help="train one model of the pair, or the control")
+    parser.add_argument("model", choices=("compact", "regular", "regular-reduced"))
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, help="folder for the model (the one that ships)")
     parser.add_argument("--resume", action="store_true", help="go on from the folder's training-state.pt")
@@ -86,13 +86,14 @@ def _train(given: argparse.Namespace) -> int:
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn  # noqa: PLC0415
 
     from nodes.models import FOLDER  # noqa: PLC0415
-    from nodes.training.architecture import RECIPES  # noqa: PLC0415
+    from nodes.training.architecture import ON_A_PROCESSOR, RECIPES  # noqa: PLC0415
     from nodes.training.practice import practice_windows  # noqa: PLC0415
     from nodes.training.train import Training, halves_are_faster, wants_windows  # noqa: PLC0415
 
     torch.set_num_threads(given.threads)
     device = given.device or ("cuda" if torch.cuda.is_available() else "cpu")
-    folder, recipe = given.out or FOLDER / given.model, RECIPES[given.model]
+    folder = given.out or FOLDER / given.model
+    recipe = (RECIPES | ON_A_PROCESSOR if device == "cpu" else RECIPES)[given.model]
     frames = _frames(given.cache)
     practises = wants_windows(recipe, folder, resume=given.resume)
     training = Training(

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from nodes.eo_mini.places import FRAME_PX
-from nodes.regions.grid import Grid
 from nodes.training.frames import GRID, TOKEN_PX, Asked, Content, TrainingFrame
 from nodes.training.packing import Room
 from nodes.training.targets import Truths, truths_of
 from nodes.training.turns import TURNS, turned, turned_questions
 
-REGIONS = Grid(FRAME_PX, FRAME_PX)
 _WHOLE = (0, 0, FRAME_PX, FRAME_PX)
 
 
@@ -24,8 +22,9 @@ _WHOLE = (0, 0, FRAME_PX, FRAME_PX)
 class Shown:
     """A frame as it is shown, turned.
 
-    `tiles`: uint8[tiles, tile_px, tile_px, 3]; `small`: uint8[OVERVIEW_PX, OVERVIEW_PX, 3]; `native`: truths
-    of the tiles, None without tiles; `ground`: truths of the overview; `rooms` in the order of the prompt.
+    `tiles`: uint8[tiles, tile_px, tile_px, 3], None without pixels; `small`: uint8[OVERVIEW_PX, OVERVIEW_PX,
+    3]; `native`: truths of the tiles, None without tiles; `ground`: truths of the overview; `rooms` in the
+    order of the prompt.
     """
 
     tiles: NDArray[np.uint8] | None
@@ -46,39 +45,30 @@ def show(frame: TrainingFrame, tile_px: int | None, tiles: int, rng: np.random.G
         asked, ground = tuple(turned_questions(frame.asked, turn)), overview_truths(frame).turned(turn)
         return Shown(None, turned(frame.small, turn), None, ground, (Room(GRID, GRID),), asked)
     chosen = some_tiles(frame.contents, tile_px, tiles, rng)
-    return _show_tiles(frame, tile_px, chosen, turn, leave=bool(rng.random() < 0.5))
+    return show_tiles(frame, tile_px, chosen, turn, leave=bool(rng.random() < 0.5))
 
 
-def show_regions(frame: TrainingFrame, tile_px: int, regions: int, rng: np.random.Generator) -> Shown:
-    """Show all tiles of `regions` regions, as of a frame that came down in part; no room is left.
-
-    They hold one content of the frame, as much of it as goes in, and others at random. A fine prompt is asked
-    only where all of its content is shown.
-    """
-    turn = int(rng.integers(TURNS))
-    chosen = some_regions(frame.contents, regions, rng)
-    whole = {content.kind for content in frame.contents if regions_of(content) <= set(chosen)}
-    fine = {content.kind for content in frame.contents}
-    asked = tuple(one for one in frame.asked if one.kind in whole or one.kind not in fine)
-    tiles = [
-        index
-        for index in range((FRAME_PX // tile_px) ** 2)
-        if any(_within(tile_box(index, tile_px), REGIONS.box(region)) for region in chosen)
-    ]
-    return _show_tiles(replace(frame, asked=asked), tile_px, tiles, turn, leave=False)
-
-
-def _show_tiles(
-    frame: TrainingFrame, tile_px: int, chosen: Sequence[int], turn: int, *, leave: bool
+def show_tiles(
+    frame: TrainingFrame,
+    tile_px: int,
+    chosen: Sequence[int],
+    turn: int,
+    *,
+    leave: bool,
+    pixels: bool = True,
 ) -> Shown:
-    """Show some tiles of a turned frame; leave: with the room of those before each that are left out."""
+    """Show some tiles of a turned frame.
+
+    Args:
+        chosen: tiles of the frame as it lies.
+        leave: with the room of those before each that are left out.
+        pixels: cut the tiles out; else they are only placed.
+    """
     asked = tuple(turned_questions(frame.asked, turn))
     small, ground = turned(frame.small, turn), overview_truths(frame).turned(turn)
     a_side = FRAME_PX // tile_px
-    placed = sorted((turned_tile(index, a_side, turn), index) for index in chosen)
-    pixels = frame.pixels()
-    boxes = [tile_box(index, tile_px) for _, index in placed]
-    cut = np.stack([turned(pixels[upper:lower, left:right], turn) for left, upper, right, lower in boxes])
+    placed = place_tiles(chosen, tile_px, turn)
+    cut = _cut(frame.pixels(), [tile_box(index, tile_px) for _, index in placed], turn) if pixels else None
     whole = truths_of(frame.contents, _WHOLE, FRAME_PX // TOKEN_PX).turned(turn)
     native = tiles_of(whole, a_side).picked(torch.tensor([place for place, _ in placed]))
     side = tile_px // TOKEN_PX
@@ -88,6 +78,17 @@ def _show_tiles(
         before = place
     rest = Room(GRID, GRID, skipped_rooms=(a_side**2 - before - 1) * leave, of_positions=side + 2)
     return Shown(cut, small, native, ground, (*rooms, rest), asked)
+
+
+def place_tiles(chosen: Sequence[int], tile_px: int, turn: int) -> list[tuple[int, int]]:
+    """Where each of some tiles lies in the turned frame, and which it is; in the order of their places."""
+    return sorted((turned_tile(index, FRAME_PX // tile_px, turn), index) for index in chosen)
+
+
+def _cut(
+    pixels: NDArray[np.uint8], boxes: Sequence[tuple[int, int, int, int]], turn: int
+) -> NDArray[np.uint8]:
+    return np.stack([turned(pixels[upper:lower, left:right], turn) for left, upper, right, lower in boxes])
 
 
 def overview_truths(frame: TrainingFrame) -> Truths:
@@ -106,30 +107,22 @@ def tiles_of(whole: Truths, a_side: int) -> Truths:
     return Truths(cut(whole.kinds), cut(whole.centres), cut(whole.rows))
 
 
-def some_tiles(contents: Sequence[Content], tile_px: int, count: int, rng: np.random.Generator) -> list[int]:
-    """`count` tiles in order, at random: of those that show fine content first, then of the others."""
-    every = range((FRAME_PX // tile_px) ** 2)
+def some_tiles(
+    contents: Sequence[Content],
+    tile_px: int,
+    count: int,
+    rng: np.random.Generator,
+    among: Sequence[int] | None = None,
+) -> list[int]:
+    """`count` tiles in order, at random: of those that show fine content first, then of the others.
+
+    among: choose from these; None: from all of a frame.
+    """
+    every = range((FRAME_PX // tile_px) ** 2) if among is None else among
     needed = {n for n in every if any(_overlap(one, tile_box(n, tile_px)) for one in contents)}
     first = [int(n) for n in rng.permutation(sorted(needed))][:count]
     others = [int(n) for n in rng.permutation([n for n in every if n not in needed])]
     return sorted([*first, *others[: count - len(first)]])
-
-
-def some_regions(contents: Sequence[Content], count: int, rng: np.random.Generator) -> list[int]:
-    """`count` regions in order, at random: of those that hold one of the contents first, then others."""
-    needed = regions_of(contents[int(rng.integers(len(contents)))]) if contents else set()
-    first = [int(n) for n in rng.permutation(sorted(needed))][:count]
-    others = [int(n) for n in rng.permutation([n for n in range(len(REGIONS)) if n not in needed])]
-    return sorted([*first, *others[: count - len(first)]])
-
-
-def regions_of(content: Content) -> set[int]:
-    """The regions in which a content lies."""
-    return {region for region in range(len(REGIONS)) if _overlap(content, REGIONS.box(region))}
-
-
-def _within(inner: tuple[int, int, int, int], outer: tuple[int, int, int, int]) -> bool:
-    return inner[0] >= outer[0] and inner[1] >= outer[1] and inner[2] <= outer[2] and inner[3] <= outer[3]
 
 
 def _overlap(content: Content, box_px: tuple[int, int, int, int]) -> bool:

@@ -24,7 +24,8 @@ class Page:
     native: truths of the tiles; ground: of the overviews. where: bool[sequences, length], the image tokens.
     ends [prompts, 2]: sequence and last token of each prompt about fine content, and `wanted`
     [prompts, HEADS, length], where each head is to look from there. first, fine: bool[labels], whether a
-    label is the first of an answer, and whether it is of an answer about fine content.
+    label is the first of an answer, and whether it is of an answer about fine content. kept: what the tower
+    made of everything, [image tokens, dim], if it was looked at before (`kept`).
     """
 
     groups: list[Tensor]
@@ -36,10 +37,15 @@ class Page:
     wanted: Tensor
     first: Tensor
     fine: Tensor
+    kept: Tensor | None = None
 
     @staticmethod
-    def of(shown: Sequence[Shown], batch: Batch, packer: Packer) -> Page:
-        """Put frames that are shown with as many tiles each beside one another."""
+    def of(shown: Sequence[Shown], packer: Packer, kept: Sequence[Tensor] = ()) -> Page:
+        """Put frames that are shown with as many tiles each beside one another.
+
+        kept: what the tower made of each, if they were looked at before.
+        """
+        batch = packer.pack([one.rooms for one in shown], [one.asked for one in shown])
         tiles = [one.tiles for one in shown if one.tiles is not None]
         natives = [one.native for one in shown if one.native is not None]
         overviews = torch.from_numpy(np.stack([one.small for one in shown]))
@@ -70,6 +76,7 @@ class Page:
             wanted=torch.stack(wanted) if wanted else torch.zeros(0, HEADS, where.shape[1]),
             first=first,
             fine=fine,
+            kept=torch.cat(list(kept)).float() if kept else None,
         )
 
     def features(self, seen: Sequence[Tensor]) -> Tensor:

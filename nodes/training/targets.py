@@ -66,6 +66,10 @@ class Truths:
         """After each view was shifted by tokens; what leaves it comes back at the other edge."""
         return self._each(lambda values: values.roll((down, across), dims=(1, 2)))
 
+    def cut(self, side: int) -> Truths:
+        """Of the upper left `side` x `side` tokens of each view."""
+        return self._each(lambda values: values[:, :side, :side])
+
     def picked(self, views: Tensor) -> Truths:
         """Of some views."""
         return self._each(lambda values: values[views])

@@ -3,9 +3,8 @@
 Seeing: the tower learns what lies under each image token (`targets`), on overviews and, for a model that is
 shown native pixels, on windows of fine content. Reading: the language model learns to answer, and two of its
 heads to look at what the prompt is about (`gaze`); the tower goes on learning. Both at once from the start
-took several times as long to the same loss. Receiving: the language model alone learns to read the few
-regions of a frame that come down; a model that knew whole frames only was right in 0 to 39 % of the fine
-prompts then.
+took several times as long to the same loss. Recalling: the language model learns alone, from what the tower
+made of each frame when it looked at it once (`kept`); for machines without an accelerator.
 """
 
 from __future__ import annotations
@@ -26,13 +25,13 @@ from torch import Tensor, nn
 from torch.nn import functional
 from transformers import Qwen2VLForConditionalGeneration
 
-from nodes.eo_mini.places import FRAME_PX
 from nodes.training.ahead import made_ahead
-from nodes.training.architecture import Reading, Receiving, Recipe, Seeing, build_config
+from nodes.training.architecture import Reading, Recalling, Recipe, Seeing, build_config
 from nodes.training.even_tower import EvenTower
-from nodes.training.frames import OVERVIEW_PX, TrainingFrame
+from nodes.training.frames import OVERVIEW_PX, TOKEN_PX, TrainingFrame
 from nodes.training.gaze import Gaze
-from nodes.training.looks import REGIONS, Shown, overview_truths, show, show_regions
+from nodes.training.kept import Kept
+from nodes.training.looks import overview_truths, show
 from nodes.training.packing import Batch, Packer, mask_of
 from nodes.training.page import Page
 from nodes.training.practice import Windows
@@ -46,12 +45,14 @@ from nodes.views import FILE as VIEWS_FILE
 
 STATE_FILE = "training-state.pt"
 VIDEO_FILE = "video_preprocessor_config.json"
+_KEPT_FILE = "kept-{}.npy"
 _WARM_UP_STEPS = 60
 _SAVE_EVERY_STEPS = 100
 _KEPT_STEPS = 20  # one entry of the curve
 _GAZE_WEIGHT = 1.0
 _DENSE_WEIGHT = 0.5  # while reading
 _MOST_WORKERS = 8
+_LOOKED_AT_ONCE = 20  # frames, before it is told
 
 OnStep = Callable[[int, int, dict[str, float]], None]
 Losses = dict[str, Tensor]
@@ -119,8 +120,12 @@ class Training:
         self._progress = Progress(asdict(recipe), seed, len(frames), precision, torch.device(device).type)
         self._optimizer: torch.optim.Optimizer | None = None
         self._waiting: dict[str, Any] | None = None
+        self._on_step: OnStep = lambda step, steps, losses: None
         if resume and self._state.is_file():
             self._restore()
+        else:
+            for kept in folder.glob(_KEPT_FILE.format("*")):
+                kept.unlink()  # by another tower
 
     @property
     def steps(self) -> int:
@@ -130,6 +135,7 @@ class Training:
     def run(self, on_step: OnStep) -> Progress:
         """Train what is left, and save."""
         self._folder.mkdir(parents=True, exist_ok=True)
+        self._on_step = on_step
         begun = (time.process_time(), time.monotonic(), self._progress.cpu_s, self._progress.wall_s)
         recent: list[Losses] = []
         told: dict[str, float] = {}
@@ -150,8 +156,8 @@ class Training:
         self._state.unlink(missing_ok=True)
         return self._progress
 
-    def _stages(self) -> tuple[Seeing | Reading | Receiving, ...]:
-        return (*self._recipe.seeings, *self._recipe.readings, *self._recipe.receivings)
+    def _stages(self) -> tuple[Seeing | Reading | Recalling, ...]:
+        return (*self._recipe.seeings, *self._recipe.readings, *self._recipe.recallings)
 
     def _all_steps(self) -> Iterator[Losses]:
         start = 0
@@ -160,8 +166,10 @@ class Training:
             if done < stage.steps:
                 if isinstance(stage, Seeing):
                     yield from self._see(number, stage, done)
-                else:
+                elif isinstance(stage, Reading):
                     yield from self._read(number, stage, done)
+                else:
+                    yield from self._recall(number, stage, done)
             start += stage.steps
 
     def _see(self, number: int, seeing: Seeing, done: int) -> Iterator[Losses]:
@@ -184,9 +192,10 @@ class Training:
                 tokens = windows.truths.kinds.shape[1]
                 down, across = (int(shift) for shift in rng.integers(tokens, size=2))
                 shift_px = [shift * windows.pixels.shape[1] // tokens for shift in (down, across)]
+                side_px, side = seeing.window_px, seeing.window_px // TOKEN_PX
                 pixels = turned_views(windows.pixels[picks], turn).roll(shift_px, dims=(1, 2))
-                groups.append(pixels)
-                truths.append(windows.truths.picked(picks).turned(turn).rolled(down, across))
+                groups.append(pixels[:, :side_px, :side_px])
+                truths.append(windows.truths.picked(picks).turned(turn).rolled(down, across).cut(side))
             with self._precision():
                 seen = self.tower.see([group.contiguous() for group in groups])
             losses = self.heads.overview_losses(seen[0], truths[0])
@@ -200,55 +209,69 @@ class Training:
     def _picked(self, rng: np.random.Generator, count: int, most: int) -> Tensor:
         return torch.from_numpy(rng.choice(count, min(most, count), replace=False)).to(self._device)
 
-    def _read(self, number: int, stage: Reading | Receiving, done: int) -> Iterator[Losses]:
-        fixed = isinstance(stage, Receiving)
-        learning = self.model.model.language_model if fixed else self.model  # its head is its embedding
-        self._begin(_decayed([learning], [] if fixed else [self.heads]), stage.peak_rate)
-        workers = min(_MOST_WORKERS, max(1, (os.cpu_count() or 1) - 1))
+    def _read(self, number: int, stage: Reading, done: int) -> Iterator[Losses]:
+        self._begin(_decayed([self.model], [self.heads]), stage.peak_rate)  # its head is its embedding
 
         def make(step: int) -> Page:
-            return self._page(stage, step, np.random.default_rng((self._seed, number, step)))
-
-        for step, page in enumerate(made_ahead(make, range(done, stage.steps), workers), start=done):
-            self._set_rate(stage.peak_rate, step, stage.steps)
-            yield self._read_page(page, fixed_tower=fixed)
-
-    def _page(self, stage: Reading | Receiving, step: int, rng: np.random.Generator) -> Page:
-        if isinstance(stage, Receiving):
-            shown = self._received(stage, step, rng)
-        else:
+            rng = np.random.default_rng((self._seed, number, step))
             tile_px, tiles = self._recipe.tile_px, stage.tiles
             shown = [show(frame, tile_px, tiles, rng) for frame in self._some(rng, stage.frames_per_step)]
-        batch = self._packer.pack([one.rooms for one in shown], [one.asked for one in shown])
-        return Page.of(shown, batch, self._packer)
+            return Page.of(shown, self._packer)
 
-    def _received(self, stage: Receiving, step: int, rng: np.random.Generator) -> list[Shown]:
-        tile_px, regions = self._recipe.tile_px, stage.regions[step % len(stage.regions)]
-        assert tile_px is not None  # noqa: S101 - nothing of native pixels comes down to other models
-        tiles = regions * (FRAME_PX // tile_px) ** 2 // len(REGIONS)
-        frames = self._some(rng, max(1, stage.tiles_per_step // tiles))
-        return [show_regions(frame, tile_px, regions, rng) for frame in frames]
+        yield from self._read_pages(make, stage, done)
+
+    def _recall(self, number: int, stage: Recalling, done: int) -> Iterator[Losses]:
+        tile_px, path = self._recipe.tile_px, self._folder / _KEPT_FILE.format(number)
+        assert tile_px is not None  # noqa: S101 - only such models are shown tiles
+        frames = self._frames[: stage.of_frames]
+        kept = Kept(frames, tile_px, stage.kept_tiles, self._seed, path, self._recipe.text_dim)
+        for looked in kept.look(self.tower, self._device):
+            if looked % _LOOKED_AT_ONCE == 0:
+                self._on_step(self._progress.step, self.steps, {"looked": looked / len(frames)})
+        self._begin(_decayed([self.model.model.language_model], []), stage.peak_rate)
+
+        def make(step: int) -> Page:
+            rng = np.random.default_rng((self._seed, number, step))
+            picks = rng.choice(len(frames), min(stage.frames_per_step, len(frames)), replace=False)
+            fewest, most = stage.tiles
+            tiles = int(rng.integers(fewest, most + 1))
+            shown = [kept.show(int(pick), tiles, rng) for pick in picks]
+            return Page.of([one for one, _ in shown], self._packer, [features for _, features in shown])
+
+        yield from self._read_pages(make, stage, done)
+        path.unlink()
+
+    def _read_pages(
+        self, make: Callable[[int], Page], stage: Reading | Recalling, done: int
+    ) -> Iterator[Losses]:
+        workers = min(_MOST_WORKERS, max(1, (os.cpu_count() or 1) - 1))
+        for step, page in enumerate(made_ahead(make, range(done, stage.steps), workers), start=done):
+            self._set_rate(stage.peak_rate, step, stage.steps)
+            yield self._read_page(page)
 
     def _some(self, rng: np.random.Generator, most: int) -> list[TrainingFrame]:
         picks = rng.choice(len(self._frames), min(most, len(self._frames)), replace=False)
         return [self._frames[pick] for pick in picks]
 
-    def _read_page(self, page: Page, *, fixed_tower: bool) -> Losses:
+    def _read_page(self, page: Page) -> Losses:
         batch, where = page.batch, page.where.to(self._device)
         targets = batch.labels.to(self._device)
         losses: Losses = {}
         with self._precision():
-            with torch.set_grad_enabled(not fixed_tower):
+            if page.kept is None:
                 seen = self.tower.see([group.to(self._device) for group in page.groups])
-            if not fixed_tower:
                 losses = {name: _DENSE_WEIGHT * loss for name, loss in self._dense(page, seen).items()}
-            logits = self.logits(batch, where, page.features(seen)).float()
+                features = page.features(seen)
+            else:
+                features = page.kept.to(self._device)
+            logits = self.logits(batch, where, features).float()
             losses["answer"] = functional.cross_entropy(logits, targets)
             if len(page.ends):
                 wanted = page.wanted.to(self._device)
                 look = self._gaze.loss(page.ends.to(self._device), where, wanted)
                 losses["gaze"] = _GAZE_WEIGHT * look
-        self._descend(_sum(losses), self.model)
+        learning = self.model if page.kept is None else self.model.model.language_model
+        self._descend(_sum(losses), learning)  # what learns no more may have gradients of before
         right = (logits.detach().argmax(-1) == targets).float()
         first = page.first.to(self._device)
         fine = (page.fine & page.first).to(self._device)

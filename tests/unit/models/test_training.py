@@ -22,11 +22,13 @@ from nodes.eo_mini.windows import DIRECTIONS, WINDOW_PX
 from nodes.eo_mini.windows import draw_window as draw_asked
 from nodes.training import train
 from nodes.training.ahead import made_ahead
-from nodes.training.architecture import RECIPES, Reading, Receiving, Seeing
+from nodes.training.architecture import RECIPES, Reading, Recalling, Seeing
 from nodes.training.frames import GRID, OVERVIEW_PX, Asked, Content, TrainingFrame
 from nodes.training.gaze import HEADS, LAYER, Gaze
-from nodes.training.looks import overview_truths, show, show_regions, some_tiles, tile_box, turned_tile
+from nodes.training.kept import Kept
+from nodes.training.looks import overview_truths, show, show_tiles, some_tiles, tile_box, turned_tile
 from nodes.training.packing import Packer, Room
+from nodes.training.page import Page
 from nodes.training.practice import Windows, draw_window, stacked
 from nodes.training.targets import KINDS, truths_of
 from nodes.training.turns import TURNS, turned, turned_direction, turned_questions
@@ -151,26 +153,62 @@ def test_tiles_hold_all_that_is_asked_about(tmp_path: Path) -> None:
         assert sorted(turned_tile(n, 8, turn) for n in range(64)) == list(range(64))
 
 
-@pytest.mark.parametrize("regions", [1, 3, 16])
-def test_regions_that_came_down_hold_all_that_is_asked_about(regions: int, tmp_path: Path) -> None:
-    frame = _frame(tmp_path)  # each of its two contents lies in one region
-    asked = set()
-    for seed in range(12):
-        shown = show_regions(frame, 168, regions, np.random.default_rng(seed))
-        assert shown.tiles is not None
+def test_what_is_kept_of_tiles_is_what_the_tower_makes_of_them(tmp_path: Path) -> None:
+    """Whatever the turn and the choice; interrupted in between, and gone on with."""
+    frames = [_frame(tmp_path, number) for number in range(3)]
+    training = _training(RECIPES["regular"], frames, tmp_path)
+
+    def kept() -> Kept:
+        return Kept(frames, 168, 12, 7, tmp_path / "kept.npy", training.model.config.text_config.hidden_size)
+
+    looking = kept().look(training.tower, "cpu")
+    assert next(looking) == 1
+    looking.close()
+    (first := np.load(tmp_path / "kept.npy", mmap_mode="r+"))[0, 0, 0] = 9
+    assert not first[1:].any()
+    whole = kept()
+    assert list(whole.look(training.tower, "cpu")) == [1, 2, 3]
+    assert np.load(tmp_path / "kept.npy", mmap_mode="r")[0, 0, 0] == 9, "it was looked at again"
+    rng = np.random.default_rng(0)
+    for number, tiles in ((1, 12), (2, 10), (1, 9)):
+        shown, features = whole.show(number, tiles, rng)
+        assert shown.tiles is None
         assert shown.native is not None
-        assert shown.tiles.shape == (4 * regions, 168, 168, 3)
-        assert [room.skipped_rooms for room in shown.rooms] == [0] * (4 * regions + 1)
-        fine = {one.kind for one in shown.asked} - {"presence"}
-        assert "presence" in {one.kind for one in shown.asked}
-        ships = shown.native.centres[..., 0].numpy() > 0
-        planted = float(shown.native.rows[..., 1:].sum())
-        assert ("ships" in fine) <= (ships.sum() == 2)
-        assert ("rows" in fine) <= (planted == pytest.approx((46 / 28) ** 2, rel=0.01))
-        brightest = shown.tiles.max(axis=3).reshape(-1, 6, 28, 6, 28).max(axis=(2, 4))
-        assert (brightest[ships] > 170).all()
-        asked |= fine
-    assert asked == {"ships", "rows"}
+        assert int(shown.native.centres[..., 0].sum()) == 2, "tiles with content come first"
+        assert len(features) == tiles * 36 + 64
+        seen = features[:-64].view(tiles, 36, -1)
+        there = {tuple(one.flatten().tolist()) for one in seen}
+        assert len(there) == tiles
+        again, looked = whole.show(number, 12, rng)
+        assert again.native is not None
+        # Each tile's features go with the truths of that tile, as they do when all are shown.
+        for one, truth in zip(seen, shown.native.kinds, strict=True):
+            at = [torch.equal(one, other) for other in looked[:-64].view(12, 36, -1)].index(True)
+            assert torch.equal(truth, again.native.kinds[at])
+    with pytest.raises(ValueError, match="of another training"):
+        Kept(frames[:2], 168, 12, 7, tmp_path / "kept.npy", training.model.config.text_config.hidden_size)
+
+
+def test_a_kept_frame_is_read_as_one_that_is_looked_at(tmp_path: Path) -> None:
+    frame = _frame(tmp_path)
+    training = _training(RECIPES["regular"], [frame], tmp_path)
+    dim = training.model.config.text_config.hidden_size
+    kept = Kept([frame], 168, 12, 7, tmp_path / "kept.npy", dim)
+    list(kept.look(training.tower, "cpu"))
+    shown, features = kept.show(0, 12, np.random.default_rng(0))
+    packer = Packer(training.processor)
+    page = Page.of([shown], packer, [features])
+    turn = kept.turns[0]
+    tiles = some_tiles(frame.contents, 168, 12, np.random.default_rng(0), among=kept.chosen[0])
+    looked = show_tiles(frame, 168, tiles, turn, leave=shown.rooms[-1].skipped_rooms > 0)
+    fresh = Page.of([looked], packer)
+    assert looked.rooms == shown.rooms
+    assert torch.equal(page.batch.input_ids, fresh.batch.input_ids)
+    assert torch.equal(page.wanted, fresh.wanted)
+    with torch.no_grad():
+        seen = fresh.features(training.tower.see(fresh.groups))
+    assert page.kept is not None
+    torch.testing.assert_close(page.kept, seen, atol=4e-3, rtol=4e-3)
 
 
 def test_tiles_left_out_leave_their_positions() -> None:
@@ -326,29 +364,34 @@ def test_a_resumed_training_ends_where_an_uninterrupted_one_does(
         RECIPES["regular"],
         vision_depth=1,
         text_depth=2,
-        seeings=(Seeing(steps=2, frames_per_step=1, windows_per_step=3),),
+        seeings=(Seeing(steps=2, frames_per_step=1, windows_per_step=3, window_px=84),),
         readings=(Reading(steps=2, frames_per_step=2, tiles=12),),
-        receivings=(Receiving(steps=2, regions=(1, 2), tiles_per_step=8),),
+        recallings=(Recalling(2, frames_per_step=2, of_frames=2, kept_tiles=12, tiles=(9, 12)),),
     )
     frames = [_frame(tmp_path, number) for number in range(2)]
 
-    def interrupt(step: int, steps: int, losses: dict[str, float]) -> None:
-        if step == 3:
-            raise KeyboardInterrupt
+    def interrupt(at: int) -> train.OnStep:
+        def told(step: int, steps: int, losses: dict[str, float]) -> None:
+            if step == at:
+                raise KeyboardInterrupt
+
+        return told
 
     def quietly(*_: Any) -> None:
         pass
 
     _training(recipe, frames, tmp_path / "whole").run(quietly)
     with pytest.raises(KeyboardInterrupt):
-        _training(recipe, frames, tmp_path / "cut").run(interrupt)
+        _training(recipe, frames, tmp_path / "cut").run(interrupt(3))
     # What is saved is past Seeing: nothing looks at windows any more.
     folder = tmp_path / "cut/model"
     assert train.wants_windows(recipe, folder, resume=False)
     assert not train.wants_windows(recipe, folder, resume=True)
+    with pytest.raises(KeyboardInterrupt):
+        train.Training(recipe, frames, None, folder, resume=True).run(interrupt(6))
     progress = train.Training(recipe, frames, None, folder, resume=True).run(quietly)
-    # Step 3 was made and not yet saved.
-    assert progress.resumed_at == [2]
+    # Steps 3 and 6 were made and not yet saved.
+    assert progress.resumed_at == [2, 5]
     cut, whole = tmp_path / "cut/model", tmp_path / "whole/model"
     assert (cut / "model.safetensors").read_bytes() == (whole / "model.safetensors").read_bytes()
     assert json.loads((cut / "training.json").read_text())["step"] == 6
@@ -406,14 +449,14 @@ def test_windows_are_drawn_for_a_stage_that_looks_at_them_and_is_not_over(tmp_pa
     assert train.wants_windows(regular, tmp_path, resume=True), "there is nothing to go on from"
 
 
-def test_receiving_leaves_the_tower_as_it_is(tmp_path: Path) -> None:
+def test_recalling_leaves_the_tower_as_it_is_and_no_file(tmp_path: Path) -> None:
     recipe = replace(
         RECIPES["regular"],
         vision_depth=1,
         text_depth=2,
         seeings=(),
         readings=(),
-        receivings=(Receiving(steps=2, regions=(1,), tiles_per_step=4),),
+        recallings=(Recalling(2, frames_per_step=1, of_frames=1, kept_tiles=9, tiles=(8, 9)),),
     )
     training = _training(recipe, [_frame(tmp_path)], tmp_path)
     before = {name: value.clone() for name, value in training.model.state_dict().items()}
@@ -421,3 +464,4 @@ def test_receiving_leaves_the_tower_as_it_is(tmp_path: Path) -> None:
     changed = {name for name, value in training.model.state_dict().items() if (value != before[name]).any()}
     assert changed
     assert not {name for name in changed if ".visual." in name}
+    assert not list((tmp_path / "model").glob("kept*"))
