@@ -62,7 +62,7 @@ class Kept:
 
     def _seen(self, tower: EvenTower, shown: Shown, device: str) -> NDArray[np.float16]:
         assert shown.tiles is not None  # noqa: S101 - they were asked for
-        tiles, small = torch.from_numpy(shown.tiles), torch.from_numpy(shown.small)
+        tiles, small = torch.from_numpy(shown.tiles), torch.from_numpy(shown.small.copy())
         views = [*(tiles[start : start + _AT_ONCE] for start in range(0, len(tiles), _AT_ONCE)), small[None]]
         with torch.no_grad():
             seen = [tower.see([view.to(device)])[0].flatten(0, 1) for view in views]

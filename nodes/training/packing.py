@@ -51,7 +51,7 @@ class Batch:
     input_ids [frames, length]; positions [3, frames, length]; groups [frames, length]: 0 for the frame, then
     one for each question; labelled [labels, 2]: the sequence and the token from which a label is foretold,
     and labels [labels] themselves; ends: for each question in order (its frame, index of its last token
-    before the answer).
+    before the answer). shared: so many tokens are the frame's at the begin of each sequence.
     """
 
     input_ids: Tensor
@@ -60,13 +60,17 @@ class Batch:
     labelled: Tensor
     labels: Tensor
     ends: tuple[tuple[int, int], ...]
+    shared: int
 
 
-def mask_of(groups: Tensor) -> Tensor:
-    """bool[frames, 1, length, length]: true where a token may look: back, at the frame and its own group."""
-    same = (groups[:, :, None] == groups[:, None, :]) | (groups[:, None, :] == 0)
+def mask_of(groups: Tensor, start: int = 0) -> Tensor:
+    """bool[frames, 1, length - start, length]: where tokens from `start` on may look.
+
+    Back, at the frame and their own group.
+    """
+    same = (groups[:, start:, None] == groups[:, None, :]) | (groups[:, None, :] == 0)
     length = groups.shape[1]
-    return (same & torch.ones(length, length, dtype=torch.bool, device=groups.device).tril())[:, None]
+    return (same & torch.ones(length, length, dtype=torch.bool, device=groups.device).tril()[start:])[:, None]
 
 
 class Packer:
@@ -113,6 +117,7 @@ class Packer:
             labelled=torch.from_numpy(labelled),
             labels=torch.from_numpy(labels),
             ends=ends,
+            shared=min(int((group == 0).sum()) for *_, group in packed),
         )
 
     def image_places(self, rooms: Sequence[Room]) -> NDArray[np.int64]:

@@ -32,7 +32,8 @@ from nodes.training.frames import OVERVIEW_PX, TOKEN_PX, TrainingFrame
 from nodes.training.gaze import Gaze
 from nodes.training.kept import Kept
 from nodes.training.looks import overview_truths, show
-from nodes.training.packing import Batch, Packer, mask_of
+from nodes.training.packed_attention import PackedMask, packed
+from nodes.training.packing import Batch, Packer
 from nodes.training.page import Page
 from nodes.training.practice import Windows
 from nodes.training.targets import DenseHeads, Truths
@@ -295,12 +296,14 @@ class Training:
         """
         ids = batch.input_ids.to(self._device)
         embedded = self.model.get_input_embeddings()(ids)
-        hidden = self.model.model.language_model(
-            inputs_embeds=embedded.masked_scatter(where[..., None], features.to(embedded.dtype)),
-            position_ids=batch.positions.to(self._device),
-            attention_mask={"full_attention": mask_of(batch.groups.to(self._device))},
-            use_cache=False,
-        ).last_hidden_state
+        language_model = self.model.model.language_model
+        with packed(language_model):
+            hidden = language_model(
+                inputs_embeds=embedded.masked_scatter(where[..., None], features.to(embedded.dtype)),
+                position_ids=batch.positions.to(self._device),
+                attention_mask={"full_attention": PackedMask.of(batch, self._device)},
+                use_cache=False,
+            ).last_hidden_state
         sequences, tokens = batch.labelled.to(self._device).unbind(1)
         logits: Tensor = self.model.lm_head(hidden[sequences, tokens])
         return logits
