@@ -41,7 +41,7 @@ class Seeing:
 class Reading:
     """A stretch in which both learn, the language model to answer and to look at what a prompt is about.
 
-    tiles: native tiles of each frame that are shown before its overview; those with fine content first.
+    tiles: native tiles of each frame that are shown before its overview; those of whole contents first.
     """
 
     steps: int
@@ -55,7 +55,7 @@ class Recalling:
     """A stretch in which the language model alone learns, of frames that the tower has looked at (`kept`).
 
     of_frames: how many are looked at. kept_tiles: of each. tiles: the fewest and the most that are shown of
-    them before the overview; as many for all frames of a step, those with fine content first.
+    them before the overview; as many for all frames of a step, those of whole contents first.
     """
 
     steps: int
@@ -135,14 +135,12 @@ ON_A_PROCESSOR = {
         _REGULAR_RECIPE,
         seeings=(
             Seeing(steps=13000, frames_per_step=1, windows_per_step=16, window_px=84),
-            Seeing(steps=1200, frames_per_step=2, windows_per_step=16, peak_rate=7e-4),
+            Seeing(steps=800, frames_per_step=8, windows_per_step=8, peak_rate=7e-4),
         ),
-        readings=(),
+        readings=(Reading(steps=1000, frames_per_step=4, tiles=4, peak_rate=7e-4),),
         recallings=(
-            Recalling(7000, frames_per_step=4, of_frames=6400, kept_tiles=16, tiles=(2, 16)),
-            Recalling(
-                steps=1500, frames_per_step=2, of_frames=1000, kept_tiles=64, tiles=(64, 64), peak_rate=5e-4
-            ),
+            Recalling(5000, frames_per_step=4, of_frames=5000, kept_tiles=16, tiles=(4, 16)),
+            Recalling(800, frames_per_step=2, of_frames=800, kept_tiles=64, tiles=(64, 64), peak_rate=5e-4),
         ),
     )
 }

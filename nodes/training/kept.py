@@ -30,7 +30,7 @@ class Kept:
     Args:
         frames: of the train split.
         tile_px: side of a tile.
-        tiles: kept of each frame, those with fine content first.
+        tiles: kept of each frame, those of whole contents first.
         seed: of turns and tiles.
         path: of the file; what was kept there for the same arguments by the same tower is used.
         dim: of a feature.
@@ -69,7 +69,7 @@ class Kept:
         return np.asarray(torch.cat(seen).half().cpu())
 
     def show(self, number: int, tiles: int, rng: np.random.Generator) -> tuple[Shown, Tensor]:
-        """Show `tiles` of the kept tiles of a frame, those with fine content first; and their features.
+        """Show `tiles` of the kept tiles of a frame, those of whole contents first; and their features.
 
         Every second time no room is left for the others.
 

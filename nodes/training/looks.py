@@ -36,7 +36,7 @@ class Shown:
 
 
 def show(frame: TrainingFrame, tile_px: int | None, tiles: int, rng: np.random.Generator) -> Shown:
-    """Show `tiles` tiles of a frame, those with fine content first, each behind the room of those left out.
+    """Show `tiles` tiles of a frame, those of whole contents first, each behind the room of those left out.
 
     Every second time no room is left: a prompt may hold a few tiles only.
     """
@@ -57,14 +57,15 @@ def show_tiles(
     leave: bool,
     pixels: bool = True,
 ) -> Shown:
-    """Show some tiles of a turned frame.
+    """Show some tiles of a turned frame; a fine prompt is asked only where all of its content is shown.
 
     Args:
         chosen: tiles of the frame as it lies.
         leave: with the room of those before each that are left out.
         pixels: cut the tiles out; else they are only placed.
     """
-    asked = tuple(turned_questions(frame.asked, turn))
+    in_part = {one.kind for one in frame.contents if not tiles_with(one, tile_px) <= set(chosen)}
+    asked = tuple(turned_questions([one for one in frame.asked if one.kind not in in_part], turn))
     small, ground = turned(frame.small, turn), overview_truths(frame).turned(turn)
     a_side = FRAME_PX // tile_px
     placed = place_tiles(chosen, tile_px, turn)
@@ -114,15 +115,23 @@ def some_tiles(
     rng: np.random.Generator,
     among: Sequence[int] | None = None,
 ) -> list[int]:
-    """`count` tiles in order, at random: of those that show fine content first, then of the others.
+    """`count` tiles in order, at random: those of whole contents first, then others.
 
     among: choose from these; None: from all of a frame.
     """
     every = range((FRAME_PX // tile_px) ** 2) if among is None else among
-    needed = {n for n in every if any(_overlap(one, tile_box(n, tile_px)) for one in contents)}
-    first = [int(n) for n in rng.permutation(sorted(needed))][:count]
-    others = [int(n) for n in rng.permutation([n for n in every if n not in needed])]
+    first: set[int] = set()
+    for number in rng.permutation(len(contents)):
+        with_this = first | tiles_with(contents[number], tile_px)
+        if len(with_this) <= count and with_this <= set(every):
+            first = with_this
+    others = [int(n) for n in rng.permutation([n for n in every if n not in first])]
     return sorted([*first, *others[: count - len(first)]])
+
+
+def tiles_with(content: Content, tile_px: int) -> set[int]:
+    """The tiles in which a content lies."""
+    return {n for n in range((FRAME_PX // tile_px) ** 2) if _overlap(content, tile_box(n, tile_px))}
 
 
 def _overlap(content: Content, box_px: tuple[int, int, int, int]) -> bool:

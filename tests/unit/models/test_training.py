@@ -149,6 +149,17 @@ def test_tiles_hold_all_that_is_asked_about(tmp_path: Path) -> None:
         tiles = some_tiles(frame.contents, 168, count, rng)
         assert needed <= set(tiles)
         assert len(tiles) == len(set(tiles)) == count
+    asked = set()
+    for seed in range(6):  # with room for one content, one is whole, and only it is asked about
+        shown = show(frame, 168, 5, np.random.default_rng(seed))
+        assert shown.native is not None
+        there = {"ships": int(shown.native.centres[..., 0].sum()) == 2}
+        there["rows"] = float(shown.native.rows[..., 1:].sum()) == pytest.approx((46 / 28) ** 2, rel=0.01)
+        fine = {one.kind for one in shown.asked} - {"presence"}
+        assert len(fine) == 1 and all(there[kind] for kind in fine)
+        assert "presence" in {one.kind for one in shown.asked}
+        asked |= fine
+    assert asked == {"ships", "rows"}
     for turn in range(TURNS):
         assert sorted(turned_tile(n, 8, turn) for n in range(64)) == list(range(64))
 
