@@ -37,8 +37,16 @@ class Measured:
     heads: Sequence[tuple[int, int]]
 
 
-def card(measured: Measured, partner: Measured, others: Mapping[str, Sequence[Row]]) -> str:
-    """The card as Markdown; `partner` is the other model of the pair, `others` seeds and controls."""
+@dataclass(frozen=True)
+class Other:
+    """A model that does not ship: its answers, and its training.json without the curve where it is kept."""
+
+    rows: Sequence[Row]
+    training: Mapping[str, Any] | None
+
+
+def card(measured: Measured, partner: Measured, others: Mapping[str, Other]) -> str:
+    """The card as Markdown; `partner` is the other model of the pair, `others` beside it."""
     parts = [
         _front(measured),
         _summary(measured, partner),
@@ -149,10 +157,11 @@ def _per_kind(rows: Sequence[Row]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _others(measured: Measured, partner: Measured, others: Mapping[str, Sequence[Row]]) -> str:
+def _others(measured: Measured, partner: Measured, others: Mapping[str, Other]) -> str:
     if not others:
         return ""
-    every = {f"{one.name} (ships)": one.rows for one in (measured, partner)} | dict(others)
+    every = {f"{one.name} (ships)": one.rows for one in (measured, partner)}
+    every |= {name: other.rows for name, other in others.items()}
     lines = [
         "## Other seeds, and what the gap is made of",
         "`regular-reduced` is the control: the regular model's size and training, shown the overview alone. "
@@ -164,7 +173,11 @@ def _others(measured: Measured, partner: Measured, others: Mapping[str, Sequence
     for name, rows in sorted(every.items()):
         told = [accuracy(rows), *(accuracy(of_family(rows, family)) for family in FAMILIES)]
         lines.append(f"| {name} | {' | '.join(map(_percent, told))} |")
-    return "\n".join(lines) + "\n"
+    lines.append("")
+    for name, other in sorted(others.items()):
+        if other.training is not None:
+            lines += [f"{name}:", *_stages(other.training), ""]
+    return "\n".join(lines)
 
 
 def _confidence(rows: Sequence[Row]) -> str:
@@ -191,38 +204,54 @@ def _plain(rows: Sequence[Row]) -> str:
 
 
 def _training(training: Mapping[str, Any]) -> str:
-    seeings = "; ".join(
-        f"{one['steps']} steps of {one['frames_per_step']} overviews"
-        + (f" and {one['windows_per_step']} windows of fine content" if one["windows_per_step"] else "")
-        for one in training["recipe"]["seeings"]
-    )
-    readings = "; ".join(
-        f"{one['steps']} steps of {one['frames_per_step']} frames"
-        + (f" with {one['tiles']} tiles each" if one["tiles"] else "")
-        for one in training["recipe"]["readings"]
-    )
-    receivings = "".join(
-        f"* Receiving, the language model alone: {one['steps']} steps of {one['tiles_per_step']} tiles: of "
-        f"{', '.join(map(str, one['regions']))} regions of each frame in turn.\n"
-        for one in training["recipe"].get("receivings", ())
-    )
-    minutes = f"{training['wall_s'] / 60:.1f} minutes by the clock, {training['cpu_s'] / 60:.1f} of CPU time"
     last = training["curve"][-1]
     losses = ", ".join(f"{name} {value:.3f}" for name, value in last.items() if name != "step")
-    resumed = ", ".join(map(str, training["resumed_at"]))
+    stages = "\n".join(_stages(training))
     note = f"* {training['note']}\n" if "note" in training else ""
     return f"""## Training
 * {training["frames"]} frames of eo-mini's train split, drawn anew from their sources; turned and mirrored.
-* Seeing, the vision tower with dense targets: {seeings}.
-* Reading, tower and language model together: {readings}.
-{receivings}* Seed {training["seed"]}, products in {training["precision"]} on {training["device"]}; {minutes}.
-* {f"Interrupted and resumed at step {resumed}." if resumed else "Not interrupted."}
+{stages}
 {note}* At the end: {losses}. `training.json` has the whole curve and the recipe.
 
 ## Limits
 Made-up targets in made-up places: see the data card. Words outside its small vocabulary are unknown to it.
 Confidence is not calibrated.
 """
+
+
+def _stages(training: Mapping[str, Any]) -> list[str]:
+    """What it learnt in, and what that took, as a list."""
+    recipe = training["recipe"]
+    seeings = "; ".join(
+        f"{one['steps']} steps of {one['frames_per_step']} overviews"
+        + (f" and {one['windows_per_step']} windows of fine content" if one["windows_per_step"] else "")
+        + (f" ({one['window_px']} px)" if one["windows_per_step"] and "window_px" in one else "")
+        for one in recipe["seeings"]
+    )
+    readings = "; ".join(
+        f"{one['steps']} steps of {one['frames_per_step']} frames"
+        + (f" with {one['tiles']} tiles each" if one["tiles"] else "")
+        for one in recipe["readings"]
+    )
+    recallings = "; ".join(
+        f"{one['steps']} steps of {one['frames_per_step']} frames with {' to '.join(map(str, one['tiles']))} "
+        f"tiles each, of {one['of_frames']} frames"
+        for one in recipe.get("recallings", ())
+    )
+    minutes = f"{training['wall_s'] / 60:.1f} minutes by the clock, {training['cpu_s'] / 60:.1f} of CPU time"
+    resumed = ", ".join(map(str, training["resumed_at"]))
+    lines = [f"Seeing, the vision tower with dense targets: {seeings}."] if seeings else []
+    if readings:
+        lines.append(f"Reading, tower and language model together: {readings}.")
+    if recallings:
+        lines.append(
+            f"Recalling, the language model alone, from what the tower saw: {recallings}."
+        )
+    return [
+        *(f"* {line}" for line in lines),
+        f"* Seed {training['seed']}, products in {training['precision']} on {training['device']}; {minutes}.",
+        f"* {f'Interrupted and resumed at step {resumed}.' if resumed else 'Not interrupted.'}",
+    ]
 
 
 def _percent(value: Interval) -> str:

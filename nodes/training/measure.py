@@ -1,7 +1,7 @@
 """Examines models on eo-mini and writes what ships of it: evaluation.csv files and cards.
 
 nodes/models/<name>/evaluation.csv, README.md    the pair that ships
-nodes/models/others/<name>.csv                   other seeds, and the control: rows only, no weights
+nodes/models/others/<name>.csv, <name>.json      other seeds, the control, what was retrained: no weights
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from safetensors import safe_open
 from nodes.data import EO_MINI
 from nodes.eo_mini.gates import read_lines
 from nodes.models import FOLDER
-from nodes.training.card import Measured, card
+from nodes.training.card import Measured, Other, card
 from nodes.training.evaluate import choose_heads, commonest_answers, examine, read_rows, write_rows
 from nodes.vlm import load_model
 
-_ROWS = "evaluation.csv"
+_ROWS, _TRAINING = "evaluation.csv", "training.json"
 OTHERS = FOLDER / "others"
 
 
@@ -46,10 +46,12 @@ def evaluate_folders(
         with Progress() as bar:
             task = bar.add_task(folder.name, total=lines)
             rows = examine(model, EO_MINI, blind, heads=heads, on_prompt=partial(bar.advance, task))
-        ships = folder.parent == FOLDER
-        OTHERS.mkdir(exist_ok=True)
-        write_rows(rows, folder / _ROWS if ships else OTHERS / f"{folder.name}.csv")
-        if ships:
+        if folder.parent != FOLDER:
+            OTHERS.mkdir(exist_ok=True)
+            write_rows(rows, OTHERS / f"{folder.name}.csv")
+            _keep_facts(folder / _TRAINING, OTHERS / f"{folder.name}.json")
+        else:
+            write_rows(rows, folder / _ROWS)
             (folder / "heads.json").write_text(json.dumps(heads) + "\n", encoding="utf-8")
     for folder in (FOLDER / "compact", FOLDER / "regular"):
         (folder / "README.md").write_text(show_card(folder), encoding="utf-8")
@@ -59,12 +61,25 @@ def evaluate_folders(
 def show_card(folder: Path) -> str:
     """Compute a shipped model's card from evaluation.csv files."""
     names = [name for name in ("compact", "regular") if name != folder.name]
-    others = {path.stem: read_rows(path) for path in sorted(OTHERS.glob("*.csv"))}
+    others = {path.stem: _other(path) for path in sorted(OTHERS.glob("*.csv"))}
     return card(_measured(folder), _measured(folder.parent / names[0]), others)
 
 
+def _keep_facts(of_training: Path, path: Path) -> None:
+    """All but the curve, which is long."""
+    training: dict[str, Any] = json.loads(of_training.read_text(encoding="utf-8"))
+    facts = {name: value for name, value in training.items() if name != "curve"}
+    path.write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
+
+
+def _other(rows: Path) -> Other:
+    facts = rows.with_suffix(".json")  # of the first ones, nobody kept them
+    training = json.loads(facts.read_text(encoding="utf-8")) if facts.is_file() else None
+    return Other(read_rows(rows), training)
+
+
 def _measured(folder: Path) -> Measured:
-    training: dict[str, Any] = json.loads((folder / "training.json").read_text(encoding="utf-8"))
+    training: dict[str, Any] = json.loads((folder / _TRAINING).read_text(encoding="utf-8"))
     heads = json.loads((folder / "heads.json").read_text(encoding="utf-8"))
     return Measured(
         name=folder.name,
