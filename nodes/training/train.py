@@ -53,7 +53,7 @@ _KEPT_STEPS = 20  # one entry of the curve
 _GAZE_WEIGHT = 1.0
 _DENSE_WEIGHT = 0.5  # while reading
 _MOST_WORKERS = 8
-_LOOKED_AT_ONCE = 20  # frames, before it is told
+_LOOKED_AT_ONCE = 100  # frames, before it is told
 
 OnStep = Callable[[int, int, dict[str, float]], None]
 Losses = dict[str, Tensor]
