@@ -244,9 +244,7 @@ def _stages(training: Mapping[str, Any]) -> list[str]:
     if readings:
         lines.append(f"Reading, tower and language model together: {readings}.")
     if recallings:
-        lines.append(
-            f"Recalling, the language model alone, from what the tower saw: {recallings}."
-        )
+        lines.append(f"Recalling, the language model alone, from what the tower saw: {recallings}.")
     return [
         *(f"* {line}" for line in lines),
         f"* Seed {training['seed']}, products in {training['precision']} on {training['device']}; {minutes}.",
