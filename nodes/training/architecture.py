@@ -140,7 +140,7 @@ ON_A_PROCESSOR = {
         readings=(Reading(steps=1000, frames_per_step=4, tiles=4, peak_rate=7e-4),),
         recallings=(
             Recalling(4500, frames_per_step=4, of_frames=4500, kept_tiles=16, tiles=(4, 16)),
-            Recalling(2400, frames_per_step=2, of_frames=800, kept_tiles=64, tiles=(16, 64), peak_rate=6e-4),
+            Recalling(1400, frames_per_step=2, of_frames=800, kept_tiles=64, tiles=(16, 64), peak_rate=6e-4),
         ),
     )
 }
