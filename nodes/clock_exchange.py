@@ -26,7 +26,7 @@ QUICKLY_S = 0.05
 EVERY_S = 1.0
 REPORT_EVERY_S = 10.0
 GIVE_UP_S = 5.0
-# A program that loads its model answers late: the first exchange of a node was once away for 1.7 s.
+# A program that loads its model answers late: a node's first stamps were once known within 0.83 s only.
 SETTLED_S = 0.01  # known within this, the comparison is good enough to tell stamps by
 SETTLE_S = 5.0  # or after so long; a slow way never gets there
 

@@ -56,7 +56,10 @@ def _add_train(commands: Any) -> None:
     parser.add_argument("--out", type=Path, help="folder for the model (the one that ships)")
     parser.add_argument("--resume", action="store_true", help="go on from the folder's training-state.pt")
     parser.add_argument("--threads", type=int, default=1, help="torch threads (%(default)s)")
-    parser.add_argument("--device", help="as torch names it (an accelerator if there is one, else the CPU)")
+    parser.add_argument(
+        "--device",
+        help="as torch names it (an accelerator if there is one, else the CPU: regular has a recipe for it)",
+    )
     parser.set_defaults(run=_train)
 
 

@@ -46,7 +46,7 @@ class Other:
 
 
 def card(measured: Measured, partner: Measured, others: Mapping[str, Other]) -> str:
-    """The card as Markdown; `partner` is the other model of the pair, `others` beside it."""
+    """The card as Markdown; `partner` is the other model of the pair, `others` do not ship."""
     parts = [
         _front(measured),
         _summary(measured, partner),

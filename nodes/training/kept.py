@@ -48,7 +48,9 @@ class Kept:
         if path.is_file():
             self._features = np.lib.format.open_memmap(path, mode="r+")
             if self._features.shape != shape:
-                raise ValueError(f"{path}: holds {self._features.shape}, not {shape}: of another training")
+                raise ValueError(
+                    f"{path}: holds {self._features.shape}, not {shape}: of another training; delete it"
+                )
         else:
             self._features = np.lib.format.open_memmap(path, mode="w+", dtype=np.float16, shape=shape)
 
