@@ -58,7 +58,7 @@ def _add_train(commands: Any) -> None:
     parser.add_argument("--threads", type=int, default=1, help="torch threads (%(default)s)")
     parser.add_argument(
         "--device",
-        help="as torch names it (an accelerator if there is one, else the CPU: regular has a recipe for it)",
+        help="as torch names it (an accelerator if any, else cpu, with steps for it)",
     )
     parser.set_defaults(run=_train)
 
