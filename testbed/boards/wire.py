@@ -31,6 +31,7 @@ ALL_NODES, ALL_NODES_MAC = "ff02::1", "33:33:00:00:00:01"
 _ARP = struct.Struct("!HHBBH6s4s6s4s")
 _timespec = struct.Struct("@ll")
 _identifiers = itertools.count(os.getpid())
+_ROUND_S = 0.3  # between two questions to all
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,11 +67,23 @@ class Wire:
     def __exit__(self, *_: object) -> None:
         self._socket.close()
 
-    def heard(self, patience_s: float = 0.3) -> set[str]:
-        """Ethernet addresses of those that say something while all nodes are asked for an echo (ICMPv6)."""
-        for sequence in range(2):
+    def heard(self, patience_s: float = 2.4) -> set[str]:
+        """Ethernet addresses of those that say something while all nodes are asked for an echo (ICMPv6).
+
+        An interface that came up just now may be deaf for a second (the kernel tells itself once a second that
+        a link is there), so asks until somebody answers and two more questions bring nobody else.
+        """
+        found: set[str] = set()
+        quiet = 0
+        give_up_s = time.monotonic() + patience_s
+        for sequence in itertools.count():
             self._socket.send(_echo_to_all(self.mac, sequence))
-        return {_text(frame[6:12]) for frame, _ in self._frames(patience_s)}
+            now = {_text(frame[6:12]) for frame, _ in self._frames(_ROUND_S)}
+            quiet = quiet + 1 if found and now <= found else 0
+            found |= now
+            if quiet == 2 or time.monotonic() > give_up_s:
+                break
+        return found
 
     def who_has(self, address: str, asker: Station, patience_s: float = 2.0) -> set[str]:
         """Ethernet addresses of those that claim an IPv4 address; asks until one does."""
