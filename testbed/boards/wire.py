@@ -70,8 +70,8 @@ class Wire:
     def heard(self, patience_s: float = 2.4) -> set[str]:
         """Ethernet addresses of those that say something while all nodes are asked for an echo (ICMPv6).
 
-        An interface that came up just now may be deaf for a second (the kernel tells itself once a second that
-        a link is there), so asks until somebody answers and two more questions bring nobody else.
+        An interface that came up just now may be deaf for a second, which is how often the kernel looks for
+        new links; so asks until somebody answers and two more questions bring nobody else.
         """
         found: set[str] = set()
         quiet = 0
