@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import re
 import subprocess
 import sys
@@ -94,6 +95,12 @@ def add_parser(subparsers: Any) -> None:
     add("--times", type=Path, metavar="FILE", help="profile of the satellite's machine (JSON)")
     add("--device", default="cpu", help="as torch names it (%(default)s)")
     add("--threads", type=int, default=1, help="torch threads (%(default)s)")
+    add(
+        "--jobs",
+        type=int,
+        metavar="N",
+        help="processes that ask the regular model, each its own copy (one; one a core if both models ship)",
+    )
     add("--seed", type=int, default=0)
     add("--cache", type=Path, default=Path.home() / ".cache" / "spaceverse" / "outcomes")
     add("--output", type=Path, default=Path("runs"), help="parent of the results' folder")
@@ -157,6 +164,8 @@ def _write_job(arguments: argparse.Namespace, folder: Path) -> Path:
     from testbed.eval_emulated import check_playable  # noqa: PLC0415
     from testbed.scenario import utc  # noqa: PLC0415
 
+    if arguments.jobs is not None and arguments.jobs < 1:
+        raise ScenarioError("--jobs must be above 0")
     if arguments.passes < 1 or arguments.interval <= 0 or arguments.lead <= 0:
         raise ScenarioError("--passes, --interval and --lead must be above 0")
     if arguments.emulated is not None:
@@ -199,6 +208,7 @@ def _write_job(arguments: argparse.Namespace, folder: Path) -> Path:
         "seed": arguments.seed,
         "device": arguments.device,
         "threads": arguments.threads,
+        "jobs": arguments.jobs or _default_jobs(arguments),
         "times": None if arguments.times is None else str(arguments.times.absolute()),
         "cache": str(arguments.cache.absolute()),
         "output": str(folder.absolute()),
@@ -206,6 +216,12 @@ def _write_job(arguments: argparse.Namespace, folder: Path) -> Path:
     path = folder / "job.json"
     path.write_text(json.dumps(job) + "\n", encoding="utf-8")
     return path
+
+
+def _default_jobs(arguments: argparse.Namespace) -> int:
+    """A process for each core, where models are small and nothing else than cores computes them."""
+    small = (arguments.compact, arguments.regular) == ("compact", "regular")
+    return len(os.sched_getaffinity(0)) if small and arguments.device == "cpu" else 1
 
 
 def _choose_folder(arguments: argparse.Namespace) -> str | None:

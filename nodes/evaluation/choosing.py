@@ -33,7 +33,7 @@ from nodes.confidence import (
 from nodes.evaluation.outcomes import OnboardOutcome
 from nodes.evaluation.pairs import Pair
 from nodes.evaluation.subjects import PairSubject
-from nodes.policies import SendReduced, SendRegions, SendWhole
+from nodes.policies import Decision, SendReduced, SendRegions, SendWhole
 
 SLACK = 0.01
 BUDGET_SHARE = 0.35  # of the bytes of sending everything; where no budget is given
@@ -69,6 +69,16 @@ class Study:
         return self.onboard_right if name == "correctness" else self.agreement
 
 
+def studied(subject: PairSubject, shares: Sequence[float]) -> list[Decision]:
+    """What the ground is asked about in a study of a pair."""
+    return [SendWhole(), SendReduced(2), *regions_of(subject, shares)]
+
+
+def regions_of(subject: PairSubject, shares: Sequence[float]) -> list[Decision]:
+    """Regions in these shares of a frame's bytes."""
+    return [SendRegions(round(share * subject.whole_bytes)) for share in shares]
+
+
 def study(
     subjects: Sequence[PairSubject], shares: Sequence[float], tick: Callable[[], None] = lambda: None
 ) -> Study:
@@ -76,7 +86,7 @@ def study(
     rows: list[dict[str, Any]] = []
     for subject in subjects:
         whole = subject.sent(SendWhole())
-        regions = {s: subject.sent(SendRegions(round(s * subject.whole_bytes))) for s in shares}
+        regions = dict(zip(shares, map(subject.sent, regions_of(subject, shares)), strict=True))
         rows.append(
             {
                 "onboard": subject.onboard,

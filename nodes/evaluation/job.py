@@ -55,6 +55,7 @@ class Job(Strict):
 
     emulated: cases that are also played over the emulated network; modelled apart, into `modelled.csv`.
     times: the profile of another machine (nodes/stage_profile.py); None measures this one.
+    jobs: so many processes compute outcomes, each with models and `threads` of its own.
     goal: thresholds are those of the fewest bytes above an accuracy floor, or the most accurate ones within a
         byte budget; goal_bytes: the budget, mean bytes a frame (None: choosing.BUDGET_SHARE of all).
     """
@@ -73,6 +74,7 @@ class Job(Strict):
     seed: int = 0
     device: str = "cpu"
     threads: int = Field(default=1, ge=1)
+    jobs: int = Field(default=1, ge=1)
     max_new_tokens: int = Field(default=8, ge=1)
     times: Path | None = None
     cache: Path

@@ -161,6 +161,10 @@ class Outcomes:
         self._device, self._threads, self._max_new_tokens = device, threads, max_new_tokens
         self.computed = 0
 
+    def __getstate__(self) -> dict[str, Any]:
+        """For another process: all but the models, which it loads for itself."""
+        return {name: value for name, value in self.__dict__.items() if name not in ("compact", "regular")}
+
     @cached_property
     def compact(self) -> VisionLanguageModel:
         """The compact model."""
@@ -221,11 +225,7 @@ class Outcomes:
 
     def ground(self, pair: Pair, decision: Decision, scores: Sequence[float]) -> GroundOutcome:
         """The regular model's outcome for what a decision sends; `scores` matter for regions only."""
-        parts: list[str | bytes | int] = ["ground", self.ids["regular"], image_bytes(pair.image), pair.prompt]
-        parts += [self._max_new_tokens, repr(decision)]
-        if isinstance(decision, SendRegions):
-            parts += ["pasted", repr(self.layout), np.asarray(scores, dtype="<f4").tobytes()]
-        key = key_of(*parts)
+        key = self._ground_key(pair, decision, scores)
         known = self._cache.get(key)
         if known is None:
             self.computed += 1
@@ -237,6 +237,17 @@ class Outcomes:
             known = {"size_bytes": len(data), "text": answer.text}
             self._cache.put(key, known)
         return GroundOutcome(**known)
+
+    def knows_ground(self, pair: Pair, decision: Decision, scores: Sequence[float]) -> bool:
+        """Whether `ground` has nothing to compute."""
+        return self._cache.get(self._ground_key(pair, decision, scores)) is not None
+
+    def _ground_key(self, pair: Pair, decision: Decision, scores: Sequence[float]) -> str:
+        parts: list[str | bytes | int] = ["ground", self.ids["regular"], image_bytes(pair.image), pair.prompt]
+        parts += [self._max_new_tokens, repr(decision)]
+        if isinstance(decision, SendRegions):
+            parts += ["pasted", repr(self.layout), np.asarray(scores, dtype="<f4").tobytes()]
+        return key_of(*parts)
 
 
 def image_bytes(path: Path) -> bytes:

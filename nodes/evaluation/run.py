@@ -8,11 +8,10 @@ import io
 import json
 import os
 import platform
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
@@ -25,6 +24,8 @@ from nodes.evaluation.choosing import (
     Study,
     choose_heads,
     choose_parameters,
+    regions_of,
+    studied,
     study,
     train_network,
 )
@@ -33,22 +34,25 @@ from nodes.evaluation.figures import share
 from nodes.evaluation.job import Case, Job
 from nodes.evaluation.outcomes import Cache, Outcomes, key_of, message_of
 from nodes.evaluation.pairs import DataError, Pair, read_pairs
+from nodes.evaluation.progress import Progress
 from nodes.evaluation.replay import PARTS, Played, replay
+from nodes.evaluation.several import compute_ahead
 from nodes.evaluation.subjects import PairSubject
 from nodes.frame_message import read_regions
 from nodes.judge import Judge
 from nodes.line import Line, Row
 from nodes.model_folder import fingerprint
-from nodes.policies import BASELINES, FramePolicy, SendRegions, policy_named
+from nodes.policies import (
+    BASELINES,
+    Decision,
+    FramePolicy,
+    SendReduced,
+    SendRegions,
+    SendWhole,
+    policy_named,
+)
 from nodes.regions.drawing import draw_kept
 from nodes.stage_profile import read_profile
-
-
-class Progress(Protocol):
-    """Shows how far long work is."""
-
-    def step(self, description: str, total: int) -> AbstractContextManager[Callable[[], None]]:
-        """A part of the work; what it gives is called once per thing done."""
 
 
 def shipped(name: str) -> str:
@@ -74,6 +78,9 @@ def run_job(job: Job, progress: Progress) -> dict[str, Any]:
         for subject in subjects:
             _ = subject.onboard
             tick()
+    shares = chosen["parameters"]["oracle"]["shares"]
+    asked = [(subject, one) for subject in subjects for one in asked_anyway(job.policies, subject, shares)]
+    compute_ahead(outcomes, asked, job.jobs, "regular model on test pairs", progress)
     rows: list[dict[str, Any]] = []
     played_rows: list[dict[str, Any]] = []
     every = [*((case, rows) for case in job.cases), *((case, played_rows) for case in job.emulated)]
@@ -105,6 +112,18 @@ def run_job(job: Job, progress: Progress) -> dict[str, Any]:
     write_results(job.output, results, rows)
     draw_examples(subjects, chosen["parameters"]["spaceverse"]["shares"][-1], job.output)
     return results
+
+
+def asked_anyway(policies: Sequence[str], subject: PairSubject, shares: Sequence[float]) -> list[Decision]:
+    """What policies that ship ask the ground about a pair, whatever the links are like."""
+    asked: list[Decision] = []
+    if "ground-only" in policies:
+        asked.append(SendWhole())
+    if "ground-only-downsampled" in policies:
+        asked.append(SendReduced(2))
+    if "oracle" in policies and not subject.right_on_board():
+        asked += regions_of(subject, shares)
+    return asked
 
 
 def check_captures(case: Case, pairs: int) -> None:
@@ -235,7 +254,9 @@ def choose(
     heads = choose_heads(pairs, onboard, outcomes.layout.rows, outcomes.layout.columns)
     untrained = Judge(None, job.target, heads, outcomes.layout)
     subjects = [PairSubject(pair, outcomes, times, untrained) for pair in pairs]
-    with progress.step("regular model on validation pairs", len(pairs)) as tick:
+    asked = [(subject, decision) for subject in subjects for decision in studied(subject, SHARES)]
+    compute_ahead(outcomes, asked, job.jobs, "regular model on validation pairs", progress)
+    with progress.step("both models on validation pairs", len(pairs)) as tick:
         made = study(subjects, SHARES, tick)
     network, fitted = train_network(made)
     budget = job.goal_bytes or BUDGET_SHARE * float(made.whole_bytes.mean())

@@ -3,7 +3,13 @@
 from __future__ import annotations
 
 import io
+import os
 import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -12,16 +18,36 @@ from PIL import Image
 
 from nodes.confidence import END
 from nodes.data import FIRST_LIGHT
+from nodes.evaluation.compute_times import ComputeTimes
 from nodes.evaluation.outcomes import Cache, Outcomes, key_of, message_of, weights_id
 from nodes.evaluation.pairs import Pair, read_pairs
+from nodes.evaluation.several import compute_ahead
+from nodes.evaluation.subjects import PairSubject
 from nodes.frame_image import ImageError
 from nodes.frame_message import FrameMessage, received_frame
+from nodes.judge import Judge
 from nodes.model_folder import ModelError
 from nodes.models import COMPACT, REGULAR
 from nodes.policies import Accept, SendReduced, SendRegions, SendWhole
 from nodes.regions import PayloadError
+from tests.integration.nodes.ends import wait_for
 
+ROOT = Path(__file__).parents[3]
 SCORES = [float(number) for number in range(16)]
+FREE = ComputeTimes(*[0.0] * len(fields(ComputeTimes)))
+
+
+class Counted:
+    """A bar that counts."""
+
+    done = 0
+
+    @contextmanager
+    def step(self, description: str, total: int) -> Iterator[Callable[[], None]]:
+        yield self._tick
+
+    def _tick(self) -> None:
+        self.done += 1
 
 
 @pytest.fixture(scope="module")
@@ -66,6 +92,40 @@ def test_outcomes_are_computed_once(outcomes: Outcomes, pair: Pair, tmp_path: Pa
     outcomes.ground(pair, SendRegions(24_000), SCORES[::-1])  # other regions: another message
     outcomes.ground(pair, SendRegions(36_000), SCORES)
     assert outcomes.computed == computed + 2
+
+
+def test_several_processes_compute_what_one_would(tmp_path: Path) -> None:
+    pairs = read_pairs(FIRST_LIGHT)[1:3]
+    decisions = [SendReduced(4), SendRegions(24_000)]
+    alone, together = (Outcomes(str(COMPACT), str(REGULAR), tmp_path / name) for name in ("a", "t"))
+    judge = Judge()
+    asked = {
+        outcomes: [
+            (PairSubject(pair, outcomes, FREE, judge), decision) for pair in pairs for decision in decisions
+        ]
+        for outcomes in (alone, together)
+    }
+    compute_ahead(alone, asked[alone], 1, "alone", Counted())
+    assert not alone.knows_ground(pairs[0], SendReduced(4), SCORES)
+    bars = Counted()
+    compute_ahead(together, asked[together], 2, "together", bars)
+    assert bars.done == len(asked[together])
+    before = together.computed
+    for (subject, decision), (other, _) in zip(asked[together], asked[alone], strict=True):
+        assert subject.sent(decision) == other.sent(decision)
+    assert together.computed == before
+    compute_ahead(together, asked[together], 2, "again", bars)
+    assert bars.done == len(asked[together])
+
+
+def test_a_picture_that_is_none_ends_several_processes_in_one_line(tmp_path: Path) -> None:
+    (tmp_path / "a.jpg").write_bytes(b"not a picture")
+    first = read_pairs(FIRST_LIGHT)[0]
+    outcomes = Outcomes(str(COMPACT), str(REGULAR), tmp_path / "cache")
+    subject = PairSubject(replace(first, image=tmp_path / "a.jpg"), outcomes, FREE, Judge())
+    subject.__dict__["scores"] = SCORES  # the compact model cannot look at it either
+    with pytest.raises(ImageError, match=r"a\.jpg"):
+        compute_ahead(outcomes, [(subject, SendReduced(2))], 2, "several", Counted())
 
 
 def test_what_is_sent_has_the_size_it_says(pair: Pair, outcomes: Outcomes) -> None:
@@ -122,3 +182,38 @@ def test_what_is_no_picture_is_one_line(outcomes: Outcomes, pair: Pair, tmp_path
     with pytest.raises(ImageError, match="cannot be read as an image") as caught:
         outcomes.onboard(broken)
     assert "\n" not in str(caught.value)
+
+
+MANY = """
+import sys
+from pathlib import Path
+from nodes.data import FIRST_LIGHT
+from nodes.evaluation.outcomes import Outcomes
+from nodes.evaluation.pairs import read_pairs
+from nodes.evaluation.several import compute_ahead
+from nodes.evaluation.subjects import PairSubject
+from nodes.judge import Judge
+from nodes.models import COMPACT, REGULAR
+from nodes.policies import SendReduced
+from tests.unit.eval.test_outcomes import FREE, Counted
+
+if __name__ == "__main__":
+    outcomes = Outcomes(str(COMPACT), str(REGULAR), Path(sys.argv[1]))
+    subject = PairSubject(read_pairs(FIRST_LIGHT)[0], outcomes, FREE, Judge())
+    asked = [(subject, SendReduced(times)) for times in range(4, 100)]
+    compute_ahead(outcomes, asked, 2, "many", Counted())
+"""
+
+
+def test_several_processes_end_with_the_one_that_began_them(tmp_path: Path) -> None:
+    (script := tmp_path / "many.py").write_text(MANY)
+    with subprocess.Popen(
+        [sys.executable, str(script), str(tmp_path / "cache")],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stderr=subprocess.DEVNULL,
+    ) as process:
+        wait_for(lambda: len([*tmp_path.rglob("*.msgpack")]) > 1, "the ground's first outcome", 60)
+        children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+        assert len(children) >= 3  # two that compute, and one that tidies up
+        process.kill()
+    wait_for(lambda: not any(Path(f"/proc/{child}").exists() for child in children), "their end", 20)
