@@ -137,12 +137,10 @@ ON_A_PROCESSOR = {
     "regular": replace(
         _REGULAR_RECIPE,
         seeings=(Seeing(steps=6000, frames_per_step=1, windows_per_step=16, window_px=84),),
-        readings=(
-            Reading(steps=5500, frames_per_step=4, tiles=4, peak_rate=7e-4),
-            Reading(steps=1000, frames_per_step=3, tiles=12, peak_rate=5e-4),
-        ),
+        readings=(Reading(steps=5500, frames_per_step=4, tiles=4, peak_rate=7e-4),),
         recallings=(
-            Recalling(1500, frames_per_step=2, of_frames=800, kept_tiles=64, tiles=(16, 64), peak_rate=6e-4),
+            Recalling(900, frames_per_step=4, of_frames=2000, kept_tiles=16, tiles=(4, 16), peak_rate=6e-4),
+            Recalling(1800, frames_per_step=2, of_frames=800, kept_tiles=64, tiles=(16, 64), peak_rate=6e-4),
         ),
     )
 }
