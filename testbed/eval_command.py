@@ -10,6 +10,7 @@ import argparse
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -36,6 +37,7 @@ _SHIPPED = "eo-mini"
 _RATES = ("1M", "2M", "5M", "20M")
 _RATE = re.compile(r"(\d+(?:\.\d+)?)\s*([kMG]?)(?:bit/s)?")
 _FACTOR = {"": 1, "k": 1_000, "M": 1_000_000, "G": 1_000_000_000}
+_ENDS_WITHIN_S = 10.0  # after Ctrl-C: what is being computed is waited for
 _EPILOG = """examples:
   spaceverse eval --quick                                       three minutes: few pairs, one rate
   spaceverse eval --data my_frames --rates 2M 20M --policies spaceverse ground-only my_policy.py
@@ -124,12 +126,28 @@ def _run(arguments: argparse.Namespace) -> int:
         arguments.interval = 10.0
     with RunFolder.new(arguments.output, "eval", ("traces",)) as folder:
         job = _write_job(arguments, folder.path)
-        done = subprocess.run([sys.executable, "-m", "nodes.evaluation", str(job)], check=False)
-        if done.returncode == 0:
+        code = _evaluate(job)
+        if code == 0:
             _show(arguments, folder.path)
-        elif done.returncode == 2:  # it has said why; nothing came of it
+        elif code == 2:  # it has said why; nothing came of it
             folder.remove()
-        return done.returncode if done.returncode >= 0 else 1
+        return code if code >= 0 else 1
+
+
+def _evaluate(job: Path) -> int:
+    """Run the program; its exit status. Ctrl-C reaches it too, and it has processes of its own to end."""
+    # The program lets SIGINT through once it is ready to end in one line.
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    with subprocess.Popen([sys.executable, "-m", "nodes.evaluation", str(job)]) as program:
+        try:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+            return program.wait()
+        except KeyboardInterrupt:
+            try:
+                program.wait(_ENDS_WITHIN_S)
+            except subprocess.TimeoutExpired:
+                program.kill()
+            raise
 
 
 def _show(arguments: argparse.Namespace, folder: Path) -> None:

@@ -145,7 +145,9 @@ def test_what_a_stopped_evaluation_leaves_is_the_users_who_called_sudo(tmp_path:
     ) as process:
         wait_for(lambda: bool(list(tmp_path.glob("runs/*/job.json"))), "job", 30)
         os.killpg(process.pid, signal.SIGINT)
-        process.communicate(timeout=30)
+        _, said = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert b"Traceback" not in said and b"evaluation: stopped" in said
     made = [tmp_path / "runs", *tmp_path.glob("runs/**/*")]
     assert len(made) > 3
     assert {path.stat().st_uid for path in made} == {65534}
