@@ -76,6 +76,7 @@ class Recipe:
     vision_depth: int
     text_dim: int
     text_depth: int
+    text_rotary_base: float
     tile_px: int | None
     seeings: tuple[Seeing, ...]
     readings: tuple[Reading, ...]
@@ -92,10 +93,14 @@ class Recipe:
         return TOKEN_PX // self.patch_px
 
 
-_REGULAR = {"patch_px": 7, "vision_dim": 64, "vision_depth": 4, "text_dim": 128, "text_depth": 4}
-_REGULAR_RECIPE = Recipe(
+_REGULAR = Recipe(
     name="regular",
-    **_REGULAR,
+    patch_px=7,
+    vision_dim=64,
+    vision_depth=4,
+    text_dim=128,
+    text_depth=4,
+    text_rotary_base=1e5,
     tile_px=168,
     seeings=(Seeing(steps=1500, frames_per_step=32, windows_per_step=256),),
     readings=(
@@ -104,6 +109,9 @@ _REGULAR_RECIPE = Recipe(
     ),
     recallings=(),
 )
+# Of the overview alone, which is all that these are shown.
+_OVERVIEWS_SEEN = (Seeing(steps=700, frames_per_step=32),)
+_OVERVIEWS_READ = (Reading(steps=1000, frames_per_step=64, tiles=0),)
 RECIPES = {
     "compact": Recipe(
         name="compact",
@@ -112,20 +120,16 @@ RECIPES = {
         vision_depth=4,
         text_dim=128,
         text_depth=3,
+        text_rotary_base=10.0,
         tile_px=None,
-        seeings=(Seeing(steps=700, frames_per_step=32),),
-        readings=(Reading(steps=1000, frames_per_step=64, tiles=0),),
+        seeings=_OVERVIEWS_SEEN,
+        readings=_OVERVIEWS_READ,
         recallings=(),
     ),
-    "regular": _REGULAR_RECIPE,
+    "regular": _REGULAR,
     # The control: the regular model's size, the compact model's pixels.
-    "regular-reduced": Recipe(
-        name="regular-reduced",
-        **_REGULAR,
-        tile_px=None,
-        seeings=(Seeing(steps=700, frames_per_step=32),),
-        readings=(Reading(steps=1000, frames_per_step=64, tiles=0),),
-        recallings=(),
+    "regular-reduced": replace(
+        _REGULAR, name="regular-reduced", tile_px=None, seeings=_OVERVIEWS_SEEN, readings=_OVERVIEWS_READ
     ),
 }
 # The same model where there is no accelerator, where its own recipe would take some 25 hours of a core.
@@ -137,14 +141,14 @@ RECIPES = {
 # for it. When 72.6 % was measured, the last stage's first 500 steps had the rates of a stage of 2,400.
 ON_A_PROCESSOR = {
     "regular": replace(
-        _REGULAR_RECIPE,
+        _REGULAR,
         seeings=(
-            Seeing(steps=13000, frames_per_step=1, windows_per_step=16, window_px=84),
-            Seeing(steps=800, frames_per_step=8, windows_per_step=8, peak_rate=7e-4),
+            Seeing(steps=8000, frames_per_step=1, windows_per_step=16, window_px=84),
+            Seeing(steps=600, frames_per_step=8, windows_per_step=8, peak_rate=7e-4),
         ),
         readings=(Reading(steps=1000, frames_per_step=4, tiles=4, peak_rate=7e-4),),
         recallings=(
-            Recalling(4500, frames_per_step=4, of_frames=4500, kept_tiles=16, tiles=(4, 16)),
+            Recalling(3000, frames_per_step=4, of_frames=4000, kept_tiles=16, tiles=(4, 16)),
             Recalling(1400, frames_per_step=2, of_frames=800, kept_tiles=64, tiles=(16, 64), peak_rate=6e-4),
         ),
     )
@@ -178,7 +182,11 @@ def build_config(recipe: Recipe, tokenizer: Any) -> Any:
             "bos_token_id": None,
             "eos_token_id": ids["im_end"],
             "pad_token_id": ids["endoftext"],
-            "rope_parameters": {"rope_type": "default", "rope_theta": 10.0, "mrope_section": [4, 6, 6]},
+            "rope_parameters": {
+                "rope_type": "default",
+                "rope_theta": recipe.text_rotary_base,
+                "mrope_section": [4, 6, 6],
+            },
         },
         image_token_id=ids["image_pad"],
         video_token_id=ids["video_pad"],

@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from nodes.training.ahead import made_ahead
 from nodes.training.even_tower import EvenTower
 from nodes.training.frames import GRID, TOKEN_PX, TrainingFrame
 from nodes.training.looks import Shown, place_tiles, show_tiles, some_tiles
@@ -54,13 +55,21 @@ class Kept:
         else:
             self._features = np.lib.format.open_memmap(path, mode="w+", dtype=np.float16, shape=shape)
 
-    def look(self, tower: EvenTower, device: str) -> Iterator[int]:
-        """Look at each frame that has not been looked at; yields how many have been, after each."""
-        for number, frame in enumerate(self.frames):
-            if not self._features[number, -1].any():  # written last
-                shown = show_tiles(frame, self._tile_px, self.chosen[number], self.turns[number], leave=True)
-                self._features[number] = self._seen(tower, shown, device)
-            yield number + 1
+    def look(self, tower: EvenTower, device: str, workers: int = 1) -> Iterator[int]:
+        """Look at each frame that has not been looked at; yields how many have been, after each.
+
+        workers: threads that decode frames meanwhile.
+        """
+        left = [number for number, one in enumerate(self._features) if not one[-1].any()]  # written last
+
+        def shown(number: int) -> Shown:
+            frame, chosen = self.frames[number], self.chosen[number]
+            return show_tiles(frame, self._tile_px, chosen, self.turns[number], leave=True)
+
+        seen = len(self.frames) - len(left)
+        for number, one in zip(left, made_ahead(shown, left, workers), strict=True):
+            self._features[number] = self._seen(tower, one, device)
+            yield (seen := seen + 1)
 
     def _seen(self, tower: EvenTower, shown: Shown, device: str) -> NDArray[np.float16]:
         assert shown.tiles is not None  # noqa: S101 - they were asked for

@@ -226,7 +226,7 @@ class Training:
         assert tile_px is not None  # noqa: S101 - only such models are shown tiles
         frames = self._frames[: stage.of_frames]
         kept = Kept(frames, tile_px, stage.kept_tiles, self._seed, path, self._recipe.text_dim)
-        for looked in kept.look(self.tower, self._device):
+        for looked in kept.look(self.tower, self._device, _workers()):
             if looked % _LOOKED_AT_ONCE == 0:
                 self._on_step(self._progress.step, self.steps, {"looked": looked / len(frames)})
         self._begin(_decayed([self.model.model.language_model], []), stage.peak_rate)
@@ -245,8 +245,7 @@ class Training:
     def _read_pages(
         self, make: Callable[[int], Page], stage: Reading | Recalling, done: int
     ) -> Iterator[Losses]:
-        workers = min(_MOST_WORKERS, max(1, (os.cpu_count() or 1) - 1))
-        for step, page in enumerate(made_ahead(make, range(done, stage.steps), workers), start=done):
+        for step, page in enumerate(made_ahead(make, range(done, stage.steps), _workers()), start=done):
             self._set_rate(stage.peak_rate, step, stage.steps)
             yield self._read_page(page)
 
@@ -358,6 +357,11 @@ class Training:
         plan = {"recipe": now.recipe, "precision": now.precision, "device": now.device}
         self._progress = Progress(**(saved["progress"] | plan))
         self._progress.resumed_at.append(self._progress.step)
+
+
+def _workers() -> int:
+    """Threads that make ready what the next steps read."""
+    return min(_MOST_WORKERS, max(1, (os.cpu_count() or 1) - 1))
 
 
 def _sum(losses: Losses) -> Tensor:
