@@ -207,11 +207,10 @@ def _training(training: Mapping[str, Any]) -> str:
     last = training["curve"][-1]
     losses = ", ".join(f"{name} {value:.3f}" for name, value in last.items() if name != "step")
     stages = "\n".join(_stages(training))
-    note = f"* {training['note']}\n" if "note" in training else ""
     return f"""## Training
 * {training["frames"]} frames of eo-mini's train split, drawn anew from their sources; turned and mirrored.
 {stages}
-{note}* At the end: {losses}. `training.json` has the whole curve and the recipe.
+* At the end: {losses}. `training.json` has the whole curve and the recipe.
 
 ## Limits
 Made-up targets in made-up places: see the data card. Words outside its small vocabulary are unknown to it.
@@ -249,6 +248,7 @@ def _stages(training: Mapping[str, Any]) -> list[str]:
         *(f"* {line}" for line in lines),
         f"* Seed {training['seed']}, products in {training['precision']} on {training['device']}; {minutes}.",
         f"* {f'Interrupted and resumed at step {resumed}.' if resumed else 'Not interrupted.'}",
+        *([f"* {training['note']}"] if "note" in training else []),
     ]
 
 

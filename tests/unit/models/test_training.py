@@ -235,6 +235,16 @@ def test_tiles_left_out_leave_their_positions() -> None:
     assert part.positions[:, 0, tile].tolist() == whole.positions[:, 0, fourth].tolist()
 
 
+def test_what_a_tile_holds_can_be_looked_for_wherever_it_lies(tmp_path: Path) -> None:
+    """The slowest pair of rotary dimensions hardly turns from the first of all tiles to the prompt's end."""
+    processor, model = train.build(RECIPES["regular"])
+    frame = _frame(tmp_path)
+    shown = show_tiles(frame, 168, range(64), 0, leave=True)
+    end = int(Packer(processor).pack([shown.rooms], [shown.asked]).positions.max())
+    assert end > 64 * 8
+    assert end * float(model.model.language_model.rotary_emb.inv_freq.min()) < 0.1  # radians
+
+
 def test_what_is_made_ahead_comes_in_order_and_whole() -> None:
     assert list(made_ahead(lambda step: step * step, range(2, 30), 4)) == [n * n for n in range(2, 30)]
     with pytest.raises(ZeroDivisionError):
