@@ -10,9 +10,9 @@ A rotary base fits how far apart the positions are. Among the 8 x 8 cells of an 
 (with the original 10^6 the horizontal position all but vanishes). Tiles lie up to 64 x 8 positions before the
 prompt: with 10 even the slowest pair of dimensions turns nine times on the way, and nothing can be looked for
 by what it is, wherever it is. A language model that began anew, shown 8 to 16 tiles as a trained tower had
-seen them, answered of the fine prompts after 2,000 frames 84 % with a base of 10^3 and 86 % with 10^5; after
-1,400 frames 66 % with 10^6; and with 10 after 3,800 frames 24 %. The regular model that ships is of before
-that was known: its base is 10.
+seen them, answered of the fine prompts that it was learning from after 2,000 frames 84 % with a base of 10^3
+and 86 % with 10^5; after 1,400 frames 66 % with 10^6; and with 10 after 3,800 frames 24 %. The regular model
+that ships is of before that was known: its base is 10.
 """
 
 from __future__ import annotations
@@ -141,7 +141,8 @@ RECIPES = {
 }
 # The same model where there is no accelerator, where its own recipe would take some 25 hours of a core. Steps
 # are small, and the tower learns first and then looks at each frame once. Reading is what makes its features
-# readable: on those of Seeing alone a new language model learnt several times as slowly.
+# readable: on those of Seeing alone a new language model answered 26 % of the fine prompts after 1,400
+# frames, on those of a long Reading 71 %.
 ON_A_PROCESSOR = {
     "regular": replace(
         _REGULAR,

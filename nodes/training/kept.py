@@ -66,10 +66,11 @@ class Kept:
             frame, chosen = self.frames[number], self.chosen[number]
             return show_tiles(frame, self._tile_px, chosen, self.turns[number], leave=True)
 
-        seen = len(self.frames) - len(left)
-        for number, one in zip(left, made_ahead(shown, left, workers), strict=True):
-            self._features[number] = self._seen(tower, one, device)
-            yield (seen := seen + 1)
+        ahead, missing = made_ahead(shown, left, workers), set(left)
+        for number in range(len(self.frames)):
+            if number in missing:
+                self._features[number] = self._seen(tower, next(ahead), device)
+            yield number + 1
 
     def _seen(self, tower: EvenTower, shown: Shown, device: str) -> NDArray[np.float16]:
         assert shown.tiles is not None  # noqa: S101 - they were asked for
