@@ -32,7 +32,7 @@ lint: setup
 	$(BIN)/mypy
 
 unit: setup
-	$(BIN)/python -m pytest tests/unit
+	$(BIN)/python -m pytest --numprocesses auto --dist worksteal tests/unit
 
 integration: setup
 	$(BIN)/python -m pytest tests/integration

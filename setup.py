@@ -54,6 +54,7 @@ DEV = [
     "brahe>=1.8,<2",  # a second opinion on passes, in tests only
     "pytest>=8,<10",  # runs the tests
     "pytest-rerunfailures>=16,<17",  # repeats a test that failed while the machine was starved
+    "pytest-xdist>=3.6,<4",  # runs the unit tests on all cores
     "hypothesis>=6.100,<7",  # property and fuzz tests
     "ruff>=0.9,<1",  # linter and formatter
     "mypy>=1.11,<3",  # strict type checks

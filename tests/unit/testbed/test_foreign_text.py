@@ -34,7 +34,10 @@ def test_an_answer_is_told_while_the_run_goes_on(text: str, capsys: pytest.Captu
 
 
 @pytest.mark.parametrize("text", FOREIGN)
-def test_prompt_answer_and_truth_stand_in_the_table(text: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_prompt_answer_and_truth_stand_in_the_table(
+    text: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("COLUMNS", raising=False)
     frame = FrameResult("f", "S", text, text, text, 0.0, text, "ground", None, None, 0, None, None)
     console().print(results_table(Results("a test", "recording", (frame,), (), 1.0), 170))
     row = next(line for line in capsys.readouterr().out.splitlines() if line.startswith("│ f "))
