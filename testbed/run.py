@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 import queue
 import subprocess
-import tempfile
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -43,6 +42,7 @@ from testbed.results import Results, busy_intervals, frame_results, lost_events,
 from testbed.run_folder import RunFolder
 from testbed.scenario import Link, Scenario, to_json
 from testbed.sky import Sky
+from testbed.socket_folder import socket_folder
 from testbed.stop_request import Stopped, StopRequest
 from testbed.trace_source import link_trace, link_track
 from traces.trace import Trace
@@ -76,9 +76,8 @@ def run_scenario(scenario: Scenario, parent: Path, progress: Progress) -> Outcom
         traces = {link.name: link_trace(scenario, link) for link in scenario.links}
         with RunFolder.new(parent, scenario.name) as folder:
             try:
-                # Unix socket paths are limited to 107 bytes, and a run's folder may be anywhere.
-                with tempfile.TemporaryDirectory(prefix="spaceverse-") as sockets:
-                    plan = RunPlan(scenario, traces, folder, Path(sockets), boards_of(scenario))
+                with socket_folder() as sockets:
+                    plan = RunPlan(scenario, traces, folder, sockets, boards_of(scenario))
                     results = _Run(plan, progress, stop).go()
             except Stopped:
                 progress.step("stopped; everything that the run had made is gone")

@@ -15,13 +15,14 @@ import uuid
 from pathlib import Path
 from types import TracebackType
 
+from testbed import socket_folder
+
 
 class Footprint:
     """Context manager; start the run with `environment`, then ask `left_behind()`."""
 
     def __init__(self) -> None:
         self._mark = f"SPACEVERSE_FOOTPRINT={uuid.uuid4().hex}"
-        # Short: Unix sockets lie in it, and their paths may have 107 bytes.
         self._folder = tempfile.TemporaryDirectory(prefix="fp")
         self._before = _machine()
 
@@ -65,9 +66,10 @@ class Footprint:
 
 
 def _machine() -> set[str]:
-    """Interfaces, named namespaces, firewall rules and bridge settings of the machine itself."""
+    """Interfaces, named namespaces, sockets, firewall rules and bridge settings of the machine itself."""
     found = {f"interface {p.name}" for p in Path("/sys/class/net").iterdir()}
     found |= {f"namespace {p.name}" for p in Path("/run/netns").glob("*")}
+    found |= {f"sockets {path}" for path in socket_folder.left_behind()}
     for command in ("iptables-legacy-save", "iptables-nft-save"):
         shown = subprocess.run([command], capture_output=True, text=True, check=False).stdout
         found |= {f"rule {line}" for line in shown.splitlines() if line.startswith("-A")}

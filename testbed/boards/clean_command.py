@@ -13,7 +13,8 @@ _EPILOG = """examples:
   sudo spaceverse clean --json       the same for programs
 
 A change that was made outside the project's own namespaces stands in a journal under /var/lib/spaceverse
-(or $SPACEVERSE_STATE) until it is undone. What belongs to a run that still goes on is left alone.
+(or $SPACEVERSE_STATE) until it is undone. A run's Unix sockets lie in /run/spaceverse-PID-TICKS. What belongs
+to a run that still goes on is left alone.
 exit codes: 0 all is as it was; 1 something could not be undone, or --list found something to undo
 """
 
@@ -34,14 +35,18 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 def run(args: argparse.Namespace) -> int:
     """Clean and say what was done; 0 if everything is as it was. Raises CapabilityError without root."""
+    from testbed import socket_folder  # noqa: PLC0415
     from testbed.boards import host_changes, journal  # noqa: PLC0415  # netlink would slow down every --help
 
     try:
         if args.list:
             found = journal.found_journals()
-            lines, well = [_line(one) for one in found], all(one.owner.alive() for one in found)
+            left = socket_folder.left_behind()
+            lines = [*map(_line, found), *(f"{path}: sockets of a run that has ended" for path in left)]
+            well = not left and all(one.owner.alive() for one in found)
         else:
             lines, well = journal.clean(host_changes.undo)
+            lines += [f"{path}: removed" for path in socket_folder.remove_left_behind()]
     except PermissionError as error:
         raise CapabilityError(
             f"{error.filename}: {error.strerror}; put sudo in front of the command"

@@ -47,14 +47,14 @@ class Owner:
     def this(cls) -> Owner:
         """This process, with the network namespace of the calling thread."""
         pid = os.getpid()
-        ticks = _start_ticks(pid)
+        ticks = start_ticks(pid)
         if ticks is None:
             raise TestbedError("/proc cannot be read; a journal needs it to know its owner")
         return cls(pid, ticks, boot_id(), namespace_id())
 
     def alive(self) -> bool:
         """Whether that very process still runs."""
-        return self.boot_id == boot_id() and _start_ticks(self.pid) == self.start_ticks
+        return self.boot_id == boot_id() and start_ticks(self.pid) == self.start_ticks
 
 
 def boot_id() -> str:
@@ -243,7 +243,7 @@ def _changed_ns(path: Path) -> int:
 def _alive(path: Path) -> bool:
     """Whether the owner that a journal's name tells still runs, as far as a name can tell."""
     pid, ticks, _ = path.name.split("-", 2)
-    return _start_ticks(int(pid)) == int(ticks)
+    return start_ticks(int(pid)) == int(ticks)
 
 
 def _first_line_is_whole(path: Path) -> bool:
@@ -283,7 +283,8 @@ def _alone(folder: Path) -> Iterator[None]:
         yield
 
 
-def _start_ticks(pid: int) -> int | None:
+def start_ticks(pid: int) -> int | None:
+    """When a process started, clock ticks since boot; None if there is none of that number, or it is dead."""
     try:
         text = Path(f"/proc/{pid}/stat").read_text()
     except OSError:

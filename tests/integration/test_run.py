@@ -283,12 +283,13 @@ def test_a_run_stopped_at_any_moment_leaves_nothing(
     assert footprint.left_behind() == {}
 
 
-def test_a_run_killed_with_sigkill_leaves_no_network_and_no_process(
+def test_a_run_killed_with_sigkill_leaves_only_its_sockets_and_clean_takes_those(
     tmp_path: Path, footprint: Footprint
 ) -> None:
     process = subprocess.Popen(
         command(write_scenario(tmp_path), tmp_path),
         cwd=ROOT,
+        env=footprint.environment,
         stdout=subprocess.DEVNULL,
         start_new_session=True,
     )
@@ -296,11 +297,16 @@ def test_a_run_killed_with_sigkill_leaves_no_network_and_no_process(
     while not any('"link"' in p.read_text() for p in tmp_path.glob("runs/*/events.jsonl")):
         assert time.monotonic() < deadline_s
         time.sleep(0.1)
+    (sockets,) = Path("/run").glob(f"spaceverse-{process.pid}-*")
+    clean = [sys.executable, "-m", "testbed.cli", "clean"]
+    assert str(sockets) not in subprocess.check_output(clean, cwd=ROOT, env=footprint.environment, text=True)
     process.kill()
     process.wait()
-    left = footprint.left_behind()
-    left.pop("temporary files", None)  # a folder of sockets in /tmp: nobody is left who could delete it
-    assert left == {}
+    assert footprint.left_behind() == {"machine": [f"sockets {sockets}"]}
+    listed = subprocess.run([*clean, "--list"], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (listed.returncode, f"{sockets}: sockets of a run that has ended" in listed.stdout) == (1, True)
+    assert f"{sockets}: removed\n" in subprocess.check_output(clean, cwd=ROOT, text=True)
+    assert footprint.left_behind() == {}
 
 
 def one_line_of_error(arguments: list[str], **options: object) -> str:

@@ -20,10 +20,17 @@ from testbed.boards.journal import Journal
 from testbed.cli import main
 from testbed.errors import LinkError, TestbedError
 from testbed.kernel import NetworkNamespace
+from testbed.socket_folder import remove_left_behind
 from tests.integration.boards.changing import change_everything
 from tests.integration.boards.played_host import NIC, ROOT, command, look, look_until, played_host, settle
 
 pytestmark = pytest.mark.root
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _no_dead_run() -> None:
+    """`clean` tells of what a killed run has left, also of one that this test knows nothing of."""
+    remove_left_behind()
 
 
 @pytest.fixture(scope="module")
