@@ -17,6 +17,7 @@ import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Any
 
 from mininet.link import TCLink
 from pyroute2 import IPRoute
@@ -182,8 +183,8 @@ class Pfifo(QdiscSocket):
         self._options[netem.interface] = options
         return super()._message(netem, _limit(options))
 
-    def _held(self, sequence: int, wanted: NetemParameters, options: bytes) -> NetemParameters | OSError:
-        return super()._held(sequence, wanted, _limit(options))
+    def _held(self, answer: Any, wanted: NetemParameters, options: bytes) -> NetemParameters | OSError:
+        return super()._held(answer, wanted, _limit(options))
 
     def roots(self) -> dict[int, NetemParameters]:
         """The netem that each pfifo stands for, decoded."""

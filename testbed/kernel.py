@@ -11,12 +11,14 @@ that hold it.  When the process dies, also by kill -9, the kernel takes it away 
 from __future__ import annotations
 
 import ctypes
+import errno
 import fcntl
 import os
 import queue
 import socket
 import struct
 import subprocess
+import sys
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
@@ -31,7 +33,17 @@ from pyroute2.ethtool.ioctl import IoctlEthtool
 from pyroute2.netlink.exceptions import NetlinkError
 
 from testbed.errors import CapabilityError, LinkError
-from testbed.netlink_bytes import HEADER, NLM_F_REQUEST, attribute_places
+from testbed.netlink_bytes import (
+    ATTRIBUTE,
+    HEADER,
+    NLM_F_DUMP,
+    NLM_F_DUMP_INTR,
+    NLM_F_REQUEST,
+    NLMSG_DONE,
+    NLMSG_ERROR,
+    attribute_places,
+    messages,
+)
 
 CLONE_NEWNET = 0x40000000
 IFF_UP, IFF_RUNNING, IFF_LOWER_UP = 0x1, 0x40, 0x10000
@@ -39,6 +51,8 @@ _READY = IFF_UP | IFF_RUNNING
 SIOCGIFFLAGS, SIOCSIFFLAGS = 0x8913, 0x8914
 BRIDGE_PORT_FORWARDING = 3
 RTM_GETLINK, IFLA_LINKINFO, IFLA_INFO_SLAVE_DATA, IFLA_BRPORT_STATE = 18, 18, 5, 1
+IFLA_EXT_MASK, RTEXT_FILTER_SKIP_STATS = 29, 8
+DUMPS = 10  # so often is a dump begun again because interfaces came or went meanwhile
 NUD_PERMANENT = 0x80
 RT_SCOPE_LINK = 253
 
@@ -215,9 +229,12 @@ class NetworkNamespace:
         """Names of all interfaces in the namespace."""
         return self.call(lambda: [link.get("ifname") for link in self._ipr().get_links()])
 
-    def indices(self) -> dict[str, int]:
-        """Number of each interface by its name; one dump in C, cheap among hundreds."""
-        return self.call(lambda: {name: index for index, name in socket.if_nameindex()})
+    def flags(self) -> dict[str, int]:
+        """Flags of each interface, netdevice(7), by its name; one dump, cheap among hundreds.
+
+        Raises LinkError, also where interfaces come and go so fast that no dump is whole.
+        """
+        return self._do("read the interfaces", lambda _: self._all_flags())
 
     def add_bridge(self, name: str) -> None:
         """Add a bridge that is up and does nothing but forward: no spanning tree, no multicast snooping."""
@@ -474,18 +491,48 @@ class NetworkNamespace:
 
     def _port_state(self, port: str) -> int | None:
         """IFLA_BRPORT_STATE, or None of what is no port; in the namespace's thread."""
-        if self._raw_netlink is None:
-            self._raw_netlink = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE)
+        netlink = self._raw()
         question = _IFINFOMSG.pack(socket.AF_UNSPEC, 0, self._index(port), 0, 0)
         length = HEADER.size + len(question)
-        self._raw_netlink.send(HEADER.pack(length, RTM_GETLINK, NLM_F_REQUEST, 0, 0) + question)
-        answer = self._raw_netlink.recv(1 << 16)
+        netlink.send(HEADER.pack(length, RTM_GETLINK, NLM_F_REQUEST, 0, 0) + question)
+        answer = netlink.recv(1 << 16)
         at, end = HEADER.size + _IFINFOMSG.size, HEADER.unpack_from(answer)[0]
         for number in (IFLA_LINKINFO, IFLA_INFO_SLAVE_DATA, IFLA_BRPORT_STATE):
             if number not in (places := attribute_places(answer, at, end)):
                 return None
             at, end = places[number]
         return answer[at]
+
+    def _all_flags(self) -> dict[str, int]:
+        """One dump that nothing changed meanwhile; in the namespace's thread."""
+        netlink = self._raw()
+        mask = ATTRIBUTE.pack(8, IFLA_EXT_MASK) + RTEXT_FILTER_SKIP_STATS.to_bytes(4, sys.byteorder)
+        question = _IFINFOMSG.pack(socket.AF_UNSPEC, 0, 0, 0, 0) + mask
+        asked = HEADER.pack(HEADER.size + len(question), RTM_GETLINK, NLM_F_REQUEST | NLM_F_DUMP, 0, 0)
+        for _ in range(DUMPS):
+            netlink.send(asked + question)
+            found: dict[str, int] = {}
+            whole, more = True, True
+            while more:
+                answer = netlink.recv(1 << 16)
+                for at, end, kind, flags, _ in messages(answer):
+                    whole = whole and not flags & NLM_F_DUMP_INTR
+                    if kind in (NLMSG_ERROR, NLMSG_DONE):
+                        whole, more = whole and kind == NLMSG_DONE, False
+                        break
+                    # The name comes first (rtnl_fill_ifinfo): so no attribute has to be looked for.
+                    length, _ = ATTRIBUTE.unpack_from(answer, at + _IFINFOMSG.size)
+                    name_at = at + _IFINFOMSG.size + ATTRIBUTE.size
+                    name = answer[name_at : min(end, at + _IFINFOMSG.size + length) - 1].decode()
+                    found[name] = _IFINFOMSG.unpack_from(answer, at)[3]
+            if whole:
+                return found
+        raise OSError(errno.EAGAIN, "they changed whenever they were looked at")
+
+    def _raw(self) -> socket.socket:
+        if self._raw_netlink is None:
+            self._raw_netlink = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE)
+        return self._raw_netlink
 
     def _index(self, name: str) -> int:
         try:

@@ -126,6 +126,7 @@ class Player:
         self._held: dict[PlayedLink, tuple[LinkState, LinkState]] = {}
         self._stop = threading.Event()
         self._next_check_s = -math.inf
+        self._passed_s = -math.inf  # the clock was here already: each look at it is a system call somewhere
         self._thread: threading.Thread | None = None
 
     def start(self) -> None:
@@ -183,7 +184,8 @@ class Player:
         while change is not None:
             time_s, link, states = change
             due, edge = {link: (time_s, states)}, self._is_edge(link, states)
-            until_s = max(time_s + TOGETHER_S, self._clock.now_s())  # one who is late catches up
+            self._passed_s = self._clock.now_s()
+            until_s = max(time_s + TOGETHER_S, self._passed_s)  # one who is late catches up
             while (change := next(changes, None)) is not None and not edge:
                 time_s, link, states = change
                 if time_s > until_s or link in due or self._is_edge(link, states):
@@ -214,19 +216,21 @@ class Player:
         """Sleep to `time_s`, looking at the shaper now and then; False if told to stop."""
         while True:
             # By the clock and not before each change: with many links that would be most of the work.
-            if self._clock.now_s() >= self._next_check_s:
+            if self._passed_s >= self._next_check_s:
                 for link in self._links:
                     link.check()
                 self._next_check_s = self._clock.now_s() + CHECK_EVERY_S
-            if not self._clock.wait_until(min(time_s, self._next_check_s), self._stop):
+            until_s = min(time_s, self._next_check_s)
+            if not self._clock.wait_until(until_s, self._stop):
                 return False
+            self._passed_s = max(self._passed_s, until_s)
             if time_s <= self._next_check_s:
                 return True
 
     def _apply(self, link: PlayedLink, time_s: float, states: States) -> None:
         if self._held.get(link) != states:
             link.set(*states)
-            self._note(link, time_s, states)
+            self._note(link, time_s, self._clock.now_s(), states)
 
     def _apply_all(self, due: Mapping[PlayedLink, tuple[float, States]]) -> None:
         by_sky: dict[LinkSetter, dict[str, States]] = {}
@@ -238,12 +242,13 @@ class Player:
                 by_sky.setdefault(link.sky, {})[link.name] = states
         for sky, asked in by_sky.items():
             sky.set_links(asked)
+        now_s = self._clock.now_s()
         for link, (time_s, states) in new.items():
-            self._note(link, time_s, states)
+            self._note(link, time_s, now_s, states)
 
-    def _note(self, link: PlayedLink, time_s: float, states: States) -> None:
+    def _note(self, link: PlayedLink, time_s: float, now_s: float, states: States) -> None:
         self._held[link] = states
-        lateness_s = self._clock.now_s() - time_s
+        lateness_s = now_s - time_s
         self.lateness_s.append(lateness_s)
         if self._on_change is not None:
             self._on_change(Change(link.name, time_s, lateness_s, *states))

@@ -3,7 +3,7 @@
 One change is one message of about 170 bytes.  NLM_F_ECHO makes the kernel answer it with the qdisc as it is
 after the change, so reading back needs no second question; and since a netem is written in the very bytes
 that the kernel describes it with, comparing is one comparison of bytes.  Many changes go out in one system
-call, and their answers wait in order.
+call, and their answers come in by another.
 """
 
 from __future__ import annotations
@@ -12,26 +12,37 @@ import errno
 import os
 import socket
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
+from testbed.datagrams import DatagramReader
 from testbed.netem_parameters import TCA_NETEM_PRNG_SEED, NetemParameters
-from testbed.netlink_bytes import ATTRIBUTE, HEADER, NLM_F_REQUEST, attribute_places
+from testbed.netlink_bytes import (
+    ATTRIBUTE,
+    HEADER,
+    NLM_F_ACK,
+    NLM_F_DUMP,
+    NLM_F_ECHO,
+    NLM_F_REQUEST,
+    NLMSG_DONE,
+    NLMSG_ERROR,
+    attribute_places,
+    messages,
+)
 
 AT_ONCE = 32  # messages of one system call; their answers fit in a socket's usual 212,992 bytes
-ANSWERS_BYTES = 1 << 17
+ANSWER_BYTES = 1 << 12  # several times what the kernel answers to one
 
 RTM_NEWQDISC, RTM_DELQDISC, RTM_GETQDISC = 36, 37, 38
-NLMSG_ERROR, NLMSG_DONE = 2, 3
-NLM_F_ACK, NLM_F_ECHO = 0x4, 0x8
-NLM_F_REPLACE, NLM_F_CREATE, NLM_F_DUMP = 0x100, 0x400, 0x300
+NLM_F_REPLACE, NLM_F_CREATE = 0x100, 0x400
 TCA_KIND, TCA_OPTIONS, TCA_STATS2 = 1, 2, 7
 TCA_STATS_BASIC, TCA_STATS_QUEUE, TCA_STATS_PKT64 = 1, 3, 8
 TC_H_ROOT = 0xFFFFFFFF
 SOL_NETLINK, NETLINK_EXT_ACK, NETLINK_CAP_ACK, NLMSGERR_ATTR_MSG = 270, 11, 10, 1
 NLM_F_ACK_TLVS = 0x200
 
+_Came = TypeVar("_Came")
 _TCMSG = struct.Struct("=BxxxiIII")  # tcmsg: family, interface index, handle, parent, info
 _LENGTH = struct.Struct("=H")
 # Both of these, the attribute of the kind, and length and number of the options, which follow: so it is in
@@ -58,6 +69,15 @@ class Netem(NamedTuple):
     anew: bool = False
 
 
+class _Answer(NamedTuple):
+    """A message of the kernel's: its type, where in the buffer it begins and ends, its flags."""
+
+    kind: int
+    begin: int
+    end: int
+    flags: int
+
+
 class QdiscSocket:
     """The netlink messages that netem needs, in the network namespace of the thread that makes it.
 
@@ -68,7 +88,8 @@ class QdiscSocket:
 
     def __init__(self) -> None:
         self._socket = _open_netlink()
-        self._answer = bytearray(ANSWERS_BYTES)
+        self._answer = bytearray(AT_ONCE * ANSWER_BYTES)
+        self._answers = DatagramReader(self._socket, self._answer, ANSWER_BYTES)
         self._sequence = 0
         self._handle = 0
 
@@ -83,10 +104,16 @@ class QdiscSocket:
         options = [netem.parameters.options() for netem in netems]
         first = self._sequence + 1
         self._socket.send(b"".join(map(self._message, netems, options)))
-        return [
-            self._held(first + n, netem.parameters, options[n])  # in order, as the kernel works
-            for n, netem in enumerate(netems)
-        ]
+        if len(netems) == 1:
+            return [self._held(self._receive(first), netems[0].parameters, options[0])]
+        held: dict[int, NetemParameters | OSError] = {}
+        while len(held) < len(netems):
+            for begin, end in _unless_silent(self._answers.read):
+                sequence, answer = self._answer_in(begin, end)
+                if first <= sequence < first + len(netems):
+                    n = sequence - first
+                    held[n] = self._held(answer, netems[n].parameters, options[n])
+        return [held[n] for n in range(len(netems))]
 
     def _message(self, netem: Netem, options: bytes) -> bytes:
         flags, handle = NLM_F_REQUEST | NLM_F_ECHO, 0
@@ -101,9 +128,9 @@ class QdiscSocket:
         before = _BEFORE_OPTIONS.pack(*header, *tcmsg, self.kind, ATTRIBUTE.size + size, TCA_OPTIONS)
         return before + options
 
-    def _held(self, sequence: int, wanted: NetemParameters, options: bytes) -> NetemParameters | OSError:
-        """What the answer to a message says that the kernel holds."""
-        kind, at, end, flags = self._receive(sequence)
+    def _held(self, answer: _Answer, wanted: NetemParameters, options: bytes) -> NetemParameters | OSError:
+        """What an answer says that the kernel holds."""
+        kind, at, end, flags = answer
         if kind == NLMSG_ERROR:
             refusal = _refusal(self._body(at, end), flags)
             return refusal or OSError(errno.ENOMSG, "the kernel did not say what it holds")
@@ -137,9 +164,10 @@ class QdiscSocket:
         self._request(RTM_GETQDISC, NLM_F_DUMP, 0, parent=0)
         found: dict[int, bytes] = {}
         while True:
-            for kind, sequence, body, flags in self._messages():
+            for begin, end, kind, flags, sequence in messages(self._answer, self._receive_some()):
                 if sequence != self._sequence:
                     continue
+                body = bytes(self._answer[begin:end])
                 if kind == NLMSG_ERROR:
                     _raise_error(body, flags)
                 if kind in (NLMSG_DONE, NLMSG_ERROR):
@@ -193,33 +221,33 @@ class QdiscSocket:
     def _body(self, at: int, end: int) -> bytes:
         return bytes(self._answer[at + HEADER.size : end])
 
-    def _receive(self, sequence: int) -> tuple[int, int, int, int]:
-        """Put the answer to a message into `_answer`: its type, where it begins and ends, its flags."""
-        got_sequence, size = None, 0
-        while got_sequence != sequence:
-            size = self._receive_some()
-            end, kind, flags, got_sequence, _ = HEADER.unpack_from(self._answer)
-        if kind != RTM_DELQDISC or end == size:
-            return kind, 0, end, flags
-        # What replaces a qdisc is told behind what it replaces, in one piece.
-        at = end + 3 & ~3
-        length, kind, flags, _, _ = HEADER.unpack_from(self._answer, at)
-        return kind, at, at + length, flags
+    def _receive(self, sequence: int) -> _Answer:
+        """Put the answer to one message into `_answer`."""
+        while True:
+            got_sequence, answer = self._answer_in(0, self._receive_some())
+            if got_sequence == sequence:
+                return answer
 
-    def _messages(self) -> Iterator[tuple[int, int, bytes, int]]:
-        """What comes next: (type, sequence, body, flags) of each message."""
-        end, at = self._receive_some(), 0
-        while at + HEADER.size <= end:
-            length, kind, flags, sequence, _ = HEADER.unpack_from(self._answer, at)
-            yield kind, sequence, self._body(at, at + length), flags
-            at += length + 3 & ~3
+    def _answer_in(self, begin: int, end: int) -> tuple[int, _Answer]:
+        """(sequence number, answer) of what came in one piece."""
+        length, kind, flags, sequence, _ = HEADER.unpack_from(self._answer, begin)
+        at = begin
+        if kind == RTM_DELQDISC and begin + length < end:
+            # What replaces a qdisc is told behind what it replaces.
+            at = begin + (length + 3 & ~3)
+            length, kind, flags, _, _ = HEADER.unpack_from(self._answer, at)
+        return sequence, _Answer(kind, at, at + length, flags)
 
     def _receive_some(self) -> int:
         """Put what comes next at the beginning of `_answer`; its size, bytes."""
-        try:
-            return self._socket.recv_into(self._answer)
-        except BlockingIOError:
-            raise OSError(errno.ENOMSG, "the kernel did not answer") from None
+        return _unless_silent(lambda: self._socket.recv_into(self._answer))
+
+
+def _unless_silent(receive: Callable[[], _Came]) -> _Came:
+    try:
+        return receive()
+    except BlockingIOError:
+        raise OSError(errno.ENOMSG, "the kernel did not answer") from None
 
 
 def _open_netlink() -> socket.socket:

@@ -20,7 +20,7 @@ from typing import Any, Protocol
 
 from testbed.capabilities import choose_shaper
 from testbed.errors import CapabilityError, InputError, LinkError, TestbedError
-from testbed.kernel import FIRST_PORT_INDEX, NetworkNamespace
+from testbed.kernel import FIRST_PORT_INDEX, IFF_UP, NetworkNamespace
 from testbed.link_state import HELD_STATE, Direction, LinkState, OnContactEnd
 from testbed.shaper import LinkPorts, Shaper
 
@@ -234,10 +234,11 @@ class Sky:
                 return
             with suppress(LinkError):  # of a namespace that is being closed
                 links = self.links.values()  # before what is there: one that is added meanwhile is not gone
-                there = self.namespace.indices().keys()
+                flags = self.namespace.flags()
+                up = {port for port, its in flags.items() if its & IFF_UP}
                 for link in links:
-                    link.fail_without_ends(there)
-                    link.distrust_without_carrier()
+                    link.fail_without_ends(flags)
+                    link.distrust_without_carrier(up)
 
     def forget(self, link: SkyLink) -> None:
         """Drop a link that has closed itself."""
@@ -377,8 +378,13 @@ class SkyLink:
                 )
             )
 
-    def distrust_without_carrier(self) -> None:
-        """Have the next `set` look at the ports, if somebody else has taken one down meanwhile."""
+    def distrust_without_carrier(self, up: Container[str]) -> None:
+        """Have the next `set` look at the ports, if somebody else has taken one down meanwhile.
+
+        `up` is which interfaces were up a moment ago: where that raises no doubt there is none.
+        """
+        if all(port in up for port in self.ends):
+            return
         with self.lock:
             if self._passing == (True, True) and not self.carrier():
                 self._passing = None
