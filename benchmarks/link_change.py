@@ -186,7 +186,7 @@ class Pfifo(QdiscSocket):
     def _held(self, answer: Any, wanted: NetemParameters, options: bytes) -> NetemParameters | OSError:
         return super()._held(answer, wanted, _limit(options))
 
-    def roots(self) -> dict[int, NetemParameters]:
+    def roots(self, expected: Any = None) -> dict[int, NetemParameters]:
         """The netem that each pfifo stands for, decoded."""
         return {
             index: NetemParameters.from_options(self._options[index])

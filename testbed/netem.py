@@ -168,7 +168,9 @@ class NetemShaper:
         with self._lock:
             if not self._interface or time.monotonic() < self._checked_s + CHECK_EVERY_S:
                 return
-            roots = self._kernel.roots()
+            roots = self._kernel.roots(
+                {index: self._written[key] for key, (_, index) in self._interface.items()}
+            )
             for key, (port, index) in self._interface.items():
                 held = roots.get(index)
                 if held != self._written[key]:

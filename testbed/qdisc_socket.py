@@ -12,7 +12,7 @@ import errno
 import os
 import socket
 import struct
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import NamedTuple, TypeVar
 
@@ -134,13 +134,7 @@ class QdiscSocket:
         if kind == NLMSG_ERROR:
             refusal = _refusal(self._body(at, end), flags)
             return refusal or OSError(errno.ENOMSG, "the kernel did not say what it holds")
-        options_at = at + _OPTIONS_AT
-        (length,) = _LENGTH.unpack_from(self._answer, options_at - ATTRIBUTE.size)
-        more = length - ATTRIBUTE.size - len(options)
-        if self._answer.startswith(options, options_at) and (
-            more == 0
-            or (more == _SEED_BYTES and self._answer.startswith(_SEED_BEGINS, options_at + len(options)))
-        ):
+        if _are_at(self._answer, at + _OPTIONS_AT, options):
             return wanted
         try:  # it is another netem, or the kernel puts it into other bytes
             return _parameters(self._body(at, end))
@@ -151,10 +145,21 @@ class QdiscSocket:
         """The root netem of an interface."""
         return _parameters(self._ask(RTM_GETQDISC, NLM_F_ECHO, index, RTM_NEWQDISC))
 
-    def roots(self) -> dict[int, NetemParameters]:
-        """The root netem of every interface of the namespace that has one, by interface number."""
-        found = {}
+    def roots(self, expected: Mapping[int, NetemParameters] | None = None) -> dict[int, NetemParameters]:
+        """The root netem of every interface of the namespace that has one, by interface number.
+
+        One that is as expected is known by its bytes, in a fraction of the time that decoding takes.
+        """
+        found, expected = {}, expected or {}
         for index, answer in self.root_messages().items():
+            wanted = expected.get(index)
+            if (
+                wanted is not None
+                and answer.startswith(self.kind, _TCMSG.size)
+                and _are_at(answer, _OPTIONS_AT - HEADER.size, wanted.options())
+            ):
+                found[index] = wanted
+                continue
             with suppress(OSError):  # the root is no netem
                 found[index] = _parameters(answer)
         return found
@@ -241,6 +246,15 @@ class QdiscSocket:
     def _receive_some(self) -> int:
         """Put what comes next at the beginning of `_answer`; its size, bytes."""
         return _unless_silent(lambda: self._socket.recv_into(self._answer))
+
+
+def _are_at(answer: bytes | bytearray, at: int, options: bytes) -> bool:
+    """Whether an answer's options, which begin there, are these; the kernel may add a seed."""
+    (length,) = _LENGTH.unpack_from(answer, at - ATTRIBUTE.size)
+    more = length - ATTRIBUTE.size - len(options)
+    return answer.startswith(options, at) and (
+        more == 0 or (more == _SEED_BYTES and answer.startswith(_SEED_BEGINS, at + len(options)))
+    )
 
 
 def _unless_silent(receive: Callable[[], _Came]) -> _Came:

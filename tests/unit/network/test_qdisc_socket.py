@@ -103,6 +103,41 @@ def test_a_dump_with_a_seed_is_read(kernel: socket.socket, after_options: bytes)
 
 
 @pytest.mark.parametrize("after_options", [b"", SEED])
+@pytest.mark.parametrize("expected", RECORDED)
+def test_a_dump_is_read_whatever_was_expected(
+    kernel: socket.socket, expected: str, after_options: bytes
+) -> None:
+    kernel.send(answered("bursty", after_options))
+    kernel.send(struct.pack("=IHHIIi", 20, qdisc_socket.NLMSG_DONE, 2, 1, 0, 0))
+    assert QdiscSocket().roots({1: WRITTEN[expected], 2: WRITTEN[expected]}) == {1: WRITTEN["bursty"]}
+
+
+def test_answers_that_come_together_are_told_apart(kernel: socket.socket) -> None:
+    refused = struct.pack("=IHHIIi16s", 36, qdisc_socket.NLMSG_ERROR, 0, 2, 0, -errno.ENOENT, b"")
+    last = bytearray(answered("bursty", SEED))
+    struct.pack_into("=I", last, 8, 3)
+    stale = struct.pack("=IHHIIi16s", 36, qdisc_socket.NLMSG_ERROR, 0, 77, 0, -errno.EPERM, b"")
+    for answer in (stale, answered("plain"), refused, bytes(last)):
+        kernel.send(answer)
+    first, second, third = QdiscSocket().write(
+        [Netem(1, WRITTEN[name]) for name in ("plain", "plain", "bursty")]
+    )
+    assert (first, third) == (WRITTEN["plain"], WRITTEN["bursty"])
+    assert isinstance(second, OSError)
+    assert second.errno == errno.ENOENT
+
+
+def test_an_answer_that_does_not_come_or_is_too_long_is_an_error(kernel: socket.socket) -> None:
+    two = [Netem(1, WRITTEN["plain"])] * 2
+    kernel.send(answered("plain"))
+    with pytest.raises(OSError, match="the kernel did not answer"):
+        QdiscSocket().write(two)
+    kernel.send(bytes(qdisc_socket.ANSWER_BYTES + 1))
+    with pytest.raises(OSError, match="longer than 4096 bytes"):
+        QdiscSocket().write(two)
+
+
+@pytest.mark.parametrize("after_options", [b"", SEED])
 def test_counters_are_found_behind_a_seed(kernel: socket.socket, after_options: bytes) -> None:
     kernel.send(answered("plain", after_options))
     counted = QdiscSocket().counters(1)
