@@ -509,24 +509,26 @@ class NetworkNamespace:
         mask = ATTRIBUTE.pack(8, IFLA_EXT_MASK) + RTEXT_FILTER_SKIP_STATS.to_bytes(4, sys.byteorder)
         question = _IFINFOMSG.pack(socket.AF_UNSPEC, 0, 0, 0, 0) + mask
         asked = HEADER.pack(HEADER.size + len(question), RTM_GETLINK, NLM_F_REQUEST | NLM_F_DUMP, 0, 0)
-        for _ in range(DUMPS):
-            netlink.send(asked + question)
-            found: dict[str, int] = {}
-            whole, more = True, True
-            while more:
-                answer = netlink.recv(1 << 16)
-                for at, end, kind, flags, _ in messages(answer):
-                    whole = whole and not flags & NLM_F_DUMP_INTR
-                    if kind in (NLMSG_ERROR, NLMSG_DONE):
-                        whole, more = whole and kind == NLMSG_DONE, False
-                        break
-                    # The name comes first (rtnl_fill_ifinfo): so no attribute has to be looked for.
-                    length, _ = ATTRIBUTE.unpack_from(answer, at + _IFINFOMSG.size)
-                    name_at = at + _IFINFOMSG.size + ATTRIBUTE.size
-                    name = answer[name_at : min(end, at + _IFINFOMSG.size + length) - 1].decode()
-                    found[name] = _IFINFOMSG.unpack_from(answer, at)[3]
-            if whole:
-                return found
+        try:
+            for _ in range(DUMPS):
+                netlink.send(asked + question)
+                found: dict[str, int] = {}
+                whole, more = True, True
+                while more:
+                    answer = netlink.recv(1 << 16)
+                    for at, end, kind, flags, _ in messages(answer):
+                        whole = whole and not flags & NLM_F_DUMP_INTR
+                        if kind in (NLMSG_ERROR, NLMSG_DONE):
+                            whole, more = whole and kind == NLMSG_DONE, False
+                            break
+                        name, its_flags = _name_and_flags(answer[at:end])
+                        found[name] = its_flags
+                if whole:
+                    return found
+        except OSError:  # what else comes would be taken for the next answer
+            netlink.close()
+            self._raw_netlink = None
+            raise
         raise OSError(errno.EAGAIN, "they changed whenever they were looked at")
 
     def _raw(self) -> socket.socket:
@@ -563,6 +565,13 @@ def _namespace_error(what: str, error: OSError) -> CapabilityError | LinkError:
     if isinstance(error, PermissionError):
         return CapabilityError(f"network namespace {what}: not permitted; run as root (sudo)")
     return LinkError(f"network namespace {what}: {error}")
+
+
+def _name_and_flags(link: bytes) -> tuple[str, int]:
+    """Of the body of an RTM_NEWLINK; the name is its first attribute (rtnl_fill_ifinfo)."""
+    length, _ = ATTRIBUTE.unpack_from(link, _IFINFOMSG.size)
+    name = link[_IFINFOMSG.size + ATTRIBUTE.size : _IFINFOMSG.size + length]
+    return name.rstrip(b"\0").decode(errors="replace"), _IFINFOMSG.unpack_from(link)[3]
 
 
 def _reading(link: Any) -> InterfaceReading:

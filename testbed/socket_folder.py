@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from testbed.boards.journal import Owner, start_ticks
@@ -45,5 +45,6 @@ def remove_left_behind() -> list[Path]:
     """Remove them; returns those that are gone now. Raises PermissionError without root."""
     removed = left_behind()
     for path in removed:
-        shutil.rmtree(path)
+        with suppress(FileNotFoundError):  # another is cleaning too
+            shutil.rmtree(path)
     return removed

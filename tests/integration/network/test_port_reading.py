@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Iterator
 
 import pytest
 
 from testbed.errors import LinkError
-from testbed.kernel import NetworkNamespace
+from testbed.kernel import IFF_UP, NetworkNamespace
 
 pytestmark = pytest.mark.root
 
@@ -70,3 +71,50 @@ def test_an_interface_that_is_not_there_is_named(
         sky.set_up("gone", True)
     with pytest.raises(LinkError, match="no interface gone in network namespace sky"):
         sky.is_forwarding("gone")
+
+
+def test_one_dump_tells_whether_each_interface_is_up(
+    spaces: tuple[NetworkNamespace, NetworkNamespace],
+) -> None:
+    sky, host = spaces
+    for number in range(60):  # more than one answer's worth
+        sky.add_veth(f"x{number}", peer_name=f"y{number}", peer_path=host.path)
+        sky.set_up(f"x{number}", number % 3 == 0)
+    flags = sky.flags()
+    assert set(flags) == set(sky.names())
+    assert {name for name, its in flags.items() if its & IFF_UP} == {n for n in flags if sky.is_up(n)}
+    assert not flags["x1"] & IFF_UP
+    sky.set_up("x1", True)
+    assert sky.flags()["x1"] & IFF_UP
+    assert sky.is_forwarding("p") is False  # the same socket; nothing of the dump is left in it
+
+
+def test_what_stays_is_in_every_dump_whatever_comes_and_goes(
+    spaces: tuple[NetworkNamespace, NetworkNamespace],
+) -> None:
+    sky, host = spaces
+    stays = [f"x{number}" for number in range(60)]
+    for number, name in enumerate(stays):
+        sky.add_veth(name, peer_name=f"y{number}", peer_path=host.path)
+    enough = threading.Event()
+
+    def come_and_go() -> None:
+        with NetworkNamespace.enter(sky.path, "sky") as again:  # a thread of its own: beside the dumps
+            while not enough.is_set():
+                again.add_veth("comes", peer_name="and_goes", peer_path=host.path)
+                again.delete("comes")
+
+    busy = threading.Thread(target=come_and_go)
+    busy.start()
+    dumps: list[dict[str, int]] = []
+    seen: set[bool] = set()  # whether "comes" was there
+    give_up_s = time.monotonic() + 10
+    try:
+        while len(dumps) < 100 or (len(seen) < 2 and time.monotonic() < give_up_s):
+            dumps.append(sky.flags())
+            seen.add("comes" in dumps[-1])
+    finally:
+        enough.set()
+        busy.join()
+    assert all(set(stays) <= set(dump) for dump in dumps)
+    assert len(seen) == 2, "nothing came or went: this proved nothing"
