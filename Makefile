@@ -35,7 +35,8 @@ unit: setup
 	$(BIN)/python -m pytest --numprocesses auto --dist worksteal tests/unit
 
 integration: setup
-	$(BIN)/python -m pytest tests/integration
+	$(BIN)/python -m pytest --numprocesses auto --dist loadfile -m "not root and not alone" tests/integration
+	$(BIN)/python -m pytest -m "root or alone" tests/integration
 
 bench: setup
 	status=0; for f in benchmarks/*.py; do $(BIN)/python $$f || status=1; done; exit $$status

@@ -29,7 +29,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -43,11 +43,13 @@ if TYPE_CHECKING:
     from traces.trace import Trace
 
 PLOT_SUFFIXES = (".png", ".svg", ".pdf")
+GROUPS = ("rtt", "tcp", "udp", "message", "loss", "jitter", "change", "frames", "pass", "contact")
 
 _EPILOG = """examples:
   sudo spaceverse verify                                     everything, with the shaper a run would take
   sudo spaceverse verify --shaper nfqueue --plot pass.png    and a plot of asked against measured
   sudo spaceverse verify --trace my.csv                      along the steepest minute of your own trace
+  sudo spaceverse verify --only rtt tcp                      the grid of delays and rates, and goodput
   sudo spaceverse verify --capture pass/                     keep captures of both ends along the pass
   sudo spaceverse verify --quick --json | jq '.checks[] | select(.ok | not)'
 
@@ -71,6 +73,9 @@ def add_parser(subparsers: Any) -> None:
     )
     parser.add_argument("--trace", type=Path, metavar="FILE", help="play this trace, not the steepest pass")
     parser.add_argument("--quick", action="store_true", help="fewer rates, delays and repetitions")
+    parser.add_argument(
+        "--only", nargs="+", choices=GROUPS, default=GROUPS, metavar="GROUP", help=f"of {', '.join(GROUPS)}"
+    )
     parser.add_argument("--plot", type=Path, metavar="FILE", help="asked against measured RTT along the pass")
     parser.add_argument(
         "--capture",
@@ -124,6 +129,7 @@ def verify(
     shaper: str | Callable[[str], Shaper],
     *,
     quick: bool = False,
+    only: Collection[str] = GROUPS,
     trace: Trace | None = None,
     capture: Path | None = None,
     on_step: Callable[[str, int, int], None] = lambda what, done, of: None,
@@ -133,6 +139,7 @@ def verify(
 
     Args:
         shaper: "nfqueue", "netem" or "auto", or what makes one, as for `testbed.sky.Sky`.
+        only: what is measured, of `GROUPS`.
         trace: to be played in place of the steepest pass; its steepest minute is taken (quick: 8 s).
         capture: an existing folder for captures of the pass at both ends.
         on_step: told what is measured next, how many steps are done, and of how many.
@@ -163,7 +170,7 @@ def verify(
             unshaped=lambda: LinkUnderTest(lambda _: RecordingShaper("nothing"), tick),
             capture=capture,
         )
-        steps = list(measurements.steps())
+        steps = list(measurements.steps(only))
         for done, (what, measure) in enumerate(steps):
             on_step(what, done, len(steps))
             tick()
@@ -214,6 +221,9 @@ def _checked(arguments: argparse.Namespace) -> Trace | None:
         raise CapabilityError(
             "verify makes network namespaces and needs root: put sudo in front of the command"
         )
+    for given in ("plot", "capture"):
+        if getattr(arguments, given) is not None and "pass" not in arguments.only:
+            raise InputError(f"--{given} is of the pass: add it to --only, or leave out --{given}")
     if arguments.plot is not None:
         if arguments.plot.suffix not in PLOT_SUFFIXES:
             raise InputError(
@@ -256,6 +266,7 @@ def _shown(arguments: argparse.Namespace, trace: Trace | None, stop: Any) -> Ver
         return verify(
             arguments.shaper,
             quick=arguments.quick,
+            only=arguments.only,
             trace=trace,
             capture=arguments.capture,
             on_step=on_step,

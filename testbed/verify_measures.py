@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -147,10 +147,11 @@ class Measurements:
     _grid: dict[tuple[float, float], tuple[Floats, Floats, Floats]] = field(default_factory=dict)
     _grid_lost: int = 0  # also in cells that were measured again
 
-    def steps(self) -> Iterator[tuple[str, Callable[[], list[Check]]]]:
-        """(what is measured, a function that measures it), in order."""
-        for name, measure in self._steps():
-            yield name, lambda measure=measure: self._watched(measure)  # type: ignore[misc]
+    def steps(self, only: Container[str]) -> Iterator[tuple[str, Callable[[], list[Check]]]]:
+        """(what is measured, a function that measures it), in order; of the groups in `only`."""
+        for group, name, measure in self._steps():
+            if group in only:
+                yield name, lambda measure=measure: self._watched(measure)  # type: ignore[misc]
 
     def _watched(self, measure: Callable[[], list[Check]]) -> list[Check]:
         """Measure; again, if a time or a rate was missed while the machine was away and else awake.
@@ -175,24 +176,24 @@ class Measurements:
         """Whether its bound was; of a cell of the grid also the whole grid's bound of p99."""
         return not check.ok or (check.judged and check.more.get("error_p99_s", 0) > self.bounds.rtt_p99_s)
 
-    def _steps(self) -> Iterator[tuple[str, Callable[[], list[Check]]]]:
+    def _steps(self) -> Iterator[tuple[str, str, Callable[[], list[Check]]]]:
         for delay_s, rate_bit_s in self.effort.cells:
             name = f"RTT, {delay_s * 1e3:g} ms each way, {_mbit(rate_bit_s)}"
-            yield name, lambda d=delay_s, r=rate_bit_s, n=name: [self.rtt(n, d, r)]  # type: ignore[misc]
-        yield "RTT, whole grid", self.whole_grid
+            yield "rtt", name, lambda d=delay_s, r=rate_bit_s, n=name: [self.rtt(n, d, r)]  # type: ignore[misc]
+        yield "rtt", "RTT, whole grid", self.whole_grid
         for rate_bit_s in self.effort.tcp_rates_bit_s:
-            yield f"TCP goodput, {_mbit(rate_bit_s)}", lambda r=rate_bit_s: self.tcp(r)  # type: ignore[misc]
+            yield "tcp", f"TCP goodput, {_mbit(rate_bit_s)}", lambda r=rate_bit_s: self.tcp(r)  # type: ignore[misc]
         for rate_bit_s in self.effort.udp_rates_bit_s:
-            yield f"UDP rate, {_mbit(rate_bit_s)}", lambda r=rate_bit_s: self.udp(r)  # type: ignore[misc]
-        yield "small message", lambda: [self.message()]
+            yield "udp", f"UDP rate, {_mbit(rate_bit_s)}", lambda r=rate_bit_s: self.udp(r)  # type: ignore[misc]
+        yield "message", "small message", lambda: [self.message()]
         for loss in self.effort.losses:
-            yield f"loss of {loss:.0%}", lambda p=loss: self.loss(p)  # type: ignore[misc]
-        yield "loss in bursts", self.bursty_loss
-        yield "jitter", self.jitter
-        yield "delay that falls by 100 ms", self.falling_delay
-        yield "frames of every kind", self.frames
-        yield "pass", self.along_pass
-        yield "contacts", self.contacts
+            yield "loss", f"loss of {loss:.0%}", lambda p=loss: self.loss(p)  # type: ignore[misc]
+        yield "loss", "loss in bursts", self.bursty_loss
+        yield "jitter", "jitter", self.jitter
+        yield "change", "delay that falls by 100 ms", self.falling_delay
+        yield "frames", "frames of every kind", self.frames
+        yield "pass", "pass", self.along_pass
+        yield "contact", "contacts", self.contacts
 
     def rtt(self, name: str, delay_s: float, rate_bit_s: float) -> Check:
         """RTT of single 64-byte frames on an idle link, from leaving a host to arriving at the other."""

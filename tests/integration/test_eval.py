@@ -16,6 +16,8 @@ from testbed.eval_command import POLICIES
 from tests.integration.nodes.ends import wait_for
 from traces.trace import Trace
 
+pytestmark = pytest.mark.alone
+
 ROOT = Path(__file__).parents[2]
 TURNS = """
 from nodes.policies import Accept, Continue, Drop, SendReduced, SendRegions, SendWhole

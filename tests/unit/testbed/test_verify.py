@@ -18,7 +18,7 @@ from testbed.cli import main
 from testbed.errors import CapabilityError, InputError
 from testbed.link_model import Fates
 from testbed.link_state import GilbertElliott, LinkState
-from testbed.verify import run
+from testbed.verify import GROUPS, run
 from testbed.verify_checks import (
     at_most_check,
     binomial_interval,
@@ -213,10 +213,8 @@ def test_the_plot_is_drawn(tmp_path: Path) -> None:
 
 
 def arguments(**given: object) -> argparse.Namespace:
-    return argparse.Namespace(
-        **{"shaper": "auto", "trace": None, "capture": None, "quick": True, "plot": None, "json": True}
-        | given
-    )
+    usual = {"shaper": "auto", "trace": None, "capture": None, "quick": True, "plot": None, "json": True}
+    return argparse.Namespace(**usual | {"only": GROUPS} | given)
 
 
 def test_what_cannot_be_done_is_refused_before_anything_is_measured(
@@ -230,6 +228,8 @@ def test_what_cannot_be_done_is_refused_before_anything_is_measured(
         run(arguments(plot=tmp_path / "pass.txt"))
     with pytest.raises(InputError, match="its folder does not exist"):
         run(arguments(plot=tmp_path / "none/pass.png"))
+    with pytest.raises(InputError, match="--plot is of the pass: add it to --only"):
+        run(arguments(plot=tmp_path / "pass.png", only=["rtt"]))
     whole = long_trace()
     whole.cut(0.0, 9.0).write(tmp_path / "silent.csv")
     with pytest.raises(InputError, match=r"silent\.csv has no contact"):

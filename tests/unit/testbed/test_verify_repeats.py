@@ -10,6 +10,7 @@ import pytest
 
 from testbed import verify_measures
 from testbed.starvation import AWAY_S, STARVED_S, Lateness, Starvation
+from testbed.verify import GROUPS
 from testbed.verify_checks import BOUNDS, Check, loss_check, none_check, share_check
 from testbed.verify_link import MeasuredLink
 from testbed.verify_measures import ATTEMPTS, QUICK, Measurements
@@ -48,13 +49,13 @@ def measured(monkeypatch: pytest.MonkeyPatch, *outcomes: Outcome) -> tuple[list[
         return checks
 
     class OneStep(Measurements):
-        def _steps(self) -> Iterator[tuple[str, Callable[[], list[Check]]]]:
-            yield "step", measure
+        def _steps(self) -> Iterator[tuple[str, str, Callable[[], list[Check]]]]:
+            yield "tcp", "step", measure
 
     monkeypatch.setattr(verify_measures, "Starvation", Noted)
     link = cast("MeasuredLink", None)
     measurements = OneStep(link, QUICK, BOUNDS["nfqueue"], steepest_pass(5.0), unshaped=lambda: link)
-    ((_, step),) = measurements.steps()
+    ((_, step),) = measurements.steps(GROUPS)
     rows = step()
     assert next(left, None) is None
     return rows, measurements
