@@ -82,8 +82,10 @@ def test_start_gives_the_clock_and_stop_ends_the_wait(desk: Desk, plane: Managem
     early, late = desk.events
     assert early["time_s"] is None and early["topic"] == "spaceverse/event/flock-2p-1"
     assert late["time_s"] == pytest.approx(5.0) and late["frame"] == "dam" and late["node"] == "FLOCK 2P-1"
-    threading.Timer(0.2, desk.say, [json.dumps({"command": "stop"})]).start()
+    says = threading.Timer(0.2, desk.say, [json.dumps({"command": "stop"})])
+    says.start()
     assert not plane.wait_until(3600.0)
+    says.join()  # it waits for the broker's word, for which the desk has to be there still
 
 
 def test_start_that_was_said_before_is_heard(desk: Desk, path: Path) -> None:
