@@ -222,7 +222,7 @@ def _quietest_cpu(look_s: float = 0.1) -> int:
     before = _idle_ticks()
     time.sleep(look_s)
     after = _idle_ticks()
-    return max(sorted(os.sched_getaffinity(0)), key=lambda cpu: (after.get(cpu, 0) - before.get(cpu, 0), cpu))
+    return max(os.sched_getaffinity(0), key=lambda cpu: (after.get(cpu, 0) - before.get(cpu, 0), cpu))
 
 
 def _idle_ticks() -> dict[int, int]:
