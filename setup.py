@@ -70,7 +70,7 @@ setup(
     package_data={
         "testbed": ["data/*", "py.typed"],
         "nodes": ["data/**/*", "models/**/*", "py.typed"],
-        "traces": ["data/*", "py.typed"],
+        "traces": ["orbits/data/*", "py.typed"],
     },
     extras_require={
         "node": NODE,

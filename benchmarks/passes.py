@@ -19,10 +19,10 @@ import numpy as np
 import numpy.typing as npt
 from skyfield.api import EarthSatellite, wgs84
 
-from traces.passes import PassTable, bracketed_roots, find_passes
-from traces.propagation import timescale
-from traces.stations import STATIONS, GroundStation
-from traces.tle import FLOCK_TLE, ElementSet, read_tle
+from traces.orbits.passes import PassTable, bracketed_roots, find_passes
+from traces.orbits.propagation import timescale
+from traces.orbits.stations import STATIONS, GroundStation
+from traces.orbits.tle import FLOCK_TLE, ElementSet, read_tle
 
 START = datetime(2018, 1, 20, tzinfo=timezone.utc)
 DAY_S = 86_400.0

@@ -15,12 +15,12 @@ from typing import Any
 import numpy as np
 
 from testbed.errors import ScenarioError
-from traces.elements import read_elements
-from traces.link_budget import preset
 from traces.make import make_trace
-from traces.orbit import Pass, passes
-from traces.stations import station
-from traces.tle import FLOCK_TLE, find_satellite
+from traces.orbits.elements import read_elements
+from traces.orbits.orbit import Pass, passes
+from traces.orbits.stations import station
+from traces.orbits.tle import FLOCK_TLE, find_satellite
+from traces.radio.link_budget import preset
 from traces.trace import Trace
 
 _SEARCH_S = 2 * 86_400

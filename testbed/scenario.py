@@ -64,7 +64,7 @@ class Frame(_Data):
 class RadioChanges(_Data):
     """What differs from a preset's link budget, in one direction; None keeps the preset's value.
 
-    The fields are those of `traces.link_budget.RadioLink`, in its units.  `rate_cap_bit_s` makes the
+    The fields are those of `traces.radio.link_budget.RadioLink`, in its units.  `rate_cap_bit_s` makes the
     link as narrow as an experiment wants.
     """
 
@@ -87,7 +87,7 @@ class Orbit(_Data):
         start: UTC moment of scenario second 0.
         length_s: seconds of trace.
         elevation_mask_deg: no contact below this elevation.
-        radio: name of a preset in `traces.link_budget`.
+        radio: name of a preset in `traces.radio.link_budget`.
         downlink, uplink: what differs from the preset.
     """
 
@@ -140,7 +140,7 @@ class GroundStation(_Data):
     """A ground station and its program.
 
     Args:
-        name: of the catalogue in `traces.stations`, or any name when `place` is given.
+        name: of the catalogue in `traces.orbits.stations`, or any name when `place` is given.
         place: "latitude,longitude,altitude" in degrees, degrees, metres.
         model: model name or folder of the regular model, or a server's address as openai:http://HOST:PORT/v1.
         model_threads: CPU threads of its inference.

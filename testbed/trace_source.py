@@ -11,13 +11,13 @@ from testbed.drawings import Track
 from testbed.errors import ScenarioError
 from testbed.player import unplayable
 from testbed.scenario import GroundStation, Link, Orbit, RadioChanges, Scenario
-from traces.elements import read_elements
-from traces.link_budget import RadioLink, preset
 from traces.make import make_trace
-from traces.orbit import ground_track
-from traces.stations import GroundStation as Place
-from traces.stations import station
-from traces.tle import find_satellite
+from traces.orbits.elements import read_elements
+from traces.orbits.orbit import ground_track
+from traces.orbits.stations import GroundStation as Place
+from traces.orbits.stations import station
+from traces.orbits.tle import find_satellite
+from traces.radio.link_budget import RadioLink, preset
 from traces.trace import Trace
 
 _ORBIT_S = 95 * 60

@@ -8,8 +8,8 @@ from datetime import datetime, timezone
 import numpy as np
 
 from traces.make import make_trace
-from traces.stations import station
-from traces.tle import FLOCK_TLE, find_satellite, read_tle
+from traces.orbits.stations import station
+from traces.orbits.tle import FLOCK_TLE, find_satellite, read_tle
 from traces.trace import COLUMNS, Trace
 
 # Of all passes of the shipped set's fastest 14 satellites over the 13 stations of the catalogue on 20 January

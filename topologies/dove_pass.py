@@ -6,7 +6,7 @@ from nodes.data import FIRST_LIGHT
 from nodes.models import COMPACT, REGULAR
 from testbed.run_command import main
 from testbed.scenario import GroundStation, Link, Orbit, RadioChanges, Satellite, Scenario, read_frames, utc
-from traces.tle import FLOCK_TLE
+from traces.orbits.tle import FLOCK_TLE
 
 # Scenario seconds at which the sixteen frames are taken: five before AOS at 22.7 s, the rest in the pass.
 CAPTURES_S = (2, 6, 10, 14, 18, 30, 40, 50, 60, 70, 80, 90, 100, 110, 125, 140)

@@ -6,7 +6,7 @@ from nodes.data import FIRST_LIGHT
 from nodes.models import COMPACT, REGULAR
 from testbed.run_command import main
 from testbed.scenario import GroundStation, Link, Orbit, RadioChanges, Satellite, Scenario, read_frames, utc
-from traces.tle import FLOCK_TLE
+from traces.orbits.tle import FLOCK_TLE
 
 CAPTURES_S = range(1, 17)
 # Each dish tracks above its own elevation: Svalbard's pass ends 40 s into the run, while Tromso sees on.

@@ -32,7 +32,7 @@ from traces.trace import Contact, Trace
 from traces.utc import format_utc
 
 if TYPE_CHECKING:
-    from traces.link_budget import RadioLink
+    from traces.radio.link_budget import RadioLink
 
 _MAKE_EXAMPLES = """examples:
   spaceverse trace make --satellite "FLOCK 2P-1" --station Svalbard --start 2018-01-20T00:00:00Z \\
@@ -159,9 +159,9 @@ def _run_make(arguments: argparse.Namespace) -> int:
 
 def _made(arguments: argparse.Namespace) -> Trace:
     """Make the trace that the arguments of `trace make` ask for."""
-    from traces.link_budget import preset  # noqa: PLC0415  the command line starts without orbits
     from traces.make import make_trace  # noqa: PLC0415
-    from traces.orbit import passes  # noqa: PLC0415
+    from traces.orbits.orbit import passes  # noqa: PLC0415
+    from traces.radio.link_budget import preset  # noqa: PLC0415  the command line starts without orbits
 
     radio = preset(arguments.radio)
     if arguments.crosslink is not None:
@@ -197,7 +197,7 @@ def _made(arguments: argparse.Namespace) -> Trace:
 
 def _made_crosslink(arguments: argparse.Namespace, radio: RadioLink) -> Trace:
     """Make the trace between two satellites: both send with the same radio."""
-    from traces.crosslink import make_crosslink_trace, sight  # noqa: PLC0415
+    from traces.orbits.crosslink import make_crosslink_trace, sight  # noqa: PLC0415
 
     if arguments.weather is not None:
         raise LinkBudgetError("--weather belongs to --station: between satellites there is none")

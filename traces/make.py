@@ -7,14 +7,14 @@ from datetime import datetime
 import numpy as np
 import numpy.typing as npt
 
-from traces.elements import Satellite, element_set_of
 from traces.errors import TraceError
-from traces.link_budget import DOVE_S_BAND_UPLINK, DOVE_X_BAND, RadioLink, one_way_delay_s
-from traces.orbit import Pass, look_angles, passes, warn_if_stale
-from traces.stations import GroundStation
-from traces.tle import ElementSet
+from traces.orbits.elements import Satellite, element_set_of
+from traces.orbits.orbit import Pass, look_angles, passes, warn_if_stale
+from traces.orbits.stations import GroundStation
+from traces.orbits.tle import ElementSet
+from traces.radio.link_budget import DOVE_S_BAND_UPLINK, DOVE_X_BAND, RadioLink, one_way_delay_s
+from traces.radio.weather import attenuation_db
 from traces.trace import Trace, TraceHeader
-from traces.weather import attenuation_db
 
 Floats = npt.NDArray[np.float64]
 

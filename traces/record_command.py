@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from traces.errors import OutputFileError, UnitError
-from traces.recordings.units import parse_duration
+from traces.units import parse_duration
 
 _EXAMPLES = """examples:
   sudo spaceverse trace record --server                                      on one machine

@@ -31,7 +31,7 @@ from typing import Any
 import numpy as np
 
 from traces.errors import TimeError, TraceError
-from traces.recordings.numbers import lines_of, read_table, shown
+from traces.numbers import lines_of, read_table, shown
 from traces.trace import COLUMNS, EXTRA_NAME, Trace, TraceHeader, first_fault
 from traces.utc import format_utc, parse_utc
 

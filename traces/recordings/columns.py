@@ -19,7 +19,7 @@ from datetime import datetime, timezone
 import numpy as np
 
 from traces.errors import TimeError, TraceError, UnitError
-from traces.recordings.numbers import (
+from traces.numbers import (
     LONGEST_LINE,
     NOTHING,
     Floats,
@@ -39,7 +39,7 @@ from traces.recordings.recording import (
     in_order,
     sampled,
 )
-from traces.recordings.units import RATES, SHARES, TIMES
+from traces.units import RATES, SHARES, TIMES
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 _UNIX = {f"unix-{unit}": factor for unit, factor in TIMES.items()}

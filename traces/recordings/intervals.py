@@ -14,7 +14,7 @@ from datetime import datetime, timedelta, timezone
 import numpy as np
 
 from traces.errors import TraceError
-from traces.recordings.numbers import LONGEST_LINE, NOTHING, lines_of, number_or_none, shown
+from traces.numbers import LONGEST_LINE, NOTHING, lines_of, number_or_none, shown
 from traces.recordings.recording import (
     LOSSES,
     SATURATED,

@@ -20,7 +20,7 @@ from datetime import datetime, timedelta, timezone
 import numpy as np
 
 from traces.errors import TraceError
-from traces.recordings.numbers import LONGEST_LINE, Floats, lines_of, shown
+from traces.numbers import LONGEST_LINE, Floats, lines_of, shown
 from traces.recordings.recording import DELAYS, Assumptions, Recording
 from traces.trace import Trace
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from traces.errors import TraceError
-from traces.recordings.numbers import Floats, check_rows, read_table
+from traces.numbers import Floats, check_rows, read_table
 from traces.recordings.recording import (
     LOSSES,
     Assumptions,

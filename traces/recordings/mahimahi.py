@@ -13,7 +13,7 @@ from __future__ import annotations
 import numpy as np
 
 from traces.errors import TraceError
-from traces.recordings.numbers import Floats, read_table
+from traces.numbers import Floats, read_table
 from traces.recordings.recording import DELAYS, SATURATED, Assumptions, Recording
 from traces.trace import Trace
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, TypeVar
 from traces.errors import TimeError, TraceInputError, UnitError
 from traces.recordings.formats import FORMATS, OWN, read_recording
 from traces.recordings.recording import Assumptions
-from traces.recordings.units import parse_duration, parse_rate, parse_share
+from traces.units import parse_duration, parse_rate, parse_share
 from traces.utc import parse_utc
 
 if TYPE_CHECKING:
@@ -115,9 +115,9 @@ def assumptions(arguments: argparse.Namespace) -> Assumptions:
 def _with_orbit(given: Assumptions, arguments: argparse.Namespace) -> Assumptions:
     if arguments.tle is None:
         return given
-    from traces.elements import read_elements  # noqa: PLC0415  orbits are slow to import
-    from traces.stations import station  # noqa: PLC0415
-    from traces.tle import find_satellite  # noqa: PLC0415
+    from traces.orbits.elements import read_elements  # noqa: PLC0415  orbits are slow to import
+    from traces.orbits.stations import station  # noqa: PLC0415
+    from traces.orbits.tle import find_satellite  # noqa: PLC0415
 
     if not arguments.satellite or not arguments.station:
         raise UnitError("--tle: expected --satellite and --station with it, to compute the delay")

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from traces.errors import TraceError
-from traces.recordings.numbers import Floats, blocks_of, plain_table
+from traces.numbers import Floats, blocks_of, plain_table
 from traces.recordings.recording import (
     Assumptions,
     Recording,

@@ -19,8 +19,8 @@ from traces.errors import TraceError
 from traces.trace import Trace, TraceHeader, is_constant
 
 if TYPE_CHECKING:
-    from traces.stations import GroundStation
-    from traces.tle import ElementSet
+    from traces.orbits.stations import GroundStation
+    from traces.orbits.tle import ElementSet
 
 Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
@@ -223,8 +223,8 @@ def _delays_of(
 
 def orbit_delay_s(elements: ElementSet, place: GroundStation, start_utc: datetime, time_s: Floats) -> Floats:
     """Return the one-way delay of light at `start_utc` + `time_s`, seconds."""
-    from traces.link_budget import one_way_delay_s  # noqa: PLC0415  orbits are slow to import
-    from traces.orbit import look_angles  # noqa: PLC0415
+    from traces.orbits.orbit import look_angles  # noqa: PLC0415
+    from traces.radio.link_budget import one_way_delay_s  # noqa: PLC0415  orbits are slow to import
 
     look = look_angles(elements, place, start_utc, time_s)
     delay_s: Floats = np.round(one_way_delay_s(look.slant_range_m), 9)

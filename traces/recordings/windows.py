@@ -16,13 +16,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from traces.errors import TimeError, TraceError, TraceInputError
-from traces.recordings.numbers import LONGEST_LINE, lines_of, shown
+from traces.numbers import LONGEST_LINE, lines_of, shown
 from traces.recordings.recording import Assumptions, Recording
 from traces.utc import parse_utc
 
 if TYPE_CHECKING:
-    from traces.stations import GroundStation
-    from traces.tle import ElementSet
+    from traces.orbits.stations import GroundStation
+    from traces.orbits.tle import ElementSet
 
 ORBIT_STEP_S = 1.0
 _LONGEST_OBSERVATION = 1 << 16
@@ -204,7 +204,7 @@ def _orbit_of(where: str, value: dict[str, Any]) -> ElementSet | None:
     lines = [value.get(f"tle{number}") for number in (0, 1, 2)]
     if not (isinstance(lines[1], str) and isinstance(lines[2], str)):
         return None
-    from traces.tle import parse_tle  # noqa: PLC0415  orbits are slow to import
+    from traces.orbits.tle import parse_tle  # noqa: PLC0415  orbits are slow to import
 
     title = lines[0] if isinstance(lines[0], str) and lines[0].strip() else "satellite"
     text = "\n".join((title.replace("\n", " ").removeprefix("0 "), lines[1], lines[2]))
@@ -215,7 +215,7 @@ def _orbit_of(where: str, value: dict[str, Any]) -> ElementSet | None:
 
 
 def _place_of(where: str, value: dict[str, Any]) -> GroundStation | None:
-    from traces.stations import GroundStation  # noqa: PLC0415
+    from traces.orbits.stations import GroundStation  # noqa: PLC0415
 
     degrees = [value.get(f"station_{key}") for key in ("lat", "lng", "alt")]
     if not all(isinstance(one, (int, float)) for one in degrees):

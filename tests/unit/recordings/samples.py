@@ -105,7 +105,7 @@ CSV = b"""when;loss;dl;ping
 
 def satnogs() -> bytes:
     """The sample with a real element set in it."""
-    from traces.tle import FLOCK_TLE, find_satellite, read_tle  # noqa: PLC0415
+    from traces.orbits.tle import FLOCK_TLE, find_satellite, read_tle  # noqa: PLC0415
 
     dove = find_satellite(read_tle(FLOCK_TLE), "FLOCK 2P-1")
     return SATNOGS.replace(b"@1", dove.line1.encode()).replace(b"@2", dove.line2.encode())

@@ -10,10 +10,10 @@ import pytest
 
 from tests.unit.recordings.samples import LENS_PING, PING, ROAD_IPERF, samples
 from traces.errors import TraceError, UnitError
+from traces.numbers import read_table
 from traces.recordings import Assumptions, parse_recording
 from traces.recordings.columns import parse_columns
-from traces.recordings.numbers import read_table
-from traces.recordings.units import parse_duration, parse_rate, parse_share
+from traces.units import parse_duration, parse_rate, parse_share
 
 SAMPLES = samples()
 RATES = {"down_bit_s": 1e6, "up_bit_s": 1e6}

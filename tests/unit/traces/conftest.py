@@ -7,8 +7,8 @@ from datetime import datetime, timezone
 import pytest
 from hypothesis import settings
 
-from traces.stations import GroundStation, station
-from traces.tle import FLOCK_TLE, ElementSet, find_satellite, read_tle
+from traces.orbits.stations import GroundStation, station
+from traces.orbits.tle import FLOCK_TLE, ElementSet, find_satellite, read_tle
 
 # A busy machine is no fault of a function: no deadline for one example.
 settings.register_profile("traces", deadline=None)

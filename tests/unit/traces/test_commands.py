@@ -12,9 +12,9 @@ import pytest
 from PIL import Image
 
 from testbed.cli import main
+from traces.orbits.tle import FLOCK_TLE
 from traces.plot import figure_of
 from traces.table import print_table
-from traces.tle import FLOCK_TLE
 from traces.trace import Trace
 
 MAKE = ["trace", "make", "--satellite", "FLOCK 2P-1", "--station", "Svalbard", "--mask", "10"]

@@ -11,12 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from skyfield.api import EarthSatellite, load
 
-from traces.crosslink import crosslink, make_crosslink_trace, sight
 from traces.errors import OrbitError, TraceError
-from traces.link_budget import DOVE_X_BAND
-from traces.tle import FLOCK_TLE, read_tle
+from traces.orbits.crosslink import crosslink, make_crosslink_trace, sight
+from traces.orbits.tle import FLOCK_TLE, read_tle
+from traces.orbits.walker import walker
+from traces.radio.link_budget import DOVE_X_BAND
 from traces.trace import Trace
-from traces.walker import walker
 
 DAY = datetime(2018, 1, 20, tzinfo=timezone.utc)
 

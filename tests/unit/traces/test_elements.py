@@ -15,15 +15,15 @@ from sgp4 import omm
 from sgp4.api import Satrec
 from sgp4.exporter import export_omm
 
-from traces.elements import element_set_of, read_elements
 from traces.errors import OrbitError, TleError
 from traces.make import make_trace
-from traces.omm import parse_omm
-from traces.orbit import ground_track
-from traces.passes import find_passes
-from traces.propagation import Fleet
+from traces.orbits.elements import element_set_of, read_elements
+from traces.orbits.omm import parse_omm
+from traces.orbits.orbit import ground_track
+from traces.orbits.passes import find_passes
+from traces.orbits.propagation import Fleet
+from traces.orbits.walker import parse_walker, walker
 from traces.recordings.options import add_recording_options, assumptions
-from traces.walker import parse_walker, walker
 
 DAY = datetime(2018, 1, 20, tzinfo=timezone.utc)
 

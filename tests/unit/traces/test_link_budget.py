@@ -17,7 +17,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from traces.errors import LinkBudgetError
-from traces.link_budget import (
+from traces.orbits.orbit import look_angles, passes
+from traces.radio.link_budget import (
     DOVE_S_BAND_UPLINK,
     DOVE_X_BAND,
     DVB_S2,
@@ -29,8 +30,7 @@ from traces.link_budget import (
     preset,
     undominated,
 )
-from traces.orbit import look_angles, passes
-from traces.weather import attenuation_db
+from traces.radio.weather import attenuation_db
 
 
 def test_free_space_loss_against_the_handbook_form():

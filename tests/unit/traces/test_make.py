@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 
 from traces.errors import StaleElementsWarning, TraceError
-from traces.link_budget import DOVE_S_BAND_UPLINK, DOVE_X_BAND
 from traces.make import make_trace
-from traces.orbit import look_angles, passes
-from traces.tle import ElementSet, parse_tle
+from traces.orbits.orbit import look_angles, passes
+from traces.orbits.tle import ElementSet, parse_tle
+from traces.radio.link_budget import DOVE_S_BAND_UPLINK, DOVE_X_BAND
 from traces.trace import Trace
 
 

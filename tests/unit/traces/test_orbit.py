@@ -14,9 +14,9 @@ from sgp4.api import Satrec, jday
 from skyfield.api import EarthSatellite, load, wgs84
 
 from traces.errors import OrbitError, StaleElementsWarning, StationError
-from traces.orbit import age_days, ground_track, look_angles, passes, warn_if_stale
-from traces.stations import STATIONS, GroundStation, station
-from traces.tle import FLOCK_TLE, ElementSet, read_tle
+from traces.orbits.orbit import age_days, ground_track, look_angles, passes, warn_if_stale
+from traces.orbits.stations import STATIONS, GroundStation, station
+from traces.orbits.tle import FLOCK_TLE, ElementSet, read_tle
 
 DAY_S = 86_400.0
 

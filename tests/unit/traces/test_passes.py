@@ -11,14 +11,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from skyfield.api import EarthSatellite, wgs84
 
-from traces import passes as passes_module
 from traces.errors import OrbitError, StationError
-from traces.orbit import look_angles
-from traces.passes import PassTable, bracketed_roots, find_passes
-from traces.propagation import Fleet, timescale
-from traces.sites import Sites
-from traces.stations import STATIONS, GroundStation
-from traces.tle import FLOCK_TLE, ElementSet, parse_tle, read_tle
+from traces.orbits import passes as passes_module
+from traces.orbits.orbit import look_angles
+from traces.orbits.passes import PassTable, bracketed_roots, find_passes
+from traces.orbits.propagation import Fleet, timescale
+from traces.orbits.station_geometry import Sites
+from traces.orbits.stations import STATIONS, GroundStation
+from traces.orbits.tle import FLOCK_TLE, ElementSet, parse_tle, read_tle
 
 DAY_S = 86_400.0
 SITES = STATIONS[:12]
@@ -38,7 +38,7 @@ TRANSFER
 
 def checked(lines: str) -> list[ElementSet]:
     """Read elements whose last digits are wrong on purpose: nobody computes checksums by hand."""
-    from traces.tle import checksum  # noqa: PLC0415
+    from traces.orbits.tle import checksum  # noqa: PLC0415
 
     mended = [
         line[:68] + str(checksum(line)) if line[:2] in ("1 ", "2 ") else line for line in lines.splitlines()

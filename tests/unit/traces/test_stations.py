@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from traces.errors import StationError
-from traces.stations import STATIONS, GroundStation, station
+from traces.orbits.stations import STATIONS, GroundStation, station
 
 
 def test_every_station_is_found_by_its_name():

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from traces.errors import TleError, UnknownSatelliteError
-from traces.tle import FLOCK_TLE, checksum, find_satellite, parse_tle, read_tle
+from traces.orbits.tle import FLOCK_TLE, checksum, find_satellite, parse_tle, read_tle
 
 # Example of the format in Spacetrack Report 3's successor documents (ISS, 20 September 2008).
 ISS = """ISS (ZARYA)

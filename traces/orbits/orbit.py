@@ -1,7 +1,7 @@
 """Where a satellite is, seen from a ground station, and when it is above the mask.
 
 skyfield is the face (its time scale without downloads, WGS 84 stations, ITRS, `EarthSatellite` objects
-taken), SGP4 the engine under it (`traces.propagation`); `traces.passes` searches whole constellations.
+taken), SGP4 the engine under it (`traces.orbits.propagation`); `traces.orbits.passes` searches whole constellations.
 Elevation is geometric: refraction would lift a satellite at 5 degrees by some 0.17 degrees, and no
 mask is known that well.  All times are seconds from a start in UTC, as in a trace.
 """
@@ -15,9 +15,9 @@ import numpy as np
 import numpy.typing as npt
 from skyfield.api import wgs84
 
-from traces.elements import Satellite
-from traces.passes import Pass, find_passes
-from traces.propagation import (
+from traces.orbits.elements import Satellite
+from traces.orbits.passes import Pass, find_passes
+from traces.orbits.propagation import (
     LONGEST_WINDOW_S,
     STALE_AFTER_DAYS,
     Fleet,
@@ -25,8 +25,8 @@ from traces.propagation import (
     age_days,
     warn_if_stale,
 )
-from traces.sites import Sites
-from traces.stations import GroundStation
+from traces.orbits.station_geometry import Sites
+from traces.orbits.stations import GroundStation
 
 __all__ = [
     "LONGEST_WINDOW_S",

@@ -8,8 +8,8 @@ import numpy as np
 from skyfield.api import wgs84
 
 from traces.errors import StationError
-from traces.propagation import Floats, Indices, States
-from traces.stations import GroundStation, check_mask
+from traces.orbits.propagation import Floats, Indices, States
+from traces.orbits.stations import GroundStation, check_mask
 
 
 class Sites:

@@ -16,8 +16,8 @@ import numpy as np
 import numpy.typing as npt
 
 from traces.errors import LinkBudgetError
-from traces.link_budget import Floats
-from traces.stations import GroundStation
+from traces.orbits.stations import GroundStation
+from traces.radio.link_budget import Floats
 
 DISH_M = 3.0
 """Diameter of the antenna; only scintillation knows it, some tenths of a dB."""

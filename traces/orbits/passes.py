@@ -26,10 +26,10 @@ from datetime import datetime
 import numpy as np
 import numpy.typing as npt
 
-from traces.elements import Satellite
-from traces.propagation import Fleet, Floats, Indices, States, check_window
-from traces.sites import Sites, dot
-from traces.stations import GroundStation
+from traces.orbits.elements import Satellite
+from traces.orbits.propagation import Fleet, Floats, Indices, States, check_window
+from traces.orbits.station_geometry import Sites, dot
+from traces.orbits.stations import GroundStation
 
 Bools = npt.NDArray[np.bool_]
 

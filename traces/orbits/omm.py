@@ -16,7 +16,7 @@ from sgp4.api import WGS72, Satrec
 from sgp4.conveniences import sat_epoch_datetime
 
 from traces.errors import TimeError, TleError
-from traces.tle import ElementSet
+from traces.orbits.tle import ElementSet
 from traces.utc import format_utc, parse_utc
 
 # Least and greatest value of each number that SGP4 needs.

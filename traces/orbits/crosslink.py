@@ -15,11 +15,11 @@ import numpy as np
 import numpy.typing as npt
 from skyfield.api import wgs84
 
-from traces.elements import Satellite, element_set_of
 from traces.errors import OrbitError, TraceError
-from traces.link_budget import SPEED_OF_LIGHT_M_S, RadioLink
-from traces.propagation import Fleet, Floats, check_window, warn_if_stale
-from traces.sites import dot
+from traces.orbits.elements import Satellite, element_set_of
+from traces.orbits.propagation import Fleet, Floats, check_window, warn_if_stale
+from traces.orbits.station_geometry import dot
+from traces.radio.link_budget import SPEED_OF_LIGHT_M_S, RadioLink
 from traces.trace import Contact, Trace, TraceHeader
 
 GRAZING_ALTITUDE_M = 100e3

@@ -24,8 +24,8 @@ from sgp4.api import SGP4_ERRORS, SatrecArray
 from skyfield.api import load
 from skyfield.sgp4lib import theta_GMST1982
 
-from traces.elements import Satellite, element_set_of
 from traces.errors import OrbitError, StaleElementsWarning
+from traces.orbits.elements import Satellite, element_set_of
 from traces.utc import format_utc
 
 Floats = npt.NDArray[np.float64]

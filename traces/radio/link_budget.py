@@ -6,7 +6,7 @@ MODCOD that Es/N0 carries; thresholds and efficiencies are those of ETSI EN 302 
 Es/N0 for quasi-error-free reception, normal FECFRAME, no pilots).
 
 Left out: the satellite antenna's pattern (it points at the station), rain and scintillation (a constant in
-the losses, or `traces.weather`), and the few per cent of encapsulation of Ethernet frames in DVB-S2's
+the losses, or `traces.radio.weather`), and the few per cent of encapsulation of Ethernet frames in DVB-S2's
 baseband frames.
 """
 
@@ -116,7 +116,7 @@ class RadioLink:
         hysteresis_db: Es/N0 above a threshold before the modem goes up to it; it goes down at once.
         rate_cap_bit_s: makes the link as narrow as an experiment wants; None for what the radio carries.
         weather_percent: `traces.make` takes off the attenuation by air and rain that is exceeded so much of
-            an average year (`traces.weather`, needs itur); None for a clear sky.
+            an average year (`traces.radio.weather`, needs itur); None for a clear sky.
 
     Raises:
         LinkBudgetError: a parameter that cannot be.

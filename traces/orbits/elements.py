@@ -11,8 +11,8 @@ from sgp4.conveniences import sat_epoch_datetime
 from skyfield.api import EarthSatellite
 
 from traces.errors import TleError
-from traces.omm import fields_of_model, parse_omm
-from traces.tle import ElementSet, parse_tle
+from traces.orbits.omm import fields_of_model, parse_omm
+from traces.orbits.tle import ElementSet, parse_tle
 
 Satellite: TypeAlias = ElementSet | EarthSatellite
 """What functions of this package take for a satellite."""

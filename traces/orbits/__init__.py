@@ -1,0 +1,1 @@
+"""Orbits: element sets and constellations in, passes over stations and between satellites out."""

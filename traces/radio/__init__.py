@@ -1,0 +1,1 @@
+"""The radio: link budgets, and what weather takes from them."""
