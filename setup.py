@@ -81,5 +81,5 @@ setup(
         "weather": WEATHER,
         "dev": DEV,
     },
-    entry_points={"console_scripts": ["spaceverse = testbed.cli:main"]},
+    entry_points={"console_scripts": ["spaceverse = testbed.cli.main:main"]},
 )

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from nodes.data import FIRST_LIGHT
 from nodes.models import COMPACT, REGULAR
-from testbed.run_command import main
+from testbed.cli.run import main
 from testbed.scenario import GroundStation, Link, Orbit, RadioChanges, Satellite, Scenario, read_frames, utc
 from traces.orbits.tle import FLOCK_TLE
 

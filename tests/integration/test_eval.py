@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from testbed.eval_command import POLICIES
+from testbed.cli.eval import POLICIES
 from tests.integration.nodes.ends import wait_for
 from traces.trace import Trace
 
@@ -44,7 +44,7 @@ class Policy:
 
 def spaceverse(*arguments: str, cache: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "testbed.cli", "eval", "--cache", str(cache), *arguments],
+        [sys.executable, "-m", "testbed.cli.main", "eval", "--cache", str(cache), *arguments],
         cwd=ROOT,
         capture_output=True,
         text=True,
@@ -139,7 +139,7 @@ def test_what_a_stopped_evaluation_leaves_is_the_users_who_called_sudo(tmp_path:
     # What a shell runs in the background is born deaf to SIGINT, and hands that on.
     python = ["env", "--default-signal=INT", sys.executable]
     with subprocess.Popen(
-        [*python, "-m", "testbed.cli", "eval", "--quick", "--output", "runs", "--cache", "cache"],
+        [*python, "-m", "testbed.cli.main", "eval", "--quick", "--output", "runs", "--cache", "cache"],
         cwd=tmp_path,
         env={**os.environ, "PYTHONPATH": str(ROOT), "SUDO_UID": "65534", "SUDO_GID": "65534"},
         stderr=subprocess.PIPE,

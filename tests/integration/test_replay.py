@@ -38,7 +38,7 @@ def command(folder: Path, *options: str, link: str = LINK) -> list[str]:
     (folder / "link.csv").write_text(link)
     declared = COLUMNS if link == LINK else []
     return [
-        PYTHON, "-m", "testbed.cli", "replay", str(folder / "link.csv"), *declared,
+        PYTHON, "-m", "testbed.cli.main", "replay", str(folder / "link.csv"), *declared,
         "--output", str(folder / "runs"), *options,
     ]  # fmt: skip
 
@@ -283,7 +283,7 @@ UNDER_WAY_S = 0.1
 
 def recorded_again(folder: Path, footprint: Footprint) -> tuple[Trace, Trace, float]:
     """The trace as played, as recorded, and the scenario second at which the recording began."""
-    record = f"{PYTHON} -m testbed.cli trace record"
+    record = f"{PYTHON} -m testbed.cli.main trace record"
     results, said = replayed(
         folder, footprint, *STEPS_COLUMNS, "--no-probe",
         "--server", f"{record} --server",

@@ -87,7 +87,7 @@ def command(scenario: Path, folder: Path, *options: str) -> list[str]:
     return [
         sys.executable,
         "-m",
-        "testbed.cli",
+        "testbed.cli.main",
         "run",
         str(scenario),
         "--output",
@@ -298,7 +298,7 @@ def test_a_run_killed_with_sigkill_leaves_only_its_sockets_and_clean_takes_those
         assert time.monotonic() < deadline_s
         time.sleep(0.1)
     (sockets,) = Path("/run").glob(f"spaceverse-{process.pid}-*")
-    clean = [sys.executable, "-m", "testbed.cli", "clean"]
+    clean = [sys.executable, "-m", "testbed.cli.main", "clean"]
     assert str(sockets) not in subprocess.check_output(clean, cwd=ROOT, env=footprint.environment, text=True)
     process.kill()
     process.wait()
@@ -333,7 +333,9 @@ def test_bad_input_gets_one_line_and_exit_code_2(tmp_path: Path) -> None:
     assert "not-a-model" in error_of(compact=str(tmp_path / "not-a-model"))
     assert "no contact" in error_of(trace=TRACE.replace(",1,", ",0,"))
     assert "pass.csv" in error_of(trace=TRACE.replace("down_delay_s", "down_delay_ms"))
-    assert "no scenario file" in one_line_of_error(["-m", "testbed.cli", "run", str(tmp_path / "nowhere.py")])
+    assert "no scenario file" in one_line_of_error(
+        ["-m", "testbed.cli.main", "run", str(tmp_path / "nowhere.py")]
+    )
     arguments = command(write_scenario(tmp_path), tmp_path)[1:]
     assert "choose another --output" in one_line_of_error(
         [*arguments, "--output", str(tmp_path / "pass.csv")]
@@ -360,7 +362,7 @@ def test_an_orbit_that_cannot_be_is_one_line(tmp_path: Path) -> None:
 
 
 def _with_wrong_checksum() -> str:
-    lines = (ROOT / "traces/data/flock-2018-01.tle").read_text().splitlines()
+    lines = (ROOT / "traces/orbits/data/flock-2018-01.tle").read_text().splitlines()
     first = next(i for i, line in enumerate(lines) if line.strip() == "FLOCK 2P-1") + 1
     digit = (int(lines[first][-1]) + 1) % 10
     return f"{lines[first][:-1]}{digit}\n{lines[first + 1]}\n"
@@ -369,7 +371,7 @@ def _with_wrong_checksum() -> str:
 def test_not_being_root_is_one_line(tmp_path: Path) -> None:
     # Everything is imported before root is given up: the checkout may lie below a closed home folder.
     become_nobody = (
-        "import os; from testbed.cli import main; import testbed.run, testbed.progress, testbed.table;"
+        "import os; from testbed.cli.main import main; import testbed.run, testbed.progress, testbed.table;"
         "from testbed.scenario_file import load_scenario; from pathlib import Path;"
         "load_scenario(Path('topologies/dove_pass.py')); os.setuid(65534); raise SystemExit(main())"
     )

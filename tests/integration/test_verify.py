@@ -28,7 +28,7 @@ from testbed.verify_measures import CAPTURES
 from tests.footprint import Footprint
 
 ROOT = Path(__file__).parents[2]
-COMMAND = [sys.executable, "-m", "testbed.cli", "verify", "--quick", "--json"]
+COMMAND = [sys.executable, "-m", "testbed.cli.main", "verify", "--quick", "--json"]
 SEEN = {"rtt", "tcp", "udp", "message", "loss", "jitter", "change", "frames", "pass", "contact"}
 TOO_LATE_S, TOO_SLOW = 5e-3, 0.8  # worse than a starved machine makes a median, and than it makes a rate
 

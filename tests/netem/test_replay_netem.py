@@ -19,7 +19,7 @@ def test_ping_over_netem_sees_the_recorded_round_trips(tmp_path: Path) -> None:
     (tmp_path / "link.csv").write_text(LINK)
     done = subprocess.run(
         [
-            sys.executable, "-m", "testbed.cli", "replay", str(tmp_path / "link.csv"),
+            sys.executable, "-m", "testbed.cli.main", "replay", str(tmp_path / "link.csv"),
             "--columns", "time=time_s:s,down=down:Mbit/s,up=up:Mbit/s,rtt=rtt:ms",
             "--shaper", "netem", "--no-probe", "--json", "--output", str(tmp_path / "runs"),
             "--client", "ping -D -c 18 -i 0.2 {server}",

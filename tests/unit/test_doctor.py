@@ -6,8 +6,9 @@ import re
 
 import pytest
 
-from testbed import capabilities, doctor
+from testbed import capabilities
 from testbed.capabilities import NEEDED, SHAPERS, Capability
+from testbed.cli import doctor
 from testbed.errors import InputError
 
 ALL = [*NEEDED, *SHAPERS, "uml", "real-time"]

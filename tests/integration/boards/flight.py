@@ -89,7 +89,7 @@ class Desk:
     def start_run(self, environment: Mapping[str, str] = os.environ) -> subprocess.Popen[bytes]:
         """Begin `spaceverse run desk.py` there."""
         options = ["--output", str(self.folder / "runs"), "--json"]
-        program = [sys.executable, "-m", "testbed.cli", "run", str(self.folder / "desk.py"), *options]
+        program = [sys.executable, "-m", "testbed.cli.main", "run", str(self.folder / "desk.py"), *options]
         own = {"SPACEVERSE_STATE": str(self.folder / "state"), "PYTHONPATH": str(ROOT)}
         return self.host.popen(
             on_its_sysfs(program),

@@ -90,7 +90,7 @@ def look_until(space: NetworkNamespace, wanted: str, patience_s: float = 10.0) -
 
 def command(space: NetworkNamespace, arguments: str, state: Path) -> subprocess.CompletedProcess[str]:
     """Run `spaceverse ARGUMENTS` on the played host."""
-    program = [sys.executable, "-m", "testbed.cli", *shlex.split(arguments)]
+    program = [sys.executable, "-m", "testbed.cli.main", *shlex.split(arguments)]
     environment = {"SPACEVERSE_STATE": str(state), "PYTHONPATH": str(ROOT)}
     return space.run(["env", *(f"{k}={v}" for k, v in environment.items()), *on_its_sysfs(program)])
 

@@ -17,7 +17,7 @@ import pytest
 from testbed.boards import host_changes, journal
 from testbed.boards.host_changes import HostChanges
 from testbed.boards.journal import Journal
-from testbed.cli import main
+from testbed.cli.main import main
 from testbed.errors import LinkError, TestbedError
 from testbed.kernel import NetworkNamespace
 from testbed.socket_folder import remove_left_behind

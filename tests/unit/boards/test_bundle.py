@@ -12,9 +12,9 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name, parse_wheel_filename
 
-from testbed import cli
 from testbed.boards import bundle
 from testbed.boards.bundle import TORCH, Target, requirements, resolve
+from testbed.cli.main import main as cli
 from testbed.errors import CapabilityError, InputError
 
 

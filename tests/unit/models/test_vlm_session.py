@@ -20,7 +20,7 @@ from nodes.token_grid import TokenGrid, frame_map
 from nodes.training.vocabulary import vocabulary
 from nodes.training.word_tokenizer import CHAT_TEMPLATE, build_tokenizer
 from nodes.vlm import VisionLanguageModel, load_model
-from testbed.cli import main
+from testbed.cli.main import main
 from tests.unit.models.conftest import open_frame
 from tests.unit.models.test_vlm import _save_tiny_llava
 

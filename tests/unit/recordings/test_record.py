@@ -11,10 +11,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from testbed.cli import main
+from testbed.cli.main import main
+from testbed.measure.path.record import ECHO_BYTES, Client, Measured, Train, _TrainReader, serve
+from testbed.measure.path.trace import trace_of
 from traces.errors import RecordError
-from traces.record import ECHO_BYTES, Client, Measured, Train, _TrainReader, serve
-from traces.record_trace import trace_of
 from traces.trace import Contact, Trace
 
 START_NS = 1_700_000_000_000_000_000

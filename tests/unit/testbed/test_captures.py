@@ -11,7 +11,7 @@ from scapy.layers.l2 import ARP, Dot1Q, Ether
 from scapy.utils import EDecimal, PcapNgWriter, PcapWriter
 
 from testbed.captures import compare, read_capture
-from testbed.cli import main
+from testbed.cli.main import main
 from testbed.errors import InputError
 
 SATELLITE, GROUND = "02:00:00:00:00:01", "02:00:00:00:00:02"

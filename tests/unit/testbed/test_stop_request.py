@@ -5,7 +5,7 @@ import signal
 
 import pytest
 
-from testbed import cli
+from testbed.cli.main import main as cli
 from testbed.stop_request import Stopped, StopRequest
 
 

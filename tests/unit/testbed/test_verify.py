@@ -14,7 +14,7 @@ from scapy.layers.inet import IP, UDP
 from scapy.layers.inet6 import ICMPv6ND_NS
 from scapy.layers.l2 import ARP, Ether
 
-from testbed.cli import main
+from testbed.cli.main import main
 from testbed.errors import CapabilityError, InputError
 from testbed.link_model import Fates
 from testbed.link_state import GilbertElliott, LinkState

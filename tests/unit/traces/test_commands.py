@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from testbed.cli import main
+from testbed.cli.main import main
+from testbed.cli.trace.table import print_table
 from traces.orbits.tle import FLOCK_TLE
 from traces.plot import figure_of
-from traces.table import print_table
 from traces.trace import Trace
 
 MAKE = ["trace", "make", "--satellite", "FLOCK 2P-1", "--station", "Svalbard", "--mask", "10"]

@@ -15,6 +15,7 @@ from sgp4 import omm
 from sgp4.api import Satrec
 from sgp4.exporter import export_omm
 
+from testbed.cli.recording_options import add_recording_options, assumptions
 from traces.errors import OrbitError, TleError
 from traces.make import make_trace
 from traces.orbits.elements import element_set_of, read_elements
@@ -23,7 +24,6 @@ from traces.orbits.orbit import ground_track
 from traces.orbits.passes import find_passes
 from traces.orbits.propagation import Fleet
 from traces.orbits.walker import parse_walker, walker
-from traces.recordings.options import add_recording_options, assumptions
 
 DAY = datetime(2018, 1, 20, tzinfo=timezone.utc)
 

@@ -23,16 +23,16 @@ exit codes: 0 done; 1 it ran and something failed; 2 the input cannot be used; 1
 
 # Modules that add subcommands; each has add_parser(subparsers) that sets `run` by set_defaults.
 _COMMANDS = (
-    "testbed.doctor",
-    "traces.commands",
-    "testbed.run_command",
-    "testbed.replay_command",
+    "testbed.cli.doctor",
+    "testbed.cli.trace.commands",
+    "testbed.cli.run",
+    "testbed.cli.replay",
     "testbed.verify",
-    "testbed.captures_command",
+    "testbed.cli.captures",
     "nodes.ask_command",
-    "testbed.eval_command",
-    "testbed.boards.board_command",
-    "testbed.boards.clean_command",
+    "testbed.cli.eval",
+    "testbed.cli.board.commands",
+    "testbed.cli.clean",
 )
 
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from traces.orbit_options import (
+from testbed.cli.trace.orbit_options import (
     add_orbit_options,
     crosslinked_of,
     grazing_altitude_m_of,
@@ -19,7 +19,7 @@ from traces.orbit_options import (
     stations_of,
     window_of,
 )
-from traces.table import print_table
+from testbed.cli.trace.table import print_table
 from traces.utc import format_utc, parse_utc
 
 if TYPE_CHECKING:

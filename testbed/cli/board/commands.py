@@ -7,9 +7,9 @@ from importlib import import_module
 
 # Modules that add subcommands; each has add_parser(subparsers) that sets `run` by set_defaults.
 _COMMANDS = (
-    "testbed.boards.check_command",
-    "testbed.boards.bundle_command",
-    "testbed.boards.deploy_command",
+    "testbed.cli.board.check",
+    "testbed.cli.board.bundle",
+    "testbed.cli.board.deploy",
 )
 
 

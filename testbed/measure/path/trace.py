@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from nodes.clock_offset import ClockOffset, Exchange
+from testbed.measure.path.record import ECHO_BYTES, PROBE_BYTES, Measured, Train
 from traces.errors import RecordError
-from traces.record import ECHO_BYTES, PROBE_BYTES, Measured, Train
 from traces.trace import Trace, TraceHeader
 
 Floats = npt.NDArray[np.float64]

@@ -14,10 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from traces.convert_command import add_convert
-from traces.cut_command import add_cut
-from traces.errors import LinkBudgetError, OrbitError, OutputFileError
-from traces.orbit_options import (
+from testbed.cli.trace.convert import add_convert
+from testbed.cli.trace.cut import add_cut
+from testbed.cli.trace.orbit_options import (
     add_orbit_options,
     crosslinked_of,
     grazing_altitude_m_of,
@@ -25,9 +24,10 @@ from traces.orbit_options import (
     stations_of,
     window_of,
 )
-from traces.passes_command import add_passes
-from traces.record_command import add_record
-from traces.table import print_table
+from testbed.cli.trace.passes import add_passes
+from testbed.cli.trace.record import add_record
+from testbed.cli.trace.table import print_table
+from traces.errors import LinkBudgetError, OrbitError, OutputFileError
 from traces.trace import Contact, Trace
 from traces.utc import format_utc
 

@@ -7,9 +7,9 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from testbed.cli.recording_options import add_recording_options, read_with_options
 from traces.errors import OutputFileError
 from traces.output_file import replacing
-from traces.recordings.options import add_recording_options, read_with_options
 
 if TYPE_CHECKING:
     from traces.trace import Trace

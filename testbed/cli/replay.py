@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from traces.recordings.options import add_recording_options, read_with_options
+from testbed.cli.recording_options import add_recording_options, read_with_options
 
 _EPILOG = """examples:
   sudo spaceverse replay link.csv --server 'iperf3 -s -1' --client 'iperf3 -c {server} -R -t 20'

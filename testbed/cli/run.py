@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from testbed.cli import guarded
+from testbed.cli.main import guarded
 from testbed.scenario import Scenario
 from testbed.scenario_file import build_scenario, load_scenario
 

@@ -1,0 +1,1 @@
+"""The console command `spaceverse`: one module per subcommand."""

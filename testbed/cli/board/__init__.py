@@ -1,0 +1,1 @@
+"""`spaceverse board ...`: one module per subcommand."""

@@ -1,0 +1,1 @@
+"""`spaceverse trace ...`: one module per subcommand."""
