@@ -25,7 +25,7 @@ from testbed import uml
 from testbed.capabilities import has_netem
 from testbed.errors import CapabilityError
 from testbed.hosts import HostNetwork
-from testbed.kernel import NetworkNamespace
+from testbed.kernel.namespace import NetworkNamespace
 from testbed.link_state import LinkState
 from testbed.verify_checks import goodput_bit_s, message_s
 from testbed.verify_link import GROUND, SATELLITE, LinkUnderTest, MeasuredLink, rtt_s

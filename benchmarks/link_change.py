@@ -27,7 +27,7 @@ from rich.table import Table
 from testbed import uml
 from testbed.capabilities import has_netem
 from testbed.hosts import HostNetwork
-from testbed.kernel import NetworkNamespace
+from testbed.kernel.namespace import NetworkNamespace
 from testbed.link_state import Direction, LinkState
 from testbed.netem import NetemShaper
 from testbed.netem_parameters import NetemParameters

@@ -22,7 +22,7 @@ from rich.console import Console
 from rich.table import Table
 
 from testbed.capabilities import NFQUEUE_MEND, has_nfqueue
-from testbed.kernel import NetworkNamespace
+from testbed.kernel.namespace import NetworkNamespace
 from testbed.link_state import Direction, LinkState
 from testbed.nfqueue import NfqueueShaper
 from testbed.sky import HostEnd, Sky

@@ -31,7 +31,7 @@ from rich.table import Table
 from testbed import uml
 from testbed.capabilities import has_netem, has_nfqueue
 from testbed.clock import RealClock
-from testbed.kernel import NetworkNamespace
+from testbed.kernel.namespace import NetworkNamespace
 from testbed.link_state import LinkState
 from testbed.nfqueue import NfqueueShaper
 from testbed.player import Player

@@ -26,7 +26,7 @@ from typing import Literal
 
 from testbed import uml
 from testbed.errors import CapabilityError, InputError, TestbedError
-from testbed.kernel import NetworkNamespace
+from testbed.kernel.namespace import NetworkNamespace
 from testbed.netem import NetemShaper, netem_mend, no_netem
 from testbed.shaper import Shaper
 from testbed.system_path import find_program

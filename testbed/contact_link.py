@@ -12,8 +12,8 @@ from mininet.link import Intf, Link
 
 from testbed.clock import Clock, RealClock
 from testbed.errors import InputError
-from testbed.ethernet import link_local
-from testbed.kernel import NetworkNamespace
+from testbed.kernel.ethernet import link_local
+from testbed.kernel.namespace import NetworkNamespace
 from testbed.link_state import LinkState, OnContactEnd
 from testbed.player import Player
 from testbed.sky import HostEnd, Sky

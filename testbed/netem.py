@@ -33,7 +33,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from testbed.errors import CapabilityError, LinkError
-from testbed.kernel import NetworkNamespace
+from testbed.kernel.namespace import NetworkNamespace
 from testbed.link_state import Direction, LinkState, OnContactEnd
 from testbed.netem_parameters import CLOSED, NetemParameters
 from testbed.qdisc_socket import Netem, QdiscSocket

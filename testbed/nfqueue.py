@@ -23,7 +23,7 @@ import msgpack
 
 from testbed.capabilities import NFQUEUE_MEND, nfqueue_way
 from testbed.errors import CapabilityError, LinkError, ShaperDiedError
-from testbed.kernel import NetworkNamespace
+from testbed.kernel.namespace import NetworkNamespace
 from testbed.link_state import Direction, LinkState
 from testbed.shaper import LinkPorts
 from testbed.system_path import find_program

@@ -16,9 +16,8 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import NamedTuple, TypeVar
 
-from testbed.datagrams import DatagramReader
-from testbed.netem_parameters import TCA_NETEM_PRNG_SEED, NetemParameters
-from testbed.netlink_bytes import (
+from testbed.kernel.datagrams import DatagramReader
+from testbed.kernel.netlink import (
     ATTRIBUTE,
     HEADER,
     NLM_F_ACK,
@@ -30,6 +29,7 @@ from testbed.netlink_bytes import (
     attribute_places,
     messages,
 )
+from testbed.netem_parameters import TCA_NETEM_PRNG_SEED, NetemParameters
 
 AT_ONCE = 32  # messages of one system call; their answers fit in a socket's usual 212,992 bytes
 ANSWER_BYTES = 1 << 12  # several times what the kernel answers to one

@@ -20,7 +20,7 @@ from typing import Any, Protocol
 
 from testbed.capabilities import choose_shaper
 from testbed.errors import CapabilityError, InputError, LinkError, TestbedError
-from testbed.kernel import FIRST_PORT_INDEX, IFF_UP, NetworkNamespace
+from testbed.kernel.namespace import FIRST_PORT_INDEX, IFF_UP, NetworkNamespace
 from testbed.link_state import HELD_STATE, Direction, LinkState, OnContactEnd
 from testbed.shaper import LinkPorts, Shaper
 

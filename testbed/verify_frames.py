@@ -15,8 +15,8 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from testbed.kernel import NetworkNamespace
-from testbed.packet_tap import packet_socket
+from testbed.kernel.namespace import NetworkNamespace
+from testbed.kernel.packet_socket import packet_socket
 from testbed.verify_probe import arrival_ns
 
 MARK = b"spaceverse verify"

@@ -23,7 +23,7 @@ import numpy as np
 import numpy.typing as npt
 
 from testbed.errors import TestbedError
-from testbed.kernel import NetworkNamespace
+from testbed.kernel.namespace import NetworkNamespace
 from testbed.link_state import DOWN_STATE, LinkState
 from testbed.shaper import Shaper
 from testbed.sky import HostEnd, Sky

@@ -16,8 +16,8 @@ import numpy.typing as npt
 
 from testbed.captures import compare, read_capture
 from testbed.clock import RealClock
+from testbed.kernel.packet_socket import Recording
 from testbed.link_state import DOWN_STATE, GilbertElliott, LinkState
-from testbed.packet_tap import Recording
 from testbed.player import Change, Player
 from testbed.starvation import Lateness, Starvation
 from testbed.verify_checks import (

@@ -44,7 +44,7 @@ from testbed.boards.inventory import (
 from testbed.boards.journal import Journal, state_folder
 from testbed.boards.wire import Station
 from testbed.errors import InputError, LinkError
-from testbed.kernel import NetworkNamespace
+from testbed.kernel.namespace import NetworkNamespace
 from testbed.sky import PORT_MTU_BYTES
 
 IFF_ALLMULTI = 0x200

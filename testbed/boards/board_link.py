@@ -8,7 +8,7 @@ from testbed.boards.attachment import Attachment
 from testbed.boards.inventory import RouteAttachment
 from testbed.boards.path import Path, compensated, measure
 from testbed.boards.wire import Station, Wire
-from testbed.kernel import NetworkNamespace
+from testbed.kernel.namespace import NetworkNamespace
 from testbed.link_state import LinkState, OnContactEnd
 from testbed.sky import HostEnd, Sky
 from traces.trace import Trace

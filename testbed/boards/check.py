@@ -25,7 +25,7 @@ from testbed.boards.inventory import (
 )
 from testbed.boards.network_facts import SYSFS, Interface, Way
 from testbed.boards.wire import Wire
-from testbed.kernel import NetworkNamespace
+from testbed.kernel.namespace import NetworkNamespace
 
 Verdict = Literal["ok", "note", "refused"]
 MANAGEMENT_WITHIN_S = 2.0

@@ -12,7 +12,7 @@ from mininet.node import Host
 
 from testbed.contact_link import ContactLink
 from testbed.errors import CapabilityError, LinkError
-from testbed.kernel import NetworkNamespace
+from testbed.kernel.namespace import NetworkNamespace
 from testbed.link_state import DOWN_STATE, LinkState
 from testbed.sky import Sky
 from tests.starved import unless_starved

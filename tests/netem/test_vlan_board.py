@@ -13,7 +13,7 @@ from testbed.boards.attachment import Attachment
 from testbed.boards.board_link import BoardLink, ground_station
 from testbed.boards.check import check, usable
 from testbed.boards.inventory import Board
-from testbed.kernel import NetworkNamespace
+from testbed.kernel.namespace import NetworkNamespace
 from testbed.link_state import LinkState
 from testbed.sky import Sky
 from tests.integration.boards.played_host import (

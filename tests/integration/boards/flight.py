@@ -14,7 +14,7 @@ from typing import Any
 
 from nodes.data import FIRST_LIGHT
 from nodes.models import COMPACT, REGULAR
-from testbed.kernel import NetworkNamespace
+from testbed.kernel.namespace import NetworkNamespace
 from tests.integration.boards.played_host import ROOT, command, on_its_sysfs
 from tests.integration.boards.stand_in import MANAGEMENT, StandIn, stand_in
 

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from testbed.kernel import NetworkNamespace
+from testbed.kernel.namespace import NetworkNamespace
 
 ROOT = Path(__file__).parents[3]
 NIC, BOARD_NIC = "nic0", "eth0"
@@ -42,7 +42,7 @@ def played_host(*, settled: bool = True) -> Iterator[tuple[NetworkNamespace, Net
         for space in (host, board):
             space.write_sysctl("ipv6/conf/default/accept_dad", "0")
             space.set_up("lo", True)
-        # Numbered as no interface of the board: see testbed.kernel.FIRST_PORT_INDEX.
+        # Numbered as no interface of the board: see testbed.kernel.namespace.FIRST_PORT_INDEX.
         host.add_veth(NIC, peer_name=BOARD_NIC, peer_path=board.path, index=100)
         board.set_up(BOARD_NIC, True)
         host.set_up(NIC, True)

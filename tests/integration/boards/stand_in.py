@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from testbed.kernel import NetworkNamespace
+from testbed.kernel.namespace import NetworkNamespace
 from tests.integration.boards.played_host import ROOT
 from tests.integration.boards.sshd import prepare_sshd
 from tests.integration.nodes.ends import wait_for

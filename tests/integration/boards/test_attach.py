@@ -20,7 +20,7 @@ from testbed.boards.attachment import Attachment, BoardRefusedError
 from testbed.boards.board_link import BoardLink, ground_station
 from testbed.boards.inventory import Board
 from testbed.clock import RealClock
-from testbed.kernel import NetworkNamespace
+from testbed.kernel.namespace import NetworkNamespace
 from testbed.link_state import DOWN_STATE, LinkState
 from testbed.player import Player
 from testbed.sky import HostEnd, Sky

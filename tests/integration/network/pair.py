@@ -13,7 +13,7 @@ from typing import Any
 
 from testbed.contact_link import ContactLink
 from testbed.hosts import HostNetwork
-from testbed.kernel import NetworkNamespace
+from testbed.kernel.namespace import NetworkNamespace
 from testbed.link_state import LinkState
 from testbed.nfqueue import NfqueueShaper
 from testbed.sky import Sky

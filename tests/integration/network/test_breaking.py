@@ -20,7 +20,7 @@ import pytest
 from testbed.contact_link import ContactLink
 from testbed.errors import LinkError, ShaperDiedError
 from testbed.hosts import HostNetwork
-from testbed.kernel import NetworkNamespace
+from testbed.kernel.namespace import NetworkNamespace
 from testbed.link_state import DOWN_STATE, Direction, GilbertElliott, LinkState
 from testbed.nfqueue import NfqueueShaper
 from testbed.sky import Sky

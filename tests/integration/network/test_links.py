@@ -16,7 +16,7 @@ import pytest
 
 from testbed.contact_link import link_local
 from testbed.errors import InputError, LinkError
-from testbed.kernel import NetworkNamespace
+from testbed.kernel.namespace import NetworkNamespace
 from testbed.link_state import DOWN_STATE, Direction, GilbertElliott, LinkState
 from testbed.sky import HostEnd
 from tests.integration.network.pair import GROUND, GROUND6, SATELLITE, Pair, Stream, state

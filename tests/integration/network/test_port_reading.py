@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from testbed.errors import LinkError
-from testbed.kernel import IFF_UP, NetworkNamespace
+from testbed.kernel.namespace import IFF_UP, NetworkNamespace
 
 pytestmark = pytest.mark.root
 

@@ -23,7 +23,7 @@ from testbed.clock import RealClock
 from testbed.contact_link import ContactLink
 from testbed.errors import LinkError, ShaperDiedError
 from testbed.hosts import HostNetwork
-from testbed.kernel import NetworkNamespace
+from testbed.kernel.namespace import NetworkNamespace
 from testbed.link_state import DOWN_STATE, GilbertElliott
 from testbed.player import Change, Player
 from testbed.sky import Sky

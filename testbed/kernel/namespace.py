@@ -33,7 +33,7 @@ from pyroute2.ethtool.ioctl import IoctlEthtool
 from pyroute2.netlink.exceptions import NetlinkError
 
 from testbed.errors import CapabilityError, LinkError
-from testbed.netlink_bytes import (
+from testbed.kernel.netlink import (
     ATTRIBUTE,
     HEADER,
     NLM_F_DUMP,
