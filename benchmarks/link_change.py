@@ -24,11 +24,11 @@ from pyroute2 import IPRoute
 from rich.console import Console
 from rich.table import Table
 
-from testbed import uml
-from testbed.capabilities import has_netem
 from testbed.hosts import HostNetwork
 from testbed.kernel.namespace import NetworkNamespace
 from testbed.link_state import Direction, LinkState
+from testbed.machine import uml
+from testbed.machine.capabilities import has_netem
 from testbed.netem import NetemShaper
 from testbed.netem_parameters import NetemParameters
 from testbed.qdisc_socket import Netem, QdiscSocket

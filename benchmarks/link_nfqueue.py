@@ -21,9 +21,9 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from testbed.capabilities import NFQUEUE_MEND, has_nfqueue
 from testbed.kernel.namespace import NetworkNamespace
 from testbed.link_state import Direction, LinkState
+from testbed.machine.capabilities import NFQUEUE_MEND, has_nfqueue
 from testbed.nfqueue import NfqueueShaper
 from testbed.sky import HostEnd, Sky
 from testbed.verify_checks import FULL_FRAME_BYTES, goodput_bit_s

@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.table import Table
 
-from testbed.processor_load import ProcessorLoad, load_text
+from testbed.machine.processor_load import ProcessorLoad, load_text
 from testbed.verify_checks import BOUNDS, Check
 from testbed.verify_link import LinkUnderTest
 from testbed.verify_measures import FULL, Measurements

@@ -28,11 +28,11 @@ from link_change import PfifoShaper
 from rich.console import Console
 from rich.table import Table
 
-from testbed import uml
-from testbed.capabilities import has_netem, has_nfqueue
 from testbed.clock import RealClock
 from testbed.kernel.namespace import NetworkNamespace
 from testbed.link_state import LinkState
+from testbed.machine import uml
+from testbed.machine.capabilities import has_netem, has_nfqueue
 from testbed.nfqueue import NfqueueShaper
 from testbed.player import Player
 from testbed.shaper import Shaper

@@ -15,7 +15,7 @@ from typing import IO, Any, Protocol
 from testbed.access import Account, acl_lines, password_lines, write_private
 from testbed.certificates import Certificate
 from testbed.errors import TestbedError
-from testbed.system_path import find_program
+from testbed.machine.system_path import find_program
 
 MAX_PACKET_BYTES = 2_000_000  # as mosquitto 2.1 has it by default
 UNIX_PATH_LIMIT = 107  # struct sockaddr_un

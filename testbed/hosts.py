@@ -9,7 +9,7 @@ from typing import Any
 from mininet.net import Mininet
 
 from testbed.errors import CapabilityError
-from testbed.system_path import find_program, system_path
+from testbed.machine.system_path import find_program, system_path
 
 
 class HostNetwork(Mininet):  # type: ignore[misc]  # Mininet is untyped

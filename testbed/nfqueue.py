@@ -21,12 +21,12 @@ from typing import Any
 
 import msgpack
 
-from testbed.capabilities import NFQUEUE_MEND, nfqueue_way
 from testbed.errors import CapabilityError, LinkError, ShaperDiedError
 from testbed.kernel.namespace import NetworkNamespace
 from testbed.link_state import Direction, LinkState
+from testbed.machine.capabilities import NFQUEUE_MEND, nfqueue_way
+from testbed.machine.system_path import find_program
 from testbed.shaper import LinkPorts
-from testbed.system_path import find_program
 
 START_WITHIN_S = 60.0  # a starved virtual machine has taken more than 5 s to start a Python
 ANSWER_WITHIN_S = 5.0

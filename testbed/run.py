@@ -21,20 +21,21 @@ from pathlib import Path
 from testbed.boards.run_boards import RunBoards, boards_of
 from testbed.broker import Broker, TcpListener, UnixListener
 from testbed.broker_watch import BrokerWatch
-from testbed.capabilities import choose_shaper
 from testbed.certificates import Authority
 from testbed.clock import RealClock
 from testbed.contact_link import ContactLink
 from testbed.errors import CapabilityError, ScenarioError, TestbedError
 from testbed.fidelity import LinkFidelity, compare
 from testbed.hosts import HostNetwork
+from testbed.machine.capabilities import choose_shaper
+from testbed.machine.processor_load import ProcessorLoad
+from testbed.machine.stop_request import Stopped, StopRequest
 from testbed.management import Event, ManagementPlane
 from testbed.model_relay import ModelRelay, server_of
 from testbed.node_clocks import node_clocks
 from testbed.pacing import node_paces
 from testbed.plan import MQTT_PORT, RunPlan, slug
 from testbed.player import Change, PlayedLink, Player
-from testbed.processor_load import ProcessorLoad
 from testbed.programs import Program, spawn
 from testbed.progress import Progress
 from testbed.report import render
@@ -43,7 +44,6 @@ from testbed.run_folder import RunFolder
 from testbed.scenario import Link, Scenario, to_json
 from testbed.sky import Sky
 from testbed.socket_folder import socket_folder
-from testbed.stop_request import Stopped, StopRequest
 from testbed.trace_source import link_trace, link_track
 from traces.trace import Trace
 

@@ -18,10 +18,10 @@ from operator import attrgetter
 from types import TracebackType
 from typing import Any, Protocol
 
-from testbed.capabilities import choose_shaper
 from testbed.errors import CapabilityError, InputError, LinkError, TestbedError
 from testbed.kernel.namespace import FIRST_PORT_INDEX, IFF_UP, NetworkNamespace
 from testbed.link_state import HELD_STATE, Direction, LinkState, OnContactEnd
+from testbed.machine.capabilities import choose_shaper
 from testbed.shaper import LinkPorts, Shaper
 
 CARRIER_WAIT_S = 3.0  # the kernel tells carriers of a crowd of new interfaces once a second

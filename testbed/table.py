@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from testbed.fidelity import LinkFidelity
-from testbed.processor_load import load_text
+from testbed.machine.processor_load import load_text
 from testbed.results import STAND_IN_NOTE, Results
 from testbed.split import PART_NAMES, FrameResult
 

@@ -149,7 +149,7 @@ def verify(
         CapabilityError: not root, or this machine has no such shaper.
         LinkError: the link could not be made, or did not hold what was written to it.
     """
-    from testbed.processor_load import ProcessorLoad  # noqa: PLC0415 - all these are slow to import
+    from testbed.machine.processor_load import ProcessorLoad  # noqa: PLC0415 - all these are slow to import
     from testbed.shaper import RecordingShaper  # noqa: PLC0415
     from testbed.verify_checks import BOUNDS, LOOSEST  # noqa: PLC0415
     from testbed.verify_link import LinkUnderTest  # noqa: PLC0415
@@ -184,8 +184,8 @@ def verify(
 
 def run(arguments: argparse.Namespace) -> int:
     """Measure, print, and judge: 0 if every bound was kept, else 1."""
-    from testbed.processor_load import load_text  # noqa: PLC0415
-    from testbed.stop_request import Stopped, StopRequest  # noqa: PLC0415
+    from testbed.machine.processor_load import load_text  # noqa: PLC0415
+    from testbed.machine.stop_request import Stopped, StopRequest  # noqa: PLC0415
     from testbed.table import console  # noqa: PLC0415
     from testbed.verify_table import checks_table, plot_pass  # noqa: PLC0415
 

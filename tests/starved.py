@@ -1,4 +1,4 @@
-"""Bounds on time, judged on a machine that may have been busy; see `testbed.starvation`."""
+"""Bounds on time, judged on a machine that may have been busy; see `testbed.machine.starvation`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TypeVar
 
 import pytest
 
-from testbed.starvation import AWAY_S, STARVED_S, Starvation
+from testbed.machine.starvation import AWAY_S, STARVED_S, Starvation
 
 __all__ = ["ATTEMPTS", "AWAY_S", "STARVED_S", "Starvation", "unless_starved"]
 

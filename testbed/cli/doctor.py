@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from testbed.capabilities import Capability
+    from testbed.machine.capabilities import Capability
 
 _EPILOG = """examples:
   sudo spaceverse doctor              a table: what is there, why it matters, what mends it
@@ -35,7 +35,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 def run(args: argparse.Namespace) -> int:
     """Probe and print; 0 if a scenario can run here, else 1."""
-    from testbed import capabilities  # noqa: PLC0415  # its netlink library would slow down every --help
+    from testbed.machine import capabilities  # noqa: PLC0415  # its netlink library would slow down every --help
 
     found = capabilities.probe()
     ready = capabilities.enough_for_a_run(found)
@@ -71,7 +71,7 @@ def _print_table(found: Sequence[Capability]) -> None:
 
 
 def _verdict(found: Sequence[Capability], ready: bool) -> str:
-    from testbed.capabilities import NEEDED, SHAPERS  # noqa: PLC0415
+    from testbed.machine.capabilities import NEEDED, SHAPERS  # noqa: PLC0415
 
     missing = [one.name for one in found if not one.ok]
     if ready:

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from testbed import capabilities, uml
 from testbed.errors import CapabilityError
+from testbed.machine import capabilities, uml
 
 ROOT = Path(__file__).parents[2]
 

@@ -10,9 +10,9 @@ from xml.etree import ElementTree
 
 import pytest
 
-from testbed import uml
-from testbed.capabilities import netem_lack
 from testbed.errors import CapabilityError, InputError
+from testbed.machine import uml
+from testbed.machine.capabilities import netem_lack
 
 ROOT = Path(__file__).parents[2]
 
@@ -110,7 +110,7 @@ def test_a_guest_that_is_late_is_ended_and_leaves_nothing(
 @needs_uml
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_guest_that_is_stopped_leaves_nothing(tmp_path: Path, number: int, status: int) -> None:
-    command = [sys.executable, "-m", "testbed.uml", "--", "sh", "-c", "echo up; exec sleep 1000"]
+    command = [sys.executable, "-m", "testbed.machine.uml", "--", "sh", "-c", "echo up; exec sleep 1000"]
     environment = {**os.environ, "TMPDIR": str(tmp_path)}
     with subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE) as process:
         assert process.stdout is not None

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from testbed import uml
+from testbed.machine import uml
 from tests.footprint import Footprint
 from traces.trace import Trace
 
@@ -23,7 +23,7 @@ ROOT = Path(__file__).parents[2]
 SCRIPT = """
 ip link set lo up
 ip tuntap add tap0 mode tap && ip addr add 10.77.0.1/24 dev tap0 && ip link set tap0 up || exit 90
-{python} -m testbed.uml --timeout 100 --tap tap0 -- sh -c '
+{python} -m testbed.machine.uml --timeout 100 --tap tap0 -- sh -c '
     ip addr add 10.77.0.2/24 dev vec0 && ip link set vec0 up && date -s "+1 hour" &&
     exec {python} -m testbed.cli.main trace record --server' &
 guest=$!

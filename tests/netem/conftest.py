@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from testbed.capabilities import netem_lack
 from testbed.kernel.namespace import NetworkNamespace
 from testbed.link_state import DOWN_STATE, Direction, LinkState
+from testbed.machine.capabilities import netem_lack
 from testbed.netem import NetemShaper
 from testbed.shaper import LinkPorts
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from testbed import capabilities
 from testbed.errors import CapabilityError
+from testbed.machine import capabilities
 from testbed.netem import NetemShaper
 from testbed.sky import Sky
 

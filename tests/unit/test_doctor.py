@@ -6,10 +6,10 @@ import re
 
 import pytest
 
-from testbed import capabilities
-from testbed.capabilities import NEEDED, SHAPERS, Capability
 from testbed.cli import doctor
 from testbed.errors import InputError
+from testbed.machine import capabilities
+from testbed.machine.capabilities import NEEDED, SHAPERS, Capability
 
 ALL = [*NEEDED, *SHAPERS, "uml", "real-time"]
 

@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 from nodes.models import COMPACT
-from testbed import uml
 from testbed.boards.agent_unit import UNIT
+from testbed.machine import uml
 from tests.integration.boards.flight import Desk, board_desk
 from tests.integration.boards.stand_in import UP_WITHIN_S
 from tests.integration.boards.test_deploy import wheels  # noqa: F401 - a fixture

@@ -23,7 +23,7 @@ from typing import Any
 
 import pytest
 
-from testbed import uml
+from testbed.machine import uml
 from tests.footprint import Footprint
 from tests.integration.boards.flight import BOARD_SATELLITE, EMULATED, Desk, board_desk
 from tests.integration.boards.played_host import look, look_until, settle

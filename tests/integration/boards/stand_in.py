@@ -101,7 +101,7 @@ class StandIn:
             folder=self.folder,
             sshd=shlex.join(self.access.command),
         )
-        command = [sys.executable, "-m", "testbed.uml", "--memory-mib", str(MEMORY_MIB)]
+        command = [sys.executable, "-m", "testbed.machine.uml", "--memory-mib", str(MEMORY_MIB)]
         command += ["--timeout", f"{lasts_s:g}", "--writable", str(self.folder)]
         command += ["--real-time"] if self._real_time else []
         command += [part for tap in TAPS for part in ("--tap", tap)]

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from testbed import uml
+from testbed.machine import uml
 from tests.integration.boards.flight import Desk, board_desk
 from tests.integration.boards.played_host import look, look_until, settle
 from tests.integration.nodes.ends import wait_for

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from testbed import uml
+from testbed.machine import uml
 
 ROOT = Path(__file__).parents[3]
 

@@ -6,7 +6,7 @@ import signal
 import pytest
 
 from testbed.cli.main import main as cli
-from testbed.stop_request import Stopped, StopRequest
+from testbed.machine.stop_request import Stopped, StopRequest
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])

@@ -9,7 +9,7 @@ from typing import cast
 import pytest
 
 from testbed import verify_measures
-from testbed.starvation import AWAY_S, STARVED_S, Lateness, Starvation
+from testbed.machine.starvation import AWAY_S, STARVED_S, Lateness, Starvation
 from testbed.verify import GROUPS
 from testbed.verify_checks import BOUNDS, Check, loss_check, none_check, share_check
 from testbed.verify_link import MeasuredLink

@@ -24,12 +24,12 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Literal
 
-from testbed import uml
 from testbed.errors import CapabilityError, InputError, TestbedError
 from testbed.kernel.namespace import NetworkNamespace
+from testbed.machine import uml
+from testbed.machine.system_path import find_program
 from testbed.netem import NetemShaper, netem_mend, no_netem
 from testbed.shaper import Shaper
-from testbed.system_path import find_program
 
 AS_ROOT = "sudo spaceverse doctor"
 NEEDED = ("root", "namespaces", "ip", "mnexec", "mosquitto", "torch")  # and one shaper

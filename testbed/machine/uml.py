@@ -15,7 +15,7 @@ One TCP flow through a netem of 200 Mbit/s, with a timer's interrupt for each of
 that CPU 88 to 98 % busy: programs that share it wait for up to 0.2 s, and a flow whose queue is shorter than
 that (CUBIC's is) leaves the link idle for 1 to 5 % of the time.
 
-    python -m testbed.uml --timeout 60 -- tc qdisc add dev lo root netem delay 10ms
+    python -m testbed.machine.uml --timeout 60 -- tc qdisc add dev lo root netem delay 10ms
 """
 
 from __future__ import annotations
@@ -291,7 +291,7 @@ def _what(work: Path) -> str:
 def main() -> int:
     """Run the command line's command in a guest; its exit status is ours, 124 after a timeout."""
     parser = argparse.ArgumentParser(
-        prog="python -m testbed.uml", description=(__doc__ or "").splitlines()[0]
+        prog="python -m testbed.machine.uml", description=(__doc__ or "").splitlines()[0]
     )
     parser.add_argument("--memory-mib", type=int, default=1024, metavar="N")
     parser.add_argument("--timeout", type=float, metavar="SECONDS", help="end the guest after this long")
