@@ -51,10 +51,10 @@ from nodes.transfer.inbox import Inbox
 from nodes.transfer.outbox import Outbox
 from nodes.transfer.station import StationLink
 from nodes.transfer.window import chunk_size_bytes
-from testbed.broker import Broker, TcpListener, UnixListener
 from testbed.clock import RealClock
 from testbed.contact_link import ContactLink
 from testbed.hosts import HostNetwork
+from testbed.mqtt.broker import Broker, TcpListener, UnixListener
 from testbed.player import Player
 from testbed.programs import spawn
 from testbed.sky import Sky

@@ -4,7 +4,7 @@ TestbedError
 ├── InputError          the user asked for something that cannot be: exit code 2
 │   ├── ScenarioError       a scenario file that does not hold
 │   └── CapabilityError     this machine lacks what was asked for (root, netem, ...)
-├── BrokerError          an MQTT broker did not start, or has ended (testbed/broker.py)
+├── BrokerError          an MQTT broker did not start, or has ended (testbed/mqtt/broker.py)
 └── LinkError           an emulated link could not be made, set, or read back
     └── ShaperDiedError     the process that plays the links has ended: links are down, the run stops
 """

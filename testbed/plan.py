@@ -15,7 +15,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from testbed.access import (
+from testbed.boards.inventory import Board
+from testbed.model_relay import server_of
+from testbed.mqtt.accounts import (
     Account,
     ground_account,
     node_account,
@@ -23,8 +25,6 @@ from testbed.access import (
     satellite_account,
     write_private,
 )
-from testbed.boards.inventory import Board
-from testbed.model_relay import server_of
 from testbed.run_folder import RunFolder
 from testbed.scenario import GroundStation, Link, Satellite, Scenario
 from traces.trace import Trace

@@ -19,9 +19,6 @@ from functools import partial
 from pathlib import Path
 
 from testbed.boards.run_boards import RunBoards, boards_of
-from testbed.broker import Broker, TcpListener, UnixListener
-from testbed.broker_watch import BrokerWatch
-from testbed.certificates import Authority
 from testbed.clock import RealClock
 from testbed.contact_link import ContactLink
 from testbed.errors import CapabilityError, ScenarioError, TestbedError
@@ -30,8 +27,11 @@ from testbed.hosts import HostNetwork
 from testbed.machine.capabilities import choose_shaper
 from testbed.machine.processor_load import ProcessorLoad
 from testbed.machine.stop_request import Stopped, StopRequest
-from testbed.management import Event, ManagementPlane
 from testbed.model_relay import ModelRelay, server_of
+from testbed.mqtt.broker import Broker, TcpListener, UnixListener
+from testbed.mqtt.broker_watch import BrokerWatch
+from testbed.mqtt.certificates import Authority
+from testbed.mqtt.management import Event, ManagementPlane
 from testbed.node_clocks import node_clocks
 from testbed.pacing import node_paces
 from testbed.plan import MQTT_PORT, RunPlan, slug

@@ -11,11 +11,11 @@ import socket
 from pathlib import Path
 from typing import Any
 
-from testbed.access import PASSWORD_BYTES, write_private
 from testbed.boards import network_facts
 from testbed.boards.inventory import Board
 from testbed.boards.journal import state_folder
 from testbed.errors import InputError
+from testbed.mqtt.accounts import PASSWORD_BYTES, write_private
 
 AGENT_PORT = 1884  # of a run's management broker, for boards; 1883 is a broker's that may be there anyway
 

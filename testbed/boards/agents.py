@@ -12,8 +12,8 @@ from typing import Any
 import paho.mqtt.client as mqtt
 from paho.mqtt.enums import CallbackAPIVersion
 
-from testbed.access import Account
 from testbed.errors import TestbedError
+from testbed.mqtt.accounts import Account
 
 BASE = "spaceverse/board"
 HEARTBEAT = "spaceverse/heartbeat"
@@ -60,7 +60,7 @@ class BoardAgents:
     Args:
         socket: Unix socket of the run's management broker.
         run: the run's name.
-        account: the run's at that broker (testbed/access.py, run_account).
+        account: the run's at that broker (testbed/mqtt/accounts.py, run_account).
         heartbeat_lapse_s: so long without a heartbeat makes a board stop its node.
         on_state: called in another thread with (board's slug, state) whenever an agent tells.
 

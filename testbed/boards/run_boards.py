@@ -9,16 +9,16 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from testbed.access import Account, board_account
 from testbed.boards.agent_access import AGENT_PORT, agent_password, own_address
 from testbed.boards.agents import BoardAgents, FileStore
 from testbed.boards.attachment import Attachment
 from testbed.boards.board_link import BoardLink, ground_station
 from testbed.boards.board_record import Absence, BoardRecord
 from testbed.boards.inventory import Board, place, read_inventory
-from testbed.broker import TcpListener
 from testbed.errors import TestbedError
 from testbed.link_state import OnContactEnd
+from testbed.mqtt.accounts import Account, board_account
+from testbed.mqtt.broker import TcpListener
 from testbed.plan import RunPlan, slug
 from testbed.scenario import Link, Scenario
 from testbed.sky import Sky

@@ -24,14 +24,14 @@ from paho.mqtt.enums import CallbackAPIVersion
 from PIL import Image
 
 from nodes.models import COMPACT, REGULAR
-from testbed.access import Account
-from testbed.broker import Broker, TcpListener, UnixListener
-from testbed.broker_watch import BrokerWatch
 from testbed.clock import RealClock
 from testbed.contact_link import ContactLink
 from testbed.hosts import HostNetwork
 from testbed.link_state import DOWN_STATE
-from testbed.management import ManagementPlane
+from testbed.mqtt.accounts import Account
+from testbed.mqtt.broker import Broker, TcpListener, UnixListener
+from testbed.mqtt.broker_watch import BrokerWatch
+from testbed.mqtt.management import ManagementPlane
 from testbed.plan import MQTT_PORT, RunPlan
 from testbed.player import Player
 from testbed.programs import Program, spawn

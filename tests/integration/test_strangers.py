@@ -21,10 +21,10 @@ from nodes.transfer.inbox import Inbox
 from nodes.transfer.outbox import Outbox
 from nodes.transfer.station import StationLink
 from nodes.transfer.window import chunk_size_bytes
-from testbed.access import Account, ground_account, node_account, run_account, satellite_account
-from testbed.broker import Broker, BrokerError, TcpListener, UnixListener
-from testbed.broker_watch import BrokerWatch
-from testbed.certificates import Authority
+from testbed.mqtt.accounts import Account, ground_account, node_account, run_account, satellite_account
+from testbed.mqtt.broker import Broker, BrokerError, TcpListener, UnixListener
+from testbed.mqtt.broker_watch import BrokerWatch
+from testbed.mqtt.certificates import Authority
 from testbed.programs import spawn
 from tests.integration.nodes.ends import Recorder, free_port, wait_for
 

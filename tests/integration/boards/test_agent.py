@@ -14,10 +14,10 @@ from typing import Any
 import pytest
 
 from nodes.data import EO_MINI
-from testbed.access import board_account, node_account, run_account
 from testbed.boards.agents import PIECE_BYTES, BoardAgents
-from testbed.broker import Broker, TcpListener, UnixListener
-from testbed.management import ManagementPlane
+from testbed.mqtt.accounts import board_account, node_account, run_account
+from testbed.mqtt.broker import Broker, TcpListener, UnixListener
+from testbed.mqtt.management import ManagementPlane
 from testbed.programs import Program, spawn
 from tests.integration.nodes.ends import free_port, wait_for
 from tests.unit.profiles.made_up import MADE_UP

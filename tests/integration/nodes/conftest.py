@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from testbed.broker import Broker, TcpListener, UnixListener
+from testbed.mqtt.broker import Broker, TcpListener, UnixListener
 from testbed.programs import spawn
 from tests.integration.nodes.ends import GroundEnd, Relay, SatelliteEnd, free_port
 

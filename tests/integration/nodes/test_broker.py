@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from testbed.broker import Broker, BrokerError, TcpListener, UnixListener
+from testbed.mqtt.broker import Broker, BrokerError, TcpListener, UnixListener
 
 
 def test_both_listeners_accept_and_nothing_is_left(tmp_path: Path, port: int) -> None:

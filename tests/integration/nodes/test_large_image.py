@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from testbed.broker import Broker
+from testbed.mqtt.broker import Broker
 from tests.integration.nodes.ends import GroundEnd
 
 SATELLITE_END = Path(__file__).with_name("satellite_end.py")

@@ -15,8 +15,8 @@ from paho.mqtt.enums import CallbackAPIVersion
 from nodes import management
 from nodes.config import BrokerAddress
 from nodes.management import ManagementPlane
-from testbed import management as management_of_runs
-from testbed.broker import Broker, UnixListener
+from testbed.mqtt import management as management_of_runs
+from testbed.mqtt.broker import Broker, UnixListener
 from tests.integration.nodes.ends import Recorder, wait_for
 
 

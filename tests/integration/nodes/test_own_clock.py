@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from testbed.broker import Broker, UnixListener
-from testbed.management import ManagementPlane
+from testbed.mqtt.broker import Broker, UnixListener
+from testbed.mqtt.management import ManagementPlane
 from testbed.programs import Program
 from tests.integration.nodes.ends import wait_for
 

@@ -12,7 +12,7 @@ from paho.mqtt.client import Client
 from paho.mqtt.enums import CallbackAPIVersion
 
 from nodes.transfer.messages import DOWN_TOPIC, UP_TOPIC, Chunk, Manifest, encode, item_id
-from testbed.broker import Broker
+from testbed.mqtt.broker import Broker
 from tests.integration.nodes.ends import GroundEnd, Relay, SatelliteEnd, wait_for
 
 IMAGE_BYTES = 5_000_000

@@ -14,7 +14,6 @@ from paho.mqtt.enums import CallbackAPIVersion
 from nodes.board.assignment import AgentConfig, Assignment
 from nodes.config import SatelliteConfig
 from nodes.contact import CONTACT_TOPIC, ToldContacts
-from testbed.access import node_account, run_account
 from testbed.boards.agent_access import agent_password
 from testbed.boards.agents import PIECE_BYTES, FileStore
 from testbed.boards.attachment import BoardRefusedError
@@ -24,6 +23,7 @@ from testbed.boards.path import Path as BoardPath
 from testbed.boards.path import compensated
 from testbed.boards.run_boards import REGISTERED_WITHIN_S, RunBoards, boards_of, offered
 from testbed.errors import InputError, TestbedError
+from testbed.mqtt.accounts import node_account, run_account
 from testbed.plan import RunPlan
 from testbed.run_folder import RunFolder
 from testbed.scenario import Scenario

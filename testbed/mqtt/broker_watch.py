@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
-from testbed.broker import Broker, BrokerError
+from testbed.mqtt.broker import Broker, BrokerError
 from testbed.results import BrokerRecord
 
 BACKOFF_S = 0.1  # doubles with each restart that follows closely upon another

@@ -12,10 +12,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Protocol
 
-from testbed.access import Account, acl_lines, password_lines, write_private
-from testbed.certificates import Certificate
 from testbed.errors import TestbedError
 from testbed.machine.system_path import find_program
+from testbed.mqtt.accounts import Account, acl_lines, password_lines, write_private
+from testbed.mqtt.certificates import Certificate
 
 MAX_PACKET_BYTES = 2_000_000  # as mosquitto 2.1 has it by default
 UNIX_PATH_LIMIT = 107  # struct sockaddr_un

@@ -18,8 +18,8 @@ from typing import Any
 import paho.mqtt.client as mqtt
 from paho.mqtt.enums import CallbackAPIVersion
 
-from testbed.access import Account
 from testbed.errors import TestbedError
+from testbed.mqtt.accounts import Account
 from testbed.plan import slug
 
 Event = dict[str, Any]

@@ -1,0 +1,1 @@
+"""MQTT brokers of a run, who may use them, and the management plane."""
