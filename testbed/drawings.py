@@ -13,7 +13,7 @@ import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from testbed.fidelity import LinkFidelity
+from testbed.measure.fidelity import LinkFidelity
 from testbed.split import PART_NAMES, FrameResult
 from traces.trace import Trace
 

@@ -165,7 +165,13 @@ class RunPlan:
     def probe_command(self, link: Link, *, ground: bool) -> list[str]:
         """The probe's program for one end; the satellite's asks for round trips."""
         best = max(self.traces[link.name].rows(), key=lambda row: row.down_bit_s)
-        command = [sys.executable, "-m", "testbed.probe", "--peer", self.address(link, ground=not ground)]
+        command = [
+            sys.executable,
+            "-m",
+            "testbed.measure.probe",
+            "--peer",
+            self.address(link, ground=not ground),
+        ]
         command += ["--rate", str(best.up_bit_s if ground else best.down_bit_s)]
         command += ["--out", str(self.probe_path(link, ground=ground))]
         command += ["--port", str(FIRST_PROBE_PORT + self._number(link))]  # hosts may have several links

@@ -22,11 +22,11 @@ import numpy as np
 from testbed.clock import RealClock
 from testbed.contact_link import ContactLink
 from testbed.errors import CapabilityError, InputError
-from testbed.fidelity import LinkFidelity, compare
 from testbed.hosts import HostNetwork
 from testbed.machine.capabilities import choose_shaper
 from testbed.machine.processor_load import ProcessorLoad
 from testbed.machine.stop_request import Stopped, StopRequest
+from testbed.measure.fidelity import LinkFidelity, compare
 from testbed.player import Player, unplayable
 from testbed.programs import DIE_WITH_PARENT, Program, exit_code, spawn
 from testbed.replay_traffic import TrafficMonitor, busy_intervals
@@ -270,7 +270,7 @@ class _Replay:
             command = [
                 sys.executable,
                 "-m",
-                "testbed.probe",
+                "testbed.measure.probe",
                 "--peer",
                 peer,
                 "--rate",

@@ -16,7 +16,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
-from testbed.probe import RTT_FRAME_BYTES, TrainShape
+from testbed.measure.probe import RTT_FRAME_BYTES, TrainShape
 from traces.trace import Trace
 
 EVERY_S = 0.05

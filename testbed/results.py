@@ -9,7 +9,7 @@ from statistics import fmean
 from typing import Any
 
 from testbed.boards.board_record import BoardRecord
-from testbed.fidelity import LinkFidelity
+from testbed.measure.fidelity import LinkFidelity
 from testbed.node_clocks import NodeClock, clock_bound_s
 from testbed.pacing import NodePace
 from testbed.scenario import Frame, Satellite, Scenario

@@ -22,11 +22,11 @@ from testbed.boards.run_boards import RunBoards, boards_of
 from testbed.clock import RealClock
 from testbed.contact_link import ContactLink
 from testbed.errors import CapabilityError, ScenarioError, TestbedError
-from testbed.fidelity import LinkFidelity, compare
 from testbed.hosts import HostNetwork
 from testbed.machine.capabilities import choose_shaper
 from testbed.machine.processor_load import ProcessorLoad
 from testbed.machine.stop_request import Stopped, StopRequest
+from testbed.measure.fidelity import LinkFidelity, compare
 from testbed.model_relay import ModelRelay, server_of
 from testbed.mqtt.broker import Broker, TcpListener, UnixListener
 from testbed.mqtt.broker_watch import BrokerWatch

@@ -12,8 +12,8 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from testbed.fidelity import LinkFidelity
 from testbed.machine.processor_load import load_text
+from testbed.measure.fidelity import LinkFidelity
 from testbed.results import STAND_IN_NOTE, Results
 from testbed.split import PART_NAMES, FrameResult
 

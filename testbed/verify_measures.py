@@ -14,11 +14,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from testbed.captures import compare, read_capture
 from testbed.clock import RealClock
 from testbed.kernel.packet_socket import Recording
 from testbed.link_state import DOWN_STATE, GilbertElliott, LinkState
 from testbed.machine.starvation import Lateness, Starvation
+from testbed.measure.captures import compare, read_capture
 from testbed.player import Change, Player
 from testbed.verify_checks import (
     FULL_FRAME_BYTES,

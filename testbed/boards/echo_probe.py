@@ -1,7 +1,7 @@
 """Measures the round trips of a link to a board from the ground's end; the board's kernel answers.
 
 A board needs no probe of its own for that: 64-byte ICMP echoes, in the frames and at the pace of
-testbed.probe, so that both kinds of link are judged alike.  Delays one way and rates are not measured: that
+testbed.measure.probe, so that both kinds of link are judged alike.  Delays one way and rates are not measured: that
 would take a second clock, and a program at the board's end.
 """
 
@@ -17,11 +17,11 @@ import time
 from pathlib import Path
 
 from testbed.boards.wire import Station, Wire
-from testbed.probe import RTT_FRAME_BYTES, RTT_INTERVAL_S
+from testbed.measure.probe import RTT_FRAME_BYTES, RTT_INTERVAL_S
 
 
 def probe(interface: str, own: str, peer: Station, out: Path) -> None:
-    """Ask for ever; a JSON line for each answer, as testbed.probe writes them."""
+    """Ask for ever; a JSON line for each answer, as testbed.measure.probe writes them."""
     with Wire(interface) as wire, out.open("a", encoding="utf-8", buffering=1) as file:
         asker = Station(wire.mac, own)
         sequence = 0

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from testbed.captures import Crossed, Seen
+    from testbed.measure.captures import Crossed, Seen
 
 _EPILOG = """examples:
   sudo spaceverse verify --capture pass/                        captures of both ends along a real pass
@@ -39,7 +39,7 @@ def add_parser(subparsers: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Read, compare, print."""
-    from testbed.captures import compare  # noqa: PLC0415 - numpy
+    from testbed.measure.captures import compare  # noqa: PLC0415 - numpy
 
     ends = [_read(path) for path in (arguments.satellite, arguments.ground)]
     ways = compare(*ends)
@@ -54,7 +54,7 @@ def _read(path: Path) -> list[Seen]:
     """With a counter on stderr: scapy takes some 5000 frames a second apart."""
     from rich.progress import Progress, SpinnerColumn, TextColumn  # noqa: PLC0415
 
-    from testbed.captures import read_capture  # noqa: PLC0415
+    from testbed.measure.captures import read_capture  # noqa: PLC0415
     from testbed.table import console  # noqa: PLC0415
 
     columns = (SpinnerColumn(), TextColumn("{task.description} {task.completed} frames", markup=False))

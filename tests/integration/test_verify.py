@@ -19,9 +19,9 @@ from typing import Any
 
 import pytest
 
-from testbed.captures import compare, read_capture
 from testbed.link_state import Direction, LinkState
 from testbed.machine import uml
+from testbed.measure.captures import compare, read_capture
 from testbed.nfqueue import NfqueueShaper
 from testbed.verify import verify
 from testbed.verify_measures import CAPTURES

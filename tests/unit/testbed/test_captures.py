@@ -10,9 +10,9 @@ from scapy.layers.inet6 import IPv6
 from scapy.layers.l2 import ARP, Dot1Q, Ether
 from scapy.utils import EDecimal, PcapNgWriter, PcapWriter
 
-from testbed.captures import compare, read_capture
 from testbed.cli.main import main
 from testbed.errors import InputError
+from testbed.measure.captures import compare, read_capture
 
 SATELLITE, GROUND = "02:00:00:00:00:01", "02:00:00:00:00:02"
 BEGIN_NS = 1_516_440_000_123_456_789

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from testbed.fidelity import LinkFidelity, Sample, asked_rtt_s, compare
 from testbed.machine.processor_load import ProcessorLoad, load_text
-from testbed.probe import BUDGET, Probe, TrainShape, load_bit_s
+from testbed.measure.fidelity import LinkFidelity, Sample, asked_rtt_s, compare
+from testbed.measure.probe import BUDGET, Probe, TrainShape, load_bit_s
 from testbed.results import Results
 from testbed.split import FrameResult
 from testbed.table import results_table

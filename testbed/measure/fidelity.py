@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from testbed.probe import RTT_FRAME_BYTES, load_bit_s
+from testbed.measure.probe import RTT_FRAME_BYTES, load_bit_s
 from traces.trace import Trace
 
 Interval = tuple[float, float]

@@ -179,9 +179,9 @@ class Probe:
 def main() -> int:
     """Probe one link from one end until SIGTERM."""
     parser = argparse.ArgumentParser(
-        prog="python -m testbed.probe",
+        prog="python -m testbed.measure.probe",
         description=main.__doc__,
-        epilog="example: python -m testbed.probe --peer 10.0.0.2 --rate 4e6 --asks --out probe.jsonl",
+        epilog="example: python -m testbed.measure.probe --peer 10.0.0.2 --rate 4e6 --asks --out probe.jsonl",
     )
     parser.add_argument("--peer", required=True, help="IPv4 address of the other end")
     parser.add_argument("--port", type=int, default=PORT, help="UDP port at both ends, one for each link")
