@@ -22,11 +22,11 @@ from rich.console import Console
 from rich.table import Table
 
 from testbed.errors import CapabilityError
-from testbed.hosts import HostNetwork
 from testbed.kernel.namespace import NetworkNamespace
-from testbed.link_state import LinkState
 from testbed.machine import uml
 from testbed.machine.capabilities import has_netem
+from testbed.network.hosts import HostNetwork
+from testbed.network.link_state import LinkState
 from testbed.verify_checks import goodput_bit_s, message_s
 from testbed.verify_link import GROUND, SATELLITE, LinkUnderTest, MeasuredLink, rtt_s
 from testbed.verify_probe import RTT_FRAME_BYTES

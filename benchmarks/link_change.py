@@ -24,16 +24,16 @@ from pyroute2 import IPRoute
 from rich.console import Console
 from rich.table import Table
 
-from testbed.hosts import HostNetwork
 from testbed.kernel.namespace import NetworkNamespace
-from testbed.link_state import Direction, LinkState
 from testbed.machine import uml
 from testbed.machine.capabilities import has_netem
-from testbed.netem import NetemShaper
-from testbed.netem_parameters import NetemParameters
-from testbed.qdisc_socket import Netem, QdiscSocket
-from testbed.shaper import LinkPorts
-from testbed.sky import HostEnd, Sky
+from testbed.network.hosts import HostNetwork
+from testbed.network.link_state import Direction, LinkState
+from testbed.network.shapers.base import LinkPorts
+from testbed.network.shapers.netem.parameters import NetemParameters
+from testbed.network.shapers.netem.shaper import NetemShaper
+from testbed.network.shapers.netem.socket import Netem, QdiscSocket
+from testbed.network.sky import HostEnd, Sky
 
 LINKS = 10
 BATCHES = 5

@@ -22,10 +22,10 @@ from rich.console import Console
 from rich.table import Table
 
 from testbed.kernel.namespace import NetworkNamespace
-from testbed.link_state import Direction, LinkState
 from testbed.machine.capabilities import NFQUEUE_MEND, has_nfqueue
-from testbed.nfqueue import NfqueueShaper
-from testbed.sky import HostEnd, Sky
+from testbed.network.link_state import Direction, LinkState
+from testbed.network.shapers.nfqueue.shaper import NfqueueShaper
+from testbed.network.sky import HostEnd, Sky
 from testbed.verify_checks import FULL_FRAME_BYTES, goodput_bit_s
 from testbed.verify_link import LinkUnderTest, rtt_s
 from testbed.verify_probe import RTT_FRAME_BYTES

@@ -28,15 +28,15 @@ from link_change import PfifoShaper
 from rich.console import Console
 from rich.table import Table
 
-from testbed.clock import RealClock
 from testbed.kernel.namespace import NetworkNamespace
-from testbed.link_state import LinkState
 from testbed.machine import uml
 from testbed.machine.capabilities import has_netem, has_nfqueue
-from testbed.nfqueue import NfqueueShaper
-from testbed.player import Player
-from testbed.shaper import Shaper
-from testbed.sky import HostEnd, Sky
+from testbed.network.clock import RealClock
+from testbed.network.link_state import LinkState
+from testbed.network.player import Player
+from testbed.network.shapers.base import Shaper
+from testbed.network.shapers.nfqueue.shaper import NfqueueShaper
+from testbed.network.sky import HostEnd, Sky
 from traces.trace import Trace, TraceHeader
 
 FOR_S, STEP_S = 10.0, 0.1

@@ -51,13 +51,13 @@ from nodes.transfer.inbox import Inbox
 from nodes.transfer.outbox import Outbox
 from nodes.transfer.station import StationLink
 from nodes.transfer.window import chunk_size_bytes
-from testbed.clock import RealClock
-from testbed.contact_link import ContactLink
-from testbed.hosts import HostNetwork
 from testbed.mqtt.broker import Broker, TcpListener, UnixListener
-from testbed.player import Player
-from testbed.programs import spawn
-from testbed.sky import Sky
+from testbed.network.clock import RealClock
+from testbed.network.contact_link import ContactLink
+from testbed.network.hosts import HostNetwork
+from testbed.network.player import Player
+from testbed.network.programs import spawn
+from testbed.network.sky import Sky
 from traces.trace import Trace, TraceHeader
 
 SATELLITE, GROUND, INTERFACE = "10.66.0.1", "10.66.0.2", "link0"

@@ -19,19 +19,19 @@ from typing import IO, Any
 
 import numpy as np
 
-from testbed.clock import RealClock
-from testbed.contact_link import ContactLink
 from testbed.errors import CapabilityError, InputError
-from testbed.hosts import HostNetwork
 from testbed.machine.capabilities import choose_shaper
 from testbed.machine.processor_load import ProcessorLoad
 from testbed.machine.stop_request import Stopped, StopRequest
 from testbed.measure.fidelity import LinkFidelity, compare
-from testbed.player import Player, unplayable
-from testbed.programs import DIE_WITH_PARENT, Program, exit_code, spawn
+from testbed.network.clock import RealClock
+from testbed.network.contact_link import ContactLink
+from testbed.network.hosts import HostNetwork
+from testbed.network.player import Player, unplayable
+from testbed.network.programs import DIE_WITH_PARENT, Program, exit_code, spawn
+from testbed.network.sky import Sky
 from testbed.replay_traffic import TrafficMonitor, busy_intervals
 from testbed.run_folder import RunFolder
-from testbed.sky import Sky
 from traces.trace import Trace
 from traces.utc import format_utc
 

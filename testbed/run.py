@@ -19,10 +19,7 @@ from functools import partial
 from pathlib import Path
 
 from testbed.boards.run_boards import RunBoards, boards_of
-from testbed.clock import RealClock
-from testbed.contact_link import ContactLink
 from testbed.errors import CapabilityError, ScenarioError, TestbedError
-from testbed.hosts import HostNetwork
 from testbed.machine.capabilities import choose_shaper
 from testbed.machine.processor_load import ProcessorLoad
 from testbed.machine.stop_request import Stopped, StopRequest
@@ -32,17 +29,20 @@ from testbed.mqtt.broker import Broker, TcpListener, UnixListener
 from testbed.mqtt.broker_watch import BrokerWatch
 from testbed.mqtt.certificates import Authority
 from testbed.mqtt.management import Event, ManagementPlane
+from testbed.network.clock import RealClock
+from testbed.network.contact_link import ContactLink
+from testbed.network.hosts import HostNetwork
+from testbed.network.player import Change, PlayedLink, Player
+from testbed.network.programs import Program, spawn
+from testbed.network.sky import Sky
 from testbed.node_clocks import node_clocks
 from testbed.pacing import node_paces
 from testbed.plan import MQTT_PORT, RunPlan, slug
-from testbed.player import Change, PlayedLink, Player
-from testbed.programs import Program, spawn
 from testbed.progress import Progress
 from testbed.report import render
 from testbed.results import Results, busy_intervals, frame_results, lost_events, malformed_counts
 from testbed.run_folder import RunFolder
 from testbed.scenario import Link, Scenario, to_json
-from testbed.sky import Sky
 from testbed.socket_folder import socket_folder
 from testbed.trace_source import link_trace, link_track
 from traces.trace import Trace

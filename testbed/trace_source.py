@@ -9,7 +9,7 @@ import numpy as np
 
 from testbed.drawings import Track
 from testbed.errors import ScenarioError
-from testbed.player import unplayable
+from testbed.network.player import unplayable
 from testbed.scenario import GroundStation, Link, Orbit, RadioChanges, Scenario
 from traces.make import make_trace
 from traces.orbits.elements import read_elements

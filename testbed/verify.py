@@ -37,7 +37,7 @@ from typing import TYPE_CHECKING, Any
 from testbed.errors import CapabilityError, InputError
 
 if TYPE_CHECKING:
-    from testbed.shaper import Shaper
+    from testbed.network.shapers.base import Shaper
     from testbed.verify_checks import Check
     from testbed.verify_measures import AlongPass
     from traces.trace import Trace
@@ -138,7 +138,7 @@ def verify(
     """Measure everything.
 
     Args:
-        shaper: "nfqueue", "netem" or "auto", or what makes one, as for `testbed.sky.Sky`.
+        shaper: "nfqueue", "netem" or "auto", or what makes one, as for `testbed.network.sky.Sky`.
         only: what is measured, of `GROUPS`.
         trace: to be played in place of the steepest pass; its steepest minute is taken (quick: 8 s).
         capture: an existing folder for captures of the pass at both ends.
@@ -150,7 +150,7 @@ def verify(
         LinkError: the link could not be made, or did not hold what was written to it.
     """
     from testbed.machine.processor_load import ProcessorLoad  # noqa: PLC0415 - all these are slow to import
-    from testbed.shaper import RecordingShaper  # noqa: PLC0415
+    from testbed.network.shapers.base import RecordingShaper  # noqa: PLC0415
     from testbed.verify_checks import BOUNDS, LOOSEST  # noqa: PLC0415
     from testbed.verify_link import LinkUnderTest  # noqa: PLC0415
     from testbed.verify_measures import FULL, QUICK, Measurements  # noqa: PLC0415
@@ -214,7 +214,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _checked(arguments: argparse.Namespace) -> Trace | None:
     """Refuse what cannot be done before two minutes are spent on it; the trace, if one was given."""
-    from testbed.player import unplayable  # noqa: PLC0415
+    from testbed.network.player import unplayable  # noqa: PLC0415
     from traces.trace import Trace  # noqa: PLC0415
 
     if os.geteuid() != 0:

@@ -10,7 +10,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from testbed.link_state import GilbertElliott
+from testbed.network.link_state import GilbertElliott
 
 Unit = Literal["s", "bit/s", "share", "packets", "bytes"]
 Floats = npt.NDArray[np.float64]

@@ -24,9 +24,9 @@ import numpy.typing as npt
 
 from testbed.errors import TestbedError
 from testbed.kernel.namespace import NetworkNamespace
-from testbed.link_state import DOWN_STATE, LinkState
-from testbed.shaper import Shaper
-from testbed.sky import HostEnd, Sky
+from testbed.network.link_state import DOWN_STATE, LinkState
+from testbed.network.shapers.base import Shaper
+from testbed.network.sky import HostEnd, Sky
 from testbed.verify_probe import arrival_ns, open_socket, open_tap
 
 if TYPE_CHECKING:

@@ -14,12 +14,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from testbed.clock import RealClock
 from testbed.kernel.packet_socket import Recording
-from testbed.link_state import DOWN_STATE, GilbertElliott, LinkState
 from testbed.machine.starvation import Lateness, Starvation
 from testbed.measure.captures import compare, read_capture
-from testbed.player import Change, Player
+from testbed.network.clock import RealClock
+from testbed.network.link_state import DOWN_STATE, GilbertElliott, LinkState
+from testbed.network.player import Change, Player
 from testbed.verify_checks import (
     FULL_FRAME_BYTES,
     Bounds,

@@ -12,12 +12,12 @@ from typing import Any
 
 import numpy as np
 
-from testbed.clock import RealClock
-from testbed.contact_link import ContactLink
-from testbed.hosts import HostNetwork
-from testbed.link_state import LinkState
-from testbed.player import Player
-from testbed.sky import Sky
+from testbed.network.clock import RealClock
+from testbed.network.contact_link import ContactLink
+from testbed.network.hosts import HostNetwork
+from testbed.network.link_state import LinkState
+from testbed.network.player import Player
+from testbed.network.sky import Sky
 from tests.starved import unless_starved
 from traces.trace import Trace, TraceHeader
 

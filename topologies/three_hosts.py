@@ -20,10 +20,10 @@ from mininet.log import setLogLevel
 from mininet.net import Mininet
 from mininet.topo import Topo
 
-from testbed.contact_link import ContactLink
 from testbed.errors import TestbedError
-from testbed.link_state import LinkState
-from testbed.sky import Sky
+from testbed.network.contact_link import ContactLink
+from testbed.network.link_state import LinkState
+from testbed.network.sky import Sky
 
 DOWNLINK = LinkState(up=True, rate_bit_s=8e6, delay_s=0.004, queue_s=0.2)
 UPLINK = LinkState(up=True, rate_bit_s=250e3, delay_s=0.004, queue_s=0.2)

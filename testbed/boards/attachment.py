@@ -45,7 +45,7 @@ from testbed.boards.journal import Journal, state_folder
 from testbed.boards.wire import Station
 from testbed.errors import InputError, LinkError
 from testbed.kernel.namespace import NetworkNamespace
-from testbed.sky import PORT_MTU_BYTES
+from testbed.network.sky import PORT_MTU_BYTES
 
 IFF_ALLMULTI = 0x200
 LINK_WITHIN_S = 8.0  # a gigabit NIC that was down negotiates for 1-3 s, some switches look for loops longer
@@ -119,7 +119,7 @@ class Attachment:
         self.detach()
 
     def add_port(self, sky: NetworkNamespace, port: str, index: int) -> None:
-        """Make the sky's port of this board; see testbed.sky.LinkEnd."""
+        """Make the sky's port of this board; see testbed.network.sky.LinkEnd."""
         match self.board.attach:
             case NicAttachment(interface=nic):
                 # A bridge asks of its ports to hear every multicast, and of one that it loses no longer to. A

@@ -9,8 +9,8 @@ from testbed.boards.inventory import RouteAttachment
 from testbed.boards.path import Path, compensated, measure
 from testbed.boards.wire import Station, Wire
 from testbed.kernel.namespace import NetworkNamespace
-from testbed.link_state import LinkState, OnContactEnd
-from testbed.sky import HostEnd, Sky
+from testbed.network.link_state import LinkState, OnContactEnd
+from testbed.network.sky import HostEnd, Sky
 from traces.trace import Trace
 
 PREFIX_LENGTH = 30
@@ -18,7 +18,7 @@ ANSWER_WITHIN_S = 10.0
 
 
 class BoardLink:
-    """Plugs an attached board into the sky; what `testbed.player.Player` plays. It starts down.
+    """Plugs an attached board into the sky; what `testbed.network.player.Player` plays. It starts down.
 
     Args:
         attachment: of the board, attached.

@@ -16,12 +16,12 @@ from testbed.boards.board_link import BoardLink, ground_station
 from testbed.boards.board_record import Absence, BoardRecord
 from testbed.boards.inventory import Board, place, read_inventory
 from testbed.errors import TestbedError
-from testbed.link_state import OnContactEnd
 from testbed.mqtt.accounts import Account, board_account
 from testbed.mqtt.broker import TcpListener
+from testbed.network.link_state import OnContactEnd
+from testbed.network.sky import Sky
 from testbed.plan import RunPlan, slug
 from testbed.scenario import Link, Scenario
-from testbed.sky import Sky
 
 REGISTERED_WITHIN_S = 30.0  # an agent tries again every second, also one that was started again
 WELL = ("idle", "fetching", "running")

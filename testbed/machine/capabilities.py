@@ -28,8 +28,8 @@ from testbed.errors import CapabilityError, InputError, TestbedError
 from testbed.kernel.namespace import NetworkNamespace
 from testbed.machine import uml
 from testbed.machine.system_path import find_program
-from testbed.netem import NetemShaper, netem_mend, no_netem
-from testbed.shaper import Shaper
+from testbed.network.shapers.base import Shaper
+from testbed.network.shapers.netem.shaper import NetemShaper, netem_mend, no_netem
 
 AS_ROOT = "sudo spaceverse doctor"
 NEEDED = ("root", "namespaces", "ip", "mnexec", "mosquitto", "torch")  # and one shaper
@@ -113,7 +113,7 @@ def choose_shaper(name: str | None = None) -> Callable[[str], Shaper]:
     if name in (None, "auto", "netem") and has_netem():
         return NetemShaper
     if name in (None, "auto", "nfqueue") and has_nfqueue():
-        from testbed.nfqueue import NfqueueShaper  # noqa: PLC0415  # it may ask this module for its way
+        from testbed.network.shapers.nfqueue.shaper import NfqueueShaper  # noqa: PLC0415  # it may ask this module for its way
 
         return NfqueueShaper
     if name == "netem":

@@ -24,20 +24,20 @@ from paho.mqtt.enums import CallbackAPIVersion
 from PIL import Image
 
 from nodes.models import COMPACT, REGULAR
-from testbed.clock import RealClock
-from testbed.contact_link import ContactLink
-from testbed.hosts import HostNetwork
-from testbed.link_state import DOWN_STATE
 from testbed.mqtt.accounts import Account
 from testbed.mqtt.broker import Broker, TcpListener, UnixListener
 from testbed.mqtt.broker_watch import BrokerWatch
 from testbed.mqtt.management import ManagementPlane
+from testbed.network.clock import RealClock
+from testbed.network.contact_link import ContactLink
+from testbed.network.hosts import HostNetwork
+from testbed.network.link_state import DOWN_STATE
+from testbed.network.player import Player
+from testbed.network.programs import Program, spawn
+from testbed.network.sky import Sky
 from testbed.plan import MQTT_PORT, RunPlan
-from testbed.player import Player
-from testbed.programs import Program, spawn
 from testbed.run_folder import RunFolder
 from testbed.scenario import Frame, GroundStation, Link, Satellite, Scenario
-from testbed.sky import Sky
 from traces.trace import Trace
 
 TRACE = """# spaceverse-trace 2

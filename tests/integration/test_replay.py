@@ -249,7 +249,7 @@ def test_a_server_that_has_ended_keeps_its_process_id_until_the_end(
 STRANGER = """
 import subprocess, sys
 from pathlib import Path
-from testbed.programs import spawn
+from testbed.network.programs import spawn
 from testbed.replay import _end
 
 ours = spawn(["true"])

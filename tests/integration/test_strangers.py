@@ -25,7 +25,7 @@ from testbed.mqtt.accounts import Account, ground_account, node_account, run_acc
 from testbed.mqtt.broker import Broker, BrokerError, TcpListener, UnixListener
 from testbed.mqtt.broker_watch import BrokerWatch
 from testbed.mqtt.certificates import Authority
-from testbed.programs import spawn
+from testbed.network.programs import spawn
 from tests.integration.nodes.ends import Recorder, free_port, wait_for
 
 RATE_BIT_S = 40e6

@@ -19,10 +19,10 @@ from typing import Any
 
 import pytest
 
-from testbed.link_state import Direction, LinkState
 from testbed.machine import uml
 from testbed.measure.captures import compare, read_capture
-from testbed.nfqueue import NfqueueShaper
+from testbed.network.link_state import Direction, LinkState
+from testbed.network.shapers.nfqueue.shaper import NfqueueShaper
 from testbed.verify import verify
 from testbed.verify_measures import CAPTURES
 from tests.footprint import Footprint
@@ -158,7 +158,7 @@ def shaper_of(pid: int) -> int:
     while time.monotonic() < deadline_s:
         for children in Path(f"/proc/{pid}/task").glob("*/children"):
             for child in children.read_text().split():
-                if "testbed.nfqueue_process" in Path(f"/proc/{child}/cmdline").read_text():
+                if "testbed.network.shapers.nfqueue.process" in Path(f"/proc/{child}/cmdline").read_text():
                     time.sleep(1.0)  # let it measure something first
                     return int(child)
         time.sleep(0.05)

@@ -15,10 +15,10 @@ from pathlib import Path
 import pytest
 
 from testbed.kernel.namespace import NetworkNamespace
-from testbed.link_state import DOWN_STATE, Direction, LinkState
 from testbed.machine.capabilities import netem_lack
-from testbed.netem import NetemShaper
-from testbed.shaper import LinkPorts
+from testbed.network.link_state import DOWN_STATE, Direction, LinkState
+from testbed.network.shapers.base import LinkPorts
+from testbed.network.shapers.netem.shaper import NetemShaper
 
 HERE = Path(__file__).parent
 SO_TIMESTAMPNS, SO_SNDBUFFORCE, SO_RCVBUFFORCE = 35, 32, 33

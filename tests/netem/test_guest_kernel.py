@@ -11,8 +11,8 @@ import pytest
 
 from testbed.errors import CapabilityError
 from testbed.machine import capabilities
-from testbed.netem import NetemShaper
-from testbed.sky import Sky
+from testbed.network.shapers.netem.shaper import NetemShaper
+from testbed.network.sky import Sky
 
 IN_GUEST = "User Mode Linux" in Path("/proc/cpuinfo").read_text()
 pytestmark = pytest.mark.skipif(not IN_GUEST, reason="would unload a module of this machine; run in a guest")

@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 from mininet.node import Host
 
-from testbed.contact_link import ContactLink
 from testbed.errors import CapabilityError, LinkError
 from testbed.kernel.namespace import NetworkNamespace
-from testbed.link_state import DOWN_STATE, LinkState
-from testbed.sky import Sky
+from testbed.network.contact_link import ContactLink
+from testbed.network.link_state import DOWN_STATE, LinkState
+from testbed.network.sky import Sky
 from tests.starved import unless_starved
 
 from .conftest import arrivals, numbered, udp_pair

@@ -14,8 +14,8 @@ from testbed.boards.board_link import BoardLink, ground_station
 from testbed.boards.check import check, usable
 from testbed.boards.inventory import Board
 from testbed.kernel.namespace import NetworkNamespace
-from testbed.link_state import LinkState
-from testbed.sky import Sky
+from testbed.network.link_state import LinkState
+from testbed.network.sky import Sky
 from tests.integration.boards.played_host import (
     BOARD_ADDRESS,
     BOARD_NIC,

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from testbed.link_state import DOWN_STATE, GilbertElliott, LinkState
-from testbed.netem_parameters import CLOSED, NetemParameters
+from testbed.network.link_state import DOWN_STATE, GilbertElliott, LinkState
+from testbed.network.shapers.netem.parameters import CLOSED, NetemParameters
 
 share = st.floats(0, 1)
 delay_s = st.floats(0, 300)

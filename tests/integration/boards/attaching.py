@@ -12,8 +12,8 @@ import time
 from testbed.boards.attachment import Attachment
 from testbed.boards.board_link import BoardLink, ground_station
 from testbed.boards.inventory import Board
-from testbed.link_state import DOWN_STATE, LinkState
-from testbed.sky import Sky
+from testbed.network.link_state import DOWN_STATE, LinkState
+from testbed.network.sky import Sky
 
 
 def one_round(attach: dict[str, object], ground_path: str, board_address: str) -> None:

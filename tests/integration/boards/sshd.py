@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from testbed.boards.inventory import Board, RouteAttachment
-from testbed.programs import spawn
+from testbed.network.programs import spawn
 from tests.integration.nodes.ends import free_port, wait_for
 
 # sshd wants a user and a folder of its own, which the machine need not have. Who logs in gets an empty home:

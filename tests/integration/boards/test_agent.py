@@ -18,7 +18,7 @@ from testbed.boards.agents import PIECE_BYTES, BoardAgents
 from testbed.mqtt.accounts import board_account, node_account, run_account
 from testbed.mqtt.broker import Broker, TcpListener, UnixListener
 from testbed.mqtt.management import ManagementPlane
-from testbed.programs import Program, spawn
+from testbed.network.programs import Program, spawn
 from tests.integration.nodes.ends import free_port, wait_for
 from tests.unit.profiles.made_up import MADE_UP
 

@@ -19,11 +19,11 @@ from testbed.boards import host_changes, journal
 from testbed.boards.attachment import Attachment, BoardRefusedError
 from testbed.boards.board_link import BoardLink, ground_station
 from testbed.boards.inventory import Board
-from testbed.clock import RealClock
 from testbed.kernel.namespace import NetworkNamespace
-from testbed.link_state import DOWN_STATE, LinkState
-from testbed.player import Player
-from testbed.sky import HostEnd, Sky
+from testbed.network.clock import RealClock
+from testbed.network.link_state import DOWN_STATE, LinkState
+from testbed.network.player import Player
+from testbed.network.sky import HostEnd, Sky
 from tests.integration.boards.played_host import (
     BOARD_ADDRESS,
     BOARD_NIC,

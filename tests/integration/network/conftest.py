@@ -4,8 +4,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from testbed.hosts import HostNetwork
-from testbed.sky import Sky
+from testbed.network.hosts import HostNetwork
+from testbed.network.sky import Sky
 from tests.integration.network.pair import Pair, Stream
 
 

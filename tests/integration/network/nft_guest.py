@@ -2,9 +2,9 @@
 
 import json
 
-from testbed.hosts import HostNetwork
-from testbed.link_state import DOWN_STATE, Direction
-from testbed.sky import Sky
+from testbed.network.hosts import HostNetwork
+from testbed.network.link_state import DOWN_STATE, Direction
+from testbed.network.sky import Sky
 from tests.integration.network.pair import GROUND, Pair, state
 
 

@@ -11,12 +11,12 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from testbed.contact_link import ContactLink
-from testbed.hosts import HostNetwork
 from testbed.kernel.namespace import NetworkNamespace
-from testbed.link_state import LinkState
-from testbed.nfqueue import NfqueueShaper
-from testbed.sky import Sky
+from testbed.network.contact_link import ContactLink
+from testbed.network.hosts import HostNetwork
+from testbed.network.link_state import LinkState
+from testbed.network.shapers.nfqueue.shaper import NfqueueShaper
+from testbed.network.sky import Sky
 
 SATELLITE, GROUND = "10.77.0.1", "10.77.0.2"
 SATELLITE6, GROUND6 = "fd00:77::1", "fd00:77::2"

@@ -17,13 +17,13 @@ from pathlib import Path
 
 import pytest
 
-from testbed.contact_link import ContactLink
 from testbed.errors import LinkError, ShaperDiedError
-from testbed.hosts import HostNetwork
 from testbed.kernel.namespace import NetworkNamespace
-from testbed.link_state import DOWN_STATE, Direction, GilbertElliott, LinkState
-from testbed.nfqueue import NfqueueShaper
-from testbed.sky import Sky
+from testbed.network.contact_link import ContactLink
+from testbed.network.hosts import HostNetwork
+from testbed.network.link_state import DOWN_STATE, Direction, GilbertElliott, LinkState
+from testbed.network.shapers.nfqueue.shaper import NfqueueShaper
+from testbed.network.sky import Sky
 from tests.footprint import Footprint
 from tests.integration.network.pair import GROUND, Pair, Stream, state
 from tests.integration.test_run import ROOT, command, write_scenario
@@ -278,8 +278,8 @@ def test_a_shaper_that_hangs_lets_nothing_pass_and_is_reported(fresh: Pair) -> N
 
 SECOND = """
 import json
-from testbed.hosts import HostNetwork
-from testbed.sky import Sky
+from testbed.network.hosts import HostNetwork
+from testbed.network.sky import Sky
 from tests.integration.network.pair import Pair, state
 
 with HostNetwork() as network, Sky("nfqueue") as sky:

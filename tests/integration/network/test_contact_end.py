@@ -6,9 +6,9 @@ from collections.abc import Iterator
 import pytest
 
 from testbed.errors import InputError
-from testbed.hosts import HostNetwork
-from testbed.link_state import DOWN_STATE, Direction
-from testbed.sky import Sky
+from testbed.network.hosts import HostNetwork
+from testbed.network.link_state import DOWN_STATE, Direction
+from testbed.network.sky import Sky
 from tests.integration.network.pair import GROUND6, Pair, Stream, state
 from tests.starved import unless_starved
 

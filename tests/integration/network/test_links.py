@@ -14,11 +14,11 @@ from typing import Any
 
 import pytest
 
-from testbed.contact_link import link_local
 from testbed.errors import InputError, LinkError
 from testbed.kernel.namespace import NetworkNamespace
-from testbed.link_state import DOWN_STATE, Direction, GilbertElliott, LinkState
-from testbed.sky import HostEnd
+from testbed.network.contact_link import link_local
+from testbed.network.link_state import DOWN_STATE, Direction, GilbertElliott, LinkState
+from testbed.network.sky import HostEnd
 from tests.integration.network.pair import GROUND, GROUND6, SATELLITE, Pair, Stream, state
 from tests.starved import unless_starved
 

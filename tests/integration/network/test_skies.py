@@ -19,14 +19,14 @@ import pytest
 from mininet.net import Mininet
 from mininet.node import Host
 
-from testbed.clock import RealClock
-from testbed.contact_link import ContactLink
 from testbed.errors import LinkError, ShaperDiedError
-from testbed.hosts import HostNetwork
 from testbed.kernel.namespace import NetworkNamespace
-from testbed.link_state import DOWN_STATE, GilbertElliott
-from testbed.player import Change, Player
-from testbed.sky import Sky
+from testbed.network.clock import RealClock
+from testbed.network.contact_link import ContactLink
+from testbed.network.hosts import HostNetwork
+from testbed.network.link_state import DOWN_STATE, GilbertElliott
+from testbed.network.player import Change, Player
+from testbed.network.sky import Sky
 from tests.integration.network.pair import Pair, Stream, namespace_of, state
 from tests.starved import unless_starved
 from traces.trace import Trace, TraceHeader
@@ -286,10 +286,10 @@ def test_nothing_is_left_behind_after_use_and_after_a_failure() -> None:
 
 SCRIPT = """
 import os, time
-from testbed.contact_link import ContactLink
-from testbed.hosts import HostNetwork
-from testbed.link_state import LinkState
-from testbed.sky import Sky
+from testbed.network.contact_link import ContactLink
+from testbed.network.hosts import HostNetwork
+from testbed.network.link_state import LinkState
+from testbed.network.sky import Sky
 
 network, sky = HostNetwork(), Sky("nfqueue")
 a, b = network.addHost("a"), network.addHost("b")

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from testbed.mqtt.broker import Broker, TcpListener, UnixListener
-from testbed.programs import spawn
+from testbed.network.programs import spawn
 from tests.integration.nodes.ends import GroundEnd, Relay, SatelliteEnd, free_port
 
 RATE_BIT_S = 40e6

@@ -18,7 +18,7 @@ from nodes.contact import CarrierWatch
 from nodes.transfer.downlink import Downlink
 from nodes.transfer.outbox import Outbox
 from nodes.transfer.window import chunk_size_bytes
-from testbed.programs import spawn
+from testbed.network.programs import spawn
 
 GROUND_END = Path(__file__).with_name("ground_end.py")
 Event = dict[str, Any]

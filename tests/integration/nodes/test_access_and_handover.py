@@ -20,7 +20,7 @@ from nodes.config import BrokerAddress, MqttAccess, Station
 from nodes.mqtt import make_client
 from nodes.transfer.downlink import Downlink
 from nodes.transfer.outbox import Outbox
-from testbed.programs import spawn
+from testbed.network.programs import spawn
 from tests.integration.nodes.ends import GroundEnd, Recorder, free_port, wait_for
 
 CHUNK_BYTES = 16 * 1024

@@ -11,7 +11,7 @@ import pytest
 
 from testbed.mqtt.broker import Broker, UnixListener
 from testbed.mqtt.management import ManagementPlane
-from testbed.programs import Program
+from testbed.network.programs import Program
 from tests.integration.nodes.ends import wait_for
 
 OFFSET_S, DRIFT = 3.7, 50e-6

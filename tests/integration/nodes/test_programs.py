@@ -18,7 +18,7 @@ from paho.mqtt.enums import CallbackAPIVersion
 from nodes.data import FIRST_LIGHT
 from nodes.models import COMPACT, REGULAR
 from testbed.mqtt.broker import Broker, TcpListener, UnixListener
-from testbed.programs import spawn
+from testbed.network.programs import spawn
 from tests.integration.nodes.ends import Event, Recorder, free_port, wait_for
 
 FRAMES = 6

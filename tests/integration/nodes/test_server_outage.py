@@ -17,7 +17,7 @@ from PIL import Image
 from nodes.inference import OUTAGE_WAIT_S
 from nodes.models import COMPACT
 from testbed.mqtt.broker import Broker, UnixListener
-from testbed.programs import spawn
+from testbed.network.programs import spawn
 from tests.integration.nodes.ends import Recorder, SatelliteEnd, free_port, wait_for
 from tests.openai_server import served
 

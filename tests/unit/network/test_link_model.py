@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from testbed.link_model import LinkModel, Verdict
-from testbed.link_state import DOWN_STATE, HELD_STATE, GilbertElliott, LinkState
+from testbed.network.link_state import DOWN_STATE, HELD_STATE, GilbertElliott, LinkState
+from testbed.network.shapers.nfqueue.model import LinkModel, Verdict
 
 FRAME_BYTES = 1250  # 10 ms at 1 Mbit/s
 

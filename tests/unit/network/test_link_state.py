@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from testbed.link_state import DOWN_STATE, HELD_STATE, GilbertElliott, LinkState
+from testbed.network.link_state import DOWN_STATE, HELD_STATE, GilbertElliott, LinkState
 
 
 @pytest.mark.parametrize(

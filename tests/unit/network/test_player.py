@@ -7,11 +7,11 @@ from datetime import datetime, timezone
 import numpy as np
 import pytest
 
-from testbed.clock import ManualClock, RealClock
 from testbed.errors import LinkError, ShaperDiedError
-from testbed.link_state import DOWN_STATE, Direction, LinkState
-from testbed.player import Change, Player, unplayable
-from testbed.shaper import LinkPorts, RecordingShaper
+from testbed.network.clock import ManualClock, RealClock
+from testbed.network.link_state import DOWN_STATE, Direction, LinkState
+from testbed.network.player import Change, Player, unplayable
+from testbed.network.shapers.base import LinkPorts, RecordingShaper
 from tests.starved import unless_starved
 from traces.trace import Trace, TraceHeader
 

@@ -13,10 +13,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from testbed import qdisc_socket
-from testbed.link_state import GilbertElliott, LinkState
-from testbed.netem_parameters import NetemParameters
-from testbed.qdisc_socket import Netem, QdiscSocket
+from testbed.network.link_state import GilbertElliott, LinkState
+from testbed.network.shapers.netem import socket as qdisc_socket
+from testbed.network.shapers.netem.parameters import NetemParameters
+from testbed.network.shapers.netem.socket import Netem, QdiscSocket
 
 CHAIN = GilbertElliott.of(0.1, 5)
 WRITTEN = {

@@ -16,8 +16,8 @@ from scapy.layers.l2 import ARP, Ether
 
 from testbed.cli.main import main
 from testbed.errors import CapabilityError, InputError
-from testbed.link_model import Fates
-from testbed.link_state import GilbertElliott, LinkState
+from testbed.network.link_state import GilbertElliott, LinkState
+from testbed.network.shapers.nfqueue.model import Fates
 from testbed.verify import GROUPS, run
 from testbed.verify_checks import (
     at_most_check,

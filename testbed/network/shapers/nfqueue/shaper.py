@@ -23,10 +23,10 @@ import msgpack
 
 from testbed.errors import CapabilityError, LinkError, ShaperDiedError
 from testbed.kernel.namespace import NetworkNamespace
-from testbed.link_state import Direction, LinkState
 from testbed.machine.capabilities import NFQUEUE_MEND, nfqueue_way
 from testbed.machine.system_path import find_program
-from testbed.shaper import LinkPorts
+from testbed.network.link_state import Direction, LinkState
+from testbed.network.shapers.base import LinkPorts
 
 START_WITHIN_S = 60.0  # a starved virtual machine has taken more than 5 s to start a Python
 ANSWER_WITHIN_S = 5.0
@@ -148,7 +148,7 @@ class NfqueueShaper:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._control = building.enter_context(ours)
         with theirs:
-            arguments = [sys.executable, "-m", "testbed.nfqueue_process"]
+            arguments = [sys.executable, "-m", "testbed.network.shapers.nfqueue.process"]
             arguments += ["--control-fd", str(theirs.fileno()), "--parent-pid", str(os.getpid())]
             process = self._sky.popen(
                 arguments,

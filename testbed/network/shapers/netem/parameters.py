@@ -19,7 +19,7 @@ import struct
 from typing import NamedTuple
 
 from testbed.kernel.netlink import ATTRIBUTE, attribute_places
-from testbed.link_state import DOWN_STATE, GilbertElliott, LinkState
+from testbed.network.link_state import DOWN_STATE, GilbertElliott, LinkState
 
 FRAME_BYTES = 1514  # Ethernet header and 1500 bytes; what `limit` takes a packet to be
 

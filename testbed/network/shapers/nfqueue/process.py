@@ -1,4 +1,4 @@
-"""The process that plays every link of a sky: python -m testbed.nfqueue_process, run by NfqueueShaper.
+"""The process that plays every link of a sky: python -m testbed.network.shapers.nfqueue.process, run by NfqueueShaper.
 
 The kernel parks each packet in an NFQUEUE, one per link and direction, and sends its number and size
 here.  A `LinkModel` says when it leaves; one batch verdict then releases every packet up to that number, so
@@ -28,8 +28,8 @@ from typing import Any
 
 import msgpack
 
-from testbed.link_model import LinkModel
-from testbed.link_state import LinkState
+from testbed.network.link_state import LinkState
+from testbed.network.shapers.nfqueue.model import LinkModel
 
 ETHERNET_HEADER_BYTES = 14
 REALTIME_PRIORITY = 50

@@ -13,9 +13,9 @@ from typing import Protocol, TypeAlias
 
 import numpy as np
 
-from testbed.clock import Clock
 from testbed.errors import ShaperDiedError, TestbedError
-from testbed.link_state import DOWN_STATE, LONGEST_DELAY_S, LOWEST_RATE_BIT_S, LinkState
+from testbed.network.clock import Clock
+from testbed.network.link_state import DOWN_STATE, LONGEST_DELAY_S, LOWEST_RATE_BIT_S, LinkState
 from traces.trace import Trace, TraceRow
 
 CHECK_EVERY_S = 0.5

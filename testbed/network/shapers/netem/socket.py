@@ -29,7 +29,7 @@ from testbed.kernel.netlink import (
     attribute_places,
     messages,
 )
-from testbed.netem_parameters import TCA_NETEM_PRNG_SEED, NetemParameters
+from testbed.network.shapers.netem.parameters import TCA_NETEM_PRNG_SEED, NetemParameters
 
 AT_ONCE = 32  # messages of one system call; their answers fit in a socket's usual 212,992 bytes
 ANSWER_BYTES = 1 << 12  # several times what the kernel answers to one

@@ -12,7 +12,7 @@ from collections import deque
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from testbed.link_state import DOWN_STATE, GilbertElliott, LinkState, OnContactEnd
+from testbed.network.link_state import DOWN_STATE, GilbertElliott, LinkState, OnContactEnd
 
 
 class Parcel(NamedTuple):

@@ -10,7 +10,7 @@ rate does not), and it gives an idle link no credit (HTB and TBF do).  What nete
 queued keep the schedule they got on entry when rate or delay change; a change acts on what enters after it.
 
 Why raw netlink: many changes are one system call, and the kernel answers each with the qdisc as it is after
-the change, so reading back is free and exact (see `testbed.qdisc_socket`; `testbed.netem_parameters` has the
+the change, so reading back is free and exact (see `testbed.network.shapers.netem.socket`; `testbed.network.shapers.netem.parameters` has the
 kernel's units).  A long-lived `tc -batch` costs more, answers in prose, is a process that can die, and hides
 what `change` leaves out (tc resets what is not named).  Here the whole state is in every message.
 
@@ -34,10 +34,10 @@ from pathlib import Path
 
 from testbed.errors import CapabilityError, LinkError
 from testbed.kernel.namespace import NetworkNamespace
-from testbed.link_state import Direction, LinkState, OnContactEnd
-from testbed.netem_parameters import CLOSED, NetemParameters
-from testbed.qdisc_socket import Netem, QdiscSocket
-from testbed.shaper import LinkPorts
+from testbed.network.link_state import Direction, LinkState, OnContactEnd
+from testbed.network.shapers.base import LinkPorts
+from testbed.network.shapers.netem.parameters import CLOSED, NetemParameters
+from testbed.network.shapers.netem.socket import Netem, QdiscSocket
 
 CHECK_EVERY_S = 0.5
 CANNOT_HOLD = (
@@ -47,7 +47,7 @@ CANNOT_HOLD = (
 
 
 class NetemShaper:
-    """A `testbed.shaper.Shaper` that plays every link of one sky with the kernel's netem.
+    """A `testbed.network.shapers.base.Shaper` that plays every link of one sky with the kernel's netem.
 
     Args:
         sky_netns_path: a path of the sky's network namespace that can be opened, such as /proc/<pid>/ns/net.

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from testbed.link_state import DOWN_STATE, Direction, LinkState
+from testbed.network.link_state import DOWN_STATE, Direction, LinkState
 
 
 @dataclass(frozen=True, slots=True)

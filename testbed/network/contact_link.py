@@ -10,13 +10,13 @@ from typing import Any
 
 from mininet.link import Intf, Link
 
-from testbed.clock import Clock, RealClock
 from testbed.errors import InputError
 from testbed.kernel.ethernet import link_local
 from testbed.kernel.namespace import NetworkNamespace
-from testbed.link_state import LinkState, OnContactEnd
-from testbed.player import Player
-from testbed.sky import HostEnd, Sky
+from testbed.network.clock import Clock, RealClock
+from testbed.network.link_state import LinkState, OnContactEnd
+from testbed.network.player import Player
+from testbed.network.sky import HostEnd, Sky
 from traces.trace import Trace
 
 LONGEST_INTERFACE_NAME = 15  # IFNAMSIZ - 1

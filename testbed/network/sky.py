@@ -20,9 +20,9 @@ from typing import Any, Protocol
 
 from testbed.errors import CapabilityError, InputError, LinkError, TestbedError
 from testbed.kernel.namespace import FIRST_PORT_INDEX, IFF_UP, NetworkNamespace
-from testbed.link_state import HELD_STATE, Direction, LinkState, OnContactEnd
 from testbed.machine.capabilities import choose_shaper
-from testbed.shaper import LinkPorts, Shaper
+from testbed.network.link_state import HELD_STATE, Direction, LinkState, OnContactEnd
+from testbed.network.shapers.base import LinkPorts, Shaper
 
 CARRIER_WAIT_S = 3.0  # the kernel tells carriers of a crowd of new interfaces once a second
 # A look costs a slow processor milliseconds: at 0.1 s a guest carried 89.8 of 100 Mbit/s, at 0.25 s 96.8.

@@ -1,0 +1,1 @@
+"""Shapers: what makes a link slow, lossy or down."""

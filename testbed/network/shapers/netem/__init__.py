@@ -1,0 +1,1 @@
+"""Shapes links with the kernel's netem."""

@@ -1,0 +1,1 @@
+"""Shapes links in user space, with packets parked in the kernel by NFQUEUE."""
