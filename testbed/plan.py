@@ -26,7 +26,7 @@ from testbed.mqtt.accounts import (
     write_private,
 )
 from testbed.run_folder import RunFolder
-from testbed.scenario import GroundStation, Link, Satellite, Scenario
+from testbed.scenario.model import GroundStation, Link, Satellite, Scenario
 from traces.trace import Trace
 
 MQTT_PORT = 1883

@@ -13,7 +13,7 @@ from PIL import Image, UnidentifiedImageError
 
 from testbed import drawings
 from testbed.results import STAND_IN_NOTE, Results
-from testbed.scenario import Scenario
+from testbed.scenario.model import Scenario
 from testbed.split import PART_NAMES
 from traces.trace import Trace
 

@@ -42,7 +42,7 @@ from testbed.progress import Progress
 from testbed.report import render
 from testbed.results import Results, busy_intervals, frame_results, lost_events, malformed_counts
 from testbed.run_folder import RunFolder
-from testbed.scenario import Link, Scenario, to_json
+from testbed.scenario.model import Link, Scenario, to_json
 from testbed.socket_folder import socket_folder
 from testbed.trace_source import link_trace, link_track
 from traces.trace import Trace

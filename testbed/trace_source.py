@@ -10,7 +10,7 @@ import numpy as np
 from testbed.drawings import Track
 from testbed.errors import ScenarioError
 from testbed.network.player import unplayable
-from testbed.scenario import GroundStation, Link, Orbit, RadioChanges, Scenario
+from testbed.scenario.model import GroundStation, Link, Orbit, RadioChanges, Scenario
 from traces.make import make_trace
 from traces.orbits.elements import read_elements
 from traces.orbits.orbit import ground_track

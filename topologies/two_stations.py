@@ -5,7 +5,16 @@ from pathlib import Path
 from nodes.data import FIRST_LIGHT
 from nodes.models import COMPACT, REGULAR
 from testbed.cli.run import main
-from testbed.scenario import GroundStation, Link, Orbit, RadioChanges, Satellite, Scenario, read_frames, utc
+from testbed.scenario.model import (
+    GroundStation,
+    Link,
+    Orbit,
+    RadioChanges,
+    Satellite,
+    Scenario,
+    read_frames,
+    utc,
+)
 from traces.orbits.tle import FLOCK_TLE
 
 CAPTURES_S = range(1, 17)

@@ -21,7 +21,7 @@ from testbed.mqtt.broker import TcpListener
 from testbed.network.link_state import OnContactEnd
 from testbed.network.sky import Sky
 from testbed.plan import RunPlan, slug
-from testbed.scenario import Link, Scenario
+from testbed.scenario.model import Link, Scenario
 
 REGISTERED_WITHIN_S = 30.0  # an agent tries again every second, also one that was started again
 WELL = ("idle", "fetching", "running")

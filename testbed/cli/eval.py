@@ -180,7 +180,7 @@ def _play(arguments: argparse.Namespace, folder: Path, terminal: Any) -> None:
 def _write_job(arguments: argparse.Namespace, folder: Path) -> Path:
     from testbed.eval_cases import Sky, make_cases, part_of_first_pass  # noqa: PLC0415 - orbits are slow
     from testbed.eval_emulated import check_playable  # noqa: PLC0415
-    from testbed.scenario import utc  # noqa: PLC0415
+    from testbed.scenario.model import utc  # noqa: PLC0415
 
     if arguments.jobs is not None and arguments.jobs < 1:
         raise ScenarioError("--jobs must be above 0")

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from testbed.cli.main import guarded
-from testbed.scenario import Scenario
-from testbed.scenario_file import build_scenario, load_scenario
+from testbed.scenario.file import build_scenario, load_scenario
+from testbed.scenario.model import Scenario
 
 _EPILOG = """examples:
   sudo spaceverse run topologies/dove_pass.py

@@ -37,7 +37,7 @@ from testbed.network.programs import Program, spawn
 from testbed.network.sky import Sky
 from testbed.plan import MQTT_PORT, RunPlan
 from testbed.run_folder import RunFolder
-from testbed.scenario import Frame, GroundStation, Link, Satellite, Scenario
+from testbed.scenario.model import Frame, GroundStation, Link, Satellite, Scenario
 from traces.trace import Trace
 
 TRACE = """# spaceverse-trace 2

@@ -17,8 +17,8 @@ import pytest
 
 from nodes.data import EO_MINI, FIRST_LIGHT
 from nodes.models import COMPACT, REGULAR
-from testbed.scenario import to_json
-from testbed.scenario_file import load_scenario
+from testbed.scenario.file import load_scenario
+from testbed.scenario.model import to_json
 from tests.footprint import Footprint
 from traces.trace import Trace
 
@@ -38,7 +38,7 @@ time_s,up,down_bit_s,up_bit_s,down_delay_s,up_delay_s,down_loss,up_loss
 """
 SCENARIO = """
 from pathlib import Path
-from testbed.scenario import GroundStation, Link, Satellite, Scenario, read_frames
+from testbed.scenario.model import GroundStation, Link, Satellite, Scenario, read_frames
 
 def scenario():
     return Scenario(
@@ -137,7 +137,7 @@ def test_a_run_answers_every_frame_and_says_where_the_time_went(tmp_path: Path, 
 
 TWO_STATIONS = """
 from pathlib import Path
-from testbed.scenario import GroundStation, Link, Satellite, Scenario, read_frames
+from testbed.scenario.model import GroundStation, Link, Satellite, Scenario, read_frames
 
 def scenario():
     return Scenario(
@@ -372,7 +372,7 @@ def test_not_being_root_is_one_line(tmp_path: Path) -> None:
     # Everything is imported before root is given up: the checkout may lie below a closed home folder.
     become_nobody = (
         "import os; from testbed.cli.main import main; import testbed.run, testbed.progress, testbed.table;"
-        "from testbed.scenario_file import load_scenario; from pathlib import Path;"
+        "from testbed.scenario.file import load_scenario; from pathlib import Path;"
         "load_scenario(Path('topologies/dove_pass.py')); os.setuid(65534); raise SystemExit(main())"
     )
     line = one_line_of_error(["-c", become_nobody, "run", "topologies/dove_pass.py"])

@@ -27,7 +27,7 @@ attach = {{ kind = "nic", interface = "tap0" }}
 """
 SCENARIO = """
 from pathlib import Path
-from testbed.scenario import GroundStation, Link, Satellite, Scenario, read_frames
+from testbed.scenario.model import GroundStation, Link, Satellite, Scenario, read_frames
 
 FRAMES = read_frames(Path({frames!r}), {captures_s})
 

@@ -26,8 +26,8 @@ from testbed.errors import InputError, TestbedError
 from testbed.mqtt.accounts import node_account, run_account
 from testbed.plan import RunPlan
 from testbed.run_folder import RunFolder
-from testbed.scenario import Scenario
-from testbed.scenario_file import load_scenario
+from testbed.scenario.file import load_scenario
+from testbed.scenario.model import Scenario
 from testbed.trace_source import link_trace
 
 ROOT = Path(__file__).parents[3]

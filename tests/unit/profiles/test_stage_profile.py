@@ -22,7 +22,7 @@ from nodes.stage_profile import Profile, read_profile
 from testbed.errors import ScenarioError
 from testbed.plan import RunPlan
 from testbed.run_folder import RunFolder
-from testbed.scenario_file import load_scenario
+from testbed.scenario.file import load_scenario
 from testbed.trace_source import link_trace
 from tests.unit.profiles.made_up import MADE_UP
 

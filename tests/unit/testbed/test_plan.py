@@ -9,7 +9,7 @@ import pytest
 from nodes.config import GroundConfig, SatelliteConfig, read_config
 from testbed.plan import RunPlan, slug
 from testbed.run_folder import RunFolder
-from testbed.scenario_file import load_scenario
+from testbed.scenario.file import load_scenario
 from testbed.trace_source import link_trace
 
 ROOT = Path(__file__).parents[3]

@@ -8,7 +8,8 @@ import pytest
 from pydantic import ValidationError
 
 from testbed.errors import ScenarioError
-from testbed.scenario import (
+from testbed.scenario.file import load_scenario
+from testbed.scenario.model import (
     Frame,
     GroundStation,
     Link,
@@ -19,7 +20,6 @@ from testbed.scenario import (
     to_json,
     utc,
 )
-from testbed.scenario_file import load_scenario
 from testbed.trace_source import link_trace
 from traces.trace import Trace, TraceHeader
 
@@ -92,11 +92,11 @@ def test_a_missing_image_is_named(tmp_path: Path) -> None:
         ("x = 1", "no function scenario"),
         ("def scenario(:", "SyntaxError"),
         (
-            "from testbed.scenario import Scenario\ndef scenario(): return Scenario(nam='x')",
+            "from testbed.scenario.model import Scenario\ndef scenario(): return Scenario(nam='x')",
             "nam: there is no such field",
         ),
         (
-            "from testbed.scenario import GroundStation\nG = GroundStation(nmae='G', model='regular')",
+            "from testbed.scenario.model import GroundStation\nG = GroundStation(nmae='G', model='regular')",
             "nmae: there is no such field",
         ),
         ("X = float('x')", "ValueError"),

@@ -9,7 +9,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from testbed.errors import ScenarioError
-from testbed.scenario import Scenario, one_line
+from testbed.scenario.model import Scenario, one_line
 
 
 def load_scenario(path: Path) -> Scenario:
@@ -29,7 +29,9 @@ def load_scenario(path: Path) -> Scenario:
         raise ScenarioError(f"{path} cannot be loaded: {type(error).__name__}: {error}") from None
     make = names.get("scenario")
     if not callable(make):
-        raise ScenarioError(f"{path} has no function scenario() that returns a testbed.scenario.Scenario")
+        raise ScenarioError(
+            f"{path} has no function scenario() that returns a testbed.scenario.model.Scenario"
+        )
     return build_scenario(make, path)
 
 
