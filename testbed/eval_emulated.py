@@ -18,8 +18,8 @@ from typing import Any
 from pydantic import ValidationError
 
 from testbed.errors import CapabilityError, ScenarioError
+from testbed.results.latency import FrameResult
 from testbed.scenario.model import Frame, GroundStation, Link, Satellite, Scenario, one_line
-from testbed.split import FrameResult
 
 NOT_PLAYED = "oracle"  # an upper bound: it knows every answer beforehand
 

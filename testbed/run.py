@@ -35,12 +35,12 @@ from testbed.network.hosts import HostNetwork
 from testbed.network.player import Change, PlayedLink, Player
 from testbed.network.programs import Program, spawn
 from testbed.network.sky import Sky
-from testbed.node_clocks import node_clocks
-from testbed.pacing import node_paces
 from testbed.plan import MQTT_PORT, RunPlan, slug
 from testbed.progress import Progress
-from testbed.report import render
-from testbed.results import Results, busy_intervals, frame_results, lost_events, malformed_counts
+from testbed.results.node_clocks import node_clocks
+from testbed.results.node_pace import node_paces
+from testbed.results.report import render
+from testbed.results.results import Results, busy_intervals, frame_results, lost_events, malformed_counts
 from testbed.run_folder import RunFolder
 from testbed.scenario.model import Link, Scenario, to_json
 from testbed.socket_folder import socket_folder

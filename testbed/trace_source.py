@@ -7,9 +7,9 @@ from datetime import timedelta
 
 import numpy as np
 
-from testbed.drawings import Track
 from testbed.errors import ScenarioError
 from testbed.network.player import unplayable
+from testbed.results.drawings import Track
 from testbed.scenario.model import GroundStation, Link, Orbit, RadioChanges, Scenario
 from traces.make import make_trace
 from traces.orbits.elements import read_elements

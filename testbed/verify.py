@@ -186,7 +186,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Measure, print, and judge: 0 if every bound was kept, else 1."""
     from testbed.machine.processor_load import load_text  # noqa: PLC0415
     from testbed.machine.stop_request import Stopped, StopRequest  # noqa: PLC0415
-    from testbed.table import console  # noqa: PLC0415
+    from testbed.results.table import console  # noqa: PLC0415
     from testbed.verify_table import checks_table, plot_pass  # noqa: PLC0415
 
     trace = _checked(arguments)
@@ -252,7 +252,7 @@ def _shown(arguments: argparse.Namespace, trace: Trace | None, stop: Any) -> Ver
     """Measure with a progress bar on stderr."""
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn  # noqa: PLC0415
 
-    from testbed.table import console  # noqa: PLC0415
+    from testbed.results.table import console  # noqa: PLC0415
 
     columns = (TextColumn("{task.description:<40}"), BarColumn(), TimeElapsedColumn())
     # Drawn between the measurements only: ten times a second would take a guest's processor from the link.

@@ -55,7 +55,7 @@ def _read(path: Path) -> list[Seen]:
     from rich.progress import Progress, SpinnerColumn, TextColumn  # noqa: PLC0415
 
     from testbed.measure.captures import read_capture  # noqa: PLC0415
-    from testbed.table import console  # noqa: PLC0415
+    from testbed.results.table import console  # noqa: PLC0415
 
     columns = (SpinnerColumn(), TextColumn("{task.description} {task.completed} frames", markup=False))
     with Progress(*columns, console=console(stderr=True), transient=True) as progress:
@@ -84,7 +84,7 @@ def summary(crossed: Crossed) -> dict[str, Any]:
 def _print(ways: dict[Any, dict[str, Any]]) -> None:
     from rich.table import Table  # noqa: PLC0415
 
-    from testbed.table import console  # noqa: PLC0415
+    from testbed.results.table import console  # noqa: PLC0415
 
     table = Table(title="frames of both captures, paired by their bytes")
     for heading in ("", "frames", "lost", "twice", "reordered", "one way min", "p50", "p99", "max"):

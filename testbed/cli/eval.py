@@ -154,7 +154,7 @@ def _show(arguments: argparse.Namespace, folder: Path) -> None:
     """Print and draw the results; with --emulated, play them as well."""
     from testbed.eval_plots import draw_all  # noqa: PLC0415 - matplotlib is slow to import
     from testbed.eval_table import results_table  # noqa: PLC0415
-    from testbed.table import console  # noqa: PLC0415
+    from testbed.results.table import console  # noqa: PLC0415
 
     text = (folder / "results.json").read_text(encoding="utf-8")
     results = json.loads(text)

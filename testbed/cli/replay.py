@@ -66,7 +66,7 @@ def add_parser(subparsers: Any) -> None:
 
 def _run(arguments: argparse.Namespace) -> int:
     from testbed.replay import ReplayPlan, at_speed, replay  # noqa: PLC0415 - Mininet is slow to import
-    from testbed.table import console, link_table  # noqa: PLC0415
+    from testbed.results.table import console, link_table  # noqa: PLC0415
 
     trace = read_with_options(arguments)
     if arguments.begin is not None or arguments.seconds is not None:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from testbed.mqtt.broker import Broker, BrokerError
-from testbed.results import BrokerRecord
+from testbed.results.results import BrokerRecord
 
 BACKOFF_S = 0.1  # doubles with each restart that follows closely upon another
 STABLE_S = 10.0  # a broker that has lived for so long is well

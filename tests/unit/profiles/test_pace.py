@@ -12,7 +12,7 @@ from nodes.pace import Pace, further_tokens
 from nodes.stage_profile import Profile
 from nodes.stages import Stage
 from nodes.vlm import Answer, Timings
-from testbed.pacing import node_paces
+from testbed.results.node_pace import node_paces
 from tests.integration.nodes.ends import Recorder
 from tests.starved import Starvation
 from tests.unit.profiles.made_up import MADE_UP

@@ -13,8 +13,8 @@ from testbed.errors import ScenarioError
 from testbed.eval_cases import BEFORE_LOS_S, Sky, make_cases, part_of_first_pass
 from testbed.eval_emulated import compare, scenario_of
 from testbed.eval_plots import pareto
+from testbed.results.latency import FrameResult, Split
 from testbed.scenario.model import utc
-from testbed.split import FrameResult, Split
 
 SKY = Sky("FLOCK 2P-1", "Svalbard", utc("2018-01-20T08:00:00Z"), 2)
 

@@ -11,9 +11,9 @@ import pytest
 
 from testbed.cli.trace.table import print_table
 from testbed.progress import Progress
-from testbed.results import Results
-from testbed.split import FrameResult
-from testbed.table import console, results_table
+from testbed.results.latency import FrameResult
+from testbed.results.results import Results
+from testbed.results.table import console, results_table
 from traces.trace import Trace, TraceHeader
 
 FOREIGN = ["[/INST] yes", "[yes]", "[bold]no", ":smile:", "sed s/[/]/x/"]

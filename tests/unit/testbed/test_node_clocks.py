@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from testbed.node_clocks import clock_bound_s, node_clocks
+from testbed.results.node_clocks import clock_bound_s, node_clocks
 
 
 def event(node: str, within_s: float | None = None, kind: str = "tick", **fields: Any) -> dict[str, Any]:

@@ -15,9 +15,9 @@ from rich.console import Console
 from testbed.machine.processor_load import ProcessorLoad, load_text
 from testbed.measure.fidelity import LinkFidelity, Sample, asked_rtt_s, compare
 from testbed.measure.probe import BUDGET, Probe, TrainShape, load_bit_s
-from testbed.results import Results
-from testbed.split import FrameResult
-from testbed.table import results_table
+from testbed.results.latency import FrameResult
+from testbed.results.results import Results
+from testbed.results.table import results_table
 from traces.trace import Trace, TraceHeader
 
 

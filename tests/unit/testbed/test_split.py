@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from testbed.progress import Progress
-from testbed.results import Results, busy_intervals, lost_events, malformed_counts, wilson_interval
-from testbed.split import FrameResult, disconnected, overlap_s, split_frame, stamps_of, station_of
+from testbed.results.latency import FrameResult, disconnected, overlap_s, split_frame, stamps_of, station_of
+from testbed.results.results import Results, busy_intervals, lost_events, malformed_counts, wilson_interval
 
 SECONDS = st.floats(0, 100)
 

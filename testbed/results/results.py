@@ -10,10 +10,18 @@ from typing import Any
 
 from testbed.boards.board_record import BoardRecord
 from testbed.measure.fidelity import LinkFidelity
-from testbed.node_clocks import NodeClock, clock_bound_s
-from testbed.pacing import NodePace
+from testbed.results.latency import (
+    PART_NAMES,
+    Event,
+    FrameResult,
+    disconnected,
+    split_frame,
+    stamps_of,
+    station_of,
+)
+from testbed.results.node_clocks import NodeClock, clock_bound_s
+from testbed.results.node_pace import NodePace
 from testbed.scenario.model import Frame, Satellite, Scenario
-from testbed.split import PART_NAMES, Event, FrameResult, disconnected, split_frame, stamps_of, station_of
 
 _WHOLE_STEPS = {"captured", "onboard_start", "onboard_end", "sent", "received", "answered"}
 

@@ -14,7 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from testbed.measure.fidelity import LinkFidelity
-from testbed.split import PART_NAMES, FrameResult
+from testbed.results.latency import PART_NAMES, FrameResult
 from traces.trace import Trace
 
 WORLD_MAP = Path(__file__).parent / "data" / "blue-marble.jpg"

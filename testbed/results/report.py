@@ -11,10 +11,9 @@ from typing import Any
 import jinja2
 from PIL import Image, UnidentifiedImageError
 
-from testbed import drawings
-from testbed.results import STAND_IN_NOTE, Results
+from testbed.results.latency import PART_NAMES
+from testbed.results.results import STAND_IN_NOTE, Results, drawings
 from testbed.scenario.model import Scenario
-from testbed.split import PART_NAMES
 from traces.trace import Trace
 
 _TEMPLATES = Path(__file__).parent / "data"

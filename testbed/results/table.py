@@ -14,8 +14,8 @@ from rich.text import Text
 
 from testbed.machine.processor_load import load_text
 from testbed.measure.fidelity import LinkFidelity
-from testbed.results import STAND_IN_NOTE, Results
-from testbed.split import PART_NAMES, FrameResult
+from testbed.results.latency import PART_NAMES, FrameResult
+from testbed.results.results import STAND_IN_NOTE, Results
 
 _WIDE = 150  # characters that the whole table needs
 

@@ -4,7 +4,7 @@
        |--queue--|--on board--|--wait, queue--|--serial., propagation--|--queue--|--ground--|--answer--|
 
 Every stamp is CLOCK_MONOTONIC of the run's machine, so stamps of two programs may be subtracted; a board
-tells its own in that clock, and by how much they may be wrong (testbed/node_clocks.py).
+tells its own in that clock, and by how much they may be wrong (testbed/results/node_clocks.py).
 "Wait for contact" is the part between capture and the last byte in which the satellite had no
 connection and nothing else was being done for the frame; the rest of a gap between two steps is queue.
 """

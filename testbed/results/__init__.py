@@ -1,0 +1,1 @@
+"""What a run found: latency, tables, drawings and the report."""
