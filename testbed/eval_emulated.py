@@ -217,8 +217,8 @@ def play(
     folder: Path, links: Sequence[str], policies: Sequence[str], names: tuple[str, str], terminal: Any
 ) -> list[Difference]:
     """Play each policy but the oracle over each link, and write `emulated.json`. Needs root."""
-    from testbed.progress import Progress  # noqa: PLC0415 - Mininet is slow to import
-    from testbed.run import run_scenario  # noqa: PLC0415
+    from testbed.run.progress import Progress  # noqa: PLC0415 - Mininet is slow to import
+    from testbed.run.run import run_scenario  # noqa: PLC0415
 
     found = []
     for link in links:

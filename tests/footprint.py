@@ -15,7 +15,7 @@ import uuid
 from pathlib import Path
 from types import TracebackType
 
-from testbed import socket_folder
+from testbed.run.run import sockets as socket_folder
 
 
 class Footprint:

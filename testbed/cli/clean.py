@@ -35,8 +35,8 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 def run(args: argparse.Namespace) -> int:
     """Clean and say what was done; 0 if everything is as it was. Raises CapabilityError without root."""
-    from testbed import socket_folder  # noqa: PLC0415
     from testbed.boards import host_changes, journal  # noqa: PLC0415  # netlink would slow down every --help
+    from testbed.run.run import sockets as socket_folder  # noqa: PLC0415
 
     try:
         if args.list:

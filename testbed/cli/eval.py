@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from testbed.errors import ScenarioError
-from testbed.run_folder import RunFolder
+from testbed.run.folder import RunFolder
 
 POLICIES = (
     "spaceverse",

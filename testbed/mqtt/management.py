@@ -20,7 +20,7 @@ from paho.mqtt.enums import CallbackAPIVersion
 
 from testbed.errors import TestbedError
 from testbed.mqtt.accounts import Account
-from testbed.plan import slug
+from testbed.run.plan import slug
 
 Event = dict[str, Any]
 EVENTS = "spaceverse/event/+"

@@ -35,8 +35,8 @@ from testbed.network.link_state import DOWN_STATE
 from testbed.network.player import Player
 from testbed.network.programs import Program, spawn
 from testbed.network.sky import Sky
-from testbed.plan import MQTT_PORT, RunPlan
-from testbed.run_folder import RunFolder
+from testbed.run.folder import RunFolder
+from testbed.run.plan import MQTT_PORT, RunPlan
 from testbed.scenario.model import Frame, GroundStation, Link, Satellite, Scenario
 from traces.trace import Trace
 

@@ -371,7 +371,7 @@ def _with_wrong_checksum() -> str:
 def test_not_being_root_is_one_line(tmp_path: Path) -> None:
     # Everything is imported before root is given up: the checkout may lie below a closed home folder.
     become_nobody = (
-        "import os; from testbed.cli.main import main; import testbed.run, testbed.progress, testbed.results.table;"
+        "import os; from testbed.cli.main import main; import testbed.run.run, testbed.run.progress, testbed.results.table;"
         "from testbed.scenario.file import load_scenario; from pathlib import Path;"
         "load_scenario(Path('topologies/dove_pass.py')); os.setuid(65534); raise SystemExit(main())"
     )

@@ -20,7 +20,7 @@ from testbed.boards.journal import Journal
 from testbed.cli.main import main
 from testbed.errors import LinkError, TestbedError
 from testbed.kernel.namespace import NetworkNamespace
-from testbed.socket_folder import remove_left_behind
+from testbed.run.sockets import remove_left_behind
 from tests.integration.boards.changing import change_everything
 from tests.integration.boards.played_host import NIC, ROOT, command, look, look_until, played_host, settle
 

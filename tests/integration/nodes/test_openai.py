@@ -26,7 +26,7 @@ from nodes.openai_model import ServerAddress, ServerUnavailableError, connect, d
 from nodes.policies import SendReduced, SendRegions, SendWhole
 from nodes.program import load_model as load_for
 from nodes.vlm import VisionLanguageModel, load_model
-from testbed.model_relay import ModelRelay, server_of
+from testbed.run.model_relay import ModelRelay, server_of
 from tests.openai_server import NAME, served
 
 

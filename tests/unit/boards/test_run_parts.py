@@ -21,14 +21,14 @@ from testbed.boards.board_link import ground_station
 from testbed.boards.inventory import Board
 from testbed.boards.path import Path as BoardPath
 from testbed.boards.path import compensated
-from testbed.boards.run_boards import REGISTERED_WITHIN_S, RunBoards, boards_of, offered
 from testbed.errors import InputError, TestbedError
 from testbed.mqtt.accounts import node_account, run_account
-from testbed.plan import RunPlan
-from testbed.run_folder import RunFolder
+from testbed.run.boards import REGISTERED_WITHIN_S, RunBoards, boards_of, offered
+from testbed.run.folder import RunFolder
+from testbed.run.plan import RunPlan
+from testbed.run.traces import link_trace
 from testbed.scenario.file import load_scenario
 from testbed.scenario.model import Scenario
-from testbed.trace_source import link_trace
 
 ROOT = Path(__file__).parents[3]
 ROUTE = {"kind": "route", "address": "10.8.0.4"}
@@ -220,8 +220,8 @@ def test_an_agent_that_is_started_again_is_waited_for_and_its_absence_is_told(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     now_s, told, events = 1000.0, Told(), []
-    monkeypatch.setattr("testbed.boards.run_boards.time.monotonic", lambda: now_s)
-    monkeypatch.setattr("testbed.boards.run_boards.own_address", lambda board: "here")
+    monkeypatch.setattr("testbed.run.boards.time.monotonic", lambda: now_s)
+    monkeypatch.setattr("testbed.run.boards.own_address", lambda board: "here")
     plan = RunPlan(scenario(), {}, RunFolder(tmp_path), tmp_path, {"FLOCK 2P-1": board()})
     boards = RunBoards(plan, events.append)
     boards._agents, boards._gone_since_s["FLOCK 2P-1"] = told, now_s  # type: ignore[assignment]

@@ -20,10 +20,10 @@ from nodes.evaluation.compute_times import ComputeTimes
 from nodes.models import COMPACT
 from nodes.stage_profile import Profile, read_profile
 from testbed.errors import ScenarioError
-from testbed.plan import RunPlan
-from testbed.run_folder import RunFolder
+from testbed.run.folder import RunFolder
+from testbed.run.plan import RunPlan
+from testbed.run.traces import link_trace
 from testbed.scenario.file import load_scenario
-from testbed.trace_source import link_trace
 from tests.unit.profiles.made_up import MADE_UP
 
 ROOT = Path(__file__).parents[3]

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from testbed.cli.trace.table import print_table
-from testbed.progress import Progress
 from testbed.results.latency import FrameResult
 from testbed.results.results import Results
 from testbed.results.table import console, results_table
+from testbed.run.progress import Progress
 from traces.trace import Trace, TraceHeader
 
 FOREIGN = ["[/INST] yes", "[yes]", "[bold]no", ":smile:", "sed s/[/]/x/"]

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from nodes.config import GroundConfig, SatelliteConfig, read_config
-from testbed.plan import RunPlan, slug
-from testbed.run_folder import RunFolder
+from testbed.run.folder import RunFolder
+from testbed.run.plan import RunPlan, slug
+from testbed.run.traces import link_trace
 from testbed.scenario.file import load_scenario
-from testbed.trace_source import link_trace
 
 ROOT = Path(__file__).parents[3]
 

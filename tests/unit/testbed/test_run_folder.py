@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from testbed.errors import InputError, ScenarioError, TestbedError
-from testbed.run_folder import RunFolder
+from testbed.run.folder import RunFolder
 
 
 @pytest.mark.parametrize(

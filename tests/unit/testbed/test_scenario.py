@@ -8,6 +8,7 @@ import pytest
 from pydantic import ValidationError
 
 from testbed.errors import ScenarioError
+from testbed.run.traces import link_trace
 from testbed.scenario.file import load_scenario
 from testbed.scenario.model import (
     Frame,
@@ -20,7 +21,6 @@ from testbed.scenario.model import (
     to_json,
     utc,
 )
-from testbed.trace_source import link_trace
 from traces.trace import Trace, TraceHeader
 
 

@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from testbed.progress import Progress
 from testbed.results.latency import FrameResult, disconnected, overlap_s, split_frame, stamps_of, station_of
 from testbed.results.results import Results, busy_intervals, lost_events, malformed_counts, wilson_interval
+from testbed.run.progress import Progress
 
 SECONDS = st.floats(0, 100)
 

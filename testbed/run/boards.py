@@ -20,7 +20,7 @@ from testbed.mqtt.accounts import Account, board_account
 from testbed.mqtt.broker import TcpListener
 from testbed.network.link_state import OnContactEnd
 from testbed.network.sky import Sky
-from testbed.plan import RunPlan, slug
+from testbed.run.plan import RunPlan, slug
 from testbed.scenario.model import Link, Scenario
 
 REGISTERED_WITHIN_S = 30.0  # an agent tries again every second, also one that was started again

@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 from testbed.boards.inventory import Board
-from testbed.model_relay import server_of
 from testbed.mqtt.accounts import (
     Account,
     ground_account,
@@ -25,7 +24,8 @@ from testbed.mqtt.accounts import (
     satellite_account,
     write_private,
 )
-from testbed.run_folder import RunFolder
+from testbed.run.folder import RunFolder
+from testbed.run.model_relay import server_of
 from testbed.scenario.model import GroundStation, Link, Satellite, Scenario
 from traces.trace import Trace
 

@@ -18,13 +18,11 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
-from testbed.boards.run_boards import RunBoards, boards_of
 from testbed.errors import CapabilityError, ScenarioError, TestbedError
 from testbed.machine.capabilities import choose_shaper
 from testbed.machine.processor_load import ProcessorLoad
 from testbed.machine.stop_request import Stopped, StopRequest
 from testbed.measure.fidelity import LinkFidelity, compare
-from testbed.model_relay import ModelRelay, server_of
 from testbed.mqtt.broker import Broker, TcpListener, UnixListener
 from testbed.mqtt.broker_watch import BrokerWatch
 from testbed.mqtt.certificates import Authority
@@ -35,16 +33,18 @@ from testbed.network.hosts import HostNetwork
 from testbed.network.player import Change, PlayedLink, Player
 from testbed.network.programs import Program, spawn
 from testbed.network.sky import Sky
-from testbed.plan import MQTT_PORT, RunPlan, slug
-from testbed.progress import Progress
 from testbed.results.node_clocks import node_clocks
 from testbed.results.node_pace import node_paces
 from testbed.results.report import render
 from testbed.results.results import Results, busy_intervals, frame_results, lost_events, malformed_counts
-from testbed.run_folder import RunFolder
+from testbed.run.boards import RunBoards, boards_of
+from testbed.run.folder import RunFolder
+from testbed.run.model_relay import ModelRelay, server_of
+from testbed.run.plan import MQTT_PORT, RunPlan, slug
+from testbed.run.progress import Progress
+from testbed.run.sockets import socket_folder
+from testbed.run.traces import link_trace, link_track
 from testbed.scenario.model import Link, Scenario, to_json
-from testbed.socket_folder import socket_folder
-from testbed.trace_source import link_trace, link_track
 from traces.trace import Trace
 
 READY_WITHIN_S = 180.0  # a 7 B model from a slow disk takes a while
