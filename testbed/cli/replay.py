@@ -65,7 +65,7 @@ def add_parser(subparsers: Any) -> None:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    from testbed.replay import ReplayPlan, at_speed, replay  # noqa: PLC0415 - Mininet is slow to import
+    from testbed.replay.replay import ReplayPlan, at_speed, replay  # noqa: PLC0415 - Mininet is slow to import
     from testbed.results.table import console, link_table  # noqa: PLC0415
 
     trace = read_with_options(arguments)

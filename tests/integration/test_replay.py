@@ -250,7 +250,7 @@ STRANGER = """
 import subprocess, sys
 from pathlib import Path
 from testbed.network.programs import spawn
-from testbed.replay import _end
+from testbed.replay.replay import _end
 
 ours = spawn(["true"])
 ours.wait()

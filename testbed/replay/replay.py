@@ -30,7 +30,7 @@ from testbed.network.hosts import HostNetwork
 from testbed.network.player import Player, unplayable
 from testbed.network.programs import DIE_WITH_PARENT, Program, exit_code, spawn
 from testbed.network.sky import Sky
-from testbed.replay_traffic import TrafficMonitor, busy_intervals
+from testbed.replay.traffic import TrafficMonitor, busy_intervals
 from testbed.run.folder import RunFolder
 from traces.trace import Trace
 from traces.utc import format_utc

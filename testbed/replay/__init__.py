@@ -1,0 +1,1 @@
+"""Replays a recorded link under programs of the user."""
