@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from nodes.evaluation.calibration import TOKENS, compared
-from testbed.eval_table import confidence_text
+from testbed.evaluation.table import confidence_text
 
 
 def figures(signal: float, tokens: float, count: int = 200) -> dict[str, Any]:

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from testbed.errors import ScenarioError
-from testbed.eval_cases import BEFORE_LOS_S, Sky, make_cases, part_of_first_pass
-from testbed.eval_emulated import compare, scenario_of
-from testbed.eval_plots import pareto
+from testbed.evaluation.cases import BEFORE_LOS_S, Sky, make_cases, part_of_first_pass
+from testbed.evaluation.emulated import compare, scenario_of
+from testbed.evaluation.plots import pareto
 from testbed.results.latency import FrameResult, Split
 from testbed.scenario.model import utc
 
