@@ -27,9 +27,9 @@ from testbed.machine import uml
 from testbed.machine.capabilities import has_netem
 from testbed.network.hosts import HostNetwork
 from testbed.network.link_state import LinkState
-from testbed.verify_checks import goodput_bit_s, message_s
-from testbed.verify_link import GROUND, SATELLITE, LinkUnderTest, MeasuredLink, rtt_s
-from testbed.verify_probe import RTT_FRAME_BYTES
+from testbed.verify.checks import goodput_bit_s, message_s
+from testbed.verify.link import GROUND, SATELLITE, LinkUnderTest, MeasuredLink, rtt_s
+from testbed.verify.probe import RTT_FRAME_BYTES
 
 RATES_BIT_S = (1e6, 10e6, 50e6)
 DELAYS_S = (0.005, 0.020)

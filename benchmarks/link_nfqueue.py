@@ -26,9 +26,9 @@ from testbed.machine.capabilities import NFQUEUE_MEND, has_nfqueue
 from testbed.network.link_state import Direction, LinkState
 from testbed.network.shapers.nfqueue.shaper import NfqueueShaper
 from testbed.network.sky import HostEnd, Sky
-from testbed.verify_checks import FULL_FRAME_BYTES, goodput_bit_s
-from testbed.verify_link import LinkUnderTest, rtt_s
-from testbed.verify_probe import RTT_FRAME_BYTES
+from testbed.verify.checks import FULL_FRAME_BYTES, goodput_bit_s
+from testbed.verify.link import LinkUnderTest, rtt_s
+from testbed.verify.probe import RTT_FRAME_BYTES
 
 DELAYS_S = (0.002, 0.005, 0.020, 0.300)
 TCP_RATES_BIT_S = (1e6, 20e6, 100e6, 200e6, 300e6)

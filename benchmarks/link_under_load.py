@@ -19,10 +19,10 @@ from rich.console import Console
 from rich.table import Table
 
 from testbed.machine.processor_load import ProcessorLoad, load_text
-from testbed.verify_checks import BOUNDS, Check
-from testbed.verify_link import LinkUnderTest
-from testbed.verify_measures import FULL, Measurements
-from testbed.verify_pass import steepest_pass
+from testbed.verify.checks import BOUNDS, Check
+from testbed.verify.link import LinkUnderTest
+from testbed.verify.measures import FULL, Measurements
+from testbed.verify.trace import steepest_pass
 
 P99_BOUND_S = 1e-3
 INFERENCE = """

@@ -27,7 +27,7 @@ _COMMANDS = (
     "testbed.cli.trace.commands",
     "testbed.cli.run",
     "testbed.cli.replay",
-    "testbed.verify",
+    "testbed.verify.verify",
     "testbed.cli.captures",
     "nodes.ask_command",
     "testbed.cli.eval",

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from testbed.errors import InputError
 from testbed.kernel.namespace import NetworkNamespace
-from testbed.verify_probe import arrival_ns
+from testbed.verify.probe import arrival_ns
 
 if TYPE_CHECKING:
     from typing_extensions import Self

@@ -23,8 +23,8 @@ from testbed.machine import uml
 from testbed.measure.captures import compare, read_capture
 from testbed.network.link_state import Direction, LinkState
 from testbed.network.shapers.nfqueue.shaper import NfqueueShaper
-from testbed.verify import verify
-from testbed.verify_measures import CAPTURES
+from testbed.verify.measures import CAPTURES
+from testbed.verify.verify import verify
 from tests.footprint import Footprint
 
 ROOT = Path(__file__).parents[2]

@@ -18,8 +18,7 @@ from testbed.cli.main import main
 from testbed.errors import CapabilityError, InputError
 from testbed.network.link_state import GilbertElliott, LinkState
 from testbed.network.shapers.nfqueue.model import Fates
-from testbed.verify import GROUPS, run
-from testbed.verify_checks import (
+from testbed.verify.checks import (
     at_most_check,
     binomial_interval,
     burst_checks,
@@ -32,11 +31,12 @@ from testbed.verify_checks import (
     share_check,
     shown_delay,
 )
-from testbed.verify_frames import make_frames
-from testbed.verify_link import Probed, Stream, link_rtt_s, rtt_s
-from testbed.verify_measures import AlongPass
-from testbed.verify_pass import quickened, steepest_pass, steepest_piece
-from testbed.verify_table import bound_text, checks_table, plot_pass, quantity
+from testbed.verify.frames import make_frames
+from testbed.verify.link import Probed, Stream, link_rtt_s, rtt_s
+from testbed.verify.measures import AlongPass
+from testbed.verify.table import bound_text, checks_table, plot_pass, quantity
+from testbed.verify.trace import quickened, steepest_pass, steepest_piece
+from testbed.verify.verify import GROUPS, run
 from traces.trace import Trace, TraceHeader
 
 

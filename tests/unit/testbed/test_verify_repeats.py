@@ -8,13 +8,13 @@ from typing import cast
 
 import pytest
 
-from testbed import verify_measures
 from testbed.machine.starvation import AWAY_S, STARVED_S, Lateness, Starvation
-from testbed.verify import GROUPS
-from testbed.verify_checks import BOUNDS, Check, loss_check, none_check, share_check
-from testbed.verify_link import MeasuredLink
-from testbed.verify_measures import ATTEMPTS, QUICK, Measurements
-from testbed.verify_pass import steepest_pass
+from testbed.verify.checks import BOUNDS, Check, loss_check, none_check, share_check
+from testbed.verify.link import MeasuredLink
+from testbed.verify.measures import ATTEMPTS, QUICK, Measurements
+from testbed.verify.trace import steepest_pass
+from testbed.verify.verify import GROUPS
+from testbed.verify.verify import measures as verify_measures
 
 Outcome = tuple[Sequence[float], list[Check]]
 

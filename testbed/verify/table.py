@@ -10,8 +10,8 @@ from rich.box import SIMPLE
 from rich.table import Table
 from rich.text import Text
 
-from testbed.verify_checks import Check, Unit
-from testbed.verify_measures import AlongPass
+from testbed.verify.checks import Check, Unit
+from testbed.verify.measures import AlongPass
 
 
 def checks_table(checks: Sequence[Check], title: str, caption: str) -> Table:

@@ -3,14 +3,14 @@
 Two hosts and one link are made as in a run, told one state after another, and measured from outside:
 
     RTT                          probe packets, stamped by the kernels when they leave one host and when they
-                                 arrive at the other: `testbed.verify_probe` says why that is right; beside
+                                 arrive at the other: `testbed.verify.probe` says why that is right; beside
                                  it, not judged, what the same probes took between programs
     loss, order, contacts        the same probes
     TCP goodput                  one TCP connection of the kernel (Reno, its window full); bytes in order,
                                  arrivals stamped by the receiving host's kernel
     small message                the same, from send call to last byte received by programs, CLOCK_MONOTONIC;
                                  it takes a second, so their wake-up (some 10 us) is nothing
-    frames of every kind         made by scapy, see `testbed.verify_frames`
+    frames of every kind         made by scapy, see `testbed.verify.frames`
     --capture                    the pass's probes once more, stamped by the kernels when they leave and when
                                  they arrive, see `testbed.kernel.packet_socket`: no program's time is in it
     UDP rate                     a train of full frames, arrivals stamped by the receiving host's kernel
@@ -38,8 +38,8 @@ from testbed.errors import CapabilityError, InputError
 
 if TYPE_CHECKING:
     from testbed.network.shapers.base import Shaper
-    from testbed.verify_checks import Check
-    from testbed.verify_measures import AlongPass
+    from testbed.verify.checks import Check
+    from testbed.verify.measures import AlongPass
     from traces.trace import Trace
 
 PLOT_SUFFIXES = (".png", ".svg", ".pdf")
@@ -151,10 +151,10 @@ def verify(
     """
     from testbed.machine.processor_load import ProcessorLoad  # noqa: PLC0415 - all these are slow to import
     from testbed.network.shapers.base import RecordingShaper  # noqa: PLC0415
-    from testbed.verify_checks import BOUNDS, LOOSEST  # noqa: PLC0415
-    from testbed.verify_link import LinkUnderTest  # noqa: PLC0415
-    from testbed.verify_measures import FULL, QUICK, Measurements  # noqa: PLC0415
-    from testbed.verify_pass import steepest_pass, steepest_piece  # noqa: PLC0415
+    from testbed.verify.checks import BOUNDS, LOOSEST  # noqa: PLC0415
+    from testbed.verify.link import LinkUnderTest  # noqa: PLC0415
+    from testbed.verify.measures import FULL, QUICK, Measurements  # noqa: PLC0415
+    from testbed.verify.trace import steepest_pass, steepest_piece  # noqa: PLC0415
 
     effort = QUICK if quick else FULL
     played = steepest_pass(effort.pass_step_s) if trace is None else steepest_piece(trace, effort.piece_s)
@@ -187,7 +187,7 @@ def run(arguments: argparse.Namespace) -> int:
     from testbed.machine.processor_load import load_text  # noqa: PLC0415
     from testbed.machine.stop_request import Stopped, StopRequest  # noqa: PLC0415
     from testbed.results.table import console  # noqa: PLC0415
-    from testbed.verify_table import checks_table, plot_pass  # noqa: PLC0415
+    from testbed.verify.table import checks_table, plot_pass  # noqa: PLC0415
 
     trace = _checked(arguments)
     with StopRequest() as stop:

@@ -27,7 +27,7 @@ from testbed.kernel.namespace import NetworkNamespace
 from testbed.network.link_state import DOWN_STATE, LinkState
 from testbed.network.shapers.base import Shaper
 from testbed.network.sky import HostEnd, Sky
-from testbed.verify_probe import arrival_ns, open_socket, open_tap
+from testbed.verify.probe import arrival_ns, open_socket, open_tap
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -84,7 +84,7 @@ class Probed:
     Args:
         rtt_ns: int64[n, 6], CLOCK_REALTIME of each RTT probe: sent by the satellite, arrived at the ground,
             sent back, arrived at the satellite; then left the satellite, and left the ground, as their
-            kernels say (see `testbed.verify_probe`). 0 where it did not come that far.
+            kernels say (see `testbed.verify.probe`). 0 where it did not come that far.
         down, up: streams, None where none was ordered.
     """
 
@@ -286,7 +286,7 @@ class MeasuredLink(ABC):
             fds, tap_fds = ([str(one.fileno()) for one in sockets] for sockets in (ends, taps))
             process = subprocess.Popen(
                 [
-                    *(sys.executable, "-m", "testbed.verify_probe"),
+                    *(sys.executable, "-m", "testbed.verify.probe"),
                     *("--fds", *fds, "--taps", *tap_fds, "--addresses", SATELLITE, GROUND),
                 ],
                 stdin=subprocess.PIPE,

@@ -20,7 +20,7 @@ from testbed.measure.captures import compare, read_capture
 from testbed.network.clock import RealClock
 from testbed.network.link_state import DOWN_STATE, GilbertElliott, LinkState
 from testbed.network.player import Change, Player
-from testbed.verify_checks import (
+from testbed.verify.checks import (
     FULL_FRAME_BYTES,
     Bounds,
     Check,
@@ -35,9 +35,9 @@ from testbed.verify_checks import (
     share_check,
     shown_delay,
 )
-from testbed.verify_frames import Crossing, Frame, cross, make_frames
-from testbed.verify_link import INTERFACE, MeasuredLink, Probed, Stream, link_rtt_s, rtt_s
-from testbed.verify_probe import PORT, RTT_FRAME_BYTES
+from testbed.verify.frames import Crossing, Frame, cross, make_frames
+from testbed.verify.link import INTERFACE, MeasuredLink, Probed, Stream, link_rtt_s, rtt_s
+from testbed.verify.probe import PORT, RTT_FRAME_BYTES
 from traces.trace import Trace
 
 Floats = npt.NDArray[np.float64]

@@ -138,7 +138,7 @@ class Prober:
         read, since the kernel has stamped it anyway, and to wake up for each frame of a flood takes a slow
         machine more time than to carry it.
 
-        Returns the record: six times for each RTT probe (see `testbed.verify_link.Probed`), one probe after
+        Returns the record: six times for each RTT probe (see `testbed.verify.link.Probed`), one probe after
         the other; then for each stream that was ordered three columns (see `Stream.columns`).
         """
         self._schedule(order["real_time"])
@@ -299,7 +299,7 @@ def main() -> int:
     That is a line of the columns' lengths in JSON, and then the columns, as int64: to read many thousand
     numbers as text would keep a guest's one processor for a tenth of a second.
     """
-    parser = argparse.ArgumentParser(prog="python -m testbed.verify_probe", description=main.__doc__)
+    parser = argparse.ArgumentParser(prog="python -m testbed.verify.probe", description=main.__doc__)
     parser.add_argument("--fds", type=int, nargs=2, required=True, help="sockets at satellite and ground")
     parser.add_argument("--taps", type=int, nargs=2, required=True, help="packet sockets there")
     parser.add_argument("--addresses", nargs=2, required=True, help="their IPv4 addresses")

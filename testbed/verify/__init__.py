@@ -1,0 +1,1 @@
+"""Measures whether links of this machine do what they are told."""
