@@ -11,9 +11,9 @@ import socket
 from pathlib import Path
 from typing import Any
 
-from testbed.boards import network_facts
+from testbed.boards.host import facts as network_facts
+from testbed.boards.host.journal import state_folder
 from testbed.boards.inventory import Board
-from testbed.boards.journal import state_folder
 from testbed.errors import InputError
 from testbed.mqtt.accounts import PASSWORD_BYTES, write_private
 

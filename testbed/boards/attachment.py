@@ -29,9 +29,10 @@ from typing import Any
 from pyroute2 import IPRoute
 from pyroute2.netlink.exceptions import NetlinkError
 
-from testbed.boards import network_facts
 from testbed.boards.check import check, usable
-from testbed.boards.host_changes import HostChanges
+from testbed.boards.host import facts as network_facts
+from testbed.boards.host.changes import HostChanges
+from testbed.boards.host.journal import Journal, state_folder
 from testbed.boards.inventory import (
     VXLAN_OVERHEAD_BYTES,
     Board,
@@ -41,7 +42,6 @@ from testbed.boards.inventory import (
     VxlanAttachment,
     place,
 )
-from testbed.boards.journal import Journal, state_folder
 from testbed.boards.wire import Station
 from testbed.errors import InputError, LinkError
 from testbed.kernel.namespace import NetworkNamespace

@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from testbed.boards import network_facts
+from testbed.boards.host import facts as network_facts
+from testbed.boards.host.facts import SYSFS, Interface, Way
 from testbed.boards.inventory import (
     VXLAN_OVERHEAD_BYTES,
     Board,
@@ -23,7 +24,6 @@ from testbed.boards.inventory import (
     VlanAttachment,
     VxlanAttachment,
 )
-from testbed.boards.network_facts import SYSFS, Interface, Way
 from testbed.boards.wire import Wire
 from testbed.kernel.namespace import NetworkNamespace
 

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field
 from statistics import fmean
 from typing import Any
 
-from testbed.boards.board_record import BoardRecord
+from testbed.boards.record import BoardRecord
 from testbed.measure.fidelity import LinkFidelity
 from testbed.results.latency import (
     PART_NAMES,

@@ -12,9 +12,9 @@ from typing import Any
 from testbed.boards.agent_access import AGENT_PORT, agent_password, own_address
 from testbed.boards.agents import BoardAgents, FileStore
 from testbed.boards.attachment import Attachment
-from testbed.boards.board_link import BoardLink, ground_station
-from testbed.boards.board_record import Absence, BoardRecord
 from testbed.boards.inventory import Board, place, read_inventory
+from testbed.boards.link import BoardLink, ground_station
+from testbed.boards.record import Absence, BoardRecord
 from testbed.errors import TestbedError
 from testbed.mqtt.accounts import Account, board_account
 from testbed.mqtt.broker import TcpListener

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from testbed.boards.journal import Owner, start_ticks
+from testbed.boards.host.journal import Owner, start_ticks
 from testbed.errors import TestbedError
 
 PARENT = Path("/run")

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from testbed.boards.attachment import Attachment
-from testbed.boards.board_link import BoardLink, ground_station
 from testbed.boards.check import check, usable
 from testbed.boards.inventory import Board
+from testbed.boards.link import BoardLink, ground_station
 from testbed.kernel.namespace import NetworkNamespace
 from testbed.network.link_state import LinkState
 from testbed.network.sky import Sky

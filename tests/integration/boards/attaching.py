@@ -10,8 +10,8 @@ import threading
 import time
 
 from testbed.boards.attachment import Attachment
-from testbed.boards.board_link import BoardLink, ground_station
 from testbed.boards.inventory import Board
+from testbed.boards.link import BoardLink, ground_station
 from testbed.network.link_state import DOWN_STATE, LinkState
 from testbed.network.sky import Sky
 

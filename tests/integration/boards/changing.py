@@ -9,8 +9,8 @@ import os
 import signal
 import sys
 
-from testbed.boards.host_changes import HostChanges
-from testbed.boards.journal import Journal
+from testbed.boards.host.changes import HostChanges
+from testbed.boards.host.journal import Journal
 
 
 def change_everything(changes: HostChanges) -> None:

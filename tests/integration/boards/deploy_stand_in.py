@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from nodes.models import COMPACT
-from testbed.boards.agent_unit import UNIT
+from testbed.boards.deploy.agent_unit import UNIT
 from testbed.machine import uml
 from tests.integration.boards.flight import Desk, board_desk
 from tests.integration.boards.stand_in import UP_WITHIN_S

@@ -15,10 +15,11 @@ from pathlib import Path
 
 import pytest
 
-from testbed.boards import host_changes, journal
 from testbed.boards.attachment import Attachment, BoardRefusedError
-from testbed.boards.board_link import BoardLink, ground_station
+from testbed.boards.host import changes as host_changes
+from testbed.boards.host import journal
 from testbed.boards.inventory import Board
+from testbed.boards.link import BoardLink, ground_station
 from testbed.kernel.namespace import NetworkNamespace
 from testbed.network.clock import RealClock
 from testbed.network.link_state import DOWN_STATE, LinkState
@@ -220,7 +221,7 @@ def test_a_board_is_attached_once(desk: Desk, tmp_path: Path) -> None:
 def test_a_board_without_its_address_is_refused_and_let_go(
     desk: Desk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("testbed.boards.board_link.ANSWER_WITHIN_S", 0.3)
+    monkeypatch.setattr("testbed.boards.link.ANSWER_WITHIN_S", 0.3)
     settle(desk.host)
     before = look(desk.host)
     refused = pytest.raises(BoardRefusedError, match=f"nobody .* has the address {SATELLITE}; give it")

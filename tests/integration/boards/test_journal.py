@@ -14,9 +14,10 @@ from pathlib import Path
 
 import pytest
 
-from testbed.boards import host_changes, journal
-from testbed.boards.host_changes import HostChanges
-from testbed.boards.journal import Journal
+from testbed.boards.host import changes as host_changes
+from testbed.boards.host import journal
+from testbed.boards.host.changes import HostChanges
+from testbed.boards.host.journal import Journal
 from testbed.cli.main import main
 from testbed.errors import LinkError, TestbedError
 from testbed.kernel.namespace import NetworkNamespace

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from testbed.boards.agent_unit import UnitState, complaint, has_died
+from testbed.boards.deploy.agent_unit import UnitState, complaint, has_died
 
 SHOWN = "ExecMainCode={}\nExecMainStatus={}\nNRestarts={}\nActiveState={}\nSubState={}\n"
 RUNS = SHOWN.format(0, 0, 0, "active", "running")

@@ -12,8 +12,8 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name, parse_wheel_filename
 
-from testbed.boards import bundle
-from testbed.boards.bundle import TORCH, Target, requirements, resolve
+from testbed.boards.deploy.bundle import TORCH, Target, requirements, resolve
+from testbed.boards.deploy.deploy import bundle
 from testbed.cli.main import main as cli
 from testbed.errors import CapabilityError, InputError
 

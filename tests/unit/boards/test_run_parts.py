@@ -17,8 +17,8 @@ from nodes.contact import CONTACT_TOPIC, ToldContacts
 from testbed.boards.agent_access import agent_password
 from testbed.boards.agents import PIECE_BYTES, FileStore
 from testbed.boards.attachment import BoardRefusedError
-from testbed.boards.board_link import ground_station
 from testbed.boards.inventory import Board
+from testbed.boards.link import ground_station
 from testbed.boards.path import Path as BoardPath
 from testbed.boards.path import compensated
 from testbed.errors import InputError, TestbedError

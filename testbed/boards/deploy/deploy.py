@@ -18,9 +18,9 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from testbed.boards.agent_unit import start_agent
-from testbed.boards.bundle import MANIFEST, read_manifest
-from testbed.boards.ssh import Shell, SshError
+from testbed.boards.deploy.agent_unit import start_agent
+from testbed.boards.deploy.bundle import MANIFEST, read_manifest
+from testbed.boards.deploy.ssh import Shell, SshError
 from testbed.errors import InputError
 
 ROOT = PurePosixPath("/opt/spaceverse")
@@ -78,7 +78,7 @@ async def deploy(
 
     Args:
         shell: connection to the board, as root.
-        bundle: folder of wheels (testbed/boards/bundle.py).
+        bundle: folder of wheels (testbed/boards/deploy/bundle.py).
         agent_config: for nodes/agent.py; `models` is filled in.
         models: folders of models besides those that ship.
         root: where it goes on the board.

@@ -12,7 +12,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
-from testbed.boards.bundle import sha256
+from testbed.boards.deploy.bundle import sha256
 from testbed.boards.inventory import Board
 from testbed.errors import CapabilityError, InputError, TestbedError
 

@@ -1,0 +1,1 @@
+"""Brings programs, models and the agent to a board."""

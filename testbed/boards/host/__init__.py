@@ -1,0 +1,1 @@
+"""Changes to this machine's own network: facts, changes, and the journal that undoes them."""
