@@ -46,7 +46,7 @@ from pathlib import Path
 from nodes.board.assignment import read_agent_config
 from nodes.board.facts import facts
 from nodes.board.service import Service
-from nodes.config import ConfigError
+from nodes.contract.config import ConfigError
 from nodes.program import EXIT_FAILED, EXIT_OK, EXIT_USAGE, leave, say
 
 _EPILOG = """The file's fields and the topics are described at the top of nodes/agent.py.

@@ -17,7 +17,7 @@ from paho.mqtt.client import Client, MQTTMessage
 
 from nodes.chrony import ChronyError, read_chrony
 from nodes.clock_offset import ClockOffset, Exchange, Offset
-from nodes.report import Report
+from nodes.contract.report import Report
 
 QUESTION_TOPIC = "spaceverse/clock/ask/{slug}"
 ANSWER_TOPIC = "spaceverse/clock/answer/{slug}"

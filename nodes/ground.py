@@ -13,7 +13,7 @@ from typing import Any
 
 import msgpack
 
-from nodes.config import GroundConfig, check_ca_files
+from nodes.contract.config import GroundConfig, check_ca_files
 from nodes.frame_message import FORMS, answer_received
 from nodes.inference import Inference, Question, timings
 from nodes.management import ManagementPlane

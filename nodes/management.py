@@ -14,8 +14,8 @@ from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
 from nodes.clock_exchange import ClockExchange
-from nodes.config import BrokerAddress
 from nodes.contact import ToldContacts
+from nodes.contract.config import BrokerAddress
 from nodes.mqtt import make_client, start
 
 EVENT_TOPIC = "spaceverse/event/{slug}"
@@ -112,7 +112,7 @@ class ManagementPlane:
         self._client.loop_stop()
 
     def report(self, event: str, *, monotonic_s: float | None = None, **fields: object) -> None:
-        """Publish one event; from any thread, never blocks. See nodes.report.Report."""
+        """Publish one event; from any thread, never blocks. See nodes.contract.report.Report."""
         monotonic_s = time.monotonic() if monotonic_s is None else monotonic_s
         with self._changed:
             self._queue(event, monotonic_s, fields)

@@ -8,7 +8,7 @@ from pathlib import Path
 from paho.mqtt.client import Client
 from paho.mqtt.enums import CallbackAPIVersion
 
-from nodes.config import BrokerAddress, MqttAccess
+from nodes.contract.config import BrokerAddress, MqttAccess
 
 UNIX_PORT = 1  # paho wants a positive port, also where there is none
 

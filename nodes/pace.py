@@ -11,7 +11,7 @@ import time
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from nodes.report import Report
+from nodes.contract.report import Report
 from nodes.stage_profile import Profile
 
 if TYPE_CHECKING:

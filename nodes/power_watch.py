@@ -6,7 +6,7 @@ import threading
 from collections.abc import Sequence
 from contextlib import ExitStack
 
-from nodes.report import Report
+from nodes.contract.report import Report
 from nodes.sensors.energy import EnergyMeter
 from nodes.sensors.reading import SensorError
 from nodes.sensors.search import find_power_sensor

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from nodes.board.assignment import model_folder
-from nodes.config import ConfigError
+from nodes.contract.config import ConfigError
 from nodes.frame_image import open_image
 from nodes.model_folder import ModelError, check_model_folder
 from nodes.pace import further_tokens

@@ -13,7 +13,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn, Protocol
 
-from nodes.config import AnyConfig, ConfigError, GroundConfig, NodeConfig, read_config
+from nodes.contract.config import AnyConfig, ConfigError, GroundConfig, NodeConfig, read_config
 from nodes.management import ManagementPlane
 from nodes.model_folder import ModelError, check_model_folder
 from nodes.openai_model import connect, is_server, parse_address
@@ -86,7 +86,7 @@ def parse_arguments(program: str, description: str, arguments: Sequence[str] | N
   python -m nodes.{program} --config {program}.json           run until the run ends it, or SIGTERM
 
 exit status: 0 stopped as asked, 1 something failed while running, 2 configuration or model cannot be used
-The fields of the file are described in nodes/config.py.""",
+The fields of the file are described in nodes/contract/config.py.""",
     )
     parser.add_argument("--config", type=Path, required=True, metavar="FILE", help="JSON configuration")
     parser.add_argument("--check", action="store_true", help="check FILE and the model's folder, then exit")

@@ -15,8 +15,8 @@ from typing import Any
 import msgpack
 
 from nodes.confidence import ConfidenceError
-from nodes.config import ConfigError, Frame, SatelliteConfig, Station, check_ca_files, check_images
 from nodes.contact import CarrierWatch
+from nodes.contract.config import ConfigError, Frame, SatelliteConfig, Station, check_ca_files, check_images
 from nodes.frame_message import FrameMessage
 from nodes.inference import Inference, Question, timings
 from nodes.judge import Judge

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from nodes.line import Line
+from nodes.contract.line import Line
 from nodes.policies import Contact, Queue
 
 

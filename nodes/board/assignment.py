@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError
 
-from nodes.config import BrokerAddress, ConfigError, MqttAccess, Name, Strict, first_problem
+from nodes.contract.config import BrokerAddress, ConfigError, MqttAccess, Name, Strict, first_problem
 
 FILE_PREFIX = "sha256:"  # a value of a node's configuration that stands for a fetched file
 
@@ -39,7 +39,7 @@ class Assignment(Strict):
     Args:
         run: the run's name; heartbeats carry it.
         role: which program.
-        config: that program's configuration (nodes/config.py) without what the agent fills in: `management`,
+        config: that program's configuration (nodes/contract/config.py) without what the agent fills in: `management`,
             `clock`, `management_lost_after_s`, `outbox` or `inbox`. A text "sha256:HEX" in it stands for the
             path of that file; `confidence` is a folder, given as its files' names and such texts. `model` is
             a folder's last name under the agent's `models` or among the shipped ones, a path on the board, or

@@ -10,7 +10,7 @@ import sys
 import time
 from pathlib import Path
 
-from nodes.config import ConfigError
+from nodes.contract.config import ConfigError
 
 PATIENCE_S = 3.0
 LONGEST_LINE = 500

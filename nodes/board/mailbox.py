@@ -13,7 +13,7 @@ from paho.mqtt.client import Client, ConnectFlags, MQTTMessage
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
-from nodes.config import BrokerAddress
+from nodes.contract.config import BrokerAddress
 from nodes.management import slug
 from nodes.mqtt import make_client, start
 

@@ -17,7 +17,7 @@ from nodes.board.child import Child
 from nodes.board.facts import facts
 from nodes.board.files import Fetcher, FileError
 from nodes.board.mailbox import Mailbox
-from nodes.config import ConfigError
+from nodes.contract.config import ConfigError
 from nodes.management import ManagementPlane, slug
 
 TICK_S = 0.1

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from nodes.confidence import ConfidenceError
-from nodes.config import ConfigError
+from nodes.contract.config import ConfigError
 from nodes.evaluation.job import read_job
 from nodes.evaluation.pairs import DataError
 from nodes.model_folder import ModelError

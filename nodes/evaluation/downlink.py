@@ -12,7 +12,7 @@ import math
 from dataclasses import dataclass, field
 from typing import Literal
 
-from nodes.line import Line
+from nodes.contract.line import Line
 from nodes.transfer.messages import INLINE_LIMIT_BYTES, Chunk, Manifest, encode
 from nodes.transfer.outbox import PRIORITIES
 from nodes.transfer.window import QUEUE_S, chunk_size_bytes

@@ -7,11 +7,11 @@ from typing import Literal
 
 from pydantic import Field, ValidationError, model_validator
 
-from nodes.config import ConfigError, PlanRow, Strict
+from nodes.contract.config import ConfigError, PlanRow, Strict
 
 
 class JobRow(PlanRow):
-    """A row of a trace; see nodes.line.Row."""
+    """A row of a trace; see nodes.contract.line.Row."""
 
     down_delay_s: float = Field(ge=0)
     up_delay_s: float = Field(ge=0)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import msgpack
 
-from nodes.report import report_nothing
+from nodes.contract.report import report_nothing
 from nodes.transfer.inbox import Inbox, InboxItem
 from nodes.transfer.outbox import Outbox
 from nodes.transfer.receiver import Receiver

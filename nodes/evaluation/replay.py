@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from statistics import median
 from typing import Protocol
 
+from nodes.contract.line import Line
 from nodes.evaluation.downlink import Downlink, Item
-from nodes.line import Line
 from nodes.policies import (
     Accept,
     Contact,

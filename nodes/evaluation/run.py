@@ -17,6 +17,7 @@ import numpy as np
 
 from nodes import data as shipped_data
 from nodes import models as shipped_models
+from nodes.contract.line import Line, Row
 from nodes.evaluation.calibration import of_study, on_test_pairs
 from nodes.evaluation.choosing import (
     BUDGET_SHARE,
@@ -40,7 +41,6 @@ from nodes.evaluation.several import compute_ahead
 from nodes.evaluation.subjects import PairSubject
 from nodes.frame_message import read_regions
 from nodes.judge import Judge
-from nodes.line import Line, Row
 from nodes.model_folder import fingerprint
 from nodes.policies import (
     BASELINES,

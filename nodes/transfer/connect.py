@@ -12,9 +12,9 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from nodes.config import Station
+from nodes.contract.config import Station
+from nodes.contract.report import Report
 from nodes.mqtt import tls_context
-from nodes.report import Report
 
 CADENCE_S = 0.25
 FIRST_CADENCE_S = 0.05  # while the link is fresh: its first packets may well be lost

@@ -13,9 +13,9 @@ from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
-from nodes.config import Station
+from nodes.contract.config import Station
+from nodes.contract.report import Report
 from nodes.mqtt import identify
-from nodes.report import Report
 from nodes.transfer.connect import close_at_once
 
 KEEPALIVE_S = 15

@@ -10,9 +10,9 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Protocol
 
-from nodes.config import Station
+from nodes.contract.config import Station
+from nodes.contract.report import Report
 from nodes.management import slug
-from nodes.report import Report
 from nodes.transfer.connect import Opened, RacingConnector
 from nodes.transfer.connection import Connection, prepare_bulk, prepare_express
 from nodes.transfer.messages import (

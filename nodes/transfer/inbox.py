@@ -33,7 +33,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from nodes.report import Report, report_nothing
+from nodes.contract.report import Report, report_nothing
 from nodes.transfer.chunk_map import ChunkMap
 from nodes.transfer.files import (
     BLOCK_BYTES,

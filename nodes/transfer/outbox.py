@@ -26,7 +26,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO
 
-from nodes.report import Report, report_nothing
+from nodes.contract.report import Report, report_nothing
 from nodes.transfer.files import (
     DIGEST_BYTES,
     NO_ROOM,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from nodes.report import Report
+from nodes.contract.report import Report
 from nodes.transfer.files import NO_ROOM
 from nodes.transfer.inbox import Inbox, InboxItem
 from nodes.transfer.messages import (

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 
-from nodes.report import Report
+from nodes.contract.report import Report
 
 TELL_EVERY_S = 1.0
 SENDERS_MAX = 32

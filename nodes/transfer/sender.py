@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
-from nodes.report import Report
+from nodes.contract.report import Report
 from nodes.transfer.chunk_map import ChunkMap
 from nodes.transfer.messages import (
     Chunk,

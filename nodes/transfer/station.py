@@ -13,9 +13,9 @@ from paho.mqtt.client import Client, ConnectFlags, MQTTMessage
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
-from nodes.config import BrokerAddress
+from nodes.contract.config import BrokerAddress
+from nodes.contract.report import Report
 from nodes.mqtt import make_client, start
-from nodes.report import Report
 from nodes.transfer.inbox import Inbox, InboxItem
 from nodes.transfer.messages import DOWN_TOPIC, EXPRESS_TOPIC, HELLO_TOPIC, UP_TOPIC, Hello, encode
 from nodes.transfer.receiver import Receiver, no_time

@@ -194,7 +194,7 @@ class RunPlan:
             write_private(self.config_path(node), json.dumps(config, indent=2) + "\n")
 
     def node_configs(self) -> dict[str, dict[str, Any]]:
-        """Each program's configuration, in the form that `nodes.config` reads."""
+        """Each program's configuration, in the form that `nodes.contract.config` reads."""
         satellites = {s.name: self._satellite_config(s) for s in self.scenario.satellites}
         return satellites | {g.name: self._ground_config(g) for g in self.scenario.stations}
 

@@ -5,7 +5,7 @@ import sys
 import threading
 from pathlib import Path
 
-from nodes.config import BrokerAddress
+from nodes.contract.config import BrokerAddress
 from nodes.transfer.inbox import Inbox
 from nodes.transfer.station import StationLink
 

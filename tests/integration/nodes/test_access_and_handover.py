@@ -16,7 +16,7 @@ import pytest
 from paho.mqtt.client import Client
 from paho.mqtt.enums import CallbackAPIVersion
 
-from nodes.config import BrokerAddress, MqttAccess, Station
+from nodes.contract.config import BrokerAddress, MqttAccess, Station
 from nodes.mqtt import make_client
 from nodes.transfer.downlink import Downlink
 from nodes.transfer.outbox import Outbox

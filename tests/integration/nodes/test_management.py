@@ -13,7 +13,7 @@ from paho.mqtt.client import Client
 from paho.mqtt.enums import CallbackAPIVersion
 
 from nodes import management
-from nodes.config import BrokerAddress
+from nodes.contract.config import BrokerAddress
 from nodes.management import ManagementPlane
 from testbed.mqtt import management as management_of_runs
 from testbed.mqtt.broker import Broker, UnixListener

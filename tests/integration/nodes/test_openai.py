@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 
 from nodes import openai_model
-from nodes.config import GroundConfig
+from nodes.contract.config import GroundConfig
 from nodes.data import FIRST_LIGHT
 from nodes.evaluation.outcomes import Outcomes
 from nodes.evaluation.pairs import Pair, read_pairs

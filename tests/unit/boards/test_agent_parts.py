@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from nodes import agent
 from nodes.board.assignment import AgentConfig, read_assignment
 from nodes.board.files import PIECE_BYTES, WINDOW, Fetcher, FileError
-from nodes.config import BrokerAddress, ConfigError
+from nodes.contract.config import BrokerAddress, ConfigError
 from nodes.models import COMPACT
 
 CONFIG: dict[str, Any] = {

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from nodes.confidence import FILE, ConfidenceError, ConfidenceNetwork, train_head
+from nodes.contract.line import Line, Row
 from nodes.data import FIRST_LIGHT
 from nodes.evaluation.compute_times import ComputeTimes
 from nodes.evaluation.outcomes import Outcomes
@@ -18,7 +19,6 @@ from nodes.evaluation.pairs import Pair, read_pairs
 from nodes.evaluation.subjects import PairSubject
 from nodes.frame_message import answer_received
 from nodes.judge import Judge
-from nodes.line import Line, Row
 from nodes.models import COMPACT, REGULAR
 from nodes.onboard import OnboardFrame, warm_up
 from nodes.pace import Pace

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from nodes import inference
-from nodes.config import GroundConfig
+from nodes.contract.config import GroundConfig
 from nodes.inference import OUTAGES_MAX, Inference, Question
 from nodes.models import COMPACT
 from nodes.openai_model import ServerUnavailableError

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from nodes import profile as command
 from nodes import satellite
-from nodes.config import ConfigError
+from nodes.contract.config import ConfigError
 from nodes.evaluation.compute_times import ComputeTimes
 from nodes.models import COMPACT
 from nodes.stage_profile import Profile, read_profile

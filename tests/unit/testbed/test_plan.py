@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from nodes.config import GroundConfig, SatelliteConfig, read_config
+from nodes.contract.config import GroundConfig, SatelliteConfig, read_config
 from testbed.run.folder import RunFolder
 from testbed.run.plan import RunPlan, slug
 from testbed.run.traces import link_trace

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from nodes.line import Line, Row
+from nodes.contract.line import Line, Row
 
 
 class ConfigError(ValueError):

@@ -1,0 +1,1 @@
+"""What a run and its nodes agree on: configurations, topics, messages and events."""
