@@ -31,7 +31,7 @@ Topics, all JSON unless said otherwise, with the board's slug for BOARD:
 A node is started only while its run's heartbeat is heard. Without one for `heartbeat_lapse_s` the run has
 died: the node is stopped, the agent waits for the next run. A shorter loss of the broker changes nothing:
 node and agent keep their events and send them later. The node's clock is its own and is compared with the
-run's (nodes/clock_exchange.py). What is killed with the agent is started anew by the next agent, for the
+run's (nodes/clocks/exchange.py). What is killed with the agent is started anew by the next agent, for the
 assignment is retained, and goes on with the same outbox. The host's end of all this is
 testbed/boards/agents.py.
 """

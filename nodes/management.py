@@ -13,7 +13,7 @@ from paho.mqtt.client import Client, ConnectFlags, MQTTMessage
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
-from nodes.clock_exchange import ClockExchange
+from nodes.clocks.exchange import ClockExchange
 from nodes.contact import ToldContacts
 from nodes.contract.config import BrokerAddress
 from nodes.mqtt import make_client, start
@@ -42,7 +42,7 @@ class ManagementPlane:
     {"command": "stop"} ends the node; {"command": "contact_ends", "contact_ends_s": x} tells the scenario
     time at which the contact ends, with "node" to one node alone.
 
-    With a clock of its own the node compares it with the run's (nodes/clock_exchange.py). Stamps of its
+    With a clock of its own the node compares it with the run's (nodes/clocks/exchange.py). Stamps of its
     events are then told in the run's clock, with `clock_bound_s` beside them, and as they were read
     (`own_monotonic_s`); until the clocks have been compared well, events wait: some seconds at most.
 

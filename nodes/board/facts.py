@@ -10,7 +10,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from nodes.chrony import ChronyError, read_chrony
+from nodes.clocks.chrony import ChronyError, read_chrony
 
 PACKAGES = (
     "spaceverse-testbed",

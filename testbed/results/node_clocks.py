@@ -1,7 +1,7 @@
 """How well the clocks of a run's nodes are known, from their events.
 
 Nodes on this machine read the run's own clock. A board has one of its own: it compares it with the run's and
-tells its stamps in the run's time, each with a bound (nodes/clock_exchange.py).
+tells its stamps in the run's time, each with a bound (nodes/clocks/exchange.py).
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta, timezone
 import numpy as np
 import numpy.typing as npt
 
-from nodes.clock_offset import ClockOffset, Exchange
+from nodes.clocks.offset import ClockOffset, Exchange
 from testbed.measure.path.record import ECHO_BYTES, PROBE_BYTES, Measured, Train
 from traces.errors import RecordError
 from traces.trace import Trace, TraceHeader

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from nodes.chrony import ChronyError, parse_tracking, read_chrony
+from nodes.clocks.chrony import ChronyError, parse_tracking, read_chrony
 
 FOLLOWING = (
     "C0A80001,192.168.0.1,3,1795635529.767118865,0.000012345,-0.000004321,0.000020000,"

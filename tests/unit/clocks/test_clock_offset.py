@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nodes.clock_offset import KEPT, ClockOffset, Exchange
+from nodes.clocks.offset import KEPT, ClockOffset, Exchange
 
 Other = Callable[[float], float]
 delays_s = st.floats(1e-5, 2.0)

@@ -15,8 +15,8 @@ import time
 
 from paho.mqtt.client import Client, MQTTMessage
 
-from nodes.chrony import ChronyError, read_chrony
-from nodes.clock_offset import ClockOffset, Exchange, Offset
+from nodes.clocks.chrony import ChronyError, read_chrony
+from nodes.clocks.offset import ClockOffset, Exchange, Offset
 from nodes.contract.report import Report
 
 QUESTION_TOPIC = "spaceverse/clock/ask/{slug}"

@@ -1,0 +1,1 @@
+"""Compares a node's clock with the run's."""
