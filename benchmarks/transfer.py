@@ -44,8 +44,8 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
-from nodes.contact import CarrierWatch
 from nodes.contract.config import BrokerAddress, Station
+from nodes.runtime.contact import CarrierWatch
 from nodes.transfer.downlink import Downlink
 from nodes.transfer.inbox import Inbox
 from nodes.transfer.outbox import Outbox

@@ -47,7 +47,7 @@ from nodes.board.assignment import read_agent_config
 from nodes.board.facts import facts
 from nodes.board.service import Service
 from nodes.contract.config import ConfigError
-from nodes.program import EXIT_FAILED, EXIT_OK, EXIT_USAGE, leave, say
+from nodes.runtime.program import EXIT_FAILED, EXIT_OK, EXIT_USAGE, leave, say
 
 _EPILOG = """The file's fields and the topics are described at the top of nodes/agent.py.
 exit status: 0 stopped as asked, 1 something failed, 2 the configuration cannot be used

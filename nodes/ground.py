@@ -15,10 +15,10 @@ import msgpack
 
 from nodes.contract.config import GroundConfig, check_ca_files
 from nodes.frame_message import FORMS, answer_received
-from nodes.inference import Inference, Question, timings
-from nodes.management import ManagementPlane
 from nodes.pace import PacedWork
-from nodes.program import Loop, check_model, leave, run_program, serve
+from nodes.runtime.inference import Inference, Question, timings
+from nodes.runtime.management import ManagementPlane
+from nodes.runtime.program import Loop, check_model, leave, run_program, serve
 from nodes.transfer.inbox import Claim, Inbox, InboxItem
 from nodes.transfer.station import StationLink
 

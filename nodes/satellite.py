@@ -15,12 +15,9 @@ from typing import Any
 import msgpack
 
 from nodes.confidence import ConfidenceError
-from nodes.contact import CarrierWatch
 from nodes.contract.config import ConfigError, Frame, SatelliteConfig, Station, check_ca_files, check_images
 from nodes.frame_message import FrameMessage
-from nodes.inference import Inference, Question, timings
 from nodes.judge import Judge
-from nodes.management import ManagementPlane, slug
 from nodes.model_folder import ModelError, fingerprint
 from nodes.onboard import OnboardFrame, warm_up
 from nodes.pace import PacedWork
@@ -35,7 +32,10 @@ from nodes.policies import (
     decide_frame,
     flying_policy,
 )
-from nodes.program import Loop, ModelUnavailableError, check_model, leave, run_program, serve
+from nodes.runtime.contact import CarrierWatch
+from nodes.runtime.inference import Inference, Question, timings
+from nodes.runtime.management import ManagementPlane, slug
+from nodes.runtime.program import Loop, ModelUnavailableError, check_model, leave, run_program, serve
 from nodes.surroundings import surroundings
 from nodes.transfer.downlink import ContactWatch, Downlink
 from nodes.transfer.outbox import Outbox, OutboxError

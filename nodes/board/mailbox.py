@@ -14,8 +14,8 @@ from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
 from nodes.contract.config import BrokerAddress
-from nodes.management import slug
-from nodes.mqtt import make_client, start
+from nodes.runtime.management import slug
+from nodes.runtime.mqtt import make_client, start
 
 HEARTBEAT_TOPIC = "spaceverse/heartbeat"
 KEEPALIVE_S = 3  # a board that was halted is missed after one and a half of them

@@ -18,7 +18,7 @@ from nodes.board.facts import facts
 from nodes.board.files import Fetcher, FileError
 from nodes.board.mailbox import Mailbox
 from nodes.contract.config import ConfigError
-from nodes.management import ManagementPlane, slug
+from nodes.runtime.management import ManagementPlane, slug
 
 TICK_S = 0.1
 OWNER_ONLY = 0o600

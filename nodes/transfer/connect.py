@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 
 from nodes.contract.config import Station
 from nodes.contract.report import Report
-from nodes.mqtt import tls_context
+from nodes.runtime.mqtt import tls_context
 
 CADENCE_S = 0.25
 FIRST_CADENCE_S = 0.05  # while the link is fresh: its first packets may well be lost

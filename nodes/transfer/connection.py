@@ -15,7 +15,7 @@ from paho.mqtt.reasoncodes import ReasonCode
 
 from nodes.contract.config import Station
 from nodes.contract.report import Report
-from nodes.mqtt import identify
+from nodes.runtime.mqtt import identify
 from nodes.transfer.connect import close_at_once
 
 KEEPALIVE_S = 15

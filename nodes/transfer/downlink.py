@@ -12,7 +12,7 @@ from typing import Protocol
 
 from nodes.contract.config import Station
 from nodes.contract.report import Report
-from nodes.management import slug
+from nodes.runtime.management import slug
 from nodes.transfer.connect import Opened, RacingConnector
 from nodes.transfer.connection import Connection, prepare_bulk, prepare_express
 from nodes.transfer.messages import (

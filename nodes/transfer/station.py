@@ -15,7 +15,7 @@ from paho.mqtt.reasoncodes import ReasonCode
 
 from nodes.contract.config import BrokerAddress
 from nodes.contract.report import Report
-from nodes.mqtt import make_client, start
+from nodes.runtime.mqtt import make_client, start
 from nodes.transfer.inbox import Inbox, InboxItem
 from nodes.transfer.messages import DOWN_TOPIC, EXPRESS_TOPIC, HELLO_TOPIC, UP_TOPIC, Hello, encode
 from nodes.transfer.receiver import Receiver, no_time

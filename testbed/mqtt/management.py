@@ -28,7 +28,7 @@ CONTROL = "spaceverse/control"
 CLOCK_QUESTIONS = "spaceverse/clock/ask/"
 CLOCK_ANSWERS = "spaceverse/clock/answer/"
 CLOCK_QUESTION_MAX_BYTES = 64
-CONTACTS = "spaceverse/contact/"  # nodes/contact.py
+CONTACTS = "spaceverse/contact/"  # nodes/runtime/contact.py
 RECONNECT_S = 0.05  # before the nodes are back, whose events nobody else would take
 
 

@@ -14,8 +14,8 @@ import pytest
 from paho.mqtt.client import Client
 from paho.mqtt.enums import CallbackAPIVersion
 
-from nodes.contact import CarrierWatch
 from nodes.contract.config import BrokerAddress, MqttAccess, Station
+from nodes.runtime.contact import CarrierWatch
 from nodes.transfer.downlink import Downlink
 from nodes.transfer.inbox import Inbox
 from nodes.transfer.outbox import Outbox

@@ -13,8 +13,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from nodes.contact import CarrierWatch
 from nodes.contract.config import Station
+from nodes.runtime.contact import CarrierWatch
 from nodes.transfer.downlink import Downlink
 from nodes.transfer.outbox import Outbox
 from nodes.transfer.window import chunk_size_bytes

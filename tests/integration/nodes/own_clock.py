@@ -42,7 +42,7 @@ def main() -> None:
     time.monotonic = lambda: of_the_kernel() * (1 + drift)
 
     from nodes.contract.config import BrokerAddress  # noqa: PLC0415 - not before the clock drifts
-    from nodes.management import ManagementPlane  # noqa: PLC0415
+    from nodes.runtime.management import ManagementPlane  # noqa: PLC0415
 
     plane = ManagementPlane(BrokerAddress(unix_socket=socket), "Board 1", clock="own")
     plane.report("early")

@@ -4,8 +4,8 @@ import sys
 import threading
 from pathlib import Path
 
-from nodes.contact import CarrierWatch
 from nodes.contract.config import Station
+from nodes.runtime.contact import CarrierWatch
 from nodes.transfer.downlink import Downlink
 from nodes.transfer.outbox import Outbox
 from nodes.transfer.window import chunk_size_bytes

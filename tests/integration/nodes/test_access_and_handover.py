@@ -17,7 +17,7 @@ from paho.mqtt.client import Client
 from paho.mqtt.enums import CallbackAPIVersion
 
 from nodes.contract.config import BrokerAddress, MqttAccess, Station
-from nodes.mqtt import make_client
+from nodes.runtime.mqtt import make_client
 from nodes.transfer.downlink import Downlink
 from nodes.transfer.outbox import Outbox
 from testbed.network.programs import spawn

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from nodes.contact import CarrierWatch
 from nodes.contract.config import Station
+from nodes.runtime.contact import CarrierWatch
 from nodes.transfer.downlink import Downlink
 from nodes.transfer.outbox import Outbox
 from nodes.transfer.window import chunk_size_bytes

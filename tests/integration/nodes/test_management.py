@@ -12,9 +12,9 @@ import pytest
 from paho.mqtt.client import Client
 from paho.mqtt.enums import CallbackAPIVersion
 
-from nodes import management
 from nodes.contract.config import BrokerAddress
-from nodes.management import ManagementPlane
+from nodes.runtime import management
+from nodes.runtime.management import ManagementPlane
 from testbed.mqtt import management as management_of_runs
 from testbed.mqtt.broker import Broker, UnixListener
 from tests.integration.nodes.ends import Recorder, wait_for

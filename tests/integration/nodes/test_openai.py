@@ -24,7 +24,7 @@ from nodes.model_folder import ModelError
 from nodes.models import COMPACT
 from nodes.openai_model import ServerAddress, ServerUnavailableError, connect, data_url, parse_address
 from nodes.policies import SendReduced, SendRegions, SendWhole
-from nodes.program import load_model as load_for
+from nodes.runtime.program import load_model as load_for
 from nodes.vlm import VisionLanguageModel, load_model
 from testbed.run.model_relay import ModelRelay, server_of
 from tests.openai_server import NAME, served

@@ -14,8 +14,8 @@ from paho.mqtt.client import Client
 from paho.mqtt.enums import CallbackAPIVersion
 from PIL import Image
 
-from nodes.inference import OUTAGE_WAIT_S
 from nodes.models import COMPACT
+from nodes.runtime.inference import OUTAGE_WAIT_S
 from testbed.mqtt.broker import Broker, UnixListener
 from testbed.network.programs import spawn
 from tests.integration.nodes.ends import Recorder, SatelliteEnd, free_port, wait_for

@@ -12,8 +12,8 @@ from paho.mqtt.client import Client, MQTTMessage
 from paho.mqtt.enums import CallbackAPIVersion
 
 from nodes.board.assignment import AgentConfig, Assignment
-from nodes.contact import CONTACT_TOPIC, ToldContacts
 from nodes.contract.config import SatelliteConfig
+from nodes.runtime.contact import CONTACT_TOPIC, ToldContacts
 from testbed.boards.agent_access import agent_password
 from testbed.boards.agents import PIECE_BYTES, FileStore
 from testbed.boards.attachment import BoardRefusedError

@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
-from nodes import inference
 from nodes.contract.config import GroundConfig
-from nodes.inference import OUTAGES_MAX, Inference, Question
 from nodes.models import COMPACT
 from nodes.openai_model import ServerUnavailableError
 from nodes.pace import PacedWork
+from nodes.runtime import inference
+from nodes.runtime.inference import OUTAGES_MAX, Inference, Question
 
 
 def test_an_image_that_breaks_the_server_each_time_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,8 +15,8 @@ from nodes.contract.config import NodeConfig
 from nodes.contract.report import Report
 from nodes.openai_model import ServerUnavailableError
 from nodes.pace import Pace, PacedWork
-from nodes.power_watch import PowerWatch
-from nodes.program import Loop, load_model, warm_up
+from nodes.runtime.power_watch import PowerWatch
+from nodes.runtime.program import Loop, load_model, warm_up
 from nodes.stage_profile import read_profile
 
 TAKE_S = 0.2

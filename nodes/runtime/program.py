@@ -14,9 +14,9 @@ from types import FrameType
 from typing import Any, NoReturn, Protocol
 
 from nodes.contract.config import AnyConfig, ConfigError, GroundConfig, NodeConfig, read_config
-from nodes.management import ManagementPlane
 from nodes.model_folder import ModelError, check_model_folder
 from nodes.openai_model import connect, is_server, parse_address
+from nodes.runtime.management import ManagementPlane
 from nodes.stage_profile import read_profile
 
 EXIT_OK = 0

@@ -14,9 +14,9 @@ from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
 from nodes.clocks.exchange import ClockExchange
-from nodes.contact import ToldContacts
 from nodes.contract.config import BrokerAddress
-from nodes.mqtt import make_client, start
+from nodes.runtime.contact import ToldContacts
+from nodes.runtime.mqtt import make_client, start
 
 EVENT_TOPIC = "spaceverse/event/{slug}"
 CONTROL_TOPIC = "spaceverse/control"

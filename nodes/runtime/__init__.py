@@ -1,0 +1,1 @@
+"""What keeps a satellite or ground program going: configuration, management plane, inference queue."""
