@@ -11,15 +11,15 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nodes.frame_image import ImageError, open_image
-from nodes.model_folder import ModelError
+from nodes.vlm.folder import ModelError
+from nodes.vlm.image import ImageError, open_image
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-    from nodes.openai_model import ServerAnswer
-    from nodes.session import Session
-    from nodes.vlm import Answer
+    from nodes.vlm.model import Answer
+    from nodes.vlm.openai import ServerAnswer
+    from nodes.vlm.session import Session
 
 _EPILOG = """examples:
   spaceverse ask nodes/models/compact frame.jpg "How many ships are on the water?"
@@ -76,8 +76,8 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.attention and not arguments.attention.absolute().parent.is_dir():
         raise ImageError(f"no folder {arguments.attention.parent} for {arguments.attention}: make it first")
     image = open_image(arguments.image)
-    from nodes.openai_model import connect, is_server  # noqa: PLC0415 - not for --help
-    from nodes.vlm import first_line, load_model  # noqa: PLC0415 - not for --help
+    from nodes.vlm.model import first_line, load_model  # noqa: PLC0415 - not for --help
+    from nodes.vlm.openai import connect, is_server  # noqa: PLC0415 - not for --help
 
     model: Any
     if is_server(arguments.model):
@@ -145,7 +145,7 @@ def _draw(session: Session, image: Image, prompt: str, answer: str, path: Path) 
     """Draw where the prompt's last token looks, mean over layers and heads, over the image."""
     from matplotlib.figure import Figure  # noqa: PLC0415 - slow
 
-    from nodes.token_grid import frame_map  # noqa: PLC0415
+    from nodes.vlm.token_grid import frame_map  # noqa: PLC0415
 
     weights = session.attention()[:, :, -1].mean(axis=(0, 1))
     heat = frame_map(weights / weights.sum(), session.grids, image.width, image.height)

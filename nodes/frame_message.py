@@ -23,10 +23,10 @@ from typing import Any, BinaryIO, Literal, Protocol, get_args
 
 from PIL import Image
 
-from nodes.frame_image import open_image
 from nodes.layout import Layout
 from nodes.policies import Decision, SendReduced, SendRegions, SendWhole
 from nodes.regions import Grid, Unpacked, pack, unpack
+from nodes.vlm.image import open_image
 
 Form = Literal["whole", "reduced", "regions"]
 FORMS: tuple[str, ...] = get_args(Form)
@@ -89,7 +89,7 @@ class AnsweringModel(Protocol):
     """The regular model: here, or behind a server."""
 
     def answer(self, images: Any, prompt: str, *, max_new_tokens: int = 32) -> Any:
-        """See `nodes.vlm.VisionLanguageModel.answer`."""
+        """See `nodes.vlm.model.VisionLanguageModel.answer`."""
 
 
 def answer_received(

@@ -10,13 +10,13 @@ from pathlib import Path
 from PIL import Image
 
 from nodes.confidence import END
-from nodes.frame_image import open_image
 from nodes.frame_message import FrameMessage, make_message
 from nodes.judge import Judge
 from nodes.pace import PacedWork
 from nodes.policies import Decision, Reading
 from nodes.stages import StagedAnswer, reading_at
-from nodes.vlm import Answer, ModelError, VisionLanguageModel, first_line
+from nodes.vlm.image import open_image
+from nodes.vlm.model import Answer, ModelError, VisionLanguageModel, first_line
 
 WARM_UP_SIDE_PX = 224
 

@@ -16,7 +16,7 @@ from nodes.stage_profile import Profile
 
 if TYPE_CHECKING:
     from nodes.stages import Stage
-    from nodes.vlm import Answer, Timings
+    from nodes.vlm.model import Answer, Timings
 
 SLEEP_UNTIL_S = 0.002  # before the due moment; then it looks at the clock, for a sleep ends some 0.1 ms late
 
@@ -84,7 +84,7 @@ class PacedWork:
 
     def timings(self) -> Timings:
         """The profile's times of what was done so far of an answer."""
-        from nodes.vlm import Timings  # noqa: PLC0415 - it is loaded when there is an answer
+        from nodes.vlm.model import Timings  # noqa: PLC0415 - it is loaded when there is an answer
 
         return Timings(
             *(self._asked_s.get(name, 0.0) for name in ("preprocess", "vision", "prefill", "decode"))

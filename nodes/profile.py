@@ -20,10 +20,10 @@ from typing import Any
 
 from nodes.board.assignment import model_folder
 from nodes.contract.config import ConfigError
-from nodes.frame_image import open_image
-from nodes.model_folder import ModelError, check_model_folder
 from nodes.pace import further_tokens
 from nodes.stage_profile import AnswerEnergy, Profile, Stage
+from nodes.vlm.folder import ModelError, check_model_folder
+from nodes.vlm.image import open_image
 
 _SHIPPED = Path(__file__).parent
 _EPILOG = """examples:
@@ -64,7 +64,7 @@ def measure_profile(
     Raises ModelError and DataError (ValueError): the model or the images cannot be used.
     """
     from nodes.evaluation.pairs import read_pairs  # noqa: PLC0415 - numpy
-    from nodes.vlm import load_model  # noqa: PLC0415 - torch
+    from nodes.vlm.model import load_model  # noqa: PLC0415 - torch
 
     check_model_folder(model_name)
     pairs = read_pairs(data)
@@ -192,7 +192,7 @@ def _cold_start_s(model_name: str, image: Path, device: str, threads: int | None
 
 
 def _once(model_name: str, image: Path, device: str, threads: int | None) -> None:
-    from nodes.vlm import load_model  # noqa: PLC0415 - torch
+    from nodes.vlm.model import load_model  # noqa: PLC0415 - torch
 
     model = load_model(model_name, device=device, threads=threads)
     model.answer(open_image(image), "What is this?", max_new_tokens=2)

@@ -18,7 +18,6 @@ from nodes.confidence import ConfidenceError
 from nodes.contract.config import ConfigError, Frame, SatelliteConfig, Station, check_ca_files, check_images
 from nodes.frame_message import FrameMessage
 from nodes.judge import Judge
-from nodes.model_folder import ModelError, fingerprint
 from nodes.onboard import OnboardFrame, warm_up
 from nodes.pace import PacedWork
 from nodes.policies import (
@@ -40,6 +39,7 @@ from nodes.surroundings import surroundings
 from nodes.transfer.downlink import ContactWatch, Downlink
 from nodes.transfer.outbox import Outbox, OutboxError
 from nodes.transfer.window import chunk_size_bytes
+from nodes.vlm.folder import ModelError, fingerprint
 
 DESCRIPTION = "Run a satellite: camera, compact model, policy, outbox and downlink."
 DROPPED_BY_POLICY = "dropped by the policy"

@@ -21,10 +21,10 @@ from nodes.confidence import END, Floats, prompt_features, token_confidence, tok
 from nodes.layout import Layout
 from nodes.policies import Reading
 from nodes.regions import scores_from_map
-from nodes.session import Session
-from nodes.token_grid import frame_map
-from nodes.views import shown
-from nodes.vlm import Answer, VisionLanguageModel
+from nodes.vlm.model import Answer, VisionLanguageModel
+from nodes.vlm.session import Session
+from nodes.vlm.token_grid import frame_map
+from nodes.vlm.views import shown
 
 _MAP_PX = 128  # side of the map on which attention is laid before it is divided among regions
 
@@ -39,7 +39,7 @@ class Stage:
 
 
 class StagedAnswer:
-    """A session of `nodes.vlm` that is stopped after each stage; the image is seen when it is made.
+    """A session of `nodes.vlm.model` that is stopped after each stage; the image is seen when it is made.
 
     Raises ValueError for families that cannot be paused.
     """

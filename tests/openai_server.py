@@ -20,7 +20,7 @@ from typing import Any
 
 from PIL import Image
 
-from nodes.vlm import VisionLanguageModel, load_model
+from nodes.vlm.model import VisionLanguageModel, load_model
 
 NAME = "small"
 

@@ -195,7 +195,7 @@ class GroundConfig(NodeConfig):
     """A ground station: its own broker, regular model, inbox.
 
     Several stations may share one `inbox` folder: an item begun at one then ends at another.
-    `inbox_limit_bytes` bounds what lies in it. `model` may be one behind a server (nodes/openai_model.py);
+    `inbox_limit_bytes` bounds what lies in it. `model` may be one behind a server (nodes/vlm/openai.py);
     `model_socket` is then a Unix socket that leads there, where the program's own network does not.
     """
 

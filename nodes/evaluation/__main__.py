@@ -14,7 +14,7 @@ from nodes.confidence import ConfidenceError
 from nodes.contract.config import ConfigError
 from nodes.evaluation.job import read_job
 from nodes.evaluation.pairs import DataError
-from nodes.model_folder import ModelError
+from nodes.vlm.folder import ModelError
 
 _EXAMPLES = """examples:
   python -m nodes.evaluation job.json                    run what `spaceverse eval` has written

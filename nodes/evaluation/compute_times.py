@@ -18,11 +18,11 @@ from nodes.confidence import END
 from nodes.evaluation.outcomes import Outcomes, message_of
 from nodes.evaluation.pairs import Pair
 from nodes.evaluation.pass_on import measure_pass_on_s
-from nodes.frame_image import open_image
 from nodes.frame_message import answer_received
 from nodes.policies import Decision, SendReduced, SendRegions, SendWhole
 from nodes.stage_profile import Profile
 from nodes.stages import StagedAnswer
+from nodes.vlm.image import open_image
 
 
 @dataclass(frozen=True)

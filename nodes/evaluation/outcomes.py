@@ -22,14 +22,14 @@ from numpy.typing import NDArray
 
 from nodes.confidence import END, token_confidence
 from nodes.evaluation.pairs import Pair
-from nodes.frame_image import open_image
 from nodes.frame_message import AnsweringModel, FrameMessage, answer_received, make_message
 from nodes.layout import Layout
-from nodes.model_folder import ModelError, check_model_folder, is_hub_name
-from nodes.openai_model import connect, is_server, parse_address
 from nodes.policies import Decision, SendRegions
 from nodes.stages import StagedAnswer
-from nodes.vlm import VisionLanguageModel, load_model
+from nodes.vlm.folder import ModelError, check_model_folder, is_hub_name
+from nodes.vlm.image import open_image
+from nodes.vlm.model import VisionLanguageModel, load_model
+from nodes.vlm.openai import connect, is_server, parse_address
 
 VERSION = "5"  # raise it when an outcome would come out otherwise
 Floats = NDArray[np.float64]

@@ -41,7 +41,6 @@ from nodes.evaluation.several import compute_ahead
 from nodes.evaluation.subjects import PairSubject
 from nodes.frame_message import read_regions
 from nodes.judge import Judge
-from nodes.model_folder import fingerprint
 from nodes.policies import (
     BASELINES,
     Decision,
@@ -53,6 +52,7 @@ from nodes.policies import (
 )
 from nodes.regions.drawing import draw_kept
 from nodes.stage_profile import read_profile
+from nodes.vlm.folder import fingerprint
 
 
 def shipped(name: str) -> str:

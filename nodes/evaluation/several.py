@@ -16,8 +16,8 @@ from nodes.evaluation.outcomes import Outcomes
 from nodes.evaluation.pairs import Pair
 from nodes.evaluation.progress import Progress
 from nodes.evaluation.subjects import PairSubject
-from nodes.model_folder import ModelError
 from nodes.policies import Decision
+from nodes.vlm.folder import ModelError
 
 _Asked = tuple[Pair, Decision, Sequence[float]]
 

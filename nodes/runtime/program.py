@@ -14,10 +14,10 @@ from types import FrameType
 from typing import Any, NoReturn, Protocol
 
 from nodes.contract.config import AnyConfig, ConfigError, GroundConfig, NodeConfig, read_config
-from nodes.model_folder import ModelError, check_model_folder
-from nodes.openai_model import connect, is_server, parse_address
 from nodes.runtime.management import ManagementPlane
 from nodes.stage_profile import read_profile
+from nodes.vlm.folder import ModelError, check_model_folder
+from nodes.vlm.openai import connect, is_server, parse_address
 
 EXIT_OK = 0
 EXIT_FAILED = 1
@@ -216,7 +216,7 @@ def load_model(config: NodeConfig) -> tuple[Any, float]:
         if isinstance(config, GroundConfig) and is_server(config.model):
             model = connect(config.model, socket=config.model_socket)
         else:
-            from nodes import vlm  # noqa: PLC0415 - torch takes seconds, and --check must not
+            from nodes.vlm.model import model as vlm  # noqa: PLC0415 - torch takes seconds, and --check must not
 
             model = vlm.load_model(config.model, threads=config.model_threads)
     except ModelError as error:

@@ -24,7 +24,7 @@ from transformers import Qwen2VLConfig
 
 from nodes.eo_mini.windows import WINDOW_PX
 from nodes.training.frames import OVERVIEW_PX, TOKEN_PX
-from nodes.views import Views
+from nodes.vlm.views import Views
 
 _HEAD_DIM = 32
 

@@ -1,6 +1,6 @@
 """Measures a model on a split of eo-mini: what its card says comes from here.
 
-A model is asked through `nodes.vlm`, one prompt after another, as a node asks it.
+A model is asked through `nodes.vlm.model`, one prompt after another, as a node asks it.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from numpy.typing import NDArray
 
 from nodes.eo_mini.gates import read_lines
 from nodes.evaluation.figures import Interval, auroc, auroc_within, bootstrap
-from nodes.frame_image import open_image
 from nodes.regions import scores_from_map
-from nodes.token_grid import frame_map
-from nodes.vlm import VisionLanguageModel
+from nodes.vlm.image import open_image
+from nodes.vlm.model import VisionLanguageModel
+from nodes.vlm.token_grid import frame_map
 
 _RESAMPLES = 2000
 _MAX_NEW_TOKENS = 4

@@ -21,7 +21,7 @@ from nodes.eo_mini.gates import read_lines
 from nodes.models import FOLDER
 from nodes.training.card import Measured, Other, card
 from nodes.training.evaluate import choose_heads, commonest_answers, examine, read_rows, write_rows
-from nodes.vlm import load_model
+from nodes.vlm.model import load_model
 
 _ROWS, _TRAINING = "evaluation.csv", "training.json"
 OTHERS = FOLDER / "others"

@@ -42,7 +42,7 @@ from nodes.training.vocabulary import vocabulary
 from nodes.training.waves import start_as_waves
 from nodes.training.word_tokenizer import build_processor
 from nodes.transfer.files import write_durably
-from nodes.views import FILE as VIEWS_FILE
+from nodes.vlm.views import FILE as VIEWS_FILE
 
 STATE_FILE = "training-state.pt"
 VIDEO_FILE = "video_preprocessor_config.json"

@@ -12,7 +12,7 @@ from typing import Any
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 from transformers import PreTrainedTokenizerFast, Qwen2VLImageProcessorPil, Qwen2VLProcessor
 
-from nodes.image_processor import without_video
+from nodes.vlm.processor import without_video
 
 CONTROL_TOKENS = (
     "<|endoftext|>",

@@ -12,7 +12,7 @@ import threading
 from pathlib import Path
 from urllib.parse import urlsplit
 
-SERVED = "openai:"  # what a model's name begins with when it is behind a server (nodes/openai_model.py)
+SERVED = "openai:"  # what a model's name begins with when it is behind a server (nodes/vlm/openai.py)
 CONNECT_S = 10.0
 _BLOCK_BYTES = 1 << 16
 _PORTS = {"http": 80, "https": 443}

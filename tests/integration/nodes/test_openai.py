@@ -14,18 +14,18 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from nodes import openai_model
 from nodes.contract.config import GroundConfig
 from nodes.data import FIRST_LIGHT
 from nodes.evaluation.outcomes import Outcomes
 from nodes.evaluation.pairs import Pair, read_pairs
-from nodes.frame_image import open_image
-from nodes.model_folder import ModelError
 from nodes.models import COMPACT
-from nodes.openai_model import ServerAddress, ServerUnavailableError, connect, data_url, parse_address
 from nodes.policies import SendReduced, SendRegions, SendWhole
 from nodes.runtime.program import load_model as load_for
-from nodes.vlm import VisionLanguageModel, load_model
+from nodes.vlm.folder import ModelError
+from nodes.vlm.image import open_image
+from nodes.vlm.model import VisionLanguageModel, load_model
+from nodes.vlm.model import openai as openai_model
+from nodes.vlm.openai import ServerAddress, ServerUnavailableError, connect, data_url, parse_address
 from testbed.run.model_relay import ModelRelay, server_of
 from tests.openai_server import NAME, served
 

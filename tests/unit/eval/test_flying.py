@@ -37,7 +37,7 @@ from nodes.policies import (
 )
 from nodes.stage_profile import Profile
 from nodes.surroundings import surroundings
-from nodes.vlm import ModelError
+from nodes.vlm.model import ModelError
 from tests.integration.nodes.ends import Recorder
 from tests.starved import Starvation
 from tests.unit.profiles.made_up import MADE_UP

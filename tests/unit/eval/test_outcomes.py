@@ -23,13 +23,13 @@ from nodes.evaluation.outcomes import Cache, Outcomes, key_of, message_of, weigh
 from nodes.evaluation.pairs import Pair, read_pairs
 from nodes.evaluation.several import compute_ahead
 from nodes.evaluation.subjects import PairSubject
-from nodes.frame_image import ImageError
 from nodes.frame_message import FrameMessage, received_frame
 from nodes.judge import Judge
-from nodes.model_folder import ModelError
 from nodes.models import COMPACT, REGULAR
 from nodes.policies import Accept, SendReduced, SendRegions, SendWhole
 from nodes.regions import PayloadError
+from nodes.vlm.folder import ModelError
+from nodes.vlm.image import ImageError
 from tests.integration.nodes.ends import wait_for
 
 ROOT = Path(__file__).parents[3]

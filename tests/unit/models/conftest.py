@@ -11,7 +11,7 @@ from PIL import Image
 
 from nodes.data import EO_MINI
 from nodes.models import COMPACT, REGULAR
-from nodes.vlm import VisionLanguageModel, load_model
+from nodes.vlm.model import VisionLanguageModel, load_model
 
 
 @pytest.fixture(scope="session")

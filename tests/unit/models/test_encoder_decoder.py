@@ -9,7 +9,7 @@ from PIL import Image
 
 from nodes.training.vocabulary import vocabulary
 from nodes.training.word_tokenizer import build_tokenizer
-from nodes.vlm import VisionLanguageModel, load_model
+from nodes.vlm.model import VisionLanguageModel, load_model
 
 PROMPT = "How many ships are on the water?"
 TOKENS = 4

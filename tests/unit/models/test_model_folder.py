@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from nodes.model_folder import ModelError, check_model_folder, is_hub_name
 from nodes.models import COMPACT, REGULAR
+from nodes.vlm.folder import ModelError, check_model_folder, is_hub_name
 
 
 @pytest.mark.parametrize("folder", [COMPACT, REGULAR])
@@ -19,8 +19,8 @@ def test_the_shipped_pair_passes(folder: Path) -> None:
 
 def test_checking_and_finding_the_pair_import_no_torch() -> None:
     code = (
-        "import sys; from nodes.model_folder import check_model_folder; from nodes.models import COMPACT;"
-        "import nodes.vlm, nodes.data; check_model_folder(COMPACT);"
+        "import sys; from nodes.vlm.folder import check_model_folder; from nodes.models import COMPACT;"
+        "import nodes.vlm.model, nodes.data; check_model_folder(COMPACT);"
         "sys.exit(sum(name in sys.modules for name in ('torch', 'transformers')))"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

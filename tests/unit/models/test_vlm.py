@@ -10,12 +10,12 @@ import torch
 import transformers
 from PIL import Image
 
-from nodes.model_folder import ModelError
 from nodes.models import COMPACT, REGULAR
 from nodes.training.evaluate import read_rows
 from nodes.training.vocabulary import vocabulary
 from nodes.training.word_tokenizer import CHAT_TEMPLATE, build_tokenizer
-from nodes.vlm import VisionLanguageModel, load_model
+from nodes.vlm.folder import ModelError
+from nodes.vlm.model import VisionLanguageModel, load_model
 from tests.unit.models.conftest import open_frame, read_prompts
 
 PROMPT = "How many ships are on the water?"

@@ -14,12 +14,12 @@ import torch
 import transformers
 from PIL import Image
 
-from nodes.frame_image import LONGEST_SIDE_PX, ImageError, open_image
 from nodes.models import COMPACT
-from nodes.token_grid import TokenGrid, frame_map
 from nodes.training.vocabulary import vocabulary
 from nodes.training.word_tokenizer import CHAT_TEMPLATE, build_tokenizer
-from nodes.vlm import VisionLanguageModel, load_model
+from nodes.vlm.image import LONGEST_SIDE_PX, ImageError, open_image
+from nodes.vlm.model import VisionLanguageModel, load_model
+from nodes.vlm.token_grid import TokenGrid, frame_map
 from testbed.cli.main import main
 from tests.unit.models.conftest import open_frame
 from tests.unit.models.test_vlm import _save_tiny_llava

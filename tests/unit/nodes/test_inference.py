@@ -10,10 +10,10 @@ import pytest
 
 from nodes.contract.config import GroundConfig
 from nodes.models import COMPACT
-from nodes.openai_model import ServerUnavailableError
 from nodes.pace import PacedWork
 from nodes.runtime import inference
 from nodes.runtime.inference import OUTAGES_MAX, Inference, Question
+from nodes.vlm.openai import ServerUnavailableError
 
 
 def test_an_image_that_breaks_the_server_each_time_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,9 +15,9 @@ import pytest
 from nodes import ground, satellite
 from nodes.confidence import ConfidenceNetwork, train_head
 from nodes.judge import Judge
-from nodes.model_folder import fingerprint
 from nodes.models import COMPACT, REGULAR
 from nodes.runtime.management import slug
+from nodes.vlm.folder import fingerprint
 
 PLAN_OUT_OF_ORDER = {
     "rows": [{"time_s": time_s, "up": True, "down_bit_s": 1e6} for time_s in (5.0, 1.0)],

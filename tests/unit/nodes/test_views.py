@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from nodes.views import MOST_TILES, Views, read_views, shown
+from nodes.vlm.views import MOST_TILES, Views, read_views, shown
 
 SIDES_PX = st.integers(1, 300)
 

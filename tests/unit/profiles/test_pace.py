@@ -11,7 +11,7 @@ from nodes.confidence import END
 from nodes.pace import Pace, further_tokens
 from nodes.stage_profile import Profile
 from nodes.stages import Stage
-from nodes.vlm import Answer, Timings
+from nodes.vlm.model import Answer, Timings
 from testbed.results.node_pace import node_paces
 from tests.integration.nodes.ends import Recorder
 from tests.starved import Starvation

@@ -20,8 +20,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from nodes.model_folder import ModelError
-from nodes.vlm import Timings
+from nodes.vlm.folder import ModelError
+from nodes.vlm.model import Timings
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -103,7 +103,7 @@ def _only(names: Sequence[str], url: str) -> str:
 
 
 class ServerModel:
-    """Answers prompts as `nodes.vlm.VisionLanguageModel` does; greedy, as far as the server is."""
+    """Answers prompts as `nodes.vlm.model.VisionLanguageModel` does; greedy, as far as the server is."""
 
     parameters = None  # a server does not tell
 

@@ -1,7 +1,7 @@
 """Checks that a folder holds an image-text-to-text model, in milliseconds: torch is never imported.
 
 It finds the mistakes that people make (a wrong path, weights that are not there or not whole, a text-only
-model); whether the model really runs is only known when `nodes.vlm.load_model` has loaded it.
+model); whether the model really runs is only known when `nodes.vlm.model.load_model` has loaded it.
 """
 
 from __future__ import annotations

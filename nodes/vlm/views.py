@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-    from nodes.token_grid import Box
+    from nodes.vlm.token_grid import Box
 
 FILE = "views.json"
 MOST_TILES = 64

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nodes.token_grid import Box, TokenGrid, token_grids
+from nodes.vlm.token_grid import Box, TokenGrid, token_grids
 
 if TYPE_CHECKING:
-    from nodes.vlm import Answer, VisionLanguageModel
+    from nodes.vlm.model import Answer, VisionLanguageModel
 
 
 class Session:
@@ -103,7 +103,7 @@ class Session:
 
     def answer(self) -> Answer:
         """Give the answer as decoded so far; `timings` hold the work done, without the pauses."""
-        from nodes.vlm import Answer, Timings  # noqa: PLC0415 - it imports this module
+        from nodes.vlm.model import Answer, Timings  # noqa: PLC0415 - it imports this module
 
         text = str(self._model.processor.decode(self.tokens, skip_special_tokens=True)).strip()
         timings = Timings(self.preprocess_s, self.vision_s, self.prefill_s, self.decode_s)

@@ -17,16 +17,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nodes.few_at_once import look_few_at_once
-from nodes.model_folder import ModelError, check_model_folder, is_hub_name
-from nodes.peak_memory import MemoryWatch, PeakMemory
-from nodes.views import Views, read_views, shown
+from nodes.vlm.chunked_vision import look_few_at_once
+from nodes.vlm.folder import ModelError, check_model_folder, is_hub_name
+from nodes.vlm.peak_memory import MemoryWatch, PeakMemory
+from nodes.vlm.views import Views, read_views, shown
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-    from nodes.session import Session
-    from nodes.token_grid import Box
+    from nodes.vlm.session import Session
+    from nodes.vlm.token_grid import Box
 
 __all__ = ["Answer", "ModelError", "PeakMemory", "Timings", "VisionLanguageModel", "load_model"]
 
@@ -94,7 +94,7 @@ def load_model(
     import torch  # noqa: PLC0415 - slow
     import transformers  # noqa: PLC0415 - slow
 
-    from nodes.image_processor import load_processor  # noqa: PLC0415 - imports transformers
+    from nodes.vlm.processor import load_processor  # noqa: PLC0415 - imports transformers
 
     if threads is not None:
         torch.set_num_threads(threads)
@@ -207,7 +207,7 @@ class VisionLanguageModel:
 
         Raises ValueError for families whose vision cannot be run apart (no `get_image_features`).
         """
-        from nodes.session import begin  # noqa: PLC0415 - numpy
+        from nodes.vlm.session import begin  # noqa: PLC0415 - numpy
 
         if isinstance(images, Sequence):
             return begin(self, list(images), prompt, boxes, max_new_tokens)

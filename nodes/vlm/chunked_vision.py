@@ -20,7 +20,7 @@ def look_few_at_once(base: Any) -> None:
     if seeing is None or "image_grid_thw" not in inspect.signature(seeing).parameters:
         return
 
-    @wraps(seeing)  # transformers and `nodes.session` look at the signature
+    @wraps(seeing)  # transformers and `nodes.vlm.session` look at the signature
     def few_at_once(pixel_values: Any, image_grid_thw: Any = None, **named: Any) -> Any:
         if image_grid_thw is None or len(image_grid_thw) < 2:
             return seeing(pixel_values, image_grid_thw, **named)

@@ -1,0 +1,1 @@
+"""Vision-language models: local ones, and those behind an OpenAI-compatible server."""
