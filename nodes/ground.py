@@ -14,7 +14,7 @@ from typing import Any
 import msgpack
 
 from nodes.contract.config import GroundConfig, check_ca_files
-from nodes.frame_message import FORMS, answer_received
+from nodes.onboard.message import FORMS, answer_received
 from nodes.pace import PacedWork
 from nodes.runtime.inference import Inference, Question, timings
 from nodes.runtime.management import ManagementPlane

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from nodes.frame_message import read_regions, received_frame
+from nodes.onboard.message import read_regions, received_frame
 from nodes.regions import PayloadError
 from nodes.regions.drawing import draw_kept
 from nodes.transfer.inbox import complete_items

@@ -15,7 +15,7 @@ from nodes.contract.report import Report
 from nodes.stage_profile import Profile
 
 if TYPE_CHECKING:
-    from nodes.stages import Stage
+    from nodes.onboard.stages import Stage
     from nodes.vlm.model import Answer, Timings
 
 SLEEP_UNTIL_S = 0.002  # before the due moment; then it looks at the clock, for a sleep ends some 0.1 ms late

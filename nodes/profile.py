@@ -125,10 +125,10 @@ def _stages(answer: Any, opened_s: float, max_new_tokens: int) -> dict[str, floa
 
 def _messages(model: Any, pair: Any, opened: Any) -> dict[str, float]:
     """What the satellite's program takes to find regions, to make a message of them, and a smaller frame."""
-    from nodes.frame_message import make_message  # noqa: PLC0415 - numpy
-    from nodes.layout import Layout  # noqa: PLC0415
+    from nodes.onboard.layout import Layout  # noqa: PLC0415
+    from nodes.onboard.message import make_message  # noqa: PLC0415 - numpy
+    from nodes.onboard.stages import StagedAnswer  # noqa: PLC0415
     from nodes.policies import SendReduced, SendRegions  # noqa: PLC0415
-    from nodes.stages import StagedAnswer  # noqa: PLC0415
 
     layout = Layout()
     scores = [1.0 + 1.0 / (1 + index) for index in range(layout.rows * layout.columns)]

@@ -14,11 +14,12 @@ from typing import Any
 
 import msgpack
 
-from nodes.confidence import ConfidenceError
 from nodes.contract.config import ConfigError, Frame, SatelliteConfig, Station, check_ca_files, check_images
-from nodes.frame_message import FrameMessage
-from nodes.judge import Judge
-from nodes.onboard import OnboardFrame, warm_up
+from nodes.onboard.confidence import ConfidenceError
+from nodes.onboard.frame import OnboardFrame, warm_up
+from nodes.onboard.judge import Judge
+from nodes.onboard.message import FrameMessage
+from nodes.onboard.policy_inputs import surroundings
 from nodes.pace import PacedWork
 from nodes.policies import (
     Accept,
@@ -35,7 +36,6 @@ from nodes.runtime.contact import CarrierWatch
 from nodes.runtime.inference import Inference, Question, timings
 from nodes.runtime.management import ManagementPlane, slug
 from nodes.runtime.program import Loop, ModelUnavailableError, check_model, leave, run_program, serve
-from nodes.surroundings import surroundings
 from nodes.transfer.downlink import ContactWatch, Downlink
 from nodes.transfer.outbox import Outbox, OutboxError
 from nodes.transfer.window import chunk_size_bytes

@@ -144,7 +144,7 @@ class SatelliteConfig(NodeConfig):
 
     `policy` is a name of nodes/policies, or the path of a file with one; `policy_parameters` its values, or a
     JSON file of values by policy's name; `accept_confidence` is short for that one parameter. `confidence` is
-    the folder of a trained confidence network (nodes/judge.py); without it a policy has to do with the
+    the folder of a trained confidence network (nodes/onboard/judge.py); without it a policy has to do with the
     probabilities of the tokens, and regions are found by all attention heads alike.
     """
 

@@ -10,10 +10,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from nodes.confidence import ConfidenceError
 from nodes.contract.config import ConfigError
 from nodes.evaluation.job import read_job
 from nodes.evaluation.pairs import DataError
+from nodes.onboard.confidence import ConfidenceError
 from nodes.vlm.folder import ModelError
 
 _EXAMPLES = """examples:

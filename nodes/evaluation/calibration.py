@@ -11,11 +11,11 @@ from typing import Any
 
 import numpy as np
 
-from nodes.confidence import END, Floats
 from nodes.evaluation.choosing import TOP, Bools, Study, region_of
 from nodes.evaluation.figures import auroc, auroc_within, bootstrap, calibration_error, reliability, share
 from nodes.evaluation.subjects import PairSubject
-from nodes.judge import Judge
+from nodes.onboard.confidence import END, Floats
+from nodes.onboard.judge import Judge
 
 TOKENS = "token probability"  # of the whole answer: the baseline
 

@@ -21,7 +21,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nodes.confidence import (
+from nodes.evaluation.outcomes import OnboardOutcome
+from nodes.evaluation.pairs import Pair
+from nodes.evaluation.subjects import PairSubject
+from nodes.onboard.confidence import (
     END,
     ConfidenceError,
     ConfidenceNetwork,
@@ -30,9 +33,6 @@ from nodes.confidence import (
     freest_that_pays,
     train_head,
 )
-from nodes.evaluation.outcomes import OnboardOutcome
-from nodes.evaluation.pairs import Pair
-from nodes.evaluation.subjects import PairSubject
 from nodes.policies import Decision, SendReduced, SendRegions, SendWhole
 
 SLACK = 0.01

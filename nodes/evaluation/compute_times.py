@@ -14,14 +14,14 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from statistics import median
 
-from nodes.confidence import END
 from nodes.evaluation.outcomes import Outcomes, message_of
 from nodes.evaluation.pairs import Pair
 from nodes.evaluation.pass_on import measure_pass_on_s
-from nodes.frame_message import answer_received
+from nodes.onboard.confidence import END
+from nodes.onboard.message import answer_received
+from nodes.onboard.stages import StagedAnswer
 from nodes.policies import Decision, SendReduced, SendRegions, SendWhole
 from nodes.stage_profile import Profile
-from nodes.stages import StagedAnswer
 from nodes.vlm.image import open_image
 
 

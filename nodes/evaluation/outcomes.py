@@ -20,12 +20,12 @@ import msgpack
 import numpy as np
 from numpy.typing import NDArray
 
-from nodes.confidence import END, token_confidence
 from nodes.evaluation.pairs import Pair
-from nodes.frame_message import AnsweringModel, FrameMessage, answer_received, make_message
-from nodes.layout import Layout
+from nodes.onboard.confidence import END, token_confidence
+from nodes.onboard.layout import Layout
+from nodes.onboard.message import AnsweringModel, FrameMessage, answer_received, make_message
+from nodes.onboard.stages import StagedAnswer
 from nodes.policies import Decision, SendRegions
-from nodes.stages import StagedAnswer
 from nodes.vlm.folder import ModelError, check_model_folder, is_hub_name
 from nodes.vlm.image import open_image
 from nodes.vlm.model import VisionLanguageModel, load_model

@@ -14,6 +14,7 @@ from typing import Protocol
 
 from nodes.contract.line import Line
 from nodes.evaluation.downlink import Downlink, Item
+from nodes.onboard.policy_inputs import surroundings
 from nodes.policies import (
     Accept,
     Contact,
@@ -27,7 +28,6 @@ from nodes.policies import (
     SendRegions,
     decide_frame,
 )
-from nodes.surroundings import surroundings
 
 ANSWER_BYTES = 40  # msgpack of an answer's text and confidence
 

@@ -39,8 +39,8 @@ from nodes.evaluation.progress import Progress
 from nodes.evaluation.replay import PARTS, Played, replay
 from nodes.evaluation.several import compute_ahead
 from nodes.evaluation.subjects import PairSubject
-from nodes.frame_message import read_regions
-from nodes.judge import Judge
+from nodes.onboard.judge import Judge
+from nodes.onboard.message import read_regions
 from nodes.policies import (
     BASELINES,
     Decision,

@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import cached_property
 
-from nodes.confidence import END
 from nodes.evaluation.compute_times import ComputeTimes
 from nodes.evaluation.outcomes import OnboardOutcome, Outcomes
 from nodes.evaluation.pairs import Pair, right
 from nodes.evaluation.replay import Sent
-from nodes.judge import Judge
-from nodes.layout import Layout
+from nodes.onboard.confidence import END
+from nodes.onboard.judge import Judge
+from nodes.onboard.layout import Layout
+from nodes.onboard.stages import reading_at
 from nodes.policies import Decision, OnboardRun, Reading
-from nodes.stages import reading_at
 
 
 class PairSubject:

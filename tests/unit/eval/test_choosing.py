@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from nodes.confidence import END
 from nodes.evaluation.choosing import Study, anticipating, choose_heads, choose_parameters, platt, region_of
 from nodes.evaluation.outcomes import OnboardOutcome
 from nodes.evaluation.pairs import Pair
+from nodes.onboard.confidence import END
 
 
 def outcome(confidence: float, attention: np.ndarray | None = None) -> OnboardOutcome:

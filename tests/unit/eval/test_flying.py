@@ -10,17 +10,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from nodes.confidence import FILE, ConfidenceError, ConfidenceNetwork, train_head
 from nodes.contract.line import Line, Row
 from nodes.data import FIRST_LIGHT
 from nodes.evaluation.compute_times import ComputeTimes
 from nodes.evaluation.outcomes import Outcomes
 from nodes.evaluation.pairs import Pair, read_pairs
 from nodes.evaluation.subjects import PairSubject
-from nodes.frame_message import answer_received
-from nodes.judge import Judge
 from nodes.models import COMPACT, REGULAR
-from nodes.onboard import OnboardFrame, warm_up
+from nodes.onboard.confidence import FILE, ConfidenceError, ConfidenceNetwork, train_head
+from nodes.onboard.frame import OnboardFrame, warm_up
+from nodes.onboard.judge import Judge
+from nodes.onboard.message import answer_received
+from nodes.onboard.policy_inputs import surroundings
 from nodes.pace import Pace
 from nodes.policies import (
     POLICIES,
@@ -36,7 +37,6 @@ from nodes.policies import (
     policy_named,
 )
 from nodes.stage_profile import Profile
-from nodes.surroundings import surroundings
 from nodes.vlm.model import ModelError
 from tests.integration.nodes.ends import Recorder
 from tests.starved import Starvation

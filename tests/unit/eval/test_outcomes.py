@@ -16,16 +16,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from nodes.confidence import END
 from nodes.data import FIRST_LIGHT
 from nodes.evaluation.compute_times import ComputeTimes
 from nodes.evaluation.outcomes import Cache, Outcomes, key_of, message_of, weights_id
 from nodes.evaluation.pairs import Pair, read_pairs
 from nodes.evaluation.several import compute_ahead
 from nodes.evaluation.subjects import PairSubject
-from nodes.frame_message import FrameMessage, received_frame
-from nodes.judge import Judge
 from nodes.models import COMPACT, REGULAR
+from nodes.onboard.confidence import END
+from nodes.onboard.judge import Judge
+from nodes.onboard.message import FrameMessage, received_frame
 from nodes.policies import Accept, SendReduced, SendRegions, SendWhole
 from nodes.regions import PayloadError
 from nodes.vlm.folder import ModelError
@@ -192,7 +192,7 @@ from nodes.evaluation.outcomes import Outcomes
 from nodes.evaluation.pairs import read_pairs
 from nodes.evaluation.several import compute_ahead
 from nodes.evaluation.subjects import PairSubject
-from nodes.judge import Judge
+from nodes.onboard.judge import Judge
 from nodes.models import COMPACT, REGULAR
 from nodes.policies import SendReduced
 from tests.unit.eval.test_outcomes import FREE, Counted

@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from nodes.confidence import (
+from nodes.evaluation.figures import auroc
+from nodes.onboard.confidence import (
     END,
     FILE,
     PROMPT_BUCKETS,
@@ -21,7 +22,6 @@ from nodes.confidence import (
     token_features,
     train_head,
 )
-from nodes.evaluation.figures import auroc
 
 
 def rows(count: int = 160, signal: float = 2.0, seed: int = 0) -> tuple[np.ndarray, np.ndarray, list[str]]:

@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 
 from nodes import ground, satellite
-from nodes.confidence import ConfidenceNetwork, train_head
-from nodes.judge import Judge
 from nodes.models import COMPACT, REGULAR
+from nodes.onboard.confidence import ConfidenceNetwork, train_head
+from nodes.onboard.judge import Judge
 from nodes.runtime.management import slug
 from nodes.vlm.folder import fingerprint
 

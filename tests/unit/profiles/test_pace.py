@@ -7,10 +7,10 @@ import time
 import numpy as np
 import pytest
 
-from nodes.confidence import END
+from nodes.onboard.confidence import END
+from nodes.onboard.stages import Stage
 from nodes.pace import Pace, further_tokens
 from nodes.stage_profile import Profile
-from nodes.stages import Stage
 from nodes.vlm.model import Answer, Timings
 from testbed.results.node_pace import node_paces
 from tests.integration.nodes.ends import Recorder

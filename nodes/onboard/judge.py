@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nodes.confidence import ConfidenceError, ConfidenceNetwork, Floats
-from nodes.layout import Layout
+from nodes.onboard.confidence import ConfidenceError, ConfidenceNetwork, Floats
+from nodes.onboard.layout import Layout
 
 Heads = Sequence[tuple[int, int]]
 

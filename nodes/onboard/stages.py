@@ -17,8 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from nodes.confidence import END, Floats, prompt_features, token_confidence, token_features
-from nodes.layout import Layout
+from nodes.onboard.confidence import END, Floats, prompt_features, token_confidence, token_features
+from nodes.onboard.layout import Layout
 from nodes.policies import Reading
 from nodes.regions import scores_from_map
 from nodes.vlm.model import Answer, VisionLanguageModel

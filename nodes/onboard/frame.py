@@ -9,12 +9,12 @@ from pathlib import Path
 
 from PIL import Image
 
-from nodes.confidence import END
-from nodes.frame_message import FrameMessage, make_message
-from nodes.judge import Judge
+from nodes.onboard.confidence import END
+from nodes.onboard.judge import Judge
+from nodes.onboard.message import FrameMessage, make_message
+from nodes.onboard.stages import StagedAnswer, reading_at
 from nodes.pace import PacedWork
 from nodes.policies import Decision, Reading
-from nodes.stages import StagedAnswer, reading_at
 from nodes.vlm.image import open_image
 from nodes.vlm.model import Answer, ModelError, VisionLanguageModel, first_line
 

@@ -23,7 +23,7 @@ from typing import Any, BinaryIO, Literal, Protocol, get_args
 
 from PIL import Image
 
-from nodes.layout import Layout
+from nodes.onboard.layout import Layout
 from nodes.policies import Decision, SendReduced, SendRegions, SendWhole
 from nodes.regions import Grid, Unpacked, pack, unpack
 from nodes.vlm.image import open_image
