@@ -15,7 +15,7 @@ import msgpack
 
 from nodes.contract.config import GroundConfig, check_ca_files
 from nodes.onboard.message import FORMS, answer_received
-from nodes.pace import PacedWork
+from nodes.profiles.pace import PacedWork
 from nodes.runtime.inference import Inference, Question, timings
 from nodes.runtime.management import ManagementPlane
 from nodes.runtime.program import Loop, check_model, leave, run_program, serve

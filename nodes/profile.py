@@ -20,8 +20,8 @@ from typing import Any
 
 from nodes.board.assignment import model_folder
 from nodes.contract.config import ConfigError
-from nodes.pace import further_tokens
-from nodes.stage_profile import AnswerEnergy, Profile, Stage
+from nodes.profiles.pace import further_tokens
+from nodes.profiles.profile import AnswerEnergy, Profile, Stage
 from nodes.vlm.folder import ModelError, check_model_folder
 from nodes.vlm.image import open_image
 

@@ -20,7 +20,6 @@ from nodes.onboard.frame import OnboardFrame, warm_up
 from nodes.onboard.judge import Judge
 from nodes.onboard.message import FrameMessage
 from nodes.onboard.policy_inputs import surroundings
-from nodes.pace import PacedWork
 from nodes.policies import (
     Accept,
     Contact,
@@ -32,6 +31,7 @@ from nodes.policies import (
     decide_frame,
     flying_policy,
 )
+from nodes.profiles.pace import PacedWork
 from nodes.runtime.contact import CarrierWatch
 from nodes.runtime.inference import Inference, Question, timings
 from nodes.runtime.management import ManagementPlane, slug

@@ -117,7 +117,7 @@ class NodeConfig(Strict):
     `clock` is "shared" where the run reads the same CLOCK_MONOTONIC, "own" on another machine, whose clock is
     then compared over the management plane. `management_lost_after_s`: a node that has lost the management
     broker for longer ends, for its run must have died. `profile` is another machine's
-    (nodes/stage_profile.py): answers take as long as they would there. `measure_power`: find the board's
+    (nodes/profiles/profile.py): answers take as long as they would there. `measure_power`: find the board's
     power sensor and say what each answer took: this machine's own work, without what `profile` held it back.
     """
 

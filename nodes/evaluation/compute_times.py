@@ -2,7 +2,7 @@
 
 The replay uses these and not the seconds of each single outcome: outcomes may be computed on another device,
 beside other jobs, or long ago. A profile stands for another machine, such as a board
-(nodes/stage_profile.py).
+(nodes/profiles/profile.py).
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from nodes.onboard.confidence import END
 from nodes.onboard.message import answer_received
 from nodes.onboard.stages import StagedAnswer
 from nodes.policies import Decision, SendReduced, SendRegions, SendWhole
-from nodes.stage_profile import Profile
+from nodes.profiles.profile import Profile
 from nodes.vlm.image import open_image
 
 

@@ -54,7 +54,7 @@ class Job(Strict):
     """An evaluation.
 
     emulated: cases that are also played over the emulated network; modelled apart, into `modelled.csv`.
-    times: the profile of another machine (nodes/stage_profile.py); None measures this one.
+    times: the profile of another machine (nodes/profiles/profile.py); None measures this one.
     jobs: so many processes compute outcomes, each with models and `threads` of its own.
     goal: thresholds are those of the fewest bytes above an accuracy floor, or the most accurate ones within a
         byte budget; goal_bytes: the budget, mean bytes a frame (None: choosing.BUDGET_SHARE of all).

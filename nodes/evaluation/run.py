@@ -50,8 +50,8 @@ from nodes.policies import (
     SendWhole,
     policy_named,
 )
+from nodes.profiles.profile import read_profile
 from nodes.regions.drawing import draw_kept
-from nodes.stage_profile import read_profile
 from nodes.vlm.folder import fingerprint
 
 

@@ -13,8 +13,8 @@ from nodes.onboard.confidence import END
 from nodes.onboard.judge import Judge
 from nodes.onboard.message import FrameMessage, make_message
 from nodes.onboard.stages import StagedAnswer, reading_at
-from nodes.pace import PacedWork
 from nodes.policies import Decision, Reading
+from nodes.profiles.pace import PacedWork
 from nodes.vlm.image import open_image
 from nodes.vlm.model import Answer, ModelError, VisionLanguageModel, first_line
 

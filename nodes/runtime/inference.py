@@ -13,10 +13,10 @@ from typing import Any
 
 from nodes.contract.config import NodeConfig
 from nodes.contract.report import Report
-from nodes.pace import Pace, PacedWork
+from nodes.profiles.pace import Pace, PacedWork
+from nodes.profiles.profile import read_profile
 from nodes.runtime.power_watch import PowerWatch
 from nodes.runtime.program import Loop, load_model, warm_up
-from nodes.stage_profile import read_profile
 from nodes.vlm.openai import ServerUnavailableError
 
 TAKE_S = 0.2

@@ -50,7 +50,7 @@ class PowerWatch:
     ) -> None:
         """Report what the work between two values of CLOCK_MONOTONIC took; returns at once.
 
-        `held_s`: spans of it in which another machine's pace held the work back (nodes/pace.py).
+        `held_s`: spans of it in which another machine's pace held the work back (nodes/profiles/pace.py).
         """
         if self._meter is not None:
             # It waits for the next reading; the next answer does not.

@@ -22,7 +22,6 @@ from nodes.onboard.frame import OnboardFrame, warm_up
 from nodes.onboard.judge import Judge
 from nodes.onboard.message import answer_received
 from nodes.onboard.policy_inputs import surroundings
-from nodes.pace import Pace
 from nodes.policies import (
     POLICIES,
     Accept,
@@ -36,7 +35,8 @@ from nodes.policies import (
     flying_policy,
     policy_named,
 )
-from nodes.stage_profile import Profile
+from nodes.profiles.pace import Pace
+from nodes.profiles.profile import Profile
 from nodes.vlm.model import ModelError
 from tests.integration.nodes.ends import Recorder
 from tests.starved import Starvation

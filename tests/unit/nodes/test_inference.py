@@ -10,7 +10,7 @@ import pytest
 
 from nodes.contract.config import GroundConfig
 from nodes.models import COMPACT
-from nodes.pace import PacedWork
+from nodes.profiles.pace import PacedWork
 from nodes.runtime import inference
 from nodes.runtime.inference import OUTAGES_MAX, Inference, Question
 from nodes.vlm.openai import ServerUnavailableError

@@ -9,8 +9,8 @@ import pytest
 
 from nodes.onboard.confidence import END
 from nodes.onboard.stages import Stage
-from nodes.pace import Pace, further_tokens
-from nodes.stage_profile import Profile
+from nodes.profiles.pace import Pace, further_tokens
+from nodes.profiles.profile import Profile
 from nodes.vlm.model import Answer, Timings
 from testbed.results.node_pace import node_paces
 from tests.integration.nodes.ends import Recorder

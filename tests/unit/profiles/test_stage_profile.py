@@ -18,7 +18,7 @@ from nodes import satellite
 from nodes.contract.config import ConfigError
 from nodes.evaluation.compute_times import ComputeTimes
 from nodes.models import COMPACT
-from nodes.stage_profile import Profile, read_profile
+from nodes.profiles.profile import Profile, read_profile
 from testbed.errors import ScenarioError
 from testbed.run.folder import RunFolder
 from testbed.run.plan import RunPlan

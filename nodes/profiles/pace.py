@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from nodes.contract.report import Report
-from nodes.stage_profile import Profile
+from nodes.profiles.profile import Profile
 
 if TYPE_CHECKING:
     from nodes.onboard.stages import Stage

@@ -1,0 +1,1 @@
+"""How fast another machine is, and holding this one's answers to its pace."""
