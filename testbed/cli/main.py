@@ -29,7 +29,7 @@ _COMMANDS = (
     "testbed.cli.replay",
     "testbed.verify.verify",
     "testbed.cli.captures",
-    "nodes.ask_command",
+    "nodes.ask",
     "testbed.cli.eval",
     "testbed.cli.board.commands",
     "testbed.cli.clean",

@@ -160,7 +160,7 @@ class RunPlan:
 
     def drawing_command(self) -> list[str]:
         """The program that draws what came down of frames, and its folders."""
-        return [sys.executable, "-m", "nodes.kept_drawings", str(self.inbox), str(self.folder.kept)]
+        return [sys.executable, "-m", "nodes.draw_received", str(self.inbox), str(self.folder.kept)]
 
     def probe_command(self, link: Link, *, ground: bool) -> list[str]:
         """The probe's program for one end; the satellite's asks for round trips."""

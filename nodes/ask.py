@@ -174,8 +174,8 @@ def _save(figure: Any, path: Path) -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run without the testbed: `python -m nodes.ask_command ask MODEL IMAGE PROMPT`."""
-    root = argparse.ArgumentParser(prog="python -m nodes.ask_command")
+    """Run without the testbed: `python -m nodes.ask ask MODEL IMAGE PROMPT`."""
+    root = argparse.ArgumentParser(prog="python -m nodes.ask")
     add_parser(root.add_subparsers(required=True))
     arguments = root.parse_args(argv)
     try:

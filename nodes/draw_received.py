@@ -1,4 +1,4 @@
-"""Draws what came down of each frame that was not sent as captured: `python -m nodes.kept_drawings --help`.
+"""Draws what came down of each frame that was not sent as captured: `python -m nodes.draw_received --help`.
 
 A run starts it when everything has been answered, so that drawing costs no frame its time.
 """
@@ -57,9 +57,9 @@ def _drawing(form: str, data: Path) -> Image.Image:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Command line; the exit status."""
     parser = argparse.ArgumentParser(
-        prog="python -m nodes.kept_drawings",
+        prog="python -m nodes.draw_received",
         description="Draw what a ground station got of each frame that was not sent as captured.",
-        epilog="example:\n  python -m nodes.kept_drawings runs/20261125T120000-dove_pass/inbox drawings/\n\n"
+        epilog="example:\n  python -m nodes.draw_received runs/20261125T120000-dove_pass/inbox drawings/\n\n"
         "exit status: 0 done, 2 there is no such inbox",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
