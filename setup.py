@@ -18,7 +18,7 @@ NODE = [
 # A power sensor in a board's supply line that its kernel has no driver for.
 SENSORS = ["smbus2>=0.4,<1"]  # I2C; the chips' own packages bring a GPIO stack for two registers
 
-# What rebuilds the small pair of models: `python -m nodes.training`.
+# What rebuilds the small pair of models: `python -m nodes.lab.training`.
 TRAINING = ["rich>=13,<16"]  # progress bars
 
 # What emulates the network around them and draws the results.

@@ -1,6 +1,6 @@
 """A link's downward half over time, as the rows of a trace say it: contacts, bits carried, delay.
 
-The event model of `nodes.evaluation` plays on it; to a satellite's program it is its plan of a link.
+The event model of `nodes.lab.evaluation` plays on it; to a satellite's program it is its plan of a link.
 """
 
 from __future__ import annotations

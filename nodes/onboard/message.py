@@ -5,7 +5,7 @@
     reduced   an image of fewer pixels               itself
     regions   a message of `nodes.regions`           the overview at full size, the regions pasted over it
 
-The satellite's program makes them, the ground's reads them, and the event model of `nodes.evaluation` does
+The satellite's program makes them, the ground's reads them, and the event model of `nodes.lab.evaluation` does
 both: so a frame has one answer, wherever it is asked for.
 
 A model that is shown tiles is shown those of the whole picture, also where only a few regions of it came

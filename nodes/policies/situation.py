@@ -6,7 +6,7 @@
 
 A policy is asked when the board takes the frame up (stage CAPTURED), and again after each stage for as long
 as it says `Continue`. It sees numbers only: no pixels, no model, no network. So the same policy runs on a
-satellite and in the event model of `nodes.evaluation`.
+satellite and in the event model of `nodes.lab.evaluation`.
 """
 
 from __future__ import annotations

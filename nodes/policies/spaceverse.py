@@ -32,7 +32,7 @@ from nodes.policies.situation import (
 
 @dataclass(frozen=True, slots=True)
 class SpaceVerse:
-    """The policy `spaceverse`; its thresholds are chosen on validation data by `nodes.evaluation`.
+    """The policy `spaceverse`; its thresholds are chosen on validation data by `nodes.lab.evaluation`.
 
     Args:
         offload_below_at_0: at stage 0 offload below this confidence.

@@ -1,6 +1,6 @@
 """`spaceverse eval`: policies over real passes, on both models' real answers and an event model of the link.
 
-The testbed makes the links and draws the results. What has to do with models is done by `nodes.evaluation`,
+The testbed makes the links and draws the results. What has to do with models is done by `nodes.lab.evaluation`,
 started as a program with a job file.
 """
 
@@ -138,7 +138,7 @@ def _evaluate(job: Path) -> int:
     """Run the program; its exit status. Ctrl-C reaches it too, and it has processes of its own to end."""
     # The program lets SIGINT through once it is ready to end in one line.
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    with subprocess.Popen([sys.executable, "-m", "nodes.evaluation", str(job)]) as program:
+    with subprocess.Popen([sys.executable, "-m", "nodes.lab.evaluation", str(job)]) as program:
         try:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
             return program.wait()

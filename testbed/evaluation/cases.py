@@ -1,4 +1,4 @@
-"""The links of an evaluation: real passes under several rate caps, as plain data for `nodes.evaluation`.
+"""The links of an evaluation: real passes under several rate caps, as plain data for `nodes.lab.evaluation`.
 
 Each link begins a little before a pass and ends with the pass after it, so that what one pass leaves over
 comes down an orbit later, as it would.
@@ -43,7 +43,7 @@ class Sky:
 
 
 def make_cases(sky: Sky, rates_bit_s: Sequence[float]) -> tuple[list[dict[str, Any]], dict[str, Trace]]:
-    """Return the cases as `nodes.evaluation.job` reads them, and the traces by name.
+    """Return the cases as `nodes.lab.evaluation.job` reads them, and the traces by name.
 
     Raises ScenarioError where there are too few passes.
     """

@@ -162,7 +162,7 @@ def test_the_network_alone_can_be_trained(
     command = [
         sys.executable,
         "-m",
-        "nodes.evaluation",
+        "nodes.lab.evaluation",
         str(made / "job.json"),
         "--confidence",
         str(tmp_path),

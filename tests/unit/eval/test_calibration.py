@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from nodes.evaluation.calibration import TOKENS, compared
+from nodes.lab.evaluation.calibration import TOKENS, compared
 from testbed.evaluation.table import confidence_text
 
 

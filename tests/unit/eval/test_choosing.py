@@ -7,9 +7,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from nodes.evaluation.choosing import Study, anticipating, choose_heads, choose_parameters, platt, region_of
-from nodes.evaluation.outcomes import OnboardOutcome
-from nodes.evaluation.pairs import Pair
+from nodes.lab.evaluation.choosing import (
+    Study,
+    anticipating,
+    choose_heads,
+    choose_parameters,
+    platt,
+    region_of,
+)
+from nodes.lab.evaluation.outcomes import OnboardOutcome
+from nodes.lab.evaluation.pairs import Pair
 from nodes.onboard.confidence import END
 
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nodes.evaluation.figures import auroc, auroc_within, bootstrap, calibration_error, reliability, share
+from nodes.lab.evaluation.figures import auroc, auroc_within, bootstrap, calibration_error, reliability, share
 
 
 def test_auroc_counts_pairs() -> None:

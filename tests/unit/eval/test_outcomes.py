@@ -17,11 +17,11 @@ import pytest
 from PIL import Image
 
 from nodes.data import FIRST_LIGHT
-from nodes.evaluation.compute_times import ComputeTimes
-from nodes.evaluation.outcomes import Cache, Outcomes, key_of, message_of, weights_id
-from nodes.evaluation.pairs import Pair, read_pairs
-from nodes.evaluation.several import compute_ahead
-from nodes.evaluation.subjects import PairSubject
+from nodes.lab.evaluation.compute_times import ComputeTimes
+from nodes.lab.evaluation.outcomes import Cache, Outcomes, key_of, message_of, weights_id
+from nodes.lab.evaluation.pairs import Pair, read_pairs
+from nodes.lab.evaluation.several import compute_ahead
+from nodes.lab.evaluation.subjects import PairSubject
 from nodes.models import COMPACT, REGULAR
 from nodes.onboard.confidence import END
 from nodes.onboard.judge import Judge
@@ -188,10 +188,10 @@ MANY = """
 import sys
 from pathlib import Path
 from nodes.data import FIRST_LIGHT
-from nodes.evaluation.outcomes import Outcomes
-from nodes.evaluation.pairs import read_pairs
-from nodes.evaluation.several import compute_ahead
-from nodes.evaluation.subjects import PairSubject
+from nodes.lab.evaluation.outcomes import Outcomes
+from nodes.lab.evaluation.pairs import read_pairs
+from nodes.lab.evaluation.several import compute_ahead
+from nodes.lab.evaluation.subjects import PairSubject
 from nodes.onboard.judge import Judge
 from nodes.models import COMPACT, REGULAR
 from nodes.policies import SendReduced

@@ -7,8 +7,8 @@ import torch
 import transformers
 from PIL import Image
 
-from nodes.training.vocabulary import vocabulary
-from nodes.training.word_tokenizer import build_tokenizer
+from nodes.lab.training.vocabulary import vocabulary
+from nodes.lab.training.word_tokenizer import build_tokenizer
 from nodes.vlm.model import VisionLanguageModel, load_model
 
 PROMPT = "How many ships are on the water?"

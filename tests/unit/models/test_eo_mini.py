@@ -12,16 +12,16 @@ import pytest
 from PIL import Image
 
 from nodes.data import EO_MINI, FIRST_LIGHT
-from nodes.eo_mini.__main__ import main
-from nodes.eo_mini.build import draw_frames, write
-from nodes.eo_mini.first_light import choose_first_light
-from nodes.eo_mini.gates import SplitError, blind, check, majority, read_lines, resolution_gates
-from nodes.eo_mini.oracle import Score
-from nodes.eo_mini.packages import Rasters
-from nodes.eo_mini.places import BANDS_DEG
-from nodes.eo_mini.sources import CROWN_PX, Sources
-from nodes.eo_mini.windows import ANSWERS, WINDOW_PX, draw_window
-from nodes.evaluation.pairs import read_pairs
+from nodes.lab.eo_mini.__main__ import main
+from nodes.lab.eo_mini.build import draw_frames, write
+from nodes.lab.eo_mini.first_light import choose_first_light
+from nodes.lab.eo_mini.gates import SplitError, blind, check, majority, read_lines, resolution_gates
+from nodes.lab.eo_mini.oracle import Score
+from nodes.lab.eo_mini.packages import Rasters
+from nodes.lab.eo_mini.places import BANDS_DEG
+from nodes.lab.eo_mini.sources import CROWN_PX, Sources
+from nodes.lab.eo_mini.windows import ANSWERS, WINDOW_PX, draw_window
+from nodes.lab.evaluation.pairs import read_pairs
 
 REDUCED_PX = WINDOW_PX // 6
 

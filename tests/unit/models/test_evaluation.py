@@ -8,10 +8,9 @@ import numpy as np
 import pytest
 
 from nodes.data import EO_MINI, EO_MINI_VAL
-from nodes.eo_mini.gates import read_lines
-from nodes.models import COMPACT, REGULAR
-from nodes.training.card import FAMILIES, of_family
-from nodes.training.evaluate import (
+from nodes.lab.eo_mini.gates import read_lines
+from nodes.lab.training.card import FAMILIES, of_family
+from nodes.lab.training.evaluate import (
     TOP,
     Row,
     accuracy,
@@ -26,7 +25,8 @@ from nodes.training.evaluate import (
     share,
     write_rows,
 )
-from nodes.training.measure import OTHERS, show_card
+from nodes.lab.training.measure import OTHERS, show_card
+from nodes.models import COMPACT, REGULAR
 
 
 def _row(frame: str, right: bool, confidence: float, kind: str = "cover", truth: str = "water") -> Row:

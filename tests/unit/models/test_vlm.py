@@ -10,10 +10,10 @@ import torch
 import transformers
 from PIL import Image
 
+from nodes.lab.training.evaluate import read_rows
+from nodes.lab.training.vocabulary import vocabulary
+from nodes.lab.training.word_tokenizer import CHAT_TEMPLATE, build_tokenizer
 from nodes.models import COMPACT, REGULAR
-from nodes.training.evaluate import read_rows
-from nodes.training.vocabulary import vocabulary
-from nodes.training.word_tokenizer import CHAT_TEMPLATE, build_tokenizer
 from nodes.vlm.folder import ModelError
 from nodes.vlm.model import VisionLanguageModel, load_model
 from tests.unit.models.conftest import open_frame, read_prompts

@@ -14,9 +14,9 @@ import torch
 import transformers
 from PIL import Image
 
+from nodes.lab.training.vocabulary import vocabulary
+from nodes.lab.training.word_tokenizer import CHAT_TEMPLATE, build_tokenizer
 from nodes.models import COMPACT
-from nodes.training.vocabulary import vocabulary
-from nodes.training.word_tokenizer import CHAT_TEMPLATE, build_tokenizer
 from nodes.vlm.image import LONGEST_SIDE_PX, ImageError, open_image
 from nodes.vlm.model import VisionLanguageModel, load_model
 from nodes.vlm.token_grid import TokenGrid, frame_map

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from nodes.evaluation.figures import auroc
+from nodes.lab.evaluation.figures import auroc
 from nodes.onboard.confidence import (
     END,
     FILE,

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from nodes import profile as command
 from nodes import satellite
 from nodes.contract.config import ConfigError
-from nodes.evaluation.compute_times import ComputeTimes
+from nodes.lab.evaluation.compute_times import ComputeTimes
 from nodes.models import COMPACT
 from nodes.profiles.profile import Profile, read_profile
 from testbed.errors import ScenarioError

@@ -1,0 +1,320 @@
+"""Everything that is chosen is chosen here, on validation pairs, and nowhere else.
+
+* Confidence heads are trained for both targets, as free as pays on frames that they never saw; thresholds are
+  set on cross-fitted confidences, those of heads that never saw the frame.
+* The goal is stated: the most accurate thresholds that send at most so many bytes a frame; or the fewest
+  bytes of those whose accuracy is at least a floor, that of sending everything, less `SLACK` (where none
+  reaches it: the most accurate).
+* Early stages may only anticipate the end: their thresholds are the widest for which a share of the frames
+  concerned would have ended alike. Which share is chosen together with the end's threshold, for the goal.
+* Layers and heads whose attention finds regions are chosen by how often the question's true place, where the
+  data say it, is among the four best regions; without places all heads count alike.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import product
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nodes.lab.evaluation.outcomes import OnboardOutcome
+from nodes.lab.evaluation.pairs import Pair
+from nodes.lab.evaluation.subjects import PairSubject
+from nodes.onboard.confidence import (
+    END,
+    ConfidenceError,
+    ConfidenceNetwork,
+    Floats,
+    cross_fitted,
+    freest_that_pays,
+    train_head,
+)
+from nodes.policies import Decision, SendReduced, SendRegions, SendWhole
+
+SLACK = 0.01
+BUDGET_SHARE = 0.35  # of the bytes of sending everything; where no budget is given
+PRECISIONS = (0.9, 0.95, 0.98, 1.0, 1.01)  # the last is reached by none: no early end
+SHARES = (0.18, 0.26, 0.34)  # an overview and about one, two, three regions of sixteen
+TOP = 4
+TARGETS = ("correctness", "agreement")
+Bools = NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Study:
+    """Validation pairs with what both models made of them; arrays over pairs."""
+
+    frames: list[str]
+    kinds: list[str]
+    onboard: list[OnboardOutcome]
+    onboard_right: Bools
+    agreement: Bools
+    whole_right: Bools
+    whole_bytes: Floats
+    regions_right: dict[float, Bools]
+    regions_bytes: dict[float, Floats]
+    reduced_right: Bools
+
+    @property
+    def token_confidence(self) -> Floats:
+        """Geometric mean of the token probabilities of the whole answer."""
+        return np.array([outcome.token_confidence(len(outcome.token_ids)) for outcome in self.onboard])
+
+    def target(self, name: str) -> Bools:
+        """What a head is trained to predict."""
+        return self.onboard_right if name == "correctness" else self.agreement
+
+
+def studied(subject: PairSubject, shares: Sequence[float]) -> list[Decision]:
+    """What the ground is asked about in a study of a pair."""
+    return [SendWhole(), SendReduced(2), *regions_of(subject, shares)]
+
+
+def regions_of(subject: PairSubject, shares: Sequence[float]) -> list[Decision]:
+    """Regions in these shares of a frame's bytes."""
+    return [SendRegions(round(share * subject.whole_bytes)) for share in shares]
+
+
+def study(
+    subjects: Sequence[PairSubject], shares: Sequence[float], tick: Callable[[], None] = lambda: None
+) -> Study:
+    """Ask both models about every validation pair, at every share that regions may have."""
+    rows: list[dict[str, Any]] = []
+    for subject in subjects:
+        whole = subject.sent(SendWhole())
+        regions = dict(zip(shares, map(subject.sent, regions_of(subject, shares)), strict=True))
+        rows.append(
+            {
+                "onboard": subject.onboard,
+                "right": subject.right_on_board(),
+                "agrees": subject.onboard.text == whole.answer,
+                "whole": whole,
+                "regions": regions,
+                "reduced": subject.sent(SendReduced(2)).right,
+            }
+        )
+        tick()
+    return Study(
+        frames=[s.pair.frame for s in subjects],
+        kinds=[s.pair.kind for s in subjects],
+        onboard=[row["onboard"] for row in rows],
+        onboard_right=np.array([row["right"] for row in rows]),
+        agreement=np.array([row["agrees"] for row in rows]),
+        whole_right=np.array([row["whole"].right for row in rows]),
+        whole_bytes=np.array([float(row["whole"].size_bytes) for row in rows]),
+        regions_right={s: np.array([row["regions"][s].right for row in rows]) for s in shares},
+        regions_bytes={s: np.array([float(row["regions"][s].size_bytes) for row in rows]) for s in shares},
+        reduced_right=np.array([row["reduced"] for row in rows]),
+    )
+
+
+def choose_heads(
+    pairs: Sequence[Pair], onboard: Sequence[OnboardOutcome], rows: int, columns: int
+) -> list[tuple[int, int]]:
+    """Up to three (layer, head) whose attention finds the places of questions; none without known places."""
+    placed = [
+        (pair.box, outcome) for pair, outcome in zip(pairs, onboard, strict=True) if pair.box is not None
+    ]
+    if not placed:
+        return []
+    hits = np.zeros(onboard[0].attention.shape[:2])
+    for box, outcome in placed:
+        top = np.argsort(-outcome.attention, axis=2)[:, :, :TOP]
+        hits += (top == region_of(box, rows, columns)).any(axis=2)
+    best = np.argsort(-hits, axis=None, kind="stable")[:3]
+    layers, heads = np.unravel_index(best, hits.shape)
+    return list(zip(layers.tolist(), heads.tolist(), strict=True))
+
+
+def region_of(box: tuple[float, float, float, float], rows: int, columns: int) -> int:
+    """The region that holds a box's centre."""
+    across, down = (box[0] + box[2]) / 2, (box[1] + box[3]) / 2
+    return min(int(down * rows), rows - 1) * columns + min(int(across * columns), columns - 1)
+
+
+def train_network(made: Study) -> tuple[ConfidenceNetwork, dict[str, dict[int, Floats]]]:
+    """Heads for both targets, and the cross-fitted confidences of every pair by target and stage.
+
+    A stage that an answer is too short for has NaN there. A target with one outcome only gets no heads.
+    """
+    stages = sorted({stage for outcome in made.onboard for stage in outcome.features})
+    heads: dict[str, Any] = {}
+    fitted: dict[str, dict[int, Floats]] = {}
+    for target in TARGETS:
+        for stage in stages:
+            has = np.array([stage in outcome.features for outcome in made.onboard])
+            rows = np.array([o.features[stage] for o, here in zip(made.onboard, has, strict=True) if here])
+            hits = made.target(target)[has]
+            groups = [frame for frame, here in zip(made.frames, has, strict=True) if here]
+            freedom = freest_that_pays(rows, hits, groups)
+            try:
+                head = train_head(rows, hits, freedom)
+            except ConfidenceError:
+                continue
+            values = np.full(len(has), np.nan)
+            values[has] = cross_fitted(rows, hits, groups, freedom)
+            heads.setdefault(target, {})[stage] = head
+            fitted.setdefault(target, {})[stage] = values
+    return ConfidenceNetwork(heads, {}), fitted
+
+
+def choose_parameters(
+    made: Study, fitted: dict[str, dict[int, Floats]], target: str, *, bytes_goal: float | None = None
+) -> dict[str, dict[str, Any]]:
+    """Parameters of every policy that has any, by its name.
+
+    Args:
+        bytes_goal: instead of the accuracy floor: the most accurate thresholds that send at most this many
+            bytes a frame on average.
+    """
+    goal = _Goal(float(made.whole_right.mean()) - SLACK, bytes_goal)
+    tokens = made.token_confidence
+    slope, offset = platt(tokens, made.onboard_right)
+    confidence = fitted.get(target, {}).get(END, tokens)
+    usual = _usual_share(made)
+    sent = made.regions_right[usual], made.regions_bytes[usual]
+    whole = made.whole_right, made.whole_bytes
+    stages = fitted.get(target, {})
+    at_0 = stages.get(0, confidence)
+    shares = tuple(share for share in sorted(made.regions_right) if share <= usual)
+    spaceverse = {**_stage_thresholds(made, stages, confidence, sent, goal), "shares": shares}
+    later = {stage: values for stage, values in stages.items() if stage}
+    calibrated = 1 / (1 + np.exp(-(slope * _logit(tokens) + offset)))
+    accept = goal.best(_candidates(calibrated), lambda t: _mix(made, calibrated >= t, *whole))
+    low, high = goal.best(
+        [pair for pair in product(_candidates(tokens), repeat=2) if pair[0] <= pair[1]],
+        lambda t: _two(made, tokens, *t),
+    )
+    without_0 = _stage_thresholds(made, later, confidence, sent, goal)
+    without_later = _stage_thresholds(made, {}, at_0, sent, goal)
+    return {
+        "spaceverse": spaceverse,
+        "spaceverse-without-stage-0": {**without_0, "shares": shares},
+        "spaceverse-without-later-stages": {**without_later, "shares": shares},
+        "spaceverse-without-contact": spaceverse,
+        "spaceverse-without-regions": _stage_thresholds(made, stages, confidence, whole, goal),
+        "cascade": {"slope": slope, "offset": offset, "accept_probability": accept},
+        "two-threshold": {"drop_below": low, "accept_confidence": high},
+        "oracle": {"shares": shares},
+    }
+
+
+@dataclass(frozen=True)
+class _Goal:
+    floor: float
+    bytes_goal: float | None
+
+    def best(self, candidates: Sequence[Any], of: Callable[[Any], tuple[float, float]]) -> Any:
+        """The candidate that meets the goal best, by its (accuracy, mean bytes)."""
+        scored = [(candidate, *of(candidate)) for candidate in candidates]
+        if self.bytes_goal is not None:
+            within = [s for s in scored if s[2] <= self.bytes_goal] or [min(scored, key=lambda s: s[2])]
+            return max(within, key=lambda s: (s[1], -s[2]))[0]
+        within = [s for s in scored if s[1] >= self.floor]
+        if within:
+            return min(within, key=lambda s: (s[2], -s[1]))[0]
+        return max(scored, key=lambda s: (s[1], -s[2]))[0]
+
+
+def _candidates(scores: Floats, count: int = 60) -> list[float]:
+    finite = scores[np.isfinite(scores)]
+    inner = np.quantile(finite, np.linspace(0, 1, count)).tolist() if len(finite) else []
+    return sorted({0.0, *(round(value, 6) for value in inner), 1.01})
+
+
+def _mix(made: Study, accepted: Bools, sent_right: Bools, sent_bytes: Floats) -> tuple[float, float]:
+    hits = np.where(accepted, made.onboard_right, sent_right)
+    return float(hits.mean()), float(np.where(accepted, 0.0, sent_bytes).mean())
+
+
+def _two(made: Study, tokens: Floats, low: float, high: float) -> tuple[float, float]:
+    accepted, dropped = tokens >= high, (tokens < low) & (tokens < high)
+    hits = np.where(accepted, made.onboard_right, made.whole_right & ~dropped)
+    return float(hits.mean()), float(np.where(accepted | dropped, 0.0, made.whole_bytes).mean())
+
+
+def _usual_share(made: Study) -> float:
+    """The smallest share whose accuracy is within SLACK of the best share's."""
+    best = max(float(hits.mean()) for hits in made.regions_right.values())
+    return min(share for share, hits in made.regions_right.items() if hits.mean() >= best - SLACK)
+
+
+def _stage_thresholds(
+    made: Study, stages: dict[int, Floats], confidence: Floats, sent: tuple[Bools, Floats], goal: _Goal
+) -> dict[str, float]:
+    """Those of a policy that asks these stages before its end, and whose offloaded frames are sent so."""
+    ways = [
+        _early_ends(stages, confidence, end, precision)
+        for end, precision in product(_candidates(confidence), PRECISIONS)
+    ]
+    chosen = goal.best(ways, lambda way: _mix(made, _accepted(stages, confidence, way), *sent))
+    return {**chosen, "offload_share": float((~_accepted(stages, confidence, chosen)).mean())}
+
+
+def _early_ends(
+    stages: dict[int, Floats], confidence: Floats, end: float, precision: float
+) -> dict[str, float]:
+    """Thresholds of all stages, given the end's."""
+    accepts = confidence >= end
+    later = [values for stage, values in stages.items() if stage > 0]
+    between = np.concatenate(later) if later else np.array([])
+    ends = np.tile(accepts, max(1, len(later)))[: len(between)]
+    at_0 = stages.get(0, np.array([]))
+    return {
+        "offload_below_at_0": anticipating(at_0, ~accepts[: len(at_0)], precision, below=True),
+        "offload_below": anticipating(between, ~ends, precision, below=True),
+        "accept_from": anticipating(between, ends, precision, below=False),
+        "accept_at_end": end,
+    }
+
+
+def _accepted(stages: dict[int, Floats], confidence: Floats, way: Mapping[str, float]) -> Bools:
+    """Which pairs the policy accepts with these thresholds; a stage that an answer has not is passed over."""
+    accepted, decided = np.zeros(len(confidence), dtype=bool), np.zeros(len(confidence), dtype=bool)
+    if 0 in stages:
+        decided |= stages[0] < way["offload_below_at_0"]
+    for stage in sorted(stage for stage in stages if stage > 0):
+        accepted |= ~decided & (stages[stage] >= way["accept_from"])
+        decided |= accepted | (stages[stage] < way["offload_below"])
+    accepted |= ~decided & (confidence >= way["accept_at_end"])
+    return accepted
+
+
+def anticipating(scores: Floats, ends_so: Bools, precision: float, *, below: bool) -> float:
+    """The widest threshold for which a share `precision` of the frames on its side would have ended so.
+
+    Returns one that concerns no frame where there is none: 0 below, 1.01 above.
+    """
+    has = np.isfinite(scores)
+    scores, ends_so = scores[has], ends_so[has]
+    order = np.argsort(scores if below else -scores, kind="stable")
+    share = np.cumsum(ends_so[order]) / np.arange(1, len(order) + 1)
+    good = np.flatnonzero(share >= precision)
+    if not len(good) or good[-1] < 4:  # a handful of frames proves nothing
+        return 0.0 if below else 1.01
+    edge = float(scores[order][good[-1]])
+    return float(np.nextafter(edge, 2)) if below else edge
+
+
+def platt(scores: Floats, hits: Bools) -> tuple[float, float]:
+    """Slope and offset of Platt's scaling on the logit (Newton's method, a weak ridge against separation)."""
+    x = np.stack([_logit(scores), np.ones(len(scores))], axis=1)
+    y = hits.astype(np.float64)
+    weights = np.array([1.0, 0.0])
+    ridge = np.diag([1e-2, 1e-2])
+    for _ in range(50):
+        p = 1 / (1 + np.exp(-x @ weights))
+        step = np.linalg.solve(
+            (x.T * (p * (1 - p))) @ x + ridge, x.T @ (p - y) + ridge @ (weights - [1.0, 0.0])
+        )
+        weights = weights - np.clip(step, -2, 2)
+    return float(weights[0]), float(weights[1])
+
+
+def _logit(scores: Floats) -> Floats:
+    clipped = np.clip(scores, 1e-6, 1 - 1e-6)
+    return np.asarray(np.log(clipped / (1 - clipped)))

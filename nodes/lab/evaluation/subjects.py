@@ -1,0 +1,119 @@
+"""Pairs with their outcomes, as the replay asks for them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import cached_property
+
+from nodes.lab.evaluation.compute_times import ComputeTimes
+from nodes.lab.evaluation.outcomes import OnboardOutcome, Outcomes
+from nodes.lab.evaluation.pairs import Pair, right
+from nodes.lab.evaluation.replay import Sent
+from nodes.onboard.confidence import END
+from nodes.onboard.judge import Judge
+from nodes.onboard.layout import Layout
+from nodes.onboard.stages import reading_at
+from nodes.policies import Decision, OnboardRun, Reading
+
+
+class PairSubject:
+    """One pair: outcomes of both models, confidence at each stage, what each step costs.
+
+    Args:
+        judge: confidence and the relevance of regions, as a satellite has them.
+    """
+
+    def __init__(self, pair: Pair, outcomes: Outcomes, times: ComputeTimes, judge: Judge) -> None:
+        self.pair = pair
+        self.name, self.prompt = pair.name, pair.prompt
+        self._outcomes, self._times, self._judge = outcomes, times, judge
+        self._sent: dict[Decision, Sent] = {}
+
+    @property
+    def layout(self) -> Layout:
+        """How its frame is divided."""
+        return self._outcomes.layout
+
+    @cached_property
+    def whole_bytes(self) -> int:
+        """The frame as captured."""
+        return self.pair.image.stat().st_size
+
+    @cached_property
+    def onboard(self) -> OnboardOutcome:
+        """The compact model's outcome."""
+        return self._outcomes.onboard(self.pair)
+
+    @cached_property
+    def scores(self) -> list[float]:
+        """Relevance of each region."""
+        return self._judge.scores(self.onboard.attention)
+
+    def run(self, spend: Callable[[float], None]) -> OnboardRun:
+        """Replay the compact model; stage seconds go to `spend`."""
+        return _Replayed(self, self._times, self._outcomes.layout.stage_tokens, spend)
+
+    def confidence(self, stage: int) -> float | None:
+        """Of the network at a stage."""
+        features = self.onboard.features.get(stage)
+        return None if features is None else self._judge.confidence(stage, features)
+
+    def attention_s(self, reading: Reading) -> float:
+        """A pass of its own over image and prompt: fused attention, which decoding uses, shows none."""
+        return self._times.attend_s + (self._times.see_s if reading.stage < 0 else 0.0)
+
+    def right_on_board(self) -> bool:
+        """Whether the compact model is right."""
+        return right(self.onboard.text, self.pair.truth)
+
+    def sent(self, decision: Decision) -> Sent:
+        """What this decision sends, and the regular model's answer."""
+        if decision not in self._sent:
+            outcome = self._outcomes.ground(self.pair, decision, self.scores)
+            self._sent[decision] = Sent(
+                size_bytes=outcome.size_bytes,
+                prepare_s=self._times.prepare_s(decision),
+                answer=outcome.text,
+                right=right(outcome.text, self.pair.truth),
+                ground_s=self._times.ground_s(decision),
+            )
+        return self._sent[decision]
+
+
+class _Replayed:
+    """Gives the stages of a known outcome, each at its price."""
+
+    def __init__(
+        self,
+        subject: PairSubject,
+        times: ComputeTimes,
+        stage_tokens: Sequence[int],
+        spend: Callable[[float], None],
+    ) -> None:
+        self._subject, self._times, self._spend = subject, times, spend
+        self._tokens = len(subject.onboard.token_ids)
+        self._stages = [0, *(k for k in stage_tokens if k <= self._tokens), END]
+        self._at = -1
+
+    def advance(self) -> Reading:
+        before = self._stages[self._at] if self._at >= 0 else None
+        self._at += 1
+        stage = self._stages[self._at]
+        self._spend(self._price_s(before, stage))
+        made = self._tokens if stage == END else stage
+        onboard = self._subject.onboard
+        return reading_at(stage, onboard.token_logprobs[:made], self._subject.confidence(stage), onboard.text)
+
+    def finish(self) -> Reading:
+        while True:
+            reading = self.advance()
+            if reading.finished:
+                return reading
+
+    def _price_s(self, before: int | None, stage: int) -> float:
+        if stage == 0:
+            return self._times.see_s
+        done = before or 0
+        wanted = self._tokens + 1 if stage == END else stage  # the token that ends the answer is computed too
+        first_s = self._times.read_s if done == 0 else 0.0
+        return first_s + self._times.token_s * (wanted - max(done, 1))
