@@ -63,7 +63,7 @@ def measure_profile(
 
     Raises ModelError and DataError (ValueError): the model or the images cannot be used.
     """
-    from nodes.lab.evaluation.pairs import read_pairs  # noqa: PLC0415 - numpy
+    from nodes.data.pairs import read_pairs  # noqa: PLC0415 - numpy
     from nodes.vlm.model import load_model  # noqa: PLC0415 - torch
 
     check_model_folder(model_name)

@@ -193,7 +193,7 @@ def _latencies_at_pace(
     rows: Sequence[Mapping[str, str]], done: Mapping[str, FrameResult]
 ) -> dict[str, float]:
     """Modelled latencies of the ground's frames, each worked on as long as in the emulated run."""
-    from nodes.lab.evaluation.replay import served  # noqa: PLC0415 - only where something was played
+    from nodes.lab.evaluation.event_model.replay import served  # noqa: PLC0415 - only where something was played
 
     sent = [row for row in rows if row["answered"] == "True" and row["answered_by"] == "ground"]
     worked_s = {

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from nodes.contract.config import ConfigError
+from nodes.data.pairs import DataError
 from nodes.lab.evaluation.job import read_job
-from nodes.lab.evaluation.pairs import DataError
 from nodes.onboard.confidence import ConfidenceError
 from nodes.vlm.folder import ModelError
 

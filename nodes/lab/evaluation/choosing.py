@@ -21,8 +21,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from nodes.data.pairs import Pair
 from nodes.lab.evaluation.outcomes import OnboardOutcome
-from nodes.lab.evaluation.pairs import Pair
 from nodes.lab.evaluation.subjects import PairSubject
 from nodes.onboard.confidence import (
     END,

@@ -14,8 +14,8 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from statistics import median
 
+from nodes.data.pairs import Pair
 from nodes.lab.evaluation.outcomes import Outcomes, message_of
-from nodes.lab.evaluation.pairs import Pair
 from nodes.lab.evaluation.pass_on import measure_pass_on_s
 from nodes.onboard.confidence import END
 from nodes.onboard.message import answer_received

@@ -20,7 +20,7 @@ import msgpack
 import numpy as np
 from numpy.typing import NDArray
 
-from nodes.lab.evaluation.pairs import Pair
+from nodes.data.pairs import Pair
 from nodes.onboard.confidence import END, token_confidence
 from nodes.onboard.layout import Layout
 from nodes.onboard.message import AnsweringModel, FrameMessage, answer_received, make_message

@@ -18,6 +18,7 @@ import numpy as np
 from nodes import data as shipped_data
 from nodes import models as shipped_models
 from nodes.contract.line import Line, Row
+from nodes.data.pairs import DataError, Pair, read_pairs
 from nodes.lab.evaluation.calibration import of_study, on_test_pairs
 from nodes.lab.evaluation.choosing import (
     BUDGET_SHARE,
@@ -31,13 +32,12 @@ from nodes.lab.evaluation.choosing import (
     train_network,
 )
 from nodes.lab.evaluation.compute_times import ComputeTimes, measure
+from nodes.lab.evaluation.event_model.replay import PARTS, Played, replay
 from nodes.lab.evaluation.figures import share
 from nodes.lab.evaluation.job import Case, Job
 from nodes.lab.evaluation.outcomes import Cache, Outcomes, key_of, message_of
-from nodes.lab.evaluation.pairs import DataError, Pair, read_pairs
+from nodes.lab.evaluation.parallel import compute_ahead
 from nodes.lab.evaluation.progress import Progress
-from nodes.lab.evaluation.replay import PARTS, Played, replay
-from nodes.lab.evaluation.several import compute_ahead
 from nodes.lab.evaluation.subjects import PairSubject
 from nodes.onboard.judge import Judge
 from nodes.onboard.message import read_regions

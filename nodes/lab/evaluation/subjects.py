@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import cached_property
 
+from nodes.data.pairs import Pair, right
 from nodes.lab.evaluation.compute_times import ComputeTimes
+from nodes.lab.evaluation.event_model.replay import Sent
 from nodes.lab.evaluation.outcomes import OnboardOutcome, Outcomes
-from nodes.lab.evaluation.pairs import Pair, right
-from nodes.lab.evaluation.replay import Sent
 from nodes.onboard.confidence import END
 from nodes.onboard.judge import Judge
 from nodes.onboard.layout import Layout

@@ -77,7 +77,7 @@ def _frames(cache: Path) -> list[Any]:
     """All training frames; draws what is missing, with a bar."""
     from rich.progress import Progress  # noqa: PLC0415
 
-    from nodes.lab.training.frames import FRAMES_PER_SET, SETS, training_frames  # noqa: PLC0415
+    from nodes.lab.training.examples.frames import FRAMES_PER_SET, SETS, training_frames  # noqa: PLC0415
 
     with Progress(transient=True) as bar:
         task = bar.add_task("training frames", total=FRAMES_PER_SET * SETS)
@@ -89,7 +89,7 @@ def _train(given: argparse.Namespace) -> int:
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn  # noqa: PLC0415
 
     from nodes.lab.training.architecture import ON_A_PROCESSOR, RECIPES  # noqa: PLC0415
-    from nodes.lab.training.practice import practice_windows  # noqa: PLC0415
+    from nodes.lab.training.examples.practice import practice_windows  # noqa: PLC0415
     from nodes.lab.training.train import Training, halves_are_faster, wants_windows  # noqa: PLC0415
     from nodes.models import FOLDER  # noqa: PLC0415
 
@@ -132,7 +132,7 @@ def _add_evaluate(commands: Any) -> None:
 
 
 def _evaluate(given: argparse.Namespace) -> int:
-    from nodes.lab.training.frames import SETS, training_prompts  # noqa: PLC0415
+    from nodes.lab.training.examples.frames import SETS, training_prompts  # noqa: PLC0415
     from nodes.lab.training.measure import evaluate_folders, show_card  # noqa: PLC0415
     from nodes.models import FOLDER  # noqa: PLC0415
 

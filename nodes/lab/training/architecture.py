@@ -23,7 +23,7 @@ from typing import Any
 from transformers import Qwen2VLConfig
 
 from nodes.lab.eo_mini.windows import WINDOW_PX
-from nodes.lab.training.frames import OVERVIEW_PX, TOKEN_PX
+from nodes.lab.training.examples.frames import OVERVIEW_PX, TOKEN_PX
 from nodes.vlm.views import Views
 
 _HEAD_DIM = 32

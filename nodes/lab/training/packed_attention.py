@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn import functional
 from transformers import AttentionInterface
 
-from nodes.lab.training.packing import Batch, mask_of
+from nodes.lab.training.examples.packing import Batch, mask_of
 
 _NAME = "packed_questions"
 

@@ -25,21 +25,21 @@ from torch import Tensor, nn
 from torch.nn import functional
 from transformers import Qwen2VLForConditionalGeneration
 
-from nodes.lab.training.ahead import made_ahead
 from nodes.lab.training.architecture import Reading, Recalling, Recipe, Seeing, build_config
-from nodes.lab.training.even_tower import EvenTower
-from nodes.lab.training.frames import OVERVIEW_PX, TOKEN_PX, TrainingFrame
-from nodes.lab.training.gaze import Gaze
-from nodes.lab.training.kept import Kept
-from nodes.lab.training.looks import overview_truths, show
+from nodes.lab.training.attention_supervision import Gaze
+from nodes.lab.training.examples.augmentation import TURNS, turned_views
+from nodes.lab.training.examples.batch import Page
+from nodes.lab.training.examples.examples import overview_truths, show
+from nodes.lab.training.examples.frames import OVERVIEW_PX, TOKEN_PX, TrainingFrame
+from nodes.lab.training.examples.packing import Batch, Packer
+from nodes.lab.training.examples.practice import Windows
+from nodes.lab.training.examples.targets import DenseHeads, Truths
 from nodes.lab.training.packed_attention import PackedMask, packed
-from nodes.lab.training.packing import Batch, Packer
-from nodes.lab.training.page import Page
-from nodes.lab.training.practice import Windows
-from nodes.lab.training.targets import DenseHeads, Truths
-from nodes.lab.training.turns import TURNS, turned_views
+from nodes.lab.training.vision.even_tower import EvenTower
+from nodes.lab.training.vision.feature_cache import Kept
+from nodes.lab.training.vision.fourier_init import start_as_waves
+from nodes.lab.training.vision.prefetch import made_ahead
 from nodes.lab.training.vocabulary import vocabulary
-from nodes.lab.training.waves import start_as_waves
 from nodes.lab.training.word_tokenizer import build_processor
 from nodes.transfer.files import write_durably
 from nodes.vlm.views import FILE as VIEWS_FILE

@@ -16,8 +16,8 @@ from PIL import Image
 
 from nodes.contract.config import GroundConfig
 from nodes.data import FIRST_LIGHT
+from nodes.data.pairs import Pair, read_pairs
 from nodes.lab.evaluation.outcomes import Outcomes
-from nodes.lab.evaluation.pairs import Pair, read_pairs
 from nodes.models import COMPACT
 from nodes.policies import SendReduced, SendRegions, SendWhole
 from nodes.runtime.program import load_model as load_for

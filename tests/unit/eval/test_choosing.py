@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from nodes.data.pairs import Pair
 from nodes.lab.evaluation.choosing import (
     Study,
     anticipating,
@@ -16,7 +17,6 @@ from nodes.lab.evaluation.choosing import (
     region_of,
 )
 from nodes.lab.evaluation.outcomes import OnboardOutcome
-from nodes.lab.evaluation.pairs import Pair
 from nodes.onboard.confidence import END
 
 

@@ -12,9 +12,9 @@ import pytest
 
 from nodes.contract.line import Line, Row
 from nodes.data import FIRST_LIGHT
+from nodes.data.pairs import Pair, read_pairs
 from nodes.lab.evaluation.compute_times import ComputeTimes
 from nodes.lab.evaluation.outcomes import Outcomes
-from nodes.lab.evaluation.pairs import Pair, read_pairs
 from nodes.lab.evaluation.subjects import PairSubject
 from nodes.models import COMPACT, REGULAR
 from nodes.onboard.confidence import FILE, ConfidenceError, ConfidenceNetwork, train_head

@@ -17,10 +17,10 @@ import pytest
 from PIL import Image
 
 from nodes.data import FIRST_LIGHT
+from nodes.data.pairs import Pair, read_pairs
 from nodes.lab.evaluation.compute_times import ComputeTimes
 from nodes.lab.evaluation.outcomes import Cache, Outcomes, key_of, message_of, weights_id
-from nodes.lab.evaluation.pairs import Pair, read_pairs
-from nodes.lab.evaluation.several import compute_ahead
+from nodes.lab.evaluation.parallel import compute_ahead
 from nodes.lab.evaluation.subjects import PairSubject
 from nodes.models import COMPACT, REGULAR
 from nodes.onboard.confidence import END
@@ -189,8 +189,8 @@ import sys
 from pathlib import Path
 from nodes.data import FIRST_LIGHT
 from nodes.lab.evaluation.outcomes import Outcomes
-from nodes.lab.evaluation.pairs import read_pairs
-from nodes.lab.evaluation.several import compute_ahead
+from nodes.data.pairs import read_pairs
+from nodes.lab.evaluation.parallel import compute_ahead
 from nodes.lab.evaluation.subjects import PairSubject
 from nodes.onboard.judge import Judge
 from nodes.models import COMPACT, REGULAR

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from nodes.lab.evaluation.pairs import DataError, read_pairs, right
+from nodes.data.pairs import DataError, read_pairs, right
 
 
 def image(path: Path) -> Path:

@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nodes.contract.line import Line, Row
-from nodes.lab.evaluation.downlink import NOTICE_S, Downlink, payload_sizes
+from nodes.lab.evaluation.event_model.downlink import NOTICE_S, Downlink, payload_sizes
+from nodes.lab.evaluation.event_model.replay import Played, Sent, replay
 from nodes.lab.evaluation.pass_on import measure_pass_on_s
-from nodes.lab.evaluation.replay import Played, Sent, replay
 from nodes.policies import Accept, Decision, FramePolicy, OnboardRun, Reading, Situation, policy_named
 from nodes.transfer.window import chunk_size_bytes
 

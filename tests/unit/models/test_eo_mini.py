@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 from nodes.data import EO_MINI, FIRST_LIGHT
+from nodes.data.pairs import read_pairs
 from nodes.lab.eo_mini.__main__ import main
 from nodes.lab.eo_mini.build import draw_frames, write
 from nodes.lab.eo_mini.first_light import choose_first_light
@@ -21,7 +22,6 @@ from nodes.lab.eo_mini.packages import Rasters
 from nodes.lab.eo_mini.places import BANDS_DEG
 from nodes.lab.eo_mini.sources import CROWN_PX, Sources
 from nodes.lab.eo_mini.windows import ANSWERS, WINDOW_PX, draw_window
-from nodes.lab.evaluation.pairs import read_pairs
 
 REDUCED_PX = WINDOW_PX // 6
 

@@ -21,19 +21,26 @@ from nodes.lab.eo_mini.places import FRAME_PX
 from nodes.lab.eo_mini.windows import DIRECTIONS, WINDOW_PX
 from nodes.lab.eo_mini.windows import draw_window as draw_asked
 from nodes.lab.training import train
-from nodes.lab.training.ahead import made_ahead
 from nodes.lab.training.architecture import RECIPES, Reading, Recalling, Seeing
-from nodes.lab.training.frames import GRID, OVERVIEW_PX, Asked, Content, TrainingFrame
-from nodes.lab.training.gaze import HEADS, LAYER, Gaze
-from nodes.lab.training.kept import Kept
-from nodes.lab.training.looks import overview_truths, show, show_tiles, some_tiles, tile_box, turned_tile
-from nodes.lab.training.packing import Packer, Room
-from nodes.lab.training.page import Page
-from nodes.lab.training.practice import Windows, draw_window, stacked
-from nodes.lab.training.targets import KINDS, truths_of
-from nodes.lab.training.turns import TURNS, turned, turned_direction, turned_questions
+from nodes.lab.training.attention_supervision import HEADS, LAYER, Gaze
+from nodes.lab.training.examples.augmentation import TURNS, turned, turned_direction, turned_questions
+from nodes.lab.training.examples.batch import Page
+from nodes.lab.training.examples.examples import (
+    overview_truths,
+    show,
+    show_tiles,
+    some_tiles,
+    tile_box,
+    turned_tile,
+)
+from nodes.lab.training.examples.frames import GRID, OVERVIEW_PX, Asked, Content, TrainingFrame
+from nodes.lab.training.examples.packing import Packer, Room
+from nodes.lab.training.examples.practice import Windows, draw_window, stacked
+from nodes.lab.training.examples.targets import KINDS, truths_of
+from nodes.lab.training.vision.feature_cache import Kept
+from nodes.lab.training.vision.fourier_init import start_as_waves
+from nodes.lab.training.vision.prefetch import made_ahead
 from nodes.lab.training.vocabulary import vocabulary
-from nodes.lab.training.waves import start_as_waves
 
 SHIPS = Asked("ships", "How many ships are on the water?", "two")
 DESERT = Asked("presence", "Is there any desert in this image?", "no")

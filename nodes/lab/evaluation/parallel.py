@@ -12,8 +12,8 @@ import threading
 from collections.abc import Sequence
 from concurrent.futures import BrokenExecutor, ProcessPoolExecutor, as_completed
 
+from nodes.data.pairs import Pair
 from nodes.lab.evaluation.outcomes import Outcomes
-from nodes.lab.evaluation.pairs import Pair
 from nodes.lab.evaluation.progress import Progress
 from nodes.lab.evaluation.subjects import PairSubject
 from nodes.policies import Decision

@@ -13,7 +13,7 @@ from statistics import median
 from typing import Protocol
 
 from nodes.contract.line import Line
-from nodes.lab.evaluation.downlink import Downlink, Item
+from nodes.lab.evaluation.event_model.downlink import Downlink, Item
 from nodes.onboard.policy_inputs import surroundings
 from nodes.policies import (
     Accept,

@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from nodes.lab.training.gaze import HEADS
-from nodes.lab.training.looks import Shown
-from nodes.lab.training.packing import Batch, Packer
-from nodes.lab.training.targets import COUNTED, KINDS, Truths
+from nodes.lab.training.attention_supervision import HEADS
+from nodes.lab.training.examples.examples import Shown
+from nodes.lab.training.examples.packing import Batch, Packer
+from nodes.lab.training.examples.targets import COUNTED, KINDS, Truths
 
 
 @dataclass(frozen=True)

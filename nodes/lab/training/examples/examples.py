@@ -10,10 +10,10 @@ import torch
 from numpy.typing import NDArray
 
 from nodes.lab.eo_mini.places import FRAME_PX
-from nodes.lab.training.frames import GRID, TOKEN_PX, Asked, Content, TrainingFrame
-from nodes.lab.training.packing import Room
-from nodes.lab.training.targets import Truths, truths_of
-from nodes.lab.training.turns import TURNS, turned, turned_questions
+from nodes.lab.training.examples.augmentation import TURNS, turned, turned_questions
+from nodes.lab.training.examples.frames import GRID, TOKEN_PX, Asked, Content, TrainingFrame
+from nodes.lab.training.examples.packing import Room
+from nodes.lab.training.examples.targets import Truths, truths_of
 
 _WHOLE = (0, 0, FRAME_PX, FRAME_PX)
 

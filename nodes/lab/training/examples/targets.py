@@ -18,8 +18,8 @@ from torch.nn import functional
 
 from nodes.lab.eo_mini.ground import COVERS
 from nodes.lab.eo_mini.windows import DIRECTIONS
-from nodes.lab.training.frames import Content
-from nodes.lab.training.turns import TURNS, turned_direction, turned_views
+from nodes.lab.training.examples.augmentation import TURNS, turned_direction, turned_views
+from nodes.lab.training.examples.frames import Content
 
 Floats = NDArray[np.float32]
 KINDS = ("none", "ships", "rows", "crowns")

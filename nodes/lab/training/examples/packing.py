@@ -18,7 +18,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from nodes.lab.training.frames import Asked
+from nodes.lab.training.examples.frames import Asked
 
 IGNORED = -100
 _PADDING = -1  # the group of padding

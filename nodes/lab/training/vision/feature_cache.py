@@ -14,11 +14,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from nodes.lab.training.ahead import made_ahead
-from nodes.lab.training.even_tower import EvenTower
-from nodes.lab.training.frames import GRID, TOKEN_PX, TrainingFrame
-from nodes.lab.training.looks import Shown, place_tiles, show_tiles, some_tiles
-from nodes.lab.training.turns import TURNS
+from nodes.lab.training.examples.augmentation import TURNS
+from nodes.lab.training.examples.examples import Shown, place_tiles, show_tiles, some_tiles
+from nodes.lab.training.examples.frames import GRID, TOKEN_PX, TrainingFrame
+from nodes.lab.training.vision.even_tower import EvenTower
+from nodes.lab.training.vision.prefetch import made_ahead
 
 _AT_ONCE = 16  # tiles; what is between the tower's layers then stays in the processor's caches
 

@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from nodes.lab.training.frames import Asked
+from nodes.lab.training.examples.frames import Asked
 
 TURNS = 8
 Values = TypeVar("Values", bound=np.generic)

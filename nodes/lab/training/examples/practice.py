@@ -23,8 +23,8 @@ from torch import Tensor
 from nodes.lab.eo_mini.build import JPEG_QUALITY
 from nodes.lab.eo_mini.sources import open_sources
 from nodes.lab.eo_mini.windows import WINDOW_PX, draw_practice
-from nodes.lab.training.frames import TOKEN_PX, Content
-from nodes.lab.training.targets import KINDS, Truths, truths_of
+from nodes.lab.training.examples.frames import TOKEN_PX, Content
+from nodes.lab.training.examples.targets import KINDS, Truths, truths_of
 
 Crowns = Sequence[NDArray[np.uint8]]
 WINDOWS = 12_000

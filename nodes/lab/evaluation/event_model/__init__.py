@@ -1,0 +1,1 @@
+"""An event model of board, downlink and ground."""
