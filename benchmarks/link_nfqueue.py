@@ -178,7 +178,7 @@ def _busy_cores() -> Iterator[None]:
 
 
 def _compute() -> None:
-    import torch  # noqa: PLC0415
+    import torch
 
     torch.set_num_threads(1)
     matrix = torch.rand(512, 512)

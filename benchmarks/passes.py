@@ -48,7 +48,7 @@ def main() -> None:
     print(f"spaceverse {ours_s:8.3f} s")
     print(f"skyfield   {skyfield_s:8.3f} s  {skyfield_s / ours_s:5.1f} times as long")
     try:
-        import brahe  # noqa: PLC0415, F401  a test's dependency only
+        import brahe  # noqa: F401  a test's dependency only
     except ImportError:
         print("brahe is not installed: pip install brahe")
     else:
@@ -113,7 +113,7 @@ def altitudes(line_of_sight: Any, begin: Any, near_s: Floats) -> Callable[[Float
 
 def brahe_windows(chosen: Sequence[ElementSet], sites: Sequence[GroundStation], step_s: float) -> Rows:
     """Return brahe's access windows, from all of its threads."""
-    import brahe  # noqa: PLC0415
+    import brahe
 
     dut1 = float(timescale().from_datetime(START).dut1)
     brahe.set_global_eop_provider_from_static_provider(

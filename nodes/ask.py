@@ -76,8 +76,8 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.attention and not arguments.attention.absolute().parent.is_dir():
         raise ImageError(f"no folder {arguments.attention.parent} for {arguments.attention}: make it first")
     image = open_image(arguments.image)
-    from nodes.vlm.model import first_line, load_model  # noqa: PLC0415 - not for --help
-    from nodes.vlm.openai import connect, is_server  # noqa: PLC0415 - not for --help
+    from nodes.vlm.model import first_line, load_model  # not for --help
+    from nodes.vlm.openai import connect, is_server  # not for --help
 
     model: Any
     if is_server(arguments.model):
@@ -121,9 +121,9 @@ def _print(answer: Answer | ServerAnswer, warm_up_s: float | None, arguments: ar
         print(json.dumps(result))
         return
     try:
-        from rich.console import Console  # noqa: PLC0415 - not on a bare board
-        from rich.table import Table  # noqa: PLC0415
-        from rich.text import Text  # noqa: PLC0415
+        from rich.console import Console  # not on a bare board
+        from rich.table import Table
+        from rich.text import Text
     except ImportError:
         raise ModelError("tables need the package rich: pip install rich, or give --json") from None
     table = Table("what", "value")
@@ -143,9 +143,9 @@ def _print(answer: Answer | ServerAnswer, warm_up_s: float | None, arguments: ar
 
 def _draw(session: Session, image: Image, prompt: str, answer: str, path: Path) -> None:
     """Draw where the prompt's last token looks, mean over layers and heads, over the image."""
-    from matplotlib.figure import Figure  # noqa: PLC0415 - slow
+    from matplotlib.figure import Figure  # slow
 
-    from nodes.vlm.token_grid import frame_map  # noqa: PLC0415
+    from nodes.vlm.token_grid import frame_map
 
     weights = session.attention()[:, :, -1].mean(axis=(0, 1))
     heat = frame_map(weights / weights.sum(), session.grids, image.width, image.height)

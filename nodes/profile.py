@@ -63,8 +63,8 @@ def measure_profile(
 
     Raises ModelError and DataError (ValueError): the model or the images cannot be used.
     """
-    from nodes.data.pairs import read_pairs  # noqa: PLC0415 - numpy
-    from nodes.vlm.model import load_model  # noqa: PLC0415 - torch
+    from nodes.data.pairs import read_pairs  # numpy
+    from nodes.vlm.model import load_model  # torch
 
     check_model_folder(model_name)
     pairs = read_pairs(data)
@@ -125,10 +125,10 @@ def _stages(answer: Any, opened_s: float, max_new_tokens: int) -> dict[str, floa
 
 def _messages(model: Any, pair: Any, opened: Any) -> dict[str, float]:
     """What the satellite's program takes to find regions, to make a message of them, and a smaller frame."""
-    from nodes.onboard.layout import Layout  # noqa: PLC0415
-    from nodes.onboard.message import make_message  # noqa: PLC0415 - numpy
-    from nodes.onboard.stages import StagedAnswer  # noqa: PLC0415
-    from nodes.policies import SendReduced, SendRegions  # noqa: PLC0415
+    from nodes.onboard.layout import Layout
+    from nodes.onboard.message import make_message  # numpy
+    from nodes.onboard.stages import StagedAnswer
+    from nodes.policies import SendReduced, SendRegions
 
     layout = Layout()
     scores = [1.0 + 1.0 / (1 + index) for index in range(layout.rows * layout.columns)]
@@ -148,9 +148,9 @@ def _messages(model: Any, pair: Any, opened: Any) -> dict[str, float]:
 
 def _meter(stack: ExitStack) -> tuple[Any, float, str | None]:
     """(energy meter or None, idle power in watts, why there is none); idling is with the model loaded."""
-    from nodes.sensors.energy import EnergyMeter  # noqa: PLC0415 - only here
-    from nodes.sensors.reading import SensorError  # noqa: PLC0415
-    from nodes.sensors.search import find_power_sensor  # noqa: PLC0415
+    from nodes.sensors.energy import EnergyMeter  # only here
+    from nodes.sensors.reading import SensorError
+    from nodes.sensors.search import find_power_sensor
 
     try:
         meter = stack.enter_context(EnergyMeter(find_power_sensor()))
@@ -192,7 +192,7 @@ def _cold_start_s(model_name: str, image: Path, device: str, threads: int | None
 
 
 def _once(model_name: str, image: Path, device: str, threads: int | None) -> None:
-    from nodes.vlm.model import load_model  # noqa: PLC0415 - torch
+    from nodes.vlm.model import load_model  # torch
 
     model = load_model(model_name, device=device, threads=threads)
     model.answer(open_image(image), "What is this?", max_new_tokens=2)
@@ -213,8 +213,8 @@ def _machine() -> dict[str, str]:
 
 
 def _throttled() -> list[str] | None:
-    from nodes.sensors.raspberry import throttling  # noqa: PLC0415 - only here
-    from nodes.sensors.reading import SensorError  # noqa: PLC0415
+    from nodes.sensors.raspberry import throttling  # only here
+    from nodes.sensors.reading import SensorError
 
     try:
         return list(throttling().since_boot)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.starved import Starvation
+from tests.support.starved import Starvation
 
 # A failure counts if the machine was awake; else the test runs again and is listed as RERUN; the last counts.
 RERUNS = 4

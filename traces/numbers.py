@@ -214,7 +214,7 @@ def _frame(text: memoryview, separator: bytes, gaps: Sequence[str]) -> Any | Non
     It uses several threads, and does not decode first, only for what has a path: so the text gets one, in
     memory.  Before 3.1 its default was fast and inexact.
     """
-    import pandas  # noqa: PLC0415  half a second, for which small files need not wait
+    import pandas  # half a second, for which small files need not wait
 
     exact = (
         {}

@@ -38,8 +38,8 @@ def plot_trace(trace: Trace, path: str | Path, *, force: bool = True) -> None:
 
 def figure_of(trace: Trace) -> Figure:
     """Return the matplotlib figure, for those who want to add to it."""
-    from matplotlib.figure import Figure  # noqa: PLC0415  drawing is optional, and slow to import
-    from matplotlib.ticker import MaxNLocator  # noqa: PLC0415
+    from matplotlib.figure import Figure  # drawing is optional, and slow to import
+    from matplotlib.ticker import MaxNLocator
 
     has_elevation = "elevation_deg" in trace.extra
     figure = Figure(figsize=(9, 6 if has_elevation else 4.5), layout="constrained")

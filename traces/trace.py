@@ -398,7 +398,7 @@ class Trace:
 
     def to_text(self) -> str:
         """Return the file's text."""
-        from traces.trace_file import format_trace  # noqa: PLC0415  it needs this module
+        from traces.trace_file import format_trace  # it needs this module
 
         return format_trace(self)
 
@@ -427,7 +427,7 @@ class Trace:
         Raises:
             TraceError: names `name`, line and what was expected.
         """
-        from traces.trace_file import parse_trace  # noqa: PLC0415  it needs this module
+        from traces.trace_file import parse_trace  # it needs this module
 
         return parse_trace(data, name)
 

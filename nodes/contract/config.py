@@ -139,13 +139,13 @@ class SatelliteConfig(NodeConfig):
     downlink's planning rate, from which chunks are sized. `outbox_limit_bytes` bounds what waits on disk.
     Every `heartbeat_s` seconds of contact it says that it is alive; 0 means never. `contact_ends_s` are
     scenario times at which contacts will end, for one that shall not begin what cannot finish before; they
-    may also be told one by one (nodes/runtime/management.py). Without them what a contact's end cuts off goes on in
-    the next one. A station's `plan` is for the policy alone.
+    may also be told one by one (nodes/runtime/management.py). Without them what a contact's end cuts off goes
+    on in the next one. A station's `plan` is for the policy alone.
 
     `policy` is a name of nodes/policies, or the path of a file with one; `policy_parameters` its values, or a
     JSON file of values by policy's name; `accept_confidence` is short for that one parameter. `confidence` is
-    the folder of a trained confidence network (nodes/onboard/judge.py); without it a policy has to do with the
-    probabilities of the tokens, and regions are found by all attention heads alike.
+    the folder of a trained confidence network (nodes/onboard/judge.py); without it a policy has to do with
+    the probabilities of the tokens, and regions are found by all attention heads alike.
     """
 
     stations: list[Station] = Field(min_length=1)

@@ -194,7 +194,7 @@ class ConfidenceNetwork:
 
     def save(self, folder: Path) -> None:
         """Write heads and what is known about them into a folder; nothing is left half-written."""
-        from safetensors.numpy import save_file  # noqa: PLC0415
+        from safetensors.numpy import save_file
 
         tensors = {
             f"{target}/{stage}/{name}": np.ascontiguousarray(value, dtype=np.float64)
@@ -214,7 +214,7 @@ class ConfidenceNetwork:
     @classmethod
     def load(cls, folder: Path) -> ConfidenceNetwork:
         """Read what `save` wrote. Raises ConfidenceError."""
-        from safetensors.numpy import load_file  # noqa: PLC0415
+        from safetensors.numpy import load_file
 
         try:
             about = json.loads((folder / FILE).read_text(encoding="utf-8"))

@@ -5,8 +5,8 @@
     reduced   an image of fewer pixels               itself
     regions   a message of `nodes.regions`           the overview at full size, the regions pasted over it
 
-The satellite's program makes them, the ground's reads them, and the event model of `nodes.lab.evaluation` does
-both: so a frame has one answer, wherever it is asked for.
+The satellite's program makes them, the ground's reads them, and the event model of `nodes.lab.evaluation`
+does both: so a frame has one answer, wherever it is asked for.
 
 A model that is shown tiles is shown those of the whole picture, also where only a few regions of it came
 down: shown those few alone, the shipped regular model, which learnt from whole frames, answered 0 to 39 % of

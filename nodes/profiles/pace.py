@@ -84,7 +84,7 @@ class PacedWork:
 
     def timings(self) -> Timings:
         """The profile's times of what was done so far of an answer."""
-        from nodes.vlm.model import Timings  # noqa: PLC0415 - it is loaded when there is an answer
+        from nodes.vlm.model import Timings  # it is loaded when there is an answer
 
         return Timings(
             *(self._asked_s.get(name, 0.0) for name in ("preprocess", "vision", "prefill", "decode"))

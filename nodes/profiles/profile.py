@@ -1,7 +1,8 @@
 """A machine's measured profile: how long each stage of an answer takes there, and what it costs.
 
 `python -m nodes.profile` writes one, as JSON. An emulated satellite with a profile takes exactly that long
-(nodes/profiles/pace.py); `spaceverse eval --times` plays its event model with one (nodes/lab/evaluation/compute_times.py).
+(nodes/profiles/pace.py); `spaceverse eval --times` plays its event model with one
+(nodes/lab/evaluation/compute_times.py).
 """
 
 from __future__ import annotations

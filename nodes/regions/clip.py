@@ -26,7 +26,7 @@ class ClipScorer:
     """
 
     def __init__(self, name_or_folder: str | Path, *, device: str = "cpu") -> None:
-        import transformers  # noqa: PLC0415 - slow
+        import transformers  # slow
 
         clip: Any = transformers  # typed in part only
         try:
@@ -40,7 +40,7 @@ class ClipScorer:
 
     def scores(self, frame: Image.Image, grid: Grid, prompt: str) -> NDArray[np.float64]:
         """Relevance of each region, float64[len(grid)], summing to 1: a softmax of cosine similarities."""
-        import torch  # noqa: PLC0415 - slow
+        import torch  # slow
 
         frame = frame.convert("RGB")
         crops = [frame.crop(grid.box(index)) for index in range(len(grid))]

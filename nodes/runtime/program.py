@@ -216,7 +216,7 @@ def load_model(config: NodeConfig) -> tuple[Any, float]:
         if isinstance(config, GroundConfig) and is_server(config.model):
             model = connect(config.model, socket=config.model_socket)
         else:
-            from nodes.vlm.model import model as vlm  # noqa: PLC0415 - torch takes seconds, and --check must not
+            from nodes.vlm import model as vlm  # torch takes seconds, and --check must not
 
             model = vlm.load_model(config.model, threads=config.model_threads)
     except ModelError as error:

@@ -30,7 +30,7 @@ def open_image(path: str | Path | BinaryIO) -> Image:
     Deep greys (16-bit, 32-bit, float) are stretched linearly from their darkest to their brightest pixel.
     Raises ImageError when there is no such image, it is damaged or it has more than LARGEST_PIXELS.
     """
-    from PIL import Image, ImageOps  # noqa: PLC0415 - not for --help
+    from PIL import Image, ImageOps  # not for --help
 
     try:
         with Image.open(path) as opened:
@@ -58,8 +58,8 @@ def _too_large(path: str | Path | BinaryIO, size: str) -> ImageError:
 def _rgb(image: Image) -> Image:
     if image.mode not in _DEEP_MODES:
         return image.convert("RGB")
-    import numpy as np  # noqa: PLC0415 - for deep images only
-    from PIL import Image as Images  # noqa: PLC0415
+    import numpy as np  # for deep images only
+    from PIL import Image as Images
 
     values = np.nan_to_num(np.asarray(image, dtype=np.float32))
     span = max(float(np.ptp(values)), 1e-12)

@@ -91,10 +91,10 @@ def load_model(
         views = read_views(source)
     except ValueError as error:
         raise ModelError(str(error)) from error
-    import torch  # noqa: PLC0415 - slow
-    import transformers  # noqa: PLC0415 - slow
+    import torch  # slow
+    import transformers  # slow
 
-    from nodes.vlm.processor import load_processor  # noqa: PLC0415 - imports transformers
+    from nodes.vlm.processor import load_processor  # imports transformers
 
     if threads is not None:
         torch.set_num_threads(threads)
@@ -175,7 +175,7 @@ class VisionLanguageModel:
         What happens once (kernels chosen or compiled, memory taken) is then in no answer's times. Raises
         ModelError for a model that cannot answer at all.
         """
-        from PIL import Image  # noqa: PLC0415 - not for --help
+        from PIL import Image  # not for --help
 
         grey = Image.new("RGB", (WARM_UP_SIDE_PX, WARM_UP_SIDE_PX), (128, 128, 128))
         try:
@@ -207,7 +207,7 @@ class VisionLanguageModel:
 
         Raises ValueError for families whose vision cannot be run apart (no `get_image_features`).
         """
-        from nodes.vlm.session import begin  # noqa: PLC0415 - numpy
+        from nodes.vlm.session import begin  # numpy
 
         if isinstance(images, Sequence):
             return begin(self, list(images), prompt, boxes, max_new_tokens)
@@ -226,7 +226,7 @@ class VisionLanguageModel:
 
         Raises ValueError for several images and a family that takes one per prompt.
         """
-        from transformers import StoppingCriteria, StoppingCriteriaList  # noqa: PLC0415 - slow
+        from transformers import StoppingCriteria, StoppingCriteriaList  # slow
 
         watch = self._stopwatch
 
@@ -303,7 +303,7 @@ class _Stopwatch:
     def now_s(self) -> float:
         """Monotonic time, seconds."""
         if self._device != "cpu":
-            import torch  # noqa: PLC0415 - loaded long since
+            import torch  # loaded long since
 
             torch.accelerator.synchronize(torch.device(self._device))
         return time.perf_counter()

@@ -109,7 +109,7 @@ class ServerModel:
 
     def __init__(self, url: str, name: str, *, socket: Path | None = None) -> None:
         try:
-            import httpx  # noqa: PLC0415 - only where there is a server
+            import httpx  # only where there is a server
         except ImportError as error:
             raise ModelError(
                 f"{error}: a model behind a server needs httpx, pip install '.[node]'"
@@ -140,7 +140,7 @@ class ServerModel:
 
     def warm_up(self) -> float:
         """Let it answer once about a grey picture; seconds. Raises ModelError."""
-        from PIL import Image  # noqa: PLC0415 - not for --help
+        from PIL import Image  # not for --help
 
         grey = Image.new("RGB", (WARM_UP_SIDE_PX, WARM_UP_SIDE_PX), (128, 128, 128))
         return self.answer(grey, "What is this?", max_new_tokens=2).timings.total_s

@@ -45,7 +45,7 @@ class MemoryWatch:
         kind = self._device.partition(":")[0]
         if kind == "cpu":
             return None
-        import torch  # noqa: PLC0415 - loaded long since
+        import torch  # loaded long since
 
         module = getattr(torch, kind, None)
         return module if hasattr(module, "max_memory_allocated") else None
@@ -60,7 +60,7 @@ def resident_peak_bytes() -> int:
         lines = _STATUS.read_text(encoding="ascii", errors="replace").splitlines()
         return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:"))
     except (OSError, StopIteration):
-        import resource  # noqa: PLC0415 - not on every system
+        import resource  # not on every system
 
         unit_bytes = 1 if sys.platform == "darwin" else 1024
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit_bytes

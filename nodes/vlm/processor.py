@@ -17,7 +17,7 @@ def load_processor(name_or_folder: str, **options: Any) -> Any:
 
     Raises what transformers raises when there is none.
     """
-    import transformers  # noqa: PLC0415 - slow
+    import transformers  # slow
 
     if find_spec("torchvision") is None and (processor_class := _class_of(name_or_folder, **options)):
         return without_video(processor_class).from_pretrained(name_or_folder, **options)
@@ -27,8 +27,8 @@ def load_processor(name_or_folder: str, **options: Any) -> Any:
 
 def _class_of(name_or_folder: str, **options: Any) -> Any:
     """Find the model's own processor class, or None where it has none or where it takes no videos."""
-    import transformers  # noqa: PLC0415 - slow
-    from transformers.models.auto.processing_auto import PROCESSOR_MAPPING  # noqa: PLC0415 - slow
+    import transformers  # slow
+    from transformers.models.auto.processing_auto import PROCESSOR_MAPPING  # slow
 
     config = transformers.AutoConfig.from_pretrained(name_or_folder, **options)
     processor_class: Any = PROCESSOR_MAPPING.get(type(config), None)

@@ -103,7 +103,7 @@ class Session:
 
     def answer(self) -> Answer:
         """Give the answer as decoded so far; `timings` hold the work done, without the pauses."""
-        from nodes.vlm.model import Answer, Timings  # noqa: PLC0415 - it imports this module
+        from nodes.vlm.model import Answer, Timings  # it imports this module
 
         text = str(self._model.processor.decode(self.tokens, skip_special_tokens=True)).strip()
         timings = Timings(self.preprocess_s, self.vision_s, self.prefill_s, self.decode_s)
@@ -125,7 +125,7 @@ class Session:
         prompt, so that each row sums to 1. One more prefill with plain attention, without the vision tower.
         Raises ValueError for encoder-decoder families and for those that name no image token.
         """
-        import torch  # noqa: PLC0415 - loaded long since
+        import torch  # loaded long since
 
         if self._network.config.is_encoder_decoder:
             family = self._network.config.model_type
@@ -154,7 +154,7 @@ class Session:
         return where
 
     def _see(self) -> Any:
-        import torch  # noqa: PLC0415 - loaded long since
+        import torch  # loaded long since
 
         taken = inspect.signature(self._base.get_image_features).parameters
         given = {name: value for name, value in self._inputs.items() if name in taken and name != "input_ids"}
@@ -190,7 +190,7 @@ class Session:
         self._rope_deltas = self._base.rope_deltas
 
     def _generate(self, count: int) -> Any:
-        from transformers import StoppingCriteria, StoppingCriteriaList  # noqa: PLC0415 - slow
+        from transformers import StoppingCriteria, StoppingCriteriaList  # slow
 
         class Enough(StoppingCriteria):
             """Not by `max_new_tokens`: some families (Florence-2) force the last of them to be the end."""
@@ -228,7 +228,7 @@ class Session:
 
     def _continued(self) -> dict[str, Any]:
         """Inputs of a decoder: the prompt, the tokens so far, and what was computed for them."""
-        import torch  # noqa: PLC0415 - loaded long since
+        import torch  # loaded long since
 
         given = dict(self._inputs)
         more = self._ids.shape[1] - given["input_ids"].shape[1]
@@ -273,7 +273,7 @@ def begin(
 
 
 def _pooled(vision: Any) -> NDArray[np.float32]:
-    import torch  # noqa: PLC0415 - loaded long since
+    import torch  # loaded long since
 
     seen = getattr(vision, "pooler_output", vision)
     parts = list(seen) if isinstance(seen, list | tuple) else [seen]

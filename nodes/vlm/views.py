@@ -74,7 +74,7 @@ def _tiles(width: int, height: int, tile_px: int) -> tuple[int, int]:
 
 
 def _at_most(image: Image, side_px: int) -> Image:
-    from PIL import Image as Pillow  # noqa: PLC0415 - not for --help
+    from PIL import Image as Pillow  # not for --help
 
     longest = max(image.size)
     if longest <= side_px:

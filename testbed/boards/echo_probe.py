@@ -1,8 +1,8 @@
 """Measures the round trips of a link to a board from the ground's end; the board's kernel answers.
 
 A board needs no probe of its own for that: 64-byte ICMP echoes, in the frames and at the pace of
-testbed.measure.probe, so that both kinds of link are judged alike.  Delays one way and rates are not measured: that
-would take a second clock, and a program at the board's end.
+testbed.measure.probe, so that both kinds of link are judged alike.  Delays one way and rates are not
+measured: that would take a second clock, and a program at the board's end.
 """
 
 from __future__ import annotations

@@ -39,7 +39,7 @@ def add_parser(subparsers: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Read, compare, print."""
-    from testbed.measure.captures import compare  # noqa: PLC0415 - numpy
+    from testbed.measure.captures import compare  # numpy
 
     ends = [_read(path) for path in (arguments.satellite, arguments.ground)]
     ways = compare(*ends)
@@ -52,10 +52,10 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _read(path: Path) -> list[Seen]:
     """With a counter on stderr: scapy takes some 5000 frames a second apart."""
-    from rich.progress import Progress, SpinnerColumn, TextColumn  # noqa: PLC0415
+    from rich.progress import Progress, SpinnerColumn, TextColumn
 
-    from testbed.measure.captures import read_capture  # noqa: PLC0415
-    from testbed.results.table import console  # noqa: PLC0415
+    from testbed.measure.captures import read_capture
+    from testbed.results.table import console
 
     columns = (SpinnerColumn(), TextColumn("{task.description} {task.completed} frames", markup=False))
     with Progress(*columns, console=console(stderr=True), transient=True) as progress:
@@ -65,7 +65,7 @@ def _read(path: Path) -> list[Seen]:
 
 def summary(crossed: Crossed) -> dict[str, Any]:
     """One direction's figures; times in seconds, None where nothing arrived."""
-    import numpy as np  # noqa: PLC0415
+    import numpy as np
 
     one_way_s = crossed.one_way_s
     quantiles = {"min": 0, "p50": 50, "p99": 99, "max": 100}
@@ -82,9 +82,9 @@ def summary(crossed: Crossed) -> dict[str, Any]:
 
 
 def _print(ways: dict[Any, dict[str, Any]]) -> None:
-    from rich.table import Table  # noqa: PLC0415
+    from rich.table import Table
 
-    from testbed.results.table import console  # noqa: PLC0415
+    from testbed.results.table import console
 
     table = Table(title="frames of both captures, paired by their bytes")
     for heading in ("", "frames", "lost", "twice", "reordered", "one way min", "p50", "p99", "max"):

@@ -35,7 +35,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 def run(args: argparse.Namespace) -> int:
     """Probe and print; 0 if a scenario can run here, else 1."""
-    from testbed.machine import capabilities  # noqa: PLC0415  # its netlink library would slow down every --help
+    from testbed.machine import capabilities  # its netlink library would slow down every --help
 
     found = capabilities.probe()
     ready = capabilities.enough_for_a_run(found)
@@ -50,9 +50,9 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _print_table(found: Sequence[Capability]) -> None:
-    from rich.console import Console  # noqa: PLC0415
-    from rich.table import Table  # noqa: PLC0415
-    from rich.text import Text  # noqa: PLC0415
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
 
     table = Table(box=None, pad_edge=False)
     table.add_column("capability")
@@ -71,7 +71,7 @@ def _print_table(found: Sequence[Capability]) -> None:
 
 
 def _verdict(found: Sequence[Capability], ready: bool) -> str:
-    from testbed.machine.capabilities import NEEDED, SHAPERS  # noqa: PLC0415
+    from testbed.machine.capabilities import NEEDED, SHAPERS
 
     missing = [one.name for one in found if not one.ok]
     if ready:

@@ -1,7 +1,7 @@
 """`spaceverse eval`: policies over real passes, on both models' real answers and an event model of the link.
 
-The testbed makes the links and draws the results. What has to do with models is done by `nodes.lab.evaluation`,
-started as a program with a job file.
+The testbed makes the links and draws the results. What has to do with models is done by
+`nodes.lab.evaluation`, started as a program with a job file.
 """
 
 from __future__ import annotations
@@ -152,9 +152,9 @@ def _evaluate(job: Path) -> int:
 
 def _show(arguments: argparse.Namespace, folder: Path) -> None:
     """Print and draw the results; with --emulated, play them as well."""
-    from testbed.evaluation.plots import draw_all  # noqa: PLC0415 - matplotlib is slow to import
-    from testbed.evaluation.table import results_table  # noqa: PLC0415
-    from testbed.results.table import console  # noqa: PLC0415
+    from testbed.evaluation.plots import draw_all  # matplotlib is slow to import
+    from testbed.evaluation.table import results_table
+    from testbed.results.table import console
 
     text = (folder / "results.json").read_text(encoding="utf-8")
     results = json.loads(text)
@@ -170,7 +170,7 @@ def _show(arguments: argparse.Namespace, folder: Path) -> None:
 
 
 def _play(arguments: argparse.Namespace, folder: Path, terminal: Any) -> None:
-    from testbed.evaluation.emulated import play  # noqa: PLC0415 - only with --emulated
+    from testbed.evaluation.emulated import play  # only with --emulated
 
     cases = json.loads((folder / "job.json").read_text(encoding="utf-8"))["emulated"]
     links = [case["passes"][0]["name"] for case in cases]
@@ -178,9 +178,9 @@ def _play(arguments: argparse.Namespace, folder: Path, terminal: Any) -> None:
 
 
 def _write_job(arguments: argparse.Namespace, folder: Path) -> Path:
-    from testbed.evaluation.cases import Sky, make_cases, part_of_first_pass  # noqa: PLC0415 - orbits are slow
-    from testbed.evaluation.emulated import check_playable  # noqa: PLC0415
-    from testbed.scenario.model import utc  # noqa: PLC0415
+    from testbed.evaluation.cases import Sky, make_cases, part_of_first_pass  # orbits are slow
+    from testbed.evaluation.emulated import check_playable
+    from testbed.scenario.model import utc
 
     if arguments.jobs is not None and arguments.jobs < 1:
         raise ScenarioError("--jobs must be above 0")

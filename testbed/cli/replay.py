@@ -65,8 +65,8 @@ def add_parser(subparsers: Any) -> None:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    from testbed.replay.replay import ReplayPlan, at_speed, replay  # noqa: PLC0415 - Mininet is slow to import
-    from testbed.results.table import console, link_table  # noqa: PLC0415
+    from testbed.replay.replay import ReplayPlan, at_speed, replay  # Mininet is slow to import
+    from testbed.results.table import console, link_table
 
     trace = read_with_options(arguments)
     if arguments.begin is not None or arguments.seconds is not None:

@@ -50,9 +50,9 @@ def main(scenario: Callable[[], Scenario], argv: Sequence[str] | None = None) ->
 
 
 def _run(scenario: Scenario, arguments: argparse.Namespace) -> int:
-    from testbed.results.table import console, results_table  # noqa: PLC0415
-    from testbed.run.progress import Progress  # noqa: PLC0415 - rich and Mininet are slow to import
-    from testbed.run.run import run_scenario  # noqa: PLC0415
+    from testbed.results.table import console, results_table
+    from testbed.run.progress import Progress  # rich and Mininet are slow to import
+    from testbed.run.run import run_scenario
 
     if arguments.shaper:
         scenario = scenario.model_copy(update={"shaper": arguments.shaper})

@@ -193,7 +193,7 @@ def _latencies_at_pace(
     rows: Sequence[Mapping[str, str]], done: Mapping[str, FrameResult]
 ) -> dict[str, float]:
     """Modelled latencies of the ground's frames, each worked on as long as in the emulated run."""
-    from nodes.lab.evaluation.event_model.replay import served  # noqa: PLC0415 - only where something was played
+    from nodes.lab.evaluation.event_model.replay import served  # only where something was played
 
     sent = [row for row in rows if row["answered"] == "True" and row["answered_by"] == "ground"]
     worked_s = {
@@ -217,8 +217,8 @@ def play(
     folder: Path, links: Sequence[str], policies: Sequence[str], names: tuple[str, str], terminal: Any
 ) -> list[Difference]:
     """Play each policy but the oracle over each link, and write `emulated.json`. Needs root."""
-    from testbed.run.progress import Progress  # noqa: PLC0415 - Mininet is slow to import
-    from testbed.run.run import run_scenario  # noqa: PLC0415
+    from testbed.run.progress import Progress  # Mininet is slow to import
+    from testbed.run.run import run_scenario
 
     found = []
     for link in links:

@@ -85,7 +85,7 @@ class Recording:
 
 def _pcap_writer(path: Path) -> tuple[Callable[[bytes, int], None], Callable[[], None]]:
     """scapy's writer of raw frames with nanoseconds: (write, close)."""
-    from scapy.utils import RawPcapWriter  # noqa: PLC0415 - a second to import
+    from scapy.utils import RawPcapWriter  # a second to import
 
     try:
         writer: Any = RawPcapWriter(str(path), linktype=ETHERNET, nano=True)

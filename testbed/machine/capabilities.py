@@ -113,7 +113,7 @@ def choose_shaper(name: str | None = None) -> Callable[[str], Shaper]:
     if name in (None, "auto", "netem") and has_netem():
         return NetemShaper
     if name in (None, "auto", "nfqueue") and has_nfqueue():
-        from testbed.network.shapers.nfqueue.shaper import NfqueueShaper  # noqa: PLC0415  # it may ask this module for its way
+        from testbed.network.shapers.nfqueue.shaper import NfqueueShaper  # it may ask this module for its way
 
         return NfqueueShaper
     if name == "netem":

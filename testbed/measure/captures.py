@@ -104,11 +104,11 @@ def read_capture(path: Path, on_frame: Callable[[], None] = lambda: None) -> lis
 
     Raises InputError for what is no such file, in one line.
     """
-    import scapy.layers.inet  # noqa: PLC0415 - so that scapy takes these apart; a second to import
-    import scapy.layers.inet6  # noqa: F401, PLC0415
-    from scapy.error import Scapy_Exception  # noqa: PLC0415
-    from scapy.layers.l2 import Ether  # noqa: PLC0415
-    from scapy.utils import PcapReader  # noqa: PLC0415
+    import scapy.layers.inet  # so that scapy takes these apart; a second to import
+    import scapy.layers.inet6  # noqa: F401
+    from scapy.error import Scapy_Exception
+    from scapy.layers.l2 import Ether
+    from scapy.utils import PcapReader
 
     frames = []
     try:

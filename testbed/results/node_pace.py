@@ -1,4 +1,4 @@
-"""Nodes that answer at another machine's pace (nodes/profiles/pace.py), and whether this machine could keep it."""
+"""Nodes that answer at another machine's pace (nodes/profiles/pace.py), and whether this machine kept it."""
 
 from __future__ import annotations
 

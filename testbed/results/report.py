@@ -11,8 +11,9 @@ from typing import Any
 import jinja2
 from PIL import Image, UnidentifiedImageError
 
+from testbed.results import drawings
 from testbed.results.latency import PART_NAMES
-from testbed.results.results import STAND_IN_NOTE, Results, drawings
+from testbed.results.results import STAND_IN_NOTE, Results
 from testbed.scenario.model import Scenario
 from traces.trace import Trace
 

@@ -45,7 +45,7 @@ def wilson_interval(right: int, n: int, z: float = 1.96) -> tuple[float, float]:
 
 @dataclass(frozen=True)
 class BrokerRecord:
-    """How often a broker had to be restarted, and what it turned away, by kind (testbed/mqtt/broker_watch.py)."""
+    """How often a broker had to be restarted, and what it turned away, by kind."""
 
     broker: str
     restarts: int

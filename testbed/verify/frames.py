@@ -48,9 +48,9 @@ class Crossing:
 
 def make_frames(source_mac: str, destination_mac: str, of_each: int) -> list[Frame]:
     """Frames of all KINDS in turn, `of_each` of them, no two alike."""
-    from scapy.layers.inet import IP, UDP  # noqa: PLC0415 - a second to import
-    from scapy.layers.inet6 import ICMPv6ND_NS, IPv6  # noqa: PLC0415
-    from scapy.layers.l2 import ARP, Ether  # noqa: PLC0415
+    from scapy.layers.inet import IP, UDP  # a second to import
+    from scapy.layers.inet6 import ICMPv6ND_NS, IPv6
+    from scapy.layers.l2 import ARP, Ether
 
     frames = []
     for number in range(of_each):

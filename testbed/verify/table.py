@@ -82,7 +82,7 @@ def _scaled(value: float, unit: Unit) -> tuple[float, str]:
 
 def plot_pass(along: AlongPass, title: str, path: Path) -> None:
     """Draw asked and measured RTT along the pass, and the error below it; png, svg or pdf by suffix."""
-    from matplotlib.figure import Figure  # noqa: PLC0415 - slow to import
+    from matplotlib.figure import Figure  # slow to import
 
     figure = Figure(figsize=(9, 6), layout="constrained")
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(2, 1))

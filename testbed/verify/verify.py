@@ -149,12 +149,12 @@ def verify(
         CapabilityError: not root, or this machine has no such shaper.
         LinkError: the link could not be made, or did not hold what was written to it.
     """
-    from testbed.machine.processor_load import ProcessorLoad  # noqa: PLC0415 - all these are slow to import
-    from testbed.network.shapers.base import RecordingShaper  # noqa: PLC0415
-    from testbed.verify.checks import BOUNDS, LOOSEST  # noqa: PLC0415
-    from testbed.verify.link import LinkUnderTest  # noqa: PLC0415
-    from testbed.verify.measures import FULL, QUICK, Measurements  # noqa: PLC0415
-    from testbed.verify.trace import steepest_pass, steepest_piece  # noqa: PLC0415
+    from testbed.machine.processor_load import ProcessorLoad  # all these are slow to import
+    from testbed.network.shapers.base import RecordingShaper
+    from testbed.verify.checks import BOUNDS, LOOSEST
+    from testbed.verify.link import LinkUnderTest
+    from testbed.verify.measures import FULL, QUICK, Measurements
+    from testbed.verify.trace import steepest_pass, steepest_piece
 
     effort = QUICK if quick else FULL
     played = steepest_pass(effort.pass_step_s) if trace is None else steepest_piece(trace, effort.piece_s)
@@ -184,10 +184,10 @@ def verify(
 
 def run(arguments: argparse.Namespace) -> int:
     """Measure, print, and judge: 0 if every bound was kept, else 1."""
-    from testbed.machine.processor_load import load_text  # noqa: PLC0415
-    from testbed.machine.stop_request import Stopped, StopRequest  # noqa: PLC0415
-    from testbed.results.table import console  # noqa: PLC0415
-    from testbed.verify.table import checks_table, plot_pass  # noqa: PLC0415
+    from testbed.machine.processor_load import load_text
+    from testbed.machine.stop_request import Stopped, StopRequest
+    from testbed.results.table import console
+    from testbed.verify.table import checks_table, plot_pass
 
     trace = _checked(arguments)
     with StopRequest() as stop:
@@ -214,8 +214,8 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _checked(arguments: argparse.Namespace) -> Trace | None:
     """Refuse what cannot be done before two minutes are spent on it; the trace, if one was given."""
-    from testbed.network.player import unplayable  # noqa: PLC0415
-    from traces.trace import Trace  # noqa: PLC0415
+    from testbed.network.player import unplayable
+    from traces.trace import Trace
 
     if os.geteuid() != 0:
         raise CapabilityError(
@@ -250,9 +250,9 @@ def _checked(arguments: argparse.Namespace) -> Trace | None:
 
 def _shown(arguments: argparse.Namespace, trace: Trace | None, stop: Any) -> Verified:
     """Measure with a progress bar on stderr."""
-    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn  # noqa: PLC0415
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-    from testbed.results.table import console  # noqa: PLC0415
+    from testbed.results.table import console
 
     columns = (TextColumn("{task.description:<40}"), BarColumn(), TimeElapsedColumn())
     # Drawn between the measurements only: ten times a second would take a guest's processor from the link.

@@ -10,8 +10,7 @@ import pytest
 
 from testbed.errors import CapabilityError
 from testbed.machine import capabilities, uml
-
-ROOT = Path(__file__).parents[2]
+from tests.support import ROOT
 
 # All is imported before root is given up, since the checkout may be in a folder that only root can enter.
 DOCTOR = """

@@ -13,12 +13,12 @@ from pathlib import Path
 import pytest
 
 from testbed.cli.eval import POLICIES
-from tests.integration.nodes.ends import wait_for
+from tests.support import ROOT
+from tests.support.nodes.ends import wait_for
 from traces.trace import Trace
 
 pytestmark = pytest.mark.alone
 
-ROOT = Path(__file__).parents[2]
 TURNS = """
 from nodes.policies import Accept, Continue, Drop, SendReduced, SendRegions, SendWhole
 

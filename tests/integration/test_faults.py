@@ -16,8 +16,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.footprint import Footprint
-from tests.integration.faulty_run import FaultyRun
+from tests.support.faulty_run import FaultyRun
+from tests.support.footprint import Footprint
 
 pytestmark = pytest.mark.root
 FAULTS = int(os.environ.get("FAULTS", "7"))

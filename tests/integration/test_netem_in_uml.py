@@ -13,8 +13,7 @@ import pytest
 from testbed.errors import CapabilityError, InputError
 from testbed.machine import uml
 from testbed.machine.capabilities import netem_lack
-
-ROOT = Path(__file__).parents[2]
+from tests.support import ROOT
 
 needs_uml = pytest.mark.skipif(uml.missing() is not None, reason=f"{uml.missing()}: {uml.MEND}")
 
@@ -29,7 +28,9 @@ def judge(report: Path, output: str) -> None:
     if not report.exists():
         pytest.fail(f"the inner run made no report\n{output}", pytrace=False)
     cases = list(ElementTree.parse(report).iter("testcase"))  # noqa: S314  # our own file
-    outcomes = [(case, case.find("*[@type]")) for case in cases]  # xfail: undecided, see tests/starved.py
+    outcomes = [
+        (case, case.find("*[@type]")) for case in cases
+    ]  # xfail: undecided, see tests/support/starved.py
     bad = [case for case, how in outcomes if how is not None and how.get("type") != "pytest.xfail"]
     bad += [case for case in cases if case.find("failure") is not None or case.find("error") is not None]
     if bad or not cases:

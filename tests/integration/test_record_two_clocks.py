@@ -11,14 +11,14 @@ import numpy as np
 import pytest
 
 from testbed.machine import uml
-from tests.footprint import Footprint
+from tests.support import ROOT
+from tests.support.footprint import Footprint
 from traces.trace import Trace
 
 pytestmark = [
     pytest.mark.root,
     pytest.mark.skipif(uml.missing() is not None, reason=f"{uml.missing()}: {uml.MEND}"),
 ]
-ROOT = Path(__file__).parents[2]
 # In a network namespace of its own: a guest with its own kernel and clock behind a tap interface.
 SCRIPT = """
 ip link set lo up

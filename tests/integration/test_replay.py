@@ -15,13 +15,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.footprint import Footprint
-from tests.starved import unless_starved
+from tests.support import ROOT
+from tests.support.footprint import Footprint
+from tests.support.starved import unless_starved
 from traces.trace import Trace
 from traces.utc import parse_utc
 
 pytestmark = pytest.mark.root
-ROOT = Path(__file__).parents[2]
 PYTHON = sys.executable
 # A recording of a download: 8 Mbit/s, then half of it; a round trip of 40 ms, then of 30 ms.
 LINK = "time_s,down_mbit,up_mbit,rtt_ms\n0,8,2,40\n3,4,2,30\n9,4,2,30\n"

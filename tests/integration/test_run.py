@@ -19,11 +19,11 @@ from nodes.data import EO_MINI, FIRST_LIGHT
 from nodes.models import COMPACT, REGULAR
 from testbed.scenario.file import load_scenario
 from testbed.scenario.model import to_json
-from tests.footprint import Footprint
+from tests.support import ROOT
+from tests.support.footprint import Footprint
 from traces.trace import Trace
 
 pytestmark = pytest.mark.root
-ROOT = Path(__file__).parents[2]
 TRACE = """# spaceverse-trace 2
 # satellite: S
 # station: G
@@ -371,7 +371,8 @@ def _with_wrong_checksum() -> str:
 def test_not_being_root_is_one_line(tmp_path: Path) -> None:
     # Everything is imported before root is given up: the checkout may lie below a closed home folder.
     become_nobody = (
-        "import os; from testbed.cli.main import main; import testbed.run.run, testbed.run.progress, testbed.results.table;"
+        "import os; from testbed.cli.main import main;"
+        "import testbed.run.run, testbed.run.progress, testbed.results.table;"
         "from testbed.scenario.file import load_scenario; from pathlib import Path;"
         "load_scenario(Path('topologies/dove_pass.py')); os.setuid(65534); raise SystemExit(main())"
     )

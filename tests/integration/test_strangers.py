@@ -26,7 +26,7 @@ from testbed.mqtt.broker import Broker, BrokerError, TcpListener, UnixListener
 from testbed.mqtt.broker_watch import BrokerWatch
 from testbed.mqtt.certificates import Authority
 from testbed.network.programs import spawn
-from tests.integration.nodes.ends import Recorder, free_port, wait_for
+from tests.support.nodes.ends import Recorder, free_port, wait_for
 
 RATE_BIT_S = 40e6
 RUBBISH = 10_000

@@ -25,9 +25,9 @@ from testbed.network.link_state import Direction, LinkState
 from testbed.network.shapers.nfqueue.shaper import NfqueueShaper
 from testbed.verify.measures import CAPTURES
 from testbed.verify.verify import verify
-from tests.footprint import Footprint
+from tests.support import ROOT
+from tests.support.footprint import Footprint
 
-ROOT = Path(__file__).parents[2]
 COMMAND = [sys.executable, "-m", "testbed.cli.main", "verify", "--quick", "--json"]
 SEEN = {"rtt", "tcp", "udp", "message", "loss", "jitter", "change", "frames", "pass", "contact"}
 TOO_LATE_S, TOO_SLOW = 5e-3, 0.8  # worse than a starved machine makes a median, and than it makes a rate

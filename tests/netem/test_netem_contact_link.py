@@ -15,7 +15,7 @@ from testbed.kernel.namespace import NetworkNamespace
 from testbed.network.contact_link import ContactLink
 from testbed.network.link_state import DOWN_STATE, LinkState
 from testbed.network.sky import Sky
-from tests.starved import unless_starved
+from tests.support.starved import unless_starved
 
 from .conftest import arrivals, numbered, udp_pair
 

@@ -11,7 +11,7 @@ from statistics import median
 import pytest
 
 from testbed.network.link_state import DOWN_STATE, GilbertElliott, LinkState
-from tests.starved import unless_starved
+from tests.support.starved import unless_starved
 
 from .conftest import Line, arrivals, numbered, paced
 

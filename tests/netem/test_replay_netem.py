@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
+from tests.support import ROOT
+
 LINK = "time_s,down,up,rtt\n0,8,2,40\n1.8,4,2,30\n5,4,2,30\n"
 
 

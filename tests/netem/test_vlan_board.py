@@ -16,7 +16,7 @@ from testbed.boards.link import BoardLink, ground_station
 from testbed.kernel.namespace import NetworkNamespace
 from testbed.network.link_state import LinkState
 from testbed.network.sky import Sky
-from tests.integration.boards.played_host import (
+from tests.support.boards.played_host import (
     BOARD_ADDRESS,
     BOARD_NIC,
     NIC,

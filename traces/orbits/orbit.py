@@ -1,9 +1,9 @@
 """Where a satellite is, seen from a ground station, and when it is above the mask.
 
 skyfield is the face (its time scale without downloads, WGS 84 stations, ITRS, `EarthSatellite` objects
-taken), SGP4 the engine under it (`traces.orbits.propagation`); `traces.orbits.passes` searches whole constellations.
-Elevation is geometric: refraction would lift a satellite at 5 degrees by some 0.17 degrees, and no
-mask is known that well.  All times are seconds from a start in UTC, as in a trace.
+taken), SGP4 the engine under it (`traces.orbits.propagation`); `traces.orbits.passes` searches whole
+constellations. Elevation is geometric: refraction would lift a satellite at 5 degrees by some 0.17
+degrees, and no mask is known that well.  All times are seconds from a start in UTC, as in a trace.
 """
 
 from __future__ import annotations

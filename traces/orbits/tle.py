@@ -48,7 +48,7 @@ class ElementSet:
         line1: first line, 69 columns; empty where the elements came otherwise.
         line2: second line, 69 columns.
         epoch_utc: when the elements were true.
-        omm: the elements as an OMM's JSON object (`traces.orbits.omm`), where they did not come from two lines.
+        omm: the elements as an OMM's JSON object (see `omm`), where they did not come from two lines.
     """
 
     name: str
@@ -66,7 +66,7 @@ class ElementSet:
 
     def model(self) -> Satrec:
         """Return SGP4's own object."""
-        from traces.orbits.omm import model_of  # noqa: PLC0415  it needs this module
+        from traces.orbits.omm import model_of  # it needs this module
 
         return model_of(json.loads(self.omm)) if self.omm else Satrec.twoline2rv(self.line1, self.line2)
 

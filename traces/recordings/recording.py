@@ -223,8 +223,8 @@ def _delays_of(
 
 def orbit_delay_s(elements: ElementSet, place: GroundStation, start_utc: datetime, time_s: Floats) -> Floats:
     """Return the one-way delay of light at `start_utc` + `time_s`, seconds."""
-    from traces.orbits.orbit import look_angles  # noqa: PLC0415
-    from traces.radio.link_budget import one_way_delay_s  # noqa: PLC0415  orbits are slow to import
+    from traces.orbits.orbit import look_angles
+    from traces.radio.link_budget import one_way_delay_s  # orbits are slow to import
 
     look = look_angles(elements, place, start_utc, time_s)
     delay_s: Floats = np.round(one_way_delay_s(look.slant_range_m), 9)

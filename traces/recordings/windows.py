@@ -204,7 +204,7 @@ def _orbit_of(where: str, value: dict[str, Any]) -> ElementSet | None:
     lines = [value.get(f"tle{number}") for number in (0, 1, 2)]
     if not (isinstance(lines[1], str) and isinstance(lines[2], str)):
         return None
-    from traces.orbits.tle import parse_tle  # noqa: PLC0415  orbits are slow to import
+    from traces.orbits.tle import parse_tle  # orbits are slow to import
 
     title = lines[0] if isinstance(lines[0], str) and lines[0].strip() else "satellite"
     text = "\n".join((title.replace("\n", " ").removeprefix("0 "), lines[1], lines[2]))
@@ -215,7 +215,7 @@ def _orbit_of(where: str, value: dict[str, Any]) -> ElementSet | None:
 
 
 def _place_of(where: str, value: dict[str, Any]) -> GroundStation | None:
-    from traces.orbits.stations import GroundStation  # noqa: PLC0415
+    from traces.orbits.stations import GroundStation
 
     degrees = [value.get(f"station_{key}") for key in ("lat", "lng", "alt")]
     if not all(isinstance(one, (int, float)) for one in degrees):

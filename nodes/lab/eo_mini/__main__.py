@@ -61,11 +61,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _build(given: argparse.Namespace) -> int:
-    from rich.progress import Progress  # noqa: PLC0415
+    from rich.progress import Progress
 
-    from nodes.lab.eo_mini.build import FRAMES, draw_frames, write  # noqa: PLC0415
-    from nodes.lab.eo_mini.card import data_card  # noqa: PLC0415
-    from nodes.lab.eo_mini.sources import open_sources  # noqa: PLC0415
+    from nodes.lab.eo_mini.build import FRAMES, draw_frames, write
+    from nodes.lab.eo_mini.card import data_card
+    from nodes.lab.eo_mini.sources import open_sources
 
     if given.out is None and given.split != "test":
         raise SplitError(f"the {given.split} split does not ship: say where to write it with --out")
@@ -81,7 +81,7 @@ def _build(given: argparse.Namespace) -> int:
 
 
 def _first_light(_: argparse.Namespace) -> int:
-    from nodes.lab.eo_mini.first_light import choose_first_light  # noqa: PLC0415
+    from nodes.lab.eo_mini.first_light import choose_first_light
 
     for line in choose_first_light(EO_MINI, FIRST_LIGHT):
         print(f"{line['frame']}: {line['prompt']} ({line['truth']})")
@@ -89,7 +89,7 @@ def _first_light(_: argparse.Namespace) -> int:
 
 
 def _check(given: argparse.Namespace) -> int:
-    from rich.progress import Progress  # noqa: PLC0415
+    from rich.progress import Progress
 
     lines = read_lines(given.folder)
     with Progress(transient=True) as bar:
@@ -103,8 +103,8 @@ def _check(given: argparse.Namespace) -> int:
 
 
 def _print(gates: Sequence[Gate]) -> None:
-    from rich.console import Console  # noqa: PLC0415
-    from rich.table import Table  # noqa: PLC0415
+    from rich.console import Console
+    from rich.table import Table
 
     table = Table("gate", "found", "asked", "")
     for gate in gates:

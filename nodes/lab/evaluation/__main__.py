@@ -18,7 +18,7 @@ from nodes.vlm.folder import ModelError
 
 _EXAMPLES = """examples:
   python -m nodes.lab.evaluation job.json                    run what `spaceverse eval` has written
-  python -m nodes.lab.evaluation job.json --confidence DIR   only train that job's confidence network, into DIR
+  python -m nodes.lab.evaluation job.json --confidence DIR  only train that job's confidence network, into DIR
 
 exit status: 0 done, 2 the job cannot be done as it stands, 130 stopped; the fields of a job are described in
 nodes/lab/evaluation/job.py.  Outcomes are kept: the same job goes on where it was stopped.
@@ -41,7 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})  # who starts this may have held it back
         job = read_job(options.job)
-        from nodes.lab.evaluation.run import run_job, train_confidence  # noqa: PLC0415 - torch is slow to import
+        from nodes.lab.evaluation.run import run_job, train_confidence  # torch is slow to import
 
         if options.confidence is not None:
             _print_calibration(train_confidence(job, options.confidence, _Bars()))
@@ -74,8 +74,8 @@ class _Bars:
     def step(self, description: str, total: int) -> Iterator[Callable[[], None]]:
         """Show one part of the work."""
         try:
-            from rich.console import Console  # noqa: PLC0415
-            from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn  # noqa: PLC0415
+            from rich.console import Console
+            from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
         except ImportError:
             print(f"{description}: {total}", file=sys.stderr, flush=True)
             yield lambda: None

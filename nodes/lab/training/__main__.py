@@ -18,7 +18,7 @@ _EXAMPLES = """examples:
   python -m nodes.lab.training train regular --resume      goes on where it was interrupted
   python -m nodes.lab.training train compact --seed 1 --out seeds/compact-1
   python -m nodes.lab.training evaluate compact regular    measure on the test split, write the cards
-  python -m nodes.lab.training evaluate regular --show     the numbers of its evaluation.csv, without asking it
+  python -m nodes.lab.training evaluate regular --show     numbers of its evaluation.csv, without asking it
   python -m nodes.lab.training world-map map.jpg           the Blue Marble, small
 """
 
@@ -64,7 +64,7 @@ def _add_train(commands: Any) -> None:
 
 
 def _data(given: argparse.Namespace) -> int:
-    from nodes.lab.eo_mini.packages import fetch  # noqa: PLC0415
+    from nodes.lab.eo_mini.packages import fetch
 
     for path in fetch(given.cache):
         print(path)
@@ -75,9 +75,9 @@ def _data(given: argparse.Namespace) -> int:
 
 def _frames(cache: Path) -> list[Any]:
     """All training frames; draws what is missing, with a bar."""
-    from rich.progress import Progress  # noqa: PLC0415
+    from rich.progress import Progress
 
-    from nodes.lab.training.examples.frames import FRAMES_PER_SET, SETS, training_frames  # noqa: PLC0415
+    from nodes.lab.training.examples.frames import FRAMES_PER_SET, SETS, training_frames
 
     with Progress(transient=True) as bar:
         task = bar.add_task("training frames", total=FRAMES_PER_SET * SETS)
@@ -85,13 +85,13 @@ def _frames(cache: Path) -> list[Any]:
 
 
 def _train(given: argparse.Namespace) -> int:
-    import torch  # noqa: PLC0415
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn  # noqa: PLC0415
+    import torch
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    from nodes.lab.training.architecture import ON_A_PROCESSOR, RECIPES  # noqa: PLC0415
-    from nodes.lab.training.examples.practice import practice_windows  # noqa: PLC0415
-    from nodes.lab.training.train import Training, halves_are_faster, wants_windows  # noqa: PLC0415
-    from nodes.models import FOLDER  # noqa: PLC0415
+    from nodes.lab.training.architecture import ON_A_PROCESSOR, RECIPES
+    from nodes.lab.training.examples.practice import practice_windows
+    from nodes.lab.training.train import Training, halves_are_faster, wants_windows
+    from nodes.models import FOLDER
 
     torch.set_num_threads(given.threads)
     device = given.device or ("cuda" if torch.cuda.is_available() else "cpu")
@@ -132,9 +132,9 @@ def _add_evaluate(commands: Any) -> None:
 
 
 def _evaluate(given: argparse.Namespace) -> int:
-    from nodes.lab.training.examples.frames import SETS, training_prompts  # noqa: PLC0415
-    from nodes.lab.training.measure import evaluate_folders, show_card  # noqa: PLC0415
-    from nodes.models import FOLDER  # noqa: PLC0415
+    from nodes.lab.training.examples.frames import SETS, training_prompts
+    from nodes.lab.training.measure import evaluate_folders, show_card
+    from nodes.models import FOLDER
 
     folders = [FOLDER / name if (FOLDER / name).is_dir() else Path(name) for name in given.models]
     if given.show:
@@ -147,8 +147,8 @@ def _evaluate(given: argparse.Namespace) -> int:
 
 def _validation(cache: Path) -> Path:
     """The val split, drawn where it is not kept yet."""
-    from nodes.lab.eo_mini.build import FRAMES, draw_frames, write  # noqa: PLC0415
-    from nodes.lab.eo_mini.sources import open_sources  # noqa: PLC0415
+    from nodes.lab.eo_mini.build import FRAMES, draw_frames, write
+    from nodes.lab.eo_mini.sources import open_sources
 
     folder = cache / "val"
     if not (folder / "prompts.jsonl").is_file():
@@ -157,9 +157,9 @@ def _validation(cache: Path) -> Path:
 
 
 def _world_map(given: argparse.Namespace) -> int:
-    from PIL import Image  # noqa: PLC0415
+    from PIL import Image
 
-    from nodes.lab.eo_mini.packages import open_rasters  # noqa: PLC0415
+    from nodes.lab.eo_mini.packages import open_rasters
 
     world = open_rasters(given.cache).marble.resize((1440, 720), Image.Resampling.LANCZOS)
     world.save(given.path, "JPEG", quality=80, optimize=True, progressive=True)

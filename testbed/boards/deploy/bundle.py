@@ -31,7 +31,7 @@ GLIBC = (2, 28)
 # PyPI's later wheels for aarch64 bring the CUDA of servers, which neither a Jetson nor a Pi can use.
 TORCH = "torch<2.11"
 ARCHITECTURES = ("aarch64", "x86_64")
-_SOURCE = Path(__file__).parents[2]
+_SOURCE = Path(__file__).parents[3]
 
 
 @dataclass(frozen=True)

@@ -106,7 +106,7 @@ async def connect(
         InputError: it cannot be reached, its key is not known, it lets nobody in, or `identity` is no use.
     """
     try:
-        import asyncssh  # noqa: PLC0415 - only where it is needed, and installed
+        import asyncssh  # only where it is needed, and installed
     except ImportError:
         raise CapabilityError("ssh to boards needs the package asyncssh: pip install '.[boards]'") from None
     where = f"{board.ssh_user}@{board.management}, port {board.ssh_port}"
@@ -148,6 +148,6 @@ def _text(printed: str | bytes | None) -> str:
 
 
 def _attributes(mode: int) -> asyncssh.SFTPAttrs:
-    import asyncssh  # noqa: PLC0415 - there is a connection, so there is the package
+    import asyncssh  # there is a connection, so there is the package
 
     return asyncssh.SFTPAttrs(permissions=mode)

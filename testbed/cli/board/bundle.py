@@ -36,7 +36,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 def run(args: argparse.Namespace) -> int:
     """Make the folder and say what is in it."""
-    from testbed.boards.deploy.bundle import TORCH, Target, make_bundle  # noqa: PLC0415 - not for --help
+    from testbed.boards.deploy.bundle import TORCH, Target, make_bundle  # not for --help
 
     target = Target(args.arch, args.python)
     wheels = make_bundle(args.out, target, torch=args.torch or TORCH)

@@ -68,8 +68,8 @@ def _line(board: Board) -> str:
 
 
 def _check(args: argparse.Namespace) -> int:
-    from testbed.boards.check import check, usable  # noqa: PLC0415  # netlink would slow down every --help
-    from testbed.boards.own_side import look  # noqa: PLC0415
+    from testbed.boards.check import check, usable  # netlink would slow down every --help
+    from testbed.boards.own_side import look
 
     board = read_inventory(args.boards).board(args.name)
     try:
@@ -89,7 +89,7 @@ def _check(args: argparse.Namespace) -> int:
 
 
 def _agent_config(args: argparse.Namespace) -> int:
-    from testbed.boards.agent_access import agent_config  # noqa: PLC0415
+    from testbed.boards.agent_access import agent_config
 
     print(json.dumps(agent_config(read_inventory(args.boards).board(args.name)), indent=2))
     return 0

@@ -159,9 +159,9 @@ def _run_make(arguments: argparse.Namespace) -> int:
 
 def _made(arguments: argparse.Namespace) -> Trace:
     """Make the trace that the arguments of `trace make` ask for."""
-    from traces.make import make_trace  # noqa: PLC0415
-    from traces.orbits.orbit import passes  # noqa: PLC0415
-    from traces.radio.link_budget import preset  # noqa: PLC0415  the command line starts without orbits
+    from traces.make import make_trace
+    from traces.orbits.orbit import passes
+    from traces.radio.link_budget import preset  # the command line starts without orbits
 
     radio = preset(arguments.radio)
     if arguments.crosslink is not None:
@@ -197,7 +197,7 @@ def _made(arguments: argparse.Namespace) -> Trace:
 
 def _made_crosslink(arguments: argparse.Namespace, radio: RadioLink) -> Trace:
     """Make the trace between two satellites: both send with the same radio."""
-    from traces.orbits.crosslink import make_crosslink_trace, sight  # noqa: PLC0415
+    from traces.orbits.crosslink import make_crosslink_trace, sight
 
     if arguments.weather is not None:
         raise LinkBudgetError("--weather belongs to --station: between satellites there is none")
@@ -289,7 +289,7 @@ def _run_info(arguments: argparse.Namespace) -> int:
 
 
 def _run_plot(arguments: argparse.Namespace) -> int:
-    from traces.plot import plot_trace  # noqa: PLC0415  matplotlib is slow to import
+    from traces.plot import plot_trace  # matplotlib is slow to import
 
     output = arguments.output or arguments.file.with_suffix(".png")
     plot_trace(Trace.read(arguments.file), output, force=arguments.force)

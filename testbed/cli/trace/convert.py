@@ -79,7 +79,7 @@ def _write(trace: Trace, arguments: argparse.Namespace) -> None:
     if arguments.to == "spaceverse":
         trace.write(arguments.output)
         return
-    from traces.recordings import ion, mahimahi  # noqa: PLC0415
+    from traces.recordings import ion, mahimahi
 
     data = ion.write(trace) if arguments.to == "ion" else mahimahi.write(trace, arguments.direction)
     with replacing(arguments.output) as part:

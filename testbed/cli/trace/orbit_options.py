@@ -73,7 +73,7 @@ def satellites_of(arguments: argparse.Namespace) -> list[ElementSet]:
         OrbitError: no such Walker constellation.
         TimeError: one without a start, or the start is no time.
     """
-    from traces.orbits.tle import find_satellite  # noqa: PLC0415
+    from traces.orbits.tle import find_satellite
 
     element_sets = _element_sets(arguments)
     names = arguments.satellite
@@ -89,7 +89,7 @@ def crosslinked_of(arguments: argparse.Namespace) -> list[ElementSet]:
         TleError: none of that name.
         OrbitError: --mask, which belongs to stations.
     """
-    from traces.orbits.tle import find_satellite  # noqa: PLC0415
+    from traces.orbits.tle import find_satellite
 
     if arguments.mask is not None:
         raise OrbitError("--mask is a station's; with --crosslink say --grazing KM")
@@ -100,15 +100,15 @@ def crosslinked_of(arguments: argparse.Namespace) -> list[ElementSet]:
 
 def grazing_altitude_m_of(arguments: argparse.Namespace) -> float:
     """Return the least height of a crosslink's line of sight."""
-    from traces.orbits.crosslink import GRAZING_ALTITUDE_M  # noqa: PLC0415
+    from traces.orbits.crosslink import GRAZING_ALTITUDE_M
 
     return GRAZING_ALTITUDE_M if arguments.grazing is None else float(arguments.grazing * 1e3)
 
 
 def _element_sets(arguments: argparse.Namespace) -> list[ElementSet]:
-    from traces.orbits.elements import read_elements  # noqa: PLC0415
-    from traces.orbits.tle import FLOCK_TLE  # noqa: PLC0415
-    from traces.orbits.walker import parse_walker  # noqa: PLC0415
+    from traces.orbits.elements import read_elements
+    from traces.orbits.tle import FLOCK_TLE
+    from traces.orbits.walker import parse_walker
 
     if arguments.walker is not None:
         if arguments.start is None:
@@ -126,7 +126,7 @@ def stations_of(arguments: argparse.Namespace) -> list[GroundStation]:
     """
     if arguments.grazing is not None:
         raise OrbitError("--grazing belongs to --crosslink; with --station say --mask DEG")
-    from traces.orbits.stations import STATIONS, station  # noqa: PLC0415
+    from traces.orbits.stations import STATIONS, station
 
     names = [arguments.station] if isinstance(arguments.station, str) else arguments.station
     return [one for name in names for one in (STATIONS if name.lower() == "all" else [station(name)])]

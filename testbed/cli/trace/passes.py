@@ -75,8 +75,8 @@ def add_passes(parts: Any) -> None:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    from traces.orbits.passes import find_passes  # noqa: PLC0415  the command line starts without orbits
-    from traces.orbits.propagation import warn_if_stale  # noqa: PLC0415
+    from traces.orbits.passes import find_passes  # the command line starts without orbits
+    from traces.orbits.propagation import warn_if_stale
 
     if arguments.crosslink is not None:
         return _run_crosslinks(arguments)
@@ -96,8 +96,8 @@ def _run(arguments: argparse.Namespace) -> int:
 
 
 def _run_crosslinks(arguments: argparse.Namespace) -> int:
-    from traces.orbits.crosslink import crosslink, sight  # noqa: PLC0415
-    from traces.orbits.propagation import warn_if_stale  # noqa: PLC0415
+    from traces.orbits.crosslink import crosslink, sight
+    from traces.orbits.propagation import warn_if_stale
 
     satellites, others = satellites_of(arguments), crosslinked_of(arguments)
     start_utc, length_s = window_of(arguments, max(satellites, key=lambda one: one.epoch_utc))
@@ -138,7 +138,7 @@ def _report(
 
 def _propagable(satellites: Sequence[ElementSet], start_utc: datetime, length_s: float) -> list[ElementSet]:
     """Leave out, with a warning, what has come down: nobody asked for these by name."""
-    from traces.orbits.propagation import Fleet, check_window  # noqa: PLC0415
+    from traces.orbits.propagation import Fleet, check_window
 
     check_window(start_utc, length_s)
     bad = Fleet(satellites, start_utc).refused([0.0, length_s / 2, length_s])

@@ -52,7 +52,7 @@ def add_record(parts: Any) -> None:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    from testbed.measure.path.record import serve, take_real_time  # noqa: PLC0415
+    from testbed.measure.path.record import serve, take_real_time
 
     if not 1 <= arguments.port <= 65535:
         raise UnitError(f"--port {arguments.port}: expected 1 to 65535")
@@ -74,8 +74,8 @@ def _on_signals() -> Callable[[], bool]:
 
 
 def _record(arguments: argparse.Namespace, stopped: Callable[[], bool], real_time: bool) -> int:
-    from testbed.measure.path.record import Client  # noqa: PLC0415
-    from testbed.measure.path.trace import trace_of  # noqa: PLC0415
+    from testbed.measure.path.record import Client
+    from testbed.measure.path.trace import trace_of
 
     if arguments.output is None:
         raise OutputFileError("record --client writes a file; name it with -o FILE")

@@ -13,8 +13,8 @@ def print_table(heads: Sequence[str], rows: Sequence[Sequence[str]], *, empty: s
     if len(rows) > _MOST_FOR_RICH:
         _print_plainly(heads, rows)
         return
-    from rich.console import Console  # noqa: PLC0415  only where a table is shown
-    from rich.table import Table  # noqa: PLC0415
+    from rich.console import Console  # only where a table is shown
+    from rich.table import Table
 
     table = Table(box=None, pad_edge=False)
     for head in heads:

@@ -16,10 +16,10 @@ import pytest
 from nodes.models import COMPACT
 from testbed.boards.deploy.agent_unit import UNIT
 from testbed.machine import uml
-from tests.integration.boards.flight import Desk, board_desk
-from tests.integration.boards.stand_in import UP_WITHIN_S
 from tests.integration.boards.test_deploy import wheels  # noqa: F401 - a fixture
-from tests.integration.nodes.ends import wait_for
+from tests.support.boards.flight import Desk, board_desk
+from tests.support.boards.stand_in import UP_WITHIN_S
+from tests.support.nodes.ends import wait_for
 
 pytestmark = [
     pytest.mark.root,

@@ -24,10 +24,10 @@ from typing import Any
 import pytest
 
 from testbed.machine import uml
-from tests.footprint import Footprint
-from tests.integration.boards.flight import BOARD_SATELLITE, EMULATED, Desk, board_desk
-from tests.integration.boards.played_host import look, look_until, settle
-from tests.integration.nodes.ends import wait_for
+from tests.support.boards.flight import BOARD_SATELLITE, EMULATED, Desk, board_desk
+from tests.support.boards.played_host import look, look_until, settle
+from tests.support.footprint import Footprint
+from tests.support.nodes.ends import wait_for
 
 pytestmark = [
     pytest.mark.root,

@@ -25,7 +25,7 @@ from testbed.network.clock import RealClock
 from testbed.network.link_state import DOWN_STATE, LinkState
 from testbed.network.player import Player
 from testbed.network.sky import HostEnd, Sky
-from tests.integration.boards.played_host import (
+from tests.support.boards.played_host import (
     BOARD_ADDRESS,
     BOARD_NIC,
     HOST_ADDRESS,
@@ -247,7 +247,7 @@ def test_a_killed_run_is_cleaned_up_after_at_any_moment(desk: Desk, kind: str, t
     settle(desk.host)
     before = look(desk.host)
     chance = random.Random(kind)  # noqa: S311  # the same moments every time
-    program = [sys.executable, "-m", "tests.integration.boards.attaching"]
+    program = [sys.executable, "-m", "tests.support.boards.attaching"]
     program += [json.dumps(KINDS[kind]), desk.ground.path, SATELLITE]
     environment = {**os.environ, "SPACEVERSE_STATE": str(tmp_path)}
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}

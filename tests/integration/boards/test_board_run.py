@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 
 from testbed.machine import uml
-from tests.integration.boards.flight import Desk, board_desk
-from tests.integration.boards.played_host import look, look_until, settle
-from tests.integration.nodes.ends import wait_for
+from tests.support.boards.flight import Desk, board_desk
+from tests.support.boards.played_host import look, look_until, settle
+from tests.support.nodes.ends import wait_for
 from traces.trace import Trace
 
 pytestmark = [

@@ -12,7 +12,7 @@ import pytest
 from testbed.boards.check import Finding, check, usable
 from testbed.boards.inventory import Board, read_inventory
 from testbed.kernel.namespace import NetworkNamespace
-from tests.integration.boards.played_host import (
+from tests.support.boards.played_host import (
     BOARD_ADDRESS,
     BOARD_NIC,
     HOST_ADDRESS,

@@ -14,13 +14,14 @@ from zipfile import ZipFile
 import pytest
 
 from nodes.models import COMPACT
+from testbed.boards.deploy import bundle
 from testbed.boards.deploy.agent_unit import unit_text
 from testbed.boards.deploy.bundle import Target, make_bundle
-from testbed.boards.deploy.deploy import Deployed, bundle, deploy
+from testbed.boards.deploy.deploy import Deployed, deploy
 from testbed.boards.deploy.ssh import SshError, connect
 from testbed.boards.inventory import Board
 from testbed.errors import CapabilityError, InputError
-from tests.integration.boards.sshd import ssh_board
+from tests.support.boards.sshd import ssh_board
 
 pytestmark = pytest.mark.root
 # What a login finds here, which need not be the Python of these tests.

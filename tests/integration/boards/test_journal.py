@@ -22,8 +22,8 @@ from testbed.cli.main import main
 from testbed.errors import LinkError, TestbedError
 from testbed.kernel.namespace import NetworkNamespace
 from testbed.run.sockets import remove_left_behind
-from tests.integration.boards.changing import change_everything
-from tests.integration.boards.played_host import NIC, ROOT, command, look, look_until, played_host, settle
+from tests.support.boards.changing import change_everything
+from tests.support.boards.played_host import NIC, ROOT, command, look, look_until, played_host, settle
 
 pytestmark = pytest.mark.root
 
@@ -76,7 +76,7 @@ def test_every_kind_of_change_is_made_and_undone(host: NetworkNamespace, tmp_pat
 def test_a_killed_process_is_cleaned_up_after_at_any_moment(host: NetworkNamespace, tmp_path: Path) -> None:
     before = look(host)
     standing = []
-    program = [sys.executable, "-m", "tests.integration.boards.changing"]
+    program = [sys.executable, "-m", "tests.support.boards.changing"]
     environment = {**os.environ, "SPACEVERSE_STATE": str(tmp_path)}
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
     chance = random.Random(8)  # noqa: S311  # the same moments every time

@@ -10,8 +10,8 @@ import pytest
 
 from testbed.boards import own_side
 from testbed.boards.check import Finding, usable
-from tests.integration.boards.played_host import ROOT
-from tests.integration.boards.sshd import ssh_board
+from tests.support.boards.played_host import ROOT
+from tests.support.boards.sshd import ssh_board
 
 pytestmark = pytest.mark.root
 

@@ -6,7 +6,7 @@ import pytest
 
 from testbed.network.hosts import HostNetwork
 from testbed.network.sky import Sky
-from tests.integration.network.pair import Pair, Stream
+from tests.support.network.pair import Pair, Stream
 
 
 @pytest.fixture(scope="module")

@@ -24,10 +24,10 @@ from testbed.network.hosts import HostNetwork
 from testbed.network.link_state import DOWN_STATE, Direction, GilbertElliott, LinkState
 from testbed.network.shapers.nfqueue.shaper import NfqueueShaper
 from testbed.network.sky import Sky
-from tests.footprint import Footprint
-from tests.integration.network.pair import GROUND, Pair, Stream, state
 from tests.integration.test_run import ROOT, command, write_scenario
-from tests.starved import Starvation, unless_starved
+from tests.support.footprint import Footprint
+from tests.support.network.pair import GROUND, Pair, Stream, state
+from tests.support.starved import Starvation, unless_starved
 
 pytestmark = pytest.mark.root
 
@@ -280,7 +280,7 @@ SECOND = """
 import json
 from testbed.network.hosts import HostNetwork
 from testbed.network.sky import Sky
-from tests.integration.network.pair import Pair, state
+from tests.support.network.pair import Pair, state
 
 with HostNetwork() as network, Sky("nfqueue") as sky:
     pair = Pair(sky, network)

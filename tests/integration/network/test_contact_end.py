@@ -9,8 +9,8 @@ from testbed.errors import InputError
 from testbed.network.hosts import HostNetwork
 from testbed.network.link_state import DOWN_STATE, Direction
 from testbed.network.sky import Sky
-from tests.integration.network.pair import GROUND6, Pair, Stream, state
-from tests.starved import unless_starved
+from tests.support.network.pair import GROUND6, Pair, Stream, state
+from tests.support.starved import unless_starved
 
 pytestmark = pytest.mark.root
 

@@ -4,13 +4,11 @@ import io
 import json
 import statistics
 import sys
-from pathlib import Path
 
 import pytest
 
 from testbed.machine import uml
-
-ROOT = Path(__file__).parents[3]
+from tests.support import ROOT
 
 
 @pytest.mark.root
@@ -18,7 +16,7 @@ ROOT = Path(__file__).parents[3]
 def test_by_nft_every_packet_is_shaped_arp_too(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
     out, err = io.BytesIO(), io.BytesIO()
-    command = [sys.executable, "-m", "tests.integration.network.nft_guest"]
+    command = [sys.executable, "-m", "tests.support.network.nft_guest"]
     status = uml.run_in_uml(command, timeout_s=120, real_time=True, stdout=out, stderr=err)
     assert status == 0, err.getvalue().decode()
     seen = json.loads(out.getvalue().decode().splitlines()[-1])

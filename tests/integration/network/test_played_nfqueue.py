@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.played_link import check_follows_a_pass
+from tests.support.played_link import check_follows_a_pass
 
 
 @pytest.mark.root

@@ -27,8 +27,8 @@ from testbed.network.hosts import HostNetwork
 from testbed.network.link_state import DOWN_STATE, GilbertElliott
 from testbed.network.player import Change, Player
 from testbed.network.sky import Sky
-from tests.integration.network.pair import Pair, Stream, namespace_of, state
-from tests.starved import unless_starved
+from tests.support.network.pair import Pair, Stream, namespace_of, state
+from tests.support.starved import unless_starved
 from traces.trace import Trace, TraceHeader
 
 pytestmark = pytest.mark.root

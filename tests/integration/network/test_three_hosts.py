@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.footprint import Footprint
+from tests.support import ROOT
+from tests.support.footprint import Footprint
 
 pytestmark = pytest.mark.root
-ROOT = Path(__file__).parents[3]
 SCRIPT = ROOT / "topologies/three_hosts.py"
 
 COMMANDS = """\

@@ -10,7 +10,7 @@ import pytest
 
 from testbed.mqtt.broker import Broker, TcpListener, UnixListener
 from testbed.network.programs import spawn
-from tests.integration.nodes.ends import GroundEnd, Relay, SatelliteEnd, free_port
+from tests.support.nodes.ends import GroundEnd, Relay, SatelliteEnd, free_port
 
 RATE_BIT_S = 40e6
 

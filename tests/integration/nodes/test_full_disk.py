@@ -15,7 +15,7 @@ from nodes.transfer.outbox import Outbox, OutboxError
 from nodes.transfer.receiver import Receiver
 from nodes.transfer.sender import Sender
 from nodes.transfer.window import Window
-from tests.integration.nodes.ends import Recorder
+from tests.support.nodes.ends import Recorder
 
 pytestmark = pytest.mark.root
 CHUNK_BYTES = 64 * 1024

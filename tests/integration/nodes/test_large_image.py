@@ -8,9 +8,10 @@ import sys
 from pathlib import Path
 
 from testbed.mqtt.broker import Broker
-from tests.integration.nodes.ends import GroundEnd
+from tests.support import ROOT
+from tests.support.nodes.ends import GroundEnd
 
-SATELLITE_END = Path(__file__).with_name("satellite_end.py")
+SATELLITE_END = ROOT / "tests/support/nodes/satellite_end.py"
 IMAGE_MIB = 500
 LIMIT_KIB = 120 * 1024
 PATIENCE_S = 300  # a slow disk makes this slow, not red

@@ -21,13 +21,13 @@ from nodes.lab.evaluation.outcomes import Outcomes
 from nodes.models import COMPACT
 from nodes.policies import SendReduced, SendRegions, SendWhole
 from nodes.runtime.program import load_model as load_for
+from nodes.vlm import openai as openai_model
 from nodes.vlm.folder import ModelError
 from nodes.vlm.image import open_image
 from nodes.vlm.model import VisionLanguageModel, load_model
-from nodes.vlm.model import openai as openai_model
 from nodes.vlm.openai import ServerAddress, ServerUnavailableError, connect, data_url, parse_address
 from testbed.run.model_relay import ModelRelay, server_of
-from tests.openai_server import NAME, served
+from tests.support.openai_server import NAME, served
 
 
 @pytest.fixture(scope="module")

@@ -12,10 +12,11 @@ import pytest
 from testbed.mqtt.broker import Broker, UnixListener
 from testbed.mqtt.management import ManagementPlane
 from testbed.network.programs import Program
-from tests.integration.nodes.ends import wait_for
+from tests.support import ROOT
+from tests.support.nodes.ends import wait_for
 
 OFFSET_S, DRIFT = 3.7, 50e-6
-NODE = Path(__file__).with_name("own_clock.py")
+NODE = ROOT / "tests/support/nodes/own_clock.py"
 
 
 def true_run_s(own_s: float) -> float:

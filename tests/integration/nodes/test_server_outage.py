@@ -18,8 +18,8 @@ from nodes.models import COMPACT
 from nodes.runtime.inference import OUTAGE_WAIT_S
 from testbed.mqtt.broker import Broker, UnixListener
 from testbed.network.programs import spawn
-from tests.integration.nodes.ends import Recorder, SatelliteEnd, free_port, wait_for
-from tests.openai_server import served
+from tests.support.nodes.ends import Recorder, SatelliteEnd, free_port, wait_for
+from tests.support.openai_server import served
 
 READY_S = 60
 

@@ -10,8 +10,8 @@ rate does not), and it gives an idle link no credit (HTB and TBF do).  What nete
 queued keep the schedule they got on entry when rate or delay change; a change acts on what enters after it.
 
 Why raw netlink: many changes are one system call, and the kernel answers each with the qdisc as it is after
-the change, so reading back is free and exact (see `testbed.network.shapers.netem.socket`; `testbed.network.shapers.netem.parameters` has the
-kernel's units).  A long-lived `tc -batch` costs more, answers in prose, is a process that can die, and hides
+the change, so reading back is free and exact (see `socket` beside this module; `parameters` has the kernel's
+units).  A long-lived `tc -batch` costs more, answers in prose, is a process that can die, and hides
 what `change` leaves out (tc resets what is not named).  Here the whole state is in every message.
 
 A closed direction is a new netem with limit 0, which drops everything; taking its place throws away what the

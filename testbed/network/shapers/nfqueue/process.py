@@ -1,4 +1,6 @@
-"""The process that plays every link of a sky: python -m testbed.network.shapers.nfqueue.process, run by NfqueueShaper.
+"""The process that plays every link of a sky.
+
+`python -m testbed.network.shapers.nfqueue.process`, run by NfqueueShaper.
 
 The kernel parks each packet in an NFQUEUE, one per link and direction, and sends its number and size
 here.  A `LinkModel` says when it leaves; one batch verdict then releases every packet up to that number, so

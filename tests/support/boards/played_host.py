@@ -1,0 +1,107 @@
+"""A network namespace that plays the host machine, with a NIC; what it looks like to the last byte."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from testbed.kernel.namespace import NetworkNamespace
+from tests.support import ROOT
+
+NIC, BOARD_NIC = "nic0", "eth0"
+HOST_ADDRESS, BOARD_ADDRESS = "192.0.2.1", "192.0.2.2"  # on the management plane
+SHOWN = (
+    "ip -j -d addr",
+    "ip -j -d link",
+    "ip -j route show table all",
+    "ip -j -6 route show table all",
+    "ip -j rule",
+    "ip -j -6 rule",
+    "tc -j qdisc",
+    "sh -c 'for n in $(ls /sys/class/net); do ethtool -k $n; done'",
+    "sh -c 'cd /proc/sys/net/ipv4; grep -r . conf ip_forward'",
+)
+
+
+@contextmanager
+def played_host(*, settled: bool = True) -> Iterator[tuple[NetworkNamespace, NetworkNamespace]]:
+    """(host, board): the host's NIC `nic0` has a cable to the board's `eth0`.
+
+    Not yet `settled`, the kernel may still add something by itself; a second is saved.
+    """
+    with NetworkNamespace.create("host") as host, NetworkNamespace.create("board") as board:
+        for space in (host, board):
+            space.write_sysctl("ipv6/conf/default/accept_dad", "0")
+            space.set_up("lo", True)
+        # Numbered as no interface of the board: see testbed.kernel.namespace.FIRST_PORT_INDEX.
+        host.add_veth(NIC, peer_name=BOARD_NIC, peer_path=board.path, index=100)
+        board.set_up(BOARD_NIC, True)
+        host.set_up(NIC, True)
+        if settled:
+            settle(host)
+        yield host, board
+
+
+@contextmanager
+def management(host: NetworkNamespace, board: NetworkNamespace) -> Iterator[None]:
+    """A second cable between the two, with an ssh server's port at the board's end."""
+    host.add_veth("mgmt0", peer_name="wlan0", peer_path=board.path, index=101)
+    for space, name, address in ((host, "mgmt0", HOST_ADDRESS), (board, "wlan0", BOARD_ADDRESS)):
+        space.set_up(name, True)
+        space.add_address(name, address, 24)
+    with board.call(lambda: socket.create_server(("", 22))):
+        yield
+
+
+def settle(space: NetworkNamespace) -> None:
+    """Wait until the kernel has nothing more to add by itself."""
+    before, same = "", 0
+    while same < 3:
+        now = look(space)
+        same = same + 1 if now == before else 0
+        before = now
+        time.sleep(0.1)
+
+
+def look(space: NetworkNamespace) -> str:
+    """Everything that tools show of the namespace's network; but not a bridge's running timers."""
+    script = "mount -t sysfs sys /sys && " + " && ".join(SHOWN)
+    done = space.run(["unshare", "--mount", "--propagation", "private", "sh", "-c", script])
+    assert done.returncode == 0, done.stderr
+    return re.sub(r'"\w+_timer":\s*[0-9.]+', "", done.stdout)
+
+
+def look_until(space: NetworkNamespace, wanted: str, patience_s: float = 10.0) -> str:
+    """`look`, again until it is what is wanted: the kernel ends dead namespaces a little later."""
+    until_s = time.monotonic() + patience_s
+    while (now := look(space)) != wanted and time.monotonic() < until_s:
+        time.sleep(0.05)
+    return now
+
+
+def command(space: NetworkNamespace, arguments: str, state: Path) -> subprocess.CompletedProcess[str]:
+    """Run `spaceverse ARGUMENTS` on the played host."""
+    program = [sys.executable, "-m", "testbed.cli.main", *shlex.split(arguments)]
+    environment = {"SPACEVERSE_STATE": str(state), "PYTHONPATH": str(ROOT)}
+    return space.run(["env", *(f"{k}={v}" for k, v in environment.items()), *on_its_sysfs(program)])
+
+
+def on_its_sysfs(program: list[str]) -> list[str]:
+    """The command with /sys showing the namespace's own interfaces, as it does on a real host."""
+    script = 'mount -t sysfs sys /sys && exec "$@"'
+    return ["unshare", "--mount", "--propagation", "private", "sh", "-c", script, "sh", *program]
+
+
+def kill(process: subprocess.Popen[bytes]) -> None:
+    """SIGKILL, and wait."""
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()

@@ -1,0 +1,91 @@
+"""OpenSSH's server, in a mount namespace of its own; nothing is installed.
+
+Where the machine has no sshd, Debian's packages are downloaded and unpacked into a temporary folder.
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from testbed.boards.inventory import Board, RouteAttachment
+from testbed.network.programs import spawn
+from tests.support.nodes.ends import free_port, wait_for
+
+# sshd wants a user and a folder of its own, which the machine need not have. Who logs in gets an empty home:
+# what this machine runs at a login is not the board's. $0: sshd, $1: its configuration.
+ENTER = """
+mkdir -p -m 755 /run/sshd /run/home
+cp /etc/passwd /run/passwd
+grep -q ^sshd: /run/passwd || echo sshd:x:99:65534::/run/sshd:/usr/sbin/nologin >> /run/passwd
+sed -i 's,^\\(root:.*\\):[^:]*:\\([^:]*\\)$,\\1:/run/home:\\2,' /run/passwd
+mount --bind /run/passwd /etc/passwd
+exec "$0" -D -e -f "$1"
+"""
+
+
+@dataclass(frozen=True)
+class Access:
+    """What opens an ssh server, and what starts it."""
+
+    command: list[str]
+    identity: Path
+    known_hosts: Path
+
+
+def prepare_sshd(folder: Path, address: str, port: int) -> Access:
+    """Keys and a configuration in `folder`, for one who has a /run of its own."""
+    for name in ("host", "user"):
+        key = folder / name
+        subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(key)], check=True)
+    config = folder / "sshd_config"
+    config.write_text(
+        f"ListenAddress {address}\nPort {port}\nHostKey {folder}/host\nAuthorizedKeysFile {folder}/user.pub\n"
+        "UsePAM no\nStrictModes no\nPidFile none\nPermitRootLogin yes\nSubsystem sftp internal-sftp\n"
+    )
+    known_hosts = folder / "known_hosts"
+    host = address if port == 22 else f"[{address}]:{port}"
+    known_hosts.write_text(f"{host} {(folder / 'host.pub').read_text()}")
+    command = ["sh", "-c", ENTER, find_sshd(folder), str(config)]
+    return Access(command, folder / "user", known_hosts)
+
+
+def find_sshd(folder: Path) -> str:
+    """The program; skips the test, with the reason, where it cannot be had."""
+    if (found := shutil.which("sshd", path="/usr/sbin:/usr/local/sbin")) is not None:
+        return found
+    packages = ["openssh-server", "openssh-sftp-server"]
+    done = subprocess.run(
+        ["apt-get", "download", "-q", *packages], cwd=folder, capture_output=True, text=True, check=False
+    )
+    if done.returncode != 0:
+        pytest.skip(f"no sshd here, and apt-get cannot download openssh-server: {done.stderr.strip()[-200:]}")
+    for package in folder.glob("*.deb"):
+        subprocess.run(["dpkg", "-x", str(package), str(folder / "unpacked")], check=True)
+    return str(folder / "unpacked/usr/sbin/sshd")
+
+
+@contextmanager
+def ssh_board(folder: Path) -> Iterator[tuple[Board, Path, Path]]:
+    """(board that is this machine, private key that opens it, its known_hosts), while the block lasts."""
+    port = free_port()
+    access = prepare_sshd(folder, "127.0.0.1", port)
+    log = folder / "sshd.log"
+    with log.open("wb") as file:
+        own_run = ["unshare", "--mount", "sh", "-c", 'mount -t tmpfs none /run && exec "$0" "$@"']
+        server = spawn([*own_run, *access.command], stdin=subprocess.DEVNULL, stdout=file, stderr=file)
+    try:
+        wait_for(lambda: b"listening" in log.read_bytes() or server.poll() is not None, "sshd")
+        assert server.poll() is None, log.read_text()
+        attach = RouteAttachment(kind="route", address="127.0.0.1")
+        board = Board(name="board-1", attach=attach, management="127.0.0.1", ssh_user="root", ssh_port=port)
+        yield board, access.identity, access.known_hosts
+    finally:
+        server.kill()
+        server.wait()

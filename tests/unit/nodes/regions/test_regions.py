@@ -1,0 +1,263 @@
+"""Regions: the choice within a budget, the message and its inverse, the drawing, CLIP as a scorer."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from pathlib import Path
+
+import msgpack
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from nodes.regions import Grid, PayloadError, choose, pack, scores_from_map, unpack
+from nodes.regions.clip import ClipScorer
+from nodes.regions.drawing import draw_kept
+from nodes.regions.payload import Settings, difference, overview_size
+from nodes.vlm.folder import ModelError
+
+WORTH = (0.4, 1.0)
+
+
+def picture(width_px: int = 160, height_px: int = 120, seed: int = 0) -> Image.Image:
+    rng = np.random.default_rng(seed)
+    coarse = rng.integers(0, 255, (6, 8, 3), dtype=np.uint8)
+    smooth = Image.fromarray(coarse).resize((width_px, height_px), Image.Resampling.BICUBIC)
+    grain = rng.normal(0, 8, (height_px, width_px, 1))  # grey: JPEG halves colours
+    return Image.fromarray(np.clip(np.asarray(smooth) + grain, 0, 255).astype(np.uint8))
+
+
+@given(
+    width_px=st.integers(1, 400),
+    height_px=st.integers(1, 400),
+    rows=st.integers(1, 9),
+    columns=st.integers(1, 9),
+)
+def test_a_grid_tiles_its_frame(width_px: int, height_px: int, rows: int, columns: int) -> None:
+    if rows > height_px or columns > width_px:
+        with pytest.raises(ValueError, match="no grid"):
+            Grid(width_px, height_px, rows, columns)
+        return
+    grid = Grid(width_px, height_px, rows, columns)
+    covered = np.zeros((height_px, width_px), dtype=int)
+    for index in range(len(grid)):
+        left, upper, right, lower = grid.box(index)
+        covered[upper:lower, left:right] += 1
+    assert (covered == 1).all()
+
+
+@given(st.integers(1, 30), st.integers(1, 30), st.integers(1, 6), st.integers(1, 6), st.integers(0, 99))
+def test_scores_keep_the_sum_of_their_map(high: int, wide: int, rows: int, columns: int, seed: int) -> None:
+    over_frame = np.random.default_rng(seed).random((high, wide))
+    scores = scores_from_map(over_frame, rows, columns)
+    assert scores.shape == (rows * columns,)
+    assert scores.sum() == pytest.approx(over_frame.sum())
+
+
+def test_scores_divide_a_cell_that_two_regions_share() -> None:
+    over_frame = np.array([[0.0, 6.0, 0.0]])  # three columns over two regions: the middle one is shared
+    assert scores_from_map(over_frame, 1, 2).tolist() == [3.0, 3.0]
+    assert scores_from_map(np.eye(4), 2, 2).tolist() == [2.0, 0.0, 0.0, 2.0]
+
+
+offers = st.lists(
+    st.tuples(
+        st.floats(0, 10, allow_nan=False), st.tuples(st.integers(1, 50), st.integers(1, 50)).map(sorted)
+    ),
+    min_size=1,
+    max_size=7,
+)
+
+
+@given(offers, st.integers(0, 300))
+def test_a_choice_fits_and_is_near_the_best(regions: list[tuple[float, list[int]]], budget: int) -> None:
+    scores = [score for score, _ in regions]
+    sizes = [size for _, size in regions]
+    chosen = choose(scores, sizes, WORTH, budget)
+
+    def bytes_and_value(levels: tuple[int, ...]) -> tuple[int, float]:
+        taken = [(i, level - 1) for i, level in enumerate(levels) if level]
+        return sum(sizes[i][k] for i, k in taken), sum(scores[i] * WORTH[k] for i, k in taken)
+
+    assert (chosen.size_bytes, pytest.approx(chosen.value)) == bytes_and_value(chosen.levels)
+    assert chosen.size_bytes <= budget
+    assert choose(scores, sizes, WORTH, budget) == chosen
+    every = (bytes_and_value(levels) for levels in itertools.product(range(3), repeat=len(scores)))
+    best = max(value for size, value in every if size <= budget)
+    largest_step = max(scores) * max(WORTH)
+    assert chosen.value >= best - largest_step - 1e-9
+
+
+def test_a_choice_by_hand() -> None:
+    sizes = [[10, 40], [10, 40], [10, 40]]
+    assert choose([5, 1, 0], sizes, WORTH, 0).levels == (0, 0, 0)
+    assert choose([5, 1, 0], sizes, WORTH, 10).levels == (1, 0, 0)
+    assert choose([5, 1, 0], sizes, WORTH, 40).levels == (2, 0, 0)
+    assert choose([5, 1, 0], sizes, WORTH, 50).levels == (2, 1, 0)
+    assert choose([5, 1, 0], sizes, WORTH, 1000).levels == (2, 2, 0)  # no score, no bytes
+    assert choose([1, 1, 1], sizes, WORTH, 10).levels == (1, 0, 0)  # the first of equals
+
+
+@pytest.mark.parametrize("scores", [[-1.0], [float("nan")], [1.0, 2.0]])
+def test_a_choice_refuses_scores_that_are_none(scores: list[float]) -> None:
+    with pytest.raises(ValueError, match=r"score|match"):
+        choose(scores, [[1, 2]], WORTH, 10)
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    st.sampled_from(["JPEG", "WEBP"]),
+    st.integers(0, 40_000),
+    st.integers(17, 200),
+    st.integers(17, 200),
+    st.integers(0, 5),
+)
+def test_a_message_and_its_inverse(codec: str, budget: int, width_px: int, height_px: int, seed: int) -> None:
+    frame = picture(width_px, height_px, seed)
+    grid = Grid(width_px, height_px, 3, 4)
+    scores = np.random.default_rng(seed).random(12)
+    style = Settings(overview_px=48, codec=codec)  # type: ignore[arg-type]
+    packed = pack(frame, grid, scores, budget, style)
+    assert pack(frame, grid, scores, budget, style) == packed
+    opened = unpack(packed.data)
+    assert opened.grid == grid
+    assert opened.overview.size == overview_size(grid, 48)
+    assert {r.index: r.reduction for r in opened.regions} == {
+        index: reduction for index, reduction in enumerate(packed.reductions) if reduction
+    }
+    assert len(packed.data) <= budget or not opened.regions
+    assert opened.compose().size == frame.size
+
+
+def test_what_is_kept_comes_back_and_what_is_dropped_is_the_overview() -> None:
+    frame = picture(320, 320)
+    grid = Grid(320, 320)
+    scores = [0.0] * 16
+    scores[6] = 1.0
+    opened = unpack(pack(frame, grid, scores, 10**6, Settings(overview_px=40, quality=95)).data)
+    assert [region.index for region in opened.regions] == [6]
+    composed = opened.compose()
+    errors = [difference(composed.crop(grid.box(i)), frame.crop(grid.box(i))) for i in range(16)]
+    assert errors[6] < 2.5
+    assert min(error for i, error in enumerate(errors) if i != 6) > 3
+
+
+def test_more_bytes_never_make_a_worse_picture_of_the_best_region() -> None:
+    frame = picture(320, 320)
+    grid = Grid(320, 320)
+    scores = np.arange(16) / 16
+    reductions = [pack(frame, grid, scores, budget).reductions[15] for budget in (0, 9_000, 40_000, 200_000)]
+    rank = {0: 0, 2: 1, 1: 2}
+    assert [rank[r] for r in reductions] == sorted(rank[r] for r in reductions)
+    assert reductions[-1] == 1
+
+
+def broken(**changes: object) -> bytes:
+    fields = msgpack.unpackb(pack(picture(), Grid(160, 120), [1.0] * 16, 30_000).data)
+    return bytes(msgpack.packb(fields | changes))
+
+
+def test_malformed_messages_are_one_clear_error() -> None:
+    good = pack(picture(), Grid(160, 120), [1.0] * 16, 30_000).data
+    first = msgpack.unpackb(good)["regions"][0]
+    cases = {
+        "not a message": b"\xc1",
+        "not a message of": msgpack.packb([1]),
+        "version 2": broken(v=2),
+        "size is not": broken(size=[10]),
+        "whole numbers": broken(size=[1e9, 3]),
+        "pixels": broken(size=[20_000, 20_000]),
+        "no grid": broken(grid=[500, 500]),
+        "overview is no image": broken(overview=None),
+        "overview cannot": broken(overview=b"\xff\xd8\xff"),
+        "overview has": broken(size=[20, 20], grid=[2, 2], regions=[]),
+        "no list": broken(regions=3),
+        "index, reduction": broken(regions=[[1, 2]]),
+        "index is not": broken(regions=[[16, *first[1:]]]),
+        "reduction is not": broken(regions=[[0, 0, first[2]]]),
+        "expected": broken(regions=[[0, first[1] + 1, first[2]]]),
+        "not in order": broken(regions=[first, first]),
+    }
+    for text, data in cases.items():
+        with pytest.raises(PayloadError, match=text) as caught:
+            unpack(data)
+        assert "\n" not in str(caught.value)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 10**6), st.integers(0, 255))
+def test_a_damaged_message_gives_a_message_or_one_error(place: int, value: int) -> None:
+    data = bytearray(pack(picture(), Grid(160, 120), [1.0] * 16, 12_000).data)
+    data[place % len(data)] = value
+    try:
+        unpack(bytes(data))
+    except PayloadError as error:
+        assert "\n" not in str(error)
+
+
+def test_a_drawing_frames_what_was_kept() -> None:
+    grid = Grid(160, 120)
+    scores = [0.0] * 16
+    scores[5] = 1.0
+    drawing = draw_kept(unpack(pack(picture(), grid, scores, 10**5).data), scores, side_px=320)
+    assert drawing.size == (320, 240)
+    left, upper, *_ = (edge * 2 for edge in grid.box(5))
+    assert drawing.getpixel((left + 20, upper + 1)) == (80, 220, 100)
+    assert np.asarray(drawing.crop((2, 2, 70, 50)).convert("L")).mean() < 80  # dimmed
+
+
+def random_clip(folder: Path) -> Path:
+    import torch  # slow
+    from transformers import CLIPConfig, CLIPImageProcessorPil, CLIPModel, CLIPTokenizer
+
+    torch.manual_seed(0)
+    letters = [chr(c) for c in range(97, 123)] + ["?"]
+    words = [*letters, *(letter + "</w>" for letter in letters), "<|startoftext|>", "<|endoftext|>"]
+    (folder / "vocab.json").write_text(json.dumps({word: i for i, word in enumerate(words)}))
+    (folder / "merges.txt").write_text("#version: 0.2\n")
+    end = len(words) - 1
+    text = {
+        "vocab_size": len(words),
+        "hidden_size": 32,
+        "intermediate_size": 32,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+        "eos_token_id": end,
+        "bos_token_id": end - 1,
+        "pad_token_id": end,
+    }
+    vision = {
+        "hidden_size": 32,
+        "intermediate_size": 32,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+        "image_size": 32,
+        "patch_size": 16,
+    }
+    CLIPModel(CLIPConfig(text_config=text, vision_config=vision, projection_dim=16)).save_pretrained(folder)
+    CLIPTokenizer(str(folder / "vocab.json"), str(folder / "merges.txt")).save_pretrained(folder)
+    CLIPImageProcessorPil(size={"shortest_edge": 32}, crop_size={"height": 32, "width": 32}).save_pretrained(
+        folder
+    )
+    return folder
+
+
+def test_a_clip_scores_regions(tmp_path: Path) -> None:
+    scorer = ClipScorer(random_clip(tmp_path))
+    grid = Grid(160, 120, 2, 3)
+    scores = scorer.scores(picture(), grid, "are there ships on the water?")
+    assert scores.shape == (6,)
+    assert scores.sum() == pytest.approx(1)
+    assert scores.std() > 0
+    assert np.allclose(scores, scorer.scores(picture(), grid, "are there ships on the water?"))
+    swapped = picture().transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+    assert not np.allclose(scores, scorer.scores(swapped, grid, "are there ships on the water?"))
+
+
+def test_no_clip_is_one_error(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="cannot load a CLIP") as caught:
+        ClipScorer(tmp_path)
+    assert "\n" not in str(caught.value)

@@ -1,0 +1,236 @@
+"""The player against a clock that moves only when told and a shaper that only remembers."""
+
+import time
+from collections.abc import Callable, Mapping
+from datetime import datetime, timezone
+
+import numpy as np
+import pytest
+
+from testbed.errors import LinkError, ShaperDiedError
+from testbed.network.clock import ManualClock, RealClock
+from testbed.network.link_state import DOWN_STATE, Direction, LinkState
+from testbed.network.player import Change, Player, unplayable
+from testbed.network.shapers.base import LinkPorts, RecordingShaper
+from tests.support.starved import unless_starved
+from traces.trace import Trace, TraceHeader
+
+HEADER = TraceHeader("DOVE", "Svalbard", datetime(2018, 1, 20, tzinfo=timezone.utc), "a test")
+
+
+class RecordedSky:
+    """Remembers which links were set together."""
+
+    def __init__(self) -> None:
+        self.turns: list[dict[str, tuple[LinkState, LinkState]]] = []
+
+    def set_links(self, asked: Mapping[str, tuple[LinkState, LinkState]]) -> None:
+        self.turns.append(dict(asked))
+
+
+class RecordedLink:
+    """A link without a network, and at first without a sky."""
+
+    sky: RecordedSky | None = None
+
+    def __init__(self, name: str, shaper: RecordingShaper) -> None:
+        self.name = name
+        self.shaper = shaper
+        self.broken: Exception | None = None
+        shaper.attach(LinkPorts(name, f"{name}-sat", f"{name}-gnd"))
+
+    def set(self, down: LinkState, up: LinkState) -> None:
+        if self.broken is not None and down.up:
+            raise self.broken
+        self.shaper.apply(self.name, Direction.DOWN, down)
+        self.shaper.apply(self.name, Direction.UP, up)
+
+    def check(self) -> None:
+        if isinstance(self.broken, ShaperDiedError):
+            raise self.broken
+
+    def held(self) -> tuple[LinkState, LinkState]:
+        return self.shaper.states[self.name, Direction.DOWN], self.shaper.states[self.name, Direction.UP]
+
+
+def trace(*rows: tuple[float, int, float, float, float, float], end_s: float = 100.0) -> Trace:
+    """Rows of time, up, rates down and up, delay and loss down; going up, delay and loss are twice that."""
+    time_s, up, down_bit_s, up_bit_s, delay_s, loss = np.array(rows).T
+    return Trace(
+        HEADER, time_s, up != 0, down_bit_s, up_bit_s, delay_s, 2 * delay_s, loss, 2 * loss, end_s=end_s
+    )
+
+
+PASS = trace(
+    (0, 0, 0, 0, 0, 0),
+    (10, 1, 4e6, 250e3, 0.006, 0),
+    (20, 1, 8e6, 250e3, 0.005, 0.01),
+    (30, 1, 8e6, 250e3, 0.005, 0.01),
+    (40, 0, 0, 0, 0, 0),
+)
+
+
+@pytest.fixture
+def link() -> RecordedLink:
+    return RecordedLink("dove", RecordingShaper())
+
+
+def until(condition: Callable[[], bool]) -> None:
+    give_up_s = time.monotonic() + 2
+    while not condition():
+        assert time.monotonic() < give_up_s, "it did not happen within 2 s"
+        time.sleep(0.001)
+
+
+def test_the_link_follows_its_trace_step_by_step(link: RecordedLink) -> None:
+    clock, changes = ManualClock(-1.0), list[Change]()
+    with Player(clock, {link: PASS}, changes.append) as player:
+        assert link.held() == (DOWN_STATE, DOWN_STATE)
+        clock.advance_to(10.0)
+        until(lambda: link.held()[0].up)
+        down, up = link.held()
+        assert (down.rate_bit_s, down.delay_s, up.rate_bit_s, up.delay_s) == (4e6, 0.006, 250e3, 0.012)
+        clock.advance_to(20.0)
+        until(lambda: link.held()[0].loss == 0.01)
+        assert link.held()[0].rate_bit_s == 8e6
+        until(lambda: link.held()[1].loss == 0.02)
+        clock.advance_to(40.0)
+        until(lambda: not link.held()[0].up)
+        assert player.error is None
+    # The row at 30 s changes nothing and is not applied; times are the trace's.
+    assert [(change.time_s, change.up) for change in changes] == [
+        (-1.0, False),
+        (10.0, True),
+        (20.0, True),
+        (40.0, False),
+    ]
+
+
+def test_the_first_state_is_there_when_start_returns(link: RecordedLink) -> None:
+    player = Player(ManualClock(25.0), {link: PASS})
+    player.start()
+    assert link.held()[0].rate_bit_s == 8e6
+    player.stop()
+    assert link.held() == (DOWN_STATE, DOWN_STATE)
+    player.stop()
+
+
+def test_a_trace_that_ends_in_a_contact_ends_the_contact(link: RecordedLink) -> None:
+    clock = ManualClock()
+    with Player(clock, {link: trace((0, 1, 1e6, 1e6, 0.01, 0), end_s=5.0)}) as player:
+        assert link.held()[0].up
+        clock.advance_to(5.0)
+        assert player.join(2)
+        assert link.held() == (DOWN_STATE, DOWN_STATE)
+
+
+def test_links_are_played_in_order_of_time_whichever_trace_it_is_in() -> None:
+    shaper = RecordingShaper()
+    one, two = RecordedLink("one", shaper), RecordedLink("two", shaper)
+    clock = ManualClock()
+    traces = {
+        one: trace((0, 0, 0, 0, 0, 0), (2, 1, 1e6, 1e6, 0.01, 0), (6, 0, 0, 0, 0, 0)),
+        two: trace((0, 0, 0, 0, 0, 0), (1, 1, 2e6, 1e6, 0.01, 0), (4, 0, 0, 0, 0, 0)),
+    }
+    with Player(clock, traces) as player:
+        clock.advance_to(1000.0)
+        assert player.join(2)
+    played = [(name, state.up) for name, way, state in shaper.history if way is Direction.DOWN]
+    assert played[2:6] == [("two", True), ("one", True), ("two", False), ("one", False)]
+
+
+def test_changes_that_are_near_go_together_and_edges_by_themselves() -> None:
+    shaper, sky = RecordingShaper(), RecordedSky()
+    links = [RecordedLink(name, shaper) for name in ("one", "two", "three")]
+    for link in links:
+        link.sky = sky
+    up, late_s = (1, 1e6, 1e6, 0.01, 0), [0.0, 0.003, 0.007]
+    traces = {
+        link: trace((0, *up), (1 + late, 1, 2e6, 1e6, 0.01, 0), (2 + late, 0, 0, 0, 0, 0))
+        for link, late in zip(links, late_s, strict=True)
+    }
+    clock = ManualClock()
+    with Player(clock, traces) as player:
+        clock.advance_to(1.001)  # "one" is due, and waits for "two"
+        clock.advance_to(1.003)
+        until(lambda: len(player.lateness_s) == 5)
+        assert [list(turn) for turn in sky.turns] == [["one", "two"]]
+        clock.advance_to(1.5)
+        until(lambda: len(player.lateness_s) == 6)
+        assert links[2].held()[0].rate_bit_s == 2e6
+        clock.advance_to(2.0)
+        until(lambda: not links[0].held()[0].up)  # an edge waits for nobody
+        clock.advance_to(3.0)
+        until(lambda: len(player.lateness_s) == 9)
+    assert len(sky.turns) == 1
+
+
+def test_the_queue_follows_the_rate(link: RecordedLink) -> None:
+    with Player(ManualClock(10.0), {link: PASS}, queue_s=0.2, queue_at_least_bytes=50_000):
+        assert [state.queue_bytes for state in link.held()] == [100_000, 50_000]
+
+
+def test_an_error_is_kept_and_the_link_taken_down(link: RecordedLink) -> None:
+    clock = ManualClock()
+    player = Player(clock, {link: PASS})
+    player.start()
+    clock.advance_to(15.0)
+    until(lambda: link.held()[0].up)
+    link.broken = LinkError("the kernel said no")
+    clock.advance_to(20.0)
+    until(lambda: player.error is not None)
+    assert link.held() == (DOWN_STATE, DOWN_STATE)
+    with pytest.raises(LinkError, match="the kernel said no"):
+        player.join(1)
+    player.stop()
+
+
+def test_a_shaper_that_dies_between_two_rows_is_noticed(link: RecordedLink) -> None:
+    clock = RealClock(time.monotonic() - 11.0)
+    player = Player(clock, {link: PASS})
+    player.start()
+    link.broken = ShaperDiedError("gone")
+    until(lambda: isinstance(player.error, ShaperDiedError))
+    player.stop()
+
+
+def test_what_fails_at_the_start_is_raised_by_start(link: RecordedLink) -> None:
+    link.broken = LinkError("no such port")
+    with pytest.raises(LinkError, match="no such port"):
+        Player(ManualClock(15.0), {link: PASS}).start()
+    assert link.held() == (DOWN_STATE, DOWN_STATE)
+
+
+def test_changes_come_on_time(link: RecordedLink) -> None:
+    def median_late_s() -> float:
+        rows = [(i / 50, 1, 1e6 + i, 1e6, 0.01, 0.0) for i in range(20)]
+        with Player(RealClock(), {link: trace(*rows, end_s=0.4)}) as player:
+            assert player.join(5)
+        assert len(player.lateness_s) == 21
+        assert min(player.lateness_s) >= 0
+        return float(np.median(player.lateness_s))
+
+    unless_starved(median_late_s, lambda late_s: late_s < 0.005)
+
+
+@pytest.mark.parametrize(
+    ("row", "said"),
+    [
+        ((5, 1, 7.9, 1e5, 0.01, 0), "at 5 s its down_bit_s is 7.9; while up, a link can do 8 or more"),
+        ((5, 1, 8, 5, 0.01, 0), "at 5 s its up_bit_s is 5; while up, a link can do 8 or more"),
+        ((5, 1, 8, 8, 43_200.5, 0), "at 5 s its up_delay_s is 86401; while up, a link can do 86400 or less"),
+        ((5, 1, 8, 8, 43_200, 0.5), None),
+        ((5, 0, 0, 0, 1e6, 0), None),
+    ],
+)
+def test_what_links_refuse_is_found_before_they_are_made(row: tuple[float, ...], said: str | None) -> None:
+    asked = trace((0, 1, 1e6, 1e5, 0.01, 0), row, end_s=10)  # type: ignore[arg-type]
+    assert unplayable(asked) == said
+    shaper = RecordingShaper()
+    player = Player(ManualClock(5.0), {RecordedLink("DOVE - Svalbard", shaper): asked})
+    if said is None:
+        player.start()
+    else:
+        with pytest.raises(ValueError, match=r"rate_bit_s|delay_s"):
+            player.start()
+    player.stop()

@@ -1,0 +1,89 @@
+"""What a run plans is what the nodes' programs accept."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from nodes.contract.config import GroundConfig, SatelliteConfig, read_config
+from testbed.run.folder import RunFolder
+from testbed.run.plan import RunPlan, slug
+from testbed.run.traces import link_trace
+from testbed.scenario.file import load_scenario
+from tests.support import ROOT
+
+
+@pytest.fixture
+def plan(tmp_path: Path) -> RunPlan:
+    scenario = load_scenario(ROOT / "topologies/dove_pass.py")
+    traces = {link.name: link_trace(scenario, link) for link in scenario.links}
+    return RunPlan(scenario, traces, RunFolder.create(tmp_path, scenario.name), Path("/tmp/s"))  # noqa: S108
+
+
+def test_the_nodes_read_the_configurations_that_a_plan_writes(plan: RunPlan) -> None:
+    plan.write_inputs()
+    satellite = read_config(SatelliteConfig, plan.config_path("FLOCK 2P-1"))
+    ground = read_config(GroundConfig, plan.config_path("Svalbard"))
+    assert satellite.management.unix_socket == ground.management.unix_socket == plan.management_socket
+    assert satellite.management.access != ground.management.access
+    assert plan.config_path("Svalbard").stat().st_mode & 0o777 == 0o600
+    assert satellite.stations[0].host == plan.address(plan.scenario.links[0], ground=True)
+    assert [f.capture_s for f in satellite.frames] == [
+        f.capture_s for f in plan.scenario.satellites[0].frames
+    ]
+    assert satellite.rate_bit_s == 4e6
+    (trace,) = plan.traces.values()
+    planned = satellite.stations[0].plan
+    assert planned is not None
+    assert planned.line().contacts == [(contact.aos_s, contact.los_s) for contact in trace.contacts()]
+
+
+def test_a_policy_is_passed_on_with_what_it_needs(plan: RunPlan, tmp_path: Path) -> None:
+    for given in ({"accept_at_end": 0.5}, tmp_path / "policies.json"):
+        flying = plan.scenario.satellites[0].model_copy(
+            update={
+                "policy": "spaceverse",
+                "policy_parameters": given,
+                "accept_confidence": None,
+                "confidence": tmp_path,
+            }
+        )
+        scenario = plan.scenario.model_copy(update={"satellites": (flying,)})
+        config = replace(plan, scenario=scenario).node_configs()["FLOCK 2P-1"]
+        satellite = SatelliteConfig.model_validate_json(json.dumps(config))
+        assert (satellite.policy, satellite.parameters) == ("spaceverse", given)
+        assert satellite.confidence == tmp_path
+
+
+def test_the_truth_stays_with_the_run(plan: RunPlan) -> None:
+    for config in plan.node_configs().values():
+        assert "'truth'" not in str(config)
+
+
+def test_the_default_pass_has_its_contact_where_the_script_says(plan: RunPlan) -> None:
+    (trace,) = plan.traces.values()
+    (contact,) = trace.contacts()
+    assert contact.aos_s == pytest.approx(22.7, abs=0.1)
+    assert contact.los_s == pytest.approx(176.1, abs=0.1)
+
+
+def test_slugs_are_file_names() -> None:
+    assert slug("FLOCK 2P-1 - Svalbard") == "flock-2p-1-svalbard"
+
+
+def test_a_satellite_of_two_stations_has_an_account_at_each_and_one_inbox(tmp_path: Path) -> None:
+    scenario = load_scenario(ROOT / "topologies/two_stations.py").model_copy(update={"tls": True})
+    traces = {link.name: link_trace(scenario, link) for link in scenario.links}
+    plan = RunPlan(scenario, traces, RunFolder.create(tmp_path, scenario.name), Path("/tmp/s"))  # noqa: S108
+    plan.write_inputs()
+    satellite = read_config(SatelliteConfig, plan.config_path("FLOCK 2P-1"))
+    grounds = [read_config(GroundConfig, plan.config_path(name)) for name in ("Svalbard", "Tromso")]
+    assert [s.name for s in satellite.stations] == ["Svalbard", "Tromso"]
+    assert len({s.host for s in satellite.stations}) == len({s.interface for s in satellite.stations}) == 2
+    passwords = [node.access.password for node in (*satellite.stations, *(g.broker for g in grounds))]  # type: ignore[union-attr]
+    assert len(set(passwords)) == 4
+    assert {s.ca_file for s in satellite.stations} == {plan.certificates / "ca.pem"}
+    assert {g.inbox for g in grounds} == {plan.inbox}
+    ports = {tuple(plan.probe_command(link, ground=False)[-3:-1]) for link in scenario.links}
+    assert len(ports) == 2, "two probes of one host need a port each"
