@@ -16,7 +16,8 @@ from tests.support import ROOT
 DOCTOR = """
 import email.parser, json, os, subprocess, sys
 import rich.console, rich.table, rich.text
-from testbed import capabilities, cli
+from testbed.cli import main as cli
+from testbed.machine import capabilities
 cli.parser()
 if sys.argv[1] == "nobody":
     os.setgroups([]); os.setgid(65534); os.setuid(65534)

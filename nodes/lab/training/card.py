@@ -80,7 +80,7 @@ and about policies on this pair; they say nothing about real vision-language mod
 * Qwen2-VL architecture, stock classes: {measured.parameters:,} parameters, {size_mb:.1f} MB (fp16).
 * It is shown {seen}.
 * Trained from scratch by `python -m nodes.lab.training train {measured.name}`.
-* This card is written by `python -m nodes.lab.training evaluate`; `evaluation.csv` has each answer behind it.
+* `python -m nodes.lab.training evaluate` writes this card; `evaluation.csv` has every answer behind it.
 """
 
 

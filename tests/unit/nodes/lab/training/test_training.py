@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from safetensors import SafetensorError
 
+from nodes.data import EO_MINI
 from nodes.lab.eo_mini.build import JPEG_QUALITY
 from nodes.lab.eo_mini.ground import COVERS
 from nodes.lab.eo_mini.places import FRAME_PX
@@ -275,7 +276,7 @@ def test_practice_windows_hold_what_they_say() -> None:
 
 def test_every_word_that_is_asked_or_answered_is_known() -> None:
     processor, _ = train.build(replace(RECIPES["compact"], vision_depth=1, text_depth=1))
-    lines = (Path(train.__file__).parents[1] / "data/eo-mini/prompts.jsonl").read_text().splitlines()
+    lines = (EO_MINI / "prompts.jsonl").read_text().splitlines()
     unknown = processor.tokenizer.unk_token_id
     for line in map(json.loads, lines):
         assert unknown not in processor.tokenizer(f"{line['prompt']} {line['truth']}")["input_ids"]
