@@ -42,8 +42,8 @@ class Assignment(Strict):
         config: that program's configuration (nodes/contract/config.py) without what the agent fills in:
             `management`, `clock`, `management_lost_after_s`, `outbox` or `inbox`. A text "sha256:HEX" in it
             stands for the path of that file; `confidence` is a folder, given as its files' names and such
-            texts. `model` is a folder's last name under the agent's `models` or among the shipped ones, a path on
-            the board, or a hub name.
+            texts. `model` is a folder's last name under the agent's `models` or among the shipped ones, a
+            path on the board, or a hub name.
         access: the node's account at the management broker, for this run.
         files: size in bytes of each file to be fetched, by its SHA-256.
         heartbeat_lapse_s: so long without a heartbeat means that the run has died.
