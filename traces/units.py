@@ -1,62 +1,126 @@
-"""Numbers with their units, as people write them on a command line: 20M, 12ms, 1.5MB/s, 0.5%."""
+"""Quantities as people write them: rates, durations, shares and sizes.
+
+This is the only parser of quantities in the project. A bare number is in the SI unit: bit/s, seconds, a
+fraction of 1, or bytes. Prefixes are decimal (`k` is 1000); sizes also take the binary `Ki`, `Mi` and `Gi`.
+
+    rate        9600   20M   250kbit/s   2MB/s
+    duration    1.5    100ms   800us   0.5s
+    share       0.35   35%   35percent
+    size        4096   64kB   20M   16MiB
+
+Each function also takes a number, as it comes from a TOML or JSON file.
+"""
 
 from __future__ import annotations
 
+import math
 import re
+from collections.abc import Mapping
+from decimal import Decimal
+from types import MappingProxyType
+from typing import Final
 
 from traces.errors import UnitError
 
-TIMES = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "ns": 1e-9}
-RATES = {
-    f"{prefix}{unit}": factor * bits
-    for prefix, factor in (("", 1.0), ("k", 1e3), ("M", 1e6), ("G", 1e9))
-    for unit, bits in (("bit/s", 1.0), ("B/s", 8.0))
-}
-SHARES = {"fraction": 1.0, "percent": 1e-2, "%": 1e-2}
+_PREFIXES = {"": 1.0, "k": 1e3, "M": 1e6, "G": 1e9}
+_BINARY_PREFIXES = {"Ki": 2.0**10, "Mi": 2.0**20, "Gi": 2.0**30}
 
-_QUANTITY = re.compile(r"\s*(\d+(?:\.\d*)?(?:[eE][+-]?\d{1,2})?|\.\d+)\s*(\S*)\s*")
+DURATION_UNITS_S: Final[Mapping[str, float]] = MappingProxyType(
+    {"s": 1.0, "ms": 1e-3, "us": 1e-6, "ns": 1e-9}
+)
+"""Seconds in each unit of time."""
 
+RATE_UNITS_BIT_S: Final[Mapping[str, float]] = MappingProxyType(
+    {
+        f"{prefix}{unit}": factor * bits
+        for prefix, factor in _PREFIXES.items()
+        for unit, bits in (("bit/s", 1.0), ("B/s", 8.0))
+    }
+)
+"""Bits per second in each unit of rate."""
 
-def parse_rate(text: str) -> float:
-    """Read a rate above 0 as bit/s: "20M" and "20Mbit/s" are the same, "2.5MB/s" too.
+SHARE_UNITS: Final[Mapping[str, float]] = MappingProxyType({"fraction": 1.0, "percent": 1e-2, "%": 1e-2})
+"""Fraction of 1 in each unit of a share."""
 
-    Raises:
-        UnitError: no rate.
-    """
-    value, unit = _split(text)
-    unit = unit if unit.endswith("/s") else f"{unit}bit/s"
-    if unit not in RATES or value <= 0:
-        raise UnitError(
-            f"{text!r} is no rate; expected more than 0 with a unit, such as 20M, 250kbit/s, 2MB/s"
-        )
-    return value * RATES[unit]
+SIZE_UNITS_BYTES: Final[Mapping[str, float]] = MappingProxyType(
+    {f"{prefix}B": factor for prefix, factor in {**_PREFIXES, **_BINARY_PREFIXES}.items()}
+)
+"""Bytes in each unit of size."""
 
-
-def parse_duration(text: str) -> float:
-    """Read a time as seconds; the unit must be there, since half the world's delays are in ms.
-
-    Raises:
-        UnitError: no time, or no unit.
-    """
-    value, unit = _split(text)
-    if unit not in TIMES:
-        raise UnitError(f"{text!r} is no time; expected a number with its unit, such as 12ms, 0.5s, 800us")
-    return value * TIMES[unit]
+_QUANTITY = re.compile(
+    r"\s*(\d+(?:\.\d*)?(?:[eE][+-]?\d{1,2})?|\.\d+(?:[eE][+-]?\d{1,2})?)\s*(\S*)\s*", re.ASCII
+)
+_LONGEST_TEXT = 64
 
 
-def parse_share(text: str) -> float:
-    """Read a probability: "0.01", "1%" or "1percent".
+def parse_rate_bit_s(quantity: str | float) -> float:
+    """Return a rate in bit/s; it is above 0.
+
+    Args:
+        quantity: a number of bit/s, or text such as "20M" (the same as "20Mbit/s"), "250kbit/s" or "2MB/s".
 
     Raises:
-        UnitError: not between 0 and 1.
+        UnitError: The text is not a rate above 0.
     """
-    value, unit = _split(text)
-    share = value * SHARES.get(unit or "fraction", float("nan"))
+    rate_bit_s = _in_si(quantity, {**RATE_UNITS_BIT_S, **_PREFIXES})
+    if not rate_bit_s > 0:
+        expected = "more than 0, in bit/s or with a unit, such as 20M, 250kbit/s or 2MB/s"
+        raise UnitError(f"{quantity!r} is not a rate; expected {expected}")
+    return rate_bit_s
+
+
+def parse_duration_s(quantity: str | float) -> float:
+    """Return a duration in seconds; it is 0 or above.
+
+    Args:
+        quantity: a number of seconds, or text such as "1.5", "0.5s", "100ms" or "800us".
+
+    Raises:
+        UnitError: The text is not a duration, or has an unknown unit.
+    """
+    duration_s = _in_si(quantity, {**DURATION_UNITS_S, "": 1.0})
+    if not duration_s >= 0:
+        expected = f"seconds, or a number with a unit ({', '.join(DURATION_UNITS_S)}), such as 100ms or 0.5s"
+        raise UnitError(f"{quantity!r} is not a duration; expected {expected}")
+    return duration_s
+
+
+def parse_share(quantity: str | float) -> float:
+    """Return a share, such as a probability, as a fraction from 0 to 1.
+
+    Args:
+        quantity: a fraction, or text such as "0.35", "35%" or "35percent".
+
+    Raises:
+        UnitError: The text is not a share from 0 to 1.
+    """
+    share = _in_si(quantity, {**SHARE_UNITS, "": 1.0})
     if not 0 <= share <= 1:
-        raise UnitError(f"{text!r} is no probability; expected 0 to 1, or 0% to 100%")
+        raise UnitError(f"{quantity!r} is not a share; expected 0 to 1, or 0% to 100%")
     return share
 
 
-def _split(text: str) -> tuple[float, str]:
-    match = _QUANTITY.fullmatch(text)
-    return (float(match[1]), match[2]) if match else (float("nan"), "?")
+def parse_size_bytes(quantity: str | float) -> int:
+    """Return a size in whole bytes; it is 0 or above.
+
+    Args:
+        quantity: a number of bytes, or text such as "4096", "64kB", "20M" (the same as "20MB") or "16MiB".
+
+    Raises:
+        UnitError: The text is not a size, or not a whole number of bytes.
+    """
+    size_bytes = _in_si(quantity, {**SIZE_UNITS_BYTES, **_PREFIXES, **_BINARY_PREFIXES})
+    if not (size_bytes >= 0 and size_bytes.is_integer()):
+        expected = "whole bytes, or a number with a unit, such as 64kB, 20M or 16MiB"
+        raise UnitError(f"{quantity!r} is not a size; expected {expected}")
+    return int(size_bytes)
+
+
+def _in_si(quantity: str | float, factors: Mapping[str, float]) -> float:
+    """Return the float64 nearest to number times unit, or NaN if the text is not a finite quantity."""
+    text = str(quantity)
+    match = _QUANTITY.fullmatch(text) if len(text) <= _LONGEST_TEXT else None
+    if match is None or match[2] not in factors:
+        return math.nan
+    # In decimal arithmetic 35% is 0.35; in floats it would be 0.35000000000000003.
+    return float(Decimal(match[1]) * Decimal(repr(factors[match[2]])))

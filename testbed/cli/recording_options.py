@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, TypeVar
 from traces.errors import TimeError, TraceInputError, UnitError
 from traces.recordings.formats import FORMATS, OWN, read_recording
 from traces.recordings.recording import Assumptions
-from traces.units import parse_duration, parse_rate, parse_share
+from traces.units import parse_duration_s, parse_rate_bit_s, parse_share
 from traces.utc import parse_utc
 
 if TYPE_CHECKING:
@@ -84,11 +84,11 @@ def assumptions(arguments: argparse.Namespace) -> Assumptions:
     Raises:
         TraceInputError: names the option.
     """
-    rate = _given("--rate", parse_rate, arguments.rate)
-    delay = _given("--delay", parse_duration, arguments.delay)
-    up_rate = _given("--up-rate", parse_rate, arguments.up_rate)
-    up_delay = _given("--up-delay", parse_duration, arguments.up_delay)
-    bin_s, outage_s = parse_duration(arguments.bin), parse_duration(arguments.outage)
+    rate = _given("--rate", parse_rate_bit_s, arguments.rate)
+    delay = _given("--delay", parse_duration_s, arguments.delay)
+    up_rate = _given("--up-rate", parse_rate_bit_s, arguments.up_rate)
+    up_delay = _given("--up-delay", parse_duration_s, arguments.up_delay)
+    bin_s, outage_s = parse_duration_s(arguments.bin), parse_duration_s(arguments.outage)
     if not 1e-3 <= bin_s <= 1e4:
         raise UnitError(f"--bin {arguments.bin}: expected 1ms or more")
     given = Assumptions(

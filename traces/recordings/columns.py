@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import re
 from array import array
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timezone
 
@@ -39,15 +40,15 @@ from traces.recordings.recording import (
     in_order,
     sampled,
 )
-from traces.units import RATES, SHARES, TIMES
+from traces.units import DURATION_UNITS_S, RATE_UNITS_BIT_S, SHARE_UNITS
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
-_UNIX = {f"unix-{unit}": factor for unit, factor in TIMES.items()}
-_UNITS: dict[str, dict[str, float]] = {
-    "time": {**TIMES, **_UNIX, "iso": 1.0},
-    **dict.fromkeys(("down", "up"), RATES),
-    **dict.fromkeys(("rtt", "delay", "down_delay", "up_delay"), TIMES),
-    **dict.fromkeys(("loss", "down_loss", "up_loss"), SHARES),
+_UNIX = {f"unix-{unit}": factor for unit, factor in DURATION_UNITS_S.items()}
+_UNITS: dict[str, Mapping[str, float]] = {
+    "time": {**DURATION_UNITS_S, **_UNIX, "iso": 1.0},
+    **dict.fromkeys(("down", "up"), RATE_UNITS_BIT_S),
+    **dict.fromkeys(("rtt", "delay", "down_delay", "up_delay"), DURATION_UNITS_S),
+    **dict.fromkeys(("loss", "down_loss", "up_loss"), SHARE_UNITS),
     "connected": {"flag": 1.0},
 }
 _PART = re.compile(r"\s*(\w+)\s*=\s*(.+?)\s*:\s*([\w/%-]+)\s*")

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from traces.errors import OutputFileError, UnitError
-from traces.units import parse_duration
+from traces.units import parse_duration_s
 
 _EXAMPLES = """examples:
   sudo spaceverse trace record --server                                      on one machine
@@ -83,10 +83,10 @@ def _record(arguments: argparse.Namespace, stopped: Callable[[], bool], real_tim
         raise OutputFileError(f"{arguments.output} exists; add --force to replace it, or name another file")
     if not (0 < arguments.seconds <= 1e6 and 0 < arguments.wait <= 1e6):
         raise UnitError("--seconds and --wait: expected more than 0, at most 1000000")
-    step_s = parse_duration(arguments.step)
+    step_s = parse_duration_s(arguments.step)
     if not 0.02 <= step_s <= 60:
         raise UnitError(f"--step {arguments.step}: expected 20ms to 60s")
-    bound_s = None if arguments.clock_bound is None else parse_duration(arguments.clock_bound)
+    bound_s = None if arguments.clock_bound is None else parse_duration_s(arguments.clock_bound)
     measured = Client(arguments.client, arguments.port, stopped).measure(arguments.seconds, arguments.wait)
     trace = trace_of(
         measured,

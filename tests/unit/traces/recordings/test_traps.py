@@ -13,7 +13,6 @@ from traces.errors import TraceError, UnitError
 from traces.numbers import read_table
 from traces.recordings import Assumptions, parse_recording
 from traces.recordings.columns import parse_columns
-from traces.units import parse_duration, parse_rate, parse_share
 
 SAMPLES = samples()
 RATES = {"down_bit_s": 1e6, "up_bit_s": 1e6}
@@ -77,26 +76,6 @@ def test_a_ping_without_time_stamps_says_how_to_record_them():
     data = b"PING x\n64 bytes from 1.1.1.1: icmp_seq=1 ttl=63 time=60.6 ms\n"
     with pytest.raises(TraceError, match=r"line 2: .* ping -D"):
         parse_recording(data, "x", SAMPLES["ping"].beside)
-
-
-@pytest.mark.parametrize("text", ["12", "12 min", "ms", "-1ms", "1e9", "nan s"])
-def test_a_time_needs_its_unit(text):
-    with pytest.raises(UnitError, match="expected a number with its unit"):
-        parse_duration(text)
-
-
-def test_bits_bytes_percent():
-    assert parse_rate("20M") == parse_rate("20Mbit/s") == 20e6
-    assert parse_rate("2MB/s") == 16e6
-    assert parse_share("0.5%") == 0.005
-    assert parse_share("0.5") == 0.5
-    assert parse_duration("800us") == pytest.approx(8e-4)
-    for wrong in ("0", "20Mbps", "20 MBit", "-1M"):
-        with pytest.raises(UnitError, match="is no rate"):
-            parse_rate(wrong)
-    for wrong in ("101%", "1.1", "-1", "x"):
-        with pytest.raises(UnitError, match="is no probability"):
-            parse_share(wrong)
 
 
 def test_a_share_that_is_a_percentage_is_refused():
