@@ -6,7 +6,7 @@ from contextlib import ExitStack, suppress
 
 from testbed.boards.attachment import Attachment
 from testbed.boards.inventory import RouteAttachment
-from testbed.boards.path import Path, compensated, measure
+from testbed.boards.path import BoardPath, compensated, measure
 from testbed.boards.wire import Station, Wire
 from testbed.kernel.namespace import NetworkNamespace
 from testbed.network.link_state import LinkState, OnContactEnd
@@ -93,7 +93,7 @@ class BoardLink:
     def _port(self) -> str:
         return next(port for port, end in self.sky_link.ends.items() if end is self.attachment)
 
-    def _measure(self) -> Path:
+    def _measure(self) -> BoardPath:
         """From the board's port while that is up and the ground's is not, so that nothing else passes."""
         space = self._sky.namespace
         port, hop = self._port, self.attachment.next_hop

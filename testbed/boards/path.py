@@ -19,7 +19,7 @@ ETHERNET_HEADER_BYTES = 14
 
 
 @dataclass(frozen=True, slots=True)
-class Path:
+class BoardPath:
     """The way from the sky's port to a board and back, with nothing emulated in it.
 
     Args:
@@ -50,7 +50,7 @@ def measure(
     *,
     mac: str | None = None,
     patience_s: float,
-) -> Path:
+) -> BoardPath:
     """Measure from a port of the sky, in the calling thread's namespace; takes about a second.
 
     Args:
@@ -81,7 +81,7 @@ def measure(
             )
         frame_bytes = mtu_bytes + ETHERNET_HEADER_BYTES
         arrived_s = wire.echoed_train(ground, board, TRAIN_PACKETS, frame_bytes, TRAIN_WITHIN_S)
-    return Path(
+    return BoardPath(
         mac=board.mac,
         rtt_s=median(rtts_s),
         rtt_p95_s=float(np.percentile(rtts_s, 95)),
@@ -96,7 +96,7 @@ def _rate_bit_s(arrived_s: list[float], frame_bytes: int) -> float | None:
     return (len(arrived_s) - 1) * frame_bytes * 8 / (arrived_s[-1] - arrived_s[0])
 
 
-def compensated(trace: Trace, path: Path, board: str) -> Trace:
+def compensated(trace: Trace, path: BoardPath, board: str) -> Trace:
     """The trace with each way's delay less half of the board's own round trip.
 
     Together the two ways then take what the trace says; how the board's own share is divided between them

@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from testbed.mqtt.broker import Broker, BrokerError
-from testbed.results.results import BrokerRecord
 
 BACKOFF_S = 0.1  # doubles with each restart that follows closely upon another
 STABLE_S = 10.0  # a broker that has lived for so long is well
@@ -26,6 +26,22 @@ REFUSALS = (
 CONNECTED = re.compile(r"New client connected from .*? as (?P<sender>.*) \(p\d, c\d, k\d+, u'(?P<what>.*)'\)")
 # Of a client that was there, these say that its link has gone; they refuse nothing.
 NO_REFUSALS = ("timeout", "exceeded timeout", "administrative action")
+
+
+@dataclass(frozen=True)
+class BrokerRecord:
+    """Restarts of one broker during a run, and its refusals by kind."""
+
+    broker: str
+    restarts: int
+    refusals: Mapping[str, int]
+
+    def warning(self) -> str | None:
+        """Return a warning in one line; None if nothing happened."""
+        parts = [f"restarted {self.restarts} times"] if self.restarts else []
+        if self.refusals:
+            parts.append("refused " + ", ".join(f"{kind} {n} times" for kind, n in self.refusals.items()))
+        return f"broker {self.broker}: {'; '.join(parts)}" if parts else None
 
 
 class BrokerWatch:

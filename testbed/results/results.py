@@ -8,8 +8,9 @@ from dataclasses import asdict, dataclass, field
 from statistics import fmean
 from typing import Any
 
-from testbed.boards.record import BoardRecord
 from testbed.measure.fidelity import LinkFidelity
+from testbed.mqtt.broker_watch import BrokerRecord
+from testbed.results.board_record import BoardRecord
 from testbed.results.latency import (
     PART_NAMES,
     Event,
@@ -41,22 +42,6 @@ def wilson_interval(right: int, n: int, z: float = 1.96) -> tuple[float, float]:
     centre = p + z * z / (2 * n)
     half = z * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
     return max(0.0, (centre - half) / (1 + z * z / n)), min(1.0, (centre + half) / (1 + z * z / n))
-
-
-@dataclass(frozen=True)
-class BrokerRecord:
-    """How often a broker had to be restarted, and what it turned away, by kind."""
-
-    broker: str
-    restarts: int
-    refusals: Mapping[str, int]
-
-    def warning(self) -> str | None:
-        """In a line, if there is anything to say."""
-        parts = [f"restarted {self.restarts} times"] if self.restarts else []
-        if self.refusals:
-            parts.append("refused " + ", ".join(f"{kind} {n} times" for kind, n in self.refusals.items()))
-        return f"broker {self.broker}: {'; '.join(parts)}" if parts else None
 
 
 @dataclass(frozen=True)

@@ -14,12 +14,12 @@ from testbed.boards.agents import BoardAgents, FileStore
 from testbed.boards.attachment import Attachment
 from testbed.boards.inventory import Board, place, read_inventory
 from testbed.boards.link import BoardLink, ground_station
-from testbed.boards.record import Absence, BoardRecord
 from testbed.errors import TestbedError
 from testbed.mqtt.accounts import Account, board_account
 from testbed.mqtt.broker import TcpListener
 from testbed.network.link_state import OnContactEnd
 from testbed.network.sky import Sky
+from testbed.results.board_record import Absence, BoardRecord
 from testbed.run.plan import RunPlan, slug
 from testbed.scenario.model import Link, Scenario
 

@@ -13,8 +13,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from testbed.boards.host.journal import Owner, start_ticks
 from testbed.errors import TestbedError
+from testbed.machine.process_identity import ProcessIdentity, start_ticks
 
 PARENT = Path("/run")
 _NAME = re.compile(r"spaceverse-(\d+)-(\d+)")
@@ -23,7 +23,7 @@ _NAME = re.compile(r"spaceverse-(\d+)-(\d+)")
 @contextmanager
 def socket_folder() -> Iterator[Path]:
     """Make this process's folder, and take it away at the end. Raises TestbedError where that cannot be."""
-    owner = Owner.this()
+    owner = ProcessIdentity.this()
     path = PARENT / f"spaceverse-{owner.pid}-{owner.start_ticks}"
     try:
         path.mkdir(mode=0o700)

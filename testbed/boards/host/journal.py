@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import IO, Any, TypeAlias
 
 from testbed.errors import InputError, TestbedError
+from testbed.machine.process_identity import ProcessIdentity, boot_id, namespace_id, start_ticks
 
 STATE_VARIABLE = "SPACEVERSE_STATE"
 DEFAULT_STATE = Path("/var/lib/spaceverse")  # survives a reboot; see the Filesystem Hierarchy Standard, 5.8
@@ -25,47 +26,6 @@ VERSION = 1
 
 Change: TypeAlias = dict[str, Any]
 Undo: TypeAlias = Callable[[Change], bool]  # False: what was changed has gone by itself
-
-
-@dataclass(frozen=True, slots=True)
-class Owner:
-    """A process of a boot of this machine; a process id alone comes back.
-
-    Args:
-        pid: process id.
-        start_ticks: when it started, clock ticks since boot; field 22 of /proc/PID/stat, proc(5).
-        boot_id: of /proc/sys/kernel/random/boot_id.
-        namespace: device and inode number of its network namespace, "4:4026531840".
-    """
-
-    pid: int
-    start_ticks: int
-    boot_id: str
-    namespace: str
-
-    @classmethod
-    def this(cls) -> Owner:
-        """This process, with the network namespace of the calling thread."""
-        pid = os.getpid()
-        ticks = start_ticks(pid)
-        if ticks is None:
-            raise TestbedError("/proc cannot be read; a journal needs it to know its owner")
-        return cls(pid, ticks, boot_id(), namespace_id())
-
-    def alive(self) -> bool:
-        """Whether that very process still runs."""
-        return self.boot_id == boot_id() and start_ticks(self.pid) == self.start_ticks
-
-
-def boot_id() -> str:
-    """Which boot of the machine this is."""
-    return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-
-
-def namespace_id(path: str = "/proc/thread-self/ns/net") -> str:
-    """Which network namespace `path` is."""
-    found = Path(path).stat()
-    return f"{found.st_dev}:{found.st_ino}"
 
 
 def state_folder() -> Path:
@@ -83,7 +43,7 @@ class Journal:
 
     def __init__(self, what: str, folder: Path | None = None) -> None:
         self._folder = (folder or state_folder()) / "journal"
-        self._owner = Owner.this()
+        self._owner = ProcessIdentity.this()
         self._what = what
         self._file: IO[bytes] | None = None
         self.changes: list[Change] = []
@@ -147,7 +107,7 @@ class LeftBehind:
 
     path: Path
     what: str
-    owner: Owner
+    owner: ProcessIdentity
     changes: list[Change]
 
 
@@ -263,7 +223,7 @@ def _read(path: Path) -> LeftBehind | None:
     header = records[0]
     if header.get("version") != VERSION:
         raise TestbedError(f"{path}: a journal of another version; use the spaceverse that wrote it")
-    return LeftBehind(path, str(header["what"]), Owner(**header["owner"]), records[1:])
+    return LeftBehind(path, str(header["what"]), ProcessIdentity(**header["owner"]), records[1:])
 
 
 def _records(data: bytes) -> Iterator[dict[str, Any]]:
@@ -281,13 +241,3 @@ def _alone(folder: Path) -> Iterator[None]:
     with (folder / "journal" / "cleaning").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
-
-
-def start_ticks(pid: int) -> int | None:
-    """When a process started, clock ticks since boot; None if there is none of that number, or it is dead."""
-    try:
-        text = Path(f"/proc/{pid}/stat").read_text()
-    except OSError:
-        return None
-    fields = text.rpartition(")")[2].split()  # the program's name may hold anything
-    return None if fields[0] in {"Z", "X"} else int(fields[19])

@@ -180,7 +180,7 @@ def test_the_agent_is_killed(desk: Desk, drawn: random.Random) -> None:
         assert results["totals"]["answered"] == results["totals"]["frames"], "the board's own went on, too"
         assert run.returncode == 0
         assert deaths == 1 or any(
-            "board jetson-1 was away from" in warning for warning in results["warnings"]
+            "board jetson-1 was absent from" in warning for warning in results["warnings"]
         )
     print(json.dumps({"agent killed": killed}))
 

@@ -21,6 +21,7 @@ from testbed.boards.host.journal import Journal
 from testbed.cli.main import main
 from testbed.errors import LinkError, TestbedError
 from testbed.kernel.namespace import NetworkNamespace
+from testbed.machine.process_identity import ProcessIdentity, boot_id
 from testbed.run.sockets import remove_left_behind
 from tests.support.boards.changing import change_everything
 from tests.support.boards.played_host import NIC, ROOT, command, look, look_until, played_host, settle
@@ -109,7 +110,7 @@ def test_the_command_undoes_lists_and_leaves_the_living_alone(host: NetworkNames
     assert '"clean": true' in command(host, "clean --list --json", tmp_path).stdout
     (file,) = (tmp_path / "journal").glob("*.jsonl")
     text = file.read_text()
-    ticks = f'"start_ticks": {journal.Owner.this().start_ticks}'
+    ticks = f'"start_ticks": {ProcessIdentity.this().start_ticks}'
     file.write_text(text.replace(ticks, '"start_ticks": 1'))  # as if another process had our number before us
     listed = command(host, "clean --list --json", tmp_path)
     assert (listed.returncode, '"clean": false' in listed.stdout, look(host)) == (1, True, changed)
@@ -186,7 +187,7 @@ def test_after_a_reboot_and_after_the_namespace_nothing_is_undone(tmp_path: Path
         host.call(lambda: HostChanges(Journal("x", tmp_path)).set_mtu(NIC, 1400))
         (file,) = (tmp_path / "journal").glob("*.jsonl")
         written = file.read_text()
-        file.write_text(written.replace(journal.boot_id(), "another-boot"))
+        file.write_text(written.replace(boot_id(), "another-boot"))
         changed = look(host)
         lines, well = host.call(lambda: journal.clean(host_changes.undo, tmp_path))
         assert well and "the machine was restarted since; its 1 changes went with that" in lines[0]

@@ -19,8 +19,7 @@ from testbed.boards.agents import PIECE_BYTES, FileStore
 from testbed.boards.attachment import BoardRefusedError
 from testbed.boards.inventory import Board
 from testbed.boards.link import ground_station
-from testbed.boards.path import Path as BoardPath
-from testbed.boards.path import compensated
+from testbed.boards.path import BoardPath, compensated
 from testbed.errors import InputError, TestbedError
 from testbed.mqtt.accounts import node_account, run_account
 from testbed.run.boards import REGISTERED_WITHIN_S, RunBoards, boards_of, offered
@@ -248,7 +247,7 @@ def test_an_agent_that_is_started_again_is_waited_for_and_its_absence_is_told(
     look("failed", 99, 9.0)
     lines = [absence.line("jetson-1") for absence in boards._absences["FLOCK 2P-1"]]
     assert lines == [
-        "board jetson-1 was away from 2.0 to 5.0 s: its agent is not heard any more",
+        "board jetson-1 was absent from 2.0 to 5.0 s: its agent is not heard any more",
         "board jetson-1 was lost at 9.0 s: no model",
     ]
     assert [event["state"] for event in events[:4]] == ["gone", "idle", "gone", "running"]
