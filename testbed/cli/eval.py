@@ -16,6 +16,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from testbed.cli.options_file import OptionsFile
 from testbed.errors import ScenarioError
 from testbed.run.folder import RunFolder
 
@@ -39,12 +40,20 @@ _RATE = re.compile(r"(\d+(?:\.\d+)?)\s*([kMG]?)(?:bit/s)?")
 _FACTOR = {"": 1, "k": 1_000, "M": 1_000_000, "G": 1_000_000_000}
 _ENDS_WITHIN_S = 10.0  # after Ctrl-C: what is being computed is waited for
 _EPILOG = """examples:
+  spaceverse eval job.toml                                      options from a file
+  spaceverse eval job.toml --rates 5M                           the same at another rate
   spaceverse eval --quick                                       three minutes: few pairs, one rate
   spaceverse eval --data my_frames --rates 2M 20M --policies spaceverse ground-only my_policy.py
   spaceverse eval --compact Qwen/Qwen2-VL-2B-Instruct --regular Qwen/Qwen2-VL-7B-Instruct --device cuda
 
 --regular openai:http://HOST:PORT/v1[#model]: the regular model behind an OpenAI-compatible server, such as
 vLLM; images are sent as data URLs, and the key OPENAI_API_KEY where it is set.
+
+job.toml holds options by their names, for example
+    data = "my_frames"
+    rates = ["2M", "20M"]
+    goal-bytes = 20_000
+Options on the command line override it. Relative paths start at the working directory.
 
 data: a folder with prompts.jsonl (frame, image, prompt, truth; kind, box, split), or laid out as RSVQA-LR
 and HR (*_questions.json, *_answers.json) or as AID and RESISC45 (a folder per class). With --choose-split,
@@ -66,6 +75,7 @@ def add_parser(subparsers: Any) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
+    add("job", nargs="?", action=OptionsFile, metavar="FILE.toml", help="file of options (see below)")
     add("--data", default=_SHIPPED, help="folder, or the name of one that ships (%(default)s)")
     add("--split", help="split to test on")
     add("--choose-split", help="split to choose thresholds and heads on")

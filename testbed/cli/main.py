@@ -10,6 +10,8 @@ from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from typing import cast
 
+from testbed.cli.options_file import OptionsFileParser
+
 _DESCRIPTION = "Satellites and ground stations with vision-language models over an emulated LEO network."
 _EPILOG = """examples:
   spaceverse doctor                                  what this machine can do, and what mends the rest
@@ -38,7 +40,7 @@ _COMMANDS = (
 
 def parser() -> argparse.ArgumentParser:
     """The whole command line."""
-    root = argparse.ArgumentParser(
+    root = OptionsFileParser(
         prog="spaceverse",
         description=_DESCRIPTION,
         epilog=_EPILOG,

@@ -105,6 +105,19 @@ def test_quick_leaves_tables_traces_and_drawings(quick: tuple[Path, Path, dict[s
     assert (made / "confidence" / "confidence.safetensors").is_file()
 
 
+def test_a_file_gives_the_options_and_the_command_line_overrides_it(tmp_path: Path) -> None:
+    job = tmp_path / "job.toml"
+    job.write_text(f'passes = 1\nlimit = 4\noutput = "{tmp_path / "runs"}"\nrates = ["fast"]\n')
+    done = spaceverse(str(job), cache=tmp_path)
+    assert done.returncode == 2 and "--rates 'fast' is no rate" in done.stderr, done.stderr
+    done = spaceverse(str(job), "--rates", "2M", "--data", "/nowhere", cache=tmp_path)
+    assert done.returncode == 2 and "no folder of images" in done.stderr, done.stderr
+    job.write_text('rate = "2M"\n')
+    done = spaceverse(str(job), cache=tmp_path)
+    assert done.returncode == 2
+    assert f"{job}: unknown option 'rate'; the nearest are rates" in done.stderr
+
+
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
