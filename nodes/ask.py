@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from nodes.contract.files import replacing
 from nodes.vlm.folder import ModelError
 from nodes.vlm.image import ImageError, open_image
 
@@ -165,12 +165,8 @@ def _plain(text: str, longest: int = 160) -> str:
 
 
 def _save(figure: Any, path: Path) -> None:
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        figure.savefig(unfinished, format="png", dpi=120)
-        unfinished.replace(path)
-    finally:
-        unfinished.unlink(missing_ok=True)
+    with replacing(path) as temporary:
+        figure.savefig(temporary, format="png", dpi=120)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

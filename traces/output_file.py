@@ -1,4 +1,8 @@
-"""Files appear whole or not at all."""
+"""Files appear whole or not at all.
+
+`nodes` and `testbed` share a helper of the same kind (nodes/contract/files.py), which this package may not
+import.
+"""
 
 from __future__ import annotations
 

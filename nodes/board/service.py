@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
 import queue
 import signal
 import threading
 from dataclasses import dataclass
-from pathlib import Path
 from types import FrameType
 from typing import Any
 
@@ -18,10 +16,10 @@ from nodes.board.facts import facts
 from nodes.board.files import Fetcher, FileError
 from nodes.board.mailbox import Mailbox
 from nodes.contract.config import ConfigError
+from nodes.contract.files import write_atomically
 from nodes.runtime.management import ManagementPlane, slug
 
 TICK_S = 0.1
-OWNER_ONLY = 0o600
 
 
 @dataclass
@@ -129,7 +127,7 @@ class Service:
         folder.mkdir(parents=True, exist_ok=True)
         config = job.assignment.node_config(self._config, folder, job.fetcher.paths)
         path = folder / "config.json"
-        _write_private(path, json.dumps(config, indent=2) + "\n")
+        write_atomically(path, json.dumps(config, indent=2) + "\n", private=True)
         job.child = Child(job.assignment.role, path, folder / "log")
         job.plane.report("node_started", pid=job.child.pid, role=job.assignment.role)
         self._tell("running", job.assignment.run)
@@ -155,12 +153,3 @@ class Service:
     def _tell(self, state: str, run: str | None, reason: str | None = None) -> None:
         about: dict[str, Any] = {"state": state, "run": run, "reason": reason, "facts": self._facts}
         self._mailbox.tell(about)
-
-
-def _write_private(path: Path, text: str) -> None:
-    """Write a file that nobody but its owner can read at any moment, whole or not at all."""
-    part = path.with_name(f"{path.name}.part")
-    part.unlink(missing_ok=True)
-    with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, OWNER_ONLY), "w") as file:
-        file.write(text)
-    part.replace(path)

@@ -22,6 +22,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from nodes.contract.files import replacing
+
 Floats = NDArray[np.float64]
 END = -1  # the stage of a whole answer
 PROMPT_BUCKETS = 32
@@ -207,9 +209,8 @@ class ConfidenceNetwork:
             (WEIGHTS, lambda path: save_file(tensors, path)),
             (FILE, lambda path: path.write_text(json.dumps(self.about, indent=2) + "\n", encoding="utf-8")),
         ):
-            making = folder / f".{name}.making"
-            write(making)
-            making.replace(folder / name)
+            with replacing(folder / name) as temporary:
+                write(temporary)
 
     @classmethod
     def load(cls, folder: Path) -> ConfidenceNetwork:

@@ -12,6 +12,7 @@ from typing import Protocol
 
 from nodes.contract.config import Station
 from nodes.contract.report import Report
+from nodes.contract.scenario_time import ScenarioTime, no_time
 from nodes.runtime.management import slug
 from nodes.transfer.connect import Opened, RacingConnector
 from nodes.transfer.connection import Connection, prepare_bulk, prepare_express
@@ -26,7 +27,6 @@ from nodes.transfer.messages import (
     encode,
 )
 from nodes.transfer.outbox import Outbox
-from nodes.transfer.receiver import no_time
 from nodes.transfer.refusals import Refusals
 from nodes.transfer.sender import Sender
 from nodes.transfer.window import Window
@@ -94,8 +94,8 @@ class Downlink(threading.Thread):
         rate_bit_s: float,
         report: Report,
         heartbeat_s: float = 0.0,
-        scenario_s: Callable[[], float | None] = no_time,
-        contact_ends_s: Callable[[], float | None] = no_time,
+        scenario_s: ScenarioTime = no_time,
+        contact_ends_s: ScenarioTime = no_time,
     ) -> None:
         super().__init__(name="downlink", daemon=True)
         self._satellite = slug(satellite)

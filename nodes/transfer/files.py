@@ -1,4 +1,4 @@
-"""Writing files so that they are whole or not there, also after a power cut; finding damage in them."""
+"""Reading and writing parts of an item's files, and finding damage in them."""
 
 from __future__ import annotations
 
@@ -10,30 +10,6 @@ from pathlib import Path
 BLOCK_BYTES = 1 << 20
 DIGEST_BYTES = 8
 NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT})
-
-
-def sync_folder(folder: Path) -> None:
-    """Make renames and new names inside `folder` durable."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def write_durably(path: Path, data: bytes) -> None:
-    """Replace `path` by `data` in one step: temporary file, fsync, rename, fsync of the folder."""
-    temporary = path.with_name(f".{path.name}.new")
-    try:
-        with temporary.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except OSError:
-        temporary.unlink(missing_ok=True)
-        raise
-    sync_folder(path.parent)
 
 
 def write_at(path: Path, position: int, data: bytes) -> None:

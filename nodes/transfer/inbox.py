@@ -33,6 +33,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from nodes.contract.files import sync_folder, write_atomically
 from nodes.contract.report import Report, report_nothing
 from nodes.transfer.chunk_map import ChunkMap
 from nodes.transfer.files import (
@@ -40,9 +41,7 @@ from nodes.transfer.files import (
     DIGEST_BYTES,
     chunk_digest,
     read_at,
-    sync_folder,
     write_at,
-    write_durably,
 )
 from nodes.transfer.messages import Chunk, MalformedError, Manifest, decode_downward, encode
 
@@ -138,7 +137,7 @@ class InboxItem:
         """Give the item up, free its bytes, remember why. Raises OSError if that cannot be remembered."""
         self.discard()
         self.refused = reason
-        write_durably(self.folder / "refused", reason.encode())
+        write_atomically(self.folder / "refused", reason.encode(), durable=True)
 
     def discard(self) -> None:
         """Throw away what is there of an unfinished item."""
@@ -426,7 +425,7 @@ class Inbox:
             if there is not None:  # another station was quicker
                 item.manifest = there
                 return item, False
-            write_durably(folder / "manifest", encode(manifest))
+            write_atomically(folder / "manifest", encode(manifest), durable=True)
             sync_folder(folder.parent)
         self._used_bytes += manifest.size_bytes
         return item, True

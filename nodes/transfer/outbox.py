@@ -26,14 +26,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO
 
+from nodes.contract.files import sync_folder, write_atomically
 from nodes.contract.report import Report, report_nothing
 from nodes.transfer.files import (
     DIGEST_BYTES,
     NO_ROOM,
     chunk_digest,
     read_at,
-    sync_folder,
-    write_durably,
 )
 from nodes.transfer.messages import (
     INLINE_LIMIT_BYTES,
@@ -311,7 +310,7 @@ class Outbox:
             making.mkdir()
             manifest = make(making)
             folder = self._folder / "pending" / f"{self._next_sequence:012d}-{manifest.item_id.hex()}"
-            write_durably(making / "manifest", encode(manifest))
+            write_atomically(making / "manifest", encode(manifest), durable=True)
             making.rename(folder)
             sync_folder(folder.parent)
         except OutboxError:

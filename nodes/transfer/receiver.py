@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 
 from nodes.contract.report import Report
+from nodes.contract.scenario_time import ScenarioTime, no_time
 from nodes.transfer.files import NO_ROOM
 from nodes.transfer.inbox import Inbox, InboxItem
 from nodes.transfer.messages import (
@@ -28,11 +29,6 @@ MAX_TRIES = 3
 FULL_TOLD_EVERY_S = 10.0
 
 
-def no_time() -> float | None:
-    """For ends that know no scenario time: nothing expires."""
-    return None
-
-
 class Receiver:
     """Stores what arrives, and says what is still missing.
 
@@ -48,7 +44,7 @@ class Receiver:
         inbox: Inbox,
         report: Report,
         on_complete: Callable[[InboxItem], None],
-        scenario_s: Callable[[], float | None] = no_time,
+        scenario_s: ScenarioTime = no_time,
     ) -> None:
         self._inbox = inbox
         self._report = report

@@ -15,10 +15,11 @@ from paho.mqtt.reasoncodes import ReasonCode
 
 from nodes.contract.config import BrokerAddress
 from nodes.contract.report import Report
+from nodes.contract.scenario_time import ScenarioTime, no_time
 from nodes.runtime.mqtt import make_client, start
 from nodes.transfer.inbox import Inbox, InboxItem
 from nodes.transfer.messages import DOWN_TOPIC, EXPRESS_TOPIC, HELLO_TOPIC, UP_TOPIC, Hello, encode
-from nodes.transfer.receiver import Receiver, no_time
+from nodes.transfer.receiver import Receiver
 
 KEEPALIVE_S = 15
 WAITING_MAX = 64  # payloads between network and disk: 16 MiB of the largest chunks, then TCP pushes back
@@ -58,7 +59,7 @@ class StationLink(threading.Thread):
         inbox: Inbox,
         report: Report,
         on_complete: Callable[[InboxItem], None],
-        scenario_s: Callable[[], float | None] = no_time,
+        scenario_s: ScenarioTime = no_time,
     ) -> None:
         super().__init__(name="station", daemon=True)
         self.receiver = Receiver(inbox, report, on_complete, scenario_s)

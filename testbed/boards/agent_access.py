@@ -11,11 +11,12 @@ import socket
 from pathlib import Path
 from typing import Any
 
+from nodes.contract.files import write_atomically
 from testbed.boards.host import facts as network_facts
 from testbed.boards.host.journal import state_folder
 from testbed.boards.inventory import Board
 from testbed.errors import InputError
-from testbed.mqtt.accounts import PASSWORD_BYTES, write_private
+from testbed.mqtt.accounts import PASSWORD_BYTES
 
 AGENT_PORT = 1884  # of a run's management broker, for boards; 1883 is a broker's that may be there anyway
 
@@ -26,7 +27,7 @@ def agent_password(board: str, state: Path | None = None) -> str:
     try:
         if not path.exists():
             path.parent.mkdir(parents=True, exist_ok=True)
-            write_private(path, secrets.token_urlsafe(PASSWORD_BYTES) + "\n")
+            write_atomically(path, secrets.token_urlsafe(PASSWORD_BYTES) + "\n", private=True)
         return path.read_text().strip()
     except OSError as error:
         raise InputError(f"{path}: {error.strerror}; run with sudo") from error

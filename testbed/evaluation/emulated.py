@@ -17,6 +17,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from nodes.contract.files import write_atomically
 from testbed.errors import CapabilityError, ScenarioError
 from testbed.results.latency import FrameResult
 from testbed.scenario.model import Frame, GroundStation, Link, Satellite, Scenario, one_line
@@ -231,7 +232,5 @@ def play(
                 raise KeyboardInterrupt
             found.append(compare(link, policy, modelled(folder, link, policy), outcome.results.frames))
             terminal.print(found[-1].text(), soft_wrap=True)
-    making = folder / ".emulated.json"
-    making.write_text(json.dumps([one.to_json() for one in found], indent=2) + "\n", encoding="utf-8")
-    making.replace(folder / "emulated.json")
+    write_atomically(folder / "emulated.json", json.dumps([one.to_json() for one in found], indent=2) + "\n")
     return found

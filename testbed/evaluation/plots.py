@@ -13,6 +13,8 @@ import numpy as np
 mpl.use("Agg")
 from matplotlib import pyplot as plt
 
+from nodes.contract.files import replacing
+
 _PARTS = ("queue_s", "board_s", "wait_s", "serial_s", "propagation_s", "ground_s", "report_s")
 
 
@@ -29,10 +31,9 @@ def draw_all(folder: Path, results: Mapping[str, Any]) -> list[Path]:
 
 
 def _save(path: Path, figure: Any) -> Path:
-    making = path.with_name(f".{path.name}")
-    figure.savefig(making, format="png", dpi=110)
+    with replacing(path) as temporary:
+        figure.savefig(temporary, format="png", dpi=110)
     plt.close(figure)
-    making.replace(path)
     return path
 
 

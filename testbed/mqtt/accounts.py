@@ -12,12 +12,10 @@ import os
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
 ITERATIONS = 101  # mosquitto 2.0's own default; the passwords are 192 random bits, so that guessing is vain
 SALT_BYTES = 12
 PASSWORD_BYTES = 24
-OWNER_ONLY = 0o600
 
 
 @dataclass(frozen=True)
@@ -108,12 +106,3 @@ def acl_lines(accounts: Sequence[Account]) -> str:
         lines += [f"topic write {topic}\n" for topic in account.writes]
         lines += [f"topic read {topic}\n" for topic in account.reads]
     return "".join(lines)
-
-
-def write_private(path: Path, text: str) -> None:
-    """Write a file that nobody but its owner can read at any moment, whole or not at all."""
-    part = path.with_name(path.name + ".part")
-    part.unlink(missing_ok=True)
-    with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, OWNER_ONLY), "w") as file:
-        file.write(text)
-    part.replace(path)

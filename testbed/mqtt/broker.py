@@ -12,9 +12,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Protocol
 
+from nodes.contract.files import write_atomically
 from testbed.errors import TestbedError
 from testbed.machine.system_path import find_program
-from testbed.mqtt.accounts import Account, acl_lines, password_lines, write_private
+from testbed.mqtt.accounts import Account, acl_lines, password_lines
 from testbed.mqtt.certificates import Certificate
 
 MAX_PACKET_BYTES = 2_000_000  # as mosquitto 2.1 has it by default
@@ -181,8 +182,8 @@ class Broker:
 
     def _write_config(self) -> None:
         if self._accounts is not None:
-            write_private(self._password_path, password_lines(self._accounts))
-            write_private(self._acl_path, acl_lines(self._accounts))
+            write_atomically(self._password_path, password_lines(self._accounts), private=True)
+            write_atomically(self._acl_path, acl_lines(self._accounts), private=True)
         self.config_path.write_text(self._config(), encoding="utf-8")
 
     @property

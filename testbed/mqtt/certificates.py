@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from nodes.contract.files import OWNER_ONLY
 from testbed.errors import CapabilityError, TestbedError
-from testbed.mqtt.accounts import OWNER_ONLY
 
 DAYS = "30"
 NEW_KEY = (

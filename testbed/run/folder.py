@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from nodes.contract.files import write_atomically
 from testbed.errors import InputError
 
 PARTS = ("traces", "logs", "nodes")
@@ -95,9 +96,7 @@ class RunFolder:
 
     def write_text(self, path: Path, text: str) -> None:
         """Write whole or not at all."""
-        part = path.with_name(path.name + ".part")
-        part.write_text(text, encoding="utf-8")
-        part.replace(path)
+        write_atomically(path, text)
 
     def hand_over(self) -> None:
         """Give everything to the user who called sudo, so that a run's folder is theirs to delete."""

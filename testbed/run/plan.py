@@ -15,6 +15,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from nodes.contract.files import write_atomically
 from testbed.boards.inventory import Board
 from testbed.mqtt.accounts import (
     Account,
@@ -22,7 +23,6 @@ from testbed.mqtt.accounts import (
     node_account,
     run_account,
     satellite_account,
-    write_private,
 )
 from testbed.run.folder import RunFolder
 from testbed.run.model_relay import server_of
@@ -191,7 +191,7 @@ class RunPlan:
             if node in self.boards:
                 continue
             self.config_path(node).parent.mkdir()
-            write_private(self.config_path(node), json.dumps(config, indent=2) + "\n")
+            write_atomically(self.config_path(node), json.dumps(config, indent=2) + "\n", private=True)
 
     def node_configs(self) -> dict[str, dict[str, Any]]:
         """Each program's configuration, in the form that `nodes.contract.config` reads."""

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from nodes.contract.files import write_atomically
 from nodes.lab.eo_mini.ground import CLOUD_SHARES, Floats, Ground, draw_ground
 from nodes.lab.eo_mini.places import CELL_PX, FRAME_PX, Split
 from nodes.lab.eo_mini.prompts import ASKED, Balance, Question, about_clouds, about_ground
@@ -135,9 +136,7 @@ def write(
         (folder / f"{name}.jpg").write_bytes(octets)
         lines += _lines(name, frame, hashlib.sha256(octets).hexdigest())
         on_frame()
-    partial = folder / ".prompts.jsonl.partial"
-    partial.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
-    partial.replace(folder / "prompts.jsonl")
+    write_atomically(folder / "prompts.jsonl", "".join(json.dumps(line) + "\n" for line in lines))
     return lines
 
 

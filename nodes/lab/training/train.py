@@ -25,6 +25,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from transformers import Qwen2VLForConditionalGeneration
 
+from nodes.contract.files import replacing, write_atomically
 from nodes.lab.training.architecture import Reading, Recalling, Recipe, Seeing, build_config
 from nodes.lab.training.attention_supervision import Gaze
 from nodes.lab.training.examples.augmentation import TURNS, turned_views
@@ -41,7 +42,6 @@ from nodes.lab.training.vision.fourier_init import start_as_waves
 from nodes.lab.training.vision.prefetch import made_ahead
 from nodes.lab.training.vocabulary import vocabulary
 from nodes.lab.training.word_tokenizer import build_processor
-from nodes.transfer.files import write_durably
 from nodes.vlm.views import FILE as VIEWS_FILE
 
 STATE_FILE = "training-state.pt"
@@ -333,8 +333,7 @@ class Training:
 
     def _save(self) -> None:
         told = json.dumps(asdict(self._progress), indent=1) + "\n"
-        write_durably(self._folder / "training.json", told.encode())
-        fresh = self._state.with_suffix(".new")
+        write_atomically(self._folder / "training.json", told, durable=True)
         stage_over = self._progress.step in self._stage_ends()
         state = {
             "model": self.model.state_dict(),
@@ -342,8 +341,8 @@ class Training:
             "optimizer": None if stage_over or self._optimizer is None else self._optimizer.state_dict(),
             "progress": asdict(self._progress),
         }
-        torch.save(state, fresh)
-        fresh.replace(self._state)
+        with replacing(self._state) as temporary:
+            torch.save(state, temporary)
 
     def _stage_ends(self) -> list[int]:
         return [int(end) for end in np.cumsum([stage.steps for stage in self._stages()])]

@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from nodes.contract.files import replacing
 from nodes.lab.eo_mini.build import Frame, draw_frames, write
 from nodes.lab.eo_mini.ground import COVERS
 from nodes.lab.eo_mini.places import FRAME_PX
@@ -126,10 +127,8 @@ def draw_set(cache: Path, folder: Path, seed: int, count: int) -> None:
 
     write(noted(), folder)
     np.save(folder / _OVERVIEWS, np.stack([_reduced(path) for path in sorted(folder.glob("e*.jpg"))]))
-    partial = folder / f".{_DENSE}"
-    with partial.open("wb") as file:
+    with replacing(folder / _DENSE) as temporary, temporary.open("wb") as file:
         np.savez(file, cover=np.stack(covers), cloud=np.stack(clouds))
-    partial.replace(folder / _DENSE)
 
 
 def _reduced(path: Path) -> NDArray[np.uint8]:
