@@ -37,6 +37,7 @@ TESTBED = [
     "rich>=13,<16",  # progress and tables on the terminal
     "pydantic>=2.6,<3",  # checks scenarios, names the misspelled field
     "paho-mqtt>=2.1,<3",  # the management plane
+    "trustme>=1.2,<2",  # a run's certificate authority and its stations' certificates
     "msgpack>=1,<2",  # binary schema of the shaper process's control messages
     "tomli>=2,<3; python_version < '3.11'",  # reads boards.toml; 3.11 has it as tomllib
 ]

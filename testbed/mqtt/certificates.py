@@ -1,84 +1,69 @@
-"""TLS for the brokers of one run: an authority that lives as long as the run, a certificate per station.
-
-openssl is called, and not a library: it is on every Debian, and a run needs three of its commands.
-"""
+"""TLS certificates of one run: an authority that lasts as long as the run, a certificate per station."""
 
 from __future__ import annotations
 
-import shutil
-import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
-from nodes.contract.files import OWNER_ONLY
-from testbed.errors import CapabilityError, TestbedError
+from nodes.contract.files import write_atomically
 
-DAYS = "30"
-NEW_KEY = (
-    "req",
-    "-x509",
-    "-newkey",
-    "ec",
-    "-pkeyopt",
-    "ec_paramgen_curve:prime256v1",
-    "-nodes",
-    "-days",
-    DAYS,
-)
+VALIDITY = timedelta(days=30)
+COMMON_NAME_LENGTH = 64  # RFC 5280, ub-common-name
+ORGANISATION = "SpaceVerse testbed"
 
 
 @dataclass(frozen=True)
 class Certificate:
-    """A certificate and its private key, both PEM; the key is the owner's alone."""
+    """A certificate and its private key, both PEM; only the owner can read the key."""
 
     certificate: Path
     key: Path
 
 
 class Authority:
-    """Signs certificates; its own is at `certificate`.
+    """An authority of one run; it keeps its own private key in memory only.
 
     Args:
-        folder: where everything goes; made if missing, the owner's alone.
+        folder: Where certificates and keys go; created if missing, accessible to its owner only.
 
-    Raises:
-        CapabilityError: openssl is missing.
-        TestbedError: openssl refused.
+    Attributes:
+        certificate: The authority's certificate, `ca.pem`.
     """
 
     def __init__(self, folder: Path) -> None:
+        import trustme  # cryptography takes a quarter of a second, and most runs have no TLS
+
         self._folder = folder
         folder.mkdir(parents=True, exist_ok=True)
         folder.chmod(0o700)
-        usage = ["-addext", "basicConstraints=critical,CA:TRUE", "-addext", "keyUsage=critical,keyCertSign"]
-        self._own = self._make("ca", "authority of one run", usage)
-        self.certificate = self._own.certificate
+        self._authority = trustme.CA(
+            organization_name=ORGANISATION, organization_unit_name="authority of one run", path_length=0
+        )
+        self.certificate = folder / "ca.pem"
+        self._authority.cert_pem.write_to_path(self.certificate)
 
     def issue(self, name: str, addresses: Sequence[str]) -> Certificate:
-        """A server's certificate, good for these IP addresses."""
-        names = ",".join(f"IP:{address}" for address in addresses)
-        return self._make(
-            name,
-            name,
-            [
-                *("-CA", str(self._own.certificate), "-CAkey", str(self._own.key)),
-                *("-addext", f"subjectAltName={names}", "-addext", "basicConstraints=critical,CA:FALSE"),
-                *("-addext", "extendedKeyUsage=serverAuth"),
-            ],
-        )
+        """Issue the certificate of a server.
 
-    def _make(self, stem: str, common_name: str, options: Sequence[str]) -> Certificate:
-        program = shutil.which("openssl")
-        if program is None:
-            raise CapabilityError("TLS needs the program openssl; run: apt-get install openssl")
-        made = Certificate(self._folder / f"{stem}.pem", self._folder / f"{stem}.key")
-        made.key.touch(OWNER_ONLY)
-        command = [program, *NEW_KEY, "-subj", f"/CN={common_name}", "-keyout", str(made.key)]
-        done = subprocess.run(
-            [*command, "-out", str(made.certificate), *options], capture_output=True, text=True, check=False
+        It is valid from long before now: the clock of a board may be behind.
+
+        Args:
+            name: Stem of its files, and its common name.
+            addresses: IP addresses (or host names) that the certificate is valid for.
+
+        Returns:
+            The paths of the certificate and its key.
+        """
+        issued = self._authority.issue_cert(
+            *addresses,
+            common_name=name[:COMMON_NAME_LENGTH],
+            organization_name=ORGANISATION,
+            organization_unit_name="ground station",
+            not_after=datetime.now(timezone.utc) + VALIDITY,
         )
-        if done.returncode != 0:
-            last = (done.stderr.strip().splitlines() or ["no message"])[-1]
-            raise TestbedError(f"openssl made no certificate for {common_name}: {last}")
-        return made
+        files = Certificate(self._folder / f"{name}.pem", self._folder / f"{name}.key")
+        issued.cert_chain_pems[0].write_to_path(files.certificate)
+        write_atomically(files.key, issued.private_key_pem.bytes(), private=True)
+        return files

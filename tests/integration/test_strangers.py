@@ -257,8 +257,12 @@ def test_passwords_are_the_owners_alone(stack: ExitStack, tmp_path: Path) -> Non
     place = Place(stack, tmp_path, tls=True)
     secret = [*(tmp_path / "broker").glob("*.passwords"), *(tmp_path / "broker").glob("*.acl")]
     secret += (tmp_path / "tls").glob("*.key")
-    assert len(secret) == 4
+    assert {path.name for path in secret} == {"broker.passwords", "broker.acl", "g.key"}
     assert {path.stat().st_mode & 0o777 for path in secret} == {0o600}
+    others = [path for path in (tmp_path / "tls").iterdir() if path.suffix != ".key"]
+    assert {path.name for path in others} == {"ca.pem", "g.pem"}
+    assert all("PRIVATE KEY" not in path.read_text() for path in others), "the authority keeps its own"
+    assert (tmp_path / "tls").stat().st_mode & 0o777 == 0o700
     assert place.a.password not in (tmp_path / "broker/broker.passwords").read_text()
     assert place.a.password not in repr(place.a)
 

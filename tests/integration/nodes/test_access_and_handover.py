@@ -10,9 +10,11 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 import pytest
+import trustme
 from paho.mqtt.client import Client
 from paho.mqtt.enums import CallbackAPIVersion
 
@@ -88,18 +90,11 @@ def image(folder: Path) -> Path:
 def certificate(folder: Path, host: str) -> Path:
     """An authority, a key and a certificate for a host; the folder."""
     folder.mkdir()
-
-    def openssl(*arguments: str) -> None:
-        subprocess.run(["openssl", *arguments], cwd=folder, check=True, capture_output=True)
-
-    curve = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2"]
-    openssl("req", "-x509", *curve, "-keyout", "ca.key", "-out", "ca.pem", "-subj", "/CN=authority")
-    openssl("req", *curve, "-keyout", "key.pem", "-out", "request.pem", "-subj", "/CN=station")
-    (folder / "names").write_text(f"subjectAltName=IP:{host}")
-    openssl(
-        *("x509", "-req", "-in", "request.pem", "-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial"),
-        *("-out", "cert.pem", "-days", "2", "-extfile", "names"),
-    )
+    authority = trustme.CA()
+    issued = authority.issue_cert(host, not_after=datetime.now(timezone.utc) + timedelta(days=2))
+    authority.cert_pem.write_to_path(folder / "ca.pem")
+    issued.cert_chain_pems[0].write_to_path(folder / "cert.pem")
+    issued.private_key_pem.write_to_path(folder / "key.pem")
     return folder
 
 
