@@ -24,9 +24,9 @@ from rich.table import Table
 from testbed.errors import CapabilityError
 from testbed.kernel.namespace import NetworkNamespace
 from testbed.machine import uml
-from testbed.machine.capabilities import has_netem
 from testbed.network.hosts import HostNetwork
 from testbed.network.link_state import LinkState
+from testbed.network.shapers.choice import has_netem
 from testbed.verify.checks import goodput_bit_s, message_s
 from testbed.verify.link import GROUND, SATELLITE, LinkUnderTest, MeasuredLink, rtt_s
 from testbed.verify.probe import RTT_FRAME_BYTES

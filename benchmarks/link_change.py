@@ -26,14 +26,15 @@ from rich.table import Table
 
 from testbed.kernel.namespace import NetworkNamespace
 from testbed.machine import uml
-from testbed.machine.capabilities import has_netem
 from testbed.network.hosts import HostNetwork
+from testbed.network.link_end import HostEnd
 from testbed.network.link_state import Direction, LinkState
 from testbed.network.shapers.base import LinkPorts
+from testbed.network.shapers.choice import has_netem
 from testbed.network.shapers.netem.parameters import NetemParameters
 from testbed.network.shapers.netem.shaper import NetemShaper
 from testbed.network.shapers.netem.socket import Netem, QdiscSocket
-from testbed.network.sky import HostEnd, Sky
+from testbed.network.sky import Sky
 
 LINKS = 10
 BATCHES = 5

@@ -22,10 +22,12 @@ from rich.console import Console
 from rich.table import Table
 
 from testbed.kernel.namespace import NetworkNamespace
-from testbed.machine.capabilities import NFQUEUE_MEND, has_nfqueue
+from testbed.network.link_end import HostEnd
 from testbed.network.link_state import Direction, LinkState
+from testbed.network.shapers.choice import has_nfqueue
+from testbed.network.shapers.nfqueue.hook import NFQUEUE_FIX
 from testbed.network.shapers.nfqueue.shaper import NfqueueShaper
-from testbed.network.sky import HostEnd, Sky
+from testbed.network.sky import Sky
 from testbed.verify.checks import FULL_FRAME_BYTES, goodput_bit_s
 from testbed.verify.link import LinkUnderTest, rtt_s
 from testbed.verify.probe import RTT_FRAME_BYTES
@@ -45,7 +47,7 @@ def main() -> int:
         print("needs root: sudo python benchmarks/link_nfqueue.py")
         return 2
     if not has_nfqueue():
-        print(f"this machine has no NFQUEUE for bridged packets; mend it with: {NFQUEUE_MEND}")
+        print(f"this machine has no NFQUEUE for bridged packets; mend it with: {NFQUEUE_FIX}")
         return 2
     console = Console(width=100)
     with LinkUnderTest("nfqueue") as link:

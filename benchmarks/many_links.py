@@ -30,13 +30,14 @@ from rich.table import Table
 
 from testbed.kernel.namespace import NetworkNamespace
 from testbed.machine import uml
-from testbed.machine.capabilities import has_netem, has_nfqueue
 from testbed.network.clock import RealClock
+from testbed.network.link_end import HostEnd
 from testbed.network.link_state import LinkState
 from testbed.network.player import Player
 from testbed.network.shapers.base import Shaper
+from testbed.network.shapers.choice import has_netem, has_nfqueue
 from testbed.network.shapers.nfqueue.shaper import NfqueueShaper
-from testbed.network.sky import HostEnd, Sky
+from testbed.network.sky import Sky
 from traces.trace import Trace, TraceHeader
 
 FOR_S, STEP_S = 10.0, 0.1

@@ -1,38 +1,25 @@
-"""Everything the testbed raises on purpose.
+"""Errors that the testbed raises on purpose.
 
 TestbedError
-├── InputError          the user asked for something that cannot be: exit code 2
-│   ├── ScenarioError       a scenario file that does not hold
-│   └── CapabilityError     this machine lacks what was asked for (root, netem, ...)
-├── BrokerError          an MQTT broker did not start, or has ended (testbed/mqtt/broker.py)
+├── InputError          the input cannot be used: exit code 2
+│   ├── ScenarioError       an invalid scenario file
+│   └── CapabilityError     this machine lacks something that was requested (root, netem, ...)
+├── BrokerError         an MQTT broker did not start, or has ended (testbed/mqtt/broker.py)
 └── LinkError           an emulated link could not be made, set, or read back
     └── ShaperDiedError     the process that plays the links has ended: links are down, the run stops
+
+The first of each branch is defined in `testbed.kernel.errors`, since the kernel layer raises them.
 """
 
+from __future__ import annotations
 
-class TestbedError(Exception):
-    """Base of all errors below; its text is one clear line: what, where, what to do."""
+from testbed.kernel.errors import CapabilityError, InputError, LinkError, TestbedError
 
-    __test__ = False  # pytest: the name only looks like a test class
-    exit_code = 1
-
-
-class InputError(TestbedError):
-    """What the user gave cannot be used."""
-
-    exit_code = 2
+__all__ = ["CapabilityError", "InputError", "LinkError", "ScenarioError", "ShaperDiedError", "TestbedError"]
 
 
 class ScenarioError(InputError):
-    """A scenario file is missing, misspelled, or asks for what does not exist."""
-
-
-class CapabilityError(InputError):
-    """This machine lacks a capability; the text names the one command that mends it."""
-
-
-class LinkError(TestbedError):
-    """A link could not be built or does not hold the state that was written to it."""
+    """A scenario file is missing, misspelled, or refers to something that does not exist."""
 
 
 class ShaperDiedError(LinkError):

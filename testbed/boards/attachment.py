@@ -45,7 +45,7 @@ from testbed.boards.inventory import (
 from testbed.boards.wire import Station
 from testbed.errors import InputError, LinkError
 from testbed.kernel.namespace import NetworkNamespace
-from testbed.network.sky import PORT_MTU_BYTES
+from testbed.network.link_end import PORT_MTU_BYTES
 
 IFF_ALLMULTI = 0x200
 LINK_WITHIN_S = 8.0  # a gigabit NIC that was down negotiates for 1-3 s, some switches look for loops longer

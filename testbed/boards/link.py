@@ -9,8 +9,9 @@ from testbed.boards.inventory import RouteAttachment
 from testbed.boards.path import BoardPath, compensated, measure
 from testbed.boards.wire import Station, Wire
 from testbed.kernel.namespace import NetworkNamespace
+from testbed.network.link_end import HostEnd
 from testbed.network.link_state import LinkState, OnContactEnd
-from testbed.network.sky import HostEnd, Sky
+from testbed.network.sky import Sky
 from traces.trace import Trace
 
 PREFIX_LENGTH = 30

@@ -16,9 +16,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from testbed.kernel.ethernet import link_local
+from testbed.kernel.timestamps import arrival_ns, stamp_arrivals
 
 ETH_P_ALL, ETH_P_IP, ETH_P_ARP, ETH_P_IPV6 = 0x0003, 0x0800, 0x0806, 0x86DD
-SO_TIMESTAMPNS = 35
 SOL_PACKET, PACKET_QDISC_BYPASS = 263, 20  # packet(7)
 ARP_REQUEST, ARP_REPLY = 1, 2
 ICMP_ECHO, ICMP_ECHO_REPLY, ICMP6_ECHO = 8, 0, 128
@@ -29,7 +29,6 @@ BROADCAST = "ff:ff:ff:ff:ff:ff"
 ALL_NODES, ALL_NODES_MAC = "ff02::1", "33:33:00:00:00:01"
 
 _ARP = struct.Struct("!HHBBH6s4s6s4s")
-_timespec = struct.Struct("@ll")
 _identifiers = itertools.count(os.getpid())
 _ROUND_S = 0.3  # between two questions to all
 
@@ -50,7 +49,7 @@ class Wire:
 
     def __init__(self, interface: str) -> None:
         self._socket = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(ETH_P_ALL))
-        self._socket.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
+        stamp_arrivals(self._socket)
         # Past the qdisc: at a port of the sky that is the shaper's, and a link that is down lets nothing out.
         self._socket.setsockopt(SOL_PACKET, PACKET_QDISC_BYPASS, 1)
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
@@ -150,8 +149,7 @@ class Wire:
             data, ancillary, _, sender = self._socket.recvmsg(2048, 64)
             if sender[2] == socket.PACKET_OUTGOING or len(data) < 14:
                 continue
-            seconds, nanoseconds = _timespec.unpack_from(ancillary[0][2])
-            yield data, seconds + nanoseconds / 1e9
+            yield data, arrival_ns(ancillary) / 1e9
 
 
 def _arp_request(address: str, asker: Station) -> bytes:

@@ -36,8 +36,9 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 def run(args: argparse.Namespace) -> int:
     """Probe and print; 0 if a scenario can run here, else 1."""
     from testbed.machine import capabilities  # its netlink library would slow down every --help
+    from testbed.network.shapers.capabilities import shaper_capabilities
 
-    found = capabilities.probe()
+    found = capabilities.probe(shaper_capabilities())
     ready = capabilities.enough_for_a_run(found)
     if args.json:
         print(

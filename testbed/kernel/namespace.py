@@ -32,7 +32,7 @@ from pyroute2 import IPRoute
 from pyroute2.ethtool.ioctl import IoctlEthtool
 from pyroute2.netlink.exceptions import NetlinkError
 
-from testbed.errors import CapabilityError, LinkError
+from testbed.kernel.errors import CapabilityError, LinkError
 from testbed.kernel.netlink import (
     ATTRIBUTE,
     HEADER,

@@ -8,42 +8,30 @@ the machine has it on disk, just as using it would.  Of these only br_netfilter 
 
 from __future__ import annotations
 
-import functools
 import os
-import platform
 import re
-import socket
-import struct
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Literal
 
-from testbed.errors import CapabilityError, InputError, TestbedError
 from testbed.kernel.namespace import NetworkNamespace
 from testbed.machine import uml
 from testbed.machine.system_path import find_program
-from testbed.network.shapers.base import Shaper
-from testbed.network.shapers.netem.shaper import NetemShaper, netem_mend, no_netem
 
 AS_ROOT = "sudo spaceverse doctor"
 NEEDED = ("root", "namespaces", "ip", "mnexec", "mosquitto", "torch")  # and one shaper
-SHAPERS = ("netem", "nfqueue")  # in the order of choice, see choose_shaper
+SHAPERS = ("netem", "nfqueue")
 MNEXEC_MEND = "apt-get install mininet"
 MOSQUITTO_MEND = "apt-get install mosquitto"
 TORCH_MEND = "pip install 'spaceverse-testbed[node]'"
-NFQUEUE_MEND = "apt-get install iptables nftables && modprobe -a nfnetlink_queue xt_NFQUEUE br_netfilter"
 
 GOOD_CLOCKS = ("tsc", "kvm-clock", "arch_sys_counter", "hyperv_clocksource_tsc_page")
 SLOW_READING_S = 5e-7
-BRIDGE_SYSCTLS = Path("/proc/sys/net/bridge")  # there once br_netfilter is loaded
-
-NfqueueWay = Literal["nft", "iptables-nft", "iptables-legacy"]
 
 _CLOCKS = Path("/sys/devices/system/clocksource/clocksource0")
 
@@ -67,13 +55,16 @@ class Capability:
     mend: str = ""
 
 
-def probe() -> list[Capability]:
-    """Try everything; never raises. Takes about a second."""
+def probe(shapers: Sequence[Capability]) -> list[Capability]:
+    """Try everything; never raises. Takes about a second.
+
+    Args:
+        shapers: those of the shapers, see `testbed.network.shapers.capabilities`; shown after the namespaces.
+    """
     return [
         _root(),
         _namespaces(),
-        _netem(),
-        _nfqueue(),
+        *shapers,
         _mnexec(),
         _mosquitto(),
         _torch(),
@@ -91,123 +82,6 @@ def enough_for_a_run(found: Sequence[Capability]) -> bool:
     """Whether a scenario can run: everything in NEEDED, and at least one shaper."""
     there = {capability.name for capability in found if capability.ok}
     return there.issuperset(NEEDED) and not there.isdisjoint(SHAPERS)
-
-
-def choose_shaper(name: str | None = None) -> Callable[[str], Shaper]:
-    """The shaper called `name`, or for None or "auto" the better one that this machine has.
-
-    netem comes first: the kernel plays it, which costs no processor time that inference could use, and it
-    carries more links and higher rates.  nfqueue works where the kernel has no netem.
-
-    Returns:
-        A factory that takes the path of the sky's network namespace.
-
-    Raises:
-        InputError: there is no such shaper.
-        CapabilityError: this machine cannot play it, or none; the text names the mend.
-    """
-    if name not in (None, "auto", *SHAPERS):
-        raise InputError(f"there is no shaper {name!r}; choose one of auto, {', '.join(SHAPERS)}")
-    if os.geteuid() != 0:
-        raise CapabilityError("an emulated link needs root; run the same command with sudo")
-    if name in (None, "auto", "netem") and has_netem():
-        return NetemShaper
-    if name in (None, "auto", "nfqueue") and has_nfqueue():
-        from testbed.network.shapers.nfqueue.shaper import NfqueueShaper  # it may ask this module for its way
-
-        return NfqueueShaper
-    if name == "netem":
-        raise CapabilityError(no_netem())
-    mend = f"mend it with: {NFQUEUE_MEND}"
-    if name == "nfqueue":
-        raise CapabilityError(f"this machine has no NFQUEUE for bridged packets; {mend}")
-    raise CapabilityError(f"this machine has neither netem nor NFQUEUE, so no link can be shaped; {mend}")
-
-
-@functools.cache
-def has_netem() -> bool:
-    """Whether the kernel lets us put a netem on an interface; False without root."""
-    return netem_lack() is None
-
-
-@functools.cache
-def has_nfqueue() -> bool:
-    """Whether bridged packets can be queued to a program of ours, and how; False without root."""
-    return nfqueue_way() is not None
-
-
-def netem_lack() -> str | None:
-    """Why there is no netem here, or None. It is tried on the loopback of a new namespace."""
-
-    try:
-        with NetworkNamespace.create("probe") as namespace:
-            NetemShaper(namespace.path).close()
-    except TestbedError as error:
-        return "not probed without root" if os.geteuid() != 0 else str(error).split(";")[0]
-    except OSError as error:
-        return f"the kernel refused: {error}"
-    return None
-
-
-@functools.cache
-def nfqueue_way() -> NfqueueWay | None:
-    """How bridged packets can be sent to NFQUEUE here; the first that works, None if none does.
-
-    Each way is tried with a real rule in a new namespace that has a bridge, and queue 1 is bound.
-    """
-    had_br_netfilter = BRIDGE_SYSCTLS.exists()
-    try:
-        with NetworkNamespace.create("probe") as namespace:
-            namespace.add_bridge("br-probe")
-            for way in _NFQUEUE_RULES:
-                if _takes_rule(namespace, way) and namespace.call(_binds_queue):
-                    return way
-    except (TestbedError, OSError):
-        return None
-    finally:
-        if not had_br_netfilter and BRIDGE_SYSCTLS.exists():
-            for switch in BRIDGE_SYSCTLS.glob("bridge-nf-call-*"):
-                switch.write_text("0")
-    return None
-
-
-_NFT_RULE = """table bridge probe {
-  chain forward {
-    type filter hook forward priority 0;
-    iifname "probe" queue num 1
-  }
-}
-"""
-_IPTABLES_RULE = [
-    *("-t", "mangle", "-A", "FORWARD", "-m", "physdev", "--physdev-in", "probe"),
-    *("-j", "NFQUEUE", "--queue-num", "1"),
-]
-_NFQUEUE_RULES: dict[NfqueueWay, tuple[list[str], str | None]] = {
-    "nft": (["nft", "-f", "-"], _NFT_RULE),
-    "iptables-nft": (["iptables-nft", *_IPTABLES_RULE], None),
-    "iptables-legacy": (["iptables-legacy", *_IPTABLES_RULE], None),
-}
-
-
-def _takes_rule(namespace: NetworkNamespace, way: NfqueueWay) -> bool:
-    (program, *arguments), stdin = _NFQUEUE_RULES[way]
-    path = find_program(program)
-    if path is None or namespace.run([path, *arguments], stdin).returncode != 0:
-        return False
-    # iptables sees bridged packets only through br_netfilter, which the physdev match loads.
-    return way == "nft" or namespace.read_sysctl("bridge/bridge-nf-call-iptables") is not None
-
-
-def _binds_queue() -> bool:
-    """Bind NFQUEUE 1 by the message of nfnetlink_queue.h: NFQNL_MSG_CONFIG, NFQNL_CFG_CMD_BIND."""
-    netlink_netfilter, config, request_and_ack, cfg_cmd, bind = 12, 3 << 8 | 2, 0x5, 1, 1
-    command = struct.pack("=HHBxH", 8, cfg_cmd, bind, socket.htons(socket.AF_INET))
-    body = struct.pack("!BBH", socket.AF_UNSPEC, 0, 1) + command
-    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, netlink_netfilter) as queue:
-        queue.settimeout(2)
-        queue.send(struct.pack("=IHHII", 16 + len(body), config, request_and_ack, 1, 0) + body)
-        (code,) = struct.unpack_from("=i", queue.recv(4096), 16)
-    return bool(code == 0)
 
 
 def _root() -> Capability:
@@ -231,25 +105,6 @@ def _namespaces() -> Capability:
     except Exception as error:  # whatever it is, the answer is that it does not work here
         return Capability("namespaces", False, str(error), why, "modprobe -a bridge veth")
     return Capability("namespaces", True, "namespace, bridge and veth can be made", why)
-
-
-def _netem() -> Capability:
-    lack = netem_lack()
-    why = "shapes links inside the kernel: many links, high rates"
-    if lack is None:
-        return Capability("netem", True, f"sch_netem works in Linux {platform.release()}", why)
-    mend = AS_ROOT if os.geteuid() != 0 else netem_mend()
-    return Capability("netem", False, lack, why, mend)
-
-
-def _nfqueue() -> Capability:
-    why = "shapes links from user space where the kernel has no netem"
-    if os.geteuid() != 0:
-        return Capability("nfqueue", False, "not probed without root", why, AS_ROOT)
-    way = nfqueue_way()
-    if way is None:
-        return Capability("nfqueue", False, "neither nft nor iptables can queue packets", why, NFQUEUE_MEND)
-    return Capability("nfqueue", True, f"by {way}", why)
 
 
 def _mnexec() -> Capability:

@@ -30,6 +30,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
 
+from testbed.kernel.timestamps import arrival_ns, stamp_arrivals
+
 PORT = 47770
 RTT_FRAME_BYTES = 64  # Ethernet header 14 + IP 20 + UDP 8 + payload 22
 TRAIN_FRAME_BYTES = 1242  # 14 + 20 + 8 + 1200
@@ -44,8 +46,6 @@ LONGEST_WAIT_S = 30.0  # for an echo
 # kind, count or 0, sequence, time sent (an echo: when the probe arrived), index or turnaround; ns
 _HEADER = struct.Struct("!BxHIQI")
 _RTT, _ECHO, _TRAIN = 1, 2, 3
-_TIMESPEC = struct.Struct("@ll")
-_SO_TIMESTAMPNS = 35
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +86,7 @@ class Probe:
         self.out = out
         self.train = TrainShape.for_rate(rate_bit_s)
         self.socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        self.socket.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
+        stamp_arrivals(self.socket)
         self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
         self.socket.bind(("0.0.0.0", port))  # noqa: S104 - inside a host of our own namespace
         self.sequence = 0
@@ -135,8 +135,7 @@ class Probe:
         data, ancillary, _, sender = self.socket.recvmsg(2048, 64)
         if len(data) < _HEADER.size or not ancillary or sender[0] != self.peer[0]:
             return
-        seconds, nanoseconds = _TIMESPEC.unpack_from(ancillary[0][2])
-        arrived_ns = seconds * 10**9 + nanoseconds
+        arrived_ns = arrival_ns(ancillary)
         kind, count, sequence, stamp_ns, last = _HEADER.unpack_from(data)
         if kind == _RTT:
             self._echo(sequence, arrived_ns)

@@ -14,9 +14,10 @@ from testbed.errors import InputError
 from testbed.kernel.ethernet import link_local
 from testbed.kernel.namespace import NetworkNamespace
 from testbed.network.clock import Clock, RealClock
+from testbed.network.link_end import HostEnd
 from testbed.network.link_state import LinkState, OnContactEnd
 from testbed.network.player import Player
-from testbed.network.sky import HostEnd, Sky
+from testbed.network.sky import Sky
 from traces.trace import Trace
 
 LONGEST_INTERFACE_NAME = 15  # IFNAMSIZ - 1

@@ -20,7 +20,6 @@ from typing import IO, Any
 import numpy as np
 
 from testbed.errors import CapabilityError, InputError
-from testbed.machine.capabilities import choose_shaper
 from testbed.machine.processor_load import ProcessorLoad
 from testbed.machine.stop_request import Stopped, StopRequest
 from testbed.measure.fidelity import LinkFidelity, compare
@@ -29,6 +28,7 @@ from testbed.network.contact_link import ContactLink
 from testbed.network.hosts import HostNetwork
 from testbed.network.player import Player, unplayable
 from testbed.network.programs import DIE_WITH_PARENT, Program, exit_code, spawn
+from testbed.network.shapers.choice import choose_shaper
 from testbed.network.sky import Sky
 from testbed.replay.traffic import TrafficMonitor, busy_intervals
 from testbed.run.folder import RunFolder

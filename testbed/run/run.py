@@ -19,7 +19,6 @@ from functools import partial
 from pathlib import Path
 
 from testbed.errors import CapabilityError, ScenarioError, TestbedError
-from testbed.machine.capabilities import choose_shaper
 from testbed.machine.processor_load import ProcessorLoad
 from testbed.machine.stop_request import Stopped, StopRequest
 from testbed.measure.fidelity import LinkFidelity, compare
@@ -32,6 +31,7 @@ from testbed.network.contact_link import ContactLink
 from testbed.network.hosts import HostNetwork
 from testbed.network.player import Change, PlayedLink, Player
 from testbed.network.programs import Program, spawn
+from testbed.network.shapers.choice import choose_shaper
 from testbed.network.sky import Sky
 from testbed.results.node_clocks import node_clocks
 from testbed.results.node_pace import node_paces

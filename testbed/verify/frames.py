@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 from testbed.kernel.namespace import NetworkNamespace
 from testbed.kernel.packet_socket import packet_socket
-from testbed.verify.probe import arrival_ns
+from testbed.kernel.timestamps import arrival_ns
 
 MARK = b"spaceverse verify"
 KINDS = ("ARP", "IPv4", "IPv6", "neighbour solicitation")

@@ -24,10 +24,12 @@ import numpy.typing as npt
 
 from testbed.errors import TestbedError
 from testbed.kernel.namespace import NetworkNamespace
+from testbed.kernel.timestamps import arrival_ns, stamp_arrivals
+from testbed.network.link_end import HostEnd
 from testbed.network.link_state import DOWN_STATE, LinkState
 from testbed.network.shapers.base import Shaper
-from testbed.network.sky import HostEnd, Sky
-from testbed.verify.probe import arrival_ns, open_socket, open_tap
+from testbed.network.sky import Sky
+from testbed.verify.probe import open_socket, open_tap
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -42,7 +44,7 @@ CHUNK_BYTES = 1 << 18
 FILE_BYTES = 1 << 26
 READER_PRIORITY = 30  # below the prober's and the shaper's
 FAST_WINDOW_BYTES = 1_000_000
-SO_SNDBUFFORCE, SO_RCVBUFFORCE, SO_TIMESTAMPNS = 32, 33, 35
+SO_SNDBUFFORCE, SO_RCVBUFFORCE = 32, 33
 
 Integers = npt.NDArray[np.int64]
 Tick = Callable[[], None]
@@ -231,7 +233,7 @@ class MeasuredLink(ABC):
             sender.connect((GROUND, TCP_PORT))
             receiver = stack.enter_context(listener.accept()[0])
             receiver.settimeout(TICK_S)
-            receiver.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
+            stamp_arrivals(receiver)
             for one in (sender, receiver):
                 one.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 # Reset at the end: what is still queued shall not be sent on.

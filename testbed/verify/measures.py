@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from testbed.kernel.packet_socket import Recording
 from testbed.machine.starvation import Lateness, Starvation
+from testbed.measure.capture_writer import CaptureWriter
 from testbed.measure.captures import compare, read_capture
 from testbed.network.clock import RealClock
 from testbed.network.link_state import DOWN_STATE, GilbertElliott, LinkState
@@ -439,7 +439,7 @@ class Measurements:
         with ExitStack() as stack:
             for host, interface, name in zip(hosts, self.link.interfaces, CAPTURES, strict=True):
                 if self.capture is not None:
-                    stack.enter_context(Recording(host, interface, self.capture / name))
+                    stack.enter_context(CaptureWriter(host, interface, self.capture / name))
             yield
 
     def _judge_captures(self, folder: Path, clock_ns: int) -> list[Check]:

@@ -33,10 +33,11 @@ import struct
 import sys
 import time
 from array import array
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 from typing import Any
+
+from testbed.kernel.timestamps import arrival_ns, stamp_arrivals
 
 PORT = 47771
 HEADERS_BYTES = 42  # Ethernet 14, IP 20, UDP 8
@@ -48,8 +49,7 @@ LEISURE_S = 0.01
 
 _PACKET = struct.Struct("!BBxxIQ")  # kind, order, sequence, sent (ns)
 _RTT, _ECHO, _STREAM = 1, 2, 3
-_TIMESPEC = struct.Struct("@qq")
-_SO_ATTACH_FILTER, _SO_TIMESTAMPNS, _SO_SNDBUFFORCE, _SO_RCVBUFFORCE, _UDP_SEGMENT = 26, 35, 32, 33, 103
+_SO_ATTACH_FILTER, _SO_SNDBUFFORCE, _SO_RCVBUFFORCE, _UDP_SEGMENT = 26, 32, 33, 103
 _ETH_P_ALL, _PACKET_OUTGOING, _PACKET_TYPE = 3, 4, 0xFFFFF004  # the last: SKF_AD_OFF + SKF_AD_PKTTYPE
 _MOST_SEGMENTS = 64  # of one send call: UDP_MAX_SEGMENTS
 _BUFFER_BYTES = 16 << 20
@@ -59,7 +59,7 @@ _REAL_TIME_PRIORITY = 40  # below the shaper's
 def open_socket() -> socket.socket:
     """A probe's socket, in the calling thread's network namespace."""
     probe = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-    probe.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
+    stamp_arrivals(probe)
     probe.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _BUFFER_BYTES)
     probe.setsockopt(socket.SOL_SOCKET, _SO_SNDBUFFORCE, _BUFFER_BYTES)  # a frame counts until it has arrived
     probe.setblocking(False)
@@ -87,7 +87,7 @@ def open_tap(interface: str) -> socket.socket:
     )  # protocol 0: nothing before the filter is there
     filter_program = struct.pack("@HP", len(program), ctypes.addressof(code))
     tap.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, filter_program)
-    tap.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
+    stamp_arrivals(tap)
     tap.setblocking(False)
     tap.bind((interface, _ETH_P_ALL))
     return tap
@@ -285,12 +285,6 @@ class Prober:
         policy = os.SCHED_FIFO if real_time else os.SCHED_OTHER
         with contextlib.suppress(OSError):  # not allowed everywhere; the figures are then a little noisier
             os.sched_setscheduler(0, policy, os.sched_param(_REAL_TIME_PRIORITY if real_time else 0))
-
-
-def arrival_ns(ancillary: Sequence[tuple[int, int, bytes]]) -> int:
-    """CLOCK_REALTIME of the kernel's stamp that came first, from `recvmsg` of a socket that stamps."""
-    seconds, nanoseconds = _TIMESPEC.unpack_from(ancillary[0][2])
-    return int(seconds) * 10**9 + int(nanoseconds)
 
 
 def main() -> int:

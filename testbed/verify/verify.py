@@ -12,7 +12,7 @@ Two hosts and one link are made as in a run, told one state after another, and m
                                  it takes a second, so their wake-up (some 10 us) is nothing
     frames of every kind         made by scapy, see `testbed.verify.frames`
     --capture                    the pass's probes once more, stamped by the kernels when they leave and when
-                                 they arrive, see `testbed.kernel.packet_socket`: no program's time is in it
+                                 they arrive, see `testbed.measure.capture_writer`: no program's time is in it
     UDP rate                     a train of full frames, arrivals stamped by the receiving host's kernel
     a machine that was away      a thread notes how late timers are; what missed a bound on time or rate
                                  while the machine was away (20 ms or more) and awake otherwise is measured

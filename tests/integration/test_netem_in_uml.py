@@ -12,7 +12,7 @@ import pytest
 
 from testbed.errors import CapabilityError, InputError
 from testbed.machine import uml
-from testbed.machine.capabilities import netem_lack
+from testbed.network.shapers.netem.shaper import netem_lack
 from tests.support import ROOT
 
 needs_uml = pytest.mark.skipif(uml.missing() is not None, reason=f"{uml.missing()}: {uml.MEND}")

@@ -15,13 +15,13 @@ from pathlib import Path
 import pytest
 
 from testbed.kernel.namespace import NetworkNamespace
-from testbed.machine.capabilities import netem_lack
+from testbed.kernel.timestamps import arrival_ns, stamp_arrivals
 from testbed.network.link_state import DOWN_STATE, Direction, LinkState
 from testbed.network.shapers.base import LinkPorts
-from testbed.network.shapers.netem.shaper import NetemShaper
+from testbed.network.shapers.netem.shaper import NetemShaper, netem_lack
 
 HERE = Path(__file__).parent
-SO_TIMESTAMPNS, SO_SNDBUFFORCE, SO_RCVBUFFORCE = 35, 32, 33
+SO_SNDBUFFORCE, SO_RCVBUFFORCE = 32, 33
 UDP_HEADERS_BYTES = 14 + 20 + 8
 
 
@@ -76,7 +76,7 @@ def udp_pair(
     sender, receiver = (
         host.call(lambda: socket.socket(socket.AF_INET, socket.SOCK_DGRAM)) for host in (from_host, to_host)
     )
-    receiver.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
+    stamp_arrivals(receiver)
     receiver.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, 4_000_000)
     sender.setsockopt(socket.SOL_SOCKET, SO_SNDBUFFORCE, 4_000_000)
     receiver.bind((address, 0))
@@ -98,8 +98,7 @@ def arrivals(receiver: socket.socket, quiet_s: float, most: int | None = None) -
             data, ancillary, _, _ = receiver.recvmsg(2048, 64)
         except TimeoutError:
             break
-        seconds, nanoseconds = struct.unpack("=qq", ancillary[0][2])
-        got.append((struct.unpack_from("!I", data)[0], seconds + nanoseconds / 1e9))
+        got.append((struct.unpack_from("!I", data)[0], arrival_ns(ancillary) / 1e9))
     return got
 
 

@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 
 from testbed.errors import CapabilityError, LinkError
+from testbed.network.link import differences
 from testbed.network.link_state import DOWN_STATE, HELD_STATE, Direction, GilbertElliott, LinkState
 from testbed.network.shapers.netem.parameters import NetemParameters
 from testbed.network.shapers.netem.shaper import CHECK_EVERY_S
 from testbed.network.shapers.netem.socket import QdiscSocket
-from testbed.network.sky import differences
 
 from .conftest import Line, arrivals, numbered
 

@@ -25,6 +25,7 @@ from dataclasses import astuple, dataclass, field
 from itertools import pairwise
 from pathlib import Path
 
+from testbed.kernel.timestamps import arrival_ns, stamp_arrivals
 from traces.errors import RecordError
 
 PORT = 47771
@@ -45,8 +46,6 @@ _REPORT = struct.Struct("!IIQQQBH")
 _INDEX = struct.Struct("!HHQ")  # of a frame of a train: index, frame's bytes, when it was sent (ns)
 _MAGIC = b"SVR2"
 _HELLO, _WELCOME, _PROBE, _ECHO_KIND, _TRAIN, _ASK = range(1, 7)
-_TIMESPEC = struct.Struct("@ll")
-_SO_TIMESTAMPNS = 35
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,7 +163,7 @@ class _End:
 
     def __init__(self, port: int, host: str = "") -> None:
         self.socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        self.socket.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
+        stamp_arrivals(self.socket)
         self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 << 20)
         try:
             self.socket.bind((host, port))
@@ -183,8 +182,7 @@ class _End:
             return None
         if len(data) < _HEAD.size or data[:4] != _MAGIC or not ancillary:
             return None
-        seconds, nanoseconds = _TIMESPEC.unpack_from(ancillary[0][2])
-        return data, seconds * 10**9 + nanoseconds, sender
+        return data, arrival_ns(ancillary), sender
 
     def send(self, body: bytes, to: tuple[str, int], frame_bytes: int = 0) -> None:
         with contextlib.suppress(OSError):  # no carrier, or a full buffer: the other end counts a loss

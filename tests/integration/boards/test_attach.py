@@ -22,9 +22,10 @@ from testbed.boards.inventory import Board
 from testbed.boards.link import BoardLink, ground_station
 from testbed.kernel.namespace import NetworkNamespace
 from testbed.network.clock import RealClock
+from testbed.network.link_end import HostEnd
 from testbed.network.link_state import DOWN_STATE, LinkState
 from testbed.network.player import Player
-from testbed.network.sky import HostEnd, Sky
+from testbed.network.sky import Sky
 from tests.support.boards.played_host import (
     BOARD_ADDRESS,
     BOARD_NIC,

@@ -17,8 +17,8 @@ import pytest
 from testbed.errors import InputError, LinkError
 from testbed.kernel.namespace import NetworkNamespace
 from testbed.network.contact_link import link_local
+from testbed.network.link_end import HostEnd
 from testbed.network.link_state import DOWN_STATE, Direction, GilbertElliott, LinkState
-from testbed.network.sky import HostEnd
 from tests.support.network.pair import GROUND, GROUND6, SATELLITE, Pair, Stream, state
 from tests.support.starved import unless_starved
 

@@ -26,13 +26,14 @@ from __future__ import annotations
 
 import errno
 import math
+import os
 import platform
 import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from testbed.errors import CapabilityError, LinkError
+from testbed.errors import CapabilityError, LinkError, TestbedError
 from testbed.kernel.namespace import NetworkNamespace
 from testbed.network.link_state import Direction, LinkState, OnContactEnd
 from testbed.network.shapers.base import LinkPorts
@@ -53,7 +54,7 @@ class NetemShaper:
         sky_netns_path: a path of the sky's network namespace that can be opened, such as /proc/<pid>/ns/net.
 
     Raises:
-        CapabilityError: this kernel has no netem; the text names the mend.
+        CapabilityError: this kernel has no netem; the text names the fix.
         LinkError: the namespace cannot be entered.
     """
 
@@ -219,15 +220,26 @@ class NetemShaper:
         self._kernel.delete(index)
 
 
+def netem_lack() -> str | None:
+    """Return why netem does not work here, or None; it is tried on the loopback of a new namespace."""
+
+    try:
+        with NetworkNamespace.create("probe") as namespace:
+            NetemShaper(namespace.path).close()
+    except TestbedError as error:
+        return "not probed without root" if os.geteuid() != 0 else str(error).split(";")[0]
+    except OSError as error:
+        return f"the kernel refused: {error}"
+    return None
+
+
 def no_netem() -> str:
-    """What to tell a user whose kernel has no netem."""
-    return (
-        f"this kernel ({platform.release()}) has no sch_netem; mend it with: {netem_mend()}, or use nfqueue"
-    )
+    """Return the message for a user whose kernel has no netem."""
+    return f"this kernel ({platform.release()}) has no sch_netem; fix it with: {netem_fix()}, or use nfqueue"
 
 
-def netem_mend() -> str:
-    """The command that gives this machine a netem."""
+def netem_fix() -> str:
+    """Return the command that installs netem on this machine."""
     release, distribution = platform.release(), Path("/etc/os-release")
     if any(Path(f"/lib/modules/{release}").glob("kernel/net/sched/sch_netem.ko*")):
         return "modprobe sch_netem"

@@ -30,6 +30,7 @@ from typing import Any
 
 import msgpack
 
+from testbed.kernel.timestamps import stamp_arrivals
 from testbed.network.link_state import LinkState
 from testbed.network.shapers.nfqueue.model import LinkModel
 
@@ -58,7 +59,7 @@ BUSY_AT_MOST_S, REST_S, SLEPT_S = 10e-3, 0.8e-3, 50e-6
 # linux/netlink.h, linux/netfilter/nfnetlink.h, linux/netfilter/nfnetlink_queue.h
 NETLINK_NETFILTER = 12
 SOL_NETLINK, NETLINK_NO_ENOBUFS = 270, 5
-SO_RCVBUFFORCE, SO_TIMESTAMPNS = 33, 35
+SO_RCVBUFFORCE = 33
 NLM_F_REQUEST, NLM_F_ACK, NLMSG_ERROR = 1, 4, 2
 NFNL_SUBSYS_QUEUE = 3
 PACKET, VERDICT, CONFIG, VERDICT_BATCH = 0, 1, 2, 3
@@ -482,7 +483,7 @@ def _kernel_stamps() -> socket.socket:
     The link's time then begins when a packet arrives, and not when this process has woken up for it.
     """
     any_socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-    any_socket.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
+    stamp_arrivals(any_socket)
     return any_socket
 
 

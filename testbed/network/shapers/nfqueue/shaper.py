@@ -13,25 +13,22 @@ import sys
 import tempfile
 import threading
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack, suppress
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import msgpack
 
-from testbed.errors import CapabilityError, LinkError, ShaperDiedError
+from testbed.errors import LinkError, ShaperDiedError
 from testbed.kernel.namespace import NetworkNamespace
-from testbed.machine.capabilities import NFQUEUE_MEND, nfqueue_way
-from testbed.machine.system_path import find_program
 from testbed.network.link_state import Direction, LinkState
 from testbed.network.shapers.base import LinkPorts
+from testbed.network.shapers.nfqueue.hook import add_rules, call_iptables_on_bridges, find_hook
 
 START_WITHIN_S = 60.0  # a starved virtual machine has taken more than 5 s to start a Python
 ANSWER_WITHIN_S = 5.0
 STATES_AT_ONCE = 200  # some 20 kB, which fits into any socket buffer
-NFT_TABLE = ("bridge", "spaceverse")
 
 
 class NfqueueShaper:
@@ -61,8 +58,8 @@ class NfqueueShaper:
         self._closing = ExitStack()
         with ExitStack() as building:
             self._sky = building.enter_context(NetworkNamespace.enter(sky_netns_path, "sky"))
-            self.hook = _hook()
-            _call_iptables_on_bridges(self._sky, self.hook != "nft")
+            self.hook = find_hook()
+            call_iptables_on_bridges(self._sky, self.hook != "nft")
             self._stderr = building.enter_context(tempfile.TemporaryFile())
             self._process = self._start(building)
             self._control.settimeout(START_WITHIN_S)
@@ -87,7 +84,7 @@ class NfqueueShaper:
             self._ask("attach", ports.link, direction, queue=queue, seed=seed)
             self._queues[ports.link, direction] = queue
         queues = {ports.entry(direction): self._queues[ports.link, direction] for direction in Direction}
-        _rules_of(self.hook)(self._sky, queues)
+        add_rules(self._sky, self.hook, queues)
 
     def detach(self, link: str) -> None:
         """Let go of a link that is being deleted; does nothing for one that is unknown."""
@@ -216,57 +213,3 @@ def _environment() -> dict[str, str]:
     package_parent = str(Path(__file__).resolve().parents[4])
     path = os.pathsep.join([package_parent, *filter(None, [os.environ.get("PYTHONPATH")])])
     return {**os.environ, "PYTHONPATH": path, "PYTHONSAFEPATH": "1"}
-
-
-def _hook() -> str:
-    hook = nfqueue_way()
-    if hook is None:
-        raise CapabilityError(f"there is no way into NFQUEUE here; mend it with: {NFQUEUE_MEND}")
-    return hook
-
-
-def _rules_of(hook: str) -> Callable[[NetworkNamespace, dict[str, int]], None]:
-    if hook == "nft":
-        return _add_nft_rules
-    return partial(_add_iptables_rules, flavour=hook.removeprefix("iptables-"))
-
-
-def _add_nft_rules(sky: NetworkNamespace, queues: dict[str, int]) -> None:
-    family, table = NFT_TABLE
-    rules = "".join(
-        f'add rule {family} {table} forward iifname "{port}" queue num {n}\n' for port, n in queues.items()
-    )
-    _feed(
-        sky,
-        ["nft", "-f", "-"],
-        f"add table {family} {table}\n"
-        f"add chain {family} {table} forward {{ type filter hook forward priority 0; }}\n{rules}",
-    )
-
-
-def _add_iptables_rules(sky: NetworkNamespace, queues: dict[str, int], *, flavour: str) -> None:
-    # No --queue-bypass: without a listener the kernel drops, and that is what a dead link does.
-    rules = "".join(
-        f"-A FORWARD -m physdev --physdev-in {port} -j NFQUEUE --queue-num {number}\n"
-        for port, number in queues.items()
-    )
-    for program in ("iptables", "ip6tables"):
-        _feed(sky, [f"{program}-{flavour}-restore", "--noflush", "--wait", "5"], f"*mangle\n{rules}COMMIT\n")
-
-
-def _call_iptables_on_bridges(sky: NetworkNamespace, on: bool) -> None:
-    """Let the sky's bridges, and no others, pass their packets by iptables, or not."""
-    for family in ("iptables", "ip6tables"):
-        name = f"bridge/bridge-nf-call-{family}"
-        if on or sky.read_sysctl(name) is not None:
-            sky.write_sysctl(name, str(int(on)))
-
-
-def _feed(sky: NetworkNamespace, arguments: list[str], text: str) -> None:
-    program = find_program(arguments[0])
-    if program is None:
-        raise LinkError(f"there is no {arguments[0]}")
-    done = sky.run([program, *arguments[1:]], stdin=text)
-    if done.returncode != 0:
-        said = (done.stderr.strip().splitlines() or [f"status {done.returncode}"])[0]
-        raise LinkError(f"{arguments[0]}: {said}")

@@ -10,6 +10,8 @@ from testbed.cli import doctor
 from testbed.errors import InputError
 from testbed.machine import capabilities
 from testbed.machine.capabilities import NEEDED, SHAPERS, Capability
+from testbed.network.shapers.capabilities import shaper_capabilities
+from testbed.network.shapers.choice import choose_shaper
 
 ALL = [*NEEDED, *SHAPERS, "uml", "real-time"]
 
@@ -21,7 +23,7 @@ def found(*missing: str) -> list[Capability]:
 
 
 def run_doctor(monkeypatch: pytest.MonkeyPatch, findings: list[Capability], *options: str) -> int:
-    monkeypatch.setattr(capabilities, "probe", lambda: findings)
+    monkeypatch.setattr(capabilities, "probe", lambda _: findings)
     parser = argparse.ArgumentParser()
     doctor.add_parser(parser.add_subparsers())
     args = parser.parse_args(["doctor", *options])
@@ -74,7 +76,7 @@ def test_json_holds_what_the_table_shows(
 
 
 def test_this_machine_is_probed_without_an_exception_and_each_lack_has_a_mend() -> None:
-    probed = capabilities.probe()
+    probed = capabilities.probe(shaper_capabilities())
     assert {one.name for one in probed} >= {*NEEDED, *SHAPERS, "clock", "real-time", "uml", "iperf3"}
     for one in probed:
         assert one.detail
@@ -84,4 +86,4 @@ def test_this_machine_is_probed_without_an_exception_and_each_lack_has_a_mend() 
 
 def test_an_unknown_shaper_is_the_users_mistake() -> None:
     with pytest.raises(InputError, match="no shaper 'htb'; choose one of auto, netem, nfqueue"):
-        capabilities.choose_shaper("htb")
+        choose_shaper("htb")

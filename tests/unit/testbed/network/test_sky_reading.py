@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import pytest
 
+from testbed.network.link import differences
 from testbed.network.link_state import DOWN_STATE, HELD_STATE, GilbertElliott, LinkState
-from testbed.network.sky import differences
 
 ASKED = LinkState(True, 20e6, 0.010, loss=0.05)
 

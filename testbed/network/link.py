@@ -1,0 +1,328 @@
+"""One link of the sky: its bridge, its two ports and its carrier."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+import time
+from collections.abc import Container, Mapping, Sequence
+from contextlib import ExitStack, suppress
+from dataclasses import replace
+from operator import attrgetter
+from typing import Protocol
+
+from testbed.errors import LinkError, TestbedError
+from testbed.kernel.namespace import FIRST_PORT_INDEX, NetworkNamespace
+from testbed.network.link_end import PORT_MTU_BYTES, LinkEnd
+from testbed.network.link_state import HELD_STATE, Direction, LinkState, OnContactEnd
+from testbed.network.shapers.base import LinkPorts, Shaper
+
+CARRIER_WAIT_S = 3.0  # the kernel tells carriers of a crowd of new interfaces once a second
+LARGEST_FRAME_BYTES = 1514
+
+NUMBERS = ("rate_bit_s", "delay_s", "jitter_s", "loss")
+CHAIN = ("good_to_bad", "bad_to_good", "bad_loss", "good_loss")
+_numbers = attrgetter(*NUMBERS)
+
+_port_index = itertools.count(FIRST_PORT_INDEX)  # never the same twice in one process, whatever the sky
+
+
+class LinkOwner(Protocol):
+    """What a link needs of the sky that it is in; `Sky` has it."""
+
+    namespace: NetworkNamespace
+    shaper: Shaper
+
+    @property
+    def links(self) -> Mapping[str, SkyLink]:
+        """The links that exist now, by name."""
+
+    def set_links(self, asked: Mapping[str, tuple[LinkState, LinkState]]) -> None:
+        """Write (down, up) of many links by name, and read them back."""
+
+    def forget(self, link: SkyLink) -> None:
+        """Drop a link that has closed itself."""
+
+
+class SkyLink:
+    """One link: a bridge and two ports in the sky, and one interface in each host. Made by `Sky.add_link`.
+
+    A link that holds has a gate before each port, because the kernel drops what is parked for a port as
+    soon as that goes down: the gates take the hosts' carrier away, and the ports stay up.
+
+        purge   host --[ sat1 | br1 | gnd1 ]-- host
+        hold    host --[ gsat1 | bsat1 | isat1 ]--[ sat1 | br1 | gnd1 ]--[ ignd1 | bgnd1 | ggnd1 ]-- host
+
+    Args:
+        number: makes the interface names in the sky: sat1 - br1 - gnd1.
+        on_contact_end: what becomes of the packets inside whenever a direction goes down.
+
+    Attributes:
+        failure: what ended the link, which is down since then; None while all is well.
+    """
+
+    def __init__(
+        self,
+        sky: LinkOwner,
+        name: str,
+        number: int,
+        satellite: LinkEnd,
+        ground: LinkEnd,
+        on_contact_end: OnContactEnd = OnContactEnd.PURGE,
+    ) -> None:
+        self.name = name
+        self.number = number
+        self.sky = sky
+        self.on_contact_end = on_contact_end
+        self.failure: TestbedError | None = None
+        self.ports = LinkPorts(link=name, satellite=f"sat{number}", ground=f"gnd{number}")
+        self.lock = threading.RLock()
+        self._flooding = dict.fromkeys(Direction, True)
+        self._passing: tuple[bool, bool] | None = None  # which directions `set` last left open
+        self._closing = ExitStack()
+        hosts = {self.ports.satellite: satellite, self.ports.ground: ground}
+        with ExitStack() as building:
+            bridge = f"br{number}"
+            _add_bridge(building, sky.namespace, bridge)
+            if on_contact_end is OnContactEnd.HOLD:
+                self.ends = {_add_gate(building, sky.namespace, p, bridge, e): e for p, e in hosts.items()}
+            else:
+                self.ends = hosts
+                for port, end in hosts.items():
+                    _add_port(sky.namespace, port, bridge, end)
+                    building.callback(sky.namespace.delete, port)
+            sky.shaper.attach(self.ports)
+            building.callback(sky.shaper.detach, name)
+            if on_contact_end is OnContactEnd.HOLD:
+                for direction in Direction:
+                    sky.shaper.apply(name, direction, HELD_STATE)
+            self._closing = building.pop_all()
+
+    def set(self, down: LinkState, up: LinkState) -> None:
+        """Write both directions whole, then the carrier, and read all of it back.
+
+        Args:
+            down: satellite to ground.
+            up: ground to satellite. The carrier is on while either direction is up; through a direction
+                that is not, nothing passes, ARP neither. `on_contact_end` of a state is the link's own.
+
+        Raises LinkError when what is held is not what was asked; the carrier is then taken away.
+        """
+        asked = {way: self._with_end(state) for way, state in zip(Direction, (down, up), strict=True)}
+        carrier = down.up or up.up
+        holds = self.on_contact_end is OnContactEnd.HOLD
+        with self.lock:
+            if carrier and self.failure is not None:
+                raise self.failure
+            try:
+                if carrier and holds:
+                    self._set_carrier(True)  # before time goes on: what comes out must find the gate open
+                # At the end of a contact the shaper comes first: it stops within 0.2 ms, a port in some 10.
+                self._apply(asked, carrier)
+                if not (carrier and holds):
+                    self._set_carrier(carrier)
+            except BaseException:
+                self.distrust()
+                raise
+            self._passing = down.up, up.up
+
+    def goes_on_with(self, down: LinkState, up: LinkState) -> bool:
+        """Whether these states open and close nothing, so that the shaper alone has something to do."""
+        return down.up and up.up and self._passing == (True, True) and self.failure is None
+
+    def distrust(self) -> None:
+        """Take the carrier away, since nobody knows what the shaper holds; the next `set` may mend it."""
+        self._passing = None
+        with suppress(LinkError):
+            self._set_carrier(False)
+
+    def check(self) -> None:
+        """Raise what has ended this link or what plays it."""
+        if self.failure is not None:
+            raise self.failure
+        self.sky.shaper.check()
+
+    def fail(self, error: TestbedError) -> None:
+        """Take the carrier away for good, because of `error`."""
+        self.failure = self.failure or error
+        self._passing = None
+        for port in self.ends:
+            with suppress(LinkError):  # it may be the very port that has gone
+                self.sky.namespace.set_up(port, False)
+
+    def fail_without_ends(self, there: Container[str]) -> None:
+        """Fail if one of the ports is not among the interfaces that are there."""
+        gone = [port for port in self.ends if port not in there]
+        if gone and self.failure is None and self.name in self.sky.links:
+            interface = self.ends[gone[0]].interface
+            self.fail(
+                LinkError(
+                    f"link {self.name}: the interface {interface} at one end has vanished; "
+                    "it was deleted, or its host ended. The link is down"
+                )
+            )
+
+    def distrust_without_carrier(self, up: Container[str]) -> None:
+        """Have the next `set` look at the ports, if somebody else has taken one down meanwhile.
+
+        `up` is which interfaces were up a moment ago: where that raises no doubt there is none.
+        """
+        if all(port in up for port in self.ends):
+            return
+        with self.lock:
+            if self._passing == (True, True) and not self.carrier():
+                self._passing = None
+
+    def _with_end(self, state: LinkState) -> LinkState:
+        if state.up or state.on_contact_end is self.on_contact_end:
+            return state
+        return replace(state, on_contact_end=self.on_contact_end)
+
+    def _apply(self, asked: dict[Direction, LinkState], carrier: bool) -> None:
+        for direction, state in asked.items():
+            if carrier and not state.up:
+                self._set_flooding(direction, False)
+            held = self.sky.shaper.apply(self.name, direction, state)
+            if wrong := differences(state, held):
+                raise LinkError(f"link {self.name} {direction.value}: {wrong}")
+            if state.up:
+                self._set_flooding(direction, True)
+
+    def _set_flooding(self, direction: Direction, on: bool) -> None:
+        if self._flooding[direction] != on:
+            self.sky.namespace.set_flooding(self.ports.exit(direction), on)
+            self._flooding[direction] = on
+
+    def states(self) -> tuple[LinkState, LinkState]:
+        """(down, up) as whatever plays them holds them now. Raises LinkError if the ports contradict them."""
+        with self.lock:
+            down, up = (self.sky.shaper.read_back(self.name, direction) for direction in Direction)
+            if self.carrier() != (down.up or up.up):
+                raise LinkError(f"link {self.name}: the ports and the shaper disagree whether it is up")
+            return down, up
+
+    def carrier(self) -> bool:
+        """Whether both ports are up, so that the hosts see a carrier."""
+        return all(self.sky.namespace.is_up(port) for port in self.ends)
+
+    def close(self) -> None:
+        """Delete the bridge, its ports and the hosts' interfaces. May be called twice."""
+        with self.lock:
+            self.sky.forget(self)
+            self._closing.close()
+
+    def _set_carrier(self, up: bool) -> None:
+        space = self.sky.namespace
+        changed = [port for port in self.ends if space.is_up(port) != up]
+        for port in changed:
+            space.set_up(port, up)
+        if not up:
+            return
+        space.call(lambda: self._wait_for_carrier(changed))  # there, so that each look is no turn of its own
+
+    def _wait_for_carrier(self, changed: Sequence[str]) -> None:
+        """Wait until packets pass the ports and both ends have noticed their carrier."""
+        space, give_up_s = self.sky.namespace, time.monotonic() + CARRIER_WAIT_S
+        for port in changed:
+            while not _forwards(space, port, self.ends[port]):
+                if time.monotonic() > give_up_s:
+                    raise LinkError(
+                        f"link {self.name}: port {port} does not forward {CARRIER_WAIT_S} s after it came up"
+                    )
+                time.sleep(0.0002)
+        for port in changed:
+            _wait_for_end(space, port, self.ends[port], give_up_s)
+
+
+def differences(asked: LinkState, held: LinkState) -> str:
+    """How `held` differs from `asked` by more than rounding, as one line; empty if it does not.
+
+    While down only that matters, and what becomes of the packets inside. The rest is compared to 0.1 % (netem
+    counts bytes per second and 1/2^32), the queue to one frame (netem counts frames).
+    """
+    if asked.up != held.up:
+        return f"asked for up={asked.up}, it is up={held.up}"
+    if not asked.up:
+        same = asked.on_contact_end is held.on_contact_end
+        return "" if same else f"asked to {asked.on_contact_end.value} at the end, it does not"
+    queue_off = held.queue_limit_bytes - asked.queue_limit_bytes
+    if (
+        _near(asked.rate_bit_s, held.rate_bit_s)
+        and _near(asked.delay_s, held.delay_s)
+        and _near(asked.jitter_s, held.jitter_s)
+        and _near(asked.loss, held.loss)
+        and asked.bursty_loss == held.bursty_loss
+        and 0 <= queue_off < LARGEST_FRAME_BYTES
+    ):
+        return ""  # so nearly every time, and looked at for every change: the words below take longer
+    wanted, found = (dict(zip(NUMBERS + CHAIN, _numbers(s) + _chain(s), strict=True)) for s in (asked, held))
+    wrong = [
+        f"asked for {name} {value}, it is {found[name]}"
+        for name, value in wanted.items()
+        if not _near(value, found[name])
+    ]
+    if not 0 <= queue_off < LARGEST_FRAME_BYTES:
+        wrong.append(f"asked for a queue of {asked.queue_limit_bytes} bytes, it is {held.queue_limit_bytes}")
+    return "; ".join(wrong)
+
+
+def _near(asked: float, held: float) -> bool:
+    off = abs(asked - held)
+    return off <= 1e-6 or off <= 1e-3 * abs(asked)
+
+
+def _chain(state: LinkState) -> tuple[float, ...]:
+    chain = state.bursty_loss
+    if chain is None:
+        return (-1.0,) * len(CHAIN)
+    return tuple(getattr(chain, name) for name in CHAIN)
+
+
+def _add_bridge(building: ExitStack, space: NetworkNamespace, bridge: str) -> None:
+    space.add_bridge(bridge)
+    building.callback(space.delete, bridge)
+
+
+def _add_gate(building: ExitStack, space: NetworkNamespace, port: str, bridge: str, end: LinkEnd) -> str:
+    """Add a port with a gate before it, and the gate's name."""
+    gate, gate_bridge, inner = f"g{port}", f"b{port}", f"i{port}"
+    _add_bridge(building, space, gate_bridge)
+    _add_port(space, gate, gate_bridge, end)
+    building.callback(space.delete, gate)
+    space.add_veth(port, peer_name=inner, peer_path=space.path, mtu_bytes=PORT_MTU_BYTES)
+    building.callback(space.delete, port)
+    space.set_mtu(inner, PORT_MTU_BYTES)
+    for name, master in ((port, bridge), (inner, gate_bridge)):
+        space.disable_super_packets(name)
+        space.plug(name, master)
+        space.set_up(name, True)
+    return gate
+
+
+def _add_port(space: NetworkNamespace, port: str, bridge: str, end: LinkEnd) -> None:
+    end.add_port(space, port, next(_port_index))
+    try:
+        space.plug(port, bridge)
+    except BaseException:
+        space.delete(port)
+        raise
+
+
+def _wait_for_end(space: NetworkNamespace, port: str, end: LinkEnd, give_up_s: float) -> None:
+    """Wait until an end has noticed its carrier; until then it drops what it sends.
+
+    One whose own interface was taken down is not waited for.
+    """
+    while time.monotonic() < give_up_s:
+        up, ready = end.look(space, port)
+        if ready or not up:
+            return
+        time.sleep(0.0001)
+
+
+def _forwards(space: NetworkNamespace, port: str, end: LinkEnd) -> bool:
+    """Whether the bridge lets packets through a port; at once if its end's own interface was taken down."""
+    if space.is_ready(port) and space.is_forwarding(port):
+        return True
+    end_up, _ = end.look(space, port)
+    return not end_up and space.is_up(port)
