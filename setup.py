@@ -52,6 +52,11 @@ BOARDS = [
 WEATHER = ["itur>=0.4,<0.5"]  # ITU-R P.618 and the maps that it needs
 
 DEV = [
+    "import-linter>=2.1,<3",  # checks which package may import which
+    "sphinx>=8,<10",  # builds the documentation
+    "furo>=2024.8",  # its theme
+    "myst-parser>=4,<6",  # reads its pages, which are Markdown
+    "sphinx-copybutton>=0.5,<1",  # a button that copies a command
     "brahe>=1.8,<2",  # a second opinion on passes, in tests only
     "pytest>=8,<10",  # runs the tests
     "pytest-rerunfailures>=16,<17",  # repeats a test that failed while the machine was starved
