@@ -67,7 +67,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("folder", type=Path, help="where the drawings go")
     options = parser.parse_args(arguments)
     if not options.inbox.is_dir():
-        print(f"kept_drawings: no inbox at {options.inbox}: give a ground station's folder", file=sys.stderr)
+        print(f"draw_received: no inbox at {options.inbox}: give a ground station's folder", file=sys.stderr)
         return 2
     print(f"{len(draw_inbox(options.inbox, options.folder))} drawings in {options.folder}")
     return 0

@@ -14,7 +14,7 @@ import pytest
 
 from testbed.cli.eval import POLICIES
 from tests.support import ROOT
-from tests.support.nodes.ends import wait_for
+from tests.support.waiting import wait_for
 from traces.trace import Trace
 
 pytestmark = pytest.mark.alone

@@ -21,6 +21,7 @@ from testbed.scenario.file import load_scenario
 from testbed.scenario.model import to_json
 from tests.support import ROOT
 from tests.support.footprint import Footprint
+from tests.support.waiting import wait_for
 from traces.trace import Trace
 
 pytestmark = pytest.mark.root
@@ -226,10 +227,7 @@ def test_a_run_outlives_its_brokers(tmp_path: Path, footprint: Footprint) -> Non
         text=True,
         start_new_session=True,
     )
-    deadline_s = time.monotonic() + 90
-    while not any('"send_started"' in p.read_text() for p in tmp_path.glob("runs/*/events.jsonl")):
-        assert time.monotonic() < deadline_s
-        time.sleep(0.05)
+    wait_for(lambda: was_told(tmp_path, "send_started"), "first transfer", 90)
     killed = brokers_below(tmp_path)
     assert len(killed) == 2  # the station's and the management plane's
     for pid in killed:
@@ -243,15 +241,18 @@ def test_a_run_outlives_its_brokers(tmp_path: Path, footprint: Footprint) -> Non
     assert footprint.left_behind() == {}
 
 
+def was_told(folder: Path, event: str) -> bool:
+    """Whether the run below `folder` has recorded an event of this kind."""
+    return any(f'"{event}"' in path.read_text() for path in folder.glob("runs/*/events.jsonl"))
+
+
 def test_a_run_can_be_repeated_from_its_own_folder(tmp_path: Path) -> None:
     path = write_scenario(tmp_path, extra="probe=False,")
     (tmp_path / "scenario.json").write_text(to_json(load_scenario(path)))
     process = subprocess.Popen(
         command(tmp_path / "scenario.json", tmp_path), cwd=ROOT, start_new_session=True
     )
-    deadline_s = time.monotonic() + 60
-    while not list(tmp_path.glob("runs/*/events.jsonl")) and time.monotonic() < deadline_s:
-        time.sleep(0.1)
+    wait_for(lambda: any(tmp_path.glob("runs/*/events.jsonl")), "event", 60)
     process.send_signal(signal.SIGINT)
     assert process.wait(20) == 130
     assert list(tmp_path.glob("runs/*/events.jsonl"))
@@ -293,10 +294,7 @@ def test_a_run_killed_with_sigkill_leaves_only_its_sockets_and_clean_takes_those
         stdout=subprocess.DEVNULL,
         start_new_session=True,
     )
-    deadline_s = time.monotonic() + 60
-    while not any('"link"' in p.read_text() for p in tmp_path.glob("runs/*/events.jsonl")):
-        assert time.monotonic() < deadline_s
-        time.sleep(0.1)
+    wait_for(lambda: was_told(tmp_path, "link"), "change of a link", 60)
     (sockets,) = Path("/run").glob(f"spaceverse-{process.pid}-*")
     clean = [sys.executable, "-m", "testbed.cli.main", "clean"]
     assert str(sockets) not in subprocess.check_output(clean, cwd=ROOT, env=footprint.environment, text=True)

@@ -26,7 +26,8 @@ from testbed.mqtt.broker import Broker, BrokerError, TcpListener, UnixListener
 from testbed.mqtt.broker_watch import BrokerWatch
 from testbed.mqtt.certificates import Authority
 from testbed.network.programs import spawn
-from tests.support.nodes.ends import Recorder, free_port, wait_for
+from tests.support.nodes.ends import Recorder, free_port
+from tests.support.waiting import wait_for
 
 RATE_BIT_S = 40e6
 RUBBISH = 10_000
@@ -289,8 +290,4 @@ def test_a_broker_that_dies_is_restarted_and_one_that_cannot_be_ends_the_run(tmp
 
 def keep_alive(watch: BrokerWatch, condition: Callable[[], bool], for_s: float = 60.0) -> None:
     """Look, as a run does, until `condition`."""
-    until_s = time.monotonic() + for_s
-    while not condition():
-        assert time.monotonic() < until_s, "too late"
-        watch.look()
-        time.sleep(0.05)
+    wait_for(condition, "end of the outage", for_s, every_s=0.05, meanwhile=watch.look)

@@ -38,6 +38,7 @@ from testbed.network.sky import Sky
 from testbed.run.folder import RunFolder
 from testbed.run.plan import MQTT_PORT, RunPlan
 from testbed.scenario.model import Frame, GroundStation, Link, Satellite, Scenario
+from tests.support.waiting import wait_for
 from traces.trace import Trace
 
 TRACE = """# spaceverse-trace 2
@@ -248,11 +249,8 @@ class FaultyRun:
 
     def wait_for(self, condition: Callable[[], bool], what: str) -> None:
         """Go on until; fails after WAIT_S."""
-        until_s = time.monotonic() + WAIT_S
-        while not condition():
-            assert time.monotonic() < until_s, f"no {what} within {WAIT_S:g} s; logs: {self.plan.folder.logs}"
-            self.look()
-            time.sleep(0.05)
+        what = f"{what} (logs: {self.plan.folder.logs})"
+        wait_for(condition, what, WAIT_S, every_s=0.05, meanwhile=self.look)
 
     def under_way(self) -> bool:
         """Whether an image is half through."""

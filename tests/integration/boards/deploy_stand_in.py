@@ -19,7 +19,7 @@ from testbed.machine import uml
 from tests.integration.boards.test_deploy import wheels  # noqa: F401 - a fixture
 from tests.support.boards.flight import Desk, board_desk
 from tests.support.boards.stand_in import UP_WITHIN_S
-from tests.support.nodes.ends import wait_for
+from tests.support.waiting import wait_for
 
 pytestmark = [
     pytest.mark.root,

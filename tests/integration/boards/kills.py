@@ -27,7 +27,7 @@ from testbed.machine import uml
 from tests.support.boards.flight import BOARD_SATELLITE, EMULATED, Desk, board_desk
 from tests.support.boards.played_host import look, look_until, settle
 from tests.support.footprint import Footprint
-from tests.support.nodes.ends import wait_for
+from tests.support.waiting import wait_for
 
 pytestmark = [
     pytest.mark.root,

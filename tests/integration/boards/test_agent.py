@@ -20,7 +20,8 @@ from testbed.mqtt.broker import Broker, TcpListener, UnixListener
 from testbed.mqtt.management import ManagementPlane
 from testbed.network.programs import Program, spawn
 from tests.support.made_up_profile import MADE_UP
-from tests.support.nodes.ends import free_port, wait_for
+from tests.support.nodes.ends import free_port
+from tests.support.waiting import wait_for
 
 LAPSE_S = 3.0
 READY_S = 60.0

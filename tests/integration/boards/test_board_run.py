@@ -15,7 +15,7 @@ import pytest
 from testbed.machine import uml
 from tests.support.boards.flight import Desk, board_desk
 from tests.support.boards.played_host import look, look_until, settle
-from tests.support.nodes.ends import wait_for
+from tests.support.waiting import wait_for
 from traces.trace import Trace
 
 pytestmark = [

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
 
@@ -28,6 +28,7 @@ from tests.integration.test_run import ROOT, command, write_scenario
 from tests.support.footprint import Footprint
 from tests.support.network.pair import GROUND, Pair, Stream, state
 from tests.support.starved import Starvation, unless_starved
+from tests.support.waiting import wait_for
 
 pytestmark = pytest.mark.root
 
@@ -39,15 +40,6 @@ def fresh() -> Iterator[Pair]:
         pair = Pair(sky, network)
         pair.link.set(state(), state())
         yield pair
-
-
-def within(seconds: float, condition: Callable[[], bool]) -> bool:
-    give_up_s = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > give_up_s:
-            return False
-        time.sleep(0.01)
-    return True
 
 
 def carrier_of(pair: Pair, interface: str) -> bool:
@@ -233,8 +225,8 @@ def test_an_end_that_vanishes_takes_its_link_down_and_no_other(fresh: Pair, how:
             space.delete("s0-eth0")
     else:
         fresh.satellite.terminate()
-    assert within(2, lambda: fresh.link.sky_link.failure is not None)
-    assert within(2, lambda: not carrier_of(fresh, "g0-eth0"))
+    wait_for(lambda: fresh.link.sky_link.failure is not None, "failure of the link", 2)
+    wait_for(lambda: not carrier_of(fresh, "g0-eth0"), "loss of carrier", 2)
     for check in (fresh.sky.check, fresh.link.check):
         with pytest.raises(LinkError, match="s0-g0: the interface s0-eth0 at one end has vanished"):
             check()
@@ -250,7 +242,11 @@ def test_a_killed_shaper_takes_the_carrier_though_nobody_looks(fresh: Pair) -> N
     began_s = time.monotonic()
     with Starvation() as starvation:
         os.kill(fresh.shaper.pid, signal.SIGKILL)
-        assert within(10, lambda: not (carrier_of(fresh, "s0-eth0") or carrier_of(fresh, "g0-eth0")))
+        wait_for(
+            lambda: not (carrier_of(fresh, "s0-eth0") or carrier_of(fresh, "g0-eth0")),
+            "loss of both carriers",
+            10,
+        )
     assert time.monotonic() - began_s < 1 or starvation.starved
     for check in (fresh.sky.check, fresh.link.check):
         with pytest.raises(ShaperDiedError, match=r"nfqueue process ended \(status -9\)"):
@@ -328,8 +324,12 @@ def test_a_run_whose_shaper_is_killed_ends_with_one_clear_line(tmp_path: Path) -
             text=True,
         ) as run:
             events = "runs/*/events.jsonl"
-            assert within(60, lambda: any('"link"' in file.read_text() for file in tmp_path.glob(events)))
-            (shaper,) = [pid for pid in children_of(run.pid) if "nfqueue_process" in command_line(pid)]
+            wait_for(
+                lambda: any('"link"' in file.read_text() for file in tmp_path.glob(events)),
+                "change of a link",
+                60,
+            )
+            (shaper,) = [pid for pid in children_of(run.pid) if "nfqueue.process" in command_line(pid)]
             os.kill(shaper, signal.SIGKILL)
             said = run.communicate(timeout=30)[0]
         assert run.returncode == 1, said

@@ -10,6 +10,7 @@ import pytest
 
 from testbed.errors import LinkError
 from testbed.kernel.namespace import IFF_UP, NetworkNamespace
+from tests.support.waiting import wait_for
 
 pytestmark = pytest.mark.root
 
@@ -24,12 +25,9 @@ def spaces() -> Iterator[tuple[NetworkNamespace, NetworkNamespace]]:
         yield sky, host
 
 
-def soon(condition: Callable[[], bool]) -> bool:
-    """Whether it becomes true within 2 s: the kernel notices a carrier in its own time."""
-    give_up_s = time.monotonic() + 2
-    while not condition() and time.monotonic() < give_up_s:
-        time.sleep(0.001)
-    return condition()
+def soon(condition: Callable[[], bool]) -> None:
+    """Wait up to 2 s: the kernel notices a carrier in its own time."""
+    wait_for(condition, "change of the port", 2, every_s=0.001)
 
 
 def test_a_port_forwards_once_both_ends_are_up(spaces: tuple[NetworkNamespace, NetworkNamespace]) -> None:
@@ -40,7 +38,7 @@ def test_a_port_forwards_once_both_ends_are_up(spaces: tuple[NetworkNamespace, N
     assert not sky.read("p").forwarding
     assert not sky.is_forwarding("p")
     host.set_up("h", True)
-    assert soon(lambda: sky.is_ready("p"))
+    soon(lambda: sky.is_ready("p"))
     assert sky.is_forwarding("p")
     assert sky.read("p").forwarding
     sky.set_up("p", False)
@@ -55,7 +53,7 @@ def test_looking_into_another_namespace_ends_where_it_began(
     assert sky.look_into(host.path, "h") == (False, False)
     host.set_up("h", True)
     sky.set_up("p", True)
-    assert soon(lambda: sky.look_into(host.path, "h") == (True, True))
+    soon(lambda: sky.look_into(host.path, "h") == (True, True))
     with pytest.raises(LinkError, match="cannot read interface p in"):
         sky.look_into(host.path, "p")
     assert "p" in sky.names()

@@ -23,7 +23,8 @@ from nodes.runtime.mqtt import make_client
 from nodes.transfer.downlink import Downlink
 from nodes.transfer.outbox import Outbox
 from testbed.network.programs import spawn
-from tests.support.nodes.ends import GroundEnd, Recorder, free_port, wait_for
+from tests.support.nodes.ends import GroundEnd, Recorder, free_port
+from tests.support.waiting import wait_for
 
 CHUNK_BYTES = 16 * 1024
 IMAGE_BYTES = 3_000_000

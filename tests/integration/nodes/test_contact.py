@@ -17,7 +17,8 @@ from nodes.runtime.contact import CarrierWatch
 from nodes.transfer.downlink import Downlink
 from nodes.transfer.outbox import Outbox
 from nodes.transfer.window import chunk_size_bytes
-from tests.support.nodes.ends import GroundEnd, Recorder, Relay, wait_for
+from tests.support.nodes.ends import GroundEnd, Recorder, Relay
+from tests.support.waiting import wait_for
 
 pytestmark = pytest.mark.root
 CLONE_NEWNET = 0x40000000

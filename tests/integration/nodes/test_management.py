@@ -17,7 +17,8 @@ from nodes.runtime import management
 from nodes.runtime.management import ManagementPlane
 from testbed.mqtt import management as management_of_runs
 from testbed.mqtt.broker import Broker, UnixListener
-from tests.support.nodes.ends import Recorder, wait_for
+from tests.support.nodes.ends import Recorder
+from tests.support.waiting import wait_for
 
 
 class Desk(Recorder):

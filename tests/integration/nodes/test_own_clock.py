@@ -13,7 +13,7 @@ from testbed.mqtt.broker import Broker, UnixListener
 from testbed.mqtt.management import ManagementPlane
 from testbed.network.programs import Program
 from tests.support import ROOT
-from tests.support.nodes.ends import wait_for
+from tests.support.waiting import wait_for
 
 OFFSET_S, DRIFT = 3.7, 50e-6
 NODE = ROOT / "tests/support/nodes/own_clock.py"

@@ -19,7 +19,8 @@ from nodes.data import FIRST_LIGHT
 from nodes.models import COMPACT, REGULAR
 from testbed.mqtt.broker import Broker, TcpListener, UnixListener
 from testbed.network.programs import spawn
-from tests.support.nodes.ends import Event, Recorder, free_port, wait_for
+from tests.support.nodes.ends import Event, Recorder, free_port
+from tests.support.waiting import wait_for
 
 FRAMES = 6
 READY_S = 60

@@ -18,8 +18,9 @@ from nodes.models import COMPACT
 from nodes.runtime.inference import OUTAGE_WAIT_S
 from testbed.mqtt.broker import Broker, UnixListener
 from testbed.network.programs import spawn
-from tests.support.nodes.ends import Recorder, SatelliteEnd, free_port, wait_for
+from tests.support.nodes.ends import Recorder, SatelliteEnd, free_port
 from tests.support.openai_server import served
+from tests.support.waiting import wait_for
 
 READY_S = 60
 

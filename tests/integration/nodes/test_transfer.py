@@ -13,7 +13,8 @@ from paho.mqtt.enums import CallbackAPIVersion
 
 from nodes.transfer.messages import DOWN_TOPIC, UP_TOPIC, Chunk, Manifest, encode, item_id
 from testbed.mqtt.broker import Broker
-from tests.support.nodes.ends import GroundEnd, Relay, SatelliteEnd, wait_for
+from tests.support.nodes.ends import GroundEnd, Relay, SatelliteEnd
+from tests.support.waiting import wait_for
 
 IMAGE_BYTES = 5_000_000
 HALF_BYTES = IMAGE_BYTES // 2

@@ -16,7 +16,8 @@ import pytest
 
 from testbed.boards.inventory import Board, RouteAttachment
 from testbed.network.programs import spawn
-from tests.support.nodes.ends import free_port, wait_for
+from tests.support.nodes.ends import free_port
+from tests.support.waiting import wait_for
 
 # sshd wants a user and a folder of its own, which the machine need not have. Who logs in gets an empty home:
 # what this machine runs at a login is not the board's. $0: sshd, $1: its configuration.

@@ -19,7 +19,7 @@ from pathlib import Path
 from testbed.kernel.namespace import NetworkNamespace
 from tests.support.boards.played_host import ROOT
 from tests.support.boards.sshd import prepare_sshd
-from tests.support.nodes.ends import wait_for
+from tests.support.waiting import wait_for
 
 LINK, MANAGEMENT = "10.201.1.1", "192.0.2.2"
 HOST_MANAGEMENT = "192.0.2.1"

@@ -9,7 +9,6 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,16 +18,10 @@ from nodes.transfer.downlink import Downlink
 from nodes.transfer.outbox import Outbox
 from nodes.transfer.window import chunk_size_bytes
 from testbed.network.programs import spawn
+from tests.support.waiting import wait_for
 
 GROUND_END = Path(__file__).with_name("ground_end.py")
 Event = dict[str, Any]
-
-
-def wait_for(condition: Callable[[], bool], what: str, timeout_s: float = 10.0) -> None:
-    until_s = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < until_s, f"no {what} within {timeout_s:g} s"
-        time.sleep(0.01)
 
 
 def free_port() -> int:

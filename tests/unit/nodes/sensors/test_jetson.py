@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 
 import pytest
@@ -13,6 +12,7 @@ from nodes.sensors.reading import SensorError
 from nodes.sensors.search import find_power_sensor
 from nodes.sensors.tegrastats import Tegrastats
 from tests.support import recorded_sensors as recorded
+from tests.support.waiting import wait_for
 
 
 def test_the_inputs_power_is_taken_and_not_the_sum_of_nested_rails(tmp_path: Path) -> None:
@@ -109,10 +109,7 @@ exec yes '{recorded.TEGRASTATS_TX2.replace("VDD_IN 1931", "VDD_IN 4000")}'""",
     sensor = find_power_sensor(tmp_path)
     assert isinstance(sensor, Tegrastats)
     assert sensor.read().power_w == pytest.approx(1.931)
-    until_s = time.monotonic() + 5
-    while sensor.read().power_w != pytest.approx(4.0) and time.monotonic() < until_s:
-        time.sleep(0.01)
-    assert sensor.read().power_w == pytest.approx(4.0)
+    wait_for(lambda: sensor.read().power_w == pytest.approx(4.0), "new reading", 5)
     sensor.close()
     assert sensor._process.returncode is not None
 

@@ -13,6 +13,7 @@ from testbed.network.link_state import DOWN_STATE, Direction, LinkState
 from testbed.network.player import Change, Player, unplayable
 from testbed.network.shapers.base import LinkPorts, RecordingShaper
 from tests.support.starved import unless_starved
+from tests.support.waiting import wait_for
 from traces.trace import Trace, TraceHeader
 
 HEADER = TraceHeader("DOVE", "Svalbard", datetime(2018, 1, 20, tzinfo=timezone.utc), "a test")
@@ -76,10 +77,7 @@ def link() -> RecordedLink:
 
 
 def until(condition: Callable[[], bool]) -> None:
-    give_up_s = time.monotonic() + 2
-    while not condition():
-        assert time.monotonic() < give_up_s, "it did not happen within 2 s"
-        time.sleep(0.001)
+    wait_for(condition, "step of the player", 2, every_s=0.001)
 
 
 def test_the_link_follows_its_trace_step_by_step(link: RecordedLink) -> None:

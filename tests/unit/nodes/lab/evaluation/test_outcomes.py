@@ -31,7 +31,7 @@ from nodes.regions import PayloadError
 from nodes.vlm.folder import ModelError
 from nodes.vlm.image import ImageError
 from tests.support import ROOT
-from tests.support.nodes.ends import wait_for
+from tests.support.waiting import wait_for
 
 SCORES = [float(number) for number in range(16)]
 FREE = ComputeTimes(*[0.0] * len(fields(ComputeTimes)))
