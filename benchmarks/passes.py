@@ -19,10 +19,12 @@ import numpy as np
 import numpy.typing as npt
 from skyfield.api import EarthSatellite, wgs84
 
+from traces.orbits.element_set import ElementSet
+from traces.orbits.elements import read_elements
 from traces.orbits.passes import PassTable, bracketed_roots, find_passes
 from traces.orbits.propagation import timescale
 from traces.orbits.stations import STATIONS, GroundStation
-from traces.orbits.tle import FLOCK_TLE, ElementSet, read_tle
+from traces.orbits.tle import FLOCK_TLE
 
 START = datetime(2018, 1, 20, tzinfo=timezone.utc)
 DAY_S = 86_400.0
@@ -39,7 +41,7 @@ def main() -> None:
     parser.add_argument("--satellites", type=int, default=188, help="the first so many (188)")
     parser.add_argument("--brahe-step", type=float, default=5.0, help="for the comparison, seconds (5)")
     arguments = parser.parse_args()
-    chosen, sites = read_tle(FLOCK_TLE)[: arguments.satellites], STATIONS[:12]
+    chosen, sites = read_elements(FLOCK_TLE)[: arguments.satellites], STATIONS[:12]
 
     find_passes(chosen[:1], sites, START, DAY_S)  # what is loaded once
     table, ours_s = timed(lambda: find_passes(chosen, sites, START, DAY_S), times=5)

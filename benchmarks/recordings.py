@@ -18,6 +18,7 @@ import numpy as np
 
 from traces.recordings import Assumptions, read_recording
 from traces.trace import Trace, TraceHeader
+from traces.trace_file import write_trace
 
 ROWS = 8_640_000
 PEER_PART = 50
@@ -51,7 +52,8 @@ def own(path: Path, rows: int) -> None:
     header = TraceHeader("S", "G", datetime(2024, 1, 1, tzinfo=timezone.utc), "a benchmark")
     rates = rng.uniform(1e6, 1e8, (2, rows))
     up = np.ones(rows, dtype=bool)
-    Trace(header, np.arange(rows) * 0.01, up, *rates, *delays, none, none, rows * 0.01).write(path)
+    trace = Trace(header, np.arange(rows) * 0.01, up, *rates, *delays, none, none, rows * 0.01)
+    write_trace(trace, path)
 
 
 def numbers(path: Path, kind: str, part: Path) -> None:

@@ -8,10 +8,12 @@ import numpy as np
 import numpy.typing as npt
 
 from traces.errors import TraceError
+from traces.orbits.element_set import ElementSet
 from traces.orbits.elements import Satellite, element_set_of
-from traces.orbits.orbit import Pass, look_angles, passes, warn_if_stale
+from traces.orbits.orbit import look_angles
+from traces.orbits.passes import Pass, passes_over
+from traces.orbits.propagation import warn_if_stale
 from traces.orbits.stations import GroundStation
-from traces.orbits.tle import ElementSet
 from traces.radio.link_budget import DOVE_S_BAND_UPLINK, DOVE_X_BAND, RadioLink, one_way_delay_s
 from traces.radio.weather import attenuation_db
 from traces.trace import Trace, TraceHeader
@@ -62,7 +64,7 @@ def make_trace(
     element_set = element_set_of(satellite)
     _check_step(step_s)
     warn_if_stale(element_set, start_utc, length_s)
-    found = passes(element_set, station, start_utc, length_s, elevation_mask_deg=elevation_mask_deg)
+    found = passes_over(element_set, station, start_utc, length_s, elevation_mask_deg=elevation_mask_deg)
     mask_deg = station.elevation_mask_deg if elevation_mask_deg is None else elevation_mask_deg
     if sum(one.duration_s for one in found) / step_s > _MOST_ROWS:
         raise TraceError(f"a step of {step_s:g} s makes over {_MOST_ROWS} rows; take a longer one")

@@ -10,7 +10,6 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta, timezone
-from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
@@ -18,10 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from traces.errors import TraceError
-from traces.output_file import replacing
 from traces.utc import format_utc
-
-__all__ = ["COLUMNS", "Contact", "Trace", "TraceError", "TraceHeader", "TraceRow"]
 
 Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
@@ -386,50 +382,6 @@ class Trace:
         apart_s = (other.header.start_utc - self.header.start_utc).total_seconds() - seam_s
         ends = [(header.satellite, header.station) for header in (self.header, other.header)]
         return ends[0] == ends[1] and abs(apart_s) <= 2e-6
-
-    def write(self, path: str | Path) -> None:
-        """Write the trace; the file appears whole or not at all, and replaces one that is there.
-
-        Raises:
-            OutputFileError: it cannot be written.
-        """
-        with replacing(path) as part:
-            part.write_text(self.to_text(), encoding="utf-8", newline="\n")
-
-    def to_text(self) -> str:
-        """Return the file's text."""
-        from traces.trace_file import format_trace  # it needs this module
-
-        return format_trace(self)
-
-    @classmethod
-    def read(cls, path: str | Path) -> Trace:
-        """Read a file that `write` wrote, or that follows the format at the top of this module.
-
-        Raises:
-            TraceError: names file, line and what was expected.
-        """
-        try:
-            data = Path(path).read_bytes()
-        except OSError as fault:
-            raise TraceError(f"cannot read trace {path}: {fault.strerror or fault}") from fault
-        return cls.from_bytes(data, name=str(path))
-
-    @classmethod
-    def from_text(cls, text: str, *, name: str = "trace") -> Trace:
-        """Read a file's text; as `from_bytes`."""
-        return cls.from_bytes(text.encode("utf-8", "replace"), name=name)
-
-    @classmethod
-    def from_bytes(cls, data: bytes, *, name: str = "trace") -> Trace:
-        """Read a file's content; `name` is what errors call it.
-
-        Raises:
-            TraceError: names `name`, line and what was expected.
-        """
-        from traces.trace_file import parse_trace  # it needs this module
-
-        return parse_trace(data, name)
 
 
 def _frozen(columns: Mapping[str, npt.ArrayLike]) -> dict[str, npt.NDArray[Any]]:

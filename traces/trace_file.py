@@ -26,12 +26,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from traces.errors import TimeError, TraceError
 from traces.numbers import lines_of, read_table, shown
+from traces.output_file import replacing
 from traces.trace import COLUMNS, EXTRA_NAME, Trace, TraceHeader, first_fault
 from traces.utc import format_utc, parse_utc
 
@@ -42,6 +44,29 @@ _FROM_1 = [0, 1, 2, 3, 4, 4, 5, 5]  # the column of version 1 that each of `COLU
 _REQUIRED_KEYS = ("satellite", "station", "start_utc", "end_s", "made_by")
 _WORDS = {b"nan": float("nan"), b"inf": float("inf"), b"-inf": float("-inf")}
 _KEYS = (*_REQUIRED_KEYS, "element_epoch_utc", "note")
+
+
+def read_trace(path: str | Path) -> Trace:
+    """Read a trace from a file.
+
+    Raises:
+        TraceError: The file cannot be read or is not a trace; names file, line and what was expected.
+    """
+    try:
+        data = Path(path).read_bytes()
+    except OSError as fault:
+        raise TraceError(f"cannot read trace {path}: {fault.strerror or fault}") from fault
+    return parse_trace(data, str(path))
+
+
+def write_trace(trace: Trace, path: str | Path) -> None:
+    """Write a trace to a file, which appears whole or not at all and replaces an existing one.
+
+    Raises:
+        OutputFileError: The file cannot be written.
+    """
+    with replacing(path) as part:
+        part.write_text(format_trace(trace), encoding="utf-8", newline="\n")
 
 
 def format_trace(trace: Trace) -> str:
@@ -66,12 +91,17 @@ def format_trace(trace: Trace) -> str:
     return "\n".join(lines) + "\n"
 
 
-def parse_trace(data: bytes, name: str) -> Trace:
-    """Return the trace whose file holds `data`; `name` is what errors call the file.
+def parse_trace(content: bytes | str, name: str = "trace") -> Trace:
+    """Return the trace that a file's content holds.
+
+    Args:
+        content: the file's bytes or text.
+        name: what error messages call the file.
 
     Raises:
         TraceError: names `name`, line and what was expected.
     """
+    data = content.encode("utf-8", "replace") if isinstance(content, str) else content
     lines = ((number, _text(name, number, line)) for number, line in lines_of(data))
     old, header, end_s, (number, names) = _read_header(name, lines)
     columns = _COLUMNS_1 if old else COLUMNS

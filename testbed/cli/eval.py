@@ -191,6 +191,7 @@ def _write_job(arguments: argparse.Namespace, folder: Path) -> Path:
     from testbed.evaluation.cases import Sky, make_cases, part_of_first_pass  # orbits are slow
     from testbed.evaluation.emulated import check_playable
     from testbed.scenario.model import utc
+    from traces.trace_file import write_trace
 
     if arguments.jobs is not None and arguments.jobs < 1:
         raise ScenarioError("--jobs must be above 0")
@@ -214,7 +215,7 @@ def _write_job(arguments: argparse.Namespace, folder: Path) -> Path:
             emulated.append(part)
             traces[part["passes"][0]["name"]] = trace
     for name, trace in traces.items():
-        trace.write(folder / "traces" / f"{name}.csv")
+        write_trace(trace, folder / "traces" / f"{name}.csv")
     job = {
         "version": 1,
         "data": {

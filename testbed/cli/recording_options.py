@@ -115,9 +115,11 @@ def assumptions(arguments: argparse.Namespace) -> Assumptions:
 def _with_orbit(given: Assumptions, arguments: argparse.Namespace) -> Assumptions:
     if arguments.tle is None:
         return given
-    from traces.orbits.elements import read_elements  # orbits are slow to import
+    from traces.orbits.elements import (
+        find_satellite,
+        read_elements,  # orbits are slow to import
+    )
     from traces.orbits.stations import station
-    from traces.orbits.tle import find_satellite
 
     if not arguments.satellite or not arguments.station:
         raise UnitError("--tle: expected --satellite and --station with it, to compute the delay")

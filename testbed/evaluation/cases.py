@@ -16,10 +16,10 @@ import numpy as np
 
 from testbed.errors import ScenarioError
 from traces.make import make_trace
-from traces.orbits.elements import read_elements
-from traces.orbits.orbit import Pass, passes
+from traces.orbits.elements import find_satellite, read_elements
+from traces.orbits.passes import Pass, passes_over
 from traces.orbits.stations import station
-from traces.orbits.tle import FLOCK_TLE, find_satellite
+from traces.orbits.tle import FLOCK_TLE
 from traces.radio.link_budget import preset
 from traces.trace import Trace
 
@@ -49,7 +49,7 @@ def make_cases(sky: Sky, rates_bit_s: Sequence[float]) -> tuple[list[dict[str, A
     """
     elements = find_satellite(read_elements(FLOCK_TLE), sky.satellite)
     place = station(sky.station)
-    found = [one for one in passes(elements, place, sky.start_utc, _SEARCH_S) if one.aos_s > sky.lead_s]
+    found = [one for one in passes_over(elements, place, sky.start_utc, _SEARCH_S) if one.aos_s > sky.lead_s]
     if len(found) < sky.count + 1:
         raise ScenarioError(
             f"{sky.satellite} has {len(found)} passes over {sky.station} in two days;"

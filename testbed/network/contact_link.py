@@ -19,6 +19,7 @@ from testbed.network.link_state import LinkState, OnContactEnd
 from testbed.network.player import Player
 from testbed.network.sky import Sky
 from traces.trace import Trace
+from traces.trace_file import read_trace
 
 LONGEST_INTERFACE_NAME = 15  # IFNAMSIZ - 1
 
@@ -186,7 +187,7 @@ class ContactLink(Link):  # type: ignore[misc]  # Mininet is untyped
         """Follow a trace until `delete` or `player.stop()`; second 0 is now unless `clock` says otherwise."""
         if self.player is not None:
             self.player.stop()
-        read = trace if isinstance(trace, Trace) else Trace.read(trace)
+        read = trace if isinstance(trace, Trace) else read_trace(trace)
         self.player = Player(clock or RealClock(), {self: read})
         self.player.start()
         return self.player

@@ -33,6 +33,7 @@ from testbed.network.sky import Sky
 from testbed.replay.traffic import TrafficMonitor, busy_intervals
 from testbed.run.folder import RunFolder
 from traces.trace import Trace
+from traces.trace_file import write_trace
 from traces.utc import format_utc
 
 SATELLITE, GROUND = "10.66.0.1", "10.66.0.2"  # inside the hosts' own namespaces
@@ -192,7 +193,7 @@ class _Replay:
 
     def go(self) -> Replayed:
         trace_path = self.folder.traces / f"{self.plan.name}.csv"
-        self.plan.trace.write(trace_path)
+        write_trace(self.plan.trace, trace_path)
         with ExitStack() as stack:
             sky = stack.enter_context(Sky(choose_shaper(self.plan.shaper)))
             link = self._build(stack, sky)

@@ -28,6 +28,7 @@ from testbed.run.folder import RunFolder
 from testbed.run.model_relay import server_of
 from testbed.scenario.model import GroundStation, Link, Satellite, Scenario
 from traces.trace import Trace
+from traces.trace_file import write_trace
 
 MQTT_PORT = 1883
 FIRST_PROBE_PORT = 40_000
@@ -186,7 +187,7 @@ class RunPlan:
     def write_inputs(self) -> None:
         """Write scenario, traces and every node's configuration."""
         for link in self.scenario.links:
-            self.traces[link.name].write(self.trace_path(link))
+            write_trace(self.traces[link.name], self.trace_path(link))
         for node, config in self.node_configs().items():
             if node in self.boards:
                 continue

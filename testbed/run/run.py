@@ -46,6 +46,7 @@ from testbed.run.sockets import socket_folder
 from testbed.run.traces import link_trace, link_track
 from testbed.scenario.model import Link, Scenario, to_json
 from traces.trace import Trace
+from traces.trace_file import write_trace
 
 READY_WITHIN_S = 180.0  # a 7 B model from a slow disk takes a while
 LEAD_S = 1.0  # between telling the nodes the start and scenario second 0
@@ -176,7 +177,7 @@ class _Run:
         made = self.boards.add_link(stack, link, sky, path)
         self.links[link.name] = made
         self.played[link.name] = made.compensated(self.traces[link.name])
-        self.played[link.name].write(self.plan.compensated_trace_path(link))
+        write_trace(self.played[link.name], self.plan.compensated_trace_path(link))
 
     def _record(self, event: Event) -> None:
         if self.plane is not None:

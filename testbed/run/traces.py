@@ -12,13 +12,13 @@ from testbed.network.player import unplayable
 from testbed.results.drawings import Track
 from testbed.scenario.model import GroundStation, Link, Orbit, RadioChanges, Scenario
 from traces.make import make_trace
-from traces.orbits.elements import read_elements
+from traces.orbits.elements import find_satellite, read_elements
 from traces.orbits.orbit import ground_track
 from traces.orbits.stations import GroundStation as Place
 from traces.orbits.stations import station
-from traces.orbits.tle import find_satellite
 from traces.radio.link_budget import RadioLink, preset
 from traces.trace import Trace
+from traces.trace_file import read_trace
 
 _ORBIT_S = 95 * 60
 
@@ -37,7 +37,7 @@ def link_trace(scenario: Scenario, link: Link) -> Trace:
             elevation_mask_deg=orbit.elevation_mask_deg,
         )
     else:
-        trace = Trace.read(link.follows)
+        trace = read_trace(link.follows)
     if not trace.contacts():
         raise ScenarioError(
             f"link {link.name} has no contact in its {trace.end_s:.0f} s: nothing could arrive"

@@ -8,8 +8,9 @@ from datetime import datetime, timezone
 import numpy as np
 
 from traces.make import make_trace
+from traces.orbits.elements import find_satellite, read_elements
 from traces.orbits.stations import station
-from traces.orbits.tle import FLOCK_TLE, find_satellite, read_tle
+from traces.orbits.tle import FLOCK_TLE
 from traces.trace import COLUMNS, Trace
 
 # Of all passes of the shipped set's fastest 14 satellites over the 13 stations of the catalogue on 20 January
@@ -28,7 +29,7 @@ def steepest_pass(step_s: float) -> Trace:
     a link that follows this follows the real one.
     """
     whole = make_trace(
-        find_satellite(read_tle(FLOCK_TLE), SATELLITE),
+        find_satellite(read_elements(FLOCK_TLE), SATELLITE),
         station(STATION),
         START_UTC,
         LENGTH_S,

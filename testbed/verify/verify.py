@@ -215,7 +215,7 @@ def run(arguments: argparse.Namespace) -> int:
 def _checked(arguments: argparse.Namespace) -> Trace | None:
     """Refuse what cannot be done before two minutes are spent on it; the trace, if one was given."""
     from testbed.network.player import unplayable
-    from traces.trace import Trace
+    from traces.trace_file import read_trace
 
     if os.geteuid() != 0:
         raise CapabilityError(
@@ -240,7 +240,7 @@ def _checked(arguments: argparse.Namespace) -> Trace | None:
             ) from error
     if arguments.trace is None:
         return None
-    trace = Trace.read(arguments.trace)
+    trace = read_trace(arguments.trace)
     if not trace.contacts():
         raise InputError(f"trace {arguments.trace} has no contact: there is nothing to measure")
     if (why := unplayable(trace)) is not None:

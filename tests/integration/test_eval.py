@@ -15,7 +15,7 @@ import pytest
 from testbed.cli.eval import POLICIES
 from tests.support import ROOT
 from tests.support.waiting import wait_for
-from traces.trace import Trace
+from traces.trace_file import read_trace
 
 pytestmark = pytest.mark.alone
 
@@ -101,7 +101,7 @@ def test_quick_leaves_tables_traces_and_drawings(quick: tuple[Path, Path, dict[s
     for name in ("accuracy-latency", "latency-cdf", "split", "reliability"):
         assert (made / f"{name}.png").read_bytes().startswith(b"\x89PNG")
     (trace,) = (made / "traces").iterdir()
-    assert len(Trace.read(trace).contacts()) == 2
+    assert len(read_trace(trace).contacts()) == 2
     assert (made / "confidence" / "confidence.safetensors").is_file()
 
 

@@ -13,7 +13,7 @@ import pytest
 from testbed.machine import uml
 from tests.support import ROOT
 from tests.support.footprint import Footprint
-from traces.trace import Trace
+from traces.trace_file import read_trace
 
 pytestmark = [
     pytest.mark.root,
@@ -56,7 +56,7 @@ def test_clocks_an_hour_apart_give_halves_of_round_trips_and_say_so(
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert footprint.left_behind() == {}
-    trace = Trace.read(output)
+    trace = read_trace(output)
     assert any("half a round trip" in note for note in trace.header.notes)
     assert np.array_equal(trace.down_delay_s, trace.up_delay_s)
     assert 0 < trace.down_delay_s.max() < 30  # no trace of the hour

@@ -19,6 +19,7 @@ from tests.support import ROOT
 from tests.support.footprint import Footprint
 from tests.support.starved import unless_starved
 from traces.trace import Trace
+from traces.trace_file import read_trace
 from traces.utc import parse_utc
 
 pytestmark = pytest.mark.root
@@ -76,7 +77,7 @@ def test_ping_sees_the_recorded_round_trips(tmp_path: Path, footprint: Footprint
     assert results["fidelity"]["rtt_samples"] > 3
     assert results["changes"] == 2  # up at second 0, other values at second 3
     folder = Path(results["folder"])
-    assert Trace.read(folder / "traces/link.csv").down_bit_s.tolist() == [8e6, 4e6]
+    assert read_trace(folder / "traces/link.csv").down_bit_s.tolist() == [8e6, 4e6]
     assert {"results.json", "fidelity.json"} <= {path.name for path in folder.iterdir()}
 
 
@@ -290,7 +291,7 @@ def recorded_again(folder: Path, footprint: Footprint) -> tuple[Trace, Trace, fl
         "--client", f"{record} --client {{server}} --seconds 8 --force -o {folder}/again.csv", link=STEPS,
     )  # fmt: skip
     assert "probes answered" in said, said
-    played, again = Trace.read(f"{results['folder']}/traces/link.csv"), Trace.read(folder / "again.csv")
+    played, again = read_trace(f"{results['folder']}/traces/link.csv"), read_trace(folder / "again.csv")
     return played, again, again.header.start_utc.timestamp() - parse_utc(results["start_utc"]).timestamp()
 
 

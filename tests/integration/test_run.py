@@ -22,7 +22,7 @@ from testbed.scenario.model import to_json
 from tests.support import ROOT
 from tests.support.footprint import Footprint
 from tests.support.waiting import wait_for
-from traces.trace import Trace
+from traces.trace_file import read_trace
 
 pytestmark = pytest.mark.root
 TRACE = """# spaceverse-trace 2
@@ -128,7 +128,7 @@ def test_a_run_answers_every_frame_and_says_where_the_time_went(tmp_path: Path, 
     (folder,) = (tmp_path / "runs").iterdir()
     assert json.loads((folder / "results.json").read_text()) == results
     assert len(list((folder / "traces").iterdir())) == 1
-    assert Trace.read(tmp_path / "pass.csv").end_s == 26
+    assert read_trace(tmp_path / "pass.csv").end_s == 26
     report = (folder / "report.html").read_text()
     assert report.count("<svg") == 2  # no ground track: the trace is a recording
     events = [json.loads(line) for line in (folder / "events.jsonl").read_text().splitlines()]

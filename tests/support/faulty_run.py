@@ -39,7 +39,7 @@ from testbed.run.folder import RunFolder
 from testbed.run.plan import MQTT_PORT, RunPlan
 from testbed.scenario.model import Frame, GroundStation, Link, Satellite, Scenario
 from tests.support.waiting import wait_for
-from traces.trace import Trace
+from traces.trace_file import read_trace
 
 TRACE = """# spaceverse-trace 2
 # satellite: S
@@ -99,7 +99,7 @@ class FaultyRun:
             stations=(GroundStation(name="G", model=str(REGULAR)),),
             links=(Link(satellite="S", station="G", follows=trace_path),),
         )
-        self._trace = Trace.read(trace_path)
+        self._trace = read_trace(trace_path)
         run_folder = RunFolder.create(folder, "faults")
         sockets = folder / "s"
         sockets.mkdir()

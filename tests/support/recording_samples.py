@@ -105,9 +105,10 @@ CSV = b"""when;loss;dl;ping
 
 def satnogs() -> bytes:
     """The sample with a real element set in it."""
-    from traces.orbits.tle import FLOCK_TLE, find_satellite, read_tle
+    from traces.orbits.elements import find_satellite, read_elements
+    from traces.orbits.tle import FLOCK_TLE
 
-    dove = find_satellite(read_tle(FLOCK_TLE), "FLOCK 2P-1")
+    dove = find_satellite(read_elements(FLOCK_TLE), "FLOCK 2P-1")
     return SATNOGS.replace(b"@1", dove.line1.encode()).replace(b"@2", dove.line2.encode())
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,9 +11,10 @@ from typing import TypeAlias
 from sgp4.conveniences import sat_epoch_datetime
 from skyfield.api import EarthSatellite
 
-from traces.errors import TleError
-from traces.orbits.omm import fields_of_model, parse_omm
-from traces.orbits.tle import ElementSet, parse_tle
+from traces.errors import TleError, UnknownSatelliteError
+from traces.orbits.element_set import ElementSet, fields_of_model
+from traces.orbits.omm import parse_omm
+from traces.orbits.tle import parse_tle
 
 Satellite: TypeAlias = ElementSet | EarthSatellite
 """What functions of this package take for a satellite."""
@@ -44,6 +46,26 @@ def element_set_of(satellite: Satellite) -> ElementSet:
     return ElementSet(name, "", "", sat_epoch_datetime(model), json.dumps(fields))
 
 
-def element_sets_of(satellites: Sequence[Satellite]) -> list[ElementSet]:
-    """Return the element set of each satellite."""
-    return [element_set_of(satellite) for satellite in satellites]
+def find_satellite(element_sets: Sequence[ElementSet], wanted: str) -> ElementSet:
+    """Return the element set with that name (upper or lower case) or catalogue number.
+
+    Raises:
+        UnknownSatelliteError: there is none, or several of that name; offers close ones.
+    """
+    key = _key(wanted)
+    found = [one for one in element_sets if key in (_key(one.name), _key(one.catalogue_number))]
+    if len(found) == 1:
+        return found[0]
+    if found:
+        numbers = ", ".join(one.catalogue_number for one in found)
+        raise UnknownSatelliteError(
+            f"{len(found)} satellites are called {wanted!r}; give a number: {numbers}"
+        )
+    names = {_key(one.name): one.name for one in element_sets}
+    close = [names[near] for near in difflib.get_close_matches(key, names, n=3, cutoff=0.5)]
+    hint = f"did you mean {', '.join(close)}?" if close else f"it has, for one, {element_sets[0].name}"
+    raise UnknownSatelliteError(f"no satellite {wanted!r} among {len(element_sets)} element sets; {hint}")
+
+
+def _key(name: str) -> str:
+    return " ".join(name.upper().split())

@@ -1,4 +1,4 @@
-"""Orbit Mean-Elements Messages in JSON: read, checked, and made from SGP4's own elements.
+"""Orbit Mean-Elements Messages (OMM) in JSON: parsed and checked.
 
 Keys and units as in CCSDS 502.0-B-3, section 4, which CelesTrak (`FORMAT=json`) and Space-Track write:
 revolutions per day, degrees, UTC.  Unlike two lines, an OMM has room for catalogue numbers of nine digits.
@@ -9,14 +9,11 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from datetime import datetime, timezone
+from datetime import datetime
 from typing import Any
 
-from sgp4.api import WGS72, Satrec
-from sgp4.conveniences import sat_epoch_datetime
-
 from traces.errors import TimeError, TleError
-from traces.orbits.tle import ElementSet
+from traces.orbits.element_set import ElementSet
 from traces.utc import format_utc, parse_utc
 
 # Least and greatest value of each number that SGP4 needs.
@@ -30,8 +27,6 @@ _RANGES = {
     "BSTAR": (-10.0, 10.0),
 }
 _MEANT = {"CENTER_NAME": "EARTH", "REF_FRAME": "TEME", "TIME_SYSTEM": "UTC", "MEAN_ELEMENT_THEORY": "SGP4"}
-_EPOCH_0 = datetime(1949, 12, 31, tzinfo=timezone.utc)
-_REV_PER_DAY = 1440 / math.tau  # of one radian per minute
 
 
 def parse_omm(text: str, *, source: str = "OMM") -> list[ElementSet]:
@@ -49,44 +44,6 @@ def parse_omm(text: str, *, source: str = "OMM") -> list[ElementSet]:
     if not records:
         raise TleError(f"{source}: expected element sets, found none")
     return [_element_set(f"{source}, record {number}", one) for number, one in enumerate(records, start=1)]
-
-
-def model_of(fields: Mapping[str, Any]) -> Satrec:
-    """Return SGP4's model of checked fields."""
-    model = Satrec()
-    epoch = (parse_utc(fields["EPOCH"]) - _EPOCH_0).total_seconds() / 86_400
-    angle = {name: math.radians(fields[name]) for name in _RANGES if name not in ("BSTAR", "MEAN_MOTION")}
-    model.sgp4init(
-        WGS72,
-        "i",
-        0,  # the catalogue number, which SGP4 does not use; nine digits would not fit
-        epoch,
-        fields["BSTAR"],
-        0.0,  # the mean motion's derivatives stand in files, but SGP4 does not use them
-        0.0,
-        fields["ECCENTRICITY"],
-        angle["ARG_OF_PERICENTER"] % math.tau,
-        angle["INCLINATION"],
-        angle["MEAN_ANOMALY"] % math.tau,
-        fields["MEAN_MOTION"] / _REV_PER_DAY,
-        angle["RA_OF_ASC_NODE"] % math.tau,
-    )
-    return model
-
-
-def fields_of_model(model: Satrec) -> dict[str, Any]:
-    """Return the fields that make the same model again (the epoch to 1 us)."""
-    return {
-        "NORAD_CAT_ID": model.satnum_str.strip(),
-        "EPOCH": format_utc(sat_epoch_datetime(model)),
-        "MEAN_MOTION": model.no_kozai * _REV_PER_DAY,
-        "ECCENTRICITY": model.ecco,
-        "INCLINATION": math.degrees(model.inclo),
-        "RA_OF_ASC_NODE": math.degrees(model.nodeo),
-        "ARG_OF_PERICENTER": math.degrees(model.argpo),
-        "MEAN_ANOMALY": math.degrees(model.mo),
-        "BSTAR": model.bstar,
-    }
 
 
 def _element_set(where: str, record: Any) -> ElementSet:

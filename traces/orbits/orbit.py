@@ -16,31 +16,11 @@ import numpy.typing as npt
 from skyfield.api import wgs84
 
 from traces.orbits.elements import Satellite
-from traces.orbits.passes import Pass, find_passes
-from traces.orbits.propagation import (
-    LONGEST_WINDOW_S,
-    STALE_AFTER_DAYS,
-    Fleet,
-    Floats,
-    age_days,
-    warn_if_stale,
-)
+from traces.orbits.propagation import Fleet, Floats
 from traces.orbits.station_geometry import Sites
 from traces.orbits.stations import GroundStation
+from traces.radio.link_budget import SPEED_OF_LIGHT_M_S
 
-__all__ = [
-    "LONGEST_WINDOW_S",
-    "STALE_AFTER_DAYS",
-    "LookAngles",
-    "Pass",
-    "age_days",
-    "ground_track",
-    "look_angles",
-    "passes",
-    "warn_if_stale",
-]
-
-_C_M_S = 299_792_458.0
 _FLATTENING_TURNS = 5  # each gains a factor of some 300; the first is good to 0.2 degrees
 
 
@@ -63,11 +43,11 @@ class LookAngles:
     @property
     def delay_s(self) -> Floats:
         """One-way delay in vacuum, seconds."""
-        return self.slant_range_m / _C_M_S
+        return self.slant_range_m / SPEED_OF_LIGHT_M_S
 
     def doppler_hz(self, carrier_hz: float) -> Floats:
         """Return how far above `carrier_hz` the station receives it, to first order in v/c (1e-10 of it)."""
-        return -self.range_rate_m_s / _C_M_S * carrier_hz
+        return -self.range_rate_m_s / SPEED_OF_LIGHT_M_S * carrier_hz
 
 
 def look_angles(
@@ -106,28 +86,3 @@ def ground_track(satellite: Satellite, start_utc: datetime, times_s: npt.ArrayLi
         sine = np.sin(latitude)
         latitude = np.arctan2(z + e2 * radius_m / np.sqrt(1 - e2 * sine**2) * sine, across)
     return np.degrees(latitude), np.degrees(np.arctan2(y, x))
-
-
-def passes(
-    satellite: Satellite,
-    station: GroundStation,
-    start_utc: datetime,
-    length_s: float,
-    *,
-    elevation_mask_deg: float | None = None,
-) -> list[Pass]:
-    """Find every pass above the mask in a window; AOS, TCA and LOS to better than 10 ms.
-
-    Args:
-        satellite: element set, or skyfield's EarthSatellite.
-        station: the ground's end.
-        start_utc: start of the window, with a zone.
-        length_s: length of the window.
-        elevation_mask_deg: instead of the station's own.
-
-    Raises:
-        OrbitError: SGP4 refuses the orbit somewhere in the window, or the window is empty or over 31 days.
-        StationError: the mask is out of range.
-    """
-    found = find_passes([satellite], [station], start_utc, length_s, elevation_mask_deg=elevation_mask_deg)
-    return [one for _, _, one in found]

@@ -141,6 +141,31 @@ def find_passes(
     return PassTable(*(np.concatenate([getattr(part, f.name) for part in parts]) for f in fields(PassTable)))
 
 
+def passes_over(
+    satellite: Satellite,
+    station: GroundStation,
+    start_utc: datetime,
+    length_s: float,
+    *,
+    elevation_mask_deg: float | None = None,
+) -> list[Pass]:
+    """Find every pass above the mask in a window; AOS, TCA and LOS to better than 10 ms.
+
+    Args:
+        satellite: element set, or skyfield's EarthSatellite.
+        station: the ground's end.
+        start_utc: start of the window, with a zone.
+        length_s: length of the window.
+        elevation_mask_deg: instead of the station's own.
+
+    Raises:
+        OrbitError: SGP4 refuses the orbit somewhere in the window, or the window is empty or over 31 days.
+        StationError: the mask is out of range.
+    """
+    found = find_passes([satellite], [station], start_utc, length_s, elevation_mask_deg=elevation_mask_deg)
+    return [one for _, _, one in found]
+
+
 @dataclass(frozen=True)
 class _Events:
     """Events of pairs of satellite and station; arrays of length n.

@@ -1,4 +1,4 @@
-"""Two-line element sets: read from files, checked, found by name.
+"""Two-line element sets (TLE): parsed and checked.
 
 Fields and checksum as in Spacetrack Report 3 and NASA's description of the format: 69 columns, the
 last is the sum of all digits, each minus counting 1, modulo 10.
@@ -6,17 +6,15 @@ last is the sum of all digits, each minus counting 1, modulo 10.
 
 from __future__ import annotations
 
-import difflib
-import json
 from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import datetime, timezone
+from datetime import timezone
 from pathlib import Path
 
 from sgp4.api import Satrec
 from sgp4.conveniences import sat_epoch_datetime
 
-from traces.errors import TleError, UnknownSatelliteError
+from traces.errors import TleError
+from traces.orbits.element_set import ElementSet
 
 FLOCK_TLE = Path(__file__).parent / "data" / "flock-2018-01.tle"
 """188 Planet Flock satellites, epochs 18 to 21 January 2018."""
@@ -39,60 +37,9 @@ _LINE2_FIELDS = [
 ]
 
 
-@dataclass(frozen=True)
-class ElementSet:
-    """One satellite's mean elements, as SGP4 takes them.
-
-    Args:
-        name: the satellite's name, or its catalogue number where the file has no names.
-        line1: first line, 69 columns; empty where the elements came otherwise.
-        line2: second line, 69 columns.
-        epoch_utc: when the elements were true.
-        omm: the elements as an OMM's JSON object (see `omm`), where they did not come from two lines.
-    """
-
-    name: str
-    line1: str
-    line2: str
-    epoch_utc: datetime
-    omm: str = ""
-
-    @property
-    def catalogue_number(self) -> str:
-        """The satellite's number in the catalogue, as written: "41617", "A0001"; empty for none."""
-        if not self.omm:
-            return self.line1[2:7].strip()
-        return str(json.loads(self.omm).get("NORAD_CAT_ID", ""))
-
-    def model(self) -> Satrec:
-        """Return SGP4's own object."""
-        from traces.orbits.omm import model_of  # it needs this module
-
-        return model_of(json.loads(self.omm)) if self.omm else Satrec.twoline2rv(self.line1, self.line2)
-
-    def text_lines(self) -> tuple[str, ...]:
-        """Return the text, a line or two, that `traces.orbits.elements.read_elements` reads back."""
-        return (self.omm,) if self.omm else (self.line1, self.line2)
-
-
 def checksum(line: str) -> int:
     """Return the checksum digit over the first 68 columns of an element line."""
     return sum(int(c) if c in "0123456789" else c == "-" for c in line[: _LENGTH - 1]) % 10
-
-
-def read_tle(path: str | Path) -> list[ElementSet]:
-    """Read a file of element sets, each of two lines, or three with a name (which may begin with "0 ").
-
-    Raises:
-        TleError: names file, line and what was expected.
-    """
-    try:
-        text = Path(path).read_bytes().decode("ascii")
-    except OSError as fault:
-        raise TleError(f"cannot read element sets {path}: {fault.strerror or fault}") from fault
-    except UnicodeDecodeError as fault:
-        raise TleError(f"{path}: expected ASCII text, found another byte at {fault.start}") from None
-    return parse_tle(text, source=str(path))
 
 
 def parse_tle(text: str, *, source: str = "TLE") -> list[ElementSet]:
@@ -123,31 +70,6 @@ def parse_tle(text: str, *, source: str = "TLE") -> list[ElementSet]:
     if not sets:
         raise TleError(f"{source}, line 1: expected element sets, found none")
     return sets
-
-
-def find_satellite(element_sets: Sequence[ElementSet], wanted: str) -> ElementSet:
-    """Return the element set with that name (upper or lower case) or catalogue number.
-
-    Raises:
-        UnknownSatelliteError: there is none, or several of that name; offers close ones.
-    """
-    key = _key(wanted)
-    found = [one for one in element_sets if key in (_key(one.name), _key(one.catalogue_number))]
-    if len(found) == 1:
-        return found[0]
-    if found:
-        numbers = ", ".join(one.catalogue_number for one in found)
-        raise UnknownSatelliteError(
-            f"{len(found)} satellites are called {wanted!r}; give a number: {numbers}"
-        )
-    names = {_key(one.name): one.name for one in element_sets}
-    close = [names[near] for near in difflib.get_close_matches(key, names, n=3, cutoff=0.5)]
-    hint = f"did you mean {', '.join(close)}?" if close else f"it has, for one, {element_sets[0].name}"
-    raise UnknownSatelliteError(f"no satellite {wanted!r} among {len(element_sets)} element sets; {hint}")
-
-
-def _key(name: str) -> str:
-    return " ".join(name.upper().split())
 
 
 def _element_set(source: str, number: int, name: str, pair: Sequence[str]) -> ElementSet:

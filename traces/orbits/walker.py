@@ -13,7 +13,7 @@ import re
 from datetime import datetime, timezone
 
 from traces.errors import OrbitError
-from traces.orbits.tle import ElementSet
+from traces.orbits.element_set import ElementSet
 from traces.utc import format_utc
 
 _EARTH_RADIUS_M = 6_378_135.0  # of WGS 72, as is the next: SGP4's own

@@ -10,13 +10,12 @@ from __future__ import annotations
 import importlib
 import math
 import warnings
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from traces.errors import LinkBudgetError
-from traces.orbits.stations import GroundStation
 from traces.radio.link_budget import Floats
 
 DISH_M = 3.0
@@ -26,8 +25,24 @@ DISH_M = 3.0
 _ELEVATIONS_DEG = np.array([5.01, 7, 10, 14, 20, 30, 45, 65, 90.0])
 
 
+class Place(Protocol):
+    """A place on the ground, such as a `GroundStation`."""
+
+    @property
+    def latitude_deg(self) -> float:
+        """Geodetic latitude, north positive."""
+
+    @property
+    def longitude_deg(self) -> float:
+        """Longitude, east positive."""
+
+    @property
+    def altitude_m(self) -> float:
+        """Height above the WGS 84 ellipsoid."""
+
+
 def attenuation_db(
-    station: GroundStation,
+    place: Place,
     carrier_hz: float,
     elevation_deg: npt.ArrayLike,
     *,
@@ -39,7 +54,7 @@ def attenuation_db(
     Between nine elevations it is interpolated; below 5 degrees it is that of 5 degrees, too little.
 
     Args:
-        station: where; the climate is that of its coordinates.
+        place: where; the climate is that of its coordinates.
         carrier_hz: 1 to 55 GHz.
         elevation_deg: float64[n].
         exceeded_percent: 0.001 to 50, of an average year: 0.1 is 9 hours.
@@ -62,13 +77,13 @@ def attenuation_db(
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of its own approximations
         table = itur.atmospheric_attenuation_slant_path(
-            station.latitude_deg,
-            station.longitude_deg,
+            place.latitude_deg,
+            place.longitude_deg,
             carrier_hz / 1e9,
             _ELEVATIONS_DEG,
             exceeded_percent,
             dish_m,
-            hs=max(0.0, station.altitude_m / 1e3),
+            hs=max(0.0, place.altitude_m / 1e3),
         )
     # The path through the air is as 1 / sin(elevation): on logarithms of both the curve is nearly straight.
     known_db = np.log(np.maximum(np.asarray(table.value, dtype=np.float64), 1e-6))

@@ -10,6 +10,7 @@ from traces.errors import TraceError, TraceInputError
 from traces.recordings import columns, intervals, ion, lens, mahimahi, ping, windows
 from traces.recordings.recording import Assumptions, Recording, complete
 from traces.trace import Trace
+from traces.trace_file import parse_trace
 
 OWN = "spaceverse"
 _OWN_START = b"# spaceverse-trace"
@@ -94,7 +95,7 @@ def parse_recording(data: bytes, name: str, given: Assumptions, form: str | None
     if form is None:
         form = "csv" if given.columns else format_of(data, name)
     if form == OWN:
-        return Trace.from_bytes(data, name=name)
+        return parse_trace(data, name=name)
     return complete(_read(data, name, given, form), given)
 
 
@@ -139,7 +140,7 @@ def read_recording(
     if form == OWN:
         if up_file is not None or delay_file is not None:
             raise TraceError(f"{name} is a whole trace; expected no other file beside it")
-        return Trace.from_bytes(data, name=name)
+        return parse_trace(data, name=name)
     recording = _read(data, name, given, form)
     if up_file is not None:
         if form != "mahimahi":
@@ -154,7 +155,7 @@ def read_delays(path: Path, given: Assumptions) -> Trace:
     first = data[:_HEAD_BYTES].split(b"\n", 1)[0].strip()
     form = "leoreplayer-delay" if first.isdigit() else format_of(data, name)
     if form == OWN:
-        return Trace.from_bytes(data, name=name)
+        return parse_trace(data, name=name)
     # A rate is of no interest here, and any will do.
     only = replace(given, down_bit_s=1.0, up_bit_s=1.0, down_delay_s=None, up_delay_s=None, start_utc=None)
     return complete(_read(data, name, only, form), only)

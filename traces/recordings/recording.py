@@ -19,8 +19,8 @@ from traces.errors import TraceError
 from traces.trace import Trace, TraceHeader, is_constant
 
 if TYPE_CHECKING:
+    from traces.orbits.element_set import ElementSet
     from traces.orbits.stations import GroundStation
-    from traces.orbits.tle import ElementSet
 
 Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]

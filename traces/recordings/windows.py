@@ -21,8 +21,8 @@ from traces.recordings.recording import Assumptions, Recording
 from traces.utc import parse_utc
 
 if TYPE_CHECKING:
+    from traces.orbits.element_set import ElementSet
     from traces.orbits.stations import GroundStation
-    from traces.orbits.tle import ElementSet
 
 ORBIT_STEP_S = 1.0
 _LONGEST_OBSERVATION = 1 << 16
@@ -204,7 +204,7 @@ def _orbit_of(where: str, value: dict[str, Any]) -> ElementSet | None:
     lines = [value.get(f"tle{number}") for number in (0, 1, 2)]
     if not (isinstance(lines[1], str) and isinstance(lines[2], str)):
         return None
-    from traces.orbits.tle import parse_tle  # orbits are slow to import
+    from traces.orbits.tle import parse_tle
 
     title = lines[0] if isinstance(lines[0], str) and lines[0].strip() else "satellite"
     text = "\n".join((title.replace("\n", " ").removeprefix("0 "), lines[1], lines[2]))

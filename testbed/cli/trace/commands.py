@@ -29,6 +29,7 @@ from testbed.cli.trace.record import add_record
 from testbed.cli.trace.table import print_table
 from traces.errors import LinkBudgetError, OrbitError, OutputFileError
 from traces.trace import Contact, Trace
+from traces.trace_file import read_trace, write_trace
 from traces.utc import format_utc
 
 if TYPE_CHECKING:
@@ -144,7 +145,7 @@ def _run_make(arguments: argparse.Namespace) -> int:
     if arguments.output.exists() and not arguments.force:
         raise OutputFileError(f"{arguments.output} exists; add --force to replace it, or name another file")
     trace = _made(arguments)
-    trace.write(arguments.output)
+    write_trace(trace, arguments.output)
     report = _described(trace)
     if arguments.json:
         _print_json({"file": str(arguments.output), **report})
@@ -160,7 +161,7 @@ def _run_make(arguments: argparse.Namespace) -> int:
 def _made(arguments: argparse.Namespace) -> Trace:
     """Make the trace that the arguments of `trace make` ask for."""
     from traces.make import make_trace
-    from traces.orbits.orbit import passes
+    from traces.orbits.passes import passes_over
     from traces.radio.link_budget import preset  # the command line starts without orbits
 
     radio = preset(arguments.radio)
@@ -171,7 +172,7 @@ def _made(arguments: argparse.Namespace) -> Trace:
     (satellite,), (station,) = satellites_of(arguments), stations_of(arguments)
     start_utc, length_s = window_of(arguments, satellite)
     if arguments.pass_number is not None:
-        found = passes(satellite, station, start_utc, length_s, elevation_mask_deg=arguments.mask)
+        found = passes_over(satellite, station, start_utc, length_s, elevation_mask_deg=arguments.mask)
         edges = [(one.aos_s, one.los_s) for one in found]
         what = f"{satellite.name} over {station.name}"
         start_utc, length_s = _pass_window(arguments, what, edges, start_utc)
@@ -254,7 +255,7 @@ def _pass_window(
 
 
 def _run_info(arguments: argparse.Namespace) -> int:
-    trace = Trace.read(arguments.file)
+    trace = read_trace(arguments.file)
     report = _described(trace)
     if arguments.json:
         _print_json({"file": str(arguments.file), **report})
@@ -292,7 +293,7 @@ def _run_plot(arguments: argparse.Namespace) -> int:
     from traces.plot import plot_trace  # matplotlib is slow to import
 
     output = arguments.output or arguments.file.with_suffix(".png")
-    plot_trace(Trace.read(arguments.file), output, force=arguments.force)
+    plot_trace(read_trace(arguments.file), output, force=arguments.force)
     print(f"wrote {output}")
     return 0
 

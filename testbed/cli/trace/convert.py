@@ -76,8 +76,10 @@ def _run(arguments: argparse.Namespace) -> int:
 
 
 def _write(trace: Trace, arguments: argparse.Namespace) -> None:
+    from traces.trace_file import write_trace
+
     if arguments.to == "spaceverse":
-        trace.write(arguments.output)
+        write_trace(trace, arguments.output)
         return
     from traces.recordings import ion, mahimahi
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from traces.errors import OutputFileError, TraceError
 from traces.trace import Trace
+from traces.trace_file import read_trace, write_trace
 from traces.utc import format_utc
 
 _EXAMPLES = """examples:
@@ -41,9 +42,9 @@ def add_cut(parts: Any) -> None:
 def _run(arguments: argparse.Namespace) -> int:
     if arguments.output.exists() and not arguments.force:
         raise OutputFileError(f"{arguments.output} exists; add --force to replace it, or name another file")
-    trace = Trace.read(arguments.file)
+    trace = read_trace(arguments.file)
     part = trace.cut(*_bounds_s(arguments, trace))
-    part.write(arguments.output)
+    write_trace(part, arguments.output)
     up_s = sum(contact.duration_s for contact in part.contacts())
     if arguments.json:
         report = {

@@ -11,8 +11,8 @@ from traces.errors import OrbitError, TimeError
 from traces.utc import parse_utc
 
 if TYPE_CHECKING:  # the command line starts without orbits
+    from traces.orbits.element_set import ElementSet
     from traces.orbits.stations import GroundStation
-    from traces.orbits.tle import ElementSet
 
 
 def add_orbit_options(parser: argparse.ArgumentParser, *, many: bool) -> None:
@@ -73,7 +73,7 @@ def satellites_of(arguments: argparse.Namespace) -> list[ElementSet]:
         OrbitError: no such Walker constellation.
         TimeError: one without a start, or the start is no time.
     """
-    from traces.orbits.tle import find_satellite
+    from traces.orbits.elements import find_satellite
 
     element_sets = _element_sets(arguments)
     names = arguments.satellite
@@ -89,7 +89,7 @@ def crosslinked_of(arguments: argparse.Namespace) -> list[ElementSet]:
         TleError: none of that name.
         OrbitError: --mask, which belongs to stations.
     """
-    from traces.orbits.tle import find_satellite
+    from traces.orbits.elements import find_satellite
 
     if arguments.mask is not None:
         raise OrbitError("--mask is a station's; with --crosslink say --grazing KM")

@@ -23,8 +23,8 @@ from testbed.cli.trace.table import print_table
 from traces.utc import format_utc, parse_utc
 
 if TYPE_CHECKING:
+    from traces.orbits.element_set import ElementSet
     from traces.orbits.passes import Pass
-    from traces.orbits.tle import ElementSet
 
 _EXAMPLES = """examples:
   spaceverse trace passes --satellite "FLOCK 2P-1" --station Svalbard --mask 10

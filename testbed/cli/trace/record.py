@@ -76,6 +76,7 @@ def _on_signals() -> Callable[[], bool]:
 def _record(arguments: argparse.Namespace, stopped: Callable[[], bool], real_time: bool) -> int:
     from testbed.measure.path.record import Client
     from testbed.measure.path.trace import trace_of
+    from traces.trace_file import write_trace
 
     if arguments.output is None:
         raise OutputFileError("record --client writes a file; name it with -o FILE")
@@ -96,7 +97,7 @@ def _record(arguments: argparse.Namespace, stopped: Callable[[], bool], real_tim
         station=arguments.station,
         notes=() if real_time else ("without real-time priority: delays may be some 0.1 ms too long",),
     )
-    trace.write(arguments.output)
+    write_trace(trace, arguments.output)
     report = {
         "file": str(arguments.output),
         "length_s": trace.end_s,

@@ -39,6 +39,7 @@ from tests.support.boards.played_host import (
     settle,
 )
 from traces.trace import Trace
+from traces.trace_file import parse_trace
 
 pytestmark = pytest.mark.root
 MOMENTS = int(os.environ.get("KILLS", "4"))  # of each of the three kinds
@@ -159,7 +160,7 @@ time_s,up,down_bit_s,up_bit_s,down_delay_s,up_delay_s,down_loss,up_loss
 
 
 def trace(delay_s: float, rate_bit_s: float = 10e6) -> Trace:
-    return Trace.from_text(TRACE.format(delay=delay_s, rate=rate_bit_s))
+    return parse_trace(TRACE.format(delay=delay_s, rate=rate_bit_s))
 
 
 def test_the_boards_own_delay_is_measured_and_taken_out(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from testbed.machine import uml
 from tests.support.boards.flight import Desk, board_desk
 from tests.support.boards.played_host import look, look_until, settle
 from tests.support.waiting import wait_for
-from traces.trace import Trace
+from traces.trace_file import read_trace
 
 pytestmark = [
     pytest.mark.root,
@@ -82,7 +82,7 @@ def test_a_board_flies_beside_an_emulated_satellite_whatever_is_killed(desk: Des
     folder = desk.runs()[-1]
     report = (folder / "report.html").read_text()
     assert "FLOCK 2P-1 is board jetson-1" in report and "EMULATED" in report
-    played = Trace.read(folder / "traces/flock-2p-1-g-compensated.csv")
+    played = read_trace(folder / "traces/flock-2p-1-g-compensated.csv")
     own_s = results["boards"][0]["path"]["rtt_s"] / 2
     assert played.row_at(5).down_delay_s == pytest.approx(0.006 - own_s, abs=1e-6)
 

@@ -31,6 +31,7 @@ from tests.support.network.pair import Pair, Stream, namespace_of, state
 from tests.support.starved import unless_starved
 from tests.support.waiting import wait_for
 from traces.trace import Trace, TraceHeader
+from traces.trace_file import write_trace
 
 pytestmark = pytest.mark.root
 
@@ -233,7 +234,7 @@ def gettid() -> int:
 
 
 def test_a_link_can_follow_a_trace_file_by_itself(tmp_path: Path) -> None:
-    one_contact(0.2, 0.5).write(tmp_path / "pass.csv")
+    write_trace(one_contact(0.2, 0.5), tmp_path / "pass.csv")
     with HostNetwork() as network:
         network.addHost("sat")
         network.addHost("gs")

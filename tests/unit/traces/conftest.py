@@ -7,8 +7,10 @@ from datetime import datetime, timezone
 import pytest
 from hypothesis import settings
 
+from traces.orbits.element_set import ElementSet
+from traces.orbits.elements import find_satellite, read_elements
 from traces.orbits.stations import GroundStation, station
-from traces.orbits.tle import FLOCK_TLE, ElementSet, find_satellite, read_tle
+from traces.orbits.tle import FLOCK_TLE
 
 # A busy machine is no fault of a function: no deadline for one example.
 settings.register_profile("traces", deadline=None)
@@ -17,7 +19,7 @@ settings.load_profile("traces")
 
 @pytest.fixture(scope="session")
 def flock() -> list[ElementSet]:
-    return read_tle(FLOCK_TLE)
+    return read_elements(FLOCK_TLE)
 
 
 @pytest.fixture(scope="session")

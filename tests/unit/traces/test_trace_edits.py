@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from traces.trace import COLUMNS, Contact, Trace, TraceError, TraceHeader
+from traces.trace_file import format_trace, parse_trace
 
 START = datetime(2018, 1, 20, tzinfo=timezone.utc)
 HEADER = TraceHeader("S", "G", START, "a test")
@@ -160,4 +161,4 @@ def test_reversing_exchanges_the_directions(trace: Trace):
 @given(traces())
 def test_what_was_edited_survives_its_file(trace: Trace):
     edited = trace.scale(time=1 / 3, delay=0.7).reverse().shift(0.1).join(trace).resample(0.3)
-    assert Trace.from_text(edited.to_text()) == edited
+    assert parse_trace(format_trace(edited)) == edited

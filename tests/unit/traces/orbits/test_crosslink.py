@@ -13,10 +13,11 @@ from skyfield.api import EarthSatellite, load
 
 from traces.errors import OrbitError, TraceError
 from traces.orbits.crosslink import crosslink, make_crosslink_trace, sight
-from traces.orbits.tle import FLOCK_TLE, read_tle
+from traces.orbits.elements import read_elements
+from traces.orbits.tle import FLOCK_TLE
 from traces.orbits.walker import walker
 from traces.radio.link_budget import DOVE_X_BAND
-from traces.trace import Trace
+from traces.trace_file import format_trace, parse_trace
 
 DAY = datetime(2018, 1, 20, tzinfo=timezone.utc)
 
@@ -40,7 +41,7 @@ def test_distance_and_speed_are_skyfields(flock, day):
 @settings(max_examples=15, deadline=None)
 @given(pair=st.tuples(st.integers(0, 187), st.integers(0, 187)), grazing_m=st.floats(0, 400e3))
 def test_the_line_is_clear_inside_a_window_and_not_outside(pair: tuple[int, int], grazing_m: float):
-    flock = read_tle(FLOCK_TLE)
+    flock = read_elements(FLOCK_TLE)
     first, second = (flock[index] for index in pair)
     windows = sight(first, second, DAY, 20_000, grazing_altitude_m=grazing_m)
     times_s = np.linspace(0, 20_000, 5001)
@@ -91,7 +92,7 @@ def test_the_trace_of_a_relay_follows_the_distance(flock):
     assert trace.down_delay_s[trace.up] == pytest.approx(seen.delay_s, abs=1e-9)
     assert set(trace.up_bit_s[trace.up]) <= {1e6}
     assert (trace.header.satellite, trace.header.station) == (first.name, second.name)
-    assert Trace.from_text(trace.to_text()) == trace
+    assert parse_trace(format_trace(trace)) == trace
 
 
 def test_what_cannot_be_is_refused(flock):

@@ -14,9 +14,13 @@ from sgp4.api import Satrec, jday
 from skyfield.api import EarthSatellite, load, wgs84
 
 from traces.errors import OrbitError, StaleElementsWarning, StationError
-from traces.orbits.orbit import age_days, ground_track, look_angles, passes, warn_if_stale
+from traces.orbits.element_set import ElementSet
+from traces.orbits.elements import read_elements
+from traces.orbits.orbit import ground_track, look_angles
+from traces.orbits.passes import passes_over
+from traces.orbits.propagation import age_days, warn_if_stale
 from traces.orbits.stations import STATIONS, GroundStation, station
-from traces.orbits.tle import FLOCK_TLE, ElementSet, read_tle
+from traces.orbits.tle import FLOCK_TLE
 
 DAY_S = 86_400.0
 
@@ -63,7 +67,7 @@ def own_station(place: GroundStation) -> tuple[np.ndarray, np.ndarray]:
     second=st.floats(0, DAY_S, allow_subnormal=False),
 )
 def test_look_angles_agree_with_a_calculation_of_our_own(index: int, place: GroundStation, second: float):
-    element_set = read_tle(FLOCK_TLE)[index]
+    element_set = read_elements(FLOCK_TLE)[index]
     start = datetime.fromisoformat("2018-01-20T00:00:00+00:00")
     look = look_angles(element_set, place, start, [second])
     here, up = own_station(place)
@@ -75,7 +79,7 @@ def test_look_angles_agree_with_a_calculation_of_our_own(index: int, place: Grou
 
 
 def test_every_second_of_a_pass_is_where_skyfield_says(dove, svalbard, day):
-    one = max(passes(dove, svalbard, day, 43_200), key=lambda found: found.max_elevation_deg)
+    one = max(passes_over(dove, svalbard, day, 43_200), key=lambda found: found.max_elevation_deg)
     times_s = np.arange(math.ceil(one.aos_s), one.los_s)
     look = look_angles(dove, svalbard, day, times_s)
     scale = load.timescale(builtin=True)
@@ -109,11 +113,11 @@ def test_earth_satellites_of_skyfield_are_taken(dove, svalbard, day):
     theirs = EarthSatellite(dove.line1, dove.line2, dove.name, scale)
     ours, same = (look_angles(one, svalbard, day, [0.0, 40_000.0]) for one in (dove, theirs))
     assert same.slant_range_m == pytest.approx(ours.slant_range_m, abs=0.05)  # the epoch is kept to 1 us
-    assert len(passes(theirs, svalbard, day, 43_200)) == len(passes(dove, svalbard, day, 43_200))
+    assert len(passes_over(theirs, svalbard, day, 43_200)) == len(passes_over(dove, svalbard, day, 43_200))
 
 
 def test_elevation_crosses_the_mask_at_aos_and_los_and_peaks_at_tca(dove, svalbard, day):
-    found = passes(dove, svalbard, day, DAY_S, elevation_mask_deg=10)
+    found = passes_over(dove, svalbard, day, DAY_S, elevation_mask_deg=10)
     assert len(found) == 11
     for one in found:
         assert one.whole
@@ -127,9 +131,9 @@ def test_elevation_crosses_the_mask_at_aos_and_los_and_peaks_at_tca(dove, svalba
 
 
 def test_a_pass_shorter_than_the_grid_is_found(dove, svalbard, day):
-    (high,) = passes(dove, svalbard, day + timedelta(hours=11), 3600)
+    (high,) = passes_over(dove, svalbard, day + timedelta(hours=11), 3600)
     for below_deg in (1e-2, 1e-4):
-        found = passes(
+        found = passes_over(
             dove,
             svalbard,
             day + timedelta(hours=11),
@@ -142,24 +146,24 @@ def test_a_pass_shorter_than_the_grid_is_found(dove, svalbard, day):
 
 
 def test_a_window_cuts_passes_and_says_so(dove, svalbard, day):
-    (one,) = passes(dove, svalbard, day + timedelta(hours=11), 3600)
-    (late,) = passes(dove, svalbard, day + timedelta(hours=11, seconds=one.tca_s), 3000)
+    (one,) = passes_over(dove, svalbard, day + timedelta(hours=11), 3600)
+    (late,) = passes_over(dove, svalbard, day + timedelta(hours=11, seconds=one.tca_s), 3000)
     assert late.aos_s == 0
     assert not late.whole
     assert late.los_s == pytest.approx(one.los_s - one.tca_s, abs=0.01)
-    (middle,) = passes(dove, svalbard, day + timedelta(hours=11, seconds=one.tca_s + 60), 10)
+    (middle,) = passes_over(dove, svalbard, day + timedelta(hours=11, seconds=one.tca_s + 60), 10)
     assert (middle.aos_s, middle.los_s, middle.whole) == (0, 10, False)
 
 
 @settings(max_examples=6, deadline=None)
 @given(offset_s=st.floats(0, 5400), mask=st.floats(0, 60))
 def test_a_window_that_begins_later_has_the_same_whole_passes(offset_s: float, mask: float):
-    dove = read_tle(FLOCK_TLE)[0]
+    dove = read_elements(FLOCK_TLE)[0]
     site = station("Svalbard")
     start = datetime.fromisoformat("2018-01-20T09:00:00+00:00")
-    found = [one for one in passes(dove, site, start, 14_400, elevation_mask_deg=mask) if one.whole]
+    found = [one for one in passes_over(dove, site, start, 14_400, elevation_mask_deg=mask) if one.whole]
     later = start + timedelta(seconds=offset_s)
-    again = passes(dove, site, later, 14_400 - offset_s, elevation_mask_deg=mask)
+    again = passes_over(dove, site, later, 14_400 - offset_s, elevation_mask_deg=mask)
     expected = [one.aos_s for one in found if one.aos_s > offset_s]
     assert [one.aos_s + offset_s for one in again if one.whole] == pytest.approx(expected, abs=0.01)
 
@@ -193,8 +197,8 @@ def test_what_cannot_be_is_refused(flock, dove, svalbard, day):
         ground_track(flock[1], day.replace(year=2035), [0.0])
     for length_s in (0, -1, math.nan, 32 * DAY_S):
         with pytest.raises(OrbitError, match="at most 31 days"):
-            passes(dove, svalbard, day, length_s)
+            passes_over(dove, svalbard, day, length_s)
     with pytest.raises(OrbitError, match="leaves the calendar"):
-        passes(dove, svalbard, day.replace(year=9999, month=12, day=31), 2 * DAY_S)
+        passes_over(dove, svalbard, day.replace(year=9999, month=12, day=31), 2 * DAY_S)
     with pytest.raises(StationError, match="elevation mask"):
-        passes(dove, svalbard, day, 3600, elevation_mask_deg=91)
+        passes_over(dove, svalbard, day, 3600, elevation_mask_deg=91)

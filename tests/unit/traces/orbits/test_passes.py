@@ -13,12 +13,14 @@ from skyfield.api import EarthSatellite, wgs84
 
 from traces.errors import OrbitError, StationError
 from traces.orbits import passes as passes_module
+from traces.orbits.element_set import ElementSet
+from traces.orbits.elements import read_elements
 from traces.orbits.orbit import look_angles
 from traces.orbits.passes import PassTable, bracketed_roots, find_passes
 from traces.orbits.propagation import Fleet, timescale
 from traces.orbits.station_geometry import Sites
 from traces.orbits.stations import STATIONS, GroundStation
-from traces.orbits.tle import FLOCK_TLE, ElementSet, parse_tle, read_tle
+from traces.orbits.tle import FLOCK_TLE, parse_tle
 
 DAY_S = 86_400.0
 SITES = STATIONS[:12]
@@ -154,7 +156,7 @@ def test_high_orbits_cross_their_masks_where_sgp4_says(index: int, day):
     length_s=st.floats(1, 30_000),
 )
 def test_up_is_inside_a_pass_and_down_is_not(index, site, mask_deg, offset_s, length_s):
-    element_set = read_tle(FLOCK_TLE)[index]
+    element_set = read_elements(FLOCK_TLE)[index]
     start = datetime.fromisoformat("2018-01-20T00:00:00+00:00") + timedelta(seconds=offset_s)
     table = find_passes([element_set], [site], start, length_s, elevation_mask_deg=mask_deg)
     times_s = np.linspace(0, length_s, 4001)

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from traces.errors import TleError, UnknownSatelliteError
-from traces.orbits.tle import FLOCK_TLE, checksum, find_satellite, parse_tle, read_tle
+from traces.orbits.elements import find_satellite, read_elements
+from traces.orbits.tle import FLOCK_TLE, checksum, parse_tle
 
 # Example of the format in Spacetrack Report 3's successor documents (ISS, 20 September 2008).
 ISS = """ISS (ZARYA)
@@ -20,7 +21,7 @@ ISS = """ISS (ZARYA)
 
 
 def test_the_shipped_file_holds_188_satellites_near_20_january_2018():
-    sets = read_tle(FLOCK_TLE)
+    sets = read_elements(FLOCK_TLE)
     assert len(sets) == 188
     assert len({one.catalogue_number for one in sets}) == 188
     assert all(abs((one.epoch_utc - datetime(2018, 1, 20, tzinfo=timezone.utc)).days) <= 3 for one in sets)
@@ -50,17 +51,17 @@ def test_names_are_optional_and_may_begin_with_0():
 
 @pytest.mark.parametrize("wanted", ["FLOCK 2P-1", "flock  2p-1", "41617"])
 def test_satellites_are_found_by_name_or_number(wanted):
-    assert find_satellite(read_tle(FLOCK_TLE), wanted).catalogue_number == "41617"
+    assert find_satellite(read_elements(FLOCK_TLE), wanted).catalogue_number == "41617"
 
 
 def test_an_unknown_satellite_is_told_with_close_names():
     with pytest.raises(
         UnknownSatelliteError, match=r"no satellite 'FLOK 2P-1'.*did you mean FLOCK 2P-1"
     ) as caught:
-        find_satellite(read_tle(FLOCK_TLE), "FLOK 2P-1")
+        find_satellite(read_elements(FLOCK_TLE), "FLOK 2P-1")
     assert caught.value.exit_code == 2
     with pytest.raises(UnknownSatelliteError, match="it has, for one, FLOCK 2P-1"):
-        find_satellite(read_tle(FLOCK_TLE), "§§§")
+        find_satellite(read_elements(FLOCK_TLE), "§§§")
 
 
 def test_two_satellites_of_one_name_are_told_by_number():
@@ -92,7 +93,7 @@ def test_faults_name_file_line_and_what_was_expected(tmp_path: Path, old, new, l
     path = tmp_path / "bad.tle"
     path.write_text(ISS.replace(old, new, 1))
     with pytest.raises(TleError) as caught:
-        read_tle(path)
+        read_elements(path)
     assert str(caught.value).startswith(f"{path}, line {line}: ")
     assert expected in str(caught.value)
     assert str(caught.value).isprintable()
@@ -100,11 +101,11 @@ def test_faults_name_file_line_and_what_was_expected(tmp_path: Path, old, new, l
 
 def test_files_that_cannot_be_read(tmp_path: Path):
     with pytest.raises(TleError, match="No such file"):
-        read_tle(tmp_path / "none.tle")
+        read_elements(tmp_path / "none.tle")
     path = tmp_path / "binary.tle"
     path.write_bytes(b"\xff\xd8\xff")
-    with pytest.raises(TleError, match="expected ASCII"):
-        read_tle(path)
+    with pytest.raises(TleError, match="expected UTF-8 text, found another byte at 0"):
+        read_elements(path)
 
 
 def _resummed(line: str) -> str:

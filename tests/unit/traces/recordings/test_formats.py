@@ -15,6 +15,7 @@ from traces.recordings.formats import format_of
 from traces.recordings.ion import write as write_ion
 from traces.recordings.mahimahi import write as write_mahimahi
 from traces.trace import Contact, Trace, TraceHeader
+from traces.trace_file import format_trace, parse_trace
 
 SAMPLES = samples()
 
@@ -38,7 +39,7 @@ def test_the_trace_says_where_it_comes_from_and_survives_its_file(name):
     trace = trace_of(name)
     assert name in trace.header.made_by
     assert trace.header.notes
-    assert Trace.from_text(trace.to_text()) == trace
+    assert parse_trace(format_trace(trace)) == trace
 
 
 def test_irtt_is_one_way_and_a_loss_is_no_delay():

@@ -16,6 +16,7 @@ from tests.support.recording_samples import samples
 from traces.errors import TraceError
 from traces.recordings import Assumptions, parse_recording, read_recording
 from traces.trace import Trace
+from traces.trace_file import parse_trace
 
 SAMPLES = samples()
 # A hang is told by HANG_S of processor time, which other work on the machine does not use up.
@@ -183,7 +184,7 @@ def test_memory_of_a_trace_file():
     data = head + b"\n".join(b"%d,1,1,1,%d,0,0,0" % (n, n % 2) for n in range(200_000))
     tracemalloc.start()
     try:
-        trace = Trace.from_bytes(data)
+        trace = parse_trace(data)
         peak_bytes = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()

@@ -15,7 +15,7 @@ from testbed.cli.main import main
 from testbed.cli.trace.table import print_table
 from traces.orbits.tle import FLOCK_TLE
 from traces.plot import figure_of
-from traces.trace import Trace
+from traces.trace_file import read_trace
 
 MAKE = ["trace", "make", "--satellite", "FLOCK 2P-1", "--station", "Svalbard", "--mask", "10"]
 DAY = ["--start", "2018-01-20T00:00:00Z", "--hours", "8"]
@@ -31,7 +31,7 @@ def test_make_writes_a_trace_and_says_what_it_holds(tmp_path: Path, capsys):
     path = tmp_path / "day.csv"
     code, out, err = spaceverse(capsys, *MAKE, *DAY, "--rate-cap", "4M", "-o", path)
     assert (code, err) == (0, "")
-    trace = Trace.read(path)
+    trace = read_trace(path)
     assert set(trace.down_bit_s[trace.up]) == {4e6}
     assert len(trace.contacts()) == 1
     assert out.startswith(f"wrote {path}: FLOCK 2P-1 over Svalbard, 1 contacts, 172 of 28800 s up")
@@ -45,7 +45,7 @@ def test_an_existing_file_is_kept_unless_forced(tmp_path: Path, capsys):
     assert err == f"spaceverse: error: {path} exists; add --force to replace it, or name another file\n"
     assert path.read_text() == "mine"
     assert spaceverse(capsys, *MAKE, *DAY, "-o", path, "--force")[0] == 0
-    assert Trace.read(path).contacts()
+    assert read_trace(path).contacts()
     assert list(tmp_path.iterdir()) == [path]
 
 
@@ -60,7 +60,7 @@ def test_one_pass_is_cut_with_its_lead_and_tail(tmp_path: Path, capsys):
     assert contact["aos_s"] == pytest.approx(20, abs=2e-3)
     assert report["length_s"] == pytest.approx(contact["los_s"] + 12.5, abs=2e-3)
     assert report["start_utc"].startswith("2018-01-20T06:47:35.6")
-    assert Trace.read(path).end_s == report["length_s"]
+    assert read_trace(path).end_s == report["length_s"]
 
 
 def test_info_tells_what_the_file_holds(tmp_path: Path, capsys):
@@ -114,7 +114,7 @@ def test_a_walker_constellation_from_the_command_line(tmp_path: Path, capsys):
     made = ["trace", "make", *walker, "--satellite", rows[0]["satellite"], "--mask", 25, "-o", path]
     code, _, _ = spaceverse(capsys, *made, "--radio", "starlink-like", "--pass", 1)
     assert code == 0
-    assert set(Trace.read(path).down_bit_s) == {200e6}
+    assert set(read_trace(path).down_bit_s) == {200e6}
     code, _, err = spaceverse(capsys, "trace", "passes", *walker[:4])
     assert (code, "add --start" in err) == (2, True)
 
@@ -122,18 +122,18 @@ def test_a_walker_constellation_from_the_command_line(tmp_path: Path, capsys):
 def test_cut_keeps_what_was_asked(tmp_path: Path, capsys):
     day, part = tmp_path / "day.csv", tmp_path / "part.csv"
     spaceverse(capsys, *MAKE, "--start", "2018-01-20T00:00:00Z", "--hours", 14, "-o", day)
-    whole = Trace.read(day)
+    whole = read_trace(day)
     first, second = whole.contacts()[:2]
     code, out, _ = spaceverse(
         capsys, "trace", "cut", day, "--contact", 2, "--lead", 20, "--tail", 5, "-o", part, "--json"
     )
     assert code == 0
     assert json.loads(out)["contacts"] == 1
-    assert Trace.read(part) == whole.cut(second.aos_s - 20, second.los_s + 5)
+    assert read_trace(part) == whole.cut(second.aos_s - 20, second.los_s + 5)
     cut = ["trace", "cut", day, "-o", part]
     assert spaceverse(capsys, *cut, "--to", 10)[0] == 2  # it exists
     code, out, _ = spaceverse(capsys, *cut, "--to", first.los_s, "--force")
-    assert (code, Trace.read(part)) == (0, whole.cut(0, first.los_s))
+    assert (code, read_trace(part)) == (0, whole.cut(0, first.los_s))
     assert out.startswith(f"wrote {part}: from 2018-01-20T00:00:00Z, ")
     for mistake in ([], ["--from", 1, "--contact", 1], ["--contact", 99], ["--contact", 1, "--lead", -1]):
         code, _, err = spaceverse(capsys, *cut, *mistake, "--force")
@@ -181,7 +181,7 @@ def test_plot_draws_png_and_svg(tmp_path: Path, capsys):
 def test_the_drawn_curves_are_the_trace(tmp_path: Path, capsys):
     path = tmp_path / "pass.csv"
     spaceverse(capsys, *MAKE, *DAY, "--pass", 1, "--lead", 10, "-o", path)
-    trace = Trace.read(path)
+    trace = read_trace(path)
     elevation, rate, delay = figure_of(trace).axes
     assert [axis.get_ylabel().split("\n")[0] for axis in (elevation, rate, delay)] == [
         "elevation",
@@ -297,7 +297,7 @@ def test_a_crosslink_is_a_trace_between_two_satellites(tmp_path: Path, capsys):
     options = ["--hours", 3, "--eirp", 60, "--rate-cap", "10M", "--up-rate-cap", "1M", "-o", path]
     code, out, err = spaceverse(capsys, "trace", "make", *CROSSLINK, *options)
     assert (code, err) == (0, "")
-    trace = Trace.read(path)
+    trace = read_trace(path)
     assert (trace.header.satellite, trace.header.station) == ("FLOCK 2P-1", "FLOCK 2K-13")
     assert trace.contacts()
     assert (set(trace.down_bit_s[trace.up]), set(trace.up_bit_s[trace.up])) == ({10e6}, {1e6})
@@ -325,7 +325,7 @@ def test_a_higher_line_of_sight_is_shorter_and_one_window_can_be_cut_out(tmp_pat
     path = tmp_path / "one.csv"
     options = ["--hours", 12, "--eirp", 60, "--pass", 1, "--tail", 5, "-o", path]
     assert spaceverse(capsys, "trace", "make", *CROSSLINK, *options)[0] == 0
-    assert len(Trace.read(path).contacts()) == 1
+    assert len(read_trace(path).contacts()) == 1
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,8 @@ from testbed.cli.main import main
 from testbed.measure.path.record import ECHO_BYTES, Client, Measured, Train, _TrainReader, serve
 from testbed.measure.path.trace import trace_of
 from traces.errors import RecordError
-from traces.trace import Contact, Trace
+from traces.trace import Contact
+from traces.trace_file import read_trace
 
 START_NS = 1_700_000_000_000_000_000
 MS = 1_000_000
@@ -209,7 +210,7 @@ def test_both_ends_over_the_loopback(server, tmp_path, capsys):
     path = tmp_path / "loopback.csv"
     options = ["--client", "127.0.0.1", "--port", str(server), "--seconds", "1.5", "-o", str(path)]
     assert main(["trace", "record", *options]) == 0
-    trace = Trace.read(path)
+    trace = read_trace(path)
     assert trace.contacts() == [Contact(0, trace.end_s)]
     assert trace.down_delay_s.max() < 0.05
     assert "both ends shared one clock" in capsys.readouterr().out

@@ -1,0 +1,91 @@
+"""The element set of a satellite, apart from the formats (TLE, OMM) that it is read from."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from typing import Any
+
+from sgp4.api import WGS72, Satrec
+from sgp4.conveniences import sat_epoch_datetime
+
+from traces.utc import format_utc, parse_utc
+
+_ANGLES = ("INCLINATION", "RA_OF_ASC_NODE", "ARG_OF_PERICENTER", "MEAN_ANOMALY")
+_EPOCH_0 = datetime(1949, 12, 31, tzinfo=timezone.utc)
+_REV_PER_DAY = 1440 / math.tau  # of one radian per minute
+
+
+@dataclass(frozen=True)
+class ElementSet:
+    """One satellite's mean elements, as SGP4 takes them.
+
+    Args:
+        name: the satellite's name, or its catalogue number where the file has no names.
+        line1: first line, 69 columns; empty where the elements came otherwise.
+        line2: second line, 69 columns.
+        epoch_utc: when the elements were true.
+        omm: the elements as an OMM's JSON object (see `omm`), where they did not come from two lines.
+    """
+
+    name: str
+    line1: str
+    line2: str
+    epoch_utc: datetime
+    omm: str = ""
+
+    @property
+    def catalogue_number(self) -> str:
+        """The satellite's number in the catalogue, as written: "41617", "A0001"; empty for none."""
+        if not self.omm:
+            return self.line1[2:7].strip()
+        return str(json.loads(self.omm).get("NORAD_CAT_ID", ""))
+
+    def model(self) -> Satrec:
+        """Return SGP4's own object."""
+        return model_of(json.loads(self.omm)) if self.omm else Satrec.twoline2rv(self.line1, self.line2)
+
+    def text_lines(self) -> tuple[str, ...]:
+        """Return the text, a line or two, that `traces.orbits.elements.read_elements` reads back."""
+        return (self.omm,) if self.omm else (self.line1, self.line2)
+
+
+def model_of(fields: Mapping[str, Any]) -> Satrec:
+    """Return SGP4's model of checked fields."""
+    model = Satrec()
+    epoch = (parse_utc(fields["EPOCH"]) - _EPOCH_0).total_seconds() / 86_400
+    angle = {name: math.radians(fields[name]) for name in _ANGLES}
+    model.sgp4init(
+        WGS72,
+        "i",
+        0,  # the catalogue number, which SGP4 does not use; nine digits would not fit
+        epoch,
+        fields["BSTAR"],
+        0.0,  # the mean motion's derivatives stand in files, but SGP4 does not use them
+        0.0,
+        fields["ECCENTRICITY"],
+        angle["ARG_OF_PERICENTER"] % math.tau,
+        angle["INCLINATION"],
+        angle["MEAN_ANOMALY"] % math.tau,
+        fields["MEAN_MOTION"] / _REV_PER_DAY,
+        angle["RA_OF_ASC_NODE"] % math.tau,
+    )
+    return model
+
+
+def fields_of_model(model: Satrec) -> dict[str, Any]:
+    """Return the fields that make the same model again (the epoch to 1 us)."""
+    return {
+        "NORAD_CAT_ID": model.satnum_str.strip(),
+        "EPOCH": format_utc(sat_epoch_datetime(model)),
+        "MEAN_MOTION": model.no_kozai * _REV_PER_DAY,
+        "ECCENTRICITY": model.ecco,
+        "INCLINATION": math.degrees(model.inclo),
+        "RA_OF_ASC_NODE": math.degrees(model.nodeo),
+        "ARG_OF_PERICENTER": math.degrees(model.argpo),
+        "MEAN_ANOMALY": math.degrees(model.mo),
+        "BSTAR": model.bstar,
+    }
