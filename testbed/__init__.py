@@ -1,1 +1,117 @@
-"""The emulated network, and all that drives it. Knows nothing of models."""
+"""Emulate satellite networks and run real programs in them.
+
+    from testbed import Scenario, run_scenario       a whole run: satellites, stations, models
+    from testbed import ContactLink, LinkState       a contact link in your own Mininet script
+
+The names are imported on first use: `import testbed` alone loads none of NumPy, Mininet and pydantic.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from testbed.cli.run import run_as_script
+    from testbed.errors import (
+        CapabilityError,
+        InputError,
+        LinkError,
+        ScenarioError,
+        ShaperDiedError,
+        TestbedError,
+        UsageError,
+    )
+    from testbed.network.contact_link import ContactLink
+    from testbed.network.link_state import LinkState
+    from testbed.network.sky import Sky
+    from testbed.results.results import Results
+    from testbed.run.progress import TerminalProgress
+    from testbed.run.run import Outcome, run_scenario
+    from testbed.scenario.file import load_scenario
+    from testbed.scenario.model import (
+        Frame,
+        GroundStation,
+        Link,
+        Orbit,
+        RadioChanges,
+        Satellite,
+        Scenario,
+        read_frames,
+        utc,
+    )
+    from traces.trace import Trace
+
+__all__ = [
+    "CapabilityError",
+    "ContactLink",
+    "Frame",
+    "GroundStation",
+    "InputError",
+    "Link",
+    "LinkError",
+    "LinkState",
+    "Orbit",
+    "Outcome",
+    "RadioChanges",
+    "Results",
+    "Satellite",
+    "Scenario",
+    "ScenarioError",
+    "ShaperDiedError",
+    "Sky",
+    "TerminalProgress",
+    "TestbedError",
+    "Trace",
+    "UsageError",
+    "load_scenario",
+    "read_frames",
+    "run_as_script",
+    "run_scenario",
+    "utc",
+]
+
+_NAMES_BY_MODULE = {
+    "testbed.cli.run": ("run_as_script",),
+    "testbed.errors": (
+        "CapabilityError",
+        "InputError",
+        "LinkError",
+        "ScenarioError",
+        "ShaperDiedError",
+        "TestbedError",
+        "UsageError",
+    ),
+    "testbed.network.contact_link": ("ContactLink",),
+    "testbed.network.link_state": ("LinkState",),
+    "testbed.network.sky": ("Sky",),
+    "testbed.results.results": ("Results",),
+    "testbed.run.progress": ("TerminalProgress",),
+    "testbed.run.run": ("Outcome", "run_scenario"),
+    "testbed.scenario.file": ("load_scenario",),
+    "testbed.scenario.model": (
+        "Frame",
+        "GroundStation",
+        "Link",
+        "Orbit",
+        "RadioChanges",
+        "Satellite",
+        "Scenario",
+        "read_frames",
+        "utc",
+    ),
+    "traces.trace": ("Trace",),
+}
+_MODULE_OF = {name: module for module, names in _NAMES_BY_MODULE.items() for name in names}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULE_OF:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(_MODULE_OF[name]), name)
+    globals()[name] = value  # the next access does not come here
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

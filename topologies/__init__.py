@@ -1,1 +1,1 @@
-"""Scenario scripts; each runs by itself: `sudo python topologies/dove_pass.py`."""
+"""Example scenarios; each file can be run as a script: `sudo python topologies/dove_pass.py`."""

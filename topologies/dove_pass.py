@@ -1,11 +1,10 @@
-"""One real Dove pass over Svalbard, end to end."""
+"""A real pass of a Dove satellite over Svalbard, end to end."""
 
 from pathlib import Path
 
 from nodes.data import FIRST_LIGHT
 from nodes.models import COMPACT, REGULAR
-from testbed.cli.run import main
-from testbed.scenario.model import (
+from testbed import (
     GroundStation,
     Link,
     Orbit,
@@ -13,16 +12,17 @@ from testbed.scenario.model import (
     Satellite,
     Scenario,
     read_frames,
+    run_as_script,
     utc,
 )
 from traces.orbits.tle import FLOCK_TLE
 
-# Scenario seconds at which the sixteen frames are taken: five before AOS at 22.7 s, the rest in the pass.
+# Capture times of the sixteen frames in scenario seconds: five before AOS at 22.7 s, eleven in the pass.
 CAPTURES_S = (2, 6, 10, 14, 18, 30, 40, 50, 60, 70, 80, 90, 100, 110, 125, 140)
 
 
 def scenario() -> Scenario:
-    """One real Dove pass over Svalbard, end to end."""
+    """Run a real pass of a Dove satellite over Svalbard, end to end."""
     return Scenario(
         name=Path(__file__).stem,
         description="FLOCK 2P-1 rises over Svalbard on 20 January 2018.",
@@ -43,7 +43,7 @@ def scenario() -> Scenario:
                     elements=FLOCK_TLE,
                     start=utc("2018-01-20T14:37:47Z"),
                     length_s=180,
-                    # The whole pass above 5 degrees lasts 529 s; its upper part is enough for a first look.
+                    # The pass above 5 degrees lasts 529 s; its part above 30 degrees suffices here.
                     elevation_mask_deg=30,
                     downlink=RadioChanges(rate_cap_bit_s=4e6),
                 ),
@@ -53,4 +53,4 @@ def scenario() -> Scenario:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main(scenario))
+    raise SystemExit(run_as_script(scenario))

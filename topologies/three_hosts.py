@@ -5,7 +5,7 @@
     mininet> sat iperf3 -c 10.0.2.2
     mininet> py net.linksBetween(sat, inuvik)[0].states()
 
-It shows how little a Mininet script of your own needs: `cls=ContactLink`, and a state or a trace per link.
+A Mininet script of your own needs `cls=ContactLink`, and a state or a trace per link.
 """
 
 from __future__ import annotations
@@ -20,24 +20,22 @@ from mininet.log import setLogLevel
 from mininet.net import Mininet
 from mininet.topo import Topo
 
-from testbed.errors import TestbedError
-from testbed.network.contact_link import ContactLink
-from testbed.network.link_state import LinkState
-from testbed.network.sky import Sky
+from testbed import ContactLink, LinkState, Sky, TestbedError
 
 DOWNLINK = LinkState(up=True, rate_bit_s=8e6, delay_s=0.004, queue_s=0.2)
 UPLINK = LinkState(up=True, rate_bit_s=250e3, delay_s=0.004, queue_s=0.2)
 
 
 class ThreeHosts(Topo):  # type: ignore[misc]  # Mininet is untyped
-    """sat --- svalbard and sat --- inuvik, each link a network of its own.
-
-    Args:
-        trace: a trace file that the link to Svalbard follows; without one both links are up all the time.
-    """
+    """Links sat --- svalbard and sat --- inuvik, each an IP network of its own."""
 
     def build(self, *, sky: Sky, trace: Path | None = None) -> None:
-        """Add hosts and links; Mininet calls this."""
+        """Add hosts and links; called by Mininet.
+
+        Args:
+            sky: the sky that holds the links.
+            trace: trace file of the link to Svalbard; if None, both links are up all the time.
+        """
         satellite = self.addHost("sat", ip=None)
         for number, name in enumerate(("svalbard", "inuvik"), start=1):
             follows: dict[str, Any] = {"down": DOWNLINK, "up": UPLINK}
@@ -55,16 +53,18 @@ class ThreeHosts(Topo):  # type: ignore[misc]  # Mininet is untyped
 
 
 def main() -> int:
-    """Build the network, hand it to Mininet's command line, and take it away."""
+    """Build the network, start Mininet's command line, and remove the network."""
     parser = argparse.ArgumentParser(
         description="A satellite and two ground stations in plain Mininet. Needs root.",
         epilog="example: sudo python topologies/three_hosts.py --trace pass.csv",
     )
     parser.add_argument(
-        "--shaper", choices=["nfqueue", "netem"], help="the better one of this machine if not given"
+        "--shaper", choices=["nfqueue", "netem"], help="default: the best one that this machine supports"
     )
-    parser.add_argument("--trace", type=Path, help="trace file that the link to Svalbard follows from now on")
-    parser.add_argument("--commands", type=Path, help="Mininet commands to run, instead of asking for them")
+    parser.add_argument(
+        "--trace", type=Path, help="trace file of the link to Svalbard, played from the start"
+    )
+    parser.add_argument("--commands", type=Path, help="file of Mininet commands to run instead of a prompt")
     arguments = parser.parse_args()
     setLogLevel("info")
     try:

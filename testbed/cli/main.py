@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import sys
-import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from typing import cast
 
+from testbed.cli.guarded import guarded
 from testbed.cli.options_file import OptionsFileParser
 
 _DESCRIPTION = "Satellites and ground stations with vision-language models over an emulated LEO network."
@@ -58,33 +57,6 @@ def _version() -> str:
         return f"spaceverse {version('spaceverse-testbed')}"
     except PackageNotFoundError:
         return "spaceverse (not installed)"
-
-
-def guarded(run: Callable[[], int]) -> int:
-    """Call `run`; an error meant for the user becomes one line on stderr and its exit code.
-
-    Such an error is any exception with an integer `exit_code`.  All others are defects: they keep their
-    traceback.
-    """
-    with warnings.catch_warnings():
-        warnings.showwarning = _one_line_warning
-        try:
-            return run()
-        except KeyboardInterrupt:
-            print("spaceverse: stopped", file=sys.stderr)
-            return 130
-        except BrokenPipeError:
-            return 141
-        except Exception as error:
-            code = getattr(error, "exit_code", None)
-            if not isinstance(code, int):
-                raise
-            print(f"spaceverse: error: {error}", file=sys.stderr)
-            return code
-
-
-def _one_line_warning(message: Warning | str, *_: object, **__: object) -> None:
-    print(f"spaceverse: warning: {message}", file=sys.stderr)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -1,4 +1,4 @@
-"""`spaceverse run`, and the same for a scenario file that is run by itself."""
+"""`spaceverse run`, and the same command for a scenario file that is run as a script."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from testbed.cli.main import guarded
+from testbed.cli.guarded import guarded
 from testbed.scenario.file import build_scenario, load_scenario
 from testbed.scenario.model import Scenario
 
@@ -41,8 +41,18 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print results.json instead of the table")
 
 
-def main(scenario: Callable[[], Scenario], argv: Sequence[str] | None = None) -> int:
-    """Run one scenario file by itself: `raise SystemExit(main(scenario))` at its end."""
+def run_as_script(scenario: Callable[[], Scenario], argv: Sequence[str] | None = None) -> int:
+    """Run the scenario of a file that is executed as a script, with the options of `spaceverse run`.
+
+    The last line of the file is `raise SystemExit(run_as_script(scenario))`.
+
+    Args:
+        scenario: function that returns the scenario; its docstring describes the script in `--help`.
+        argv: command-line arguments, those of the process if None.
+
+    Returns:
+        The exit code.
+    """
     parser = argparse.ArgumentParser(description=(scenario.__doc__ or "Run this scenario.") + " Needs root.")
     _add_options(parser)
     arguments = parser.parse_args(argv)
@@ -51,13 +61,13 @@ def main(scenario: Callable[[], Scenario], argv: Sequence[str] | None = None) ->
 
 def _run(scenario: Scenario, arguments: argparse.Namespace) -> int:
     from testbed.results.table import console, results_table
-    from testbed.run.progress import Progress  # rich and Mininet are slow to import
+    from testbed.run.progress import TerminalProgress  # rich and Mininet are slow to import
     from testbed.run.run import run_scenario
 
     if arguments.shaper:
         scenario = scenario.model_copy(update={"shaper": arguments.shaper})
     terminal = console(stderr=arguments.json)
-    outcome = run_scenario(scenario, arguments.output, Progress(terminal))
+    outcome = run_scenario(scenario, arguments.output, TerminalProgress(terminal))
     if outcome.results is None:
         return outcome.exit_code
     if arguments.json:

@@ -218,7 +218,7 @@ def play(
     folder: Path, links: Sequence[str], policies: Sequence[str], names: tuple[str, str], terminal: Any
 ) -> list[Difference]:
     """Play each policy but the oracle over each link, and write `emulated.json`. Needs root."""
-    from testbed.run.progress import Progress  # Mininet is slow to import
+    from testbed.run.progress import TerminalProgress  # Mininet is slow to import
     from testbed.run.run import run_scenario
 
     found = []
@@ -227,7 +227,7 @@ def play(
             if policy == NOT_PLAYED:
                 continue
             scenario = scenario_of(folder, link, policy, names)
-            outcome = run_scenario(scenario, folder / "runs", Progress(terminal))
+            outcome = run_scenario(scenario, folder / "runs", TerminalProgress(terminal))
             if outcome.results is None:
                 raise KeyboardInterrupt
             found.append(compare(link, policy, modelled(folder, link, policy), outcome.results.frames))

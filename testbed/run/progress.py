@@ -1,10 +1,11 @@
-"""What is shown while a run goes on: live on a terminal, a line per event where the output is a file."""
+"""Progress of a run: a live display on a terminal, one line per event in a file or pipe."""
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,47 +16,74 @@ from rich.text import Text
 
 from traces.trace import Trace
 
-_LINES_KEPT = 8
+_LOG = logging.getLogger(__name__)
+_RECENT_LINES = 8
 
 
 @dataclass
 class Tally:
-    """Counts of frames by the furthest step that each has reached."""
+    """Counts of frames by the last step that each has reached."""
 
     total: int = 0
     captured: set[str] = field(default_factory=set)
     on_air: set[str] = field(default_factory=set)
     answered: dict[str, str] = field(default_factory=dict)
-    held: set[str] = field(default_factory=set)
+    on_board: set[str] = field(default_factory=set)
 
     def add(self, event: Mapping[str, Any]) -> None:
-        """Take one event into account."""
+        """Count one event."""
         frame, kind = event.get("frame"), event["event"]
         if frame is None:
             return
         if kind == "captured":
             self.captured.add(frame)
-            self.held.add(frame)
+            self.on_board.add(frame)
         elif kind == "send_started":
-            self.held.discard(frame)
+            self.on_board.discard(frame)
             self.on_air.add(frame)
         elif kind == "answered":
-            self.held.discard(frame)
+            self.on_board.discard(frame)
             self.on_air.discard(frame)
             self.answered[frame] = event["answered_by"]
 
     def text(self) -> str:
-        """One line."""
+        """Return the counts as one line."""
         by = list(self.answered.values())
         return (
-            f"frames: {len(self.captured)} of {self.total} taken, {len(self.held)} waiting on board, "
-            f"{len(self.on_air)} sent, {by.count('satellite')} answered on board, "
+            f"frames: {len(self.captured)} of {self.total} captured, {len(self.on_board)} waiting on board, "
+            f"{len(self.on_air)} in transfer, {by.count('satellite')} answered on board, "
             f"{by.count('ground')} answered on the ground"
         )
 
 
 class Progress:
-    """Shows one run. Everything it is told comes from the run's own thread."""
+    """Progress that is logged but not shown. All methods are called from the run's own thread."""
+
+    def shown(self, total_frames: int) -> AbstractContextManager[None]:
+        """Show the progress while the body runs."""
+        return nullcontext()
+
+    def step(self, text: str) -> None:
+        """Report that a step of building or removing has begun."""
+        _LOG.info("%s", text)
+
+    def playing(self, traces: Mapping[str, Trace]) -> None:
+        """Report that the links begin to follow their traces."""
+        _LOG.info("links follow their traces: %s", ", ".join(traces))
+
+    def event(self, event: Mapping[str, Any]) -> None:
+        """Report an event of a node or of the run."""
+        if text := _sentence(event):
+            _LOG.info("%s", text)
+        else:
+            _LOG.debug("%s", dict(event))
+
+    def tick(self, now_s: float) -> None:
+        """Update the display for scenario time `now_s`."""
+
+
+class TerminalProgress(Progress):
+    """Progress on a console."""
 
     def __init__(self, console: Console) -> None:
         self.console = console
@@ -63,11 +91,10 @@ class Progress:
         self._traces: dict[str, Trace] = {}
         self._lines: list[str] = []
         self._live: Live | None = None
-        self._step = ""
 
     @contextmanager
     def shown(self, total_frames: int) -> Iterator[None]:
-        """Show while the body runs."""
+        """Show the progress while the body runs."""
         self.tally.total = total_frames
         if not self.console.is_terminal:
             yield
@@ -76,24 +103,25 @@ class Progress:
             yield
 
     def step(self, text: str) -> None:
-        """A step of setting up or taking down has begun."""
-        self._step = text
+        """Show a step of building or removing."""
+        super().step(text)
         self._say(text)
 
     def playing(self, traces: Mapping[str, Trace]) -> None:
-        """The links begin to follow their traces."""
+        """Show the state of each link from now on."""
+        super().playing(traces)
         self._traces = dict(traces)
-        self._step = ""
 
     def event(self, event: Mapping[str, Any]) -> None:
-        """A node or the run reported something."""
+        """Show an event of a node or of the run."""
+        super().event(event)
         self.tally.add(event)
         if text := _sentence(event):
             time_s = event.get("time_s")
             self._say(f"{time_s:7.2f} s  {text}" if time_s is not None else text)
 
     def tick(self, now_s: float) -> None:
-        """Redraw for scenario time `now_s`."""
+        """Redraw the display for scenario time `now_s`."""
         if self._live is not None:
             self._live.update(Group(self._links(now_s), Text(self.tally.text()), *map(Text, self._lines)))
 
@@ -101,7 +129,7 @@ class Progress:
         if self._live is None:
             self.console.print(text, highlight=False, soft_wrap=True)
             return
-        self._lines = [*self._lines, text][-_LINES_KEPT:]
+        self._lines = [*self._lines, text][-_RECENT_LINES:]
         self._live.update(Group(Text(self.tally.text()), *map(Text, self._lines)))
 
     def _links(self, now_s: float) -> Table:
@@ -122,13 +150,13 @@ class Progress:
 
 
 def countdown(trace: Trace, now_s: float) -> str:
-    """Time to the next change between contact and gap."""
+    """Return the time to the next AOS or LOS, as text."""
     for contact in trace.contacts():
         if now_s < contact.aos_s:
             return f"AOS in {contact.aos_s - now_s:.0f} s"
         if now_s < contact.los_s:
             return f"LOS in {contact.los_s - now_s:.0f} s"
-    return "no contact left"
+    return "no further contact"
 
 
 def _sentence(event: Mapping[str, Any]) -> str:
@@ -145,7 +173,7 @@ def _sentence(event: Mapping[str, Any]) -> str:
         case "answered":
             return f"ground: {frame} answered by {event['answered_by']}: {event['answer']!r}"
         case "board":
-            return f"board {event['board']} is {event['state']}{_because(event)}"
+            return f"board {event['board']} is {event['state']}{_reason(event)}"
         case "refused":
             return f"{node}: {frame} refused: {event['reason']}"
         case _:
@@ -153,14 +181,14 @@ def _sentence(event: Mapping[str, Any]) -> str:
 
 
 def _decided(event: Mapping[str, Any]) -> str:
-    """What a satellite's policy made of a frame."""
-    said = f"{event['answer']!r}, " if event["answer"] else ""
+    """Return a policy's decision on a frame, as text."""
+    answer = f"{event['answer']!r}, " if event["answer"] else ""
     if event["confidence"] is not None:
-        said += f"confidence {event['confidence']:.2f}: "
+        answer += f"confidence {event['confidence']:.2f}: "
     if event["decision"] == "offload":
-        return f"{said}sends the image, {event.get('form') or 'whole'}"
-    return said + ("answers on board" if event["decision"] == "answer" else "drops the frame")
+        return f"{answer}sends the image, {event.get('form') or 'whole'}"
+    return answer + ("answers on board" if event["decision"] == "answer" else "drops the frame")
 
 
-def _because(event: Mapping[str, Any]) -> str:
+def _reason(event: Mapping[str, Any]) -> str:
     return f": {event['reason']}" if event.get("reason") else ""

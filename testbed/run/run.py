@@ -1,12 +1,13 @@
-"""One run of a scenario: build, play, gather, take away.
+"""A run of a scenario: build the network, start the nodes, play the links, collect the events, clean up.
 
-Steps, each undone in reverse order whatever happens in between:
+Steps, undone in reverse order whatever happens in between:
     traces -> run folder -> node configurations, checked -> hosts, sky, links (down) -> brokers ->
-    node programs (models loaded) -> probes -> clock starts, players play -> events until all is answered
+    node programs (models loaded) -> probes -> clock starts, links are played -> events until all is answered
 """
 
 from __future__ import annotations
 
+import logging
 import os
 import queue
 import subprocess
@@ -48,46 +49,64 @@ from testbed.scenario.model import Link, Scenario, to_json
 from traces.trace import Trace
 from traces.trace_file import write_trace
 
-READY_WITHIN_S = 180.0  # a 7 B model from a slow disk takes a while
-LEAD_S = 1.0  # between telling the nodes the start and scenario second 0
+_LOG = logging.getLogger(__name__)
+READY_WITHIN_S = 180.0  # time for a 7 B model from a slow disk
+LEAD_S = 1.0  # from the start message to scenario second 0
 TICK_S = 0.1
-ENDS = ("answered", "refused", "send_refused", "expired", "dropped")  # what may become of a frame
+ENDS = ("answered", "refused", "send_refused", "expired", "dropped")  # events that end a frame
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of a run: its folder, its results unless it was stopped, the exit code."""
+    """The outcome of a run.
+
+    Args:
+        folder: the run's folder and its files, such as `folder.report`.
+        results: all figures; None if the run was stopped.
+        exit_code: 0 if every frame was answered or dropped by its policy, 1 if not, 128 + signal if stopped.
+    """
 
     folder: RunFolder
     results: Results | None
     exit_code: int
 
 
-def run_scenario(scenario: Scenario, parent: Path, progress: Progress) -> Outcome:
-    """Run `scenario`; its folder is made below `parent`.
+def run_scenario(
+    scenario: Scenario, folder: str | Path = "runs", progress: Progress | None = None
+) -> Outcome:
+    """Run `scenario` in real time and return its results. Needs root.
 
-    Needs root. Raises InputError (exit code 2) for what cannot be run, before anything is built, and
-    TestbedError (exit code 1) for what broke while it ran.  Ctrl-C and `kill` end it in order.
+    Ctrl-C, an interrupted notebook cell and `kill` end the run in order: everything that it made is removed.
+
+    Args:
+        scenario: what to run.
+        folder: parent of the run's folder.
+        progress: display of the progress, such as `TerminalProgress(rich.console.Console())`; None: none.
+
+    Raises:
+        InputError: the scenario cannot be run here; nothing was built.
+        TestbedError: something failed during the run.
     """
     if os.geteuid() != 0:
-        raise CapabilityError(
-            "a run makes network namespaces and needs root: put sudo in front of the command"
-        )
+        raise CapabilityError("a run creates network namespaces, which needs root: use sudo")
+    scenario.check_files()
+    parent, progress = Path(folder), progress or Progress()
     with StopRequest() as stop:
         traces = {link.name: link_trace(scenario, link) for link in scenario.links}
-        with RunFolder.new(parent, scenario.name) as folder:
+        with RunFolder.new(parent, scenario.name) as run_folder:
+            _LOG.info("run of scenario %s in %s", scenario.name, run_folder.path)
             try:
                 with socket_folder() as sockets:
-                    plan = RunPlan(scenario, traces, folder, sockets, boards_of(scenario))
+                    plan = RunPlan(scenario, traces, run_folder, sockets, boards_of(scenario))
                     results = _Run(plan, progress, stop).go()
             except Stopped:
-                progress.step("stopped; everything that the run had made is gone")
-                return Outcome(folder, None, stop.exit_code)
-    return Outcome(folder, results, 0 if results.all_answered else 1)
+                progress.step("Stopped. All namespaces, interfaces and processes were removed.")
+                return Outcome(run_folder, None, stop.exit_code)
+    return Outcome(run_folder, results, 0 if results.all_answered else 1)
 
 
 class _Run:
-    """The parts of a run while it goes on."""
+    """A run in progress."""
 
     def __init__(self, plan: RunPlan, progress: Progress, stop: StopRequest) -> None:
         self.plan, self.scenario, self.traces, self.folder = plan, plan.scenario, plan.traces, plan.folder
@@ -113,7 +132,7 @@ class _Run:
             self._start_nodes(stack, plane)
             players = self._play(stack, plane)
             self._gather(plane, sky, players)
-            self.progress.step("taking everything away")
+            self.progress.step("removing hosts, links and programs")
         return self._results(plane, f"{sky.shaper.name} ({sky.shaper.how()})")
 
     def _write_inputs(self) -> None:
@@ -123,7 +142,7 @@ class _Run:
         self.authority = Authority(self.plan.certificates) if self.scenario.tls else None
 
     def _check_nodes(self) -> None:
-        """Let each program look at its own configuration: only they know what a model is."""
+        """Let each program check its own configuration: only the programs know models and policies."""
         self.progress.step("checking configurations and models")
         names = self.plan.emulated_names
         pool = ThreadPoolExecutor(os.cpu_count())  # most of a check is Python's own start
@@ -142,7 +161,7 @@ class _Run:
             capture_output=True,
             text=True,
             check=False,
-            start_new_session=True,  # a Ctrl-C is for the run
+            start_new_session=True,  # Ctrl-C is meant for the run
         )
 
     def _build(self, stack: ExitStack) -> Sky:
@@ -171,8 +190,8 @@ class _Run:
         return sky
 
     def _add_board(self, stack: ExitStack, link: Link, sky: Sky) -> None:
-        """Plug a board in; its link plays the trace less what the board's own way takes."""
-        self.progress.step(f"measuring the way to the board of {link.satellite}")
+        """Attach a board; its link plays the trace minus the delay of the board's own path."""
+        self.progress.step(f"measuring the path to the board of {link.satellite}")
         path = f"/proc/{self.host_of[link.station].pid}/ns/net"
         made = self.boards.add_link(stack, link, sky, path)
         self.links[link.name] = made
@@ -221,7 +240,7 @@ class _Run:
         )
 
     def _start_nodes(self, stack: ExitStack, plane: ManagementPlane) -> None:
-        self.progress.step("starting the satellites' and ground stations' programs, loading models")
+        self.progress.step("starting the nodes' programs and loading models")
         for station in self.scenario.stations:
             if server := server_of(station.model):
                 stack.enter_context(ModelRelay(self.plan.model_socket(station.name), *server))
@@ -243,7 +262,9 @@ class _Run:
             self._step(plane)
             waiting -= {e["node"] for e in plane.seen(lambda e: e["event"] == "ready")}
             if time.monotonic() > deadline_s:
-                raise TestbedError(f"not ready within {READY_WITHIN_S:.0f} s: {', '.join(sorted(waiting))}")
+                raise TestbedError(
+                    f"nodes not ready after {READY_WITHIN_S:.0f} s: {', '.join(sorted(waiting))}"
+                )
         if self.scenario.probe:
             self._start_probes()
 
@@ -300,7 +321,7 @@ class _Run:
         return player
 
     def _gather(self, plane: ManagementPlane, sky: Sky, player: Player) -> None:
-        """Wait until every frame has its answer, or until no more can come."""
+        """Wait until every frame has its answer, or until no more answers can arrive."""
         wanted = set(self.scenario.frames())
         load = ProcessorLoad()
         end_s = max(trace.end_s for trace in self.traces.values()) + self.scenario.grace_s
@@ -321,12 +342,12 @@ class _Run:
         self.load, self.counters = load.record(), sky.counters()["links"]
 
     def _pass_is_over(self) -> bool:
-        """All contacts have ended; a run that stopped earlier would not have followed its pass."""
+        """Return whether all contacts have ended; a run that ends earlier would not cover its pass."""
         last_s = max(contact.los_s for trace in self.traces.values() for contact in trace.contacts())
         return self.clock.now_s() > last_s + 0.5
 
     def _step(self, plane: ManagementPlane) -> None:
-        """A tick of waiting: show what came, see that everything lives, obey a stop."""
+        """Wait for one tick: show new events, check that all processes live, obey a stop request."""
         self.stop.check()
         try:
             while True:
@@ -366,7 +387,7 @@ class _Run:
         return results
 
     def _draw_kept(self, results: Results) -> None:
-        """Have what was sent of frames drawn; the report does without where that fails."""
+        """Draw the images as received, in a process of its own; on failure the report shows none."""
         if any(frame.form is not None for frame in results.frames):
             with self.plan.log_path("drawings").open("wb") as log:
                 subprocess.run(

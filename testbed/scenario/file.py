@@ -1,4 +1,4 @@
-"""Loads a scenario: a Python file with a function `scenario()`, or the scenario.json of an earlier run."""
+"""Loading a scenario from a Python file with a function `scenario()`, or from a run's scenario.json."""
 
 from __future__ import annotations
 
@@ -13,7 +13,11 @@ from testbed.scenario.model import Scenario, one_line
 
 
 def load_scenario(path: Path) -> Scenario:
-    """Read the scenario at `path` (.py or .json); raises ScenarioError with one line."""
+    """Load the scenario at `path`, a .py or .json file.
+
+    Raises:
+        ScenarioError: the file is missing or the scenario is invalid; the message is one line.
+    """
     if not path.is_file():
         raise ScenarioError(f"no scenario file at {path}")
     if path.suffix == ".json":
@@ -21,7 +25,7 @@ def load_scenario(path: Path) -> Scenario:
     if path.suffix != ".py":
         raise ScenarioError(f"{path}: a scenario is a .py file with a function scenario(), or a .json file")
     try:
-        # The file's own `if __name__ == "__main__"` part must not run: we only want its function.
+        # Any name but "__main__": the file's own start of a run must not be executed.
         names = runpy.run_path(str(path), run_name="scenario")
     except ValidationError as error:
         raise ScenarioError(f"{path}: {one_line(error)}") from None
@@ -29,14 +33,20 @@ def load_scenario(path: Path) -> Scenario:
         raise ScenarioError(f"{path} cannot be loaded: {type(error).__name__}: {error}") from None
     make = names.get("scenario")
     if not callable(make):
-        raise ScenarioError(
-            f"{path} has no function scenario() that returns a testbed.scenario.model.Scenario"
-        )
+        raise ScenarioError(f"{path} has no function scenario() that returns a testbed.Scenario")
     return build_scenario(make, path)
 
 
 def build_scenario(make: Callable[[], object], where: Path | str) -> Scenario:
-    """Call `make`; whatever is wrong with the scenario becomes one ScenarioError that names `where`."""
+    """Call `make` and check the scenario that it returns.
+
+    Args:
+        make: function that returns a scenario.
+        where: name of its file, for errors.
+
+    Raises:
+        ScenarioError: the function failed, or its scenario is invalid.
+    """
     try:
         scenario = make()
     except ValidationError as error:

@@ -1,12 +1,14 @@
-"""A scenario as data: who flies, who listens, what is photographed and asked. Nothing here has an effect.
+"""A scenario as data: satellites, ground stations, links, frames and prompts.
 
-Every model refuses unknown fields, so that a misspelled one is an error and never a silent default.
+Building these objects has no effect on the machine. Unknown fields are rejected: a misspelled field is an
+error and not a silent default.
 """
 
 from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
@@ -23,13 +25,15 @@ from pydantic import (
 )
 
 from testbed.errors import ScenarioError
+from traces.errors import TimeError
+from traces.utc import parse_utc
 
-# Absolute, so that a scenario.json runs again from wherever it is called.
+# Absolute, so that a run's scenario.json can be run again from any folder.
 AbsolutePath = Annotated[Path, AfterValidator(Path.absolute)]
 
 
 def _absolute_file(name: str) -> str:
-    """A policy's name, or the whole path of the file that holds one."""
+    """Return a policy's name unchanged, and the absolute path of a policy's file."""
     return str(Path(name).absolute()) if name.endswith(".py") else name
 
 
@@ -42,15 +46,15 @@ class _Data(BaseModel):
 
 
 class Frame(_Data):
-    """One image to be captured and the prompt asked about it.
+    """An image to capture and the question to ask about it.
 
     Args:
         frame: unique short name.
-        image: image file, as it would leave the camera; sent byte for byte when it is offloaded.
-        prompt: the question.
-        truth: the right answer; stays with the run and is never given to a node.
-        capture_s: scenario time of the capture, seconds.
-        kind: family of the prompt, for tables.
+        image: image file as the camera writes it; offloaded byte for byte.
+        prompt: question about the image.
+        truth: correct answer; used for scoring only and never given to a node.
+        capture_s: scenario time of the capture, in seconds.
+        kind: category of the prompt, for tables.
     """
 
     frame: str = Field(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9_.-]+$")
@@ -62,10 +66,10 @@ class Frame(_Data):
 
 
 class RadioChanges(_Data):
-    """What differs from a preset's link budget, in one direction; None keeps the preset's value.
+    """Changes to a preset's link budget in one direction; None keeps the preset's value.
 
-    The fields are those of `traces.radio.link_budget.RadioLink`, in its units.  `rate_cap_bit_s` makes the
-    link as narrow as an experiment wants.
+    The fields and units are those of `traces.radio.link_budget.RadioLink`. Set `rate_cap_bit_s` to limit the
+    link's rate.
     """
 
     carrier_hz: float | None = None
@@ -80,15 +84,16 @@ class RadioChanges(_Data):
 
 
 class Orbit(_Data):
-    """A trace to be computed from orbital elements.
+    """A trace computed from orbital elements and a link budget.
 
     Args:
-        elements: TLE file.
-        start: UTC moment of scenario second 0.
-        length_s: seconds of trace.
-        elevation_mask_deg: no contact below this elevation.
-        radio: name of a preset in `traces.radio.link_budget`.
-        downlink, uplink: what differs from the preset.
+        elements: file of element sets (TLE, 3LE or OMM).
+        start: UTC time of scenario second 0; see `utc`.
+        length_s: length of the trace, in seconds.
+        elevation_mask_deg: lowest elevation of a contact.
+        radio: preset of the link budget; see `traces.radio.link_budget`.
+        downlink: changes to the preset's downlink.
+        uplink: changes to the preset's uplink.
     """
 
     elements: AbsolutePath
@@ -101,20 +106,21 @@ class Orbit(_Data):
 
 
 class Satellite(_Data):
-    """A satellite and its program.
+    """A satellite and the program that runs on it.
 
     Args:
-        name: as in the element file, when its links are computed from an orbit.
-        model: model name or folder; opaque here, the satellite's program loads it.
-        frames: what it photographs.
-        policy: name of the policy, or a file with one; its program knows which there are.
-        policy_parameters: values of the policy's parameters, or a JSON file of them by policy's name, such as
-            the `policies.json` of an evaluation.
-        accept_confidence: short for the one parameter of that name, which several policies have, 0..1.
+        name: satellite name; must match the element file if a link follows an orbit.
+        model: model name or folder, loaded by the satellite's program.
+        frames: images that the satellite captures.
+        policy: name of a policy, or a Python file that defines one; checked by the satellite's program.
+        policy_parameters: the policy's parameters, or a JSON file of parameters by policy name, such as an
+            evaluation's `policies.json`.
+        accept_confidence: confidence threshold, 0 to 1: the policy parameter of this name.
         confidence: folder of a trained confidence network, such as an evaluation's `confidence/`.
-        model_threads: CPU threads of its inference.
-        profile: a machine's measured times (`python -m nodes.profile`): its answers take exactly that long.
-        board: name of the board in the inventory that is this satellite, instead of an emulated host.
+        model_threads: CPU threads for inference.
+        max_new_tokens: longest answer, in tokens.
+        profile: measured inference times of a board (`python -m nodes.profile`); delays its answers.
+        board: inventory name of a physical board that replaces the emulated host.
     """
 
     name: str = Field(min_length=1)
@@ -137,14 +143,15 @@ class Satellite(_Data):
 
 
 class GroundStation(_Data):
-    """A ground station and its program.
+    """A ground station and the program that runs in it.
 
     Args:
-        name: of the catalogue in `traces.orbits.stations`, or any name when `place` is given.
-        place: "latitude,longitude,altitude" in degrees, degrees, metres.
-        model: model name or folder of the regular model, or a server's address as openai:http://HOST:PORT/v1.
-        model_threads: CPU threads of its inference.
-        profile: as a satellite's.
+        name: station of the catalogue in `traces.orbits.stations`, or any name if `place` is set.
+        model: model name or folder of the regular model, or a server's address: openai:http://HOST:PORT/v1.
+        place: "latitude,longitude,altitude" in degrees, degrees and metres.
+        model_threads: CPU threads for inference.
+        max_new_tokens: longest answer, in tokens.
+        profile: measured inference times of another machine; answers are delayed to match.
     """
 
     name: str = Field(min_length=1)
@@ -156,10 +163,14 @@ class GroundStation(_Data):
 
 
 class Link(_Data):
-    """One satellite's link to one ground station, following an orbit or a recorded trace file.
+    """A link between a satellite and a ground station.
 
-    `on_contact_end` "purge" loses the packets that are inside when a contact ends, "hold" keeps them for the
-    next one (nfqueue only).
+    Args:
+        satellite: name of the satellite.
+        station: name of the ground station.
+        follows: orbit to compute the link's trace from, or a trace file.
+        on_contact_end: fate of the packets in the link when a contact ends: "purge" drops them, "hold" keeps
+            them for the next contact (nfqueue only).
     """
 
     satellite: str
@@ -169,22 +180,25 @@ class Link(_Data):
 
     @property
     def name(self) -> str:
-        """The link's name in tables, files and events."""
+        """Name of the link in tables, files and events."""
         return f"{self.satellite} - {self.station}"
 
 
 class Scenario(_Data):
-    """All of a run, before any of it exists.
+    """Complete description of a run.
 
     Args:
-        name: names the run's folder.
-        satellites, stations, links: who is there and who can reach whom.
-        shaper: "nfqueue", "netem", or "auto" for the better one that this machine has.
-        grace_s: how long after the end of every trace the run waits for answers still in the making.
-        link_error_bound_s: largest acceptable median RTT error of a link.
-        probe: measure each link while the run goes on.
-        tls: satellites reach the stations' brokers by TLS, with an authority made for the run.
-        boards: the inventory in which satellites' boards are (testbed/boards/inventory.py).
+        name: name of the scenario; part of the run folder's name.
+        satellites: satellites and their programs.
+        stations: ground stations and their programs.
+        links: links between them, in order of each satellite's preference.
+        shaper: "nfqueue", "netem", or "auto" for the best one that this machine supports.
+        grace_s: time to wait for pending answers after the last trace ends, in seconds.
+        link_error_bound_s: largest acceptable median RTT error of a link, in seconds.
+        probe: measure each link during the run.
+        tls: encrypt the satellites' connections to the stations' brokers, with certificates made for the run.
+        boards: inventory file of the physical boards (testbed/boards/inventory.py).
+        description: one sentence for the report.
     """
 
     name: str = Field(pattern=r"^[A-Za-z0-9_.-]+$")
@@ -200,60 +214,77 @@ class Scenario(_Data):
     description: str = ""
 
     @model_validator(mode="after")
-    def _names_hold(self) -> Scenario:
-        satellites = [s.name for s in self.satellites]
-        stations = [s.name for s in self.stations]
-        for what, names in (
-            ("satellite", satellites),
-            ("station", stations),
+    def _names_are_unique(self) -> Scenario:
+        boards = [s.board for s in self.satellites if s.board is not None]
+        nodes = [*(s.name for s in self.satellites), *(s.name for s in self.stations)]
+        for kind, names in (
+            ("satellite", [s.name for s in self.satellites]),
+            ("station", [s.name for s in self.stations]),
             ("frame", [f.frame for s in self.satellites for f in s.frames]),
             ("link", [link.name for link in self.links]),
-            ("board", [s.board for s in self.satellites if s.board is not None]),
+            ("board", boards),
         ):
-            if twice := sorted({n for n in names if names.count(n) > 1}):
-                raise ValueError(f"{what} named twice: {', '.join(twice)}")
-        # A board's agent reports beside the satellite's program: they need names of their own.
-        named = [*satellites, *stations, *(s.board for s in self.satellites if s.board is not None)]
-        slugs = [re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-") for name in named]
-        if alike := sorted({slug for slug in slugs if slugs.count(slug) > 1}):
-            raise ValueError(
-                f"names of nodes or boards that differ in case or signs only: {', '.join(alike)}"
-            )
+            if repeated := _repeated(names):
+                raise ValueError(f"duplicate {kind} name: {', '.join(repeated)}")
+        # A board's agent reports beside the satellite's program, so both need names of their own.
+        slugs = [re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-") for name in (*nodes, *boards)]
+        if alike := _repeated(slugs):
+            raise ValueError(f"node names that differ only in case or punctuation: {', '.join(alike)}")
+        return self
+
+    @model_validator(mode="after")
+    def _links_join_nodes(self) -> Scenario:
+        satellites = {s.name for s in self.satellites}
+        stations = {s.name for s in self.stations}
         for link in self.links:
             if link.satellite not in satellites:
-                raise ValueError(f"a link names satellite {link.satellite!r}; the scenario has no such one")
+                raise ValueError(f"link refers to unknown satellite {link.satellite!r}")
             if link.station not in stations:
-                raise ValueError(f"a link names station {link.station!r}; the scenario has no such one")
+                raise ValueError(f"link refers to unknown station {link.station!r}")
         for satellite in self.satellites:
-            own = [link for link in self.links if link.satellite == satellite.name]
-            if satellite.board is not None and len(own) > 1:
+            count = sum(link.satellite == satellite.name for link in self.links)
+            if satellite.board is not None and count > 1:
                 raise ValueError(
-                    f"satellite {satellite.name!r} is a board, which has one link only; {len(own)} are named"
+                    f"satellite {satellite.name!r} is a board, which supports only one link; it has {count}"
                 )
-        if mute := sorted(set(satellites) - {link.satellite for link in self.links}):
-            raise ValueError(f"satellite without a link, so its frames could never arrive: {', '.join(mute)}")
+        if unlinked := sorted(satellites - {link.satellite for link in self.links}):
+            raise ValueError(
+                f"satellite without a link, so that no frame could arrive: {', '.join(unlinked)}"
+            )
         return self
 
     def satellite(self, name: str) -> Satellite:
-        """The satellite called `name`; KeyError if there is none."""
+        """Return the satellite called `name`.
+
+        Raises:
+            KeyError: no satellite has this name.
+        """
         return {s.name: s for s in self.satellites}[name]
 
     def station(self, name: str) -> GroundStation:
-        """The ground station called `name`; KeyError if there is none."""
+        """Return the ground station called `name`.
+
+        Raises:
+            KeyError: no station has this name.
+        """
         return {s.name: s for s in self.stations}[name]
 
     def frames(self) -> dict[str, Frame]:
-        """Every frame of every satellite, by name."""
+        """Return the frames of all satellites, by name."""
         return {f.frame: f for s in self.satellites for f in s.frames}
 
     def check_files(self) -> None:
-        """Raise ScenarioError for the first file that the scenario names and that is not there."""
+        """Check that every file of the scenario exists.
+
+        Raises:
+            ScenarioError: names the first file that does not exist.
+        """
         for satellite in self.satellites:
             parameters, network = satellite.policy_parameters, satellite.confidence
             if isinstance(parameters, Path) and not parameters.is_file():
-                raise ScenarioError(f"satellite {satellite.name}: no file of policy parameters {parameters}")
+                raise ScenarioError(f"satellite {satellite.name}: no policy parameters at {parameters}")
             if network is not None and not network.is_dir():
-                raise ScenarioError(f"satellite {satellite.name}: no folder of a network at {network}")
+                raise ScenarioError(f"satellite {satellite.name}: no confidence network at {network}")
         for frame in self.frames().values():
             if not frame.image.is_file():
                 raise ScenarioError(f"frame {frame.frame}: no image file at {frame.image}")
@@ -269,7 +300,7 @@ class Scenario(_Data):
 
 
 class _PromptRow(BaseModel):
-    """A line of prompts.jsonl; more keys than these are welcome."""
+    """A line of prompts.jsonl; further keys are ignored."""
 
     model_config = ConfigDict(extra="ignore")
     frame: Annotated[str, Field(min_length=1)]
@@ -280,10 +311,14 @@ class _PromptRow(BaseModel):
 
 
 def read_frames(folder: Path, capture_s: Sequence[float]) -> tuple[Frame, ...]:
-    """Read `folder/prompts.jsonl` (keys: frame, image, prompt, truth, kind), captured at `capture_s`.
+    """Read the frames of a folder's `prompts.jsonl`, one per capture time, from the first line on.
 
-    Takes as many lines as there are capture times, from the top; raises ScenarioError when there are
-    fewer, or when a line does not hold.
+    Args:
+        folder: folder of `prompts.jsonl`; keys of a line: frame, image, prompt, truth and optionally kind.
+        capture_s: scenario times of the captures, in seconds.
+
+    Raises:
+        ScenarioError: the file has fewer lines than capture times, or an invalid line.
     """
     path = folder / "prompts.jsonl"
     try:
@@ -291,7 +326,7 @@ def read_frames(folder: Path, capture_s: Sequence[float]) -> tuple[Frame, ...]:
     except OSError as error:
         raise ScenarioError(f"cannot read the prompts at {path}: {error.strerror}") from None
     if len(lines) < len(capture_s):
-        raise ScenarioError(f"{path} has {len(lines)} frames, but {len(capture_s)} capture times were given")
+        raise ScenarioError(f"{path} has {len(lines)} frames, fewer than the {len(capture_s)} capture times")
     frames = []
     for number, (line, time_s) in enumerate(zip(lines, capture_s, strict=False), start=1):
         try:
@@ -312,28 +347,33 @@ def read_frames(folder: Path, capture_s: Sequence[float]) -> tuple[Frame, ...]:
 
 
 def one_line(error: ValidationError) -> str:
-    """A pydantic error as one line: where, what is wrong, and the fields that exist when one is unknown."""
+    """Return a pydantic error as one line: each field and its fault."""
     parts = []
     for item in error.errors():
         where = ".".join(str(p) for p in item["loc"]) or "scenario"
         if item["type"] == "extra_forbidden":
-            parts.append(f"{where}: there is no such field (misspelled?)")
+            parts.append(f"{where}: unknown field (misspelled?)")
         else:
             parts.append(f"{where}: {item['msg'].removeprefix('Value error, ')}")
     return f"{error.title}: " + "; ".join(parts)
 
 
 def to_json(scenario: Scenario) -> str:
-    """The scenario as JSON that `load_scenario` reads back."""
+    """Return the scenario as JSON that `load_scenario` can read."""
     return json.dumps(scenario.model_dump(mode="json"), indent=2) + "\n"
 
 
 def utc(text: str) -> datetime:
-    """An ISO 8601 moment such as 2018-01-20T13:05:00Z; raises ScenarioError."""
+    """Return the time of an ISO 8601 text such as 2018-01-20T13:05:00Z.
+
+    Raises:
+        ScenarioError: not a time, or a time without a time zone.
+    """
     try:
-        moment = datetime.fromisoformat(text.replace("Z", "+00:00"))
-    except ValueError:
-        raise ScenarioError(f"{text!r} is not a moment like 2018-01-20T13:05:00Z") from None
-    if moment.tzinfo is None:
-        raise ScenarioError(f"{text!r} has no time zone; write 2018-01-20T13:05:00Z for UTC")
-    return moment
+        return parse_utc(text)
+    except TimeError as error:
+        raise ScenarioError(str(error)) from None
+
+
+def _repeated(names: Sequence[str]) -> list[str]:
+    return sorted(name for name, count in Counter(names).items() if count > 1)

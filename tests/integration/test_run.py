@@ -323,7 +323,7 @@ def test_bad_input_gets_one_line_and_exit_code_2(tmp_path: Path) -> None:
         assert list(tmp_path.glob("runs/*")) == []
         return line
 
-    assert "shapper: there is no such field" in error_of(extra="shapper='netem',")
+    assert "shapper: unknown field" in error_of(extra="shapper='netem',")
     assert "has no shares; it has accept_confidence" in error_of(
         accept="None, policy_parameters={'shares': [0.1]}"
     )

@@ -13,7 +13,7 @@ from testbed.cli.trace.table import print_table
 from testbed.results.latency import FrameResult
 from testbed.results.results import Results
 from testbed.results.table import console, results_table
-from testbed.run.progress import Progress
+from testbed.run.progress import TerminalProgress
 from traces.trace import Trace, TraceHeader
 
 FOREIGN = ["[/INST] yes", "[yes]", "[bold]no", ":smile:", "sed s/[/]/x/"]
@@ -29,7 +29,7 @@ class Terminal(io.StringIO):
 @pytest.mark.parametrize("text", FOREIGN)
 def test_an_answer_is_told_while_the_run_goes_on(text: str, capsys: pytest.CaptureFixture[str]) -> None:
     event = {"event": "answered", "frame": "f", "answered_by": "ground", "answer": text, "time_s": 1.0}
-    Progress(console()).event(event)
+    TerminalProgress(console()).event(event)
     assert repr(text) in capsys.readouterr().out
 
 
@@ -50,7 +50,7 @@ def test_a_link_keeps_its_name_on_a_terminal(monkeypatch: pytest.MonkeyPatch) ->
     terminal = Terminal()
     monkeypatch.setattr(sys, "stdout", terminal)
     monkeypatch.setenv("TERM", "xterm")
-    progress = Progress(console())
+    progress = TerminalProgress(console())
     progress.playing({"SAT [b] - G": trace})
     with progress.shown(1):
         progress.tick(12.0)

@@ -9,7 +9,7 @@ from rich.console import Console
 
 from testbed.results.latency import FrameResult, disconnected, overlap_s, split_frame, stamps_of, station_of
 from testbed.results.results import Results, busy_intervals, lost_events, malformed_counts, wilson_interval
-from testbed.run.progress import Progress
+from testbed.run.progress import TerminalProgress
 
 SECONDS = st.floats(0, 100)
 
@@ -204,7 +204,7 @@ def test_what_a_policy_decided_is_told_as_it_happens() -> None:
         "form": None,
     }
     console = Console(width=200, record=True, file=StringIO())
-    progress = Progress(console)
+    progress = TerminalProgress(console)
     unasked = {"answer": "", "confidence": None}
     for changes in (
         {},

@@ -82,14 +82,14 @@ def test_a_scenario_names_boards_of_its_inventory(tmp_path: Path) -> None:
 def test_a_board_is_one_satellite_with_one_link() -> None:
     read = load_scenario(ROOT / "topologies/two_stations.py").model_dump()
     read["satellites"][0]["board"] = "jetson-1"
-    with pytest.raises(ValueError, match="is a board, which has one link only; 2 are named"):
+    with pytest.raises(ValueError, match="is a board, which supports only one link; it has 2"):
         Scenario.model_validate(read)
     read = scenario().model_dump()
     twin = read["satellites"][0] | {"name": "TWIN"}
     twin["frames"] = [frame | {"frame": f"t{frame['frame']}"} for frame in twin["frames"]]
     read["satellites"] = [read["satellites"][0], twin]
     read["links"] = [read["links"][0], read["links"][0] | {"satellite": "TWIN"}]
-    with pytest.raises(ValueError, match="board named twice: jetson-1"):
+    with pytest.raises(ValueError, match="duplicate board name: jetson-1"):
         Scenario.model_validate(read)
 
 
@@ -99,7 +99,7 @@ def test_a_board_is_no_nodes_namesake(name: str) -> None:
     for kind in ("satellite", "station"):
         read = scenario().model_dump()
         read[f"{kind}s"][0]["name"] = read["links"][0][kind] = name
-        with pytest.raises(ValueError, match="differ in case or signs only: jetson-1"):
+        with pytest.raises(ValueError, match="differ only in case or punctuation: jetson-1"):
             Scenario.model_validate(read)
 
 
