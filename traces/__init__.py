@@ -1,5 +1,143 @@
-"""Contact traces: made from orbits, read from files, written, drawn.
+"""Contact traces: computed from orbits, read from recordings, edited, written and drawn.
 
-Start at `traces.trace` (the data and its file) or `traces.make` (a trace from a TLE and a station).
-Importing `traces.trace` needs NumPy only.
+A `Trace` is a link between a satellite and a ground station over time: the rate, delay and loss of each
+direction.
+
+    from traces import FLOCK_TLE, find_satellite, make_trace, parse_utc, read_elements, station, write_trace
+
+    dove = find_satellite(read_elements(FLOCK_TLE), "FLOCK 2P-1")
+    trace = make_trace(dove, station("Svalbard"), parse_utc("2018-01-20T00:00:00Z"), 6 * 3600)
+    write_trace(trace, "pass.csv")
+
+The names below are this package's public API. Each is imported from its module when it is first used, so that
+`import traces` loads neither NumPy nor skyfield.
 """
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from traces.errors import (
+        LinkBudgetError,
+        OrbitError,
+        OutputFileError,
+        StaleElementsWarning,
+        StationError,
+        TimeError,
+        TleError,
+        TraceError,
+        TraceInputError,
+        UnitError,
+        UnknownSatelliteError,
+    )
+    from traces.make import make_trace
+    from traces.orbits.crosslink import make_crosslink_trace
+    from traces.orbits.element_set import ElementSet
+    from traces.orbits.elements import find_satellite, read_elements
+    from traces.orbits.orbit import LookAngles, ground_track, look_angles
+    from traces.orbits.passes import Pass, PassTable, find_passes, passes_over
+    from traces.orbits.stations import STATIONS, GroundStation, station
+    from traces.orbits.tle import FLOCK_TLE
+    from traces.orbits.walker import parse_walker, walker
+    from traces.plot import plot_trace
+    from traces.radio.link_budget import PRESETS, Radio, RadioLink, preset
+    from traces.recordings.formats import read_recording
+    from traces.recordings.recording import Assumptions
+    from traces.trace import Contact, Trace, TraceHeader, TraceRow
+    from traces.trace_file import read_trace, write_trace
+    from traces.units import parse_duration_s, parse_rate_bit_s, parse_share, parse_size_bytes
+    from traces.utc import format_utc, parse_utc
+
+__all__ = [
+    "FLOCK_TLE",
+    "PRESETS",
+    "STATIONS",
+    "Assumptions",
+    "Contact",
+    "ElementSet",
+    "GroundStation",
+    "LinkBudgetError",
+    "LookAngles",
+    "OrbitError",
+    "OutputFileError",
+    "Pass",
+    "PassTable",
+    "Radio",
+    "RadioLink",
+    "StaleElementsWarning",
+    "StationError",
+    "TimeError",
+    "TleError",
+    "Trace",
+    "TraceError",
+    "TraceHeader",
+    "TraceInputError",
+    "TraceRow",
+    "UnitError",
+    "UnknownSatelliteError",
+    "find_passes",
+    "find_satellite",
+    "format_utc",
+    "ground_track",
+    "look_angles",
+    "make_crosslink_trace",
+    "make_trace",
+    "parse_duration_s",
+    "parse_rate_bit_s",
+    "parse_share",
+    "parse_size_bytes",
+    "parse_utc",
+    "parse_walker",
+    "passes_over",
+    "plot_trace",
+    "preset",
+    "read_elements",
+    "read_recording",
+    "read_trace",
+    "station",
+    "walker",
+    "write_trace",
+]
+
+_NAMES_OF_MODULE = {
+    "errors": (
+        "LinkBudgetError OrbitError OutputFileError StaleElementsWarning StationError TimeError TleError"
+        " TraceError TraceInputError UnitError UnknownSatelliteError"
+    ),
+    "make": "make_trace",
+    "orbits.crosslink": "make_crosslink_trace",
+    "orbits.element_set": "ElementSet",
+    "orbits.elements": "find_satellite read_elements",
+    "orbits.orbit": "LookAngles ground_track look_angles",
+    "orbits.passes": "Pass PassTable find_passes passes_over",
+    "orbits.stations": "STATIONS GroundStation station",
+    "orbits.tle": "FLOCK_TLE",
+    "orbits.walker": "parse_walker walker",
+    "plot": "plot_trace",
+    "radio.link_budget": "PRESETS Radio RadioLink preset",
+    "recordings.formats": "read_recording",
+    "recordings.recording": "Assumptions",
+    "trace": "Contact Trace TraceHeader TraceRow",
+    "trace_file": "read_trace write_trace",
+    "units": "parse_duration_s parse_rate_bit_s parse_share parse_size_bytes",
+    "utc": "format_utc parse_utc",
+}
+_MODULE_OF_NAME = {name: module for module, names in _NAMES_OF_MODULE.items() for name in names.split()}
+
+
+if not TYPE_CHECKING:  # type checkers would take it as a promise that every name exists
+
+    def __getattr__(name: str) -> Any:
+        """Import a public name when it is first used (PEP 562)."""
+        if name not in _MODULE_OF_NAME:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        value = getattr(importlib.import_module(f"{__name__}.{_MODULE_OF_NAME[name]}"), name)
+        globals()[name] = value
+        return value
+
+
+def __dir__() -> list[str]:
+    """List the public names, imported or not."""
+    return sorted({*globals(), *__all__})
