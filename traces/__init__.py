@@ -15,7 +15,7 @@ The names below are this package's public API. Each is imported from its module 
 
 from __future__ import annotations
 
-import importlib
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -101,40 +101,49 @@ __all__ = [
     "write_trace",
 ]
 
-_NAMES_OF_MODULE = {
-    "errors": (
-        "LinkBudgetError OrbitError OutputFileError StaleElementsWarning StationError TimeError TleError"
-        " TraceError TraceInputError UnitError UnknownSatelliteError"
+_NAMES_BY_MODULE = {
+    "traces.errors": (
+        "LinkBudgetError",
+        "OrbitError",
+        "OutputFileError",
+        "StaleElementsWarning",
+        "StationError",
+        "TimeError",
+        "TleError",
+        "TraceError",
+        "TraceInputError",
+        "UnitError",
+        "UnknownSatelliteError",
     ),
-    "make": "make_trace",
-    "orbits.crosslink": "make_crosslink_trace",
-    "orbits.element_set": "ElementSet",
-    "orbits.elements": "find_satellite read_elements",
-    "orbits.orbit": "LookAngles ground_track look_angles",
-    "orbits.passes": "Pass PassTable find_passes passes_over",
-    "orbits.stations": "STATIONS GroundStation station",
-    "orbits.tle": "FLOCK_TLE",
-    "orbits.walker": "parse_walker walker",
-    "plot": "plot_trace",
-    "radio.link_budget": "PRESETS Radio RadioLink preset",
-    "recordings.formats": "read_recording",
-    "recordings.recording": "Assumptions",
-    "trace": "Contact Trace TraceHeader TraceRow",
-    "trace_file": "read_trace write_trace",
-    "units": "parse_duration_s parse_rate_bit_s parse_share parse_size_bytes",
-    "utc": "format_utc parse_utc",
+    "traces.make": ("make_trace",),
+    "traces.orbits.crosslink": ("make_crosslink_trace",),
+    "traces.orbits.element_set": ("ElementSet",),
+    "traces.orbits.elements": ("find_satellite", "read_elements"),
+    "traces.orbits.orbit": ("LookAngles", "ground_track", "look_angles"),
+    "traces.orbits.passes": ("Pass", "PassTable", "find_passes", "passes_over"),
+    "traces.orbits.stations": ("STATIONS", "GroundStation", "station"),
+    "traces.orbits.tle": ("FLOCK_TLE",),
+    "traces.orbits.walker": ("parse_walker", "walker"),
+    "traces.plot": ("plot_trace",),
+    "traces.radio.link_budget": ("PRESETS", "Radio", "RadioLink", "preset"),
+    "traces.recordings.formats": ("read_recording",),
+    "traces.recordings.recording": ("Assumptions",),
+    "traces.trace": ("Contact", "Trace", "TraceHeader", "TraceRow"),
+    "traces.trace_file": ("read_trace", "write_trace"),
+    "traces.units": ("parse_duration_s", "parse_rate_bit_s", "parse_share", "parse_size_bytes"),
+    "traces.utc": ("format_utc", "parse_utc"),
 }
-_MODULE_OF_NAME = {name: module for module, names in _NAMES_OF_MODULE.items() for name in names.split()}
+_MODULE_OF = {name: module for module, names in _NAMES_BY_MODULE.items() for name in names}
 
 
 if not TYPE_CHECKING:  # type checkers would take it as a promise that every name exists
 
     def __getattr__(name: str) -> Any:
         """Import a public name when it is first used (PEP 562)."""
-        if name not in _MODULE_OF_NAME:
+        if name not in _MODULE_OF:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        value = getattr(importlib.import_module(f"{__name__}.{_MODULE_OF_NAME[name]}"), name)
-        globals()[name] = value
+        value = getattr(import_module(_MODULE_OF[name]), name)
+        globals()[name] = value  # the next access does not come here
         return value
 
 

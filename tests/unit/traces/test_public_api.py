@@ -25,7 +25,7 @@ def loaded_after(code: str) -> set[str]:
 
 def imported_for_type_checkers() -> set[str]:
     tree = ast.parse(Path(traces.__file__ or "").read_text(encoding="utf-8"))
-    (block,) = (node for node in tree.body if isinstance(node, ast.If))
+    block = next(node for node in tree.body if isinstance(node, ast.If))
     return {
         f"{node.module}.{alias.name}"
         for node in block.body
@@ -43,9 +43,9 @@ def test_a_public_name_is_there_and_documented(name):
 
 
 def test_people_type_checkers_and_the_interpreter_see_the_same_names():
-    lazily = {f"traces.{module}.{name}" for name, module in traces._MODULE_OF_NAME.items()}
+    lazily = {f"{module}.{name}" for name, module in traces._MODULE_OF.items()}
     assert imported_for_type_checkers() == lazily
-    assert sorted(traces._MODULE_OF_NAME) == sorted(traces.__all__)
+    assert sorted(traces._MODULE_OF) == sorted(traces.__all__)
     assert len(set(traces.__all__)) == len(traces.__all__)
 
 
