@@ -11,14 +11,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nodes.contract.files import replacing
-from nodes.vlm.folder import ModelError
-from nodes.vlm.image import ImageError, open_image
+from nodes.errors import AskError, ImageError, ModelError
+from nodes.vlm.image import open_image
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-    from nodes.vlm.model import Answer
-    from nodes.vlm.openai import ServerAnswer
+    from nodes.vlm.answer import Answer, ServerAnswer
     from nodes.vlm.session import Session
 
 _EPILOG = """examples:
@@ -30,12 +29,6 @@ _EPILOG = """examples:
 Images of more than 100 megapixels are refused; longer sides than 4096 px are reduced first.
 exit codes: 0 answered; 1 the model failed; 2 the model or the image cannot be used; 130 stopped by Ctrl-C
 """
-
-
-class AskError(RuntimeError):
-    """The model is whole but could not answer; one line."""
-
-    exit_code = 1
 
 
 def add_parser(subparsers: Any) -> None:
@@ -76,7 +69,8 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.attention and not arguments.attention.absolute().parent.is_dir():
         raise ImageError(f"no folder {arguments.attention.parent} for {arguments.attention}: make it first")
     image = open_image(arguments.image)
-    from nodes.vlm.model import first_line, load_model  # not for --help
+    from nodes.errors import AskError, first_line
+    from nodes.vlm.model import load_model  # not for --help
     from nodes.vlm.openai import connect, is_server  # not for --help
 
     model: Any

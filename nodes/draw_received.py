@@ -13,11 +13,10 @@ from pathlib import Path
 
 from PIL import Image
 
+from nodes.errors import ImageError, PayloadError
 from nodes.onboard.message import read_regions, received_frame
-from nodes.regions import PayloadError
 from nodes.regions.drawing import draw_kept
 from nodes.transfer.inbox import complete_items
-from nodes.vlm.image import ImageError
 
 SIDE_PX = 448
 _FILE_NAME = re.compile(r"[A-Za-z0-9_.-]{1,200}")

@@ -20,9 +20,10 @@ from typing import Any
 
 from nodes.board.assignment import model_folder
 from nodes.contract.config import ConfigError
+from nodes.errors import ModelError
 from nodes.profiles.pace import further_tokens
 from nodes.profiles.profile import AnswerEnergy, Profile, Stage
-from nodes.vlm.folder import ModelError, check_model_folder
+from nodes.vlm.folder import check_model_folder
 from nodes.vlm.image import open_image
 
 _SHIPPED = Path(__file__).parent

@@ -15,7 +15,7 @@ from typing import Any
 import msgpack
 
 from nodes.contract.config import ConfigError, Frame, SatelliteConfig, Station, check_ca_files, check_images
-from nodes.onboard.confidence import ConfidenceError
+from nodes.errors import ConfidenceError, ModelError
 from nodes.onboard.frame import OnboardFrame, warm_up
 from nodes.onboard.judge import Judge
 from nodes.onboard.message import FrameMessage
@@ -39,7 +39,7 @@ from nodes.runtime.program import Loop, ModelUnavailableError, check_model, leav
 from nodes.transfer.downlink import ContactWatch, Downlink
 from nodes.transfer.outbox import Outbox, OutboxError
 from nodes.transfer.window import chunk_size_bytes
-from nodes.vlm.folder import ModelError, fingerprint
+from nodes.vlm.folder import fingerprint
 
 DESCRIPTION = "Run a satellite: camera, compact model, policy, outbox and downlink."
 DROPPED_BY_POLICY = "dropped by the policy"

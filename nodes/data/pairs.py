@@ -18,13 +18,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from nodes.errors import DataError
+
 IMAGE_ENDINGS = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".webp")
 _NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9_.-]")  # a pair's name is a file's name too
 SCENE_PROMPT = "What kind of scene is this? Answer with one of: {classes}."
-
-
-class DataError(ValueError):
-    """A data set that cannot be read; one line: which file, what is wrong."""
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nodes.contract.files import replacing
+from nodes.errors import ConfidenceError
 
 Floats = NDArray[np.float64]
 END = -1  # the stage of a whole answer
@@ -32,10 +33,6 @@ _STEPS = 300
 _RATE = 5e-3
 _FOLDS = 5
 FILE, WEIGHTS = "confidence.json", "confidence.safetensors"
-
-
-class ConfidenceError(ValueError):
-    """Heads that cannot be trained or read; one line."""
 
 
 def prompt_features(prompt: str) -> Floats:

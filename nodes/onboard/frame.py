@@ -9,16 +9,16 @@ from pathlib import Path
 
 from PIL import Image
 
+from nodes.errors import ModelError, first_line
 from nodes.onboard.confidence import END
 from nodes.onboard.judge import Judge
 from nodes.onboard.message import FrameMessage, make_message
 from nodes.onboard.stages import StagedAnswer, reading_at
 from nodes.policies import Decision, Reading
 from nodes.profiles.pace import PacedWork
-from nodes.vlm.image import open_image
-from nodes.vlm.model import Answer, ModelError, VisionLanguageModel, first_line
-
-WARM_UP_SIDE_PX = 224
+from nodes.vlm.answer import Answer
+from nodes.vlm.image import WARM_UP_PROMPT, open_image, warm_up_image
+from nodes.vlm.model import VisionLanguageModel
 
 
 class OnboardFrame:
@@ -104,10 +104,9 @@ class OnboardFrame:
 
 def warm_up(model: VisionLanguageModel, judge: Judge) -> float:
     """Go through all stages about a grey picture; seconds. Raises ModelError for a model that cannot."""
-    grey = Image.new("RGB", (WARM_UP_SIDE_PX, WARM_UP_SIDE_PX), (128, 128, 128))
     began_s = model.now_s()
     try:
-        with StagedAnswer(model, grey, "What is this?", judge.layout, 2) as staged:
+        with StagedAnswer(model, warm_up_image(), WARM_UP_PROMPT, judge.layout, 2) as staged:
             stage = staged.advance()
             judge.confidence(stage.stage, stage.features)
             while stage.stage != END:

@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nodes.onboard.confidence import ConfidenceError, ConfidenceNetwork, Floats
+from nodes.errors import ConfidenceError
+from nodes.onboard.confidence import ConfidenceNetwork, Floats
 from nodes.onboard.layout import Layout
 
 Heads = Sequence[tuple[int, int]]

@@ -19,14 +19,16 @@ import io
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, Literal, Protocol, get_args
+from typing import BinaryIO, Literal, get_args
 
 from PIL import Image
 
 from nodes.onboard.layout import Layout
 from nodes.policies import Decision, SendReduced, SendRegions, SendWhole
 from nodes.regions import Grid, Unpacked, pack, unpack
+from nodes.vlm.answer import Answer, ServerAnswer
 from nodes.vlm.image import open_image
+from nodes.vlm.protocol import AnsweringModel
 
 Form = Literal["whole", "reduced", "regions"]
 FORMS: tuple[str, ...] = get_args(Form)
@@ -85,15 +87,8 @@ def received_frame(form: str, source: Path | BinaryIO) -> Image.Image:
     return read_regions(source).compose() if form == "regions" else open_image(source)
 
 
-class AnsweringModel(Protocol):
-    """The regular model: here, or behind a server."""
-
-    def answer(self, images: Any, prompt: str, *, max_new_tokens: int = 32) -> Any:
-        """See `nodes.vlm.model.VisionLanguageModel.answer`."""
-
-
 def answer_received(
     model: AnsweringModel, form: str, source: Path | BinaryIO, prompt: str, max_new_tokens: int
-) -> Any:
+) -> Answer | ServerAnswer:
     """Show the regular model what came down, and ask it; gives its answer, raises as `received_frame`."""
     return model.answer(received_frame(form, source), prompt, max_new_tokens=max_new_tokens)

@@ -21,7 +21,8 @@ from nodes.onboard.confidence import END, Floats, prompt_features, token_confide
 from nodes.onboard.layout import Layout
 from nodes.policies import Reading
 from nodes.regions import scores_from_map
-from nodes.vlm.model import Answer, VisionLanguageModel
+from nodes.vlm.answer import Answer
+from nodes.vlm.model import VisionLanguageModel
 from nodes.vlm.session import Session
 from nodes.vlm.token_grid import frame_map
 from nodes.vlm.views import shown

@@ -9,16 +9,27 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import Protocol, TypeVar
 
 from nodes.contract.report import Report
 from nodes.profiles.profile import Profile
+from nodes.vlm.answer import Answer, ServerAnswer, Timings
 
-if TYPE_CHECKING:
-    from nodes.onboard.stages import Stage
-    from nodes.vlm.model import Answer, Timings
+AnyAnswer = TypeVar("AnyAnswer", bound=Answer | ServerAnswer)
 
 SLEEP_UNTIL_S = 0.002  # before the due moment; then it looks at the clock, for a sleep ends some 0.1 ms late
+
+
+class ComputedStage(Protocol):
+    """A stage of an on-board answer, as `nodes.onboard.stages` computes it."""
+
+    @property
+    def stage(self) -> int:
+        """0 before any token, k after k tokens, below 0 at the answer's end."""
+
+    @property
+    def logprobs(self) -> tuple[float, ...]:
+        """Log-probabilities of the tokens so far."""
 
 
 class Pace:
@@ -56,7 +67,7 @@ class PacedWork:
         self._ask("preprocess", "vision")
         self._hold()
 
-    def stage(self, stage: Stage) -> None:
+    def stage(self, stage: ComputedStage) -> None:
         """Hold a stage that was just computed."""
         tokens = len(stage.logprobs)
         if stage.stage > 0:
@@ -76,16 +87,14 @@ class PacedWork:
             self._asked_s["message"] = time.monotonic() - self._done_s
         self._hold()
 
-    def answered(self, answer: Answer) -> Answer:
+    def answered(self, answer: AnyAnswer) -> AnyAnswer:
         """Hold a whole answer; returns it with the profile's times."""
-        self._decoded(further_tokens(len(answer.token_ids), self._pace.max_new_tokens))
+        self._decoded(further_tokens(len(answer.token_logprobs), self._pace.max_new_tokens))
         self.seen()
         return replace(answer, timings=self.timings())
 
     def timings(self) -> Timings:
         """The profile's times of what was done so far of an answer."""
-        from nodes.vlm.model import Timings  # it is loaded when there is an answer
-
         return Timings(
             *(self._asked_s.get(name, 0.0) for name in ("preprocess", "vision", "prefill", "decode"))
         )

@@ -10,9 +10,10 @@ The paper (arXiv 2507.05731) has regions dropped, down-sampled or kept by their 
 grid, the choice within a budget and the format are this project's own design.
 """
 
+from nodes.errors import PayloadError
 from nodes.regions.choice import Choice, choose
 from nodes.regions.grid import Grid, scores_from_map
-from nodes.regions.payload import Packed, PayloadError, RegionPicture, Unpacked, pack, unpack
+from nodes.regions.payload import Packed, RegionPicture, Unpacked, pack, unpack
 
 __all__ = [
     "Choice",

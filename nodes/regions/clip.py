@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from nodes.errors import ModelError
 from nodes.regions.grid import Grid
-from nodes.vlm.folder import ModelError
 
 _TEMPERATURE = 0.01  # that of CLIP's own training (arXiv 2103.00020, section 2.5: logits clipped at 100)
 

@@ -20,6 +20,7 @@ import msgpack
 import numpy as np
 from PIL import Image
 
+from nodes.errors import PayloadError
 from nodes.regions.choice import choose
 from nodes.regions.grid import Grid
 
@@ -29,10 +30,6 @@ MOST_PIXELS = 64 << 20
 MOST_SIDE_PX = 20_000
 _LARGEST_REDUCTION = 16
 _LEAST_OVERVIEW_PX = 28
-
-
-class PayloadError(ValueError):
-    """A message that is not of this format, or whose images do not fit it; one line."""
 
 
 @dataclass(frozen=True)

@@ -13,11 +13,11 @@ from typing import Any
 
 from nodes.contract.config import NodeConfig
 from nodes.contract.report import Report
+from nodes.errors import ServerUnavailableError
 from nodes.profiles.pace import Pace, PacedWork
 from nodes.profiles.profile import read_profile
 from nodes.runtime.power_watch import PowerWatch
 from nodes.runtime.program import Loop, load_model, warm_up
-from nodes.vlm.openai import ServerUnavailableError
 
 TAKE_S = 0.2
 OUTAGE_WAIT_S = 2.0  # before a server that is away is asked again

@@ -14,9 +14,10 @@ from types import FrameType
 from typing import Any, NoReturn, Protocol
 
 from nodes.contract.config import AnyConfig, ConfigError, GroundConfig, NodeConfig, read_config
+from nodes.errors import ModelError
 from nodes.profiles.profile import read_profile
 from nodes.runtime.management import ManagementPlane
-from nodes.vlm.folder import ModelError, check_model_folder
+from nodes.vlm.folder import check_model_folder
 from nodes.vlm.openai import connect, is_server, parse_address
 
 EXIT_OK = 0

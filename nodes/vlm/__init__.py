@@ -1,1 +1,13 @@
-"""Vision-language models: local ones, and those behind an OpenAI-compatible server."""
+"""Vision-language models: local ones, and those behind an OpenAI-compatible server.
+
+protocol.py         the interface that both kinds share
+model.py            a local model
+session.py          one prompt that is decoded step by step, with attention
+openai.py           a model behind a server
+answer.py           an answer and its timings
+folder.py           quick checks of a model's folder, without torch
+image.py            reads an image file
+views.py            shows a large frame as tiles and an overview
+token_grid.py       the position of each image token in the frame
+processor.py, chunked_vision.py, peak_memory.py     details of running a model
+"""

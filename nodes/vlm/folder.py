@@ -1,7 +1,7 @@
-"""Checks that a folder holds an image-text-to-text model, in milliseconds: torch is never imported.
+"""Quick checks of a model's folder, in milliseconds and without importing torch.
 
-It finds the mistakes that people make (a wrong path, weights that are not there or not whole, a text-only
-model); whether the model really runs is only known when `nodes.vlm.model.load_model` has loaded it.
+They find common mistakes: a wrong path, missing or truncated weights, a text-only model. Whether the model
+runs is known only once `nodes.vlm.model.load_model` has loaded it.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ import re
 from pathlib import Path
 from typing import Any
 
+from nodes.errors import ModelError
+
 _HUB_NAME = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)?")
 _PROCESSOR_FILES = ("processor_config.json", "preprocessor_config.json")
 _INDEX = "model.safetensors.index.json"
@@ -20,21 +22,18 @@ _LARGEST_HEADER_BYTES = 100_000_000
 _SAMPLE_BYTES = 1 << 20
 
 
-class ModelError(ValueError):
-    """A model that cannot be used; the text is one line: what, where, what to do."""
-
-    exit_code = 2
-
-
 def is_hub_name(name_or_folder: str | Path) -> bool:
-    """Whether this can only be a model's name on a hub: no such folder, and formed like `owner/model`."""
+    """Return whether the name must be a hub name: formed like `owner/model`, with no such folder."""
     return not Path(name_or_folder).exists() and bool(_HUB_NAME.fullmatch(str(name_or_folder)))
 
 
 def check_model_folder(name_or_folder: str | Path) -> None:
-    """Raise ModelError when a folder is not an image-text-to-text model that transformers could load.
+    """Check that transformers could load an image-text-to-text model from a folder.
 
-    A name on a hub passes unchecked: what it stands for is known only after the download.
+    A hub name passes unchecked, because its files are known only after the download.
+
+    Raises:
+        ModelError: The folder holds no such model.
     """
     if is_hub_name(name_or_folder):
         return
@@ -42,20 +41,20 @@ def check_model_folder(name_or_folder: str | Path) -> None:
     if not folder.exists():
         raise ModelError(f"no model folder {folder}: check the path, or give a hub name such as owner/model")
     if not folder.is_dir():
-        raise ModelError(f"{folder} is a file: give the folder that holds config.json and the weights")
-    config = _read_json(folder / "config.json", "is this a model's folder?")
+        raise ModelError(f"{folder} is a file: pass the folder that contains config.json and the weights")
+    config = _read_json(folder / "config.json", "is this a model folder?")
     if not _takes_images(config):
         kind = config.get("model_type", "unknown type")
-        raise ModelError(f"{folder} is a text-only model ({kind}): a vision-language model is needed")
+        raise ModelError(f"{folder} is a text-only model ({kind}): use a vision-language model")
     if not any((folder / name).is_file() for name in _PROCESSOR_FILES):
-        raise ModelError(f"{folder} has no {_PROCESSOR_FILES[0]}: save the model's processor there too")
+        raise ModelError(f"{folder} has no {_PROCESSOR_FILES[0]}: save the model's processor there as well")
     _check_weights(folder)
 
 
 def fingerprint(name_or_folder: str | Path) -> str:
-    """Tell one model's weights from another's in milliseconds; a hub name stands for itself.
+    """Return a fingerprint of a model's weights, in milliseconds; a hub name is its own fingerprint.
 
-    A hash over each weights file's size, start and end: a model that was trained on differs everywhere.
+    It is a hash of the size, beginning and end of each weights file: training changes all weights.
     """
     if not Path(name_or_folder).is_dir():
         return str(name_or_folder)
@@ -79,7 +78,7 @@ def _read_json(path: Path, advice: str) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         raise ModelError(f"{path} cannot be read ({error}): copy the model again") from None
     if not isinstance(content, dict):
-        raise ModelError(f"{path} does not hold a JSON object: copy the model again")
+        raise ModelError(f"{path} is not a JSON object: copy the model again")
     return content
 
 
@@ -92,7 +91,7 @@ def _check_weights(folder: Path) -> None:
     if (folder / _INDEX).is_file():
         shards = _read_json(folder / _INDEX, "").get("weight_map")
         if not isinstance(shards, dict) or not shards:
-            raise ModelError(f"{folder / _INDEX} names no weights: copy the model again")
+            raise ModelError(f"{folder / _INDEX} lists no weights: copy the model again")
         for name in sorted(set(shards.values())):
             _check_safetensors(folder / str(name))
     elif (folder / "model.safetensors").is_file():
@@ -102,7 +101,7 @@ def _check_weights(folder: Path) -> None:
 
 
 def _check_safetensors(path: Path) -> None:
-    """Check that a file is as long as its header says (the format's own README, "Format")."""
+    """Check that a file has the length stated in its header (section "Format" of the format's README)."""
     try:
         with path.open("rb") as file:
             header_bytes = int.from_bytes(file.read(_HEADER_SIZE_BYTES), "little")
@@ -112,7 +111,7 @@ def _check_safetensors(path: Path) -> None:
         end_bytes = max((value["data_offsets"][1] for key, value in header.items() if key != "__metadata__"))
         expected_bytes = _HEADER_SIZE_BYTES + header_bytes + int(end_bytes)
         if path.stat().st_size != expected_bytes:
-            raise ValueError(f"it has {path.stat().st_size} bytes, its header says {expected_bytes}")
+            raise ValueError(f"it has {path.stat().st_size} bytes, its header states {expected_bytes}")
     except FileNotFoundError:
         raise ModelError(f"{path.parent} has no {path.name}: copy the model again") from None
     except (OSError, ValueError, TypeError, KeyError, IndexError, AttributeError) as error:

@@ -1,7 +1,7 @@
-"""Opens an image file as upright 8-bit RGB of a bounded size, be it CMYK, 16-bit, palette or rotated.
+"""Opens an image file of any mode or rotation as upright 8-bit RGB of bounded size.
 
-Caps: a file of more than 100 megapixels is refused before its pixels are read; what is longer than 4096 px
-on a side is reduced to that (JPEG already while it is decoded); what is shorter than 28 px is enlarged.
+A file with more than 100 megapixels is rejected before its pixels are read. Sides longer than 4096 px are
+reduced to that (for JPEG during decoding), and sides shorter than 28 px are enlarged.
 """
 
 from __future__ import annotations
@@ -9,26 +9,29 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
+from nodes.errors import ImageError
+
 if TYPE_CHECKING:
     from PIL.Image import Image
 
 LARGEST_PIXELS = 100_000_000
 LONGEST_SIDE_PX = 4096
-SHORTEST_SIDE_PX = 28  # one token of Qwen2-VL; narrower, some processors take pixels for channels
+SHORTEST_SIDE_PX = 28  # one token of Qwen2-VL; below it, some processors mistake pixels for channels
+WARM_UP_SIDE_PX = 224
+WARM_UP_PROMPT = "What is this?"
 _DEEP_MODES = ("I", "F", "I;16", "I;16B", "I;16L", "I;16N")
 
 
-class ImageError(ValueError):
-    """An image that cannot be used; the text is one line: what, where, what to do."""
-
-    exit_code = 2
-
-
 def open_image(path: str | Path | BinaryIO) -> Image:
-    """Read an image file, by its path or as opened.
+    """Read an image file.
 
-    Deep greys (16-bit, 32-bit, float) are stretched linearly from their darkest to their brightest pixel.
-    Raises ImageError when there is no such image, it is damaged or it has more than LARGEST_PIXELS.
+    Deep greyscale (16-bit, 32-bit, float) is stretched linearly from its darkest to its brightest pixel.
+
+    Args:
+        path: The file, or its path.
+
+    Raises:
+        ImageError: The image is missing or damaged, or has more than LARGEST_PIXELS.
     """
     from PIL import Image, ImageOps  # not for --help
 
@@ -42,23 +45,30 @@ def open_image(path: str | Path | BinaryIO) -> Image:
     except ImageError:
         raise
     except Image.DecompressionBombError:
-        raise _too_large(path, "far more than that") from None
+        raise _too_large(path, "far above it") from None
     except FileNotFoundError:
         raise ImageError(f"no image {path}: check the path") from None
     except (OSError, ValueError, SyntaxError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise ImageError(f"{path} cannot be read as an image ({reason}): give a whole image file") from None
+        raise ImageError(f"{path} cannot be read as an image ({reason}): use a complete image file") from None
+
+
+def warm_up_image() -> Image:
+    """Return the grey image that models are warmed up with."""
+    from PIL import Image  # not for --help
+
+    return Image.new("RGB", (WARM_UP_SIDE_PX, WARM_UP_SIDE_PX), (128, 128, 128))
 
 
 def _too_large(path: str | Path | BinaryIO, size: str) -> ImageError:
     limit = LARGEST_PIXELS // 1_000_000
-    return ImageError(f"{path} is over the limit of {limit} megapixels ({size}): reduce or crop it first")
+    return ImageError(f"{path} exceeds the limit of {limit} megapixels ({size}): reduce or crop it first")
 
 
 def _rgb(image: Image) -> Image:
     if image.mode not in _DEEP_MODES:
         return image.convert("RGB")
-    import numpy as np  # for deep images only
+    import numpy as np  # for deep greyscale only
     from PIL import Image as Images
 
     values = np.nan_to_num(np.asarray(image, dtype=np.float32))

@@ -1,25 +1,25 @@
-"""Answers prompts about images with any vision-language model that transformers loads, and says where time
-went.
+"""A local vision-language model: any image-text-to-text model that transformers loads.
 
     model = load_model("nodes/models/compact")          a folder, or a hub name such as owner/model
     answer = model.answer(image, "Are there ships on the water?")
     answer.text, answer.confidence, answer.timings.total_s
 
-torch and transformers take seconds to import: this module imports them when a model is loaded.
+torch and transformers take seconds to import, so they are imported when a model is loaded.
 """
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nodes.vlm.chunked_vision import look_few_at_once
-from nodes.vlm.folder import ModelError, check_model_folder, is_hub_name
-from nodes.vlm.peak_memory import MemoryWatch, PeakMemory
+from nodes.errors import ModelError, first_line
+from nodes.vlm.answer import Answer, Timings
+from nodes.vlm.chunked_vision import chunk_vision
+from nodes.vlm.folder import check_model_folder, is_hub_name
+from nodes.vlm.image import WARM_UP_PROMPT, warm_up_image
+from nodes.vlm.peak_memory import MemoryWatch
 from nodes.vlm.views import Views, read_views, shown
 
 if TYPE_CHECKING:
@@ -28,49 +28,6 @@ if TYPE_CHECKING:
     from nodes.vlm.session import Session
     from nodes.vlm.token_grid import Box
 
-__all__ = ["Answer", "ModelError", "PeakMemory", "Timings", "VisionLanguageModel", "load_model"]
-
-WARM_UP_SIDE_PX = 224
-
-
-@dataclass(frozen=True)
-class Timings:
-    """Where the seconds of one answer went; the four parts follow each other and sum to `total_s`.
-
-    preprocess_s: image to patches, prompt to tokens, copy to the device.
-    vision_s: the vision tower; 0 for a family that has none apart, whose vision is then part of prefill_s.
-    prefill_s: the rest up to the first token: projection, the language model over image and prompt.
-    decode_s: all further tokens, and tokens to text.
-    """
-
-    preprocess_s: float
-    vision_s: float
-    prefill_s: float
-    decode_s: float
-
-    @property
-    def total_s(self) -> float:
-        """From the call to its return."""
-        return self.preprocess_s + self.vision_s + self.prefill_s + self.decode_s
-
-
-@dataclass(frozen=True)
-class Answer:
-    """A model's answer: text, its tokens without the one that ends the turn, and their log-probabilities."""
-
-    text: str
-    token_ids: tuple[int, ...]
-    token_logprobs: tuple[float, ...]
-    timings: Timings
-    peak_memory: PeakMemory | None = None
-
-    @property
-    def confidence(self) -> float:
-        """Geometric mean of the tokens' probabilities, 0 to 1; 0 for an empty answer."""
-        if not self.token_logprobs:
-            return 0.0
-        return math.exp(sum(self.token_logprobs) / len(self.token_logprobs))
-
 
 def load_model(
     name_or_folder: str | Path, *, device: str = "cpu", dtype: str | None = None, threads: int | None = None
@@ -78,12 +35,17 @@ def load_model(
     """Load a vision-language model.
 
     Args:
-        name_or_folder: a folder written by `save_pretrained`, or a hub name.
-        device: as torch names it ("cpu", "cuda", "cuda:1").
-        dtype: "float32", "bfloat16", ...; default: as saved, but float32 on a CPU, where halves are slower.
-        threads: torch threads for the whole process; default: as torch chooses.
+        name_or_folder: A folder written by `save_pretrained`, or a hub name.
+        device: torch device, e.g. cpu or cuda:0.
+        dtype: Type of the weights, e.g. float32 or bfloat16. By default the type in which they were saved,
+            and float32 on a CPU, where 16-bit types are slower.
+        threads: Number of torch threads of the whole process; by default torch's own choice.
 
-    Raises ModelError (one line) when it cannot be loaded.
+    Returns:
+        The loaded model.
+
+    Raises:
+        ModelError: The model cannot be loaded.
     """
     check_model_folder(name_or_folder)
     source = str(name_or_folder)
@@ -99,28 +61,30 @@ def load_model(
     if threads is not None:
         torch.set_num_threads(threads)
     chosen = getattr(torch, dtype) if dtype else (torch.float32 if device == "cpu" else "auto")
-    automatic: Any = transformers  # its classes are typed in part only
+    automatic: Any = transformers  # only partly typed
     automatic.utils.logging.disable_progress_bar()
     try:
         processor = load_processor(source)
         network = automatic.AutoModelForImageTextToText.from_pretrained(source, dtype=chosen)
         network = network.to(device).eval()
-    except Exception as error:  # transformers raises many kinds for one mistake: this is no model to use
-        place = f"{source} is no folder here and the hub did not give it" if is_hub_name(source) else source
+    except Exception as error:  # transformers has no common error class
+        place = (
+            f"{source} (no such folder, and not available from the hub)" if is_hub_name(source) else source
+        )
         raise ModelError(f"cannot load a vision-language model from {place}: {first_line(error)}") from error
     return VisionLanguageModel(network, processor, device, views)
 
 
-def first_line(error: BaseException) -> str:
-    """The first line of an error's text, or its kind where it has none."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
-
-
 class VisionLanguageModel:
-    """A loaded model and its processor; one call at a time. Greedy, so equal inputs have equal answers.
+    """A loaded model and its processor; takes one call at a time.
+
+    Decoding is greedy, so equal inputs give equal answers.
 
     Args:
-        views: how one frame is shown to it; None: as it is.
+        network: The transformers model.
+        processor: Its processor.
+        device: torch device, e.g. cpu or cuda:0.
+        views: The views in which a frame is shown to the model; None for the frame itself.
     """
 
     def __init__(self, network: Any, processor: Any, device: str = "cpu", views: Views | None = None) -> None:
@@ -129,21 +93,22 @@ class VisionLanguageModel:
         self._processor = processor
         self._device = device
         for sampling in ("temperature", "top_p", "top_k", "min_p"):
-            setattr(
-                network.generation_config, sampling, None
-            )  # or each greedy answer warns that it is unused
+            # Otherwise each greedy answer warns about the unused option.
+            setattr(network.generation_config, sampling, None)
         ends = network.generation_config.eos_token_id
-        self._ends = {int(end) for end in (ends if isinstance(ends, list) else [ends]) if end is not None}
+        self._end_tokens = {
+            int(end) for end in (ends if isinstance(ends, list) else [ends]) if end is not None
+        }
         self._stopwatch = _Stopwatch(device)
         self._memory = MemoryWatch(device)
         tower = network.get_encoder(modality="image")
-        # Families without a tower answer with a module that also holds the language model.
+        # For a family without a tower this is a module that also contains the language model.
         self.has_vision_tower = tower not in (network, network.base_model, network.get_decoder())
         if device == "cpu":
-            look_few_at_once(network.base_model)
+            chunk_vision(network.base_model)
         if self.has_vision_tower:
-            tower.register_forward_pre_hook(self._stopwatch.vision_starts)
-            tower.register_forward_hook(self._stopwatch.vision_ends)
+            tower.register_forward_pre_hook(self._stopwatch.vision_started)
+            tower.register_forward_hook(self._stopwatch.vision_ended)
 
     @property
     def network(self) -> Any:
@@ -156,36 +121,41 @@ class VisionLanguageModel:
         return self._processor
 
     @property
-    def ends(self) -> set[int]:
+    def end_tokens(self) -> set[int]:
         """The tokens that end an answer."""
-        return self._ends
+        return self._end_tokens
 
     @property
     def memory(self) -> MemoryWatch:
-        """Counts the device's memory."""
+        """The counter of the device's memory."""
         return self._memory
 
     def now_s(self) -> float:
-        """Monotonic time at which the device has done all it was given, seconds."""
+        """Wait until the device is idle and return the monotonic time in seconds."""
         return self._stopwatch.now_s()
 
     def warm_up(self) -> float:
-        """Answer once about a grey picture; returns the seconds that it took.
+        """Answer once about a grey image and return the duration in seconds.
 
-        What happens once (kernels chosen or compiled, memory taken) is then in no answer's times. Raises
-        ModelError for a model that cannot answer at all.
+        One-time costs (choosing or compiling kernels, allocating memory) then affect no later timings.
+
+        Raises:
+            ModelError: The model cannot answer.
         """
-        from PIL import Image  # not for --help
-
-        grey = Image.new("RGB", (WARM_UP_SIDE_PX, WARM_UP_SIDE_PX), (128, 128, 128))
         try:
-            return self.answer(grey, "What is this?", max_new_tokens=2).timings.total_s
-        except Exception as error:  # whatever somebody's model does
-            raise ModelError(f"the model loads but cannot answer: {first_line(error)}") from error
+            return self.answer(warm_up_image(), WARM_UP_PROMPT, max_new_tokens=2).timings.total_s
+        except Exception as error:  # a user's model may raise anything
+            raise ModelError(f"the model was loaded but cannot answer: {first_line(error)}") from error
 
     def prepare(self, images: Image | Sequence[Image], prompt: str) -> Any:
-        """Make the network's inputs, on its device."""
-        return self._prepare(images, prompt)
+        """Return the network's inputs, on its device."""
+        several = images if isinstance(images, Sequence) else shown(images, self.views)[0]
+        pictures = [image.convert("RGB") for image in several]
+        if getattr(self._processor, "chat_template", None) is None:
+            inputs = self._prepare_without_chat(pictures, prompt)
+        else:
+            inputs = self._prepare_chat(pictures, prompt)
+        return inputs.to(self._device, self._network.dtype)
 
     def begin(
         self,
@@ -195,36 +165,47 @@ class VisionLanguageModel:
         boxes: Sequence[Box] | None = None,
         max_new_tokens: int = 32,
     ) -> Session:
-        """Preprocess a prompt and look at its images; nothing is decoded yet.
+        """Preprocess a prompt and run the vision tower on its images, without decoding anything yet.
 
         Args:
-            images: a frame, which is shown as the model's `views` say; or a sequence of images, of any
-                scales, which are shown as they are.
-            prompt: the question.
-            boxes: where each image lies in the frame (left, top, right, bottom), frame pixels; by default
-                each image is a whole frame in its own pixels.
-            max_new_tokens: at most so many in all.
+            images: A frame, which is shown in the model's `views`; or a sequence of images of any scale,
+                which are shown unchanged.
+            prompt: The question.
+            boxes: The position of each image in the frame (left, top, right, bottom), in frame pixels. By
+                default each image is a whole frame.
+            max_new_tokens: Maximum length of the answer.
 
-        Raises ValueError for families whose vision cannot be run apart (no `get_image_features`).
+        Returns:
+            A session that decodes the answer step by step.
+
+        Raises:
+            ValueError: The family's vision tower cannot be run separately (no `get_image_features`).
         """
-        from nodes.vlm.session import begin  # numpy
+        from nodes.vlm.session import begin  # imports numpy
 
         if isinstance(images, Sequence):
             return begin(self, list(images), prompt, boxes, max_new_tokens)
-        several, found = shown(images, self.views)
-        return begin(self, list(several), prompt, boxes or found, max_new_tokens)
+        shown_images, shown_boxes = shown(images, self.views)
+        return begin(self, list(shown_images), prompt, boxes or shown_boxes, max_new_tokens)
 
     @property
     def parameters(self) -> int:
-        """Number of weights, tied ones once."""
+        """Number of weights; tied weights count once."""
         return sum(weight.numel() for weight in self._network.parameters())
 
     def answer(self, images: Image | Sequence[Image], prompt: str, *, max_new_tokens: int = 32) -> Answer:
-        """Answer a prompt about a frame or several images, decoding greedily up to `max_new_tokens` tokens.
+        """Answer a prompt about a frame or several images.
 
-        `images` as for `begin`.
+        Args:
+            images: As for `begin`.
+            prompt: The question.
+            max_new_tokens: Maximum length of the answer.
 
-        Raises ValueError for several images and a family that takes one per prompt.
+        Returns:
+            The answer, decoded greedily.
+
+        Raises:
+            ValueError: There are several images, and the family takes one per prompt.
         """
         from transformers import StoppingCriteria, StoppingCriteriaList  # slow
 
@@ -232,13 +213,13 @@ class VisionLanguageModel:
 
         class AfterToken(StoppingCriteria):
             def __call__(self, input_ids: Any, scores: Any, **kwargs: Any) -> Any:
-                watch.token_is_out()
+                watch.token_decoded()
                 return input_ids.new_zeros(input_ids.shape[0], dtype=bool)
 
         self._memory.start()
         watch.start()
-        inputs = self._prepare(images, prompt)
-        watch.preprocessing_ends()
+        inputs = self.prepare(images, prompt)
+        watch.preprocessing_ended()
         output = self._network.generate(
             **inputs,
             max_new_tokens=max_new_tokens,
@@ -253,15 +234,6 @@ class VisionLanguageModel:
         text = str(self._processor.decode(token_ids, skip_special_tokens=True)).strip()
         return Answer(text, token_ids, token_logprobs, watch.stop(), self._memory.peak())
 
-    def _prepare(self, images: Image | Sequence[Image], prompt: str) -> Any:
-        several = images if isinstance(images, Sequence) else shown(images, self.views)[0]
-        pictures = [image.convert("RGB") for image in several]
-        if getattr(self._processor, "chat_template", None) is None:
-            inputs = self._prepare_without_chat(pictures, prompt)
-        else:
-            inputs = self._prepare_chat(pictures, prompt)
-        return inputs.to(self._device, self._network.dtype)
-
     def _prepare_chat(self, pictures: Sequence[Image], prompt: str) -> Any:
         content: list[dict[str, Any]] = [{"type": "image", "image": picture} for picture in pictures]
         content.append({"type": "text", "text": prompt})
@@ -274,19 +246,19 @@ class VisionLanguageModel:
         )
 
     def _prepare_without_chat(self, pictures: Sequence[Image], prompt: str) -> Any:
-        """Families of before chats (Florence-2, BLIP): their processor puts one picture before the text."""
+        """Prepare inputs of families without a chat template (Florence-2, BLIP): one image, then the text."""
         if len(pictures) != 1:
             family = self._network.config.model_type
-            raise ValueError(f"{len(pictures)} images, but {family} takes one per prompt: give one")
+            raise ValueError(f"{len(pictures)} images, but {family} takes one per prompt: pass one")
         return self._processor(images=pictures[0], text=prompt, return_tensors="pt")
 
     def _tokens(self, output: Any, prompt_tokens: int) -> tuple[tuple[int, ...], tuple[float, ...]]:
-        # Encoder-decoder families return the answer alone, the others the prompt before it: count from the
+        # Encoder-decoder families return only the answer, others return prompt and answer: count from the
         # end.
-        made = len(output.logits)
+        count = len(output.logits)
         token_ids, token_logprobs = [], []
-        for token, logits in zip(output.sequences[0, -made:].tolist(), output.logits, strict=True):
-            if token in self._ends:
+        for token, logits in zip(output.sequences[0, -count:].tolist(), output.logits, strict=True):
+            if token in self._end_tokens:
                 break
             token_ids.append(int(token))
             token_logprobs.append(float(logits[0].float().log_softmax(-1)[token]))
@@ -294,16 +266,16 @@ class VisionLanguageModel:
 
 
 class _Stopwatch:
-    """Takes the times of one answer; on an accelerator it waits for the device first."""
+    """The timer of one answer; it synchronizes with an accelerator before it reads the clock."""
 
     def __init__(self, device: str) -> None:
         self._device = device
         self._vision_s = 0.0
 
     def now_s(self) -> float:
-        """Monotonic time, seconds."""
+        """Return the monotonic time in seconds, once the device is idle."""
         if self._device != "cpu":
-            import torch  # loaded long since
+            import torch  # already loaded
 
             torch.accelerator.synchronize(torch.device(self._device))
         return time.perf_counter()
@@ -313,16 +285,16 @@ class _Stopwatch:
         self._first_token_s: float | None = None
         self._start_s = time.perf_counter()
 
-    def preprocessing_ends(self) -> None:
+    def preprocessing_ended(self) -> None:
         self._prepared_s = self.now_s()
 
-    def vision_starts(self, *_: Any) -> None:
+    def vision_started(self, *_: Any) -> None:
         self._vision_start_s = self.now_s()
 
-    def vision_ends(self, *_: Any) -> None:
+    def vision_ended(self, *_: Any) -> None:
         self._vision_s += self.now_s() - self._vision_start_s
 
-    def token_is_out(self) -> None:
+    def token_decoded(self) -> None:
         if self._first_token_s is None:
             self._first_token_s = self.now_s()
 

@@ -1,7 +1,7 @@
-"""The most memory that answers have taken: torch's own count on an accelerator, the process's on a CPU.
+"""Peak memory of answers: as counted by torch on an accelerator, and of the whole process on a CPU.
 
-On a CPU nobody counts for one answer. What the kernel keeps is how much of the whole process was resident at
-most since it started, loading the model included; `PeakMemory.of` says so beside the number.
+There is no count per answer on a CPU. The kernel only keeps the peak resident size of the process since its
+start, which includes loading the model; `PeakMemory.of` states this with the number.
 """
 
 from __future__ import annotations
@@ -16,45 +16,50 @@ _STATUS = Path("/proc/self/status")
 
 @dataclass(frozen=True)
 class PeakMemory:
-    """`size_bytes`, and in `of` what was counted and since when."""
+    """A peak memory size.
+
+    Attributes:
+        size_bytes: The size.
+        of: The quantity that was counted, and since when.
+    """
 
     size_bytes: int
     of: str
 
 
 class MemoryWatch:
-    """Watches one device (as torch names it)."""
+    """The memory counter of one torch device, e.g. cpu or cuda:0."""
 
     def __init__(self, device: str) -> None:
         self._device = device
 
     def start(self) -> None:
-        """Count from now on, where the device counts for itself."""
+        """Restart the count, if the device has one of its own."""
         if counter := self._counter():
             counter.reset_peak_memory_stats(self._device)
 
     def peak(self) -> PeakMemory:
-        """The most so far."""
+        """Return the peak so far."""
         if counter := self._counter():
             size_bytes = int(counter.max_memory_allocated(self._device))
             return PeakMemory(size_bytes, f"{self._device}, allocated by torch, since the last prompt began")
         return PeakMemory(resident_peak_bytes(), "process, resident, since it started")
 
     def _counter(self) -> Any:
-        """torch's module for the device, or None where it does not count."""
+        """Return torch's module for the device, or None if it has no counter."""
         kind = self._device.partition(":")[0]
         if kind == "cpu":
             return None
-        import torch  # loaded long since
+        import torch  # already loaded
 
         module = getattr(torch, kind, None)
         return module if hasattr(module, "max_memory_allocated") else None
 
 
 def resident_peak_bytes() -> int:
-    """How much of this process was resident at most, bytes: VmHWM of proc(5).
+    """Return the peak resident size of this process in bytes: VmHWM of proc(5).
 
-    getrusage would do elsewhere, but on Linux it remembers the program that started this one.
+    On Linux, getrusage also includes the program that started this one, so it is only used elsewhere.
     """
     try:
         lines = _STATUS.read_text(encoding="ascii", errors="replace").splitlines()

@@ -1,8 +1,8 @@
-"""Loads the processor of an image-text-to-text model, also where torchvision is not installed.
+"""Loads the processor of an image-text-to-text model, with or without torchvision.
 
-Many families' processors take videos too, and their video processors exist for torchvision only;
-AutoProcessor then refuses although the image processor has a PIL version (transformers issue 48558). Frames
-are images: leave the video processor out.
+Many families also have a video processor, which requires torchvision. Without it AutoProcessor fails,
+although the image processor has a PIL version (transformers issue 48558). Frames are images, so the video
+processor is left out.
 """
 
 from __future__ import annotations
@@ -13,9 +13,11 @@ from typing import Any
 
 
 def load_processor(name_or_folder: str, **options: Any) -> Any:
-    """Load the processor of a model, for images and text; `options` go to `from_pretrained`.
+    """Load the processor of a model, for images and text.
 
-    Raises what transformers raises when there is none.
+    Args:
+        name_or_folder: The model's hub name or folder.
+        **options: Passed to `from_pretrained`, whose errors are passed on.
     """
     import transformers  # slow
 
@@ -26,7 +28,7 @@ def load_processor(name_or_folder: str, **options: Any) -> Any:
 
 
 def _class_of(name_or_folder: str, **options: Any) -> Any:
-    """Find the model's own processor class, or None where it has none or where it takes no videos."""
+    """Return the model's processor class, or None if it has none or one without videos."""
     import transformers  # slow
     from transformers.models.auto.processing_auto import PROCESSOR_MAPPING  # slow
 
@@ -39,7 +41,7 @@ def _class_of(name_or_folder: str, **options: Any) -> Any:
 
 @cache
 def without_video(processor_class: Any) -> Any:
-    """Derive a processor class that neither needs nor makes a video processor; it keeps its name in files."""
+    """Derive a processor class without a video processor; its name in saved files stays the same."""
 
     def get_attributes(cls: Any) -> list[str]:
         return [name for name in processor_class.get_attributes() if name != "video_processor"]

@@ -1,4 +1,4 @@
-"""One prompt under way: vision first, then tokens as many as asked for, paused and resumed at will."""
+"""One prompt in progress: its images are encoded first, then tokens are decoded in steps of any size."""
 
 from __future__ import annotations
 
@@ -12,25 +12,27 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from nodes.vlm.answer import Answer, Timings
 from nodes.vlm.token_grid import Box, TokenGrid, token_grids
 
 if TYPE_CHECKING:
-    from nodes.vlm.model import Answer, VisionLanguageModel
+    from nodes.vlm.protocol import PausableModel
 
 
 class Session:
-    """Made by `VisionLanguageModel.begin`; several sessions of one model may take turns.
+    """One answer in progress, made by `VisionLanguageModel.begin`; sessions of one model may be interleaved.
 
     Attributes:
-        visual_features: float32[2 * dim], mean then maximum of the projected image tokens over all images,
-            as the language model will read them.
-        tokens, logprobs: the answer so far, without the token that ends it.
-        finished: the model ended its answer, or `max_new_tokens` are out.
+        visual_features: float32[2 * dim], mean and then maximum of the projected image tokens over all
+            images, as the language model reads them.
+        tokens: Tokens of the answer so far, without the end-of-turn token.
+        logprobs: Their log-probabilities.
+        finished: Whether the model has ended its answer or reached `max_new_tokens`.
     """
 
     def __init__(
         self,
-        model: VisionLanguageModel,
+        model: PausableModel,
         inputs: Any,
         boxes: Sequence[Box],
         max_new_tokens: int,
@@ -38,13 +40,13 @@ class Session:
     ) -> None:
         self._model, self._inputs, self._boxes = model, inputs, boxes
         self._network, self._base = model.network, model.network.base_model
-        # Its name changed within transformers 5.
-        taken = inspect.signature(self._network.forward).parameters
-        self._cache_name = "cache" if "cache" in taken else "past_key_values"
+        # The parameter was renamed within transformers 5.
+        parameters = inspect.signature(self._network.forward).parameters
+        self._cache_name = "cache" if "cache" in parameters else "past_key_values"
         self._left = max_new_tokens
         self._cache: Any = None
         self._rope_deltas: Any = None
-        self._encoded: Any = None  # what the text encoder made, for families that have one
+        self._encoded: Any = None  # output of the text encoder, if the family has one
         self._ids = inputs["input_ids"]
         self._hidden: list[NDArray[np.float32]] = []
         self.tokens: list[int] = []
@@ -53,7 +55,7 @@ class Session:
         self.prefill_s = self.decode_s = 0.0
         prepared_s = model.now_s()
         self.preprocess_s = prepared_s - start_s
-        self._vision = self._see()
+        self._vision = self._encode_images()
         self.visual_features = _pooled(self._vision)
         self.vision_s = model.now_s() - prepared_s
 
@@ -66,12 +68,16 @@ class Session:
 
     @property
     def hidden_states(self) -> NDArray[np.float32]:
-        """float32[k, dim]: what the last layer held (after its norm) when each of `tokens` was chosen."""
+        """float32[k, dim]: the last layer's state (after its norm) from which each of `tokens` was chosen."""
         return np.stack(self._hidden) if self._hidden else np.zeros((0, 0), np.float32)
 
-    def decode(self, most_tokens: int | None = None) -> None:
-        """Decode up to `most_tokens` further tokens (default: all); the first call also prefills."""
-        count = self._left if most_tokens is None else min(most_tokens, self._left)
+    def decode(self, max_tokens: int | None = None) -> None:
+        """Decode further tokens; the first call also prefills.
+
+        Args:
+            max_tokens: Maximum number of further tokens; by default all that are left.
+        """
+        count = self._left if max_tokens is None else min(max_tokens, self._left)
         if self.finished or count < 1:
             return
         start_s = self._model.now_s()
@@ -79,18 +85,18 @@ class Session:
         marks: list[float] = []
         states: list[Any] = []
 
-        def take(_module: Any, given: tuple[Any, ...]) -> None:
-            states.append(given[0][0, -1])
+        def record_state(_module: Any, arguments: tuple[Any, ...]) -> None:
+            states.append(arguments[0][0, -1])
             marks.append(self._model.now_s())
 
-        def keep(_module: Any, _given: Any, encoded: Any) -> None:
+        def keep_encoded(_module: Any, _arguments: Any, encoded: Any) -> None:
             self._encoded = encoded
 
-        hooks = [self._network.get_output_embeddings().register_forward_pre_hook(take)]
+        hooks = [self._network.get_output_embeddings().register_forward_pre_hook(record_state)]
         if self._network.config.is_encoder_decoder and first:
-            hooks.append(self._network.get_encoder().register_forward_hook(keep))
+            hooks.append(self._network.get_encoder().register_forward_hook(keep_encoded))
         try:
-            with self._seen(), self._positions():
+            with self._image_features(), self._positions():
                 output = self._generate(count)
         finally:
             for hook in hooks:
@@ -102,9 +108,7 @@ class Session:
         self._keep(output, states)
 
     def answer(self) -> Answer:
-        """Give the answer as decoded so far; `timings` hold the work done, without the pauses."""
-        from nodes.vlm.model import Answer, Timings  # it imports this module
-
+        """Return the answer as decoded so far; its `timings` exclude the pauses."""
         text = str(self._model.processor.decode(self.tokens, skip_special_tokens=True)).strip()
         timings = Timings(self.preprocess_s, self.vision_s, self.prefill_s, self.decode_s)
         peak = self._model.memory.peak()
@@ -112,66 +116,77 @@ class Session:
 
     @property
     def grids(self) -> list[TokenGrid]:
-        """Where each image token looks. Raises ValueError for a family whose layout is not known."""
+        """Grids of the image tokens over the frame.
+
+        Raises:
+            ValueError: The family's layout of image tokens is unknown.
+        """
         names = self._model.processor.tokenizer.convert_ids_to_tokens(self._inputs["input_ids"][0].tolist())
         vision = getattr(self._network.config, "vision_config", None)
         merge = int(getattr(vision, "spatial_merge_size", 1))
         return token_grids(self._inputs, names, self._image_tokens(), self._boxes, merge)
 
     def attention(self, *, all_keys: bool = False) -> NDArray[np.float32]:
-        """Attention from the prompt's tokens behind the last image to the image tokens.
+        """Return the attention from the prompt's tokens after the last image to the image tokens.
 
-        Returns float32[layers, heads, prompt tokens, image tokens]; with `all_keys`, to all tokens of the
-        prompt, so that each row sums to 1. One more prefill with plain attention, without the vision tower.
-        Raises ValueError for encoder-decoder families and for those that name no image token.
+        It costs one more prefill with eager attention, without the vision tower.
+
+        Args:
+            all_keys: Return the attention to all tokens of the prompt, so that each row sums to 1.
+
+        Returns:
+            float32[layers, heads, prompt tokens, image tokens].
+
+        Raises:
+            ValueError: The family is an encoder-decoder or defines no image token.
         """
-        import torch  # loaded long since
+        import torch  # already loaded
 
         if self._network.config.is_encoder_decoder:
             family = self._network.config.model_type
-            raise ValueError(f"{family} has an encoder and a decoder: where its prompt looks is not known")
+            raise ValueError(f"{family} has an encoder and a decoder: its attention cannot be mapped")
         where = self._image_tokens()
         after = int(np.flatnonzero(where)[-1]) + 1
-        chosen = self._network.config._attn_implementation
+        configured = self._network.config._attn_implementation
         self._network.set_attn_implementation("eager")
         try:
-            with torch.inference_mode(), self._seen(), self._positions():
+            with torch.inference_mode(), self._image_features(), self._positions():
                 output = self._network(**self._inputs, output_attentions=True, use_cache=False)
         finally:
-            self._network.set_attn_implementation(chosen)
-        looked = np.stack([layer[0, :, after:].float().cpu().numpy() for layer in output.attentions])
-        return looked if all_keys else looked[..., where]
+            self._network.set_attn_implementation(configured)
+        attention = np.stack([layer[0, :, after:].float().cpu().numpy() for layer in output.attentions])
+        return attention if all_keys else attention[..., where]
 
     def _image_tokens(self) -> NDArray[Any]:
         config = self._network.config
         token = getattr(config, "image_token_id", None)
         token = getattr(config, "image_token_index", None) if token is None else token
         if token is None:
-            raise ValueError(f"{config.model_type} names no image token: its attention cannot be mapped")
+            raise ValueError(f"{config.model_type} defines no image token: its attention cannot be mapped")
         where: NDArray[Any] = (self._inputs["input_ids"][0] == token).cpu().numpy()
         if not where.any():
             raise ValueError("there is no image token in the prompt: attention cannot be mapped")
         return where
 
-    def _see(self) -> Any:
-        import torch  # loaded long since
+    def _encode_images(self) -> Any:
+        import torch  # already loaded
 
-        taken = inspect.signature(self._base.get_image_features).parameters
-        given = {name: value for name, value in self._inputs.items() if name in taken and name != "input_ids"}
+        parameters = set(inspect.signature(self._base.get_image_features).parameters) - {"input_ids"}
+        arguments = {name: value for name, value in self._inputs.items() if name in parameters}
         with torch.no_grad():
-            return self._base.get_image_features(**given, return_dict=True)
+            return self._base.get_image_features(**arguments, return_dict=True)
 
     @contextmanager
-    def _seen(self) -> Iterator[None]:
-        """Let the network find the images already seen."""
-        seeing = self._base.get_image_features
+    def _image_features(self) -> Iterator[None]:
+        """Make the network reuse the images' features instead of running its vision tower again."""
+        features_of = self._base.get_image_features
 
-        @wraps(seeing)  # generate looks at the signature
-        def seen(*_: Any, **__: Any) -> Any:
+        @wraps(features_of)  # generate inspects the signature
+        def cached(*_: Any, **__: Any) -> Any:
             return self._vision
 
         before = vars(self._base).get("get_image_features")
-        self._base.get_image_features = seen
+        self._base.get_image_features = cached
         try:
             yield
         finally:
@@ -181,7 +196,7 @@ class Session:
 
     @contextmanager
     def _positions(self) -> Iterator[None]:
-        """Keep this session's positions: Qwen-VL leaves them in the network between calls."""
+        """Restore this session's positions, which Qwen-VL keeps in the network between calls."""
         if not hasattr(self._base, "rope_deltas"):
             yield
             return
@@ -193,7 +208,7 @@ class Session:
         from transformers import StoppingCriteria, StoppingCriteriaList  # slow
 
         class Enough(StoppingCriteria):
-            """Not by `max_new_tokens`: some families (Florence-2) force the last of them to be the end."""
+            """Stops after `count` tokens; `max_new_tokens` makes some families (Florence-2) force an end."""
 
             left = count
 
@@ -201,9 +216,9 @@ class Session:
                 self.left -= 1
                 return input_ids.new_full(input_ids.shape[:1], self.left <= 0, dtype=bool)
 
-        given = self._resumed() if self._network.config.is_encoder_decoder else self._continued()
+        arguments = self._resumed() if self._network.config.is_encoder_decoder else self._continued()
         return self._network.generate(
-            **given,
+            **arguments,
             max_new_tokens=self._left,
             stopping_criteria=StoppingCriteriaList([Enough()]),
             do_sample=False,
@@ -214,41 +229,41 @@ class Session:
         )
 
     def _resumed(self) -> dict[str, Any]:
-        """Inputs of an encoder-decoder family: after the first call the encoder's work is given."""
+        """Return the inputs of an encoder-decoder family; later calls reuse the encoder's output."""
         if self._cache is None:
             return dict(self._inputs)
         return {
             "encoder_outputs": self._encoded,
             "attention_mask": self._inputs["attention_mask"],
             "decoder_input_ids": self._ids,
-            # As long as the tokens: else transformers takes them all for new ones, behind the cache.
+            # As long as the tokens; otherwise transformers treats them all as new ones after the cache.
             "decoder_attention_mask": self._ids.new_ones(self._ids.shape),
             self._cache_name: self._cache,
         }
 
     def _continued(self) -> dict[str, Any]:
-        """Inputs of a decoder: the prompt, the tokens so far, and what was computed for them."""
-        import torch  # loaded long since
+        """Return the inputs of a decoder: the prompt, the tokens so far, and their key-value cache."""
+        import torch  # already loaded
 
-        given = dict(self._inputs)
-        more = self._ids.shape[1] - given["input_ids"].shape[1]
-        given["input_ids"] = self._ids
+        inputs = dict(self._inputs)
+        added = self._ids.shape[1] - inputs["input_ids"].shape[1]
+        inputs["input_ids"] = self._ids
         for name, fill in (("attention_mask", 1), ("mm_token_type_ids", 0)):
-            if more and name in given:
-                given[name] = torch.cat([given[name], given[name].new_full((1, more), fill)], dim=1)
+            if added and name in inputs:
+                inputs[name] = torch.cat([inputs[name], inputs[name].new_full((1, added), fill)], dim=1)
         if self._cache is not None:
-            given[self._cache_name] = self._cache
-            given = {name: value for name, value in given.items() if not name.startswith("pixel")}
-        return given
+            inputs[self._cache_name] = self._cache
+            inputs = {name: value for name, value in inputs.items() if not name.startswith("pixel")}
+        return inputs
 
     def _keep(self, output: Any, states: Sequence[Any]) -> None:
         self._cache, self._ids = getattr(output, self._cache_name), output.sequences
-        made = len(output.logits)
-        self._left -= made
+        count = len(output.logits)
+        self._left -= count
         for token, logits, state in zip(
-            output.sequences[0, -made:].tolist(), output.logits, states, strict=True
+            output.sequences[0, -count:].tolist(), output.logits, states, strict=True
         ):
-            if token in self._model.ends:
+            if token in self._model.end_tokens:
                 self.finished = True
                 break
             self.tokens.append(int(token))
@@ -258,25 +273,30 @@ class Session:
 
 
 def begin(
-    model: VisionLanguageModel, images: Sequence[Any], prompt: str, boxes: Sequence[Box] | None, most: int
+    model: PausableModel,
+    images: Sequence[Any],
+    prompt: str,
+    boxes: Sequence[Box] | None,
+    max_new_tokens: int,
 ) -> Session:
-    """Preprocess and see; see `VisionLanguageModel.begin`."""
+    """Preprocess a prompt and encode its images; see `VisionLanguageModel.begin`."""
     if not hasattr(model.network.base_model, "get_image_features"):
         raise ValueError(f"{model.network.config.model_type} cannot be paused: use answer()")
     if boxes is not None and len(boxes) != len(images):
-        raise ValueError(f"{len(boxes)} boxes for {len(images)} images: give one each")
+        raise ValueError(f"{len(boxes)} boxes for {len(images)} images: pass one per image")
     model.memory.start()
     start_s = time.perf_counter()
     inputs = model.prepare(images, prompt)
     whole = [(0.0, 0.0, float(image.width), float(image.height)) for image in images]
-    return Session(model, inputs, whole if boxes is None else boxes, most, start_s)
+    return Session(model, inputs, whole if boxes is None else boxes, max_new_tokens, start_s)
 
 
 def _pooled(vision: Any) -> NDArray[np.float32]:
-    import torch  # loaded long since
+    """Return the mean and the maximum of the image tokens' features."""
+    import torch  # already loaded
 
-    seen = getattr(vision, "pooler_output", vision)
-    parts = list(seen) if isinstance(seen, list | tuple) else [seen]
+    features = getattr(vision, "pooler_output", vision)
+    parts = list(features) if isinstance(features, list | tuple) else [features]
     tokens = torch.cat([part.reshape(-1, part.shape[-1]) for part in parts]).float()
     pooled: NDArray[np.float32] = torch.cat([tokens.mean(0), tokens.amax(0)]).cpu().numpy()
     return pooled

@@ -1,4 +1,4 @@
-"""Where in a frame each image token looks: the grids of image tokens of a prompt, and maps over the frame."""
+"""Position of each image token in the frame: grids of a prompt's image tokens, and maps over the frame."""
 
 from __future__ import annotations
 
@@ -17,7 +17,13 @@ _TILE = re.compile(r"<row_(\d+)_col_(\d+)>")
 
 @dataclass(frozen=True)
 class TokenGrid:
-    """`rows` x `columns` consecutive image tokens over `box` (left, top, right, bottom), frame pixels."""
+    """Consecutive image tokens that cover a box of the frame, row by row.
+
+    Attributes:
+        box: Left, top, right and bottom, in frame pixels.
+        rows: Number of rows of tokens.
+        columns: Number of columns of tokens.
+    """
 
     box: Box
     rows: int
@@ -30,13 +36,17 @@ def frame_map(
     """Spread the weights of image tokens over a frame.
 
     Args:
-        weights: one per image token, in prompt order.
-        grids: as `Session.grids` gives them; their tokens together are `weights`.
-        width, height: of the map; boxes are in its pixels.
+        weights: One weight per image token, in prompt order.
+        grids: The grids of these tokens, from `Session.grids`.
+        width: Width of the map; boxes are in its pixels.
+        height: Height of the map.
 
-    Returns float64[height, width], weight per pixel: it sums to the weights' sum when every token's cell
-    holds a pixel's centre and no box leaves the frame.
-    Raises ValueError when tokens and grids do not fit.
+    Returns:
+        float64[height, width], weight per pixel. Its sum is that of the weights if every token's cell
+        contains the centre of a pixel and no box extends beyond the frame.
+
+    Raises:
+        ValueError: The number of weights differs from the number of tokens.
     """
     expected = sum(grid.rows * grid.columns for grid in grids)
     if len(weights) != expected:
@@ -57,7 +67,7 @@ def frame_map(
 
 
 def _cells(size: int, start: float, end: float, count: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Cell of each pixel whose centre lies in [start, end), and those pixels."""
+    """Return the pixels whose centre lies in [start, end), each with its cell (cells first)."""
     centres = np.arange(size) + 0.5
     inside = np.flatnonzero((centres >= start) & (centres < end))
     cells = ((centres[inside] - start) / (end - start) * count).astype(np.int64)
@@ -67,16 +77,18 @@ def _cells(size: int, start: float, end: float, count: int) -> tuple[NDArray[np.
 def token_grids(
     inputs: Any, names: Sequence[str], where: NDArray[Any], boxes: Sequence[Box], merge: int
 ) -> list[TokenGrid]:
-    """Find the grids of a prompt's image tokens, by the family's own layout.
+    """Return the grids of a prompt's image tokens, by the family's own layout.
 
     Args:
-        inputs: what the processor gave; `image_grid_thw` is used where there is one (Qwen-VL).
-        names: the prompt's tokens as text; `<row_R_col_C>` before a run of image tokens is a tile (Idefics3).
-        where: bool, one per prompt token: it is an image token.
-        boxes: one per image.
-        merge: patches a side that make one token, for `image_grid_thw`.
+        inputs: The processor's output; its `image_grid_thw` is used if present (Qwen-VL).
+        names: The prompt's tokens as text; `<row_R_col_C>` before a run of image tokens marks a tile
+            (Idefics3).
+        where: bool per prompt token: whether it is an image token.
+        boxes: The box of each image in the frame.
+        merge: Patches per side that form one token, for `image_grid_thw`.
 
-    Raises ValueError when the layout is not known here.
+    Raises:
+        ValueError: The layout is unknown.
     """
     if "image_grid_thw" in inputs:
         sizes = [(int(high) // merge, int(wide) // merge) for _, high, wide in inputs["image_grid_thw"]]
@@ -84,7 +96,7 @@ def token_grids(
     else:
         grids = _grids_of_runs(names, where, boxes)
     if sum(grid.rows * grid.columns for grid in grids) != int(where.sum()):
-        raise ValueError("the image tokens of this model's prompt do not form the grids that are known here")
+        raise ValueError("the image tokens of this model's prompt form no known layout of grids")
     return grids
 
 
@@ -95,16 +107,16 @@ def _grids_of_runs(names: Sequence[str], where: NDArray[Any], boxes: Sequence[Bo
     if not any(tiles):
         return _equal_squares(int(where.sum()), boxes)
     grids: list[TokenGrid] = []
-    waiting: list[tuple[int, int, int]] = []  # tiles of an image come before its overview
+    pending: list[tuple[int, int, int]] = []  # an image's tiles precede its overview
     image = 0
     for (start, end), tile in zip(runs, tiles, strict=True):
         side = _square(end - start)
         if tile:
-            waiting.append((int(tile[1]) - 1, int(tile[2]) - 1, side))
+            pending.append((int(tile[1]) - 1, int(tile[2]) - 1, side))
             continue
-        grids += _tiles(waiting, boxes[image])
+        grids += _tiles(pending, boxes[image])
         grids.append(TokenGrid(boxes[image], side, side))
-        waiting, image = [], image + 1
+        pending, image = [], image + 1
     return grids
 
 
@@ -122,7 +134,7 @@ def _tiles(tiles: Sequence[tuple[int, int, int]], box: Box) -> list[TokenGrid]:
 
 def _equal_squares(tokens: int, boxes: Sequence[Box]) -> list[TokenGrid]:
     if tokens % len(boxes):
-        raise ValueError(f"{tokens} image tokens for {len(boxes)} images: this model's layout is not known")
+        raise ValueError(f"{tokens} image tokens for {len(boxes)} images: this model's layout is unknown")
     side = _square(tokens // len(boxes))
     return [TokenGrid(box, side, side) for box in boxes]
 
@@ -130,5 +142,5 @@ def _equal_squares(tokens: int, boxes: Sequence[Box]) -> list[TokenGrid]:
 def _square(tokens: int) -> int:
     side = math.isqrt(tokens)
     if side * side != tokens:
-        raise ValueError(f"{tokens} image tokens are no square: this model's layout is not known")
+        raise ValueError(f"{tokens} image tokens do not form a square: this model's layout is unknown")
     return side

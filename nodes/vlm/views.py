@@ -1,12 +1,12 @@
-"""How a frame is shown to a model: as it is, reduced, or as tiles of its own pixels and an overview.
+"""Views of a frame for a model: the frame itself, a reduced one, or full-resolution tiles and an overview.
 
-A model of the Qwen2-VL family takes several images in one prompt, and vision towers cost the square of an
-image's area: a large frame is cheaper in tiles. A folder of a model that wants tiles has a file `views.json`
-beside its weights, `{"tile_px": 168, "overview_px": 224}`; one that wants the overview alone has null for the
-tile (its processor would reduce the frame too, in three times the time). Any other model gets the frame as it
-is.
+A model of the Qwen2-VL family takes several images in one prompt. The cost of its vision tower is quadratic
+in an image's area, so tiles are cheaper than one large frame. A model requests tiles by a file `views.json`
+next to its weights, `{"tile_px": 168, "overview_px": 224}`. If `tile_px` is null the model gets only the
+overview; its processor would reduce the frame as well, but more slowly. Any other model gets the frame
+unchanged.
 
-The overview stands last, next to the question: there it is equally far from it however many tiles there are.
+The overview comes last, so its distance from the question does not depend on the number of tiles.
 """
 
 from __future__ import annotations
@@ -23,21 +23,26 @@ if TYPE_CHECKING:
     from nodes.vlm.token_grid import Box
 
 FILE = "views.json"
-MOST_TILES = 64
+MAX_TILES = 64
 
 
 @dataclass(frozen=True)
 class Views:
-    """Side of a tile and of the overview, pixels; no tiles where `tile_px` is None."""
+    """Views of a frame.
+
+    Attributes:
+        tile_px: Side of a tile in pixels; None for no tiles.
+        overview_px: Longest side of the overview in pixels.
+    """
 
     tile_px: int | None
     overview_px: int
 
     def of(self, frame: Image) -> tuple[list[Image], list[Box]]:
-        """Tiles row by row, then the overview; and where each lies in the frame (left, top, right, bottom).
+        """Return the tiles row by row and then the overview, and the box of each in the frame.
 
-        A frame that needs more than MOST_TILES tiles is reduced until it does not; one that is no larger
-        than the overview is shown as it is.
+        A frame that needs more than MAX_TILES tiles is reduced until it fits; a frame that is no larger than
+        the overview is shown unchanged. Boxes are left, top, right and bottom in frame pixels.
         """
         whole = (0.0, 0.0, float(frame.width), float(frame.height))
         if self.tile_px is None or max(frame.size) <= self.overview_px:
@@ -56,19 +61,19 @@ class Views:
         return [*(self.tile(frame, box) for box in boxes), self.overview(frame)], [*boxes, whole]
 
     def tile(self, frame: Image, box: Box) -> Image:
-        """What lies in a box, at most `tile_px` a side."""
-        cut = frame.crop((round(box[0]), round(box[1]), round(box[2]), round(box[3])))
-        return cut if self.tile_px is None else _at_most(cut, self.tile_px)
+        """Return the content of a box, with sides of at most `tile_px`."""
+        content = frame.crop((round(box[0]), round(box[1]), round(box[2]), round(box[3])))
+        return content if self.tile_px is None else _at_most(content, self.tile_px)
 
     def overview(self, frame: Image) -> Image:
-        """The whole frame, its longer side `overview_px`."""
+        """Return the whole frame, with sides of at most `overview_px`."""
         return _at_most(frame, self.overview_px)
 
 
 def _tiles(width: int, height: int, tile_px: int) -> tuple[int, int]:
-    """Rows and columns of tiles."""
+    """Return the number of rows and of columns of tiles."""
     side = tile_px
-    while -(-height // side) * -(-width // side) > MOST_TILES:
+    while -(-height // side) * -(-width // side) > MAX_TILES:
         side += -(-tile_px // 2)
     return -(-height // side), -(-width // side)
 
@@ -84,17 +89,21 @@ def _at_most(image: Image, side_px: int) -> Image:
 
 
 def read_views(folder: str | Path) -> Views | None:
-    """The views that a model's folder asks for; None without the file. Raises ValueError (one line)."""
+    """Read the views that a model's folder requests; None without the file.
+
+    Raises:
+        ValueError: The file is invalid; the text is one line.
+    """
     path = Path(folder) / FILE
     if not path.is_file():
         return None
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-        tile = found["tile_px"]
-        views = Views(None if tile is None else int(tile), int(found["overview_px"]))
+        content = json.loads(path.read_text(encoding="utf-8"))
+        tile_px = content["tile_px"]
+        views = Views(None if tile_px is None else int(tile_px), int(content["overview_px"]))
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise ValueError(
-            f"{path} does not say tile_px and overview_px in pixels: {type(error).__name__}"
+            f"{path} does not define tile_px and overview_px in pixels: {type(error).__name__}"
         ) from error
     if min(views.tile_px or 1, views.overview_px) < 1:
         raise ValueError(f"{path}: tile_px and overview_px must be above 0")
@@ -102,5 +111,5 @@ def read_views(folder: str | Path) -> Views | None:
 
 
 def shown(frame: Image, views: Views | None) -> tuple[Sequence[Image], Sequence[Box] | None]:
-    """The images of a prompt about a frame, and their boxes (None: each is a whole frame)."""
+    """Return the images of a prompt about a frame, and their boxes (None: each is a whole frame)."""
     return ([frame], None) if views is None else views.of(frame)

@@ -11,10 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from nodes.contract.config import ConfigError
-from nodes.data.pairs import DataError
+from nodes.errors import ConfidenceError, DataError, ModelError
 from nodes.lab.evaluation.job import read_job
-from nodes.onboard.confidence import ConfidenceError
-from nodes.vlm.folder import ModelError
 
 _EXAMPLES = """examples:
   python -m nodes.lab.evaluation job.json                    run what `spaceverse eval` has written

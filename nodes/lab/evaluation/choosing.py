@@ -22,11 +22,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nodes.data.pairs import Pair
+from nodes.errors import ConfidenceError
 from nodes.lab.evaluation.outcomes import OnboardOutcome
 from nodes.lab.evaluation.subjects import PairSubject
 from nodes.onboard.confidence import (
     END,
-    ConfidenceError,
     ConfidenceNetwork,
     Floats,
     cross_fitted,

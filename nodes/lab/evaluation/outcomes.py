@@ -21,15 +21,17 @@ from numpy.typing import NDArray
 
 from nodes.contract.files import write_atomically
 from nodes.data.pairs import Pair
+from nodes.errors import ModelError
 from nodes.onboard.confidence import END, token_confidence
 from nodes.onboard.layout import Layout
-from nodes.onboard.message import AnsweringModel, FrameMessage, answer_received, make_message
+from nodes.onboard.message import FrameMessage, answer_received, make_message
 from nodes.onboard.stages import StagedAnswer
 from nodes.policies import Decision, SendRegions
-from nodes.vlm.folder import ModelError, check_model_folder, is_hub_name
+from nodes.vlm.folder import check_model_folder, is_hub_name
 from nodes.vlm.image import open_image
 from nodes.vlm.model import VisionLanguageModel, load_model
 from nodes.vlm.openai import connect, is_server, parse_address
+from nodes.vlm.protocol import AnsweringModel
 
 VERSION = "5"  # raise it when an outcome would come out otherwise
 Floats = NDArray[np.float64]

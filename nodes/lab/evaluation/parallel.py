@@ -13,11 +13,11 @@ from collections.abc import Sequence
 from concurrent.futures import BrokenExecutor, ProcessPoolExecutor, as_completed
 
 from nodes.data.pairs import Pair
+from nodes.errors import ModelError
 from nodes.lab.evaluation.outcomes import Outcomes
 from nodes.lab.evaluation.progress import Progress
 from nodes.lab.evaluation.subjects import PairSubject
 from nodes.policies import Decision
-from nodes.vlm.folder import ModelError
 
 _Asked = tuple[Pair, Decision, Sequence[float]]
 

@@ -19,7 +19,8 @@ from nodes import data as shipped_data
 from nodes import models as shipped_models
 from nodes.contract.files import replacing, write_atomically
 from nodes.contract.line import Line, Row
-from nodes.data.pairs import DataError, Pair, read_pairs
+from nodes.data.pairs import Pair, read_pairs
+from nodes.errors import DataError
 from nodes.lab.evaluation.calibration import of_study, on_test_pairs
 from nodes.lab.evaluation.choosing import (
     BUDGET_SHARE,

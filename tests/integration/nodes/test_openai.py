@@ -17,15 +17,15 @@ from PIL import Image
 from nodes.contract.config import GroundConfig
 from nodes.data import FIRST_LIGHT
 from nodes.data.pairs import Pair, read_pairs
+from nodes.errors import ModelError, ServerUnavailableError
 from nodes.lab.evaluation.outcomes import Outcomes
 from nodes.models import COMPACT
 from nodes.policies import SendReduced, SendRegions, SendWhole
 from nodes.runtime.program import load_model as load_for
 from nodes.vlm import openai as openai_model
-from nodes.vlm.folder import ModelError
 from nodes.vlm.image import open_image
 from nodes.vlm.model import VisionLanguageModel, load_model
-from nodes.vlm.openai import ServerAddress, ServerUnavailableError, connect, data_url, parse_address
+from nodes.vlm.openai import ServerAddress, connect, data_url, parse_address
 from testbed.run.model_relay import ModelRelay, server_of
 from tests.support.openai_server import NAME, served
 
@@ -149,8 +149,8 @@ def test_what_goes_wrong_is_one_line(url: str) -> None:
         (f"openai:{url}/v1#large", r"said 404: The model `large` does not exist. This is a second line"),
         (f"openai:{url}/v2#{NAME}", "said 404: no such path"),
         (f"openai:{url}/page", "does not speak OpenAI's chat completions"),
-        ("openai:127.0.0.1:80", "is no server's address: write openai:http://HOST:PORT/v1#model"),
-        ("openai:http://a:b/v1", "is no server's address"),
+        ("openai:127.0.0.1:80", "is not a server address: write openai:http://HOST:PORT/v1#model"),
+        ("openai:http://a:b/v1", "is not a server address"),
     ):
         with pytest.raises(ModelError, match=text) as caught:
             connect(name).answer(grey, "?")

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from nodes.data.pairs import DataError, read_pairs, right
+from nodes.data.pairs import read_pairs, right
+from nodes.errors import DataError
 
 
 def image(path: Path) -> Path:

@@ -7,13 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from nodes.errors import ConfidenceError
 from nodes.lab.evaluation.figures import auroc
 from nodes.onboard.confidence import (
     END,
     FILE,
     PROMPT_BUCKETS,
     WEIGHTS,
-    ConfidenceError,
     ConfidenceNetwork,
     _slopes,
     cross_fitted,

@@ -11,7 +11,7 @@ from nodes.onboard.confidence import END
 from nodes.onboard.stages import Stage
 from nodes.profiles.pace import Pace, further_tokens
 from nodes.profiles.profile import Profile
-from nodes.vlm.model import Answer, Timings
+from nodes.vlm.answer import Answer, Timings
 from testbed.results.node_pace import node_paces
 from tests.support.made_up_profile import MADE_UP
 from tests.support.nodes.ends import Recorder

@@ -13,11 +13,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from nodes.regions import Grid, PayloadError, choose, pack, scores_from_map, unpack
+from nodes.errors import ModelError, PayloadError
+from nodes.regions import Grid, choose, pack, scores_from_map, unpack
 from nodes.regions.clip import ClipScorer
 from nodes.regions.drawing import draw_kept
 from nodes.regions.payload import Settings, difference, overview_size
-from nodes.vlm.folder import ModelError
 
 WORTH = (0.4, 1.0)
 

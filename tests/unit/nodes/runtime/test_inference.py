@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 
 from nodes.contract.config import GroundConfig
+from nodes.errors import ServerUnavailableError
 from nodes.models import COMPACT
 from nodes.profiles.pace import PacedWork
 from nodes.runtime import inference
 from nodes.runtime.inference import OUTAGES_MAX, Inference, Question
-from nodes.vlm.openai import ServerUnavailableError
 
 
 def test_an_image_that_breaks_the_server_each_time_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:

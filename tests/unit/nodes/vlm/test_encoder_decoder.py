@@ -65,7 +65,10 @@ def florence(tmp_path_factory: pytest.TempPathFactory) -> VisionLanguageModel:
     network.save_pretrained(folder)
     processor.save_pretrained(folder)
     model = load_model(folder, threads=1)
-    model._ends, model.network.generation_config.eos_token_id = set(), None  # there is something to pause
+    model._end_tokens, model.network.generation_config.eos_token_id = (
+        set(),
+        None,
+    )  # there is something to pause
     return model
 
 

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from nodes.errors import ModelError
 from nodes.models import COMPACT, REGULAR
-from nodes.vlm.folder import ModelError, check_model_folder, is_hub_name
+from nodes.vlm.folder import check_model_folder, is_hub_name
 
 
 @pytest.mark.parametrize("folder", [COMPACT, REGULAR])

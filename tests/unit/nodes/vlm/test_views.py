@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from nodes.vlm.views import MOST_TILES, Views, read_views, shown
+from nodes.vlm.views import MAX_TILES, Views, read_views, shown
 
 SIDES_PX = st.integers(1, 300)
 
@@ -25,7 +25,7 @@ def test_tiles_cover_a_frame_of_any_shape_once(
     assert len(images) == len(boxes)
     assert boxes[-1] == (0, 0, width, height)
     tiles = boxes[:-1] or boxes
-    assert len(tiles) <= max(1, MOST_TILES)
+    assert len(tiles) <= max(1, MAX_TILES)
     covered = np.zeros((height, width), dtype=np.int64)
     for left, top, right, bottom in tiles:
         covered[int(top) : int(bottom), int(left) : int(right)] += 1

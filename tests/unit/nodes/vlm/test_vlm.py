@@ -10,11 +10,11 @@ import torch
 import transformers
 from PIL import Image
 
+from nodes.errors import ModelError
 from nodes.lab.training.evaluate import read_rows
 from nodes.lab.training.vocabulary import vocabulary
 from nodes.lab.training.word_tokenizer import CHAT_TEMPLATE, build_tokenizer
 from nodes.models import COMPACT, REGULAR
-from nodes.vlm.folder import ModelError
 from nodes.vlm.model import VisionLanguageModel, load_model
 from tests.unit.nodes.vlm.conftest import open_frame, read_prompts
 
@@ -45,7 +45,7 @@ def test_equal_questions_have_equal_answers(
 def test_logprobs_are_those_of_a_plain_forward_pass(compact: VisionLanguageModel, frame: Image.Image) -> None:
     answer = compact.answer(frame, PROMPT, max_new_tokens=4)
     network = transformers.AutoModelForImageTextToText.from_pretrained(COMPACT, dtype=torch.float32)
-    inputs = compact._prepare(frame, PROMPT)
+    inputs = compact.prepare(frame, PROMPT)
     with torch.no_grad():
         logprobs = network(**inputs).logits[0, -1].log_softmax(-1)
     assert answer.token_ids[0] == int(logprobs.argmax())
@@ -93,9 +93,9 @@ def test_a_frame_is_shown_in_tiles_where_the_folder_says_so(
         for left in range(0, 1344, 168)
     ]
     by_hand = [*tiles, frame.resize((224, 224), Image.Resampling.BICUBIC)]
-    asked = regular._prepare(frame, PROMPT)
+    asked = regular.prepare(frame, PROMPT)
     assert asked["image_grid_thw"].tolist() == [[1, 24, 24]] * 64 + [[1, 32, 32]]
-    assert torch.equal(asked["pixel_values"], regular._prepare(by_hand, PROMPT)["pixel_values"])
+    assert torch.equal(asked["pixel_values"], regular.prepare(by_hand, PROMPT)["pixel_values"])
     with regular.begin(frame, PROMPT) as session:
         assert session.grids[9].box == (168, 168, 336, 336)
         assert session.grids[-1].box == (0, 0, 1344, 1344)
@@ -107,7 +107,7 @@ def test_few_images_at_once_are_seen_as_all_together(
     """The tower's calls, their features, and the answer's logits are those of the untouched network."""
     calls: list[int] = []
     handle = regular.network.model.visual.register_forward_pre_hook(lambda *given: calls.append(1))
-    inputs = regular._prepare(frame, PROMPT)
+    inputs = regular.prepare(frame, PROMPT)
     base = regular.network.base_model
     try:
         with torch.no_grad():
@@ -125,8 +125,8 @@ def test_few_images_at_once_are_seen_as_all_together(
 
 def test_several_images_in_one_prompt(regular: VisionLanguageModel, frame: Image.Image) -> None:
     tile, overview = frame.crop((0, 0, 168, 168)), frame.resize((224, 224))
-    one = regular._prepare([overview], PROMPT)
-    two = regular._prepare([tile, overview], PROMPT)
+    one = regular.prepare([overview], PROMPT)
+    two = regular.prepare([tile, overview], PROMPT)
     assert len(two["image_grid_thw"]) == 2
     assert two["input_ids"].shape[1] > one["input_ids"].shape[1]
     assert regular.answer([tile, overview], PROMPT, max_new_tokens=2).token_logprobs
@@ -192,7 +192,7 @@ def test_another_family_answers_too(tmp_path: Path, frame: Image.Image) -> None:
     assert len(answer.token_logprobs) == len(answer.token_ids) > 0
     network = transformers.LlavaForConditionalGeneration.from_pretrained(tmp_path)
     with torch.no_grad():
-        logprobs = network(**model._prepare(frame, PROMPT)).logits[0, -1].log_softmax(-1)
+        logprobs = network(**model.prepare(frame, PROMPT)).logits[0, -1].log_softmax(-1)
     assert answer.token_logprobs[0] == pytest.approx(float(logprobs[answer.token_ids[0]]), abs=1e-4)
 
 

@@ -14,10 +14,11 @@ import torch
 import transformers
 from PIL import Image
 
+from nodes.errors import ImageError
 from nodes.lab.training.vocabulary import vocabulary
 from nodes.lab.training.word_tokenizer import CHAT_TEMPLATE, build_tokenizer
 from nodes.models import COMPACT
-from nodes.vlm.image import LONGEST_SIDE_PX, ImageError, open_image
+from nodes.vlm.image import LONGEST_SIDE_PX, open_image
 from nodes.vlm.model import VisionLanguageModel, load_model
 from nodes.vlm.token_grid import TokenGrid, frame_map
 from testbed.cli.main import main
@@ -78,12 +79,12 @@ def frame() -> Image.Image:
 def _no_end(model: VisionLanguageModel) -> Iterator[None]:
     """Let the model go on to the last token allowed, so that there is something to pause."""
     kept = model.network.generation_config.eos_token_id
-    ends, model._ends = model._ends, set()
+    ends, model._end_tokens = model._end_tokens, set()
     model.network.generation_config.eos_token_id = None
     try:
         yield
     finally:
-        model.network.generation_config.eos_token_id, model._ends = kept, ends
+        model.network.generation_config.eos_token_id, model._end_tokens = kept, ends
 
 
 @contextmanager

@@ -13,11 +13,12 @@ import pytest
 from nodes.contract.line import Line, Row
 from nodes.data import FIRST_LIGHT
 from nodes.data.pairs import Pair, read_pairs
+from nodes.errors import ConfidenceError, ModelError
 from nodes.lab.evaluation.compute_times import ComputeTimes
 from nodes.lab.evaluation.outcomes import Outcomes
 from nodes.lab.evaluation.subjects import PairSubject
 from nodes.models import COMPACT, REGULAR
-from nodes.onboard.confidence import FILE, ConfidenceError, ConfidenceNetwork, train_head
+from nodes.onboard.confidence import FILE, ConfidenceNetwork, train_head
 from nodes.onboard.frame import OnboardFrame, warm_up
 from nodes.onboard.judge import Judge
 from nodes.onboard.message import answer_received
@@ -37,7 +38,6 @@ from nodes.policies import (
 )
 from nodes.profiles.pace import Pace
 from nodes.profiles.profile import Profile
-from nodes.vlm.model import ModelError
 from tests.support.made_up_profile import MADE_UP
 from tests.support.nodes.ends import Recorder
 from tests.support.starved import Starvation

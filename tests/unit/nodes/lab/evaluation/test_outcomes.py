@@ -18,6 +18,7 @@ from PIL import Image
 
 from nodes.data import FIRST_LIGHT
 from nodes.data.pairs import Pair, read_pairs
+from nodes.errors import ImageError, ModelError, PayloadError
 from nodes.lab.evaluation.compute_times import ComputeTimes
 from nodes.lab.evaluation.outcomes import Cache, Outcomes, key_of, message_of, weights_id
 from nodes.lab.evaluation.parallel import compute_ahead
@@ -27,9 +28,6 @@ from nodes.onboard.confidence import END
 from nodes.onboard.judge import Judge
 from nodes.onboard.message import FrameMessage, received_frame
 from nodes.policies import Accept, SendReduced, SendRegions, SendWhole
-from nodes.regions import PayloadError
-from nodes.vlm.folder import ModelError
-from nodes.vlm.image import ImageError
 from tests.support import ROOT
 from tests.support.waiting import wait_for
 
