@@ -6,11 +6,12 @@ faster than it can be written, and what is lost with a broker is asked for anew.
 
 from __future__ import annotations
 
-import hashlib
 import os
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
+
+from nodes.contract.checksum import sha256
 
 PIECE_BYTES = 128 * 1024
 WINDOW = 4  # pieces under way
@@ -76,7 +77,7 @@ class Fetcher:
 
     def _finish(self, digest: str) -> None:
         part = self._part(digest)
-        found = _sha256(part)
+        found = sha256(part)
         if found != digest:
             part.unlink()
             raise FileError(
@@ -92,11 +93,3 @@ class Fetcher:
         """Only whole files have their name: they were checked before."""
         path = self.paths[digest]
         return path.is_file() and path.stat().st_size == self._sizes_bytes[digest]
-
-
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()

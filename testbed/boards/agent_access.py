@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from nodes.contract.files import write_atomically
-from testbed.boards.host import facts as network_facts
-from testbed.boards.host.journal import state_folder
 from testbed.boards.inventory import Board
+from testbed.boards.machine_network import facts as network_facts
+from testbed.boards.machine_network.journal import state_folder
 from testbed.errors import InputError
 from testbed.mqtt.accounts import PASSWORD_BYTES
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import threading
 from collections.abc import Callable, Mapping
@@ -12,6 +11,7 @@ from typing import Any
 import paho.mqtt.client as mqtt
 from paho.mqtt.enums import CallbackAPIVersion
 
+from nodes.contract.checksum import sha256
 from testbed.errors import TestbedError
 from testbed.mqtt.accounts import Account
 
@@ -32,7 +32,7 @@ class FileStore:
 
     def add(self, path: Path) -> str:
         """Offer a file; returns what stands for it in a board's configuration. Raises OSError."""
-        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+        digest = sha256(path)
         self._paths[digest] = path
         return FILE_PREFIX + digest
 

@@ -29,10 +29,8 @@ from typing import Any
 from pyroute2 import IPRoute
 from pyroute2.netlink.exceptions import NetlinkError
 
-from testbed.boards.check import check, usable
-from testbed.boards.host import facts as network_facts
-from testbed.boards.host.changes import HostChanges
-from testbed.boards.host.journal import Journal, state_folder
+from testbed.boards.check.attachment import check_attachment
+from testbed.boards.check.findings import usable
 from testbed.boards.inventory import (
     VXLAN_OVERHEAD_BYTES,
     Board,
@@ -42,7 +40,10 @@ from testbed.boards.inventory import (
     VxlanAttachment,
     place,
 )
-from testbed.boards.wire import Station
+from testbed.boards.machine_network import facts as network_facts
+from testbed.boards.machine_network.changes import HostChanges
+from testbed.boards.machine_network.journal import Journal, state_folder
+from testbed.boards.wire import Endpoint
 from testbed.errors import InputError, LinkError
 from testbed.kernel.namespace import NetworkNamespace
 from testbed.network.link_end import PORT_MTU_BYTES
@@ -72,11 +73,11 @@ class Attachment:
     Entering raises BoardRefusedError for what `spaceverse board check` refuses, before anything is touched.
     """
 
-    def __init__(self, board: Board, ground: Station, state: Path | None = None) -> None:
+    def __init__(self, board: Board, ground: Endpoint, state: Path | None = None) -> None:
         self.board = board
         self.ground = ground
         self._state = state
-        self._host_end: Station | None = None
+        self._host_end: Endpoint | None = None
         self._closing = ExitStack()
         self.mtu_bytes = LARGEST_MTU_BYTES
 
@@ -86,7 +87,7 @@ class Attachment:
         return f"of board {self.board.name} ({place(self.board.attach)})"
 
     @property
-    def next_hop(self) -> Station | None:
+    def next_hop(self) -> Endpoint | None:
         """Of a board attached by route: this machine's own end, to which the ground sends; else None."""
         return self._host_end
 
@@ -146,13 +147,13 @@ class Attachment:
     # -- of this machine, in its namespace --------------------------------------------------------------
 
     def _refuse(self) -> None:
-        found = self._host.call(lambda: check(self.board))
+        found = self._host.call(lambda: check_attachment(self.board))
         # The kernel takes down a killed run's namespace, and the tunnel's socket with it, a moment after it.
         deadline_s = time.monotonic() + GONE_WITHIN_S
         tunnel = isinstance(self.board.attach, VxlanAttachment)
         while tunnel and not usable(found) and time.monotonic() < deadline_s:
             time.sleep(0.1)
-            found = self._host.call(lambda: check(self.board))
+            found = self._host.call(lambda: check_attachment(self.board))
         if not usable(found):
             first = next(one for one in found if one.verdict == "refused")
             raise BoardRefusedError(
@@ -222,7 +223,7 @@ class Attachment:
         except BaseException:
             sky.delete(port)
             raise
-        self._host_end = Station(mac, address)
+        self._host_end = Endpoint(mac, address)
 
     def _lead(self, name: str, address: str) -> None:
         host, ground, way = self._host, self.ground, _way(address)

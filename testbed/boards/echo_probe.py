@@ -16,14 +16,14 @@ import sys
 import time
 from pathlib import Path
 
-from testbed.boards.wire import Station, Wire
+from testbed.boards.wire import Endpoint, Wire
 from testbed.measure.probe import RTT_FRAME_BYTES, RTT_INTERVAL_S
 
 
-def probe(interface: str, own: str, peer: Station, out: Path) -> None:
+def probe(interface: str, own: str, peer: Endpoint, out: Path) -> None:
     """Ask for ever; a JSON line for each answer, as testbed.measure.probe writes them."""
     with Wire(interface) as wire, out.open("a", encoding="utf-8", buffering=1) as file:
-        asker = Station(wire.mac, own)
+        asker = Endpoint(wire.mac, own)
         sequence = 0
         while True:
             sent_s = time.time()
@@ -58,7 +58,7 @@ def main() -> int:
     with contextlib.suppress(OSError):  # not allowed everywhere; the figures are then a little noisier
         os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(40))
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    peer = Station(arguments.peer_mac, arguments.peer)
+    peer = Endpoint(arguments.peer_mac, arguments.peer)
     probe(arguments.interface, arguments.own, peer, arguments.out)
     return 0
 

@@ -7,7 +7,7 @@ from contextlib import ExitStack, suppress
 from testbed.boards.attachment import Attachment
 from testbed.boards.inventory import RouteAttachment
 from testbed.boards.path import BoardPath, compensated, measure
-from testbed.boards.wire import Station, Wire
+from testbed.boards.wire import Endpoint, Wire
 from testbed.kernel.namespace import NetworkNamespace
 from testbed.network.link_end import HostEnd
 from testbed.network.link_state import LinkState, OnContactEnd
@@ -119,7 +119,7 @@ class BoardLink:
         A radio link has no ARP. A board that had something to send while nobody answered would ask at its
         next whole second of asking, and up to 1 s of the contact would be lost (see ContactLink.introduce).
         """
-        ground, board = self.attachment.ground, Station(self.path.mac, self.board_address)
+        ground, board = self.attachment.ground, Endpoint(self.path.mac, self.board_address)
         if self.attachment.next_hop is None:
             with suppress(OSError):  # its NIC has just lost its link; then there is nobody to tell
                 self._sky.namespace.call(lambda: _greet(self._port, board, ground))
@@ -133,12 +133,12 @@ class BoardLink:
             host.add_neighbour(end.interface, self.board_address, self.path.mac)
 
 
-def _greet(port: str, board: Station, ground: Station) -> None:
+def _greet(port: str, board: Endpoint, ground: Endpoint) -> None:
     with Wire(port) as wire:
         wire.greet(board, ground)
 
 
-def ground_station(address: str) -> Station:
+def ground_endpoint(address: str) -> Endpoint:
     """The ground's end, with an Ethernet address that follows from its IPv4 address."""
     octets = [int(part) for part in address.split(".")]
-    return Station("02:00:" + bytes(octets).hex(":"), address)
+    return Endpoint("02:00:" + bytes(octets).hex(":"), address)

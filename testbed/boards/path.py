@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from testbed.boards.attachment import BoardRefusedError
-from testbed.boards.wire import Station, Wire
+from testbed.boards.wire import Endpoint, Wire
 from traces.trace import Trace
 
 ECHOES, ECHO_INTERVAL_S = 40, 0.02
@@ -44,7 +44,7 @@ class BoardPath:
 
 def measure(
     port: str,
-    ground: Station,
+    ground: Endpoint,
     board_address: str,
     mtu_bytes: int,
     *,
@@ -72,7 +72,7 @@ def measure(
             )
         if len(found) > 1:
             raise BoardRefusedError(f"{', '.join(sorted(found))} both claim the address {board_address}")
-        board = Station(found.pop(), board_address)
+        board = Endpoint(found.pop(), board_address)
         rtts_s = wire.round_trips_s(ground, board, ECHOES, ECHO_INTERVAL_S)
         if len(rtts_s) < ECHOES // 2:
             raise BoardRefusedError(

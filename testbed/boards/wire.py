@@ -1,6 +1,7 @@
-"""Frames sent and read by hand at one interface, beside all else that it does: who is there, and how far.
+"""Raw Ethernet probing at one interface: discovery of neighbours and round-trip times.
 
-Needs no address on the interface, changes nothing, and works also at a port of the sky.
+It works beside the interface's other traffic, needs no address, changes nothing, and also works at a port of
+the sky.
 """
 
 from __future__ import annotations
@@ -25,32 +26,37 @@ ICMP_ECHO, ICMP_ECHO_REPLY, ICMP6_ECHO = 8, 0, 128
 HEADERS_BYTES = 14 + 20 + 8
 SHORTEST_FRAME_BYTES = 64
 BROADCAST = "ff:ff:ff:ff:ff:ff"
-# All nodes of a link, and the Ethernet address that goes with it; RFC 4291, 2.7.1, and RFC 2464, 7.
+# The multicast address of all nodes of a link, and its Ethernet address; RFC 4291, 2.7.1, and RFC 2464, 7.
 ALL_NODES, ALL_NODES_MAC = "ff02::1", "33:33:00:00:00:01"
 
 _ARP = struct.Struct("!HHBBH6s4s6s4s")
 _identifiers = itertools.count(os.getpid())
-_ROUND_S = 0.3  # between two questions to all
+_ROUND_S = 0.3  # between two echo requests to all nodes
 
 
 @dataclass(frozen=True, slots=True)
-class Station:
-    """Somebody on a link: Ethernet and IPv4 address."""
+class Endpoint:
+    """Ethernet and IPv4 address of one end of a link."""
 
     mac: str
     address: str
 
 
 class Wire:
-    """A packet socket at `interface` of the calling thread's namespace. A context manager.
+    """A packet socket at an interface of the calling thread's namespace; a context manager.
 
-    Raises OSError when the interface is not there, or is down while something is sent.
+    Args:
+        interface: Name of the interface.
+
+    Raises:
+        OSError: the interface does not exist; later, it is down while something is sent.
     """
 
     def __init__(self, interface: str) -> None:
         self._socket = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(ETH_P_ALL))
         stamp_arrivals(self._socket)
-        # Past the qdisc: at a port of the sky that is the shaper's, and a link that is down lets nothing out.
+        # Bypass the qdisc: at a port of the sky it belongs to the shaper, which passes nothing while the
+        # link is down.
         self._socket.setsockopt(SOL_PACKET, PACKET_QDISC_BYPASS, 1)
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
         try:
@@ -67,10 +73,14 @@ class Wire:
         self._socket.close()
 
     def heard(self, patience_s: float = 2.4) -> set[str]:
-        """Ethernet addresses of those that say something while all nodes are asked for an echo (ICMPv6).
+        """Return the Ethernet addresses that send anything while all nodes are asked for an ICMPv6 echo.
 
-        An interface that came up just now may be deaf for a second, which is how often the kernel looks for
-        new links; so asks until somebody answers and two more questions bring nobody else.
+        An interface that has just come up may be deaf for a second, because the kernel looks for new links
+        only that often. So the request is repeated until somebody answers and two more requests find nobody
+        else.
+
+        Args:
+            patience_s: Time limit, seconds.
         """
         found: set[str] = set()
         quiet = 0
@@ -84,8 +94,14 @@ class Wire:
                 break
         return found
 
-    def who_has(self, address: str, asker: Station, patience_s: float = 2.0) -> set[str]:
-        """Ethernet addresses of those that claim an IPv4 address; asks until one does."""
+    def who_has(self, address: str, asker: Endpoint, patience_s: float = 2.0) -> set[str]:
+        """Return the Ethernet addresses that claim an IPv4 address by ARP.
+
+        Args:
+            address: The IPv4 address.
+            asker: Sender of the ARP requests.
+            patience_s: The request is repeated until there is an answer, for at most this long, seconds.
+        """
         found: set[str] = set()
         give_up_s = time.monotonic() + patience_s
         while not found and time.monotonic() < give_up_s:
@@ -97,17 +113,24 @@ class Wire:
                         found.add(_text(mac))
         return found
 
-    def greet(self, asked: Station, asker: Station) -> None:
-        """Let `asked` know at which Ethernet address `asker` is, so that it need not ask."""
+    def greet(self, asked: Endpoint, asker: Endpoint) -> None:
+        """Tell `asked` the Ethernet address of `asker`, so that it does not have to send an ARP request."""
         request = _arp_request(asked.address, asker)
         self._socket.send(_raw(asked.mac) + request[6:])
 
     def round_trips_s(
-        self, asker: Station, asked: Station, count: int, interval_s: float, frame_bytes: int = 64
+        self, asker: Endpoint, asked: Endpoint, count: int, interval_s: float, frame_bytes: int = 64
     ) -> list[float]:
-        """Round trips of `count` ICMP echoes, seconds; those that got lost are missing.
+        """Return the round-trip times of ICMP echoes, seconds, without those that were lost.
 
-        From the send call to the kernel's stamp on the answer.
+        Each is measured from the send call to the kernel's timestamp of the reply.
+
+        Args:
+            asker: Sender of the requests.
+            asked: Destination of the requests.
+            count: Number of requests.
+            interval_s: Interval between requests, seconds.
+            frame_bytes: Size of each frame.
         """
         identifier = next(_identifiers) & 0xFFFF
         found = []
@@ -124,14 +147,25 @@ class Wire:
         return found
 
     def echoed_train(
-        self, asker: Station, asked: Station, count: int, frame_bytes: int, patience_s: float
+        self, asker: Endpoint, asked: Endpoint, count: int, frame_bytes: int, patience_s: float
     ) -> list[float]:
-        """When the answers to `count` echoes that are sent back to back arrive, seconds of CLOCK_REALTIME."""
+        """Send ICMP echo requests back to back and return the arrival times of the replies.
+
+        Args:
+            asker: Sender of the requests.
+            asked: Destination of the requests.
+            count: Number of requests.
+            frame_bytes: Size of each frame.
+            patience_s: Time limit for the replies, seconds.
+
+        Returns:
+            Seconds of CLOCK_REALTIME, in order of arrival.
+        """
         identifier = next(_identifiers) & 0xFFFF
         frames = [_echo(asker, asked, identifier, sequence, frame_bytes) for sequence in range(count)]
         arrived: list[float] = []
         for frame in frames:
-            with suppress(BlockingIOError, OSError):  # no buffer left: that one is lost
+            with suppress(OSError):  # no buffer left: this request is lost
                 self._socket.send(frame)
         for answer, arrived_s in self._frames(patience_s):
             if _is_reply(answer, identifier, None):
@@ -141,7 +175,7 @@ class Wire:
         return arrived
 
     def _frames(self, for_s: float) -> Iterator[tuple[bytes, float]]:
-        """What comes in within `for_s` seconds, with the kernel's stamp (CLOCK_REALTIME)."""
+        """Yield the frames that arrive within `for_s` seconds, with kernel timestamps (CLOCK_REALTIME)."""
         until_s = time.monotonic() + for_s
         while (left_s := until_s - time.monotonic()) > 0:
             if not select.select([self._socket], [], [], left_s)[0]:
@@ -152,13 +186,13 @@ class Wire:
             yield data, arrival_ns(ancillary) / 1e9
 
 
-def _arp_request(address: str, asker: Station) -> bytes:
+def _arp_request(address: str, asker: Endpoint) -> bytes:
     own, ip = _raw(asker.mac), socket.inet_aton(asker.address)
     body = _ARP.pack(1, ETH_P_IP, 6, 4, ARP_REQUEST, own, ip, bytes(6), socket.inet_aton(address))
     return _ethernet(BROADCAST, asker.mac, ETH_P_ARP) + body
 
 
-def _echo(asker: Station, asked: Station, identifier: int, sequence: int, frame_bytes: int) -> bytes:
+def _echo(asker: Endpoint, asked: Endpoint, identifier: int, sequence: int, frame_bytes: int) -> bytes:
     body = struct.pack("!BBHHH", ICMP_ECHO, 0, 0, identifier, sequence).ljust(
         max(frame_bytes, SHORTEST_FRAME_BYTES) - 34, b"\0"
     )
@@ -195,7 +229,7 @@ def _type(frame: bytes) -> int:
 
 
 def _checksum(data: bytes) -> bytes:
-    """The Internet checksum, RFC 1071."""
+    """Return the Internet checksum of RFC 1071."""
     padded = data + b"\0" * (len(data) % 2)
     total = sum(struct.unpack(f"!{len(padded) // 2}H", padded))
     while total >> 16:

@@ -35,8 +35,8 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 def run(args: argparse.Namespace) -> int:
     """Clean and say what was done; 0 if everything is as it was. Raises CapabilityError without root."""
-    from testbed.boards.host import changes as host_changes
-    from testbed.boards.host import journal  # netlink would slow down every --help
+    from testbed.boards.machine_network import changes as host_changes
+    from testbed.boards.machine_network import journal  # netlink would slow down every --help
     from testbed.run import sockets as socket_folder
 
     try:
@@ -60,7 +60,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _line(found: object) -> str:
-    from testbed.boards.host.journal import LeftBehind, describe
+    from testbed.boards.machine_network.journal import LeftBehind, describe
 
     assert isinstance(found, LeftBehind)  # noqa: S101
     state = "runs" if found.owner.alive() else "has ended"

@@ -13,7 +13,7 @@ from testbed.boards.agent_access import AGENT_PORT, agent_password, own_address
 from testbed.boards.agents import BoardAgents, FileStore
 from testbed.boards.attachment import Attachment
 from testbed.boards.inventory import Board, place, read_inventory
-from testbed.boards.link import BoardLink, ground_station
+from testbed.boards.link import BoardLink, ground_endpoint
 from testbed.errors import TestbedError
 from testbed.mqtt.accounts import Account, board_account
 from testbed.mqtt.broker import TcpListener
@@ -60,7 +60,7 @@ class RunBoards:
     def attach(self, stack: ExitStack) -> None:
         """Attach every board. Raises BoardRefusedError before anything of a refused one is touched."""
         for satellite, board in self.plan.boards.items():
-            ground = ground_station(board.link_addresses()[1])
+            ground = ground_endpoint(board.link_addresses()[1])
             self._attachments[satellite] = stack.enter_context(Attachment(board, ground))
 
     def has(self, link: Link) -> bool:

@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 
 from testbed.boards.attachment import Attachment
-from testbed.boards.check import check, usable
+from testbed.boards.check.attachment import check_attachment
+from testbed.boards.check.findings import usable
 from testbed.boards.inventory import Board
-from testbed.boards.link import BoardLink, ground_station
+from testbed.boards.link import BoardLink, ground_endpoint
 from testbed.kernel.namespace import NetworkNamespace
 from testbed.network.link_state import LinkState
 from testbed.network.sky import Sky
@@ -60,7 +61,7 @@ def test_a_board_on_a_vlan_beside_what_else_the_trunk_carries(tmp_path: Path) ->
         settle(host)
         before = look(host)
         with ExitStack() as stack:
-            attachment = Attachment(board, ground_station(GROUND), tmp_path)
+            attachment = Attachment(board, ground_endpoint(GROUND), tmp_path)
             host.call(attachment.attach)
             stack.callback(attachment.detach)
             sky = stack.enter_context(Sky("netem"))
@@ -75,7 +76,7 @@ def test_a_board_on_a_vlan_beside_what_else_the_trunk_carries(tmp_path: Path) ->
             assert sorted(ping(host, "203.0.113.2"))[10] < 5  # not shaped: not the board's VLAN
         assert look_until(host, before) == before
         assert host.run(f"ip link add link {NIC} name taken type vlan id {VLAN}".split()).returncode == 0
-        found = host.call(lambda: check(board, environment={}))
+        found = host.call(lambda: check_attachment(board, environment={}))
         assert not usable(found)
         assert f"VLAN {VLAN} of {NIC} is in use by taken" in {one.detail for one in found}
 

@@ -15,7 +15,7 @@ import time
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
-from testbed.boards.deploy.ssh import Shell, SshError
+from testbed.boards.ssh import Shell, SshError
 
 UNIT = "spaceverse-agent.service"
 UNIT_PATH = PurePosixPath("/etc/systemd/system") / UNIT

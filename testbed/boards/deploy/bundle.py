@@ -7,7 +7,6 @@ a PC. pip then downloads what was resolved, wheels only.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 import shutil
@@ -21,6 +20,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from zipfile import ZipFile
 
+from nodes.contract.checksum import sha256
 from testbed.errors import CapabilityError, InputError, TestbedError
 
 MANIFEST = "bundle.json"
@@ -196,15 +196,6 @@ def read_manifest(folder: Path) -> dict[str, str]:
                 f"{path} is not what the bundle was made of; make it again: spaceverse board bundle"
             )
     return dict(files)
-
-
-def sha256(path: Path) -> str:
-    """A file's SHA-256, hexadecimal."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def _run(command: Sequence[str], what: str, given: str | None = None) -> str:

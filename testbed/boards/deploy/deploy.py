@@ -20,7 +20,7 @@ from typing import Any
 
 from testbed.boards.deploy.agent_unit import start_agent
 from testbed.boards.deploy.bundle import MANIFEST, read_manifest
-from testbed.boards.deploy.ssh import Shell, SshError
+from testbed.boards.ssh import Shell, SshError
 from testbed.errors import InputError
 
 ROOT = PurePosixPath("/opt/spaceverse")
@@ -60,7 +60,7 @@ class Deployed:
 
 async def look(shell: Shell) -> BoardSystem:
     """Ask the board what it is. Raises SshError."""
-    text = await shell.run("sh", "-s", "/", given=_LOOK)
+    text = await shell.run("sh", "-s", "/", stdin=_LOOK)
     architecture, python, user, free_kib, init = text.split()
     return BoardSystem(architecture, python, user == "0", int(free_kib) * 1024, init == "systemd")
 

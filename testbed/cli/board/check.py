@@ -12,7 +12,7 @@ from testbed.boards.inventory import DEFAULT_PATH, Board, place, read_inventory
 from testbed.errors import CapabilityError
 
 if TYPE_CHECKING:
-    from testbed.boards.check import Finding
+    from testbed.boards.check.findings import Finding
 
 _EPILOG = """examples:
   sudo spaceverse board check jetson-1             look at everything, change nothing
@@ -68,14 +68,15 @@ def _line(board: Board) -> str:
 
 
 def _check(args: argparse.Namespace) -> int:
-    from testbed.boards.check import check, usable  # netlink would slow down every --help
-    from testbed.boards.own_side import look
+    from testbed.boards.check.attachment import check_attachment  # netlink would slow down every --help
+    from testbed.boards.check.findings import usable
+    from testbed.boards.check.system import check_system
 
     board = read_inventory(args.boards).board(args.name)
     try:
-        found = check(board)
+        found = check_attachment(board)
         if not args.no_login:
-            found += look(board, identity=args.identity, known_hosts=args.known_hosts)
+            found += check_system(board, identity=args.identity, known_hosts=args.known_hosts)
     except PermissionError as error:
         raise CapabilityError(f"board {board.name}: {error.strerror}; run with sudo") from error
     if args.json:

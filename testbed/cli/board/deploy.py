@@ -78,7 +78,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 def _deploy(args: argparse.Namespace) -> int:
     from testbed.boards.deploy.deploy import deploy  # not for --help
-    from testbed.boards.deploy.ssh import connect
+    from testbed.boards.ssh import connect
 
     board = read_inventory(args.boards).board(args.name)
     config = import_module("testbed.boards.agent_access").agent_config(board)
@@ -112,7 +112,7 @@ def _profile(args: argparse.Namespace) -> int:
 async def _profile_there(board: Board, args: argparse.Namespace, options: list[str]) -> str:
     """Measure on the board; returns the profile's text."""
     from testbed.boards.deploy.deploy import ROOT  # not for --help
-    from testbed.boards.deploy.ssh import connect
+    from testbed.boards.ssh import connect
 
     async with connect(board, identity=args.identity, known_hosts=args.known_hosts) as shell:
         out = ROOT / "profile.json"

@@ -16,10 +16,10 @@ from pathlib import Path
 import pytest
 
 from testbed.boards.attachment import Attachment, BoardRefusedError
-from testbed.boards.host import changes as host_changes
-from testbed.boards.host import journal
 from testbed.boards.inventory import Board
-from testbed.boards.link import BoardLink, ground_station
+from testbed.boards.link import BoardLink, ground_endpoint
+from testbed.boards.machine_network import changes as host_changes
+from testbed.boards.machine_network import journal
 from testbed.kernel.namespace import NetworkNamespace
 from testbed.network.clock import RealClock
 from testbed.network.link_end import HostEnd
@@ -93,7 +93,7 @@ class Desk:
 
     def attachment(self, kind: str, state: Path) -> Attachment:
         board = Board.model_validate({"name": "b", "management": BOARD_ADDRESS, "attach": KINDS[kind]})
-        return Attachment(board, ground_station(GROUND), state)
+        return Attachment(board, ground_endpoint(GROUND), state)
 
 
 @pytest.fixture
@@ -131,7 +131,7 @@ def test_a_board_is_plugged_in_shaped_and_let_go(desk: Desk, kind: str, tmp_path
             desk.run(f"ip neigh flush to {GROUND}")
         link.set(LinkState(True, 20e6, 0.02), LinkState(True, 5e6, 0.01))
         if kind != "route":
-            assert ground_station(GROUND).mac in desk.run(f"ip neigh show {GROUND}")
+            assert ground_endpoint(GROUND).mac in desk.run(f"ip neigh show {GROUND}")
         for space, address in ((desk.ground, far), (desk.board, GROUND)):
             sent, rtts = ping(space, address, "-c", "20")
             assert sent == len(rtts)

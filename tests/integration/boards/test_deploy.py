@@ -18,8 +18,8 @@ from testbed.boards.deploy import bundle
 from testbed.boards.deploy.agent_unit import unit_text
 from testbed.boards.deploy.bundle import Target, make_bundle
 from testbed.boards.deploy.deploy import Deployed, deploy
-from testbed.boards.deploy.ssh import SshError, connect
 from testbed.boards.inventory import Board
+from testbed.boards.ssh import SshError, connect
 from testbed.errors import CapabilityError, InputError
 from tests.support.boards.sshd import ssh_board
 
@@ -155,14 +155,14 @@ def test_strangers_are_not_talked_to_and_failures_come_in_the_boards_words(
             patch.delenv("SUDO_USER", raising=False)
             for name, value in environment.items():
                 patch.setenv(name, value)
-            with pytest.raises(InputError, match=f"its ssh key is not known .*{advice}"):
+            with pytest.raises(InputError, match=f"its ssh key is unknown .*{advice}"):
                 asyncio.run(run(board, identity, empty, "true"))
     for name, passphrase in (("other", ""), ("locked", "secret")):
         made = ["ssh-keygen", "-q", "-t", "ed25519", "-N", passphrase, "-f", str(tmp_path / name)]
         subprocess.run(made, check=True)
-    with pytest.raises(InputError, match="no key of yours"):
+    with pytest.raises(InputError, match="none of your keys is accepted"):
         asyncio.run(run(board, tmp_path / "other", known_hosts, "true"))
-    with pytest.raises(InputError, match=r"ssh key .*locked: .*[Pp]assphrase.*; give one without"):
+    with pytest.raises(InputError, match=r"ssh key .*locked: .*[Pp]assphrase.*; use a key without"):
         asyncio.run(run(board, tmp_path / "locked", known_hosts, "true"))
     with pytest.raises(InputError, match="no ssh key at"):
         asyncio.run(run(board, tmp_path / "none", known_hosts, "true"))

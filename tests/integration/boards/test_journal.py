@@ -14,10 +14,10 @@ from pathlib import Path
 
 import pytest
 
-from testbed.boards.host import changes as host_changes
-from testbed.boards.host import journal
-from testbed.boards.host.changes import HostChanges
-from testbed.boards.host.journal import Journal
+from testbed.boards.machine_network import changes as host_changes
+from testbed.boards.machine_network import journal
+from testbed.boards.machine_network.changes import HostChanges
+from testbed.boards.machine_network.journal import Journal
 from testbed.cli.main import main
 from testbed.errors import LinkError, TestbedError
 from testbed.kernel.namespace import NetworkNamespace

@@ -11,14 +11,14 @@ import time
 
 from testbed.boards.attachment import Attachment
 from testbed.boards.inventory import Board
-from testbed.boards.link import BoardLink, ground_station
+from testbed.boards.link import BoardLink, ground_endpoint
 from testbed.network.link_state import DOWN_STATE, LinkState
 from testbed.network.sky import Sky
 
 
 def one_round(attach: dict[str, object], ground_path: str, board_address: str) -> None:
     board = Board.model_validate({"name": "b", "management": "192.0.2.2", "attach": attach})
-    with Attachment(board, ground_station("10.0.0.2")) as attachment, Sky() as sky:
+    with Attachment(board, ground_endpoint("10.0.0.2")) as attachment, Sky() as sky:
         link = BoardLink(
             attachment,
             sky,

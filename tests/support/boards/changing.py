@@ -9,8 +9,8 @@ import os
 import signal
 import sys
 
-from testbed.boards.host.changes import HostChanges
-from testbed.boards.host.journal import Journal
+from testbed.boards.machine_network.changes import HostChanges
+from testbed.boards.machine_network.journal import Journal
 
 
 def change_everything(changes: HostChanges) -> None:

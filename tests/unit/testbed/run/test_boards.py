@@ -18,7 +18,7 @@ from testbed.boards.agent_access import agent_password
 from testbed.boards.agents import PIECE_BYTES, FileStore
 from testbed.boards.attachment import BoardRefusedError
 from testbed.boards.inventory import Board
-from testbed.boards.link import ground_station
+from testbed.boards.link import ground_endpoint
 from testbed.boards.path import BoardPath, compensated
 from testbed.errors import InputError, TestbedError
 from testbed.mqtt.accounts import node_account, run_account
@@ -51,7 +51,7 @@ def test_a_link_to_a_board_has_the_addresses_of_the_inventory() -> None:
     assert board(attach=ROUTE).link_addresses() == ("10.8.0.4", "10.201.1.2")
     with pytest.raises(InputError, match=r"board jetson-1 has no address on its link; add to it: link ="):
         board(link=None).link_addresses()
-    assert ground_station("10.201.1.2").mac == "02:00:0a:c9:01:02"
+    assert ground_endpoint("10.201.1.2").mac == "02:00:0a:c9:01:02"
 
 
 @pytest.mark.parametrize(

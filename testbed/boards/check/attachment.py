@@ -1,7 +1,6 @@
-"""Whether a board can be attached, looked at before anything is touched.
+"""Checks whether a board can be attached, before anything is changed.
 
-Each finding is one thing that was looked at: well, worth knowing, or a refusal with its reason and what
-else can be done. Nothing is changed; two frames are sent at a NIC that is up, to hear whether one answers.
+Nothing is changed, but echo requests are sent at a NIC that is up, to find the devices behind it.
 """
 
 from __future__ import annotations
@@ -9,13 +8,10 @@ from __future__ import annotations
 import os
 import socket
 import subprocess
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Literal
 
-from testbed.boards.host import facts as network_facts
-from testbed.boards.host.facts import SYSFS, Interface, Way
+from testbed.boards.check.findings import Finding
 from testbed.boards.inventory import (
     VXLAN_OVERHEAD_BYTES,
     Board,
@@ -24,40 +20,27 @@ from testbed.boards.inventory import (
     VlanAttachment,
     VxlanAttachment,
 )
+from testbed.boards.machine_network import facts as network_facts
+from testbed.boards.machine_network.facts import SYSFS, Interface, Way
 from testbed.boards.wire import Wire
 from testbed.kernel.namespace import NetworkNamespace
 
-Verdict = Literal["ok", "note", "refused"]
 MANAGEMENT_WITHIN_S = 2.0
 USUAL_MTU_BYTES = 1500
 MODULES = {"macvlan": "macvlan", "vlan": "8021q", "vxlan": "vxlan"}
 OTHER_WAYS = "attach the board by another NIC, by VLAN on a managed switch, by VXLAN or by route"
+_SPARE_IT = "or, if it is not needed:"
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One thing that was looked at.
-
-    Args:
-        what: in a word or two.
-        verdict: "refused" means that the board cannot be attached like this.
-        detail: what was found; of a refusal, the reason.
-        instead: what to do about a refusal.
-    """
-
-    what: str
-    verdict: Verdict
-    detail: str
-    instead: str = ""
-
-
-def check(board: Board, *, sysfs: Path = SYSFS, environment: Mapping[str, str] = os.environ) -> list[Finding]:
-    """Look at everything that can be known of a board's attachment; in the calling thread's namespace.
+def check_attachment(
+    board: Board, *, sysfs: Path = SYSFS, environment: Mapping[str, str] = os.environ
+) -> list[Finding]:
+    """Check the attachment of a board, in the network namespace of the calling thread.
 
     Args:
-        board: of the inventory.
-        sysfs: where the kernel's /sys is mounted for this network namespace.
-        environment: variables, for $SSH_CONNECTION.
+        board: A board of the inventory.
+        sysfs: Mount point of /sys for this network namespace.
+        environment: Environment variables, for $SSH_CONNECTION.
     """
     there = network_facts.interfaces()
     attach = board.attach
@@ -73,11 +56,6 @@ def check(board: Board, *, sysfs: Path = SYSFS, environment: Mapping[str, str] =
     return [*found, *_management(board)]
 
 
-def usable(findings: Sequence[Finding]) -> bool:
-    """Whether nothing was refused."""
-    return all(finding.verdict != "refused" for finding in findings)
-
-
 def _nic(
     name: str, there: Mapping[str, Interface], sysfs: Path, environment: Mapping[str, str]
 ) -> Iterator[Finding]:
@@ -87,7 +65,7 @@ def _nic(
         return
     yield Finding("interface", "ok", f"{name} ({nic.kind or 'a NIC'}, {nic.mac})")
     refusals = [*_not_a_cable(nic, sysfs), *_not_free(nic, there, environment)]
-    yield from refusals or [Finding("free", "ok", "no address, no route, no session, no bridge")]
+    yield from refusals or [Finding("free", "ok", "no address, route, ssh session or bridge uses it")]
     yield from _twice(nic, there)
     yield from _cable(nic, sysfs)
     yield _kernel_can("macvlan")
@@ -111,12 +89,12 @@ def _vlan(attach: VlanAttachment, there: Mapping[str, Interface], sysfs: Path) -
             "free",
             "refused",
             f"VLAN {attach.vlan} of {trunk.name} is in use by {taken[attach.vlan]}",
-            "give the board a VLAN of its own",
+            "use a separate VLAN for the board",
         )
     yield from _cable(trunk, sysfs)
     yield _kernel_can("vlan")
     yield _mtu(trunk.mtu_bytes)
-    yield Finding("emulated plane", "note", "known once attached: nobody can ask on a VLAN that is not there")
+    yield Finding("emulated plane", "note", "checked on attaching: the VLAN does not exist before")
 
 
 def _vxlan(attach: VxlanAttachment, there: Mapping[str, Interface]) -> Iterator[Finding]:
@@ -124,9 +102,9 @@ def _vxlan(attach: VxlanAttachment, there: Mapping[str, Interface]) -> Iterator[
     if way is None:
         yield _no_way(attach.remote)
         return
-    yield Finding("route", "ok", f"{attach.remote} by {way.interface}, from {way.source}")
+    yield Finding("route", "ok", f"{attach.remote} via {way.interface}, from {way.source}")
     overhead = VXLAN_OVERHEAD_BYTES[6 if ":" in attach.remote else 4]
-    yield _mtu(way.mtu_bytes - overhead, f", which is {way.mtu_bytes} of {way.interface} less {overhead}")
+    yield _mtu(way.mtu_bytes - overhead, f" ({way.mtu_bytes} of {way.interface} minus {overhead} of VXLAN)")
     yield _kernel_can("vxlan")
     yield from _udp_port(attach.port, there)
     yield _echo(attach.remote)
@@ -137,15 +115,18 @@ def _route(address: str) -> Iterator[Finding]:
     if way is None:
         yield _no_way(address)
         return
-    yield Finding("route", "ok", f"{address} by {way.interface}, from {way.source}")
+    yield Finding("route", "ok", f"{address} via {way.interface}, from {way.source}")
     yield _mtu(way.mtu_bytes)
     yield _echo(address)
 
 
 def _no_interface(name: str, there: Mapping[str, Interface]) -> Finding:
-    others = ", ".join(sorted(set(there) - {"lo"})) or "none but lo"
+    others = ", ".join(sorted(set(there) - {"lo"})) or "only lo"
     return Finding(
-        "interface", "refused", f"there is no {name} here", f"correct the inventory; there is: {others}"
+        "interface",
+        "refused",
+        f"this machine has no interface {name}",
+        f"correct the inventory; interfaces: {others}",
     )
 
 
@@ -153,33 +134,36 @@ def _no_way(address: str) -> Finding:
     return Finding(
         "route",
         "refused",
-        f"no route leads to {address}, or it is this machine's own",
+        f"there is no route to {address}, or it is an address of this machine",
         "correct the inventory",
     )
 
 
 def _not_a_cable(nic: Interface, sysfs: Path) -> Iterator[Finding]:
-    """Refusals of what can never be a board's cable."""
+    """Yield refusals of interfaces that cannot be the cable to a board."""
     if network_facts.is_wireless(nic.name, sysfs):
         yield Finding(
             "wired",
             "refused",
-            f"{nic.name} is Wi-Fi; an access point takes a station's own frames only, and no bridge's",
+            f"{nic.name} is Wi-Fi; an access point drops bridged frames",
             "connect the board by cable, or attach it by VXLAN or by route over the Wi-Fi",
         )
     if nic.name == "lo" or nic.kind == "bridge":
-        what = "a bridge itself" if nic.kind == "bridge" else "the loopback"
+        what = "a bridge" if nic.kind == "bridge" else "the loopback interface"
         yield Finding(
-            "wired", "refused", f"{nic.name} is {what}, not a cable", "name the NIC that the board is on"
+            "wired",
+            "refused",
+            f"{nic.name} is {what}, not a NIC",
+            "name the NIC that the board is connected to",
         )
     if nic.xdp:
-        yield Finding("free", "refused", f"an XDP program takes the packets of {nic.name}", OTHER_WAYS)
+        yield Finding("free", "refused", f"an XDP program intercepts the packets of {nic.name}", OTHER_WAYS)
 
 
 def _not_free(
     nic: Interface, there: Mapping[str, Interface], environment: Mapping[str, str]
 ) -> Iterator[Finding]:
-    """Refusals of what somebody uses. Losing it could lock somebody out of the machine."""
+    """Yield refusals of a NIC that is in use: losing it could lock somebody out of the machine."""
     for peer, own in network_facts.ssh_peers(environment).items():
         way = network_facts.way_to(peer)
         by_address = any(address.partition("/")[0] == own for address in nic.addresses)
@@ -192,52 +176,54 @@ def _not_free(
         yield Finding(
             "free",
             "refused",
-            f"{nic.name} carries the address {', '.join(nic.addresses)}",
-            f"{OTHER_WAYS}; or, if nobody needs it: ip addr del {nic.addresses[0]} dev {nic.name}",
+            f"{nic.name} has the address {', '.join(nic.addresses)}",
+            f"{OTHER_WAYS}; {_SPARE_IT} ip addr del {nic.addresses[0]} dev {nic.name}",
         )
     if nic.master is not None:
         yield Finding(
             "free",
             "refused",
             f"{nic.name} is a port of {nic.master}",
-            f"{OTHER_WAYS}; or, if nobody needs it: ip link set {nic.name} nomaster",
+            f"{OTHER_WAYS}; {_SPARE_IT} ip link set {nic.name} nomaster",
         )
-    above = sorted(one.name for one in there.values() if one.lower == nic.name)
+    above = sorted(interface.name for interface in there.values() if interface.lower == nic.name)
     if above:
-        yield Finding("free", "refused", f"{', '.join(above)} of this machine sits on {nic.name}", OTHER_WAYS)
+        yield Finding(
+            "free", "refused", f"{nic.name} is the lower interface of {', '.join(above)}", OTHER_WAYS
+        )
 
 
 def _twice(nic: Interface, there: Mapping[str, Interface]) -> Iterator[Finding]:
     stack = {nic.name, nic.master}  # a bridge has the address of one of its ports
     same = sorted(
-        one.name
-        for one in there.values()
-        if one.mac == nic.mac and one.name not in stack and one.lower != nic.name
+        other.name
+        for other in there.values()
+        if other.mac == nic.mac and other.name not in stack and other.lower != nic.name
     )
     if same:
         yield Finding(
             "MAC",
             "refused",
             f"{nic.name} and {', '.join(same)} have the same Ethernet address, {nic.mac}",
-            f"give one another: ip link set {nic.name} address 02:..., or attach by another NIC",
+            f"change one of them: ip link set {nic.name} address 02:..., or attach by another NIC",
         )
     else:
-        yield Finding("MAC", "ok", "the only one of its kind on this machine")
+        yield Finding("MAC", "ok", "unique on this machine")
 
 
 def _cable(nic: Interface, sysfs: Path) -> Iterator[Finding]:
     if not nic.up:
         yield Finding(
-            "link", "note", f"{nic.name} is down, so nothing is known of its cable; attach brings it up"
+            "link", "note", f"{nic.name} is down, so its cable cannot be checked; attaching brings it up"
         )
         return
     if not nic.carrier:
         yield Finding(
-            "link", "refused", f"{nic.name} has no link", "look at the cable, and whether the board is on"
+            "link", "refused", f"{nic.name} has no link", "check the cable and that the board is switched on"
         )
         return
     speed_bit_s = network_facts.speed_bit_s(nic.name, sysfs)
-    speed = f"{speed_bit_s / 1e6:g} Mbit/s" if speed_bit_s else "of a speed that it does not tell"
+    speed = f"{speed_bit_s / 1e6:g} Mbit/s" if speed_bit_s else "speed unknown"
     yield Finding("link", "ok", f"up, {speed}")
 
 
@@ -247,12 +233,12 @@ def _mtu(mtu_bytes: int, why: str = "") -> Finding:
     return Finding(
         "MTU",
         "note",
-        f"{mtu_bytes} bytes{why}; the run gives the ground's end the same, and the board needs it too",
+        f"{mtu_bytes} bytes{why}; the run sets it at the ground's end, and the board needs the same",
     )
 
 
 def _heard(nic: Interface) -> Iterator[Finding]:
-    """Whether somebody answers at the other end of the cable."""
+    """Check how many devices answer at the other end of the cable."""
     if not (nic.up and nic.carrier):
         return
     with Wire(nic.name) as wire:
@@ -261,22 +247,20 @@ def _heard(nic: Interface) -> Iterator[Finding]:
         yield Finding(
             "emulated plane",
             "refused",
-            f"a device there has the Ethernet address of {nic.name} itself, {nic.mac}",
-            "give the board's interface another address, or look for a loop in the cabling",
+            f"a device on the link has the Ethernet address of {nic.name} itself, {nic.mac}",
+            "change the address of the board's interface, or look for a loop in the cabling",
         )
     elif len(macs) > 1:
         yield Finding(
             "emulated plane",
             "refused",
-            f"{len(macs)} devices answer there ({', '.join(sorted(macs))}); they would all be the satellite",
-            "connect the board alone, or give it a VLAN of its own on a managed switch",
+            f"{len(macs)} devices answer on the link ({', '.join(sorted(macs))}); only the board may",
+            "connect the board alone, or put it into a separate VLAN on a managed switch",
         )
     elif macs:
         yield Finding("emulated plane", "ok", f"{macs.pop()} answers")
     else:
-        yield Finding(
-            "emulated plane", "note", "nobody answers there to an IPv6 echo; it may be switched off"
-        )
+        yield Finding("emulated plane", "note", "no device answers an IPv6 echo; the board may ignore them")
 
 
 def _echo(address: str) -> Finding:
@@ -289,7 +273,10 @@ def _echo(address: str) -> Finding:
     if done.returncode == 0:
         return Finding("emulated plane", "ok", f"{address} answers, {done.stdout.strip().splitlines()[-1]}")
     return Finding(
-        "emulated plane", "refused", f"{address} does not answer to ping", "see that the board is on"
+        "emulated plane",
+        "refused",
+        f"{address} does not answer a ping",
+        "check that the board is switched on",
     )
 
 
@@ -302,7 +289,7 @@ def _management(board: Board) -> Iterator[Finding]:
             "management plane",
             "refused",
             f"no ssh server at {where}: {error}",
-            "see that the board is on, and that the inventory has its management address",
+            "check that the board is switched on, and its management address in the inventory",
         )
         return
     with connection:
@@ -313,8 +300,8 @@ def _management(board: Board) -> Iterator[Finding]:
         yield Finding(
             "management plane",
             "refused",
-            f"{address} is reached over {board.attach.interface}, the link under test itself",
-            "give the board a second interface for management, such as Wi-Fi or USB",
+            f"{address} is reached via {board.attach.interface}, which is the link under test",
+            "use a second interface of the board for management, such as Wi-Fi or USB",
         )
 
 
@@ -323,23 +310,23 @@ def _leaves_by(way: Way | None, interface: str) -> bool:
 
 
 def _udp_port(port: int, there: Mapping[str, Interface]) -> Iterator[Finding]:
-    """VXLAN's port must be free, or be used by VXLAN already; the kernel tells by letting us bind it."""
-    if any(one.kind == "vxlan" for one in there.values()):
+    """Check, by binding it, that VXLAN's port is free, unless VXLAN uses it already."""
+    if any(interface.kind == "vxlan" for interface in there.values()):
         return
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asked:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as trial:
         try:
-            asked.bind(("", port))
+            trial.bind(("", port))
         except OSError as error:
             yield Finding(
                 "UDP port",
                 "refused",
                 f"{port}: {error.strerror}",
-                "give the board another port, here and there",
+                "use another port, in the inventory and on the board",
             )
 
 
 def _kernel_can(kind: str) -> Finding:
-    """Whether the kernel makes such interfaces; tried in a namespace of our own."""
+    """Check that the kernel can create such interfaces, in a temporary namespace."""
     options = {"macvlan": "mode passthru", "vlan": "id 2", "vxlan": "id 2 dstport 4789"}[kind]
     lower = "" if kind == "vxlan" else "link a"
     with NetworkNamespace.create("trial") as trial:
@@ -350,6 +337,6 @@ def _kernel_can(kind: str) -> Finding:
     return Finding(
         "kernel",
         "refused",
-        f"it makes no {kind} interface: {(done.stderr.strip().splitlines() or ['no reason given'])[-1]}",
+        f"cannot create a {kind} interface: {(done.stderr.strip().splitlines() or ['no reason given'])[-1]}",
         f"modprobe {MODULES[kind]}, or attach the board in another way",
     )

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from nodes.board.facts import facts
-from testbed.boards.check import usable
-from testbed.boards.own_side import judge
+from testbed.boards.check.findings import usable
+from testbed.boards.check.system import system_findings
 
 
 def told(**changes: Any) -> dict[str, Any]:
@@ -16,10 +16,10 @@ def told(**changes: Any) -> dict[str, Any]:
 
 
 def test_this_machine_would_do() -> None:
-    found = {finding.what: finding for finding in judge(told())}
+    found = {finding.what: finding for finding in system_findings(told())}
     assert usable(list(found.values()))
     assert "torch 2." in found["packages"].detail and "GB free" in found["disk"].detail
-    assert found["models"].detail == "none of its own; the pair that ships"
+    assert found["models"].detail == "only the pair that is part of the package"
 
 
 @pytest.mark.parametrize(
@@ -35,14 +35,14 @@ def test_this_machine_would_do() -> None:
     ],
 )
 def test_what_is_missing_is_refused(changes: dict[str, Any], what: str, detail: str) -> None:
-    refused = [finding for finding in judge(told(**changes)) if finding.verdict == "refused"]
+    refused = [finding for finding in system_findings(told(**changes)) if finding.verdict == "refused"]
     assert [(one.what, one.detail) for one in refused] == [(what, detail)]
     assert refused[0].instead
 
 
 def test_the_clocks_state_is_told() -> None:
     def clock(chrony: Any) -> tuple[str, str]:
-        (found,) = [one for one in judge(told(chrony=chrony)) if one.what == "clock"]
+        (found,) = [one for one in system_findings(told(chrony=chrony)) if one.what == "clock"]
         return found.verdict, found.detail
 
     assert clock({"reference": "192.0.2.1", "bound_s": 4e-5}) == (
@@ -50,4 +50,4 @@ def test_the_clocks_state_is_told() -> None:
         "chrony follows 192.0.2.1, within 0.040 ms",
     )
     assert clock({"reference": None, "bound_s": None})[0] == "note"
-    assert clock("chronyc is not installed")[1].startswith("chronyc is not installed; a run compares")
+    assert clock("chronyc is not installed")[1].startswith("chronyc is not installed; runs compare")

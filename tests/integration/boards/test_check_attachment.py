@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from testbed.boards.check import Finding, check, usable
+from testbed.boards.check.attachment import check_attachment
+from testbed.boards.check.findings import Finding, usable
 from testbed.boards.inventory import Board, read_inventory
 from testbed.kernel.namespace import NetworkNamespace
 from tests.support.boards.played_host import (
@@ -46,7 +47,7 @@ class Scene:
 
     def check(self, *asked: str, **more: str) -> list[Finding]:
         board = read_inventory(self.inventory(*asked, **more)).board("b")
-        return self.host.call(lambda: check(board, environment={}))
+        return self.host.call(lambda: check_attachment(board, environment={}))
 
     def refusals(self, *asked: str, **more: str) -> list[Finding]:
         """What is refused, which must be something."""
@@ -85,7 +86,7 @@ def test_a_free_nic_can_be_used_and_looking_changes_nothing(scene: Scene, tmp_pa
     assert said["management plane"] == f"ssh server at {BOARD_ADDRESS}, port 22"
     scene.host.set_mtu(NIC, 1400)
     said = details(scene.check())
-    assert said["MTU"].startswith("1400 bytes; the run gives the ground's end the same")
+    assert said["MTU"].startswith("1400 bytes; the run sets it at the ground's end")
 
 
 def give_address(scene: Scene) -> None:
@@ -145,15 +146,15 @@ def put_a_switch_between(scene: Scene) -> None:
 @pytest.mark.parametrize(
     ("make", "reason"),
     [
-        (give_address, f"{NIC} carries the address 203.0.113.1/24"),
+        (give_address, f"{NIC} has the address 203.0.113.1/24"),
         (give_default_route, f"{NIC} carries the default route"),
         (give_ssh_session, f"{NIC} carries an ssh session from {FAR_BOARD}"),
         (make_port, f"{NIC} is a port of bridge0"),
-        (put_something_on_it, f"above0 of this machine sits on {NIC}"),
+        (put_something_on_it, f"{NIC} is the lower interface of above0"),
         (give_twin, f"{NIC} and twin0 have the same Ethernet address"),
-        (give_board_the_same_mac, f"a device there has the Ethernet address of {NIC} itself"),
+        (give_board_the_same_mac, f"a device on the link has the Ethernet address of {NIC} itself"),
         (pull_cable, f"{NIC} has no link"),
-        (put_a_switch_between, "devices answer there"),
+        (put_a_switch_between, "devices answer on the link"),
     ],
 )
 def test_a_nic_that_cannot_be_taken_is_refused(
@@ -172,7 +173,7 @@ def test_a_nic_with_everything_on_it_is_told_all_of_it(scene: Scene) -> None:
     give_address(scene)
     scene.ip("route add default via 203.0.113.9")
     said = [finding.detail for finding in scene.refusals()]
-    assert said == [f"{NIC} carries the default route", f"{NIC} carries the address 203.0.113.1/24"]
+    assert said == [f"{NIC} carries the default route", f"{NIC} has the address 203.0.113.1/24"]
 
 
 def test_the_session_that_the_environment_tells_of_is_respected(scene: Scene) -> None:
@@ -182,9 +183,9 @@ def test_the_session_that_the_environment_tells_of_is_respected(scene: Scene) ->
         {"name": "b", "management": BOARD_ADDRESS, "attach": {"kind": "nic", "interface": NIC}}
     )
     told = {"SSH_CONNECTION": f"{FAR_BOARD} 50000 {HOST_ADDRESS} 2222"}
-    found = scene.host.call(lambda: check(board, environment=told))
+    found = scene.host.call(lambda: check_attachment(board, environment=told))
     assert any(f"carries an ssh session from {FAR_BOARD}" in one.detail for one in found)
-    assert usable(scene.host.call(lambda: check(board, environment={})))
+    assert usable(scene.host.call(lambda: check_attachment(board, environment={})))
 
 
 @pytest.mark.parametrize("mark", ["wireless", "phy80211"])
@@ -194,7 +195,9 @@ def test_wifi_is_refused(scene: Scene, tmp_path: Path, mark: str) -> None:
     for kind in ('{"kind": "nic"', '{"kind": "vlan", "vlan": 7'):
         attach = json.loads(f'{kind}, "interface": "{NIC}"}}')
         board = Board.model_validate({"name": "b", "management": BOARD_ADDRESS, "attach": attach})
-        found = scene.host.call(lambda board=board: check(board, sysfs=tmp_path / "sys", environment={}))
+        found = scene.host.call(
+            lambda board=board: check_attachment(board, sysfs=tmp_path / "sys", environment={})
+        )
         (refused,) = [one for one in found if one.what == "wired"]
         assert refused.detail.startswith(f"{NIC} is Wi-Fi") and "VXLAN or by route" in refused.instead
 
@@ -202,8 +205,8 @@ def test_wifi_is_refused(scene: Scene, tmp_path: Path, mark: str) -> None:
 def test_what_is_not_a_nic_is_refused(scene: Scene) -> None:
     scene.host.add_bridge("bridge0")
     said = [f.detail for f in scene.refusals('kind = "nic", interface = "bridge0"')]
-    assert "bridge0 is a bridge itself, not a cable" in said
-    assert scene.refusal('kind = "nic", interface = "none0"') == "there is no none0 here"
+    assert "bridge0 is a bridge, not a NIC" in said
+    assert scene.refusal('kind = "nic", interface = "none0"') == "this machine has no interface none0"
 
 
 def test_a_nic_that_is_down_is_worth_a_note(scene: Scene) -> None:
@@ -211,27 +214,27 @@ def test_a_nic_that_is_down_is_worth_a_note(scene: Scene) -> None:
     findings = scene.check()
     assert usable(findings)
     (note,) = [finding for finding in findings if finding.verdict == "note"]
-    assert note.detail == f"{NIC} is down, so nothing is known of its cable; attach brings it up"
+    assert note.detail == f"{NIC} is down, so its cable cannot be checked; attaching brings it up"
 
 
 def test_the_management_plane_must_answer_and_go_another_way(
     scene: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("testbed.boards.check.MANAGEMENT_WITHIN_S", 0.5)
+    monkeypatch.setattr("testbed.boards.check.attachment.MANAGEMENT_WITHIN_S", 0.5)
     assert "no ssh server at 192.0.2.9, port 22" in scene.refusal(management="192.0.2.9")
     scene.ip(f"route add {FAR_BOARD}/32 dev {NIC} src {HOST_ADDRESS}")
     scene.ip(f"addr add {FAR_BOARD}/32 dev lo", scene.board)
     scene.ip(f"route add {HOST_ADDRESS}/32 dev {BOARD_NIC}", scene.board)
     said = scene.refusal(management=FAR_BOARD)
-    assert said == f"{FAR_BOARD} is reached over {NIC}, the link under test itself"
+    assert said == f"{FAR_BOARD} is reached via {NIC}, which is the link under test"
 
 
 def test_vxlan_says_its_inner_mtu(scene: Scene) -> None:
     findings = scene.check(f'kind = "vxlan", remote = "{BOARD_ADDRESS}", vni = 7')
     assert usable(findings)
     said = details(findings)
-    assert said["route"] == f"{BOARD_ADDRESS} by mgmt0, from {HOST_ADDRESS}"
-    assert said["MTU"].startswith("1450 bytes, which is 1500 of mgmt0 less 50")
+    assert said["route"] == f"{BOARD_ADDRESS} via mgmt0, from {HOST_ADDRESS}"
+    assert said["MTU"].startswith("1450 bytes (1500 of mgmt0 minus 50 of VXLAN)")
     assert said["emulated plane"].startswith(f"{BOARD_ADDRESS} answers")
     with scene.host.call(lambda: socket.socket(socket.AF_INET, socket.SOCK_DGRAM)) as taken:
         taken.bind(("", 4789))
@@ -244,9 +247,9 @@ def test_vxlan_says_its_inner_mtu(scene: Scene) -> None:
 )
 def test_a_far_board_must_be_reachable(scene: Scene, attach: str) -> None:
     no_way = scene.refusal(attach.format("203.0.113.7"))
-    assert no_way == "no route leads to 203.0.113.7, or it is this machine's own"
-    assert "no route leads to" in scene.refusal(attach.format(HOST_ADDRESS))
-    assert scene.refusal(attach.format("192.0.2.9")) == "192.0.2.9 does not answer to ping"
+    assert no_way == "there is no route to 203.0.113.7, or it is an address of this machine"
+    assert "there is no route to" in scene.refusal(attach.format(HOST_ADDRESS))
+    assert scene.refusal(attach.format("192.0.2.9")) == "192.0.2.9 does not answer a ping"
 
 
 def test_a_board_by_route_can_be_used(scene: Scene) -> None:
@@ -261,7 +264,7 @@ def test_the_command_line_reads_well(scene: Scene, tmp_path: Path) -> None:
     give_address(scene)
     said = command(scene.host, f"board check b --no-login --boards {tmp_path}/boards.toml", tmp_path)
     assert said.returncode == 1 and said.stdout.endswith("\nboard b is refused\n")
-    assert f"NO    free              {NIC} carries the address 203.0.113.1/24\n" in said.stdout
+    assert f"NO    free              {NIC} has the address 203.0.113.1/24\n" in said.stdout
     assert "instead: attach the board by another NIC" in said.stdout
     for arguments, error in (
         (f"board check c --boards {tmp_path}/boards.toml", "there is no board 'c'; the inventory has: b"),

@@ -16,7 +16,7 @@ from pyroute2 import IPRoute
 from pyroute2.ethtool.ioctl import IoctlEthtool
 from pyroute2.netlink.exceptions import NetlinkError
 
-from testbed.boards.host.journal import Change, Journal, describe
+from testbed.boards.machine_network.journal import Change, Journal, describe
 from testbed.errors import LinkError
 
 IFF_UP, IFF_PROMISC = 0x1, 0x100

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from testbed.boards import own_side
-from testbed.boards.check import Finding, usable
+from testbed.boards.check import system
+from testbed.boards.check.findings import Finding, usable
 from tests.support.boards.played_host import ROOT
 from tests.support.boards.sshd import ssh_board
 
@@ -20,19 +20,19 @@ def test_a_board_is_asked_over_ssh(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     with ssh_board(tmp_path) as (board, key, known_hosts):
 
         def look(identity: Path = key, known: Path = known_hosts) -> list[Finding]:
-            return own_side.look(board, identity=identity, known_hosts=known)
+            return system.check_system(board, identity=identity, known_hosts=known)
 
-        monkeypatch.setattr(own_side, "PYTHONS", ("/nowhere/python", f"cd {ROOT} && {sys.executable}"))
+        monkeypatch.setattr(system, "PYTHONS", ("/nowhere/python", f"cd {ROOT} && {sys.executable}"))
         found = {finding.what: finding for finding in look()}
         assert usable(list(found.values()))
         assert found["Python"].detail.startswith(sys.version.split()[0])
         assert "paho-mqtt" in found["packages"].detail
 
-        monkeypatch.setattr(own_side, "PYTHONS", ("cd / && env -i /usr/bin/env python9",))
+        monkeypatch.setattr(system, "PYTHONS", ("cd / && env -i /usr/bin/env python9",))
         (refused,) = look()
         assert refused.verdict == "refused" and refused.detail.startswith("it has no agent: ")
 
         (tmp_path / "nobody").write_text("")
         for finding in (*look(known=tmp_path / "nobody"), *look(identity=tmp_path / "nobody")):
             assert finding == replace(finding, what="board itself", verdict="note")
-            assert finding.detail.startswith("not looked at, as nobody can log in: ")
+            assert finding.detail.startswith("not checked, because the login failed: ")
