@@ -9,35 +9,33 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import re
 import signal
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
+from nodes.contract.config import first_problem
+from nodes.contract.evaluation import (
+    POLICY_NAMES,
+    Job,
+    JobCase,
+    JobData,
+    choices_of,
+    default_of,
+    read_job,
+)
 from testbed.cli.options_file import OptionsFile
 from testbed.errors import ScenarioError
 from testbed.run.folder import RunFolder
+from traces.errors import UnitError
+from traces.units import parse_rate_bit_s
 
-POLICIES = (
-    "spaceverse",
-    "satellite-only",
-    "ground-only",
-    "ground-only-downsampled",
-    "offload-after",
-    "cascade",
-    "two-threshold",
-    "spaceverse-without-stage-0",
-    "spaceverse-without-later-stages",
-    "spaceverse-without-regions",
-    "spaceverse-without-contact",
-    "oracle",
-)
 _SHIPPED = "eo-mini"
 _RATES = ("1M", "2M", "5M", "20M")
-_RATE = re.compile(r"(\d+(?:\.\d+)?)\s*([kMG]?)(?:bit/s)?")
-_FACTOR = {"": 1, "k": 1_000, "M": 1_000_000, "G": 1_000_000_000}
+_JOB = "job.json"
 _ENDS_WITHIN_S = 10.0  # after Ctrl-C: what is being computed is waited for
 _EPILOG = """examples:
   spaceverse eval job.toml                                      options from a file
@@ -71,7 +69,7 @@ def add_parser(subparsers: Any) -> None:
         "eval",
         help="policies x passes x rates: accuracy, latency, bytes, in an event model",
         description="Compare policies: who answers what, when, and at which cost in bytes.",
-        epilog=_EPILOG + "".join(f"  {name}\n" for name in POLICIES),
+        epilog=_EPILOG + "".join(f"  {name}\n" for name in POLICY_NAMES),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
@@ -80,13 +78,13 @@ def add_parser(subparsers: Any) -> None:
     add("--split", help="split to test on")
     add("--choose-split", help="split to choose thresholds and heads on")
     add("--choose-data", help=f"folder to choose them on (for {_SHIPPED}: {_SHIPPED}-val, which ships)")
-    add("--compact", default="compact", help="model folder or hub name (the one that ships)")
+    add("--compact", default=default_of("compact"), help="model folder or hub name (the one that ships)")
     add(
         "--regular",
-        default="regular",
+        default=default_of("regular"),
         help="model folder, hub name (the one that ships), or openai:http://HOST:PORT/v1[#model]",
     )
-    add("--policies", nargs="+", default=list(POLICIES), metavar="NAME", help="names, or files (all)")
+    add("--policies", nargs="+", default=list(POLICY_NAMES), metavar="NAME", help="names, or files (all)")
     add("--rates", nargs="+", default=list(_RATES), metavar="RATE", help="downlink caps (1M 2M 5M 20M)")
     add("--satellite", default="FLOCK 2P-1")
     add("--station", default="Svalbard")
@@ -94,26 +92,32 @@ def add_parser(subparsers: Any) -> None:
     add("--passes", type=int, default=3, metavar="N", help="how many passes (%(default)s)")
     add("--interval", type=float, default=2.0, metavar="S", help="seconds between frames (%(default)s)")
     add("--lead", type=float, default=60.0, metavar="S", help="first frame before AOS (%(default)s)")
-    add("--within", type=float, default=600.0, metavar="S", help="deadline after capture (%(default)s)")
-    add("--target", choices=("correctness", "agreement"), default="correctness", help="of the network")
+    add(
+        "--within",
+        type=float,
+        default=default_of("answer_within_s"),
+        metavar="S",
+        help="deadline after capture (%(default)s)",
+    )
+    add("--target", choices=choices_of("target"), default=default_of("target"), help="of the network")
     add(
         "--goal",
-        choices=("floor", "budget"),
+        choices=choices_of("goal"),
         help="of thresholds: fewest bytes as accurate as sending all, or most accurate in a byte budget "
         "(floor; budget where --goal-bytes is given)",
     )
     add("--goal-bytes", type=float, metavar="B", help="the budget, a frame (35%% of sending all)")
     add("--limit", type=int, metavar="N", help="at most so many pairs to choose on, and to test on")
     add("--times", type=Path, metavar="FILE", help="profile of the satellite's machine (JSON)")
-    add("--device", default="cpu", help="as torch names it (%(default)s)")
-    add("--threads", type=int, default=1, help="torch threads (%(default)s)")
+    add("--device", default=default_of("device"), help="as torch names it (%(default)s)")
+    add("--threads", type=int, default=default_of("threads"), help="torch threads (%(default)s)")
     add(
         "--jobs",
         type=int,
         metavar="N",
         help="processes that ask the regular model, each its own copy (one; one a core if both models ship)",
     )
-    add("--seed", type=int, default=0)
+    add("--seed", type=int, default=default_of("seed"))
     add("--cache", type=Path, default=Path.home() / ".cache" / "spaceverse" / "outcomes")
     add("--output", type=Path, default=Path("runs"), help="parent of the results' folder")
     add(
@@ -182,8 +186,7 @@ def _show(arguments: argparse.Namespace, folder: Path) -> None:
 def _play(arguments: argparse.Namespace, folder: Path, terminal: Any) -> None:
     from testbed.evaluation.emulated import play  # only with --emulated
 
-    cases = json.loads((folder / "job.json").read_text(encoding="utf-8"))["emulated"]
-    links = [case["passes"][0]["name"] for case in cases]
+    links = [case.passes[0].name for case in read_job(folder / _JOB).emulated]
     play(folder, links, arguments.policies, (arguments.satellite, arguments.station), terminal)
 
 
@@ -213,44 +216,50 @@ def _write_job(arguments: argparse.Namespace, folder: Path) -> Path:
         for case in cases:
             part, trace = part_of_first_pass(case, traces, arguments.emulated, sky)
             emulated.append(part)
-            traces[part["passes"][0]["name"]] = trace
+            traces[part.passes[0].name] = trace
     for name, trace in traces.items():
         write_trace(trace, folder / "traces" / f"{name}.csv")
-    job = {
-        "version": 1,
-        "data": {
-            "folder": _absolute(arguments.data),
-            "split": arguments.split,
-            "choose_split": arguments.choose_split,
-            "choose_folder": _choose_folder(arguments),
-            "limit": arguments.limit,
-        },
-        "compact": _absolute(arguments.compact),
-        "regular": _absolute(arguments.regular),
-        "policies": arguments.policies,
-        "cases": cases,
-        "emulated": emulated,
-        "answer_within_s": arguments.within,
-        "target": arguments.target,
-        "goal": arguments.goal or ("floor" if arguments.goal_bytes is None else "budget"),
-        "goal_bytes": arguments.goal_bytes,
-        "seed": arguments.seed,
-        "device": arguments.device,
-        "threads": arguments.threads,
-        "jobs": arguments.jobs or _default_jobs(arguments),
-        "times": None if arguments.times is None else str(arguments.times.absolute()),
-        "cache": str(arguments.cache.absolute()),
-        "output": str(folder.absolute()),
-    }
-    path = folder / "job.json"
-    path.write_text(json.dumps(job) + "\n", encoding="utf-8")
+    path = folder / _JOB
+    path.write_text(_job(arguments, folder, cases, emulated).model_dump_json() + "\n", encoding="utf-8")
     return path
+
+
+def _job(arguments: argparse.Namespace, folder: Path, cases: list[JobCase], emulated: list[JobCase]) -> Job:
+    try:
+        return Job(
+            data=JobData(
+                folder=_absolute(arguments.data),
+                split=arguments.split,
+                choose_split=arguments.choose_split,
+                choose_folder=_choose_folder(arguments),
+                limit=arguments.limit,
+            ),
+            compact=_absolute(arguments.compact),
+            regular=_absolute(arguments.regular),
+            policies=arguments.policies,
+            cases=cases,
+            emulated=emulated,
+            answer_within_s=arguments.within,
+            target=arguments.target,
+            goal=arguments.goal or (default_of("goal") if arguments.goal_bytes is None else "budget"),
+            goal_bytes=arguments.goal_bytes,
+            seed=arguments.seed,
+            device=arguments.device,
+            threads=arguments.threads,
+            jobs=arguments.jobs or _default_jobs(arguments),
+            times=None if arguments.times is None else arguments.times.absolute(),
+            cache=arguments.cache.absolute(),
+            output=folder.absolute(),
+        )
+    except ValidationError as error:
+        raise ScenarioError(f"the options make no evaluation: {first_problem(error, Job)}") from error
 
 
 def _default_jobs(arguments: argparse.Namespace) -> int:
     """A process for each core, where models are small and nothing else than cores computes them."""
-    small = (arguments.compact, arguments.regular) == ("compact", "regular")
-    return len(os.sched_getaffinity(0)) if small and arguments.device == "cpu" else 1
+    shipped = default_of("compact"), default_of("regular")
+    small = (arguments.compact, arguments.regular) == shipped
+    return len(os.sched_getaffinity(0)) if small and arguments.device == "cpu" else int(default_of("jobs"))
 
 
 def _choose_folder(arguments: argparse.Namespace) -> str | None:
@@ -265,7 +274,7 @@ def _absolute(name: str) -> str:
 
 
 def _rate_bit_s(text: str) -> float:
-    match = _RATE.fullmatch(text.strip())
-    if not match or float(match[1]) == 0:
-        raise ScenarioError(f"--rates {text!r} is no rate; expected bit/s above 0 such as 4M, 250k or 9600")
-    return float(match[1]) * _FACTOR[match[2]]
+    try:
+        return parse_rate_bit_s(text)
+    except UnitError as error:
+        raise ScenarioError(f"--rates: {error}") from None

@@ -1,4 +1,4 @@
-"""The links of an evaluation: real passes under several rate caps, as plain data for `nodes.lab.evaluation`.
+"""The links of an evaluation: real passes under several rate caps, for its job file.
 
 Each link begins a little before a pass and ends with the pass after it, so that what one pass leaves over
 comes down an orbit later, as it would.
@@ -10,10 +10,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import pairwise
-from typing import Any
 
 import numpy as np
 
+from nodes.contract.evaluation import JobCase, JobPass, JobRow
 from testbed.errors import ScenarioError
 from traces.make import make_trace
 from traces.orbits.elements import find_satellite, read_elements
@@ -42,10 +42,11 @@ class Sky:
     interval_s: float = 2.0
 
 
-def make_cases(sky: Sky, rates_bit_s: Sequence[float]) -> tuple[list[dict[str, Any]], dict[str, Trace]]:
-    """Return the cases as `nodes.lab.evaluation.job` reads them, and the traces by name.
+def make_cases(sky: Sky, rates_bit_s: Sequence[float]) -> tuple[list[JobCase], dict[str, Trace]]:
+    """Return a case for each rate, and the traces by name.
 
-    Raises ScenarioError where there are too few passes.
+    Raises:
+        ScenarioError: There are too few passes, or one without a contact.
     """
     elements = find_satellite(read_elements(FLOCK_TLE), sky.satellite)
     place = station(sky.station)
@@ -71,8 +72,8 @@ def make_cases(sky: Sky, rates_bit_s: Sequence[float]) -> tuple[list[dict[str, A
             )
             name = f"pass{number}-{rate_bit_s / 1e6:g}M"
             traces[name] = trace
-            of_rate.append(_as_data(name, trace, sky))
-        cases.append({"rate_bit_s": rate_bit_s, "passes": of_rate})
+            of_rate.append(_job_pass(name, trace, sky))
+        cases.append(JobCase(rate_bit_s=rate_bit_s, passes=of_rate))
     return cases, traces
 
 
@@ -80,20 +81,24 @@ AFTER_LOS_S = 5.0
 
 
 def part_of_first_pass(
-    case: Mapping[str, Any], traces: Mapping[str, Trace], until_s: float, sky: Sky
-) -> tuple[dict[str, Any], Trace]:
-    """The first pass of a case up to a scenario second, as data and as a trace; its name ends in "-played".
+    case: JobCase, traces: Mapping[str, Trace], until_s: float, sky: Sky
+) -> tuple[JobCase, Trace]:
+    """Return the first pass of a case up to a scenario time, as a case and as a trace.
 
-    Raises ScenarioError where that leaves no contact or no frame.
+    The name of both ends in "-played".
+
+    Raises:
+        ScenarioError: No contact begins before that time.
     """
-    name = case["passes"][0]["name"]
+    first = case.passes[0]
+    name = first.name
     trace = traces[name]
     trace = trace.cut(0.0, min(trace.contacts()[0].los_s + AFTER_LOS_S, until_s, trace.end_s))
     if not trace.contacts():
         raise ScenarioError(f"{name}: no contact before {until_s:g} s; play longer")
-    data = _as_data(f"{name}-played", trace, sky)
-    data["captures_s"] = [time_s for time_s in case["passes"][0]["captures_s"] if time_s < until_s]
-    return {"rate_bit_s": case["rate_bit_s"], "passes": [data], "part": True}, trace
+    captures_s = [time_s for time_s in first.captures_s if time_s < until_s]
+    played = _job_pass(f"{name}-played", trace, sky).model_copy(update={"captures_s": captures_s})
+    return JobCase(rate_bit_s=case.rate_bit_s, passes=[played], part=True), trace
 
 
 def _window(sky: Sky, one: Pass, following: Pass) -> tuple[datetime, float]:
@@ -101,23 +106,20 @@ def _window(sky: Sky, one: Pass, following: Pass) -> tuple[datetime, float]:
     return sky.start_utc + timedelta(seconds=begin_s), round(following.los_s + 5 - begin_s, 3)
 
 
-def _as_data(name: str, trace: Trace, sky: Sky) -> dict[str, Any]:
+def _job_pass(name: str, trace: Trace, sky: Sky) -> JobPass:
     contacts = trace.contacts()
     if not contacts:
         raise ScenarioError(f"{name}: the link never closes; take another station or a higher pass")
     last_s = contacts[0].los_s - BEFORE_LOS_S
-    return {
-        "name": name,
-        "rows": [
-            {
-                "time_s": row.time_s,
-                "up": row.up,
-                "down_bit_s": row.down_bit_s,
-                "down_delay_s": row.down_delay_s,
-                "up_delay_s": row.up_delay_s,
-            }
-            for row in trace.rows()
-        ],
-        "end_s": trace.end_s,
-        "captures_s": np.arange(0.0, max(sky.interval_s, last_s), sky.interval_s).tolist(),
-    }
+    rows = [
+        JobRow(
+            time_s=row.time_s,
+            up=row.up,
+            down_bit_s=row.down_bit_s,
+            down_delay_s=row.down_delay_s,
+            up_delay_s=row.up_delay_s,
+        )
+        for row in trace.rows()
+    ]
+    captures_s = np.arange(0.0, max(sky.interval_s, last_s), sky.interval_s).tolist()
+    return JobPass(name=name, rows=rows, end_s=trace.end_s, captures_s=captures_s)

@@ -18,6 +18,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from nodes.contract.files import write_atomically
+from nodes.contract.queueing import completion_times_s
 from testbed.errors import CapabilityError, ScenarioError
 from testbed.results.latency import FrameResult
 from testbed.scenario.model import Frame, GroundStation, Link, Satellite, Scenario, one_line
@@ -194,8 +195,6 @@ def _latencies_at_pace(
     rows: Sequence[Mapping[str, str]], done: Mapping[str, FrameResult]
 ) -> dict[str, float]:
     """Modelled latencies of the ground's frames, each worked on as long as in the emulated run."""
-    from nodes.lab.evaluation.event_model.replay import served  # only where something was played
-
     sent = [row for row in rows if row["answered"] == "True" and row["answered_by"] == "ground"]
     worked_s = {
         name: frame.split.ground_inference_s
@@ -205,7 +204,7 @@ def _latencies_at_pace(
     arrivals = [(float(row["received_s"]), worked_s.get(row["pair"], float(row["ground_s"]))) for row in sent]
     return {
         row["pair"]: answered_s - float(row["capture_s"])
-        for row, answered_s in zip(sent, served(arrivals), strict=True)
+        for row, answered_s in zip(sent, completion_times_s(arrivals), strict=True)
     }
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from testbed.cli.eval import POLICIES
+from nodes.contract.evaluation import POLICY_NAMES
 from tests.support import ROOT
 from tests.support.waiting import wait_for
 from traces.trace_file import read_trace
@@ -64,7 +64,7 @@ def quick(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, dict[st
 def test_quick_gives_every_policy_its_figures(quick: tuple[Path, Path, dict[str, object]]) -> None:
     _, made, results = quick
     (case,) = results["cases"]  # type: ignore[misc]
-    assert set(case["policies"]) == set(POLICIES)
+    assert set(case["policies"]) == set(POLICY_NAMES)
     for name, one in case["policies"].items():
         accuracy, timely = one["accuracy"], one["timely_accuracy"]
         assert 0 <= accuracy["low"] <= accuracy["value"] <= accuracy["high"] <= 1
@@ -89,7 +89,7 @@ def test_quick_leaves_tables_traces_and_drawings(quick: tuple[Path, Path, dict[s
     _, made, results = quick
     with (made / "pairs.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
-    assert len(rows) == len(POLICIES) * int(results["pairs"])  # type: ignore[call-overload]
+    assert len(rows) == len(POLICY_NAMES) * int(results["pairs"])  # type: ignore[call-overload]
     for row in rows:
         parts = [
             name
@@ -109,7 +109,7 @@ def test_a_file_gives_the_options_and_the_command_line_overrides_it(tmp_path: Pa
     job = tmp_path / "job.toml"
     job.write_text(f'passes = 1\nlimit = 4\noutput = "{tmp_path / "runs"}"\nrates = ["fast"]\n')
     done = spaceverse(str(job), cache=tmp_path)
-    assert done.returncode == 2 and "--rates 'fast' is no rate" in done.stderr, done.stderr
+    assert done.returncode == 2 and "--rates: 'fast' is not a rate" in done.stderr, done.stderr
     done = spaceverse(str(job), "--rates", "2M", "--data", "/nowhere", cache=tmp_path)
     assert done.returncode == 2 and "no folder of images" in done.stderr, done.stderr
     job.write_text('rate = "2M"\n')
@@ -121,7 +121,8 @@ def test_a_file_gives_the_options_and_the_command_line_overrides_it(tmp_path: Pa
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
-        (["--rates", "fast"], "--rates 'fast' is no rate"),
+        (["--rates", "fast"], "--rates: 'fast' is not a rate"),
+        (["--threads", "0"], "threads: Input should be greater than or equal to 1"),
         (["--passes", "0"], "--passes, --interval and --lead must be above 0"),
         (["--policies", "spaceverze"], "did you mean spaceverse"),
         (["--data", "/nowhere"], "no folder of images"),

@@ -9,7 +9,7 @@
     choosing.py     thresholds, chosen on validation data only
     calibration.py  confidence against correctness, beside the probabilities of the tokens
     figures.py      accuracy, intervals, separation
-    job.py, run.py  what `python -m nodes.lab.evaluation job.json` is asked for, and does
+    run.py          what `python -m nodes.lab.evaluation job.json` does; the job: nodes/contract/evaluation.py
 
 `spaceverse eval` makes the traces, writes the job, starts this package as a program, and draws its results.
 """

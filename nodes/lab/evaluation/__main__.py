@@ -11,15 +11,15 @@ from pathlib import Path
 from typing import Any
 
 from nodes.contract.config import ConfigError
+from nodes.contract.evaluation import read_job
 from nodes.errors import ConfidenceError, DataError, ModelError
-from nodes.lab.evaluation.job import read_job
 
 _EXAMPLES = """examples:
   python -m nodes.lab.evaluation job.json                    run what `spaceverse eval` has written
   python -m nodes.lab.evaluation job.json --confidence DIR  only train that job's confidence network, into DIR
 
 exit status: 0 done, 2 the job cannot be done as it stands, 130 stopped; the fields of a job are described in
-nodes/lab/evaluation/job.py.  Outcomes are kept: the same job goes on where it was stopped.
+nodes/contract/evaluation.py.  Outcomes are kept: the same job goes on where it was stopped.
 """
 
 

@@ -17,6 +17,7 @@ import numpy as np
 
 from nodes import data as shipped_data
 from nodes import models as shipped_models
+from nodes.contract.evaluation import Job, JobCase
 from nodes.contract.files import replacing, write_atomically
 from nodes.contract.line import Line, Row
 from nodes.data.pairs import Pair, read_pairs
@@ -36,7 +37,6 @@ from nodes.lab.evaluation.choosing import (
 from nodes.lab.evaluation.compute_times import ComputeTimes, measure
 from nodes.lab.evaluation.event_model.replay import PARTS, Played, replay
 from nodes.lab.evaluation.figures import share
-from nodes.lab.evaluation.job import Case, Job
 from nodes.lab.evaluation.outcomes import Cache, Outcomes, key_of, message_of
 from nodes.lab.evaluation.parallel import compute_ahead
 from nodes.lab.evaluation.progress import Progress
@@ -128,7 +128,7 @@ def asked_anyway(policies: Sequence[str], subject: PairSubject, shares: Sequence
     return asked
 
 
-def check_captures(case: Case, pairs: int) -> None:
+def check_captures(case: JobCase, pairs: int) -> None:
     """Raise DataError where there are more pairs than captures, unless the case is but a part of one."""
     captures = sum(len(one.captures_s) for one in case.passes)
     if captures < pairs and not case.part:
@@ -285,7 +285,7 @@ def _validation_figures(made: Study) -> dict[str, Any]:
 
 
 def play_case(
-    case: Case,
+    case: JobCase,
     policy: FramePolicy,
     subjects: Sequence[PairSubject],
     job: Job,
@@ -326,7 +326,7 @@ def subjects_by_name(subjects: Sequence[PairSubject]) -> Mapping[str, PairSubjec
     return {subject.name: subject for subject in subjects}
 
 
-def _row(case: Case, policy: str, one: Played, by_name: Mapping[str, PairSubject]) -> dict[str, Any]:
+def _row(case: JobCase, policy: str, one: Played, by_name: Mapping[str, PairSubject]) -> dict[str, Any]:
     pair = by_name[one.pair].pair
     answered = one.answered_s is not None
     latency_s = (one.answered_s if one.answered_s is not None else one.trace_end_s) - one.capture_s

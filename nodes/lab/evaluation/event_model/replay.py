@@ -13,6 +13,7 @@ from statistics import median
 from typing import Protocol
 
 from nodes.contract.line import Line
+from nodes.contract.queueing import completion_times_s
 from nodes.lab.evaluation.event_model.downlink import Downlink, Item
 from nodes.onboard.policy_inputs import surroundings
 from nodes.policies import (
@@ -209,26 +210,17 @@ def _answer_on_ground(frames: Sequence[tuple[Played, _Way]], pass_on_s: float) -
     for received_s, row, _ in arrived:
         row.received_s = received_s
     answers = [(received_s, row, way) for received_s, row, way in arrived if way.sent is None]
-    told_s = served([(received_s, pass_on_s) for received_s, _, _ in answers])
+    told_s = completion_times_s([(received_s, pass_on_s) for received_s, _, _ in answers])
     for (received_s, row, way), answered_s in zip(answers, told_s, strict=True):
         row.answered_s = answered_s
         row.split = _split(row, way, 0.0, 0.0, answered_s - received_s)
     works = [(received_s, row, way, way.sent.ground_s) for received_s, row, way in arrived if way.sent]
-    done_s = served([(received_s, ground_s) for received_s, _, _, ground_s in works])
+    done_s = completion_times_s([(received_s, ground_s) for received_s, _, _, ground_s in works])
     for (received_s, row, way, ground_s), answered_s in zip(works, done_s, strict=True):
         row.answered_s = answered_s
         row.split = _split(row, way, answered_s - ground_s - received_s, ground_s, 0.0)
     for row, way in frames:
         row.bytes_down = way.item.bytes_sent if way.item else 0
-
-
-def served(arrivals: Sequence[tuple[float, float]]) -> list[float]:
-    """When each of some works is done by one who takes them as they arrive; (arrival, work) each, seconds."""
-    done_s, free_s = [0.0] * len(arrivals), 0.0
-    for index in sorted(range(len(arrivals)), key=lambda index: arrivals[index][0]):
-        arrival_s, work_s = arrivals[index]
-        done_s[index] = free_s = max(arrival_s, free_s) + work_s
-    return done_s
 
 
 def _split(

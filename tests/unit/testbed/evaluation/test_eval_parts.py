@@ -21,17 +21,17 @@ SKY = Sky("FLOCK 2P-1", "Svalbard", utc("2018-01-20T08:00:00Z"), 2)
 
 def test_cases_are_real_passes_each_with_the_one_after_it() -> None:
     cases, traces = make_cases(SKY, [1e6, 20e6])
-    assert [case["rate_bit_s"] for case in cases] == [1e6, 20e6]
+    assert [case.rate_bit_s for case in cases] == [1e6, 20e6]
     assert set(traces) == {"pass1-1M", "pass2-1M", "pass1-20M", "pass2-20M"}
     for case in cases:
-        for one in case["passes"]:
-            trace = traces[one["name"]]
+        for one in case.passes:
+            trace = traces[one.name]
             first, second = trace.contacts()
             assert first.aos_s == pytest.approx(SKY.lead_s, abs=0.01)
             assert 5000 < second.aos_s - first.aos_s < 6500  # an orbit
-            assert max(row["down_bit_s"] for row in one["rows"]) == case["rate_bit_s"]
-            assert one["captures_s"][0] == 0
-            assert one["captures_s"][-1] == pytest.approx(first.los_s - BEFORE_LOS_S, abs=SKY.interval_s)
+            assert max(row.down_bit_s for row in one.rows) == case.rate_bit_s
+            assert one.captures_s[0] == 0
+            assert one.captures_s[-1] == pytest.approx(first.los_s - BEFORE_LOS_S, abs=SKY.interval_s)
     with pytest.raises(ScenarioError, match="are needed"):
         make_cases(replace(SKY, count=500), [1e6])
 
@@ -103,11 +103,11 @@ def test_the_ground_pace_of_the_run_is_told_apart_from_all_else() -> None:
 def test_the_part_that_is_played_ends_where_it_is_told() -> None:
     cases, traces = make_cases(SKY, [1e6])
     part, trace = part_of_first_pass(cases[0], traces, 100.0, SKY)
-    (one,) = part["passes"]
-    assert (one["name"], one["end_s"], trace.end_s) == ("pass1-1M-played", 100.0, 100.0)
-    assert [row["time_s"] for row in one["rows"]] == [row.time_s for row in trace.rows()]
-    assert one["captures_s"] == [time_s for time_s in cases[0]["passes"][0]["captures_s"] if time_s < 100]
-    assert part["part"]
+    (one,) = part.passes
+    assert (one.name, one.end_s, trace.end_s) == ("pass1-1M-played", 100.0, 100.0)
+    assert [row.time_s for row in one.rows] == [row.time_s for row in trace.rows()]
+    assert one.captures_s == [time_s for time_s in cases[0].passes[0].captures_s if time_s < 100]
+    assert part.part
     _, longest = part_of_first_pass(cases[0], traces, 1e6, SKY)
     assert len(longest.contacts()) == 1  # not until the next orbit
     with pytest.raises(ScenarioError, match="no contact before 20 s"):

@@ -1,0 +1,138 @@
+"""The job file of an evaluation: `spaceverse eval` writes it, `python -m nodes.lab.evaluation` runs it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from pydantic import Field, ValidationError, model_validator
+
+from nodes.contract.config import ConfigError, PlanRow, Strict, first_problem
+
+POLICY_NAMES = (
+    "spaceverse",
+    "satellite-only",
+    "ground-only",
+    "ground-only-downsampled",
+    "offload-after",
+    "cascade",
+    "two-threshold",
+    "spaceverse-without-stage-0",
+    "spaceverse-without-later-stages",
+    "spaceverse-without-regions",
+    "spaceverse-without-contact",
+    "oracle",
+)
+
+
+class JobRow(PlanRow):
+    """A row of a trace; see nodes.contract.line.Row."""
+
+    down_delay_s: float = Field(ge=0)
+    up_delay_s: float = Field(ge=0)
+
+
+class JobPass(Strict):
+    """One link and the times at which frames are captured for it."""
+
+    name: str
+    rows: list[JobRow] = Field(min_length=1)
+    end_s: float = Field(gt=0)
+    captures_s: list[float] = Field(min_length=1)
+
+
+class JobCase(Strict):
+    """All passes at one downlink rate.
+
+    Attributes:
+        part: The case has fewer captures than there are pairs; only the first pairs of the order are used.
+    """
+
+    rate_bit_s: float = Field(gt=0)
+    passes: list[JobPass] = Field(min_length=1)
+    part: bool = False
+
+
+class JobData(Strict):
+    """A data set, and its splits for selection and testing.
+
+    Attributes:
+        folder: Path of a folder, or the name of a data set that ships with this package.
+        split: Split to test on.
+        choose_split: Split to select thresholds and heads on. Without it and `choose_folder`, half of the
+            frames, picked by a hash of their names, is set apart for selection.
+        choose_folder: As `folder`, for selection.
+        limit: At most this many pairs for selection, and this many for testing.
+    """
+
+    folder: str
+    split: str | None = None
+    choose_split: str | None = None
+    choose_folder: str | None = None
+    limit: int | None = Field(default=None, ge=2)
+
+
+class Job(Strict):
+    """An evaluation: models, data, policies and links.
+
+    Attributes:
+        emulated: Cases that are also played over the emulated network; the event model's rows of them go to
+            `modelled.csv`.
+        answer_within_s: Deadline of an answer, in seconds after capture.
+        target: Label that the confidence network predicts.
+        goal: "floor" selects the thresholds with the fewest bytes above an accuracy floor, "budget" the most
+            accurate ones within a byte budget.
+        goal_bytes: The budget, in mean bytes per frame; None stands for a share of sending everything.
+        jobs: Number of processes that compute outcomes, each with its own models and `threads`.
+        times: Profile of another machine (nodes/profiles/profile.py); None measures this machine.
+    """
+
+    version: Literal[1] = 1
+    data: JobData
+    compact: str = "compact"
+    regular: str = "regular"
+    policies: list[str] = Field(default=list(POLICY_NAMES), min_length=1)
+    cases: list[JobCase] = Field(min_length=1)
+    emulated: list[JobCase] = Field(default=[])
+    answer_within_s: float = Field(default=600.0, gt=0)
+    target: Literal["correctness", "agreement"] = "correctness"
+    goal: Literal["floor", "budget"] = "floor"
+    goal_bytes: float | None = Field(default=None, gt=0)
+    seed: int = 0
+    device: str = "cpu"
+    threads: int = Field(default=1, ge=1)
+    jobs: int = Field(default=1, ge=1)
+    max_new_tokens: int = Field(default=8, ge=1)
+    times: Path | None = None
+    cache: Path
+    output: Path
+
+    @model_validator(mode="after")
+    def _one_goal(self) -> Job:
+        if self.goal == "floor" and self.goal_bytes is not None:
+            raise ValueError("goal_bytes is the size of a budget: omit it, or set the goal to budget")
+        return self
+
+
+def default_of(field: str) -> Any:
+    """Return the default of a field of Job."""
+    return Job.model_fields[field].get_default()
+
+
+def choices_of(field: str) -> tuple[Any, ...]:
+    """Return the values that a field of Job may have, one of a Literal."""
+    return get_args(Job.model_fields[field].annotation)
+
+
+def read_job(path: Path) -> Job:
+    """Read and check a job file.
+
+    Raises:
+        ConfigError: The file cannot be read, or a field is unsuitable; the text is one line.
+    """
+    try:
+        return Job.model_validate_json(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: cannot be read: {error}") from error
+    except ValidationError as error:
+        raise ConfigError(f"{path}: {first_problem(error, Job)}") from error

@@ -1,0 +1,80 @@
+"""The job file of an evaluation, as both of its ends use it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from nodes.contract.config import ConfigError
+from nodes.contract.evaluation import (
+    POLICY_NAMES,
+    Job,
+    JobCase,
+    JobData,
+    JobPass,
+    JobRow,
+    choices_of,
+    default_of,
+    read_job,
+)
+from nodes.contract.queueing import completion_times_s
+from nodes.policies import POLICIES
+
+ROW = JobRow(time_s=0, up=True, down_bit_s=1e6, down_delay_s=0.002, up_delay_s=0.002)
+CASE = JobCase(rate_bit_s=1e6, passes=[JobPass(name="pass1", rows=[ROW], end_s=10, captures_s=[0.0, 2.0])])
+
+
+def job(tmp_path: Path) -> Job:
+    return Job(data=JobData(folder="eo-mini"), cases=[CASE], cache=tmp_path / "c", output=tmp_path)
+
+
+def test_the_names_of_policies_are_those_that_nodes_has() -> None:
+    assert tuple(POLICIES) == POLICY_NAMES
+
+
+def test_a_job_comes_back_as_it_was_written(tmp_path: Path) -> None:
+    path = tmp_path / "job.json"
+    path.write_text(job(tmp_path).model_dump_json())
+    assert read_job(path) == job(tmp_path)
+
+
+def test_defaults_and_choices_are_those_of_the_fields(tmp_path: Path) -> None:
+    made = job(tmp_path)
+    for field in ("compact", "regular", "answer_within_s", "target", "goal", "seed", "device", "threads"):
+        assert default_of(field) == getattr(made, field)
+    assert set(choices_of("target")) == {"correctness", "agreement"}
+    assert set(choices_of("goal")) == {"floor", "budget"}
+    assert made.policies == list(POLICY_NAMES)
+
+
+def test_a_budget_needs_its_goal(tmp_path: Path) -> None:
+    fields = job(tmp_path).model_dump() | {"goal_bytes": 1000.0}
+    with pytest.raises(ValidationError, match="goal_bytes is the size of a budget"):
+        Job.model_validate(fields)
+    assert Job.model_validate(fields | {"goal": "budget"}).goal_bytes == 1000
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ({"threads": 0}, r"job\.json: threads: .*greater than or equal to 1"),
+        ({"polices": []}, r"job\.json: unknown field 'polices'; known fields: .*policies"),
+        ({"cases": []}, r"job\.json: cases: "),
+    ],
+)
+def test_a_job_that_does_not_hold_is_one_line(
+    tmp_path: Path, change: dict[str, object], expected: str
+) -> None:
+    path = tmp_path / "job.json"
+    path.write_text(json.dumps(job(tmp_path).model_dump(mode="json") | change))
+    with pytest.raises(ConfigError, match=expected) as refused:
+        read_job(path)
+    assert "\n" not in str(refused.value)
+
+
+def test_requests_are_served_in_the_order_of_arrival() -> None:
+    assert completion_times_s([]) == []
+    assert completion_times_s([(10.0, 2.0), (0.0, 1.0), (10.5, 1.0), (11.0, 5.0)]) == [12.0, 1.0, 13.0, 18.0]
