@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import signal
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import FrameType, TracebackType
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -49,3 +51,21 @@ class StopRequest:
     def exit_code(self) -> int:
         """128 + signal number, as shells have it."""
         return 128 + (self.signal_number or signal.SIGINT)
+
+
+@contextmanager
+def signals_held() -> Iterator[None]:
+    """Delay Ctrl-C and `kill` until the block has ended, so that nothing is left half made or half removed.
+
+    Outside of the main thread, which alone gets signals, it does nothing.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    stop = StopRequest()
+    try:
+        with stop:
+            yield
+    finally:
+        if stop.signal_number is not None:
+            signal.raise_signal(stop.signal_number)

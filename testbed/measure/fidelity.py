@@ -50,6 +50,24 @@ class LinkFidelity:
     load: Mapping[str, Any] | None = None
     counters: Mapping[str, Any] | None = None
 
+    def __str__(self) -> str:
+        """Requested against measured, as a small table."""
+        figures = self.summary()
+        rows = [("", "requested", "measured", "error", "samples")]
+        rtt = [figures[name] for name in ("asked_rtt_s", "measured_rtt_s", "rtt_error_p50_s")]
+        rows.append(("RTT, ms", *(_shown(value, 1e3) for value in rtt), str(len(self.rtt))))
+        for way in ("down", "up"):
+            rate = [figures[f"{end}_{way}_bit_s"] for end in ("asked", "measured")]
+            error, samples = figures[f"{way}_rate_error"], figures[f"{way}_rate_samples"]
+            shown = "-" if error is None else f"{error:+.1%}"
+            rows.append(
+                (f"rate {way}, Mbit/s", *(_shown(value, 1e-6) for value in rate), shown, str(samples))
+            )
+        heading = f"link {self.link}, shaper {self.shaper}; medians\n"
+        return heading + "\n".join(
+            f"{row[0]:<18}" + "".join(f"{cell:>11}" for cell in row[1:]) for row in rows
+        )
+
     def rtt_error_s(self, percentile: float) -> float | None:
         """Percentile of |RTT error|, seconds; None without a sample."""
         return _error_percentile(self.rtt, percentile)
@@ -101,6 +119,10 @@ class LinkFidelity:
 def _error_percentile(samples: Sequence[Sample], percentile: float) -> float | None:
     errors = [abs(s.measured - s.asked) for s in samples]
     return float(np.percentile(errors, percentile)) if errors else None
+
+
+def _shown(value: float | None, factor: float) -> str:
+    return "-" if value is None else f"{value * factor:.3f}"
 
 
 def _median(values: Sequence[float]) -> float | None:

@@ -1,15 +1,25 @@
-"""Mininet hosts for the testbed's own runs, without what Mininet does to the machine beside them."""
+"""Emulated hosts: Mininet's, without what Mininet does to the machine beside them, and how to use one."""
 
 from __future__ import annotations
 
 import os
+import signal
+import subprocess
+import uuid
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 from mininet.net import Mininet
 
-from testbed.errors import CapabilityError
+from testbed.errors import CapabilityError, LinkError, TestbedError
+from testbed.kernel.namespace import NetworkNamespace
 from testbed.machine.system_path import find_program, system_path
+from testbed.network.programs import end_session, spawn
+
+MARK = "SPACEVERSE_HOST"  # variable in the environment of a host's programs
 
 
 class HostNetwork(Mininet):  # type: ignore[misc]  # Mininet is untyped
@@ -51,3 +61,121 @@ class HostNetwork(Mininet):  # type: ignore[misc]  # Mininet is untyped
             for host in self.hosts:
                 if host.shell is not None:
                     host.terminate()
+
+
+class EmulatedHost:
+    """A host of an emulated network; runs programs.
+
+    Args:
+        name: what a scenario or a script calls it.
+        node: the Mininet host.
+        addresses: the IPv4 address of each host of the network, by name; read when a command is given.
+    """
+
+    def __init__(self, name: str, node: Any, addresses: Mapping[str, str]) -> None:
+        self.name = name
+        self.node = node
+        self._addresses = addresses
+        self._namespace: NetworkNamespace | None = None
+        self._processes: list[subprocess.Popen[Any]] = []
+        self._mark = f"{MARK}={uuid.uuid4().hex}".encode()
+
+    def __repr__(self) -> str:
+        return f"<host {self.name}, {self._addresses.get(self.name, 'no address')}>"
+
+    @property
+    def address(self) -> str:
+        """IPv4 address of its first link."""
+        try:
+            return self._addresses[self.name]
+        except KeyError:
+            raise LinkError(f"host {self.name} has no address: it has no link") from None
+
+    @property
+    def pid(self) -> int:
+        """Process id of the host's shell, whose network namespace is the host's."""
+        return int(self.node.pid)
+
+    @property
+    def namespace_path(self) -> str:
+        """Path of the host's network namespace, for setns or `nsenter --net=`."""
+        return f"/proc/{self.pid}/ns/net"
+
+    def popen(self, command: str | Sequence[str], **options: Any) -> subprocess.Popen[Any]:
+        """Start a program in the host; it ends with the network at the latest.
+
+        Args:
+            command: a program with its arguments, or text for the shell. In text, a host's name in braces
+                stands for its address: `iperf3 -c {ground}`.
+            options: for `subprocess.Popen`; the streams are text unless `text=False`.
+        """
+        words = self._words(command)
+        settings = {"text": True, "stdin": subprocess.DEVNULL, **options}
+        mark, _, value = self._mark.decode().partition("=")
+        settings["env"] = {**(settings.get("env") or os.environ), mark: value}
+
+        def start() -> subprocess.Popen[Any]:
+            process = spawn(words, netns_pid=self.pid, **settings)
+            self._processes.append(process)  # here, so that no interrupt of the caller comes in between
+            return process
+
+        # A program ends with the thread that started it. The namespace's thread lives as long as the host.
+        return self._enter().call(start)
+
+    def run(
+        self, command: str | Sequence[str], *, timeout_s: float | None = None, check: bool = True
+    ) -> subprocess.CompletedProcess[str]:
+        """Run a program in the host to its end and return its output.
+
+        Args:
+            command: as for `popen`.
+            timeout_s: seconds after which the program is ended and TestbedError raised.
+            check: raise TestbedError with its last line if it ends with another exit code than 0.
+        """
+        process = self.popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        shown = command if isinstance(command, str) else " ".join(command)
+        try:
+            out, errors = process.communicate(timeout=timeout_s)
+        except subprocess.TimeoutExpired:
+            raise TestbedError(f"{self.name}: {shown!r} did not end within {timeout_s:g} s") from None
+        finally:
+            end_session(process)
+            for stream in (process.stdout, process.stderr):
+                if stream is not None:
+                    stream.close()
+            self._processes.remove(process)
+        if check and process.returncode != 0:
+            lines = (errors.strip() or out.strip() or "it printed nothing").splitlines()
+            raise TestbedError(
+                f"{self.name}: {shown!r} ended with exit code {process.returncode}: {lines[-1]}"
+            )
+        return subprocess.CompletedProcess(process.args, process.returncode, out, errors)
+
+    def end_programs(self) -> None:
+        """End every program in the host, also those that left their session."""
+        while self._processes:
+            end_session(self._processes[-1])
+            self._processes.pop()
+        if self._namespace is not None:
+            self._kill_others()
+            self._namespace.close()
+            self._namespace = None
+
+    def _words(self, command: str | Sequence[str]) -> list[str]:
+        if not isinstance(command, str):
+            return list(command)
+        for name, address in self._addresses.items():
+            command = command.replace(f"{{{name}}}", address)
+        return ["sh", "-c", command]
+
+    def _enter(self) -> NetworkNamespace:
+        if self._namespace is None:
+            self._namespace = NetworkNamespace.enter(self.namespace_path, f"of {self.name}")
+        return self._namespace
+
+    def _kill_others(self) -> None:
+        """Kill programs that have left the session in which they were started, told by their environment."""
+        for entry in Path("/proc").glob("[0-9]*/environ"):
+            with suppress(OSError):  # it has ended meanwhile
+                if self._mark in entry.read_bytes().split(b"\0"):
+                    os.kill(int(entry.parent.name), signal.SIGKILL)

@@ -22,6 +22,10 @@ CHECK_EVERY_S = 0.5
 # Changes of several links that are due within this time are made together, when the last of them is due: to
 # wake up for each of 200 links costs more than to set it. The edges of a contact are never kept waiting.
 TOGETHER_S = 4e-3
+QUEUE_S, QUEUE_BYTES = (
+    0.2,
+    64_000,
+)  # of each direction, since traces have no queues: seconds of its rate, at least
 States: TypeAlias = tuple[LinkState, LinkState]  # satellite to ground, and back
 
 
@@ -92,6 +96,24 @@ def unplayable(trace: Trace) -> str | None:
     return None
 
 
+def states_of(row: TraceRow, queue_s: float = QUEUE_S, queue_at_least_bytes: int = QUEUE_BYTES) -> States:
+    """Return the states (down, up) that a row of a trace asks for.
+
+    Args:
+        row: the row.
+        queue_s: length of each direction's queue in seconds of its rate; traces have no queues.
+        queue_at_least_bytes: the shortest queue, bytes.
+    """
+    if not row.up:
+        return DOWN_STATE, DOWN_STATE
+    down_bytes = max(queue_at_least_bytes, round(row.down_bit_s / 8 * queue_s))
+    up_bytes = max(queue_at_least_bytes, round(row.up_bit_s / 8 * queue_s))
+    return (
+        LinkState(True, row.down_bit_s, row.down_delay_s, row.down_loss, down_bytes),
+        LinkState(True, row.up_bit_s, row.up_delay_s, row.up_loss, up_bytes),
+    )
+
+
 class Player:
     """Plays one trace on each link, in a thread of its own; every link is down outside its contacts.
 
@@ -113,8 +135,8 @@ class Player:
         links: Mapping[PlayedLink, Trace],
         on_change: Callable[[Change], None] | None = None,
         *,
-        queue_s: float = 0.2,
-        queue_at_least_bytes: int = 64_000,
+        queue_s: float = QUEUE_S,
+        queue_at_least_bytes: int = QUEUE_BYTES,
     ) -> None:
         self.error: Exception | None = None
         self.lateness_s: list[float] = []
@@ -259,15 +281,7 @@ class Player:
         return self._states(trace.row_at(time_s))
 
     def _states(self, row: TraceRow) -> tuple[LinkState, LinkState]:
-        if not row.up:
-            return DOWN_STATE, DOWN_STATE
-        return (
-            LinkState(True, row.down_bit_s, row.down_delay_s, row.down_loss, self._queue(row.down_bit_s)),
-            LinkState(True, row.up_bit_s, row.up_delay_s, row.up_loss, self._queue(row.up_bit_s)),
-        )
-
-    def _queue(self, rate_bit_s: float) -> int:
-        return max(self._queue_at_least_bytes, round(rate_bit_s / 8 * self._queue_s))
+        return states_of(row, self._queue_s, self._queue_at_least_bytes)
 
     def _take_down(self) -> None:
         """Whatever else is wrong: no link stays up without its trace."""

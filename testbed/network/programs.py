@@ -7,6 +7,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +16,13 @@ from testbed.errors import TestbedError
 # The kernel kills the program when the thread that started it ends, so that a run that was killed
 # with SIGKILL leaves none behind.  setpriv (util-linux), since preexec_fn is unsafe beside threads.
 DIE_WITH_PARENT = ["setpriv", "--pdeathsig", "KILL"]
+ENDS_WITHIN_S = 2.0
 
 
-def spawn(command: Sequence[str], *, netns_pid: int | None = None, **options: Any) -> subprocess.Popen[bytes]:
-    """Start a process that cannot outlive the run, in a session of its own.
+def spawn(command: Sequence[str], *, netns_pid: int | None = None, **options: Any) -> subprocess.Popen[Any]:
+    """Start a process that cannot outlive the calling thread, in a session of its own.
 
-    The session keeps a Ctrl-C that is meant for the run from reaching it.
+    The session keeps a Ctrl-C that is meant for the run from reaching the process.
 
     Args:
         command: program and arguments.
@@ -31,10 +33,10 @@ def spawn(command: Sequence[str], *, netns_pid: int | None = None, **options: An
     return subprocess.Popen([*DIE_WITH_PARENT, *prefix, *command], start_new_session=True, **options)
 
 
-def exit_code(process: subprocess.Popen[bytes]) -> int | None:
-    """Its exit code if it has ended, as `poll` has it.
+def exit_code(process: subprocess.Popen[Any]) -> int | None:
+    """Return a process's exit code if it has ended, without reaping it.
 
-    Unlike by `poll` it is not reaped: until it is, its process id and its group's are nobody else's.
+    Unlike `poll`, this keeps its process id and its group's from being reused.
     """
     if process.returncode is not None:
         return process.returncode
@@ -42,6 +44,32 @@ def exit_code(process: subprocess.Popen[bytes]) -> int | None:
     if found is None:
         return None
     return found.si_status if found.si_code == os.CLD_EXITED else -found.si_status
+
+
+def end_session(process: subprocess.Popen[Any], first: signal.Signals = signal.SIGTERM) -> None:
+    """End a process and its whole session, and reap it. May be called twice.
+
+    Args:
+        process: made by `spawn`.
+        first: the signal that it gets first; SIGTERM and SIGKILL follow.
+    """
+    if process.returncode is not None:  # reaped: its process id and its group's may have been reused
+        return
+    for number, patience_s in ((first, ENDS_WITHIN_S), (signal.SIGTERM, 1.0)):
+        if exit_code(process) is not None:
+            break
+        if os.getpgid(process.pid) == process.pid:
+            os.killpg(process.pid, number)
+        else:
+            process.send_signal(number)
+        give_up_s = time.monotonic() + patience_s
+        while exit_code(process) is None and time.monotonic() < give_up_s:
+            time.sleep(0.01)
+    # Also what the shell left in the background: it shares its session, and would keep the namespace.
+    with suppress(ProcessLookupError):  # no leader: the interactive shell, in our own group
+        os.killpg(process.pid, signal.SIGKILL)
+    process.kill()
+    process.wait()
 
 
 class Program:

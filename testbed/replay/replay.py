@@ -27,10 +27,10 @@ from testbed.network.clock import RealClock
 from testbed.network.contact_link import ContactLink
 from testbed.network.hosts import HostNetwork
 from testbed.network.player import Player, unplayable
-from testbed.network.programs import DIE_WITH_PARENT, Program, exit_code, spawn
+from testbed.network.programs import DIE_WITH_PARENT, Program, end_session, exit_code, spawn
 from testbed.network.shapers.choice import choose_shaper
 from testbed.network.sky import Sky
-from testbed.replay.traffic import TrafficMonitor, busy_intervals
+from testbed.network.traffic import TrafficMonitor, busy_intervals
 from testbed.run.folder import RunFolder
 from traces.trace import Trace
 from traces.trace_file import write_trace
@@ -42,7 +42,6 @@ LEAD_S = 0.3
 TICK_S = 0.05
 LISTENING_WITHIN_S = 5.0
 LISTENING_ANYWAY_S = 1.0  # a server that opens no port is started all the same
-ENDS_WITHIN_S = 2.0
 _LISTEN = "0A"
 
 
@@ -306,7 +305,7 @@ class _Replay:
             log=self.folder.logs / "server.log",
             netns_pid=host.pid,
         )
-        stack.callback(_end, server.process)
+        stack.callback(end_session, server.process)
         started_s = time.monotonic()
         while time.monotonic() < started_s + LISTENING_WITHIN_S:
             self.stop.check()
@@ -329,7 +328,7 @@ class _Replay:
         client: subprocess.Popen[bytes] | None = None
         if self.plan.shell:
             client, at_s = self._shell(), -1.0
-            stack.callback(_end, client)
+            stack.callback(end_session, client)
         said_the_end = False
         while True:
             self._check(player, sky)
@@ -342,7 +341,7 @@ class _Replay:
                     stdin=subprocess.DEVNULL,
                     stdout=self.output,
                 )
-                stack.callback(_end, client)
+                stack.callback(end_session, client)
             if client is not None and (code := exit_code(client)) is not None:
                 self.client_exit = 0 if self.plan.shell else code
                 if code and not self.plan.shell:
@@ -356,7 +355,7 @@ class _Replay:
             elif now_s >= ending_s and not self.plan.shell:
                 if client is not None:
                     self.notes.append("the client was stopped at the end of the trace")
-                    _end(client, signal.SIGINT)
+                    end_session(client, signal.SIGINT)
                 return
             time.sleep(TICK_S)
 
@@ -413,24 +412,3 @@ def _ports(pid: int) -> set[str]:
 
 def _uses_python(command: str) -> bool:
     return "python" in command or "spaceverse" in command  # they take a second or two to begin
-
-
-def _end(process: subprocess.Popen[bytes], first: signal.Signals = signal.SIGTERM) -> None:
-    """End a process and what it started, by its session, and reap it; may be called twice."""
-    if process.returncode is not None:  # reaped: its process id, and its group's, may be anybody's by now
-        return
-    for number, patience_s in ((first, ENDS_WITHIN_S), (signal.SIGTERM, 1.0)):
-        if exit_code(process) is not None:
-            break
-        if os.getpgid(process.pid) == process.pid:
-            os.killpg(process.pid, number)
-        else:
-            process.send_signal(number)
-        give_up_s = time.monotonic() + patience_s
-        while exit_code(process) is None and time.monotonic() < give_up_s:
-            time.sleep(0.01)
-    # Also what the shell left in the background: it shares its session, and would keep the namespace.
-    with suppress(ProcessLookupError):  # no leader: the interactive shell, in our own group
-        os.killpg(process.pid, signal.SIGKILL)
-    process.kill()
-    process.wait()

@@ -250,15 +250,14 @@ def test_a_server_that_has_ended_keeps_its_process_id_until_the_end(
 STRANGER = """
 import subprocess, sys
 from pathlib import Path
-from testbed.network.programs import spawn
-from testbed.replay.replay import _end
+from testbed.network.programs import end_session, spawn
 
 ours = spawn(["true"])
 ours.wait()
 Path("/proc/sys/kernel/ns_last_pid").write_text(str(ours.pid - 1))
 stranger = subprocess.Popen(["sleep", "60"], start_new_session=True)
 assert stranger.pid == ours.pid
-_end(ours)
+end_session(ours)
 try:
     print("ended with", stranger.wait(1.0))
 except subprocess.TimeoutExpired:

@@ -27,6 +27,11 @@ class Footprint:
         self._before = _machine()
 
     @property
+    def mark_name(self) -> str:
+        """Of the variable in `environment` that marks its processes."""
+        return self._mark.partition("=")[0]
+
+    @property
     def environment(self) -> dict[str, str]:
         """For the process under test."""
         name, value = self._mark.split("=")

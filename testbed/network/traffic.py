@@ -17,11 +17,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 from testbed.measure.probe import RTT_FRAME_BYTES, TrainShape
+from testbed.network.player import QUEUE_BYTES, QUEUE_S
 from traces.trace import Trace
 
 EVERY_S = 0.05
 _PROBE_BYTES = 4 * RTT_FRAME_BYTES  # RTT probes and echoes of one period, with room for a late reading
-_QUEUE_S, _QUEUE_BYTES, _LONGEST_S = 0.2, 64_000, 5.0  # of the player's queues
+_LONGEST_S = 5.0
 
 Interval = tuple[float, float]
 
@@ -129,6 +130,6 @@ def _drain_s(trace: Trace, time_s: float) -> float:
     row = trace.row_at(min(max(time_s, 0.0), math.nextafter(trace.end_s, 0)))
     rate_bit_s = min(row.down_bit_s, row.up_bit_s)
     if not rate_bit_s:
-        return _QUEUE_S
-    queue_s = max(_QUEUE_S, _QUEUE_BYTES * 8 / rate_bit_s)
+        return QUEUE_S
+    queue_s = max(QUEUE_S, QUEUE_BYTES * 8 / rate_bit_s)
     return min(_LONGEST_S, queue_s + row.down_delay_s + row.up_delay_s)
