@@ -53,7 +53,7 @@ class LinkFidelity:
     def __str__(self) -> str:
         """Requested against measured, as a small table."""
         figures = self.summary()
-        rows = [("", "requested", "measured", "error", "samples")]
+        rows: list[tuple[str, ...]] = [("", "requested", "measured", "error", "samples")]
         rtt = [figures[name] for name in ("asked_rtt_s", "measured_rtt_s", "rtt_error_p50_s")]
         rows.append(("RTT, ms", *(_shown(value, 1e3) for value in rtt), str(len(self.rtt))))
         for way in ("down", "up"):

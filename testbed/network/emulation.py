@@ -35,6 +35,7 @@ from testbed.network.shapers.base import Shaper
 from testbed.network.sky import Sky
 from testbed.network.traffic import TrafficMonitor, busy_intervals
 from traces.trace import Trace, TraceHeader
+from traces.trace_file import read_trace
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -365,7 +366,7 @@ class EmulatedLink:
             self.trace = _constant_trace(*follows)
             self.name = "constant"
         else:
-            self.trace = follows if isinstance(follows, Trace) else Trace.read(follows)
+            self.trace = follows if isinstance(follows, Trace) else read_trace(follows)
             self.name = "trace" if isinstance(follows, Trace) else Path(follows).stem
         if not self.trace.contacts():
             raise InputError(f"{self.name}: the link is never up, so nothing could pass")

@@ -17,6 +17,7 @@ from testbed.network.link_state import LinkState
 from testbed.network.shapers.nfqueue.shaper import NfqueueShaper
 from tests.support.footprint import Footprint
 from tests.support.played_link import pass_like_trace
+from traces.trace_file import write_trace
 
 pytestmark = pytest.mark.root
 STATE = LinkState(True, 20e6, 0.01)
@@ -60,7 +61,7 @@ def test_a_constant_link_carries_programs_and_compares_itself_with_the_request()
 
 def test_a_link_stands_still_until_its_trace_is_played(tmp_path: Path) -> None:
     path = tmp_path / "pass.csv"
-    pass_like_trace(20e6, 2.0).write(path)
+    write_trace(pass_like_trace(20e6, 2.0), path)
     with EmulatedLink(path) as link:
         link.satellite.run("ping -c 1 -W 1 {ground}")
         with pytest.raises(TestbedError, match=r"not being played yet; call play\(\) or start\(\) first"):
