@@ -1,6 +1,7 @@
 """Emulate satellite networks and run real programs in them.
 
     from testbed import Scenario, run_scenario       a whole run: satellites, stations, models
+    from testbed import EmulatedLink                 one link that follows a trace, under your own programs
     from testbed import ContactLink, LinkState       a contact link in your own Mininet script
 
 The names are imported on first use: `import testbed` alone loads none of NumPy, Mininet and pydantic.
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
         UsageError,
     )
     from testbed.network.contact_link import ContactLink
+    from testbed.network.emulation import EmulatedLink, EmulatedNetwork
     from testbed.network.link_state import LinkState
     from testbed.network.sky import Sky
     from testbed.results.results import Results
@@ -45,6 +47,8 @@ if TYPE_CHECKING:
 __all__ = [
     "CapabilityError",
     "ContactLink",
+    "EmulatedLink",
+    "EmulatedNetwork",
     "Frame",
     "GroundStation",
     "InputError",
@@ -83,6 +87,7 @@ _NAMES_BY_MODULE = {
         "UsageError",
     ),
     "testbed.network.contact_link": ("ContactLink",),
+    "testbed.network.emulation": ("EmulatedLink", "EmulatedNetwork"),
     "testbed.network.link_state": ("LinkState",),
     "testbed.network.sky": ("Sky",),
     "testbed.results.results": ("Results",),
