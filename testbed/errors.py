@@ -9,6 +9,7 @@ TestbedError                exit code 1: a run started and something failed
 ├── LinkError               an emulated link could not be built, set or read back
 │   └── ShaperDiedError         the process that plays the links has ended; the run stops
 ├── BrokerError             an MQTT broker did not start, or has ended (testbed/mqtt/broker.py)
+├── RecordError             a live path cannot be measured
 ├── SshError                a command on a board failed (testbed/boards/deploy/ssh.py)
 └── UmlError                a User-Mode Linux guest failed (testbed/machine/uml.py)
     └── UmlTimeoutError         it did not finish in time
@@ -26,6 +27,7 @@ __all__ = [
     "CapabilityError",
     "InputError",
     "LinkError",
+    "RecordError",
     "ScenarioError",
     "ShaperDiedError",
     "TestbedError",
@@ -43,3 +45,7 @@ class ScenarioError(InputError):
 
 class ShaperDiedError(LinkError):
     """The end of the process that plays the links; all its links are down."""
+
+
+class RecordError(TestbedError):
+    """A live path that cannot be measured: no answer, or too few."""

@@ -1,65 +1,60 @@
-"""Everything this package raises for what the user gave; each text is one line and says what to do.
+"""Errors that this package raises for invalid input.
 
-TraceInputError (ValueError)   exit code 2
-├── TraceError                 a trace or its file does not hold
-├── TimeError                  a time that cannot be read, or has no zone
-├── TleError                   a file of element sets does not hold
-│   └── UnknownSatelliteError  no element set of that name or number
-├── StationError               no such ground station, or coordinates out of range
-├── OrbitError                 an orbit that cannot be propagated to that time, or no such pass
-├── RecordError                a live path cannot be measured: no answer, or too little of it
-├── UnitError                  a quantity without the unit it needs, or none at all
-├── LinkBudgetError            a radio that cannot be
-└── OutputFileError            a file that cannot or must not be written
+TraceInputError (ValueError)   base class; exit code 2
+├── TraceError                 a trace or a recording is invalid
+├── TimeError                  a time cannot be parsed, or lacks its time zone
+├── TleError                   a file of element sets is invalid
+│   └── UnknownSatelliteError      no element set has that name or catalogue number
+├── StationError               a ground station is unknown, or its coordinates are out of range
+├── OrbitError                 an orbit cannot be propagated, or its parameters are invalid
+├── LinkBudgetError            a radio's parameters are invalid
+├── UnitError                  a quantity or an option is invalid
+└── OutputFileError            a file cannot be written, or already exists
 
-Warnings: StaleElementsWarning (UserWarning), raised through `warnings.warn`.
+StaleElementsWarning (UserWarning) is the only warning; it is issued by `warnings.warn`.
+
+Each message is one line that names the fault, its place and what was expected.
 """
 
 from __future__ import annotations
 
 
 class TraceInputError(ValueError):
-    """Base of all errors of this package; `exit_code` is what a command ends with."""
+    """Base class of this package's errors; a command that fails with one ends with `exit_code`."""
 
     exit_code = 2
 
 
 class TraceError(TraceInputError):
-    """A trace does not hold; a file's fault is named by file, line and what was expected."""
+    """A trace or a recording is invalid; the message names file, line and what was expected."""
 
 
 class TimeError(TraceInputError):
-    """A time that is not an ISO 8601 time with a zone."""
+    """A time is not in ISO 8601, or lacks its time zone."""
 
 
 class TleError(TraceInputError):
-    """A file of two-line element sets does not hold; names file and line."""
+    """A file of element sets is invalid; the message names file, line and what was expected."""
 
 
 class UnknownSatelliteError(TleError):
-    """No element set has that name or catalogue number; the text offers close ones."""
+    """No element set has that name or catalogue number; the message suggests similar names."""
 
 
 class StationError(TraceInputError):
-    """No such ground station, or coordinates that are not on the ground."""
+    """A ground station is unknown, or its coordinates are out of range."""
 
 
 class OrbitError(TraceInputError):
-    """The propagator refuses the orbit at that time, or the pass asked for does not exist."""
+    """An orbit cannot be propagated to the requested time, or its parameters are invalid."""
 
 
 class LinkBudgetError(TraceInputError):
-    """A radio link's parameters cannot be."""
-
-
-class RecordError(TraceInputError):
-    """A live path cannot be measured; the text says what to do."""
-
-    exit_code = 1
+    """A radio's parameters are invalid."""
 
 
 class UnitError(TraceInputError):
-    """A quantity on the command line that is none, or lacks its unit."""
+    """A quantity is invalid or has an unknown unit, or an option cannot be used."""
 
 
 class OutputFileError(TraceInputError):
@@ -67,4 +62,4 @@ class OutputFileError(TraceInputError):
 
 
 class StaleElementsWarning(UserWarning):
-    """Element sets are used far from their epoch; the text names the age in days."""
+    """Element sets are used far from their epoch; the message gives their age in days."""

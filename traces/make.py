@@ -1,4 +1,4 @@
-"""A trace from an orbit: element set and station in, contacts with delay and rates out."""
+"""Compute a trace from an orbit: the contacts of a satellite and a station, with delay and rates."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from traces.trace import Trace, TraceHeader
 Floats = npt.NDArray[np.float64]
 
 _MOST_ROWS = 20_000_000
-_WEATHER_FROM_HZ = 1e9  # below, rain and gases take hundredths of a dB, and P.618 does not hold
+_WEATHER_FROM_HZ = 1e9  # below, the attenuation is some 0.01 dB, and P.618 does not apply
 
 
 def make_trace(
@@ -35,46 +35,47 @@ def make_trace(
     elevation_mask_deg: float | None = None,
     step_s: float = 1.0,
 ) -> Trace:
-    """Make the trace of one satellite over one station, seconds counted from `start_utc`.
+    """Compute the trace of one satellite over one station; its second 0 is `start_utc`.
 
-    A contact has a row at AOS (to 1 ms), one at each multiple of `step_s`, and ends with a row at LOS.
-    A row holds what is true at its beginning: within a step of 1 s the delay moves by at most 26 us.
-    Between contacts there is one row, up False, all zero.  The link is up while the satellite is above
-    the mask and both directions close.
+    A contact has a row at AOS (to 1 ms), a row at each multiple of `step_s`, and ends with a row at LOS. A
+    row has the values at its beginning; within a step of 1 s the delay changes by at most 26 us. Between
+    contacts there is one row that is down, with all values 0. The link is up while the satellite is above the
+    mask and the budgets of both directions close.
 
     Args:
         satellite: element set, or skyfield's EarthSatellite.
-        station: the ground's end.
-        start_utc: scenario second 0, with a zone.
-        length_s: how long, at most 31 days.
-        downlink: satellite to ground; `downlink.capped(4e6)` makes it narrow, `downlink.in_weather(0.1)` wet.
-        uplink: ground to satellite.
-        elevation_mask_deg: instead of the station's own.
-        step_s: between rows during a contact.
+        station: the ground station.
+        start_utc: second 0 of the trace, with a time zone.
+        length_s: length of the trace, at most 31 days.
+        downlink: radio from satellite to ground. `downlink.capped(4e6)` limits its rate,
+            `downlink.in_weather(0.1)` adds attenuation by rain and gases.
+        uplink: radio from ground to satellite.
+        elevation_mask_deg: replaces the station's own mask.
+        step_s: time between rows during a contact.
 
     Raises:
-        OrbitError: SGP4 refuses the orbit somewhere in the window.
-        StationError: the mask is out of range.
-        TraceError: the step is not positive, or so small that the rows are too many.
-        LinkBudgetError: itur is missing, or does not hold for these carriers.
+        OrbitError: SGP4 cannot propagate the orbit over the whole window.
+        StationError: The mask is out of range.
+        TraceError: The step is not positive, or so small that there would be too many rows.
+        LinkBudgetError: itur is not installed, or does not cover these carriers.
 
     Warns:
-        StaleElementsWarning: the window is more than 7 days from the elements' epoch.
+        StaleElementsWarning: The window is more than 7 days from the epoch of the elements.
     """
     element_set = element_set_of(satellite)
     _check_step(step_s)
     warn_if_stale(element_set, start_utc, length_s)
-    found = passes_over(element_set, station, start_utc, length_s, elevation_mask_deg=elevation_mask_deg)
+    contacts = passes_over(element_set, station, start_utc, length_s, elevation_mask_deg=elevation_mask_deg)
     mask_deg = station.elevation_mask_deg if elevation_mask_deg is None else elevation_mask_deg
-    if sum(one.duration_s for one in found) / step_s > _MOST_ROWS:
-        raise TraceError(f"a step of {step_s:g} s makes over {_MOST_ROWS} rows; take a longer one")
+    if sum(contact.duration_s for contact in contacts) / step_s > _MOST_ROWS:
+        raise TraceError(f"a step of {step_s:g} s gives more than {_MOST_ROWS} rows; use a longer step")
 
-    spans = [times for times in (_contact_times_s(one, step_s) for one in found) if times.size > 1]
+    spans = [times for times in (_contact_times_s(contact, step_s) for contact in contacts) if times.size > 1]
     time_s = np.unique(np.concatenate([[0.0], *spans]))
     time_s = time_s[time_s < length_s]
     look = look_angles(element_set, station, start_utc, time_s)
     down_bit_s, up_bit_s = np.zeros_like(time_s), np.zeros_like(time_s)
-    for span in spans:  # one contact at a time: hysteresis remembers
+    for span in spans:  # one contact at a time, since hysteresis depends on the order
         rows = slice(*np.searchsorted(time_s, (span[0], span[-1])))
         for radio, rates in ((downlink, down_bit_s), (uplink, up_bit_s)):
             weather_db = _weather_db(radio, station, look.elevation_deg[rows])
@@ -101,9 +102,9 @@ def _check_step(step_s: float) -> None:
         raise TraceError(f"step is {step_s} s; expected at least 0.001")
 
 
-def _contact_times_s(one: Pass, step_s: float) -> Floats:
-    """Return the times of a contact's rows: AOS, multiples of the step, and LOS as the last."""
-    aos_s, los_s = round(one.aos_s, 3), round(one.los_s, 3)
+def _contact_times_s(contact: Pass, step_s: float) -> Floats:
+    """Return the times of a contact's rows: AOS, the multiples of the step, and LOS."""
+    aos_s, los_s = round(contact.aos_s, 3), round(contact.los_s, 3)
     steps = np.arange(np.floor(aos_s / step_s) + 1, np.ceil(los_s / step_s)) * step_s
     inside = steps.round(6)
     return np.unique([aos_s, *inside[(inside > aos_s) & (inside < los_s)], los_s])
@@ -122,7 +123,7 @@ def _header(
     mask_deg: float,
     radios: tuple[RadioLink, RadioLink],
 ) -> TraceHeader:
-    """Return a header that says all it takes to make the trace again."""
+    """Return a header with all parameters that reproduce the trace."""
     place = f"{station.latitude_deg:g}, {station.longitude_deg:g}, {station.altitude_m:g} m"
     return TraceHeader(
         satellite=element_set.name,

@@ -1,7 +1,7 @@
-"""Reads tables of decimal numbers out of text, and says which line is wrong.
+"""Tables of decimal numbers in text: fast, exact, and with the line of each error.
 
-pandas reads tens of millions of numbers in seconds, each to the nearest float64.  What it makes of text that
-is no plain table is never used: such a part is read again line by line, strictly, and the line is named.
+pandas reads tens of millions of numbers in seconds, each to the nearest float64. Its result is used only if
+the text is a plain table of numbers. Any other part is parsed again line by line, and errors name the line.
 """
 
 from __future__ import annotations
@@ -25,22 +25,22 @@ Floats = npt.NDArray[np.float64]
 
 LONGEST_LINE = 4096
 NOTHING = dict.fromkeys((b"", b"nan", b"na", b"null", b"none"), float("nan"))
-"""What stands in a field without a value, in lower case."""
+"""Texts of a field without a value, in lower case."""
 
-_BLOCK_BYTES = 32 << 20  # pandas shares this much among threads; a fault costs a second reading of its part
+_BLOCK_BYTES = 32 << 20  # pandas splits this much among threads; an error costs a second pass over its part
 _PART_BYTES = 1 << 20
-_FEW_BYTES = 1 << 14  # read line by line before pandas is even imported
+_FEW_BYTES = 1 << 14  # parsed line by line, which takes less time than importing pandas
 _NUMBER = re.compile(rb"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d{1,3})?")
 
 
-def shown(found: bytes) -> str:
-    """Quote what was found, short enough for one line."""
-    text = found.decode("utf-8", "backslashreplace")
+def shown(content: bytes | str) -> str:
+    """Return a quoted excerpt that is short enough for a message of one line."""
+    text = content if isinstance(content, str) else content.decode("utf-8", "backslashreplace")
     return repr(text if len(text) <= 60 else text[:57] + "...")
 
 
 def lines_of(data: bytes, start: int = 0) -> Iterator[tuple[int, bytes]]:
-    """Yield number (from 1) and content of each line from byte `start` on, without the line's end."""
+    """Yield the number (from 1) and content of each line from byte `start` on, without the line end."""
     number = data.count(b"\n", 0, start) + 1
     while start < len(data):
         end = data.find(b"\n", start)
@@ -50,7 +50,7 @@ def lines_of(data: bytes, start: int = 0) -> Iterator[tuple[int, bytes]]:
 
 
 def blocks_of(data: bytes, start: int, stop: int, size: int) -> Iterator[tuple[int, int]]:
-    """Yield [begin, end) of blocks of whole lines, each of about `size` bytes."""
+    """Yield the bounds [begin, end) of blocks of whole lines, each of about `size` bytes."""
     while start < stop:
         end = data.find(b"\n", min(start + size, stop), stop) + 1
         end = end or stop
@@ -68,31 +68,31 @@ def read_table(
     gaps: Mapping[bytes, float] = MappingProxyType({}),
     wanted: Sequence[int] | None = None,
 ) -> Floats:
-    """Read lines of `columns` numbers, from byte `start` on.
+    """Parse lines of `columns` numbers, from byte `start` on.
 
     Args:
-        data: the file.
-        name: what errors call it.
-        columns: numbers in each line.
-        start: where the first of these lines begins.
-        separator: one byte between the numbers.
-        gaps: what a field may hold instead of a number, in lower case, and the NaN or infinity that it means.
-        wanted: which columns to return, all by default; the first of them may have no gaps.
+        data: the file's content.
+        name: the file's name in error messages.
+        columns: the number of fields in each line.
+        start: the byte at which the first of these lines begins.
+        separator: the byte between two fields.
+        gaps: texts that may stand for a number, in lower case, with the NaN or infinity that each means.
+        wanted: indices of the columns to return, all by default; the first one must have no gaps.
 
     Returns:
-        float64[columns, rows], each number the nearest float64 to what is written.
+        float64[columns, rows], each the nearest float64 to the decimal number.
 
     Raises:
-        TraceError: names file, line and what was expected; also when there is no line at all.
+        TraceError: A line is invalid, or there is none; the message names the line and what was expected.
     """
     reader = _Reader(data, name, columns, separator, gaps, tuple(wanted or range(columns)))
     stop = _end_of_text(data)
     lines = data.count(b"\n", start, stop) + 1
-    # A good line has a digit for each number and as many marks: fewer bytes hold fewer good lines.
+    # A valid line has a digit and a separator for each number, so the size bounds the number of lines.
     least_bytes = columns + (1 if gaps else columns)
     table = np.empty((len(reader.wanted), min(lines, (stop - start) // least_bytes + 1)))
     filled = 0
-    # A block costs several times its size while it is read: of a small file it is a small part.
+    # Parsing a block takes several times its size in memory, so a small file gets small blocks.
     size = min(_BLOCK_BYTES, max(_PART_BYTES, (stop - start) // 16))
     for begin, end in blocks_of(data, start, stop, size):
         for part in reader.parts(begin, end):
@@ -107,13 +107,13 @@ def read_table(
 
 
 def _end_of_text(data: bytes) -> int:
-    """Return the place behind the last byte that is no blank and no line's end."""
+    """Return the position after the last byte that is not white space."""
     tail = data[-LONGEST_LINE:]
     return len(data) - len(tail) + len(tail.rstrip()) if not tail.isspace() else len(data.rstrip())
 
 
 class _Reader:
-    """Reads blocks of one file."""
+    """Parser of the blocks of one file."""
 
     def __init__(
         self,
@@ -126,10 +126,10 @@ class _Reader:
     ) -> None:
         self._data, self._name, self._columns, self._separator = data, name, columns, separator
         self._gaps, self.wanted = gaps, wanted
-        self._seen = (0, 0)  # a place, and the number of line ends before it
+        self._seen = (0, 0)  # a position, and the number of line ends before it
 
     def parts(self, begin: int, end: int) -> Iterator[Sequence[Floats]]:
-        """Yield the block's rows, column by column: at once if all is plain, else bit by bit."""
+        """Yield the block's rows as columns: at once if it is a plain table, else in parts."""
         whole = self._plain(begin, end)
         if whole is not None:
             yield whole
@@ -145,7 +145,7 @@ class _Reader:
         return plain_table(self._data, *place, gaps=self._gaps, wanted=self.wanted)
 
     def _line_by_line(self, begin: int, end: int) -> list[Floats]:
-        """Read a block slowly: take whatever is a number, and know where it is not."""
+        """Parse a block line by line; errors name the line."""
         first = self._line_of(begin)
         rows = np.empty((_lines(self._data, begin, end), len(self.wanted)))
         for number, line in lines_of(self._data[begin:end]):
@@ -174,10 +174,10 @@ def plain_table(
     gaps: Mapping[bytes, float] = MappingProxyType({}),
     wanted: Sequence[int] | None = None,
 ) -> list[Floats] | None:
-    """Return the columns of data[begin:end] as `read_table` does; None if that is no plain table."""
+    """Return the columns of data[begin:end] as `read_table` does; None if it is not a plain table."""
     text = memoryview(data)[begin:end]
     first = bytes(text[: LONGEST_LINE + 1]).split(b"\n", 1)[0]
-    # pandas refuses later lines that are longer than the first; one that is shorter lacks a number.
+    # pandas rejects lines with more fields than the first; a line with fewer fields shows as a gap.
     if len(first) > LONGEST_LINE or first.count(separator) != columns - 1:
         return None
     if data.find(b"\0", begin, end) >= 0:
@@ -192,7 +192,7 @@ def plain_table(
     if table is None or table.shape[1] != columns:
         return None
     if data.find(b"\r", begin, end) >= 0 and len(table) != _lines(data, begin, end):
-        return None  # it takes that for a line's end too
+        return None  # pandas takes a lone carriage return for a line end
     rows = [table[column].to_numpy() for column in wanted or range(columns)]
     if np.isfinite(rows[0]).all() and not any(_is_odd(row, gaps) for row in rows[1:]):
         return rows
@@ -209,12 +209,12 @@ def _lines(data: bytes, begin: int, end: int) -> int:
 
 
 def _frame(text: memoryview, separator: bytes, gaps: Sequence[str]) -> Any | None:
-    """Read a table with pandas; None if it does not want to.
+    """Parse a table with pandas; return None if pandas rejects it.
 
-    It uses several threads, and does not decode first, only for what has a path: so the text gets one, in
-    memory.  Before 3.1 its default was fast and inexact.
+    pandas uses several threads and skips decoding only if its source has a path, so the text gets a path in
+    memory. Before version 3.1 its default precision was not exact.
     """
-    import pandas  # half a second, for which small files need not wait
+    import pandas  # slow to import; small files do not need it
 
     exact = (
         {}
@@ -237,13 +237,13 @@ def _frame(text: memoryview, separator: bytes, gaps: Sequence[str]) -> Any | Non
                 encoding="utf-8",
                 **exact,
             )
-    except (ValueError, OverflowError):  # pandas' own errors, and those of decoding, are ValueErrors
+    except (ValueError, OverflowError):  # pandas' errors and decoding errors are ValueErrors
         return None
 
 
 @contextlib.contextmanager
 def _path_of(text: memoryview) -> Iterator[str | io.BytesIO]:
-    if not hasattr(os, "memfd_create"):  # no Linux
+    if not hasattr(os, "memfd_create"):  # not Linux
         yield io.BytesIO(text)
         return
     descriptor = os.memfd_create("table")
@@ -256,7 +256,7 @@ def _path_of(text: memoryview) -> Iterator[str | io.BytesIO]:
 
 
 def number_or_none(field: bytes, gaps: Mapping[bytes, float] = MappingProxyType({})) -> float | None:
-    """Read one number, or one of `gaps`; None for what is no finite number."""
+    """Parse one number, or one of `gaps`; return None if the field is neither."""
     field = field.strip()
     if _NUMBER.fullmatch(field):
         value = float(field)

@@ -1,7 +1,7 @@
-"""Files appear whole or not at all.
+"""Atomic replacement of output files: a file appears whole or not at all.
 
-`nodes` and `testbed` share a helper of the same kind (nodes/contract/files.py), which this package may not
-import.
+`nodes.contract.files` has a helper of the same kind for `nodes` and `testbed`; this package must not import
+it.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from traces.errors import OutputFileError
 
 @contextmanager
 def replacing(path: str | Path, *, force: bool = True) -> Iterator[Path]:
-    """Yield a path beside `path` to write to; it becomes `path` when the block ends without an error.
+    """Yield a temporary path in the same folder; it is renamed to `path` if the block ends without an error.
 
     Args:
-        path: the file that is to appear.
-        force: replace a file that is there already; False refuses it.
+        path: the file to write.
+        force: replace an existing file; False rejects it.
 
     Raises:
-        OutputFileError: the folder is missing or not writable, or the file exists and `force` is False.
+        OutputFileError: The folder is missing or not writable, or the file exists and `force` is False.
     """
     target = Path(path)
     if not force and target.exists():

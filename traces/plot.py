@@ -1,4 +1,4 @@
-"""Draws a trace: elevation, rate and one-way delay over time, contacts shaded."""
+"""Plots of a trace: elevation, rate and one-way delay over time, with the contacts shaded."""
 
 from __future__ import annotations
 
@@ -23,22 +23,27 @@ _DOWN, _UP, _DELAY, _ELEVATION, _CONTACT = "#0b5fa5", "#c2571a", "#444444", "#2f
 
 
 def plot_trace(trace: Trace, path: str | Path, *, force: bool = True) -> None:
-    """Draw the trace into a file; its suffix (.png, .svg, .pdf) says how.
+    """Plot a trace to a file.
 
-    Elevation is drawn where the trace carries `elevation_deg`.
+    The elevation is drawn if the trace has the column `elevation_deg`.
+
+    Args:
+        trace: the trace.
+        path: the file; its suffix (.png, .svg or .pdf) determines the format.
+        force: replace an existing file.
 
     Raises:
-        OutputFileError: another suffix, or the file cannot be written.
+        OutputFileError: The suffix is unknown, or the file cannot be written.
     """
     if Path(path).suffix.lower() not in SUFFIXES:
-        raise OutputFileError(f"cannot draw {path}; expected a name that ends in {', '.join(SUFFIXES)}")
+        raise OutputFileError(f"cannot plot to {path}; expected a name that ends in {', '.join(SUFFIXES)}")
     with replacing(path, force=force) as part:
         figure_of(trace).savefig(part, dpi=150)
 
 
 def figure_of(trace: Trace) -> Figure:
-    """Return the matplotlib figure, for those who want to add to it."""
-    from matplotlib.figure import Figure  # drawing is optional, and slow to import
+    """Return the matplotlib figure of a trace, for example to add to it."""
+    from matplotlib.figure import Figure  # optional, and slow to import
     from matplotlib.ticker import MaxNLocator
 
     has_elevation = "elevation_deg" in trace.extra
@@ -70,13 +75,14 @@ def _time_unit(end_s: float) -> tuple[float, str]:
 
 
 def _steps(trace: Trace, values: Floats) -> tuple[Floats, Floats]:
-    """Return the step-wise curve of a column, broken (NaN) outside contacts."""
+    """Return the step curve of a column, with NaN outside contacts."""
     shown = np.where(trace.up, values, np.nan)
     return np.append(trace.time_s, trace.end_s), np.append(shown, shown[-1])
 
 
 def _draw_elevation(axis: Axes, trace: Trace, divisor: float) -> None:
-    # A smooth curve, unlike the others: its points are samples. It runs on to the row that ends the contact.
+    # A smooth curve, unlike the others, since its points are samples. It includes the row that ends the
+    # contact.
     elevation_deg = trace.extra["elevation_deg"]
     shown = trace.up | np.append(False, trace.up[:-1])
     time_s = np.insert(trace.time_s, _starts(trace), trace.time_s[_starts(trace)])

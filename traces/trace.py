@@ -1,7 +1,7 @@
-"""One link over time: the data that everything downstream plays, draws and measures against.
+"""A trace: one link over time, as it is emulated, drawn and compared with measurements.
 
-A trace is step-wise: row i holds from `time_s[i]` until `time_s[i + 1]`, the last one until `end_s`.
-Scenario second 0 is `header.start_utc`.  `traces.trace_file` describes the file.
+A trace is a step function: row i is valid from `time_s[i]` until `time_s[i + 1]`, the last row until `end_s`.
+Second 0 is `header.start_utc`. `traces.trace_file` describes the file format.
 """
 
 from __future__ import annotations
@@ -26,24 +26,24 @@ COLUMNS = ("time_s", "up", "down_bit_s", "up_bit_s", "down_delay_s", "up_delay_s
 _OTHER_WAY = {name: name.replace("down_", "up_") for name in COLUMNS if name.startswith("down_")}
 _OTHER_WAY |= {other: name for name, other in _OTHER_WAY.items()}
 _MOST_ROWS = 50_000_000
-ROWS_AT_ONCE = 4096  # how many `rows` turns into Python numbers ahead
+ROWS_AT_ONCE = 4096  # number of rows that `rows` converts to Python numbers at a time
 EXTRA_NAME = re.compile(r"[a-z][a-z0-9_]*")
 
 
 @dataclass(frozen=True)
 class TraceHeader:
-    """Who, where, when and how a trace was made.
+    """The ends, start and origin of a trace.
 
     Args:
-        satellite: name of the satellite's end.
-        station: name of the ground's end.
-        start_utc: UTC of scenario second 0, with a zone.
-        made_by: the program or recording that it comes from.
-        notes: one line each: parameters, sources, doubts.
-        element_epoch_utc: epoch of the orbit's elements, where an orbit made it.
+        satellite: name of the satellite.
+        station: name of the ground station.
+        start_utc: time of second 0, with a time zone.
+        made_by: program or recording that the trace comes from.
+        notes: parameters, sources and doubts, one line each.
+        element_epoch_utc: epoch of the orbital elements, if the trace was computed from an orbit.
 
     Raises:
-        TraceError: text that cannot stand on one line, or a time without a zone.
+        TraceError: A text is not one printable line, or a time has no time zone.
     """
 
     satellite: str
@@ -54,7 +54,7 @@ class TraceHeader:
     element_epoch_utc: datetime | None = None
 
     def with_note(self, note: str) -> TraceHeader:
-        """Return the header with one note more."""
+        """Return the header with another note."""
         return replace(self, notes=(*self.notes, note))
 
     def __post_init__(self) -> None:
@@ -74,7 +74,7 @@ class TraceHeader:
 
 @dataclass(frozen=True, slots=True)
 class TraceRow:
-    """The link from `time_s` on, until the next row."""
+    """The state of the link from `time_s` until the next row."""
 
     time_s: float
     up: bool
@@ -88,36 +88,38 @@ class TraceRow:
 
 @dataclass(frozen=True, slots=True)
 class Contact:
-    """A time during which the link is up: acquisition and loss of signal, scenario seconds."""
+    """An interval in which the link is up, from acquisition (AOS) to loss of signal (LOS)."""
 
     aos_s: float
     los_s: float
 
     @property
     def duration_s(self) -> float:
-        """Length, seconds."""
+        """The length in seconds."""
         return self.los_s - self.aos_s
 
 
 @dataclass(frozen=True, eq=False)
 class Trace:
-    """A link over time, immutable: the arrays refuse to be written, and are copies of those that do not.
+    """A link over time. It is immutable: the arrays are read-only, and copies of writable ones.
+
+    `traces.read_trace` and `traces.write_trace` read and write it.
 
     Args:
-        header: who, where, when, how.
-        time_s: float64[n], n >= 1, strictly increasing from 0: when each row begins.
-        up: bool[n], whether there is a contact.
-        down_bit_s: float64[n], satellite to ground; > 0 while up.
-        up_bit_s: float64[n], ground to satellite; > 0 while up.
-        down_delay_s: float64[n], one-way delay, satellite to ground.
-        up_delay_s: float64[n], one-way delay, ground to satellite.
+        header: the ends, start and origin.
+        time_s: float64[n], n >= 1, strictly increasing from 0: the beginning of each row.
+        up: bool[n], True during a contact.
+        down_bit_s: float64[n], rate from satellite to ground; > 0 while up.
+        up_bit_s: float64[n], rate from ground to satellite; > 0 while up.
+        down_delay_s: float64[n], one-way delay from satellite to ground.
+        up_delay_s: float64[n], one-way delay from ground to satellite.
         down_loss: float64[n], probability that a packet to the ground is lost.
         up_loss: float64[n], probability that a packet to the satellite is lost.
-        end_s: where the last row ends; after the last time_s.
+        end_s: the end of the last row; after the last time_s.
         extra: further float64[n] columns by name (elevation_deg, slant_range_m, ...), NaN where unknown.
 
     Raises:
-        TraceError: names the row and what was expected.
+        TraceError: A column is invalid; the message names the row and what was expected.
     """
 
     header: TraceHeader
@@ -149,7 +151,7 @@ class Trace:
         for name in (*COLUMNS, *self.extra):
             column = self.extra[name] if name in self.extra else getattr(self, name)
             if column.shape != rows:
-                raise TraceError(f"{name} has shape {column.shape}; expected {rows}, as time_s has")
+                raise TraceError(f"{name} has shape {column.shape}; expected {rows}, like time_s")
         for name in self.extra:
             if name in COLUMNS or not EXTRA_NAME.fullmatch(name):
                 raise TraceError(f"extra column {name!r}; expected a new name like elevation_deg")
@@ -159,7 +161,7 @@ class Trace:
         return len(self.time_s)
 
     def __eq__(self, other: object) -> bool:
-        """Compare everything exactly; NaN equals NaN in extra columns."""
+        """Compare header and all columns exactly; NaN equals NaN in extra columns."""
         if not isinstance(other, Trace):
             return NotImplemented
         return (
@@ -175,7 +177,7 @@ class Trace:
     __hash__ = None  # type: ignore[assignment]  # equal by content, too large to be a key
 
     def row_at(self, time_s: float) -> TraceRow:
-        """Return the row that holds at scenario second `time_s`.
+        """Return the row that is valid at second `time_s`.
 
         Raises:
             TraceError: `time_s` is not in [0, end_s).
@@ -203,20 +205,20 @@ class Trace:
         )
 
     def lengths_s(self) -> Floats:
-        """Return float64[n]: how long each row holds, seconds."""
+        """Return the duration of each row in seconds, float64[n]."""
         return np.diff(self.time_s, append=self.end_s)
 
     def contacts(self) -> list[Contact]:
-        """Return the times during which the link is up, in order; adjoining rows make one contact."""
+        """Return the contacts in order of time; consecutive rows that are up make one contact."""
         edges = np.flatnonzero(np.diff(self.up, prepend=False, append=False))
         bounds = np.append(self.time_s, self.end_s)[edges].tolist()
         return [Contact(aos, los) for aos, los in zip(bounds[::2], bounds[1::2], strict=True)]
 
     def cut(self, start_s: float, end_s: float) -> Trace:
-        """Keep [start_s, end_s); `start_s` becomes scenario second 0 and keeps its UTC (to 1 us).
+        """Return the part [start_s, end_s); `start_s` becomes second 0 and keeps its UTC (to 1 us).
 
         Raises:
-            TraceError: not 0 <= start_s < end_s <= the trace's end.
+            TraceError: The bounds are not 0 <= start_s < end_s <= the trace's end.
         """
         if not 0 <= start_s < end_s <= self.end_s:
             raise TraceError(
@@ -229,7 +231,7 @@ class Trace:
         try:
             start_utc = self.header.start_utc + timedelta(seconds=start_s)
         except OverflowError:
-            raise TraceError(f"second {start_s} is out of the calendar's range; cut earlier") from None
+            raise TraceError(f"second {start_s} is outside the calendar's range; cut earlier") from None
         return Trace(
             header=replace(self.header, start_utc=start_utc),
             end_s=end_s - start_s,
@@ -238,16 +240,16 @@ class Trace:
         )
 
     def shift(self, by_s: float) -> Trace:
-        """Let everything happen `by_s` >= 0 seconds later; the link is down until then.
+        """Return the trace delayed by `by_s` >= 0 seconds; the link is down until then.
 
-        Scenario second 0 keeps its UTC, so an orbit's contacts no longer happen when the orbit says;
-        a note in the header tells.  To move the start the other way, use `cut`.
+        Second 0 keeps its UTC, so the contacts no longer match the orbit; a note in the header says so. To
+        move the start the other way, use `cut`.
 
         Raises:
-            TraceError: a negative or infinite shift.
+            TraceError: The shift is negative or infinite.
         """
         if not (np.isfinite(by_s) and by_s >= 0):
-            raise TraceError(f"cannot shift by {by_s} s; expected 0 or more (use cut to begin later)")
+            raise TraceError(f"cannot shift by {by_s} s; expected 0 or more (to begin later, use cut)")
         if by_s == 0:
             return self
         columns = {name: np.concatenate([[0.0], getattr(self, name)]) for name in COLUMNS}
@@ -260,13 +262,14 @@ class Trace:
         )
 
     def join(self, other: Trace, *, gap_s: float = 0.0) -> Trace:
-        """Let `other` follow, its second 0 at this trace's end plus `gap_s`; in the gap the link is down.
+        """Return this trace followed by `other`; the link is down for `gap_s` in between.
 
-        A row that only repeats the one before the seam is dropped: what was cut joins to what it was.
-        The header is this trace's; a note tells where the other begins, unless it simply goes on in UTC.
+        The first row of `other` is dropped if it repeats this trace's last row, so that joining the parts of
+        a cut trace restores it. The header is this trace's, with a note about the beginning of `other` unless
+        `other` is the same link and continues in UTC.
 
         Raises:
-            TraceError: a negative or infinite gap.
+            TraceError: The gap is negative or infinite.
         """
         if not (np.isfinite(gap_s) and gap_s >= 0):
             raise TraceError(f"cannot join with a gap of {gap_s} s; expected 0 or more")
@@ -293,13 +296,13 @@ class Trace:
         )
 
     def resample(self, step_s: float) -> Trace:
-        """Put rows at each multiple of `step_s`, and where contacts begin and end; nowhere else.
+        """Return the trace with rows only at multiples of `step_s` and where contacts begin and end.
 
-        A row holds the mean over its time of what held before, so that no contact moves and no bit is
-        gained or lost.  Extra columns are those of the row's beginning.
+        A new row is the mean of the old ones over its duration, so that contacts stay where they are and the
+        total number of bits is unchanged. Extra columns keep the value at the row's beginning.
 
         Raises:
-            TraceError: a step that is not positive, or so small that the rows are too many.
+            TraceError: The step is not positive, or so small that there would be too many rows.
         """
         if not (np.isfinite(step_s) and step_s > 0 and self.end_s / step_s <= _MOST_ROWS):
             raise TraceError(
@@ -318,7 +321,7 @@ class Trace:
         for name in COLUMNS[2:]:
             column = getattr(self, name)[old]
             means = np.add.reduceat(column * share, begins)
-            # A mean lies between the least and the greatest, whatever rounding says.
+            # Rounding must not move a mean outside the range of its values.
             columns[name] = np.clip(
                 means, np.minimum.reduceat(column, begins), np.maximum.reduceat(column, begins)
             )
@@ -332,10 +335,16 @@ class Trace:
     def scale(
         self, *, time: float = 1.0, down_rate: float = 1.0, up_rate: float = 1.0, delay: float = 1.0
     ) -> Trace:
-        """Multiply: `time` 2 makes everything last twice as long (more bits), `down_rate` 0.5 half as fast.
+        """Return the trace with times, rates or delays multiplied by a factor.
+
+        Args:
+            time: factor of all times; 2 makes everything last twice as long, with twice the bits.
+            down_rate: factor of the downlink's rate.
+            up_rate: factor of the uplink's rate.
+            delay: factor of both delays; may be 0.
 
         Raises:
-            TraceError: a factor that is not a number above 0 (for delay: or 0), or too large a result.
+            TraceError: A factor is not a number above 0, or the result is too large.
         """
         factors = {"time": time, "down_rate": down_rate, "up_rate": up_rate, "delay": delay}
         for name, factor in factors.items():
@@ -344,7 +353,7 @@ class Trace:
         changed = [f"{name} by {float(factor)!r}" for name, factor in factors.items() if factor != 1]
         if not changed:
             return self
-        with np.errstate(over="ignore"):  # the check of the result tells
+        with np.errstate(over="ignore"):  # the check of the new trace reports it
             return replace(
                 self,
                 header=self.header.with_note(f"scaled: {', '.join(changed)}"),
@@ -357,9 +366,10 @@ class Trace:
             )
 
     def reverse(self) -> Trace:
-        """Let the two directions change places: what was satellite to ground is now ground to satellite.
+        """Return the trace with its two directions swapped: the downlink becomes the uplink.
 
-        Names stay, a note tells; reversing again takes it off.  Time runs on as it did.
+        The names of the ends stay, and a note in the header says so; reversing again removes the note. The
+        order in time is unchanged.
         """
         note, notes = "directions changed places", self.header.notes
         return replace(
@@ -369,7 +379,7 @@ class Trace:
         )
 
     def _row_values(self, index: int) -> tuple[float, ...]:
-        """Return all but the time of a row; NaN, which equals nothing, as None."""
+        """Return the values of a row except its time; NaN, which equals nothing, as None."""
         values = [getattr(self, name)[index] for name in COLUMNS[1:]]
         named = sorted((name, column[index]) for name, column in self.extra.items())
         return (*values, *((name, None if np.isnan(value) else value) for name, value in named))
@@ -378,28 +388,28 @@ class Trace:
         return self.extra.get(name, np.full(len(self), np.nan))
 
     def _goes_on_in(self, other: Trace, seam_s: float) -> bool:
-        """Whether `other` is the same link, `seam_s` after this trace's beginning (to 2 us)."""
+        """Tell whether `other` is the same link, `seam_s` after this trace's beginning (to 2 us)."""
         apart_s = (other.header.start_utc - self.header.start_utc).total_seconds() - seam_s
         ends = [(header.satellite, header.station) for header in (self.header, other.header)]
         return ends[0] == ends[1] and abs(apart_s) <= 2e-6
 
 
 def _frozen(columns: Mapping[str, npt.ArrayLike]) -> dict[str, npt.NDArray[Any]]:
-    """Return columns that refuse to be written: copies, where somebody could write to what is given.
+    """Return read-only columns: copies of arrays that somebody could write to, otherwise the same arrays.
 
-    A column that is one value throughout (NumPy's broadcast_to) stays that, and what is one array for two
-    columns stays one: a recording of one thing takes the memory of one.
+    A constant column (made by NumPy's broadcast_to) stays constant, and an array that is used for two columns
+    stays one array, which saves memory in long recordings.
     """
     frozen: dict[str, npt.NDArray[Any]] = {}
     known: dict[tuple[int, type], npt.NDArray[Any]] = {}
-    for name, given in columns.items():
+    for name, original in columns.items():
         kind: type = bool if name == "up" else np.float64
-        column: npt.NDArray[Any] = np.asarray(given, dtype=kind)
-        key = (id(given), kind)
+        column: npt.NDArray[Any] = np.asarray(original, dtype=kind)
+        key = (id(original), kind)
         if key not in known:
             if is_constant(column):
                 column = np.broadcast_to(column[:1].copy(), column.shape)
-            elif column is given and _is_writeable(column):
+            elif column is original and _is_writeable(column):
                 column = column.copy()
             column.setflags(write=False)
             known[key] = column
@@ -408,12 +418,12 @@ def _frozen(columns: Mapping[str, npt.ArrayLike]) -> dict[str, npt.NDArray[Any]]
 
 
 def is_constant(column: npt.NDArray[Any]) -> bool:
-    """Tell whether a column is one value that stands for all rows."""
+    """Tell whether a column stores one value for all rows."""
     return column.strides == (0,)
 
 
 def _is_writeable(column: npt.NDArray[Any]) -> bool:
-    """Tell whether anybody may write to an array or to what it is a view of."""
+    """Tell whether an array, or an array that it is a view of, is writable."""
     below: Any = column
     while isinstance(below, np.ndarray):
         if below.flags.writeable:
@@ -423,7 +433,7 @@ def _is_writeable(column: npt.NDArray[Any]) -> bool:
 
 
 def first_fault(end_s: float, time_s: Floats, up: Floats | Bools, *values: Floats) -> tuple[int, str] | None:
-    """Find the first row that no trace may hold: its index and what was expected, or None."""
+    """Return the index of the first invalid row and what was expected of it; None if all are valid."""
     broken = [
         (int(np.argmin(holds)), what, column)
         for holds, what, column in _rules(end_s, time_s, up, *values)
@@ -438,7 +448,7 @@ def first_fault(end_s: float, time_s: Floats, up: Floats | Bools, *values: Float
 def _rules(
     end_s: float, time_s: Floats, up: Floats | Bools, *values: Floats
 ) -> Iterator[tuple[Bools, str, Floats | Bools]]:
-    """Yield which rows keep each rule, one after the other: together they would take much memory."""
+    """Yield for each rule the rows that keep it; a generator, since all at once would take much memory."""
     yield np.isfinite(time_s), "expected a finite time_s", time_s
     ordered = np.append(time_s[0] == 0, time_s[1:] > time_s[:-1])
     yield ordered, "expected time_s to start at 0 and to increase", time_s
@@ -457,7 +467,7 @@ def _rules(
 
 
 def _near(points: Floats, others: Floats, within: float) -> Bools:
-    """Tell which points lie `within` of one of `others`; both in order."""
+    """Tell which points lie `within` of one of `others`; both are sorted."""
     fenced = np.concatenate([[-np.inf], others, [np.inf]])
     after = np.searchsorted(fenced, points)
     return np.asarray(np.minimum(points - fenced[after - 1], fenced[after] - points) <= within)

@@ -1,6 +1,6 @@
-"""The file of a trace: read, written.
+"""The file format of traces: reading and writing.
 
-The file is UTF-8 CSV below a header of `#` lines:
+The file is UTF-8 CSV after a header of `#` lines:
 
     # spaceverse-trace 2
     # satellite: FLOCK 2P-1
@@ -8,18 +8,19 @@ The file is UTF-8 CSV below a header of `#` lines:
     # start_utc: 2018-01-20T06:47:50Z
     # end_s: 180.0
     # made_by: spaceverse trace make
-    # element_epoch_utc: 2018-01-19T22:06:55.628639Z    (only where an orbit made it)
+    # element_epoch_utc: 2018-01-19T22:06:55.628639Z    (only if computed from an orbit)
     # note: elevation mask 10 deg                       (any number of these)
     time_s,up,down_bit_s,up_bit_s,down_delay_s,up_delay_s,down_loss,up_loss
     0.0,0,0.0,0.0,0.0,0.0,0.0,0.0
     6.25,1,4000000.0,250000.0,0.0055,0.0055,0.0,0.0
 
-A row holds from its time_s until the next row's, the last one until end_s.  up is 1 during a contact; down is
-satellite to ground, up_... ground to satellite; rates in bit/s, delays one-way in seconds, a loss is the
-probability that a packet is lost.  Columns after up_loss are for people and plots (elevation_deg, ...).
-Numbers are written with as many digits as give the same float64 back.
+A row is valid from its time_s until that of the next row, the last row until end_s. `up` is 1 during a
+contact. Columns named down_... are from satellite to ground, those named up_... from ground to satellite.
+Rates are in bit/s, delays are one-way and in seconds, and a loss is the probability that a packet is lost.
+Columns after up_loss are for readers and plots (elevation_deg, ...). Numbers are written with as many digits
+as restore the same float64.
 
-Version 1 had one `delay_s` and one `loss` for both directions; it is still read, each standing for both.
+Version 1 had one `delay_s` and one `loss` for both directions. Such files can still be read.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ from traces.utc import format_utc, parse_utc
 FIRST_LINE = "# spaceverse-trace 2"
 _FIRST_LINE_1 = "# spaceverse-trace 1"
 _COLUMNS_1 = ("time_s", "up", "down_bit_s", "up_bit_s", "delay_s", "loss")
-_FROM_1 = [0, 1, 2, 3, 4, 4, 5, 5]  # the column of version 1 that each of `COLUMNS` comes from
+_FROM_1 = [0, 1, 2, 3, 4, 4, 5, 5]  # index of the column of version 1 for each of `COLUMNS`
 _REQUIRED_KEYS = ("satellite", "station", "start_utc", "end_s", "made_by")
 _WORDS = {b"nan": float("nan"), b"inf": float("inf"), b"-inf": float("-inf")}
 _KEYS = (*_REQUIRED_KEYS, "element_epoch_utc", "note")
@@ -50,7 +51,8 @@ def read_trace(path: str | Path) -> Trace:
     """Read a trace from a file.
 
     Raises:
-        TraceError: The file cannot be read or is not a trace; names file, line and what was expected.
+        TraceError: The file cannot be read or is not a trace; the message names the line and what was
+            expected.
     """
     try:
         data = Path(path).read_bytes()
@@ -99,7 +101,7 @@ def parse_trace(content: bytes | str, name: str = "trace") -> Trace:
         name: what error messages call the file.
 
     Raises:
-        TraceError: names `name`, line and what was expected.
+        TraceError: The content is not a trace; the message names the line and what was expected.
     """
     data = content.encode("utf-8", "replace") if isinstance(content, str) else content
     lines = ((number, _text(name, number, line)) for number, line in lines_of(data))
@@ -120,10 +122,10 @@ def parse_trace(content: bytes | str, name: str = "trace") -> Trace:
             return Trace(header=header, end_s=end_s, extra=extra, **base)
         except TraceError as fault:
             refused = fault
-    found = first_fault(end_s, *table[: len(COLUMNS)])
-    if found is None:
-        raise refused or TraceError(f"{name}: no trace")
-    raise TraceError(f"{name}, line {number + 1 + found[0]}: {found[1]}")
+    invalid = first_fault(end_s, *table[: len(COLUMNS)])
+    if invalid is None:
+        raise refused or TraceError(f"{name}: not a trace")
+    raise TraceError(f"{name}, line {number + 1 + invalid[0]}: {invalid[1]}")
 
 
 def _text(name: str, number: int, line: bytes) -> str:
@@ -134,7 +136,7 @@ def _text(name: str, number: int, line: bytes) -> str:
 
 
 def _after_lines(data: bytes, lines: int) -> int:
-    """Return the place where the line after the first `lines` begins."""
+    """Return the position of the line after the first `lines` lines."""
     place = 0
     for _ in range(lines):
         place = data.find(b"\n", place) + 1 or len(data)
@@ -144,10 +146,10 @@ def _after_lines(data: bytes, lines: int) -> int:
 def _read_header(
     name: str, lines: Iterator[tuple[int, str]]
 ) -> tuple[bool, TraceHeader, float, tuple[int, str]]:
-    """Read the `#` lines: whether it is version 1, the header, end_s, and the line after them."""
+    """Parse the `#` lines; return whether it is version 1, the header, end_s, and the line after them."""
     first = next(lines, (1, ""))[1].rstrip()
     if first not in (FIRST_LINE, _FIRST_LINE_1):
-        raise TraceError(f"{name}, line 1: expected {FIRST_LINE!r}; found {_shown(first)}")
+        raise TraceError(f"{name}, line 1: expected {FIRST_LINE!r}; found {shown(first)}")
     values: dict[str, str] = {}
     line_of: dict[str, int] = {}
     notes: list[str] = []
@@ -157,7 +159,7 @@ def _read_header(
             break
         key, colon, value = (part.strip() for part in line[1:].partition(":"))
         if not colon or key not in _KEYS or key in values:
-            expected = "a key that was not there before" if key in values else f"one of {', '.join(_KEYS)}"
+            expected = "a key that is not repeated" if key in values else f"one of {', '.join(_KEYS)}"
             raise TraceError(f"{name}, line {number}: expected '# key: value' with {expected}")
         if key == "note":
             notes.append(value)
@@ -201,7 +203,7 @@ def _parse_end_s(name: str, values: Mapping[str, str], line_of: Mapping[str, int
     except ValueError:
         end_s = float("nan")
     if not (np.isfinite(end_s) and end_s > 0):
-        found = _shown(values["end_s"])
+        found = shown(values["end_s"])
         raise TraceError(
             f"{name}, line {line_of['end_s']}: expected end_s in seconds, more than 0; found {found}"
         )
@@ -211,18 +213,13 @@ def _parse_end_s(name: str, values: Mapping[str, str], line_of: Mapping[str, int
 def _read_column_names(name: str, number: int, line: str, columns: tuple[str, ...]) -> list[str]:
     names = [column.strip() for column in line.split(",")]
     if tuple(names[: len(columns)]) != columns:
-        found = _shown(line)
+        found = shown(line)
         raise TraceError(f"{name}, line {number}: expected the columns {','.join(columns)}; found {found}")
     extra = names[len(columns) :]
     for column in extra:
         if names.count(column) > 1 or column in COLUMNS or not EXTRA_NAME.fullmatch(column):
-            found = _shown(column)
+            found = shown(column)
             raise TraceError(
                 f"{name}, line {number}: expected a new column name like elevation_deg; found {found}"
             )
     return extra
-
-
-def _shown(text: str) -> str:
-    """Quote what was found, short enough for one line."""
-    return repr(text if len(text) <= 60 else text[:57] + "...")

@@ -1,4 +1,4 @@
-"""Times as people write them: ISO 8601, always with a zone, always UTC inside."""
+"""Times in text: ISO 8601 with a time zone, converted to UTC."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ EXAMPLE = "2018-01-20T00:00:00Z"
 
 
 def parse_utc(text: str) -> datetime:
-    """Read an ISO 8601 time with a zone, e.g. "2018-01-20T00:00:00Z", as UTC.
+    """Parse an ISO 8601 time with a time zone, such as "2018-01-20T00:00:00Z", and return it in UTC.
 
-    A time without a zone is refused: guessing one has shifted whole data sets by hours.
+    A time without a zone is rejected, since a wrong guess would shift a whole recording by hours.
 
     Raises:
-        TimeError: not a time, or no zone.
+        TimeError: The text is not a time, or has no time zone.
     """
-    plain = text[:-1] + "+00:00" if text[-1:] in ("Z", "z") else text  # Python 3.10 does not know Z
+    plain = text[:-1] + "+00:00" if text[-1:] in ("Z", "z") else text  # Python 3.10 does not accept Z
     try:
         moment = datetime.fromisoformat(plain)
     except ValueError:
@@ -27,9 +27,9 @@ def parse_utc(text: str) -> datetime:
     try:
         return moment.astimezone(timezone.utc)
     except OverflowError:
-        raise TimeError(f"{text!r} is out of the calendar's range; write it like {EXAMPLE}") from None
+        raise TimeError(f"{text!r} is outside the calendar's range; write it like {EXAMPLE}") from None
 
 
 def format_utc(moment: datetime) -> str:
-    """Write a UTC time so that `parse_utc` gives it back exactly (microseconds only where there are any)."""
+    """Return a time in UTC as text that `parse_utc` reads back exactly; microseconds only if not 0."""
     return moment.astimezone(timezone.utc).isoformat().replace("+00:00", "Z")

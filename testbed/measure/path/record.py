@@ -25,8 +25,8 @@ from dataclasses import astuple, dataclass, field
 from itertools import pairwise
 from pathlib import Path
 
+from testbed.errors import RecordError
 from testbed.kernel.timestamps import arrival_ns, stamp_arrivals
-from traces.errors import RecordError
 
 PORT = 47771
 PROBE_BYTES, ECHO_BYTES = 66, 107  # Ethernet frames: 42 bytes of headers below UDP

@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from nodes.clocks.offset import ClockOffset, Exchange
+from testbed.errors import RecordError
 from testbed.measure.path.record import ECHO_BYTES, PROBE_BYTES, Measured, Train
-from traces.errors import RecordError
 from traces.trace import Trace, TraceHeader
 
 Floats = npt.NDArray[np.float64]

@@ -180,7 +180,7 @@ GOOD = format_trace(two_contacts())
         ("# spaceverse-trace 2", "time_s,up", 1, "expected '# spaceverse-trace 2'"),
         ("# station: Svalbard\n", "", 7, "'# station: ...'"),
         ("# station:", "# sation:", 3, "one of satellite, station"),
-        ("# made_by: test", "# made_by: test\n# made_by: test", 7, "not there before"),
+        ("# made_by: test", "# made_by: test\n# made_by: test", 7, "a key that is not repeated"),
         ("2018-01-20T00:00:00Z", "2018-01-20T00:00:00", 4, "no time zone"),
         ("2018-01-20T00:00:00Z", "yesterday", 4, "not a time"),
         ("# end_s: 60.0", "# end_s: -1", 5, "more than 0"),

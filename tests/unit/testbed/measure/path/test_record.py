@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 
 from testbed.cli.main import main
+from testbed.errors import RecordError
 from testbed.measure.path.record import ECHO_BYTES, Client, Measured, Train, _TrainReader, serve
 from testbed.measure.path.trace import trace_of
-from traces.errors import RecordError
 from traces.trace import Contact
 from traces.trace_file import read_trace
 
