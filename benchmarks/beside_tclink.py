@@ -93,7 +93,7 @@ def main() -> int:
     if delays:
         return 0
     if lack := uml.missing():
-        print(f"no comparison with delay: no netem here, and {lack} ({uml.MEND})")
+        print(f"no comparison with delay: no netem here, and {lack} ({uml.FIX})")
         return 0
     print("all of it in User-Mode Linux:", flush=True)
     guest = {"PYTHONPATH": str(Path(__file__).resolve().parents[1])}  # it measures this checkout too

@@ -55,7 +55,7 @@ def main() -> int:
         return _measure("netem", NetemShaper)
     code = _measure("a pfifo that stands in for netem", PfifoShaper)
     if lack := uml.missing():
-        print(f"nothing to compare netem with: no netem here, and {lack} ({uml.MEND})")
+        print(f"nothing to compare netem with: no netem here, and {lack} ({uml.FIX})")
         return 2
     print("this kernel has no netem; the same in User-Mode Linux:", flush=True)
     return (

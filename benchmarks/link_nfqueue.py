@@ -47,7 +47,7 @@ def main() -> int:
         print("needs root: sudo python benchmarks/link_nfqueue.py")
         return 2
     if not has_nfqueue():
-        print(f"this machine has no NFQUEUE for bridged packets; mend it with: {NFQUEUE_FIX}")
+        print(f"this machine has no NFQUEUE for bridged packets; fix it with: {NFQUEUE_FIX}")
         return 2
     console = Console(width=100)
     with LinkUnderTest("nfqueue") as link:

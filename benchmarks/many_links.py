@@ -84,7 +84,7 @@ def main() -> int:
     if has_netem():
         return code
     if lack := uml.missing():
-        print(f"netem is not measured: it is not here, and {lack} ({uml.MEND})")
+        print(f"netem is not measured: it is not here, and {lack} ({uml.FIX})")
         return 2
     print("this kernel has no netem; netem in User-Mode Linux:", flush=True)
     command = [sys.executable, __file__, "--links", str(links)]

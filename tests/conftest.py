@@ -1,4 +1,4 @@
-"""What holds for all tests: who may run them, that CI skips none, and what a starved machine does to them."""
+"""Rules for all tests: which need root, that CI skips none, and which are repeated on a starved machine."""
 
 from __future__ import annotations
 
@@ -9,8 +9,10 @@ import pytest
 
 from tests.support.starved import Starvation
 
-# A failure counts if the machine was awake; else the test runs again and is listed as RERUN; the last counts.
-RERUNS = 4
+# A test with one of these marks that failed while the machine was starved runs again and is listed as RERUN;
+# its last outcome counts. Every other failure counts at once.
+REPEATABLE = ("root", "alone")
+REPEATS = 4
 _WATCH = pytest.StashKey[Starvation]()
 
 
@@ -22,9 +24,11 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Skip what needs root when we are not; let what failed on a starved machine be repeated."""
+    """Skip tests that need root without it; repeat those that measure time if the machine was starved."""
     for item in items:
-        item.add_marker(pytest.mark.flaky(reruns=RERUNS, condition=lambda _: config.stash[_WATCH].starved))
+        if any(item.get_closest_marker(mark) for mark in REPEATABLE):
+            starved = pytest.mark.flaky(reruns=REPEATS, condition=lambda _: config.stash[_WATCH].starved)
+            item.add_marker(starved)
         if os.geteuid() != 0 and item.get_closest_marker("root"):
             item.add_marker(pytest.mark.skip(reason="needs root: sudo make test"))
 
@@ -33,6 +37,11 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def pytest_runtest_setup(item: pytest.Item) -> Iterator[None]:
     item.config.stash[_WATCH].forget()
     yield
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    repeats = len(terminalreporter.stats.get("rerun", []))
+    terminalreporter.write_line(f"repeats of tests on a starved machine: {repeats}")
 
 
 @pytest.hookimpl(trylast=True)

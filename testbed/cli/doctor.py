@@ -1,4 +1,4 @@
-"""`spaceverse doctor`: what this machine can do, and what mends the rest."""
+"""`spaceverse doctor`: checks this machine and shows how to fix what is missing."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ if TYPE_CHECKING:
     from testbed.machine.capabilities import Capability
 
 _EPILOG = """examples:
-  sudo spaceverse doctor              a table: what is there, why it matters, what mends it
-  sudo spaceverse doctor --json       the same for programs
+  sudo spaceverse doctor              print a table of capabilities, and a fix for each that is missing
+  sudo spaceverse doctor --json       print the same as JSON
 
-exit codes: 0 a scenario can run here; 1 something that a run needs is missing
-Probing leaves nothing behind, but may make the kernel load a module that is on disk (sch_netem).
+exit codes: 0 scenarios can run on this machine; 1 a capability that they need is missing
+The checks leave nothing behind, except that the kernel may load a module that is on disk (sch_netem).
 """
 
 
@@ -24,8 +24,8 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     """Add the subcommand `doctor`."""
     parser = subparsers.add_parser(
         "doctor",
-        help="say what this machine can do, and what mends the rest",
-        description="Probe everything that a run may need, by doing it.",
+        help="check this machine and show how to fix what is missing",
+        description="Check everything that a run may need by trying it, and show how to fix what is missing.",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -34,16 +34,15 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 
 def run(args: argparse.Namespace) -> int:
-    """Probe and print; 0 if a scenario can run here, else 1."""
+    """Check and print the capabilities; return 0 if scenarios can run on this machine, else 1."""
     from testbed.machine import capabilities  # its netlink library would slow down every --help
     from testbed.network.shapers.capabilities import shaper_capabilities
 
     found = capabilities.probe(shaper_capabilities())
     ready = capabilities.enough_for_a_run(found)
     if args.json:
-        print(
-            json.dumps({"ready": ready, "capabilities": [dataclasses.asdict(one) for one in found]}, indent=2)
-        )
+        capabilities_found = [dataclasses.asdict(capability) for capability in found]
+        print(json.dumps({"ready": ready, "capabilities": capabilities_found}, indent=2))
     else:
         _print_table(found)
         print(_verdict(found, ready))
@@ -59,25 +58,27 @@ def _print_table(found: Sequence[Capability]) -> None:
     table.add_column("capability")
     table.add_column("")
     table.add_column("found", ratio=2)
-    table.add_column("why it matters", ratio=3)
-    for one in found:
-        mark = Text("yes", "green") if one.ok else Text("no", "bold red")
-        table.add_row(Text(one.name), mark, Text(one.detail), Text(one.why))
+    table.add_column("purpose", ratio=3)
+    for capability in found:
+        mark = Text("yes", "green") if capability.ok else Text("no", "bold red")
+        table.add_row(Text(capability.name), mark, Text(capability.detail), Text(capability.why))
     console = Console()
     console.print(table)
-    for mend in dict.fromkeys(one.mend for one in found if not one.ok):
-        names = ", ".join(one.name for one in found if not one.ok and one.mend == mend)
-        console.print(Text(f"\n{names}: mend with\n    {mend}"), soft_wrap=True)
+    missing = [capability for capability in found if not capability.ok]
+    for fix in dict.fromkeys(capability.fix for capability in missing):
+        names = ", ".join(capability.name for capability in missing if capability.fix == fix)
+        console.print(Text(f"\n{names}: fix with\n    {fix}"), soft_wrap=True)
     console.print()
 
 
 def _verdict(found: Sequence[Capability], ready: bool) -> str:
     from testbed.machine.capabilities import NEEDED, SHAPERS
 
-    missing = [one.name for one in found if not one.ok]
+    missing = [capability.name for capability in found if not capability.ok]
     if ready:
-        return "A scenario can run here." + (f" It will do without: {', '.join(missing)}." if missing else "")
+        optional = f" Missing but optional: {', '.join(missing)}." if missing else ""
+        return f"Scenarios can run on this machine.{optional}"
     needed = [name for name in missing if name in NEEDED]
     if all(name in missing for name in SHAPERS):
         needed.append(f"a shaper ({' or '.join(SHAPERS)})")
-    return f"A scenario cannot run here yet; it needs: {', '.join(needed)}."
+    return f"Scenarios cannot run on this machine yet. Missing: {', '.join(needed)}."

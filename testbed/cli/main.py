@@ -13,7 +13,7 @@ from testbed.cli.options_file import OptionsFileParser
 
 _DESCRIPTION = "Satellites and ground stations with vision-language models over an emulated LEO network."
 _EPILOG = """examples:
-  spaceverse doctor                                  what this machine can do, and what mends the rest
+  spaceverse doctor                                  check this machine and show how to fix what is missing
   spaceverse trace make --help                       a link trace from a real orbit
   sudo spaceverse run topologies/dove_pass.py        one real pass, end to end
   sudo spaceverse verify                             do links here do what they are told? measured

@@ -1,4 +1,4 @@
-"""How busy the machine was while something was measured; every record of a link's fidelity carries it."""
+"""The load of the machine during a measurement; it is part of every record of a link's fidelity."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ _STAT = Path("/proc/stat")
 
 
 class ProcessorLoad:
-    """Processor time of the whole machine, from `/proc/stat`, since it was made; see proc(5)."""
+    """Processor time of the whole machine since this object was created, from /proc/stat; see proc(5)."""
 
     def __init__(self) -> None:
         self._begin = _ticks()
 
     def record(self) -> dict[str, float | None]:
-        """cores; busy_share and stolen_share of all cores' time, 0 to 1 (None at once); load_average_1min.
+        """Return cores, busy_share, stolen_share and load_average_1min.
 
-        Stolen is what this machine asked for and the one below it gave to others; a guest of User-Mode Linux
-        is not told of it.
+        The shares are of all cores' time, 0 to 1; None if no time has passed. Stolen time is time that this
+        virtual machine wanted and its host gave to others; a guest of User-Mode Linux does not see it.
         """
         total, idle, stolen = (now - then for now, then in zip(_ticks(), self._begin, strict=True))
         return {
@@ -32,7 +32,7 @@ class ProcessorLoad:
 
 
 def load_text(record: Mapping[str, Any]) -> str:
-    """A record in words."""
+    """Return a record in words."""
     share = record["busy_share"]
     words = [f"{record['cores']} cores " + ("unknown" if share is None else f"{share:.0%} busy")]
     if (stolen := record.get("stolen_share") or 0) >= 0.005:
@@ -46,7 +46,7 @@ def load_text(record: Mapping[str, Any]) -> str:
 
 
 def _ticks() -> tuple[int, int, int]:
-    """All ticks of all cores, those that were idle or waited for a disk, and those that were stolen."""
+    """Return the ticks of all cores: total, idle (or waiting for a disk), and stolen."""
     # user nice system idle iowait irq softirq steal; guest time is counted in user.
     fields = [int(field) for field in _STAT.read_text().splitlines()[0].split()[1:9]]
     return sum(fields), fields[3] + fields[4], fields[7]

@@ -1,4 +1,4 @@
-"""Where programs lie. Some ways to become root leave sbin out of PATH, and with it ifconfig and nft."""
+"""Search of programs. Some ways to become root omit the sbin folders, and so ifconfig and nft, from PATH."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ _SBIN = ("/usr/local/sbin", "/usr/sbin", "/sbin")
 
 
 def system_path() -> str:
-    """PATH, and behind it the folders of programs for root that it lacks."""
+    """Return PATH, extended by the sbin folders that it lacks."""
     folders = os.environ.get("PATH", os.defpath).split(os.pathsep)
     return os.pathsep.join([*folders, *(sbin for sbin in _SBIN if sbin not in folders)])
 
 
 def find_program(name: str) -> str | None:
-    """The whole path of a program; None if this machine has none."""
+    """Return the path of a program; None if this machine does not have it."""
     return shutil.which(name, path=system_path())

@@ -1,19 +1,17 @@
-"""Runs one command as root inside a User-Mode Linux guest that sees this machine's own files.
+"""Runs one command as root inside a User-Mode Linux guest that sees the files of this machine.
 
-Debian's package user-mode-linux is a Linux 6.1 kernel that runs as an ordinary process.  It brings
-sch_netem, sch_htb, bridge, veth and NFQUEUE as modules, so that what needs them is tested for real
-also where the machine's own kernel lacks them; neither the host's kernel nor its files are touched:
+Debian's package user-mode-linux is a Linux kernel that runs as an ordinary process. Its modules include
+sch_netem, sch_htb, bridge, veth and NFQUEUE, so code that needs them can be tested with a real kernel even
+where the machine's own kernel lacks them. Neither the kernel nor the files of the host are changed:
 
     host /            hostfs, read-only          guest /
     writable=[...]    hostfs, read-write         the same paths
     (memory)          tmpfs                      /run, /dev/shm; HOME and TMPDIR are in /run
 
-The guest has one CPU and its own clock, network and process table; it boots in 2-3 s.  A system call in it is
-a switch between two of the host's processes: 8 us where both are kept on one CPU of the host, as here, 36 to
-54 us where they wake each other across two (and more the idler those are), 0.1 us on the host itself.
-One TCP flow through a netem of 200 Mbit/s, with a timer's interrupt for each of 17,000 frames a second, keeps
-that CPU 88 to 98 % busy: programs that share it wait for up to 0.2 s, and a flow whose queue is shorter than
-that (CUBIC's is) leaves the link idle for 1 to 5 % of the time.
+The guest has one CPU and its own clock, network and process table; it boots in a few seconds. A system call
+in it is a switch between two processes of the host, and much faster if both are kept on one CPU, as here. A
+TCP flow at a high rate through netem, with a timer interrupt per frame, nearly saturates that CPU: programs
+that share it may wait for some hundred milliseconds.
 
     python -m testbed.machine.uml --timeout 60 -- tc qdisc add dev lo root netem delay 10ms
 """
@@ -38,14 +36,14 @@ from typing import BinaryIO
 
 from testbed.errors import CapabilityError, InputError, TestbedError
 
-MEND = "apt-get install user-mode-linux kmod"
+FIX = "apt-get install user-mode-linux kmod"
 MODULES = Path("/usr/lib/uml/modules")
 HIDDEN_IN_GUEST = ("/run", "/var/run", "/dev", "/proc", "/sys")
 END_GRACE_S = 3.0
 PR_SET_PDEATHSIG = 1
 
-# Modules load on demand through /run/bin/modprobe: the host may have no /lib/modules to mount over,
-# and making one would change the host.  sysrq is the one power switch that needs no program of the host.
+# Modules load on demand through /run/bin/modprobe: the host may have no /lib/modules to mount over, and
+# creating it would change the host. sysrq is the only way to power off that needs no program of the host.
 INIT = """#!/bin/sh
 export PATH=/run/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 mount -t proc proc /proc; mount -t sysfs sys /sys; mount -t devtmpfs dev /dev; mount -t tmpfs run /run
@@ -64,15 +62,15 @@ sync; echo o > /proc/sysrq-trigger; sleep 60
 
 
 class UmlError(TestbedError):
-    """The guest did not boot, or ended before its command did; the text ends with its last words."""
+    """The guest did not boot, or ended before its command; the text ends with its last console output."""
 
 
 class UmlTimeoutError(UmlError):
-    """The command had not finished when its time was up; the guest was ended."""
+    """The command did not finish in time; the guest was ended."""
 
 
 def missing() -> str | None:
-    """What User-Mode Linux lacks here, in words, or None if a guest can be started."""
+    """Return the reason why no guest can be started on this machine, or None."""
     if shutil.which("linux.uml") is None:
         return "no program linux.uml"
     if not any(MODULES.glob("*/kernel/net/sched/sch_netem.ko*")):
@@ -82,7 +80,7 @@ def missing() -> str | None:
     return None
 
 
-def run_in_uml(  # noqa: PLR0913  one for each thing that a guest may need
+def run_in_uml(  # noqa: PLR0913  one for each property of a guest
     command: Sequence[str],
     *,
     memory_mib: int = 1024,
@@ -96,27 +94,29 @@ def run_in_uml(  # noqa: PLR0913  one for each thing that a guest may need
 ) -> int:
     """Run `command` in a fresh guest, in the caller's working directory, and return its exit status.
 
-    Output is passed on while it is written. However the call ends (timeout, Ctrl-C, any exception),
-    the guest's processes and temporary files are gone after it.
+    Output is passed on while it is written. However the call ends (timeout, Ctrl-C, any exception), the
+    guest's processes and temporary files are removed.
 
     Args:
-        command: program and arguments; the program is found on the guest's PATH.
-        memory_mib: the guest's memory, MiB; taken from the host only as far as it is touched.
-        timeout_s: seconds from the start of the boot.
-        real_time: run the guest before every ordinary program (SCHED_RR), where that is allowed. For one
-            that measures time: a guest that waits for a processor sees that wait in all its delays.
-        environment: variables added to the guest's few (PATH, HOME, TMPDIR).
-        writable: host folders that the guest may write to; everything else is read-only.
-        taps: tap interfaces of the caller's network namespace; they become the guest's `vec0`, `vec1`, ...
-        stdout, stderr: where its output goes; by default this process's own.
+        command: Program and arguments; the program is searched on the guest's PATH.
+        memory_mib: Memory of the guest, MiB; the host provides only the pages that the guest touches.
+        timeout_s: Time limit, seconds from the start of the boot.
+        real_time: Prefer the guest to every ordinary program (SCHED_RR), where that is allowed. For guests
+            that measure time: waiting for a processor appears in all their delays.
+        environment: Variables added to the guest's PATH, HOME and TMPDIR.
+        writable: Folders of the host that the guest may write to; everything else is read-only.
+        taps: Tap interfaces of the caller's network namespace; the guest's `vec0`, `vec1`, ...
+        stdout: Destination of its output; by default this process's own.
+        stderr: Destination of its error output; by default this process's own.
 
     Raises:
         CapabilityError: User-Mode Linux is not installed.
-        InputError: the working directory is one that the guest hides.
-        UmlTimeoutError, UmlError: the command gave no exit status.
+        InputError: The guest has its own version of the working directory or of a writable folder.
+        UmlTimeoutError: The command did not finish in time.
+        UmlError: The guest ended without an exit status of the command.
     """
     if lack := missing():
-        raise CapabilityError(f"User-Mode Linux cannot start: {lack}; mend it with: {MEND}")
+        raise CapabilityError(f"User-Mode Linux cannot start: {lack}; fix it with: {FIX}")
     _refuse_hidden([Path.cwd(), *writable])
     work = Path(tempfile.mkdtemp(prefix="spaceverse-uml-"))
     try:
@@ -132,7 +132,7 @@ def _refuse_hidden(folders: Sequence[Path]) -> None:
         hidden = [top for top in HIDDEN_IN_GUEST if folder.resolve().is_relative_to(top)]
         if hidden:
             raise InputError(
-                f"{folder} cannot be used in a guest, which has its own {hidden[0]}; use another place"
+                f"{folder} cannot be used in a guest, which has its own {hidden[0]}; use another folder"
             )
 
 
@@ -163,14 +163,14 @@ def _run_guest(
     guest = None
     try:
         guest = _start(work, hardware, out_write, err_write)
-        if real_time:  # inherited by the processes that the guest makes; niceness would end at its session
+        if real_time:  # inherited by the guest's processes; niceness would only count within its session
             with contextlib.suppress(PermissionError, ProcessLookupError):
                 os.sched_setscheduler(guest.pid, os.SCHED_RR, os.sched_param(1))
         os.close(out_write)
         os.close(err_write)
         out_write = err_write = -1
         if not _pass_on({out_read: outputs[0], err_read: outputs[1]}, deadline_s):
-            raise UmlTimeoutError(f"{_what(work)} had not finished after {timeout_s} s; the guest was ended")
+            raise UmlTimeoutError(f"{_what(work)} did not finish within {timeout_s} s; the guest was ended")
         _ended(guest, END_GRACE_S)
     finally:
         if guest is not None:
@@ -187,7 +187,7 @@ def _hardware(memory_mib: int, taps: Sequence[str]) -> list[str]:
 
 
 def _start(work: Path, hardware: Sequence[str], out: int, err: int) -> subprocess.Popen[bytes]:
-    # Two pipes of our own, because UML makes the descriptors that it is given non-blocking.
+    # UML makes the descriptors that it is given non-blocking, so it gets two pipes instead of the caller's.
     arguments = [
         "linux.uml",
         *hardware,
@@ -195,9 +195,9 @@ def _start(work: Path, hardware: Sequence[str], out: int, err: int) -> subproces
         *(f"umid={work.name}", f"uml_dir={work}", f"init={work}/init"),
         *("con=null", "con0=null,fd:2", f"con1=null,fd:{out}", f"con2=null,fd:{err}"),
     ]
-    # Without these UML keeps the guest's memory in /dev/shm, which is not on a disk.
+    # Without these variables UML keeps the guest's memory in /dev/shm, which is not on a disk.
     environment = {name: value for name, value in os.environ.items() if name not in ("TMPDIR", "TMP", "TEMP")}
-    # A guest must not outlive a parent that was killed.  Looked up here, as nothing may be after the fork.
+    # A guest must not outlive a parent that was killed. Nothing may be looked up between fork and exec.
     prctl, cpu = ctypes.CDLL(None).prctl, {_quietest_cpu()}
 
     def before_exec() -> None:
@@ -218,7 +218,7 @@ def _start(work: Path, hardware: Sequence[str], out: int, err: int) -> subproces
 
 
 def _quietest_cpu(look_s: float = 0.1) -> int:
-    """The CPU that was idle for longest of those that this process may use; the last of equals."""
+    """Return the most idle of the CPUs that this process may use; the last of equals."""
     before = _idle_ticks()
     time.sleep(look_s)
     after = _idle_ticks()
@@ -226,14 +226,14 @@ def _quietest_cpu(look_s: float = 0.1) -> int:
 
 
 def _idle_ticks() -> dict[int, int]:
-    """How long each CPU has been idle or waiting for a disk, clock ticks; see /proc/stat in proc(5)."""
+    """Return for each CPU how long it was idle or waiting for a disk, clock ticks; /proc/stat in proc(5)."""
     lines = (line.split() for line in Path("/proc/stat").read_text().splitlines())
     cpus = (fields for fields in lines if fields[0].startswith("cpu") and fields[0] != "cpu")
     return {int(fields[0][3:]): int(fields[4]) + int(fields[5]) for fields in cpus}
 
 
 def _pass_on(targets: Mapping[int, BinaryIO], deadline_s: float | None) -> bool:
-    """Copy until every source has ended; False if the deadline came first."""
+    """Copy until every source has ended; return False if the deadline came first."""
     with selectors.DefaultSelector() as selector:
         for source in targets:
             selector.register(source, selectors.EVENT_READ)
@@ -251,7 +251,7 @@ def _pass_on(targets: Mapping[int, BinaryIO], deadline_s: float | None) -> bool:
 
 
 def _ended(guest: subprocess.Popen[bytes], within_s: float) -> bool:
-    """Whether the guest ends within that time; it is not reaped, so that its process id stays its own."""
+    """Return whether the guest ends in time; it is not reaped, so that its process id is not reused."""
     deadline_s = time.monotonic() + within_s
     while os.waitid(os.P_PID, guest.pid, os.WEXITED | os.WNOWAIT | os.WNOHANG) is None:
         if time.monotonic() > deadline_s:
@@ -280,7 +280,7 @@ def _status(work: Path) -> int:
     except (OSError, ValueError):
         last_words = (work / "console").read_text(errors="replace").strip().splitlines()[-5:]
         raise UmlError(
-            f"{_what(work)} gave no exit status; the guest ended with: {' | '.join(last_words)}"
+            f"{_what(work)} gave no exit status; last console output: {' | '.join(last_words)}"
         ) from None
 
 
@@ -289,7 +289,7 @@ def _what(work: Path) -> str:
 
 
 def main() -> int:
-    """Run the command line's command in a guest; its exit status is ours, 124 after a timeout."""
+    """Run a command in a guest; return its exit status, or 124 after a timeout."""
     parser = argparse.ArgumentParser(
         prog="python -m testbed.machine.uml", description=(__doc__ or "").splitlines()[0]
     )
@@ -308,7 +308,7 @@ def main() -> int:
     )
     parser.add_argument("command", nargs="+")
     args = parser.parse_args()
-    for number in (signal.SIGINT, signal.SIGTERM):  # a shell's background jobs are born deaf to SIGINT
+    for number in (signal.SIGINT, signal.SIGTERM):  # background jobs of a shell ignore SIGINT by default
         signal.signal(number, lambda number, frame: sys.exit(128 + number))
     try:
         return run_in_uml(

@@ -165,7 +165,9 @@ class Measurements:
                 checks = measure()
             self.lateness.add(starvation)
             missed = [check for check in checks if self._missed(check)]
-            if not (repeats_left and missed and starvation.away and all(one.can_be_late for one in missed)):
+            if not (
+                repeats_left and missed and starvation.descheduled and all(one.can_be_late for one in missed)
+            ):
                 break
             spoilt += [one.spoilt_by(str(starvation)) for one in missed]
         if starvation.starved:

@@ -57,7 +57,7 @@ def test_without_root_it_says_so_and_does_not_crash(options: tuple[str, ...]) ->
         found = by_name(done.stdout)
         assert not found["root"]["ok"]
         for name in ("root", "namespaces", "netem", "nfqueue"):
-            assert found[name]["mend"] == "sudo spaceverse doctor"
+            assert found[name]["fix"] == "sudo spaceverse doctor"
         assert found["mnexec"]["ok"]
     else:
         assert "root" in done.stdout.splitlines()[-1]

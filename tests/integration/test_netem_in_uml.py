@@ -15,7 +15,7 @@ from testbed.machine import uml
 from testbed.network.shapers.netem.shaper import netem_lack
 from tests.support import ROOT
 
-needs_uml = pytest.mark.skipif(uml.missing() is not None, reason=f"{uml.missing()}: {uml.MEND}")
+needs_uml = pytest.mark.skipif(uml.missing() is not None, reason=f"{uml.missing()}: {uml.FIX}")
 
 
 def pytest_command(report: Path, *more: str) -> list[str]:
@@ -142,9 +142,9 @@ def test_a_folder_that_a_guest_hides_is_refused(monkeypatch: pytest.MonkeyPatch)
         uml.run_in_uml(["true"], writable=[Path("/run")])
 
 
-def test_without_user_mode_linux_the_mend_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_user_mode_linux_the_fix_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "/nowhere")
     with pytest.raises(
-        CapabilityError, match=r"no program linux\.uml; mend it with: apt-get install user-mode"
+        CapabilityError, match=r"no program linux\.uml; fix it with: apt-get install user-mode"
     ):
         uml.run_in_uml(["true"])

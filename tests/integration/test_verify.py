@@ -100,7 +100,7 @@ def test_nfqueue_on_this_machine(tmp_path: Path) -> None:
 
 
 @pytest.mark.root
-@pytest.mark.skipif(uml.missing() is not None, reason=f"{uml.missing()}: {uml.MEND}")
+@pytest.mark.skipif(uml.missing() is not None, reason=f"{uml.missing()}: {uml.FIX}")
 def test_netem_in_user_mode_linux(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
 

@@ -30,6 +30,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     lack = netem_lack() if mine else None
     for item in mine:
         item.add_marker(pytest.mark.netem)
+        item.add_marker(pytest.mark.root)
         if lack is not None and "SPACEVERSE_NETEM_REQUIRED" not in os.environ:
             reason = f"{lack}; tests/integration/test_netem_in_uml.py runs this where it is"
             item.add_marker(pytest.mark.skip(reason=reason))

@@ -34,7 +34,7 @@ def no_netem() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("no_netem")
-def test_a_kernel_without_netem_is_an_error_that_names_the_mend() -> None:
+def test_a_kernel_without_netem_is_an_error_that_names_the_fix() -> None:
     lack = netem_lack()
     assert lack is not None
     assert os.uname().release in lack
@@ -42,7 +42,7 @@ def test_a_kernel_without_netem_is_an_error_that_names_the_mend() -> None:
         Sky("netem")
     (found,) = [one for one in shaper_capabilities() if one.name == "netem"]
     assert not found.ok
-    assert found.mend.startswith("apt-get install linux")
+    assert found.fix.startswith("apt-get install linux")
 
 
 def test_netem_that_is_there_again_is_found_and_chosen() -> None:

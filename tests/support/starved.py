@@ -1,4 +1,4 @@
-"""Bounds on time, judged on a machine that may have been busy; see `testbed.machine.starvation`."""
+"""Checks of bounds on time on a machine that may be starved; see `testbed.machine.starvation`."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from typing import TypeVar
 
 import pytest
 
-from testbed.machine.starvation import AWAY_S, STARVED_S, Starvation
+from testbed.machine.starvation import DESCHEDULED_S, STARVED_S, Starvation
 
-__all__ = ["ATTEMPTS", "AWAY_S", "STARVED_S", "Starvation", "unless_starved"]
+__all__ = ["ATTEMPTS", "DESCHEDULED_S", "STARVED_S", "Starvation", "unless_starved"]
 
 ATTEMPTS = 8
 
@@ -17,10 +17,10 @@ Result = TypeVar("Result")
 
 
 def unless_starved(measure: Callable[[], Result], good: Callable[[Result], bool]) -> Result:
-    """Measure until the result is good; one that is not counts at once, unless the machine was starved then.
+    """Return the first good result; a bad one fails the test at once, unless the machine was starved.
 
-    A machine that was starved in every attempt cannot tell: the test is then neither passed nor failed, and
-    is listed as undecided (an expected failure, in pytest's words).
+    If the machine was starved in every attempt, the test neither passes nor fails: it is listed as undecided
+    (for pytest, an expected failure).
     """
     found = []
     for _ in range(ATTEMPTS):

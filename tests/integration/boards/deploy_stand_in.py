@@ -23,7 +23,7 @@ from tests.support.waiting import wait_for
 
 pytestmark = [
     pytest.mark.root,
-    pytest.mark.skipif(uml.missing() is not None, reason=f"{uml.missing()}: {uml.MEND}"),
+    pytest.mark.skipif(uml.missing() is not None, reason=f"{uml.missing()}: {uml.FIX}"),
     pytest.mark.skipif(
         not Path("/usr/lib/systemd/systemd").exists(), reason="no systemd: apt-get install systemd"
     ),

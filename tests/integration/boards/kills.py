@@ -31,7 +31,7 @@ from tests.support.waiting import wait_for
 
 pytestmark = [
     pytest.mark.root,
-    pytest.mark.skipif(uml.missing() is not None, reason=f"{uml.missing()}: {uml.MEND}"),
+    pytest.mark.skipif(uml.missing() is not None, reason=f"{uml.missing()}: {uml.FIX}"),
 ]
 KILLS = int(os.environ.get("KILLS", "20"))
 SEED = int(os.environ.get("SEED", "20261125"))

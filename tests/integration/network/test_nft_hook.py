@@ -12,7 +12,7 @@ from tests.support import ROOT
 
 
 @pytest.mark.root
-@pytest.mark.skipif(uml.missing() is not None, reason=f"{uml.missing()}: {uml.MEND}")
+@pytest.mark.skipif(uml.missing() is not None, reason=f"{uml.missing()}: {uml.FIX}")
 def test_by_nft_every_packet_is_shaped_arp_too(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
     out, err = io.BytesIO(), io.BytesIO()

@@ -7,20 +7,20 @@ import time
 
 import pytest
 
-from tests.support.starved import ATTEMPTS, AWAY_S, Starvation, unless_starved
+from tests.support.starved import ATTEMPTS, DESCHEDULED_S, Starvation, unless_starved
 
 
 def hold_the_interpreter(for_s: float) -> None:
-    """No other thread of this process runs meanwhile, as if the machine was away."""
+    """No other thread of this process runs meanwhile, as if the machine was descheduled."""
     ctypes.PyDLL(None).usleep(round(for_s * 1e6))
 
 
-def test_a_machine_that_was_away_once_is_starved() -> None:
+def test_a_machine_that_was_descheduled_once_is_starved() -> None:
     with Starvation() as starvation:
         time.sleep(0.05)
         hold_the_interpreter(0.1)
         time.sleep(0.05)
-    assert starvation.worst_s > AWAY_S
+    assert starvation.worst_s > DESCHEDULED_S
     assert starvation.starved
 
 

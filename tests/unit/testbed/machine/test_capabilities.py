@@ -40,7 +40,7 @@ def test_a_run_does_not_do_without(missing: tuple[str, ...]) -> None:
     assert not capabilities.enough_for_a_run(found(*missing))
 
 
-def test_the_table_names_each_capability_and_one_command_for_each_mend(
+def test_the_table_names_each_capability_and_one_command_for_each_fix(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run_doctor(monkeypatch, found("netem", "uml")) == 0
@@ -48,15 +48,15 @@ def test_the_table_names_each_capability_and_one_command_for_each_mend(
     for name in ALL:
         answer = "no" if name in ("netem", "uml") else "yes"
         assert re.search(rf"^{name} +{answer} +seen +reason", printed, re.MULTILINE), name
-    assert "netem: mend with\n    apt-get netem\n" in printed
-    assert printed.endswith("A scenario can run here. It will do without: netem, uml.\n")
+    assert "netem: fix with\n    apt-get netem\n" in printed
+    assert printed.endswith("Scenarios can run on this machine. Missing but optional: netem, uml.\n")
 
 
 def test_the_verdict_says_what_a_run_needs(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run_doctor(monkeypatch, found("netem", "nfqueue", "mnexec", "uml")) == 1
-    assert capsys.readouterr().out.endswith("it needs: mnexec, a shaper (netem or nfqueue).\n")
+    assert capsys.readouterr().out.endswith("yet. Missing: mnexec, a shaper (netem or nfqueue).\n")
 
 
 def test_json_holds_what_the_table_shows(
@@ -71,17 +71,17 @@ def test_json_holds_what_the_table_shows(
         "ok": False,
         "detail": "seen",
         "why": "reason",
-        "mend": "apt-get root",
+        "fix": "apt-get root",
     }
 
 
-def test_this_machine_is_probed_without_an_exception_and_each_lack_has_a_mend() -> None:
+def test_this_machine_is_probed_without_an_exception_and_each_lack_has_a_fix() -> None:
     probed = capabilities.probe(shaper_capabilities())
     assert {one.name for one in probed} >= {*NEEDED, *SHAPERS, "clock", "real-time", "uml", "iperf3"}
     for one in probed:
         assert one.detail
         assert one.why
-        assert bool(one.mend) != one.ok, one
+        assert bool(one.fix) != one.ok, one
 
 
 def test_an_unknown_shaper_is_the_users_mistake() -> None:
