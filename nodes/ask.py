@@ -1,9 +1,10 @@
-"""`spaceverse ask`: one prompt about images to one model, with confidence, times and where it looked."""
+"""Asks a vision-language model one question about an image: `python -m nodes.ask`, `spaceverse ask`."""
 
 from __future__ import annotations
 
 import argparse
 import json
+import signal
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -11,98 +12,120 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nodes.contract.files import replacing
-from nodes.errors import AskError, ImageError, ModelError
+from nodes.errors import AskError, ImageError, ModelError, first_line
 from nodes.vlm.image import open_image
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
     from PIL.Image import Image
 
     from nodes.vlm.answer import Answer, ServerAnswer
-    from nodes.vlm.session import Session
+    from nodes.vlm.model import VisionLanguageModel
 
+PROGRAM = "python -m nodes.ask"
+EXIT_INTERRUPTED = 130
+_TITLE_CHARACTERS = 160
 _EPILOG = """examples:
-  spaceverse ask nodes/models/compact frame.jpg "How many ships are on the water?"
-  spaceverse ask nodes/models/compact frame.jpg "Is there any forest?" --attention looked.png
-  spaceverse ask Qwen/Qwen2-VL-2B-Instruct frame.jpg "What is this?" --tokens 64 --device cuda --json
-  spaceverse ask openai:http://127.0.0.1:8000/v1 frame.jpg "What is this?"     behind vLLM or another server
+  %(prog)s nodes/models/compact frame.jpg "How many ships?"
+  %(prog)s nodes/models/compact frame.jpg "Any forest?" --attention a.png
+  %(prog)s Qwen/Qwen2-VL-2B-Instruct frame.jpg "Any forest?" --device cuda
+  %(prog)s openai:http://127.0.0.1:8000/v1 frame.jpg "Any forest?"
 
-Images of more than 100 megapixels are refused; longer sides than 4096 px are reduced first.
-exit codes: 0 answered; 1 the model failed; 2 the model or the image cannot be used; 130 stopped by Ctrl-C
+The last example asks a model behind vLLM or another OpenAI-compatible server.
+Images with more than 100 megapixels are rejected; sides longer than 4096 px are
+reduced to that.
+
+exit codes: 0 answered; 1 the model failed to answer; 2 the model or the image
+cannot be used; 130 interrupted by Ctrl-C
 """
 
 
-def add_parser(subparsers: Any) -> None:
-    """Add the subcommand."""
-    parser = subparsers.add_parser(
-        "ask",
-        help="ask a vision-language model about an image",
+def parser(program: str = PROGRAM) -> argparse.ArgumentParser:
+    """Return the program's command line.
+
+    Args:
+        program: The name under which the help describes the program.
+    """
+    command_line = argparse.ArgumentParser(
+        prog=program,
         description="Ask a vision-language model about an image.",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument(
-        "model", metavar="MODEL", help="folder, hub name, or openai:http://HOST:PORT/v1[#model]"
+    add = command_line.add_argument
+    add("model", metavar="MODEL", help="model folder, hub name, or openai:http://HOST:PORT/v1[#NAME]")
+    add("image", metavar="IMAGE", type=Path, help="image file")
+    add("prompt", metavar="PROMPT", help="question about the image")
+    add("--attention", metavar="PNG", type=Path, help="draw a map of the model's attention to this file")
+    add(
+        "--tokens", metavar="N", type=_positive, default=32, help="maximum length of the answer (%(default)s)"
     )
-    parser.add_argument("image", metavar="IMAGE", type=Path, help="image file")
-    parser.add_argument("prompt", metavar="PROMPT", help="the question")
-    parser.add_argument("--attention", metavar="PNG", type=Path, help="draw where the model looked")
-    parser.add_argument("--tokens", metavar="N", type=_positive, default=32, help="at most N tokens (32)")
-    parser.add_argument("--device", default="cpu", help="as torch names it: cpu, cuda, cuda:1 (cpu)")
-    parser.add_argument(
-        "--dtype", choices=("float32", "bfloat16", "float16"), help="of the weights (float32 on a CPU)"
+    add("--device", default="cpu", help="torch device, e.g. cpu or cuda:0 (%(default)s)")
+    add(
+        "--dtype",
+        choices=("float32", "bfloat16", "float16"),
+        help="type of the weights (as saved; float32 on a CPU)",
     )
-    parser.add_argument("--cold", action="store_true", help="no warm-up: the times hold what happens once")
-    parser.add_argument("--threads", metavar="N", type=_positive, help="of torch (as torch chooses)")
-    parser.add_argument("--json", action="store_true", help="print one JSON object")
-    parser.set_defaults(run=run)
+    add("--cold", action="store_true", help="skip the warm-up: times then include one-time costs")
+    add("--threads", metavar="N", type=_positive, help="number of torch threads (torch's own choice)")
+    add("--json", action="store_true", help="print one JSON object")
+    return command_line
 
 
 def _positive(text: str) -> int:
     value = int(text)
     if value < 1:
-        raise argparse.ArgumentTypeError(f"{value} is not 1 or more")
+        raise argparse.ArgumentTypeError(f"{value} is less than 1")
     return value
 
 
-def run(arguments: argparse.Namespace) -> int:
-    """Ask, print, draw; returns the exit code."""
-    if arguments.attention and not arguments.attention.absolute().parent.is_dir():
-        raise ImageError(f"no folder {arguments.attention.parent} for {arguments.attention}: make it first")
-    image = open_image(arguments.image)
-    from nodes.errors import AskError, first_line
-    from nodes.vlm.model import load_model  # not for --help
-    from nodes.vlm.openai import connect, is_server  # not for --help
+def run(options: argparse.Namespace) -> int:
+    """Ask the model, print the answer, draw the attention.
 
-    model: Any
-    if is_server(arguments.model):
-        if arguments.attention:
-            raise ModelError(f"{arguments.model} is behind a server, which does not say where it looks")
-        model = connect(arguments.model)
-    else:
-        model = load_model(
-            arguments.model, device=arguments.device, dtype=arguments.dtype, threads=arguments.threads
-        )
-    warm_up_s = None if arguments.cold else model.warm_up()
+    Returns:
+        The exit code.
+
+    Raises:
+        ModelError: The model cannot be used.
+        ImageError: The image cannot be used, or the folder of the attention map is missing.
+        AskError: The model failed to answer.
+    """
+    if options.attention and not options.attention.absolute().parent.is_dir():
+        folder = options.attention.parent
+        raise ImageError(f"folder {folder} for {options.attention} does not exist: create it first")
+    image = open_image(options.image)
+    model = _load(options)
+    warm_up_s = None if options.cold else model.warm_up()
     try:
-        if arguments.attention:
-            with model.begin(image, arguments.prompt, max_new_tokens=arguments.tokens) as session:
-                session.decode()
-                answer = session.answer()
-                _draw(session, image, arguments.prompt, answer.text, arguments.attention)
+        if options.attention:
+            answer = _answer_and_draw(model, image, options)
         else:
-            answer = model.answer(image, arguments.prompt, max_new_tokens=arguments.tokens)
-    except Exception as error:  # whatever an image does inside somebody's model: one line
+            answer = model.answer(image, options.prompt, max_new_tokens=options.tokens)
+    except Exception as error:  # a user's model may raise anything
         raise AskError(
-            f"{arguments.model} could not answer about {arguments.image}: {first_line(error)}"
+            f"{options.model} failed to answer about {options.image}: {first_line(error)}"
         ) from error
-    _print(answer, warm_up_s, arguments)
+    _print(answer, warm_up_s, options)
     return 0
 
 
-def _print(answer: Answer | ServerAnswer, warm_up_s: float | None, arguments: argparse.Namespace) -> None:
-    memory = getattr(answer, "peak_memory", None)  # a server does not tell, nor which tokens they were
+def _load(options: argparse.Namespace) -> Any:
+    """Return the model: an `AnsweringModel`, and a `VisionLanguageModel` if attention is requested."""
+    from nodes.vlm.model import load_model
+    from nodes.vlm.openai import connect, is_server
+
+    if not is_server(options.model):
+        return load_model(options.model, device=options.device, dtype=options.dtype, threads=options.threads)
+    if options.attention:
+        raise ModelError(f"{options.model} is behind a server, which does not report attention")
+    return connect(options.model)
+
+
+def _print(answer: Answer | ServerAnswer, warm_up_s: float | None, options: argparse.Namespace) -> None:
+    memory = getattr(answer, "peak_memory", None)  # not reported by a server, like the token ids
     times = {**asdict(answer.timings), "total_s": answer.timings.total_s}
-    if arguments.json:
+    if options.json:
         result = {
             "answer": answer.text,
             "confidence": answer.confidence,
@@ -119,59 +142,70 @@ def _print(answer: Answer | ServerAnswer, warm_up_s: float | None, arguments: ar
         from rich.table import Table
         from rich.text import Text
     except ImportError:
-        raise ModelError("tables need the package rich: pip install rich, or give --json") from None
-    table = Table("what", "value")
+        raise ModelError("tables need the package rich: pip install rich, or pass --json") from None
+    table = Table("quantity", "value")
     table.add_row("answer", Text(answer.text))
-    confidence = "the server does not tell" if answer.confidence is None else f"{answer.confidence:.3f}"
+    confidence = "not reported by the server" if answer.confidence is None else f"{answer.confidence:.3f}"
     table.add_row("confidence", confidence)
     for name, seconds in times.items():
         table.add_row(name.removesuffix("_s"), f"{seconds * 1000:.1f} ms")
     if warm_up_s is not None:
-        table.add_row("warm-up (before)", f"{warm_up_s * 1000:.1f} ms")
+        table.add_row("warm-up (not in total)", f"{warm_up_s * 1000:.1f} ms")
     if memory is not None:
         table.add_row("peak memory", f"{memory.size_bytes / 1e6:.0f} MB ({memory.of})")
     Console().print(table)
-    if arguments.attention:
-        print(f"attention: {arguments.attention}", file=sys.stderr)
+    if options.attention:
+        print(f"attention map: {options.attention}", file=sys.stderr)
 
 
-def _draw(session: Session, image: Image, prompt: str, answer: str, path: Path) -> None:
-    """Draw where the prompt's last token looks, mean over layers and heads, over the image."""
+def _answer_and_draw(model: VisionLanguageModel, image: Image, options: argparse.Namespace) -> Answer:
+    """Answer, and draw the attention of the prompt's last token over the image, averaged over all heads."""
+    from nodes.vlm.token_grid import frame_map  # imports numpy
+
+    with model.begin(image, options.prompt, max_new_tokens=options.tokens) as session:
+        session.decode()
+        answer = session.answer()
+        weights = session.attention()[:, :, -1].mean(axis=(0, 1))
+        heat = frame_map(weights / weights.sum(), session.grids, image.width, image.height)
+    _draw(image, heat / heat.mean(), f"{options.prompt}\n{answer.text}", options.attention)
+    return answer
+
+
+def _draw(image: Image, heat: NDArray[np.float64], title: str, path: Path) -> None:
     from matplotlib.figure import Figure  # slow
 
-    from nodes.vlm.token_grid import frame_map
-
-    weights = session.attention()[:, :, -1].mean(axis=(0, 1))
-    heat = frame_map(weights / weights.sum(), session.grids, image.width, image.height)
     figure = Figure(figsize=(8, 7), layout="constrained")
     axes = figure.subplots()
     axes.imshow(image)
-    shown = axes.imshow(heat / heat.mean(), cmap="inferno", alpha=0.55)
-    figure.colorbar(shown, ax=axes, label="attention of the prompt, times the image's mean")
-    axes.set_title(_plain(f"{prompt}\n{answer}"), parse_math=False)
+    shown = axes.imshow(heat, cmap="inferno", alpha=0.55)
+    figure.colorbar(shown, ax=axes, label="attention of the prompt relative to the image's mean")
+    axes.set_title(_shortened(title), parse_math=False)
     axes.set_xlabel("px")
     axes.set_ylabel("px")
-    _save(figure, path)
+    with replacing(path) as unfinished:
+        figure.savefig(unfinished, format="png", dpi=120)
 
 
-def _plain(text: str, longest: int = 160) -> str:
-    return text if len(text) <= longest else text[: longest - 1] + "…"
+def _shortened(text: str) -> str:
+    return text if len(text) <= _TITLE_CHARACTERS else text[: _TITLE_CHARACTERS - 1] + "…"
 
 
-def _save(figure: Any, path: Path) -> None:
-    with replacing(path) as temporary:
-        figure.savefig(temporary, format="png", dpi=120)
+def main(arguments: Sequence[str] | None = None, program: str = PROGRAM) -> int:
+    """Run the program.
 
+    Args:
+        arguments: The command line; by default that of this process.
+        program: The name under which the help describes the program.
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run without the testbed: `python -m nodes.ask ask MODEL IMAGE PROMPT`."""
-    root = argparse.ArgumentParser(prog="python -m nodes.ask")
-    add_parser(root.add_subparsers(required=True))
-    arguments = root.parse_args(argv)
+    Returns:
+        The exit code.
+    """
     try:
-        return run(arguments)
+        # `spaceverse ask` blocks the signal until this program can end without a traceback.
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+        return run(parser(program).parse_args(arguments))
     except KeyboardInterrupt:
-        return 130
+        return EXIT_INTERRUPTED
     except (AskError, ImageError, ModelError) as error:
         print(f"spaceverse: error: {error}", file=sys.stderr)
         return error.exit_code

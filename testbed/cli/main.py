@@ -30,7 +30,7 @@ _COMMANDS = (
     "testbed.cli.replay",
     "testbed.verify.verify",
     "testbed.cli.captures",
-    "nodes.ask",
+    "testbed.cli.ask",
     "testbed.cli.eval",
     "testbed.cli.board.commands",
     "testbed.cli.clean",

@@ -76,7 +76,7 @@ def test_an_evaluation_has_the_same_outcomes_with_it(url: str, pairs: list[Pair]
 
 def test_one_can_ask_it(url: str, here: VisionLanguageModel, pairs: list[Pair], tmp_path: Path) -> None:
     pair = pairs[0]
-    ask = [sys.executable, "-m", "nodes.ask", "ask"]
+    ask = [sys.executable, "-m", "nodes.ask"]
     command = [*ask, f"openai:{url}/v1", str(pair.image), pair.prompt]
     told = json.loads(subprocess.run([*command, "--json"], capture_output=True, check=True).stdout)
     assert told["answer"] == here.answer(open_image(pair.image), pair.prompt).text
@@ -85,7 +85,7 @@ def test_one_can_ask_it(url: str, here: VisionLanguageModel, pairs: list[Pair], 
     table = subprocess.run(
         [*ask, f"openai:{url}/plain#{NAME}", str(pair.image), pair.prompt], capture_output=True, check=True
     ).stdout
-    assert b"the server does not tell" in table
+    assert b"not reported by the server" in table
     drawn = subprocess.run(
         [*command, "--attention", str(tmp_path / "a.png")], capture_output=True, check=False
     )

@@ -231,19 +231,19 @@ def test_what_is_no_usable_image_gives_one_line(tmp_path: Path) -> None:
 
 def test_ask_prints_and_draws(tmp_path: Path, frame: Image.Image, capsys: pytest.CaptureFixture[str]) -> None:
     frame.save(tmp_path / "frame.png")
-    given = ["ask", str(COMPACT), str(tmp_path / "frame.png"), PROMPT, "--tokens", "4"]
-    assert main([*given, "--json", "--attention", str(tmp_path / "looked.png")]) == 0
+    arguments = [str(COMPACT), str(tmp_path / "frame.png"), PROMPT, "--tokens", "4"]
+    assert main([*arguments, "--json", "--attention", str(tmp_path / "looked.png")]) == 0
     result = json.loads(capsys.readouterr().out)
     expected = load_model(COMPACT).answer(frame, PROMPT, max_new_tokens=4)
     assert result["answer"] == expected.text
     assert result["confidence"] == pytest.approx(expected.confidence, rel=1e-4)
     assert result["warm_up_s"] > 0
     assert result["peak_memory"]["size_bytes"] > 10e6
-    assert main([*given, "--json", "--cold"]) == 0
+    assert main([*arguments, "--json", "--cold"]) == 0
     assert json.loads(capsys.readouterr().out)["warm_up_s"] is None
     with Image.open(tmp_path / "looked.png") as drawing:
         assert min(drawing.size) > 500
-    assert main(given) == 0
+    assert main(arguments) == 0
     assert expected.text in capsys.readouterr().out
 
 
@@ -253,7 +253,7 @@ def test_ask_refuses_in_one_line(
     frame.save(tmp_path / "frame.png")
     (model_copy / "model.safetensors").write_bytes((model_copy / "model.safetensors").read_bytes()[:-9])
     for model, image in ((model_copy, "frame.png"), (tmp_path / "no", "frame.png"), (COMPACT, "no.png")):
-        assert main(["ask", str(model), str(tmp_path / image), PROMPT]) == 2
+        assert main([str(model), str(tmp_path / image), PROMPT]) == 2
         errors = capsys.readouterr().err
         assert errors.startswith("spaceverse: error: ")
         assert errors.count("\n") == 1
