@@ -2,8 +2,7 @@
 
 from pathlib import Path
 
-from nodes.data import FIRST_LIGHT
-from nodes.models import COMPACT, REGULAR
+from nodes import COMPACT, FIRST_LIGHT, REGULAR
 from testbed import (
     GroundStation,
     Link,

@@ -1,7 +1,8 @@
-"""Data that ship.
+"""Shipped data sets.
 
-`EO_MINI`: the benchmark's test split. `EO_MINI_VAL`: frames to choose thresholds on. `FIRST_LIGHT`: sixteen
-prompts of the test split for a first run.
+EO_MINI         test split of the eo-mini benchmark
+EO_MINI_VAL     its validation split, to choose thresholds on
+FIRST_LIGHT     sixteen prompts of the test split, for a first run
 """
 
 from pathlib import Path

@@ -1,6 +1,6 @@
-"""The pair of models that ships: `COMPACT` for a satellite, `REGULAR` for a ground station.
+"""The shipped pair of models: `COMPACT` for a satellite, `REGULAR` for a ground station.
 
-They stand in for models of the 2B and 7B class; each folder's README.md says what was measured.
+They stand in for models of the 2B and 7B class; the README.md in each folder lists their measurements.
 """
 
 from pathlib import Path
