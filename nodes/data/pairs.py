@@ -1,12 +1,12 @@
 """Frame-prompt pairs of a data set.
 
-Readers, told apart by what a folder holds:
+The layout of the folder determines the reader:
 
-* `prompts.jsonl`: a line per pair with frame, image, prompt, truth; kind, place, box where known.
-  Further splits are `<split>.jsonl` or a key `split` in each line.
-* RSVQA (LR, HR): `*_questions.json`, `*_answers.json`, `*_images.json` per split and a folder of images
+* `prompts.jsonl`: one line per pair with frame, image, prompt and truth, and optionally kind, place and box.
+  Further splits are in `<split>.jsonl`, or named by a key `split` in each line.
+* RSVQA (LR, HR): `*_questions.json`, `*_answers.json` and `*_images.json` per split, and a folder of images
   (zenodo.org/record/6344334 and 6344367).
-* AID, RESISC45: a folder per class, images within; each image is asked what it shows.
+* AID, RESISC45: a folder of images per class; the prompt of each image asks for its class.
 """
 
 from __future__ import annotations
@@ -29,8 +29,14 @@ SCENE_PROMPT = "What kind of scene is this? Answer with one of: {classes}."
 class Pair:
     """One image and one question about it.
 
-    name: unique. frame: pairs of one frame are not independent of each other. kind: family of prompts.
-    box: where the question's content lies, where known: left, upper, right, lower as shares of the frame.
+    Attributes:
+        name: Unique name of the pair.
+        frame: Name of the frame; pairs of one frame are not independent of each other.
+        image: The image file.
+        prompt: The question.
+        truth: The right answer.
+        kind: Family of prompts.
+        box: Position of the question's subject, if known: left, upper, right, lower as shares of the frame.
     """
 
     name: str
@@ -43,7 +49,18 @@ class Pair:
 
 
 def read_pairs(folder: Path, split: str | None = None) -> list[Pair]:
-    """Read the pairs of a folder, of one split where it has splits. Raises DataError."""
+    """Read the pairs of a folder.
+
+    Args:
+        folder: The data set.
+        split: Name of a split, for a data set with splits.
+
+    Returns:
+        At least one pair.
+
+    Raises:
+        DataError: The data set cannot be read or has no pairs.
+    """
     if not folder.is_dir():
         raise DataError(f"no folder of images at {folder}: check the path")
     if any(folder.glob("*.jsonl")):
@@ -54,12 +71,12 @@ def read_pairs(folder: Path, split: str | None = None) -> list[Pair]:
         pairs = _classes(folder)
     if not pairs:
         where = f" of split {split}" if split else ""
-        raise DataError(f"{folder} holds no pairs{where}: see `spaceverse eval --help` for the layouts")
+        raise DataError(f"{folder} holds no pairs{where}: `spaceverse eval --help` lists the layouts")
     return pairs
 
 
 def right(answer: str, truth: str) -> bool:
-    """Whether an answer is the truth, but for case, white space and a full stop."""
+    """Return whether an answer is right, regardless of case, white space and full stops."""
     return _plain(answer) == _plain(truth)
 
 
@@ -143,7 +160,7 @@ def _image(folder: Path, stem: str) -> Path:
         for ending in IMAGE_ENDINGS:
             if (place / f"{stem}{ending}").is_file():
                 return place / f"{stem}{ending}"
-    raise DataError(f"{folder}: no image {stem} with one of {', '.join(IMAGE_ENDINGS)}")
+    raise DataError(f"{folder}: no image {stem} with suffix {', '.join(IMAGE_ENDINGS)}")
 
 
 def _classes(folder: Path) -> list[Pair]:
@@ -161,7 +178,7 @@ def _images(folder: Path) -> Iterator[Path]:
 
 
 def _spoken(name: str) -> str:
-    """A class folder's name as words: DenseResidential, dense_residential -> dense residential."""
+    """Return a class folder's name as words: DenseResidential, dense_residential -> dense residential."""
     spaced = "".join(f" {letter}" if letter.isupper() else letter for letter in name)
     return " ".join(spaced.replace("_", " ").lower().split())
 
@@ -172,7 +189,7 @@ def _rows(path: Path, key: str) -> list[dict[str, Any]]:
     except (ValueError, KeyError, TypeError) as error:
         raise DataError(f"{path}: no list {key!r}: {type(error).__name__}") from error
     if not isinstance(rows, list):
-        raise DataError(f"{path}: {key!r} is no list")
+        raise DataError(f"{path}: {key!r} is not a list")
     return rows
 
 

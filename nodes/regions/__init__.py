@@ -1,13 +1,12 @@
-"""Multi-scale preprocessing: which regions of a frame go down, at what scale, and how they travel.
+"""Multi-scale preprocessing: selects the regions of a frame to send and packs them into a message.
 
-    grid.py       a frame's grid of regions; scores from a map over the frame
-    choice.py     drop, down-sample or keep each region within a byte budget
-    payload.py    one message of it: an overview and the chosen regions, by an ordinary image codec; and back
-    drawing.py    a picture of what was kept
-    clip.py       CLIP similarity as a scorer, for those who have a CLIP
+    grid.py       grid of regions over a frame; scores of regions from a map over the frame
+    choice.py     drops, down-samples or keeps each region within a byte budget
+    payload.py    message format: an overview and the chosen regions, encoded by an image codec
+    drawing.py    drawing of the regions that were sent
 
-The paper (arXiv 2507.05731) has regions dropped, down-sampled or kept by their relevance to the prompt. The
-grid, the choice within a budget and the format are this project's own design.
+In the paper (arXiv 2507.05731) regions are dropped, down-sampled or kept by their relevance to the prompt.
+The grid, the choice within a budget and the format are this project's own design.
 """
 
 from nodes.errors import PayloadError

@@ -1,9 +1,9 @@
 """Chooses a scale for each region within a byte budget.
 
-A multiple-choice knapsack: of each region's offers (dropped, down-sampled, kept) one is taken. Solved
-greedily along each region's upper hull by value per byte (Sinha and Zoltners, Operations Research 27, 1979:
-optimal for the relaxed problem, and off by less than the one step that no longer fits); later, smaller steps
-may still take what is left.
+This is a multiple-choice knapsack problem: one of each region's offers (dropped, down-sampled, kept) is
+taken. It is solved greedily by value per byte along the upper hull of each region's offers (Sinha and
+Zoltners, Operations Research 27, 1979). That is optimal for the relaxed problem, and short of the optimum by
+less than the one step that no longer fits. Later, smaller steps may still use the remaining bytes.
 """
 
 from __future__ import annotations
@@ -15,7 +15,13 @@ from itertools import pairwise
 
 @dataclass(frozen=True)
 class Choice:
-    """`levels[i]` is the offer taken for region i, 0 for dropped; `size_bytes` and `value` are the sums."""
+    """The offers taken.
+
+    Attributes:
+        levels: The offer taken for each region; 0 for dropped.
+        size_bytes: Sum of the sizes.
+        value: Sum of the values.
+    """
 
     levels: tuple[int, ...]
     size_bytes: int
@@ -37,16 +43,21 @@ class _Step:
 def choose(
     scores: Sequence[float], sizes_bytes: Sequence[Sequence[int]], worth: Sequence[float], budget_bytes: int
 ) -> Choice:
-    """Choose an offer for each region so that the sizes fit the budget and the worth is large.
+    """Choose an offer for each region so that all sizes fit the budget and the value is large.
+
+    Equal inputs give equal choices; of two equal steps, the one with the lower region index is taken.
 
     Args:
-        scores: relevance of each region, >= 0.
-        sizes_bytes: [region][offer] bytes of the offers after "dropped", which costs nothing.
-        worth: what share of a region's score an offer gives, 0 to 1, as many as offers.
-        budget_bytes: for all regions together; nothing fits into one below the smallest offer.
+        scores: Relevance of each region, at least 0.
+        sizes_bytes: Size of each region's offers, without "dropped", which has no bytes.
+        worth: Share of a region's score that each offer yields, 0 to 1.
+        budget_bytes: Budget of all regions together.
 
-    Equal inputs give equal choices; of two equal steps the one of the lower region index is taken.
-    Raises ValueError for a negative or non-finite score, and for lengths that do not match.
+    Returns:
+        The offers taken.
+
+    Raises:
+        ValueError: A score is negative or not finite, or lengths do not match.
     """
     _check(scores, sizes_bytes, worth)
     steps = [step for region in range(len(scores)) for step in _hull(region, scores, sizes_bytes, worth)]
@@ -57,7 +68,7 @@ def choose(
         if step.region in blocked:
             continue
         if spent_bytes + step.size_bytes > budget_bytes:
-            blocked.add(step.region)  # its further steps stand on this one
+            blocked.add(step.region)  # its further steps build on this one
             continue
         levels[step.region] = step.level
         spent_bytes += step.size_bytes
@@ -67,9 +78,11 @@ def choose(
 
 def _check(scores: Sequence[float], sizes_bytes: Sequence[Sequence[int]], worth: Sequence[float]) -> None:
     if len(scores) != len(sizes_bytes) or any(len(offers) != len(worth) for offers in sizes_bytes):
-        raise ValueError(f"{len(scores)} scores, {len(sizes_bytes)} regions, {len(worth)} offers: no match")
+        raise ValueError(
+            f"{len(scores)} scores, {len(sizes_bytes)} regions, {len(worth)} offers: the numbers do not match"
+        )
     if any(not 0 <= score < float("inf") for score in scores):
-        raise ValueError("a score is negative or no number")
+        raise ValueError("a score is negative or not a finite number")
     if any(size < 1 for offers in sizes_bytes for size in offers):
         raise ValueError("an offer has no bytes")
 
@@ -77,7 +90,7 @@ def _check(scores: Sequence[float], sizes_bytes: Sequence[Sequence[int]], worth:
 def _hull(
     region: int, scores: Sequence[float], sizes_bytes: Sequence[Sequence[int]], worth: Sequence[float]
 ) -> list[_Step]:
-    """The region's steps from offer to larger offer, each with less value per byte than the one before."""
+    """Return the steps from each offer to the next larger one, with decreasing value per byte."""
     offers = sorted(
         (size, scores[region] * share, level)
         for level, (size, share) in enumerate(zip(sizes_bytes[region], worth, strict=True), start=1)

@@ -1,4 +1,4 @@
-"""A frame's grid of regions."""
+"""Grid of regions over a frame."""
 
 from __future__ import annotations
 
@@ -8,15 +8,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 Box = tuple[int, int, int, int]
-MOST_REGIONS = 4096
+MAX_REGIONS = 4096
 
 
 @dataclass(frozen=True)
 class Grid:
-    """Rows and columns of regions over a frame of `width_px` by `height_px`; they tile it exactly.
+    """Rows and columns of regions that tile a frame exactly.
 
-    Region i lies in row i // columns, column i % columns. Sides differ by at most a pixel where the frame is
-    no multiple of the grid. Raises ValueError for a grid that the frame has too few pixels for.
+    Region i is in row i // columns and column i % columns. Sides differ by at most one pixel if the frame's
+    size is not a multiple of the grid's.
+
+    Attributes:
+        width_px: Width of the frame.
+        height_px: Height of the frame.
+        rows: Number of rows.
+        columns: Number of columns.
+
+    Raises:
+        ValueError: The frame has too few pixels for the grid, or there are more than MAX_REGIONS regions.
     """
 
     width_px: int
@@ -26,10 +35,10 @@ class Grid:
 
     def __post_init__(self) -> None:
         fits = 1 <= self.rows <= self.height_px and 1 <= self.columns <= self.width_px
-        if not fits or self.rows * self.columns > MOST_REGIONS:
+        if not fits or self.rows * self.columns > MAX_REGIONS:
             raise ValueError(
                 f"no grid of {self.rows} x {self.columns} regions in {self.width_px} x {self.height_px} px: "
-                f"give at least a pixel to each region, and at most {MOST_REGIONS} regions"
+                f"each region needs at least one pixel, and the maximum is {MAX_REGIONS} regions"
             )
 
     def __len__(self) -> int:
@@ -37,7 +46,7 @@ class Grid:
         return self.rows * self.columns
 
     def box(self, index: int) -> Box:
-        """Left, upper, right, lower of a region, pixels of the frame; right and lower are outside."""
+        """Return left, upper, right and lower of a region in pixels; right and lower are exclusive."""
         if not 0 <= index < len(self):
             raise IndexError(f"region {index} of {len(self)}")
         row, column = divmod(index, self.columns)
@@ -50,14 +59,16 @@ class Grid:
 
 
 def scores_from_map(over_frame: NDArray[np.floating], rows: int, columns: int) -> NDArray[np.float64]:
-    """Add up a map over the frame within each region.
+    """Sum a map over the frame within each region.
 
     Args:
-        over_frame: [height, width] of any size, such as attention per image token; a cell that two regions
-            share is divided between them by area.
-        rows, columns: of the grid.
+        over_frame: Map of any size [height, width], such as attention per image token. A cell that several
+            regions share is divided among them by area.
+        rows: Number of rows of regions.
+        columns: Number of columns of regions.
 
-    Returns float64[rows * columns]; its sum is that of the map.
+    Returns:
+        float64[rows * columns] with the same sum as the map.
     """
     down = _shares(over_frame.shape[0], rows)
     across = _shares(over_frame.shape[1], columns)
@@ -65,7 +76,7 @@ def scores_from_map(over_frame: NDArray[np.floating], rows: int, columns: int) -
 
 
 def _shares(cells: int, parts: int) -> NDArray[np.float64]:
-    """[parts, cells]: how much of each cell lies in each of the equal parts."""
+    """Return [parts, cells]: the share of each cell in each of the equal parts."""
     edges = np.arange(parts + 1) * cells / parts
     low = np.maximum(edges[:-1, None], np.arange(cells)[None, :])
     high = np.minimum(edges[1:, None], np.arange(1, cells + 1)[None, :])

@@ -1,11 +1,11 @@
-"""One multi-scale message: an overview of the whole frame, and the chosen regions at their scales.
+"""Message format of regions: an overview of the whole frame, and the chosen regions at their scales.
 
     {"v": 1, "t": "regions", "size": [width, height], "grid": [rows, columns], "overview": image,
      "regions": [[index, reduction, image], ...]}            msgpack; images are whole JPEG or WebP files
 
-A region of reduction 1 has the frame's own pixels, one of reduction 2 half as many a side, and so on. Regions
-that are not listed were dropped. What the codec loses is lost: its inverse gives the same layout, scales and
-sizes, and pixels as the codec keeps them.
+A region of reduction 1 has the frame's own pixels, one of reduction 2 half as many per side, and so on.
+Regions that are not listed were dropped. Unpacking restores layout, scales and sizes exactly, and pixels as
+far as the codec preserves them.
 """
 
 from __future__ import annotations
@@ -26,22 +26,24 @@ from nodes.regions.grid import Grid
 
 VERSION = 1
 Codec = Literal["JPEG", "WEBP"]
-MOST_PIXELS = 64 << 20
-MOST_SIDE_PX = 20_000
+MAX_PIXELS = 64 << 20
+MAX_SIDE_PX = 20_000
 _LARGEST_REDUCTION = 16
 _LEAST_OVERVIEW_PX = 28
 
 
 @dataclass(frozen=True)
 class Settings:
-    """How a frame is packed.
+    """Settings of packing.
 
-    Args:
-        overview_px: longest side of the overview, at most; see overview_size.
-        reductions: the scales on offer beside "dropped", each with the share of a region's score that it
-            gives. The shares are a guess that validation data may correct: choose them there.
-        codec, quality: of Pillow. JPEG of a JPEG of the same quality loses next to nothing where regions
-            start at multiples of 16 px, as the shipped frames' do; other frames may want another quality.
+    Attributes:
+        overview_px: Maximum length of the overview's longest side; see `overview_size`.
+        reductions: The offered scales besides "dropped", each with the share of a region's score that it
+            yields. The default shares are guesses; choose them on validation data.
+        codec: Pillow's name of the codec.
+        quality: Quality of the codec. Encoding a JPEG again at the same quality loses almost nothing if
+            regions start at multiples of 16 px, as in the shipped frames; other frames may need another
+            quality.
     """
 
     overview_px: int = 224
@@ -52,7 +54,12 @@ class Settings:
 
 @dataclass(frozen=True)
 class Packed:
-    """A message, and which reduction each region has in it (0: dropped)."""
+    """A packed message.
+
+    Attributes:
+        data: The message.
+        reductions: The reduction of each region; 0 for dropped.
+    """
 
     data: bytes
     reductions: tuple[int, ...]
@@ -60,7 +67,13 @@ class Packed:
 
 @dataclass(frozen=True)
 class RegionPicture:
-    """A region that came down: `image` has the region's pixels divided by `reduction` a side."""
+    """A region of a message.
+
+    Attributes:
+        index: The region's number in the grid.
+        reduction: Divisor of the region's number of pixels per side.
+        image: The region at that scale.
+    """
 
     index: int
     reduction: int
@@ -69,14 +82,14 @@ class RegionPicture:
 
 @dataclass(frozen=True)
 class Unpacked:
-    """What a message holds."""
+    """The content of a message."""
 
     grid: Grid
     overview: Image.Image
     regions: tuple[RegionPicture, ...]
 
     def compose(self) -> Image.Image:
-        """The frame at full size: the overview, enlarged, and over it what came down of each region."""
+        """Return the frame at full size: the enlarged overview with the received regions pasted over it."""
         frame = self.overview.resize((self.grid.width_px, self.grid.height_px), Image.Resampling.BICUBIC)
         for region in self.regions:
             left, upper, right, lower = self.grid.box(region.index)
@@ -87,10 +100,10 @@ class Unpacked:
 
 
 def overview_size(grid: Grid, overview_px: int) -> tuple[int, int]:
-    """Width and height of a frame's overview.
+    """Return width and height of a frame's overview.
 
-    Its longest side is at most `overview_px` and at most a quarter of the frame's, so that a small frame's
-    overview does not cost what its regions should; but never below 28 px, and never enlarged.
+    Its longest side is at most `overview_px` and at most a quarter of the frame's, so that the overview of a
+    small frame leaves bytes for regions. It is at least 28 px, but never longer than the frame's.
     """
     longest = max(grid.width_px, grid.height_px)
     wanted = min(longest, max(min(overview_px, longest // 4), _LEAST_OVERVIEW_PX))
@@ -107,14 +120,29 @@ def pack(
     budget_bytes: int,
     settings: Settings | None = None,
 ) -> Packed:
-    """Pack a frame into at most `budget_bytes`, regions of high score first.
+    """Pack a frame into at most `budget_bytes`, regions with a high score first.
 
-    The overview is always there, also when it alone is larger than the budget. Every region is encoded at
-    every scale on offer, so that sizes are exact. Raises ValueError for a grid of another frame.
+    The overview is always included, even if it alone exceeds the budget. Every region is encoded at every
+    offered scale, so that sizes are exact.
+
+    Args:
+        frame: The frame.
+        grid: Its grid of regions.
+        scores: Relevance of each region, at least 0.
+        budget_bytes: Maximum size of the message.
+        settings: Settings of packing; by default those of `Settings`.
+
+    Returns:
+        The message.
+
+    Raises:
+        ValueError: The grid is of a frame of another size.
     """
     settings = settings or Settings()
     if frame.size != (grid.width_px, grid.height_px):
-        raise ValueError(f"the frame has {frame.size} px, the grid is for {grid.width_px, grid.height_px}")
+        raise ValueError(
+            f"the frame has {frame.size} px, but the grid is for {grid.width_px, grid.height_px}"
+        )
     frame = frame.convert("RGB")
     overview = _encoded(
         frame.resize(overview_size(grid, settings.overview_px), Image.Resampling.LANCZOS), settings
@@ -127,7 +155,7 @@ def pack(
         for index in range(len(grid))
     ]
     head = _packed(grid, overview, [])
-    left_bytes = budget_bytes - len(head) - 4  # the list's own length may take 4 bytes more
+    left_bytes = budget_bytes - len(head) - 4  # the length of the list may take 4 more bytes
     choice = choose(
         scores,
         [[len(offer) for offer in of_region] for of_region in offers],
@@ -172,7 +200,11 @@ def _encoded(image: Image.Image, settings: Settings) -> bytes:
 
 
 def unpack(data: bytes) -> Unpacked:
-    """Read what `pack` wrote. Raises PayloadError for anything else; never decodes more than is announced."""
+    """Read a message of regions; never decodes more pixels than the message announces.
+
+    Raises:
+        PayloadError: The message is malformed.
+    """
     try:
         fields = msgpack.unpackb(data, strict_map_key=True)
     except Exception as error:  # msgpack raises half a dozen unrelated types on foreign bytes
@@ -181,12 +213,12 @@ def unpack(data: bytes) -> Unpacked:
         raise PayloadError("not a message of regions")
     if fields.get("v") != VERSION:
         raise PayloadError(
-            f"a message of regions, version {fields.get('v')!r:.20}; this end speaks {VERSION}"
+            f"a message of regions of version {fields.get('v')!r:.20}; supported is version {VERSION}"
         )
-    width_px, height_px = _pair(fields, "size", MOST_SIDE_PX)
-    rows, columns = _pair(fields, "grid", MOST_SIDE_PX)
-    if width_px * height_px > MOST_PIXELS:
-        raise PayloadError(f"a frame of {width_px} x {height_px} px: more than {MOST_PIXELS} pixels")
+    width_px, height_px = _pair(fields, "size", MAX_SIDE_PX)
+    rows, columns = _pair(fields, "grid", MAX_SIDE_PX)
+    if width_px * height_px > MAX_PIXELS:
+        raise PayloadError(f"a frame of {width_px} x {height_px} px: more than {MAX_PIXELS} pixels")
     try:
         grid = Grid(width_px, height_px, rows, columns)
     except ValueError as error:
@@ -194,10 +226,10 @@ def unpack(data: bytes) -> Unpacked:
     overview = _decoded(fields.get("overview"), "the overview", (width_px, height_px))
     entries = fields.get("regions")
     if not isinstance(entries, list):
-        raise PayloadError("regions is no list")
+        raise PayloadError("regions is not a list")
     regions = tuple(_region(grid, entry) for entry in entries)
     if any(before.index >= after.index for before, after in pairwise(regions)):
-        raise PayloadError("regions are not in order, or one comes twice")
+        raise PayloadError("regions are not in order, or one is repeated")
     return Unpacked(grid, overview, regions)
 
 
@@ -227,7 +259,7 @@ def _region(grid: Grid, entry: object) -> RegionPicture:
 
 def _decoded(data: object, what: str, most: tuple[int, int]) -> Image.Image:
     if not isinstance(data, bytes):
-        raise PayloadError(f"{what} is no image")
+        raise PayloadError(f"{what} is not an image")
     try:
         with Image.open(io.BytesIO(data), formats=("JPEG", "WEBP")) as opened:
             if opened.size[0] > most[0] or opened.size[1] > most[1]:
@@ -241,5 +273,5 @@ def _decoded(data: object, what: str, most: tuple[int, int]) -> Image.Image:
 
 
 def difference(one: Image.Image, other: Image.Image) -> float:
-    """Mean absolute difference of two pictures of one size, 0 to 255."""
+    """Return the mean absolute difference of two images of the same size, 0 to 255."""
     return float(np.abs(np.asarray(one, dtype=np.int16) - np.asarray(other, dtype=np.int16)).mean())

@@ -77,13 +77,16 @@ def test_an_evaluation_has_the_same_outcomes_with_it(url: str, pairs: list[Pair]
 def test_one_can_ask_it(url: str, here: VisionLanguageModel, pairs: list[Pair], tmp_path: Path) -> None:
     pair = pairs[0]
     ask = [sys.executable, "-m", "nodes.ask"]
+    in_testbed = [sys.executable, "-m", "testbed.cli", "ask"]
     command = [*ask, f"openai:{url}/v1", str(pair.image), pair.prompt]
     told = json.loads(subprocess.run([*command, "--json"], capture_output=True, check=True).stdout)
     assert told["answer"] == here.answer(open_image(pair.image), pair.prompt).text
     assert told["confidence"] > 0
     assert told["token_ids"] is None
     table = subprocess.run(
-        [*ask, f"openai:{url}/plain#{NAME}", str(pair.image), pair.prompt], capture_output=True, check=True
+        [*in_testbed, f"openai:{url}/plain#{NAME}", str(pair.image), pair.prompt],
+        capture_output=True,
+        check=True,
     ).stdout
     assert b"not reported by the server" in table
     drawn = subprocess.run(

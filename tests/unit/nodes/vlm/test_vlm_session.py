@@ -14,6 +14,7 @@ import torch
 import transformers
 from PIL import Image
 
+from nodes.ask import main
 from nodes.errors import ImageError
 from nodes.lab.training.vocabulary import vocabulary
 from nodes.lab.training.word_tokenizer import CHAT_TEMPLATE, build_tokenizer
@@ -21,7 +22,6 @@ from nodes.models import COMPACT
 from nodes.vlm.image import LONGEST_SIDE_PX, open_image
 from nodes.vlm.model import VisionLanguageModel, load_model
 from nodes.vlm.token_grid import TokenGrid, frame_map
-from testbed.cli.main import main
 from tests.unit.nodes.vlm.conftest import open_frame
 from tests.unit.nodes.vlm.test_vlm import _save_tiny_llava
 
