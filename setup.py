@@ -10,7 +10,8 @@ NODE = [
     "pillow>=10",  # decodes frames
     "numpy>=1.24,<3",  # pixels as arrays
     "paho-mqtt>=2.1,<3",  # MQTT client; 2.1 is the first with Unix sockets, 1.x has another callback API
-    "msgpack>=1,<2",  # binary schema of the transfer protocol's payloads
+    "msgspec>=0.19,<1",  # typed messages of the transfer protocol, checked as they are decoded
+    "msgpack>=1,<2",  # answers and regions, the content of what is transferred
     "pydantic>=2.6,<3",  # checks the programs' configuration files
     "httpx>=0.27,<1",  # asks a regular model behind an OpenAI-compatible server: one POST, no client library
 ]

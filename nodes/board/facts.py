@@ -18,6 +18,7 @@ PACKAGES = (
     "transformers",
     "paho-mqtt",
     "msgpack",
+    "msgspec",
     "pydantic",
     "pillow",
     "numpy",

@@ -242,8 +242,14 @@ class Downlink(threading.Thread):
         self._next_beat_s = now_s + self._heartbeat_s
         if connection.alive and connection.drained():  # one that cannot go now is worth nothing later
             pending, pending_bytes = self._outbox.depth()
-            time_s = self._scenario_s()
-            connection.send(encode(Heartbeat(now_s, time_s, pending, pending_bytes, self._contacts)))
+            heartbeat = Heartbeat(
+                monotonic_s=now_s,
+                time_s=self._scenario_s(),
+                pending=pending,
+                pending_bytes=pending_bytes,
+                contacts=self._contacts,
+            )
+            connection.send(encode(heartbeat))
 
     def _wait(self) -> None:
         reading: list[socket.socket] = [self._wake_read]

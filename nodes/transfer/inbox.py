@@ -306,7 +306,7 @@ class Inbox:
             if str(folder) in self._settled or (folder / "data").exists() or (folder / "refused").exists():
                 continue
             item = self._load(folder.parent.name, folder)
-            if item is None or item.manifest.expires_s is None or item.manifest.expires_s > time_s:
+            if item is None or not item.manifest.has_expired(time_s):
                 continue
             # Under a name of its own, so that this and the link's thread each read what the other did.
             item._station = os.urandom(len(self._station))

@@ -1,14 +1,14 @@
-"""Payloads of the transfer protocol, version 1: msgpack maps, checked on the way in."""
+"""Messages of the transfer protocol, version 1: msgpack maps, checked as they are decoded."""
 
 from __future__ import annotations
 
 import hashlib
-import math
+import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias, cast
+from typing import Annotated, Literal, TypeAlias, TypeVar
 
-import msgpack
+import msgspec
+from msgspec import UNSET, Meta, Struct, UnsetType, field
 
 VERSION = 1
 ID_BYTES = 16
@@ -20,10 +20,16 @@ SIZE_MAX_BYTES = 1 << 32
 CHUNKS_MAX = 1 << 20  # bounds the bitmap: 128 KiB
 METADATA_MAX_ENTRIES = 32
 METADATA_MAX_TEXT = 8000
+_PROBLEM_MAX_TEXT = 200  # msgspec quotes values, which may be as long as a payload
 
 Kind = Literal["answer", "image"]
-Scalar: TypeAlias = "str | int | float | bool | None"
-Metadata: TypeAlias = Mapping[str, Scalar]
+MetadataText: TypeAlias = Annotated[str, Meta(max_length=METADATA_MAX_TEXT)]
+Metadata: TypeAlias = Mapping[MetadataText, MetadataText | int | float | bool | None]
+
+ItemId: TypeAlias = Annotated[bytes, Meta(min_length=ID_BYTES, max_length=ID_BYTES)]
+Count: TypeAlias = Annotated[int, Meta(ge=0, le=1 << 62)]
+Seconds: TypeAlias = Annotated[float, Meta(ge=-sys.float_info.max, le=sys.float_info.max)]  # finite
+Reason: TypeAlias = Annotated[str, Meta(max_length=500)]
 
 DOWN_TOPIC = "spaceverse/down/{satellite}"
 EXPRESS_TOPIC = "spaceverse/down/{satellite}/express"
@@ -32,33 +38,42 @@ HELLO_TOPIC = "spaceverse/up"
 
 
 class MalformedError(ValueError):
-    """A payload that is not of this protocol; refused and counted, never acted upon."""
+    """A payload that does not follow this protocol; it is counted and otherwise ignored."""
 
 
-@dataclass(frozen=True, slots=True)
-class Manifest:
-    """Announces one item, and asks what the ground has of it.
+# The order of the fields is their order on the wire.
+class Manifest(Struct, frozen=True, kw_only=True, tag_field="t", tag="manifest"):
+    """Announcement of one item, and the question which of its chunks the ground has.
 
-    `data` is the whole item if that is at most INLINE_LIMIT_BYTES, else None. `query` counts the manifests
-    that were sent for this item; the reply repeats it. A smaller `priority` goes first. From scenario
-    second `expires_s` on the item is worthless; None means never.
+    Attributes:
+        item_id: identifies the item; see `item_id`.
+        kind: of the item.
+        frame: name of the frame that the item belongs to.
+        size_bytes: size of the whole item.
+        sha256: digest of the whole item.
+        chunk_bytes: size of every chunk but the last.
+        priority: a smaller number is sent first.
+        metadata: texts and numbers for the ground program.
+        query: number of manifests sent for this item so far; the reply repeats it.
+        expires_s: scenario second from which the item is worthless; UNSET means never.
+        data: the whole item if it has at most INLINE_LIMIT_BYTES, else UNSET.
     """
 
-    item_id: bytes
+    item_id: ItemId = field(name="id")
     kind: Kind
-    frame: str
-    size_bytes: int
-    sha256: bytes
-    chunk_bytes: int
-    priority: int
-    metadata: Metadata
-    expires_s: float | None = None
-    query: int = 0
-    data: bytes | None = None
+    frame: Annotated[str, Meta(max_length=200)]
+    size_bytes: Annotated[int, Meta(ge=1, le=SIZE_MAX_BYTES)] = field(name="size")
+    sha256: Annotated[bytes, Meta(min_length=SHA256_BYTES, max_length=SHA256_BYTES)]
+    chunk_bytes: Annotated[int, Meta(ge=CHUNK_MIN_BYTES, le=CHUNK_MAX_BYTES)] = field(name="chunk")
+    priority: Annotated[int, Meta(ge=0, le=255)]
+    metadata: Annotated[Metadata, Meta(max_length=METADATA_MAX_ENTRIES)] = field(name="meta")
+    query: Count
+    expires_s: Seconds | UnsetType = field(name="expires", default=UNSET)
+    data: Annotated[bytes, Meta(min_length=1, max_length=INLINE_LIMIT_BYTES)] | UnsetType = UNSET
 
     @property
     def chunks(self) -> int:
-        """Number of chunks; 0 when the data travels inside."""
+        """Number of chunks; 0 if the data travels inside the manifest."""
         return 0 if self.inline else -(-self.size_bytes // self.chunk_bytes)
 
     @property
@@ -66,270 +81,179 @@ class Manifest:
         """Whether the item is small enough to travel inside its manifest."""
         return self.size_bytes <= INLINE_LIMIT_BYTES
 
+    def has_expired(self, time_s: float) -> bool:
+        """Return whether the item is worthless at a scenario time."""
+        return self.expires_s is not UNSET and self.expires_s <= time_s
+
     def chunk_length(self, index: int) -> int:
-        """Bytes of chunk `index`; the last one may be short."""
+        """Return the number of bytes in chunk `index`; the last chunk may be short."""
         return min(self.chunk_bytes, self.size_bytes - index * self.chunk_bytes)
 
 
-@dataclass(frozen=True, slots=True)
-class Chunk:
-    """A piece of an item, by its offset in bytes."""
+class Chunk(Struct, frozen=True, tag_field="t", tag="chunk"):
+    """A piece of an item, starting `offset` bytes into it."""
 
-    item_id: bytes
-    offset: int
-    data: bytes
+    item_id: ItemId = field(name="id")
+    offset: Annotated[int, Meta(ge=0, le=SIZE_MAX_BYTES)]
+    data: Annotated[bytes, Meta(min_length=1, max_length=CHUNK_MAX_BYTES)]
 
 
-@dataclass(frozen=True, slots=True)
-class Heartbeat:
-    """The satellite is alive; said at `monotonic_s` of its CLOCK_MONOTONIC, scenario second `time_s`.
+class Heartbeat(Struct, frozen=True, kw_only=True, tag_field="t", tag="heartbeat"):
+    """A sign of life from the satellite.
 
-    `pending` items with `pending_bytes` wait in its outbox; it has seen `contacts` begin.
+    Attributes:
+        monotonic_s: the satellite's CLOCK_MONOTONIC when it sent this.
+        time_s: scenario time then, or None before the run has announced it.
+        pending: number of items that wait in the outbox.
+        pending_bytes: their size.
+        contacts: number of contacts that have begun so far.
     """
 
-    monotonic_s: float
-    time_s: float | None
-    pending: int
-    pending_bytes: int
-    contacts: int
+    monotonic_s: Seconds = field(name="monotonic")
+    time_s: Seconds | None = field(name="time", default=None)
+    pending: Count
+    pending_bytes: Count = field(name="bytes")
+    contacts: Count
 
 
-@dataclass(frozen=True, slots=True)
-class Have:
-    """What the ground has: every chunk below `base`, and of those from `base` on the set bits (LSB first).
+class Have(Struct, frozen=True, tag_field="t", tag="have"):
+    """The chunks that the ground has.
 
-    What `bitmap` does not reach is missing.
+    Attributes:
+        item_id: the item.
+        query: the `query` of the manifest that this replies to.
+        base: every chunk below this index is there.
+        bitmap: the chunks from `base` on, least significant bit first; chunks beyond its end are missing.
     """
 
-    item_id: bytes
-    query: int
-    base: int
-    bitmap: bytes
+    item_id: ItemId = field(name="id")
+    query: Count
+    base: Annotated[int, Meta(ge=0, le=CHUNKS_MAX)]
+    bitmap: Annotated[bytes, Meta(max_length=CHUNKS_MAX // 8 + 1)] = field(name="bits")
 
 
-@dataclass(frozen=True, slots=True)
-class Done:
-    """The item is whole, verified and on disk."""
+class Done(Struct, frozen=True, tag_field="t", tag="done"):
+    """The item is complete, verified and on disk."""
 
-    item_id: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class Refused:
-    """The item will not be accepted; do not send it again."""
-
-    item_id: bytes
-    reason: str
+    item_id: ItemId = field(name="id")
 
 
-@dataclass(frozen=True, slots=True)
-class Wait:
-    """There is no room for the item now; ask again in a while."""
+class Refused(Struct, frozen=True, tag_field="t", tag="refused"):
+    """The ground will not accept the item; it must not be sent again."""
 
-    item_id: bytes
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class Unknown:
-    """A chunk came whose manifest the ground does not have."""
-
-    item_id: bytes
+    item_id: ItemId = field(name="id")
+    reason: Reason
 
 
-@dataclass(frozen=True, slots=True)
-class Hello:
-    """A ground program has just subscribed: what was sent before may be lost."""
+class Wait(Struct, frozen=True, tag_field="t", tag="wait"):
+    """The ground has no room for the item now; the satellite may offer it again later."""
+
+    item_id: ItemId = field(name="id")
+    reason: Reason
 
 
-Downward: TypeAlias = "Manifest | Chunk | Heartbeat"
-Upward: TypeAlias = "Have | Done | Refused | Wait | Unknown | Hello"
+class Unknown(Struct, frozen=True, tag_field="t", tag="unknown"):
+    """The ground got a chunk of an item whose manifest it does not have."""
+
+    item_id: ItemId = field(name="id")
+
+
+class Hello(Struct, frozen=True, tag_field="t", tag="hello"):
+    """A ground program has just subscribed; messages sent before may be lost."""
+
+
+Downward: TypeAlias = Manifest | Chunk | Heartbeat
+Upward: TypeAlias = Have | Done | Refused | Wait | Unknown | Hello
+_Message = TypeVar("_Message", Downward, Upward)
 
 
 def item_id(satellite: str, kind: Kind, frame: str, sha256: bytes) -> bytes:
-    """The id of an item: the same for the same content of the same satellite, and of no other's."""
+    """Return the id of an item: the same for the same content from the same satellite, else another."""
     identity = [satellite.encode(), kind.encode(), frame.encode(), sha256]
     return hashlib.sha256(b"\0".join(identity)).digest()[:ID_BYTES]
 
 
+def _plain(value: object) -> int | float | str:
+    """Return the number or text behind a subclass, such as numpy's float64."""
+    for kind in (int, float, str):
+        if isinstance(value, kind):
+            return kind(value)
+    raise TypeError(f"metadata holds texts and numbers, not {type(value).__name__}")
+
+
+_ENCODER = msgspec.msgpack.Encoder(enc_hook=_plain)
+_VERSION_ENTRY = b"\xa1v" + bytes((VERSION,))
+_ENTRIES_DECODER = msgspec.msgpack.Decoder(dict[str, msgspec.Raw])  # values stay undecoded
+_DOWNWARD_DECODER = msgspec.msgpack.Decoder(Downward)
+_UPWARD_DECODER = msgspec.msgpack.Decoder(Upward)
+
+
 def encode(message: Downward | Upward) -> bytes:
-    """The payload of a message."""
-    fields: dict[str, Any]
-    match message:
-        case Manifest():
-            fields = {
-                "t": "manifest",
-                "id": message.item_id,
-                "kind": message.kind,
-                "frame": message.frame,
-                "size": message.size_bytes,
-                "sha256": message.sha256,
-                "chunk": message.chunk_bytes,
-                "priority": message.priority,
-                "meta": dict(message.metadata),
-                "query": message.query,
-            }
-            if message.expires_s is not None:
-                fields["expires"] = message.expires_s
-            if message.data is not None:
-                fields["data"] = message.data
-        case Chunk():
-            fields = {"t": "chunk", "id": message.item_id, "offset": message.offset, "data": message.data}
-        case Heartbeat():
-            fields = {
-                "t": "heartbeat",
-                "monotonic": message.monotonic_s,
-                "time": message.time_s,
-                "pending": message.pending,
-                "bytes": message.pending_bytes,
-                "contacts": message.contacts,
-            }
-        case Have():
-            fields = {
-                "t": "have",
-                "id": message.item_id,
-                "query": message.query,
-                "base": message.base,
-                "bits": message.bitmap,
-            }
-        case Done():
-            fields = {"t": "done", "id": message.item_id}
-        case Refused():
-            fields = {"t": "refused", "id": message.item_id, "reason": message.reason}
-        case Wait():
-            fields = {"t": "wait", "id": message.item_id, "reason": message.reason}
-        case Unknown():
-            fields = {"t": "unknown", "id": message.item_id}
-        case Hello():
-            fields = {"t": "hello"}
-    return cast(bytes, msgpack.packb({"v": VERSION, **fields}))
+    """Return the payload of a message."""
+    body = _ENCODER.encode(message)
+    # The version is the map's first entry. A map of up to 15 entries has their number in its first byte.
+    return b"".join((bytes((body[0] + 1,)), _VERSION_ENTRY, memoryview(body)[1:]))
 
 
 def decode_downward(payload: bytes) -> Downward:
-    """Read what a satellite sent. Raises MalformedError, and nothing else, for any other bytes."""
-    fields = _fields(payload)
-    match fields.get("t"):
-        case "manifest":
-            return _manifest(fields)
-        case "chunk":
-            data = _bytes(fields, "data", 1, CHUNK_MAX_BYTES)
-            return Chunk(_id(fields), _integer(fields, "offset", 0, SIZE_MAX_BYTES), data)
-        case "heartbeat":
-            return Heartbeat(
-                monotonic_s=_number(fields, "monotonic"),
-                time_s=None if fields.get("time") is None else _number(fields, "time"),
-                pending=_integer(fields, "pending", 0, 1 << 62),
-                pending_bytes=_integer(fields, "bytes", 0, 1 << 62),
-                contacts=_integer(fields, "contacts", 0, 1 << 62),
-            )
-        case other:
-            raise MalformedError(f"type {_shown(other)} is not one that a satellite sends")
+    """Decode a message of a satellite.
+
+    Raises:
+        MalformedError: the bytes are anything else. No other exception is raised.
+    """
+    message = _decode(payload, _DOWNWARD_DECODER)
+    if isinstance(message, Manifest):
+        _check_size(message)
+    return message
 
 
 def decode_upward(payload: bytes) -> Upward:
-    """Read what the ground sent. Raises MalformedError, and nothing else, for any other bytes."""
-    fields = _fields(payload)
-    match fields.get("t"):
-        case "have":
-            query = _integer(fields, "query", 0, 1 << 62)
-            base = _integer(fields, "base", 0, CHUNKS_MAX)
-            return Have(_id(fields), query, base, _bytes(fields, "bits", 0, CHUNKS_MAX // 8 + 1))
-        case "done":
-            return Done(_id(fields))
-        case "refused":
-            return Refused(_id(fields), _text(fields, "reason", 500))
-        case "wait":
-            return Wait(_id(fields), _text(fields, "reason", 500))
-        case "unknown":
-            return Unknown(_id(fields))
-        case "hello":
-            return Hello()
-        case other:
-            raise MalformedError(f"type {_shown(other)} is not one that the ground sends")
+    """Decode a message of the ground.
+
+    Raises:
+        MalformedError: the bytes are anything else. No other exception is raised.
+    """
+    return _decode(payload, _UPWARD_DECODER)
 
 
-def _manifest(fields: dict[str, Any]) -> Manifest:
-    kind = fields.get("kind")
-    if kind != "answer" and kind != "image":  # noqa: PLR1714 - so mypy narrows it
-        raise MalformedError(f"kind {_shown(kind)} is neither answer nor image")
-    manifest = Manifest(
-        item_id=_id(fields),
-        kind=kind,
-        frame=_text(fields, "frame", 200),
-        size_bytes=_integer(fields, "size", 1, SIZE_MAX_BYTES),
-        sha256=_bytes(fields, "sha256", SHA256_BYTES, SHA256_BYTES),
-        chunk_bytes=_integer(fields, "chunk", CHUNK_MIN_BYTES, CHUNK_MAX_BYTES),
-        priority=_integer(fields, "priority", 0, 255),
-        metadata=_metadata(fields.get("meta")),
-        expires_s=_number(fields, "expires") if "expires" in fields else None,
-        query=_integer(fields, "query", 0, 1 << 62),
-        data=_bytes(fields, "data", 1, INLINE_LIMIT_BYTES) if "data" in fields else None,
-    )
-    if manifest.data is not None and len(manifest.data) != manifest.size_bytes:
-        raise MalformedError(f"size is {manifest.size_bytes}, yet {len(manifest.data)} bytes are inside")
-    if manifest.inline != (manifest.data is not None):
+def _decode(payload: bytes, decoder: msgspec.msgpack.Decoder[_Message]) -> _Message:
+    try:
+        entries = _ENTRIES_DECODER.decode(payload)
+        _check_version(entries.pop("v", None))
+        message: _Message = decoder.decode(payload)
+        for key in entries.keys() - {"t", *message.__struct_encode_fields__}:
+            _check_ignored(msgspec.msgpack.decode(entries[key]))
+    except MalformedError:
+        raise
+    except Exception as error:  # besides its own, msgspec raises RecursionError on foreign bytes
+        raise MalformedError(str(error)[:_PROBLEM_MAX_TEXT]) from error
+    return message
+
+
+def _check_version(raw: msgspec.Raw | None) -> None:
+    version = None if raw is None else msgspec.msgpack.decode(raw)
+    if type(version) is not int or version != VERSION:
+        raise MalformedError(f"version {repr(version)[:40]}; this end speaks {VERSION}")
+
+
+def _check_ignored(value: object) -> None:
+    """Check a value under an unknown key: also what is ignored has to be well formed."""
+    if isinstance(value, list):
+        for entry in value:
+            _check_ignored(entry)
+    elif isinstance(value, dict):
+        for key, entry in value.items():
+            if not isinstance(key, str | bytes):
+                raise MalformedError("a map has a key that is no text")
+            _check_ignored(entry)
+
+
+def _check_size(manifest: Manifest) -> None:
+    if manifest.data is not UNSET and len(manifest.data) != manifest.size_bytes:
+        raise MalformedError(f"size is {manifest.size_bytes}, but {len(manifest.data)} bytes are inside")
+    if manifest.inline == (manifest.data is UNSET):
         raise MalformedError(
-            f"an item is inside its manifest if it has up to {INLINE_LIMIT_BYTES} bytes, else not"
+            f"an item travels inside its manifest if it has up to {INLINE_LIMIT_BYTES} bytes, else outside"
         )
     if manifest.chunks > CHUNKS_MAX:
         raise MalformedError(f"{manifest.chunks} chunks; at most {CHUNKS_MAX} are allowed")
-    return manifest
-
-
-def _fields(payload: bytes) -> dict[str, Any]:
-    try:
-        fields = msgpack.unpackb(payload, raw=False, strict_map_key=True)
-    except Exception as error:  # msgpack raises half a dozen unrelated types on foreign bytes
-        raise MalformedError(f"not msgpack: {type(error).__name__}") from error
-    if not isinstance(fields, dict):
-        raise MalformedError("not a map")
-    if fields.get("v") != VERSION:
-        raise MalformedError(f"version {_shown(fields.get('v'))}; this end speaks {VERSION}")
-    return fields
-
-
-def _id(fields: dict[str, Any]) -> bytes:
-    return _bytes(fields, "id", ID_BYTES, ID_BYTES)
-
-
-def _bytes(fields: dict[str, Any], key: str, low: int, high: int) -> bytes:
-    value = fields.get(key)
-    if not isinstance(value, bytes) or not low <= len(value) <= high:
-        raise MalformedError(f"{key} is not {low} to {high} bytes")
-    return value
-
-
-def _integer(fields: dict[str, Any], key: str, low: int, high: int) -> int:
-    value = fields.get(key)
-    if type(value) is not int or not low <= value <= high:
-        raise MalformedError(f"{key} is not a whole number from {low} to {high}")
-    return value
-
-
-def _number(fields: dict[str, Any], key: str) -> float:
-    value = fields.get(key)
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        raise MalformedError(f"{key} is not a number")
-    return float(value)
-
-
-def _text(fields: dict[str, Any], key: str, limit: int) -> str:
-    value = fields.get(key)
-    if not isinstance(value, str) or len(value) > limit:
-        raise MalformedError(f"{key} is not a text of up to {limit} characters")
-    return value
-
-
-def _metadata(value: object) -> Metadata:
-    if not isinstance(value, dict) or len(value) > METADATA_MAX_ENTRIES:
-        raise MalformedError(f"meta is not a map of up to {METADATA_MAX_ENTRIES} entries")
-    for key, entry in value.items():
-        if not isinstance(key, str) or not isinstance(entry, str | int | float | bool | None):
-            raise MalformedError("meta holds more than texts and numbers")
-        if len(key) > METADATA_MAX_TEXT or (isinstance(entry, str) and len(entry) > METADATA_MAX_TEXT):
-            raise MalformedError(f"meta holds a text of more than {METADATA_MAX_TEXT} characters")
-    return value
-
-
-def _shown(value: object) -> str:
-    return repr(value)[:40]

@@ -22,9 +22,12 @@ import os
 import shutil
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
+
+from msgspec import UNSET
+from msgspec.structs import replace
 
 from nodes.contract.files import sync_folder, write_atomically
 from nodes.contract.report import Report, report_nothing
@@ -207,7 +210,7 @@ class Outbox:
     def expire(self, time_s: float) -> list[OutboxItem]:
         """Give up, and report, every item whose deadline has passed at this scenario time."""
         with self._lock:
-            expired = [i for i in self._pending if (i.manifest.expires_s or time_s + 1) <= time_s]
+            expired = [item for item in self._pending if item.manifest.has_expired(time_s)]
             for item in expired:
                 self._settle(item, "refused")
                 manifest = item.manifest
@@ -298,9 +301,10 @@ class Outbox:
             sha256=sha256,
             chunk_bytes=self._chunk_bytes,
             priority=PRIORITIES[kind],
-            metadata=metadata,
-            expires_s=expires_s,
-            data=inline,
+            metadata=dict(metadata),
+            query=0,
+            expires_s=UNSET if expires_s is None else expires_s,
+            data=UNSET if inline is None else inline,
         )
 
     def _commit(self, make: Callable[[Path], Manifest]) -> None:

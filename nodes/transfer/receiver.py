@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
+from msgspec import UNSET
+
 from nodes.contract.report import Report
 from nodes.contract.scenario_time import ScenarioTime, no_time
 from nodes.transfer.files import NO_ROOM
@@ -89,7 +91,7 @@ class Receiver:
         item.query = manifest.query
         if new:
             self._report("received_first", monotonic_s=arrived_s, frame=manifest.frame, what=manifest.kind)
-        self._work_on(item, arrived_s, None, manifest.data)
+        self._work_on(item, arrived_s, None, None if manifest.data is UNSET else manifest.data)
 
     def _chunk(self, satellite: str, chunk: Chunk, arrived_s: float) -> None:
         item = self._inbox.find(satellite, chunk.item_id)
@@ -150,7 +152,7 @@ class Receiver:
 
     def _expired(self, item: InboxItem) -> bool:
         manifest, time_s = item.manifest, self._scenario_s()
-        if manifest.expires_s is None or time_s is None or time_s < manifest.expires_s:
+        if time_s is None or not manifest.has_expired(time_s):
             return False
         item.refuse("expired")
         self._report("expired", frame=manifest.frame, what=manifest.kind, expires_s=manifest.expires_s)

@@ -12,6 +12,8 @@ import math
 from dataclasses import dataclass, field
 from typing import Literal
 
+from msgspec import UNSET
+
 from nodes.contract.line import Line
 from nodes.transfer.messages import INLINE_LIMIT_BYTES, Chunk, Manifest, encode
 from nodes.transfer.outbox import PRIORITIES
@@ -152,7 +154,7 @@ def payload_sizes(
         priority=PRIORITIES[kind],
         metadata={},
         query=1,
-        data=bytes(size_bytes) if size_bytes <= INLINE_LIMIT_BYTES else None,
+        data=bytes(size_bytes) if size_bytes <= INLINE_LIMIT_BYTES else UNSET,
     )
     head_bytes = len(encode(Chunk(digest[:16], size_bytes, b""))) + 4
     lengths = [manifest.chunk_length(index) for index in range(manifest.chunks)]

@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from nodes.transfer.inbox import Inbox, InboxItem
@@ -249,7 +250,7 @@ def test_complete_items_without_an_answer_are_found_after_a_restart(ends: Ends) 
 
 
 def _fields(manifest: Manifest) -> dict[str, Any]:
-    return {name: getattr(manifest, name) for name in manifest.__dataclass_fields__}
+    return msgspec.structs.asdict(manifest)
 
 
 def test_what_is_under_way_or_there_counts_as_sent(ends: Ends) -> None:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-from dataclasses import replace
 
 import msgpack
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from nodes.transfer.chunk_map import ChunkMap
 from nodes.transfer.messages import (
@@ -50,6 +50,7 @@ ANSWER = Manifest(
     chunk_bytes=4096,
     priority=0,
     metadata={},
+    query=1,
     data=b"yes",
 )
 
