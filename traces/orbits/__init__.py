@@ -1,1 +1,1 @@
-"""Orbits: element sets and constellations in, passes over stations and between satellites out."""
+"""Orbits: element sets, constellations, passes over stations, and lines of sight between satellites."""

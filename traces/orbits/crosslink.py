@@ -1,7 +1,7 @@
-"""Links between satellites: when they see each other past the Earth, how far apart, how fast apart.
+"""Links between satellites: windows of visibility past the Earth, distance and its rate of change.
 
-The straight line between them must pass above a grazing altitude over WGS 84's ellipsoid.  The ellipsoid is
-made a sphere by stretching the z axis; altitudes are then right to 0.4 %.
+Two satellites see each other if the straight line between them stays above a grazing altitude over the WGS 84
+ellipsoid. The ellipsoid is made a sphere by stretching the z axis, which gives altitudes to 0.4 %.
 """
 
 from __future__ import annotations
@@ -23,23 +23,23 @@ from traces.radio.link_budget import SPEED_OF_LIGHT_M_S, RadioLink
 from traces.trace import Contact, Trace, TraceHeader
 
 GRAZING_ALTITUDE_M = 100e3
-"""The least height of the line of sight, where none is given: above weather and most of the air."""
+"""Default minimum height of the line of sight: above weather and most of the atmosphere."""
 
 _GRID_S = 20.0
 _GOLDEN = (5**0.5 - 1) / 2
-_TO_PEAK = 21  # 40 s * 0.618**21 = 2 ms: a window that is shorter may be missed
+_TO_PEAK = 21  # 40 s * 0.618**21 = 2 ms; a shorter window may be missed
 _TO_EDGE = 16  # 20 s / 2**16 = 0.3 ms
 _MOST_ROWS = 20_000_000
 
 
 @dataclass(frozen=True)
 class Crosslink:
-    """Two satellites as they see each other; float64[n] each.
+    """The geometry between two satellites; float64[n] each.
 
     Args:
         range_m: distance.
-        range_rate_m_s: how fast it grows.
-        line_altitude_m: least height of the straight line between them above the ellipsoid.
+        range_rate_m_s: rate of change of the distance.
+        line_altitude_m: minimum height of the straight line between them above the ellipsoid.
     """
 
     range_m: Floats
@@ -48,19 +48,19 @@ class Crosslink:
 
     @property
     def delay_s(self) -> Floats:
-        """One-way delay, seconds."""
+        """The one-way delay in seconds."""
         return self.range_m / SPEED_OF_LIGHT_M_S
 
     def doppler_hz(self, carrier_hz: float) -> Floats:
-        """Return how far above `carrier_hz` each receives the other, to first order in v/c."""
+        """Return the Doppler shift of `carrier_hz` at each end, to first order in v/c."""
         return -self.range_rate_m_s / SPEED_OF_LIGHT_M_S * carrier_hz
 
 
 def crosslink(first: Satellite, second: Satellite, start_utc: datetime, times_s: npt.ArrayLike) -> Crosslink:
-    """Return distance and line of sight between two satellites at `start_utc` + `times_s`.
+    """Return the geometry between two satellites at `start_utc` + `times_s`.
 
     Raises:
-        OrbitError: SGP4 refuses one of the orbits at one of the times.
+        OrbitError: SGP4 cannot propagate an orbit to one of the times.
     """
     return _seen(Fleet([first, second], start_utc), times_s)
 
@@ -68,7 +68,7 @@ def crosslink(first: Satellite, second: Satellite, start_utc: datetime, times_s:
 def _seen(fleet: Fleet, times_s: npt.ArrayLike) -> Crosslink:
     states = fleet.states(times_s)
     apart_m = states.position_m[:, 1] - states.position_m[:, 0]
-    # The velocities share a frame that turns: what it adds to their difference is across the line.
+    # Both velocities are in a rotating frame, whose contribution to their difference is across the line.
     away_m_s = states.velocity_m_s[:, 1] - states.velocity_m_s[:, 0]
     range_m = np.sqrt(dot(apart_m, apart_m))
     stretch = np.array([1.0, 1.0, 1 / (1 - 1 / wgs84.inverse_flattening)])[:, np.newaxis]
@@ -90,17 +90,20 @@ def sight(
     *,
     grazing_altitude_m: float = GRAZING_ALTITUDE_M,
 ) -> list[Contact]:
-    """Find when two satellites see each other; begin and end to 1 ms, windows of over 2 ms all found.
+    """Find the intervals in which two satellites see each other, with begin and end to 1 ms.
+
+    Intervals longer than 2 ms are never missed.
 
     Args:
         first: element set, or skyfield's EarthSatellite.
         second: likewise.
-        start_utc: start of the window, with a zone.
+        start_utc: start of the window, with a time zone.
         length_s: length of the window.
-        grazing_altitude_m: least height of the line of sight above the ellipsoid, -100 km to 10,000 km.
+        grazing_altitude_m: minimum height of the line of sight above the ellipsoid, -100 km to 10,000 km.
 
     Raises:
-        OrbitError: SGP4 refuses an orbit in the window; or the window or the altitude cannot be.
+        OrbitError: SGP4 cannot propagate an orbit over the whole window, or the window or the altitude is out
+            of range.
     """
     check_window(start_utc, length_s)
     if not -100e3 <= grazing_altitude_m <= 10_000e3:
@@ -127,9 +130,9 @@ def sight(
 
 
 def _turns(clear: Callable[[Floats], Floats], grid_s: Floats, values: Floats, sign: int) -> Floats:
-    """Golden-section search for the greatest of `sign` times `clear` around each of the grid's maxima."""
+    """Find the maximum of `sign` * `clear` near each maximum of the grid by golden-section search."""
     tops = 1 + np.flatnonzero((values[1:-1] >= values[:-2]) & (values[1:-1] >= values[2:]))
-    tops = tops[values[tops] < 0]  # a maximum that is above already hides nothing
+    tops = tops[values[tops] < 0]  # a maximum that is above hides no interval
     low, high = np.append(grid_s[tops - 1], grid_s[[0, -2]]), np.append(grid_s[tops + 1], grid_s[[1, -1]])
     for _ in range(_TO_PEAK):
         span = (high - low) * _GOLDEN
@@ -150,33 +153,33 @@ def make_crosslink_trace(
     grazing_altitude_m: float = GRAZING_ALTITUDE_M,
     step_s: float = 1.0,
 ) -> Trace:
-    """Make the trace of a link between two satellites: `second` stands where a ground station would.
+    """Compute the trace of a link between two satellites; `second` takes the place of the ground station.
 
     Args:
         first: element set, or skyfield's EarthSatellite.
         second: likewise.
-        start_utc: scenario second 0, with a zone.
-        length_s: how long, at most 31 days.
-        forward: first to second, the trace's downlink.
-        back: second to first.
-        grazing_altitude_m: least height of the line of sight.
-        step_s: between rows while they see each other.
+        start_utc: second 0 of the trace, with a time zone.
+        length_s: length of the trace, at most 31 days.
+        forward: radio from first to second, the trace's downlink.
+        back: radio from second to first, the trace's uplink.
+        grazing_altitude_m: minimum height of the line of sight.
+        step_s: time between rows while the satellites see each other.
 
     Raises:
-        OrbitError: SGP4 refuses an orbit, or the window or the altitude cannot be.
-        TraceError: the step is below 1 ms, or so small that the rows are too many.
+        OrbitError: SGP4 cannot propagate an orbit, or the window or the altitude is out of range.
+        TraceError: The step is below 1 ms, or so small that there would be too many rows.
 
     Warns:
-        StaleElementsWarning: the window is more than 7 days from an epoch.
+        StaleElementsWarning: The window is more than 7 days from the epoch of an element set.
     """
     windows = sight(first, second, start_utc, length_s, grazing_altitude_m=grazing_altitude_m)
     if not (np.isfinite(step_s) and step_s >= 1e-3 and length_s / step_s <= _MOST_ROWS):
         raise TraceError(f"step is {step_s} s; expected at least 0.001, for at most {_MOST_ROWS} rows")
     warn_if_stale([first, second], start_utc, length_s)
-    ends = [element_set_of(one) for one in (first, second)]
+    ends = [element_set_of(satellite) for satellite in (first, second)]
     grid_s: Floats = np.arange(math.ceil(length_s / step_s), dtype=np.float64) * step_s
-    begins = np.array([round(one.aos_s, 3) for one in windows])
-    stops = np.array([round(one.los_s, 3) for one in windows])
+    begins = np.array([round(window.aos_s, 3) for window in windows])
+    stops = np.array([round(window.los_s, 3) for window in windows])
     inside = ((grid_s[:, np.newaxis] >= begins) & (grid_s[:, np.newaxis] < stops)).any(1)
     time_s = np.unique(np.concatenate([[0.0], grid_s[inside].round(6), begins, stops]))
     time_s = time_s[time_s < length_s]

@@ -21,14 +21,14 @@ _REV_PER_DAY = 1440 / math.tau  # of one radian per minute
 
 @dataclass(frozen=True)
 class ElementSet:
-    """One satellite's mean elements, as SGP4 takes them.
+    """The mean orbital elements of a satellite, as SGP4 uses them.
 
     Args:
-        name: the satellite's name, or its catalogue number where the file has no names.
-        line1: first line, 69 columns; empty where the elements came otherwise.
-        line2: second line, 69 columns.
-        epoch_utc: when the elements were true.
-        omm: the elements as an OMM's JSON object (see `omm`), where they did not come from two lines.
+        name: the satellite's name, or its catalogue number if the file has no names.
+        line1: first line of the TLE, 69 columns; empty if the elements are not from a TLE.
+        line2: second line of the TLE, 69 columns.
+        epoch_utc: time for which the elements were determined.
+        omm: the elements as a JSON object of an OMM, if they are not from a TLE.
     """
 
     name: str
@@ -39,32 +39,32 @@ class ElementSet:
 
     @property
     def catalogue_number(self) -> str:
-        """The satellite's number in the catalogue, as written: "41617", "A0001"; empty for none."""
+        """The satellite's catalogue number as text, such as "41617" or "A0001"; empty if unknown."""
         if not self.omm:
             return self.line1[2:7].strip()
         return str(json.loads(self.omm).get("NORAD_CAT_ID", ""))
 
     def model(self) -> Satrec:
-        """Return SGP4's own object."""
+        """Return the SGP4 model."""
         return model_of(json.loads(self.omm)) if self.omm else Satrec.twoline2rv(self.line1, self.line2)
 
     def text_lines(self) -> tuple[str, ...]:
-        """Return the text, a line or two, that `traces.orbits.elements.read_elements` reads back."""
+        """Return the one or two lines of text that `traces.read_elements` reads back."""
         return (self.omm,) if self.omm else (self.line1, self.line2)
 
 
 def model_of(fields: Mapping[str, Any]) -> Satrec:
-    """Return SGP4's model of checked fields."""
+    """Return the SGP4 model of an OMM's fields, which have been checked."""
     model = Satrec()
     epoch = (parse_utc(fields["EPOCH"]) - _EPOCH_0).total_seconds() / 86_400
     angle = {name: math.radians(fields[name]) for name in _ANGLES}
     model.sgp4init(
         WGS72,
         "i",
-        0,  # the catalogue number, which SGP4 does not use; nine digits would not fit
+        0,  # the catalogue number: SGP4 does not use it, and nine digits would not fit
         epoch,
         fields["BSTAR"],
-        0.0,  # the mean motion's derivatives stand in files, but SGP4 does not use them
+        0.0,  # files have the derivatives of the mean motion, but SGP4 does not use them
         0.0,
         fields["ECCENTRICITY"],
         angle["ARG_OF_PERICENTER"] % math.tau,
@@ -77,7 +77,7 @@ def model_of(fields: Mapping[str, Any]) -> Satrec:
 
 
 def fields_of_model(model: Satrec) -> dict[str, Any]:
-    """Return the fields that make the same model again (the epoch to 1 us)."""
+    """Return the OMM fields from which `model_of` makes the same model (the epoch to 1 us)."""
     return {
         "NORAD_CAT_ID": model.satnum_str.strip(),
         "EPOCH": format_utc(sat_epoch_datetime(model)),

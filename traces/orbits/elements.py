@@ -1,4 +1,4 @@
-"""Element sets from whatever holds them: files of TLE, 3LE or OMM (JSON), skyfield's EarthSatellite."""
+"""Element sets of every origin: files of TLE, 3LE or OMM (JSON), and skyfield's EarthSatellite."""
 
 from __future__ import annotations
 
@@ -17,27 +17,28 @@ from traces.orbits.omm import parse_omm
 from traces.orbits.tle import parse_tle
 
 Satellite: TypeAlias = ElementSet | EarthSatellite
-"""What functions of this package take for a satellite."""
+"""A satellite, as functions of this package accept it."""
 
 
 def read_elements(path: str | Path) -> list[ElementSet]:
-    """Read a file of element sets: TLE, 3LE, or OMM in JSON; the content tells which.
+    """Read a file of element sets; TLE, 3LE and OMM in JSON are recognized by their content.
 
     Raises:
-        TleError: names file, line or record, and what was expected.
+        TleError: The file cannot be read or is invalid; the message names the line or record and what was
+            expected.
     """
     try:
         text = Path(path).read_bytes().decode("utf-8-sig")
     except OSError as fault:
         raise TleError(f"cannot read element sets {path}: {fault.strerror or fault}") from fault
     except UnicodeDecodeError as fault:
-        raise TleError(f"{path}: expected UTF-8 text, found another byte at {fault.start}") from None
+        raise TleError(f"{path}: expected UTF-8 text; found another byte at {fault.start}") from None
     parse = parse_omm if text.lstrip()[:1] in ("[", "{") else parse_tle
     return parse(text, source=str(path))
 
 
 def element_set_of(satellite: Satellite) -> ElementSet:
-    """Return the element set of a satellite; that of skyfield's EarthSatellite has its epoch to 1 us."""
+    """Return a satellite's element set; the epoch of skyfield's EarthSatellite is rounded to 1 us."""
     if isinstance(satellite, ElementSet):
         return satellite
     model = satellite.model
@@ -47,23 +48,27 @@ def element_set_of(satellite: Satellite) -> ElementSet:
 
 
 def find_satellite(element_sets: Sequence[ElementSet], wanted: str) -> ElementSet:
-    """Return the element set with that name (upper or lower case) or catalogue number.
+    """Return the element set with a name (in any case) or catalogue number.
+
+    Args:
+        element_sets: the element sets, as `read_elements` returns them.
+        wanted: name or catalogue number.
 
     Raises:
-        UnknownSatelliteError: there is none, or several of that name; offers close ones.
+        UnknownSatelliteError: There is none, or several of that name; the message suggests similar names.
     """
     key = _key(wanted)
-    found = [one for one in element_sets if key in (_key(one.name), _key(one.catalogue_number))]
-    if len(found) == 1:
-        return found[0]
-    if found:
-        numbers = ", ".join(one.catalogue_number for one in found)
+    matches = [known for known in element_sets if key in (_key(known.name), _key(known.catalogue_number))]
+    if len(matches) == 1:
+        return matches[0]
+    if matches:
+        numbers = ", ".join(match.catalogue_number for match in matches)
         raise UnknownSatelliteError(
-            f"{len(found)} satellites are called {wanted!r}; give a number: {numbers}"
+            f"{len(matches)} satellites are called {wanted!r}; use a catalogue number: {numbers}"
         )
-    names = {_key(one.name): one.name for one in element_sets}
+    names = {_key(known.name): known.name for known in element_sets}
     close = [names[near] for near in difflib.get_close_matches(key, names, n=3, cutoff=0.5)]
-    hint = f"did you mean {', '.join(close)}?" if close else f"it has, for one, {element_sets[0].name}"
+    hint = f"did you mean {', '.join(close)}?" if close else f"the first is {element_sets[0].name}"
     raise UnknownSatelliteError(f"no satellite {wanted!r} among {len(element_sets)} element sets; {hint}")
 
 

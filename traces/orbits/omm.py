@@ -1,7 +1,7 @@
 """Orbit Mean-Elements Messages (OMM) in JSON: parsed and checked.
 
-Keys and units as in CCSDS 502.0-B-3, section 4, which CelesTrak (`FORMAT=json`) and Space-Track write:
-revolutions per day, degrees, UTC.  Unlike two lines, an OMM has room for catalogue numbers of nine digits.
+Keys and units follow CCSDS 502.0-B-3, section 4, as written by CelesTrak (`FORMAT=json`) and Space-Track:
+revolutions per day, degrees, UTC. Unlike a TLE, an OMM has room for catalogue numbers of nine digits.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from traces.errors import TimeError, TleError
 from traces.orbits.element_set import ElementSet
 from traces.utc import format_utc, parse_utc
 
-# Least and greatest value of each number that SGP4 needs.
+# Least and greatest value of each number that SGP4 uses.
 _RANGES = {
     "MEAN_MOTION": (0.01, 18.0),
     "ECCENTRICITY": (0.0, 0.999999),
@@ -26,14 +26,23 @@ _RANGES = {
     "MEAN_ANOMALY": (-360.0, 360.0),
     "BSTAR": (-10.0, 10.0),
 }
-_MEANT = {"CENTER_NAME": "EARTH", "REF_FRAME": "TEME", "TIME_SYSTEM": "UTC", "MEAN_ELEMENT_THEORY": "SGP4"}
+_SUPPORTED = {
+    "CENTER_NAME": "EARTH",
+    "REF_FRAME": "TEME",
+    "TIME_SYSTEM": "UTC",
+    "MEAN_ELEMENT_THEORY": "SGP4",
+}
 
 
 def parse_omm(text: str, *, source: str = "OMM") -> list[ElementSet]:
-    """Read the text of a file of OMMs: one JSON object, or an array of them.
+    """Parse the text of a file of OMMs: one JSON object, or an array of them.
+
+    Args:
+        text: the file's text.
+        source: the file's name in error messages.
 
     Raises:
-        TleError: names `source`, the record (from 1) and what was expected.
+        TleError: A record is invalid; the message names it (from 1) and what was expected.
     """
     try:
         document = json.loads(text)
@@ -42,8 +51,10 @@ def parse_omm(text: str, *, source: str = "OMM") -> list[ElementSet]:
         raise TleError(f"{source}{where}: expected JSON; {str(fault).splitlines()[0]}") from None
     records = document if isinstance(document, list) else [document]
     if not records:
-        raise TleError(f"{source}: expected element sets, found none")
-    return [_element_set(f"{source}, record {number}", one) for number, one in enumerate(records, start=1)]
+        raise TleError(f"{source}: expected element sets; found none")
+    return [
+        _element_set(f"{source}, record {number}", record) for number, record in enumerate(records, start=1)
+    ]
 
 
 def _element_set(where: str, record: Any) -> ElementSet:
@@ -51,9 +62,9 @@ def _element_set(where: str, record: Any) -> ElementSet:
         raise TleError(
             f"{where}: expected an object with OBJECT_NAME, EPOCH, ...; found {str(record)[:40]!r}"
         )
-    for key, meant in _MEANT.items():
-        if str(record.get(key, meant)).strip().upper() != meant:
-            raise TleError(f"{where}: expected {key} {meant}; found {str(record[key])[:40]!r}")
+    for key, supported in _SUPPORTED.items():
+        if str(record.get(key, supported)).strip().upper() != supported:
+            raise TleError(f"{where}: expected {key} {supported}; found {str(record[key])[:40]!r}")
     numbers = {key: _number(where, record, key, *bounds) for key, bounds in _RANGES.items()}
     epoch_utc = _epoch(where, record.get("EPOCH"))
     catalogue_number = str(record.get("NORAD_CAT_ID", "")).strip()
@@ -71,7 +82,7 @@ def _element_set(where: str, record: Any) -> ElementSet:
 
 
 def _epoch(where: str, text: Any) -> datetime:
-    zoned = str(text) if str(text).endswith(("Z", "z")) else f"{text}Z"  # an OMM's zone is its TIME_SYSTEM
+    zoned = str(text) if str(text).endswith(("Z", "z")) else f"{text}Z"  # its zone is TIME_SYSTEM
     try:
         epoch_utc = parse_utc(zoned)
     except TimeError:
@@ -82,11 +93,11 @@ def _epoch(where: str, text: Any) -> datetime:
 
 
 def _number(where: str, record: Mapping[str, Any], key: str, least: float, greatest: float) -> float:
-    found = record.get(key)
+    field = record.get(key)
     try:
-        value = math.nan if isinstance(found, bool) or "_" in str(found) else float(found)  # type: ignore[arg-type]
+        value = math.nan if isinstance(field, bool) or "_" in str(field) else float(field)  # type: ignore[arg-type]
     except (TypeError, ValueError, OverflowError):
         value = math.nan
     if not least <= value <= greatest:
-        raise TleError(f"{where}: expected {key}, {least:g} to {greatest:g}; found {str(found)[:40]!r}")
+        raise TleError(f"{where}: expected {key}, {least:g} to {greatest:g}; found {str(field)[:40]!r}")
     return value

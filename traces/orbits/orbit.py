@@ -1,9 +1,8 @@
-"""Where a satellite is, seen from a ground station, and when it is above the mask.
+"""The position of a satellite as seen from a ground station, and its ground track.
 
-skyfield is the face (its time scale without downloads, WGS 84 stations, ITRS, `EarthSatellite` objects
-taken), SGP4 the engine under it (`traces.orbits.propagation`); `traces.orbits.passes` searches whole
-constellations. Elevation is geometric: refraction would lift a satellite at 5 degrees by some 0.17
-degrees, and no mask is known that well.  All times are seconds from a start in UTC, as in a trace.
+The orbit is propagated by SGP4 (`traces.orbits.propagation`); skyfield provides the time scale, without
+downloads, and WGS 84. Elevation is geometric: refraction would raise a satellite at 5 degrees by some 0.17
+degrees, and no elevation mask is known that precisely. Times are seconds from a start in UTC, as in a trace.
 """
 
 from __future__ import annotations
@@ -21,18 +20,18 @@ from traces.orbits.station_geometry import Sites
 from traces.orbits.stations import GroundStation
 from traces.radio.link_budget import SPEED_OF_LIGHT_M_S
 
-_FLATTENING_TURNS = 5  # each gains a factor of some 300; the first is good to 0.2 degrees
+_FLATTENING_TURNS = 5  # each reduces the error by a factor of some 300; that of the first is 0.2 degrees
 
 
 @dataclass(frozen=True)
 class LookAngles:
-    """A satellite as a station sees it; float64[n] each.
+    """The direction and distance of a satellite as seen from a station; float64[n] each.
 
     Args:
-        elevation_deg: above the horizontal, geometric.
-        azimuth_deg: from north over east.
+        elevation_deg: geometric elevation above the horizontal.
+        azimuth_deg: azimuth from north, east positive.
         slant_range_m: distance.
-        range_rate_m_s: how fast the distance grows.
+        range_rate_m_s: rate of change of the distance.
     """
 
     elevation_deg: Floats
@@ -42,21 +41,21 @@ class LookAngles:
 
     @property
     def delay_s(self) -> Floats:
-        """One-way delay in vacuum, seconds."""
+        """The one-way delay in vacuum, in seconds."""
         return self.slant_range_m / SPEED_OF_LIGHT_M_S
 
     def doppler_hz(self, carrier_hz: float) -> Floats:
-        """Return how far above `carrier_hz` the station receives it, to first order in v/c (1e-10 of it)."""
+        """Return the Doppler shift of `carrier_hz` at the station, to first order in v/c."""
         return -self.range_rate_m_s / SPEED_OF_LIGHT_M_S * carrier_hz
 
 
 def look_angles(
     satellite: Satellite, station: GroundStation, start_utc: datetime, times_s: npt.ArrayLike
 ) -> LookAngles:
-    """Return where the satellite stands in the station's sky at `start_utc` + `times_s`.
+    """Return the direction and distance of a satellite at `start_utc` + `times_s`.
 
     Raises:
-        OrbitError: SGP4 refuses the orbit at one of the times.
+        OrbitError: SGP4 cannot propagate the orbit to one of the times.
     """
     states = Fleet([satellite], start_utc).states(times_s)[0]
     site = Sites([station])
@@ -72,13 +71,13 @@ def look_angles(
 
 
 def ground_track(satellite: Satellite, start_utc: datetime, times_s: npt.ArrayLike) -> tuple[Floats, Floats]:
-    """Return geodetic latitude and longitude (degrees, -180 to 180) below the satellite.
+    """Return the geodetic latitude and the longitude (-180 to 180) below the satellite, in degrees.
 
     Raises:
-        OrbitError: SGP4 refuses the orbit at one of the times.
+        OrbitError: SGP4 cannot propagate the orbit to one of the times.
     """
     x, y, z = Fleet([satellite], start_utc).states(times_s)[0].position_m
-    # Latitude by fixed-point turns: the vertical meets the axis e2 N sin(latitude) below the equator.
+    # Fixed-point iteration: the vertical meets the axis e2 N sin(latitude) below the equatorial plane.
     radius_m, flattening = wgs84.radius.m, 1 / wgs84.inverse_flattening
     e2, across = flattening * (2 - flattening), np.hypot(x, y)
     latitude = np.arctan2(z, across * (1 - e2))

@@ -1,19 +1,21 @@
-"""When satellites stand above the masks of stations: whole constellations at once.
+r"""Passes of satellites over ground stations, for whole constellations at once.
 
-    sine of elevation, above that of the mask
+    sine of elevation minus sine of mask
          |            _____                          refined maximum: a pass shorter than the grid's step
-       0 +--------o-/-------\\-o-------------------------------------^-----------------------
-         |       / |         | \\                                o         o
+       0 +--------o-/-------\-o--------------------------------------^-----------------------
+         |       / |         | \                                 o         o
          |      o  AOS      LOS  o                         o                   o
 
-1. SGP4 gives states on a grid of 60 s.  2. Between two points a cubic through positions and velocities
-(Hermite's) is off by (w h)^4 r / 384, 0.4 m for any orbit that stays above the ground.  3. On it, maxima and
-crossings of the mask are found for all satellites and stations together, where the grid brackets them.
-4. One step of Newton's method with SGP4's own states removes what the cubic left.
+1. SGP4 gives states on a grid of 60 s.
+2. Between two grid points the orbit is interpolated by a cubic through positions and velocities
+   (Hermite), whose error is (w h)^4 r / 384, at most 0.4 m for any orbit above the ground.
+3. On the cubic, maxima and crossings of the mask are found for all satellites and stations together,
+   wherever the grid brackets them.
+4. One Newton step with SGP4's own states removes the remaining error.
 
-A maximum that stands below the mask on the grid is refined when it could reach above it in one step; so
-no pass is missed, however short.  A gap between two passes that is shorter than the grid's step could be: it
-takes a satellite that hardly moves in the sky, dipping below the mask by some 0.0001 degrees.
+A maximum that is below the mask on the grid is refined if it could exceed the mask within one step, so no
+pass is missed, however short. A gap between two passes can be missed if it is shorter than the grid step;
+this takes a satellite that hardly moves in the sky and dips below the mask by some 0.0001 degrees.
 """
 
 from __future__ import annotations
@@ -34,23 +36,23 @@ from traces.orbits.stations import GroundStation
 Bools = npt.NDArray[np.bool_]
 
 _GRID_S = 60.0
-_ROOT_STEPS = 20  # most are there after 6
-_ROOT_WITHIN = 1e-7  # of a cell: 6 us
-_BLOCK = 3_000_000  # satellites times stations times moments that are held at once: 24 MB per array
+_ROOT_STEPS = 20  # most converge within 6
+_ROOT_WITHIN = 1e-7  # in cells: 6 us
+_BLOCK = 3_000_000  # satellites * stations * times in memory at once: 24 MB per array
 _PARABOLA_S = 0.5
-_SLACK_RAD = 0.015  # flattening turns the vertical by 0.0034, and makes a station's horizon no circle
+_SLACK_RAD = 0.015  # the Earth's flattening tilts the vertical by up to 0.0034 rad
 
 
 @dataclass(frozen=True)
 class Pass:
-    """A time above the mask, in seconds from the window's start.
+    """An interval in which a satellite is above a station's mask, in seconds from the window's start.
 
     Args:
-        aos_s: acquisition of signal, or the window's start when the satellite was up already.
-        tca_s: time of greatest elevation within the window.
+        aos_s: acquisition of signal, or the window's start if the satellite is already above the mask.
+        tca_s: time of the greatest elevation within the window.
         los_s: loss of signal, or the window's end.
-        max_elevation_deg: elevation at tca_s.
-        whole: the window holds all of it.
+        max_elevation_deg: elevation at `tca_s`.
+        whole: True if the window contains the whole pass.
     """
 
     aos_s: float
@@ -61,22 +63,22 @@ class Pass:
 
     @property
     def duration_s(self) -> float:
-        """Length, seconds."""
+        """The length in seconds."""
         return self.los_s - self.aos_s
 
 
 @dataclass(frozen=True)
 class PassTable:
-    """Passes of many satellites over many stations, by satellite, station and time; arrays of length n.
+    """Passes of many satellites over many stations, sorted by satellite, station and time.
 
     Args:
-        satellite: index into the satellites that were asked for.
-        station: index into the stations.
-        aos_s: as in `Pass`, like the rest.
-        tca_s: float64.
-        los_s: float64.
-        max_elevation_deg: float64.
-        whole: bool.
+        satellite: intp[n], index into the requested satellites.
+        station: intp[n], index into the requested stations.
+        aos_s: float64[n], as in `Pass`.
+        tca_s: float64[n], as in `Pass`.
+        los_s: float64[n], as in `Pass`.
+        max_elevation_deg: float64[n], as in `Pass`.
+        whole: bool[n], as in `Pass`.
     """
 
     satellite: Indices
@@ -92,16 +94,16 @@ class PassTable:
         return len(self.aos_s)
 
     def __iter__(self) -> Iterator[tuple[int, int, Pass]]:
-        """Yield (satellite, station, pass)."""
+        """Yield (satellite index, station index, pass)."""
         columns = (getattr(self, field.name).tolist() for field in fields(self))
         return ((satellite, station, Pass(*rest)) for satellite, station, *rest in zip(*columns, strict=True))
 
     def by_time(self) -> PassTable:
-        """Return the same passes in order of AOS."""
+        """Return the passes sorted by AOS."""
         return self.taken(np.argsort(self.aos_s, kind="stable"))
 
     def taken(self, rows: Indices) -> PassTable:
-        """Return some of the passes, by index."""
+        """Return the passes at the given rows."""
         return PassTable(*(getattr(self, field.name)[rows] for field in fields(self)))
 
 
@@ -113,24 +115,24 @@ def find_passes(
     *,
     elevation_mask_deg: float | None = None,
 ) -> PassTable:
-    """Find every pass of every satellite above every station's mask; AOS, TCA and LOS to better than 10 ms.
+    """Find every pass of every satellite over every station, with AOS, TCA and LOS to better than 10 ms.
 
     Args:
         satellites: element sets or skyfield's EarthSatellite objects.
-        stations: each with its own mask.
-        start_utc: start of the window, with a zone.
+        stations: ground stations, each with its own mask.
+        start_utc: start of the window, with a time zone.
         length_s: length of the window.
-        elevation_mask_deg: instead of every station's own.
+        elevation_mask_deg: replaces every station's own mask.
 
     Raises:
-        OrbitError: SGP4 refuses an orbit somewhere in the window, there is no satellite, or the window is
-            empty or over 31 days.
-        StationError: a mask is out of range, or there is no station.
+        OrbitError: SGP4 cannot propagate an orbit over the whole window, there is no satellite, or the window
+            is empty or longer than 31 days.
+        StationError: A mask is out of range, or there is no station.
     """
     check_window(start_utc, length_s)
     fleet, sites = Fleet(satellites, start_utc), Sites(stations, elevation_mask_deg)
     steps = max(1, math.ceil(length_s / _GRID_S))
-    # One point before and one after: a maximum at the window's edge is bracketed too.
+    # One more point on each side, so that a maximum at the window's edge is bracketed too.
     grid_s = np.linspace(0.0, length_s, steps + 1)
     grid_s = np.concatenate([[-grid_s[1]], grid_s, [length_s + grid_s[1]]])
     block = max(1, _BLOCK // (len(sites) * len(grid_s)))
@@ -149,32 +151,33 @@ def passes_over(
     *,
     elevation_mask_deg: float | None = None,
 ) -> list[Pass]:
-    """Find every pass above the mask in a window; AOS, TCA and LOS to better than 10 ms.
+    """Find every pass of one satellite over one station, with AOS, TCA and LOS to better than 10 ms.
 
     Args:
         satellite: element set, or skyfield's EarthSatellite.
-        station: the ground's end.
-        start_utc: start of the window, with a zone.
+        station: the ground station.
+        start_utc: start of the window, with a time zone.
         length_s: length of the window.
-        elevation_mask_deg: instead of the station's own.
+        elevation_mask_deg: replaces the station's own mask.
 
     Raises:
-        OrbitError: SGP4 refuses the orbit somewhere in the window, or the window is empty or over 31 days.
-        StationError: the mask is out of range.
+        OrbitError: SGP4 cannot propagate the orbit over the whole window, or the window is empty or longer
+            than 31 days.
+        StationError: The mask is out of range.
     """
-    found = find_passes([satellite], [station], start_utc, length_s, elevation_mask_deg=elevation_mask_deg)
-    return [one for _, _, one in found]
+    table = find_passes([satellite], [station], start_utc, length_s, elevation_mask_deg=elevation_mask_deg)
+    return [pass_ for _, _, pass_ in table]
 
 
 @dataclass(frozen=True)
 class _Events:
-    """Events of pairs of satellite and station; arrays of length n.
+    """Events (maxima, crossings of the mask) of pairs of satellite and station; arrays of length n.
 
     Args:
         satellite: index within the block.
-        station: index.
-        cell: the grid's index before the event.
-        share: of the cell's length, 0 to 1, at which it happens.
+        station: index of the station.
+        cell: index of the grid point before the event.
+        share: position of the event within the cell, 0 to 1.
     """
 
     satellite: Indices
@@ -190,7 +193,7 @@ class _Events:
 
 
 class _Search:
-    """The search of one block of satellites; `first` is the block's place among all of them."""
+    """The search in one block of satellites; `first` is the index of the block's first satellite."""
 
     def __init__(self, fleet: Fleet, sites: Sites, grid_s: Floats, first: int) -> None:
         self.fleet, self.sites, self.grid_s, self.first = fleet, sites, grid_s, first
@@ -221,25 +224,25 @@ class _Search:
         return self._table(rises, sets, (keys[set_:top], times_s[set_:top], sine[set_:top]))
 
     def _where(self, flags: Bools) -> _Events:
-        """Return the cells of flags [station, satellite, cell - 1]."""
+        """Return the cells in which flags [station, satellite, cell - 1] are True."""
         station, satellite, cell = np.unravel_index(np.flatnonzero(flags), flags.shape)
         return _Events(satellite, station, cell + 1, np.zeros(len(cell)))
 
     def _crossings(self, flags: Bools) -> _Events:
-        """Return the crossings of the mask in the cells that the grid shows to hold one."""
+        """Return the crossings of the mask in the cells whose ends are on different sides of it."""
         events = self._where(flags)
         return replace(events, share=bracketed_roots(self._height_in(events), 0.0, 1.0, len(events)))
 
     def _slopes(self, hidden: _Events, end: float) -> _Events:
-        """Return the crossings between one end of each cell and the maximum within."""
+        """Return the crossings between one end of each cell and the maximum in the cell."""
         return replace(hidden, share=bracketed_roots(self._height_in(hidden), end, hidden.share, len(hidden)))
 
     def _tops(self) -> _Events:
-        """Return the maxima in the window that reach above the mask."""
+        """Return the maxima in the window that are above the mask."""
         climbing = self.height[..., 1:] > self.height[..., :-1]
         events = self._where(climbing[..., :-1] > climbing[..., 1:])
         events = events[self._may_reach_mask(events)]
-        # The grid's greatest point lies behind the maximum when it sinks there already.
+        # If the elevation already decreases at the highest grid point, the maximum is in the cell before it.
         sinking = self.sites.climb_of(events.station, self.states[events.satellite, events.cell]) <= 0
         events = replace(events, cell=events.cell - sinking)
         events = events[(events.cell >= 1) & (events.cell < len(self.grid_s) - 2)]
@@ -251,10 +254,11 @@ class _Search:
         return replace(events, share=share)[high]
 
     def _may_reach_mask(self, events: _Events) -> Bools:
-        """Tell which maxima of the grid could stand above the mask one step to either side.
+        """Tell which maxima of the grid could be above the mask within one step.
 
-        A satellite at radius R is above the mask within the angle acos(r cos(mask) / R) - mask at the Earth's
-        centre, r being the station's radius; in one step it comes nearer by at most its speed over R.
+        A satellite at radius R is above the mask of a station at radius r if the angle between them at the
+        Earth's centre is below acos(r cos(mask) / R) - mask. In one step the angle decreases by at most speed
+        / R.
         """
         states = self.states[events.satellite, events.cell]
         radius_m = np.sqrt(dot(states.position_m, states.position_m))
@@ -270,11 +274,11 @@ class _Search:
         return lambda share: self.sites.above_mask_of(events.station, cubic.at(share).position_m)
 
     def _polished(self, events: _Events, crossings: int) -> tuple[Floats, Floats]:
-        """Take one step of Newton's method on SGP4's own states; return times and sines of elevation.
+        """Take one Newton step with SGP4's own states; return times and sines of elevation.
 
-        The first `crossings` events are crossings of the mask, the others maxima: for these the parabola
-        through three positions, since SGP4's velocities are not quite the change of its positions, which
-        moves the top of a slow satellite by a second.
+        The first `crossings` events are crossings of the mask, the others maxima. Maxima are refined by a
+        parabola through three positions, since SGP4's velocities are not exactly the derivatives of its
+        positions, which would move the maximum of a slow satellite by a second.
         """
         times_s = self.grid_s[events.cell] + events.share * self.step_s
         tops, top_s = events[crossings:], times_s[crossings:]
@@ -301,7 +305,7 @@ class _Search:
         return events.satellite * len(self.sites) + events.station
 
     def _in_order(self, keys: Indices, times_s: Floats, edge: int) -> tuple[Indices, Floats]:
-        """Add the passes that the window's edge cuts, and put all in order of pair and time."""
+        """Add the edge of the window for passes that it cuts; sort all by pair and time."""
         station, satellite = np.nonzero(self.up[..., edge])
         keys = np.concatenate([keys, satellite * len(self.sites) + station])
         times_s = np.concatenate([times_s, np.full(len(station), self.grid_s[edge])])
@@ -316,8 +320,8 @@ class _Search:
     ) -> PassTable:
         key = rises[0]
         if not np.array_equal(key, sets[0]):
-            raise AssertionError("rises and sets do not alternate: a fault of this search")
-        # A pass that tops the mask by a hair may come out of its last step the wrong way round.
+            raise AssertionError("rises and sets do not alternate; this is a bug in the search")
+        # Rounding may swap AOS and LOS of a pass that hardly exceeds the mask.
         aos_s, los_s = np.minimum(rises[1], sets[1]), np.maximum(rises[1], sets[1])
         tca_s, sine = self._greatest(key, aos_s, los_s, tops)
         satellite, station = np.divmod(key, len(self.sites))
@@ -334,17 +338,17 @@ class _Search:
     def _greatest(
         self, key: Indices, aos_s: Floats, los_s: Floats, tops: tuple[Indices, Floats, Floats]
     ) -> tuple[Floats, Floats]:
-        """Return when each pass stands highest, and the sine of elevation then: at a maximum or an edge."""
+        """Return time and sine of each pass's greatest elevation, which is at a maximum or at an edge."""
         satellite, station = np.divmod(key, len(self.sites))
         tca_s, sine = (aos_s + los_s) / 2, self.sites.mask_sine[station]
-        # Passes are in order of key and time: the last one that began before a maximum holds it.
+        # Passes are sorted by key and time, so a maximum belongs to the last pass that begins before it.
         top_key, top_s, top_sine = tops
         span_s = self.end_s + 1.0
         holder = np.searchsorted(key * span_s + aos_s, top_key * span_s + top_s, side="right") - 1
         held = np.flatnonzero((holder >= 0) & (key[holder] == top_key) & (top_s <= los_s[holder]))
         rows = held[
             np.argsort(top_sine[held], kind="stable")
-        ]  # of several maxima the greatest is written last
+        ]  # of several maxima, the greatest is written last
         tca_s[holder[rows]], sine[holder[rows]] = top_s[rows], top_sine[rows]
         for edge_s, at_edge in ((aos_s, aos_s <= 0), (los_s, los_s >= self.end_s)):
             cut = np.flatnonzero(at_edge)
@@ -360,7 +364,7 @@ def _joined(parts: Sequence[_Events]) -> _Events:
 
 
 class _Cubic:
-    """Hermite's cubic through the states at both ends of each event's cell."""
+    """The Hermite cubic through the states at both ends of each event's cell."""
 
     def __init__(self, states: States, events: _Events, step_s: float) -> None:
         before = states[events.satellite, events.cell]
@@ -371,7 +375,7 @@ class _Cubic:
         self._step_s = step_s
 
     def at(self, share: Floats) -> States:
-        """Return the states at that share (0 to 1) of each cell."""
+        """Return the states at a position (0 to 1) within each cell."""
         a, b, c, d = self._parts
         return States(
             ((d * share + c) * share + b) * share + a, ((3 * d * share + 2 * c) * share + b) / self._step_s
@@ -383,8 +387,8 @@ def bracketed_roots(
 ) -> Floats:
     """Find one root of each of `count` functions between `low` and `high`, all at once.
 
-    Regula falsi as the Illinois algorithm has it (Dowell and Jarratt, BIT 11, 1971): of two ends it never
-    keeps one for long.  Where both ends have the same sign, the result is one of them or lies between.
+    This is the Illinois variant of regula falsi (Dowell and Jarratt, BIT 11, 1971), which does not get stuck
+    at one end. If both ends have the same sign, the result is an arbitrary point of the interval.
     """
     low, high = np.full(count, low), np.full(count, high)
     if not count:

@@ -1,12 +1,12 @@
-"""States of many satellites at many times, in the frame that turns with the Earth.
+"""States (position and velocity) of many satellites at many times, in the Earth-fixed frame ITRS.
 
-SGP4 runs over all satellites and times in one call of sgp4's `SatrecArray`.  SGP4's frame is TEME (true
-equator, mean equinox); one turn about the z axis by Greenwich mean sidereal time of 1982 brings it into
-ITRS (Vallado et al., AIAA 2006-6753, appendix C).  skyfield goes by way of GCRS, with precession and
-nutation there and back again; both cancel, so that nothing is lost by leaving them out, and 0.1 ms per moment
-is gained.  Polar motion (10 m at most) is left out, as skyfield does unless told otherwise.
+SGP4 runs over all satellites and times in one call of sgp4's `SatrecArray`. Its frame is TEME (true equator,
+mean equinox); a rotation about the z axis by the Greenwich mean sidereal time of 1982 gives ITRS (Vallado et
+al., AIAA 2006-6753, appendix C). skyfield converts by way of GCRS, applying precession and nutation in both
+directions; as they cancel, leaving them out loses no accuracy and saves time. Polar motion (at most 10 m) is
+left out, as in skyfield's default.
 
-Lengths are metres, times seconds from a start in UTC, as in a trace.
+Lengths are in metres, times in seconds from a start in UTC, as in a trace.
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ Floats = npt.NDArray[np.float64]
 Indices = npt.NDArray[np.intp]
 
 STALE_AFTER_DAYS = 7.0
-"""An SGP4 prediction is off by some km after this long at 500 km; seconds of AOS."""
+"""Age of elements after which an SGP4 prediction at 500 km altitude is off by some km, or seconds of AOS."""
 
 LONGEST_WINDOW_S = 31 * 86_400.0
-"""Elements are stale long before."""
+"""The longest window of a computation; elements are stale long before its end."""
 
 _TT_MINUS_TAI_S = 32.184
 _DAY_S = 86_400.0
@@ -43,18 +43,18 @@ _DAY_S = 86_400.0
 
 @dataclass(frozen=True)
 class States:
-    """Where satellites are and how they move, in ITRS.
+    """Positions and velocities of satellites in ITRS.
 
     Args:
         position_m: float64[3, ...].
-        velocity_m_s: float64[3, ...], as seen from the turning Earth.
+        velocity_m_s: float64[3, ...], relative to the rotating Earth.
     """
 
     position_m: Floats
     velocity_m_s: Floats
 
     def __getitem__(self, key: Any) -> States:
-        """Select satellites and times; the three components stay."""
+        """Select satellites and times; the axis of the three components is kept."""
         rows = (slice(None), *(key if isinstance(key, tuple) else (key,)))
         return States(self.position_m[rows], self.velocity_m_s[rows])
 
@@ -64,28 +64,28 @@ class Fleet:
 
     Args:
         satellites: element sets, or skyfield's `EarthSatellite` objects.
-        start_utc: what seconds are counted from, with a zone.
+        start_utc: the origin of all times, with a time zone.
 
     Raises:
-        OrbitError: there is no satellite.
+        OrbitError: There is no satellite.
     """
 
     def __init__(self, satellites: Sequence[Satellite], start_utc: datetime) -> None:
         self.element_sets = tuple(element_set_of(satellite) for satellite in satellites)
         if not self.element_sets:
-            raise OrbitError("no satellite is given; expected at least one")
+            raise OrbitError("no satellite was given; expected at least one")
         self.start_utc = start_utc
-        self._models = [one.model() for one in self.element_sets]
+        self._models = [elements.model() for elements in self.element_sets]
 
     def __len__(self) -> int:
         """Return the number of satellites."""
         return len(self.element_sets)
 
     def states(self, times_s: npt.ArrayLike) -> States:
-        """Return the states of all satellites at all times: components [3, satellites, times].
+        """Return the states of all satellites at all times, with components [3, satellites, times].
 
         Raises:
-            OrbitError: SGP4 refuses one of them at one of the times; names both.
+            OrbitError: SGP4 cannot propagate a satellite to one of the times; the message names both.
         """
         moments = moments_at(self.start_utc, times_s)
         jd, fraction = _sgp4_time(moments)
@@ -96,15 +96,15 @@ class Fleet:
         return _itrs(np.moveaxis(position_km, -1, 0), np.moveaxis(velocity_km_s, -1, 0), moments)
 
     def refused(self, times_s: npt.ArrayLike) -> npt.NDArray[np.bool_]:
-        """Tell which satellites SGP4 refuses at one of the times."""
+        """Tell which satellites SGP4 cannot propagate to all of the times."""
         errors, _, _ = SatrecArray(self._models).sgp4(*_sgp4_time(moments_at(self.start_utc, times_s)))
         return np.asarray((errors != 0).any(1))
 
     def states_of(self, satellite: Indices, times_s: Floats) -> States:
-        """Return the state of each satellite (an index) at its own time: components [3, n].
+        """Return the state of each satellite (an index) at its own time, with components [3, n].
 
         Raises:
-            OrbitError: SGP4 refuses one of them at its time; names both.
+            OrbitError: SGP4 cannot propagate a satellite to its time; the message names both.
         """
         moments = moments_at(self.start_utc, times_s)
         jd, fraction = _sgp4_time(moments)
@@ -123,12 +123,13 @@ class Fleet:
     def _refusal(self, satellite: int, moment: Any, error: int) -> OrbitError:
         return OrbitError(
             f"{self.element_sets[satellite].name} cannot be propagated to {moment.utc_iso()}:"
-            f" {SGP4_ERRORS.get(error, 'the position is not a number')}; use elements nearer to it"
+            f" {SGP4_ERRORS.get(error, 'the position is not a number')};"
+            " use elements with a nearer epoch"
         )
 
 
 def moments_at(start_utc: datetime, times_s: npt.ArrayLike) -> Any:
-    """Return skyfield's times; seconds may run over a minute's end, and leap seconds count."""
+    """Return `start_utc` + `times_s` as skyfield's times; leap seconds are counted."""
     start = start_utc.astimezone(timezone.utc)
     seconds = start.second + start.microsecond * 1e-6 + np.atleast_1d(times_s).astype(np.float64)
     return timescale().utc(start.year, start.month, start.day, start.hour, start.minute, seconds)
@@ -136,15 +137,15 @@ def moments_at(start_utc: datetime, times_s: npt.ArrayLike) -> Any:
 
 @functools.lru_cache(maxsize=1)
 def timescale() -> Any:
-    """Return skyfield's time scale, from the data that it ships: no download."""
+    """Return skyfield's time scale, built from the data in its package, without a download."""
     return load.timescale(builtin=True)
 
 
 def check_window(start_utc: datetime, length_s: float) -> datetime:
-    """Return a window's end.
+    """Return the end of a window of time.
 
     Raises:
-        OrbitError: it is empty, over 31 days long, or leaves the calendar.
+        OrbitError: The window is empty, longer than 31 days, or leaves the calendar.
     """
     if not 0 < length_s <= LONGEST_WINDOW_S:
         raise OrbitError(f"the window is {length_s} s long; expected more than 0 and at most 31 days")
@@ -152,15 +153,15 @@ def check_window(start_utc: datetime, length_s: float) -> datetime:
         return start_utc + timedelta(seconds=length_s)
     except OverflowError:
         raise OrbitError(
-            f"a window from {format_utc(start_utc)} leaves the calendar; begin earlier"
+            f"a window from {format_utc(start_utc)} leaves the calendar; start earlier"
         ) from None
 
 
 def age_days(satellite: Satellite, start_utc: datetime, length_s: float) -> float:
-    """Return how far the window's farther end is from the elements' epoch, days.
+    """Return the time in days between the elements' epoch and the farther end of a window.
 
     Raises:
-        OrbitError: the window is empty, over 31 days, or leaves the calendar.
+        OrbitError: The window is empty, longer than 31 days, or leaves the calendar.
     """
     ends = (start_utc, check_window(start_utc, length_s))
     epoch_utc = element_set_of(satellite).epoch_utc
@@ -168,32 +169,32 @@ def age_days(satellite: Satellite, start_utc: datetime, length_s: float) -> floa
 
 
 def warn_if_stale(satellites: Satellite | Sequence[Satellite], start_utc: datetime, length_s: float) -> None:
-    """Warn (StaleElementsWarning), once, when a window is more than `STALE_AFTER_DAYS` from an epoch."""
-    several = satellites if isinstance(satellites, Sequence) else [satellites]
-    ages = [(age_days(one, start_utc, length_s), element_set_of(one)) for one in several]
-    stale = [(days, one) for days, one in ages if days > STALE_AFTER_DAYS]
+    """Issue one StaleElementsWarning if a window is more than `STALE_AFTER_DAYS` from an epoch."""
+    fleet = satellites if isinstance(satellites, Sequence) else [satellites]
+    ages = [(age_days(member, start_utc, length_s), element_set_of(member)) for member in fleet]
+    stale = [(days, elements) for days, elements in ages if days > STALE_AFTER_DAYS]
     if not stale:
         return
     days, oldest = max(stale, key=lambda pair: pair[0])
-    whose = oldest.name if len(stale) == 1 else f"{len(stale)} satellites, the oldest those of {oldest.name},"
+    whose = oldest.name if len(stale) == 1 else f"{len(stale)} satellites (the oldest: {oldest.name})"
     warnings.warn(
         f"elements of {whose} are {days:.1f} days from their epoch"
         f" ({format_utc(oldest.epoch_utc)}): positions may be off by many km;"
-        f" use newer elements, or a start within {STALE_AFTER_DAYS:g} days",
+        f" use newer elements, or start within {STALE_AFTER_DAYS:g} days of the epoch",
         StaleElementsWarning,
         stacklevel=3,
     )
 
 
 def _sgp4_time(moments: Any) -> tuple[Floats, Floats]:
-    """Return the Julian date in UTC, which is what SGP4 counts from an epoch in."""
+    """Return the Julian date in UTC, the time scale of SGP4's epochs."""
     leap_s = moments.dut1 + moments.delta_t - _TT_MINUS_TAI_S  # TAI - UTC
     fraction = moments.tai_fraction - leap_s / _DAY_S
     return np.broadcast_to(moments.whole, fraction.shape).astype(np.float64), fraction
 
 
 def _itrs(position_km: Floats, velocity_km_s: Floats, moments: Any) -> States:
-    """Turn TEME [3, ..., times] into ITRS."""
+    """Rotate states [3, ..., times] from TEME to ITRS."""
     theta, rate_per_day = theta_GMST1982(moments.whole, moments.ut1_fraction)
     cos, sin, rate = np.cos(theta) * 1e3, np.sin(theta) * 1e3, rate_per_day / _DAY_S
     (x, y, z), (vx, vy, vz) = position_km, velocity_km_s

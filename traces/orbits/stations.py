@@ -1,8 +1,8 @@
-"""Ground stations: a small catalogue of real ones, or any place on Earth.
+"""Ground stations: a small catalogue of real ones, and any other place on Earth.
 
-Coordinates are geodetic (WGS 84), from what the operators and Wikipedia publish about the sites, good
-to about 1 km: a kilometre moves the one-way delay by at most 3.3 microseconds.  Sites have many dishes, and
-which one serves a pass is not public, so more digits would promise too much.
+Coordinates are geodetic (WGS 84), as published by the operators and Wikipedia, and accurate to about 1 km,
+which changes the one-way delay by at most 3.3 microseconds. A site has many antennas, and it is not public
+which one serves a pass, so more digits would not be more accurate.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from traces.errors import StationError
 
 DEFAULT_MASK_DEG = 5.0
-"""Usual least elevation of X-band reception; our choice for every station of the catalogue."""
+"""The usual minimum elevation of X-band reception, assumed for every station of the catalogue."""
 
 
 @dataclass(frozen=True)
@@ -23,14 +23,14 @@ class GroundStation:
     """A place on the ground with an antenna.
 
     Args:
-        name: what reports and trace headers call it.
-        latitude_deg: geodetic, north positive, -90 to 90.
-        longitude_deg: east positive, -180 to 360.
-        altitude_m: above the WGS 84 ellipsoid, -500 to 9000.
-        elevation_mask_deg: least elevation at which it tracks, 0 to 90 (90 not included).
+        name: the name in reports and trace headers.
+        latitude_deg: geodetic latitude, north positive, -90 to 90.
+        longitude_deg: longitude, east positive, -180 to 360.
+        altitude_m: altitude above the WGS 84 ellipsoid, -500 to 9000.
+        elevation_mask_deg: minimum elevation for a contact, -5 to 90 (90 excluded).
 
     Raises:
-        StationError: out of range.
+        StationError: A coordinate or the mask is out of range.
     """
 
     name: str
@@ -40,22 +40,23 @@ class GroundStation:
     elevation_mask_deg: float = DEFAULT_MASK_DEG
 
     def __post_init__(self) -> None:
-        for what, value, least, greatest, unit in (
+        for quantity, value, least, greatest, unit in (
             ("latitude", self.latitude_deg, -90, 90, "degrees"),
             ("longitude", self.longitude_deg, -180, 360, "degrees"),
             ("altitude", self.altitude_m, -500, 9000, "m"),
         ):
             if not least <= value <= greatest:
                 expected = f"expected {least} to {greatest} {unit}"
-                raise StationError(f"station {self.name!r}: {what} {value:g} is out of range; {expected}")
+                raise StationError(f"station {self.name!r}: {quantity} {value:g} is out of range; {expected}")
         check_mask(self.elevation_mask_deg)
 
 
 def check_mask(elevation_mask_deg: float) -> float:
-    """Return the mask when it is one.
+    """Return the elevation mask if it is valid.
 
     Raises:
-        StationError: not in [-5, 90) degrees. A station on a mountain sees below its horizontal.
+        StationError: The mask is not in [-5, 90) degrees. It may be negative, since a station on a mountain
+            sees satellites below its horizontal.
     """
     if not (math.isfinite(elevation_mask_deg) and -5 <= elevation_mask_deg < 90):
         raise StationError(
@@ -87,10 +88,14 @@ _PLACE = re.compile(r"[-+.,\d\s]+")
 
 
 def station(text: str) -> GroundStation:
-    """Return the station of that name (upper or lower case), or the one at "lat,lon,alt" (degrees, m).
+    """Return a station of the catalogue by its name, or a station anywhere on Earth by its coordinates.
+
+    Args:
+        text: a name of `STATIONS`, in any case, or "latitude,longitude,altitude" in degrees and metres.
 
     Raises:
-        StationError: unknown, with close names; or coordinates out of range.
+        StationError: The name is unknown (the message suggests similar ones), or a coordinate is out of
+            range.
     """
     if _PLACE.fullmatch(text) and "," in text:
         return _station_at(text)
@@ -100,7 +105,7 @@ def station(text: str) -> GroundStation:
         return by_key[key]
     close = [by_key[near].name for near in difflib.get_close_matches(key, by_key, n=3, cutoff=0.5)]
     hint = f"did you mean {', '.join(close)}?" if close else f"known: {', '.join(s.name for s in STATIONS)};"
-    raise StationError(f"no ground station {text!r}; {hint} Or give lat,lon,alt such as 78.23,15.41,450")
+    raise StationError(f"no ground station {text!r}; {hint} Or use lat,lon,alt, such as 78.23,15.41,450")
 
 
 def _key(name: str) -> str:
@@ -111,5 +116,5 @@ def _station_at(text: str) -> GroundStation:
     try:
         latitude_deg, longitude_deg, altitude_m = (float(part) for part in text.split(","))
     except ValueError:
-        raise StationError(f"{text!r} is no place; expected lat,lon,alt such as 78.23,15.41,450") from None
+        raise StationError(f"{text!r} is not a place; expected lat,lon,alt such as 78.23,15.41,450") from None
     return GroundStation(text.strip(), latitude_deg, longitude_deg, altitude_m)

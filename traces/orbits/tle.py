@@ -1,7 +1,7 @@
 """Two-line element sets (TLE): parsed and checked.
 
-Fields and checksum as in Spacetrack Report 3 and NASA's description of the format: 69 columns, the
-last is the sum of all digits, each minus counting 1, modulo 10.
+Fields and checksum follow Spacetrack Report 3 and NASA's description of the format: 69 columns, of which the
+last is the sum of all digits modulo 10, where a minus sign counts as 1.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from traces.errors import TleError
 from traces.orbits.element_set import ElementSet
 
 FLOCK_TLE = Path(__file__).parent / "data" / "flock-2018-01.tle"
-"""188 Planet Flock satellites, epochs 18 to 21 January 2018."""
+"""File of the elements of 188 Planet Flock satellites, with epochs from 18 to 21 January 2018."""
 
 _LENGTH = 69
 
-# First and last column (counted from 1), what stands there, least and greatest value.
+# First and last column (from 1), name of the field, least and greatest value.
 _LINE1_FIELDS = [
     (19, 20, "epoch year", 0, 99),
     (21, 32, "epoch day", 1, 367),
@@ -43,10 +43,16 @@ def checksum(line: str) -> int:
 
 
 def parse_tle(text: str, *, source: str = "TLE") -> list[ElementSet]:
-    """Read the text of a file of element sets; `source` is what errors call it.
+    """Parse the text of a file of element sets.
+
+    An element set has two lines, or three with a name, which may begin with "0 ".
+
+    Args:
+        text: the file's text.
+        source: the file's name in error messages.
 
     Raises:
-        TleError: names `source`, line and what was expected.
+        TleError: A line is invalid; the message names the line and what was expected.
     """
     lines = [line.rstrip() for line in text.split("\n")]
     sets: list[ElementSet] = []
@@ -66,9 +72,9 @@ def parse_tle(text: str, *, source: str = "TLE") -> list[ElementSet]:
         name = line.removeprefix("0 ").strip() if line else name
         index += 1
     if name:
-        raise TleError(f"{source}, line {len(lines)}: expected the two lines of {name}, found the end")
+        raise TleError(f"{source}, line {len(lines)}: expected the two lines of {name}; found the end")
     if not sets:
-        raise TleError(f"{source}, line 1: expected element sets, found none")
+        raise TleError(f"{source}, line 1: expected element sets; found none")
     return sets
 
 
@@ -84,7 +90,7 @@ def _element_set(source: str, number: int, name: str, pair: Sequence[str]) -> El
     try:
         epoch_utc = sat_epoch_datetime(Satrec.twoline2rv(line1, line2)).astimezone(timezone.utc)
     except (ValueError, OverflowError) as fault:
-        raise TleError(f"{source}, line {number}: expected elements that SGP4 takes; {fault}") from None
+        raise TleError(f"{source}, line {number}: expected elements that SGP4 accepts; {fault}") from None
     return ElementSet(name or line1[2:7].strip(), line1, line2, epoch_utc)
 
 
@@ -97,16 +103,16 @@ def _check_line(
     if len(line) != _LENGTH or not line.isprintable():
         raise TleError(f"{where}: expected {_LENGTH} printable columns; found {len(line)}")
     if line[-1] != str(checksum(line)):
-        raise TleError(f"{where}: expected checksum {checksum(line)}; found {line[-1]}: a digit is wrong")
-    for begin, end, what, least, greatest in fields:
+        raise TleError(f"{where}: expected checksum {checksum(line)}; found {line[-1]}, so a digit is wrong")
+    for begin, end, field, least, greatest in fields:
         value = _number(line[begin - 1 : end])
         if value is None or not least <= value <= greatest:
-            expected = f"the {what} ({least} to {greatest}) in columns {begin} to {end}"
+            expected = f"the {field} ({least} to {greatest}) in columns {begin} to {end}"
             raise TleError(f"{where}: expected {expected}; found {line[begin - 1 : end]!r}")
 
 
 def _number(text: str) -> float | None:
-    if "_" in text:  # Python takes 1_0 for ten
+    if "_" in text:  # Python accepts 1_0 as ten
         return None
     try:
         return float(text.replace(" ", "0") if text.strip() else text)

@@ -1,8 +1,9 @@
-"""Walker constellations: element sets of satellites that nobody has launched, named as generated.
+"""Walker constellations: generated element sets of fictitious satellites.
 
-i: T/P/F as J. G. Walker wrote it ("Satellite constellations", J. Brit. Interplanetary Soc. 37, 1984): T
-satellites in P planes of inclination i, spread evenly over the equator (delta: 360 degrees, star: 180);
-from one plane to the next satellites are ahead by F * 360 / T degrees.
+The notation i: T/P/F is that of J. G. Walker ("Satellite constellations", J. Brit. Interplanetary Soc. 37,
+1984): T satellites in P planes of inclination i. The planes are spread evenly along the equator, over 360
+degrees (delta) or 180 degrees (star). The satellites of a plane are ahead of those of the previous plane by
+F * 360 / T degrees.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from traces.errors import OrbitError
 from traces.orbits.element_set import ElementSet
 from traces.utc import format_utc
 
-_EARTH_RADIUS_M = 6_378_135.0  # of WGS 72, as is the next: SGP4's own
+_EARTH_RADIUS_M = 6_378_135.0  # WGS 72, which SGP4 uses; so is the next constant
 _EARTH_MU_M3_S2 = 3.986008e14
 _MOST = 100_000
 _TEXT = re.compile(r"([\d.]+):(\d+)/(\d+)/(\d+)@([\d.]+)(star|delta)?")
@@ -33,28 +34,29 @@ def walker(
     star: bool = False,
     first_node_deg: float = 0.0,
 ) -> list[ElementSet]:
-    """Make the element sets of a Walker constellation of circular orbits without drag.
+    """Return the element sets of a Walker constellation of circular orbits without drag.
 
     Args:
         total: number of satellites, T.
         planes: number of planes, P; divides T.
         phasing: F, 0 to P - 1.
-        inclination_deg: of all planes, 0 to 180.
-        altitude_m: of the orbit above the equator's radius, 100 km to 50,000 km; SGP4's mean elements put
-            the real one within some 10 km.
-        epoch_utc: of the elements, with a zone; satellite 1 of plane 1 is at its ascending node then.
-        star: planes over 180 degrees of the equator (polar constellations) instead of 360.
+        inclination_deg: inclination of all planes, 0 to 180.
+        altitude_m: altitude above the equatorial radius, 100 km to 50,000 km. As SGP4's elements are mean
+            elements, the actual altitude differs by up to some 10 km.
+        epoch_utc: epoch of the elements, with a time zone; satellite 1 of plane 1 is then at its ascending
+            node.
+        star: spread the planes over 180 degrees of the equator (polar constellations) instead of 360.
         first_node_deg: right ascension of the first plane's ascending node.
 
     Returns:
-        Sets named "Walker 53:24/3/1 P01-S01", plane by plane.
+        Element sets named like "Walker 53:24/3/1 P01-S01", plane by plane.
 
     Raises:
-        OrbitError: parameters that cannot be.
+        OrbitError: A parameter is out of range.
     """
     if not (1 <= total <= _MOST and 1 <= planes <= total and total % planes == 0 and 0 <= phasing < planes):
         raise OrbitError(
-            f"no Walker constellation {total}/{planes}/{phasing}; expected T/P/F with T up to {_MOST},"
+            f"{total}/{planes}/{phasing} is no Walker constellation; expected T/P/F with T up to {_MOST},"
             " P dividing T, and F from 0 to P - 1"
         )
     if not (0 <= inclination_deg <= 180 and 100e3 <= altitude_m <= 50_000e3):
@@ -88,15 +90,19 @@ def walker(
 
 
 def parse_walker(text: str, epoch_utc: datetime) -> list[ElementSet]:
-    """Make the constellation that "53:1584/72/39@550" describes: i:T/P/F@altitude in km, `star` at its end.
+    """Return the constellation that a text such as "53:1584/72/39@550" describes.
+
+    Args:
+        text: i:T/P/F@altitude, in degrees and km, optionally followed by `star`.
+        epoch_utc: epoch of the elements, with a time zone.
 
     Raises:
-        OrbitError: another text, or parameters that cannot be.
+        OrbitError: The text has another form, or a parameter is out of range.
     """
     match = _TEXT.fullmatch(text.strip())
     if match is None or match[1].count(".") > 1 or match[5].count(".") > 1 or "." in (match[1], match[5]):
         raise OrbitError(
-            f"{text!r} is no Walker constellation; expected i:T/P/F@km such as 53:1584/72/39@550"
+            f"{text!r} is no Walker constellation; expected i:T/P/F@km, such as 53:1584/72/39@550"
         )
     return walker(
         *(int(part) for part in match.group(2, 3, 4)),

@@ -1,1 +1,1 @@
-"""The radio: link budgets, and what weather takes from them."""
+"""Radio links: link budgets and attenuation by the atmosphere."""

@@ -1,13 +1,13 @@
-"""The rate that a radio link carries over a distance.
+"""Link budget: the rate of a radio link over a distance.
 
 Es/N0 = EIRP - free-space loss - other losses + G/T - 10 log10(k) - 10 log10(symbol rate) - margin, in dB;
-free-space loss = 20 log10(4 pi d f / c) (ITU-R P.525-4, eq. 4).  The modem then takes the fastest DVB-S2
-MODCOD that Es/N0 carries; thresholds and efficiencies are those of ETSI EN 302 307-1 V1.4.1, Table 13 (ideal
-Es/N0 for quasi-error-free reception, normal FECFRAME, no pilots).
+free-space loss = 20 log10(4 pi d f / c) (ITU-R P.525-4, eq. 4). The modem then uses the fastest DVB-S2 MODCOD
+whose threshold is below Es/N0. Thresholds and efficiencies are those of ETSI EN 302 307-1 V1.4.1, Table 13
+(ideal Es/N0 for quasi-error-free reception, normal FECFRAME, no pilots).
 
-Left out: the satellite antenna's pattern (it points at the station), rain and scintillation (a constant in
-the losses, or `traces.radio.weather`), and the few per cent of encapsulation of Ethernet frames in DVB-S2's
-baseband frames.
+The model leaves out the satellite antenna's pattern (the antenna points at the station), rain and
+scintillation (use a constant in the losses, or `traces.radio.weather`), and the few per cent of overhead for
+Ethernet frames in DVB-S2 baseband frames.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ class Modcod:
     """A modulation with a code rate.
 
     Args:
-        name: as in the standard, "16APSK 5/6".
-        bit_per_symbol: spectral efficiency, information bits.
-        es_n0_db: least Es/N0 for quasi-error-free reception.
+        name: the name in the standard, such as "16APSK 5/6".
+        bit_per_symbol: spectral efficiency in information bits per symbol.
+        es_n0_db: minimum Es/N0 for quasi-error-free reception.
     """
 
     name: str
@@ -71,13 +71,13 @@ DVB_S2 = (
     Modcod("32APSK 8/9", 4.397854, 15.69),
     Modcod("32APSK 9/10", 4.453027, 16.05),
 )
-"""EN 302 307-1 Table 13, whole."""
+"""All MODCODs of EN 302 307-1, Table 13."""
 
 
 def undominated(modcods: tuple[Modcod, ...]) -> tuple[Modcod, ...]:
-    """Drop each MODCOD that needs more Es/N0 than a faster one; the rest rises in both."""
+    """Return the MODCODs without those that need more Es/N0 than a faster one, sorted by rate."""
     kept: list[Modcod] = []
-    for modcod in sorted(modcods, key=lambda one: (-one.bit_per_symbol, one.es_n0_db)):
+    for modcod in sorted(modcods, key=lambda modcod: (-modcod.bit_per_symbol, modcod.es_n0_db)):
         if not kept or modcod.es_n0_db < kept[-1].es_n0_db:
             kept.append(modcod)
     return tuple(reversed(kept))
@@ -87,7 +87,7 @@ def dvb_s2(slowest: str = "QPSK 1/4", fastest: str = "32APSK 9/10") -> tuple[Mod
     """Return the undominated DVB-S2 MODCODs from `slowest` to `fastest`, by name.
 
     Raises:
-        LinkBudgetError: one of them is not in the table, is dominated, or the order is the other way round.
+        LinkBudgetError: A MODCOD is not in the table or is dominated, or the two are in the wrong order.
     """
     usable = undominated(DVB_S2)
     names = [modcod.name for modcod in usable]
@@ -96,30 +96,31 @@ def dvb_s2(slowest: str = "QPSK 1/4", fastest: str = "32APSK 9/10") -> tuple[Mod
             raise LinkBudgetError(f"MODCOD {name!r} cannot be chosen; expected one of {', '.join(names)}")
     chosen = usable[names.index(slowest) : names.index(fastest) + 1]
     if not chosen:
-        raise LinkBudgetError(f"MODCODs from {slowest} to {fastest} are none; swap them")
+        raise LinkBudgetError(f"there is no MODCOD from {slowest} to {fastest}; swap them")
     return chosen
 
 
 @dataclass(frozen=True)
 class RadioLink:
-    """One direction's radio, from transmitter to modem.
+    """The radio of one direction of a link, from transmitter to modem.
 
     Args:
         carrier_hz: carrier frequency.
-        eirp_dbw: equivalent isotropically radiated power, antenna gain included.
-        g_over_t_db_k: the receiver's gain over noise temperature, dB/K.
+        eirp_dbw: equivalent isotropically radiated power, including antenna gain.
+        g_over_t_db_k: gain over noise temperature of the receiver, dB/K.
         symbol_rate_hz: symbols per second.
-        losses_db: all but free space: pointing, polarisation, atmosphere, radome.
-        margin_db: kept in hand: the modem's distance from the ideal, fading.
-        roll_off: of the pulse shape; the link occupies symbol rate times (1 + roll-off).
-        modcods: what the modem may use; dominated ones are dropped.
-        hysteresis_db: Es/N0 above a threshold before the modem goes up to it; it goes down at once.
-        rate_cap_bit_s: makes the link as narrow as an experiment wants; None for what the radio carries.
-        weather_percent: `traces.make` takes off the attenuation by air and rain that is exceeded so much of
-            an average year (`traces.radio.weather`, needs itur); None for a clear sky.
+        losses_db: all losses except free space: pointing, polarisation, atmosphere, radome.
+        margin_db: reserve for fading and for the modem's distance from the ideal.
+        roll_off: roll-off of the pulse shape; the link occupies symbol rate * (1 + roll-off).
+        modcods: MODCODs that the modem may use; dominated ones are dropped.
+        hysteresis_db: excess of Es/N0 over a threshold before the modem steps up to it; it steps down at
+            once.
+        rate_cap_bit_s: upper limit of the rate; None for the rate that the radio achieves.
+        weather_percent: `traces.make_trace` subtracts the atmospheric attenuation that is exceeded for this
+            percentage of an average year (`traces.radio.weather`, needs itur); None for a clear sky.
 
     Raises:
-        LinkBudgetError: a parameter that cannot be.
+        LinkBudgetError: A parameter is out of range.
     """
 
     carrier_hz: float
@@ -152,19 +153,19 @@ class RadioLink:
 
     @property
     def bandwidth_hz(self) -> float:
-        """Occupied bandwidth."""
+        """The occupied bandwidth."""
         return self.symbol_rate_hz * (1 + self.roll_off)
 
     def capped(self, rate_bit_s: float | None) -> RadioLink:
-        """Return the same radio that carries at most `rate_bit_s` (None: no cap)."""
+        """Return this radio with its rate limited to `rate_bit_s` (None: no limit)."""
         return replace(self, rate_cap_bit_s=rate_bit_s)
 
     def in_weather(self, exceeded_percent: float | None) -> RadioLink:
-        """Return the same radio in weather that is worse so much of the year (None: a clear sky)."""
+        """Return this radio in weather that is exceeded for a percentage of the year (None: a clear sky)."""
         return replace(self, weather_percent=exceeded_percent)
 
     def es_n0_db(self, slant_range_m: npt.ArrayLike, weather_db: npt.ArrayLike = 0.0) -> Floats:
-        """Return Es/N0 over each distance, less margin and `weather_db` (for each distance, or for all)."""
+        """Return Es/N0 for each distance, minus margin and `weather_db` (one value, or one per distance)."""
         c_n0_db_hz = (
             self.eirp_dbw
             - free_space_loss_db(slant_range_m, self.carrier_hz)
@@ -178,9 +179,9 @@ class RadioLink:
     def modcod_indices(
         self, slant_range_m: npt.ArrayLike, weather_db: npt.ArrayLike = 0.0
     ) -> npt.NDArray[np.intp]:
-        """Return for each distance the index into `modcods`, -1 where the link does not close.
+        """Return the index into `modcods` for each distance, -1 where the link does not close.
 
-        With hysteresis the distances are one contact's, in order of time.
+        With hysteresis, the distances must be those of one contact, in order of time.
         """
         es_n0_db = np.atleast_1d(self.es_n0_db(slant_range_m, weather_db))
         thresholds_db = np.array([modcod.es_n0_db for modcod in self.modcods])
@@ -195,11 +196,11 @@ class RadioLink:
         return best
 
     def rate_bit_s(self, slant_range_m: npt.ArrayLike, weather_db: npt.ArrayLike = 0.0) -> Floats:
-        """Return the information rate over each distance in whole bit/s, 0 where the link does not close."""
+        """Return the information rate for each distance in whole bit/s, 0 where the link does not close."""
         carried = [math.floor(modcod.bit_per_symbol * self.symbol_rate_hz) for modcod in self.modcods]
         rates = np.array([*carried, 0.0])[
             self.modcod_indices(slant_range_m, weather_db)
-        ]  # index -1 is the 0 at the end
+        ]  # index -1 selects the 0 at the end
         return rates if self.rate_cap_bit_s is None else np.minimum(rates, self.rate_cap_bit_s)
 
     def summary(self) -> str:
@@ -226,7 +227,7 @@ def free_space_loss_db(slant_range_m: npt.ArrayLike, carrier_hz: float) -> Float
 
 
 def one_way_delay_s(slant_range_m: npt.ArrayLike) -> Floats:
-    """Return the propagation delay in vacuum; the atmosphere adds some 10 ns at most."""
+    """Return the propagation delay in vacuum; the atmosphere adds at most some 10 ns."""
     return np.asarray(slant_range_m, dtype=np.float64) / SPEED_OF_LIGHT_M_S
 
 
@@ -239,11 +240,13 @@ DOVE_X_BAND = RadioLink(
     margin_db=1.0,
     modcods=dvb_s2("QPSK 1/4", "16APSK 5/6"),
 )
-"""A Dove's high-speed downlink. Published (Devaraj et al., "Dove High Speed Downlink System", SSC17-VII-02):
-X-band, DVB-S2, dishes of 4.5 to 7.6 m, 220 Mbit/s peak and 160 Mbit/s average, 12 to 15 GB in a pass of 7 to
-10 minutes. Our choice: everything else. 66.67 Msymbol/s with 16APSK 5/6 as fastest MODCOD gives the peak;
-EIRP, G/T and losses, plausible one by one for a cubesat and such a dish, are set together so that a pass
-nearly overhead at 500 km averages 160 Mbit/s above 5 degrees."""
+"""High-speed downlink of a Planet Dove.
+
+Published (Devaraj et al., "Dove High Speed Downlink System", SSC17-VII-02): X-band, DVB-S2, dishes of 4.5
+to 7.6 m, 220 Mbit/s peak and 160 Mbit/s average rate, 12 to 15 GB in a pass of 7 to 10 minutes. The rest
+is assumed: 66.67 Msymbol/s with 16APSK 5/6 as the fastest MODCOD gives the peak rate; EIRP, G/T and losses
+are plausible for a cubesat and such a dish, and chosen so that a pass almost overhead at 500 km averages
+160 Mbit/s above 5 degrees."""
 
 DOVE_S_BAND_UPLINK = RadioLink(
     carrier_hz=2.056e9,
@@ -254,8 +257,10 @@ DOVE_S_BAND_UPLINK = RadioLink(
     margin_db=3.0,
     modcods=dvb_s2("QPSK 1/2", "QPSK 1/2"),
 )
-"""A narrow S-band uplink of 250 kbit/s, the same at every elevation. Our choice throughout, in the class of
-S-band command links of cubesats: the waveform stands in for one that is not published."""
+"""S-band uplink of 250 kbit/s at every elevation.
+
+All parameters are assumptions, typical of S-band command links of cubesats; the actual waveform is not
+published."""
 
 
 CUBESAT_S_BAND = RadioLink(
@@ -266,10 +271,12 @@ CUBESAT_S_BAND = RadioLink(
     roll_off=1.0,
     modcods=(Modcod("BPSK uncoded", 1.0, 9.6),),
 )
-"""A first-generation cubesat's S-band downlink of 256 kbit/s. From problem 3 of "CubeSat Communication" (DTU
-Satellite Systems and Design Course, Danish Space Research Institute, 2001): 1 W through an antenna of 0 dB,
-2215 MHz, 256 kbit/s, and G/T 5 dB/K as Oersted's station had. 9.6 dB is what coherent BPSK needs for a bit
-error rate of 1e-5. No losses and no margin, as in the problem; from 600 km it closes down to the horizon."""
+"""S-band downlink of a first-generation cubesat, 256 kbit/s.
+
+From problem 3 of "CubeSat Communication" (DTU Satellite Systems and Design Course, Danish Space Research
+Institute, 2001): 1 W through an antenna of 0 dB, 2215 MHz, 256 kbit/s, and G/T 5 dB/K as at the Oersted
+station. Coherent BPSK needs 9.6 dB for a bit error rate of 1e-5. As in the problem, there are no losses
+and no margin; from 600 km the link closes down to the horizon."""
 
 CUBESAT_UHF_DOWNLINK = RadioLink(
     carrier_hz=437e6,
@@ -281,13 +288,15 @@ CUBESAT_UHF_DOWNLINK = RadioLink(
     roll_off=1.6,
     modcods=(Modcod("GMSK 9600", 1.0, 13.9),),
 )
-"""An amateur-band cubesat's 9600 bit/s. From the link budget of Western University's CubeSat project (its
-public wiki, "Space Communications", June 2022): 1 W, antenna 1.5 dBi, a station's Yagi of 13.3 dBi, Eb/N0
-13.9 dB for a bit error rate of 1e-5 in 25 kHz. Our choice: a system noise temperature of 500 K (so G/T
--13.7 dB/K), 6 dB for polarisation and pointing, and the margin."""
+"""Amateur-band downlink of a cubesat, 9600 bit/s.
+
+From the link budget of Western University's CubeSat project (its public wiki, "Space Communications", June
+2022): 1 W, antenna of 1.5 dBi, Yagi of 13.3 dBi at the station, Eb/N0 of 13.9 dB for a bit error rate of
+1e-5 in 25 kHz. Assumed: a system noise temperature of 500 K (hence G/T -13.7 dB/K), 6 dB for polarisation
+and pointing, and the margin."""
 
 CUBESAT_UHF_UPLINK = replace(CUBESAT_UHF_DOWNLINK, eirp_dbw=12.5, g_over_t_db_k=-24.1)
-"""The same channel upwards: EIRP 12.5 dBW, the satellite's G/T -24.1 dB/K (same source)."""
+"""Uplink of the same channel: EIRP 12.5 dBW, G/T of the satellite -24.1 dB/K (same source)."""
 
 STARLINK_LIKE_DOWNLINK = RadioLink(
     carrier_hz=11.7e9,
@@ -300,11 +309,13 @@ STARLINK_LIKE_DOWNLINK = RadioLink(
     hysteresis_db=0.5,
     rate_cap_bit_s=200e6,
 )
-"""One 240 MHz channel of a Ku-band broadband satellite at 550 km to a user's flat antenna, above 25 degrees.
-Published: the channel's width (Humphreys et al., "Signal Structure of the Starlink Ku-Band Downlink", IEEE
-Trans. Aerospace and Electronic Systems 59, 2023), altitude and least elevation (FCC, SAT-MOD-20200417-00037).
-Our choice: everything else. DVB-S2 stands in for the real OFDM; EIRP and G/T give Es/N0 of 8 dB at 25 degrees
-to 14 dB overhead; the cap is one user's share of the channel, in the class of what users measure."""
+"""A 240 MHz channel of a Ku-band broadband satellite at 550 km to a user's flat antenna, above 25 degrees.
+
+Published: the channel width (Humphreys et al., "Signal Structure of the Starlink Ku-Band Downlink", IEEE
+Trans. Aerospace and Electronic Systems 59, 2023), altitude and minimum elevation (FCC,
+SAT-MOD-20200417-00037). All other parameters are assumptions: DVB-S2 replaces the actual OFDM, EIRP and
+G/T give an Es/N0 from 8 dB at 25 degrees to 14 dB overhead, and the cap is one user's share of the
+channel, in the range that users measure."""
 
 STARLINK_LIKE_UPLINK = RadioLink(
     carrier_hz=14.25e9,
@@ -317,16 +328,16 @@ STARLINK_LIKE_UPLINK = RadioLink(
     hysteresis_db=0.5,
     rate_cap_bit_s=20e6,
 )
-"""The same terminal upwards: 60 MHz at 14.25 GHz, shared. Our choice throughout, apart from the band."""
+"""Uplink of the same terminal: a shared channel of 60 MHz at 14.25 GHz. All but the band are assumptions."""
 
 
 @dataclass(frozen=True)
 class Radio:
-    """Both directions of a link between a satellite and a station.
+    """The radios of both directions of a link between a satellite and a station.
 
     Args:
-        downlink: satellite to ground.
-        uplink: ground to satellite.
+        downlink: radio from satellite to ground.
+        uplink: radio from ground to satellite.
     """
 
     downlink: RadioLink
@@ -339,14 +350,14 @@ PRESETS = {
     "cubesat-uhf": Radio(CUBESAT_UHF_DOWNLINK, CUBESAT_UHF_UPLINK),
     "starlink-like": Radio(STARLINK_LIKE_DOWNLINK, STARLINK_LIKE_UPLINK),
 }
-"""Radios by name."""
+"""Published and assumed radios by name."""
 
 
 def preset(name: str) -> Radio:
-    """Return the preset of that name.
+    """Return the radio preset with a name.
 
     Raises:
-        LinkBudgetError: there is none; lists those there are.
+        LinkBudgetError: There is no such preset; the message lists all presets.
     """
     if name not in PRESETS:
         raise LinkBudgetError(f"no radio preset {name!r}; expected one of {', '.join(PRESETS)}")

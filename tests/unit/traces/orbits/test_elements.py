@@ -191,5 +191,5 @@ def test_a_walker_constellation_has_passes(svalbard):
     ],
 )
 def test_walkers_that_cannot_be(text: str):
-    with pytest.raises(OrbitError, match="no Walker constellation"):
+    with pytest.raises(OrbitError, match=r"no Walker constellation.*; expected "):
         parse_walker(text, DAY)

@@ -60,7 +60,7 @@ def test_an_unknown_satellite_is_told_with_close_names():
     ) as caught:
         find_satellite(read_elements(FLOCK_TLE), "FLOK 2P-1")
     assert caught.value.exit_code == 2
-    with pytest.raises(UnknownSatelliteError, match="it has, for one, FLOCK 2P-1"):
+    with pytest.raises(UnknownSatelliteError, match="the first is FLOCK 2P-1"):
         find_satellite(read_elements(FLOCK_TLE), "§§§")
 
 
@@ -104,7 +104,7 @@ def test_files_that_cannot_be_read(tmp_path: Path):
         read_elements(tmp_path / "none.tle")
     path = tmp_path / "binary.tle"
     path.write_bytes(b"\xff\xd8\xff")
-    with pytest.raises(TleError, match="expected UTF-8 text, found another byte at 0"):
+    with pytest.raises(TleError, match="expected UTF-8 text; found another byte at 0"):
         read_elements(path)
 
 

@@ -209,5 +209,5 @@ def test_what_weather_lacks_is_an_extra_of_this_project(svalbard, monkeypatch):
 
 def test_weather_out_of_range_is_refused(svalbard):
     for carrier_hz, percent in ((0.4e9, 0.1), (20e9, 0), (20e9, 80)):
-        with pytest.raises(LinkBudgetError, match=r"P\.618 holds"):
+        with pytest.raises(LinkBudgetError, match=r"P\.618 covers"):
             attenuation_db(svalbard, carrier_hz, 30.0, exceeded_percent=percent)
