@@ -45,6 +45,7 @@ from rich.progress import Progress
 from rich.table import Table
 
 from nodes.contract.config import BrokerAddress, Station
+from nodes.contract.events import Event, SendFinished
 from nodes.runtime.contact import CarrierWatch
 from nodes.transfer.downlink import Downlink
 from nodes.transfer.inbox import Inbox
@@ -325,11 +326,20 @@ def tell(event: str, *, monotonic_s: float | None = None, **fields: object) -> N
     os.write(sys.stdout.fileno(), line.encode())
 
 
+def tell_event(event: Event, *, monotonic_s: float | None = None) -> None:
+    """One event of nodes.transfer to the benchmark."""
+    tell(event.event_name, monotonic_s=monotonic_s, **event.fields())
+
+
 def chunks_ground(folder: Path, _: float) -> None:
     """The ground's end of nodes.transfer."""
     broker = BrokerAddress(unix_socket=folder / "socket")
     link = StationLink(
-        name="G", broker=broker, inbox=Inbox(folder / "inbox"), report=tell, on_complete=lambda item: None
+        name="G",
+        broker=broker,
+        inbox=Inbox(folder / "inbox"),
+        report=tell_event,
+        on_complete=lambda item: None,
     )
     link.start()
     tell("ready", role="chunks-ground")
@@ -341,10 +351,10 @@ def chunks_satellite(folder: Path, rate_bit_s: float) -> None:
     outbox = Outbox(folder / "outbox", "s", chunk_size_bytes(rate_bit_s))
     outbox.add_image("image", folder / "image", {"prompt": "?"})
 
-    def report(event: str, *, monotonic_s: float | None = None, **fields: object) -> None:
-        if event == "send_finished":
-            fields["largest_window_bytes"] = link.window.largest_bytes
-        tell(event, monotonic_s=monotonic_s, **fields)
+    def report(event: Event, *, monotonic_s: float | None = None) -> None:
+        finished = isinstance(event, SendFinished)
+        extra = {"largest_window_bytes": link.window.largest_bytes} if finished else {}
+        tell(event.event_name, monotonic_s=monotonic_s, **event.fields(), **extra)
 
     link = Downlink(
         satellite="S",

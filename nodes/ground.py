@@ -14,9 +14,10 @@ from typing import Any
 import msgpack
 
 from nodes.contract.config import GroundConfig, check_ca_files
+from nodes.contract.events import Answered, AnsweredBy, FrameRefused, InboxTrouble, InferenceFinished
 from nodes.onboard.message import FORMS, answer_received
 from nodes.profiles.pace import PacedWork
-from nodes.runtime.inference import Inference, Question, timings
+from nodes.runtime.inference import Inference, Question, StageTimes
 from nodes.runtime.management import ManagementPlane
 from nodes.runtime.program import Loop, check_model, leave, run_program, serve
 from nodes.transfer.inbox import Claim, Inbox, InboxItem
@@ -105,14 +106,17 @@ class Ground:
         return answer if paced is None else paced.answered(answer)
 
     def _answered(self, question: Question, answer: Any, finished_s: float) -> None:
-        self._report(
-            "inference_finished",
-            monotonic_s=finished_s,
+        times = StageTimes.of(answer)
+        event = InferenceFinished(
             frame=question.frame,
             answer=answer.text,
             confidence=answer.confidence,
-            **timings(answer),
+            preprocess_s=times.preprocess_s,
+            vision_s=times.vision_s,
+            prefill_s=times.prefill_s,
+            decode_s=times.decode_s,
         )
+        self._report(event, monotonic_s=finished_s)
         self._report_answer(self._asked.pop(question.image), answer.text, "ground", answer.confidence)
 
     def _failed(self, question: Question, reason: str) -> None:
@@ -122,19 +126,16 @@ class Ground:
         """What the model's server cannot take now is found again by the sweep, or by another station's."""
         self._asked.pop(question.image).release()
 
-    def _report_answer(self, claim: Claim, answer: str, answered_by: str, confidence: float | None) -> None:
-        self._report(
-            "answered",
-            frame=claim.item.manifest.frame,
-            answer=answer,
-            answered_by=answered_by,
-            confidence=confidence,
-        )
+    def _report_answer(
+        self, claim: Claim, answer: str, answered_by: AnsweredBy, confidence: float | None
+    ) -> None:
+        frame = claim.item.manifest.frame
+        self._report(Answered(frame=frame, answer=answer, answered_by=answered_by, confidence=confidence))
         # Marked after it was told: a crash in between tells it twice, which a reader can see.
         self._settle(claim)
 
     def _refuse(self, claim: Claim, reason: str) -> None:
-        self._report("refused", frame=claim.item.manifest.frame, reason=reason)
+        self._report(FrameRefused(frame=claim.item.manifest.frame, reason=reason))
         self._settle(claim)
 
     def _settle(self, claim: Claim) -> None:
@@ -142,7 +143,7 @@ class Ground:
             claim.answered()
         except OSError as error:  # stays claimed, so that it is told twice only after a restart
             reason = f"{claim.item.folder}: cannot be marked as answered: {error.strerror}"
-            self._report("inbox_trouble", frame=claim.item.manifest.frame, reason=reason)
+            self._report(InboxTrouble(frame=claim.item.manifest.frame, reason=reason))
 
 
 def check(config: GroundConfig, path: Path) -> None:

@@ -15,6 +15,8 @@ from typing import Any
 import msgpack
 
 from nodes.contract.config import ConfigError, Frame, SatelliteConfig, Station, check_ca_files, check_images
+from nodes.contract.events import Captured, DecisionName, Dropped, FrameRefused, InferenceFinished
+from nodes.contract.topics import slug
 from nodes.errors import ConfidenceError, ModelError
 from nodes.onboard.frame import OnboardFrame, warm_up
 from nodes.onboard.judge import Judge
@@ -33,8 +35,8 @@ from nodes.policies import (
 )
 from nodes.profiles.pace import PacedWork
 from nodes.runtime.contact import CarrierWatch
-from nodes.runtime.inference import Inference, Question, timings
-from nodes.runtime.management import ManagementPlane, slug
+from nodes.runtime.inference import Inference, Question, StageTimes
+from nodes.runtime.management import ManagementPlane
 from nodes.runtime.program import Loop, ModelUnavailableError, check_model, leave, run_program, serve
 from nodes.transfer.downlink import ContactWatch, Downlink
 from nodes.transfer.outbox import Outbox, OutboxError
@@ -56,8 +58,8 @@ class Decided:
     message: FrameMessage | None
 
     @property
-    def name(self) -> str:
-        """As events call it."""
+    def name(self) -> DecisionName:
+        """The decision as events name it."""
         if isinstance(self.decision, Accept):
             return "answer"
         return "drop" if isinstance(self.decision, Drop) else "offload"
@@ -134,9 +136,9 @@ class Satellite:
         try:
             size_bytes = frame.image.stat().st_size
         except OSError as error:
-            self._report("refused", frame=frame.frame, reason=f"{frame.image}: {error.strerror}")
+            self._report(FrameRefused(frame=frame.frame, reason=f"{frame.image}: {error.strerror}"))
             return
-        self._report("captured", frame=frame.frame, size_bytes=size_bytes)
+        self._report(Captured(frame=frame.frame, size_bytes=size_bytes))
         self._inference.ask(Question(frame.frame, frame.image, frame.prompt))
 
     def _warm_up(self, model: Any) -> float:
@@ -170,24 +172,27 @@ class Satellite:
 
     def _decided(self, question: Question, decided: Decided, finished_s: float) -> None:
         reading, message = decided.reading, decided.message
-        self._report(
-            "inference_finished",
-            monotonic_s=finished_s,
+        times = StageTimes.of(decided.answer)
+        event = InferenceFinished(
             frame=question.frame,
             answer=reading.answer,
             confidence=reading.token_confidence,
             network_confidence=reading.confidence,
             stage=reading.stage,
-            **timings(decided.answer),
+            preprocess_s=times.preprocess_s,
+            vision_s=times.vision_s,
+            prefill_s=times.prefill_s,
+            decode_s=times.decode_s,
             decision=decided.name,
             form=message.form if message is not None else None,
         )
+        self._report(event, monotonic_s=finished_s)
         if message is not None:
             self._send_image(question, message)
         elif decided.name == "answer":
             self._send_answer(question, reading)
         else:
-            self._report("dropped", frame=question.frame, what="image", reason=DROPPED_BY_POLICY)
+            self._report(Dropped(frame=question.frame, what="image", reason=DROPPED_BY_POLICY))
 
     def _failed(self, question: Question, reason: str) -> None:
         """What the compact model cannot read, the ground may."""
@@ -200,7 +205,7 @@ class Satellite:
             expires_s = self._expires_s.get(question.frame)
             self._outbox.add_answer(question.frame, body, {}, expires_s=expires_s)
         except OutboxError as error:
-            self._report("refused", frame=question.frame, reason=str(error))
+            self._report(FrameRefused(frame=question.frame, reason=str(error)))
         self._downlink.wake()
 
     def _send_image(self, question: Question, message: FrameMessage) -> None:
@@ -210,7 +215,7 @@ class Satellite:
             data = question.image if message.data is None else message.data
             self._outbox.add_image(question.frame, data, metadata, expires_s=expires_s)
         except OutboxError as error:
-            self._report("refused", frame=question.frame, reason=str(error))
+            self._report(FrameRefused(frame=question.frame, reason=str(error)))
         self._downlink.wake()
 
 

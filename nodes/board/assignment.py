@@ -1,82 +1,37 @@
-"""The agent's configuration, and what a run asks of it; both are checked field by field."""
+"""Reads the agent's configuration and a run's assignment, and makes a node's configuration from both."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any
 
-from pydantic import Field, ValidationError
+from pydantic import ValidationError
 
-from nodes.contract.config import BrokerAddress, ConfigError, MqttAccess, Name, Strict, first_problem
-
-FILE_PREFIX = "sha256:"  # a value of a node's configuration that stands for a fetched file
-
-Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
-RunId = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$")]
+from nodes.contract.board import FILE_PREFIX, AgentConfig, Assignment
+from nodes.contract.config import ConfigError, first_problem
 
 
-class AgentConfig(Strict):
-    """A board's agent.
+def node_config(
+    assignment: Assignment, agent: AgentConfig, run_folder: Path, file_paths: dict[str, Path]
+) -> dict[str, Any]:
+    """Return the node's whole configuration; the folders that it names are made.
 
-    Args:
-        board: the board's name in the inventory.
-        management: where runs have their management broker; `access` is the board's own, the same in every
-        run. folder: what runs leave: fetched files, outboxes, logs. models: where models lie, each in a
-        folder of its own; None for those that ship. power: look for a power sensor, and say what each answer
-        took.
+    Raises ConfigError for a file that the assignment's `files` do not name, OSError.
     """
-
-    board: Name
-    management: BrokerAddress
-    folder: Path
-    models: Path | None = None
-    power: bool = True
-
-
-class Assignment(Strict):
-    """What a run asks of a board.
-
-    Args:
-        run: the run's name; heartbeats carry it.
-        role: which program.
-        config: that program's configuration (nodes/contract/config.py) without what the agent fills in:
-            `management`, `clock`, `management_lost_after_s`, `outbox` or `inbox`. A text "sha256:HEX" in it
-            stands for the path of that file; `confidence` is a folder, given as its files' names and such
-            texts. `model` is a folder's last name under the agent's `models` or among the shipped ones, a
-            path on the board, or a hub name.
-        access: the node's account at the management broker, for this run.
-        files: size in bytes of each file to be fetched, by its SHA-256.
-        heartbeat_lapse_s: so long without a heartbeat means that the run has died.
-    """
-
-    run: RunId
-    role: Literal["satellite", "ground"]
-    config: dict[str, Any]
-    access: MqttAccess | None = None
-    files: dict[Sha256, Annotated[int, Field(ge=0)]] = Field(default_factory=dict)
-    heartbeat_lapse_s: float = Field(default=10.0, gt=0, le=3600, allow_inf_nan=False)
-
-    def node_config(
-        self, agent: AgentConfig, run_folder: Path, file_paths: dict[str, Path]
-    ) -> dict[str, Any]:
-        """The node's whole configuration, and the folders that it names.
-
-        Raises ConfigError for a file that `files` does not name, OSError.
-        """
-        config: dict[str, Any] = _with_paths(self.config, file_paths)
-        if isinstance(network := config.get("confidence"), dict):
-            config["confidence"] = str(_folder_of(network, run_folder / "confidence"))
-        management = agent.management.model_copy(update={"access": self.access})
-        kept = {"outbox" if self.role == "satellite" else "inbox": str(run_folder / "kept")}
-        return {
-            **config,
-            **kept,
-            "model": str(model_folder(str(config.get("model", "")), agent.models)),
-            "management": management.model_dump(mode="json", exclude_none=True),
-            "management_lost_after_s": self.heartbeat_lapse_s,
-            "clock": "own",
-            "measure_power": agent.power,
-        }
+    config: dict[str, Any] = _with_paths(assignment.config, file_paths)
+    if isinstance(network := config.get("confidence"), dict):
+        config["confidence"] = str(_folder_of(network, run_folder / "confidence"))
+    management = agent.management.model_copy(update={"access": assignment.access})
+    kept = {"outbox" if assignment.role == "satellite" else "inbox": str(run_folder / "kept")}
+    return {
+        **config,
+        **kept,
+        "model": str(model_folder(str(config.get("model", "")), agent.models)),
+        "management": management.model_dump(mode="json", exclude_none=True),
+        "management_lost_after_s": assignment.heartbeat_lapse_s,
+        "clock": "own",
+        "measure_power": agent.power,
+    }
 
 
 def model_folder(name: str, models: Path | None) -> str | Path:

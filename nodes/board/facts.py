@@ -28,7 +28,7 @@ PACKAGES = (
 def facts(folder: Path | None, models: Path | None = None) -> dict[str, Any]:
     """Python, packages (None: missing), free space where `folder` is, models, wall clock, the boot's id."""
     try:
-        chrony: object = read_chrony().to_json()
+        chrony: object = read_chrony().report().model_dump()
     except ChronyError as error:
         chrony = str(error)
     return {

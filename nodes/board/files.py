@@ -11,9 +11,9 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from nodes.contract.board import PIECE_BYTES
 from nodes.contract.checksum import sha256
 
-PIECE_BYTES = 128 * 1024
 WINDOW = 4  # pieces under way
 AGAIN_S = 2.0
 

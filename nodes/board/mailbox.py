@@ -13,11 +13,11 @@ from paho.mqtt.client import Client, ConnectFlags, MQTTMessage
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
+from nodes.contract import topics
+from nodes.contract.board import GONE, FileRequest, RunHeartbeat
 from nodes.contract.config import BrokerAddress
-from nodes.runtime.management import slug
 from nodes.runtime.mqtt import make_client, start
 
-HEARTBEAT_TOPIC = "spaceverse/heartbeat"
 KEEPALIVE_S = 3  # a board that was halted is missed after one and a half of them
 
 
@@ -40,19 +40,19 @@ class Mailbox:
 
     def __init__(self, address: BrokerAddress, board: str) -> None:
         self._address = address
-        self._base = f"spaceverse/board/{slug(board)}"
+        name = self._board = topics.slug(board)
         self._state: dict[str, Any] = {"state": "idle", "run": None, "reason": None}
         self._lock = threading.Lock()
         self._heartbeats_s: dict[str, float] = {}
         self.assignment: bytes | None = None
         self.pieces: queue.SimpleQueue[Piece] = queue.SimpleQueue()
         self.changed = threading.Event()
-        self._client = make_client(f"{slug(board)}-agent", address)
-        self._client.will_set(f"{self._base}/state", json.dumps({"state": "gone"}), qos=1, retain=True)
+        self._client = make_client(f"{name}-agent", address)
+        self._client.will_set(topics.board_state(name), json.dumps({"state": GONE}), qos=1, retain=True)
         self._client.on_connect = self._on_connect
-        self._client.message_callback_add(HEARTBEAT_TOPIC, self._on_heartbeat)
-        self._client.message_callback_add(f"{self._base}/assignment", self._on_assignment)
-        self._client.message_callback_add(f"{self._base}/piece/#", self._on_piece)
+        self._client.message_callback_add(topics.HEARTBEAT, self._on_heartbeat)
+        self._client.message_callback_add(topics.board_assignment(name), self._on_assignment)
+        self._client.message_callback_add(topics.board_pieces(name), self._on_piece)
 
     def open(self) -> None:
         """Begin to connect, again and again."""
@@ -60,7 +60,7 @@ class Mailbox:
 
     def close(self) -> None:
         """Say that the agent is gone, and leave."""
-        self.tell({"state": "gone"})
+        self.tell({"state": GONE})
         self._client.disconnect()
         self._client.loop_stop()
 
@@ -68,11 +68,12 @@ class Mailbox:
         """Publish the agent's state now, and after each connection."""
         self._state = state
         if self._client.is_connected():
-            self._client.publish(f"{self._base}/state", json.dumps(state), qos=1, retain=True)
+            self._client.publish(topics.board_state(self._board), json.dumps(state), qos=1, retain=True)
 
     def ask(self, digest: str, offset: int) -> None:
         """Ask for a piece of a file."""
-        self._client.publish(f"{self._base}/want", json.dumps({"sha256": digest, "offset": offset}), qos=0)
+        request = FileRequest(sha256=digest, offset=offset)
+        self._client.publish(topics.board_request(self._board), request.model_dump_json(), qos=0)
 
     def silent_s(self, run: str) -> float:
         """For how long no heartbeat of `run` was heard; infinite if none ever was."""
@@ -85,17 +86,18 @@ class Mailbox:
     ) -> None:
         if not reason.is_failure:
             self.assignment = None  # a broker that kept it says it again; another one knows of none
-            topics = (HEARTBEAT_TOPIC, f"{self._base}/assignment", f"{self._base}/piece/#")
-            client.subscribe([(topic, 1) for topic in topics])
-            client.publish(f"{self._base}/state", json.dumps(self._state), qos=1, retain=True)
+            board = self._board
+            filters = (topics.HEARTBEAT, topics.board_assignment(board), topics.board_pieces(board))
+            client.subscribe([(topic, 1) for topic in filters])
+            client.publish(topics.board_state(board), json.dumps(self._state), qos=1, retain=True)
 
     def _on_heartbeat(self, _: Client, __: object, message: MQTTMessage) -> None:
         try:
-            run = json.loads(message.payload)["run"]
-        except (ValueError, TypeError, KeyError):
+            run = RunHeartbeat.model_validate_json(message.payload).run
+        except ValueError:
             return
         with self._lock:
-            self._heartbeats_s = {str(run): time.monotonic()}  # one run at a time
+            self._heartbeats_s = {run: time.monotonic()}  # one run at a time
         self.changed.set()
 
     def _on_assignment(self, _: Client, __: object, message: MQTTMessage) -> None:
@@ -103,7 +105,6 @@ class Mailbox:
         self.changed.set()
 
     def _on_piece(self, _: Client, __: object, message: MQTTMessage) -> None:
-        digest, offset = message.topic.split("/")[-2:]
-        if offset.isdecimal():
-            self.pieces.put(Piece(digest, int(offset), bytes(message.payload)))
+        if (piece := topics.piece_of(message.topic)) is not None:
+            self.pieces.put(Piece(*piece, bytes(message.payload)))
             self.changed.set()

@@ -10,14 +10,17 @@ from dataclasses import dataclass
 from types import FrameType
 from typing import Any
 
-from nodes.board.assignment import AgentConfig, Assignment, read_assignment
+from nodes.board.assignment import node_config, read_assignment
 from nodes.board.child import Child
 from nodes.board.facts import facts
 from nodes.board.files import Fetcher, FileError
 from nodes.board.mailbox import Mailbox
+from nodes.contract.board import AgentConfig, Assignment
 from nodes.contract.config import ConfigError
+from nodes.contract.events import AgentAssigned, NodeEnded, NodeStarted, NodeStopped
 from nodes.contract.files import write_atomically
-from nodes.runtime.management import ManagementPlane, slug
+from nodes.contract.topics import slug
+from nodes.runtime.management import ManagementPlane
 
 TICK_S = 0.1
 
@@ -98,7 +101,7 @@ class Service:
         plane = ManagementPlane(address, board, clock="own", run=assignment.run)
         plane.open()
         self._job = _Job(payload, assignment, fetcher, plane)
-        plane.report("agent_assigned", run=assignment.run, role=assignment.role, **self._facts)
+        plane.report(AgentAssigned(role=assignment.role, **self._facts))
         self._tell("fetching", assignment.run)
 
     def _go_on(self, job: _Job) -> None:
@@ -125,17 +128,17 @@ class Service:
         name = slug(str(job.assignment.config.get("name", "node")))
         folder = self._config.folder / "runs" / job.assignment.run / name
         folder.mkdir(parents=True, exist_ok=True)
-        config = job.assignment.node_config(self._config, folder, job.fetcher.paths)
+        config = node_config(job.assignment, self._config, folder, job.fetcher.paths)
         path = folder / "config.json"
         write_atomically(path, json.dumps(config, indent=2) + "\n", private=True)
         job.child = Child(job.assignment.role, path, folder / "log")
-        job.plane.report("node_started", pid=job.child.pid, role=job.assignment.role)
+        job.plane.report(NodeStarted(pid=job.child.pid, role=job.assignment.role))
         self._tell("running", job.assignment.run)
 
     def _ended(self, job: _Job, status: int | None, reason: str) -> None:
         """The node has ended by itself, or could not be started."""
         self._done = job.payload
-        job.plane.report("node_ended", status=status, reason=reason)
+        job.plane.report(NodeEnded(status=status, reason=reason))
         job.plane.close()
         self._job = None
         self._tell("ended" if status == 0 else "failed", job.assignment.run, reason)
@@ -146,7 +149,7 @@ class Service:
         if job is None:
             return
         status = job.child.stop() if job.child is not None else None
-        job.plane.report("node_stopped", status=status, reason=reason)
+        job.plane.report(NodeStopped(status=status, reason=reason))
         job.plane.close()
         self._tell("idle", None, reason)
 

@@ -6,6 +6,8 @@ import shutil
 import subprocess
 from dataclasses import dataclass
 
+from nodes.contract.board import ChronyReport
+
 ANSWER_WITHIN_S = 2.0
 LOCAL = "7F7F0101"  # chronyd's own clock as reference: it follows nobody
 FIELDS = 14  # of `chronyc -c tracking`, in the order of its report; chronyc(1)
@@ -48,16 +50,16 @@ class ChronyState:
             return None
         return abs(self.system_offset_s) + self.root_dispersion_s + self.root_delay_s / 2
 
-    def to_json(self) -> dict[str, object]:
-        """As events carry it."""
-        return {
-            "reference": self.reference,
-            "stratum": self.stratum,
-            "synchronised": self.synchronised,
-            "bound_s": self.bound_s,
-            "frequency_ppm": self.frequency_ppm,
-            "skew_ppm": self.skew_ppm,
-        }
+    def report(self) -> ChronyReport:
+        """Return the figures that the run is told."""
+        return ChronyReport(
+            reference=self.reference,
+            stratum=self.stratum,
+            synchronised=self.synchronised,
+            bound_s=self.bound_s,
+            frequency_ppm=self.frequency_ppm,
+            skew_ppm=self.skew_ppm,
+        )
 
 
 def parse_tracking(text: str) -> ChronyState:

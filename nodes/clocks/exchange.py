@@ -1,14 +1,13 @@
 """Compares this machine's clock with the run's, over the management plane.
 
-The node asks on `spaceverse/clock/ask/<slug>` with a word that it has not used before. The run answers on
-`spaceverse/clock/answer/<slug>`: {"asked": the word, "received_s": x, "answered_s": y}, both of its
-CLOCK_MONOTONIC. Both are QoS 0: a lost question is asked anew, a late answer would tell little. All that
-brokers and threads add makes the round trip longer, and with it the bound; it never makes the bound wrong.
+The node sends a question: a word that it has not used before. The run answers with that word and the times
+at which the question came and the answer left (nodes/contract/messages.py, ClockAnswer). Both are QoS 0: a
+lost question is sent anew, and a late answer would say little. Whatever brokers and threads add makes the
+round trip longer, and with it the bound; it never makes the bound wrong.
 """
 
 from __future__ import annotations
 
-import json
 import secrets
 import threading
 import time
@@ -17,10 +16,12 @@ from paho.mqtt.client import Client, MQTTMessage
 
 from nodes.clocks.chrony import ChronyError, read_chrony
 from nodes.clocks.offset import ClockOffset, Exchange, Offset
+from nodes.contract import topics
+from nodes.contract.board import ChronyReport
+from nodes.contract.events import ClockCompared
+from nodes.contract.messages import ClockAnswer
 from nodes.contract.report import Report
 
-QUESTION_TOPIC = "spaceverse/clock/ask/{slug}"
-ANSWER_TOPIC = "spaceverse/clock/answer/{slug}"
 FIRST = 10  # so many questions are asked quickly, after each connection
 QUICKLY_S = 0.05
 EVERY_S = 1.0
@@ -34,9 +35,7 @@ SETTLE_S = 5.0  # or after so long; a slow way never gets there
 class ClockExchange:
     """Asks the run what its clock shows, time and again.
 
-    Every REPORT_EVERY_S, and after the first exchanges, it reports an event `clock`: offset_s (run - own),
-    bound_s, drift_ppm, drift_bound_ppm, round_trip_s, exchanges, breaks, and `chrony`, which is what
-    chronyd says of this machine's wall clock, or why it says nothing.
+    It reports `ClockCompared` after the first exchanges and then every REPORT_EVERY_S.
 
     Args:
         client: of the management plane.
@@ -46,8 +45,8 @@ class ClockExchange:
 
     def __init__(self, client: Client, slug: str, report: Report) -> None:
         self._client = client
-        self._question_topic = QUESTION_TOPIC.format(slug=slug)
-        self._answer_topic = ANSWER_TOPIC.format(slug=slug)
+        self._question_topic = topics.clock_question(slug)
+        self._answer_topic = topics.clock_answer(slug)
         self._report = report
         self._lock = threading.Lock()
         self._offset = ClockOffset()
@@ -122,29 +121,29 @@ class ClockExchange:
     def _on_answer(self, _: Client, __: object, message: MQTTMessage) -> None:
         back_s = time.monotonic()
         try:
-            answer = json.loads(message.payload)
+            answer = ClockAnswer.model_validate_json(message.payload)
             with self._lock:
-                sent_s = self._asked.pop(answer["asked"])
-                stamps = float(answer["received_s"]), float(answer["answered_s"])
-                self._offset.add(Exchange(sent_s, *stamps, back_s))
+                sent_s = self._asked.pop(answer.asked)
+                self._offset.add(Exchange(sent_s, answer.received_s, answer.answered_s, back_s))
                 self._first_answer_s = self._first_answer_s or back_s
-        except (ValueError, TypeError, KeyError, AttributeError):
-            return  # not an answer to us, or given up; the next one will be
+        except (ValueError, KeyError):
+            return  # not an answer to this node, or too late; the next one will be
 
     def _tell(self) -> None:
         offset = self.at(time.monotonic())
         try:
-            chrony: object = read_chrony().to_json()
+            chrony: ChronyReport | str = read_chrony().report()
         except ChronyError as error:
             chrony = str(error)
         self._report(
-            "clock",
-            offset_s=offset.offset_s,
-            drift_ppm=offset.drift * 1e6,
-            drift_bound_ppm=offset.drift_bound * 1e6,
-            round_trip_s=offset.round_trip_s,
-            exchanges=offset.exchanges,
-            breaks=self._offset.breaks,
-            bound_s=offset.bound_s,
-            chrony=chrony,
+            ClockCompared(
+                offset_s=offset.offset_s,
+                bound_s=offset.bound_s,
+                drift_ppm=offset.drift * 1e6,
+                drift_bound_ppm=offset.drift_bound * 1e6,
+                round_trip_s=offset.round_trip_s,
+                exchanges=offset.exchanges,
+                breaks=self._offset.breaks,
+                chrony=chrony,
+            )
         )

@@ -6,9 +6,10 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from nodes.contract.line import Line, Row
+from nodes.contract.strict import Strict
 
 
 class ConfigError(ValueError):
@@ -18,12 +19,6 @@ class ConfigError(ValueError):
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9 ._-]{0,63}$")]
 Port = Annotated[int, Field(ge=1, le=65535)]
 Limit = Annotated[int, Field(ge=1)]
-
-
-class Strict(BaseModel):
-    """Refuses misspelled fields; never changes after it was read."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class MqttAccess(Strict):
@@ -150,14 +145,14 @@ class SatelliteConfig(NodeConfig):
 
     stations: list[Station] = Field(min_length=1)
     policy: str = "offload-after"
-    policy_parameters: dict[str, Any] | Path = {}
+    policy_parameters: dict[str, Any] | Path = Field(default_factory=dict)
     accept_confidence: float | None = Field(default=None, ge=0, le=1)
     confidence: Path | None = None
-    frames: list[Frame] = []
+    frames: list[Frame] = Field(default_factory=list)
     outbox: Path
     outbox_limit_bytes: Limit = 8 << 30
     heartbeat_s: float = Field(default=5.0, ge=0, allow_inf_nan=False)
-    contact_ends_s: list[float] = []
+    contact_ends_s: list[float] = Field(default_factory=list)
     rate_bit_s: float = Field(gt=0, allow_inf_nan=False)
     seed: int = 0
 

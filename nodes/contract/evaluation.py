@@ -7,7 +7,8 @@ from typing import Any, Literal, get_args
 
 from pydantic import Field, ValidationError, model_validator
 
-from nodes.contract.config import ConfigError, PlanRow, Strict, first_problem
+from nodes.contract.config import ConfigError, PlanRow, first_problem
+from nodes.contract.strict import Strict
 
 POLICY_NAMES = (
     "spaceverse",

@@ -11,6 +11,7 @@ import time
 from dataclasses import replace
 from typing import Protocol, TypeVar
 
+from nodes.contract.events import Paced
 from nodes.contract.report import Report
 from nodes.profiles.profile import Profile
 from nodes.vlm.answer import Answer, ServerAnswer, Timings
@@ -37,8 +38,7 @@ class Pace:
 
     Args:
         profile: its times.
-        report: gets an event `paced` for every frame on which the model worked: profile, frame, asked_s (what
-            it was to take), computed_s (what it took here), late_s (by how much it came later than asked).
+        report: gets `Paced` for every frame on which the model worked.
         max_new_tokens: at most so many tokens in an answer.
     """
 
@@ -103,13 +103,15 @@ class PacedWork:
         """Report how it went, if the model was asked at all."""
         if not self._asked_s:
             return
+        held_s = sum(to_s - from_s for from_s, to_s in self.held_s)
         self._pace.report(
-            "paced",
-            frame=self._frame,
-            profile=self._pace.profile.name,
-            asked_s=sum(self._asked_s.values()),
-            computed_s=time.monotonic() - self._begin_s - sum(to_s - from_s for from_s, to_s in self.held_s),
-            late_s=self._late_s,
+            Paced(
+                frame=self._frame,
+                profile=self._pace.profile.name,
+                asked_s=sum(self._asked_s.values()),
+                computed_s=time.monotonic() - self._begin_s - held_s,
+                late_s=self._late_s,
+            )
         )
 
     def _decoded(self, further: int) -> None:

@@ -12,7 +12,8 @@ from typing import Literal
 
 from pydantic import Field, ValidationError, model_validator
 
-from nodes.contract.config import ConfigError, Strict, first_problem
+from nodes.contract.config import ConfigError, first_problem
+from nodes.contract.strict import Strict
 
 FORMAT: Literal["spaceverse-profile-1"] = "spaceverse-profile-1"
 # Of one answer, in order: `preprocess` opens the file as well; `decode` is each token after the first, the

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import array
+import contextlib
 import fcntl
-import json
 import socket
 import struct
 import time
 
 from paho.mqtt.client import Client, MQTTMessage
+
+from nodes.contract import topics
+from nodes.contract.messages import read_contacts
 
 # linux/sockios.h, linux/ethtool.h, linux/if.h
 SIOCGIFFLAGS = 0x8913
@@ -18,7 +21,6 @@ ETHTOOL_GLINK = 0x0000000A
 IFF_UP = 0x1
 
 POLL_S = 0.05
-CONTACT_TOPIC = "spaceverse/contact/{slug}"
 
 
 class CarrierWatch:
@@ -68,7 +70,7 @@ class CarrierWatch:
 class ToldContacts:
     """Contacts as the run tells them, for a board whose own interface keeps its carrier at their ends.
 
-    JSON on `spaceverse/contact/<slug>`, retained, from the run alone: {"station": whether there is contact}.
+    Retained, from the run alone (nodes/contract/topics.py, contact).
     What was told last holds while the management plane is away.
 
     Args:
@@ -78,7 +80,7 @@ class ToldContacts:
 
     def __init__(self, client: Client, slug: str) -> None:
         self._client = client
-        self._topic = CONTACT_TOPIC.format(slug=slug)
+        self._topic = topics.contact(slug)
         self._up: dict[str, bool] = {}
         self._asked = False
 
@@ -99,11 +101,8 @@ class ToldContacts:
         return self._up.get(station, False)
 
     def _on_message(self, _: Client, __: object, message: MQTTMessage) -> None:
-        try:
-            told = json.loads(message.payload)
-            self._up = {str(station): bool(up) for station, up in told.items()}
-        except (ValueError, AttributeError):
-            pass  # only the run may write there; its next word will be whole
+        with contextlib.suppress(ValueError):  # only the run may write there; its next message will be whole
+            self._up = read_contacts(message.payload)
 
 
 class ToldContact:

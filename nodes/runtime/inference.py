@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from nodes.contract.config import NodeConfig
+from nodes.contract.events import InferenceFailed, InferenceStarted, Ready
 from nodes.contract.report import Report
 from nodes.errors import ServerUnavailableError
 from nodes.profiles.pace import Pace, PacedWork
@@ -39,7 +40,7 @@ class Inference(Loop):
 
     Args:
         config: names the model.
-        report: gets ready, inference_started and inference_failed.
+        report: gets Ready, InferenceStarted and InferenceFailed.
         work: called in this thread with (model, question, pace of a profile or None), and keeps that pace;
             whatever it raises is a failure of that frame.
         on_done: called in this thread with (question, what `work` gave, finished_s).
@@ -94,17 +95,18 @@ class Inference(Loop):
 
     def _ready(self, model: Any, load_s: float, warm_up_s: float) -> None:
         self._report(
-            "ready",
-            model=self._config.model,
-            parameters=model.parameters,
-            load_s=load_s,
-            warm_up_s=warm_up_s,
-            profile=None if self._pace is None else self._pace.profile.name,
+            Ready(
+                model=self._config.model,
+                parameters=model.parameters,
+                load_s=load_s,
+                warm_up_s=warm_up_s,
+                profile=None if self._pace is None else self._pace.profile.name,
+            )
         )
 
     def _serve_one(self, model: Any, question: Question) -> None:
         begin_s = time.monotonic()
-        self._report("inference_started", monotonic_s=begin_s, frame=question.frame)
+        self._report(InferenceStarted(frame=question.frame), monotonic_s=begin_s)
         paced = self._pace.begin(question.frame, begin_s) if self._pace is not None else None
         try:
             done = self._work(model, question, paced)
@@ -127,26 +129,31 @@ class Inference(Loop):
             if self._outages[question.image] < OUTAGES_MAX:
                 self._put_off(self._on_put_off, question, reason)
                 return
-        self._report("inference_failed", frame=question.frame, reason=reason)
+        self._report(InferenceFailed(frame=question.frame, reason=reason))
         self._on_failure(question, reason)
 
     def _put_off(self, give_back: Callable[[Question], None], question: Question, reason: str) -> None:
         """Give a question back, wait a little before the next one. Told once, for all that follow, too."""
         if not self._server_away:
-            self._report("inference_failed", frame=question.frame, reason=reason)
+            self._report(InferenceFailed(frame=question.frame, reason=reason))
         self._server_away = True
         give_back(question)
         self._stopping.wait(OUTAGE_WAIT_S)
 
 
-def timings(answer: Any) -> dict[str, float]:
-    """The stages of one answer, seconds, as fields of an event; none for an answer that was not asked for."""
-    if answer is None:
-        return {}
-    stages = answer.timings
-    return {
-        "preprocess_s": stages.preprocess_s,
-        "vision_s": stages.vision_s,
-        "prefill_s": stages.prefill_s,
-        "decode_s": stages.decode_s,
-    }
+@dataclass(frozen=True, slots=True)
+class StageTimes:
+    """Seconds that the stages of one answer took; None for an answer that was not generated."""
+
+    preprocess_s: float | None = None
+    vision_s: float | None = None
+    prefill_s: float | None = None
+    decode_s: float | None = None
+
+    @classmethod
+    def of(cls, answer: Any) -> StageTimes:
+        """Return the times of an answer of a model, or of None."""
+        if answer is None:
+            return cls()
+        stages = answer.timings
+        return cls(stages.preprocess_s, stages.vision_s, stages.prefill_s, stages.decode_s)

@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-import json
-import re
 import threading
 import time
 from collections import deque
-from typing import Any, Literal
+from typing import Literal
 
 from paho.mqtt.client import Client, ConnectFlags, MQTTMessage
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
 from nodes.clocks.exchange import ClockExchange
+from nodes.contract import topics
 from nodes.contract.config import BrokerAddress
+from nodes.contract.events import Event, EventRecord, EventsDropped, Malformed
+from nodes.contract.messages import ContactEnds, Start, Stop, read_command
+from nodes.contract.strict import problem_text
 from nodes.runtime.contact import ToldContacts
 from nodes.runtime.mqtt import make_client, start
 
-EVENT_TOPIC = "spaceverse/event/{slug}"
-CONTROL_TOPIC = "spaceverse/control"
 KEEPALIVE_S = 5
 FLUSH_S = 2.0
 WAITING_MAX = 10_000
@@ -27,24 +27,16 @@ UNDER_WAY_MAX = 16
 LOOK_AGAIN_S = 1.0  # at a clock that is compared while one waits
 
 
-def slug(name: str) -> str:
-    """A node's name as it appears in topics: lower case, everything else than letters and digits a hyphen."""
-    return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
-
-
 class ManagementPlane:
     """Publishes a node's events and obeys the run's commands.
 
-    Events are JSON on `spaceverse/event/<slug>`, QoS 1: while the broker is away they wait, the last
-    WAITING_MAX of them, and come in order when it is back; a repeat can be told by its `sequence`. When some
-    had to be dropped, `events_dropped` says how many. Commands are JSON on `spaceverse/control`:
-    {"command": "start", "start_monotonic_s": x} sets scenario second 0 to x of CLOCK_MONOTONIC;
-    {"command": "stop"} ends the node; {"command": "contact_ends", "contact_ends_s": x} tells the scenario
-    time at which the contact ends, with "node" to one node alone.
+    Events (nodes/contract/events.py) are published with QoS 1. While the broker is unreachable the last
+    WAITING_MAX of them wait, and are sent in order when it is back; `sequence` tells repeats apart. If some
+    had to be dropped, `EventsDropped` has their number. Commands: nodes/contract/messages.py.
 
-    With a clock of its own the node compares it with the run's (nodes/clocks/exchange.py). Stamps of its
-    events are then told in the run's clock, with `clock_bound_s` beside them, and as they were read
-    (`own_monotonic_s`); until the clocks have been compared well, events wait: some seconds at most.
+    A node with a clock of its own compares it with the run's (nodes/clocks/exchange.py) and converts the
+    stamps of its events to the run's clock; `clock_bound_s` and `own_monotonic_s` stand beside them. Events
+    wait until the clocks have been compared well: some seconds at most.
 
     Args:
         address: the management broker.
@@ -64,14 +56,14 @@ class ManagementPlane:
     ) -> None:
         self._address = address
         self._node = node
-        self._of_run = {} if run is None else {"run": run}
-        self._topic = EVENT_TOPIC.format(slug=slug(node))
+        self._run = run
+        self._topic = topics.event(topics.slug(node))
         self._lock = threading.Lock()
         self._sequence = 0
         self._start_monotonic_s: float | None = None
         # Kept here and not in paho, which would keep any number. The few that paho has are those that it
         # sends again after a reconnection; newer ones wait until it has (`_catching_up`).
-        self._waiting: deque[dict[str, Any]] = deque()
+        self._waiting: deque[EventRecord] = deque()
         self._under_way = 0
         self._dropped = 0
         self._connected = self._catching_up = False
@@ -81,13 +73,13 @@ class ManagementPlane:
         self._away_since_s: float | None = time.monotonic()
         self.started = threading.Event()
         self.stopped = threading.Event()
-        self._client = make_client(f"{slug(node)}-management", address)
+        self._client = make_client(f"{topics.slug(node)}-management", address)
         self._client.on_connect = self._on_connect
         self._client.on_disconnect = self._on_disconnect
         self._client.on_message = self._on_message
         self._client.on_publish = self._on_publish
-        self.clock = ClockExchange(self._client, slug(node), self.report) if clock == "own" else None
-        self.contacts = ToldContacts(self._client, slug(node))
+        self.clock = ClockExchange(self._client, topics.slug(node), self.report) if clock == "own" else None
+        self.contacts = ToldContacts(self._client, topics.slug(node))
 
     def open(self) -> None:
         """Begin to connect; returns at once."""
@@ -111,11 +103,11 @@ class ManagementPlane:
         self._client.disconnect()
         self._client.loop_stop()
 
-    def report(self, event: str, *, monotonic_s: float | None = None, **fields: object) -> None:
+    def report(self, event: Event, *, monotonic_s: float | None = None) -> None:
         """Publish one event; from any thread, never blocks. See nodes.contract.report.Report."""
         monotonic_s = time.monotonic() if monotonic_s is None else monotonic_s
         with self._changed:
-            self._queue(event, monotonic_s, fields)
+            self._queue(event, monotonic_s)
             self._changed.notify_all()
 
     def now_s(self) -> float | None:
@@ -152,7 +144,7 @@ class ManagementPlane:
     ) -> None:
         if not reason.is_failure:
             self._away_since_s = None
-            client.subscribe(CONTROL_TOPIC, qos=1)
+            client.subscribe(topics.CONTROL, qos=1)
             self.contacts.connected()
             if self.clock is not None:
                 self.clock.connected()
@@ -163,7 +155,7 @@ class ManagementPlane:
                         self._waiting.popleft()
                         self._dropped += 1
                     dropped, self._dropped = self._dropped, 0
-                    self._queue("events_dropped", time.monotonic(), {"count": dropped})
+                    self._queue(EventsDropped(count=dropped), time.monotonic())
                 self._changed.notify_all()
 
     def _on_disconnect(
@@ -190,38 +182,38 @@ class ManagementPlane:
                     return
                 record = self._waiting.popleft()
                 self._under_way += 1
-            self._client.publish(self._topic, json.dumps(self._in_the_runs_time(record)), qos=1)
+            self._client.publish(self._topic, self._in_the_runs_time(record).to_line(), qos=1)
 
     def _may_publish(self) -> bool:
         ready = self._connected and not self._catching_up and self._under_way < UNDER_WAY_MAX
         return ready and bool(self._waiting) and (self.clock is None or self.clock.settled)
 
-    def _in_the_runs_time(self, record: dict[str, Any]) -> dict[str, Any]:
-        """Tell an event's stamps in the run's clock, as well as it is known by now."""
+    def _in_the_runs_time(self, record: EventRecord) -> EventRecord:
+        """Return a record with its stamps converted to the run's clock, as well as it is known by now."""
         if self.clock is None:
             return record
-        own_s = record["monotonic_s"]
+        own_s, start_s = record.monotonic_s, self._start_monotonic_s
         offset = self.clock.at(own_s)
         run_s = own_s + offset.offset_s
-        started = record["time_s"] is not None and self._start_monotonic_s is not None
-        return record | {
-            "time_s": run_s - self._start_monotonic_s if started else None,
+        stamps = {
+            "time_s": None if record.time_s is None or start_s is None else run_s - start_s,
             "monotonic_s": run_s,
             "own_monotonic_s": own_s,
             "clock_bound_s": offset.bound_s,
         }
+        return record.model_copy(update=stamps)
 
-    def _queue(self, event: str, monotonic_s: float, fields: dict[str, object]) -> None:
+    def _queue(self, event: Event, monotonic_s: float) -> None:
         self._sequence += 1
-        record = {
-            "event": event,
-            "node": self._node,
-            "time_s": self.scenario_s(monotonic_s),
-            "monotonic_s": monotonic_s,
-            "sequence": self._sequence,
-            **self._of_run,
-            **fields,
-        }
+        record = EventRecord(
+            node=self._node,
+            time_s=self.scenario_s(monotonic_s),
+            monotonic_s=monotonic_s,
+            sequence=self._sequence,
+            event=event,
+        )
+        if self._run is not None:
+            record = record.model_copy(update={"run": self._run})
         self._waiting.append(record)
         while len(self._waiting) > WAITING_MAX:
             self._waiting.popleft()
@@ -229,16 +221,15 @@ class ManagementPlane:
 
     def _on_message(self, _: Client, __: object, message: MQTTMessage) -> None:
         try:
-            command = json.loads(message.payload)
-            kind = command["command"]
-            start_monotonic_s = float(command["start_monotonic_s"]) if kind == "start" else 0.0
-            if kind == "contact_ends" and command.get("node", self._node) == self._node:
-                self.contact_ends_s = float(command["contact_ends_s"])
-        except (ValueError, TypeError, KeyError) as error:
-            self.report("malformed", sender="management", reason=f"{type(error).__name__}: {error}", count=1)
+            command = read_command(message.payload)
+        except ValueError as error:
+            self.report(Malformed(sender="management", reason=problem_text(error), count=1))
             return
-        if kind == "start" and not self.started.is_set():
-            self._start_monotonic_s = start_monotonic_s
-            self.started.set()
-        elif kind == "stop":
-            self.stopped.set()
+        match command:
+            case Start() if not self.started.is_set():
+                self._start_monotonic_s = command.start_monotonic_s
+                self.started.set()
+            case Stop():
+                self.stopped.set()
+            case ContactEnds() if command.node in (None, self._node):
+                self.contact_ends_s = command.contact_ends_s

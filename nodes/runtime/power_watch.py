@@ -6,6 +6,7 @@ import threading
 from collections.abc import Sequence
 from contextlib import ExitStack
 
+from nodes.contract.events import EnergyUnknown, EnergyUsed, PowerSensorFound
 from nodes.contract.report import Report
 from nodes.sensors.energy import EnergyMeter
 from nodes.sensors.reading import SensorError
@@ -17,8 +18,7 @@ IDLE_S = 2.0
 class PowerWatch:
     """Watches from the moment at which the model is loaded, when idling is measured for IDLE_S.
 
-    It reports `power_sensor` once (source, scope and idle_w, or the reason why there is none), and `energy`
-    for each answer: the fields of nodes.sensors.energy.Energy and the frame.
+    It reports `PowerSensorFound` once, and `EnergyUsed` or `EnergyUnknown` for each answer.
 
     Args:
         wanted: whether to look for a sensor at all.
@@ -37,9 +37,10 @@ class PowerWatch:
                 meter = self._stack.enter_context(EnergyMeter(sensor))
                 idle_w = meter.idle(IDLE_S)
                 self._meter = meter
-                self._report("power_sensor", source=sensor.source, scope=sensor.scope, idle_w=idle_w)
+                found = PowerSensorFound(source=sensor.source, scope=sensor.scope, idle_w=idle_w)
+                self._report(found)
             except SensorError as error:
-                self._report("power_sensor", reason=str(error))
+                self._report(PowerSensorFound(reason=str(error)))
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -61,6 +62,6 @@ class PowerWatch:
         energy = self._meter.energy(begin_s, end_s, held_s) if self._meter is not None else None
         if energy is None:
             problem = self._meter.problem if self._meter is not None else None
-            self._report("energy_unknown", frame=frame, reason=problem or "no reading in time")
+            self._report(EnergyUnknown(frame=frame, reason=problem or "no reading in time"))
         else:
-            self._report("energy", frame=frame, **energy.to_json())
+            self._report(EnergyUsed(frame=frame, **energy.to_json()))

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from nodes.contract.config import Station
+from nodes.contract.events import ConnectionRefused
 from nodes.contract.report import Report
 from nodes.runtime.mqtt import tls_context
 
@@ -202,7 +203,7 @@ class RacingConnector:
         """Told once, not at every attempt."""
         if self._refusals.get(station.name) != reason:
             self._refusals[station.name] = reason
-            self.report("connection_refused", station=station.name, reason=reason)
+            self.report(ConnectionRefused(station=station.name, reason=reason))
 
 
 def close_at_once(connection: socket.socket) -> None:

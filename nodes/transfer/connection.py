@@ -14,6 +14,7 @@ from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
 from nodes.contract.config import Station
+from nodes.contract.events import Connected, ConnectionRefused
 from nodes.contract.report import Report
 from nodes.runtime.mqtt import identify
 from nodes.transfer.connect import close_at_once
@@ -116,9 +117,9 @@ class Connection:
     ) -> None:
         if reason.is_failure:
             self._alive, self.refused = False, True
-            self._report("connection_refused", station=self.station.name, reason=str(reason))
+            self._report(ConnectionRefused(station=self.station.name, reason=str(reason)))
         elif self._heard is not None:
-            self._report("connected", station=self.station.name)
+            self._report(Connected(station=self.station.name))
 
     def _on_message(self, _: Client, __: object, message: MQTTMessage) -> None:
         if self._heard is not None:

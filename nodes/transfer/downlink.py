@@ -10,17 +10,14 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Protocol
 
+from nodes.contract import topics
 from nodes.contract.config import Station
+from nodes.contract.events import ContactChanged, Disconnected
 from nodes.contract.report import Report
 from nodes.contract.scenario_time import ScenarioTime, no_time
-from nodes.runtime.management import slug
 from nodes.transfer.connect import Opened, RacingConnector
 from nodes.transfer.connection import Connection, prepare_bulk, prepare_express
 from nodes.transfer.messages import (
-    DOWN_TOPIC,
-    EXPRESS_TOPIC,
-    HELLO_TOPIC,
-    UP_TOPIC,
     Heartbeat,
     MalformedError,
     decode_upward,
@@ -98,7 +95,7 @@ class Downlink(threading.Thread):
         contact_ends_s: ScenarioTime = no_time,
     ) -> None:
         super().__init__(name="downlink", daemon=True)
-        self._satellite = slug(satellite)
+        self._satellite = topics.slug(satellite)
         self._stations = dict(stations)
         self._outbox = outbox
         self._report = report
@@ -176,7 +173,7 @@ class Downlink(threading.Thread):
             if up != self.contact_up.get(station.name):
                 self.contact_up[station.name] = up
                 self._contacts += up
-                self._report("contact", up=up, station=station.name)
+                self._report(ContactChanged(station=station.name, up=up))
             if up:
                 reachable.append(station)
         return reachable
@@ -197,16 +194,16 @@ class Downlink(threading.Thread):
             client_id=self._satellite,
             station=opened.station,
             opened=bulk,
-            topic=DOWN_TOPIC.format(satellite=self._satellite),
+            topic=topics.down(self._satellite),
             report=self._report,
-            replies=[UP_TOPIC.format(satellite=self._satellite), HELLO_TOPIC],
+            replies=[topics.up(self._satellite), topics.HELLO],
             heard=self._heard,
         )
         self._express.connection = Connection(
             client_id=f"{self._satellite}-express",
             station=opened.station,
             opened=express,
-            topic=EXPRESS_TOPIC.format(satellite=self._satellite),
+            topic=topics.express(self._satellite),
             report=self._report,
         )
         self._next_beat_s = 0.0
@@ -314,6 +311,6 @@ class Downlink(threading.Thread):
             if lane.connection is not None:
                 lane.connection.close()
                 lane.connection = None
-        self._report("disconnected", station=self._station.name, reason=reason)
+        self._report(Disconnected(station=self._station.name, reason=reason))
         self._station = None
         self._only_the_link_was_lost = False

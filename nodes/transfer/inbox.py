@@ -33,6 +33,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from nodes.contract.events import Dropped, Expired
 from nodes.contract.files import sync_folder, write_atomically
 from nodes.contract.report import Report, report_nothing
 from nodes.transfer.chunk_map import ChunkMap
@@ -315,7 +316,7 @@ class Inbox:
                     item.refuse("expired")
                     manifest = item.manifest
                     self._report(
-                        "expired", frame=manifest.frame, what=manifest.kind, expires_s=manifest.expires_s
+                        Expired(frame=manifest.frame, what=manifest.kind, expires_s=manifest.deadline_s)
                     )
 
     def forget(self, item: InboxItem) -> None:
@@ -408,11 +409,12 @@ class Inbox:
             (folder / "part").unlink()
             (folder / "digests").unlink(missing_ok=True)
         self._report(
-            "dropped",
-            frame=manifest.frame,
-            what=manifest.kind,
-            size_bytes=manifest.size_bytes,
-            reason=f"{reason}; {'answered before' if answered else 'unfinished, will be sent again'}",
+            Dropped(
+                frame=manifest.frame,
+                what=manifest.kind,
+                size_bytes=manifest.size_bytes,
+                reason=f"{reason}; {'answered before' if answered else 'unfinished, will be sent again'}",
+            )
         )
         return True
 

@@ -31,11 +31,6 @@ Count: TypeAlias = Annotated[int, Meta(ge=0, le=1 << 62)]
 Seconds: TypeAlias = Annotated[float, Meta(ge=-sys.float_info.max, le=sys.float_info.max)]  # finite
 Reason: TypeAlias = Annotated[str, Meta(max_length=500)]
 
-DOWN_TOPIC = "spaceverse/down/{satellite}"
-EXPRESS_TOPIC = "spaceverse/down/{satellite}/express"
-UP_TOPIC = "spaceverse/up/{satellite}"
-HELLO_TOPIC = "spaceverse/up"
-
 
 class MalformedError(ValueError):
     """A payload that does not follow this protocol; it is counted and otherwise ignored."""
@@ -80,6 +75,11 @@ class Manifest(Struct, frozen=True, kw_only=True, tag_field="t", tag="manifest")
     def inline(self) -> bool:
         """Whether the item is small enough to travel inside its manifest."""
         return self.size_bytes <= INLINE_LIMIT_BYTES
+
+    @property
+    def deadline_s(self) -> float | None:
+        """Scenario second from which the item is worthless; None means never."""
+        return None if self.expires_s is UNSET else self.expires_s
 
     def has_expired(self, time_s: float) -> bool:
         """Return whether the item is worthless at a scenario time."""

@@ -29,6 +29,7 @@ from typing import BinaryIO
 from msgspec import UNSET
 from msgspec.structs import replace
 
+from nodes.contract.events import Dropped, Expired, OutboxTrouble
 from nodes.contract.files import sync_folder, write_atomically
 from nodes.contract.report import Report, report_nothing
 from nodes.transfer.files import (
@@ -214,9 +215,7 @@ class Outbox:
             for item in expired:
                 self._settle(item, "refused")
                 manifest = item.manifest
-                self._report(
-                    "expired", frame=manifest.frame, what=manifest.kind, expires_s=manifest.expires_s
-                )
+                self._report(Expired(frame=manifest.frame, what=manifest.kind, expires_s=manifest.deadline_s))
         return expired
 
     def _add(self, kind: Kind, frame: str, size_bytes: int, make: Callable[[Path], Manifest]) -> bool:
@@ -248,11 +247,12 @@ class Outbox:
             raise OutboxError(f"{reason}, and nothing in it is worth less")
         self._settle(item, "refused")
         self._report(
-            "dropped",
-            frame=item.manifest.frame,
-            what=item.manifest.kind,
-            size_bytes=item.manifest.size_bytes,
-            reason=reason,
+            Dropped(
+                frame=item.manifest.frame,
+                what=item.manifest.kind,
+                size_bytes=item.manifest.size_bytes,
+                reason=reason,
+            )
         )
 
     def _settle(self, item: OutboxItem, outcome: str) -> bool:
@@ -265,7 +265,7 @@ class Outbox:
                 sync_folder(self._folder / outcome)
             except OSError as error:
                 # Settled here; after a restart it would be offered again, and the ground would say `done`.
-                self._report("outbox_trouble", reason=f"{item.folder}: {error.strerror}")
+                self._report(OutboxTrouble(reason=f"{item.folder}: {error.strerror}"))
             shutil.rmtree(item.folder, ignore_errors=True)
             return True
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from msgspec import UNSET
 
+from nodes.contract.events import Expired, FrameRefused, HeartbeatReceived, InboxFull, Received, ReceivedFirst
 from nodes.contract.report import Report
 from nodes.contract.scenario_time import ScenarioTime, no_time
 from nodes.transfer.files import NO_ROOM
@@ -90,7 +91,7 @@ class Receiver:
             return
         item.query = manifest.query
         if new:
-            self._report("received_first", monotonic_s=arrived_s, frame=manifest.frame, what=manifest.kind)
+            self._report(ReceivedFirst(frame=manifest.frame, what=manifest.kind), monotonic_s=arrived_s)
         self._work_on(item, arrived_s, None, None if manifest.data is UNSET else manifest.data)
 
     def _chunk(self, satellite: str, chunk: Chunk, arrived_s: float) -> None:
@@ -101,9 +102,7 @@ class Receiver:
             self._work_on(item, arrived_s, chunk, None)
 
     def _heartbeat(self, satellite: str, heartbeat: Heartbeat, arrived_s: float) -> None:
-        self._report(
-            "heartbeat",
-            monotonic_s=arrived_s,
+        event = HeartbeatReceived(
             satellite=satellite,
             # One clock on one machine; across machines it is wrong by the offset of their clocks.
             delay_s=arrived_s - heartbeat.monotonic_s,
@@ -112,6 +111,7 @@ class Receiver:
             pending_bytes=heartbeat.pending_bytes,
             contacts=heartbeat.contacts,
         )
+        self._report(event, monotonic_s=arrived_s)
 
     def _work_on(self, item: InboxItem, arrived_s: float, chunk: Chunk | None, inline: bytes | None) -> None:
         """Store what came for an item, finish it if it is all there, and put the reply down."""
@@ -136,18 +136,17 @@ class Receiver:
         if inline is None and (item.manifest.inline or not item.chunks.complete):
             return False
         sha256_ok = item.finish(inline)
-        self._report(
-            "received",
-            monotonic_s=arrived_s,
+        event = Received(
             frame=item.manifest.frame,
             what=item.manifest.kind,
             size_bytes=item.manifest.size_bytes,
             sha256_ok=sha256_ok,
         )
+        self._report(event, monotonic_s=arrived_s)
         if not sha256_ok and item.failed_tries >= MAX_TRIES:
             reason = f"sha256 did not match in {MAX_TRIES} tries"
             item.refuse(reason)
-            self._report("refused", monotonic_s=arrived_s, frame=item.manifest.frame, reason=reason)
+            self._report(FrameRefused(frame=item.manifest.frame, reason=reason), monotonic_s=arrived_s)
         return sha256_ok
 
     def _expired(self, item: InboxItem) -> bool:
@@ -155,7 +154,7 @@ class Receiver:
         if time_s is None or not manifest.has_expired(time_s):
             return False
         item.refuse("expired")
-        self._report("expired", frame=manifest.frame, what=manifest.kind, expires_s=manifest.expires_s)
+        self._report(Expired(frame=manifest.frame, what=manifest.kind, expires_s=manifest.deadline_s))
         return True
 
     def _no_room(self, manifest: Manifest, satellite: str, error: OSError, item: InboxItem | None) -> None:
@@ -164,14 +163,14 @@ class Receiver:
         self._replies[satellite, manifest.item_id] = Wait(manifest.item_id, reason[:500])
         if time.monotonic() - self._full_told_s >= FULL_TOLD_EVERY_S:
             self._full_told_s = time.monotonic()
-            self._report("inbox_full", frame=manifest.frame, what=manifest.kind, reason=reason)
+            self._report(InboxFull(frame=manifest.frame, what=manifest.kind, reason=reason))
         if item is not None:
             self._inbox.forget(item)  # what is on disk is what counts
         if error.errno in NO_ROOM:
             self._inbox.relieve(manifest.priority, reason, keep=item)
 
     def _refuse_unopened(self, satellite: str, manifest: Manifest, reason: str, arrived_s: float) -> None:
-        self._report("refused", monotonic_s=arrived_s, frame=manifest.frame, reason=reason)
+        self._report(FrameRefused(frame=manifest.frame, reason=reason), monotonic_s=arrived_s)
         self._replies[satellite, manifest.item_id] = Refused(manifest.item_id, reason)
 
     def _answer(self, item: InboxItem) -> None:

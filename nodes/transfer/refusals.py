@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 
+from nodes.contract.events import Malformed
 from nodes.contract.report import Report
 
 TELL_EVERY_S = 1.0
@@ -55,4 +56,4 @@ class Refusals:
         now_s = time.monotonic()
         if now_s - tally.told_s >= TELL_EVERY_S:
             tally.told, tally.told_s = tally.count, now_s
-            self._report("malformed", sender=sender, reason=tally.reason, count=tally.count)
+            self._report(Malformed(sender=sender, reason=tally.reason, count=tally.count))

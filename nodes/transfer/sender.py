@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from msgspec.structs import replace
 
+from nodes.contract.events import Delivered, SendFinished, SendRefused, SendStarted, SendWaits
 from nodes.contract.report import Report
 from nodes.transfer.chunk_map import ChunkMap
 from nodes.transfer.messages import (
@@ -251,7 +252,9 @@ class Sender:
 
     def _manifest(self, progress: Progress, now_s: float) -> bytes:
         if progress.query == 0:
-            self._tell("send_started", progress, now_s, size_bytes=progress.item.manifest.size_bytes)
+            manifest = progress.item.manifest
+            started = SendStarted(frame=manifest.frame, what=manifest.kind, size_bytes=manifest.size_bytes)
+            self._report(started, monotonic_s=now_s)
         if not progress.begun:
             progress.begun = True
             progress.item.mark_begun()
@@ -319,31 +322,35 @@ class Sender:
     def _done(self, progress: Progress, now_s: float) -> None:
         for sent in progress.under_way.values():
             self._window.acknowledged(sent.size_bytes, now_s - sent.at_s, sent.window_was_full, now_s)
+        manifest = progress.item.manifest
         here = self._outbox.release(progress.item)
-        del self._progress[progress.item.manifest.item_id]
+        del self._progress[manifest.item_id]
         if not here:
             return
         if progress.last_sent_s is not None:
             # Told late, when no more of it can be sent again, yet with the time at which it was true.
-            self._tell(
-                "send_finished",
-                progress,
-                progress.last_sent_s,
+            finished = SendFinished(
+                frame=manifest.frame,
+                what=manifest.kind,
                 bytes_sent=progress.bytes_sent,
                 chunks=progress.chunks_sent,
                 resent_chunks=progress.resent_chunks,
             )
-        self._tell("delivered", progress, now_s)
+            self._report(finished, monotonic_s=progress.last_sent_s)
+        self._report(Delivered(frame=manifest.frame, what=manifest.kind), monotonic_s=now_s)
 
     def _refused(self, progress: Progress, reason: str) -> None:
+        manifest = progress.item.manifest
         here = self._outbox.refuse(progress.item)
-        del self._progress[progress.item.manifest.item_id]
+        del self._progress[manifest.item_id]
         if here:
-            self._tell("send_refused", progress, None, reason=reason)
+            self._report(SendRefused(frame=manifest.frame, what=manifest.kind, reason=reason))
 
     def _wait(self, progress: Progress, reason: str, now_s: float) -> None:
         if now_s >= progress.not_before_s:
-            self._tell("send_waits", progress, now_s, reason=reason)
+            manifest = progress.item.manifest
+            waits = SendWaits(frame=manifest.frame, what=manifest.kind, reason=reason)
+            self._report(waits, monotonic_s=now_s)
         progress.not_before_s = now_s + WAIT_S
         progress.lose_under_way()
 
@@ -358,7 +365,3 @@ class Sender:
         if waiting and now_s - self._heard_s > self._window.silence_s() * min(2**self._silences, 8):
             self._silences += 1
             self._ask_all(now_s)
-
-    def _tell(self, event: str, progress: Progress, at_s: float | None, **fields: object) -> None:
-        manifest = progress.item.manifest
-        self._report(event, monotonic_s=at_s, frame=manifest.frame, what=manifest.kind, **fields)

@@ -13,12 +13,14 @@ from paho.mqtt.client import Client, ConnectFlags, MQTTMessage
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
+from nodes.contract import topics
 from nodes.contract.config import BrokerAddress
+from nodes.contract.events import Connected, ConnectionRefused, Disconnected
 from nodes.contract.report import Report
 from nodes.contract.scenario_time import ScenarioTime, no_time
 from nodes.runtime.mqtt import make_client, start
 from nodes.transfer.inbox import Inbox, InboxItem
-from nodes.transfer.messages import DOWN_TOPIC, EXPRESS_TOPIC, HELLO_TOPIC, UP_TOPIC, Hello, encode
+from nodes.transfer.messages import Hello, encode
 from nodes.transfer.receiver import Receiver
 
 KEEPALIVE_S = 15
@@ -117,7 +119,7 @@ class StationLink(threading.Thread):
             while time.monotonic() < until_s:
                 self._store(self._arrivals.get_nowait())
         for satellite, reply in self.receiver.replies():
-            self._bulk.publish(UP_TOPIC.format(satellite=satellite), encode(reply), qos=0)
+            self._bulk.publish(topics.up(satellite), encode(reply), qos=0)
         self.receiver.refusals.tell()
 
     def _store(self, arrival: Arrival) -> None:
@@ -131,28 +133,28 @@ class StationLink(threading.Thread):
         self, client: Client, _: object, __: ConnectFlags, reason: ReasonCode, ___: Properties | None
     ) -> None:
         if reason.is_failure:
-            self._report("connection_refused", station=self._station, reason=str(reason))
+            self._report(ConnectionRefused(station=self._station, reason=str(reason)))
             return
-        client.subscribe(DOWN_TOPIC.format(satellite="+"), qos=0)
-        client.publish(HELLO_TOPIC, encode(Hello()), qos=0)
-        self._report("connected", station=self._station)
+        client.subscribe(topics.down(topics.ANY), qos=0)
+        client.publish(topics.HELLO, encode(Hello()), qos=0)
+        self._report(Connected(station=self._station))
 
     def _on_express_connect(
         self, client: Client, _: object, __: ConnectFlags, reason: ReasonCode, ___: Properties | None
     ) -> None:
         if not reason.is_failure:  # the other connection reports
-            client.subscribe(EXPRESS_TOPIC.format(satellite="+"), qos=0)
-            client.publish(HELLO_TOPIC, encode(Hello()), qos=0)
+            client.subscribe(topics.express(topics.ANY), qos=0)
+            client.publish(topics.HELLO, encode(Hello()), qos=0)
 
     def _on_disconnect(
         self, _: Client, __: object, ___: object, reason: ReasonCode, ____: Properties | None
     ) -> None:
         if not self._stopping.is_set():
-            self._report("disconnected", station=self._station, reason=str(reason))
+            self._report(Disconnected(station=self._station, reason=str(reason)))
 
     def _take(self, urgency: int, message: MQTTMessage) -> None:
         at_s = time.monotonic()
-        satellite = message.topic.split("/")[2]
+        satellite = topics.node_of(message.topic)
         room = self._room(urgency)
         while not self._stopping.is_set():
             if room.acquire(timeout=0.1):

@@ -11,15 +11,21 @@ from typing import Any
 import paho.mqtt.client as mqtt
 from paho.mqtt.enums import CallbackAPIVersion
 
+from nodes.contract import topics
+from nodes.contract.board import (
+    FILE_PREFIX,
+    GONE,
+    HEARTBEAT_S,
+    PIECE_BYTES,
+    Assignment,
+    FileRequest,
+    Role,
+    RunHeartbeat,
+)
 from nodes.contract.checksum import sha256
+from nodes.contract.config import MqttAccess
 from testbed.errors import TestbedError
 from testbed.mqtt.accounts import Account
-
-BASE = "spaceverse/board"
-HEARTBEAT = "spaceverse/heartbeat"
-HEARTBEAT_S = 1.0
-PIECE_BYTES = 128 * 1024  # nodes/board/files.py
-FILE_PREFIX = "sha256:"  # nodes/board/assignment.py
 
 State = dict[str, Any]
 
@@ -87,7 +93,7 @@ class BoardAgents:
             self._client.username_pw_set(account.username, account.password)
         self._client.reconnect_delay_set(1, 1)
         self._client.on_connect = lambda client, *_: client.subscribe(
-            [(f"{BASE}/+/state", 1), (f"{BASE}/+/want", 0)]
+            [(topics.board_state(topics.ANY), 1), (topics.board_request(topics.ANY), 0)]
         )
         self._client.on_subscribe = self._on_subscribe
         self._client.on_message = self._on_message
@@ -101,10 +107,10 @@ class BoardAgents:
     def state(self, board: str) -> State:
         """What the agent of a board (by its slug) told last; {"state": "gone"} if nothing."""
         with self._lock:
-            return self._states.get(board, {"state": "gone"})
+            return self._states.get(board, {"state": GONE})
 
     def assign(
-        self, board: str, role: str, config: Mapping[str, Any], access: Mapping[str, str] | None = None
+        self, board: str, role: Role, config: Mapping[str, Any], access: Mapping[str, str] | None = None
     ) -> None:
         """Ask a board (by its slug) to be a node.
 
@@ -114,16 +120,16 @@ class BoardAgents:
             config: as nodes/board/assignment.py has it; files in it are those of `files.add`.
             access: the node's account at the management broker.
         """
-        assignment = {
-            "run": self._run,
-            "role": role,
-            "config": config,
-            "access": access,
-            "files": self.files.sizes_bytes(config),
-            "heartbeat_lapse_s": self._lapse_s,
-        }
+        assignment = Assignment(
+            run=self._run,
+            role=role,
+            config=dict(config),
+            access=None if access is None else MqttAccess(**access),
+            files=self.files.sizes_bytes(config),
+            heartbeat_lapse_s=self._lapse_s,
+        )
         with self._lock:
-            self._assignments[board] = json.dumps(assignment)
+            self._assignments[board] = assignment.model_dump_json()
         self._publish_assignment(board)
 
     def dismiss(self, board: str) -> None:
@@ -145,14 +151,15 @@ class BoardAgents:
     def _publish_assignment(self, board: str) -> None:
         with self._lock:
             text = self._assignments[board]
-        info = self._client.publish(f"{BASE}/{board}/assignment", text, qos=1, retain=True)
+        info = self._client.publish(topics.board_assignment(board), text, qos=1, retain=True)
         if threading.current_thread() is threading.main_thread() and self._client.is_connected():
             info.wait_for_publish(timeout=2)
 
     def _beat_on(self) -> None:
         while not self._ending.is_set():
             if self._client.is_connected():
-                self._client.publish(HEARTBEAT, json.dumps({"run": self._run}), qos=0)
+                heartbeat = RunHeartbeat(run=self._run)
+                self._client.publish(topics.HEARTBEAT, heartbeat.model_dump_json(), qos=0)
             self._ending.wait(HEARTBEAT_S)
 
     def _on_subscribe(self, *_: object) -> None:
@@ -164,12 +171,13 @@ class BoardAgents:
         self._subscribed.set()
 
     def _on_message(self, client: mqtt.Client, _: object, message: mqtt.MQTTMessage) -> None:
-        board, _, kind = message.topic.removeprefix(f"{BASE}/").partition("/")
+        board = topics.node_of(message.topic)
         try:
-            said = json.loads(message.payload)
-            if kind == "want":
-                self._answer(board, str(said["sha256"]), int(said["offset"]))
+            if message.topic == topics.board_request(board):
+                request = FileRequest.model_validate_json(message.payload)
+                self._answer(board, request.sha256, request.offset)
                 return
+            said = json.loads(message.payload)
             state = {**said, "state": str(said["state"])}
         except (ValueError, TypeError, KeyError, OSError):
             return  # not an agent's, or a file that has gone; the board asks again
@@ -180,4 +188,4 @@ class BoardAgents:
     def _answer(self, board: str, digest: str, offset: int) -> None:
         piece = self.files.piece(digest, offset)
         if piece is not None:
-            self._client.publish(f"{BASE}/{board}/piece/{digest}/{offset}", piece, qos=1)
+            self._client.publish(topics.board_piece(board, digest, offset), piece, qos=1)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import argparse
 import json
-import re
 import sys
 from pathlib import Path
 from typing import Any
 
+from nodes.contract.topics import slug
 from testbed.cli.recording_options import add_recording_options, read_with_options
 
 _EPILOG = """examples:
@@ -77,7 +77,7 @@ def _run(arguments: argparse.Namespace) -> int:
     done = replay(
         ReplayPlan(
             trace=at_speed(trace, arguments.speed),
-            name=re.sub(r"[^a-z0-9]+", "-", arguments.file.stem.lower()).strip("-")[:40] or "trace",
+            name=slug(arguments.file.stem)[:40] or "trace",
             client=arguments.client,
             server=arguments.server,
             server_end=arguments.server_at,

@@ -13,6 +13,8 @@ import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from nodes.contract import topics
+
 ITERATIONS = 101  # mosquitto 2.0's own default; the passwords are 192 random bits, so that guessing is vain
 SALT_BYTES = 12
 PASSWORD_BYTES = 24
@@ -36,32 +38,33 @@ def satellite_account(slug: str) -> Account:
     """A satellite at a station's broker."""
     return Account(
         slug,
-        writes=(f"spaceverse/down/{slug}", f"spaceverse/down/{slug}/#"),
-        reads=("spaceverse/up", f"spaceverse/up/{slug}"),
+        writes=(topics.down(slug), topics.down_tree(slug)),
+        reads=(topics.HELLO, topics.up(slug)),
     )
 
 
 def ground_account(slug: str) -> Account:
     """A ground program at its own station's broker."""
-    return Account(slug, writes=("spaceverse/up", "spaceverse/up/#"), reads=("spaceverse/down/#",))
+    return Account(slug, writes=(topics.HELLO, topics.UP_TREE), reads=(topics.DOWN_TREE,))
 
 
 def node_account(slug: str) -> Account:
     """A node on the management plane."""
     return Account(
         slug,
-        writes=(f"spaceverse/event/{slug}", f"spaceverse/clock/ask/{slug}"),
-        reads=("spaceverse/control", f"spaceverse/clock/answer/{slug}", f"spaceverse/contact/{slug}"),
+        writes=(topics.event(slug), topics.clock_question(slug)),
+        reads=(topics.CONTROL, topics.clock_answer(slug), topics.contact(slug)),
     )
 
 
 def board_account(slug: str, password: str) -> Account:
     """A board's agent on the management plane; its password is the board's own, the same in every run."""
-    board = f"spaceverse/board/{slug}"
+    node = node_account(slug)
+    from_run = (topics.board_assignment(slug), topics.board_pieces(slug), topics.HEARTBEAT)
     return Account(
         slug,
-        writes=(f"{board}/state", f"{board}/want", *node_account(slug).writes),
-        reads=(f"{board}/assignment", f"{board}/piece/#", "spaceverse/heartbeat", *node_account(slug).reads),
+        writes=(topics.board_state(slug), topics.board_request(slug), *node.writes),
+        reads=(*from_run, *node.reads),
         password=password,
     )
 
@@ -71,18 +74,18 @@ def run_account() -> Account:
     return Account(
         "RUN",
         writes=(
-            "spaceverse/control",
-            "spaceverse/clock/answer/+",
-            "spaceverse/contact/+",
-            "spaceverse/heartbeat",
-            "spaceverse/board/+/assignment",
-            "spaceverse/board/+/piece/#",
+            topics.CONTROL,
+            topics.clock_answer(topics.ANY),
+            topics.contact(topics.ANY),
+            topics.HEARTBEAT,
+            topics.board_assignment(topics.ANY),
+            topics.board_pieces(topics.ANY),
         ),
         reads=(
-            "spaceverse/event/+",
-            "spaceverse/clock/ask/+",
-            "spaceverse/board/+/state",
-            "spaceverse/board/+/want",
+            topics.event(topics.ANY),
+            topics.clock_question(topics.ANY),
+            topics.board_state(topics.ANY),
+            topics.board_request(topics.ANY),
         ),
     )
 

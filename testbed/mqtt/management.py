@@ -18,17 +18,12 @@ from typing import Any
 import paho.mqtt.client as mqtt
 from paho.mqtt.enums import CallbackAPIVersion
 
+from nodes.contract import topics
+from nodes.contract.messages import CLOCK_QUESTION_MAX_BYTES, ClockAnswer, Start, Stop, contacts_json
 from testbed.errors import TestbedError
 from testbed.mqtt.accounts import Account
-from testbed.run.plan import slug
 
 Event = dict[str, Any]
-EVENTS = "spaceverse/event/+"
-CONTROL = "spaceverse/control"
-CLOCK_QUESTIONS = "spaceverse/clock/ask/"
-CLOCK_ANSWERS = "spaceverse/clock/answer/"
-CLOCK_QUESTION_MAX_BYTES = 64
-CONTACTS = "spaceverse/contact/"  # nodes/runtime/contact.py
 RECONNECT_S = 0.05  # before the nodes are back, whose events nobody else would take
 
 
@@ -52,7 +47,7 @@ class ManagementPlane:
         self._log = log.open("a", encoding="utf-8", buffering=1)
         self._lock = threading.Lock()
         self._malformed: Counter[str] = Counter()
-        self._command: dict[str, Any] | None = None  # the latest
+        self._command: Start | Stop | None = None  # the latest
         self._contacts: dict[str, dict[str, bool]] = {}  # as last told, by node
         self._ready = threading.Event()
         self._client = mqtt.Client(CallbackAPIVersion.VERSION2, client_id="run", transport="unix")
@@ -61,9 +56,9 @@ class ManagementPlane:
         # paho says int, and only adds it to a clock.
         self._client.reconnect_delay_set(RECONNECT_S, RECONNECT_S)  # type: ignore[arg-type]
         self._client.on_message = self._on_message
-        self._client.message_callback_add(f"{CLOCK_QUESTIONS}+", _tell_the_time)
+        self._client.message_callback_add(topics.clock_question(topics.ANY), _tell_the_time)
         self._client.on_connect = lambda client, *_: client.subscribe(
-            [(EVENTS, 1), (f"{CLOCK_QUESTIONS}+", 0)]
+            [(topics.event(topics.ANY), 1), (topics.clock_question(topics.ANY), 0)]
         )
         self._client.on_subscribe = self._on_subscribe
         self._client.connect(str(socket))
@@ -76,9 +71,9 @@ class ManagementPlane:
         with self._lock:
             command, contacts = self._command, {node: dict(told) for node, told in self._contacts.items()}
         if command is not None:
-            client.publish(CONTROL, json.dumps(command), qos=1, retain=True)
+            client.publish(topics.CONTROL, command.model_dump_json(), qos=1, retain=True)
         for node, told in contacts.items():
-            client.publish(CONTACTS + slug(node), json.dumps(told), qos=1, retain=True)
+            client.publish(topics.contact(topics.slug(node)), contacts_json(told), qos=1, retain=True)
         self._ready.set()
 
     def _on_message(self, client: mqtt.Client, userdata: Any, message: mqtt.MQTTMessage) -> None:
@@ -107,24 +102,24 @@ class ManagementPlane:
 
     def start_nodes(self, start_monotonic_s: float) -> None:
         """Tell every node which CLOCK_MONOTONIC second is scenario second 0."""
-        self._publish({"command": "start", "start_monotonic_s": start_monotonic_s})
+        self._publish(Start(start_monotonic_s=start_monotonic_s))
 
     def stop_nodes(self) -> None:
         """Tell every node to end."""
-        self._publish({"command": "stop"})
+        self._publish(Stop())
 
     def tell_contact(self, node: str, station: str, up: bool) -> None:
         """Tell a node that sees no carrier whether it has contact with a station; returns at once."""
         with self._lock:
             told = self._contacts.setdefault(node, {})
             told[station] = up
-            text = json.dumps(told)
-        self._client.publish(CONTACTS + slug(node), text, qos=1, retain=True)
+            text = contacts_json(told)
+        self._client.publish(topics.contact(topics.slug(node)), text, qos=1, retain=True)
 
-    def _publish(self, command: dict[str, Any]) -> None:
+    def _publish(self, command: Start | Stop) -> None:
         with self._lock:
             self._command = command
-        info = self._client.publish(CONTROL, json.dumps(command), qos=1, retain=True)
+        info = self._client.publish(topics.CONTROL, command.model_dump_json(), qos=1, retain=True)
         info.wait_for_publish(timeout=5)
 
     def close(self) -> None:
@@ -140,16 +135,17 @@ def _tell_the_time(client: mqtt.Client, _: object, message: mqtt.MQTTMessage) ->
     received_s = time.monotonic()
     if len(message.payload) > CLOCK_QUESTION_MAX_BYTES:
         return
-    answer = {"asked": message.payload.decode(errors="replace"), "received_s": received_s}
-    topic = CLOCK_ANSWERS + message.topic.removeprefix(CLOCK_QUESTIONS)
-    client.publish(topic, json.dumps({**answer, "answered_s": time.monotonic()}), qos=0)
+    word = message.payload.decode(errors="replace")
+    answer = ClockAnswer(asked=word, received_s=received_s, answered_s=time.monotonic())
+    topic = topics.clock_answer(topics.node_of(message.topic))
+    client.publish(topic, answer.model_dump_json(), qos=0)
 
 
 def _event(payload: bytes | bytearray, topic: str) -> Event | None:
     """The event in a payload; None if it is none, or one that a node tells of another."""
     try:
         event = json.loads(payload)
-        named = isinstance(event["event"], str) and slug(event["node"]) == topic.rpartition("/")[2]
+        named = isinstance(event["event"], str) and topics.slug(event["node"]) == topics.node_of(topic)
         return event if named and math.isfinite(event["monotonic_s"]) else None
     except (ValueError, TypeError, KeyError, AttributeError):
         return None

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from nodes.contract.topics import slug
 from testbed.boards.agent_access import AGENT_PORT, agent_password, own_address
 from testbed.boards.agents import BoardAgents, FileStore
 from testbed.boards.attachment import Attachment
@@ -20,7 +21,7 @@ from testbed.mqtt.broker import TcpListener
 from testbed.network.link_state import OnContactEnd
 from testbed.network.sky import Sky
 from testbed.results.board_record import Absence, BoardRecord
-from testbed.run.plan import RunPlan, slug
+from testbed.run.plan import RunPlan
 from testbed.scenario.model import Link, Scenario
 
 REGISTERED_WITHIN_S = 30.0  # an agent tries again every second, also one that was started again

@@ -6,7 +6,6 @@ Pure data, so that it can be read and tested without root.
 from __future__ import annotations
 
 import json
-import re
 import statistics
 import sys
 from collections.abc import Mapping
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from nodes.contract.files import write_atomically
+from nodes.contract.topics import slug
 from testbed.boards.inventory import Board
 from testbed.mqtt.accounts import (
     Account,
@@ -32,11 +32,6 @@ from traces.trace_file import write_trace
 
 MQTT_PORT = 1883
 FIRST_PROBE_PORT = 40_000
-
-
-def slug(name: str) -> str:
-    """A node's or link's name as a file name."""
-    return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,6 @@ error and not a silent default.
 from __future__ import annotations
 
 import json
-import re
 from collections import Counter
 from collections.abc import Sequence
 from datetime import datetime
@@ -24,6 +23,7 @@ from pydantic import (
     model_validator,
 )
 
+from nodes.contract.topics import slug
 from testbed.errors import ScenarioError
 from traces.errors import TimeError
 from traces.utc import parse_utc
@@ -227,7 +227,7 @@ class Scenario(_Data):
             if repeated := _repeated(names):
                 raise ValueError(f"duplicate {kind} name: {', '.join(repeated)}")
         # A board's agent reports beside the satellite's program, so both need names of their own.
-        slugs = [re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-") for name in (*nodes, *boards)]
+        slugs = [slug(name) for name in (*nodes, *boards)]
         if alike := _repeated(slugs):
             raise ValueError(f"node names that differ only in case or punctuation: {', '.join(alike)}")
         return self

@@ -13,8 +13,10 @@ from typing import Any
 
 import pytest
 
+from nodes.contract import topics
+from nodes.contract.board import PIECE_BYTES
 from nodes.data import EO_MINI
-from testbed.boards.agents import PIECE_BYTES, BoardAgents
+from testbed.boards.agents import BoardAgents
 from testbed.mqtt.accounts import board_account, node_account, run_account
 from testbed.mqtt.broker import Broker, TcpListener, UnixListener
 from testbed.mqtt.management import ManagementPlane
@@ -189,7 +191,8 @@ def test_a_node_that_cannot_be_is_told_with_its_own_words_and_the_next_assignmen
     assert ended["status"] == 2 and ended["node"] == "board-1" and ended["clock_bound_s"] > 0
     desk.boards.assign("board-1", "satellite", {**desk.satellite(), "frames": "sha256:" + "0" * 64})
     wait_for(lambda: "its files do not name" in str(desk.boards.state("board-1")["reason"]), "refusal", 10)
-    desk.boards.assign("board-1", "pilot", {})
+    payload = json.dumps({"run": "run-1", "role": "pilot", "config": {}})
+    desk.boards._client.publish(topics.board_assignment("board-1"), payload, qos=1, retain=True)
     wait_for(lambda: "role" in str(desk.boards.state("board-1")["reason"]), "refusal", 10)
     agent.ask_to_stop()
     wait_for(lambda: agent.process.poll() == 0, "end of the agent")

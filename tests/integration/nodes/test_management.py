@@ -13,6 +13,7 @@ from paho.mqtt.client import Client
 from paho.mqtt.enums import CallbackAPIVersion
 
 from nodes.contract.config import BrokerAddress
+from nodes.contract.events import Captured, InferenceStarted, NodeStopped
 from nodes.runtime import management
 from nodes.runtime.management import ManagementPlane
 from testbed.mqtt import management as management_of_runs
@@ -73,12 +74,12 @@ def plane(desk: Desk, path: Path) -> Iterator[ManagementPlane]:
 
 
 def test_start_gives_the_clock_and_stop_ends_the_wait(desk: Desk, plane: ManagementPlane) -> None:
-    plane.report("early")
+    plane.report(Captured(frame="early", size_bytes=0))
     start_s = time.monotonic() + 0.2
     desk.say(json.dumps({"command": "start", "start_monotonic_s": start_s}))
     assert plane.wait_until(0.1)
     assert 0.3 <= time.monotonic() - start_s + 0.2 < 0.4
-    plane.report("late", monotonic_s=start_s + 5.0, frame="dam")
+    plane.report(InferenceStarted(frame="dam"), monotonic_s=start_s + 5.0)
     wait_for(lambda: len(desk.events) == 2, "events")
     early, late = desk.events
     assert early["time_s"] is None and early["topic"] == "spaceverse/event/flock-2p-1"
@@ -113,14 +114,14 @@ def test_malformed_command_is_reported_and_changes_nothing(
 def test_events_wait_for_the_connection_and_close_waits_for_them(desk: Desk, path: Path) -> None:
     plane = ManagementPlane(BrokerAddress(unix_socket=path), "Early")
     for number in range(200):
-        plane.report("early", number=number)
-    assert desk.of("early") == []
+        plane.report(Captured(frame="early", size_bytes=number))
+    assert desk.of("captured") == []
     plane.open()
     wait_for(lambda: plane.lost_s() == 0, "connection")
     plane.close()
-    wait_for(lambda: len(desk.of("early")) == 200, "events")
-    assert [event["number"] for event in desk.of("early")] == list(range(200))
-    assert [event["sequence"] for event in desk.of("early")] == list(range(1, 201))
+    wait_for(lambda: len(desk.of("captured")) == 200, "events")
+    assert [event["size_bytes"] for event in desk.of("captured")] == list(range(200))
+    assert [event["sequence"] for event in desk.of("captured")] == list(range(1, 201))
 
 
 def test_broker_that_comes_back_is_found_again(plane: ManagementPlane, broker: Broker) -> None:
@@ -143,17 +144,17 @@ def test_events_survive_a_restart_of_the_broker_in_order_and_what_is_dropped_is_
     broker.stop()
     wait_for(lambda: plane.lost_s() > 0, "loss")
     for number in range(120):
-        plane.report("away", number=number)
+        plane.report(Captured(frame="away", size_bytes=number))
     broker.start()
     desk = Desk(path)
     try:
         wait_for(lambda: len(desk.of("events_dropped")) == 1, "events")
-        numbers = [event["number"] for event in desk.of("away")]
+        numbers = [event["size_bytes"] for event in desk.of("captured")]
         dropped = desk.of("events_dropped")[0]["count"]
         assert numbers == list(range(120 - len(numbers), 120)), "not the latest, or not in order"
         assert len(numbers) == 49 and dropped == 120 - 49
-        plane.report("back")
-        wait_for(lambda: bool(desk.of("back")), "event after the restart")
+        plane.report(InferenceStarted(frame="back"))
+        wait_for(lambda: bool(desk.of("inference_started")), "event after the restart")
     finally:
         plane.close()
         desk.client.disconnect()
@@ -179,7 +180,7 @@ def test_what_a_board_says_of_a_run_that_was_killed_is_not_the_next_ones(
     planes = [ManagementPlane(BrokerAddress(unix_socket=path), n, run=n) for n in ("first", "second")]
     for plane in (*planes, ManagementPlane(BrokerAddress(unix_socket=path), "of no run")):
         plane.open()
-        plane.report("node_stopped")
+        plane.report(NodeStopped(status=0, reason="asked to"))
         wait_for(lambda plane=plane: plane.lost_s() == 0, "connection")  # type: ignore[misc]
         plane.close()  # waits until the broker has it
     wait_for(lambda: len(run.events) >= 2, "events")

@@ -11,7 +11,8 @@ from pathlib import Path
 from paho.mqtt.client import Client
 from paho.mqtt.enums import CallbackAPIVersion
 
-from nodes.transfer.messages import DOWN_TOPIC, UP_TOPIC, Chunk, Manifest, encode, item_id
+from nodes.contract import topics
+from nodes.transfer.messages import Chunk, Manifest, encode, item_id
 from testbed.mqtt.broker import Broker
 from tests.support.nodes.ends import GroundEnd, Relay, SatelliteEnd
 from tests.support.waiting import wait_for
@@ -171,9 +172,9 @@ def test_chunks_repeated_and_reordered_by_hand(ground: GroundEnd, port: int, tmp
     payloads += [encode(Chunk(manifest.item_id, o, content[o : o + 4096])) for o in offsets]
     client = by_hand(port)
     for payload in payloads * 2:
-        client.publish(DOWN_TOPIC.format(satellite="hand"), payload)
+        client.publish(topics.down("hand"), payload)
     wait_for(lambda: ground.files() == {content: 1}, "image")
-    client.publish(DOWN_TOPIC.format(satellite="hand"), b"last").wait_for_publish(5)
+    client.publish(topics.down("hand"), b"last").wait_for_publish(5)
     wait_for(lambda: bool(ground.of("malformed")), "last message")
     client.disconnect()
     client.loop_stop()
@@ -187,8 +188,8 @@ def test_malformed_payloads_are_refused_and_counted(
     client = by_hand(port)
     satellite.add_image("dam", image)
     for _ in range(300):
-        client.publish(DOWN_TOPIC.format(satellite="sat"), noise.randbytes(noise.randrange(400)))
-        client.publish(UP_TOPIC.format(satellite="sat"), noise.randbytes(noise.randrange(400)))
+        client.publish(topics.down("sat"), noise.randbytes(noise.randrange(400)))
+        client.publish(topics.up("sat"), noise.randbytes(noise.randrange(400)))
     finish(satellite, "dam")
     assert ground.files() == {image.read_bytes(): 1}
     for end in (ground, satellite):

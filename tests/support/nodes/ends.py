@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from nodes.contract import events as contract
 from nodes.contract.config import Station
 from nodes.runtime.contact import CarrierWatch
 from nodes.transfer.downlink import Downlink
@@ -37,9 +38,9 @@ class Recorder:
     def __init__(self) -> None:
         self.events: list[Event] = []
 
-    def __call__(self, event: str, *, monotonic_s: float | None = None, **fields: object) -> None:
+    def __call__(self, event: contract.Event, *, monotonic_s: float | None = None) -> None:
         at_s = time.monotonic() if monotonic_s is None else monotonic_s
-        self.events.append({"event": event, "monotonic_s": at_s, **fields})
+        self.events.append({"event": event.event_name, "monotonic_s": at_s, **event.fields()})
 
     def of(self, event: str, **fields: object) -> list[Event]:
         return [e for e in list(self.events) if e["event"] == event and fields.items() <= e.items()]

@@ -6,15 +6,17 @@ import threading
 from pathlib import Path
 
 from nodes.contract.config import BrokerAddress
+from nodes.contract.events import Event
 from nodes.transfer.inbox import Inbox
 from nodes.transfer.station import StationLink
 
 lock = threading.Lock()
 
 
-def report(event: str, *, monotonic_s: float | None = None, **fields: object) -> None:
+def report(event: Event, *, monotonic_s: float | None = None) -> None:
     with lock:
-        print(json.dumps({"event": event, "monotonic_s": monotonic_s, **fields}), flush=True)
+        line = {"event": event.event_name, "monotonic_s": monotonic_s, **event.fields()}
+        print(json.dumps(line), flush=True)
 
 
 StationLink(

@@ -42,18 +42,19 @@ def main() -> None:
     time.monotonic = lambda: of_the_kernel() * (1 + drift)
 
     from nodes.contract.config import BrokerAddress  # not before the clock drifts
+    from nodes.contract.events import Captured
     from nodes.runtime.management import ManagementPlane
 
     plane = ManagementPlane(BrokerAddress(unix_socket=socket), "Board 1", clock="own")
-    plane.report("early")
+    plane.report(Captured(frame="early", size_bytes=0))
     plane.open()
     load_a_model()
     number = 0
     while not plane.stopped.wait(0.25):
         number += 1
-        plane.report("tick", number=number)
+        plane.report(Captured(frame="tick", size_bytes=number))
         if plane.started.is_set() and number % 8 == 0 and plane.wait_until(2.0):
-            plane.report("two")
+            plane.report(Captured(frame="two", size_bytes=number))
     plane.close()
 
 

@@ -5,6 +5,7 @@ import threading
 from pathlib import Path
 
 from nodes.contract.config import Station
+from nodes.contract.events import Delivered, Event
 from nodes.runtime.contact import CarrierWatch
 from nodes.transfer.downlink import Downlink
 from nodes.transfer.outbox import Outbox
@@ -14,8 +15,8 @@ RATE_BIT_S = 1e9
 delivered = threading.Event()
 
 
-def report(event: str, *, monotonic_s: float | None = None, **fields: object) -> None:
-    if event == "delivered":
+def report(event: Event, *, monotonic_s: float | None = None) -> None:
+    if isinstance(event, Delivered):
         delivered.set()
 
 

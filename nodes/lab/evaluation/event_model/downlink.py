@@ -14,6 +14,7 @@ from typing import Literal
 
 from msgspec import UNSET
 
+from nodes.contract import topics
 from nodes.contract.line import Line
 from nodes.transfer.messages import INLINE_LIMIT_BYTES, Chunk, Manifest, encode
 from nodes.transfer.outbox import PRIORITIES
@@ -56,7 +57,7 @@ class Downlink:
     def __init__(self, line: Line, rate_bit_s: float, satellite: str = "satellite") -> None:
         self._line = line
         self._chunk_bytes = chunk_size_bytes(rate_bit_s)
-        self._topic_bytes = len(f"spaceverse/down/{satellite}")
+        self._topic_bytes = len(topics.down(satellite))
         self._pending: list[Item] = []
         self._added = 0
         self._clock_s = 0.0

@@ -13,8 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nodes import agent
-from nodes.board.assignment import AgentConfig, read_assignment
-from nodes.board.files import PIECE_BYTES, WINDOW, Fetcher, FileError
+from nodes.board.assignment import node_config, read_assignment
+from nodes.board.files import WINDOW, Fetcher, FileError
+from nodes.contract.board import PIECE_BYTES, AgentConfig
 from nodes.contract.config import BrokerAddress, ConfigError
 from nodes.models import COMPACT
 
@@ -84,7 +85,7 @@ def test_the_agent_fills_in_what_only_the_board_knows(tmp_path: Path) -> None:
     }  # fmt: skip
     agent_config = AgentConfig.model_validate(CONFIG)
     assignment = read_assignment(json.dumps(payload).encode())
-    config = assignment.node_config(agent_config, tmp_path, {digest: tmp_path / digest})
+    config = node_config(assignment, agent_config, tmp_path, {digest: tmp_path / digest})
     assert config["frames"] == [{"image": str(tmp_path / digest)}]
     assert config["model"] == str(COMPACT) and config["outbox"] == str(tmp_path / "kept")
     assert (config["clock"], config["management_lost_after_s"]) == ("own", 7)
@@ -92,7 +93,7 @@ def test_the_agent_fills_in_what_only_the_board_knows(tmp_path: Path) -> None:
     assert address.access is not None and (address.host, address.access.username) == ("127.0.0.1", "sat")
     own = agent_config.model_copy(update={"models": tmp_path})
     (tmp_path / "compact").mkdir()
-    assert assignment.node_config(own, tmp_path, {digest: tmp_path})["model"] == str(tmp_path / "compact")
+    assert node_config(assignment, own, tmp_path, {digest: tmp_path})["model"] == str(tmp_path / "compact")
 
 
 @pytest.mark.parametrize(

@@ -26,7 +26,7 @@ UNSYNCHRONISED = (
 def test_the_bound_is_the_one_that_chronyc_documents() -> None:
     state = parse_tracking(FOLLOWING)
     assert state.bound_s == pytest.approx(12.345e-6 + 200e-6 + 250e-6)
-    assert state.to_json()["reference"] == "192.168.0.1" and state.to_json()["frequency_ppm"] == -12.345
+    assert (state.report().reference, state.report().frequency_ppm) == ("192.168.0.1", -12.345)
 
 
 @pytest.mark.parametrize("line", [ALONE, UNSYNCHRONISED])

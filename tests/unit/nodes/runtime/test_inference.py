@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from nodes.contract.config import GroundConfig
+from nodes.contract.events import Event
 from nodes.errors import ServerUnavailableError
 from nodes.models import COMPACT
 from nodes.profiles.pace import PacedWork
@@ -27,8 +28,8 @@ def test_an_image_that_breaks_the_server_each_time_is_given_up(monkeypatch: pyte
     events: list[str] = []
     over = threading.Event()
 
-    def report(event: str, *, monotonic_s: float | None = None, **fields: object) -> None:
-        events.append(event)
+    def report(event: Event, *, monotonic_s: float | None = None) -> None:
+        events.append(event.event_name)
 
     def work(model: Any, question: Question, paced: PacedWork | None) -> str:
         if question is poison:

@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 
 from nodes import ground, satellite
+from nodes.contract.topics import slug
 from nodes.models import COMPACT, REGULAR
 from nodes.onboard.confidence import ConfidenceNetwork, train_head
 from nodes.onboard.judge import Judge
-from nodes.runtime.management import slug
 from nodes.vlm.folder import fingerprint
 
 PLAN_OUT_OF_ORDER = {
@@ -113,7 +113,7 @@ def test_a_station_may_have_its_model_behind_a_server(
     path.write_text(json.dumps(config | {"model": "openai:8000"}))
     assert ground.main(["--config", str(path), "--check"]) == 2
     (line,) = capsys.readouterr().err.splitlines()
-    assert "openai:8000 is no server's address" in line
+    assert "openai:8000 is not a server address" in line
 
 
 def test_a_network_belongs_to_its_weights(

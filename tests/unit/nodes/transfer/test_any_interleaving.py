@@ -20,6 +20,7 @@ import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
+from nodes.contract.events import Dropped, Event, Expired, Received, SendRefused
 from nodes.transfer import inbox as inbox_module
 from nodes.transfer.inbox import IDLE_PART_S, Claim, Inbox, InboxItem
 from nodes.transfer.messages import Upward, decode_upward, encode
@@ -31,7 +32,7 @@ from nodes.transfer.window import Window
 CHUNK_BYTES = 1024
 STEPS = 120
 REST_ROUNDS = 400
-ENDS = {"dropped", "expired", "send_refused", "not taken"}
+ENDS = (Dropped, Expired, SendRefused)
 
 
 class World:
@@ -56,11 +57,11 @@ class World:
         for number in self.claims:
             self.start_station(number)
 
-    def report(self, event: str, *, monotonic_s: float | None = None, **fields: Any) -> None:
-        if event == "received" and fields["sha256_ok"]:
-            self.received[fields["frame"]] += 1
-        elif event in ENDS and "unfinished" not in str(fields.get("reason")):
-            self.given_up.setdefault(fields["frame"], event)
+    def report(self, event: Event, *, monotonic_s: float | None = None) -> None:
+        if isinstance(event, Received) and event.sha256_ok:
+            self.received[event.frame] += 1
+        elif isinstance(event, ENDS) and "unfinished" not in str(event.fields().get("reason")):
+            self.given_up.setdefault(event.frame, event.event_name)
 
     def start_satellite(self) -> None:
         self.outbox = Outbox(
@@ -99,7 +100,7 @@ class World:
                 path.write_bytes(content)
                 self.outbox.add_image(frame, path, {}, expires_s=expires_s)
         except OutboxError:
-            self.report("not taken", frame=frame)
+            self.given_up.setdefault(frame, "not taken")
 
     def complete(self, number: int, item: InboxItem) -> None:
         claim = item.claim()

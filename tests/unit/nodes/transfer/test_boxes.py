@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from nodes.contract.events import Event
 from nodes.transfer import inbox as inbox_module
 from nodes.transfer.inbox import Inbox, InboxItem
 from nodes.transfer.messages import (
@@ -35,8 +36,8 @@ class Log:
     def __init__(self) -> None:
         self.events: list[dict[str, Any]] = []
 
-    def __call__(self, event: str, *, monotonic_s: float | None = None, **fields: object) -> None:
-        self.events.append({"event": event, **fields})
+    def __call__(self, event: Event, *, monotonic_s: float | None = None) -> None:
+        self.events.append({"event": event.event_name, **event.fields()})
 
     def of(self, event: str) -> list[dict[str, Any]]:
         return [e for e in self.events if e["event"] == event]

@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from nodes.contract.events import Event
 from nodes.transfer.inbox import Inbox, InboxItem
 from nodes.transfer.messages import Hello, Manifest, Upward, decode_downward, decode_upward, encode
 from nodes.transfer.outbox import Outbox, OutboxError
@@ -30,8 +31,8 @@ class Ends:
         self.restart_sender()
         self.restart_receiver()
 
-    def report(self, event: str, *, monotonic_s: float | None = None, **fields: object) -> None:
-        self.events.append({"event": event, **fields})
+    def report(self, event: Event, *, monotonic_s: float | None = None) -> None:
+        self.events.append({"event": event.event_name, **event.fields()})
 
     def of(self, event: str) -> list[dict[str, Any]]:
         return [e for e in self.events if e["event"] == event]

@@ -11,11 +11,13 @@ import pytest
 from paho.mqtt.client import Client, MQTTMessage
 from paho.mqtt.enums import CallbackAPIVersion
 
-from nodes.board.assignment import AgentConfig, Assignment
+from nodes.board.assignment import node_config
+from nodes.contract import topics
+from nodes.contract.board import PIECE_BYTES, AgentConfig, Assignment
 from nodes.contract.config import SatelliteConfig
-from nodes.runtime.contact import CONTACT_TOPIC, ToldContacts
+from nodes.runtime.contact import ToldContacts
 from testbed.boards.agent_access import agent_password
-from testbed.boards.agents import PIECE_BYTES, FileStore
+from testbed.boards.agents import FileStore
 from testbed.boards.attachment import BoardRefusedError
 from testbed.boards.inventory import Board
 from testbed.boards.link import ground_endpoint
@@ -116,7 +118,7 @@ def test_the_agent_makes_a_whole_configuration_of_what_a_board_is_told(tmp_path:
     agent = AgentConfig.model_validate(
         {"board": "jetson-1", "management": {"host": "192.0.2.1"}, "folder": tmp_path}
     )
-    whole = Assignment(run="r", role="satellite", config=told).node_config(agent, tmp_path, {})
+    whole = node_config(Assignment(run="r", role="satellite", config=told), agent, tmp_path, {})
     config = SatelliteConfig.model_validate(whole)
     (station,) = config.stations
     assert (station.host, station.interface, station.told) == ("10.201.1.2", None, True)
@@ -147,7 +149,7 @@ def test_a_board_is_given_its_policys_values_and_network(tmp_path: Path) -> None
     )
     assignment = Assignment(run="r", role="satellite", config=told, files=sizes_bytes)
     paths = {digest: fetched / digest for digest in sizes_bytes}
-    whole = assignment.node_config(agent, tmp_path / "run", paths)
+    whole = node_config(assignment, agent, tmp_path / "run", paths)
     config = SatelliteConfig.model_validate(whole)
     assert isinstance(config.policy_parameters, Path) and config.confidence is not None
     assert config.policy_parameters.parent == fetched
@@ -162,7 +164,7 @@ def test_contacts_are_what_the_run_told_last() -> None:
     assert not watch.up()
 
     def tell(payload: bytes) -> None:
-        message = MQTTMessage(topic=CONTACT_TOPIC.format(slug="flock-2p-1").encode())
+        message = MQTTMessage(topic=topics.contact("flock-2p-1").encode())
         message.payload = payload
         contacts._on_message(contacts._client, None, message)
 

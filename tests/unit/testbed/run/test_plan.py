@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from nodes.contract.config import GroundConfig, SatelliteConfig, read_config
+from nodes.contract.topics import slug
 from testbed.run.folder import RunFolder
-from testbed.run.plan import RunPlan, slug
+from testbed.run.plan import RunPlan
 from testbed.run.traces import link_trace
 from testbed.scenario.file import load_scenario
 from tests.support import ROOT

@@ -1,0 +1,137 @@
+"""What a run and the agent of a board tell each other; the topics are in nodes/contract/topics.py.
+
+A node is started only while its run's heartbeat is heard, and stopped when none has come for
+`Assignment.heartbeat_lapse_s`.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from nodes.contract.config import BrokerAddress, MqttAccess, Name
+from nodes.contract.strict import Strict, Text
+
+FILE_PREFIX = "sha256:"  # begins a value of a node's configuration that stands for a fetched file
+PIECE_BYTES = 128 * 1024
+HEARTBEAT_S = 1.0
+GONE = "gone"  # the state of an agent that has left, or was lost: its last will
+
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+RunId = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$")]
+Role = Literal["satellite", "ground"]
+
+
+class ChronyReport(Strict):
+    """The wall clock of a machine as its chronyd describes it.
+
+    Args:
+        reference: the time source that it follows.
+        stratum: its distance from a reference clock; 0 while it follows no source.
+        synchronised: whether it follows a source.
+        bound_s: largest error of the wall clock if its sources are right; None while it follows no source.
+        frequency_ppm: how fast the clock would run uncorrected.
+        skew_ppm: bound of the frequency's error.
+    """
+
+    reference: Text
+    stratum: int
+    synchronised: bool
+    bound_s: float | None
+    frequency_ppm: float
+    skew_ppm: float
+
+
+class BoardFacts(Strict):
+    """A board's software and free space, as its agent finds them.
+
+    Args:
+        python: version of the interpreter.
+        executable: path of the interpreter.
+        architecture: the processor's, e.g. "aarch64".
+        kernel: release of the kernel.
+        processors: number of processors; None where the kernel does not say.
+        packages: version of each package that a node needs; None for a missing one.
+        free_bytes: free space where the agent keeps its files.
+        models: names of the models that lie on the board.
+        chrony: state of the wall clock, or the reason why it is unknown.
+        boot: identifier of the current boot.
+    """
+
+    python: Text
+    executable: Text
+    architecture: Text
+    kernel: Text
+    processors: int | None
+    packages: dict[str, Text | None]
+    free_bytes: int
+    models: list[Text]
+    chrony: ChronyReport | Text
+    boot: Text | None
+
+
+class AgentConfig(Strict):
+    """Configuration of a board's agent.
+
+    Args:
+        board: the board's name in the inventory.
+        management: where runs have their management broker; `access` is the board's own, the same in every
+            run.
+        folder: where the agent keeps fetched files, outboxes and logs.
+        models: folder of models, each in a folder of its own; None for those that ship.
+        power: whether to look for a power sensor and report the energy of each answer.
+    """
+
+    board: Name
+    management: BrokerAddress
+    folder: Path
+    models: Path | None = None
+    power: bool = True
+
+
+class Assignment(Strict):
+    """A run's request that a board be one of its nodes.
+
+    Args:
+        run: the run's name; heartbeats carry it.
+        role: the node's program.
+        config: that program's configuration (nodes/contract/config.py) without the fields that the agent
+            fills in: `management`, `clock`, `management_lost_after_s`, `outbox` or `inbox`. A text
+            "sha256:HEX" in it stands for the path of that file; `confidence` is a folder, given as its files'
+            names and such texts. `model` is a folder's last name under the agent's `models` or among the
+            shipped ones, a path on the board, or a hub name.
+        access: the node's account at the management broker, for this run.
+        files: size in bytes of each file to be fetched, by its SHA-256.
+        heartbeat_lapse_s: time without a heartbeat after which the run counts as dead.
+    """
+
+    run: RunId
+    role: Role
+    config: dict[str, Any]
+    access: MqttAccess | None = None
+    files: dict[Sha256, Annotated[int, Field(ge=0)]] = Field(default_factory=dict)
+    heartbeat_lapse_s: float = Field(default=10.0, gt=0, le=3600, allow_inf_nan=False)
+
+
+class RunHeartbeat(Strict):
+    """A sign of life of a run, every HEARTBEAT_S.
+
+    Args:
+        run: the run's name.
+    """
+
+    run: str
+
+
+class FileRequest(Strict):
+    """An agent's request for one piece of a file: PIECE_BYTES unless the file ends before.
+
+    Args:
+        sha256: identifies the file.
+        offset: first byte of the piece.
+    """
+
+    sha256: str
+    offset: int

@@ -1,0 +1,764 @@
+"""Every event that a node or the run writes into `events.jsonl`, and the record around it.
+
+One line of the file is one JSON object: `event` is the event's name, the fields of `EventRecord` say who
+reported it and when, and the event's own fields follow in the same object. `monotonic_s` and every other
+stamp is CLOCK_MONOTONIC of the run's machine; a node with a clock of its own converts its stamps.
+
+An event is declared here or nowhere: deriving from `Event` in another module fails.
+docs/reference/events.md is made from these classes (nodes/contract/reference.py).
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any, ClassVar, Literal
+
+from pydantic import Field
+
+from nodes.contract.board import BoardFacts, ChronyReport, Role
+from nodes.contract.strict import Strict, Text
+
+RUN = "run"  # the node's name in events of the run itself
+
+ItemKind = Literal["answer", "image"]
+AnsweredBy = Literal["satellite", "ground"]
+DecisionName = Literal["answer", "offload", "drop"]
+
+EVENTS: dict[str, type[Event]] = {}
+"""Each kind of event by its name."""
+
+
+class Event(Strict):
+    """Something that happened in a run. The class says what, `EventRecord` who and when."""
+
+    event_name: ClassVar[str] = ""
+    sent_by: ClassVar[str] = ""
+
+    @classmethod
+    def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
+        """Register an event that has a name of its own. Raises TypeError for one of another module."""
+        super().__pydantic_init_subclass__(**kwargs)
+        if cls.__module__ != __name__:
+            raise TypeError(f"{cls.__name__}: events are declared in {__name__} alone")
+        if "event_name" in vars(cls):
+            EVENTS[cls.event_name] = cls
+
+    def fields(self) -> dict[str, Any]:
+        """Return the event's fields as plain values; defaults that were not given are left out."""
+        return self.model_dump(exclude_unset=True)
+
+
+class FrameEvent(Event):
+    """An event that concerns one frame.
+
+    Args:
+        frame: the frame's name.
+    """
+
+    frame: Text
+
+
+class ItemEvent(FrameEvent):
+    """An event that concerns a frame's image or answer on its way to the ground.
+
+    Args:
+        what: whether it is the image or the answer.
+    """
+
+    what: ItemKind
+
+
+class EventRecord(Strict):
+    """An event with its sender and its time: one line of `events.jsonl`.
+
+    Args:
+        node: name of the node that reports it; "run" for the run itself.
+        monotonic_s: when it happened, on CLOCK_MONOTONIC of the run's machine.
+        time_s: the same as scenario time; None before the start is known.
+        sequence: number of the event at its node, from 1; None for events of the run itself.
+        run: name of the run, from nodes whose account serves several runs.
+        own_monotonic_s: the stamp as read from the node's own clock, where that is not the run's.
+        clock_bound_s: largest error of the stamps' conversion from that clock.
+        event: the event.
+    """
+
+    node: Text
+    monotonic_s: float = Field(allow_inf_nan=False)
+    time_s: float | None = None
+    sequence: int | None = None
+    run: Text | None = None
+    own_monotonic_s: float | None = None
+    clock_bound_s: float = 0.0
+    event: Event
+
+    @property
+    def name(self) -> str:
+        """Name of the event's kind."""
+        return self.event.event_name
+
+    @property
+    def frame(self) -> str | None:
+        """Name of the frame that the event concerns, if it concerns one."""
+        return self.event.frame if isinstance(self.event, FrameEvent) else None
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the line's object."""
+        envelope = self.model_dump(exclude={"event"}, exclude_unset=True)
+        return {"event": self.name, **envelope, **self.event.fields()}
+
+    def to_line(self) -> str:
+        """Return the line without its end."""
+        return json.dumps(self.to_json())
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> EventRecord:
+        """Return the record in a line's object. Raises ValueError for what is not declared here."""
+        fields = dict(values)
+        name = fields.pop("event", None)
+        kind = EVENTS.get(name) if isinstance(name, str) else None
+        if kind is None:
+            raise ValueError(f"unknown event {name!r:.60}")
+        envelope = {key: fields.pop(key) for key in _ENVELOPE if key in fields}
+        return cls(**envelope, event=kind.model_validate(fields))
+
+    @classmethod
+    def from_line(cls, line: str | bytes | bytearray) -> EventRecord:
+        """Return the record in a line. Raises ValueError for what is not one."""
+        values = json.loads(line)
+        if not isinstance(values, dict):
+            raise ValueError("an event is a JSON object")
+        return cls.from_json(values)
+
+
+_ENVELOPE = tuple(name for name in EventRecord.model_fields if name != "event")
+
+
+# A node's program
+
+
+class Ready(Event):
+    """The model is loaded and warm; the node waits for work.
+
+    Args:
+        model: the configured model.
+        parameters: number of the model's parameters; None for a model behind a server.
+        load_s: time that loading took.
+        warm_up_s: time that the first, discarded answer took.
+        profile: name of the profile whose machine's pace the node keeps, if any.
+    """
+
+    event_name = "ready"
+    sent_by = "satellite, ground station"
+
+    model: Text
+    parameters: int | None
+    load_s: float
+    warm_up_s: float
+    profile: Text | None = None
+
+
+class InferenceStarted(FrameEvent):
+    """The model begins to work on a frame; it happens again where a model's server was unavailable."""
+
+    event_name = "inference_started"
+    sent_by = "satellite, ground station"
+
+
+class InferenceFinished(FrameEvent):
+    """The model's work on a frame is done; a satellite's policy has decided.
+
+    Args:
+        answer: the model's answer; empty where none was generated.
+        confidence: mean probability of the answer's tokens; None where the model gives none.
+        preprocess_s: time of image preprocessing, like the next three of the answer.
+        vision_s: time of the vision encoder.
+        prefill_s: time until the first token.
+        decode_s: time of the further tokens.
+        network_confidence: a satellite's confidence network's estimate that the answer is right.
+        stage: the stage at which a satellite's policy decided; see nodes/policies.
+        decision: the decision of a satellite's policy; None on the ground.
+        form: form in which an offloaded frame is sent; see nodes/onboard/message.py.
+    """
+
+    event_name = "inference_finished"
+    sent_by = "satellite, ground station"
+
+    answer: Text
+    confidence: float | None
+    preprocess_s: float | None = None
+    vision_s: float | None = None
+    prefill_s: float | None = None
+    decode_s: float | None = None
+    network_confidence: float | None = None
+    stage: int | None = None
+    decision: DecisionName | None = None
+    form: Text | None = None
+
+
+class InferenceFailed(FrameEvent):
+    """The model could not answer, or its server was unavailable; the latter is told once per outage.
+
+    Args:
+        reason: the error.
+    """
+
+    event_name = "inference_failed"
+    sent_by = "satellite, ground station"
+
+    reason: Text
+
+
+class Paced(FrameEvent):
+    """The model has worked on a frame at the pace of another machine's profile.
+
+    Args:
+        profile: name of the profile.
+        asked_s: time that the profile's machine would have taken.
+        computed_s: time that this machine took.
+        late_s: how much later than the profile's machine this machine was ready.
+    """
+
+    event_name = "paced"
+    sent_by = "satellite, ground station"
+
+    profile: Text
+    asked_s: float
+    computed_s: float
+    late_s: float
+
+
+class PowerSensorFound(Event):
+    """The search for a power sensor has ended; `reason` is given if there is none.
+
+    Args:
+        source: the sensor.
+        scope: the part of the board that it measures.
+        idle_w: power while the loaded model idles.
+        reason: why there is no sensor.
+    """
+
+    event_name = "power_sensor"
+    sent_by = "satellite, ground station"
+
+    source: Text | None = None
+    scope: Text | None = None
+    idle_w: float | None = None
+    reason: Text | None = None
+
+
+class EnergyUsed(FrameEvent):
+    """The energy of the work on one frame.
+
+    Args:
+        energy_j: energy above idling.
+        whole_j: energy, idling included.
+        idle_w: power while idling.
+        duration_s: duration of the work.
+        held_s: time in which a profile's pace held the work back; it is in no other value.
+        samples: number of readings during the work; below two the value rests on their neighbours alone.
+        source: the sensor.
+        scope: the part of the board that it measures.
+    """
+
+    event_name = "energy"
+    sent_by = "satellite, ground station"
+
+    energy_j: float
+    whole_j: float
+    idle_w: float
+    duration_s: float
+    held_s: float
+    samples: int
+    source: Text
+    scope: Text
+
+
+class EnergyUnknown(FrameEvent):
+    """The energy of the work on one frame could not be measured.
+
+    Args:
+        reason: why.
+    """
+
+    event_name = "energy_unknown"
+    sent_by = "satellite, ground station"
+
+    reason: Text
+
+
+class ClockCompared(Event):
+    """A node has compared its own clock with the run's.
+
+    Args:
+        offset_s: the run's clock minus the node's.
+        bound_s: largest error of the offset.
+        drift_ppm: drift of the offset.
+        drift_bound_ppm: largest error of the drift.
+        round_trip_s: the quickest exchange.
+        exchanges: number of exchanges so far.
+        breaks: how often the clock was set or slewed.
+        chrony: state of the node's wall clock, or the reason why it is unknown.
+    """
+
+    event_name = "clock"
+    sent_by = "satellite, ground station, agent with a clock of its own"
+
+    offset_s: float
+    bound_s: float
+    drift_ppm: float
+    drift_bound_ppm: float
+    round_trip_s: float
+    exchanges: int
+    breaks: int
+    chrony: ChronyReport | Text
+
+
+class EventsDropped(Event):
+    """A node had to drop events, since the management broker was unreachable for too long.
+
+    Args:
+        count: number of dropped events since the last such event.
+    """
+
+    event_name = "events_dropped"
+    sent_by = "satellite, ground station, agent"
+
+    count: int
+
+
+class Malformed(Event):
+    """A received payload was rejected; at most one event a second and sender, with the count so far.
+
+    Args:
+        sender: the payload's sender, or the topic on which it came.
+        count: number of rejected payloads of that sender so far.
+        reason: why the latest was rejected.
+        size_bytes: size of the latest.
+    """
+
+    event_name = "malformed"
+    sent_by = "satellite, ground station, agent, run"
+
+    sender: Text
+    count: int
+    reason: Text
+    size_bytes: int | None = None
+
+
+# A satellite's frames
+
+
+class Captured(FrameEvent):
+    """A satellite has taken a frame.
+
+    Args:
+        size_bytes: size of the image file.
+    """
+
+    event_name = "captured"
+    sent_by = "satellite"
+
+    size_bytes: int
+
+
+class FrameRefused(FrameEvent):
+    """A frame or its answer was given up and will not be answered.
+
+    Args:
+        reason: why.
+    """
+
+    event_name = "refused"
+    sent_by = "satellite, ground station"
+
+    reason: Text
+
+
+class Dropped(ItemEvent):
+    """A frame was dropped by the policy, or an item to make room in an outbox or inbox.
+
+    Args:
+        reason: why.
+        size_bytes: size of the dropped item.
+    """
+
+    event_name = "dropped"
+    sent_by = "satellite, ground station"
+
+    reason: Text
+    size_bytes: int | None = None
+
+
+class Expired(ItemEvent):
+    """An item's deadline has passed before it was delivered.
+
+    Args:
+        expires_s: the deadline, scenario time.
+    """
+
+    event_name = "expired"
+    sent_by = "satellite, ground station"
+
+    expires_s: float | None
+
+
+class OutboxTrouble(Event):
+    """The outbox could not note on disk that an item is settled; after a restart it is offered again.
+
+    Args:
+        reason: the error.
+    """
+
+    event_name = "outbox_trouble"
+    sent_by = "satellite"
+
+    reason: Text
+
+
+# The downlink
+
+
+class ContactChanged(Event):
+    """A satellite's contact with a station began or ended, as its network interface or the run says.
+
+    Args:
+        station: the station.
+        up: whether there is contact now.
+    """
+
+    event_name = "contact"
+    sent_by = "satellite"
+
+    station: Text
+    up: bool
+
+
+class Connected(Event):
+    """A connection to a station's broker is open.
+
+    Args:
+        station: the station.
+    """
+
+    event_name = "connected"
+    sent_by = "satellite, ground station"
+
+    station: Text
+
+
+class Disconnected(Event):
+    """The connection to a station's broker is closed or lost.
+
+    Args:
+        station: the station.
+        reason: why.
+    """
+
+    event_name = "disconnected"
+    sent_by = "satellite, ground station"
+
+    station: Text
+    reason: Text
+
+
+class ConnectionRefused(Event):
+    """A station's broker refused the connection, or TLS failed; told once until the reason changes.
+
+    Args:
+        station: the station.
+        reason: why.
+    """
+
+    event_name = "connection_refused"
+    sent_by = "satellite, ground station"
+
+    station: Text
+    reason: Text
+
+
+class SendStarted(ItemEvent):
+    """The first byte of an item is handed to the connection.
+
+    Args:
+        size_bytes: size of the item.
+    """
+
+    event_name = "send_started"
+    sent_by = "satellite"
+
+    size_bytes: int
+
+
+class SendFinished(ItemEvent):
+    """The last byte of an item was handed to the connection; told when the ground has the whole item.
+
+    Args:
+        bytes_sent: bytes of all payloads of the item, repeats included.
+        chunks: number of chunks sent, repeats included.
+        resent_chunks: number of chunks sent again.
+    """
+
+    event_name = "send_finished"
+    sent_by = "satellite"
+
+    bytes_sent: int
+    chunks: int
+    resent_chunks: int
+
+
+class Delivered(ItemEvent):
+    """The ground has confirmed that it has the whole item."""
+
+    event_name = "delivered"
+    sent_by = "satellite"
+
+
+class SendRefused(ItemEvent):
+    """The ground has refused an item for good, or it can no longer be read on board.
+
+    Args:
+        reason: why.
+    """
+
+    event_name = "send_refused"
+    sent_by = "satellite"
+
+    reason: Text
+
+
+class SendWaits(ItemEvent):
+    """The ground has no room for an item now; it is offered again later.
+
+    Args:
+        reason: why.
+    """
+
+    event_name = "send_waits"
+    sent_by = "satellite"
+
+    reason: Text
+
+
+# A ground station
+
+
+class HeartbeatReceived(Event):
+    """A satellite's heartbeat has arrived at a station.
+
+    Args:
+        satellite: the slug of the satellite's name.
+        delay_s: time on the way; across machines it is wrong by the offset of their clocks.
+        said_s: scenario time at which the satellite sent it; None before it knew the start.
+        pending: number of items in the satellite's outbox.
+        pending_bytes: size of those items.
+        contacts: number of contacts that the satellite has had.
+    """
+
+    event_name = "heartbeat"
+    sent_by = "ground station"
+
+    satellite: Text
+    delay_s: float
+    said_s: float | None
+    pending: int
+    pending_bytes: int
+    contacts: int
+
+
+class ReceivedFirst(ItemEvent):
+    """The first payload of an item has arrived."""
+
+    event_name = "received_first"
+    sent_by = "ground station"
+
+
+class Received(ItemEvent):
+    """The last payload of an item has arrived.
+
+    Args:
+        size_bytes: size of the item.
+        sha256_ok: whether its SHA-256 is right; otherwise damaged chunks are requested again.
+    """
+
+    event_name = "received"
+    sent_by = "ground station"
+
+    size_bytes: int
+    sha256_ok: bool
+
+
+class InboxFull(ItemEvent):
+    """An item cannot be stored now; told at most every ten seconds.
+
+    Args:
+        reason: the error.
+    """
+
+    event_name = "inbox_full"
+    sent_by = "ground station"
+
+    reason: Text
+
+
+class InboxTrouble(FrameEvent):
+    """The inbox could not note on disk that a frame is answered; after a restart it is answered again.
+
+    Args:
+        reason: the error.
+    """
+
+    event_name = "inbox_trouble"
+    sent_by = "ground station"
+
+    reason: Text
+
+
+class Answered(FrameEvent):
+    """A frame's answer is on the ground: the end of the frame's way.
+
+    Args:
+        answer: the answer.
+        answered_by: whose model gave it.
+        confidence: mean probability of the answer's tokens; None where the model gives none.
+    """
+
+    event_name = "answered"
+    sent_by = "ground station"
+
+    answer: Text
+    answered_by: AnsweredBy
+    confidence: float | None
+
+
+# The agent of a board
+
+
+class AgentAssigned(Event, BoardFacts):
+    """A board's agent has taken an assignment; the fields describe the board.
+
+    Args:
+        role: the program that it will run.
+    """
+
+    event_name = "agent_assigned"
+    sent_by = "agent"
+
+    role: Role
+
+
+class NodeStarted(Event):
+    """A board's agent has started the node's program.
+
+    Args:
+        pid: the process.
+        role: the program.
+    """
+
+    event_name = "node_started"
+    sent_by = "agent"
+
+    pid: int
+    role: Role
+
+
+class NodeEnded(Event):
+    """The node's program has ended by itself, or could not be started.
+
+    Args:
+        status: exit status; None if it did not start.
+        reason: its last line, or the error.
+    """
+
+    event_name = "node_ended"
+    sent_by = "agent"
+
+    status: int | None
+    reason: Text
+
+
+class NodeStopped(Event):
+    """A board's agent has stopped the node's program.
+
+    Args:
+        status: exit status; None if no program ran.
+        reason: why.
+    """
+
+    event_name = "node_stopped"
+    sent_by = "agent"
+
+    status: int | None
+    reason: Text
+
+
+# The run itself
+
+
+class LinkChanged(Event):
+    """An emulated link went up or down, as its trace has it.
+
+    Args:
+        link: the link's name.
+        up: whether it carries packets now.
+        lateness_s: delay of the change after the trace's time.
+    """
+
+    event_name = "link"
+    sent_by = "run"
+
+    link: Text
+    up: bool
+    lateness_s: float
+
+
+class BoardChanged(Event):
+    """The agent of a board has told a new state.
+
+    Args:
+        board: the board's name in the inventory.
+        state: the state; see nodes/contract/board.py.
+        reason: why, if the agent said.
+    """
+
+    event_name = "board"
+    sent_by = "run"
+
+    board: Text
+    state: Text
+    reason: Text | None = None
+
+
+class BrokerRestarted(Event):
+    """A broker had died and was started again.
+
+    Args:
+        broker: the broker's name.
+        restarts: number of restarts so far.
+    """
+
+    event_name = "broker_restarted"
+    sent_by = "run"
+
+    broker: Text
+    restarts: int
+
+
+class BrokerRefused(Event):
+    """A broker has refused clients or packets; at most one event a second and kind.
+
+    Args:
+        broker: the broker's name.
+        kind: "login", "packet" or "publication"; "session" when a user took over another's client identifier.
+        count: number of refusals of that kind so far.
+        sender: client identifier of the latest.
+        what: its topic, reason or user name.
+    """
+
+    event_name = "broker_refused"
+    sent_by = "run"
+
+    broker: Text
+    kind: Text
+    count: int
+    sender: Text
+    what: Text | None = None

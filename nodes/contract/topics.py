@@ -1,0 +1,127 @@
+"""MQTT topics of a run, and names as they appear in them.
+
+The topics of a satellite and its ground station (the last four) are at each ground station's broker, which is
+reached over the emulated link. All others are at the management broker, which is never shaped. Functions take
+a slug; with ANY in its place they return the filter for all nodes.
+
+    topic                      from        payload
+    event(NODE)                node        JSON, nodes/contract/events.py
+    CONTROL                    run         JSON, nodes/contract/messages.py, retained
+    contact(NODE)              run         JSON: contact by station, retained
+    clock_question(NODE)       node        a random word
+    clock_answer(NODE)         run         JSON, nodes/contract/messages.py
+    HEARTBEAT                  run         JSON: the run's name
+    board_state(BOARD)         agent       JSON, nodes/contract/board.py, retained; also the agent's last will
+    board_assignment(BOARD)    run         JSON, nodes/contract/board.py, retained; empty: stop the node
+    board_request(BOARD)       agent       JSON, nodes/contract/board.py: one piece of a file
+    board_piece(BOARD, ...)    run         bytes
+    down(SATELLITE)            satellite   manifests and chunks, nodes/transfer/messages.py
+    express(SATELLITE)         satellite   answers and heartbeats
+    up(SATELLITE)              ground      replies to both
+    HELLO                      ground      greeting after each connection, to every satellite
+"""
+
+from __future__ import annotations
+
+import re
+
+ANY = "+"
+
+_ROOT = "spaceverse"
+
+CONTROL = f"{_ROOT}/control"
+HEARTBEAT = f"{_ROOT}/heartbeat"
+HELLO = f"{_ROOT}/up"
+
+_EVENT = f"{_ROOT}/event"
+_CONTACT = f"{_ROOT}/contact"
+_CLOCK_QUESTION = f"{_ROOT}/clock/ask"
+_CLOCK_ANSWER = f"{_ROOT}/clock/answer"
+_BOARD = f"{_ROOT}/board"
+_DOWN = f"{_ROOT}/down"
+
+DOWN_TREE = f"{_DOWN}/#"
+UP_TREE = f"{HELLO}/#"
+
+
+def slug(name: str) -> str:
+    """Return a name as it appears in topics and file names: lower case, letters, digits and hyphens only."""
+    return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
+
+
+def event(node: str) -> str:
+    """Return the topic of a node's events."""
+    return f"{_EVENT}/{node}"
+
+
+def contact(node: str) -> str:
+    """Return the topic on which the run announces a node's contacts."""
+    return f"{_CONTACT}/{node}"
+
+
+def clock_question(node: str) -> str:
+    """Return the topic on which a node asks for the run's time."""
+    return f"{_CLOCK_QUESTION}/{node}"
+
+
+def clock_answer(node: str) -> str:
+    """Return the topic on which the run answers a node's clock questions."""
+    return f"{_CLOCK_ANSWER}/{node}"
+
+
+def board_state(board: str) -> str:
+    """Return the topic of a board agent's state."""
+    return f"{_BOARD}/{board}/state"
+
+
+def board_assignment(board: str) -> str:
+    """Return the topic of a board's assignment."""
+    return f"{_BOARD}/{board}/assignment"
+
+
+def board_request(board: str) -> str:
+    """Return the topic on which a board's agent requests pieces of files."""
+    return f"{_BOARD}/{board}/want"
+
+
+def board_piece(board: str, digest: str, offset: int) -> str:
+    """Return the topic of one piece of a file: its SHA-256 and its offset in bytes."""
+    return f"{_BOARD}/{board}/piece/{digest}/{offset}"
+
+
+def board_pieces(board: str) -> str:
+    """Return the filter for every piece that is sent to a board."""
+    return f"{_BOARD}/{board}/piece/#"
+
+
+def piece_of(topic: str) -> tuple[str, int] | None:
+    """Return SHA-256 and offset from the topic of a piece; None for another topic."""
+    digest, _, offset = topic.partition("/piece/")[2].partition("/")
+    return (digest, int(offset)) if offset.isdecimal() else None
+
+
+def down(satellite: str) -> str:
+    """Return the topic of a satellite's manifests and chunks; `express` lies below it."""
+    return f"{_DOWN}/{satellite}"
+
+
+def down_tree(satellite: str) -> str:
+    """Return the filter for everything that lies below `down`."""
+    return f"{down(satellite)}/#"
+
+
+def express(satellite: str) -> str:
+    """Return the topic of a satellite's answers and heartbeats."""
+    return f"{down(satellite)}/express"
+
+
+def up(satellite: str) -> str:
+    """Return the topic of the ground's replies to a satellite."""
+    return f"{HELLO}/{satellite}"
+
+
+def node_of(topic: str) -> str:
+    """Return the slug in a topic of this module; an empty string where the topic has none."""
+    levels = topic.split("/")
+    position = 3 if topic.startswith((f"{_CLOCK_QUESTION}/", f"{_CLOCK_ANSWER}/")) else 2
+    return levels[position] if len(levels) > position else ""
