@@ -274,9 +274,9 @@ class EmulatedNetwork:
 
     def check(self) -> None:
         """Raise what has gone wrong: with a link, its shaper, the player, or a probe."""
+        self.sky.check()
         if self.player is not None and self.player.error is not None:
             raise self.player.error
-        self.sky.check()
         for program in self.probes:
             program.check(started=True)
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
@@ -22,14 +21,13 @@ import numpy as np
 from testbed.errors import CapabilityError, InputError
 from testbed.machine.processor_load import ProcessorLoad
 from testbed.machine.stop_request import Stopped, StopRequest
-from testbed.measure.fidelity import LinkFidelity, compare
+from testbed.measure.fidelity import LinkFidelity
 from testbed.network.clock import RealClock
-from testbed.network.contact_link import ContactLink
-from testbed.network.hosts import HostNetwork
-from testbed.network.player import Player, unplayable
+from testbed.network.emulation import EmulatedNetwork
+from testbed.network.hosts import EmulatedHost
+from testbed.network.link_probe import LinkProbe
+from testbed.network.player import unplayable
 from testbed.network.programs import DIE_WITH_PARENT, Program, end_session, exit_code, spawn
-from testbed.network.shapers.choice import choose_shaper
-from testbed.network.sky import Sky
 from testbed.network.traffic import TrafficMonitor, busy_intervals
 from testbed.run.folder import RunFolder
 from traces.trace import Trace
@@ -184,42 +182,43 @@ class _Replay:
         output: IO[Any] | None,
     ) -> None:
         self.plan, self.folder, self.stop, self.say, self.output = plan, folder, stop, say, output
-        self.hosts: dict[str, Any] = {}
-        self.probes: list[Program] = []
         self.client_exit: int | None = None
         self.notes: list[str] = []
-        self.logs = (folder.logs / "probe-satellite.jsonl", folder.logs / "probe-ground.jsonl")
 
     def go(self) -> Replayed:
         trace_path = self.folder.traces / f"{self.plan.name}.csv"
         write_trace(self.plan.trace, trace_path)
-        with ExitStack() as stack:
-            sky = stack.enter_context(Sky(choose_shaper(self.plan.shaper)))
-            link = self._build(stack, sky)
+        with EmulatedNetwork(self.plan.shaper, check_stop=self.stop.check) as network, ExitStack() as stack:
+            self.network, self.hosts = network, network.hosts
+            self._build()
             monitor = stack.enter_context(
                 TrafficMonitor(self.hosts["satellite"].pid, self.hosts["ground"].pid, INTERFACE)
             )
-            stack.callback(self._stop_probes)
-            if self.plan.probe:
-                self._start_probes()
+            probe = self._start_probe() if self.plan.probe else None
+            stack.callback(network.stop_probes)
             server = self._start_server(stack)
             start_monotonic_s = time.monotonic() + LEAD_S
             start_utc = datetime.now(timezone.utc) + timedelta(seconds=LEAD_S)
             clock = RealClock(start_monotonic_s)
-            player = Player(clock, {link: self.plan.trace})
-            stack.callback(player.stop)
-            player.start()
+            stack.callback(network.stop)
+            player = network.play({self.plan.name: self.plan.trace}, clock)
             load = ProcessorLoad()
-            self._run_programs(stack, clock, player, sky, server)
-            processor, counters = load.record(), sky.counters()["links"][link.name]
-            player.stop()
+            self._run_programs(stack, clock, server)
+            processor, counters = load.record(), network.counters(self.plan.name)
+            network.stop()
             if player.error is not None:
                 raise player.error
-            lateness_s, shaper = tuple(player.lateness_s[1:]), f"{sky.shaper.name} ({sky.shaper.how()})"
+            lateness_s, shaper = tuple(player.lateness_s[1:]), network.shaper_text
         fidelity = None
-        if self.plan.probe:
-            fidelity = self._fidelity(monitor, trace_path, shaper, start_monotonic_s)
-            fidelity = replace(fidelity, load=processor, counters=counters)
+        if probe is not None:
+            fidelity = probe.fidelity(
+                shaper=shaper,
+                start_monotonic_s=start_monotonic_s,
+                trace_name=trace_path.name,
+                busy=busy_intervals(monitor.readings, self.plan.trace, start_monotonic_s, probe.records),
+                load=processor,
+                counters=counters,
+            )
         notes = [note for note in self.plan.trace.header.notes if "CellReplay" in note]
         done = Replayed(
             folder=self.folder.path,
@@ -237,60 +236,26 @@ class _Replay:
         self.folder.write_json(self.folder.results, done.to_json())
         return done
 
-    def _build(self, stack: ExitStack, sky: Sky) -> ContactLink:
-        network = stack.enter_context(HostNetwork())
-        satellite, ground = network.addHost("sat"), network.addHost("gnd")
-        self.hosts = {"satellite": satellite, "ground": ground}
-        link: ContactLink = network.addLink(
-            satellite,
-            ground,
-            cls=ContactLink,
-            sky=sky,
-            link_name=self.plan.name,
-            intfName1=INTERFACE,
-            intfName2=INTERFACE,
-            params1={"ip": f"{SATELLITE}/24"},
-            params2={"ip": f"{GROUND}/24"},
+    def _build(self) -> None:
+        for end in ("satellite", "ground"):
+            self.network.add_host(end)
+        self.network.add_link(
+            "satellite",
+            "ground",
+            name=self.plan.name,
+            interface=INTERFACE,
+            addresses=(f"{SATELLITE}/24", f"{GROUND}/24"),
         )
-        network.start()
-        self.stop.check()
-        return link
+        self.network.start()
 
-    def _host(self, who: str) -> Any:
+    def _host(self, who: str) -> EmulatedHost:
         other = "ground" if self.plan.server_end == "satellite" else "satellite"
         return self.hosts[self.plan.server_end if who == "server" else other]
 
-    def _start_probes(self) -> None:
-        up = self.plan.trace.up
-        rates = {
-            "satellite": self.plan.trace.down_bit_s[up].max(),
-            "ground": self.plan.trace.up_bit_s[up].max(),
-        }
-        for end, peer, log in (("satellite", GROUND, self.logs[0]), ("ground", SATELLITE, self.logs[1])):
-            command = [
-                sys.executable,
-                "-m",
-                "testbed.measure.probe",
-                "--peer",
-                peer,
-                "--rate",
-                str(float(rates[end])),
-            ]
-            command += ["--out", str(log), *(["--asks"] if end == "satellite" else [])]
-            self.probes.append(
-                Program(
-                    f"probe at the {end}",
-                    command,
-                    log=self.folder.logs / f"probe-{end}.log",
-                    netns_pid=self.hosts[end].pid,
-                )
-            )
-
-    def _stop_probes(self) -> None:
-        for probe in self.probes:
-            probe.ask_to_stop()
-        for probe in self.probes:
-            probe.stop()
+    def _start_probe(self) -> LinkProbe:
+        return self.network.probe_link(
+            self.plan.name, ("satellite", "ground"), self.plan.trace, self.folder.logs
+        )
 
     # -- the user's programs -----------------------------------------------------------------------------
 
@@ -318,9 +283,7 @@ class _Replay:
         self.say("the server listens on no port (yet): going on")
         return server
 
-    def _run_programs(
-        self, stack: ExitStack, clock: RealClock, player: Player, sky: Sky, server: Program | None
-    ) -> None:
+    def _run_programs(self, stack: ExitStack, clock: RealClock, server: Program | None) -> None:
         """Start the client in time; wait for its end, for the trace's, or for a signal."""
         at_s, ending_s = self.plan.client_at_s, self.plan.trace.end_s
         if at_s is None:
@@ -331,7 +294,7 @@ class _Replay:
             stack.callback(end_session, client)
         said_the_end = False
         while True:
-            self._check(player, sky)
+            self._check()
             now_s = clock.now_s()
             if client is None and self.plan.client is not None and now_s >= at_s:
                 self.say(f"{now_s:7.2f} s  client starts: {self.plan.client}")
@@ -359,14 +322,10 @@ class _Replay:
                 return
             time.sleep(TICK_S)
 
-    def _check(self, player: Player, sky: Sky) -> None:
+    def _check(self) -> None:
         if not self.plan.shell:  # there Ctrl-C belongs to what runs in the shell
             self.stop.check()
-        if player.error is not None:
-            raise player.error
-        sky.check()
-        for probe in self.probes:
-            probe.check(started=True)
+        self.network.check()
 
     def _shell(self) -> subprocess.Popen[bytes]:
         """Open a shell on this terminal; the kernel ends it with us."""
@@ -379,23 +338,6 @@ class _Replay:
             f"The trace plays {self.plan.trace.end_s:g} s from now. Leave with exit."
         )
         return subprocess.Popen([*DIE_WITH_PARENT, "mnexec", "-a", str(host.pid), shell])
-
-    # -- results -----------------------------------------------------------------------------------------
-
-    def _fidelity(
-        self, monitor: TrafficMonitor, trace_path: Path, shaper: str, start_monotonic_s: float
-    ) -> LinkFidelity:
-        busy = busy_intervals(monitor.readings, self.plan.trace, start_monotonic_s, self.logs)
-        return compare(
-            link=self.plan.name,
-            shaper=shaper,
-            trace_name=trace_path.name,
-            trace=self.plan.trace,
-            start_monotonic_s=start_monotonic_s,
-            satellite_log=self.logs[0],
-            ground_log=self.logs[1],
-            busy=busy,
-        )
 
 
 def _ports(pid: int) -> set[str]:

@@ -29,12 +29,9 @@ from testbed.mqtt.broker_watch import BrokerWatch
 from testbed.mqtt.certificates import Authority
 from testbed.mqtt.management import Event, ManagementPlane
 from testbed.network.clock import RealClock
-from testbed.network.contact_link import ContactLink
-from testbed.network.hosts import HostNetwork
-from testbed.network.player import Change, PlayedLink, Player
+from testbed.network.emulation import EmulatedNetwork
+from testbed.network.player import Change
 from testbed.network.programs import Program, spawn
-from testbed.network.shapers.choice import choose_shaper
-from testbed.network.sky import Sky
 from testbed.results.node_clocks import node_clocks
 from testbed.results.node_pace import node_paces
 from testbed.results.report import render
@@ -113,9 +110,7 @@ class _Run:
         self.plan, self.scenario, self.traces, self.folder = plan, plan.scenario, plan.traces, plan.folder
         self.progress, self.stop = progress, stop
         self.programs: list[Program] = []
-        self.probes: list[Program] = []
         self.watches: list[BrokerWatch] = []
-        self.links: dict[str, PlayedLink] = {}
         self.played = dict(plan.traces)  # less the boards' own delays
         self.boards = RunBoards(plan, self._record)
         self.plane: ManagementPlane | None = None
@@ -128,13 +123,13 @@ class _Run:
             self._write_inputs()
             self._check_nodes()
             self.boards.attach(stack)
-            sky = self._build(stack)
+            self.network = self._build(stack)
             plane = self.plane = self._start_brokers(stack)
             self._start_nodes(stack, plane)
-            players = self._play(stack, plane)
-            self._gather(plane, sky, players)
+            self._play(stack, plane)
+            self._gather(plane)
             self.progress.step("removing hosts, links and programs")
-        return self._results(plane, f"{sky.shaper.name} ({sky.shaper.how()})")
+        return self._results(plane, self.network.shaper_text)
 
     def _write_inputs(self) -> None:
         self.progress.step("writing traces and configurations")
@@ -165,37 +160,37 @@ class _Run:
             start_new_session=True,  # Ctrl-C is meant for the run
         )
 
-    def _build(self, stack: ExitStack) -> Sky:
+    def _build(self, stack: ExitStack) -> EmulatedNetwork:
         self.progress.step("building hosts and links")
-        sky = stack.enter_context(Sky(choose_shaper(self.scenario.shaper)))
-        network = stack.enter_context(HostNetwork())
-        self.host_of = {name: network.addHost(f"h{i}") for i, name in enumerate(self.plan.emulated_names)}
+        network = stack.enter_context(EmulatedNetwork(self.scenario.shaper, check_stop=self.stop.check))
+        for name in self.plan.emulated_names:
+            network.add_host(name)
         for link in self.scenario.links:
-            self.stop.check()
             if self.boards.has(link):
-                self._add_board(stack, link, sky)
+                self._add_board(stack, link, network)
                 continue
-            self.links[link.name] = network.addLink(
-                self.host_of[link.satellite],
-                self.host_of[link.station],
-                cls=ContactLink,
-                sky=sky,
-                link_name=link.name,
+            network.add_link(
+                link.satellite,
+                link.station,
+                name=link.name,
+                interface=self.plan.interface(link),
+                addresses=(
+                    f"{self.plan.address(link, ground=False)}/30",
+                    f"{self.plan.address(link, ground=True)}/30",
+                ),
                 on_contact_end=link.on_contact_end,
-                intfName1=self.plan.interface(link),
-                intfName2=self.plan.interface(link),
-                params1={"ip": f"{self.plan.address(link, ground=False)}/30"},
-                params2={"ip": f"{self.plan.address(link, ground=True)}/30"},
             )
         network.start()
-        return sky
+        return network
 
-    def _add_board(self, stack: ExitStack, link: Link, sky: Sky) -> None:
+    def _add_board(self, stack: ExitStack, link: Link, network: EmulatedNetwork) -> None:
         """Attach a board; its link plays the trace minus the delay of the board's own path."""
+        self.stop.check()
         self.progress.step(f"measuring the path to the board of {link.satellite}")
-        path = f"/proc/{self.host_of[link.station].pid}/ns/net"
-        made = self.boards.add_link(stack, link, sky, path)
-        self.links[link.name] = made
+        station = network.hosts[link.station]
+        made = network.links[link.name] = self.boards.add_link(
+            stack, link, network.sky, station.namespace_path
+        )
         self.played[link.name] = made.compensated(self.traces[link.name])
         write_trace(self.played[link.name], self.plan.compensated_trace_path(link))
 
@@ -236,7 +231,7 @@ class _Run:
                 UnixListener(self.plan.broker_socket(station)),
             ],
             name=f"{slug(station)}-broker",
-            popen=partial(spawn, netns_pid=self.host_of[station].pid),
+            popen=partial(spawn, netns_pid=self.network.hosts[station].pid),
             accounts=self.plan.broker_accounts(station),
         )
 
@@ -254,7 +249,7 @@ class _Run:
                     name,
                     self.plan.node_command(name),
                     log=self.plan.log_path(name),
-                    netns_pid=self.host_of[name].pid,
+                    netns_pid=self.network.hosts[name].pid,
                 )
             )
         waiting = set(self.plan.node_names)
@@ -280,18 +275,17 @@ class _Run:
                 self._start_probe(link, name, self.plan.probe_command(link, ground=ground))
 
     def _start_probe(self, link: Link, name: str, command: list[str]) -> None:
-        log, pid = self.plan.log_path(f"{link.name} probe"), self.host_of[name].pid
-        self.probes.append(Program(f"probe of {name}", command, log=log, netns_pid=pid))
+        self.network.start_probe(f"probe of {name}", name, command, self.plan.log_path(f"{link.name} probe"))
 
     def _stop_programs(self) -> None:
-        for program in (*self.probes, *self.programs):
+        for program in (*self.network.probes, *self.programs):
             program.ask_to_stop()
-        for program in (*self.probes, *self.programs):
+        for program in (*self.network.probes, *self.programs):
             program.stop()
 
-    def _play(self, stack: ExitStack, plane: ManagementPlane) -> Player:
+    def _play(self, stack: ExitStack, plane: ManagementPlane) -> None:
         self.start_monotonic_s = time.monotonic() + LEAD_S
-        clock = RealClock(self.start_monotonic_s)
+        self.clock = RealClock(self.start_monotonic_s)
         plane.start_nodes(self.start_monotonic_s)
         was_up: dict[str, bool] = {}
         ends = {link.name: (link.satellite, link.station) for link in self.scenario.links}
@@ -314,25 +308,18 @@ class _Run:
                     }
                 )
 
-        player = Player(clock, {self.links[name]: trace for name, trace in self.played.items()}, on_change)
-        stack.callback(player.stop)
-        player.start()
-        self.clock = clock
+        stack.callback(self.network.stop)
+        self.network.play(self.played, self.clock, on_change)
         self.progress.playing(self.traces)
-        return player
 
-    def _gather(self, plane: ManagementPlane, sky: Sky, player: Player) -> None:
+    def _gather(self, plane: ManagementPlane) -> None:
         """Wait until every frame has its answer, or until no more answers can arrive."""
         wanted = set(self.scenario.frames())
         load = ProcessorLoad()
         end_s = max(trace.end_s for trace in self.traces.values()) + self.scenario.grace_s
         while self.clock.now_s() < end_s:
             self._step(plane)
-            sky.check()
-            if player.error is not None:
-                raise player.error
-            for probe in self.probes:
-                probe.check(started=True)
+            self.network.check()
             self.progress.tick(self.clock.now_s())
             done = {e["frame"] for e in plane.seen(lambda e: e["event"] in ENDS)}
             if wanted <= done and self._pass_is_over():
@@ -340,7 +327,7 @@ class _Run:
         plane.stop_nodes()
         for watch in self.watches:
             watch.look(last=True)
-        self.load, self.counters = load.record(), sky.counters()["links"]
+        self.load, self.counters = load.record(), self.network.sky.counters()["links"]
 
     def _pass_is_over(self) -> bool:
         """Return whether all contacts have ended; a run that ends earlier would not cover its pass."""

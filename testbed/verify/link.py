@@ -25,7 +25,7 @@ import numpy.typing as npt
 from testbed.errors import TestbedError
 from testbed.kernel.namespace import NetworkNamespace
 from testbed.kernel.timestamps import arrival_ns, stamp_arrivals
-from testbed.network.link_end import HostEnd
+from testbed.network.emulation import EmulatedNetwork
 from testbed.network.link_state import DOWN_STATE, LinkState
 from testbed.network.shapers.base import Shaper
 from testbed.network.sky import Sky
@@ -315,17 +315,16 @@ class LinkUnderTest(MeasuredLink):
 
     def __init__(self, shaper: str | Callable[[str], Shaper], tick: Tick = lambda: None) -> None:
         with ExitStack() as building:
-            satellite = building.enter_context(NetworkNamespace.create("satellite"))
-            ground = building.enter_context(NetworkNamespace.create("ground"))
+            self._network = building.enter_context(EmulatedNetwork(shaper))
+            self.sky = self._network.sky
+            satellite, ground = (self._network.add_namespace(end) for end in ("satellite", "ground"))
             for host in (satellite, ground):
                 _silence(host)
-            self.sky = building.enter_context(Sky(shaper))
-            self._link = self.sky.add_link(
-                self.name, HostEnd(satellite.path, INTERFACE), HostEnd(ground.path, INTERFACE)
+            self._link = self._network.join(
+                self.name, satellite, ground, interface=INTERFACE, addresses=(SATELLITE, GROUND)
             )
             # By iptables ARP cannot be queued: it passes at once while the link is up.
             self.shapes_arp = getattr(self.sky.shaper, "hook", "nft") == "nft"
-            _introduce(satellite, ground)
             super().__init__(satellite, ground, tick)
             building.pop_all()
 
@@ -340,18 +339,9 @@ class LinkUnderTest(MeasuredLink):
     def close(self) -> None:
         """End the prober, the link, its sky and its hosts."""
         try:
-            self.sky.close()
+            self._network.close()
         finally:
             super().close()
-
-
-def _introduce(satellite: NetworkNamespace, ground: NetworkNamespace) -> None:
-    """Give addresses, and each other's Ethernet address: a radio link has no ARP."""
-    ends = ((satellite, SATELLITE), (ground, GROUND))
-    for space, address in ends:
-        space.add_address(INTERFACE, address, 24)
-    for (one, _), (other, address) in (ends, ends[::-1]):
-        one.add_neighbour(INTERFACE, address, other.read(INTERFACE).mac)
 
 
 def _silence(host: NetworkNamespace) -> None:
