@@ -4,7 +4,7 @@ This is the only parser of quantities in the project. A bare number is in the SI
 fraction of 1, or bytes. Prefixes are decimal (`k` is 1000); sizes also take the binary `Ki`, `Mi` and `Gi`.
 
     rate        9600   20M   250kbit/s   2MB/s
-    duration    1.5    100ms   800us   0.5s
+    duration    1.5    100ms   800us   0.5s   24h
     share       0.35   35%   35percent
     size        4096   64kB   20M   16MiB
 
@@ -73,14 +73,15 @@ def parse_duration_s(quantity: str | float) -> float:
     """Return a duration in seconds; it is 0 or above.
 
     Args:
-        quantity: a number of seconds, or text such as "1.5", "0.5s", "100ms" or "800us".
+        quantity: a number of seconds, or text such as "1.5", "0.5s", "100ms", "800us" or "24h".
 
     Raises:
         UnitError: The text is not a duration, or has an unknown unit.
     """
-    duration_s = _in_si(quantity, {**DURATION_UNITS_S, "": 1.0})
+    units_s = {"h": 3600.0, "min": 60.0, **DURATION_UNITS_S}
+    duration_s = _in_si(quantity, {**units_s, "": 1.0})
     if not duration_s >= 0:
-        expected = f"seconds, or a number with a unit ({', '.join(DURATION_UNITS_S)}), such as 100ms or 0.5s"
+        expected = f"seconds, or a number with a unit ({', '.join(units_s)}), such as 100ms or 24h"
         raise UnitError(f"{quantity!r} is not a duration; expected {expected}")
     return duration_s
 
@@ -109,8 +110,8 @@ def parse_size_bytes(quantity: str | float) -> int:
     Raises:
         UnitError: The text is not a size, or not a whole number of bytes.
     """
-    size_bytes = _in_si(quantity, {**SIZE_UNITS_BYTES, **_PREFIXES, **_BINARY_PREFIXES})
-    if not (size_bytes >= 0 and size_bytes.is_integer()):
+    size_bytes = _exact_in_si(quantity, {**SIZE_UNITS_BYTES, **_PREFIXES, **_BINARY_PREFIXES})
+    if size_bytes is None or size_bytes != int(size_bytes):
         expected = "whole bytes, or a number with a unit, such as 64kB, 20M or 16MiB"
         raise UnitError(f"{quantity!r} is not a size; expected {expected}")
     return int(size_bytes)
@@ -118,9 +119,15 @@ def parse_size_bytes(quantity: str | float) -> int:
 
 def _in_si(quantity: str | float, factors: Mapping[str, float]) -> float:
     """Return the float64 nearest to number times unit, or NaN if the text is not a finite quantity."""
+    exact = _exact_in_si(quantity, factors)
+    return math.nan if exact is None else float(exact)
+
+
+def _exact_in_si(quantity: str | float, factors: Mapping[str, float]) -> Decimal | None:
+    """Return number times unit, or None if the text is not a finite quantity."""
     text = str(quantity)
     match = _QUANTITY.fullmatch(text) if len(text) <= _LONGEST_TEXT else None
     if match is None or match[2] not in factors:
-        return math.nan
+        return None
     # In decimal arithmetic 35% is 0.35; in floats it would be 0.35000000000000003.
-    return float(Decimal(match[1]) * Decimal(repr(factors[match[2]])))
+    return Decimal(match[1]) * Decimal(repr(factors[match[2]]))

@@ -1,4 +1,4 @@
-"""`spaceverse captures`: what a link did, from captures of its two ends."""
+"""`spaceverse captures`: compare captures of a link's two ends."""
 
 from __future__ import annotations
 
@@ -7,38 +7,41 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from testbed.cli.terminal.console import console
+
 if TYPE_CHECKING:
     from testbed.measure.captures import Crossed, Seen
 
 _EPILOG = """examples:
   sudo spaceverse verify --capture pass/                        captures of both ends along a real pass
-  spaceverse captures pass/satellite.pcap pass/ground.pcap      what the link did to each frame
+  spaceverse captures pass/satellite.pcap pass/ground.pcap      delay, loss and order of its frames
   spaceverse captures a.pcap b.pcapng --json | jq .down.one_way_s
 
-Any program's captures will do (tcpdump -i IF -w FILE --time-stamp-precision=nano). Both ends need one clock:
-captures of one machine have it; for two, synchronise them, and do not trust what is below their difference.
+Captures of any program work (tcpdump -i IF -w FILE --time-stamp-precision=nano). Captures from two machines
+are only as accurate as their clocks are synchronised.
 """
 
 
 def add_parser(subparsers: Any) -> None:
-    """Add `captures` to the command line."""
+    """Add the subcommand `captures`."""
     parser = subparsers.add_parser(
         "captures",
         help="compare captures of a link's two ends: one-way delay, loss, duplicates, order",
-        description="Find each frame of one capture in the other, and say what the link did to it.",
+        description="Pair the frames of two captures, and report one-way delay, loss, duplicates and order.",
         epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
-        "satellite", type=Path, metavar="SATELLITE", help="pcap or pcapng of the satellite's end"
+        "satellite", type=Path, metavar="SATELLITE", help="capture of the satellite's end (pcap or pcapng)"
     )
-    parser.add_argument("ground", type=Path, metavar="GROUND", help="the same of the ground's end")
-    parser.add_argument("--json", action="store_true", help="print JSON instead of the table")
+    parser.add_argument(
+        "ground", type=Path, metavar="GROUND", help="capture of the ground station's end (pcap or pcapng)"
+    )
+    parser.add_argument("--json", action="store_true", help="print JSON")
     parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Read, compare, print."""
+    """Read both captures, compare them and print the result."""
     from testbed.measure.captures import compare  # numpy
 
     ends = [_read(path) for path in (arguments.satellite, arguments.ground)]
@@ -51,11 +54,10 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _read(path: Path) -> list[Seen]:
-    """With a counter on stderr: scapy takes some 5000 frames a second apart."""
+    """Read a capture with a counter on stderr, since scapy parses only about 5000 frames per second."""
     from rich.progress import Progress, SpinnerColumn, TextColumn
 
     from testbed.measure.captures import read_capture
-    from testbed.results.table import console
 
     columns = (SpinnerColumn(), TextColumn("{task.description} {task.completed} frames", markup=False))
     with Progress(*columns, console=console(stderr=True), transient=True) as progress:
@@ -64,7 +66,7 @@ def _read(path: Path) -> list[Seen]:
 
 
 def summary(crossed: Crossed) -> dict[str, Any]:
-    """One direction's figures; times in seconds, None where nothing arrived."""
+    """Return the figures of one direction; times are in seconds, and None if no frame arrived."""
     import numpy as np
 
     one_way_s = crossed.one_way_s
@@ -82,20 +84,19 @@ def summary(crossed: Crossed) -> dict[str, Any]:
 
 
 def _print(ways: dict[Any, dict[str, Any]]) -> None:
+    from rich.box import SIMPLE
     from rich.table import Table
 
-    from testbed.results.table import console
-
-    table = Table(title="frames of both captures, paired by their bytes")
-    for heading in ("", "frames", "lost", "twice", "reordered", "one way min", "p50", "p99", "max"):
-        table.add_column(heading, justify="left" if heading == "" else "right")
-    for way, found in ways.items():
-        times = found["one_way_s"] or {}
-        counts = [str(found[name]) for name in ("frames", "lost", "duplicated", "reordered")]
-        seconds = [f"{times[q] * 1e3:.3f} ms" if times else "-" for q in ("min", "p50", "p99", "max")]
-        table.add_row(way, *counts, *seconds)
+    table = Table(title="frames in both captures; one-way delay in ms", box=SIMPLE, padding=(0, 1, 0, 0))
+    for heading in ("", "frames", "lost", "duplicated", "reordered", "min", "p50", "p99", "max"):
+        table.add_column(heading, justify="left" if heading == "" else "right", no_wrap=True)
+    for way, figures in ways.items():
+        times_s = figures["one_way_s"] or {}
+        counts = [str(figures[name]) for name in ("frames", "lost", "duplicated", "reordered")]
+        delays = [f"{times_s[q] * 1e3:.3f}" if times_s else "-" for q in ("min", "p50", "p99", "max")]
+        table.add_row(way, *counts, *delays)
     terminal = console()
     terminal.print(table)
-    for way, found in ways.items():
-        kinds = ", ".join(f"{count} {kind}" for kind, count in found["kinds"].items())
-        terminal.print(f"{way}: {kinds or 'nothing'}", soft_wrap=True, highlight=False)
+    for way, figures in ways.items():
+        kinds = ", ".join(f"{count} {kind}" for kind, count in figures["kinds"].items())
+        terminal.print(f"{way}: {kinds or 'no frames'}", soft_wrap=True)

@@ -1,4 +1,4 @@
-"""`spaceverse doctor`: checks this machine and shows how to fix what is missing."""
+"""`spaceverse doctor`: check this machine and show how to fix what is missing."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import dataclasses
 import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
+
+from testbed.cli.terminal.console import console
 
 if TYPE_CHECKING:
     from testbed.machine.capabilities import Capability
@@ -27,7 +29,6 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         help="check this machine and show how to fix what is missing",
         description="Check everything that a run may need by trying it, and show how to fix what is missing.",
         epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.set_defaults(run=run)
@@ -50,25 +51,24 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _print_table(found: Sequence[Capability]) -> None:
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
     table = Table(box=None, pad_edge=False)
-    table.add_column("capability")
-    table.add_column("")
+    table.add_column("capability", no_wrap=True)
+    table.add_column("", no_wrap=True)
     table.add_column("found", ratio=2)
     table.add_column("purpose", ratio=3)
     for capability in found:
         mark = Text("yes", "green") if capability.ok else Text("no", "bold red")
-        table.add_row(Text(capability.name), mark, Text(capability.detail), Text(capability.why))
-    console = Console()
-    console.print(table)
+        table.add_row(capability.name, mark, capability.detail, capability.why)
+    terminal = console()
+    terminal.print(table)
     missing = [capability for capability in found if not capability.ok]
     for fix in dict.fromkeys(capability.fix for capability in missing):
         names = ", ".join(capability.name for capability in missing if capability.fix == fix)
-        console.print(Text(f"\n{names}: fix with\n    {fix}"), soft_wrap=True)
-    console.print()
+        terminal.print(f"\n{names}: fix with\n    {fix}", soft_wrap=True)
+    terminal.print()
 
 
 def _verdict(found: Sequence[Capability], ready: bool) -> str:

@@ -8,24 +8,31 @@ from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from typing import cast
 
-from testbed.cli.guarded import guarded
-from testbed.cli.options_file import OptionsFileParser
+from testbed.cli.parser import CommandParser, PrintCompletion, leaf_parsers
+from testbed.cli.terminal.log import add_log_options, logging_as_requested
+from testbed.cli.terminal.messages import guarded
 
 _DESCRIPTION = "Satellites and ground stations with vision-language models over an emulated LEO network."
 _EPILOG = """examples:
-  spaceverse doctor                                  check this machine and show how to fix what is missing
-  spaceverse trace make --help                       a link trace from a real orbit
-  sudo spaceverse run topologies/dove_pass.py        one real pass, end to end
-  sudo spaceverse verify                             do links here do what they are told? measured
-  spaceverse SUBCOMMAND --help                       options and examples of each
+  spaceverse doctor                               check this machine and show how to fix what is missing
+  spaceverse trace make --help                    link traces from real orbits
+  sudo spaceverse run topologies/dove_pass.py     a real pass, end to end
+  sudo spaceverse verify                          measure how well emulated links follow their settings
+  spaceverse SUBCOMMAND --help                    options and examples of a subcommand
 
-exit codes: 0 done; 1 it ran and something failed; 2 the input cannot be used; 130 stopped by Ctrl-C
+shell completion, for bash (zsh and tcsh likewise):
+  spaceverse --print-completion bash > ~/.local/share/bash-completion/completions/spaceverse
+
+Rates, durations, shares and sizes take a unit: 20M, 2MB/s, 100ms, 35%, 64kB. Bare numbers are bit/s, seconds,
+fractions of 1 and bytes. NO_COLOR turns colours off.
+
+exit codes: 0 success; 1 something failed; 2 the input is invalid; 130 stopped by Ctrl-C
 """
 
-# Modules that add subcommands; each has add_parser(subparsers) that sets `run` by set_defaults.
+# Modules that add subcommands; each has add_parser(subparsers), which sets `run` by set_defaults.
 _COMMANDS = (
     "testbed.cli.doctor",
-    "testbed.cli.trace.commands",
+    "testbed.cli.trace",
     "testbed.cli.run",
     "testbed.cli.replay",
     "testbed.verify.verify",
@@ -38,17 +45,21 @@ _COMMANDS = (
 
 
 def parser() -> argparse.ArgumentParser:
-    """The whole command line."""
-    root = OptionsFileParser(
-        prog="spaceverse",
-        description=_DESCRIPTION,
-        epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+    """Return the parser of the whole command line."""
+    root = CommandParser(prog="spaceverse", description=_DESCRIPTION, epilog=_EPILOG)
+    root.add_argument("--version", action="version", version=_version(), help="print the version and exit")
+    root.add_argument(
+        "--print-completion",
+        action=PrintCompletion,
+        metavar="SHELL",
+        help="print a completion script for bash, zsh or tcsh and exit",
     )
-    root.add_argument("--version", action="version", version=_version())
     subparsers = root.add_subparsers(title="subcommands", metavar="SUBCOMMAND", required=True)
     for name in _COMMANDS:
         import_module(name).add_parser(subparsers)
+    for command in (root, *leaf_parsers(root)):
+        if "-" in command.prefix_chars:  # `ask` passes all of its arguments on to a program
+            add_log_options(command)
     return root
 
 
@@ -60,11 +71,12 @@ def _version() -> str:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Entry point; returns the exit code."""
+    """Run the command line `argv`, by default that of the process, and return the exit code."""
 
     def run() -> int:
         arguments = parser().parse_args(argv)  # imports all subcommands: Ctrl-C may come by then
-        return cast("int", arguments.run(arguments))
+        with logging_as_requested(arguments):
+            return cast("int", arguments.run(arguments))
 
     return guarded(run)
 

@@ -1,4 +1,4 @@
-"""`spaceverse replay`: a recorded link under anybody's programs."""
+"""`spaceverse replay`: run programs over a recorded link."""
 
 from __future__ import annotations
 
@@ -6,77 +6,98 @@ import argparse
 import json
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from nodes.contract.topics import slug
-from testbed.cli.recording_options import add_recording_options, read_with_options
+from testbed.cli.terminal.console import console
+from testbed.cli.trace.recording_options import add_recording_options, read_with_options
+from testbed.cli.units import DURATION
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from testbed.replay.replay import Replayed
+    from traces.trace import Trace
 
 _EPILOG = """examples:
   sudo spaceverse replay link.csv --server 'iperf3 -s -1' --client 'iperf3 -c {server} -R -t 20'
   sudo spaceverse replay ping.txt --rate 100M --up-rate 10M --client 'ping -c 50 -i 0.2 {server}'
-  sudo spaceverse replay bw_1.txt --delay-from delay_1.txt --server 'python3 -m http.server 8000' \\
+  sudo spaceverse replay bw_1.txt --delay-file delay_1.txt --server 'python3 -m http.server 8000' \\
       --client 'curl -o /dev/null http://{server}:8000/frame.jpg'
   sudo spaceverse replay link.csv                       a shell at the client's end
 
-The server stands at the satellite's end, the client at the ground's: down is from server to client. The
-client starts with the first contact, and is stopped when the trace ends.
-exit codes: 0 the client succeeded, or ran until the trace's end; 1 it failed; 2 the input cannot be used;
+The server runs at the satellite's end and the client at the ground station's end, so that the downlink leads
+from server to client. The client starts at the first contact and is stopped when the trace ends.
+exit codes: 0 the client succeeded, or ran until the trace ended; 1 it failed; 2 the input is invalid;
 130 stopped by Ctrl-C
 """
 
 
 def add_parser(subparsers: Any) -> None:
-    """Add `replay` to the command line."""
+    """Add the subcommand `replay`."""
     parser = subparsers.add_parser(
         "replay",
-        help="play a recorded link or a trace under your own programs, and measure it",
-        description="Play a trace, or a recording of a link, between two hosts; run a server in one and a"
-        " client in the other, and say what was asked of the link and what it did. Needs root.",
+        help="run programs over a recorded link, and measure the link",
+        description="Run unmodified programs on two hosts joined by a recorded link or a trace, then compare"
+        " the emulated link with the recording. Needs root.",
         epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add_recording_options(parser)
-    group = parser.add_argument_group("what runs")
-    group.add_argument("--client", metavar="CMD", help="shell command; {server}, {client} are addresses")
-    group.add_argument("--server", metavar="CMD", help="shell command, started before the client")
-    group.add_argument(
-        "--server-at",
-        choices=["satellite", "ground"],
-        default="satellite",
-        help="the server's end (satellite)",
+    _add_program_options(parser.add_argument_group("programs"))
+    _add_link_options(parser.add_argument_group("emulated link"))
+    parser.add_argument(
+        "-o",
+        "--output",
+        type=Path,
+        default=Path("runs"),
+        metavar="DIR",
+        help="parent of the run's folder (default: runs)",
     )
-    group.add_argument(
-        "--client-at", type=float, metavar="S", help="second it starts (with the first contact)"
-    )
-    group.add_argument("--shaper", choices=["auto", "nfqueue", "netem"], default="auto", help="(auto)")
-    group.add_argument(
-        "--speed", type=float, default=1.0, metavar="X", help="play the trace X times as fast (1)"
-    )
-    group.add_argument("--begin", type=float, metavar="S", help="begin at this second of the trace (0)")
-    group.add_argument("--seconds", type=float, metavar="S", help="play only so much of it")
-    group.add_argument("--no-probe", action="store_true", help="do not measure the link beside the programs")
-    group.add_argument(
-        "--output", type=Path, default=Path("runs"), metavar="DIR", help="parent of the run's folder"
-    )
-    group.add_argument(
-        "--json", action="store_true", help="results as JSON on stdout; the client's output on stderr"
+    parser.add_argument(
+        "--json", action="store_true", help="print JSON; the output of the programs goes to stderr"
     )
     parser.set_defaults(run=_run)
 
 
+def _add_program_options(group: argparse._ArgumentGroup) -> None:
+    add = group.add_argument
+    add("--client", metavar="COMMAND", help="shell command; {server} and {client} are replaced by addresses")
+    add("--server", metavar="COMMAND", help="shell command that is started before the client")
+    add(
+        "--server-at",
+        choices=["satellite", "ground"],
+        default="satellite",
+        help="end of the server (default: satellite)",
+    )
+    add(
+        "--client-at",
+        type=DURATION,
+        metavar="DURATION",
+        help="start of the client, in time of the trace (default: the first contact)",
+    )
+
+
+def _add_link_options(group: argparse._ArgumentGroup) -> None:
+    add = group.add_argument
+    add(
+        "--shaper",
+        choices=["auto", "nfqueue", "netem"],
+        default="auto",
+        help="link shaper (default: auto, the best one that this machine supports)",
+    )
+    add("--speed", type=float, default=1.0, metavar="FACTOR", help="play the trace faster (default: 1)")
+    add("--begin", type=DURATION, metavar="DURATION", help="begin at this time of the trace (default: 0)")
+    add("--duration", type=DURATION, metavar="DURATION", help="length to play (default: to the trace's end)")
+    add("--no-probe", action="store_true", help="do not measure the link while the programs run")
+
+
 def _run(arguments: argparse.Namespace) -> int:
     from testbed.replay.replay import ReplayPlan, at_speed, replay  # Mininet is slow to import
-    from testbed.results.table import console, link_table
 
-    trace = read_with_options(arguments)
-    if arguments.begin is not None or arguments.seconds is not None:
-        begin_s = arguments.begin or 0.0
-        end_s = trace.end_s if arguments.seconds is None else min(trace.end_s, begin_s + arguments.seconds)
-        trace = trace.cut(begin_s, end_s)
     terminal = console(stderr=arguments.json)
     done = replay(
         ReplayPlan(
-            trace=at_speed(trace, arguments.speed),
+            trace=at_speed(_trace(arguments), arguments.speed),
             name=slug(arguments.file.stem)[:40] or "trace",
             client=arguments.client,
             server=arguments.server,
@@ -87,20 +108,37 @@ def _run(arguments: argparse.Namespace) -> int:
             shell=arguments.client is None and sys.stdin.isatty() and not arguments.json,
         ),
         arguments.output,
-        lambda text: terminal.print(text, highlight=False, soft_wrap=True),
+        lambda text: terminal.print(text, soft_wrap=True),
         sys.stderr if arguments.json else None,
     )
     if isinstance(done, int):
         return done
-    if arguments.json:
+    _report(done, terminal, as_json=arguments.json)
+    return done.exit_code
+
+
+def _trace(arguments: argparse.Namespace) -> Trace:
+    """Return the part of the recording to play."""
+    trace = read_with_options(arguments)
+    if arguments.begin is None and arguments.duration is None:
+        return trace
+    begin_s = arguments.begin or 0.0
+    end_s = trace.end_s if arguments.duration is None else min(trace.end_s, begin_s + arguments.duration)
+    return trace.cut(begin_s, end_s)
+
+
+def _report(done: Replayed, terminal: Console, *, as_json: bool) -> None:
+    from testbed.results.table import link_table
+
+    if as_json:
         print(json.dumps(done.to_json(), indent=2))
     elif done.fidelity is not None:
         terminal.print(link_table(done.fidelity))
         if not done.fidelity.rtt:
             terminal.print(
-                f"no probe found the link idle; {done.fidelity.rtt_behind_traffic} met the programs' traffic"
+                f"no probe found the link idle; {done.fidelity.rtt_behind_traffic} met the programs' traffic",
+                soft_wrap=True,
             )
     for note in done.notes:
-        terminal.print(f"note: {note}", highlight=False, soft_wrap=True)
+        terminal.print(f"note: {note}", soft_wrap=True)
     terminal.print(f"results: {done.folder}", style="bold", soft_wrap=True)
-    return done.exit_code

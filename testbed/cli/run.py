@@ -1,4 +1,4 @@
-"""`spaceverse run`, and the same command for a scenario file that is run as a script."""
+"""`spaceverse run`, and the same command for a scenario file that is executed as a script."""
 
 from __future__ import annotations
 
@@ -9,36 +9,63 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from testbed.cli.guarded import guarded
+from testbed.cli.options_file import OptionsFile
+from testbed.cli.parser import CommandParser
+from testbed.cli.terminal.console import console
+from testbed.cli.terminal.log import add_log_options, logging_as_requested
+from testbed.cli.terminal.messages import guarded
 from testbed.scenario.file import build_scenario, load_scenario
 from testbed.scenario.model import Scenario
 
 _EPILOG = """examples:
   sudo spaceverse run topologies/dove_pass.py
   sudo spaceverse run topologies/dove_pass.py --shaper netem --output /tmp/runs
-  sudo spaceverse run runs/20261123T120000-dove_pass/scenario.json       the same run again
+  sudo spaceverse run runs/20261123T120000-dove_pass/scenario.json       repeat a run
   sudo spaceverse run topologies/dove_pass.py --json | jq .totals
+  sudo spaceverse run job.toml                                           options from a file
+
+A file that ends in .toml is a file of options. Options on the command line override it:
+  scenario = "topologies/dove_pass.py"
+  shaper = "netem"
+  output = "/tmp/runs"
+
+exit codes: 0 every frame was answered, or dropped by its policy; 1 a frame has no answer, or the run failed;
+2 the scenario is invalid or cannot run here; 130 stopped by Ctrl-C
 """
 
 
 def add_parser(subparsers: Any) -> None:
-    """Add `run` to the command line."""
+    """Add the subcommand `run`."""
     parser = subparsers.add_parser(
         "run",
-        help="run a scenario: hosts, links, programs, models, and a table of where the time went",
-        description="Run a scenario. Needs root; touches only what it makes itself, and takes it away again.",
+        help="run a scenario: hosts, links, programs and models; show where the time went",
+        description="Run a scenario in real time. Needs root. Removes everything that it creates.",
         epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("scenario", type=Path, help="a .py file with a function scenario(), or a .json file")
+    parser.add_argument(
+        "scenario",
+        type=Path,
+        action=OptionsFile,
+        metavar="FILE",
+        help="scenario (.py file with a function scenario(), or .json file), or file of options (.toml)",
+    )
     _add_options(parser)
     parser.set_defaults(run=lambda arguments: _run(load_scenario(arguments.scenario), arguments))
 
 
 def _add_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--shaper", choices=["auto", "nfqueue", "netem"], help="overrides the scenario")
-    parser.add_argument("--output", type=Path, default=Path("runs"), help="parent of the run's folder")
-    parser.add_argument("--json", action="store_true", help="print results.json instead of the table")
+    parser.add_argument(
+        "--shaper", choices=["auto", "nfqueue", "netem"], help="link shaper (default: the scenario's)"
+    )
+    parser.add_argument(
+        "-o",
+        "--output",
+        type=Path,
+        default=Path("runs"),
+        metavar="DIR",
+        help="parent of the run's folder (default: runs)",
+    )
+    parser.add_argument("--json", action="store_true", help="print JSON: the content of results.json")
 
 
 def run_as_script(scenario: Callable[[], Scenario], argv: Sequence[str] | None = None) -> int:
@@ -48,19 +75,25 @@ def run_as_script(scenario: Callable[[], Scenario], argv: Sequence[str] | None =
 
     Args:
         scenario: function that returns the scenario; its docstring describes the script in `--help`.
-        argv: command-line arguments, those of the process if None.
+        argv: command-line arguments; those of the process if None.
 
     Returns:
         The exit code.
     """
-    parser = argparse.ArgumentParser(description=(scenario.__doc__ or "Run this scenario.") + " Needs root.")
-    _add_options(parser)
-    arguments = parser.parse_args(argv)
-    return guarded(lambda: _run(build_scenario(scenario, sys.argv[0]), arguments))
+
+    def run() -> int:
+        parser = CommandParser(description=(scenario.__doc__ or "Run this scenario.") + " Needs root.")
+        _add_options(parser)
+        add_log_options(parser)
+        arguments = parser.parse_args(argv)
+        with logging_as_requested(arguments):
+            return _run(build_scenario(scenario, sys.argv[0]), arguments)
+
+    return guarded(run)
 
 
 def _run(scenario: Scenario, arguments: argparse.Namespace) -> int:
-    from testbed.results.table import console, results_table
+    from testbed.results.table import results_table
     from testbed.run.progress import TerminalProgress  # rich and Mininet are slow to import
     from testbed.run.run import run_scenario
 

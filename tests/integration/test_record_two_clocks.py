@@ -25,9 +25,9 @@ ip link set lo up
 ip tuntap add tap0 mode tap && ip addr add 10.77.0.1/24 dev tap0 && ip link set tap0 up || exit 90
 {python} -m testbed.machine.uml --timeout 100 --tap tap0 -- sh -c '
     ip addr add 10.77.0.2/24 dev vec0 && ip link set vec0 up && date -s "+1 hour" &&
-    exec {python} -m testbed.cli.main trace record --server' &
+    exec {python} -m testbed.cli.main trace record --listen' &
 guest=$!
-{python} -m testbed.cli.main trace record --client 10.77.0.2 --wait 60 --seconds 3 -o {output}
+{python} -m testbed.cli.main trace record --connect 10.77.0.2 --wait 60 --duration 3 -o {output}
 code=$?
 kill $guest
 wait $guest

@@ -198,7 +198,7 @@ def test_exit_codes(tmp_path: Path, footprint: Footprint) -> None:
     assert (code, "the server ended with exit code 3" in said) == (1, True)
     code, said = outcome(command(tmp_path, link="1\n2\n3\n"), footprint)
     assert code == 2
-    assert "link.csv: a mahimahi recording without down_delay_s; add --delay TIME" in said
+    assert "link.csv: a mahimahi recording without down_delay_s; add --delay DURATION" in said
     code, said = outcome(command(tmp_path, "--speed", "0"), footprint)
     assert (code, "--speed 0" in said) == (2, True)
     slow = LINK.replace("4,2,30", "5e-6,2,30")
@@ -210,7 +210,7 @@ def test_a_client_runs_or_is_refused(tmp_path: Path, footprint: Footprint) -> No
     for at in ("100", "nan", "-1"):
         code, said = outcome(command(tmp_path, "--client", "true", f"--client-at={at}"), footprint)
         assert (code, f"--client-at {at}: the trace plays from 0 to " in said) == (2, True)
-    short = ("--client", "sleep 9", "--seconds", "0.01", "--no-probe")
+    short = ("--client", "sleep 9", "--duration", "0.01", "--no-probe")
     results, said = replayed(tmp_path, footprint, *short)
     assert "client starts" in said
     assert results["notes"] == ["the client was stopped at the end of the trace"]
@@ -286,8 +286,8 @@ def recorded_again(folder: Path, footprint: Footprint) -> tuple[Trace, Trace, fl
     record = f"{PYTHON} -m testbed.cli.main trace record"
     results, said = replayed(
         folder, footprint, *STEPS_COLUMNS, "--no-probe",
-        "--server", f"{record} --server",
-        "--client", f"{record} --client {{server}} --seconds 8 --force -o {folder}/again.csv", link=STEPS,
+        "--server", f"{record} --listen",
+        "--client", f"{record} --connect {{server}} --duration 8 --force -o {folder}/again.csv", link=STEPS,
     )  # fmt: skip
     assert "probes answered" in said, said
     played, again = read_trace(f"{results['folder']}/traces/link.csv"), read_trace(folder / "again.csv")

@@ -89,7 +89,7 @@ def _rates(time_ms: Floats, given: Assumptions) -> tuple[Floats, Floats, float]:
 
 
 def sniff_delays(head: bytes) -> bool:
-    """Never: integers alone could be anything. Name it, or give the file to --delay-from."""
+    """Never: integers alone could be anything. Name it, or give the file to --delay-file."""
     return False
 
 

@@ -36,8 +36,8 @@ SATURATED = (
 _OPTION = {
     "down_bit_s": "--rate RATE (such as 20M)",
     "up_bit_s": "--up-rate RATE (such as 2M)",
-    "down_delay_s": "--delay TIME (one-way, such as 12ms) or --delay-from FILE",
-    "up_delay_s": "--delay TIME (one-way, such as 12ms) or --delay-from FILE",
+    "down_delay_s": "--delay DURATION (one-way, such as 12ms) or --delay-file FILE",
+    "up_delay_s": "--delay DURATION (one-way, such as 12ms) or --delay-file FILE",
 }
 _MOST_S = 1e10
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)

@@ -1,14 +1,13 @@
-"""`spaceverse trace convert`: a recording into a trace, a trace into somebody else's format."""
+"""`spaceverse trace convert`: read a recording as a trace, or write a trace in another format."""
 
 from __future__ import annotations
 
 import argparse
 import json
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from testbed.cli.recording_options import add_recording_options, read_with_options
-from traces.errors import OutputFileError
+from testbed.cli.trace.output_options import add_output_options, check_replaceable
+from testbed.cli.trace.recording_options import add_recording_options, read_with_options
 from traces.output_file import replacing
 
 if TYPE_CHECKING:
@@ -16,7 +15,7 @@ if TYPE_CHECKING:
 
 _TARGETS = ("spaceverse", "mahimahi", "ion")
 _EXAMPLES = """examples:
-  spaceverse trace convert bw_1.txt --delay-from delay_1.txt --up-rate 10M -o link.csv   LeoReplayer
+  spaceverse trace convert bw_1.txt --delay-file delay_1.txt --up-rate 10M -o link.csv   LeoReplayer
   spaceverse trace convert down.mahi --up-file up.mahi --delay 25ms -o link.csv          mahimahi
   spaceverse trace convert ping.txt --rate 100M --up-rate 10M -o link.csv                ping -D
   spaceverse trace convert iperf.csv --zone +01:00 --delay 30ms --gaps close -o link.csv
@@ -26,30 +25,32 @@ _EXAMPLES = """examples:
 """
 
 
-def add_convert(parts: Any) -> None:
-    """Add `convert` to the subcommands of `spaceverse trace`."""
-    parser = parts.add_parser(
+def add_parser(subparsers: Any) -> None:
+    """Add the subcommand `convert`."""
+    parser = subparsers.add_parser(
         "convert",
-        help="make a trace from a recording, or write one in another format",
-        description="Make a trace from a recording, or write a trace in another format."
-        " What a recording does not hold must be given, and stands in the trace's notes.",
+        help="read a recording as a trace, or write a trace in another format",
+        description="Read a recording as a trace, or write a trace in another format. Values that the"
+        " recording lacks are passed as options and noted in the trace's header.",
         epilog=_EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add_recording_options(parser)
-    parser.add_argument("-o", "--output", required=True, type=Path, metavar="FILE", help="the file to write")
-    parser.add_argument("--to", choices=_TARGETS, default="spaceverse", help="its format (spaceverse)")
+    add_output_options(parser, text="file to write")
     parser.add_argument(
-        "--direction", choices=["down", "up"], default="down", help="to mahimahi: which one (down)"
+        "--to", choices=_TARGETS, default="spaceverse", help="format to write (default: spaceverse)"
     )
-    parser.add_argument("--force", action="store_true", help="replace the file if it exists")
-    parser.add_argument("--json", action="store_true", help="report as JSON")
+    parser.add_argument(
+        "--direction",
+        choices=["down", "up"],
+        default="down",
+        help="with --to mahimahi: direction to write (default: down)",
+    )
+    parser.add_argument("--json", action="store_true", help="print JSON")
     parser.set_defaults(run=_run)
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    if arguments.output.exists() and not arguments.force:
-        raise OutputFileError(f"{arguments.output} exists; add --force to replace it, or name another file")
+    check_replaceable(arguments)
     trace = read_with_options(arguments)
     _write(trace, arguments)
     contacts = trace.contacts()

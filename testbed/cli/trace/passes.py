@@ -31,7 +31,7 @@ _EXAMPLES = """examples:
   spaceverse trace passes --satellite "FLOCK 2P-1" --satellite "FLOCK 2P-2" --station Svalbard --station Troll
   spaceverse trace passes --station all --csv > passes.csv              188 satellites, 15 stations, a day
   spaceverse trace passes --walker 53:24/3/1@550 --start 2026-01-01T00:00:00Z --station 48.1,11.6,500
-  spaceverse trace passes --satellite "FLOCK 2P-1" --crosslink "FLOCK 2K-13" --hours 6
+  spaceverse trace passes --satellite "FLOCK 2P-1" --crosslink "FLOCK 2K-13" --duration 6h
 """
 _COLUMNS = (
     "satellite",
@@ -58,19 +58,18 @@ _CROSSLINK_COLUMNS = (
 )
 
 
-def add_passes(parts: Any) -> None:
-    """Add `passes` to the subcommands of `spaceverse trace`."""
-    parser = parts.add_parser(
+def add_parser(subparsers: Any) -> None:
+    """Add the subcommand `passes`."""
+    parser = subparsers.add_parser(
         "passes",
-        help="list the passes of satellites over stations, or in sight of each other",
-        description="List the passes of satellites over stations: all of a file when no satellite is named.",
+        help="list the passes of satellites over stations, or the contacts between satellites",
+        description="List the passes of satellites over stations, or the contacts between satellites.",
         epilog=_EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add_orbit_options(parser, many=True)
     form = parser.add_mutually_exclusive_group()
-    form.add_argument("--json", action="store_true", help="report as JSON")
-    form.add_argument("--csv", action="store_true", help="report as CSV, with a line of column names")
+    form.add_argument("--json", action="store_true", help="print JSON")
+    form.add_argument("--csv", action="store_true", help="print CSV with a header line")
     parser.set_defaults(run=_run)
 
 
@@ -81,16 +80,18 @@ def _run(arguments: argparse.Namespace) -> int:
     if arguments.crosslink is not None:
         return _run_crosslinks(arguments)
     satellites, stations = satellites_of(arguments), stations_of(arguments)
-    window = window_of(arguments, max(satellites, key=lambda one: one.epoch_utc))
+    window = window_of(arguments, max(satellites, key=lambda elements: elements.epoch_utc))
     if arguments.satellite is None:
         satellites = _propagable(satellites, *window)
     warn_if_stale(satellites, *window)
     table = find_passes(satellites, stations, *window, elevation_mask_deg=arguments.mask)
     rows: list[dict[str, Any]] = []
     number, before = 0, (-1, -1)
-    for satellite, station, one in table:
+    for satellite, station, contact in table:
         number, before = (number + 1 if (satellite, station) == before else 1), (satellite, station)
-        rows.append(_described(satellites[satellite].name, stations[station].name, number, window[0], one))
+        rows.append(
+            _described(satellites[satellite].name, stations[station].name, number, window[0], contact)
+        )
     _report(arguments, rows, _COLUMNS, _show)
     return 0
 
@@ -100,7 +101,7 @@ def _run_crosslinks(arguments: argparse.Namespace) -> int:
     from traces.orbits.propagation import warn_if_stale
 
     satellites, others = satellites_of(arguments), crosslinked_of(arguments)
-    start_utc, length_s = window_of(arguments, max(satellites, key=lambda one: one.epoch_utc))
+    start_utc, length_s = window_of(arguments, max(satellites, key=lambda elements: elements.epoch_utc))
     if arguments.satellite is None:
         satellites = _propagable(satellites, start_utc, length_s)
     warn_if_stale([*satellites, *others], start_utc, length_s)
@@ -108,12 +109,12 @@ def _run_crosslinks(arguments: argparse.Namespace) -> int:
     rows: list[dict[str, Any]] = []
     for first, second in ((first, second) for first in satellites for second in others if first != second):
         windows = sight(first, second, start_utc, length_s, grazing_altitude_m=grazing_m)
-        for number, one in enumerate(windows, start=1):
-            edges_s = (one.aos_s, one.los_s)
+        for number, window in enumerate(windows, start=1):
+            edges_s = (window.aos_s, window.los_s)
             range_km = crosslink(first, second, start_utc, edges_s).range_m / 1e3
             moments = [format_utc(start_utc + timedelta(seconds=round(edge_s, 3))) for edge_s in edges_s]
-            whole = one.aos_s > 0 and one.los_s < length_s
-            rest = (round(one.duration_s, 3), *range_km.round(3).tolist(), whole)
+            whole = window.aos_s > 0 and window.los_s < length_s
+            rest = (round(window.duration_s, 3), *range_km.round(3).tolist(), whole)
             values = (first.name, second.name, number, *moments, *rest)
             rows.append(dict(zip(_CROSSLINK_COLUMNS, values, strict=True)))
     _report(arguments, rows, _CROSSLINK_COLUMNS, _show_crosslinks)
@@ -137,34 +138,36 @@ def _report(
 
 
 def _propagable(satellites: Sequence[ElementSet], start_utc: datetime, length_s: float) -> list[ElementSet]:
-    """Leave out, with a warning, what has come down: nobody asked for these by name."""
+    """Leave out, with a warning, satellites that have re-entered; none of them was selected by name."""
     from traces.orbits.propagation import Fleet, check_window
 
     check_window(start_utc, length_s)
     bad = Fleet(satellites, start_utc).refused([0.0, length_s / 2, length_s])
     if bad.any() and not bad.all():
-        names = [one.name for one, refused in zip(satellites, bad, strict=True) if refused]
+        names = [elements.name for elements, refused in zip(satellites, bad, strict=True) if refused]
         shown = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
         warnings.warn(
             f"left out {shown}: SGP4 cannot propagate them to {format_utc(start_utc)}; use newer elements",
             stacklevel=2,
         )
-        return [one for one, refused in zip(satellites, bad, strict=True) if not refused]
+        return [elements for elements, refused in zip(satellites, bad, strict=True) if not refused]
     return list(satellites)
 
 
-def _described(satellite: str, station: str, number: int, start_utc: datetime, one: Pass) -> dict[str, Any]:
+def _described(
+    satellite: str, station: str, number: int, start_utc: datetime, contact: Pass
+) -> dict[str, Any]:
     moments = [
         format_utc(start_utc + timedelta(seconds=round(seconds, 3)))
-        for seconds in (one.aos_s, one.tca_s, one.los_s)
+        for seconds in (contact.aos_s, contact.tca_s, contact.los_s)
     ]
-    rest = (round(one.duration_s, 3), round(one.max_elevation_deg, 3), one.whole)
+    rest = (round(contact.duration_s, 3), round(contact.max_elevation_deg, 3), contact.whole)
     return dict(zip(_COLUMNS, (satellite, station, number, *moments, *rest), strict=True))
 
 
 def _show(rows: Sequence[dict[str, Any]]) -> None:
     print_table(
-        ["satellite", "station", "pass", "AOS (UTC)", "TCA", "LOS", "length s", "max elevation"],
+        ["satellite", "station", "pass", "AOS (UTC)", "TCA", "LOS", "length s", "max el."],
         [
             [
                 row["satellite"],
@@ -197,7 +200,7 @@ def _show_crosslinks(rows: Sequence[dict[str, Any]]) -> None:
             ]
             for row in rows
         ],
-        empty="they never see each other",
+        empty="no contact between them",
     )
 
 

@@ -1,34 +1,49 @@
-"""Tables on the terminal."""
+"""Tables of passes and contacts."""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 
+from testbed.cli.terminal.console import console
+
 _LEFT = ("satellite", "station")
-_MOST_FOR_RICH = 500  # rich measures each cell: 17,000 rows take it 15 s
+_MOST_FOR_RICH = 500  # rich measures every cell, which is slow for thousands of rows
 
 
-def print_table(heads: Sequence[str], rows: Sequence[Sequence[str]], *, empty: str = "no contact") -> None:
-    """Print a table, names to the left and numbers to the right; `empty` where there is no row."""
-    if len(rows) > _MOST_FOR_RICH:
-        _print_plainly(heads, rows)
+def print_table(headings: Sequence[str], rows: Sequence[Sequence[str]], *, empty: str = "no contact") -> None:
+    """Print a table: names are aligned left, numbers right.
+
+    A terminal gets a table that fits its width; files and pipes get one line per row.
+
+    Args:
+        headings: headings of the columns.
+        rows: cells of each row.
+        empty: text to print instead of a table without rows.
+    """
+    if not rows:
+        print(empty)
         return
-    from rich.console import Console  # only where a table is shown
-    from rich.table import Table
+    if len(rows) > _MOST_FOR_RICH or not sys.stdout.isatty():
+        _print_plainly(headings, rows)
+        return
+    from rich.table import Table  # slow to import, and pipes do without it
 
-    table = Table(box=None, pad_edge=False)
-    for head in heads:
-        table.add_column(head, justify="left" if head in _LEFT else "right")
+    table = Table(box=None, padding=(0, 1, 0, 0))
+    for heading in headings:
+        table.add_column(
+            heading,
+            justify="left" if heading in _LEFT else "right",
+            overflow="fold",
+            no_wrap="UTC" in heading,
+        )
     for row in rows:
         table.add_row(*row)
-    # A pipe is no narrow terminal: nothing may be folded or cut there.
-    width = None if Console().is_terminal else 200
-    # Names are other people's, and may hold [brackets].
-    Console(width=width, markup=False, emoji=False).print(table if rows else empty)
+    console().print(table)
 
 
-def _print_plainly(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    widths = [max(map(len, column)) for column in zip(heads, *rows, strict=True)]
-    signs = ["<" if head in _LEFT else ">" for head in heads]
+def _print_plainly(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    widths = [max(map(len, column)) for column in zip(headings, *rows, strict=True)]
+    signs = ["<" if heading in _LEFT else ">" for heading in headings]
     line = "  ".join(f"{{:{sign}{width}}}" for sign, width in zip(signs, widths, strict=True))
-    print("\n".join(line.format(*row).rstrip() for row in (heads, *rows)))
+    print("\n".join(line.format(*row).rstrip() for row in (headings, *rows)))

@@ -280,7 +280,7 @@ class Client:
                     self._token = _HEAD.unpack_from(packet[0])[1]
                     return packet[0][_HEAD.size : _HEAD.size + 16] == boot_id()
         where = f"{self._server[0]} port {self._server[1]}"
-        what_to_do = "start `spaceverse trace record --server` there"
+        what_to_do = "start `spaceverse trace record --listen` there"
         raise RecordError(f"no answer from {where} within {patience_s:g} s; {what_to_do}")
 
     def _run(self, measured: Measured, start_s: float, end_s: float) -> None:

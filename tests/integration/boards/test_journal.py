@@ -106,7 +106,7 @@ def test_the_command_undoes_lists_and_leaves_the_living_alone(host: NetworkNames
     assert (alive.returncode, look(host)) == (0, changed)
     assert alive.stdout == f"board x (process {os.getpid()}): left alone, it still runs\n"
     listed = command(host, "clean --list", tmp_path)
-    assert listed.stdout == f"board x (process {os.getpid()}, which runs): mtu nic0\n"
+    assert listed.stdout == f"board x (process {os.getpid()}, running): mtu nic0\n"
     assert '"clean": true' in command(host, "clean --list --json", tmp_path).stdout
     (file,) = (tmp_path / "journal").glob("*.jsonl")
     text = file.read_text()
@@ -118,7 +118,7 @@ def test_the_command_undoes_lists_and_leaves_the_living_alone(host: NetworkNames
     assert done.returncode == 0, done.stderr
     assert '"clean": true' in done.stdout and "1 changes undone" in done.stdout
     assert look_until(host, before) == before
-    assert command(host, "clean", tmp_path).stdout == "nothing was left behind\n"
+    assert command(host, "clean", tmp_path).stdout == "nothing to clean up\n"
     nothing = command(host, "clean --list --json", tmp_path)
     assert (nothing.returncode, '"clean": true' in nothing.stdout) == (0, True)
 
@@ -179,7 +179,7 @@ def test_cleaning_without_root_is_one_line(
         finally:
             os.seteuid(0)
     (line,) = capsys.readouterr().err.splitlines()
-    assert line.endswith("Permission denied; put sudo in front of the command")
+    assert line.endswith("Permission denied; run it with sudo")
 
 
 def test_after_a_reboot_and_after_the_namespace_nothing_is_undone(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from sgp4 import omm
 from sgp4.api import Satrec
 from sgp4.exporter import export_omm
 
-from testbed.cli.recording_options import add_recording_options, assumptions
+from testbed.cli.trace.recording_options import add_recording_options, assumptions
 from traces.errors import OrbitError, TleError
 from traces.make import make_trace
 from traces.orbits.elements import element_set_of, read_elements

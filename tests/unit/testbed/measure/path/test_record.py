@@ -208,7 +208,7 @@ def server():
 
 def test_both_ends_over_the_loopback(server, tmp_path, capsys):
     path = tmp_path / "loopback.csv"
-    options = ["--client", "127.0.0.1", "--port", str(server), "--seconds", "1.5", "-o", str(path)]
+    options = ["--connect", "127.0.0.1", "--port", str(server), "--duration", "1.5", "-o", str(path)]
     assert main(["trace", "record", *options]) == 0
     trace = read_trace(path)
     assert trace.contacts() == [Contact(0, trace.end_s)]
@@ -235,7 +235,7 @@ def test_no_server_is_one_line(tmp_path, capsys):
         [
             "trace",
             "record",
-            "--client",
+            "--connect",
             "127.0.0.1",
             "--port",
             "9",

@@ -1,0 +1,61 @@
+"""The parser of `spaceverse` and of its subcommands."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NoReturn
+
+from testbed.cli.options_file import OptionsFileParser
+from testbed.errors import UsageError
+
+_SHELLS = ("bash", "zsh", "tcsh")
+
+
+class CommandParser(OptionsFileParser):
+    """A parser whose errors are one line, and whose help keeps the line breaks of its examples."""
+
+    def __init__(self, **options: Any) -> None:
+        options.setdefault("formatter_class", argparse.RawDescriptionHelpFormatter)
+        super().__init__(**options)
+
+    def error(self, message: str) -> NoReturn:
+        """Raise UsageError."""
+        raise UsageError(f"{message.removeprefix('argument ')}; see {self.prog} --help")
+
+
+def leaf_parsers(parser: argparse.ArgumentParser) -> Iterator[argparse.ArgumentParser]:
+    """Yield the parsers of all subcommands that have none of their own."""
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for subparser in dict.fromkeys(action.choices.values()):
+                yield from leaf_parsers(subparser)
+            return
+    yield parser
+
+
+class PrintCompletion(argparse.Action):
+    """An option that prints a script for shell completion and exits."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(choices=_SHELLS, nargs=None, default=argparse.SUPPRESS, **options)
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: Any,
+        option_string: str | None = None,
+    ) -> None:
+        """Print the script of the whole command line."""
+        import shtab  # only here: no other command pays for it
+
+        for leaf in leaf_parsers(parser):
+            for action in leaf._actions:
+                if action.type is Path:
+                    folder = action.metavar == "DIR"
+                    action.complete = shtab.DIRECTORY if folder else shtab.FILE  # type: ignore[attr-defined]
+        sys.stdout.write(shtab.complete(parser, shell=str(values)))
+        parser.exit()

@@ -1,0 +1,71 @@
+"""`spaceverse trace info`: describe a trace."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+_EXAMPLES = """examples:
+  spaceverse trace info pass.csv
+  spaceverse trace info pass.csv --json
+"""
+
+
+def add_parser(subparsers: Any) -> None:
+    """Add the subcommand `info`."""
+    parser = subparsers.add_parser(
+        "info",
+        help="describe a trace: its origin and its contacts",
+        description="Describe a trace: its origin, and delay, rates and capacity of each contact.",
+        epilog=_EXAMPLES,
+    )
+    parser.add_argument("file", type=Path, metavar="FILE", help="trace file")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.set_defaults(run=_run)
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    import numpy as np
+
+    from testbed.cli.trace.description import described
+    from traces.trace_file import read_trace
+
+    trace = read_trace(arguments.file)
+    report = described(trace)
+    if arguments.json:
+        print(json.dumps({"file": str(arguments.file), **report}, indent=2))
+        return 0
+    print(f"{report['satellite']} over {report['station']}, {report['made_by']}")
+    print(f"from {report['start_utc']}, {trace.end_s:g} s, {len(trace)} rows")
+    for note in trace.header.notes:
+        print(f"  {note}")
+    _print_contacts(report["contacts"], symmetric=bool(np.array_equal(trace.down_delay_s, trace.up_delay_s)))
+    return 0
+
+
+def _print_contacts(contacts: list[dict[str, float]], *, symmetric: bool) -> None:
+    """Print a row per contact; `symmetric` delays need one column only."""
+    from testbed.cli.trace.table import print_table
+
+    directions = ["down"] if symmetric else ["down", "up"]
+    headings = ["contact", "AOS s", "LOS s", "length s", "down Mbit/s mean (peak)", "up Mbit/s mean"]
+    headings += ["delay ms"] if symmetric else ["delay ms down", "delay ms up"]
+    rows = [
+        [
+            str(number),
+            f"{contact['aos_s']:.3f}",
+            f"{contact['los_s']:.3f}",
+            f"{contact['duration_s']:.1f}",
+            f"{contact['down_mean_bit_s'] / 1e6:.4g} ({contact['down_peak_bit_s'] / 1e6:.4g})",
+            f"{contact['up_mean_bit_s'] / 1e6:.4g}",
+            *(
+                f"{contact[f'{way}_delay_least_s'] * 1e3:.2f} to {contact[f'{way}_delay_most_s'] * 1e3:.2f}"
+                for way in directions
+            ),
+            f"{contact['down_bytes'] / 1e6:.4g}",
+        ]
+        for number, contact in enumerate(contacts, start=1)
+    ]
+    print_table([*headings, "down MB"], rows)

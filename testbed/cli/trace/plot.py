@@ -1,0 +1,41 @@
+"""`spaceverse trace plot`: draw a trace."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from testbed.cli.trace.output_options import add_output_options
+
+_EXAMPLES = """examples:
+  spaceverse trace plot pass.csv -o pass.png
+  spaceverse trace plot pass.csv -o pass.svg --force
+"""
+
+
+def add_parser(subparsers: Any) -> None:
+    """Add the subcommand `plot`."""
+    parser = subparsers.add_parser(
+        "plot",
+        help="draw elevation, rate and delay of a trace",
+        description="Draw elevation, rate and delay of a trace.",
+        epilog=_EXAMPLES,
+    )
+    parser.add_argument("file", type=Path, metavar="FILE", help="trace file")
+    add_output_options(
+        parser,
+        required=False,
+        text="image to write: .png, .svg or .pdf (default: the trace's name with .png)",
+    )
+    parser.set_defaults(run=_run)
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    from traces.plot import plot_trace  # matplotlib is slow to import
+    from traces.trace_file import read_trace
+
+    output = arguments.output or arguments.file.with_suffix(".png")
+    plot_trace(read_trace(arguments.file), output, force=arguments.force)
+    print(f"wrote {output}")
+    return 0

@@ -1,0 +1,172 @@
+"""The options of commands that read a recording, for values that the recording lacks."""
+
+from __future__ import annotations
+
+import argparse
+import re
+from dataclasses import replace
+from datetime import timedelta, timezone
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from testbed.cli.units import DURATION, RATE, SHARE, UTC, option_type
+from traces.errors import TimeError, UnitError
+from traces.recordings.formats import FORMATS, OWN, read_recording
+from traces.recordings.recording import Assumptions
+
+if TYPE_CHECKING:
+    from traces.trace import Trace
+
+_ZONE = re.compile(r"([+-])(\d{2}):(\d{2})")
+
+
+def parse_zone(text: str) -> timezone:
+    """Read a time zone: "UTC", "Z" or an offset such as "+01:00".
+
+    Raises:
+        TimeError: none of these. Names of places are not accepted, since not every system knows them.
+    """
+    if text.upper() in ("UTC", "Z"):
+        return timezone.utc
+    match = _ZONE.fullmatch(text)
+    if not match or int(match[2]) > 14 or int(match[3]) > 59:
+        raise TimeError(f"{text!r} is not a time zone; expected UTC or an offset such as +01:00")
+    offset = timedelta(hours=int(match[2]), minutes=int(match[3]))
+    return timezone(-offset if match[1] == "-" else offset)
+
+
+ZONE = option_type("ZONE", parse_zone)
+
+
+def add_recording_options(parser: argparse.ArgumentParser) -> None:
+    """Add FILE and the options."""
+    parser.add_argument("file", type=Path, metavar="FILE", help="recording or trace")
+    _add_general_options(parser.add_argument_group("values that the recording lacks"))
+    _add_format_options(parser.add_argument_group("options of single formats"))
+
+
+def _add_general_options(group: argparse._ArgumentGroup) -> None:
+    add = group.add_argument
+    add(
+        "--from",
+        dest="form",
+        choices=[OWN, *FORMATS],
+        metavar="FORMAT",
+        help=f"format of FILE (default: detected from its content): {', '.join((OWN, *FORMATS))}",
+    )
+    add("--rate", type=RATE, metavar="RATE", help="rate of both directions, such as 20M, 250kbit/s or 2MB/s")
+    add("--up-rate", type=RATE, metavar="RATE", help="uplink rate (default: --rate)")
+    add("--delay", type=DURATION, metavar="DURATION", help="one-way delay of both directions, such as 12ms")
+    add(
+        "--up-delay", type=DURATION, metavar="DURATION", help="one-way delay of the uplink (default: --delay)"
+    )
+    add("--delay-file", type=Path, metavar="FILE", help="recording to read the delay from")
+    add(
+        "--loss",
+        type=SHARE,
+        metavar="SHARE",
+        help="packet loss of both directions: 0.5%% (default: 0)",
+    )
+    add("--start", type=UTC, metavar="UTC", help="start time, such as 2024-01-11T10:06:39Z")
+    add(
+        "--zone",
+        type=ZONE,
+        metavar="ZONE",
+        help="time zone of times without one: UTC or an offset such as +01:00",
+    )
+    add("--satellite", metavar="NAME", help="name of the satellite; selects one if FILE has several")
+    add("--station", metavar="NAME", help="name of the station; with --tle also lat,lon,alt (degrees, m)")
+    add("--tle", type=Path, metavar="FILE", help="element sets to compute the delay of contacts from")
+    add(
+        "--gaps",
+        choices=["hold", "down", "close"],
+        default="hold",
+        help="treatment of gaps in the measurement: hold the last values, take the link down, or close the"
+        " gap by removing its time (default: hold)",
+    )
+
+
+def _add_format_options(group: argparse._ArgumentGroup) -> None:
+    add = group.add_argument
+    add("--columns", metavar="LIST", help="CSV: columns, such as time=1:unix-ms,down=dl:Mbit/s,rtt=3:ms")
+    add("--separator", default=",", metavar="CHAR", help="CSV: separator between columns (default: ,)")
+    add(
+        "--missing",
+        action="append",
+        type=float,
+        default=[],
+        metavar="NUMBER",
+        help="CSV: number that stands for a missing value, such as --missing=-1; may be repeated",
+    )
+    add(
+        "--bin",
+        type=DURATION,
+        default=0.1,
+        metavar="DURATION",
+        help="mahimahi: count transmission opportunities over this time (default: 100ms)",
+    )
+    add(
+        "--outage",
+        type=DURATION,
+        default=1.0,
+        metavar="DURATION",
+        help="mahimahi: take the link down after this time without opportunities (default: 1s)",
+    )
+    add("--up-file", type=Path, metavar="FILE", help="mahimahi: recording of the uplink")
+    add("--range-delay", action="store_true", help="ION: use the plan's ranges, in whole light-seconds")
+
+
+def read_with_options(arguments: argparse.Namespace) -> Trace:
+    """Read the recording that the arguments name.
+
+    Raises:
+        TraceInputError: the recording or an option is invalid.
+    """
+    return read_recording(
+        arguments.file,
+        assumptions(arguments),
+        arguments.form,
+        up_file=arguments.up_file,
+        delay_file=arguments.delay_file,
+    )
+
+
+def assumptions(arguments: argparse.Namespace) -> Assumptions:
+    """Return the values of the options.
+
+    Raises:
+        TraceInputError: an option is out of range, or two options do not fit together.
+    """
+    if not 1e-3 <= arguments.bin <= 1e4:
+        raise UnitError(f"--bin {arguments.bin:g}: expected 1ms to 10000s")
+    values = Assumptions(
+        down_bit_s=arguments.rate,
+        up_bit_s=arguments.rate if arguments.up_rate is None else arguments.up_rate,
+        down_delay_s=arguments.delay,
+        up_delay_s=arguments.delay if arguments.up_delay is None else arguments.up_delay,
+        loss=arguments.loss,
+        start_utc=arguments.start,
+        zone=arguments.zone,
+        satellite=arguments.satellite,
+        station=arguments.station,
+        gaps=arguments.gaps,
+        bin_s=arguments.bin,
+        outage_s=arguments.outage,
+        range_delay=arguments.range_delay,
+        columns=arguments.columns,
+        separator=arguments.separator,
+        missing=tuple(arguments.missing),
+    )
+    return _with_orbit(values, arguments)
+
+
+def _with_orbit(values: Assumptions, arguments: argparse.Namespace) -> Assumptions:
+    if arguments.tle is None:
+        return values
+    from traces.orbits.elements import find_satellite, read_elements  # orbits are slow to import
+    from traces.orbits.stations import station
+
+    if not arguments.satellite or not arguments.station:
+        raise UnitError("--tle requires --satellite and --station, to compute the delay")
+    elements = find_satellite(read_elements(arguments.tle), arguments.satellite)
+    return replace(values, elements=elements, place=station(arguments.station))

@@ -1,0 +1,47 @@
+"""Types of options that take a quantity, for `add_argument(type=...)`.
+
+    RATE        bit/s      9600   20M   250kbit/s   2MB/s
+    DURATION    seconds    1.5    100ms   800us   24h
+    SHARE       0 to 1     0.35   35%
+    SIZE        bytes      4096   64kB   16MiB
+    UTC         datetime   2018-01-20T00:00:00Z
+
+A bare number is in the unit of the second column.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from typing import TypeVar
+
+from traces.errors import TraceInputError
+from traces.units import parse_duration_s, parse_rate_bit_s, parse_share, parse_size_bytes
+from traces.utc import parse_utc
+
+T = TypeVar("T")
+
+
+def option_type(name: str, parse: Callable[[str], T]) -> Callable[[str], T]:
+    """Return `parse` as the type of an option, whose errors argparse shows as they are.
+
+    Args:
+        name: name of the type.
+        parse: function that reads a text and raises a TraceInputError.
+    """
+
+    def convert(text: str) -> T:
+        try:
+            return parse(text)
+        except TraceInputError as error:
+            raise argparse.ArgumentTypeError(str(error)) from None
+
+    convert.__name__ = convert.__qualname__ = name
+    return convert
+
+
+RATE = option_type("RATE", parse_rate_bit_s)
+DURATION = option_type("DURATION", parse_duration_s)
+SHARE = option_type("SHARE", parse_share)
+SIZE = option_type("SIZE", parse_size_bytes)
+UTC = option_type("UTC", parse_utc)

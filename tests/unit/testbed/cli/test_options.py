@@ -1,0 +1,166 @@
+"""One spelling, one type and one unit for each option, in all subcommands."""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+from collections import defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from testbed.cli.main import main, parser
+from testbed.cli.units import DURATION, RATE, SHARE, SIZE, UTC
+
+# Options that one subcommand may repeat, and others may not.
+MAY_BE_REPEATED = {"--satellite", "--station", "--crosslink"}
+# A file of results, or the parent of a run's folder.
+OUTPUT_METAVARS = {"FILE", "DIR"}
+
+
+def actions() -> Iterator[tuple[str, argparse.Action]]:
+    """Every option of every subcommand, with the subcommand's name."""
+
+    def walk(command: argparse.ArgumentParser) -> Iterator[tuple[str, argparse.Action]]:
+        for action in command._actions:
+            if isinstance(action, argparse._SubParsersAction):
+                for subcommand in action.choices.values():
+                    yield from walk(subcommand)
+            else:
+                yield command.prog, action
+
+    yield from walk(parser())
+
+
+NOT_YET = ("spaceverse eval", "spaceverse verify", "spaceverse ask", "spaceverse board")
+ACTIONS = [(prog, action) for prog, action in actions() if not prog.startswith(NOT_YET)]
+OPTIONS = [(prog, action) for prog, action in ACTIONS if action.option_strings]
+
+
+def by_long_name() -> dict[str, list[tuple[str, argparse.Action]]]:
+    named: dict[str, list[tuple[str, argparse.Action]]] = defaultdict(list)
+    for prog, action in OPTIONS:
+        named[action.option_strings[-1]].append((prog, action))
+    return named
+
+
+@pytest.mark.parametrize(("name", "uses"), sorted(by_long_name().items()))
+def test_an_option_means_one_thing(name: str, uses: list[tuple[str, argparse.Action]]) -> None:
+    assert len({tuple(action.option_strings) for _, action in uses}) == 1
+    assert len({action.type for _, action in uses}) == 1
+    metavars = {action.metavar for _, action in uses}
+    assert len(metavars) == 1 or (name == "--output" and metavars == OUTPUT_METAVARS)
+    kinds = {type(action) for _, action in uses}
+    assert len(kinds) == 1 or name in MAY_BE_REPEATED
+
+
+def test_every_output_is_called_the_same() -> None:
+    names = {string for _, action in OPTIONS for string in action.option_strings}
+    assert "--out" not in names
+    assert all(
+        action.option_strings == ["-o", "--output"]
+        for _, action in OPTIONS
+        if {"-o", "--output"} & set(action.option_strings)
+    )
+
+
+def test_every_option_has_help_and_says_which_value_it_takes() -> None:
+    for prog, action in ACTIONS:
+        assert action.help, (prog, action.option_strings)
+        takes_value = action.nargs != 0 and not isinstance(action, argparse.BooleanOptionalAction)
+        if action.option_strings and takes_value:
+            assert action.metavar or action.choices, (prog, action.option_strings)
+
+
+@pytest.mark.parametrize(
+    ("metavar", "type_"),
+    [("RATE", RATE), ("DURATION", DURATION), ("SHARE", SHARE), ("SIZE", SIZE), ("UTC", UTC)],
+)
+def test_quantities_are_read_by_one_type_each(metavar: str, type_: object) -> None:
+    read_otherwise = {"--weather"}  # a share whose % is required
+    for prog, action in OPTIONS:
+        if (action.metavar == metavar) != (action.type is type_):
+            assert action.option_strings[-1] in read_otherwise, (prog, action.option_strings)
+
+
+def test_paths_name_a_file_or_a_folder() -> None:
+    for prog, action in OPTIONS:
+        if action.type is Path:
+            assert action.metavar in ("FILE", "DIR"), (prog, action.option_strings)
+
+
+@pytest.mark.parametrize(
+    ("type_", "text", "expected"),
+    [
+        (RATE, "9600", 9600.0),
+        (RATE, "20M", 20e6),
+        (RATE, "2MB/s", 16e6),
+        (DURATION, "1.5", 1.5),
+        (DURATION, "100ms", 0.1),
+        (DURATION, "24h", 86400.0),
+        (DURATION, "2min", 120.0),
+        (SHARE, "35%", 0.35),
+        (SIZE, "64kB", 64000),
+    ],
+)
+def test_a_quantity_takes_a_unit_or_is_in_its_si_unit(type_, text: str, expected: float) -> None:
+    assert type_(text) == expected
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["trace", "record", "--connect", "x", "--step", "1parsec"], "--step: '1parsec' is not a duration"),
+        (["replay", "x.csv", "--loss", "101%"], "--loss: '101%' is not a share"),
+        (["replay", "x.csv", "--rate", "fast"], "--rate: 'fast' is not a rate"),
+        (["replay", "x.csv", "--zone", "CET"], "--zone: 'CET' is not a time zone"),
+        (
+            ["trace", "make", "--weather", "0.1"],
+            "--weather: '0.1' has no unit; write a percentage such as 0.1%",
+        ),
+        (["trace", "nothing"], "invalid choice: 'nothing'"),
+        (["trace", "info"], "required: FILE; see spaceverse trace info --help"),
+        ([], "required: SUBCOMMAND; see spaceverse --help"),
+    ],
+)
+def test_a_wrong_command_line_is_one_line(
+    arguments: list[str], expected: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(arguments) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith("spaceverse: error: ")
+    assert expected in err
+    assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "tcsh"])
+def test_a_shell_gets_a_completion_script(shell: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["--print-completion", shell])
+    assert ended.value.code == 0
+    script = capsys.readouterr().out
+    assert "spaceverse" in script
+    assert ("--rate-cap" in script) or shell == "tcsh"  # shtab completes only one level of subcommands there
+
+
+def test_bash_completes_subcommands_and_options(tmp_path: Path) -> None:
+    script = tmp_path / "completion.bash"
+    script.write_text(
+        subprocess.check_output(
+            [sys.executable, "-m", "testbed.cli", "--print-completion", "bash"], text=True
+        )
+    )
+    ask = (
+        'source "$0"; COMP_WORDS=(spaceverse trace {}); COMP_CWORD=2;'
+        ' $(complete -p spaceverse | sed "s/.*-F \\([^ ]*\\).*/\\1/"); echo "${{COMPREPLY[@]}}"'
+    )
+
+    def completions(word: str) -> list[str]:
+        command = ["bash", "-c", ask.format(word), str(script)]
+        return subprocess.check_output(command, text=True).split()
+
+    assert completions("re") == ["record"]
+    assert completions("c") == ["cut", "convert"]
