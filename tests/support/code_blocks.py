@@ -20,7 +20,7 @@ from tests.support import ROOT
 
 _FENCE = re.compile(
     r"(?P<comments>(?:^<!--(?:(?!-->).)*-->\n)*)"
-    r"^(?P<indent> *)```(?P<language>[a-z]*)\n(?P<text>.*?)^(?P=indent)```$",
+    r"^(?P<indent> *)```(?P<language>[^\n]*)\n(?P<text>.*?)^(?P=indent)```$",
     re.MULTILINE | re.DOTALL,
 )
 _COMMENT = re.compile(r"<!--\s*(?P<key>not run|needs|setup)[:\s](?P<value>.*?)-->", re.DOTALL)
@@ -61,6 +61,8 @@ def code_blocks(page: Path) -> Iterator[CodeBlock]:
     """Yield the fenced blocks of a page, without the directives of the documentation's generator."""
     markdown = page.read_text(encoding="utf-8")
     for match in _FENCE.finditer(markdown):
+        if match["language"].startswith("{"):
+            continue
         marks = {m["key"]: m["value"].strip() for m in _COMMENT.finditer(match["comments"])}
         yield CodeBlock(
             page=str(page.relative_to(ROOT)),
