@@ -26,15 +26,14 @@ from rich.table import Table
 
 from testbed.kernel.namespace import NetworkNamespace
 from testbed.machine import uml
+from testbed.network.emulation import EmulatedNetwork
 from testbed.network.hosts import HostNetwork
-from testbed.network.link_end import HostEnd
 from testbed.network.link_state import Direction, LinkState
 from testbed.network.shapers.base import LinkPorts
 from testbed.network.shapers.choice import has_netem
 from testbed.network.shapers.netem.parameters import NetemParameters
 from testbed.network.shapers.netem.shaper import NetemShaper
 from testbed.network.shapers.netem.socket import Netem, QdiscSocket
-from testbed.network.sky import Sky
 
 LINKS = 10
 BATCHES = 5
@@ -160,10 +159,8 @@ def _forked_pfifo(space: NetworkNamespace) -> Iterator[Way]:
 
 
 def _sky_way(stack: ExitStack) -> Iterator[Way]:
-    satellite = stack.enter_context(NetworkNamespace.create("satellite"))
-    ground = stack.enter_context(NetworkNamespace.create("ground"))
-    sky = stack.enter_context(Sky("netem"))
-    link = sky.add_link("link", HostEnd(satellite.path, "l0"), HostEnd(ground.path, "l0"))
+    network = stack.enter_context(EmulatedNetwork("netem"))
+    link = network.join("link", network.add_namespace("satellite"), network.add_namespace("ground"))
     link.set(STATES[0], STATES[0])
     yield "SkyLink.set: two directions and the carrier", lambda n: link.set(STATES[n % 7], STATES[n % 5]), 500
 

@@ -21,13 +21,11 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from testbed.kernel.namespace import NetworkNamespace
-from testbed.network.link_end import HostEnd
+from testbed.network.emulation import EmulatedNetwork
 from testbed.network.link_state import Direction, LinkState
 from testbed.network.shapers.choice import has_nfqueue
 from testbed.network.shapers.nfqueue.hook import NFQUEUE_FIX
 from testbed.network.shapers.nfqueue.shaper import NfqueueShaper
-from testbed.network.sky import Sky
 from testbed.verify.checks import FULL_FRAME_BYTES, goodput_bit_s
 from testbed.verify.link import LinkUnderTest, rtt_s
 from testbed.verify.probe import RTT_FRAME_BYTES
@@ -134,11 +132,11 @@ def _flood_table(link: LinkUnderTest) -> tuple[Table, bool]:
 def _building_table(links: int) -> tuple[Table, bool]:
     """Time to make a link, and to change both of its directions."""
     changes_s = []
-    with NetworkNamespace.create() as one, NetworkNamespace.create() as other, Sky("nfqueue") as sky:
+    with EmulatedNetwork("nfqueue") as network:
+        one, other = network.add_namespace("one"), network.add_namespace("other")
         begin_s = time.monotonic()
         for number in range(links):
-            interface = f"l{number}"
-            link = sky.add_link(str(number), HostEnd(one.path, interface), HostEnd(other.path, interface))
+            link = network.join(str(number), one, other, interface=f"l{number}")
         made_s = (time.monotonic() - begin_s) / links
         for step in range(500):
             state = LinkState(True, 20e6, 0.001 * (step % 7))

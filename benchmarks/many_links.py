@@ -28,16 +28,12 @@ from link_change import PfifoShaper
 from rich.console import Console
 from rich.table import Table
 
-from testbed.kernel.namespace import NetworkNamespace
 from testbed.machine import uml
-from testbed.network.clock import RealClock
-from testbed.network.link_end import HostEnd
+from testbed.network.emulation import EmulatedNetwork
 from testbed.network.link_state import LinkState
-from testbed.network.player import Player
 from testbed.network.shapers.base import Shaper
 from testbed.network.shapers.choice import has_netem, has_nfqueue
 from testbed.network.shapers.nfqueue.shaper import NfqueueShaper
-from testbed.network.sky import Sky
 from traces.trace import Trace, TraceHeader
 
 FOR_S, STEP_S = 10.0, 0.1
@@ -133,26 +129,23 @@ class Guest:
 
 def _measure(name: str, shaper: str | Callable[[str], Shaper], links: int, table: Table) -> bool:
     with ExitStack() as stack:
-        satellites = stack.enter_context(NetworkNamespace.create("satellites"))
-        ground = stack.enter_context(NetworkNamespace.create("ground"))
-        sky = stack.enter_context(Sky(shaper))
-        made = [
-            sky.add_link(str(n), HostEnd(satellites.path, f"l{n}"), HostEnd(ground.path, f"l{n}"))
-            for n in range(links)
-        ]
-        for link in made:  # before the clock starts: it takes a guest many seconds
+        network = stack.enter_context(EmulatedNetwork(shaper))
+        satellites, ground = network.add_namespace("satellites"), network.add_namespace("ground")
+        for n in range(links):
+            network.join(str(n), satellites, ground, interface=f"l{n}")
+        for link in network.links.values():  # before the clock starts: it takes a guest many seconds
             link.set(SOME_STATE, SOME_STATE)
-        pids = [os.getpid(), *([sky.shaper.pid] if isinstance(sky.shaper, NfqueueShaper) else [])]
-        with Player(RealClock(), {link: _trace(n) for n, link in enumerate(made)}) as player:
-            time.sleep(1.0)  # all links are up
-            before_s, begin_s, skip = [_cpu_s(pid) for pid in pids], time.monotonic(), len(player.lateness_s)
-            _mark()
-            time.sleep(FOR_S)
-            _mark()
-            took_s, late_s = time.monotonic() - begin_s, player.lateness_s[skip:]
-            used_s = sum(_cpu_s(pid) - before for pid, before in zip(pids, before_s, strict=True))
-            if player.error is not None:
-                raise player.error
+        used = network.sky.shaper
+        pids = [os.getpid(), *([used.pid] if isinstance(used, NfqueueShaper) else [])]
+        player = network.play({str(n): _trace(n) for n in range(links)})
+        time.sleep(1.0)  # all links are up
+        before_s, begin_s, skip = [_cpu_s(pid) for pid in pids], time.monotonic(), len(player.lateness_s)
+        _mark()
+        time.sleep(FOR_S)
+        _mark()
+        took_s, late_s = time.monotonic() - begin_s, player.lateness_s[skip:]
+        used_s = sum(_cpu_s(pid) - before for pid, before in zip(pids, before_s, strict=True))
+        network.check()
     share = used_s / took_s
     # A share that was got by falling behind is none.
     kept = len(late_s) >= 0.95 * links * took_s / STEP_S and (IN_UML or share <= BOUND_SHARE)

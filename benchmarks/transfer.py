@@ -54,11 +54,8 @@ from nodes.transfer.station import StationLink
 from nodes.transfer.window import chunk_size_bytes
 from testbed.mqtt.broker import Broker, TcpListener, UnixListener
 from testbed.network.clock import RealClock
-from testbed.network.contact_link import ContactLink
-from testbed.network.hosts import HostNetwork
-from testbed.network.player import Player
+from testbed.network.emulation import EmulatedNetwork
 from testbed.network.programs import spawn
-from testbed.network.sky import Sky
 from traces.trace import Trace, TraceHeader
 
 SATELLITE, GROUND, INTERFACE = "10.66.0.1", "10.66.0.2", "link0"
@@ -139,22 +136,13 @@ class Ends:
     """Both hosts with the played link between them, and the processes in them."""
 
     def __init__(self, stack: ExitStack, link: PlayedLink, size_bytes: int) -> None:
-        sky = stack.enter_context(Sky())
-        network = stack.enter_context(HostNetwork())
+        self.network = network = stack.enter_context(EmulatedNetwork())
         self.folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="transfer-")))
-        self.satellite, self.ground = network.addHost("s"), network.addHost("g")
-        self.played = network.addLink(
-            self.satellite,
-            self.ground,
-            cls=ContactLink,
-            sky=sky,
-            intfName1=INTERFACE,
-            intfName2=INTERFACE,
-            params1={"ip": f"{SATELLITE}/24"},
-            params2={"ip": f"{GROUND}/24"},
-        )
+        self.satellite, self.ground = network.add_host("s"), network.add_host("g")
+        addresses = (f"{SATELLITE}/24", f"{GROUND}/24")
+        self.played = network.add_link("s", "g", interface=INTERFACE, addresses=addresses)
         network.start()
-        self.stack, self.link, self.size_bytes, self.sky = stack, link, size_bytes, sky
+        self.stack, self.link, self.size_bytes = stack, link, size_bytes
         self.image = self.folder / "image"
         self.image.write_bytes(os.urandom(size_bytes))
         self.messages: list[dict[str, Any]] = []
@@ -184,9 +172,8 @@ class Ends:
         """Begin the trace; `aos_s` is CLOCK_MONOTONIC."""
         start_s = time.monotonic() + 0.2
         self.aos_s = start_s + AOS_S
-        player = Player(RealClock(start_s), {self.played: self.link.trace(self.size_bytes)}, lambda _: None)
-        self.stack.callback(player.stop)
-        player.start()
+        self.stack.callback(self.network.stop)
+        self.network.play({self.played.name: self.link.trace(self.size_bytes)}, RealClock(start_s))
 
     def wait_for(self, wanted: Callable[[dict[str, Any]], bool], within_s: float) -> dict[str, Any] | None:
         """The first message for which `wanted` is true; None after `within_s`."""
@@ -201,9 +188,8 @@ class Ends:
 
     def sent_bytes(self) -> int:
         """What has left the satellite's interface, Ethernet frames."""
-        out, error, code = self.satellite.pexec("ip", "-j", "-s", "link", "show", INTERFACE)
-        assert code == 0, error
-        return int(json.loads(out)[0]["stats64"]["tx"]["bytes"])
+        shown = self.satellite.run(["ip", "-j", "-s", "link", "show", INTERFACE])
+        return int(json.loads(shown.stdout)[0]["stats64"]["tx"]["bytes"])
 
     def _read(self, process: subprocess.Popen[bytes]) -> None:
         assert process.stdout is not None

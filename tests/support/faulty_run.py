@@ -29,12 +29,10 @@ from testbed.mqtt.broker import Broker, TcpListener, UnixListener
 from testbed.mqtt.broker_watch import BrokerWatch
 from testbed.mqtt.management import ManagementPlane
 from testbed.network.clock import RealClock
-from testbed.network.contact_link import ContactLink
-from testbed.network.hosts import HostNetwork
+from testbed.network.emulation import EmulatedNetwork
 from testbed.network.link_state import DOWN_STATE
 from testbed.network.player import Player
 from testbed.network.programs import Program, spawn
-from testbed.network.sky import Sky
 from testbed.run.folder import RunFolder
 from testbed.run.plan import MQTT_PORT, RunPlan
 from testbed.scenario.model import Frame, GroundStation, Link, Satellite, Scenario
@@ -142,18 +140,16 @@ class FaultyRun:
         self._play()
 
     def _build_network(self) -> None:
-        sky = self._stack.enter_context(Sky())
-        network = self._stack.enter_context(HostNetwork())
-        self.hosts = {name: network.addHost(f"h{i}") for i, name in enumerate(self.plan.node_names)}
-        self.link: ContactLink = network.addLink(
-            self.hosts["S"],
-            self.hosts["G"],
-            cls=ContactLink,
-            sky=sky,
-            intfName1=self.plan.interface(self._link),
-            intfName2=self.plan.interface(self._link),
-            params1={"ip": f"{self.plan.address(self._link, ground=False)}/30"},
-            params2={"ip": f"{self.plan.address(self._link, ground=True)}/30"},
+        network = self._stack.enter_context(EmulatedNetwork())
+        self.hosts = {name: network.add_host(name) for name in self.plan.node_names}
+        self.link = network.add_link(
+            "S",
+            "G",
+            interface=self.plan.interface(self._link),
+            addresses=(
+                f"{self.plan.address(self._link, ground=False)}/30",
+                f"{self.plan.address(self._link, ground=True)}/30",
+            ),
         )
         network.start()
 

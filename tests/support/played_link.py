@@ -13,11 +13,8 @@ from typing import Any
 import numpy as np
 
 from testbed.network.clock import RealClock
-from testbed.network.contact_link import ContactLink
-from testbed.network.hosts import HostNetwork
+from testbed.network.emulation import EmulatedNetwork
 from testbed.network.link_state import LinkState
-from testbed.network.player import Player
-from testbed.network.sky import Sky
 from tests.support.starved import unless_starved
 from traces.trace import Trace, TraceHeader
 
@@ -55,23 +52,17 @@ def pass_like_trace(rate_bit_s: float, length_s: float = 20.0) -> Trace:
 def measure(shaper: str, rate_bit_s: float) -> Measured:
     """Ping for 3 s on the idle link, then one TCP flow for 4 s, while the trace is played."""
     trace = pass_like_trace(rate_bit_s)
-    with HostNetwork() as network, Sky(shaper) as sky:
-        satellite, ground = network.addHost("s"), network.addHost("g")
-        link: ContactLink = network.addLink(
-            satellite,
-            ground,
-            cls=ContactLink,
-            sky=sky,
-            params1={"ip": f"{SATELLITE}/24"},
-            params2={"ip": f"{GROUND}/24"},
-        )
+    with EmulatedNetwork(shaper) as network:
+        satellite, ground = (network.add_host(name).node for name in ("s", "g"))
+        link = network.add_link("s", "g", name="link", addresses=(f"{SATELLITE}/24", f"{GROUND}/24"))
         network.start()
         clock = RealClock()
         changes: list[Any] = []
-        with Player(clock, {link: trace}, changes.append) as player:
-            errors_s = ping_errors_s(satellite, trace, clock)
-            goodput_bit_s = tcp_goodput_bit_s(satellite, ground)
-            assert player.error is None
+        network.play({link.name: trace}, clock, changes.append)
+        errors_s = ping_errors_s(satellite, trace, clock)
+        goodput_bit_s = tcp_goodput_bit_s(satellite, ground)
+        network.stop()
+        network.check()
         able_bit_s = rate_bit_s
         if goodput_bit_s < 0.9 * rate_bit_s:
             still = LinkState(True, rate_bit_s, 0.0045, queue_bytes=round(rate_bit_s / 8 * 0.2))

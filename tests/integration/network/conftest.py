@@ -4,15 +4,14 @@ from collections.abc import Iterator
 
 import pytest
 
-from testbed.network.hosts import HostNetwork
-from testbed.network.sky import Sky
+from testbed.network.emulation import EmulatedNetwork
 from tests.support.network.pair import Pair, Stream
 
 
 @pytest.fixture(scope="module")
 def pair() -> Iterator[Pair]:
-    with HostNetwork() as network, Sky("nfqueue") as sky:
-        yield Pair(sky, network)
+    with EmulatedNetwork("nfqueue") as network:
+        yield Pair(network)
 
 
 @pytest.fixture

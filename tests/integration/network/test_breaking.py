@@ -19,11 +19,9 @@ import pytest
 
 from testbed.errors import LinkError, ShaperDiedError
 from testbed.kernel.namespace import NetworkNamespace
-from testbed.network.contact_link import ContactLink
-from testbed.network.hosts import HostNetwork
+from testbed.network.emulation import EmulatedNetwork
 from testbed.network.link_state import DOWN_STATE, Direction, GilbertElliott, LinkState
 from testbed.network.shapers.nfqueue.shaper import NfqueueShaper
-from testbed.network.sky import Sky
 from tests.integration.test_run import ROOT, command, write_scenario
 from tests.support.footprint import Footprint
 from tests.support.network.pair import GROUND, Pair, Stream, state
@@ -36,8 +34,8 @@ pytestmark = pytest.mark.root
 @pytest.fixture
 def fresh() -> Iterator[Pair]:
     """A pair that a test may break."""
-    with HostNetwork() as network, Sky("nfqueue") as sky:
-        pair = Pair(sky, network)
+    with EmulatedNetwork("nfqueue") as network:
+        pair = Pair(network)
         pair.link.set(state(), state())
         yield pair
 
@@ -108,10 +106,11 @@ def test_jitter_varies_and_reorders_nothing(pair: Pair, stream: Stream) -> None:
 
 
 def test_packets_of_9000_bytes_pass_whole_and_cost_their_time() -> None:
-    with HostNetwork() as network, Sky("nfqueue") as sky:
-        satellite, ground = network.addHost("s"), network.addHost("g")
-        ends = [{"ip": f"10.78.0.{number}/24", "mtu": 9000} for number in (1, 2)]
-        link = network.addLink(satellite, ground, cls=ContactLink, sky=sky, params1=ends[0], params2=ends[1])
+    with EmulatedNetwork("nfqueue") as network:
+        satellite = network.add_host("s").node
+        network.add_host("g")
+        addresses = ("10.78.0.1/24", "10.78.0.2/24")
+        link = network.add_link("s", "g", addresses=addresses, params1={"mtu": 9000}, params2={"mtu": 9000})
         link.set(state(10e6), state(1e9))
         least_ms = 9014 * 8 / 10e6 * 1e3
 
@@ -130,8 +129,8 @@ def test_packets_of_9000_bytes_pass_whole_and_cost_their_time() -> None:
 
 def fates(seed: int, lossy: LinkState) -> list[int]:
     """Which of 1500 packets arrive, over a new link."""
-    with HostNetwork() as network, Sky(lambda path: NfqueueShaper(path, seed)) as sky:
-        pair = Pair(sky, network)
+    with EmulatedNetwork(lambda path: NfqueueShaper(path, seed)) as network:
+        pair = Pair(network)
         for node in (pair.satellite, pair.ground):  # nothing else may cross the link
             node.cmd("sysctl -qw net.ipv6.conf.all.disable_ipv6=1")
         pair.link.set(lossy, state())
@@ -217,7 +216,7 @@ def flooded_bit_s(pair: Pair, size_bytes: int, most_bit_s: float) -> float:
 
 @pytest.mark.parametrize("how", ["interface", "host"])
 def test_an_end_that_vanishes_takes_its_link_down_and_no_other(fresh: Pair, how: str) -> None:
-    other = Pair(fresh.sky, fresh.network, 1)
+    other = Pair(fresh.network, 1)
     other.link.set(state(), state())
     assert carrier_of(fresh, "g0-eth0")
     if how == "interface":
@@ -274,12 +273,11 @@ def test_a_shaper_that_hangs_lets_nothing_pass_and_is_reported(fresh: Pair) -> N
 
 SECOND = """
 import json
-from testbed.network.hosts import HostNetwork
-from testbed.network.sky import Sky
+from testbed.network.emulation import EmulatedNetwork
 from tests.support.network.pair import Pair, state
 
-with HostNetwork() as network, Sky("nfqueue") as sky:
-    pair = Pair(sky, network)
+with EmulatedNetwork("nfqueue") as network:
+    pair = Pair(network)
     pair.link.set(state(delay_s=0.02), state(delay_s=0.02))
     print("ready", flush=True)
     input()

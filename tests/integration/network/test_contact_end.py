@@ -6,9 +6,8 @@ from collections.abc import Iterator
 import pytest
 
 from testbed.errors import InputError
-from testbed.network.hosts import HostNetwork
+from testbed.network.emulation import EmulatedNetwork
 from testbed.network.link_state import DOWN_STATE, Direction
-from testbed.network.sky import Sky
 from tests.support.network.pair import GROUND6, Pair, Stream, state
 from tests.support.starved import unless_starved
 
@@ -17,8 +16,8 @@ pytestmark = pytest.mark.root
 
 @pytest.fixture(scope="module")
 def held() -> Iterator[Pair]:
-    with HostNetwork() as network, Sky("nfqueue") as sky:
-        yield Pair(sky, network, on_contact_end="hold")
+    with EmulatedNetwork("nfqueue") as network:
+        yield Pair(network, on_contact_end="hold")
 
 
 @pytest.fixture
@@ -89,4 +88,4 @@ def test_the_gates_add_little_and_pass_ipv6_too(held: Pair) -> None:
 
 def test_an_end_that_is_none_is_refused(held: Pair) -> None:
     with pytest.raises(InputError, match="choose purge or hold"):
-        Pair(held.sky, held.network, 7, on_contact_end="keep")
+        Pair(held.network, 7, on_contact_end="keep")

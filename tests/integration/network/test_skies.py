@@ -23,6 +23,7 @@ from testbed.errors import LinkError, ShaperDiedError
 from testbed.kernel.namespace import NetworkNamespace
 from testbed.network.clock import RealClock
 from testbed.network.contact_link import ContactLink
+from testbed.network.emulation import EmulatedNetwork
 from testbed.network.hosts import HostNetwork
 from testbed.network.link_state import DOWN_STATE, GilbertElliott
 from testbed.network.player import Change, Player
@@ -72,8 +73,8 @@ def gone(spaces: set[str], within_s: float = 3.0) -> bool:
 
 
 def test_killing_the_shaper_closes_the_link_and_is_reported() -> None:
-    with HostNetwork() as network, Sky("nfqueue") as sky:
-        pair = Pair(sky, network)
+    with EmulatedNetwork("nfqueue") as network:
+        pair = Pair(network)
         stream = Stream(pair)
         pair.link.set(state(), state())
         stream.send()
@@ -92,8 +93,8 @@ def test_killing_the_shaper_closes_the_link_and_is_reported() -> None:
 
 
 def test_a_player_stops_and_takes_the_link_down_when_the_shaper_dies() -> None:
-    with HostNetwork() as network, Sky("nfqueue") as sky:
-        pair = Pair(sky, network)
+    with EmulatedNetwork("nfqueue") as network:
+        pair = Pair(network)
         with Player(RealClock(), {pair.link: one_contact(0.0, 60.0)}) as player:
             assert pair.link.sky_link.carrier()
             os.kill(pair.shaper.pid, signal.SIGKILL)
@@ -113,8 +114,8 @@ def one_contact(aos_s: float, los_s: float) -> Trace:
 
 
 def test_packets_pass_in_the_contact_and_only_then() -> None:
-    with HostNetwork() as network, Sky("nfqueue") as sky:
-        pair = Pair(sky, network)
+    with EmulatedNetwork("nfqueue") as network:
+        pair = Pair(network)
         changes: list[Change] = []
         clock = RealClock()
         with Player(clock, {pair.link: one_contact(0.3, 0.9)}, changes.append) as player:
@@ -135,8 +136,8 @@ def test_packets_pass_in_the_contact_and_only_then() -> None:
 
 
 def test_two_skies_do_not_meet() -> None:
-    with HostNetwork() as network, Sky("nfqueue") as one, Sky("nfqueue") as two:
-        near, far = Pair(one, network, 1), Pair(two, network, 2)  # the same addresses, on purpose
+    with EmulatedNetwork("nfqueue") as one, EmulatedNetwork("nfqueue") as two:
+        near, far = Pair(one, 1), Pair(two, 2)  # the same addresses, on purpose
         near.link.set(state(delay_s=0.002), state(delay_s=0.002))
         far.link.set(state(delay_s=0.020), state(delay_s=0.020))
         found: dict[str, list[float]] = {}
@@ -154,8 +155,8 @@ def test_two_skies_do_not_meet() -> None:
 
 
 def test_three_links_of_one_sky_keep_their_own_states() -> None:
-    with HostNetwork() as network, Sky("nfqueue") as sky:
-        pairs = [Pair(sky, network, number) for number in range(3)]
+    with EmulatedNetwork("nfqueue") as network:
+        pairs = [Pair(network, number) for number in range(3)]
         for number, pair in enumerate(pairs):
             pair.link.set(state(delay_s=0.005 * number), state(delay_s=0.005 * number))
         for number, pair in enumerate(pairs):
@@ -166,44 +167,48 @@ def test_three_links_of_one_sky_keep_their_own_states() -> None:
             assert median_ms >= 10 * number
         pairs[1].link.delete()
         pairs[1].link.delete()
-        assert sorted(sky.links) == ["s0-g0", "s2-g2"]
+        assert sorted(network.sky.links) == ["s0-g0", "s2-g2"]
         assert pairs[0].rtts_ms(2, "-i", "0.1")
         with pytest.raises(LinkError):
             pairs[1].link.sky_link.set(state(), state())
 
 
 def test_many_links_set_together_are_set_as_each_by_itself() -> None:
-    with HostNetwork() as network, Sky("nfqueue") as sky:
-        pairs = [Pair(sky, network, number) for number in range(3)]
+    with EmulatedNetwork("nfqueue") as network:
+        pairs = [Pair(network, number) for number in range(3)]
         names = [pair.link.name for pair in pairs]
-        sky.set_links({names[0]: (state(), state()), names[1]: (state(), DOWN_STATE)})  # two contacts begin
+        network.sky.set_links(
+            {names[0]: (state(), state()), names[1]: (state(), DOWN_STATE)}
+        )  # two contacts begin
         asked = {
             names[0]: (state(delay_s=0.004), state(delay_s=0.006, rate_bit_s=2e6)),
             names[1]: (state(delay_s=0.01), state()),  # one of its directions was closed
             names[2]: (state(bursty_loss=GilbertElliott.of(0.1, 3)), state(queue_s=0.1)),
         }
-        sky.set_links(asked)
-        sky.set_links(asked)
+        network.sky.set_links(asked)
+        network.sky.set_links(asked)
         for pair in pairs:
             assert pair.link.states() == asked[pair.link.name]
         assert statistics.median(pairs[0].rtts_ms(20, "-i", "0.01")) >= 10
         with pytest.raises(LinkError, match="no link named 'nobody'"):
-            sky.set_links({"nobody": (state(), state())})
+            network.sky.set_links({"nobody": (state(), state())})
 
 
 def test_links_that_were_set_together_and_refused_are_down(monkeypatch: pytest.MonkeyPatch) -> None:
-    with HostNetwork() as network, Sky("nfqueue") as sky:
-        pairs = [Pair(sky, network, number) for number in range(2)]
+    with EmulatedNetwork("nfqueue") as network:
+        pairs = [Pair(network, number) for number in range(2)]
         asked = {pair.link.name: (state(), state()) for pair in pairs}
-        sky.set_links(asked)
+        network.sky.set_links(asked)
         assert all(pair.link.sky_link.carrier() for pair in pairs)
-        truly = sky.shaper.apply_all
-        monkeypatch.setattr(sky.shaper, "apply_all", lambda asked: [*truly(asked)[:-1], state(delay_s=1)])
+        truly = network.sky.shaper.apply_all
+        monkeypatch.setattr(
+            network.sky.shaper, "apply_all", lambda asked: [*truly(asked)[:-1], state(delay_s=1)]
+        )
         with pytest.raises(LinkError, match=r"s1-g1 up: asked for delay_s 0\.0, it is 1"):
-            sky.set_links(asked)
+            network.sky.set_links(asked)
         assert not any(pair.link.sky_link.carrier() for pair in pairs)
         monkeypatch.undo()
-        sky.set_links(asked)
+        network.sky.set_links(asked)
         assert all(pair.link.sky_link.carrier() for pair in pairs)
 
 
@@ -271,8 +276,8 @@ def test_nothing_is_left_behind_after_use_and_after_a_failure() -> None:
     before = machine()
     mine: set[str] = set()
     try:
-        with HostNetwork() as network, Sky("nfqueue") as sky:
-            pair = Pair(sky, network)
+        with EmulatedNetwork("nfqueue") as network:
+            pair = Pair(network)
             pair.link.set(state(), state())
             pid = pair.shaper.pid
             mine = {namespace_of(p) for p in (pid, pair.satellite.pid, pair.ground.pid)}

@@ -2,16 +2,15 @@
 
 import json
 
-from testbed.network.hosts import HostNetwork
+from testbed.network.emulation import EmulatedNetwork
 from testbed.network.link_state import DOWN_STATE, Direction
-from testbed.network.sky import Sky
 from tests.support.network.pair import GROUND, Pair, state
 
 
 def main() -> None:
     """Ping through a link of 2 x 20 ms, then without knowing the neighbour, then while it is down."""
-    with HostNetwork() as network, Sky("nfqueue") as sky:
-        pair = Pair(sky, network)
+    with EmulatedNetwork("nfqueue") as network:
+        pair = Pair(network)
         pair.link.set(state(20e6, 0.020), state(20e6, 0.020))
         seen = {"hook": pair.shaper.hook, "rtts_ms": pair.rtts_ms(20, "-i", "0.05")}
         pair.satellite.cmd(f"ip neigh del {GROUND} dev s0-eth0")

@@ -12,11 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from testbed.kernel.namespace import NetworkNamespace
-from testbed.network.contact_link import ContactLink
-from testbed.network.hosts import HostNetwork
+from testbed.network.emulation import EmulatedNetwork
 from testbed.network.link_state import LinkState
 from testbed.network.shapers.nfqueue.shaper import NfqueueShaper
-from testbed.network.sky import Sky
 
 SATELLITE, GROUND = "10.77.0.1", "10.77.0.2"
 SATELLITE6, GROUND6 = "fd00:77::1", "fd00:77::2"
@@ -29,16 +27,16 @@ def state(rate_bit_s: float = 100e6, delay_s: float = 0.0, **more: Any) -> LinkS
 class Pair:
     """A satellite and a ground station under a sky with the nfqueue shaper."""
 
-    def __init__(self, sky: Sky, network: HostNetwork, number: int = 0, **options: Any) -> None:
-        self.sky, self.network = sky, network
-        self.satellite, self.ground = network.addHost(f"s{number}"), network.addHost(f"g{number}")
-        self.link: ContactLink = network.addLink(
-            self.satellite,
-            self.ground,
-            cls=ContactLink,
-            sky=sky,
-            params1={"ip": f"{SATELLITE}/24", "ip6": f"{SATELLITE6}/64"},
-            params2={"ip": f"{GROUND}/24", "ip6": f"{GROUND6}/64"},
+    def __init__(self, network: EmulatedNetwork, number: int = 0, **options: Any) -> None:
+        self.sky, self.network = network.sky, network
+        satellite, ground = f"s{number}", f"g{number}"
+        hosts = [network.add_host(name, node_name=name) for name in (satellite, ground)]
+        self.satellite, self.ground = (host.node for host in hosts)
+        self.link = network.add_link(
+            satellite,
+            ground,
+            addresses=(f"{SATELLITE}/24", f"{GROUND}/24"),
+            addresses6=(f"{SATELLITE6}/64", f"{GROUND6}/64"),
             **options,
         )
 
