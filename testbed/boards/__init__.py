@@ -1,1 +1,1 @@
-"""Physical boards in the place of emulated nodes: inventory, attachment, and undoing it all."""
+"""Physical boards in place of emulated satellites: inventory, checks, attachment, deployment."""

@@ -1,7 +1,7 @@
-"""How a board's agent finds and joins the runs of this machine: address, port, and a password of its own.
+"""The access of a board's agent to the runs of this machine: address, port and password.
 
-The password is made once for each board and is the same in every run, as the agent's configuration lies on
-the board. It lies in a file that only its owner can read.
+Each board has a password that is generated once and is valid in every run, because the agent's configuration
+is stored on the board. Only the owner of the password file can read it.
 """
 
 from __future__ import annotations
@@ -18,11 +18,15 @@ from testbed.boards.machine_network.journal import state_folder
 from testbed.errors import InputError
 from testbed.mqtt.accounts import PASSWORD_BYTES
 
-AGENT_PORT = 1884  # of a run's management broker, for boards; 1883 is a broker's that may be there anyway
+AGENT_PORT = 1884  # of a run's management broker; another broker on this machine may use 1883
 
 
 def agent_password(board: str, state: Path | None = None) -> str:
-    """A board's password; made if it has none yet. Raises InputError."""
+    """Return the password of a board; generate it if there is none yet.
+
+    Raises:
+        InputError: the password file cannot be read or written.
+    """
     path = (state or state_folder()) / "agents" / board
     try:
         if not path.exists():
@@ -34,21 +38,35 @@ def agent_password(board: str, state: Path | None = None) -> str:
 
 
 def own_address(board: Board) -> str:
-    """This machine's address on the way to a board's management address. Raises InputError."""
+    """Return the source address of this machine for packets to a board's management address.
+
+    Raises:
+        InputError: the address cannot be resolved, or there is no route to it.
+    """
     try:
-        found = socket.getaddrinfo(board.management, board.ssh_port, type=socket.SOCK_STREAM)
+        addresses = socket.getaddrinfo(board.management, board.ssh_port, type=socket.SOCK_STREAM)
     except OSError as error:
         raise InputError(
             f"board {board.name}: {board.management}: {error.strerror}; correct the inventory"
         ) from error
-    way = network_facts.way_to(str(found[0][4][0]))
+    way = network_facts.way_to(str(addresses[0][4][0]))
     if way is None:
-        raise InputError(f"board {board.name}: no route leads to {board.management}; correct the inventory")
+        raise InputError(
+            f"board {board.name}: there is no route to {board.management}; correct the inventory"
+        )
     return way.source
 
 
 def agent_config(board: Board, folder: str = "/var/lib/spaceverse-agent") -> dict[str, Any]:
-    """What the board's agent is to be given (nodes/agent.py). Raises InputError."""
+    """Return the configuration of a board's agent (nodes/agent.py).
+
+    Args:
+        board: A board of the inventory.
+        folder: Folder on the board for the files of the agent.
+
+    Raises:
+        InputError: there is no route to the board, or its password is inaccessible.
+    """
     access = {"username": board.name, "password": agent_password(board.name)}
     return {
         "board": board.name,

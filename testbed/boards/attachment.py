@@ -1,17 +1,18 @@
-"""Plugs a board into the sky, in the place of an emulated satellite, and takes it out again.
+"""Attaches a board to the sky in place of an emulated satellite, and detaches it.
 
-A NIC is never moved into the sky.  A move loses its addresses, routes and settings; the NIC comes back when
-the last process has left, and to the machine's first namespace only; and a port that goes down at the end of
-a contact would take the NIC's own link down, whose negotiation then costs 1-3 s of the next one.  Instead
-the sky's port is a small device on top of it, that takes all its packets and dies with the sky:
+A NIC is never moved into the sky. It would lose its addresses, routes and settings; it would return only
+when the last process has left the namespace, and only to the machine's first namespace; and taking the port
+down at the end of a contact would take the NIC's link down, whose negotiation costs the first seconds of the
+next contact. Instead the sky's port is a virtual device on top of the NIC, which receives all its packets
+and vanishes with the sky:
 
     nic     board ---- NIC [ macvlan, passthru: port | bridge | port ]--veth-- ground host
     vlan    board ---- switch ---- NIC [ its VLAN: port | bridge | port ]--veth-- ground host
     vxlan   board ---- any network ---- [ VXLAN: port | bridge | port ]--veth-- ground host
     route   board ---- any network ---- this machine routes --veth--[ port | bridge | port ]--veth-- ground
 
-So whatever ends this process, the kernel itself lets go of the NIC.  What is left to undo are settings (up,
-offloads, forwarding, a rule); each is journalled before it is made.
+So the kernel releases the NIC however this process ends. Only settings remain to be undone (up, offloads,
+forwarding, a rule); each is written to a journal before it is changed.
 """
 
 from __future__ import annotations
@@ -49,7 +50,7 @@ from testbed.kernel.namespace import NetworkNamespace
 from testbed.network.link_end import PORT_MTU_BYTES
 
 IFF_ALLMULTI = 0x200
-LINK_WITHIN_S = 8.0  # a gigabit NIC that was down negotiates for 1-3 s, some switches look for loops longer
+LINK_WITHIN_S = 8.0  # time for a gigabit NIC to negotiate, and for the loop detection of switches
 GONE_WITHIN_S = 3.0
 LARGEST_MTU_BYTES = 1500
 RULE_PRIORITIES = range(15_000, 16_000)  # before the main table's 32766, after the local table's 0
@@ -57,20 +58,24 @@ TABLES = range(47_000, 48_000)
 
 
 class BoardRefusedError(InputError):
-    """A board cannot be used as it is; the text says why, and what else can be done."""
+    """A board cannot be used as it is; the text gives the reason and what to do."""
 
 
 class Attachment:
-    """One board's end of a link: give it to `Sky.add_link` as the satellite's, or to `BoardLink`.
+    """A board's end of a link, for `BoardLink`, or for `Sky.add_link` as the satellite's end.
 
-    A context manager. Enter it before the sky's link is made, leave it after that is closed.
+    A context manager: enter it before the link is added to the sky, and leave it after the link is closed.
 
     Args:
-        board: of the inventory.
-        ground: the ground's end of the link; a board that is attached by route needs a way there.
-        state: where journals lie; None for `journal.state_folder()`.
+        board: A board of the inventory.
+        ground: The ground's end of the link; a board that is attached by route needs a route to it.
+        state: Folder of the journals; None for `journal.state_folder()`.
 
-    Entering raises BoardRefusedError for what `spaceverse board check` refuses, before anything is touched.
+    Attributes:
+        mtu_bytes: Largest IP packet between the sky and the board, bytes; known once attached.
+
+    Raises:
+        BoardRefusedError: on entering, `spaceverse board check` refuses the board. Nothing was changed.
     """
 
     def __init__(self, board: Board, ground: Endpoint, state: Path | None = None) -> None:
@@ -83,16 +88,21 @@ class Attachment:
 
     @property
     def interface(self) -> str:
-        """Where the board hangs, in words."""
+        """Where the board is attached, in words."""
         return f"of board {self.board.name} ({place(self.board.attach)})"
 
     @property
     def next_hop(self) -> Endpoint | None:
-        """Of a board attached by route: this machine's own end, to which the ground sends; else None."""
+        """For a board attached by route: this machine's end, to which the ground sends; else None."""
         return self._host_end
 
     def attach(self) -> None:
-        """Check the board, and make ready whatever its packets come by."""
+        """Check the board, and prepare the interface that its packets use.
+
+        Raises:
+            BoardRefusedError: the board cannot be attached.
+            LinkError: the kernel refuses a change.
+        """
         with ExitStack() as building:
             self._host = building.enter_context(
                 NetworkNamespace.enter("/proc/thread-self/ns/net", "of this machine")
@@ -107,7 +117,11 @@ class Attachment:
             self._closing = building.pop_all()
 
     def detach(self) -> None:
-        """Put everything back. May be called twice. Raises TestbedError, and keeps the journal then."""
+        """Undo all changes; may be called twice.
+
+        Raises:
+            TestbedError: a change could not be undone; its journal is kept.
+        """
         self._closing.close()
 
     def __enter__(self) -> Attachment:
@@ -120,13 +134,19 @@ class Attachment:
         self.detach()
 
     def add_port(self, sky: NetworkNamespace, port: str, index: int) -> None:
-        """Make the sky's port of this board; see testbed.network.sky.LinkEnd."""
+        """Create the sky's port of this board; see `LinkEnd`.
+
+        Args:
+            sky: Network namespace of the sky.
+            port: Name of the port.
+            index: Interface index of the port.
+        """
         match self.board.attach:
             case NicAttachment(interface=nic):
-                # A bridge asks of its ports to hear every multicast, and of one that it loses no longer to. A
-                # macvlan in passthru mode passes the second to its NIC while it is up, but not the first
-                # while it is down: the NIC's own count would go below zero when a killed run's bridge ends
-                # before its port. To one that hears every multicast by its own flag, both change nothing.
+                # A bridge switches a port to all-multicast when it gains it, and back when it loses it. A
+                # macvlan in passthru mode passes the second change to its NIC while it is up, but not the
+                # first while it is down: the NIC's counter would drop below zero when the bridge of a killed
+                # run ends before its port. A port with the flag set from the start is not affected by either.
                 hears_all = {"flags": IFF_ALLMULTI, "change": IFF_ALLMULTI}
                 self._add(sky, port, index, nic, kind="macvlan", macvlan_mode="passthru", **hears_all)
             case VlanAttachment(interface=trunk, vlan=number):
@@ -141,24 +161,24 @@ class Attachment:
                 self._add_routed(sky, port, index, address)
 
     def look(self, sky: NetworkNamespace, port: str) -> tuple[bool, bool]:
-        """(Whether something is plugged in, True): a board's own link stays up when the port is down."""
+        """Return (whether something is plugged in, True): the board's link stays up if the port is down."""
         return sky.read(port).carrier, True
 
-    # -- of this machine, in its namespace --------------------------------------------------------------
+    # -- changes to this machine, in its namespace ------------------------------------------------------
 
     def _refuse(self) -> None:
         found = self._host.call(lambda: check_attachment(self.board))
-        # The kernel takes down a killed run's namespace, and the tunnel's socket with it, a moment after it.
+        # The kernel removes the namespace of a killed run, and the tunnel's socket with it, a little later.
         deadline_s = time.monotonic() + GONE_WITHIN_S
         tunnel = isinstance(self.board.attach, VxlanAttachment)
         while tunnel and not usable(found) and time.monotonic() < deadline_s:
             time.sleep(0.1)
             found = self._host.call(lambda: check_attachment(self.board))
         if not usable(found):
-            first = next(one for one in found if one.verdict == "refused")
+            first = next(finding for finding in found if finding.verdict == "refused")
             raise BoardRefusedError(
                 f"board {self.board.name} cannot be attached: {first.detail}; instead: {first.instead} "
-                f"(spaceverse board check {self.board.name} says all)"
+                f"(all findings: spaceverse board check {self.board.name})"
             )
 
     def _prepare(self) -> None:
@@ -184,12 +204,12 @@ class Attachment:
             if time.monotonic() > give_up_s:
                 raise BoardRefusedError(
                     f"board {self.board.name} cannot be attached: {name} has no link {LINK_WITHIN_S:.0f} s "
-                    "after it was brought up; look at the cable, and whether the board is on"
+                    "after it was brought up; check the cable and that the board is switched on"
                 )
             time.sleep(0.02)
 
     def _add(self, sky: NetworkNamespace, port: str, index: int, lower: str | None, **options: Any) -> None:
-        """Make the port in this machine's namespace, whose packets it takes, and put it into the sky."""
+        """Create the port on an interface of this machine's namespace, and place it in the sky."""
 
         def add() -> None:
             fd = os.open(sky.path, os.O_RDONLY | os.O_CLOEXEC)
@@ -198,14 +218,14 @@ class Attachment:
                     below = {} if lower is None else {"link": ipr.link_lookup(ifname=lower)[0]}
                     ipr.link("add", ifname=port, index=index, net_ns_fd=fd, **below, **options)
             except (NetlinkError, OSError, IndexError) as error:
-                raise LinkError(f"cannot plug board {self.board.name} into the sky: {error}") from error
+                raise LinkError(f"cannot attach board {self.board.name} to the sky: {error}") from error
             finally:
                 os.close(fd)
 
         self._host.call(add)
 
     def _add_routed(self, sky: NetworkNamespace, port: str, index: int, address: str) -> None:
-        """Lead the board's packets for the ground through a veth into the sky, and the ground's back."""
+        """Route packets between the board and the ground through a veth pair into the sky."""
         name, mac = f"sv{secrets.token_hex(4)}", f"02:{secrets.token_bytes(5).hex(':')}"
         self._host.call(lambda: self._changes.will_add_link(name, mac))
         sky.add_veth(
@@ -232,7 +252,7 @@ class Attachment:
         host.set_up(name, True)
         host.add_neighbour(name, ground.address, ground.mac)
         self._changes.write_sysctl(f"ipv4/conf/{way.interface}/forwarding", "1", interface=way.interface)
-        # By the board's own address, and in a table of its own: nobody else's packets take this way.
+        # A separate table for this source address: no other packets are routed into the sky.
         table = _free(TABLES, lambda number: not _routes(number))
         priority = _free(RULE_PRIORITIES, lambda number: number not in _rules())
         self._changes.add_route(name, f"{ground.address}/32", table=table)
@@ -241,7 +261,7 @@ class Attachment:
 
 @contextmanager
 def _alone(board: str, state: Path) -> Iterator[None]:
-    """Hold a board for this process; the kernel lets go of it when that ends, however it does."""
+    """Lock a board for this process; the kernel releases the lock however the process ends."""
     folder = state / "boards"
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / board).open("a+") as file:
@@ -250,7 +270,7 @@ def _alone(board: str, state: Path) -> Iterator[None]:
         except BlockingIOError:
             file.seek(0)
             raise BoardRefusedError(
-                f"board {board} is attached by process {file.read()} already; wait for its run, or stop it"
+                f"board {board} is already attached by process {file.read()}; wait for its run, or stop it"
             ) from None
         file.truncate(0)
         file.write(str(os.getpid()))
@@ -261,7 +281,7 @@ def _alone(board: str, state: Path) -> Iterator[None]:
 def _way(address: str) -> network_facts.Way:
     way = network_facts.way_to(address)
     if way is None:
-        raise BoardRefusedError(f"no route leads to {address}; correct the inventory")
+        raise BoardRefusedError(f"there is no route to {address}; correct the inventory")
     return way
 
 

@@ -1,8 +1,8 @@
-"""Measures the round trips of a link to a board from the ground's end; the board's kernel answers.
+"""RTT probe of a link to a board, run at the ground's end; the board's kernel replies.
 
-A board needs no probe of its own for that: 64-byte ICMP echoes, in the frames and at the pace of
-testbed.measure.probe, so that both kinds of link are judged alike.  Delays one way and rates are not
-measured: that would take a second clock, and a program at the board's end.
+It sends ICMP echoes with the frame size and interval of testbed.measure.probe, so both kinds of link are
+checked alike, and the board needs no probe. One-way delays and rates are not measured: that would need a
+program on the board and its clock.
 """
 
 from __future__ import annotations
@@ -21,25 +21,32 @@ from testbed.measure.probe import RTT_FRAME_BYTES, RTT_INTERVAL_S
 
 
 def probe(interface: str, own: str, peer: Endpoint, out: Path) -> None:
-    """Ask for ever; a JSON line for each answer, as testbed.measure.probe writes them."""
+    """Send echoes forever, and append a JSON line for each reply, in the format of testbed.measure.probe.
+
+    Args:
+        interface: The ground's end of the link.
+        own: IPv4 address of the ground.
+        peer: The board.
+        out: File of JSON lines.
+    """
     with Wire(interface) as wire, out.open("a", encoding="utf-8", buffering=1) as file:
         asker = Endpoint(wire.mac, own)
         sequence = 0
         while True:
             sent_s = time.time()
             try:
-                found = wire.round_trips_s(asker, peer, 1, RTT_INTERVAL_S, RTT_FRAME_BYTES)
+                rtts_s = wire.round_trips_s(asker, peer, 1, RTT_INTERVAL_S, RTT_FRAME_BYTES)
             except OSError:  # no carrier: there is no contact to measure
                 time.sleep(RTT_INTERVAL_S)
                 continue
-            if found:
+            if rtts_s:
                 record = {
                     "kind": "rtt",
                     "sequence": sequence,
                     "sent_ns": int(sent_s * 1e9),
-                    "rtt_s": found[0],
+                    "rtt_s": rtts_s[0],
                 }
-                arrived_s = time.monotonic() - (time.time() - sent_s) + found[0]
+                arrived_s = time.monotonic() - (time.time() - sent_s) + rtts_s[0]
                 file.write(json.dumps({**record, "monotonic_s": arrived_s}) + "\n")
             sequence += 1
 
@@ -51,11 +58,11 @@ def main() -> int:
     parser.add_argument("--own", required=True, help="IPv4 address there")
     parser.add_argument("--peer", required=True, help="IPv4 address of the board")
     parser.add_argument(
-        "--peer-mac", required=True, help="Ethernet address of the board, or of the way to it"
+        "--peer-mac", required=True, help="Ethernet address of the board, or of the next hop to it"
     )
-    parser.add_argument("--out", type=Path, required=True, help="JSON lines are appended here")
+    parser.add_argument("--out", type=Path, required=True, help="file to which JSON lines are appended")
     arguments = parser.parse_args()
-    with contextlib.suppress(OSError):  # not allowed everywhere; the figures are then a little noisier
+    with contextlib.suppress(OSError):  # not allowed everywhere; the RTTs are then a little noisier
         os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(40))
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     peer = Endpoint(arguments.peer_mac, arguments.peer)

@@ -1,9 +1,9 @@
-"""The inventory of boards: `boards.toml`, one table for each.
+"""The inventory of boards: `boards.toml`, with one table per board.
 
 [boards.jetson-1]
 management = "192.168.55.1"        # address or name, for ssh and the agent; never shaped
 ssh_user = "nvidia"
-link = "10.201.1.1/30"            # the board's address on the emulated link; the ground's is the other, .2
+link = "10.201.1.1/30"            # the board's address on the emulated link; the ground gets the other, .2
 attach = { kind = "nic", interface = "enp3s0" }
 
 [boards.pi-2]
@@ -31,7 +31,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from testbed.errors import InputError
 
-# By name, because a type checker for 3.10 would look for a package that 3.11 does not install.
+# Imported by name: a type checker for 3.10 would look for a package that is not installed on 3.11.
 _toml = import_module("tomllib" if sys.version_info >= (3, 11) else "tomli")
 
 DEFAULT_PATH = Path("boards.toml")
@@ -47,14 +47,14 @@ class _Strict(BaseModel):
 
 
 class NicAttachment(_Strict):
-    """The board hangs on a NIC of this machine, and nothing else does."""
+    """The board is connected to a NIC of this machine, and nothing else is."""
 
     kind: Literal["nic"]
     interface: Interface
 
 
 class VlanAttachment(_Strict):
-    """The board hangs on a managed switch, on an access port of its own VLAN; `interface` is the trunk."""
+    """The board is connected to a managed switch, in a VLAN of its own; `interface` is the trunk."""
 
     kind: Literal["vlan"]
     interface: Interface
@@ -62,7 +62,7 @@ class VlanAttachment(_Strict):
 
 
 class VxlanAttachment(_Strict):
-    """The board is on another network and speaks VXLAN to this machine; `remote` is its address there."""
+    """The board is in another network and uses VXLAN; `remote` is its address in that network."""
 
     kind: Literal["vxlan"]
     remote: str
@@ -76,7 +76,7 @@ class VxlanAttachment(_Strict):
 
 
 class RouteAttachment(_Strict):
-    """The board reaches this machine by IP, over whatever routes there are; `address` is the board's."""
+    """The board is reached by IP routing; `address` is the address of the board."""
 
     kind: Literal["route"]
     address: str
@@ -85,7 +85,7 @@ class RouteAttachment(_Strict):
     @classmethod
     def _an_address(cls, value: str) -> str:
         if ipaddress.ip_address(_address(value)).version != 4:
-            raise ValueError("a board attached by route needs an IPv4 address; use vxlan over IPv6")
+            raise ValueError("a board attached by route needs an IPv4 address; over IPv6, use vxlan")
         return value
 
 
@@ -98,13 +98,13 @@ class Board(_Strict):
     """One board.
 
     Args:
-        name: what scenarios and commands call it.
-        attach: how its packets reach the sky.
-        management: address or name on the management plane, for ssh and the agent; never shaped.
-        link: the board's own address on its link, of a network of two ("10.201.1.1/30"); the ground's end
-            gets the other one. Needed in a run. A board attached by route has its own address there, and
-            needs a route to the ground's.
-        ssh_user: who logs in.
+        name: Its name in scenarios and commands.
+        attach: How its packets reach the sky.
+        management: Address or host name in the management plane, for ssh and the agent; never shaped.
+        link: Address of the board on its link, in a /30 network ("10.201.1.1/30"); the ground's end gets the
+            other address. Required for runs. A board attached by route keeps its own address, and needs a
+            route to the ground's address.
+        ssh_user: User name for ssh.
         ssh_port: TCP port of its ssh server.
     """
 
@@ -123,17 +123,22 @@ class Board(_Strict):
                 network = ipaddress.IPv4Interface(value)
             except ValueError:
                 raise ValueError(
-                    f"{value!r} is no IPv4 address with its network, such as 10.201.1.1/30"
+                    f"{value!r} is not an IPv4 address with a prefix length, such as 10.201.1.1/30"
                 ) from None
             if network.ip not in list(network.network.hosts()) or network.network.prefixlen != 30:
                 raise ValueError(f"{value!r} is not one of the two addresses of a /30, such as 10.201.1.1/30")
         return value
 
     def link_addresses(self) -> tuple[str, str]:
-        """(the board's, the ground's) IPv4 address on the link. Raises InputError if there is none."""
+        """Return the IPv4 addresses of the board and of the ground on the link.
+
+        Raises:
+            InputError: the inventory has no address for the link.
+        """
         if self.link is None:
             raise InputError(
-                f'board {self.name} has no address on its link; add to it: link = "10.201.1.1/30"'
+                f"board {self.name} has no address on its link; add a line to its table in the inventory: "
+                'link = "10.201.1.1/30"'
             )
         own = ipaddress.IPv4Interface(self.link)
         (ground,) = (host for host in own.network.hosts() if host != own.ip)
@@ -146,7 +151,7 @@ class _File(_Strict):
 
 
 class Inventory(_Strict):
-    """All boards, by name."""
+    """All boards by name."""
 
     boards: dict[str, Board]
 
@@ -156,32 +161,40 @@ class Inventory(_Strict):
         for board in self.boards.values():
             where = place(board.attach)
             if where in places:
-                raise ValueError(f"boards {places[where]} and {board.name} have the same place: {where}")
+                raise ValueError(f"boards {places[where]} and {board.name} are attached alike: {where}")
             places[where] = board.name
         nics = {b.attach.interface for b in self.boards.values() if isinstance(b.attach, NicAttachment)}
         for board in self.boards.values():
             if isinstance(board.attach, VlanAttachment) and board.attach.interface in nics:
                 nic = board.attach.interface
-                raise ValueError(f"board {board.name} is on a VLAN of {nic}, which is another board's alone")
+                raise ValueError(
+                    f"board {board.name} is on a VLAN of {nic}, which another board uses as its NIC"
+                )
         return self
 
     def board(self, name: str) -> Board:
-        """The board called `name`. Raises InputError that lists those that there are."""
+        """Return the board called `name`.
+
+        Raises:
+            InputError: there is no such board; the text lists the boards of the inventory.
+        """
         if name not in self.boards:
-            raise InputError(
-                f"there is no board {name!r}; the inventory has: {', '.join(sorted(self.boards))}"
-            )
+            raise InputError(f"unknown board {name!r}; the inventory has: {', '.join(sorted(self.boards))}")
         return self.boards[name]
 
 
 def read_inventory(path: Path = DEFAULT_PATH) -> Inventory:
-    """Read and check an inventory. Raises InputError: one line with file, board and field."""
+    """Read and check an inventory.
+
+    Raises:
+        InputError: the file is missing or wrong; the text names file, board and field.
+    """
     try:
         with path.open("rb") as file:
             raw = _toml.load(file)
     except OSError as error:
         raise InputError(
-            f"{path}: {error.strerror}; write an inventory there, or name one with --boards"
+            f"{path}: {error.strerror}; create the inventory, or name another with --boards"
         ) from error
     except (_toml.TOMLDecodeError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: not TOML: {error}") from error
@@ -204,7 +217,7 @@ def _board(path: Path, name: str, table: dict[str, Any]) -> Board:
 
 
 def place(attach: Attachment) -> str:
-    """Where a board hangs, in words; no two boards of an inventory have the same."""
+    """Return in words where a board is attached; unique within an inventory."""
     match attach:
         case NicAttachment():
             return f"NIC {attach.interface}"
@@ -220,7 +233,7 @@ def _address(text: str) -> str:
     try:
         return str(ipaddress.ip_address(text))
     except ValueError:
-        raise ValueError(f"{text!r} is no IP address") from None
+        raise ValueError(f"{text!r} is not an IP address") from None
 
 
 def _problem(error: ValidationError) -> str:

@@ -1,4 +1,4 @@
-"""A link between a board and a ground station's host, with the board's own delay taken out of it."""
+"""A link between a board and the host of a ground station, compensated for the delay of the board's path."""
 
 from __future__ import annotations
 
@@ -19,22 +19,23 @@ ANSWER_WITHIN_S = 10.0
 
 
 class BoardLink:
-    """Plugs an attached board into the sky; what `testbed.network.player.Player` plays. It starts down.
+    """A link of an attached board through the sky, for `testbed.network.player.Player`; initially down.
 
     Args:
-        attachment: of the board, attached.
-        sky: where the link lives.
-        name: how reports call it.
-        host_path: the ground host's network namespace, such as /proc/PID/ns/net.
-        interface: what the link is called there.
-        board_address: the board's IPv4 address on the link; ignored if it is attached by route.
-        on_contact_end: what becomes of the packets inside.
+        attachment: The attachment of the board, attached already.
+        sky: The sky that holds the link.
+        name: Name of the link in reports.
+        host_path: Network namespace of the ground host, such as /proc/PID/ns/net.
+        interface: Name of the link's interface on the ground host.
+        board_address: IPv4 address of the board on the link; ignored if it is attached by route.
+        on_contact_end: Treatment of the packets in flight at the end of a contact.
 
     Attributes:
-        path: what was measured of the board's own way.
+        path: The measured path between the sky and the board.
 
-    Raises BoardRefusedError when the board does not answer, LinkError when the link cannot be made; it then
-    leaves nothing.
+    Raises:
+        BoardRefusedError: the board does not answer. Nothing is left behind.
+        LinkError: the link cannot be created. Nothing is left behind.
     """
 
     def __init__(
@@ -64,30 +65,39 @@ class BoardLink:
 
     @property
     def sky(self) -> Sky:
-        """Where it lives."""
+        """The sky that holds the link."""
         return self._sky
 
     def set(self, down: LinkState, up: LinkState) -> None:
-        """Write both directions and whether packets pass, and read them back; see `SkyLink.set`."""
+        """Set the state of both directions and read it back; see `SkyLink.set`."""
         self.sky_link.set(down, up)
         if (up.up or down.up) and not self._up:
             self._greet()
         self._up = up.up or down.up
 
     def check(self) -> None:
-        """Raise ShaperDiedError if what plays the link has ended, LinkError if an end has vanished."""
+        """Check that the link still works.
+
+        Raises:
+            ShaperDiedError: the shaper has ended.
+            LinkError: an end of the link has vanished.
+        """
         self.sky_link.check()
 
     def states(self) -> tuple[LinkState, LinkState]:
-        """(down, up) as held by whatever plays the link."""
+        """Return the states (down, up) that the shaper holds."""
         return self.sky_link.states()
 
     def compensated(self, trace: Trace) -> Trace:
-        """The trace to play, so that board and link together follow `trace`. Raises BoardRefusedError."""
+        """Return the trace to play so that the board's path and the link together follow `trace`.
+
+        Raises:
+            BoardRefusedError: the board's path is slower than the trace.
+        """
         return compensated(trace, self.path, self.attachment.board.name)
 
     def close(self) -> None:
-        """Take the link away; the attachment stays."""
+        """Remove the link; the attachment stays."""
         self.sky_link.close()
 
     @property
@@ -95,7 +105,7 @@ class BoardLink:
         return next(port for port, end in self.sky_link.ends.items() if end is self.attachment)
 
     def _measure(self) -> BoardPath:
-        """From the board's port while that is up and the ground's is not, so that nothing else passes."""
+        """Measure from the board's port while the ground's port is down, so that nothing else passes."""
         space = self._sky.namespace
         port, hop = self._port, self.attachment.next_hop
         space.set_up(port, True)
@@ -114,18 +124,18 @@ class BoardLink:
             space.set_up(port, False)
 
     def _greet(self) -> None:
-        """Tell the board where the ground is, at the begin of each contact.
+        """Tell the board the Ethernet address of the ground at the start of each contact.
 
-        A radio link has no ARP. A board that had something to send while nobody answered would ask at its
-        next whole second of asking, and up to 1 s of the contact would be lost (see ContactLink.introduce).
+        A radio link has no ARP. A board that tried to send before the contact repeats its ARP request only
+        once a second, so up to 1 s of the contact would be lost (see ContactLink.introduce).
         """
         ground, board = self.attachment.ground, Endpoint(self.path.mac, self.board_address)
         if self.attachment.next_hop is None:
-            with suppress(OSError):  # its NIC has just lost its link; then there is nobody to tell
+            with suppress(OSError):  # the board's NIC has just lost its link
                 self._sky.namespace.call(lambda: _greet(self._port, board, ground))
 
     def _introduce(self, end: HostEnd) -> None:
-        """Give the ground its address, the board's largest packet, and the way to the board."""
+        """Set the address of the ground's end, the MTU of the board, and the route to the board."""
         with NetworkNamespace.enter(end.namespace_path, f"of {end.interface}") as host:
             host.set_mtu(end.interface, self.attachment.mtu_bytes)
             host.add_address(end.interface, self.attachment.ground.address, PREFIX_LENGTH)
@@ -139,6 +149,6 @@ def _greet(port: str, board: Endpoint, ground: Endpoint) -> None:
 
 
 def ground_endpoint(address: str) -> Endpoint:
-    """The ground's end, with an Ethernet address that follows from its IPv4 address."""
+    """Return the ground's end of a link, with an Ethernet address derived from its IPv4 address."""
     octets = [int(part) for part in address.split(".")]
     return Endpoint("02:00:" + bytes(octets).hex(":"), address)

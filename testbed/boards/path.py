@@ -1,4 +1,4 @@
-"""What a board's own way to the sky costs, measured before a run; the emulated delay is reduced by it."""
+"""The path between the sky and a board, measured before a run; the emulated delay is reduced by its delay."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ ETHERNET_HEADER_BYTES = 14
 
 @dataclass(frozen=True, slots=True)
 class BoardPath:
-    """The way from the sky's port to a board and back, with nothing emulated in it.
+    """The path from the sky's port to a board and back, without any emulation.
 
     Args:
-        mac: the board's Ethernet address there; of a board by route, this machine's own on that way.
-        rtt_s: median round trip of 64-byte echoes, seconds; the board's own kernel is part of it.
-        rtt_p95_s: 95th percentile; what the median cannot compensate.
-        lost: echoes that did not come back.
-        rate_bit_s: rate at which a train of echoes comes back, bit/s: the slower of both directions, and
-            not more than the board's kernel answers. None if fewer than half came back.
+        mac: Ethernet address of the board; for a board attached by route, of the next hop on this machine.
+        rtt_s: Median RTT of 64-byte echoes, seconds; it includes the kernel of the board.
+        rtt_p95_s: 95th percentile of the RTT, seconds; jitter beyond the median is not compensated.
+        lost: Number of lost echoes.
+        rate_bit_s: Rate of the replies to a train of echoes, bit/s: that of the slower direction, limited by
+            the board's kernel. None if fewer than half were returned.
     """
 
     mac: str
@@ -38,7 +38,7 @@ class BoardPath:
     rate_bit_s: float | None
 
     def to_json(self) -> dict[str, Any]:
-        """All fields."""
+        """Return all fields."""
         return asdict(self)
 
 
@@ -51,24 +51,25 @@ def measure(
     mac: str | None = None,
     patience_s: float,
 ) -> BoardPath:
-    """Measure from a port of the sky, in the calling thread's namespace; takes about a second.
+    """Measure the path from a port of the sky, in the calling thread's namespace; takes about a second.
 
     Args:
-        port: the sky's port of the board, up.
-        ground: on whose behalf it is asked: the ground's end of the link.
+        port: The sky's port of the board; it has to be up.
+        ground: The ground's end of the link, used as the sender of the probes.
         board_address: IPv4 address of the board on the link.
-        mtu_bytes: largest packet on the way, bytes.
-        mac: whom to ask, if that is not to be found out by ARP.
-        patience_s: for the board's first answer.
+        mtu_bytes: Largest IP packet on the path, bytes.
+        mac: Ethernet address to send to; None finds it by ARP.
+        patience_s: Time limit for the first answer of the board, seconds.
 
-    Raises BoardRefusedError when the board does not answer, or two do.
+    Raises:
+        BoardRefusedError: the board does not answer, loses packets, or two devices claim its address.
     """
     with Wire(port) as wire:
         found = {mac} if mac is not None else wire.who_has(board_address, ground, patience_s)
         if not found:
             raise BoardRefusedError(
-                f"nobody at the board's end has the address {board_address}; give it to the board's "
-                f"interface: ip addr add {board_address}/30 dev INTERFACE"
+                f"no device at the board's end has the address {board_address}; assign it on the board: "
+                f"ip addr add {board_address}/30 dev INTERFACE"
             )
         if len(found) > 1:
             raise BoardRefusedError(f"{', '.join(sorted(found))} both claim the address {board_address}")
@@ -76,8 +77,8 @@ def measure(
         rtts_s = wire.round_trips_s(ground, board, ECHOES, ECHO_INTERVAL_S)
         if len(rtts_s) < ECHOES // 2:
             raise BoardRefusedError(
-                f"{ECHOES - len(rtts_s)} of {ECHOES} echoes to {board_address} were lost on the board's own "
-                "way; look at its cable and its firewall (and this machine's, for a board by route)"
+                f"{ECHOES - len(rtts_s)} of {ECHOES} echoes to {board_address} were lost without emulation; "
+                "check the board's cable and firewall (for a board by route, also this machine's firewall)"
             )
         frame_bytes = mtu_bytes + ETHERNET_HEADER_BYTES
         arrived_s = wire.echoed_train(ground, board, TRAIN_PACKETS, frame_bytes, TRAIN_WITHIN_S)
@@ -97,26 +98,33 @@ def _rate_bit_s(arrived_s: list[float], frame_bytes: int) -> float | None:
 
 
 def compensated(trace: Trace, path: BoardPath, board: str) -> Trace:
-    """The trace with each way's delay less half of the board's own round trip.
+    """Return the trace with each one-way delay reduced by half the RTT of the board's path.
 
-    Together the two ways then take what the trace says; how the board's own share is divided between them
-    nobody knows. Raises BoardRefusedError when the board's own way is slower than the link: there is nothing
-    left to emulate.
+    The RTT of link and path together is then that of the trace. The split of the path's RTT between the two
+    directions is unknown.
+
+    Args:
+        trace: The trace that the link follows.
+        path: The measured path.
+        board: Name of the board, for errors.
+
+    Raises:
+        BoardRefusedError: the path has a longer delay or a lower rate than the trace.
     """
     own_s = path.rtt_s / 2
     least_s = min(float(delay_s[trace.up].min()) for delay_s in (trace.down_delay_s, trace.up_delay_s))
     if own_s > least_s:
         raise BoardRefusedError(
-            f"board {board}'s own delay is {own_s * 1e3:.3f} ms one way, and the link's is down to "
-            f"{least_s * 1e3:.3f} ms; bring the board nearer, or follow a trace with longer delays"
+            f"the path to board {board} takes {own_s * 1e3:.3f} ms one way, but the trace has delays down to "
+            f"{least_s * 1e3:.3f} ms; use a faster path to the board, or a trace with longer delays"
         )
     fastest_bit_s = max(float(rate[trace.up].max()) for rate in (trace.down_bit_s, trace.up_bit_s))
     if path.rate_bit_s is not None and path.rate_bit_s < fastest_bit_s:
         raise BoardRefusedError(
-            f"board {board}'s own way carries {path.rate_bit_s / 1e6:.1f} Mbit/s, and the link's rate is up "
-            f"to {fastest_bit_s / 1e6:.1f} Mbit/s; attach the board by a faster way, or cap the link's rate"
+            f"the path to board {board} carries {path.rate_bit_s / 1e6:.1f} Mbit/s, but the trace has rates "
+            f"up to {fastest_bit_s / 1e6:.1f} Mbit/s; use a faster path to the board, or cap the link's rate"
         )
-    note = f"each delay is reduced by {own_s * 1e6:.0f} us, half the own round trip of board {board}"
+    note = f"each delay is reduced by {own_s * 1e6:.0f} us, half the RTT of the path to board {board}"
     return replace(
         trace,
         header=trace.header.with_note(note),

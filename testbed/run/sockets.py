@@ -1,8 +1,8 @@
-"""The folder of a run's Unix sockets: /run/spaceverse-PID-TICKS, named after the process that made it.
+"""The folder of a run's Unix sockets: /run/spaceverse-PID-TICKS, named after the process that created it.
 
-A socket's path is limited to 107 bytes (unix(7)), so it cannot lie in the run's own folder, which may be
-anywhere.  /run is root's alone and empty after a boot (Filesystem Hierarchy Standard, 3.15).  What a killed
-run leaves there is told by its name: `spaceverse clean` takes it away.
+The path of a socket is limited to 107 bytes (unix(7)), so sockets cannot be in the run's folder, which may be
+anywhere. Only root can write to /run, which is empty after a boot (Filesystem Hierarchy Standard, 3.15). The
+folder of a killed run is recognised by its name and removed by `spaceverse clean`.
 """
 
 from __future__ import annotations
@@ -22,13 +22,22 @@ _NAME = re.compile(r"spaceverse-(\d+)-(\d+)")
 
 @contextmanager
 def socket_folder() -> Iterator[Path]:
-    """Make this process's folder, and take it away at the end. Raises TestbedError where that cannot be."""
+    """Create the folder of this process, and remove it at the end.
+
+    Yields:
+        Its path.
+
+    Raises:
+        TestbedError: it cannot be created.
+    """
     owner = ProcessIdentity.this()
     path = PARENT / f"spaceverse-{owner.pid}-{owner.start_ticks}"
     try:
         path.mkdir(mode=0o700)
     except OSError as error:
-        raise TestbedError(f"{path}: {error.strerror}; a run keeps its Unix sockets there") from error
+        raise TestbedError(
+            f"{path}: {error.strerror}; a run needs this folder for its Unix sockets"
+        ) from error
     try:
         yield path
     finally:
@@ -36,15 +45,22 @@ def socket_folder() -> Iterator[Path]:
 
 
 def left_behind() -> list[Path]:
-    """Folders whose process has ended, in order of their names."""
-    found = ((path, _NAME.fullmatch(path.name)) for path in PARENT.glob("spaceverse-*"))
-    return sorted(path for path, name in found if name and start_ticks(int(name[1])) != int(name[2]))
+    """Return the folders whose processes have ended, ordered by name."""
+    folders = ((path, _NAME.fullmatch(path.name)) for path in PARENT.glob("spaceverse-*"))
+    return sorted(path for path, name in folders if name and start_ticks(int(name[1])) != int(name[2]))
 
 
 def remove_left_behind() -> list[Path]:
-    """Remove them; returns those that are gone now. Raises PermissionError without root."""
+    """Remove the folders whose processes have ended.
+
+    Returns:
+        The folders that were removed.
+
+    Raises:
+        PermissionError: not root.
+    """
     removed = left_behind()
     for path in removed:
-        with suppress(FileNotFoundError):  # another is cleaning too
+        with suppress(FileNotFoundError):  # another process is cleaning up, too
             shutil.rmtree(path)
     return removed

@@ -1,1 +1,1 @@
-"""Brings programs, models and the agent to a board."""
+"""Deployment of programs, models and the agent to a board."""

@@ -1,8 +1,8 @@
-"""A folder of wheels with which a board installs the node's programs without internet.
+"""A folder of wheels from which a board installs the node programs without internet.
 
-uv resolves, for it answers the questions of packages ("is this Linux on aarch64? Python below 3.11?") as the
-board would; pip answers them as this machine does, whatever `--platform` says, and would ask for the CUDA of
-a PC. pip then downloads what was resolved, wheels only.
+uv resolves the requirements, because it evaluates environment markers (architecture, Python version) for the
+board; pip evaluates them for this machine, whatever `--platform` says, and would request the CUDA packages of
+a PC. pip then downloads the resolved versions, wheels only.
 """
 
 from __future__ import annotations
@@ -25,10 +25,9 @@ from testbed.errors import CapabilityError, InputError, TestbedError
 
 MANIFEST = "bundle.json"
 EXTRAS = ("node", "sensors")
-# glibc of the oldest system that is meant: 2.28 is Debian 10's; JetPack 6 has 2.35, Raspberry Pi OS bookworm
-# 2.36.
+# glibc of the oldest supported system: Debian 10 has 2.28, JetPack 6 has 2.35, Raspberry Pi OS bookworm 2.36.
 GLIBC = (2, 28)
-# PyPI's later wheels for aarch64 bring the CUDA of servers, which neither a Jetson nor a Pi can use.
+# Later aarch64 wheels on PyPI require the CUDA of servers, which neither a Jetson nor a Pi can use.
 TORCH = "torch<2.11"
 ARCHITECTURES = ("aarch64", "x86_64")
 _SOURCE = Path(__file__).parents[3]
@@ -36,21 +35,33 @@ _SOURCE = Path(__file__).parents[3]
 
 @dataclass(frozen=True)
 class Target:
-    """What a board is: `architecture` as `uname -m` says it, `python` as "3.10"."""
+    """The system of a board.
+
+    Args:
+        architecture: As printed by `uname -m`.
+        python: Python version, such as "3.10".
+
+    Raises:
+        InputError: there are no wheels for such a system.
+    """
 
     architecture: str = "aarch64"
     python: str = "3.10"
 
     def __post_init__(self) -> None:
-        """Raise InputError for what no wheels are made for."""
+        """Check that wheels exist for such a system."""
         if self.architecture not in ARCHITECTURES:
-            raise InputError(f"no bundle for {self.architecture!r}: give one of {', '.join(ARCHITECTURES)}")
+            raise InputError(
+                f"unsupported architecture {self.architecture!r}: choose one of {', '.join(ARCHITECTURES)}"
+            )
         if not re.fullmatch(r"3\.\d{1,2}", self.python) or int(self.python[2:]) < 10:
-            raise InputError(f"the board's Python is {self.python!r}: give 3.10 or later, such as 3.11")
+            raise InputError(
+                f"unsupported Python version {self.python!r}: it has to be 3.10 or later, such as 3.11"
+            )
 
     @property
     def platforms(self) -> list[str]:
-        """The tags of wheels that run there, the newest first (PEP 600; PEP 599 for the old name)."""
+        """Platform tags of usable wheels, the newest first (PEP 600; PEP 599 for the old name)."""
         minors = (GLIBC[1], 17)
         tags = [f"manylinux_2_{minor}_{self.architecture}" for minor in minors]
         return [*tags, f"manylinux2014_{self.architecture}"]
@@ -59,23 +70,26 @@ class Target:
 def make_bundle(
     folder: Path, target: Target, *, torch: str = TORCH, extras: Sequence[str] = EXTRAS
 ) -> list[Path]:
-    """Fill a folder with the project's wheel, all that it needs, and a manifest; returns the wheels.
+    """Fill a folder with the project's wheel, the wheels that it requires, and a manifest.
 
     Args:
-        folder: made if missing; the wheels of an earlier bundle in it are replaced.
-        target: the board.
-        torch: which torch, as a requirement; or a wheel file, such as NVIDIA's for a JetPack.
-        extras: of this project.
+        folder: Created if missing; the wheels of an earlier bundle in it are replaced.
+        target: The system of the board.
+        torch: A requirement for torch, or a wheel file, such as NVIDIA's for a JetPack.
+        extras: Extras of this project to include.
+
+    Returns:
+        The wheels.
 
     Raises:
-        InputError: `torch` is neither, or a registry has no such wheels for the board.
-        CapabilityError: uv is missing, or the project's source.
+        InputError: the torch wheel does not exist, or the registry has no suitable wheels for the board.
+        CapabilityError: uv or the project's source is missing.
     """
     folder.mkdir(parents=True, exist_ok=True)
     own_torch = Path(torch) if torch.endswith(".whl") else None
     if own_torch is not None and not own_torch.is_file():
-        raise InputError(f"no torch wheel at {own_torch}")
-    # Apart from what is there: a wheel for another Python has the same name and version.
+        raise InputError(f"there is no torch wheel at {own_torch}")
+    # Separate from an earlier bundle: its wheels for another Python may have the same name and version.
     with tempfile.TemporaryDirectory(dir=folder, prefix=".making-") as scratch:
         new = Path(scratch)
         project = build_project(new)
@@ -102,7 +116,7 @@ def make_bundle(
 
 
 def _names_of_bundle(folder: Path) -> set[str]:
-    """The files that an earlier bundle brought."""
+    """Return the files of an earlier bundle."""
     try:
         files = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["files"]
         return {name for name in files if Path(name).name == name}
@@ -111,11 +125,15 @@ def _names_of_bundle(folder: Path) -> set[str]:
 
 
 def build_project(folder: Path) -> Path:
-    """Make this project's own wheel. Raises CapabilityError where its source is not at hand."""
+    """Build this project's own wheel in a folder.
+
+    Raises:
+        CapabilityError: the project's source is not available.
+    """
     if not (_SOURCE / "setup.py").is_file():
-        raise CapabilityError(f"no setup.py in {_SOURCE}: bundles are made from a checkout of the project")
+        raise CapabilityError(f"no setup.py in {_SOURCE}: bundles need a checkout of the project")
     with tempfile.TemporaryDirectory() as scratch:
-        # From a copy: setuptools leaves a folder `build` behind, and puts what is in it into the next wheel.
+        # Build a copy: setuptools leaves a folder `build` behind and includes its content in the next wheel.
         source, made = Path(scratch) / "source", Path(scratch) / "made"
         source.mkdir()
         for name in ("setup.py", "pyproject.toml", "README.md", "LICENSE"):
@@ -138,7 +156,7 @@ def build_project(folder: Path) -> Path:
 
 
 def requirements(wheel: Path, extras: Sequence[str]) -> list[str]:
-    """What a wheel needs for these of its extras, from its own metadata, without the extras' marker."""
+    """Return the requirements of a wheel with the given extras, without the markers of the extras."""
     with ZipFile(wheel) as file:
         (name,) = (name for name in file.namelist() if name.endswith(".dist-info/METADATA"))
         metadata = Parser().parsestr(file.read(name).decode())
@@ -153,9 +171,18 @@ def requirements(wheel: Path, extras: Sequence[str]) -> list[str]:
 
 
 def resolve(wanted: Sequence[str], target: Target) -> list[str]:
-    """Name one version of everything that `wanted` needs on the board, for which there is a wheel.
+    """Choose a version of each required package for which there is a wheel for the board.
 
-    Raises InputError: there is none; CapabilityError: uv is missing, or no registry answers.
+    Args:
+        wanted: Requirements.
+        target: The system of the board.
+
+    Returns:
+        Pinned requirements.
+
+    Raises:
+        InputError: there is no such set of versions.
+        CapabilityError: uv is missing, or no package registry is reachable.
     """
     if find_spec("uv") is None:
         raise CapabilityError("bundles need the package uv: pip install '.[boards]'")
@@ -168,7 +195,17 @@ def resolve(wanted: Sequence[str], target: Target) -> list[str]:
 
 
 def download(pins: Sequence[str], folder: Path, target: Target) -> None:
-    """Download wheels of exactly these versions. Raises InputError."""
+    """Download the wheels of pinned requirements.
+
+    Args:
+        pins: Pinned requirements.
+        folder: Destination of the wheels.
+        target: The system of the board.
+
+    Raises:
+        InputError: there is no such wheel.
+        CapabilityError: no package registry is reachable.
+    """
     options = [f"--platform={tag}" for tag in target.platforms]
     options += [
         f"--python-version={target.python}",
@@ -184,28 +221,35 @@ def download(pins: Sequence[str], folder: Path, target: Target) -> None:
 
 
 def read_manifest(folder: Path) -> dict[str, str]:
-    """Check a bundle: the SHA-256 of each of its files by name. Raises InputError."""
+    """Check a bundle and return the SHA-256 of each of its files by name.
+
+    Raises:
+        InputError: the folder is not a bundle, or its files were changed.
+    """
     try:
         files = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["files"]
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{folder} is no bundle ({error}); make one: spaceverse board bundle") from error
+        raise InputError(
+            f"{folder} is not a bundle ({error}); create one: spaceverse board bundle"
+        ) from error
     for name, digest in files.items():
         path = folder / name
         if Path(name).name != name or not path.is_file() or sha256(path) != digest:
             raise InputError(
-                f"{path} is not what the bundle was made of; make it again: spaceverse board bundle"
+                f"{path} was changed or removed; create the bundle again: spaceverse board bundle"
             )
     return dict(files)
 
 
-def _run(command: Sequence[str], what: str, given: str | None = None) -> str:
-    done = subprocess.run(command, input=given, capture_output=True, text=True, check=False)
+def _run(command: Sequence[str], what: str, stdin: str | None = None) -> str:
+    done = subprocess.run(command, input=stdin, capture_output=True, text=True, check=False)
     if done.returncode == 0:
         return done.stdout
-    said = [re.sub(r"^\W+", "", line).strip() for line in done.stderr.splitlines()]
-    text = " ".join(line for line in said if line and not line.upper().startswith("WARNING")) or "no message"
+    lines = [re.sub(r"^\W+", "", line).strip() for line in done.stderr.splitlines()]
+    text = " ".join(line for line in lines if line and not line.upper().startswith("WARNING"))
+    text = text[:300] or "no message"
     if re.search(r"connect|resolve host|dns|timed? ?out|network", text, re.IGNORECASE):
-        raise CapabilityError(f"{what}: no package registry answers: {text[:300]}")
+        raise CapabilityError(f"cannot obtain {what}: no package registry is reachable: {text}")
     if "No module named" in text:
-        raise TestbedError(f"{what}: {text[:300]}")
-    raise InputError(f"{what} cannot be had: {text[:300]}")
+        raise TestbedError(f"cannot obtain {what}: {text}")
+    raise InputError(f"cannot obtain {what}: {text}")

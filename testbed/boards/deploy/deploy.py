@@ -1,12 +1,12 @@
-"""Brings the node's programs to a board: wheels, environment, models, the agent's configuration and its unit.
+"""Deploys the node programs to a board: wheels, environment, models, and the agent with its systemd unit.
 
-    /opt/spaceverse/wheels/     the bundle, by checksum
-                    venv/       a Python environment of its own
-                    models/     each in a folder, by checksum
-                    agent.json  its owner's alone
-    /etc/systemd/system/spaceverse-agent.service    where the board has systemd
+    /opt/spaceverse/wheels/     the bundle
+                    venv/       a separate Python environment
+                    models/     a folder per model
+                    agent.json  readable by its owner only
+    /etc/systemd/system/spaceverse-agent.service    if the board has systemd
 
-Doing it again sends what has changed and nothing else.
+A repeated deployment sends only files whose checksums differ.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from testbed.boards.ssh import Shell, SshError
 from testbed.errors import InputError
 
 ROOT = PurePosixPath("/opt/spaceverse")
-WATCH_S = 3.0  # and twice as long as the agent's program takes to begin, for its other ways to fail
+WATCH_S = 3.0  # plus twice the start-up time of the agent's program, so that late failures are seen, too
 
 _LOOK = """
 uname -m
@@ -37,7 +37,7 @@ test -d /run/systemd/system && echo systemd || echo none
 
 @dataclass(frozen=True)
 class BoardSystem:
-    """What a board is, as far as it matters here."""
+    """The properties of a board that matter for a deployment."""
 
     architecture: str
     python: str
@@ -48,7 +48,16 @@ class BoardSystem:
 
 @dataclass(frozen=True)
 class Deployed:
-    """What was done: files that were sent, whether packages were installed, how the agent is started."""
+    """The result of a deployment.
+
+    Args:
+        wheels_sent: Number of wheels sent.
+        model_files_sent: Number of model files sent.
+        installed: Whether packages were installed.
+        unit: Whether the agent was started as a systemd unit.
+        start_command: Command that starts the agent.
+        facts: Report of the agent about the board.
+    """
 
     wheels_sent: int
     model_files_sent: int
@@ -59,7 +68,11 @@ class Deployed:
 
 
 async def look(shell: Shell) -> BoardSystem:
-    """Ask the board what it is. Raises SshError."""
+    """Query the properties of a board.
+
+    Raises:
+        SshError: the query failed.
+    """
     text = await shell.run("sh", "-s", "/", stdin=_LOOK)
     architecture, python, user, free_kib, init = text.split()
     return BoardSystem(architecture, python, user == "0", int(free_kib) * 1024, init == "systemd")
@@ -74,22 +87,25 @@ async def deploy(
     root: PurePosixPath = ROOT,
     step: Callable[[str], None] = lambda text: None,
 ) -> Deployed:
-    """Bring everything, and start the agent where the board has systemd.
+    """Send everything, install it, and start the agent if the board has systemd.
 
     Args:
-        shell: connection to the board, as root.
-        bundle: folder of wheels (testbed/boards/deploy/bundle.py).
-        agent_config: for nodes/agent.py; `models` is filled in.
-        models: folders of models besides those that ship.
-        root: where it goes on the board.
-        step: is told what is being done.
+        shell: Connection to the board, as root.
+        bundle: Folder of wheels (testbed/boards/deploy/bundle.py).
+        agent_config: Configuration for nodes/agent.py; `models` is filled in.
+        models: Model folders besides the models that are part of the package.
+        root: Destination folder on the board.
+        step: Receives the description of each step.
+
+    Returns:
+        What was done.
 
     Raises:
-        InputError: the bundle is not for this board, or the board cannot take it.
-        SshError: something failed there, or the agent does not stay up.
+        InputError: the bundle does not fit the board, or the board has too little space or rights.
+        SshError: a program failed on the board, or the agent does not stay up.
     """
     files = {f"{model.name}/{p.relative_to(model)}": p for model in models for p in _files(model)}
-    step("looking at the board")
+    step("checking the board")
     wheels = read_manifest(bundle)
     system = await look(shell)
     _check(system, bundle, json.loads((bundle / MANIFEST).read_text(encoding="utf-8")))
@@ -124,20 +140,22 @@ def _check(system: BoardSystem, bundle: Path, manifest: Mapping[str, Any]) -> No
             f"--arch {system.architecture} --python {system.python}"
         )
     if not system.is_root:
-        raise InputError("the agent sets up a service and needs root: set ssh_user to root in the inventory")
+        raise InputError("installing the agent's service needs root: set ssh_user to root in the inventory")
     size_bytes = sum((bundle / name).stat().st_size for name in manifest["files"])
     if system.free_bytes < 4 * size_bytes:
         free, need = system.free_bytes / 1e9, 4 * size_bytes / 1e9
-        raise InputError(f"the board has {free:.1f} GB free, {need:.1f} GB are needed: make room there")
+        raise InputError(
+            f"the board has {free:.1f} GB of free disk space, but {need:.1f} GB are needed: free some"
+        )
 
 
 async def _install(
     shell: Shell, root: PurePosixPath, wheels: Mapping[str, str], step: Callable[[str], None]
 ) -> bool:
-    """Make the environment and install exactly the bundle; False where nothing was to be done.
+    """Create the environment and install exactly the bundle; return False if it is installed already.
 
-    What is installed stands on the board by checksum, and not while it changes: a deployment that was cut is
-    taken up again, whatever it had sent.
+    The checksums of the installed bundle are stored on the board, and removed during an installation. So an
+    interrupted deployment is completed by the next one, whatever it had sent.
     """
     python, done = root / "venv/bin/python", root / "venv/.bundle"
     wanted = "".join(f"{digest}  {name}\n" for name, digest in sorted(wheels.items()))
@@ -154,7 +172,7 @@ async def _install(
     command = [str(python), "-m", "pip", "install", "--quiet", "--no-index", "--no-deps", "--no-input"]
     await shell.run(*command, *paths)
     if own := [path for path in paths if PurePosixPath(path).name.startswith("spaceverse_testbed-")]:
-        # Its version stays while it is developed; pip would take the old one for the new.
+        # Its version stays the same during development; pip would keep the old code.
         await shell.run(*command, "--force-reinstall", *own)
     await shell.write(done, wanted)
     return True
@@ -162,5 +180,5 @@ async def _install(
 
 def _files(model: Path) -> list[Path]:
     if not (model / "config.json").is_file():
-        raise InputError(f"{model} is no model's folder: it has no config.json")
+        raise InputError(f"{model} is not a model folder: it has no config.json")
     return sorted(path for path in model.rglob("*") if path.is_file() and "__pycache__" not in path.parts)

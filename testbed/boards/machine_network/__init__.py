@@ -1,1 +1,1 @@
-"""Changes to this machine's own network: facts, changes, and the journal that undoes them."""
+"""This machine's own network: its state, changes to it, and the journal by which they are undone."""

@@ -1,6 +1,6 @@
-"""Changes to the machine's own network, each journalled before it is made, and how each is undone.
+"""Changes to this machine's network, each written to a journal before it is made, and how each is undone.
 
-All of it acts on the network namespace of the calling thread: the machine's own, in use.
+All functions act on the network namespace of the calling thread, which is the machine's own.
 """
 
 from __future__ import annotations
@@ -22,38 +22,48 @@ from testbed.errors import LinkError
 IFF_UP, IFF_PROMISC = 0x1, 0x100
 SYSCTLS = Path("/proc/sys/net")
 
-# What a NIC does with packets that it receives; with any of it, the shaper would see frames of up to 64 kB.
+# Receive offloads that merge packets: with any of them, the shaper would see frames of up to 64 kB.
 RECEIVE_OFFLOADS = ("rx-gro", "rx-gro-list", "rx-gro-hw", "rx-lro", "rx-udp-gro-forwarding")
 
 
 class HostChanges:
-    """Changes this machine's network, and can put all of it back.
+    """Changes this machine's network, and can undo all changes.
 
-    Every method reads what is, journals it if it differs from what is asked, and only then changes it.
-    Raises LinkError when the kernel refuses.
+    Every method reads the current state, writes it to the journal if it differs from the requested state, and
+    only then changes it.
+
+    Args:
+        journal: Records the changes.
+
+    Raises:
+        LinkError: by every method, if the kernel refuses a change.
     """
 
     def __init__(self, journal: Journal) -> None:
         self._journal = journal
 
     def undo(self) -> None:
-        """Put back everything, the last change first. Raises TestbedError."""
+        """Undo all changes, the last one first.
+
+        Raises:
+            TestbedError: a change could not be undone.
+        """
         self._journal.finish(undo)
 
     def set_up(self, interface: str) -> None:
-        """Bring an interface up. The qdisc that it got at its very first time stays, also after undo."""
+        """Bring an interface up; the qdisc that it gets when first brought up stays, also after undo."""
         link = _link(interface)
         if not link["flags"] & IFF_UP:
             self._make(_of(link, "up", before=False), True)
 
     def set_promiscuous(self, interface: str) -> None:
-        """Let an interface receive what is addressed to others."""
+        """Switch an interface to promiscuous mode."""
         link = _link(interface)
         if not link["flags"] & IFF_PROMISC:
             self._make(_of(link, "promiscuous", before=False), True)
 
     def set_mtu(self, interface: str, mtu_bytes: int) -> None:
-        """Set the largest IP packet, bytes."""
+        """Set the MTU of an interface, bytes."""
         link = _link(interface)
         if link.get("mtu") != mtu_bytes:
             self._make(_of(link, "mtu", before=link.get("mtu")), mtu_bytes)
@@ -65,17 +75,25 @@ class HostChanges:
             self._make(_of(link, "master", before=link.get("master") or 0), master)
 
     def stop_merging_received(self, interface: str) -> None:
-        """Switch off every offload that makes larger frames of those that were received; read it back."""
+        """Switch off all offloads that merge received frames, and read them back."""
         link = _link(interface)
         on = [name for name, active in _features(interface).items() if active and name in RECEIVE_OFFLOADS]
         if on:
             self._make(_of(link, "offloads", before=on), False)
         left = [n for n, active in _features(interface).items() if active and n in RECEIVE_OFFLOADS]
         if left:
-            raise LinkError(f"interface {interface} keeps {', '.join(left)} on; it cannot be shaped")
+            raise LinkError(
+                f"interface {interface} cannot be shaped: {', '.join(left)} cannot be switched off"
+            )
 
     def write_sysctl(self, name: str, value: str, *, interface: str | None = None) -> None:
-        """Write /proc/sys/net/`name`; `interface` is the one that it belongs to, if any."""
+        """Write a sysctl.
+
+        Args:
+            name: Path under /proc/sys/net.
+            value: The new value.
+            interface: Interface that the sysctl belongs to, if any.
+        """
         before = (SYSCTLS / name).read_text().strip()
         if before != value:
             change = {"kind": "sysctl", "name": name, "before": before}
@@ -84,15 +102,19 @@ class HostChanges:
             self._make(change, value)
 
     def add_address(self, interface: str, address: str) -> None:
-        """Give an interface an address such as "192.0.2.1/32"."""
-        link, asked = _link(interface), ipaddress.ip_interface(address)
+        """Add an address such as "192.0.2.1/32" to an interface."""
+        link, requested = _link(interface), ipaddress.ip_interface(address)
         with IPRoute() as ipr:
-            there = [f"{a.get('address')}/{a['prefixlen']}" for a in ipr.get_addr(index=link["index"])]
-        if asked.with_prefixlen not in there:
-            self._make(_of(link, "address", address=asked.with_prefixlen), True)
+            present = [f"{a.get('address')}/{a['prefixlen']}" for a in ipr.get_addr(index=link["index"])]
+        if requested.with_prefixlen not in present:
+            self._make(_of(link, "address", address=requested.with_prefixlen), True)
 
     def add_route(self, interface: str, destination: str, table: int = 254) -> None:
-        """Send a destination such as "192.0.2.7/32" out of an interface. Raises LinkError if one is there."""
+        """Add a route to a destination such as "192.0.2.7/32" via an interface.
+
+        Raises:
+            LinkError: there is a route to the destination already.
+        """
         link, network = _link(interface), ipaddress.ip_network(destination)
         with IPRoute() as ipr:
             known = ipr.get_routes(family=_family(network.version), table=table)
@@ -100,22 +122,20 @@ class HostChanges:
                 r.get("dst") == str(network.network_address) and r["dst_len"] == network.prefixlen
                 for r in known
             ):
-                raise LinkError(
-                    f"there is a route to {destination} in table {table} already; remove it first"
-                )
+                raise LinkError(f"table {table} already has a route to {destination}; remove it first")
         self._make(_of(link, "route", destination=destination, table=table), True)
 
     def add_rule(self, source: str, table: int, priority: int) -> None:
-        """Look up packets from a source such as "192.0.2.7/32" in a routing table of its own."""
+        """Add a rule that routes packets from a source such as "192.0.2.7/32" by a table of its own."""
         with IPRoute() as ipr:
             if any(r.get("priority") == priority for r in ipr.get_rules(family=_family_of(source))):
-                raise LinkError(f"there is a routing rule of priority {priority} already; remove it first")
+                raise LinkError(f"a routing rule of priority {priority} already exists; remove it first")
         self._make({"kind": "rule", "source": source, "table": table, "priority": priority}, True)
 
     def will_add_link(self, name: str, mac: str) -> None:
-        """Journal that somebody is about to make interface `name` with this Ethernet address."""
-        if name in (found for _, found in socket.if_nameindex()):
-            raise LinkError(f"there is an interface {name} already; remove it, or run: spaceverse clean")
+        """Record that the caller is about to create an interface with this name and Ethernet address."""
+        if name in (existing for _, existing in socket.if_nameindex()):
+            raise LinkError(f"interface {name} already exists; remove it, or run: spaceverse clean")
         self._journal.write({"kind": "link", "name": name, "mac": mac})
 
     def _make(self, change: Change, value: Any) -> None:
@@ -127,9 +147,16 @@ class HostChanges:
 
 
 def undo(change: Change) -> bool:
-    """Put one change back; nothing if it was never made.
+    """Undo one change; does nothing if it was never made.
 
-    Returns False if its interface has gone, and the change with it. Raises LinkError.
+    Args:
+        change: A change from a journal.
+
+    Returns:
+        False if the interface, and so the change, no longer exists.
+
+    Raises:
+        LinkError: the kernel refuses.
     """
     if change["kind"] == "link":
         return _delete_link(change["name"], change["mac"])
@@ -147,7 +174,7 @@ def _link(name: str) -> Any:
         with IPRoute() as ipr:
             return ipr.link("get", ifname=name)[0]
     except NetlinkError as error:
-        raise LinkError(f"there is no interface {name} on this machine") from error
+        raise LinkError(f"this machine has no interface {name}") from error
 
 
 def _of(link: Any, kind: str, **more: Any) -> Change:
@@ -155,7 +182,7 @@ def _of(link: Any, kind: str, **more: Any) -> Change:
 
 
 def _is_there(change: Change) -> bool:
-    """Whether the very interface is there: numbers do not come back within a boot, names do."""
+    """Return whether the same interface still exists: indices are not reused within a boot, names are."""
     try:
         return socket.if_nametoindex(change["interface"]) == int(change["index"])
     except OSError:
@@ -250,7 +277,7 @@ def _undo_rule(change: Change) -> None:
 
 
 def _delete_link(name: str, mac: str) -> bool:
-    """Delete an interface if it is the one that was made; another of that name is somebody else's."""
+    """Delete an interface if it has the recorded Ethernet address; else it is another one of that name."""
     try:
         link = _link(name)
     except LinkError:
@@ -263,7 +290,7 @@ def _delete_link(name: str, mac: str) -> bool:
 
 
 class _unless_gone(suppress):  # noqa: N801  # a context manager, read as one
-    """Let pass that what is to be removed is not there; the kernel's words for it: ESRCH, ENOENT, ..."""
+    """Suppress the kernel's errors about removing what does not exist: ESRCH, ENOENT, ..."""
 
     def __init__(self) -> None:
         super().__init__(NetlinkError)

@@ -1,6 +1,6 @@
-"""What this machine's network looks like now, as far as it matters to a board's attachment; changes nothing.
+"""The state of this machine's network, as far as it matters for attaching a board; changes nothing.
 
-All of it is of the network namespace of the calling thread: the machine's own, in use.
+All functions read the network namespace of the calling thread, which is the machine's own.
 """
 
 from __future__ import annotations
@@ -27,20 +27,21 @@ MAIN_TABLE = 254
 
 @dataclass(frozen=True, slots=True)
 class Interface:
-    """One interface as it is now.
+    """The current state of one interface.
 
     Args:
-        name, index: of the interface.
-        kind: "veth", "bridge", ...; "" for a real NIC.
-        up: administratively up.
-        carrier: there is a live device at the other end of the cable; always False while it is not up.
-        mtu_bytes: largest IP packet, bytes.
-        mac: Ethernet address; "" where there is none.
-        master: name of the bridge or bond that it is a port of, or None.
-        lower: name of the interface that it sits on (a VLAN on its NIC), or None.
-        peers_elsewhere: what it sits on, or its other end, is in another network namespace.
-        addresses: "192.0.2.1/24", without what IPv6 gives every interface by itself.
-        xdp: a program of somebody's takes its packets before the network stack does.
+        name: Its name.
+        index: Its index.
+        kind: "veth", "bridge", ...; "" for a physical NIC.
+        up: Whether it is administratively up.
+        carrier: Whether a live device is at the other end of the cable; always False while it is not up.
+        mtu_bytes: Largest IP packet, bytes.
+        mac: Ethernet address; "" if it has none.
+        master: Name of the bridge or bond that it is a port of, or None.
+        lower: Name of the interface that it is stacked on (a VLAN on its NIC), or None.
+        peers_elsewhere: Whether its lower interface, or its other end, is in another network namespace.
+        addresses: Addresses such as "192.0.2.1/24", without IPv6 link-local addresses.
+        xdp: Whether an XDP program receives its packets before the network stack.
     """
 
     name: str
@@ -59,7 +60,7 @@ class Interface:
 
 @dataclass(frozen=True, slots=True)
 class Way:
-    """How the kernel reaches an address: out of which interface, from which own address."""
+    """The kernel's route to an address: outgoing interface, source address and MTU."""
 
     interface: str
     source: str
@@ -67,7 +68,7 @@ class Way:
 
 
 def interfaces() -> dict[str, Interface]:
-    """All interfaces by name."""
+    """Return all interfaces by name."""
     with IPRoute() as ipr:
         links = list(ipr.get_links())
         addresses = list(ipr.get_addr())
@@ -76,7 +77,7 @@ def interfaces() -> dict[str, Interface]:
 
 
 def default_route_interfaces() -> set[str]:
-    """Names of the interfaces that a default route leaves by, in whatever table."""
+    """Return the names of the interfaces of all default routes, in all tables."""
     found = set()
     with IPRoute() as ipr:
         for family in (socket.AF_INET, socket.AF_INET6):
@@ -89,7 +90,7 @@ def default_route_interfaces() -> set[str]:
 
 
 def vlan_numbers(trunk: Interface) -> dict[int, str]:
-    """The VLANs that sit on an interface, and the sub-interface of each."""
+    """Return the VLANs on top of an interface: the name of each VLAN interface by its number."""
     numbers = {}
     with IPRoute() as ipr:
         for link in ipr.get_links(kind="vlan"):
@@ -100,7 +101,7 @@ def vlan_numbers(trunk: Interface) -> dict[int, str]:
 
 
 def way_to(address: str) -> Way | None:
-    """How `address` is reached; None if it is not, or is this machine's own."""
+    """Return the route to `address`; None if there is none, or if it is an address of this machine."""
     with IPRoute() as ipr:
         try:
             route = ipr.route("get", dst=address, family=_family(address))[0]
@@ -115,7 +116,7 @@ def way_to(address: str) -> Way | None:
 
 
 def speed_bit_s(interface: str, sysfs: Path = SYSFS) -> int | None:
-    """What the NIC has negotiated, bit/s; None where it does not say."""
+    """Return the negotiated rate of a NIC, bit/s; None if it is unknown."""
     try:
         mbit_s = int((sysfs / "class/net" / interface / "speed").read_text())
     except (OSError, ValueError):
@@ -124,15 +125,16 @@ def speed_bit_s(interface: str, sysfs: Path = SYSFS) -> int | None:
 
 
 def is_wireless(interface: str, sysfs: Path = SYSFS) -> bool:
-    """Whether it is a Wi-Fi station or access point, which the kernel marks in sysfs."""
+    """Return whether an interface is a Wi-Fi station or access point, as marked in sysfs."""
     folder = sysfs / "class/net" / interface
     return any((folder / mark).exists() for mark in ("wireless", "phy80211"))
 
 
 def ssh_peers(environment: Mapping[str, str] = os.environ) -> dict[str, str]:
-    """The other ends of ssh sessions into this machine: address, and this machine's address there.
+    """Return the peers of ssh sessions into this machine, each with the local address of its session.
 
-    Of $SSH_CONNECTION ("peer port own port", ssh(1)), and of every established connection to its port or 22.
+    They are read from $SSH_CONNECTION ("peer port own port", ssh(1)) and from all established connections to
+    its port or to port 22.
     """
     ports, found = {SSH_PORT}, {}
     words = environment.get("SSH_CONNECTION", "").split()
@@ -164,18 +166,18 @@ def _interface(link: Any, names: Mapping[int, str], addresses: list[Any]) -> Int
         master=names.get(link.get("master") or 0),
         lower=names.get(lower) if lower and link.get("link_netnsid") is None and lower != index else None,
         peers_elsewhere=link.get("link_netnsid") is not None,
-        addresses=tuple(one for one in own if not _by_itself(one)),
+        addresses=tuple(address for address in own if not _is_link_local(address)),
         xdp=bool(link.get_nested("IFLA_XDP", "IFLA_XDP_ATTACHED") or 0),
     )
 
 
-def _by_itself(address: str) -> bool:
+def _is_link_local(address: str) -> bool:
     ip = ipaddress.ip_interface(address)
     return ip.version == 6 and ip.is_link_local
 
 
 def _from_proc(text: str) -> str:
-    """An address as /proc/net/tcp has it: 32-bit words in the machine's byte order, in hexadecimal."""
+    """Parse an address of /proc/net/tcp: 32-bit words in the machine's byte order, hexadecimal."""
     raw = bytes.fromhex(text.partition(":")[0])
     words = [raw[i : i + 4][::-1] for i in range(0, len(raw), 4)]
     ip = ipaddress.ip_address(b"".join(words))

@@ -1,9 +1,9 @@
-"""The journal of what was changed outside our own namespaces, written before each change.
+"""The journal of changes outside of our own namespaces, written before each change.
 
-One file for each owner (a process), one JSON object a line: first who, then each change with all that is
-needed to undo it.  A line is on the disk before its change is made, so a machine or a process may stop at
-any moment.  Every undo says what was ("the MTU was 1500"), not what to do ("500 less"): to undo a change
-that had not been made yet, or twice, does nothing.
+Each journal is a file of JSON lines that belongs to one process: first its owner, then each change with
+everything needed to undo it. A line is on disk before its change is made, so the process or the machine may
+stop at any moment. A change records the previous state ("the MTU was 1500"), not a difference ("500 less"),
+so undoing a change twice, or one that was not made, has no effect.
 """
 
 from __future__ import annotations
@@ -25,20 +25,20 @@ DEFAULT_STATE = Path("/var/lib/spaceverse")  # survives a reboot; see the Filesy
 VERSION = 1
 
 Change: TypeAlias = dict[str, Any]
-Undo: TypeAlias = Callable[[Change], bool]  # False: what was changed has gone by itself
+Undo: TypeAlias = Callable[[Change], bool]  # False: the interface, and so the change, no longer exists
 
 
 def state_folder() -> Path:
-    """Where journals lie: $SPACEVERSE_STATE, or /var/lib/spaceverse."""
+    """Return the folder of the journals: $SPACEVERSE_STATE, or /var/lib/spaceverse."""
     return Path(os.environ.get(STATE_VARIABLE) or DEFAULT_STATE)
 
 
 class Journal:
-    """The journal of this process; made with its first line, removed when all is undone.
+    """A journal of this process; created with its first line, removed when everything is undone.
 
     Args:
-        what: what it is for, in words, such as "board jetson-1".
-        folder: parent of the journals; `state_folder()` if None.
+        what: Its purpose in words, such as "board jetson-1".
+        folder: Parent folder of the journals; `state_folder()` if None.
     """
 
     def __init__(self, what: str, folder: Path | None = None) -> None:
@@ -50,27 +50,35 @@ class Journal:
 
     @property
     def path(self) -> Path:
-        """Its file; there only while something stands to be undone."""
+        """Its file, which exists only while there are changes to undo."""
         return self._folder / f"{self._owner.pid}-{self._owner.start_ticks}-{id(self):x}.jsonl"
 
     def write(self, change: Change) -> None:
-        """Put a change on the disk; to be called before it is made. Raises InputError if that cannot be."""
+        """Write a change to disk; to be called before the change is made.
+
+        Raises:
+            InputError: the journal cannot be written.
+        """
         try:
             if self._file is None:
                 self._begin()
             self._append(change)
         except OSError as error:
             raise InputError(
-                f"{self.path}: {error.strerror}; nothing was changed. Run as root, or name a folder in "
-                f"{STATE_VARIABLE}"
+                f"{self.path}: {error.strerror}; nothing was changed. Run as root, or set {STATE_VARIABLE} "
+                "to a writable folder"
             ) from error
         self.changes.append(change)
 
     def finish(self, undo: Undo) -> None:
-        """Undo all changes, the last first, and remove the file. Raises TestbedError, and then keeps it."""
+        """Undo all changes, the last one first, and remove the file.
+
+        Raises:
+            TestbedError: a change could not be undone; the file is kept.
+        """
         _, failures = undo_all(self.changes, undo)
         if failures:
-            raise TestbedError(f"{'; '.join(failures)}; mend that, then run: spaceverse clean")
+            raise TestbedError(f"{'; '.join(failures)}; fix the cause, then run: spaceverse clean")
         self.changes.clear()
         if self._file is not None:
             self._file.close()
@@ -96,13 +104,13 @@ class Journal:
 
 @dataclass(frozen=True, slots=True)
 class LeftBehind:
-    """A journal that was found.
+    """A journal on disk.
 
     Args:
-        path: its file.
-        what: what it was for.
-        owner: who wrote it.
-        changes: what stands in it, in order.
+        path: Its file.
+        what: Its purpose in words.
+        owner: The process that wrote it.
+        changes: The changes that it records, in order.
     """
 
     path: Path
@@ -112,19 +120,25 @@ class LeftBehind:
 
 
 def found_journals(folder: Path | None = None) -> list[LeftBehind]:
-    """All journals on this machine, the newest first. Raises TestbedError for one that cannot be read."""
+    """Return all journals on this machine, the newest first.
+
+    Raises:
+        TestbedError: a journal cannot be read.
+    """
     newest_first = sorted(_paths(folder), key=_changed_ns, reverse=True)
-    return [found for path in newest_first if (found := _read(path)) is not None]
+    return [journal for path in newest_first if (journal := _read(path)) is not None]
 
 
 def clean(undo: Undo, folder: Path | None = None) -> tuple[list[str], bool]:
-    """Undo what dead owners left behind in this network namespace.
+    """Undo the changes of dead processes in this network namespace.
 
     Args:
-        undo: puts one change back, or says False when it has gone with its interface; raises OSError or
-            TestbedError when it cannot.
+        undo: Undoes one change, and returns False if its interface no longer exists; raises OSError or
+            TestbedError if it fails.
+        folder: Parent folder of the journals; `state_folder()` if None.
 
-    Returns (what was done, one line for each journal; whether everything is as it was).
+    Returns:
+        One line for each journal, and whether everything is restored.
     """
     lines, well = [], True
     with _alone(folder or state_folder()):
@@ -133,16 +147,21 @@ def clean(undo: Undo, folder: Path | None = None) -> tuple[list[str], bool]:
             lines.append(line)
             well = well and done
         for path in _paths(folder):
-            # Its owner died before the first line was whole: it had changed nothing.
+            # The owner died before the first line was complete, so it had changed nothing.
             if not _alive(path) and not _first_line_is_whole(path):
                 path.unlink(missing_ok=True)
     return lines, well
 
 
 def undo_all(changes: list[Change], undo: Undo) -> tuple[list[Change], list[str]]:
-    """Undo the last change first, the rest also when one fails.
+    """Undo changes, the last one first; continue after a failure.
 
-    Returns (those whose interface has gone, and they with it; what failed, in words).
+    Args:
+        changes: The changes, in the order in which they were made.
+        undo: As in `clean`.
+
+    Returns:
+        The changes whose interface no longer exists, and the failures in words.
     """
     gone, failures = [], []
     for change in reversed(changes):
@@ -155,7 +174,7 @@ def undo_all(changes: list[Change], undo: Undo) -> tuple[list[Change], list[str]
 
 
 def describe(change: Change) -> str:
-    """One change in a few words."""
+    """Return one change in a few words."""
     where = change.get("interface") or change.get("name") or ""
     return f"{change['kind']} {where}".strip()
 
@@ -164,24 +183,24 @@ def _clean_one(left: LeftBehind, undo: Undo) -> tuple[str, bool]:
     who = f"{left.what} (process {left.owner.pid})"
     if left.owner.boot_id != boot_id():
         left.path.unlink(missing_ok=True)
-        return f"{who}: the machine was restarted since; its {len(left.changes)} changes went with that", True
+        return f"{who}: the machine was restarted, which undid {len(left.changes)} changes", True
     if left.owner.alive():
-        return f"{who}: left alone, it still runs", True
+        return f"{who}: still running, not touched", True
     if left.owner.namespace != namespace_id():
         if not _namespace_exists(left.owner.namespace):
             left.path.unlink(missing_ok=True)
-            return f"{who}: its network namespace has ended, and its changes with it", True
+            return f"{who}: its network namespace, and so its changes, no longer exist", True
         return f"{who}: belongs to another network namespace; run spaceverse clean there", False
     gone, failures = undo_all(left.changes, undo)
     if failures:
         return f"{who}: {'; '.join(failures)}", False
     left.path.unlink(missing_ok=True)
-    dropped = f"; dropped, as the interface has gone: {', '.join(map(describe, gone))}" if gone else ""
+    dropped = f"; dropped because the interface is gone: {', '.join(map(describe, gone))}" if gone else ""
     return f"{who}: {len(left.changes) - len(gone)} changes undone{dropped}", True
 
 
 def _namespace_exists(namespace: str) -> bool:
-    """Whether some thread is in it; one that is only mounted counts when it is under /run/netns."""
+    """Return whether a network namespace exists: a thread is in it, or it is mounted under /run/netns."""
     for path in (*Path("/proc").glob("[0-9]*/task/[0-9]*/ns/net"), *Path("/run/netns").glob("*")):
         with suppress(OSError):
             if namespace_id(str(path)) == namespace:
@@ -201,7 +220,7 @@ def _changed_ns(path: Path) -> int:
 
 
 def _alive(path: Path) -> bool:
-    """Whether the owner that a journal's name tells still runs, as far as a name can tell."""
+    """Return whether the owner in a journal's file name still runs, as far as a name can tell."""
     pid, ticks, _ = path.name.split("-", 2)
     return start_ticks(int(pid)) == int(ticks)
 
@@ -222,19 +241,19 @@ def _read(path: Path) -> LeftBehind | None:
         return None
     header = records[0]
     if header.get("version") != VERSION:
-        raise TestbedError(f"{path}: a journal of another version; use the spaceverse that wrote it")
+        raise TestbedError(f"{path}: journal of another version; use the spaceverse version that wrote it")
     return LeftBehind(path, str(header["what"]), ProcessIdentity(**header["owner"]), records[1:])
 
 
 def _records(data: bytes) -> Iterator[dict[str, Any]]:
-    """Whole lines; a last one without its end was cut, and its change never made."""
+    """Yield complete lines; an incomplete last line was cut off, and its change was never made."""
     for line in data.split(b"\n")[:-1]:
         yield json.loads(line)
 
 
 @contextmanager
 def _alone(folder: Path) -> Iterator[None]:
-    """Let one cleaner work at a time."""
+    """Allow one cleanup at a time."""
     if not (folder / "journal").is_dir():
         yield
         return

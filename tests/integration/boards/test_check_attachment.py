@@ -267,7 +267,7 @@ def test_the_command_line_reads_well(scene: Scene, tmp_path: Path) -> None:
     assert f"NO    free              {NIC} has the address 203.0.113.1/24\n" in said.stdout
     assert "instead: attach the board by another NIC" in said.stdout
     for arguments, error in (
-        (f"board check c --boards {tmp_path}/boards.toml", "there is no board 'c'; the inventory has: b"),
+        (f"board check c --boards {tmp_path}/boards.toml", "unknown board 'c'; the inventory has: b"),
         ("board check b --boards /nowhere.toml", "/nowhere.toml: No such file or directory"),
     ):
         done = command(scene.host, arguments, tmp_path)

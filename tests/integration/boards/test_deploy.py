@@ -130,7 +130,7 @@ def test_a_bundle_for_another_machine_is_refused_with_the_command_that_makes_the
     (other / bundle.MANIFEST).write_text(json.dumps(manifest))
     with pytest.raises(InputError, match=f"board bundle --arch {HERE.architecture} --python {HERE.python}"):
         bring(access, other, tmp_path / "opt", COMPACT)
-    with pytest.raises(InputError, match="no model's folder"):
+    with pytest.raises(InputError, match="is not a model folder"):
         bring(access, wheels, tmp_path / "opt", tmp_path)
     assert not (tmp_path / "opt/models").exists()
 

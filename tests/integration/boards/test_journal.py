@@ -104,7 +104,7 @@ def test_the_command_undoes_lists_and_leaves_the_living_alone(host: NetworkNames
     changed = look(host)
     alive = command(host, "clean", tmp_path)
     assert (alive.returncode, look(host)) == (0, changed)
-    assert alive.stdout == f"board x (process {os.getpid()}): left alone, it still runs\n"
+    assert alive.stdout == f"board x (process {os.getpid()}): still running, not touched\n"
     listed = command(host, "clean --list", tmp_path)
     assert listed.stdout == f"board x (process {os.getpid()}, running): mtu nic0\n"
     assert '"clean": true' in command(host, "clean --list --json", tmp_path).stdout
@@ -190,14 +190,14 @@ def test_after_a_reboot_and_after_the_namespace_nothing_is_undone(tmp_path: Path
         file.write_text(written.replace(boot_id(), "another-boot"))
         changed = look(host)
         lines, well = host.call(lambda: journal.clean(host_changes.undo, tmp_path))
-        assert well and "the machine was restarted since; its 1 changes went with that" in lines[0]
+        assert well and "the machine was restarted, which undid 1 changes" in lines[0]
         assert look(host) == changed and not file.exists()
         file.write_text(written.replace('"pid": ', '"pid": 9999'))
         lines, well = journal.clean(host_changes.undo, tmp_path)  # in our own namespace, not in that one
         assert not well and "run spaceverse clean there" in lines[0]
     while file.exists():
         lines, well = journal.clean(host_changes.undo, tmp_path)
-    assert well and "its network namespace has ended" in lines[0]
+    assert well and "its network namespace, and so its changes, no longer exist" in lines[0]
 
 
 def test_an_interface_that_has_gone_is_dropped_with_a_word(tmp_path: Path) -> None:
@@ -209,7 +209,9 @@ def test_an_interface_that_has_gone_is_dropped_with_a_word(tmp_path: Path) -> No
         (file,) = (tmp_path / "journal").glob("*.jsonl")
         file.write_text(file.read_text().replace('"pid": ', '"pid": 9999'))
         lines, well = host.call(lambda: journal.clean(host_changes.undo, tmp_path))
-        assert well and lines[0].endswith("0 changes undone; dropped, as the interface has gone: mtu gone0")
+        assert well and lines[0].endswith(
+            "0 changes undone; dropped because the interface is gone: mtu gone0"
+        )
         assert host.read("gone0").mtu_bytes == 1300
 
 
@@ -236,8 +238,8 @@ def test_nothing_is_changed_without_a_journal(host: NetworkNamespace, tmp_path: 
 
 def test_what_is_there_already_is_refused(host: NetworkNamespace, tmp_path: Path) -> None:
     changes = host.call(lambda: HostChanges(Journal("x", tmp_path)))
-    with pytest.raises(LinkError, match="there is an interface nic0 already"):
+    with pytest.raises(LinkError, match="interface nic0 already exists"):
         host.call(lambda: changes.will_add_link(NIC, "02:00:00:00:00:01"))
-    with pytest.raises(LinkError, match="there is no interface none0 on this machine"):
+    with pytest.raises(LinkError, match="this machine has no interface none0"):
         host.call(lambda: changes.set_mtu("none0", 1400))
     assert not list(tmp_path.rglob("*.jsonl"))

@@ -31,4 +31,4 @@ def test_one_that_has_died_is_told_with_its_last_words(shown: str, end: str) -> 
         f"board jetson-1: the agent ends right after its start{end}: Traceback | agent: no room;"
     )
     assert "journalctl -u spaceverse-agent.service" in text and "\n" not in text
-    assert "it said nothing" in complaint("jetson-1", state, "")
+    assert "it printed nothing" in complaint("jetson-1", state, "")

@@ -74,7 +74,7 @@ def test_a_bundle_holds_compiled_wheels_for_the_board_and_says_what_it_is_made_o
     manifest = json.loads((out / bundle.MANIFEST).read_text())
     assert (manifest["architecture"], manifest["python"]) == ("aarch64", "3.11")
     (out / wheels[0]).write_bytes(b"damaged")
-    with pytest.raises(InputError, match=r"msgpack.* is not what"):
+    with pytest.raises(InputError, match=r"msgpack.* was changed or removed"):
         bundle.read_manifest(out)
 
 
@@ -96,7 +96,7 @@ def test_a_second_bundle_in_the_same_folder_replaces_the_first(
 
 
 def test_what_no_registry_has_is_said_in_a_line(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"aarch64, Python 3\.11 cannot be had") as error:
+    with pytest.raises(InputError, match=r"cannot obtain .* aarch64, Python 3\.11: ") as error:
         or_skip(lambda: resolve(["msgpack>=99"], Target("aarch64", "3.11")))
     assert "msgpack" in str(error.value) and "\n" not in str(error.value)
 
@@ -118,10 +118,10 @@ def test_a_board_that_cannot_be_is_refused(
 
 
 def test_a_folder_that_is_no_bundle_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="is no bundle"):
+    with pytest.raises(InputError, match="is not a bundle"):
         bundle.read_manifest(tmp_path)
     (tmp_path / bundle.MANIFEST).write_text(json.dumps({"files": {"../../etc/passwd": "0"}}))
-    with pytest.raises(InputError, match="is not what"):
+    with pytest.raises(InputError, match="was changed or removed"):
         bundle.read_manifest(tmp_path)
 
 

@@ -39,12 +39,12 @@ def test_the_example_of_the_documentation_is_read(tmp_path: Path) -> None:
         ("[boards.a]\nmanagement='h'\nattach={kind='usb'}\n", "does not match any of the expected tags"),
         ("[boards.a]\nmanagement='h'\nattach={kind='vlan',interface='e',vlan=4095}\n", "less than or equal"),
         ("[boards.a]\nmanagement='h'\nattach={kind='vlan',interface='e',vlan='7'}\n", "valid integer"),
-        ("[boards.a]\nmanagement='h'\nattach={kind='vxlan',remote='x',vni=7}\n", "'x' is no IP address"),
+        ("[boards.a]\nmanagement='h'\nattach={kind='vxlan',remote='x',vni=7}\n", "'x' is not an IP address"),
         ("[boards.a]\nmanagement='h'\nattach={kind='route',address='fd00::1'}\n", "needs an IPv4 address"),
-        (f"[boards.a]\n{GOOD}[boards.b]\n{GOOD}", "boards a and b have the same place: NIC enp3s0"),
+        (f"[boards.a]\n{GOOD}[boards.b]\n{GOOD}", "boards a and b are attached alike: NIC enp3s0"),
         (
             f"[boards.a]\n{GOOD}[boards.b]\nmanagement='h'\nattach={{kind='vlan',interface='enp3s0',vlan=7}}\n",
-            "board b is on a VLAN of enp3s0, which is another board's alone",
+            "board b is on a VLAN of enp3s0, which another board uses as its NIC",
         ),
     ],
 )
@@ -58,8 +58,8 @@ def test_what_is_wrong_is_said_in_one_line(tmp_path: Path, text: str, said: str)
 
 
 def test_a_missing_file_and_an_unknown_board(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="No such file or directory; write an inventory there"):
+    with pytest.raises(InputError, match="No such file or directory; create the inventory"):
         read_inventory(tmp_path / "none.toml")
     boards = read_inventory(written(tmp_path, f"[boards.a]\n{GOOD}"))
-    with pytest.raises(InputError, match="there is no board 'b'; the inventory has: a"):
+    with pytest.raises(InputError, match="unknown board 'b'; the inventory has: a"):
         boards.board("b")
