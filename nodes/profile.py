@@ -1,6 +1,6 @@
 """Measures how long each stage of an answer takes on this machine, and what it costs.
 
-python -m nodes.profile MODEL --out profile.json
+python -m nodes.profile MODEL --output profile.json
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ from nodes.vlm.image import open_image
 
 _SHIPPED = Path(__file__).parent
 _EPILOG = """examples:
-  python -m nodes.profile nodes/models/compact --out jetson-orin-nx.json --name jetson-orin-nx
-  python -m nodes.profile Qwen/Qwen2-VL-2B-Instruct --device cuda --out orin.json
-  python -m nodes.profile nodes/models/compact --data my_frames --repeats 50 --out pi5.json
+  python -m nodes.profile nodes/models/compact --output jetson-orin-nx.json --name jetson-orin-nx
+  python -m nodes.profile Qwen/Qwen2-VL-2B-Instruct --device cuda --output orin.json
+  python -m nodes.profile nodes/models/compact --data my_frames --repeats 50 --output pi5.json
 
 The cold start is that of a new process whose files the kernel may still have in memory.
 exit status: 0 measured and written; 1 the model failed; 2 the model or the images cannot be used
@@ -232,7 +232,9 @@ def parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     made.add_argument("model", metavar="MODEL", help="folder or hub name of an image-text-to-text model")
-    made.add_argument("--out", type=Path, metavar="FILE", default=Path("profile.json"), help="(profile.json)")
+    made.add_argument(
+        "-o", "--output", type=Path, metavar="FILE", default=Path("profile.json"), help="(profile.json)"
+    )
     made.add_argument("--name", default=platform.node() or "board", help="of the machine (its host name)")
     made.add_argument(
         "--data", type=Path, default=_SHIPPED / "data/first-light", metavar="DIR",
@@ -259,8 +261,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return 0
         if options.repeats < 1 or options.cold_starts < 0 or options.tokens < 2:
             raise ConfigError("--repeats must be 1 or more, --cold-starts 0 or more, --tokens 2 or more")
-        if not options.out.absolute().parent.is_dir():
-            raise ConfigError(f"no folder {options.out.parent} for {options.out}: make it first")
+        if not options.output.absolute().parent.is_dir():
+            raise ConfigError(f"no folder {options.output.parent} for {options.output}: make it first")
         profile = measure_profile(
             str(model_folder(options.model, options.models)), name=options.name, data=options.data,
             repeats=options.repeats, cold_starts=options.cold_starts,
@@ -269,10 +271,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ValueError as error:  # of models, images, data and options: what the user can mend
         print(f"profile: error: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
-    options.out.write_text(profile.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    options.output.write_text(profile.model_dump_json(indent=2) + "\n", encoding="utf-8")
     for line in lines(profile):
         print(line)
-    print(f"written to {options.out}")
+    print(f"written to {options.output}")
     return 0
 
 

@@ -18,20 +18,20 @@ from testbed.machine.system_path import find_program
 from testbed.mqtt.accounts import Account, acl_lines, password_lines
 from testbed.mqtt.certificates import Certificate
 
-MAX_PACKET_BYTES = 2_000_000  # as mosquitto 2.1 has it by default
+MAX_PACKET_BYTES = 2_000_000  # the default of mosquitto 2.1
 UNIX_PATH_LIMIT = 107  # struct sockaddr_un
-PROBE = "PROBE"  # client id, and user name where there are accounts, of the look whether a broker answers
+PROBE = "PROBE"  # client id (and user name, if there are accounts) of the check that a broker answers
 CONNACK = bytes.fromhex("20020000")
 MQTT_CONNECT_TIMEOUT_S = 0.5
 
 
 class BrokerError(TestbedError):
-    """A broker did not start, or has ended; the text ends with what it logged."""
+    """A broker did not start, or has ended; the text ends with its last log lines."""
 
 
 @dataclass(frozen=True, slots=True)
 class TcpListener:
-    """An address of the network namespace in which the broker runs."""
+    """A TCP address in the network namespace of the broker, optionally with TLS."""
 
     address: str
     port: int = 1883
@@ -47,7 +47,7 @@ class TcpListener:
 
 @dataclass(frozen=True, slots=True)
 class UnixListener:
-    """A socket file, reachable from every network namespace."""
+    """A Unix socket, reachable from every network namespace."""
 
     path: Path
 
@@ -57,12 +57,12 @@ class UnixListener:
 
 
 class Process(Protocol):
-    """What is needed of a started process; subprocess.Popen and Mininet's popen both give it."""
+    """The required methods of a process; both subprocess.Popen and Mininet's popen return one."""
 
     pid: int
 
     def poll(self) -> int | None:
-        """Exit status, or None while it runs."""
+        """Return the exit status; None while it runs."""
 
     def terminate(self) -> None:
         """Send SIGTERM."""
@@ -71,22 +71,27 @@ class Process(Protocol):
         """Send SIGKILL."""
 
     def wait(self, timeout: float | None = None) -> int:
-        """Wait for the end."""
+        """Wait for the end and return the exit status."""
 
 
 class Broker:
-    """A mosquitto that lives as long as the `with` block.
+    """A mosquitto process that runs for the duration of a `with` block.
 
     Args:
-        folder: where its configuration and log go; made if missing.
-        listeners: where it listens, at least one; a UnixListener can be probed from any namespace.
-        name: stem of its files.
-        popen: starts the process; pass `host.popen` of a Mininet host to run it there.
-        ready_timeout_s: how long it may take to accept connections.
-        accounts: who may connect and do what; None lets anybody in and do anything.
+        folder: Folder of its configuration and log; created if missing.
+        listeners: At least one listener; a UnixListener can be checked from any namespace.
+        name: Stem of the names of its files.
+        popen: Starts the process; pass `host.popen` of a Mininet host to run it on that host.
+        ready_timeout_s: Time limit until it accepts connections, seconds.
+        accounts: Accounts with their permissions; None allows everything to everybody.
+
+    Attributes:
+        folder: Folder of its files.
+        config_path: Its configuration.
+        log_path: Its log.
 
     Raises:
-        BrokerError: mosquitto is missing, an address cannot be had, a socket path is too long.
+        BrokerError: mosquitto is missing, an address is unavailable, or a socket path is too long.
     """
 
     def __init__(
@@ -99,7 +104,7 @@ class Broker:
         ready_timeout_s: float = 5.0,
         accounts: Sequence[Account] | None = None,
     ) -> None:
-        # Unix sockets last: when they accept, the others listen already.
+        # Unix sockets last: when they accept connections, the others do already.
         self._listeners = sorted(listeners, key=lambda listener: isinstance(listener, UnixListener))
         self._name = name
         self._popen = popen
@@ -107,7 +112,7 @@ class Broker:
         self._probe = Account(PROBE, writes=(), reads=())
         self._accounts = None if accounts is None else [*accounts, self._probe]
         self._process: Process | None = None
-        self._log_begin = 0  # of what this start's process logs
+        self._log_begin = 0  # start of the current process's log lines
         self.folder = folder
         self.config_path = folder / f"{name}.conf"
         self.log_path = folder / f"{name}.log"
@@ -120,21 +125,25 @@ class Broker:
 
     @property
     def name(self) -> str:
-        """Stem of its files."""
+        """Stem of the names of its files."""
         return self._name
 
     @property
     def pid(self) -> int | None:
-        """Process id while it was started and not stopped."""
+        """Process id between start and stop; else None."""
         return self._process.pid if self._process is not None else None
 
     @property
     def running(self) -> bool:
-        """Whether the process is there."""
+        """Whether the process runs."""
         return self._process is not None and self._process.poll() is None
 
     def start(self) -> None:
-        """Write the configuration, start mosquitto, wait until it accepts connections. Raises BrokerError."""
+        """Write the configuration, start mosquitto, and wait until it accepts connections.
+
+        Raises:
+            BrokerError: it ended, or was not ready in time.
+        """
         if self.running:
             return
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -150,7 +159,7 @@ class Broker:
             raise
 
     def stop(self) -> None:
-        """End the process that was started, and no other; may be called twice."""
+        """End the process; may be called twice."""
         process, self._process = self._process, None
         if process is None:
             return
@@ -164,7 +173,7 @@ class Broker:
         self._remove_sockets()
 
     def log_tail(self, lines: int = 5) -> str:
-        """The last lines that it logged, in one line."""
+        """Return the last lines of its log, joined into one."""
         try:
             text = self.log_path.read_bytes()[self._log_begin :].decode(errors="replace")
         except OSError:
@@ -210,9 +219,9 @@ class Broker:
         if self._accounts is not None:
             lines.append(f"password_file {self._password_path.resolve()}")
             lines.append(f"acl_file {self._acl_path.resolve()}")
-            lines.append("log_type debug")  # only there it says which publications it refused
+            lines.append("log_type debug")  # the only type that reports refused publications
         if os.geteuid() == 0:
-            # Else it becomes the user mosquitto, who may not enter the run's folder.
+            # By default it becomes the user mosquitto, who may not enter the run's folder.
             lines.append("user root")
         return "\n".join(lines) + "\n"
 
@@ -228,7 +237,9 @@ class Broker:
         until_s = time.monotonic() + self._ready_timeout_s
         while time.monotonic() < until_s:
             if not self.running:
-                raise BrokerError(f"broker {self._name}: mosquitto ended at once: {self.log_tail()}")
+                raise BrokerError(
+                    f"broker {self._name}: mosquitto ended right after its start: {self.log_tail()}"
+                )
             if self._ready():
                 return
             time.sleep(0.02)
@@ -240,7 +251,7 @@ class Broker:
         last = self._listeners[-1]
         if isinstance(last, UnixListener):
             return _accepts(last.path, None if self._accounts is None else self._probe)
-        # It may listen in a namespace that this process is not in; then only its log can tell.
+        # It may listen in another network namespace, so only its log shows that it is ready.
         return " running" in self.log_tail()
 
     def _remove_sockets(self) -> None:
@@ -250,7 +261,7 @@ class Broker:
 
 
 def _accepts(path: Path, account: Account | None) -> bool:
-    """Whether a real MQTT CONNECT gets its CONNACK."""
+    """Return whether an MQTT CONNECT is answered by a CONNACK."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
         probe.settimeout(MQTT_CONNECT_TIMEOUT_S)
         try:
@@ -262,9 +273,9 @@ def _accepts(path: Path, account: Account | None) -> bool:
 
 
 def _connect_packet(account: Account | None) -> bytes:
-    """MQTT 3.1.1, 3.1: CONNECT with a clean session and a keepalive of 5 s."""
+    """Return a CONNECT packet (MQTT 3.1.1, 3.1) with a clean session and a keepalive of 5 s."""
     texts = [PROBE] if account is None else [PROBE, account.username, account.password]
     flags = 0x02 if account is None else 0xC2
     payload = b"".join(len(text).to_bytes(2, "big") + text.encode() for text in texts)
     body = b"\x00\x04MQTT\x04" + bytes([flags]) + b"\x00\x05" + payload
-    return b"\x10" + bytes([len(body)]) + body  # below 128 bytes, so that the length is one byte
+    return b"\x10" + bytes([len(body)]) + body  # below 128 bytes, so the length takes one byte

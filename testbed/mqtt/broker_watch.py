@@ -1,4 +1,4 @@
-"""Keeps a broker alive during a run, and counts whom it turned away."""
+"""Restarts a broker that died during a run, and counts the clients and messages that it refused."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from typing import Any
 
 from testbed.mqtt.broker import Broker, BrokerError
 
-BACKOFF_S = 0.1  # doubles with each restart that follows closely upon another
-STABLE_S = 10.0  # a broker that has lived for so long is well
+BACKOFF_S = 0.1  # doubles with each restart in a row
+STABLE_S = 10.0  # a restart after such a long life starts a new row
 RESTARTS_IN_A_ROW = 6
 TELL_EVERY_S = 1.0
 BLOCK_BYTES = 1 << 20
 
-# What mosquitto 2.0 and 2.1 log; the sender is its client id, or nobody knows it.
+# Log lines of mosquitto 2.0 and 2.1; the sender is a client id, if it is known.
 REFUSALS = (
     ("publication", re.compile(r"Denied PUBLISH from (?P<sender>.*?) \(d\d, .*?, '(?P<what>[^']*)'")),
     ("login", re.compile(r"Client (?P<sender>.*?)(?: \[.*\])? disconnected, not authorised")),
     ("packet", re.compile(r"Client (?P<sender>.*?)(?: \[.*\])? disconnected due to (?P<what>[^.]*)")),
 )
 CONNECTED = re.compile(r"New client connected from .*? as (?P<sender>.*) \(p\d, c\d, k\d+, u'(?P<what>.*)'\)")
-# Of a client that was there, these say that its link has gone; they refuse nothing.
+# These reasons mean that the link of a connected client was lost: no refusal.
 NO_REFUSALS = ("timeout", "exceeded timeout", "administrative action")
 
 
@@ -48,10 +48,14 @@ class BrokerWatch:
     """Restarts one broker when it has died, and reads its log as it grows.
 
     Args:
-        broker: started already.
-        record: takes events: broker_restarted (restarts), broker_refused (kind, sender, what, count). Kinds:
-            login, packet, publication; and session, when a user came with another's client id: mosquitto 2.0
-            lets it in and ends the other's connection, so that this is counted and not prevented.
+        broker: The broker, already started.
+        record: Receives the events broker_restarted (restarts) and broker_refused (kind, sender, what,
+            count). Kinds are login, packet, publication and session: a user connected with the client id of
+            another. Mosquitto 2.0 accepts that and ends the other's connection, so it is only counted.
+
+    Attributes:
+        restarts: Number of restarts.
+        refusals: Number of refusals by kind.
     """
 
     def __init__(self, broker: Broker, record: Callable[[dict[str, Any]], None]) -> None:
@@ -70,10 +74,13 @@ class BrokerWatch:
         self.refusals: Counter[str] = Counter()
 
     def look(self, *, last: bool = False) -> None:
-        """See that it lives and what it refused; to be called often, `last` at the end.
+        """Restart the broker if it died, and report new refusals; to be called often.
+
+        Args:
+            last: Whether this is the last call: report everything and restart nothing.
 
         Raises:
-            BrokerError: it died again and again, or does not start any more.
+            BrokerError: it died too often in a row, or does not start any more.
         """
         self._read_log()
         if last or time.monotonic() - self._told_s >= TELL_EVERY_S:
@@ -82,7 +89,7 @@ class BrokerWatch:
             self._revive()
 
     def to_record(self) -> BrokerRecord:
-        """What it saw, for the results."""
+        """Return restarts and refusals for the results."""
         return BrokerRecord(self._broker.name, self.restarts, dict(self.refusals))
 
     def _revive(self) -> None:

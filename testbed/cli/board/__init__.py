@@ -1,1 +1,1 @@
-"""`spaceverse board ...`: one module per subcommand."""
+"""`spaceverse board`: one module per group of subcommands."""

@@ -1,55 +1,54 @@
-"""`spaceverse board list` and `board check`: what the inventory has, and whether it can be attached."""
+"""`spaceverse board list`, `check` and `agent-config`: boards of the inventory, their checks and agents."""
 
 from __future__ import annotations
 
 import argparse
 import json
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from testbed.boards.inventory import DEFAULT_PATH, Board, place, read_inventory
+from testbed.boards.inventory import Board, place, read_inventory
+from testbed.cli.board.options import add_inventory, add_login, add_name
 from testbed.errors import CapabilityError
 
 if TYPE_CHECKING:
     from testbed.boards.check.findings import Finding
 
 _EPILOG = """examples:
-  sudo spaceverse board check jetson-1             look at everything, change nothing
-  sudo spaceverse board check jetson-1 --json      the same for programs
+  sudo spaceverse board check jetson-1          check everything, change nothing
+  sudo spaceverse board check jetson-1 --json   the same as JSON
 
-exit codes: 0 the board can be attached; 1 it is refused, with the reason and what else can be done;
-2 the inventory cannot be used, or has no such board
+exit codes: 0 the board can be attached; 1 it cannot, and the output has the
+reason and an alternative; 2 the inventory is wrong or does not have the board
 """
 _MARKS = {"ok": "yes", "note": "note", "refused": "NO"}
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add the subcommands `list` and `check`."""
-    listing = subparsers.add_parser("list", help="name the boards of the inventory")
+    listing = subparsers.add_parser("list", help="list the boards of the inventory")
     listing.set_defaults(run=_list)
     checking = subparsers.add_parser(
         "check",
-        help="say whether a board can be attached, before anything is touched",
-        description="Look at a board's attachment and change nothing. Needs root.",
+        help="check whether a board can be attached, without changing anything",
+        description="Check the attachment and the system of a board. Needs root.",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    checking.add_argument("name", metavar="NAME", help="the board's name in the inventory")
-    checking.add_argument("--no-login", action="store_true", help="do not log in to look at the board itself")
-    checking.add_argument("--identity", type=Path, metavar="FILE", help="private ssh key (the user's)")
-    checking.add_argument("--known-hosts", type=Path, metavar="FILE", help="(the user's)")
+    add_name(checking)
+    checking.add_argument("--no-login", action="store_true", help="skip the checks that need a login")
+    add_login(checking)
     checking.set_defaults(run=_check)
     joining = subparsers.add_parser(
         "agent-config",
-        help="print what a board's agent needs to join this machine's runs",
-        description="Print the board's configuration for `python -m nodes.agent`, with a password that is "
-        "made when it is asked for the first time. Keep it where only the agent can read it. Needs root.",
+        help="print the configuration of a board's agent",
+        description="Print the configuration for `python -m nodes.agent` on a board. It contains a password, "
+        "which is generated on the first call: store it where only the agent can read it. Needs root.",
     )
-    joining.add_argument("name", metavar="NAME", help="the board's name in the inventory")
+    add_name(joining)
     joining.set_defaults(run=_agent_config)
     for parser in (listing, checking, joining):
-        parser.add_argument("--boards", type=Path, default=DEFAULT_PATH, metavar="FILE", help="(boards.toml)")
+        add_inventory(parser)
     for parser in (listing, checking):
         parser.add_argument("--json", action="store_true", help="print JSON")
 

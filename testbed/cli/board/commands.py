@@ -1,4 +1,4 @@
-"""`spaceverse board ...`: physical boards in the place of emulated satellites."""
+"""`spaceverse board`: physical boards in place of emulated satellites."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     """Add the subcommand `board`."""
     parser = subparsers.add_parser(
         "board",
-        help="physical boards in the place of emulated satellites",
-        description="Look at, check and prepare the boards of an inventory (boards.toml).",
+        help="manage physical boards in place of emulated satellites",
+        description="List, check and prepare the boards of an inventory (boards.toml).",
     )
     commands = parser.add_subparsers(title="subcommands", metavar="SUBCOMMAND", required=True)
     for name in _COMMANDS:

@@ -59,7 +59,7 @@ def test_a_bare_board_is_made_one(wheels: Path, tmp_path: Path) -> None:  # noqa
         print(f"deployed in {time.monotonic() - begin_s:.0f} s")
         assert first.returncode == 0, first.stderr + first.stdout
         count = len(list(wheels.glob("*.whl")))
-        assert f"jetson-1: {count} wheels and 2 files of models sent" in first.stdout
+        assert f"jetson-1: {count} wheels and 2 model files sent" in first.stdout
         assert "no systemd" not in first.stdout
         assert agent_pid(desk) > 0
         killed = desk.board.shell(KILL_OFTEN)
@@ -73,7 +73,7 @@ def test_a_bare_board_is_made_one(wheels: Path, tmp_path: Path) -> None:  # noqa
         again = desk.command(deploy)
         print(f"again in {time.monotonic() - begin_s:.0f} s")
         assert again.returncode == 0, again.stderr + again.stdout
-        assert "jetson-1: 0 wheels and 0 files of models sent" in again.stdout
+        assert "jetson-1: 0 wheels and 0 model files sent" in again.stdout
         assert "installing" not in again.stdout
         desk.board.halt()
         desk.board.switch_on()
@@ -85,7 +85,7 @@ def test_a_bare_board_is_made_one(wheels: Path, tmp_path: Path) -> None:  # noqa
         assert desk.board.shell(read_only).returncode == 0
         refused = desk.command(deploy)
         print(refused.stderr)
-        assert refused.returncode == 1 and "files of models sent" not in refused.stdout
+        assert refused.returncode == 1 and "model files sent" not in refused.stdout
         (line,) = refused.stderr.strip().splitlines()
         assert "board jetson-1: the agent ends right after its start" in line
         assert "Read-only file system" in line and f"journalctl -u {UNIT}" in line

@@ -109,7 +109,7 @@ def test_percentiles_are_numpys(values: list[float], percent: float) -> None:
         (["./nowhere"], "nowhere"),
         ([str(COMPACT), "--data", "/nowhere"], "/nowhere"),
         ([str(COMPACT), "--repeats", "0"], "--repeats"),
-        ([str(COMPACT), "--out", "/nowhere/p.json"], "/nowhere"),
+        ([str(COMPACT), "--output", "/nowhere/p.json"], "/nowhere"),
     ],
 )
 def test_what_cannot_be_measured_is_one_line_and_exit_2(
@@ -134,7 +134,7 @@ def test_this_machine_is_measured_with_the_model_that_ships(
     monkeypatch.setattr(command, "IDLE_S", 0.3)
     monkeypatch.setattr(command, "BETWEEN_S", 0.0)
     out = tmp_path / "here.json"
-    arguments = [str(COMPACT), "--out", str(out), "--name", "here", "--repeats", "4", "--cold-starts", "1"]
+    arguments = [str(COMPACT), "--output", str(out), "--name", "here", "--repeats", "4", "--cold-starts", "1"]
     assert command.main([*arguments, "--threads", "1"]) == 0
     measured = read_profile(out)
     assert set(measured.stages) == {

@@ -130,7 +130,7 @@ def test_a_folder_that_is_no_bundle_is_refused(tmp_path: Path) -> None:
     [
         (["profile"], "--local"),
         (["profile", "board-1", "--local"], "--local"),
-        (["profile", "--local", "--out", "/nowhere/p.json"], "/nowhere"),
+        (["profile", "--local", "--output", "/nowhere/p.json"], "/nowhere"),
         (["profile", "board-1", "--boards", "/nowhere.toml"], "/nowhere.toml"),
         (["deploy", "board-1", "--boards", "/nowhere.toml"], "/nowhere.toml"),
     ],
