@@ -206,7 +206,7 @@ def test_what_cannot_be_attached_is_refused_and_nothing_is_touched(desk: Desk, t
     settle(desk.host)
     before = look(desk.host)
     attachment = desk.attachment("nic", tmp_path)
-    with pytest.raises(BoardRefusedError, match=f"{NIC} carries the address 203.0.113.1/24; instead: "):
+    with pytest.raises(BoardRefusedError, match=f"{NIC} has the address 203.0.113.1/24; instead: "):
         desk.host.call(attachment.attach)
     assert look(desk.host) == before
     assert not list(tmp_path.rglob("*.jsonl"))
@@ -228,7 +228,7 @@ def test_a_board_without_its_address_is_refused_and_let_go(
     monkeypatch.setattr("testbed.boards.link.ANSWER_WITHIN_S", 0.3)
     settle(desk.host)
     before = look(desk.host)
-    refused = pytest.raises(BoardRefusedError, match=f"nobody .* has the address {SATELLITE}; give it")
+    refused = pytest.raises(BoardRefusedError, match=f"no device .* has the address {SATELLITE}; assign it")
     with refused, ExitStack() as stack:
         desk.attach(stack, "nic", tmp_path)
     assert look_until(desk.host, before) == before

@@ -60,7 +60,7 @@ def test_a_link_to_a_board_has_the_addresses_of_the_inventory() -> None:
     "link", ["10.201.1.1", "10.201.1.1/24", "10.201.1.0/30", "10.201.1.3/30", "fd00::1/64"]
 )
 def test_a_link_needs_one_of_two_addresses(link: str) -> None:
-    with pytest.raises(ValueError, match=r"is (no IPv4 address|not one of the two addresses)"):
+    with pytest.raises(ValueError, match=r"is not (an IPv4 address|one of the two addresses)"):
         board(link=link)
 
 
