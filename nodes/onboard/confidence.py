@@ -1,13 +1,14 @@
-"""The progressive confidence network: will the on-board answer do?
+"""The progressive confidence network, which predicts whether the on-board answer is good enough.
 
-One small head per stage. Stage 0 sees pooled visual features and the prompt, before any token; stage k the
-hidden state that made token k and the probabilities so far; the last stage the whole answer's. A head is a
-projection on the principal components of its features, one hidden layer, and a sigmoid.
+There is one small head per stage. Its input is at stage 0 the pooled visual features and the prompt, before
+any token; at stage k the hidden state of token k and the probabilities so far; at the last stage those of the
+whole answer. A head is a projection onto the principal components of its input, one hidden layer, and a
+sigmoid.
 
-Published (arXiv 2507.05731) is a progressive confidence network that decides which frames stay on board; a
-third-party note adds that it looks at visual features and again after partial tokens, and is fitted to the
-agreement of the two models. Shapes, features and training are this project's own. Two targets can be trained:
-`agreement` (the compact model says what the regular one says) and `correctness`.
+The paper (arXiv 2507.05731) describes a progressive confidence network that decides which frames stay on
+board. A third-party note adds that its inputs are visual features, and later partial tokens, and that it is
+fitted to the agreement of the two models. Shapes, features and training are this project's own. There are two
+targets: `agreement` (the compact model's answer equals the regular model's) and `correctness`.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from nodes.contract.files import replacing
 from nodes.errors import ConfidenceError
 
 Floats = NDArray[np.float64]
-END = -1  # the stage of a whole answer
+END = -1  # the stage of a complete answer
 PROMPT_BUCKETS = 32
 _HIDDEN = 16
 _STEPS = 300
@@ -36,7 +37,7 @@ FILE, WEIGHTS = "confidence.json", "confidence.safetensors"
 
 
 def prompt_features(prompt: str) -> Floats:
-    """A hashed bag of words, float64[PROMPT_BUCKETS]: the same for every model and machine."""
+    """Return a hashed bag of words, float64[PROMPT_BUCKETS], which is the same on every machine."""
     counts = np.zeros(PROMPT_BUCKETS)
     for word in prompt.lower().replace("?", " ").split():
         counts[zlib.crc32(word.encode()) % PROMPT_BUCKETS] += 1
@@ -44,26 +45,33 @@ def prompt_features(prompt: str) -> Floats:
 
 
 def token_features(logprobs: Sequence[float]) -> Floats:
-    """What the probabilities of the tokens so far tell, float64[3]: geometric mean, least, last."""
+    """Return features of the tokens' probabilities, float64[3]: geometric mean, minimum, last."""
     if not logprobs:
         return np.zeros(3)
     return np.array([np.exp(np.mean(logprobs)), np.exp(min(logprobs)), np.exp(logprobs[-1])])
 
 
 def token_confidence(logprobs: Sequence[float]) -> float:
-    """Geometric mean of the probabilities of tokens; 0 where there is none."""
+    """Return the geometric mean of the tokens' probabilities; 0 without tokens."""
     return float(np.exp(np.mean(logprobs))) if len(logprobs) else 0.0
 
 
 @dataclass(frozen=True)
-class Freedom:
-    """How much a head may learn: principal components of its features, and the decay of its weights."""
+class Regularization:
+    """Regularization of a head.
+
+    Attributes:
+        components: Number of principal components of its input.
+        decay: Decay of its weights.
+    """
 
     components: int
     decay: float
 
 
-FREEDOMS = tuple(Freedom(components, decay) for components in (4, 8, 16, 32) for decay in (0.3, 3.0))
+REGULARIZATIONS = tuple(
+    Regularization(components, decay) for components in (4, 8, 16, 32) for decay in (0.3, 3.0)
+)
 
 
 @dataclass(frozen=True)
@@ -79,30 +87,49 @@ class Head:
     offset: Floats
 
     def predict(self, features: Floats) -> Floats:
-        """Confidence of rows [n, d] or of one row [d]; raises ConfidenceError for another d."""
+        """Return the confidence of rows [n, d] or of one row [d].
+
+        Raises:
+            ConfidenceError: d differs from the number of features in training.
+        """
         if features.shape[-1] != len(self.mean):
             raise ConfidenceError(
-                f"{features.shape[-1]} features, but these heads know {len(self.mean)}: train them again"
+                f"{features.shape[-1]} features, but these heads expect {len(self.mean)}: train them again"
             )
         inner = np.tanh(((features - self.mean) / self.scale) @ self.components @ self.hidden + self.bias)
         return np.asarray(1 / (1 + np.exp(-(inner @ self.out + self.offset[0]))), dtype=np.float64)
 
 
 def train_head(
-    features: Floats, hits: NDArray[np.bool_], freedom: Freedom = FREEDOMS[-1], *, seed: int = 0
+    features: Floats,
+    hits: NDArray[np.bool_],
+    regularization: Regularization = REGULARIZATIONS[-1],
+    *,
+    seed: int = 0,
 ) -> Head:
-    """Train one head on rows [n, d] and whether the answer did: Adam, decoupled decay, all rows at once.
+    """Train one head by Adam with decoupled weight decay on all rows at once.
 
-    In numpy: at this size torch spends its time on calls. Equal inputs give equal heads. Raises
-    ConfidenceError where all rows are hits, or none.
+    It uses NumPy, because at this size the overhead of torch calls dominates. Equal inputs give equal heads.
+
+    Args:
+        features: Inputs, float64[n, d].
+        hits: Whether the answer of each row met the target.
+        regularization: Components and weight decay.
+        seed: Seed of the initial weights.
+
+    Returns:
+        The head.
+
+    Raises:
+        ConfidenceError: All rows are hits, or none is.
     """
     if hits.all() or not hits.any():
-        which = "right" if hits.any() else "wrong"
-        raise ConfidenceError(f"{len(hits)} answers, all {which}: nothing to learn from")
+        outcome = "right" if hits.any() else "wrong"
+        raise ConfidenceError(f"{len(hits)} answers, all {outcome}: nothing to learn from")
     mean, scale = features.mean(0), features.std(0) + 1e-6
     rows = (features - mean) / scale
     _, strength, axes = np.linalg.svd(rows, full_matrices=False)
-    kept = min(freedom.components, len(axes))
+    kept = min(regularization.components, len(axes))
     components = axes[:kept].T / (strength[:kept] / np.sqrt(len(rows)) + 1e-3)
     rng = np.random.default_rng(seed)
     weights = [
@@ -119,13 +146,13 @@ def train_head(
             first[number] += 0.1 * (slope - first[number])
             second[number] += 1e-3 * (slope**2 - second[number])
             move = first[number] / (1 - 0.9**step) / (np.sqrt(second[number] / (1 - 0.999**step)) + 1e-8)
-            decay = freedom.decay if weights[number].size > 1 else 0.0
+            decay = regularization.decay if weights[number].size > 1 else 0.0
             weights[number] = weights[number] * (1 - _RATE * decay) - _RATE * move
     return Head(mean, scale, components, *weights)
 
 
 def _slopes(x: Floats, y: Floats, weights: Sequence[Floats]) -> list[Floats]:
-    """Gradients of the mean cross-entropy by hidden, bias, out and offset."""
+    """Return the gradients of the mean cross-entropy by hidden, bias, out and offset."""
     hidden, bias, out, offset = weights
     inner = np.tanh(x @ hidden + bias)
     error = (1 / (1 + np.exp(-(inner @ out + offset[0]))) - y) / len(y)
@@ -133,31 +160,44 @@ def _slopes(x: Floats, y: Floats, weights: Sequence[Floats]) -> list[Floats]:
     return [x.T @ back, back.sum(0), inner.T @ error, np.array([error.sum()])]
 
 
-def freest_that_pays(features: Floats, hits: NDArray[np.bool_], groups: Sequence[str]) -> Freedom:
-    """The freedom with the least cross-entropy on groups that its heads never saw.
+def choose_regularization(features: Floats, hits: NDArray[np.bool_], groups: Sequence[str]) -> Regularization:
+    """Return the regularization with the least cross-entropy on held-out groups.
 
-    A few hundred answers do not carry 32 components at every stage: with them a head was further from the
-    truth than the token probabilities that are among its own features.
+    A few hundred answers do not suffice for 32 components at every stage: such a head can be worse than the
+    token probabilities that are among its own inputs.
+
+    Args:
+        features: Inputs, float64[n, d].
+        hits: Whether the answer of each row met the target.
+        groups: The group of each row; a group is never in training and held-out data at once.
     """
 
-    def loss(freedom: Freedom) -> float:
-        told = np.clip(cross_fitted(features, hits, groups, freedom), 1e-6, 1 - 1e-6)
-        return -float(np.log(np.where(hits, told, 1 - told)).mean())
+    def loss(regularization: Regularization) -> float:
+        confidence = np.clip(cross_fitted(features, hits, groups, regularization), 1e-6, 1 - 1e-6)
+        return -float(np.log(np.where(hits, confidence, 1 - confidence)).mean())
 
-    return min(FREEDOMS, key=loss)
+    return min(REGULARIZATIONS, key=loss)
 
 
 def cross_fitted(
     features: Floats,
     hits: NDArray[np.bool_],
     groups: Sequence[str],
-    freedom: Freedom = FREEDOMS[-1],
+    regularization: Regularization = REGULARIZATIONS[-1],
     *,
     seed: int = 0,
 ) -> Floats:
-    """Confidence of each row by a head that never saw its group: what thresholds are chosen on.
+    """Return the confidence of each row by a head that was trained without the row's group.
 
-    A fold whose training rows are all alike gets their share as confidence.
+    Thresholds are chosen on these values.     If all training rows of a fold are hits, or none is, its
+    confidence is their share of hits.
+
+    Args:
+        features: Inputs, float64[n, d].
+        hits: Whether the answer of each row met the target.
+        groups: The group of each row.
+        regularization: Components and weight decay.
+        seed: Seed of the folds and the initial weights.
     """
     names = sorted(set(groups))
     fold_of = {
@@ -166,20 +206,21 @@ def cross_fitted(
     folds = np.array([fold_of[group] for group in groups])
     out = np.zeros(len(hits))
     for fold in sorted(set(folds.tolist())):
-        held, rest = folds == fold, folds != fold
+        tested, rest = folds == fold, folds != fold
         try:
-            out[held] = train_head(features[rest], hits[rest], freedom, seed=seed).predict(features[held])
+            head = train_head(features[rest], hits[rest], regularization, seed=seed)
+            out[tested] = head.predict(features[tested])
         except ConfidenceError:
-            out[held] = hits[rest].mean() if rest.any() else 0.5
+            out[tested] = hits[rest].mean() if rest.any() else 0.5
     return out
 
 
 class ConfidenceNetwork:
-    """Trained heads by target and stage, and the attention heads that find regions.
+    """Trained heads by target and stage.
 
     Args:
-        heads: [target][stage]; stage END is the whole answer's.
-        about: what they were trained on: weights, data, split, figures; kept with them.
+        heads: Heads by target and stage; stage END is that of the complete answer.
+        about: Information that is stored with them: weights, data, split and figures of the training.
     """
 
     def __init__(self, heads: Mapping[str, Mapping[int, Head]], about: Mapping[str, Any]) -> None:
@@ -187,12 +228,12 @@ class ConfidenceNetwork:
         self.about = dict(about)
 
     def confidence(self, target: str, stage: int, features: Floats) -> float | None:
-        """Confidence at a stage, or None where no head was trained for it."""
+        """Return the confidence at a stage, or None if no head was trained for it."""
         head = self.heads.get(target, {}).get(stage)
         return None if head is None else float(head.predict(features))
 
     def save(self, folder: Path) -> None:
-        """Write heads and what is known about them into a folder; nothing is left half-written."""
+        """Write the heads and `about` into a folder; each file is replaced in one step."""
         from safetensors.numpy import save_file
 
         tensors = {
@@ -211,7 +252,11 @@ class ConfidenceNetwork:
 
     @classmethod
     def load(cls, folder: Path) -> ConfidenceNetwork:
-        """Read what `save` wrote. Raises ConfidenceError."""
+        """Read a folder that `save` wrote.
+
+        Raises:
+            ConfidenceError: The folder holds no confidence network.
+        """
         from safetensors.numpy import load_file
 
         try:
@@ -225,7 +270,7 @@ class ConfidenceNetwork:
                 target: {stage: Head(**values) for stage, values in stages.items()}
                 for target, stages in parts.items()
             }
-        except Exception as error:  # safetensors has its own types, and the file may hold anything
+        except Exception as error:  # the file may hold anything, and safetensors has errors of its own
             raise ConfidenceError(
                 f"{folder} holds no confidence network ({type(error).__name__}): train it again"
             ) from error

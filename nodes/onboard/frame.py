@@ -1,4 +1,4 @@
-"""The compact model at work on one frame, as a policy sees it; nothing is computed before it is asked for."""
+"""The compact model's work on one frame, as a policy sees it; each part is computed on first use."""
 
 from __future__ import annotations
 
@@ -22,15 +22,19 @@ from nodes.vlm.model import VisionLanguageModel
 
 
 class OnboardFrame:
-    """An `OnboardRun` of `nodes.policies` with a model that answers, and what it sends afterwards.
+    """An `OnboardRun` of `nodes.policies` with a real model, and the message that it sends afterwards.
+
+    Methods raise ImageError if the image cannot be read. They raise ValueError if the model's family cannot
+    be paused, or if regions are requested and its attention cannot be mapped.
 
     Args:
-        image: the file as captured; opened when the first stage is asked for.
-        judge: confidence, relevance of regions, layout.
-        paced: another machine's pace, at which each stage and each message is there; None for this one's.
-
-    Methods raise ImageError for an image that cannot be read, and ValueError for a family that cannot be
-    paused, or whose attention cannot be mapped where regions are asked for.
+        model: The compact model.
+        image: The file as captured; opened at the first stage.
+        prompt: The question.
+        judge: Confidence, relevance of regions, layout.
+        max_new_tokens: Maximum length of the answer.
+        paced: The pace of another machine, to which each stage and each message is delayed; None for no
+            delay.
     """
 
     def __init__(
@@ -64,21 +68,21 @@ class OnboardFrame:
         return reading_at(stage.stage, stage.logprobs, confidence, text)
 
     def finish(self) -> Reading:
-        """Compute all that is left."""
+        """Compute all remaining stages."""
         while True:
             reading = self.advance()
             if reading.finished:
                 return reading
 
     def message(self, decision: Decision) -> FrameMessage:
-        """Make what goes down."""
+        """Make the message of a decision."""
         message = make_message(decision, lambda: self._pixels, self._scores, self._judge.layout)
         if self._paced is not None:
             self._paced.message(message.form)
         return message
 
     def answer(self) -> Answer | None:
-        """The answer as decoded so far, with its times; None where the model was not asked."""
+        """Return the answer as decoded so far, with its timings; None if the model was not used."""
         if not self._begun:
             return None
         answer = self._staged.answer()
@@ -103,7 +107,11 @@ class OnboardFrame:
 
 
 def warm_up(model: VisionLanguageModel, judge: Judge) -> float:
-    """Go through all stages about a grey picture; seconds. Raises ModelError for a model that cannot."""
+    """Go through all stages about a grey image and return the duration in seconds.
+
+    Raises:
+        ModelError: The model cannot answer stage by stage, or the judge is for another model.
+    """
     began_s = model.now_s()
     try:
         with StagedAnswer(model, warm_up_image(), WARM_UP_PROMPT, judge.layout, 2) as staged:
@@ -112,9 +120,9 @@ def warm_up(model: VisionLanguageModel, judge: Judge) -> float:
             while stage.stage != END:
                 stage = staged.advance()
                 judge.confidence(stage.stage, stage.features)
-            # A family whose attention cannot be mapped serves all policies but those with regions.
+            # A family whose attention cannot be mapped works with all policies that send no regions.
             with contextlib.suppress(ValueError):
                 staged.attention()
-    except Exception as error:  # whatever somebody's model does, and a network of another model
+    except Exception as error:  # a user's model may raise anything, as does a network for another model
         raise ModelError(f"the model cannot answer stage by stage: {first_line(error)}") from error
     return model.now_s() - began_s

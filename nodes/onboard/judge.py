@@ -1,6 +1,7 @@
-"""What looks over the compact model's shoulder: the confidence network, and the heads that find regions.
+"""Confidence network and attention heads used by on-board policies.
 
-`spaceverse eval` writes one below its results (`confidence/`); a satellite's configuration names the folder.
+`spaceverse eval` writes them into the folder `confidence/` of its results; a satellite's configuration names
+that folder.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nodes.errors import ConfidenceError
-from nodes.onboard.confidence import ConfidenceNetwork, Floats
+from nodes.onboard.confidence import FILE, ConfidenceNetwork, Floats
 from nodes.onboard.layout import Layout
 
 Heads = Sequence[tuple[int, int]]
@@ -24,11 +25,11 @@ Heads = Sequence[tuple[int, int]]
 class Judge:
     """Confidence at a stage, and relevance of regions.
 
-    Args:
-        network: None where none was trained; then there is no confidence but that of the tokens.
-        target: which of its targets a policy sees.
-        heads: (layer, head) whose attention scores regions; none stands for the mean of all.
-        layout: the grid and the stages for which it was made.
+    Attributes:
+        network: The confidence network; None if only the tokens' confidence is available.
+        target: The network's target that policies see.
+        heads: (layer, head) pairs whose attention scores regions; empty for the mean of all heads.
+        layout: The grid and the stages that network and heads were made for.
     """
 
     network: ConfidenceNetwork | None = None
@@ -37,27 +38,35 @@ class Judge:
     layout: Layout = field(default_factory=Layout)
 
     def confidence(self, stage: int, features: Floats) -> float | None:
-        """Of the network at a stage; None where it has no head for it."""
+        """Return the network's confidence at a stage, or None if it has no head for the stage."""
         return None if self.network is None else self.network.confidence(self.target, stage, features)
 
     def scores(self, attention: NDArray[np.float32]) -> list[float]:
-        """Relevance of each region: mean attention of the chosen heads.
+        """Return the relevance of each region: the mean attention of the chosen heads.
 
         Args:
             attention: float32[layers, heads, regions].
         """
-        looked = attention.astype(np.float64)
-        chosen = (
-            np.mean([looked[layer, head] for layer, head in self.heads], axis=0)
+        weights = attention.astype(np.float64)
+        scores = (
+            np.mean([weights[layer, head] for layer, head in self.heads], axis=0)
             if self.heads
-            else looked.mean((0, 1))
+            else weights.mean((0, 1))
         )
-        return [float(score) for score in chosen]
+        return [float(score) for score in scores]
 
     def save(self, folder: Path, about: Mapping[str, Any]) -> None:
-        """Write everything into a folder, with what else is known about it."""
+        """Write everything into a folder.
+
+        Args:
+            folder: The folder; created if missing.
+            about: Further information to store, such as the data that the network was trained on.
+
+        Raises:
+            ConfidenceError: There is no network.
+        """
         if self.network is None:
-            raise ConfidenceError(f"{folder}: no network was trained, so there is none to keep")
+            raise ConfidenceError(f"{folder}: no network was trained, so none can be saved")
         self.network.about.update(
             about, target=self.target, heads=[list(pair) for pair in self.heads], layout=self.layout.to_json()
         )
@@ -65,12 +74,16 @@ class Judge:
 
     @classmethod
     def load(cls, folder: Path) -> Judge:
-        """Read what `save` wrote. Raises ConfidenceError (one line)."""
+        """Read a folder that `save` wrote.
+
+        Raises:
+            ConfidenceError: The folder cannot be used.
+        """
         network = ConfidenceNetwork.load(folder)
         about = network.about
         try:
             heads = tuple((int(layer), int(head)) for layer, head in about["heads"])
             return cls(network, str(about["target"]), heads, Layout.from_json(about["layout"]))
         except (TypeError, KeyError, ValueError) as error:
-            reason = f"{type(error).__name__} in what it was trained for"
+            reason = f"{type(error).__name__} in {FILE}"
             raise ConfidenceError(f"{folder} cannot be used ({reason}): train it again") from error

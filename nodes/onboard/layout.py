@@ -1,4 +1,4 @@
-"""How frames are looked at and sent: grid of regions, codec, stages at which a policy is asked."""
+"""Layout of the work on a frame: grid of regions, codec, and the stages at which a policy is called."""
 
 from __future__ import annotations
 
@@ -11,7 +11,14 @@ from nodes.regions.payload import Settings
 
 @dataclass(frozen=True)
 class Layout:
-    """Rows and columns of the grid, how regions are packed, and after how many tokens there is a stage."""
+    """Grid of regions, codec and stages.
+
+    Attributes:
+        rows: Number of rows of regions.
+        columns: Number of columns of regions.
+        settings: Settings for packing regions.
+        stage_tokens: Numbers of tokens after which there is a stage.
+    """
 
     rows: int = 4
     columns: int = 4
@@ -19,12 +26,16 @@ class Layout:
     stage_tokens: tuple[int, ...] = (1,)
 
     def to_json(self) -> dict[str, Any]:
-        """As data that `from_json` reads."""
+        """Return the layout as data for `from_json`."""
         return asdict(self)
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Layout:
-        """Read `to_json`'s. Raises TypeError, KeyError or ValueError for anything else."""
+        """Create a layout from the data of `to_json`.
+
+        Raises:
+            TypeError: The data is not of this form; as well KeyError and ValueError.
+        """
         settings = data["settings"]
         return cls(
             rows=int(data["rows"]),

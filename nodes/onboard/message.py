@@ -1,16 +1,16 @@
-"""What goes down for a frame that the ground is to answer, and how the ground reads it.
+"""Messages for frames that the ground answers: made on the satellite, read on the ground.
 
     form      bytes                                  read as
     whole     the file as captured                   itself
     reduced   an image of fewer pixels               itself
     regions   a message of `nodes.regions`           the overview at full size, the regions pasted over it
 
-The satellite's program makes them, the ground's reads them, and the event model of `nodes.lab.evaluation`
-does both: so a frame has one answer, wherever it is asked for.
+The event model of `nodes.lab.evaluation` makes and reads messages with these functions too, so a frame gets
+the same answer there as in a run.
 
-A model that is shown tiles is shown those of the whole picture, also where only a few regions of it came
-down: shown those few alone, the shipped regular model, which learnt from whole frames, answered 0 to 39 % of
-the fine prompts, of the pasted picture 75 to 100 % (val split; its time is that of a whole frame then).
+A model whose views are tiles always gets those of the whole frame, even if only a few regions were received:
+the shipped regular model was trained on whole frames and rarely answers from regions alone. The ground's
+inference then takes as long as for a whole frame.
 """
 
 from __future__ import annotations
@@ -36,7 +36,12 @@ FORMS: tuple[str, ...] = get_args(Form)
 
 @dataclass(frozen=True)
 class FrameMessage:
-    """`data` goes down; None stands for the image file as captured."""
+    """A message to the ground.
+
+    Attributes:
+        form: Its form.
+        data: Its bytes; None for the image file as captured.
+    """
 
     form: Form
     data: bytes | None = None
@@ -48,13 +53,16 @@ def make_message(
     scores: Callable[[], Sequence[float]],
     layout: Layout,
 ) -> FrameMessage:
-    """Make what a decision sends.
+    """Make the message of a decision.
 
     Args:
-        frame: gives the frame's pixels; called only where they are needed.
-        scores: gives the relevance of each region; called only for a message of regions.
+        decision: The policy's decision.
+        frame: Returns the frame's pixels; only called if they are needed.
+        scores: Returns the relevance of each region; only called for a message of regions.
+        layout: Grid of regions and codec.
 
-    Raises ValueError for a decision that sends no picture.
+    Raises:
+        ValueError: The decision sends no image.
     """
     if isinstance(decision, SendWhole):
         return FrameMessage("whole")
@@ -66,7 +74,7 @@ def make_message(
         return FrameMessage(
             "regions", pack(pixels, grid, scores(), decision.budget_bytes, layout.settings).data
         )
-    raise ValueError(f"{decision} sends no picture")
+    raise ValueError(f"{decision} sends no image")
 
 
 def _reduced(frame: Image.Image, reduction: int, layout: Layout) -> bytes:
@@ -78,17 +86,28 @@ def _reduced(frame: Image.Image, reduction: int, layout: Layout) -> bytes:
 
 
 def read_regions(source: Path | BinaryIO) -> Unpacked:
-    """Unpack a message of regions. Raises PayloadError, OSError."""
+    """Unpack a message of regions.
+
+    Raises:
+        PayloadError: The message is malformed.
+        OSError: It cannot be read.
+    """
     return unpack(source.read_bytes() if isinstance(source, Path) else source.read())
 
 
 def received_frame(form: str, source: Path | BinaryIO) -> Image.Image:
-    """Read what came down as one picture. Raises ImageError, PayloadError, OSError (each one line)."""
+    """Return the received message as one image.
+
+    Raises:
+        ImageError: The image cannot be used.
+        PayloadError: The message of regions is malformed.
+        OSError: The file cannot be read.
+    """
     return read_regions(source).compose() if form == "regions" else open_image(source)
 
 
 def answer_received(
     model: AnsweringModel, form: str, source: Path | BinaryIO, prompt: str, max_new_tokens: int
 ) -> Answer | ServerAnswer:
-    """Show the regular model what came down, and ask it; gives its answer, raises as `received_frame`."""
+    """Return the regular model's answer about a received message; raises the errors of `received_frame`."""
     return model.answer(received_frame(form, source), prompt, max_new_tokens=max_new_tokens)

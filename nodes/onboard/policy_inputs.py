@@ -1,6 +1,6 @@
-"""What a policy is told of its surroundings: the contact that is left, and what waits for it.
+"""Contact and queue as a policy sees them, from the plan of the links.
 
-Made from a plan of the links. The satellite's program and the event model tell it alike.
+The satellite's program and the event model use the same function.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ def surroundings(
     captures_s: Sequence[float],
     waiting: tuple[int, int],
 ) -> tuple[Contact, Queue]:
-    """Contact and queue at a moment.
+    """Return contact and queue at a moment.
 
     Args:
-        plans: of the links to each station, in order of preference; none stands for a satellite without a
-            plan, which takes the contact for endless.
-        now_s: scenario time.
-        capture_s: when the frame in question was taken.
-        captures_s: when frames are taken, that one included.
-        waiting: (bytes, items) that wait for the link.
+        plans: Plans of the links to each station, in order of preference. Without any plan the contact is
+            assumed to be endless.
+        now_s: Scenario time.
+        capture_s: Capture time of the frame.
+        captures_s: Capture times of all frames, including this one.
+        waiting: Bytes and items that are queued for the link.
     """
     if not plans:
         return Contact(), Queue(*waiting, sum(capture_s < time_s for time_s in captures_s))

@@ -1,11 +1,10 @@
-"""The compact model on one prompt, stage by stage; no stage is computed before it is asked for.
+"""The compact model on one prompt, stage by stage; each stage is computed on request.
 
-    stage 0   the image was seen: pooled visual features and the prompt, no token yet
-    stage k   after k tokens, for each k of the layout that the answer is long enough for
-    END       the whole answer
+    stage 0   the image is encoded: pooled visual features and the prompt, no token yet
+    stage k   after k tokens, for each k of the layout up to the answer's length
+    END       the complete answer
 
-A satellite stops where its policy decides; an evaluation goes through all of them once. What both see is
-made here.
+A satellite stops at its policy's decision; an evaluation goes through all stages once. Both use this module.
 """
 
 from __future__ import annotations
@@ -27,12 +26,18 @@ from nodes.vlm.session import Session
 from nodes.vlm.token_grid import frame_map
 from nodes.vlm.views import shown
 
-_MAP_PX = 128  # side of the map on which attention is laid before it is divided among regions
+_MAP_PX = 128  # side of the attention map that is divided among regions
 
 
 @dataclass(frozen=True)
 class Stage:
-    """One stage: which (0, k or END), what the confidence network sees of it, the answer so far."""
+    """One stage.
+
+    Attributes:
+        stage: 0, k or END.
+        features: Input of the confidence network.
+        logprobs: Log-probabilities of the tokens so far.
+    """
 
     stage: int
     features: Floats
@@ -40,18 +45,19 @@ class Stage:
 
 
 class StagedAnswer:
-    """A session of `nodes.vlm.model` that is stopped after each stage; the image is seen when it is made.
+    """A session of a model that pauses after each stage; the image is encoded at its creation.
 
-    Raises ValueError for families that cannot be paused.
+    Raises:
+        ValueError: The model's family cannot be paused.
     """
 
     def __init__(
         self, model: VisionLanguageModel, image: Image.Image, prompt: str, layout: Layout, max_new_tokens: int
     ) -> None:
         self._layout = layout
-        self._asked = prompt_features(prompt)
+        self._prompt_features = prompt_features(prompt)
         self._left = list(layout.stage_tokens)
-        self._seen = False
+        self._begun = False
         images, boxes = shown(image, model.views)
         across, down = _MAP_PX / image.width, _MAP_PX / image.height
         on_map = [
@@ -69,62 +75,70 @@ class StagedAnswer:
         self._session.__exit__()
 
     def advance(self) -> Stage:
-        """Compute the next stage; after END it is END again."""
+        """Compute the next stage; END is followed by END."""
         session = self._session
-        if not self._seen:
-            self._seen = True
-            return self._stage(0, np.concatenate([session.visual_features, self._asked]))
+        if not self._begun:
+            self._begun = True
+            return self._stage(0, np.concatenate([session.visual_features, self._prompt_features]))
         while self._left:
-            wanted = self._left.pop(0)
-            session.decode(wanted - len(session.tokens))
-            if len(session.tokens) >= wanted:
-                return self._stage(wanted, self._at_token())
+            tokens = self._left.pop(0)
+            session.decode(tokens - len(session.tokens))
+            if len(session.tokens) >= tokens:
+                return self._stage(tokens, self._token_features())
             self._left.clear()  # the answer is too short for this stage and for the later ones
         session.decode()
-        return self._stage(END, self._at_token())
+        return self._stage(END, self._token_features())
 
     def attention(self) -> NDArray[np.float32]:
-        """Attention from the prompt to each region, float32[layers, heads, regions]; one more prefill.
+        """Return the attention from the prompt to each region; costs one more prefill.
 
-        Of the prompt's last token, which the answer comes from and which has read all others. Raises
-        ValueError for families whose image tokens cannot be told.
+        It is that of the prompt's last token, which attends to all others and from which the answer is
+        decoded.
+
+        Returns:
+            float32[layers, heads, regions].
+
+        Raises:
+            ValueError: The family's image tokens cannot be identified.
         """
         rows, columns = self._layout.rows, self._layout.columns
-        looked = self._session.attention()[:, :, -1]
+        weights = self._session.attention()[:, :, -1]
         grids = self._session.grids
         return np.asarray(
             [
                 [scores_from_map(frame_map(head, grids, _MAP_PX, _MAP_PX), rows, columns) for head in layer]
-                for layer in looked
+                for layer in weights
             ],
             dtype=np.float32,
         )
 
     def answer(self) -> Answer:
-        """The answer as decoded so far."""
+        """Return the answer as decoded so far."""
         return self._session.answer()
 
     def _stage(self, stage: int, features: Floats) -> Stage:
-        # In the precision in which outcomes are kept, so that a replay sees the very same numbers.
-        kept = features.astype(np.float32).astype(np.float64)
-        return Stage(stage, kept, tuple(self._session.logprobs))
+        # The precision in which outcomes are stored, so that a replay sees identical numbers.
+        rounded = features.astype(np.float32).astype(np.float64)
+        return Stage(stage, rounded, tuple(self._session.logprobs))
 
-    def _at_token(self) -> Floats:
-        """The last token's hidden state, what the probabilities tell, the prompt; zeros before any token."""
+    def _token_features(self) -> Floats:
+        """Return features of the last token's hidden state, the probabilities and the prompt."""
         session = self._session
         if not session.tokens:  # an empty answer: the model ended at once
             width = int(session.visual_features.shape[0]) // 2
-            return np.concatenate([np.zeros(width), token_features([]), self._asked])
-        return np.concatenate([session.hidden_states[-1], token_features(session.logprobs), self._asked])
+            return np.concatenate([np.zeros(width), token_features([]), self._prompt_features])
+        state = session.hidden_states[-1]
+        return np.concatenate([state, token_features(session.logprobs), self._prompt_features])
 
 
 def reading_at(stage: int, logprobs: Sequence[float], confidence: float | None, text: str) -> Reading:
-    """What a policy is told of a stage.
+    """Return the reading of a stage for a policy.
 
     Args:
-        logprobs: of the tokens so far.
-        confidence: of the network at this stage, None without one.
-        text: of the whole answer; told at its end only.
+        stage: 0, k or END.
+        logprobs: Log-probabilities of the tokens so far.
+        confidence: The network's confidence at this stage; None without a network.
+        text: The complete answer; only used at END.
     """
     return Reading(
         stage=max(len(logprobs), 1) if stage == END else stage,

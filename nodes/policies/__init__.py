@@ -1,13 +1,13 @@
-"""Who answers, and what goes down for it: policies, chosen by name.
+"""Policies, which decide what is answered on board and what is sent to the ground.
 
-    situation.py    what a policy sees and may decide, and how it is asked stage by stage
-    spaceverse.py   the co-design, and its ablations
-    baselines.py    what it is compared with
-    registry.py     finds them by name
+    situation.py    what a policy sees and may decide, and its calls stage by stage
+    spaceverse.py   the policy of SpaceVerse and its ablations
+    baselines.py    the policies that it is compared with
+    registry.py     finds policies by name
 
-The satellite's program (nodes/satellite.py) and the event model (nodes/evaluation) ask them alike.
+The satellite's program (nodes/satellite.py) and the event model (nodes/lab/evaluation) call policies alike.
 
-To add your own, write one file and give its path where a name is expected:
+To add a policy, write one file and pass its path wherever a policy's name is expected:
 
     from dataclasses import dataclass
     from nodes.policies import Accept, Continue, Decision, SendRegions, Situation
@@ -42,6 +42,7 @@ from nodes.policies.situation import (
     Situation,
     decide_frame,
 )
+from nodes.policies.spaceverse import SpaceVerse
 
 __all__ = [
     "ABLATIONS",
@@ -62,6 +63,7 @@ __all__ = [
     "SendRegions",
     "SendWhole",
     "Situation",
+    "SpaceVerse",
     "decide_frame",
     "flying_policy",
     "policy_named",

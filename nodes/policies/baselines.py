@@ -1,7 +1,7 @@
-"""What `spaceverse` is compared with.
+"""Policies that `spaceverse` is compared with.
 
-None of these is the code of the system that it is named after: each is that system's rule for who answers, as
-its paper describes it, with our models and link.
+None of them is the code of the system that it is named after. Each is that system's decision rule as
+described in its paper, with this project's models and link.
 """
 
 from __future__ import annotations
@@ -26,42 +26,42 @@ class SatelliteOnly:
     """The compact model answers everything."""
 
     def decide(self, situation: Situation) -> Decision:
-        """Accept."""
+        """Accept the on-board answer."""
         return Accept()
 
 
 @dataclass(frozen=True, slots=True)
 class GroundOnly:
-    """Every frame goes down as captured; the compact model is not run."""
+    """Every frame is sent as captured; the compact model does not run."""
 
     def decide(self, situation: Situation) -> Decision:
-        """Send."""
+        """Send the frame as captured."""
         return SendWhole()
 
 
 @dataclass(frozen=True, slots=True)
 class GroundOnlyDownsampled:
-    """Every frame goes down with `reduction` times fewer pixels a side."""
+    """Every frame is sent with `reduction` times fewer pixels per side."""
 
     reduction: int = 2
 
     def decide(self, situation: Situation) -> Decision:
-        """Send reduced."""
+        """Send the reduced frame."""
         return SendReduced(self.reduction)
 
 
 @dataclass(frozen=True, slots=True)
 class OffloadAfter:
-    """Offload after a full on-board answer that the model itself is unsure of.
+    """Offload a frame after a complete on-board answer with low confidence.
 
-    The rule of Grace (arXiv 2510.24242): accept when the geometric mean of the token probabilities is at
-    least `accept_confidence`, 0.75 there. A confidence that is not a number offloads.
+    The rule of Grace (arXiv 2510.24242): accept if the geometric mean of the token probabilities is at least
+    `accept_confidence`, 0.75 in the paper. A confidence that is not a number leads to offloading.
     """
 
     accept_confidence: float = 0.75
 
     def decide(self, situation: Situation) -> Decision:
-        """Accept at or above the threshold."""
+        """Accept at or above the threshold, otherwise send the frame."""
         if not situation.finished:
             return Continue()
         return Accept() if (situation.token_confidence or 0.0) >= self.accept_confidence else SendWhole()
@@ -71,7 +71,7 @@ class OffloadAfter:
 class Cascade:
     """A small-to-large cascade on calibrated confidence, as in Tabi (EuroSys 2023).
 
-    The token confidence is calibrated by Platt's scaling: sigmoid(slope * logit(c) + offset).
+    The token confidence c is calibrated by Platt scaling: sigmoid(slope * logit(c) + offset).
     """
 
     slope: float = 1.0
@@ -79,7 +79,7 @@ class Cascade:
     accept_probability: float = 0.75
 
     def decide(self, situation: Situation) -> Decision:
-        """Accept where the calibrated probability of being right is large enough."""
+        """Accept if the calibrated probability of being right is large enough, otherwise send the frame."""
         if not situation.finished:
             return Continue()
         return (
@@ -89,7 +89,7 @@ class Cascade:
         )
 
     def probability(self, token_confidence: float | None) -> float:
-        """The calibrated probability that the answer is right; 0 without a confidence."""
+        """Return the calibrated probability that the answer is right; 0 without a confidence."""
         if token_confidence is None or math.isnan(token_confidence):
             return 0.0
         clipped = min(max(token_confidence, 1e-6), 1 - 1e-6)
@@ -98,16 +98,16 @@ class Cascade:
 
 @dataclass(frozen=True, slots=True)
 class TwoThreshold:
-    """Drop, send or accept by two thresholds on the token confidence, as TargetFuse does with detections.
+    """Drop, send or accept by two thresholds on the token confidence, as TargetFuse does for detections.
 
-    A dropped frame gets no answer: below `drop_below` its bytes are thought better spent on others.
+    A dropped frame gets no answer: below `drop_below`, its bytes are better spent on other frames.
     """
 
     drop_below: float = 0.2
     accept_confidence: float = 0.75
 
     def decide(self, situation: Situation) -> Decision:
-        """Drop below the lower threshold, accept from the upper one on, send what lies between."""
+        """Drop below the lower threshold, accept from the upper one on, send in between."""
         if not situation.finished:
             return Continue()
         confidence = situation.token_confidence or 0.0
@@ -118,17 +118,18 @@ class TwoThreshold:
 
 @dataclass(frozen=True, slots=True)
 class Oracle:
-    """An upper bound, not a policy: it knows every answer beforehand and takes the cheapest right one.
+    """An upper bound: it knows every answer in advance and takes the cheapest right one.
 
-    Only an evaluation has the foresight; elsewhere it refuses to decide.
+    It only works in an evaluation, which provides the foresight.
     """
 
     shares: tuple[float, ...] = (0.08, 0.16, 0.32)
 
     def decide(self, situation: Situation) -> Decision:
-        """Accept where on board is right or nothing is; else the least bytes that make the ground right.
+        """Accept if the on-board answer is right or no answer is, otherwise send the fewest sufficient bytes.
 
-        Raises ValueError without foresight.
+        Raises:
+            ValueError: There is no foresight.
         """
         foresight = situation.foresight
         if foresight is None:

@@ -1,4 +1,4 @@
-"""Finds a policy by its name, or by the path of a file that holds one."""
+"""Finds a policy by its name or by the path of its file."""
 
 from __future__ import annotations
 
@@ -46,53 +46,69 @@ POLICIES: dict[str, Callable[..., FramePolicy]] = {
 
 
 def policy_named(name: str, parameters: Mapping[str, Any] | None = None) -> FramePolicy:
-    """Make the policy called `name`, or the class `Policy` of the file at that path.
+    """Create a policy.
 
     Args:
-        parameters: values for its fields; JSON's lists are taken for tuples.
+        name: Name of a policy, or path of a file with a class `Policy`.
+        parameters: Values of its fields; lists are converted to tuples.
 
-    Raises ValueError (one line) for a name that nobody has, a file that does not hold one, and for
-    parameters that it does not know.
+    Returns:
+        The policy.
+
+    Raises:
+        ValueError: There is no policy of this name, the file defines none, or a parameter is unknown. The
+            text is one line.
     """
     make = _from_file(Path(name)) if name.endswith(".py") else POLICIES.get(name)
     if make is None:
         near = difflib.get_close_matches(name, POLICIES, n=1)
         hint = f"did you mean {near[0]}? " if near else ""
-        raise ValueError(f"unknown policy {name!r}: {hint}known: {', '.join(POLICIES)}, or a file's path")
-    given = {key: tuple(v) if isinstance(v, list) else v for key, v in (parameters or {}).items()}
+        raise ValueError(
+            f"unknown policy {name!r}: {hint}known: {', '.join(POLICIES)}, or the path of a file"
+        )
+    values = {key: tuple(v) if isinstance(v, list) else v for key, v in (parameters or {}).items()}
     kind = make.func if isinstance(make, partial) else make
-    known = {field.name for field in fields(kind)} if is_dataclass(kind) else set(given)
-    if unknown := sorted(set(given) - known):
-        has = ", ".join(sorted(known)) or "no parameter at all"
-        raise ValueError(f"policy {name} has no {', '.join(unknown)}; it has {has}")
-    return make(**given)
+    known = {field.name for field in fields(kind)} if is_dataclass(kind) else set(values)
+    if unknown := sorted(set(values) - known):
+        has = ", ".join(sorted(known)) or "none"
+        raise ValueError(f"policy {name} has no parameter {', '.join(unknown)}; its parameters: {has}")
+    return make(**values)
 
 
 def flying_policy(name: str, parameters: Mapping[str, Any] | Path) -> FramePolicy:
-    """Make a policy for a satellite.
+    """Create a policy for a satellite.
 
     Args:
-        parameters: values for its fields, or a JSON file of them by policy's name, such as the
-            `policies.json` that an evaluation writes; what the file does not name has its defaults.
+        name: As for `policy_named`.
+        parameters: Values of its fields, or a JSON file with values by policy name, such as the
+            `policies.json` of an evaluation. Fields that are not in the file keep their defaults.
 
-    Raises ValueError (one line) as `policy_named`, for a file that holds no parameters, and for the oracle.
+    Returns:
+        The policy.
+
+    Raises:
+        ValueError: As for `policy_named`; or the file is invalid, or the policy is the oracle.
     """
-    given = parameters_in(parameters, name) if isinstance(parameters, Path) else parameters
-    policy = policy_named(name, given)
+    values = parameters_in(parameters, name) if isinstance(parameters, Path) else parameters
+    policy = policy_named(name, values)
     if isinstance(policy, Oracle):
         raise ValueError("the oracle is an upper bound of evaluations and cannot run on a satellite")
     return policy
 
 
 def parameters_in(path: Path, name: str) -> dict[str, Any]:
-    """A policy's parameters of a file; none where it does not name the policy. Raises ValueError."""
+    """Read a policy's parameters from a JSON file; empty if the file does not name the policy.
+
+    Raises:
+        ValueError: The file is invalid.
+    """
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-        parameters = found.get(name, {})
+        by_name = json.loads(path.read_text(encoding="utf-8"))
+        parameters = by_name.get(name, {})
         if not isinstance(parameters, dict):
-            raise TypeError(f"{name} is no object")
+            raise TypeError(f"{name} is not an object")
     except (OSError, ValueError, TypeError, AttributeError) as error:
-        raise ValueError(f"{path} holds no parameters by policy's name: {error}") from error
+        raise ValueError(f"{path} does not contain parameters by policy name: {error}") from error
     return parameters
 
 
@@ -103,9 +119,11 @@ def _from_file(path: Path) -> Callable[..., FramePolicy]:
     module = importlib.util.module_from_spec(spec)
     try:
         spec.loader.exec_module(module)
-    except Exception as error:  # whatever the user's file does
+    except Exception as error:  # a user's file may raise anything
         raise ValueError(f"{path} cannot be used: {type(error).__name__}: {error}") from error
     make = getattr(module, "Policy", None)
     if not callable(make) or not callable(getattr(make, "decide", None)):
-        raise ValueError(f"{path} holds no class Policy with a method decide: see nodes/policies/__init__.py")
+        raise ValueError(
+            f"{path} defines no class Policy with a method decide: see nodes/policies/__init__.py"
+        )
     return make  # type: ignore[no-any-return]

@@ -1,12 +1,12 @@
-"""What a policy sees of a frame, and what it may decide.
+"""Interface of policies: what a policy sees of a frame, and its possible decisions.
 
     captured --> stage 0 --> stage 1 --> ... --> finished
                  image seen,  first k tokens
                  no token yet
 
-A policy is asked when the board takes the frame up (stage CAPTURED), and again after each stage for as long
-as it says `Continue`. It sees numbers only: no pixels, no model, no network. So the same policy runs on a
-satellite and in the event model of `nodes.lab.evaluation`.
+A policy is called when the board starts work on a frame (stage CAPTURED), and again after each stage as long
+as it returns `Continue`. It only sees numbers: no pixels, no model, no network. The same policy therefore
+runs on a satellite and in the event model of `nodes.lab.evaluation`.
 """
 
 from __future__ import annotations
@@ -20,11 +20,12 @@ CAPTURED = -1
 
 @dataclass(frozen=True, slots=True)
 class Contact:
-    """The contact that is up, or the next one, as the satellite's own plan has it.
+    """The current or the next contact, according to the satellite's plan.
 
-    starts_in_s: 0 while it is up.
-    left_s: from now, or from its start, until its end; infinite where there is no plan.
-    left_bytes: what the link carries in that time; infinite where there is no plan.
+    Attributes:
+        starts_in_s: Time until its start; 0 during the contact.
+        left_s: Time until its end, from now or from its start; infinite without a plan.
+        left_bytes: Capacity of the link in that time; infinite without a plan.
     """
 
     starts_in_s: float = 0.0
@@ -34,12 +35,12 @@ class Contact:
 
 @dataclass(frozen=True, slots=True)
 class Queue:
-    """What waits for the link before this frame, and what is still to come.
+    """Data that is queued for the link before this frame, and planned frames.
 
-    size_bytes: in the outbox and not on the ground.
-    frames: how many items those are.
-    captures_left: frames that were planned and not yet decided on, this one not counted, until the contact's
-        end.
+    Attributes:
+        size_bytes: Bytes in the outbox that have not reached the ground.
+        frames: Number of items in the outbox.
+        captures_left: Planned frames until the contact's end that are not yet decided, without this one.
     """
 
     size_bytes: int = 0
@@ -49,10 +50,11 @@ class Queue:
 
 @dataclass(frozen=True, slots=True)
 class Foresight:
-    """What nobody can know in flight; given to an upper bound in an evaluation, None on a satellite.
+    """Knowledge of the outcome, for an upper bound in an evaluation; not available on a satellite.
 
-    onboard_right: whether the compact model's answer is right.
-    right_with: whether the ground's answer would be right after this decision.
+    Attributes:
+        onboard_right: Whether the compact model's answer is right.
+        right_with: Returns whether the ground's answer would be right after a decision.
     """
 
     onboard_right: bool
@@ -63,12 +65,18 @@ class Foresight:
 class Situation:
     """A frame at one stage.
 
-    stage: CAPTURED, 0 once the image was seen, k after k tokens.
-    finished: whether the answer is whole; then a policy may no longer say `Continue`.
-    confidence: of the progressive confidence network at this stage, 0 to 1; None without one.
-    token_confidence: geometric mean of the probabilities of the tokens so far; None before the first.
-    answer: the answer, once it is whole; before that empty.
-    whole_bytes: the frame's size as captured.
+    Attributes:
+        prompt: The question about the frame.
+        stage: CAPTURED, 0 once the image is encoded, k after k tokens.
+        finished: Whether the answer is complete; a policy must then not return `Continue`.
+        confidence: Output of the progressive confidence network at this stage, 0 to 1; None without a
+            network.
+        token_confidence: Geometric mean of the probabilities of the tokens so far; None before the first.
+        answer: The answer; empty until it is complete.
+        whole_bytes: The frame's size as captured.
+        contact: The current or the next contact.
+        queue: Data that is queued for the link.
+        foresight: Knowledge of the outcome, in an evaluation only.
     """
 
     prompt: str
@@ -85,12 +93,12 @@ class Situation:
 
 @dataclass(frozen=True, slots=True)
 class Continue:
-    """Compute the next stage, then ask again."""
+    """Compute the next stage, then call the policy again."""
 
 
 @dataclass(frozen=True, slots=True)
 class Accept:
-    """Send the on-board answer; decoding is finished first, without further questions."""
+    """Send the on-board answer; decoding is completed first, without further calls of the policy."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,16 +108,16 @@ class SendWhole:
 
 @dataclass(frozen=True, slots=True)
 class SendReduced:
-    """Send the whole frame with `reduction` times fewer pixels a side."""
+    """Send the whole frame with `reduction` times fewer pixels per side."""
 
     reduction: int
 
 
 @dataclass(frozen=True, slots=True)
 class SendRegions:
-    """Send an overview and the regions that matter, in at most `budget_bytes`.
+    """Send an overview and the relevant regions in at most `budget_bytes`.
 
-    Finding them takes the compact model's attention: one more reading of the prompt.
+    Relevance is the compact model's attention, which costs one more prefill.
     """
 
     budget_bytes: int
@@ -117,32 +125,32 @@ class SendRegions:
 
 @dataclass(frozen=True, slots=True)
 class Drop:
-    """Send nothing: the frame stays without an answer."""
+    """Send nothing: the frame remains without an answer."""
 
 
 Decision: TypeAlias = "Continue | Accept | SendWhole | SendReduced | SendRegions | Drop"
 
 
 class FramePolicy(Protocol):
-    """Decides on one frame after the other."""
+    """A policy, which decides about one frame after the other."""
 
     def decide(self, situation: Situation) -> Decision:
-        """What to do now. Must not keep pixels, block, or say `Continue` when `situation.finished`."""
+        """Return a decision; it must not block, nor return `Continue` when `situation.finished`."""
 
 
 class OnboardRun(Protocol):
-    """The compact model at work on one frame: real on a satellite, replayed in the event model."""
+    """The compact model's work on one frame: real on a satellite, replayed in the event model."""
 
     def advance(self) -> Reading:
-        """Compute the next stage; the last one has `finished`."""
+        """Compute the next stage; the last one is `finished`."""
 
     def finish(self) -> Reading:
-        """Compute all that is left."""
+        """Compute all remaining stages."""
 
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """What one stage gave; see Situation."""
+    """The result of one stage; the fields are those of `Situation`."""
 
     stage: int
     finished: bool
@@ -162,13 +170,21 @@ def decide_frame(
     surroundings: Callable[[], tuple[Contact, Queue]],
     foresight: Foresight | None = None,
 ) -> tuple[Decision, Reading]:
-    """Ask a policy about one frame, stage by stage, until it has decided.
+    """Call a policy about one frame, stage by stage, until it has decided.
 
     Args:
-        surroundings: contact and queue as they are now; called anew at each stage.
+        policy: The policy.
+        run: The compact model's work on the frame.
+        prompt: The question about the frame.
+        whole_bytes: The frame's size as captured.
+        surroundings: Returns contact and queue at present; called at each stage.
+        foresight: Knowledge of the outcome, in an evaluation only.
 
-    Returns the decision and the last reading; for `Accept` that of the finished answer. Raises ValueError
-    for a policy that wants to go on after the end.
+    Returns:
+        The decision and the last reading; for `Accept` the reading of the complete answer.
+
+    Raises:
+        ValueError: The policy returned `Continue` after the last stage.
     """
     reading = UNSEEN
     while True:
@@ -192,5 +208,5 @@ def decide_frame(
         if not isinstance(decision, Continue):
             return decision, reading
         if reading.finished:
-            raise ValueError(f"policy {type(policy).__name__} wants to continue after the answer's end")
+            raise ValueError(f"policy {type(policy).__name__} returned Continue after the answer's end")
         reading = run.advance()

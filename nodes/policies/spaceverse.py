@@ -1,18 +1,19 @@
-"""The co-design: confidence that grows with the stages, and as many bytes as the contact can spare.
+"""The policy of SpaceVerse: progressive confidence, and messages sized to the contact.
 
-Published (arXiv 2507.05731, abstract) are a progressive confidence network that decides which frames stay on
-board and attention-based multi-scale preprocessing of those that do not. How the two meet the contact here is
-this project's own design:
+The abstract of the paper (arXiv 2507.05731) describes a progressive confidence network that decides which
+frames stay on board, and attention-based multi-scale preprocessing of the others. Their combination with the
+contact is this project's own design:
 
-* Stage 0: a frame whose on-board answer will very likely not do is offloaded before a token is decoded.
-* Later stages: an answer that will very likely do is accepted without looking at further stages; one that
-  will very likely not is offloaded at once.
-* At the end: one threshold.
-* An offloaded frame gets the largest of a few shares of its own size that fits into its part of what the
-  contact still carries: bytes left, less the queue, divided among the frames that are likely to be offloaded
-  before the contact ends.
-* What cannot arrive before the contact ends is answered on board: an answer of the compact model in time is
-  worth more than one of the regular model that comes an orbit later.
+* Stage 0: a frame whose on-board answer is very likely wrong is offloaded before any token is decoded.
+* Later stages: an answer that is very likely right is accepted without evaluating further stages; one that is
+  very likely wrong is offloaded at once.
+* At the end: one threshold decides.
+* An offloaded frame gets a share of its own size: the largest of a few that fits its part of the contact's
+  remaining capacity. That part is the remaining bytes without the queue, divided among the frames that are
+  likely to be offloaded before the contact ends.
+* A frame that cannot arrive before the contact ends is answered on board: a timely answer of the compact
+model
+  is worth more than one of the regular model an orbit later.
 """
 
 from __future__ import annotations
@@ -32,16 +33,19 @@ from nodes.policies.situation import (
 
 @dataclass(frozen=True, slots=True)
 class SpaceVerse:
-    """The policy `spaceverse`; its thresholds are chosen on validation data by `nodes.lab.evaluation`.
+    """The policy `spaceverse`; `nodes.lab.evaluation` chooses its thresholds on validation data.
 
-    Args:
-        offload_below_at_0: at stage 0 offload below this confidence.
-        offload_below: between stage 0 and the end, offload below.
-        accept_from: between stage 0 and the end, accept from.
-        accept_at_end: once the answer is whole, accept from, else offload.
-        shares: message sizes to choose from, as shares of the frame's size, ascending.
-        offload_share: share of coming frames that are expected to be offloaded.
-        stage_0, later_stages, regions, contact_aware: False takes the mechanism away (an ablation).
+    Attributes:
+        offload_below_at_0: Confidence below which a frame is offloaded at stage 0.
+        offload_below: Confidence below which it is offloaded between stage 0 and the end.
+        accept_from: Confidence from which its answer is accepted between stage 0 and the end.
+        accept_at_end: Confidence from which a complete answer is accepted; below it the frame is offloaded.
+        shares: Possible sizes of a message as shares of the frame's size, ascending.
+        offload_share: Expected share of coming frames that are offloaded.
+        stage_0: Whether stage 0 is used; False is an ablation, as for the following.
+        later_stages: Whether the stages between stage 0 and the end are used.
+        regions: Whether regions are sent instead of whole frames.
+        contact_aware: Whether messages are sized to the contact.
     """
 
     offload_below_at_0: float = 0.1
@@ -56,7 +60,7 @@ class SpaceVerse:
     contact_aware: bool = True
 
     def decide(self, situation: Situation) -> Decision:
-        """Go on, accept or offload; see the module's text."""
+        """Continue, accept or offload, as described for this module."""
         if situation.stage == CAPTURED or self._undecided(situation):
             return Continue()
         if self._accepts(situation):
@@ -68,7 +72,7 @@ class SpaceVerse:
         if situation.finished:
             return False
         if not self.later_stages:
-            return not self.stage_0  # stage 0 alone decides; without it only the end is left
+            return not self.stage_0  # only stage 0 decides, or without it only the end
         if situation.stage == 0:
             return not self.stage_0 or confidence >= self.offload_below_at_0
         return self.offload_below <= confidence < self.accept_from
@@ -92,13 +96,13 @@ class SpaceVerse:
         return SendRegions(round(fitting[-1] * situation.whole_bytes))
 
     def part_bytes(self, situation: Situation) -> float:
-        """This frame's part of what the contact still carries."""
+        """Return this frame's part of the contact's remaining capacity."""
         left_bytes = situation.contact.left_bytes - situation.queue.size_bytes
         return left_bytes / (1 + self.offload_share * situation.queue.captures_left)
 
 
 def _known(situation: Situation) -> float:
-    """The confidence; that of the tokens where no network was trained, and none at all before the first."""
+    """Return the network's confidence, without one that of the tokens, or 0.5 before the first token."""
     if situation.confidence is not None:
         return situation.confidence
     return situation.token_confidence if situation.token_confidence is not None else 0.5

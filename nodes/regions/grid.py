@@ -42,7 +42,7 @@ class Grid:
             )
 
     def __len__(self) -> int:
-        """Number of regions."""
+        """Return the number of regions."""
         return self.rows * self.columns
 
     def box(self, index: int) -> Box:

@@ -324,7 +324,7 @@ def test_bad_input_gets_one_line_and_exit_code_2(tmp_path: Path) -> None:
         return line
 
     assert "shapper: unknown field" in error_of(extra="shapper='netem',")
-    assert "has no shares; it has accept_confidence" in error_of(
+    assert "has no parameter shares; its parameters: accept_confidence" in error_of(
         accept="None, policy_parameters={'shares': [0.1]}"
     )
     assert "did you mean spaceverse" in error_of(accept="None, policy='spaceverze'")

@@ -29,8 +29,8 @@ from nodes.onboard.confidence import (
     END,
     ConfidenceNetwork,
     Floats,
+    choose_regularization,
     cross_fitted,
-    freest_that_pays,
     train_head,
 )
 from nodes.policies import Decision, SendReduced, SendRegions, SendWhole
@@ -150,13 +150,13 @@ def train_network(made: Study) -> tuple[ConfidenceNetwork, dict[str, dict[int, F
             rows = np.array([o.features[stage] for o, here in zip(made.onboard, has, strict=True) if here])
             hits = made.target(target)[has]
             groups = [frame for frame, here in zip(made.frames, has, strict=True) if here]
-            freedom = freest_that_pays(rows, hits, groups)
+            regularization = choose_regularization(rows, hits, groups)
             try:
-                head = train_head(rows, hits, freedom)
+                head = train_head(rows, hits, regularization)
             except ConfidenceError:
                 continue
             values = np.full(len(has), np.nan)
-            values[has] = cross_fitted(rows, hits, groups, freedom)
+            values[has] = cross_fitted(rows, hits, groups, regularization)
             heads.setdefault(target, {})[stage] = head
             fitted.setdefault(target, {})[stage] = values
     return ConfidenceNetwork(heads, {}), fitted

@@ -16,8 +16,8 @@ from nodes.onboard.confidence import (
     WEIGHTS,
     ConfidenceNetwork,
     _slopes,
+    choose_regularization,
     cross_fitted,
-    freest_that_pays,
     prompt_features,
     token_features,
     train_head,
@@ -59,10 +59,10 @@ def test_a_head_is_no_freer_than_pays() -> None:
     )
     hits = level + 0.5 * rng.normal(size=60) > 0
     groups = [f"frame{number // 2}" for number in range(60)]
-    freedom = freest_that_pays(features, hits, groups)
-    assert freedom.components <= 8
+    regularization = choose_regularization(features, hits, groups)
+    assert regularization.components <= 8
     free = auroc(cross_fitted(features, hits, groups), hits)
-    assert auroc(cross_fitted(features, hits, groups, freedom), hits) > free
+    assert auroc(cross_fitted(features, hits, groups, regularization), hits) > free
 
 
 def test_training_again_gives_the_same_head() -> None:

@@ -207,9 +207,9 @@ def test_what_is_no_policy_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "broken.py").write_text("1 / 0")
     for name, parameters, text in (
         ("spaceverze", {}, "did you mean spaceverse"),
-        ("offload-after", {"accept": 1}, "has no accept; it has accept_confidence"),
+        ("offload-after", {"accept": 1}, "has no parameter accept; its parameters: accept_confidence"),
         (str(tmp_path / "none.py"), {}, "no policy file"),
-        (str(tmp_path / "empty.py"), {}, "holds no class Policy"),
+        (str(tmp_path / "empty.py"), {}, "defines no class Policy"),
         (str(tmp_path / "broken.py"), {}, "ZeroDivisionError"),
     ):
         with pytest.raises(ValueError, match=text) as caught:

@@ -75,11 +75,11 @@ def test_good_configuration_passes(
         (lambda c: c.update(policy_parameters={"accept_confidence": 0.5}), "give accept_confidence, or"),
         (
             lambda c: c.update(accept_confidence=None, policy_parameters={"accept": 1}),
-            "has no accept; it has accept_confidence",
+            "has no parameter accept; its parameters: accept_confidence",
         ),
         (
             lambda c: c.update(accept_confidence=None, policy_parameters="/none.json"),
-            "/none.json holds no parameters",
+            "/none.json does not contain parameters",
         ),
         (lambda c: c.update(confidence="/nowhere"), "/nowhere holds no confidence network"),
         (lambda c: c["stations"][0].update(plan={"rows": [], "end_s": 1}), "stations.0.plan.rows"),

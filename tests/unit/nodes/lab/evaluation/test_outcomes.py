@@ -141,7 +141,7 @@ def test_what_is_sent_has_the_size_it_says(pair: Pair, outcomes: Outcomes) -> No
         small = received_frame("reduced", io.BytesIO(reduced.data))
         assert small.size == (frame.width // 2, frame.height // 2)
         assert received_frame("regions", io.BytesIO(regions.data)).size == frame.size
-    with pytest.raises(ValueError, match="sends no picture"):
+    with pytest.raises(ValueError, match="sends no image"):
         message_of(pair, Accept(), SCORES, outcomes.layout)
     with pytest.raises(PayloadError, match="not a message of regions"):
         received_frame("regions", io.BytesIO(reduced.data))
