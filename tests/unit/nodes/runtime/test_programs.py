@@ -71,7 +71,7 @@ def test_good_configuration_passes(
         (lambda c: c["frames"][0].update(capture_s=-1), "capture_s"),
         (lambda c: c.update(policy="coin-toss"), "offload-after"),
         (lambda c: c.update(policy="oracle", accept_confidence=None), "cannot run on a satellite"),
-        (lambda c: c.update(policy="spaceverse"), "spaceverse has no accept_confidence"),
+        (lambda c: c.update(policy="spaceverse"), "spaceverse has no parameter accept_confidence"),
         (lambda c: c.update(policy_parameters={"accept_confidence": 0.5}), "give accept_confidence, or"),
         (
             lambda c: c.update(accept_confidence=None, policy_parameters={"accept": 1}),
