@@ -1,6 +1,7 @@
-"""Recordings of links in other people's formats, read into traces and written from them.
+"""Recordings of links in foreign formats, read into traces; some formats can be written too.
 
-`read_recording(path, Assumptions(...))` does it all; each format has its reader in a module of this package.
+`read_recording(path, Assumptions(...))` reads every format. Each format's reader is in a module of this
+package.
 """
 
 from traces.recordings.formats import FORMATS, parse_recording, read_recording

@@ -1,10 +1,11 @@
-"""Plain CSV whose columns somebody declares: `time=ts:unix-ms,down=dl:Mbit/s,rtt=3:ms,loss=loss:percent`.
+"""CSV files with declared columns: `time=ts:unix-ms,down=dl:Mbit/s,rtt=3:ms,loss=loss:percent`.
 
-Each part is WHAT=COLUMN:UNIT, the column by its name in the first line or by its number from 1.
+Each part of the declaration is QUANTITY=COLUMN:UNIT. COLUMN is a name in the file's first line, or a number
+from 1.
 
-    time                            s ms us ns (since any moment), unix-s unix-ms unix-us unix-ns, iso
+    time                            s ms us ns (from any origin), unix-s unix-ms unix-us unix-ns, iso
     down up                         bit/s kbit/s Mbit/s Gbit/s, B/s kB/s MB/s GB/s (bytes)
-    rtt delay down_delay up_delay   s ms us ns; delay is one-way, for both directions
+    rtt delay down_delay up_delay   s ms us ns; `delay` is one-way, for both directions
     loss down_loss up_loss          fraction percent
     connected                       flag: 0 or 1
 """
@@ -15,11 +16,10 @@ import re
 from array import array
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime, timezone
 
 import numpy as np
 
-from traces.errors import TimeError, TraceError, UnitError
+from traces.errors import TraceError, UnitError
 from traces.numbers import (
     LONGEST_LINE,
     NOTHING,
@@ -38,11 +38,11 @@ from traces.recordings.recording import (
     from_epoch,
     halves,
     in_order,
+    parse_unix_s,
     sampled,
 )
 from traces.units import DURATION_UNITS_S, RATE_UNITS_BIT_S, SHARE_UNITS
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 _UNIX = {f"unix-{unit}": factor for unit, factor in DURATION_UNITS_S.items()}
 _UNITS: dict[str, Mapping[str, float]] = {
     "time": {**DURATION_UNITS_S, **_UNIX, "iso": 1.0},
@@ -56,70 +56,78 @@ _PART = re.compile(r"\s*(\w+)\s*=\s*(.+?)\s*:\s*([\w/%-]+)\s*")
 
 @dataclass(frozen=True)
 class Column:
-    """One declared column: what it holds, where it is, its unit and what that is in SI units."""
+    """A declared column.
 
-    what: str
+    Args:
+        quantity: the quantity, such as "down" or "rtt".
+        where: name or number of the column.
+        unit: unit of its numbers.
+    """
+
+    quantity: str
     where: str
     unit: str
 
     @property
     def factor(self) -> float:
-        """What a number of this column is to be multiplied by."""
-        return _UNITS[self.what][self.unit]
+        """The factor from the column's unit to SI units."""
+        return _UNITS[self.quantity][self.unit]
 
 
 def parse_columns(text: str) -> list[Column]:
-    """Read a declaration.
+    """Parse a declaration of columns.
 
     Raises:
-        UnitError: names the part that cannot be, and what was expected.
+        UnitError: A part is invalid; the message names it and what was expected.
     """
     columns: list[Column] = []
     for part in text.split(","):
         match = _PART.fullmatch(part)
         if not match or match[1] not in _UNITS:
             raise UnitError(
-                f"--columns: {part!r}: expected WHAT=COLUMN:UNIT, WHAT one of {', '.join(_UNITS)}"
+                f"--columns: {part!r}: expected QUANTITY=COLUMN:UNIT with one of {', '.join(_UNITS)}"
             )
         if match[3] not in _UNITS[match[1]]:
             units = ", ".join(_UNITS[match[1]])
             raise UnitError(
-                f"--columns: {part!r}: {match[3]!r} is no unit of {match[1]}; expected one of {units}"
+                f"--columns: {part!r}: {match[3]!r} is not a unit of {match[1]}; expected one of {units}"
             )
-        if any(column.what == match[1] for column in columns):
-            raise UnitError(f"--columns: {match[1]} twice; expected each once")
+        if any(column.quantity == match[1] for column in columns):
+            raise UnitError(f"--columns: {match[1]} is declared twice; expected each quantity once")
         columns.append(Column(*match.groups()))
-    if columns[0].what != "time" and all(column.what != "time" for column in columns):
-        raise UnitError("--columns: expected time=COLUMN:UNIT among them")
+    if columns[0].quantity != "time" and all(column.quantity != "time" for column in columns):
+        raise UnitError("--columns: expected a part time=COLUMN:UNIT")
     return columns
 
 
 def sniff(head: bytes) -> bool:
-    """Never: columns are only known when they are declared."""
+    """Return False: a CSV file is read only if its columns are declared."""
     return False
 
 
-def read(data: bytes, name: str, given: Assumptions) -> Recording:
-    """Read a CSV file by `given.columns`; `given.missing` are values that stand for no value.
+def read(data: bytes, name: str, assumptions: Assumptions) -> Recording:
+    """Read a CSV file whose columns are declared in `assumptions.columns`.
 
     Raises:
-        TraceError: names file, line and what was expected.
+        TraceError: The file is invalid; the message names the line and what was expected.
     """
-    if given.columns is None:
-        raise TraceError(f"{name}: expected to be told its columns, such as --columns time=1:s,down=2:Mbit/s")
-    columns = parse_columns(given.columns)
-    separator = {"tab": b"\t", "space": b" "}.get(given.separator, given.separator.encode())
+    if assumptions.columns is None:
+        raise TraceError(
+            f"{name}: expected a declaration of its columns, such as --columns time=1:s,down=2:Mbit/s"
+        )
+    columns = parse_columns(assumptions.columns)
+    separator = {"tab": b"\t", "space": b" "}.get(assumptions.separator, assumptions.separator.encode())
     if len(separator) != 1 or separator in b"0123456789.-+":
-        raise TraceError(f"--separator {given.separator!r}: expected one character, or tab or space")
+        raise TraceError(f"--separator {assumptions.separator!r}: expected one character, or tab or space")
     places, start, first_line = _places(data, name, columns, separator)
-    table = _table(data, name, columns, places, start, separator, given)
-    for value in given.missing:
+    table = _table(data, name, columns, places, start, separator, assumptions)
+    for value in assumptions.missing:
         table[1:][table[1:] == value] = np.nan
-    return _recording(name, columns, table, first_line, given)
+    return _recording(name, columns, table, first_line, assumptions)
 
 
 def _places(data: bytes, name: str, columns: list[Column], separator: bytes) -> tuple[list[int], int, int]:
-    """Return the columns' places, the byte where numbers begin, and that line's number."""
+    """Return the index of each column, the byte at which the numbers begin, and the number of that line."""
     line = data.split(b"\n", 1)[0][:LONGEST_LINE].removeprefix(b"\xef\xbb\xbf")
     heads = [
         part.decode("utf-8", "replace").strip().strip('"') for part in line.rstrip(b"\r").split(separator)
@@ -145,10 +153,10 @@ def _table(
     places: list[int],
     start: int,
     separator: bytes,
-    given: Assumptions,
+    assumptions: Assumptions,
 ) -> Floats:
-    """Return float64[columns, rows], time first, in the file's units (iso: s since 1970)."""
-    order = sorted(range(len(columns)), key=lambda index: columns[index].what != "time")
+    """Return float64[columns, rows] with time first, in the file's units (iso: seconds since 1970)."""
+    order = sorted(range(len(columns)), key=lambda index: columns[index].quantity != "time")
     columns[:], places = [columns[index] for index in order], [places[index] for index in order]
     width = data[start : start + LONGEST_LINE].split(b"\n", 1)[0].count(separator) + 1
     if columns[0].unit != "iso":
@@ -157,7 +165,7 @@ def _table(
                 data, name, width, start=start, separator=separator, gaps=NOTHING, wanted=places
             )
         except TraceError:
-            pass  # text in a column that nobody asked for, or a fault: line by line
+            pass  # text in an undeclared column, or an error: parse line by line
     numbers = array("d")
     for number, line in lines_of(data, start):
         if not line.strip():
@@ -170,65 +178,53 @@ def _table(
         for column, place in zip(columns, places, strict=True):
             field = fields[place].strip().strip(b'"')
             where = f"{name}, line {number}"
-            value = _iso_s(where, field, given) if column.unit == "iso" else number_or_none(field, NOTHING)
+            value = (
+                parse_unix_s(field.decode("utf-8", "replace"), where, assumptions.zone)
+                if column.unit == "iso"
+                else number_or_none(field, NOTHING)
+            )
             if value is None:
-                raise TraceError(f"{where}: expected a number for {column.what}; found {shown(field)}")
+                raise TraceError(f"{where}: expected a number for {column.quantity}; found {shown(field)}")
             numbers.append(value)
     if not numbers:
         raise TraceError(f"{name}, line {2 if start else 1}: expected at least one row of numbers")
     return np.ascontiguousarray(np.array(numbers).reshape(-1, len(columns)).T)
 
 
-def _iso_s(where: str, field: bytes, given: Assumptions) -> float:
-    text = field.decode("utf-8", "replace")
-    plain = text[:-1] + "+00:00" if text[-1:] in ("Z", "z") else text
-    try:
-        moment = datetime.fromisoformat(plain)
-        if moment.tzinfo is None and given.zone is None:
-            raise TraceError(
-                f"{where}: {text[:40]!r} has no time zone; say which with --zone, such as --zone UTC"
-            )
-        return ((moment if moment.tzinfo else moment.replace(tzinfo=given.zone)) - _EPOCH).total_seconds()
-    except (ValueError, OverflowError, TimeError) as fault:
-        if isinstance(fault, TraceError):
-            raise
-        raise TraceError(f"{where}: expected a time in ISO 8601; found {text[:40]!r}") from None
-
-
 def _recording(
-    name: str, columns: list[Column], table: Floats, first_line: int, given: Assumptions
+    name: str, columns: list[Column], table: Floats, first_line: int, assumptions: Assumptions
 ) -> Recording:
-    by_what = {column.what: table[index] for index, column in enumerate(columns)}
-    check_rows(name, np.isfinite(by_what["time"]), first_line, "a time", lambda row: "nothing")
+    by_quantity = {column.quantity: table[index] for index, column in enumerate(columns)}
+    check_rows(name, np.isfinite(by_quantity["time"]), first_line, "a time", lambda row: "nothing")
     for column in columns[1:]:
-        raw = by_what[column.what]
-        most = 1 / column.factor if column.what.endswith("loss") else 1e15
+        raw = by_quantity[column.quantity]
+        most = 1 / column.factor if column.quantity.endswith("loss") else 1e15
         good = ~np.isfinite(raw) | ((raw >= 0) & (raw <= most * (1 + 1e-9)))
-        expected = (
-            f"{column.what} from 0 to {most:g} {column.unit} (name what stands for no value: --missing -1)"
-        )
+        expected = f"{column.quantity} from 0 to {most:g} {column.unit} (if it means no value: --missing -1)"
         check_rows(name, good, first_line, expected, raw.item)
-    notes = [f"columns: {', '.join(f'{one.what}={one.where}:{one.unit}' for one in columns)}"]
-    time, by_what = in_order(by_what.pop("time"), by_what, notes)
+    notes = [f"columns: {', '.join(f'{column.quantity}={column.where}:{column.unit}' for column in columns)}"]
+    time, by_quantity = in_order(by_quantity.pop("time"), by_quantity, notes)
     unit = columns[0].unit
     start_utc = None
     if unit == "iso" or unit in _UNIX:
         start_utc = from_epoch(name, float(time[0]) * columns[0].factor)
     time_s = (time - time[0]) * columns[0].factor
     if (np.diff(time_s) <= 0).any():
-        raise TraceError(f"{name}: expected times that differ by what {unit} and float64 can tell apart")
+        raise TraceError(
+            f"{name}: expected times that differ by more than the resolution of float64 in {unit}"
+        )
     values: dict[str, Floats] = {
-        column.what: np.minimum(by_what[column.what] * column.factor, 1.0)
-        if column.what.endswith("loss")
-        else by_what[column.what] * column.factor
+        column.quantity: np.minimum(by_quantity[column.quantity] * column.factor, 1.0)
+        if column.quantity.endswith("loss")
+        else by_quantity[column.quantity] * column.factor
         for column in columns[1:]
     }
     up = np.nan_to_num(values["connected"]) > 0 if "connected" in values else None
-    return sampled("csv", name, time_s, _named(values, notes), given, notes, start_utc=start_utc, up=up)
+    return sampled("csv", name, time_s, _named(values, notes), assumptions, notes, start_utc=start_utc, up=up)
 
 
 def _named(values: dict[str, Floats], notes: list[str]) -> dict[str, Floats]:
-    """Return the columns under a trace's names."""
+    """Return the columns under the names of a trace's columns."""
     named: dict[str, Floats] = {}
     if "rtt" in values:
         named |= halves(values["rtt"], notes)

@@ -1,4 +1,4 @@
-"""Which formats there are, which one a file has, and the way from a file to a trace."""
+"""The supported formats, their detection, and the conversion of a file to a trace."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ _HEAD_BYTES = 16_384
 
 @dataclass(frozen=True)
 class Format:
-    """A format that is read.
+    """A format of recordings.
 
     Args:
-        name: what `--from` calls it.
-        about: one line for people.
-        sniff: whether a file that begins so has it.
-        read: bytes, name for messages and what was said beside them; raises TraceError.
+        name: name of the format, for example for `--from`.
+        about: description in one line.
+        sniff: function that tells from a file's beginning whether it has this format.
+        read: function that reads a file, from its bytes, its name for messages and the assumptions.
     """
 
     name: str
@@ -35,11 +35,11 @@ class Format:
 
 
 FORMATS = {
-    one.name: one
-    for one in (
+    known.name: known
+    for known in (
         Format("lens-irtt", "LENS: timestamp,rtt,uplink,downlink (ns, ms)", lens.sniff_irtt, lens.read_irtt),
         Format("lens-ping", "LENS: timestamp,rtt (s, ms)", lens.sniff_ping, lens.read_ping),
-        Format("ping", "what ping -D prints", ping.sniff, ping.read),
+        Format("ping", "output of ping -D", ping.sniff, ping.read),
         Format(
             "wetlinks-ping", "WetLinks net_ping", intervals.sniff_wetlinks_ping, intervals.read_wetlinks_ping
         ),
@@ -56,10 +56,15 @@ FORMATS = {
         Format("satnogs", "SatNOGS observations (JSON)", windows.sniff_satnogs, windows.read_satnogs),
         Format("gmat", "GMAT ContactLocator report", windows.sniff_gmat, windows.read_gmat),
         Format("stk", "STK access report (CSV)", windows.sniff_stk, windows.read_stk),
-        Format("mahimahi", "mahimahi: a ms per chance of 1500 bytes", mahimahi.sniff, mahimahi.read),
+        Format(
+            "mahimahi",
+            "mahimahi: the ms of each delivery opportunity of 1500 bytes",
+            mahimahi.sniff,
+            mahimahi.read,
+        ),
         Format(
             "leoreplayer-delay",
-            "LeoReplayer: a delay in ms per 10 ms",
+            "LeoReplayer: one delay in ms per 10 ms",
             mahimahi.sniff_delays,
             mahimahi.read_delays,
         ),
@@ -69,100 +74,111 @@ FORMATS = {
 
 
 def format_of(data: bytes, name: str) -> str:
-    """Return the name of the format that a file's beginning shows; OWN for the project's own.
+    """Return the name of a file's format, detected from its beginning; OWN for a trace.
 
     Raises:
-        TraceError: none of them.
+        TraceError: The file has none of the formats.
     """
     head = data[:_HEAD_BYTES].removeprefix(b"\xef\xbb\xbf")
     if head.startswith(_OWN_START):
         return OWN
-    found = next((one.name for one in FORMATS.values() if one.sniff(head)), None)
-    if found is None:
+    form = next((known.name for known in FORMATS.values() if known.sniff(head)), None)
+    if form is None:
         raise TraceError(
-            f"{name}, line 1: expected a known format, found none of {', '.join(FORMATS)};"
-            " name it with --from, or declare the columns of a CSV with --columns"
+            f"{name}, line 1: expected a known format; found none of {', '.join(FORMATS)};"
+            " name the format with --from, or declare the columns of a CSV file with --columns"
         )
-    return found
+    return form
 
 
-def parse_recording(data: bytes, name: str, given: Assumptions, form: str | None = None) -> Trace:
-    """Make a trace of a file's bytes; `form` None looks at the content.
+def parse_recording(data: bytes, name: str, assumptions: Assumptions, form: str | None = None) -> Trace:
+    """Return the trace that a recording's bytes describe.
+
+    Args:
+        data: the file's content.
+        name: the file's name in error messages and notes.
+        assumptions: values that the recording lacks.
+        form: name of the format; None to detect it.
 
     Raises:
-        TraceError: names file, line and what was expected.
+        TraceError: The file is invalid; the message names the line and what was expected.
     """
     if form is None:
-        form = "csv" if given.columns else format_of(data, name)
+        form = "csv" if assumptions.columns else format_of(data, name)
     if form == OWN:
         return parse_trace(data, name=name)
-    return complete(_read(data, name, given, form), given)
+    return complete(_read(data, name, assumptions, form), assumptions)
 
 
-def _read(data: bytes, name: str, given: Assumptions, form: str) -> Recording:
+def _read(data: bytes, name: str, assumptions: Assumptions, form: str) -> Recording:
     if form not in FORMATS:
-        raise TraceError(f"no format {form!r}; expected one of {', '.join([OWN, *FORMATS])}")
+        raise TraceError(f"unknown format {form!r}; expected one of {', '.join([OWN, *FORMATS])}")
     data = data.removeprefix(b"\xef\xbb\xbf")
     if not data or data.isspace():
         raise TraceError(f"{name}, line 1: expected a {form} recording; the file is empty")
     try:
-        return FORMATS[form].read(data, name, given)
+        return FORMATS[form].read(data, name, assumptions)
     except TraceError:
         raise
-    except TraceInputError as fault:  # an orbit or a station within the file
+    except TraceInputError as fault:  # from an orbit or a station in the file
         raise TraceError(f"{name}: {fault}") from None
 
 
 def read_recording(
-    path: Path,
-    given: Assumptions,
+    path: str | Path,
+    assumptions: Assumptions | None = None,
     form: str | None = None,
     *,
-    up_file: Path | None = None,
-    delay_file: Path | None = None,
+    up_file: str | Path | None = None,
+    delay_file: str | Path | None = None,
 ) -> Trace:
-    """Read a file, and those beside it, into a trace.
+    """Read a recording, and optionally the files that complete it, into a trace.
 
     Args:
-        path: the recording, of any format or the project's own.
-        given: what was said beside it.
-        form: its format; None looks at the content.
-        up_file: mahimahi's trace of the uplink, where `path` is the downlink's.
-        delay_file: a recording of the delay: LeoReplayer's, or any other.
+        path: the recording, in any format of `FORMATS`, or a trace.
+        assumptions: values that the recording lacks; each is noted in the trace's header.
+        form: name of the format; None to detect it from the content.
+        up_file: a mahimahi trace of the uplink, if `path` is that of the downlink.
+        delay_file: a recording of the delay, from LeoReplayer or in any other format.
 
     Raises:
-        TraceError: names file, line and what was expected.
+        TraceError: The file is invalid; the message names the line and what was expected.
     """
+    assumptions = assumptions or Assumptions()
     data, name = _bytes(path), str(path)
-    form = form or ("csv" if given.columns else format_of(data, name))
+    form = form or ("csv" if assumptions.columns else format_of(data, name))
     if delay_file is not None:
-        given = replace(given, delays=read_delays(delay_file, given))
+        assumptions = replace(assumptions, delays=read_delays(delay_file, assumptions))
     if form == OWN:
         if up_file is not None or delay_file is not None:
-            raise TraceError(f"{name} is a whole trace; expected no other file beside it")
+            raise TraceError(f"{name} is a whole trace; expected no --up-file or --delay-file")
         return parse_trace(data, name=name)
-    recording = _read(data, name, given, form)
+    recording = _read(data, name, assumptions, form)
     if up_file is not None:
         if form != "mahimahi":
-            raise TraceError(f"{name} is {form}; expected mahimahi beside an uplink's file")
-        recording = mahimahi.with_uplink(recording, _read(_bytes(up_file), str(up_file), given, "mahimahi"))
-    return complete(recording, given)
+            raise TraceError(f"{name} is {form}; an uplink's file needs mahimahi")
+        recording = mahimahi.with_uplink(
+            recording, _read(_bytes(up_file), str(up_file), assumptions, "mahimahi")
+        )
+    return complete(recording, assumptions)
 
 
-def read_delays(path: Path, given: Assumptions) -> Trace:
-    """Read a recording for its delays: a file of integers is LeoReplayer's."""
+def read_delays(path: str | Path, assumptions: Assumptions) -> Trace:
+    """Read a recording for its delays; a file of integers is taken for LeoReplayer's."""
     data, name = _bytes(path), str(path)
     first = data[:_HEAD_BYTES].split(b"\n", 1)[0].strip()
     form = "leoreplayer-delay" if first.isdigit() else format_of(data, name)
     if form == OWN:
         return parse_trace(data, name=name)
-    # A rate is of no interest here, and any will do.
-    only = replace(given, down_bit_s=1.0, up_bit_s=1.0, down_delay_s=None, up_delay_s=None, start_utc=None)
+    # Only the delays are used, so any rate will do.
+    only = replace(
+        assumptions, down_bit_s=1.0, up_bit_s=1.0, down_delay_s=None, up_delay_s=None, start_utc=None
+    )
     return complete(_read(data, name, only, form), only)
 
 
-def _bytes(path: Path) -> bytes:
+def _bytes(path: str | Path) -> bytes:
     try:
-        return path.read_bytes()
+        return Path(path).read_bytes()
     except OSError as fault:
         raise TraceError(f"cannot read {path}: {fault.strerror or fault}") from fault

@@ -1,7 +1,7 @@
-"""The CSV of the Osnabrück measurements: WetLinks' net_ping and net_iperf, Starlink on the Road's iperf.
+"""CSV files of WetLinks (net_ping, net_iperf) and Starlink on the Road (iperf), recorded in Osnabrück.
 
-Each row says from when to when it was measured; ping in ms and % loss, iperf in bit/s.  WetLinks writes
-ISO 8601 with a zone, Starlink on the Road without one: then the zone must be given.
+Each row has the start and end of its measurement. Ping is in ms and % loss, iperf in bit/s. WetLinks writes
+times in ISO 8601 with a time zone. Starlink on the Road writes them without one, so `--zone` is required.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from traces.recordings.recording import (
     Recording,
     halves,
     in_order,
+    parse_unix_s,
     with_gaps,
 )
 
@@ -46,49 +47,49 @@ def sniff_road_iperf(head: bytes) -> bool:
     return _names(head) >= _COMMON | _IPERF and "site_name" not in _names(head)
 
 
-def read_wetlinks_ping(data: bytes, name: str, given: Assumptions) -> Recording:
-    """Read net_ping: average round trips and loss.
+def read_wetlinks_ping(data: bytes, name: str, assumptions: Assumptions) -> Recording:
+    """Read WetLinks' net_ping: average round trips and loss.
 
     Raises:
-        TraceError: names file, line and what was expected.
+        TraceError: The file is invalid; the message names the line and what was expected.
     """
-    recording, lasts_s = _read(data, name, given, "wetlinks-ping", ("ping_avg", "packet_loss"))
+    recording, lasts_s = _read(data, name, assumptions, "wetlinks-ping", ("ping_avg", "packet_loss"))
     percent, rtt_ms = recording.values.pop("packet_loss"), recording.values.pop("ping_avg")
     if (np.nan_to_num(percent) > 100).any():
-        raise TraceError(f"{name}: packet_loss of {np.nanmax(percent):g} %; expected 0 to 100")
-    recording.notes.append("loss of round trips, shared by both directions")
+        raise TraceError(f"{name}: expected packet_loss from 0 to 100 %; found {np.nanmax(percent):g}")
+    recording.notes.append("the loss of round trips is divided between both directions")
     recording.values |= halves(rtt_ms / 1e3, recording.notes)
     recording.values |= dict.fromkeys(LOSSES, 1 - np.sqrt(1 - percent / 100))
     recording.up = ~(percent == 100)
     if not recording.up.all():
         recording.notes.append("rows with 100 % loss: the link is down")
-    return with_gaps(recording, lasts_s, given)
+    return with_gaps(recording, lasts_s, assumptions)
 
 
-def read_wetlinks_iperf(data: bytes, name: str, given: Assumptions) -> Recording:
-    """Read net_iperf: download and upload rates.
-
-    Raises:
-        TraceError: names file, line and what was expected.
-    """
-    return _read_iperf(data, name, given, "wetlinks-iperf")
-
-
-def read_road_iperf(data: bytes, name: str, given: Assumptions) -> Recording:
-    """Read iperf.csv of Starlink on the Road: the same, times without a zone.
+def read_wetlinks_iperf(data: bytes, name: str, assumptions: Assumptions) -> Recording:
+    """Read WetLinks' net_iperf: download and upload rates.
 
     Raises:
-        TraceError: names file, line and what was expected.
+        TraceError: The file is invalid; the message names the line and what was expected.
     """
-    return _read_iperf(data, name, given, "road-iperf")
+    return _read_iperf(data, name, assumptions, "wetlinks-iperf")
 
 
-def _read_iperf(data: bytes, name: str, given: Assumptions, form: str) -> Recording:
-    recording, lasts_s = _read(data, name, given, form, ("download", "upload"))
+def read_road_iperf(data: bytes, name: str, assumptions: Assumptions) -> Recording:
+    """Read Starlink on the Road's iperf.csv: download and upload rates, times without a zone.
+
+    Raises:
+        TraceError: The file is invalid; the message names the line and what was expected.
+    """
+    return _read_iperf(data, name, assumptions, "road-iperf")
+
+
+def _read_iperf(data: bytes, name: str, assumptions: Assumptions, form: str) -> Recording:
+    recording, lasts_s = _read(data, name, assumptions, form, ("download", "upload"))
     values = recording.values
     recording.values = {"down_bit_s": values["download"], "up_bit_s": values["upload"]}
-    recording.notes += [SATURATED, "rates are iperf's payload: the link itself carried some per cent more"]
-    return with_gaps(recording, lasts_s, given)
+    recording.notes += [SATURATED, "rates are iperf's payload; the link carried a few per cent more"]
+    return with_gaps(recording, lasts_s, assumptions)
 
 
 def _names(head: bytes) -> set[str]:
@@ -97,9 +98,9 @@ def _names(head: bytes) -> set[str]:
 
 
 def _read(
-    data: bytes, name: str, given: Assumptions, form: str, wanted: Sequence[str]
+    data: bytes, name: str, assumptions: Assumptions, form: str, wanted: Sequence[str]
 ) -> tuple[Recording, np.ndarray[tuple[int], np.dtype[np.float64]]]:
-    """Read start, end and two columns: the recording, and how long each row was measured."""
+    """Read start, end and two columns; return the recording and the duration of each row."""
     lines = lines_of(data)
     heads = [part.strip().removesuffix("(%)") for part in _fields(next(lines, (1, b""))[1])]
     try:
@@ -116,13 +117,13 @@ def _read(
         if len(fields) != len(heads):
             raise TraceError(f"{name}, line {number}: expected {len(heads)} columns; found {shown(line)}")
         where = f"{name}, line {number}"
-        start_s, end_s = (_seconds(fields[place], where, given) for place in places[:2])
+        start_s, end_s = (parse_unix_s(fields[place], where, assumptions.zone) for place in places[:2])
         values = [number_or_none(fields[place].encode(), NOTHING) for place in places[2:]]
         if any(value is None or value < 0 for value in values):
             raise TraceError(f"{where}: expected {' and '.join(wanted)}, not negative; found {shown(line)}")
         if not 0 < end_s - start_s < 1e7:
             raise TraceError(f"{where}: expected timestamp_end after timestamp_start; found {shown(line)}")
-        numbers.extend((start_s, end_s, *values))  # type: ignore[arg-type]  # None was refused
+        numbers.extend((start_s, end_s, *values))  # type: ignore[arg-type]  # None was rejected above
         station = station or (fields[site] if site is not None else None)
     if not numbers:
         raise TraceError(f"{name}, line 2: expected at least one row of measurements")
@@ -156,23 +157,3 @@ def _fields(line: bytes) -> list[str]:
         return next(csv.reader([text]), [])
     except csv.Error:
         return []
-
-
-def _seconds(text: str, where: str, given: Assumptions) -> float:
-    """Return Unix time; a time without a zone needs `given.zone`."""
-    plain = text.strip()
-    plain = plain[:-1] + "+00:00" if plain[-1:] in ("Z", "z") else plain
-    try:
-        moment = datetime.fromisoformat(plain)
-    except ValueError:
-        raise TraceError(f"{where}: expected a time like 2024-01-11 10:06:39; found {text[:40]!r}") from None
-    if moment.tzinfo is None:
-        if given.zone is None:
-            raise TraceError(
-                f"{where}: {text[:40]!r} has no time zone; say which with --zone, such as --zone UTC"
-            )
-        moment = moment.replace(tzinfo=given.zone)
-    try:
-        return (moment - _EPOCH).total_seconds()
-    except OverflowError:
-        raise TraceError(f"{where}: {text[:40]!r} is out of the calendar's range") from None

@@ -1,12 +1,12 @@
-"""ION's contact plans (ionrc(5)): read, written.
+"""Contact plans of ION (ionrc(5)): reading and writing.
 
-    a contact +0 +600 1 2 125000         node 1 to node 2, one way, 125000 BYTES per second
-    a range +0 +600 1 2 1                1 light-second, both ways
-    @ 2018/01/20-06:47:50                what +t counts from; without it, some start of ION's
+    a contact +0 +600 1 2 125000         node 1 to node 2, one direction, 125000 BYTES per second
+    a range +0 +600 1 2 1                1 light-second, both directions
+    @ 2018/01/20-06:47:50                origin of +t; without it, the start of ION
 
-Times are whole seconds, relative (+t) or absolute (yyyy/mm/dd-hh:mm:ss, UTC).  A range has whole
-light-seconds: of no use below a light-second's distance, so the delay is given or computed, unless the plan's
-range is asked for.
+Times are whole seconds, relative (+t) or absolute (yyyy/mm/dd-hh:mm:ss in UTC). A range is in whole
+light-seconds, which is too coarse for orbits near the Earth. The delay must therefore be given or computed,
+unless the plan's ranges are requested (`--range-delay`).
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _WIDTH = 5  # line, begin, end, pair, value
 
 @dataclass
 class _Plan:
-    """The lines of a plan: five float64 per line, nodes by number of their pair."""
+    """The lines of a plan: five float64 per line; a pair of nodes is stored as its index in `pairs`."""
 
     contacts: array[float] = field(default_factory=lambda: array("d"))
     ranges: array[float] = field(default_factory=lambda: array("d"))
@@ -45,23 +45,23 @@ class _Plan:
 
 
 def sniff(head: bytes) -> bool:
-    """Tell whether an `a contact` stands near the beginning."""
+    """Tell whether the beginning has an `a contact` or `a range` line."""
     return any(_COMMAND.match(line) for line in head.split(b"\n"))
 
 
-def read(data: bytes, name: str, given: Assumptions) -> Recording:
-    """Read the contacts of one pair of nodes, both directions.
+def read(data: bytes, name: str, assumptions: Assumptions) -> Recording:
+    """Read the contacts of one pair of nodes in both directions.
 
-    `given.satellite` and `given.station` are node numbers; with a single pair, the first contact's source
-    is the satellite.
+    `assumptions.satellite` and `assumptions.station` are node numbers. If the plan has a single pair, they
+    may be left out; the source of the first contact is then the satellite.
 
     Raises:
-        TraceError: names file, line and what was expected.
+        TraceError: The file is invalid; the message names the line and what was expected.
     """
     plan = _plan(data, name)
     if not plan.contacts:
         raise TraceError(f"{name}, line 1: expected at least one line like 'a contact +0 +600 1 2 125000'")
-    satellite, station, notes = _nodes(name, plan, given)
+    satellite, station, notes = _nodes(name, plan, assumptions)
     directions = {
         "down_bit_s": _of_pair(plan.contacts, plan.pairs.get((satellite, station))),
         "up_bit_s": _of_pair(plan.contacts, plan.pairs.get((station, satellite))),
@@ -76,13 +76,13 @@ def read(data: bytes, name: str, given: Assumptions) -> Recording:
         raise TraceError(f"{name}: the contacts cover {end_s:g} s; expected at most {_MOST_S:g}")
     values = {key: _at(starts, table) * 8 for key, table in directions.items() if len(table)}
     up = np.any([rate > 0 for rate in values.values()], axis=0)
-    notes.append("rates are bytes per second in the plan; contacts are whole seconds")
+    notes.append("the plan has rates in bytes per second and times in whole seconds")
     ranges = [plan.pairs.get(pair) for pair in ((satellite, station), (station, satellite))]
     tables = [_of_pair(plan.ranges, pair) for pair in ranges if pair is not None]
-    if given.range_delay:
+    if assumptions.range_delay:
         values |= _range_delays(name, starts, tables, notes)
     elif any(len(table) for table in tables):
-        notes.append("the plan's ranges are whole light-seconds: not used")
+        notes.append("the plan's ranges are not used, since they are in whole light-seconds")
     start_utc = _EPOCH + timedelta(seconds=origin_s) if plan.absolute else plan.reference
     return Recording(
         "ion",
@@ -107,14 +107,14 @@ def _plan(data: bytes, name: str) -> _Plan:
         if words[:1] == ["@"] and len(words) == 2:
             plan.reference = _EPOCH + timedelta(seconds=_absolute(where, words[1]))
         if not _COMMAND.match(line):
-            continue  # ionrc files hold much else
+            continue  # ionrc files have many other commands
         if len(words) not in (7, 8):
             raise TraceError(f"{where}: expected 'a {words[1]} FROM TO NODE NODE VALUE'; found {shown(line)}")
         begin_s, end_s = (_time(where, word, plan) for word in words[2:4])
         if end_s <= begin_s:
             raise TraceError(f"{where}: expected an end after the start; found {shown(line)}")
         if plan.relative and plan.absolute:
-            raise TraceError(f"{where}: expected either +t or absolute times throughout; found {shown(line)}")
+            raise TraceError(f"{where}: expected only +t or only absolute times; found {shown(line)}")
         pair = plan.pairs.setdefault((words[4], words[5]), len(plan.pairs))
         table = plan.contacts if words[1].lower() == "contact" else plan.ranges
         table.extend((number, begin_s, end_s, pair, _amount(where, words[6])))
@@ -145,22 +145,26 @@ def _amount(where: str, word: str) -> float:
     return float(word)
 
 
-def _nodes(name: str, plan: _Plan, given: Assumptions) -> tuple[str, str, list[str]]:
-    """Return the satellite's and the station's node."""
+def _nodes(name: str, plan: _Plan, assumptions: Assumptions) -> tuple[str, str, list[str]]:
+    """Return the satellite's node, the station's node, and notes."""
     pairs = [
         pair for pair, number in plan.pairs.items() if (np.array(plan.contacts)[3::_WIDTH] == number).any()
     ]
-    asked = (given.satellite or "", given.station or "")
-    for pair in (asked, asked[::-1]):
+    requested = (assumptions.satellite or "", assumptions.station or "")
+    for pair in (requested, requested[::-1]):
         if pair in pairs:
-            return asked[0], asked[1], []
+            return requested[0], requested[1], []
     if len({frozenset(pair) for pair in pairs}) > 1:
         listed = ", ".join(f"{source} to {target}" for source, target in pairs[:8])
         raise TraceError(
-            f"{name}: expected one pair of nodes, it holds {listed}; choose with --satellite and --station"
+            f"{name}: expected one pair of nodes; found {listed}; choose with --satellite and --station"
         )
     satellite, station = pairs[0]
-    return satellite, station, [f"node {satellite}, the first contact's source, is called the satellite"]
+    return (
+        satellite,
+        station,
+        [f"node {satellite}, the source of the first contact, is taken for the satellite"],
+    )
 
 
 def _of_pair(lines: array[float], pair: int | None) -> Floats:
@@ -174,13 +178,13 @@ def _check_overlap(name: str, table: Floats) -> None:
     if over.size:
         later, earlier = table[over[0] + 1], table[over[0]]
         raise TraceError(
-            f"{name}, line {later[0]:.0f}: expected no contact within that of line {earlier[0]:.0f},"
-            " which has the same nodes"
+            f"{name}, line {later[0]:.0f}: expected no overlap with the contact of the same nodes in line"
+            f" {earlier[0]:.0f}"
         )
 
 
 def _at(times: Floats, table: Floats) -> Floats:
-    """Return the value that holds at each time; 0 where none does."""
+    """Return the value that is valid at each time; 0 where there is none."""
     if not len(table):
         return np.zeros(len(times))
     row = np.searchsorted(table[:, 1], times, side="right") - 1
@@ -191,23 +195,31 @@ def _at(times: Floats, table: Floats) -> Floats:
 def _range_delays(name: str, starts: Floats, tables: list[Floats], notes: list[str]) -> dict[str, Floats]:
     table = next((table for table in tables if len(table)), None)
     if table is None:
-        raise TraceError(f"{name}: expected a line 'a range' of these nodes for --range-delay; there is none")
+        raise TraceError(
+            f"{name}: expected a line 'a range' for these nodes, which --range-delay needs; found none"
+        )
     row = np.clip(np.searchsorted(table[:, 1], starts, side="right") - 1, 0, len(table) - 1)
-    notes.append("delays are the plan's ranges, whole light-seconds")
+    notes.append("delays are the plan's ranges, in whole light-seconds")
     return dict.fromkeys(DELAYS, table[row, 4])
 
 
 def write(trace: Trace, satellite: str = "1", station: str = "2") -> bytes:
-    """Return the trace as a contact plan: mean bytes per second, whole seconds, and no loss.
+    """Return a trace as a contact plan with mean rates in bytes per second, whole seconds, and no loss.
 
-    A contact begins at its first whole second and ends with its last; what is left of it at both ends is
-    lost.  Ranges are rounded to whole light-seconds, as ION wants them.
+    A contact is shortened to its whole seconds. Ranges are rounded to whole light-seconds, as ION requires.
+
+    Args:
+        trace: the trace.
+        satellite: node number of the satellite.
+        station: node number of the station.
 
     Raises:
-        TraceError: no contact holds a whole second, or the trace is over 10 million s long.
+        TraceError: No contact contains a whole second, or the trace is longer than 10 million s.
     """
     if trace.end_s > 1e7:
-        raise TraceError(f"a trace of {trace.end_s:g} s; expected at most 10 million for a contact plan")
+        raise TraceError(
+            f"the trace is {trace.end_s:g} s long; expected at most 10 million s for a contact plan"
+        )
     reference = trace.header.start_utc.replace(microsecond=0)
     shift_s = (trace.header.start_utc - reference).total_seconds()
     lines = [f"@ {reference:%Y/%m/%d-%H:%M:%S}"]
@@ -217,7 +229,7 @@ def write(trace: Trace, satellite: str = "1", station: str = "2") -> bytes:
         lines += [f"a contact +{begin} +{end} {source} {target} {rate}" for begin, end, rate in found]
         spans += [(begin, end) for begin, end, _ in found]
     if not spans:
-        raise TraceError("no contact of the trace holds a whole second, which ION's plans are made of")
+        raise TraceError("no contact of the trace contains a whole second, the resolution of ION's plans")
     delay_s = round(float(trace.down_delay_s[trace.up].mean()))
     begin, end = min(begin for begin, _ in spans), max(end for _, end in spans)
     lines.append(f"a range +{begin} +{end} {satellite} {station} {delay_s}")
@@ -225,7 +237,7 @@ def write(trace: Trace, satellite: str = "1", station: str = "2") -> bytes:
 
 
 def _contacts(trace: Trace, column: str, shift_s: float) -> list[tuple[int, int, int]]:
-    """Return begin, end (whole seconds) and bytes per second of each contact with one rate."""
+    """Return begin, end (whole seconds) and bytes per second of each part of a contact with one rate."""
     edges_s = np.append(trace.time_s, trace.end_s) + shift_s
     bits = np.append(0.0, np.cumsum(np.diff(edges_s) * np.where(trace.up, getattr(trace, column), 0.0)))
     up_s = np.append(0.0, np.cumsum(np.diff(edges_s) * trace.up))

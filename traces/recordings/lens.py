@@ -1,8 +1,10 @@
-"""LENS (Zhao and Pan, MMSys'24): IRTT and ping as CSV.
+"""CSV files of LENS (Zhao and Pan, MMSys'24): IRTT and ping.
 
-IRTT: `timestamp,rtt,uplink,downlink`, ns since 1970 and ms; -1 in one of the three says where a packet was
-lost, and then 0 stands in the others, which is no delay.  Ping: `timestamp,rtt`, s since 1970 and ms.
-"Uplink" is from the dish.
+IRTT: `timestamp,rtt,uplink,downlink`, in ns since 1970 and ms. A -1 in one of the last three columns marks
+    where a
+packet was lost; a 0 in the others is then not a delay. The uplink is the direction from the dish.
+
+Ping: `timestamp,rtt`, in s since 1970 and ms.
 """
 
 from __future__ import annotations
@@ -29,30 +31,30 @@ _YEAR_2262_NS = 9.2e18
 
 
 def sniff_irtt(head: bytes) -> bool:
-    """Tell whether IRTT's column names begin the file."""
+    """Tell whether the file begins with IRTT's column names."""
     return _first_line(head) == _IRTT
 
 
 def sniff_ping(head: bytes) -> bool:
-    """Tell whether ping's column names begin the file."""
+    """Tell whether the file begins with ping's column names."""
     return _first_line(head) == _PING
 
 
-def read_irtt(data: bytes, name: str, given: Assumptions) -> Recording:
+def read_irtt(data: bytes, name: str, assumptions: Assumptions) -> Recording:
     """Read an IRTT recording.
 
-    The recorded one-way delays are taken only if all of them are possible, between 0 and the RTT: clocks that
-    differ give +10 s one way and -10 s the other.
+    The recorded one-way delays are used only if all of them are possible, between 0 and the RTT. They are not
+    if the clocks of both ends differ, which adds an offset to one direction and subtracts it from the other.
 
     Raises:
-        TraceError: names file, line and what was expected.
+        TraceError: The file is invalid; the message names the line and what was expected.
     """
     table = read_table(data, name, 4, start=_after_names(data, name, _IRTT))
     time_ns, rtt_ms, up_ms, down_ms = table
     _check_time(name, time_ns, _YEAR_2262_NS, "ns since 1970")
     _check_rtt(name, rtt_ms)
     for column, what in ((up_ms, "uplink"), (down_ms, "downlink")):
-        if max(-column.min(), column.max()) > _MOST_MS:  # as far as clocks may differ
+        if max(-column.min(), column.max()) > _MOST_MS:  # clocks may differ by this much
             good = np.abs(column) <= _MOST_MS
             check_rows(name, good, 2, f"{what} in ms, or -1 for a loss", column.item)
     notes: list[str] = []
@@ -62,30 +64,30 @@ def read_irtt(data: bytes, name: str, given: Assumptions) -> Recording:
     wrong_clocks = ((up_ms < 0) & (up_ms != -1)) | ((down_ms < 0) & (down_ms != -1))
     clocks_agree = not wrong_clocks.any()
     lost = {key: columns[key] == -1 for key in names}
-    if not clocks_agree:  # -1 is then a time that may occur; an RTT of 0 tells a loss
+    if not clocks_agree:  # -1 may then be a delay; a loss has an RTT of 0
         lost["uplink"] &= rtt_ms == 0
         lost["downlink"] &= rtt_ms == 0
     came = ~(lost["rtt"] | lost["uplink"] | lost["downlink"])
     possible = clocks_agree and bool(((up_ms <= rtt_ms) & (down_ms <= rtt_ms))[came].all())
     if possible:
         notes.append(
-            "one-way delays as recorded: they are possible, but how far the clocks agreed is not known"
+            "one-way delays as recorded; they are possible, but the difference of the clocks is not known"
         )
         values = {"down_delay_s": _known(down_ms, came), "up_delay_s": _known(up_ms, came)}
     else:
-        notes.append("recorded one-way delays are impossible, the clocks differed: not used")
+        notes.append("recorded one-way delays are not used: they are impossible, so the clocks differed")
         values = halves(_known(rtt_ms, came), notes)
     time_s = (time_ns - time_ns[0]) / 1e9
-    values |= _losses(lost, time_s, given, notes)
+    values |= _losses(lost, time_s, assumptions, notes)
     start_utc = from_epoch(name, float(time_ns[0]) / 1e9)
-    return sampled("lens-irtt", name, time_s, values, given, notes, start_utc=start_utc)
+    return sampled("lens-irtt", name, time_s, values, assumptions, notes, start_utc=start_utc)
 
 
-def read_ping(data: bytes, name: str, given: Assumptions) -> Recording:
-    """Read a ping recording; what was lost left no line, so loss is not known.
+def read_ping(data: bytes, name: str, assumptions: Assumptions) -> Recording:
+    """Read a ping recording; lost probes have no line, so the loss is not known.
 
     Raises:
-        TraceError: names file, line and what was expected.
+        TraceError: The file is invalid; the message names the line and what was expected.
     """
     time_s, rtt_ms = read_table(data, name, 2, start=_after_names(data, name, _PING))
     _check_time(name, time_s, _YEAR_2262_NS / 1e9, "s since 1970")
@@ -95,9 +97,9 @@ def read_ping(data: bytes, name: str, given: Assumptions) -> Recording:
     came = columns["rtt"] >= 0
     values = halves(_known(columns["rtt"], came), notes)
     if not came.all():
-        values |= _losses({"rtt": ~came}, time_s - time_s[0], given, notes)
+        values |= _losses({"rtt": ~came}, time_s - time_s[0], assumptions, notes)
     start_utc = from_epoch(name, float(time_s[0]))
-    return sampled("lens-ping", name, time_s, values, given, notes, start_utc=start_utc)
+    return sampled("lens-ping", name, time_s, values, assumptions, notes, start_utc=start_utc)
 
 
 def _first_line(head: bytes) -> bytes:
@@ -111,7 +113,7 @@ def _after_names(data: bytes, name: str, names: bytes) -> int:
 
 
 def _check_time(name: str, time: Floats, most: float, unit: str) -> None:
-    # One unit for another (ms for ns) is a factor of 10^3 or more: it lies before 1980 or after 2262.
+    # A wrong unit (ms for ns) is a factor of 1000 or more, which gives a time before 1980 or after 2262.
     if time.min() > most * 0.03 and time.max() < most:
         return
     good = (time > most * 0.03) & (time < most)
@@ -135,17 +137,17 @@ def _known(time_ms: Floats, came: Bools) -> Floats:
 def _losses(
     lost: dict[str, Bools],
     time_s: Floats,
-    given: Assumptions,
+    assumptions: Assumptions,
     notes: list[str],
 ) -> dict[str, Floats]:
-    window_s = given.loss_window_s
+    window_s = assumptions.loss_window_s
     notes.append(f"loss is the share of probes lost within {window_s:g} s")
-    if not any(one.any() for one in lost.values()):
+    if not any(column.any() for column in lost.values()):
         return dict.fromkeys(LOSSES, np.broadcast_to(0.0, len(time_s)))
     either = shares_lost(lost["rtt"], time_s, window_s)
     each = 1 - np.sqrt(1 - either)
     if lost["rtt"].any():
-        notes.append("losses whose direction is not known are shared by both directions")
+        notes.append("losses of unknown direction are divided between both directions")
     if "uplink" not in lost:
         return {"down_loss": each, "up_loss": each}
     up, down = (shares_lost(lost[key], time_s, window_s) for key in ("uplink", "downlink"))

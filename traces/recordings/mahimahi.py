@@ -1,11 +1,12 @@
-"""mahimahi's packet-delivery traces, and LeoReplayer's delays beside them.
+"""Packet-delivery traces of mahimahi, and the delay files of LeoReplayer.
 
-mahimahi: one integer per line, the millisecond of a chance to deliver 1500 bytes; repeats add up, numbers
-never fall, and the file starts over when it ends (mm-link(1)).  LeoReplayer adds a file with one integer per
-10 ms: the one-way delay in ms, which wraps around as well.
+A mahimahi trace has one integer per line: the millisecond of an opportunity to deliver 1500 bytes. Repeated
+numbers add up, numbers never decrease, and the file starts over when it ends (mm-link(1)). LeoReplayer adds a
+file with one integer per 10 ms, the one-way delay in ms, which starts over as well.
 
-Chances are counted over `bin_s`.  Bins without any are no lost link in mahimahi, packets only wait for the
-next chance: so a bin shares its chances with the empty ones before it.  `outage_s` without any is an outage.
+Delivery opportunities are counted over bins of `bin_s`. An empty bin does not mean an outage, since packets
+in mahimahi wait for the next opportunity; its time is therefore added to that of the next bin. The link is
+down after `outage_s` without an opportunity.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ _MOST_CHANCES = 500_000_000
 
 
 def sniff(head: bytes) -> bool:
-    """Tell whether lines of integers begin the file, none smaller than the one before."""
+    """Tell whether the file begins with lines of integers that never decrease."""
     lines = [line.strip() for line in head.split(b"\n")[:200]]
     lines = lines[:-1] if len(lines) < 200 and not head.endswith(b"\n") and len(lines) > 1 else lines
     lines = [line for line in lines if line]
@@ -34,11 +35,11 @@ def sniff(head: bytes) -> bool:
     return numbers == sorted(numbers)
 
 
-def read(data: bytes, name: str, given: Assumptions) -> Recording:
-    """Read a trace of one direction as both: `--up-file` gives the other one its own.
+def read(data: bytes, name: str, assumptions: Assumptions) -> Recording:
+    """Read a trace of one direction and use it for both; `--up-file` provides the other direction.
 
     Raises:
-        TraceError: names file, line and what was expected.
+        TraceError: The file is invalid; the message names the line and what was expected.
     """
     time_ms = read_table(data, name, 1)[0]
     if (bad := first_bad(time_ms)) is not None:
@@ -48,38 +49,38 @@ def read(data: bytes, name: str, given: Assumptions) -> Recording:
         raise TraceError(f"{name}, line {line}: expected no less than the line before; found {found:g}")
     if time_ms[-1] == 0:
         raise TraceError(f"{name}, line {len(time_ms)}: expected an end later than 0 ms; found 0")
-    time_s, rate_bit_s, end_s = _rates(time_ms, given)
+    time_s, rate_bit_s, end_s = _rates(time_ms, assumptions)
     notes = [
-        f"chances of 1500 bytes (12000 bits), counted over {given.bin_s:g} s",
+        f"delivery opportunities of 1500 bytes (12000 bits), counted over {assumptions.bin_s:g} s",
         SATURATED,
-        "the file wraps around in mahimahi; this trace ends where the file does",
-        "one direction was recorded: the other has the same rate, unless one was given",
+        "mahimahi repeats the file; this trace ends where the file does",
+        "one direction was recorded; the other has the same rate, unless another was given",
     ]
     up = rate_bit_s > 0
     if not up.all():
-        notes.append(f"the link is down where {given.outage_s:g} s or more passed without a chance")
+        notes.append(f"the link is down after {assumptions.outage_s:g} s without a delivery opportunity")
     return Recording(
         "mahimahi", name, time_s, end_s, {"down_bit_s": rate_bit_s, "up_bit_s": rate_bit_s}, up, notes=notes
     )
 
 
 def first_bad(whole: Floats) -> int | None:
-    """Return the first that is no whole number from 0 to 10^12, or None."""
+    """Return the index of the first number that is not an integer from 0 to 10^12, or None."""
     good = (whole >= 0) & (whole <= _MOST_MS) & (whole == np.floor(whole))
     return None if good.all() else int(np.argmin(good))
 
 
-def _rates(time_ms: Floats, given: Assumptions) -> tuple[Floats, Floats, float]:
-    """Count chances: starts of rows, rate of each, end. A chance at ms t belongs to the time up to t."""
+def _rates(time_ms: Floats, assumptions: Assumptions) -> tuple[Floats, Floats, float]:
+    """Return start and rate of each row, and the end; an opportunity at t belongs to the time before t."""
     end_s = float(time_ms[-1]) / 1e3
-    bins = np.floor(np.minimum(time_ms / 1e3, np.nextafter(end_s, 0)) / given.bin_s)
+    bins = np.floor(np.minimum(time_ms / 1e3, np.nextafter(end_s, 0)) / assumptions.bin_s)
     firsts = np.flatnonzero(np.append(True, bins[1:] != bins[:-1]))
     counts = np.diff(np.append(firsts, len(bins)))
     full = bins[firsts]
-    ends_s = np.minimum((full + 1) * given.bin_s, end_s)
-    starts_s = np.append(0.0, ends_s[:-1])  # the empty bins before it belong to it
-    own_s = full * given.bin_s
-    out = own_s - starts_s >= given.outage_s  # ... unless they are many
+    ends_s = np.minimum((full + 1) * assumptions.bin_s, end_s)
+    starts_s = np.append(0.0, ends_s[:-1])  # a bin includes the empty ones before it
+    own_s = full * assumptions.bin_s
+    out = own_s - starts_s >= assumptions.outage_s  # ... unless they are an outage
     starts_s = np.asarray(np.where(out, own_s, starts_s), dtype=np.float64)
     rate_bit_s: Floats = np.asarray(counts * CHANCE_BITS / (ends_s - starts_s), dtype=np.float64)
     gaps = np.flatnonzero(out)
@@ -89,39 +90,39 @@ def _rates(time_ms: Floats, given: Assumptions) -> tuple[Floats, Floats, float]:
 
 
 def sniff_delays(head: bytes) -> bool:
-    """Never: integers alone could be anything. Name it, or give the file to --delay-file."""
+    """Return False: integers could be anything, so the format must be named, or used with --delay-file."""
     return False
 
 
-def read_delays(data: bytes, name: str, given: Assumptions) -> Recording:
-    """Read LeoReplayer's delays: one integer of ms per 10 ms, the same both ways.
+def read_delays(data: bytes, name: str, assumptions: Assumptions) -> Recording:
+    """Read LeoReplayer's delays: one integer in ms per 10 ms, used for both directions.
 
     Raises:
-        TraceError: names file, line and what was expected.
+        TraceError: The file is invalid; the message names the line and what was expected.
     """
     delay_ms = read_table(data, name, 1)[0]
     if (bad := first_bad(delay_ms)) is not None:
         raise TraceError(f"{name}, line {bad + 1}: expected a delay in whole ms; found {delay_ms[bad]:g}")
     changes = np.flatnonzero(np.append(True, delay_ms[1:] != delay_ms[:-1]))
     delay_s, end_s = delay_ms[changes] / 1e3, len(delay_ms) * DELAY_STEP_S
-    del delay_ms  # three bytes of the file became eight here, and will be 17 in the trace
+    del delay_ms  # frees memory before the trace is built
     return Recording(
         "leoreplayer-delay",
         name,
         np.multiply(changes, DELAY_STEP_S, dtype=np.float64),
         end_s,
         dict.fromkeys(DELAYS, delay_s),
-        notes=["one-way delays in whole ms, one per 10 ms; both ways the same"],
+        notes=["one-way delays in whole ms, one per 10 ms, the same in both directions"],
     )
 
 
 def with_uplink(down: Recording, up: Recording) -> Recording:
-    """Join the two directions of one recording; the shorter one starts over, as mm-link does."""
+    """Combine the two directions of a recording; the shorter one starts over, as in mm-link."""
     end_s = max(down.end_s, up.end_s)
     notes = [note for note in down.notes if "one direction" not in note]
-    for one, what in ((down, "downlink"), (up, "uplink")):
-        if one.end_s < end_s:
-            notes.append(f"the {what} file, {one.end_s:g} s long, starts over until {end_s:g} s")
+    for recording, direction in ((down, "downlink"), (up, "uplink")):
+        if recording.end_s < end_s:
+            notes.append(f"the {direction} file, {recording.end_s:g} s long, starts over until {end_s:g} s")
     down_s, down_bit_s = _repeated(down, "down_bit_s", end_s)
     up_s, up_bit_s = _repeated(up, "up_bit_s", end_s)
     time_s = np.union1d(down_s, up_s)
@@ -132,32 +133,32 @@ def with_uplink(down: Recording, up: Recording) -> Recording:
     return Recording("mahimahi", down.name, time_s, end_s, values, notes=notes)
 
 
-def _repeated(one: Recording, column: str, end_s: float) -> tuple[Floats, Floats]:
-    times = int(np.ceil(end_s / one.end_s))
-    if times * len(one.time_s) > 50_000_000:
+def _repeated(recording: Recording, column: str, end_s: float) -> tuple[Floats, Floats]:
+    times = int(np.ceil(end_s / recording.end_s))
+    if times * len(recording.time_s) > 50_000_000:
         raise TraceError(
-            f"{one.name}: {one.end_s:g} s long beside {end_s:g} s; expected files of like length"
+            f"{recording.name}: expected a length similar to {end_s:g} s; found {recording.end_s:g} s"
         )
-    starts_s = np.repeat(np.arange(times) * one.end_s, len(one.time_s))
-    time_s = starts_s + np.tile(one.time_s, times)
+    starts_s = np.repeat(np.arange(times) * recording.end_s, len(recording.time_s))
+    time_s = starts_s + np.tile(recording.time_s, times)
     inside = time_s < end_s
-    return time_s[inside], np.tile(one.values[column], times)[inside]
+    return time_s[inside], np.tile(recording.values[column], times)[inside]
 
 
 def write(trace: Trace, direction: str) -> bytes:
-    """Return one direction ("down" or "up") as mahimahi's text, to the end of the trace.
+    """Return one direction of a trace ("down" or "up") as a mahimahi trace.
 
-    A chance stands at the ms in which the last of its 12000 bits has passed.  The format cannot say how long
-    a trace without a chance at its end is: that end is lost.
+    A delivery opportunity is in the ms in which the last of its 12000 bits has passed. The format cannot
+    represent an end without opportunities, so such an end is lost.
 
     Raises:
-        TraceError: not a single chance, or over 500 million of them.
+        TraceError: There is no delivery opportunity, or there are more than 500 million.
     """
     bits = np.cumsum(trace.lengths_s() * np.where(trace.up, getattr(trace, f"{direction}_bit_s"), 0.0))
     total = int(bits[-1] / CHANCE_BITS + 1e-6)
     if not 1 <= total <= _MOST_CHANCES:
         raise TraceError(
-            f"{direction}: {total} chances of 1500 bytes; mahimahi's files hold 1 to {_MOST_CHANCES}"
+            f"{direction}: expected 1 to {_MOST_CHANCES} delivery opportunities of 1500 bytes; found {total}"
         )
     wanted = np.arange(1, total + 1) * float(CHANCE_BITS)
     ends_s = np.append(trace.time_s[1:], trace.end_s)

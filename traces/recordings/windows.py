@@ -1,7 +1,7 @@
-"""Lists of contacts: GMAT's ContactLocator, STK's access report, SatNOGS observations.
+"""Lists of contacts: reports of GMAT's ContactLocator, STK access reports, and SatNOGS observations.
 
-They say when a satellite was in view, and nothing of rates.  SatNOGS also holds the orbit and the station,
-from which the delay is computed; for the others `--tle` and `--station` do the same.
+They contain when a satellite was in view, but no rates. SatNOGS observations include the orbit and the
+station, from which the delay is computed; for the other formats, use `--tle` and `--station`.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _DATE_ONLY = re.compile(_DATE)
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """One contact of one pair."""
+    """A contact of a satellite and a station."""
 
     satellite: str
     station: str
@@ -46,45 +46,45 @@ class Window:
 
 
 def sniff_gmat(head: bytes) -> bool:
-    """Tell whether a ContactLocator report begins here."""
+    """Tell whether the file begins like a ContactLocator report."""
     return b"Observer:" in head and (b"Target:" in head or b"Start Time" in head)
 
 
 def sniff_stk(head: bytes) -> bool:
-    """Tell whether an access report as CSV begins here."""
+    """Tell whether the file begins like an access report in CSV."""
     return re.search(rb'"?Access"?\s*,\s*"?Start Time \(', head) is not None
 
 
 def sniff_satnogs(head: bytes) -> bool:
-    """Tell whether JSON with an observation's keys begins here."""
+    """Tell whether the file begins like JSON with the keys of an observation."""
     return head.lstrip()[:1] in (b"[", b"{") and b'"start"' in head and b'"end"' in head
 
 
-def read_gmat(data: bytes, name: str, given: Assumptions) -> Recording:
+def read_gmat(data: bytes, name: str, assumptions: Assumptions) -> Recording:
     """Read a ContactLocator report (Legacy): `Target:`, then a table for each `Observer:`.
 
     Raises:
-        TraceError: names file, line and what was expected.
+        TraceError: The file is invalid; the message names the line and what was expected.
     """
-    return _chosen("gmat", name, list(_gmat(data, name)), given)
+    return _chosen("gmat", name, list(_gmat(data, name)), assumptions)
 
 
-def read_stk(data: bytes, name: str, given: Assumptions) -> Recording:
-    """Read an access report saved as CSV, times in UTCG.
+def read_stk(data: bytes, name: str, assumptions: Assumptions) -> Recording:
+    """Read an access report of STK that was saved as CSV with times in UTCG.
 
     Raises:
-        TraceError: names file, line and what was expected.
+        TraceError: The file is invalid; the message names the line and what was expected.
     """
-    return _chosen("stk", name, list(_stk(data, name)), given)
+    return _chosen("stk", name, list(_stk(data, name)), assumptions)
 
 
-def read_satnogs(data: bytes, name: str, given: Assumptions) -> Recording:
-    """Read observations as SatNOGS Network's API gives them: a list of objects, or one object.
+def read_satnogs(data: bytes, name: str, assumptions: Assumptions) -> Recording:
+    """Read observations from SatNOGS Network's API: one JSON object, or a list of them.
 
     Raises:
-        TraceError: names file, line and what was expected.
+        TraceError: The file is invalid; the message names the line and what was expected.
     """
-    return _chosen("satnogs", name, list(_satnogs(data, name)), given)
+    return _chosen("satnogs", name, list(_satnogs(data, name)), assumptions)
 
 
 def _gmat(data: bytes, name: str) -> Iterator[Window]:
@@ -126,7 +126,7 @@ def _stk(data: bytes, name: str) -> Iterator[Window]:
                 raise TraceError(f"{where}: expected times like 1 Jan 2026 00:42:11.284; found {shown(line)}")
             yield _window(where, satellite, station, moments[0].groups(), moments[1].groups())
         else:
-            inside = inside and bool(fields[0].isdigit())  # what follows a table are its statistics
+            inside = inside and bool(fields[0].isdigit())  # a table is followed by its statistics
 
 
 def _stk_ends(first: str, second: str) -> tuple[str, str]:
@@ -145,7 +145,7 @@ def _window(where: str, satellite: str, station: str, start: tuple[Any, ...], en
 
 
 def _moment(where: str, parts: tuple[Any, ...]) -> datetime:
-    """Return the time of "1 Jan 2026 00:42:11.284"; not by strptime, whose months follow the locale."""
+    """Parse a time like "1 Jan 2026 00:42:11.284"; strptime would depend on the locale."""
     day, month, year, hour, minute, second = parts
     try:
         whole = datetime(
@@ -158,7 +158,7 @@ def _moment(where: str, parts: tuple[Any, ...]) -> datetime:
 
 
 def _satnogs(data: bytes, name: str) -> Iterator[Window]:
-    """Read object after object: a whole list at once could need 20 times the file's size."""
+    """Read one object at a time, since a whole list would take many times the file's size in memory."""
     try:
         text = data.decode("utf-8")
     except UnicodeDecodeError as fault:
@@ -169,7 +169,7 @@ def _satnogs(data: bytes, name: str) -> Iterator[Window]:
     place, line = place + in_list, 1 + text.count("\n", 0, place)
     blank = re.compile(r"[\s,]*")
     while True:
-        after = blank.match(text, place).end()  # type: ignore[union-attr]  # it matches anything
+        after = blank.match(text, place).end()  # type: ignore[union-attr]  # it always matches
         line, place = line + text.count("\n", place, after), after
         if place >= len(text) or text[place] == "]":
             return
@@ -204,7 +204,7 @@ def _orbit_of(where: str, value: dict[str, Any]) -> ElementSet | None:
     lines = [value.get(f"tle{number}") for number in (0, 1, 2)]
     if not (isinstance(lines[1], str) and isinstance(lines[2], str)):
         return None
-    from traces.orbits.tle import parse_tle
+    from traces.orbits.tle import parse_tle  # slow to import
 
     title = lines[0] if isinstance(lines[0], str) and lines[0].strip() else "satellite"
     text = "\n".join((title.replace("\n", " ").removeprefix("0 "), lines[1], lines[2]))
@@ -218,54 +218,61 @@ def _place_of(where: str, value: dict[str, Any]) -> GroundStation | None:
     from traces.orbits.stations import GroundStation
 
     degrees = [value.get(f"station_{key}") for key in ("lat", "lng", "alt")]
-    if not all(isinstance(one, (int, float)) for one in degrees):
+    if not all(isinstance(coordinate, (int, float)) for coordinate in degrees):
         return None
     title = str(value.get("station_name") or value.get("ground_station") or "ground")[:80]
     try:
-        return GroundStation(title, *(float(one) for one in degrees))  # type: ignore[arg-type]
+        return GroundStation(title, *(float(coordinate) for coordinate in degrees))  # type: ignore[arg-type]
     except (TraceInputError, OverflowError) as fault:
         raise TraceError(f"{where}: {fault}") from None
 
 
-def _chosen(form: str, name: str, windows: list[Window], given: Assumptions) -> Recording:
-    """Make a recording of the one pair that was asked for."""
+def _chosen(form: str, name: str, windows: list[Window], assumptions: Assumptions) -> Recording:
+    """Return the recording of the requested pair of satellite and station."""
     if not windows:
         raise TraceError(f"{name}, line 1: expected at least one contact")
-    asked = (given.satellite or "", given.place.name if given.place else given.station or "")
-    pairs = sorted({(one.satellite, one.station) for one in windows})
+    requested = (
+        assumptions.satellite or "",
+        assumptions.place.name if assumptions.place else assumptions.station or "",
+    )
+    pairs = sorted({(window.satellite, window.station) for window in windows})
     if len(pairs) > 1:
         pairs = [
             pair
             for pair in pairs
-            if all(not ask or ask.lower() == is_.lower() for ask, is_ in zip(asked, pair, strict=True))
+            if all(
+                not wanted or wanted.lower() == own.lower()
+                for wanted, own in zip(requested, pair, strict=True)
+            )
         ] or pairs
     if len(pairs) > 1:
         listed = "; ".join(f"{satellite} over {station}" for satellite, station in pairs[:6])
         more = f" and {len(pairs) - 6} more" if len(pairs) > 6 else ""
         raise TraceError(
-            f"{name}: expected one pair, it holds {listed}{more}; choose with --satellite and --station"
+            f"{name}: expected one pair; found {listed}{more}; choose with --satellite and --station"
         )
     mine = sorted(
-        (one for one in windows if (one.satellite, one.station) == pairs[0]), key=lambda one: one.start_utc
+        (window for window in windows if (window.satellite, window.station) == pairs[0]),
+        key=lambda window: window.start_utc,
     )
-    return _of_windows(form, name, mine, given)
+    return _of_windows(form, name, mine, assumptions)
 
 
-def _of_windows(form: str, name: str, windows: list[Window], given: Assumptions) -> Recording:
+def _of_windows(form: str, name: str, windows: list[Window], assumptions: Assumptions) -> Recording:
     first = windows[0]
     start_utc = first.start_utc
     spans: list[list[float]] = []
-    for one in windows:
-        begin, end = ((moment - start_utc).total_seconds() for moment in (one.start_utc, one.end_utc))
+    for window in windows:
+        begin, end = ((moment - start_utc).total_seconds() for moment in (window.start_utc, window.end_utc))
         if spans and begin <= spans[-1][1]:
             spans[-1][1] = max(spans[-1][1], end)
         else:
             spans.append([begin, end])
-    notes = ["contact windows; what follows the last one is not part of the trace"]
+    notes = ["the trace ends with the last contact window"]
     if len(spans) < len(windows):
-        notes.append("overlapping contacts are joined")
-    elements, place = given.elements or first.elements, given.place or first.place
-    with_orbit = elements is not None and place is not None and given.down_delay_s is None
+        notes.append("overlapping contacts are merged")
+    elements, place = assumptions.elements or first.elements, assumptions.place or first.place
+    with_orbit = elements is not None and place is not None and assumptions.down_delay_s is None
     time_s, up = _rows(name, spans, with_orbit)
     return Recording(
         form,
@@ -285,10 +292,10 @@ def _of_windows(form: str, name: str, windows: list[Window], given: Assumptions)
 def _rows(
     name: str, spans: list[list[float]], fine: bool
 ) -> tuple[np.ndarray[tuple[int], np.dtype[np.float64]], np.ndarray[tuple[int], np.dtype[np.bool_]]]:
-    """Return a row at each edge, and each second of a contact where the delay changes."""
+    """Return rows at each edge, and at each second of a contact if the delay changes."""
     if fine and sum(end - begin for begin, end in spans) / ORBIT_STEP_S > _MOST_ROWS:
         raise TraceError(
-            f"{name}: expected contacts of less than {_MOST_ROWS} s in all to compute delays for"
+            f"{name}: expected contacts of at most {_MOST_ROWS} s in total, for which delays are computed"
         )
     times: list[float] = []
     ups: list[bool] = []
