@@ -1,4 +1,4 @@
-"""A run's end of the dialogue with the boards' agents; its topics are described in nodes/agent.py."""
+"""The run's side of the protocol with the agents of boards; nodes/agent.py describes its topics."""
 
 from __future__ import annotations
 
@@ -31,19 +31,26 @@ State = dict[str, Any]
 
 
 class FileStore:
-    """Files that boards may fetch, by SHA-256."""
+    """The files that boards may fetch, by SHA-256."""
 
     def __init__(self) -> None:
         self._paths: dict[str, Path] = {}
 
     def add(self, path: Path) -> str:
-        """Offer a file; returns what stands for it in a board's configuration. Raises OSError."""
+        """Offer a file.
+
+        Returns:
+            The reference to the file in a board's configuration.
+
+        Raises:
+            OSError: the file cannot be read.
+        """
         digest = sha256(path)
         self._paths[digest] = path
         return FILE_PREFIX + digest
 
     def sizes_bytes(self, values: Any) -> dict[str, int]:
-        """Size of each offered file that a configuration names, by SHA-256."""
+        """Return the size of each offered file that a configuration refers to, by SHA-256."""
         digest = values.removeprefix(FILE_PREFIX) if isinstance(values, str) else ""
         if digest in self._paths:
             return {digest: self._paths[digest].stat().st_size}
@@ -51,7 +58,7 @@ class FileStore:
         return {name: size for item in items for name, size in self.sizes_bytes(item).items()}
 
     def piece(self, digest: str, offset: int) -> bytes | None:
-        """A piece of an offered file; None for a stranger's."""
+        """Return a piece of an offered file; None if the file was not offered."""
         path = self._paths.get(digest)
         if path is None or offset < 0:
             return None
@@ -61,16 +68,22 @@ class FileStore:
 
 
 class BoardAgents:
-    """Assigns boards, answers what they want, and beats: when it ends, so do the boards' nodes.
+    """Assigns nodes to boards, serves the files that they request, and sends heartbeats.
+
+    The boards stop their nodes when the heartbeats end.
 
     Args:
         socket: Unix socket of the run's management broker.
-        run: the run's name.
-        account: the run's at that broker (testbed/mqtt/accounts.py, run_account).
-        heartbeat_lapse_s: so long without a heartbeat makes a board stop its node.
-        on_state: called in another thread with (board's slug, state) whenever an agent tells.
+        run: Name of the run.
+        account: Account of the run at that broker (testbed/mqtt/accounts.py, run_account).
+        heartbeat_lapse_s: Time without a heartbeat after which a board stops its node, seconds.
+        on_state: Called in another thread with (slug of the board, state) whenever an agent reports.
 
-    Raises TestbedError when the broker does not answer.
+    Attributes:
+        files: The files that boards may fetch.
+
+    Raises:
+        TestbedError: the broker does not answer.
     """
 
     def __init__(
@@ -105,20 +118,20 @@ class BoardAgents:
         self._beat.start()
 
     def state(self, board: str) -> State:
-        """What the agent of a board (by its slug) told last; {"state": "gone"} if nothing."""
+        """Return the latest report of a board's agent, by the board's slug; {"state": "gone"} if none."""
         with self._lock:
             return self._states.get(board, {"state": GONE})
 
     def assign(
         self, board: str, role: Role, config: Mapping[str, Any], access: Mapping[str, str] | None = None
     ) -> None:
-        """Ask a board (by its slug) to be a node.
+        """Assign a node to a board.
 
         Args:
-            board: whom.
+            board: Slug of the board.
             role: "satellite" or "ground".
-            config: as nodes/board/assignment.py has it; files in it are those of `files.add`.
-            access: the node's account at the management broker.
+            config: Configuration of the node; files in it are references from `files.add`.
+            access: The node's account at the management broker.
         """
         assignment = Assignment(
             run=self._run,
@@ -133,13 +146,13 @@ class BoardAgents:
         self._publish_assignment(board)
 
     def dismiss(self, board: str) -> None:
-        """Tell a board to stop its node."""
+        """Tell a board, by its slug, to stop its node."""
         with self._lock:
             self._assignments[board] = ""
         self._publish_assignment(board)
 
     def close(self) -> None:
-        """Dismiss every board, and beat no more; may be called twice."""
+        """Dismiss every board and stop the heartbeats; may be called twice."""
         self._ending.set()
         with self._lock:
             boards = [board for board, text in self._assignments.items() if text]
@@ -163,7 +176,7 @@ class BoardAgents:
             self._ending.wait(HEARTBEAT_S)
 
     def _on_subscribe(self, *_: object) -> None:
-        """Connected, perhaps again: a broker that was restarted has forgotten what it was to keep."""
+        """Publish all assignments: a restarted broker has lost its retained messages."""
         with self._lock:
             boards = list(self._assignments)
         for board in boards:
@@ -180,7 +193,7 @@ class BoardAgents:
             said = json.loads(message.payload)
             state = {**said, "state": str(said["state"])}
         except (ValueError, TypeError, KeyError, OSError):
-            return  # not an agent's, or a file that has gone; the board asks again
+            return  # not from an agent, or the file no longer exists; the board repeats its request
         with self._lock:
             self._states[board] = state
         self._on_state(board, state)

@@ -1,4 +1,4 @@
-"""The boards of one run: attached, told who they are, watched, and what is known of them in the end."""
+"""The boards of one run: their attachment, assignment and supervision, and their records for the results."""
 
 from __future__ import annotations
 
@@ -24,29 +24,34 @@ from testbed.results.board_record import Absence, BoardRecord
 from testbed.run.plan import RunPlan
 from testbed.scenario.model import Link, Scenario
 
-REGISTERED_WITHIN_S = 30.0  # an agent tries again every second, also one that was started again
+REGISTERED_WITHIN_S = 30.0  # an agent, also a restarted one, tries to connect every second
 WELL = ("idle", "fetching", "running")
 
 
 def boards_of(scenario: Scenario) -> dict[str, Board]:
-    """The board of each satellite that is one. Raises InputError; reads no inventory where there is none."""
-    wanted = {s.name: s.board for s in scenario.satellites if s.board is not None}
-    if not wanted:
+    """Return the board of each satellite that is one; without any, no inventory is read.
+
+    Raises:
+        InputError: the inventory is wrong, lacks a board, or lacks the address of its link.
+    """
+    names = {s.name: s.board for s in scenario.satellites if s.board is not None}
+    if not names:
         return {}
     inventory = read_inventory(scenario.boards)
-    found = {satellite: inventory.board(name) for satellite, name in wanted.items()}
-    for board in found.values():
+    boards = {satellite: inventory.board(name) for satellite, name in names.items()}
+    for board in boards.values():
         board.link_addresses()
-    return found
+    return boards
 
 
 @dataclass
 class RunBoards:
-    """Attached boards; without any, everything here does nothing.
+    """The attached boards of a run; without any, all methods do nothing.
 
     Args:
-        plan: of the run.
-        record: adds an event to the run's.
+        plan: Plan of the run.
+        record: Adds an event to the log of the run.
+        links: The links to boards, by name of the link.
     """
 
     plan: RunPlan
@@ -59,7 +64,11 @@ class RunBoards:
     _gone_since_s: dict[str, float] = field(default_factory=dict)
 
     def attach(self, stack: ExitStack) -> None:
-        """Attach every board. Raises BoardRefusedError before anything of a refused one is touched."""
+        """Attach every board.
+
+        Raises:
+            BoardRefusedError: a board cannot be attached; nothing was changed for it.
+        """
         for satellite, board in self.plan.boards.items():
             ground = ground_endpoint(board.link_addresses()[1])
             self._attachments[satellite] = stack.enter_context(Attachment(board, ground))
@@ -69,7 +78,7 @@ class RunBoards:
         return link.satellite in self.plan.boards
 
     def add_link(self, stack: ExitStack, link: Link, sky: Sky, host_path: str) -> BoardLink:
-        """Plug a link's board into the sky, and measure its own way."""
+        """Add the link of a board to the sky, and measure the path to the board."""
         made = BoardLink(
             self._attachments[link.satellite],
             sky,
@@ -84,17 +93,17 @@ class RunBoards:
         return made
 
     def listeners(self) -> list[TcpListener]:
-        """Where the management broker listens for boards: at this machine's address on the way to each."""
+        """Return the management broker's listeners for boards: this machine's source address for each."""
         addresses = {own_address(board) for board in self.plan.boards.values()}
         return [TcpListener(address, AGENT_PORT) for address in sorted(addresses)]
 
     def accounts(self) -> list[Account]:
-        """The agents' accounts at the management broker."""
+        """Return the accounts of the agents at the management broker."""
         boards = self.plan.boards.values()
         return [board_account(board.name, agent_password(board.name)) for board in boards]
 
     def assign(self, stack: ExitStack) -> None:
-        """Tell each board's agent which satellite it is, and offer the files that it needs for that."""
+        """Assign its satellite to each board, and offer the files that it needs."""
         if not self.plan.boards:
             return
         run = self.plan.folder.path.name
@@ -107,22 +116,23 @@ class RunBoards:
             self._gone_since_s[satellite] = time.monotonic()
 
     def look(self, scenario_s: float | None) -> None:
-        """Note what the agents tell.
+        """Record the reports of the agents.
 
         Args:
-            scenario_s: scenario time; None before the start, when a board that does not come is an error.
+            scenario_s: Scenario time; None before the start, when a missing board is an error.
 
-        Raises TestbedError: that board's, in its agent's own words.
+        Raises:
+            TestbedError: a board failed or is missing before the start; with the reason of its agent.
         """
         for satellite, board in self.plan.boards.items():
             assert self._agents is not None  # noqa: S101  # `assign` came before
-            said = self._agents.state(slug(board.name))
-            state, reason = str(said["state"]), str(said.get("reason") or "its agent is not heard any more")
+            report = self._agents.state(slug(board.name))
+            state, reason = str(report["state"]), str(report.get("reason") or "its agent does not respond")
             if self._told.get(satellite) != state:
                 self._told[satellite] = state
                 self._gone_since_s[satellite] = time.monotonic()
                 event = {"event": "board", "node": "run", "board": board.name, "state": state}
-                self.record({**event, "reason": said.get("reason"), "monotonic_s": time.monotonic()})
+                self.record({**event, "reason": report.get("reason"), "monotonic_s": time.monotonic()})
             if scenario_s is None:
                 self._refuse(board, state, reason, time.monotonic() - self._gone_since_s[satellite])
             else:
@@ -137,47 +147,47 @@ class RunBoards:
             absences[-1] = replace(absences[-1], until_s=scenario_s)
 
     def _refuse(self, board: Board, state: str, reason: str, gone_s: float) -> None:
-        """Raise TestbedError if a board will not come; a lost agent is given time to be started again."""
+        """Raise TestbedError if a board cannot take part; a lost agent has some time to be restarted."""
         if state in ("failed", "ended"):
             raise TestbedError(f"board {board.name}: {reason}")
         if state == "gone" and gone_s > REGISTERED_WITHIN_S:
             raise TestbedError(
-                f"board {board.name}: its agent has not come to {own_address(board)}, port {AGENT_PORT}, "
-                f"within {REGISTERED_WITHIN_S:.0f} s; start it there: python -m nodes.agent CONFIG, with "
-                f"what `spaceverse board agent-config {board.name}` prints here in CONFIG"
+                f"board {board.name}: its agent did not connect to {own_address(board)}, port {AGENT_PORT}, "
+                f"within {REGISTERED_WITHIN_S:.0f} s; start it on the board: python -m nodes.agent CONFIG, "
+                f"where CONFIG is the output of `spaceverse board agent-config {board.name}` on this machine"
             )
 
     def records(self) -> tuple[BoardRecord, ...]:
-        """What is known of each board."""
-        found = []
+        """Return the records of all boards."""
+        records = []
         for link in self.plan.scenario.links:
             if self.has(link):
                 board = self.plan.boards[link.satellite]
-                said = self._agents.state(slug(board.name)) if self._agents is not None else {}
-                found.append(
+                report = self._agents.state(slug(board.name)) if self._agents is not None else {}
+                records.append(
                     BoardRecord(
                         board=board.name,
                         satellite=link.satellite,
                         place=place(board.attach),
                         path=self.links[link.name].path,
-                        facts=said.get("facts") or {},
+                        facts=report.get("facts") or {},
                         absences=tuple(self._absences.get(link.satellite, ())),
                     )
                 )
-        return tuple(found)
+        return tuple(records)
 
 
 def offered(config: dict[str, Any], files: FileStore) -> dict[str, Any]:
-    """The configuration with every file of this machine replaced by what the agent fetches it by."""
+    """Return a node's configuration in which references for the agent replace the files of this machine."""
     frames = [{**frame, "image": files.add(Path(frame["image"]))} for frame in config["frames"]]
     stations = [
         {**s, "ca_file": files.add(Path(s["ca_file"]))} if "ca_file" in s else s for s in config["stations"]
     ]
-    found = {**config, "frames": frames, "stations": stations}
+    replaced = {**config, "frames": frames, "stations": stations}
     for name in ("profile", "policy_parameters"):
         if isinstance(config.get(name), str):
-            found[name] = files.add(Path(config[name]))
+            replaced[name] = files.add(Path(config[name]))
     if config["confidence"] is not None:
         network = sorted(path for path in Path(config["confidence"]).iterdir() if path.is_file())
-        found["confidence"] = {path.name: files.add(path) for path in network}
-    return found
+        replaced["confidence"] = {path.name: files.add(path) for path in network}
+    return replaced

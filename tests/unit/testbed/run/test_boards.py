@@ -238,7 +238,7 @@ def test_an_agent_that_is_started_again_is_waited_for_and_its_absence_is_told(
     look("idle", 25, None)
     look("gone", 40, None)  # again: the clock begins anew
     look("gone", 39 + REGISTERED_WITHIN_S, None)
-    with pytest.raises(TestbedError, match="its agent has not come to here, port"):
+    with pytest.raises(TestbedError, match="its agent did not connect to here, port"):
         look("gone", 41 + REGISTERED_WITHIN_S, None)
     for state, scenario_s in (
         ("running", 1.0),
@@ -251,7 +251,7 @@ def test_an_agent_that_is_started_again_is_waited_for_and_its_absence_is_told(
     look("failed", 99, 9.0)
     lines = [absence.line("jetson-1") for absence in boards._absences["FLOCK 2P-1"]]
     assert lines == [
-        "board jetson-1 was absent from 2.0 to 5.0 s: its agent is not heard any more",
+        "board jetson-1 was absent from 2.0 to 5.0 s: its agent does not respond",
         "board jetson-1 was lost at 9.0 s: no model",
     ]
     assert [event["state"] for event in events[:4]] == ["gone", "idle", "gone", "running"]
