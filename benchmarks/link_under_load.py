@@ -20,8 +20,9 @@ from rich.table import Table
 
 from testbed.machine.processor_load import ProcessorLoad, load_text
 from testbed.verify.checks import BOUNDS, Check
+from testbed.verify.effort import FULL
 from testbed.verify.link import LinkUnderTest
-from testbed.verify.measures import FULL, Measurements
+from testbed.verify.measures import Measurements
 from testbed.verify.trace import steepest_pass
 
 P99_BOUND_S = 1e-3

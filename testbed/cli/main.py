@@ -35,7 +35,7 @@ _COMMANDS = (
     "testbed.cli.trace",
     "testbed.cli.run",
     "testbed.cli.replay",
-    "testbed.verify.verify",
+    "testbed.cli.verify",
     "testbed.cli.captures",
     "testbed.cli.ask",
     "testbed.cli.eval",

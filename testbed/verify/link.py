@@ -106,6 +106,13 @@ class Probed:
         return len(self.rtt_ns) - len(self.answered_ns)
 
 
+def required_stream(stream: Stream | None) -> Stream:
+    """Return a stream that was ordered. Raises ValueError if it was not."""
+    if stream is None:
+        raise ValueError("the prober was not asked for this stream")
+    return stream
+
+
 def rtt_s(probes_ns: Integers) -> npt.NDArray[np.float64]:
     """Round-trip times as programs see them, seconds: from send call to arrival, and back."""
     return (probes_ns[:, 1] - probes_ns[:, 0] + probes_ns[:, 3] - probes_ns[:, 2]) / 1e9

@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from testbed.verify.checks import Check, Unit
-from testbed.verify.measures import AlongPass
+from testbed.verify.pass_measurement import AlongPass
 
 
 def checks_table(checks: Sequence[Check], title: str, caption: str) -> Table:

@@ -23,7 +23,7 @@ from testbed.machine import uml
 from testbed.measure.captures import compare, read_capture
 from testbed.network.link_state import Direction, LinkState
 from testbed.network.shapers.nfqueue.shaper import NfqueueShaper
-from testbed.verify.measures import CAPTURES
+from testbed.verify.pass_measurement import CAPTURES
 from testbed.verify.verify import verify
 from tests.support import ROOT
 from tests.support.footprint import Footprint
@@ -131,7 +131,7 @@ def test_a_verify_that_is_stopped_leaves_nothing(number: int) -> None:
         os.kill(process.pid, number)
         _, said = process.communicate(timeout=10)
         assert process.returncode == 128 + number
-        assert b"everything that verify had made is gone" in said
+        assert b"All namespaces, interfaces and processes were removed." in said
         assert footprint.left_behind() == {}
 
 

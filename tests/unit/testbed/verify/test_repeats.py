@@ -11,8 +11,9 @@ import pytest
 from testbed.machine.starvation import DESCHEDULED_S, STARVED_S, Lateness, Starvation
 from testbed.verify import measures as verify_measures
 from testbed.verify.checks import BOUNDS, Check, loss_check, none_check, share_check
+from testbed.verify.effort import QUICK
 from testbed.verify.link import MeasuredLink
-from testbed.verify.measures import ATTEMPTS, QUICK, Measurements
+from testbed.verify.measures import ATTEMPTS, Measurements
 from testbed.verify.trace import steepest_pass
 from testbed.verify.verify import GROUPS
 

@@ -15,6 +15,7 @@ from scapy.layers.inet6 import ICMPv6ND_NS
 from scapy.layers.l2 import ARP, Ether
 
 from testbed.cli.main import main
+from testbed.cli.verify import run
 from testbed.errors import CapabilityError, InputError
 from testbed.network.link_state import GilbertElliott, LinkState
 from testbed.network.shapers.nfqueue.model import Fates
@@ -33,10 +34,10 @@ from testbed.verify.checks import (
 )
 from testbed.verify.frames import make_frames
 from testbed.verify.link import Probed, Stream, link_rtt_s, rtt_s
-from testbed.verify.measures import AlongPass
+from testbed.verify.pass_measurement import AlongPass
 from testbed.verify.table import bound_text, checks_table, plot_pass, quantity
 from testbed.verify.trace import quickened, steepest_pass, steepest_piece
-from testbed.verify.verify import GROUPS, run
+from testbed.verify.verify import GROUPS
 from traces.trace import Trace, TraceHeader
 from traces.trace_file import write_trace
 
@@ -225,11 +226,11 @@ def test_what_cannot_be_done_is_refused_before_anything_is_measured(
     with pytest.raises(CapabilityError, match="needs root: put sudo"):
         run(arguments())
     monkeypatch.setattr("os.geteuid", lambda: 0)
-    with pytest.raises(InputError, match=r"plot .*pass\.txt: expected a name that ends in \.png"):
+    with pytest.raises(InputError, match=r"plot .*pass\.txt: expected a name ending in \.png"):
         run(arguments(plot=tmp_path / "pass.txt"))
     with pytest.raises(InputError, match="its folder does not exist"):
         run(arguments(plot=tmp_path / "none/pass.png"))
-    with pytest.raises(InputError, match="--plot is of the pass: add it to --only"):
+    with pytest.raises(InputError, match="--plot needs the pass: add pass to --only"):
         run(arguments(plot=tmp_path / "pass.png", only=["rtt"]))
     whole = long_trace()
     write_trace(whole.cut(0.0, 9.0), tmp_path / "silent.csv")
