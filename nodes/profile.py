@@ -1,4 +1,4 @@
-"""Measures how long each stage of an answer takes on this machine, and what it costs.
+"""Program that measures the time of each stage of an answer on this machine, and the energy of an answer.
 
 python -m nodes.profile MODEL --output profile.json
 """
@@ -18,8 +18,11 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
 from nodes.board.assignment import model_folder
-from nodes.contract.config import ConfigError
+from nodes.contract.config import ConfigError, I2cPowerSensor, first_problem
+from nodes.contract.files import write_atomically
 from nodes.errors import ModelError
 from nodes.profiles.pace import further_tokens
 from nodes.profiles.profile import AnswerEnergy, Profile, Stage
@@ -32,14 +35,14 @@ _EPILOG = """examples:
   python -m nodes.profile Qwen/Qwen2-VL-2B-Instruct --device cuda --output orin.json
   python -m nodes.profile nodes/models/compact --data my_frames --repeats 50 --output pi5.json
 
-The cold start is that of a new process whose files the kernel may still have in memory.
-exit status: 0 measured and written; 1 the model failed; 2 the model or the images cannot be used
+A cold start is measured in a new process; the kernel may still have its files in memory.
+exit status: 0 profile written; 1 the model failed; 2 the model or the images cannot be used
 """
 IDLE_S = 3.0
 BETWEEN_S = 0.3  # so that the power of one answer is not that of the next
 
 
-def measure_profile(
+def measure_profile(  # noqa: PLR0913 - all but one are keywords
     model_name: str,
     *,
     name: str,
@@ -49,20 +52,24 @@ def measure_profile(
     max_new_tokens: int = 8,
     device: str = "cpu",
     threads: int | None = None,
+    sensor: I2cPowerSensor | None = None,
 ) -> Profile:
     """Measure a model on this machine.
 
     Args:
         model_name: folder or hub name.
-        name: of the machine.
+        name: name of the machine.
         data: folder of frames and prompts, as `spaceverse eval` reads them.
-        repeats: answers that count, after two that warm up.
-        cold_starts: new processes that load the model and answer once; 0 for none.
-        max_new_tokens: at most so many tokens in an answer.
-        device: as torch names it.
-        threads: of torch.
+        repeats: number of answers to measure, after two for warming up.
+        cold_starts: number of new processes that load the model and answer once.
+        max_new_tokens: largest number of tokens in an answer.
+        device: torch device, e.g. cpu or cuda:0.
+        threads: number of torch's threads; None leaves it to torch.
+        sensor: the power sensor to use; None: search for one.
 
-    Raises ModelError and DataError (ValueError): the model or the images cannot be used.
+    Raises:
+        ModelError: the model cannot be used.
+        DataError: the images or prompts cannot be used.
     """
     from nodes.data.pairs import read_pairs  # numpy
     from nodes.vlm.model import load_model  # torch
@@ -75,7 +82,7 @@ def measure_profile(
     samples: dict[str, list[float]] = {"cold_start": cold_s} if cold_s else {}
     energies: list[float] = []
     with ExitStack() as stack:
-        meter, idle_w, no_energy = _meter(stack)
+        meter, idle_w, no_energy = _meter(stack, sensor)
         for number in range(-2, repeats):
             pair = pairs[number % len(pairs)]
             begin_s = time.monotonic()
@@ -96,7 +103,7 @@ def measure_profile(
         if meter is not None and not energies:
             no_energy = f"answers are too short for {meter.source}"
     if "decode" not in samples:
-        raise ModelError(f"{model_name} never gave a second token: raise --tokens, or give other frames")
+        raise ModelError(f"{model_name} never generated a second token: raise --tokens or use other frames")
     return Profile(
         name=name,
         model=model_name,
@@ -125,7 +132,7 @@ def _stages(answer: Any, opened_s: float, max_new_tokens: int) -> dict[str, floa
 
 
 def _messages(model: Any, pair: Any, opened: Any) -> dict[str, float]:
-    """What the satellite's program takes to find regions, to make a message of them, and a smaller frame."""
+    """Return the seconds for finding regions, for packing a message of them, and for reducing a frame."""
     from nodes.onboard.layout import Layout
     from nodes.onboard.message import make_message  # numpy
     from nodes.onboard.stages import StagedAnswer
@@ -147,14 +154,14 @@ def _messages(model: Any, pair: Any, opened: Any) -> dict[str, float]:
     return seconds
 
 
-def _meter(stack: ExitStack) -> tuple[Any, float, str | None]:
-    """(energy meter or None, idle power in watts, why there is none); idling is with the model loaded."""
+def _meter(stack: ExitStack, sensor: I2cPowerSensor | None) -> tuple[Any, float, str | None]:
+    """Return (energy meter or None, idle power in watts with the model loaded, reason for no meter)."""
     from nodes.sensors.energy import EnergyMeter  # only here
     from nodes.sensors.reading import SensorError
     from nodes.sensors.search import find_power_sensor
 
     try:
-        meter = stack.enter_context(EnergyMeter(find_power_sensor()))
+        meter = stack.enter_context(EnergyMeter(find_power_sensor(requested=sensor)))
         return meter, meter.idle(IDLE_S), None
     except SensorError as error:
         return None, 0.0, str(error)
@@ -172,7 +179,7 @@ def _stage(values: Sequence[float]) -> Stage:
 
 
 def percentile(values: Sequence[float], percent: float) -> float:
-    """Percentile with straight lines between the values in order, as NumPy's default."""
+    """Return a percentile, interpolated linearly between the sorted values, as NumPy does by default."""
     ordered = sorted(values)
     place = (len(ordered) - 1) * percent / 100
     low = int(place)
@@ -181,14 +188,14 @@ def percentile(values: Sequence[float], percent: float) -> float:
 
 
 def _cold_start_s(model_name: str, image: Path, device: str, threads: int | None) -> float:
-    """From a process's start to its first answer."""
+    """Return the seconds from the start of a new process to its first answer."""
     command = [sys.executable, "-m", "nodes.profile", model_name, "--once", str(image), "--device", device]
     command += [] if threads is None else ["--threads", str(threads)]
     begin_s = time.monotonic()
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode != 0:
-        said = done.stderr.strip().splitlines() or ["no message"]
-        raise ModelError(f"a cold start failed: {said[-1]}")
+        printed = done.stderr.strip().splitlines() or ["no message"]
+        raise ModelError(f"a cold start failed: {printed[-1]}")
     return float(json.loads(done.stdout)["answered_monotonic_s"]) - begin_s
 
 
@@ -201,16 +208,16 @@ def _once(model_name: str, image: Path, device: str, threads: int | None) -> Non
 
 
 def _machine() -> dict[str, str]:
-    """What the machine says of itself; a board names itself in its device tree."""
-    said = {"host": platform.node(), "architecture": platform.machine(), "kernel": platform.release()}
-    said["processors"] = str(os.cpu_count())
+    """Describe the machine; the name of a board is in its device tree."""
+    machine = {"host": platform.node(), "architecture": platform.machine(), "kernel": platform.release()}
+    machine["processors"] = str(os.cpu_count())
     for path in (Path("/proc/device-tree/model"), Path("/sys/class/dmi/id/product_name")):
         try:
-            said["board"] = path.read_text(encoding="utf-8", errors="replace").strip("\0\n ")
+            machine["board"] = path.read_text(encoding="utf-8", errors="replace").strip("\0\n ")
             break
         except OSError:
             continue
-    return said
+    return machine
 
 
 def _throttled() -> list[str] | None:
@@ -223,37 +230,72 @@ def _throttled() -> list[str] | None:
         return None
 
 
+def power_sensor(text: str) -> I2cPowerSensor:
+    """Read a power sensor as `--sensor` has it.
+
+    Args:
+        text: CHIP:BUS:ADDRESS:OHM, e.g. ina219:1:0x40:0.1; the address may be decimal.
+
+    Raises:
+        argparse.ArgumentTypeError: the text does not name a sensor.
+    """
+    try:
+        chip, bus, address, shunt_ohm = text.split(":")
+        fields = {"chip": chip, "bus": int(bus), "address": int(address, 0), "shunt_ohm": float(shunt_ohm)}
+    except ValueError:
+        message = f"{text!r} is not CHIP:BUS:ADDRESS:OHM, e.g. ina219:1:0x40:0.1"
+        raise argparse.ArgumentTypeError(message) from None
+    try:
+        return I2cPowerSensor.model_validate(fields)
+    except ValidationError as error:
+        raise argparse.ArgumentTypeError(first_problem(error, I2cPowerSensor)) from None
+
+
 def parser() -> argparse.ArgumentParser:
-    """The command line."""
+    """Return the command-line parser."""
     made = argparse.ArgumentParser(
         prog="python -m nodes.profile",
-        description="Measure how long each stage of an answer takes on this machine, and what it costs.",
+        description="Measure the time of each stage of an answer on this machine, and its energy.",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     made.add_argument("model", metavar="MODEL", help="folder or hub name of an image-text-to-text model")
     made.add_argument(
-        "-o", "--output", type=Path, metavar="FILE", default=Path("profile.json"), help="(profile.json)"
+        "-o", "--output", type=Path, metavar="FILE", default=Path("profile.json"),
+        help="profile to write (default: profile.json)",
+    )  # fmt: skip
+    made.add_argument(
+        "--name", default=platform.node() or "board", help="name of the machine (default: its host name)"
     )
-    made.add_argument("--name", default=platform.node() or "board", help="of the machine (its host name)")
     made.add_argument(
         "--data", type=Path, default=_SHIPPED / "data/first-light", metavar="DIR",
-        help="frames and prompts (those that ship)",
+        help="folder of frames and prompts (default: the ones shipped with the package)",
     )  # fmt: skip
-    made.add_argument("--repeats", type=int, default=20, metavar="N", help="answers that count (20)")
-    made.add_argument("--cold-starts", type=int, default=3, metavar="N", help="new processes to start (3)")
-    made.add_argument("--tokens", type=int, default=8, metavar="N", help="at most N tokens per answer (8)")
-    made.add_argument("--device", default="cpu", help="as torch names it: cpu, cuda (cpu)")
-    made.add_argument("--threads", type=int, metavar="N", help="of torch (as torch chooses)")
+    made.add_argument("--repeats", type=int, default=20, metavar="N", help="answers to measure (default: 20)")
     made.add_argument(
-        "--models", type=Path, metavar="DIR", help="where MODEL may lie, as a board's agent has it"
+        "--cold-starts", type=int, default=3, metavar="N", help="processes to start from cold (default: 3)"
+    )
+    made.add_argument(
+        "--tokens", type=int, default=8, metavar="N", help="generate at most N tokens per answer (default: 8)"
+    )
+    made.add_argument("--device", default="cpu", help="torch device, e.g. cpu or cuda:0 (default: cpu)")
+    made.add_argument(
+        "--threads", type=int, metavar="N", help="number of torch threads (default: torch's own)"
+    )
+    made.add_argument(
+        "--sensor", type=power_sensor, metavar="CHIP:BUS:ADDRESS:OHM",
+        help="read power from an ina219 or ina226 on an I2C bus, e.g. ina219:1:0x40:0.1 for a shunt of "
+        "0.1 ohm (default: search for a sensor with a driver)",
+    )  # fmt: skip
+    made.add_argument(
+        "--models", type=Path, metavar="DIR", help="folder to look for MODEL in, as a board's agent does"
     )
     made.add_argument("--once", type=Path, metavar="IMAGE", help=argparse.SUPPRESS)
     return made
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Measure and write; the exit status."""
+    """Measure, write the profile and return the exit status."""
     options = parser().parse_args(arguments)
     try:
         if options.once is not None:
@@ -262,16 +304,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if options.repeats < 1 or options.cold_starts < 0 or options.tokens < 2:
             raise ConfigError("--repeats must be 1 or more, --cold-starts 0 or more, --tokens 2 or more")
         if not options.output.absolute().parent.is_dir():
-            raise ConfigError(f"no folder {options.output.parent} for {options.output}: make it first")
+            raise ConfigError(f"{options.output}: folder {options.output.parent} does not exist")
         profile = measure_profile(
             str(model_folder(options.model, options.models)), name=options.name, data=options.data,
             repeats=options.repeats, cold_starts=options.cold_starts,
             max_new_tokens=options.tokens, device=options.device, threads=options.threads,
+            sensor=options.sensor,
         )  # fmt: skip
-    except ValueError as error:  # of models, images, data and options: what the user can mend
+    except ValueError as error:  # of models, images, data and options: the user can fix these
         print(f"profile: error: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
-    options.output.write_text(profile.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    write_atomically(options.output, profile.model_dump_json(indent=2) + "\n")
     for line in lines(profile):
         print(line)
     print(f"written to {options.output}")
@@ -279,7 +322,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def lines(profile: Profile) -> list[str]:
-    """A profile for people."""
+    """Return a profile as lines of text."""
     table = [f"{'stage':12} {'p50':>12} {'p95':>12} {'n':>4}"]
     table += [
         f"{name:12} {stage.p50_s * 1e3:9.2f} ms {stage.p95_s * 1e3:9.2f} ms {stage.count:4}"
@@ -287,13 +330,13 @@ def lines(profile: Profile) -> list[str]:
     ]
     if (energy := profile.energy) is not None:
         table.append(
-            f"energy       {energy.p50_j:10.2f} J {energy.p95_j:10.2f} J {energy.count:4}  above idling at "
+            f"energy       {energy.p50_j:10.2f} J {energy.p95_j:10.2f} J {energy.count:4}  above idle at "
             f"{energy.idle_w:.2f} W; {energy.source}; {energy.scope}"
         )
     else:
         table.append(f"energy       not measured: {profile.no_energy}")
     if profile.throttled:
-        table.append(f"throttled since the machine was switched on: {', '.join(profile.throttled)}")
+        table.append(f"throttled since boot: {', '.join(profile.throttled)}")
     return table
 
 

@@ -31,6 +31,7 @@ def node_config(
         "management_lost_after_s": assignment.heartbeat_lapse_s,
         "clock": "own",
         "measure_power": agent.power,
+        "power_sensor": None if agent.power_sensor is None else agent.power_sensor.model_dump(),
     }
 
 

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from nodes.contract.config import BrokerAddress, MqttAccess, Name
+from nodes.contract.config import BrokerAddress, I2cPowerSensor, MqttAccess, Name
 from nodes.contract.strict import Strict, Text
 
 FILE_PREFIX = "sha256:"  # begins a value of a node's configuration that stands for a fetched file
@@ -82,6 +82,7 @@ class AgentConfig(Strict):
         folder: where the agent keeps fetched files, outboxes and logs.
         models: folder of models, each in a folder of its own; None for those that ship.
         power: whether to look for a power sensor and report the energy of each answer.
+        power_sensor: the sensor to use instead of searching for one.
     """
 
     board: Name
@@ -89,6 +90,7 @@ class AgentConfig(Strict):
     folder: Path
     models: Path | None = None
     power: bool = True
+    power_sensor: I2cPowerSensor | None = None
 
 
 class Assignment(Strict):

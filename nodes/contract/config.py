@@ -106,6 +106,22 @@ class Frame(Strict):
     expires_after_s: float | None = Field(default=None, gt=0, allow_inf_nan=False)
 
 
+class I2cPowerSensor(Strict):
+    """An INA219 or INA226 in the board's supply line that has no kernel driver; it is read over I2C.
+
+    Args:
+        chip: its type.
+        shunt_ohm: resistance of the shunt that it measures across.
+        bus: number of the I2C bus, N of /dev/i2c-N.
+        address: of the chip on the bus, 7 bits.
+    """
+
+    chip: Literal["ina219", "ina226"]
+    shunt_ohm: float = Field(gt=0, allow_inf_nan=False)
+    bus: int = Field(default=1, ge=0, le=255)
+    address: int = Field(default=0x40, ge=0x08, le=0x77)
+
+
 class NodeConfig(Strict):
     """What satellites and ground stations have in common.
 
@@ -114,6 +130,7 @@ class NodeConfig(Strict):
     broker for longer ends, for its run must have died. `profile` is another machine's
     (nodes/profiles/profile.py): answers take as long as they would there. `measure_power`: find the board's
     power sensor and say what each answer took: this machine's own work, without what `profile` held it back.
+    `power_sensor`: the one to use, where the kernel has no driver for it; None: search for one.
     """
 
     name: Name
@@ -122,6 +139,7 @@ class NodeConfig(Strict):
     management_lost_after_s: float = Field(default=5.0, gt=0, allow_inf_nan=False)
     profile: Path | None = None
     measure_power: bool = False
+    power_sensor: I2cPowerSensor | None = None
     model: str = Field(min_length=1)
     model_threads: int = Field(default=1, ge=1, le=1024)
     max_new_tokens: int = Field(default=16, ge=1, le=4096)

@@ -84,7 +84,7 @@ class Inference(Loop):
         if self._config.profile is not None:
             profile = read_profile(self._config.profile)
             self._pace = Pace(profile, self._report, self._config.max_new_tokens)
-        with PowerWatch(self._config.measure_power, self._report) as self._power:
+        with PowerWatch(self._config.measure_power, self._report, self._config.power_sensor) as self._power:
             self._ready(model, load_s, warm_up_s)
             while not stopping.is_set():
                 try:

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Sequence
 from contextlib import ExitStack
 
+from nodes.contract.config import I2cPowerSensor
 from nodes.contract.events import EnergyUnknown, EnergyUsed, PowerSensorFound
 from nodes.contract.report import Report
 from nodes.sensors.energy import EnergyMeter
@@ -23,17 +24,18 @@ class PowerWatch:
     Args:
         wanted: whether to look for a sensor at all.
         report: gets the events.
+        sensor: the sensor to use; None: search for one.
     """
 
-    def __init__(self, wanted: bool, report: Report) -> None:
-        self._wanted, self._report = wanted, report
+    def __init__(self, wanted: bool, report: Report, sensor: I2cPowerSensor | None = None) -> None:
+        self._wanted, self._report, self._sensor = wanted, report, sensor
         self._stack = ExitStack()
         self._meter: EnergyMeter | None = None
 
     def __enter__(self) -> PowerWatch:
         if self._wanted:
             try:
-                sensor = find_power_sensor()
+                sensor = find_power_sensor(requested=self._sensor)
                 meter = self._stack.enter_context(EnergyMeter(sensor))
                 idle_w = meter.idle(IDLE_S)
                 self._meter = meter

@@ -1,25 +1,33 @@
-"""Which power sensor this machine has."""
+"""Search for the power sensor of this machine."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
 
+from nodes.contract.config import I2cPowerSensor
 from nodes.sensors.hwmon import SYS, Ina3221, KernelIna2xx
+from nodes.sensors.ina2xx import I2cIna2xx
 from nodes.sensors.raspberry import PmicAdc
 from nodes.sensors.reading import PowerSensor, SensorError
 from nodes.sensors.tegrastats import Tegrastats
 
 
-def find_power_sensor(sys: Path = SYS) -> PowerSensor:
-    """The best one that works here; to be closed after use.
+def find_power_sensor(sys: Path = SYS, *, requested: I2cPowerSensor | None = None) -> PowerSensor:
+    """Open the best power sensor that works here; the caller closes it.
 
-    One in the supply line comes first, for nothing is left out of its scope. An INA219 or INA226 without a
-    kernel driver is not looked for: asking strangers on an I2C bus can upset them.
+    A sensor in the supply line comes first: nothing is left out of its scope. An INA219 or INA226 without a
+    kernel driver is used only on request, since reading from an unknown chip on an I2C bus can disturb it.
+
+    Args:
+        sys: root of sysfs.
+        requested: use this sensor and no other.
 
     Raises:
-        SensorError: there is none; says what was tried and what was wrong with each.
+        SensorError: no sensor works; the text has the reason for each that was tried.
     """
+    if requested is not None:
+        return I2cIna2xx(requested.chip, requested.shunt_ohm, requested.bus, requested.address)
     attempts: dict[str, Callable[[], PowerSensor]] = {
         "INA219 or INA226": lambda: KernelIna2xx(sys),
         "INA3221": lambda: Ina3221(sys),

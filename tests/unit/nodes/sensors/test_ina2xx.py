@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+import argparse
+import json
 import sys
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+from nodes.board.assignment import node_config
+from nodes.contract.board import AgentConfig, Assignment
+from nodes.contract.config import I2cPowerSensor
+from nodes.contract.events import Event, PowerSensorFound
+from nodes.profile import power_sensor
+from nodes.runtime import power_watch
 from nodes.sensors.ina2xx import I2cIna2xx
 from nodes.sensors.reading import SensorError
+from nodes.sensors.search import find_power_sensor
 
 
 class Registers:
@@ -57,3 +68,70 @@ def test_overflow_strangers_and_missing_library_are_errors(monkeypatch: pytest.M
     monkeypatch.setitem(sys.modules, "smbus2", None)
     with pytest.raises(SensorError, match=r"\[sensors\]"):
         I2cIna2xx("ina226", 0.1, 1)
+
+
+def test_a_requested_sensor_is_used_and_no_other_is_searched_for(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    opened: list[int] = []
+
+    def bus(number: int) -> Registers:
+        opened.append(number)
+        return Registers(0x41, _1=0x07D0, _2=0x5D98)
+
+    monkeypatch.setitem(sys.modules, "smbus2", SimpleNamespace(SMBus=bus))
+    sensor = find_power_sensor(tmp_path, requested=power_sensor("ina219:7:0x41:0.002"))
+    assert sensor.read().power_w == pytest.approx(119.8, rel=2e-3)
+    assert opened == [7] and "bus 7, address 0x41, shunt 0.002 ohm" in sensor.source
+    with pytest.raises(SensorError, match="nobody answers"):
+        find_power_sensor(tmp_path, requested=I2cPowerSensor(chip="ina226", shunt_ohm=0.1))
+    with pytest.raises(SensorError, match="no power sensor"):
+        find_power_sensor(tmp_path)
+
+
+def test_a_node_measures_with_the_sensor_of_its_agents_configuration(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    agent = AgentConfig.model_validate_json(
+        json.dumps(
+            {
+                "board": "pi",
+                "management": {"host": "127.0.0.1"},
+                "folder": str(tmp_path),
+                "power_sensor": {"chip": "ina226", "shunt_ohm": 0.002},
+            }
+        )
+    )
+    config = node_config(Assignment(run="r", role="ground", config={"model": "m"}), agent, tmp_path, {})
+    requested = I2cPowerSensor.model_validate(json.loads(json.dumps(config))["power_sensor"])
+    chip = Registers(0x40, _1=0x1F40, _2=0x2570)
+    monkeypatch.setitem(sys.modules, "smbus2", SimpleNamespace(SMBus=lambda number: chip))
+    monkeypatch.setattr(power_watch, "IDLE_S", 0.3)
+    events: list[Event] = []
+
+    def report(event: Event, *, monotonic_s: float | None = None) -> None:
+        events.append(event)
+
+    with power_watch.PowerWatch(True, report, requested):
+        pass
+    (event,) = events
+    assert isinstance(event, PowerSensorFound) and event.idle_w == pytest.approx(119.82, rel=1e-3)
+    assert event.source is not None and "INA226 over I2C" in event.source
+    assert chip.closed
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("ina219", "CHIP:BUS:ADDRESS:OHM"),
+        ("ina219:1:forty:0.1", "CHIP:BUS:ADDRESS:OHM"),
+        ("ina3221:1:0x40:0.1", "chip"),
+        ("ina219:-1:0x40:0.1", "bus"),
+        ("ina219:1:0x80:0.1", "address"),
+        ("ina219:1:0x40:0", "shunt_ohm"),
+        ("ina219:1:0x40:nan", "shunt_ohm"),
+    ],
+)
+def test_a_sensor_that_is_not_named_rightly_is_refused(text: str, problem: str) -> None:
+    with pytest.raises(argparse.ArgumentTypeError, match=problem):
+        power_sensor(text)
