@@ -64,7 +64,7 @@ def draw_window(
     return Window(kind, answer, pixels, _soft_square(), tuple(marks))
 
 
-def draw_practice(
+def draw_dense_window(
     kind: str, crowns: Sequence[NDArray[np.uint8]], rng: np.random.Generator
 ) -> tuple[Floats, list[tuple[float, float, str]]]:
     """Draw a window that holds more than a prompt could ask about, for a model to learn from.

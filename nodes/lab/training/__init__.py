@@ -1,12 +1,12 @@
-"""Trains the small pair that ships with the project: `python -m nodes.lab.training --help`.
+"""Training of the small pair that ships with the project: `python -m nodes.lab.training --help`.
 
-    frames.py, practice.py                    draw what is learnt from
-    turns.py, looks.py, targets.py, gaze.py   what is shown of it, and what is to be learnt
-    packing.py, page.py, ahead.py             one step's tensors, made while the step before computes
-    architecture.py, vocabulary.py, word_tokenizer.py, waves.py   the models
-    even_tower.py, train.py                   how they learn
-    evaluate.py, measure.py, card.py          what is measured, and the cards
+    architecture.py, vocabulary.py, word_tokenizer.py   model sizes, recipes, words
+    examples/       frames, augmentation, dense targets, packed sequences
+    vision/         the vision tower: batching, initialisation, feature cache
+    attention_supervision.py, packed_attention.py       attention losses and masks
+    train.py        the training loop
+    evaluate.py, evaluate_models.py, card.py            evaluation and model cards
 
-The pair stands in for models of the paper's class (2B on board, 7B on the ground) so that everything runs
-with nothing to download. It is no substitute for them in a result about them.
+The pair stands in for models of the paper's class (2B on board, 7B on the ground), so that everything runs
+without downloads. It cannot replace them in results about such models.
 """

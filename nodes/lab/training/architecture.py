@@ -1,18 +1,15 @@
-"""The two models: how large they are, what they are shown, how long they learn; and their configuration.
+"""Model sizes, training recipes, and transformers configurations of the pair.
 
-Departures from Qwen2-VL's own values beside size: rotary bases, below; one temporal slice per patch, as there
-is no video; and for the regular model patches of 7 px, of which 4 x 4 make a token of the usual 28 px. What
-it counts is 11 px long and 3 px wide. In a minute on one GPU, with windows of fine content, a tower of 4 x 64
-on such patches counted 82 % of held-out windows rightly, one of 3 x 96 80 %, and one of 4 x 192 on patches of
-14 px, three times as large, 76 %.
+Departures from Qwen2-VL's own values besides size:
 
-A rotary base fits how far apart the positions are. Among the 8 x 8 cells of an overview 10 keeps them apart
-(with the original 10^6 the horizontal position all but vanishes). Tiles lie up to 64 x 8 positions before the
-prompt: with 10 even the slowest pair of dimensions turns nine times on the way, and nothing can be looked for
-by what it is, wherever it is. A language model that began anew, shown 8 to 16 tiles as a trained tower had
-seen them, answered of the fine prompts that it was learning from after 2,000 frames 84 % with a base of 10^3
-and 86 % with 10^5; after 1,400 frames 66 % with 10^6; and with 10 after 3,800 frames 24 %. The regular model
-that ships is of before that was known: its base is 10.
+* One temporal slice per patch, as there is no video.
+* Patches of 7 px for the regular model, of which 4 x 4 make the usual token of 28 px: the objects to count
+  are 11 px long and 3 px wide, and larger patches blur them.
+* The base of the rotary embedding fits the distances between positions. In the 8 x 8 cells of an overview a
+  base of 10 separates positions; with the original 10^6 the horizontal position all but vanishes. Tiles lie
+  up to 64 x 8 positions before the prompt: with a base of 10 even the slowest pair of dimensions wraps around
+  several times, and the prompt cannot attend to content independently of its position. The shipped regular
+  model has a base of 10 nevertheless.
 """
 
 from __future__ import annotations
@@ -30,11 +27,14 @@ _HEAD_DIM = 32
 
 
 @dataclass(frozen=True)
-class Seeing:
-    """A stretch in which the vision tower learns alone: what lies under each image token.
+class VisionStage:
+    """Training of the vision tower alone, on dense targets.
 
-    frames_per_step: overviews. windows_per_step: of fine content, fuller than those of frames (`practice`).
-    window_px: what is cut out of each; attention among its patches is most of what a whole one costs.
+    Attributes:
+        frames_per_step: Number of overviews per step.
+        windows_per_step: Number of windows of fine content per step (`examples.pretraining_windows`).
+        window_px: Side of the crop of each window; the cost of a window is mostly attention among patches.
+        peak_rate: Peak learning rate.
     """
 
     steps: int
@@ -45,10 +45,11 @@ class Seeing:
 
 
 @dataclass(frozen=True)
-class Reading:
-    """A stretch in which both learn, the language model to answer and to look at what a prompt is about.
+class JointStage:
+    """Training of vision tower and language model together, on answers, dense targets and attention.
 
-    tiles: native tiles of each frame that are shown before its overview; those of whole contents first.
+    Attributes:
+        tiles: Full-resolution tiles of each frame before its overview; tiles with complete contents first.
     """
 
     steps: int
@@ -58,24 +59,27 @@ class Reading:
 
 
 @dataclass(frozen=True)
-class Recalling:
-    """A stretch in which the language model alone learns, of frames that the tower has looked at (`kept`).
+class LanguageStage:
+    """Training of the language model alone, on cached features of the vision tower.
 
-    of_frames: how many are looked at. kept_tiles: of each. tiles: the fewest and the most that are shown of
-    them before the overview; as many for all frames of a step, those of whole contents first.
+    Attributes:
+        cached_frames: Number of frames in the cache.
+        cached_tiles: Number of tiles of each cached frame.
+        tiles: Least and greatest number of those tiles in an example; equal for all frames of a step, tiles
+            with complete contents first.
     """
 
     steps: int
     frames_per_step: int
-    of_frames: int
-    kept_tiles: int
+    cached_frames: int
+    cached_tiles: int
     tiles: tuple[int, int]
     peak_rate: float = 1.0e-3
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """One model: its sizes, and how it learns."""
+    """Sizes and training stages of one model."""
 
     name: str
     patch_px: int
@@ -85,18 +89,18 @@ class Recipe:
     text_depth: int
     text_rotary_base: float
     tile_px: int | None
-    seeings: tuple[Seeing, ...]
-    readings: tuple[Reading, ...]
-    recallings: tuple[Recalling, ...]
+    vision_stages: tuple[VisionStage, ...]
+    joint_stages: tuple[JointStage, ...]
+    language_stages: tuple[LanguageStage, ...]
 
     @property
     def views(self) -> Views:
-        """How it is shown a frame."""
+        """Views of a frame that the model takes as input."""
         return Views(self.tile_px, OVERVIEW_PX)
 
     @property
     def merge(self) -> int:
-        """Patches a side of an image token."""
+        """Patches per side of an image token."""
         return TOKEN_PX // self.patch_px
 
 
@@ -109,16 +113,16 @@ _REGULAR = Recipe(
     text_depth=4,
     text_rotary_base=1e5,
     tile_px=168,
-    seeings=(Seeing(steps=1500, frames_per_step=32, windows_per_step=256),),
-    readings=(
-        Reading(steps=1000, frames_per_step=32, tiles=16),
-        Reading(steps=374, frames_per_step=32, tiles=64, peak_rate=5e-4),
+    vision_stages=(VisionStage(steps=1500, frames_per_step=32, windows_per_step=256),),
+    joint_stages=(
+        JointStage(steps=1000, frames_per_step=32, tiles=16),
+        JointStage(steps=374, frames_per_step=32, tiles=64, peak_rate=5e-4),
     ),
-    recallings=(),
+    language_stages=(),
 )
-# Of the overview alone, which is all that these are shown.
-_OVERVIEWS_SEEN = (Seeing(steps=700, frames_per_step=32),)
-_OVERVIEWS_READ = (Reading(steps=1000, frames_per_step=64, tiles=0),)
+# For models whose input is the overview alone.
+_OVERVIEW_VISION = (VisionStage(steps=700, frames_per_step=32),)
+_OVERVIEW_JOINT = (JointStage(steps=1000, frames_per_step=64, tiles=0),)
 RECIPES = {
     "compact": Recipe(
         name="compact",
@@ -129,31 +133,35 @@ RECIPES = {
         text_depth=3,
         text_rotary_base=10.0,
         tile_px=None,
-        seeings=_OVERVIEWS_SEEN,
-        readings=_OVERVIEWS_READ,
-        recallings=(),
+        vision_stages=_OVERVIEW_VISION,
+        joint_stages=_OVERVIEW_JOINT,
+        language_stages=(),
     ),
     "regular": _REGULAR,
     # The control: the regular model's size, the compact model's pixels.
     "regular-reduced": replace(
-        _REGULAR, name="regular-reduced", tile_px=None, seeings=_OVERVIEWS_SEEN, readings=_OVERVIEWS_READ
+        _REGULAR,
+        name="regular-reduced",
+        tile_px=None,
+        vision_stages=_OVERVIEW_VISION,
+        joint_stages=_OVERVIEW_JOINT,
     ),
 }
-# The same model where there is no accelerator, where its own recipe would take some 25 hours of a core. Steps
-# are small, and the tower learns first and then looks at each frame once. Reading is what makes its features
-# readable: on those of Seeing alone a new language model answered 26 % of the fine prompts after 1,400
-# frames, on those of a long Reading 71 %.
-ON_A_PROCESSOR = {
+# The regular model without an accelerator: small steps, and most of the language model's training on cached
+# features. The joint stage stays: without it a language model learns little from the tower's features.
+CPU_RECIPES = {
     "regular": replace(
         _REGULAR,
-        seeings=(
-            Seeing(steps=8000, frames_per_step=1, windows_per_step=16, window_px=84),
-            Seeing(steps=600, frames_per_step=8, windows_per_step=8, peak_rate=7e-4),
+        vision_stages=(
+            VisionStage(steps=8000, frames_per_step=1, windows_per_step=16, window_px=84),
+            VisionStage(steps=600, frames_per_step=8, windows_per_step=8, peak_rate=7e-4),
         ),
-        readings=(Reading(steps=1000, frames_per_step=4, tiles=4, peak_rate=7e-4),),
-        recallings=(
-            Recalling(3000, frames_per_step=4, of_frames=4000, kept_tiles=16, tiles=(4, 16)),
-            Recalling(1400, frames_per_step=4, of_frames=1200, kept_tiles=64, tiles=(8, 64), peak_rate=8e-4),
+        joint_stages=(JointStage(steps=1000, frames_per_step=4, tiles=4, peak_rate=7e-4),),
+        language_stages=(
+            LanguageStage(3000, frames_per_step=4, cached_frames=4000, cached_tiles=16, tiles=(4, 16)),
+            LanguageStage(
+                1400, frames_per_step=4, cached_frames=1200, cached_tiles=64, tiles=(8, 64), peak_rate=8e-4
+            ),
         ),
     )
 }
@@ -172,7 +180,7 @@ def build_config(recipe: Recipe, tokenizer: Any) -> Any:
             "patch_size": recipe.patch_px,
             "temporal_patch_size": 1,
             "spatial_merge_size": recipe.merge,
-            "hidden_act": "gelu",  # one fused operation; quick_gelu took a tenth of the training time
+            "hidden_act": "gelu",  # one fused operation; quick_gelu is slower
             "rope_parameters": {"rope_type": "axial", "rope_theta": 100.0},
         },
         text_config={

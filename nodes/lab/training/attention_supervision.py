@@ -1,9 +1,9 @@
-"""Teaches a few heads where to look: at the content that a prompt is about.
+"""Attention supervision: a loss that teaches two heads to attend to the content a prompt is about.
 
-Prompts do not say where their content lies, so finding it is part of what the model has to learn. The places
-come from training frames only. The first head learns to look at what counts, a quarter of its look at each
-object and the rest at the sequence's first token: what it brings back then grows with their number, which a
-mean over all of them would not. The second looks at all of the content.
+Prompts do not tell where their content lies, so the model must learn to find it; the positions come from
+training frames only. The first head attends to the objects to count, with a weight of 1/4 on each and the
+rest on the sequence's first token, so that its output grows with their number. The second attends to all of
+the content.
 """
 
 from __future__ import annotations
@@ -14,45 +14,49 @@ import torch
 from torch import Tensor
 from transformers.models.qwen2_vl import modeling_qwen2_vl
 
-LAYER = 1  # the first has to bring the prompt's words together
-HEADS = 2
+SUPERVISED_LAYER = 1  # layer 0 combines the words of the prompt
+SUPERVISED_HEADS = 2
 
 
-class Gaze:
-    """Watches one layer of a language model, and compares where its first heads look with where to look."""
+class AttentionSupervision:
+    """Compares the attention of one layer's first heads with target attention.
+
+    Args:
+        language_model: The model; a hook stores the layer's inputs at each forward pass.
+    """
 
     def __init__(self, language_model: Any) -> None:
-        self._attention = language_model.layers[LAYER].self_attn
-        self._given: dict[str, Any] = {}
-        self._attention.register_forward_pre_hook(self._note, with_kwargs=True)
+        self._attention = language_model.layers[SUPERVISED_LAYER].self_attn
+        self._inputs: dict[str, Any] = {}
+        self._attention.register_forward_pre_hook(self._keep_inputs, with_kwargs=True)
 
-    def _note(self, _module: Any, arguments: tuple[Any, ...], named: dict[str, Any]) -> None:
-        self._given = {"hidden_states": arguments[0]} | named if arguments else named
+    def _keep_inputs(self, _module: Any, arguments: tuple[Any, ...], named: dict[str, Any]) -> None:
+        self._inputs = {"hidden_states": arguments[0]} | named if arguments else named
 
-    def loss(self, ends: Tensor, where: Tensor, wanted: Tensor) -> Tensor:
-        """Cross-entropy of attention over image tokens.
+    def loss(self, prompt_ends: Tensor, image_mask: Tensor, attention_targets: Tensor) -> Tensor:
+        """Return the cross-entropy between target attention and attention over image tokens.
 
         Args:
-            ends: [prompts, 2], for each its sequence and its last token.
-            where: bool[sequences, length], true for image tokens; the first token is looked at too.
-            wanted: [prompts, HEADS, length], where each head is to look; sums to 1, and is 0 elsewhere.
+            prompt_ends: [prompts, 2], sequence and last token of each prompt.
+            image_mask: bool[sequences, length], true for image tokens; the first token is included as well.
+            attention_targets: [prompts, SUPERVISED_HEADS, length], each row summing to 1.
         """
-        attention, hidden = self._attention, self._given["hidden_states"]
-        cos, sin = self._given["position_embeddings"]
+        attention, hidden = self._attention, self._inputs["hidden_states"]
+        cos, sin = self._inputs["position_embeddings"]
         shape = (*hidden.shape[:2], -1, attention.head_dim)
         rotate: Any = modeling_qwen2_vl.apply_rotary_pos_emb  # untyped in transformers
         queries, keys = rotate(
-            attention.q_proj(hidden).view(shape).transpose(1, 2)[:, :HEADS],
-            attention.k_proj(hidden).view(shape).transpose(1, 2)[:, :HEADS],
+            attention.q_proj(hidden).view(shape).transpose(1, 2)[:, :SUPERVISED_HEADS],
+            attention.k_proj(hidden).view(shape).transpose(1, 2)[:, :SUPERVISED_HEADS],
             cos,
             sin,
         )
-        sequences, tokens = ends.unbind(1)
-        asking = queries[sequences, :, tokens]  # [prompts, heads, dim]
-        scores = torch.einsum("phd,phld->phl", asking, keys[sequences]).float() * attention.scaling
-        hidden_from = ~where[sequences][:, None]
-        hidden_from[..., 0] = False
-        scores = scores.masked_fill(hidden_from, float("-inf"))
-        looked = scores.log_softmax(-1).masked_fill(hidden_from, 0.0)
-        loss: Tensor = -(wanted * looked).sum(-1).mean()
+        sequences, tokens = prompt_ends.unbind(1)
+        prompt_queries = queries[sequences, :, tokens]  # [prompts, heads, dim]
+        scores = torch.einsum("phd,phld->phl", prompt_queries, keys[sequences]).float() * attention.scaling
+        masked = ~image_mask[sequences][:, None]
+        masked[..., 0] = False
+        scores = scores.masked_fill(masked, float("-inf"))
+        log_attention = scores.log_softmax(-1).masked_fill(masked, 0.0)
+        loss: Tensor = -(attention_targets * log_attention).sum(-1).mean()
         return loss

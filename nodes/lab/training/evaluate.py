@@ -1,6 +1,6 @@
-"""Measures a model on a split of eo-mini: what its card says comes from here.
+"""Evaluation of a model on a split of eo-mini; the model card is computed from its rows.
 
-A model is asked through `nodes.vlm.model`, one prompt after another, as a node asks it.
+The model answers one prompt after another through `nodes.vlm.model`, as on a node.
 """
 
 from __future__ import annotations
@@ -33,10 +33,12 @@ Heads = Sequence[tuple[int, int]]
 
 @dataclass(frozen=True)
 class Row:
-    """One prompt of a split and what came back.
+    """One prompt of a split, and the model's answer.
 
-    gaze_rank: at which place the cell that holds the content comes, by attention, 0 the first of 16; None
-        for a prompt whose content has no place, and for a model that was not asked for attention.
+    Attributes:
+        blind: The question-only baseline's answer.
+        attention_rank: Rank of the cell that holds the content among all 16 by attention, 0 for the first.
+            None for a prompt whose content has no place, and where attention was not computed.
     """
 
     frame: str
@@ -48,25 +50,29 @@ class Row:
     answer: str
     confidence: float
     total_s: float
-    gaze_rank: int | None = None
+    attention_rank: int | None = None
 
     @property
     def right(self) -> bool:
-        """Whether the answer is the truth, word for word."""
+        """Whether the answer equals the truth."""
         return self.answer == self.truth
 
     @property
     def blind_right(self) -> bool:
-        """Whether the best question-only answer is the truth."""
+        """Whether the question-only baseline's answer equals the truth."""
         return self.blind == self.truth
 
 
-def commonest_answers(asked: Iterable[tuple[str, str]]) -> dict[str, str]:
-    """The best answer to each prompt for who never sees a frame, from (prompt, truth) of training frames."""
+def question_only_answers(questions: Iterable[tuple[str, str]]) -> dict[str, str]:
+    """Return the question-only baseline: the most common answer to each prompt.
+
+    Args:
+        questions: Prompt and truth of each question about the training frames.
+    """
     counts: dict[str, Counter[str]] = {}
-    for prompt, truth in asked:
+    for prompt, truth in questions:
         counts.setdefault(prompt, Counter())[truth] += 1
-    return {prompt: max(sorted(given), key=given.__getitem__) for prompt, given in counts.items()}
+    return {prompt: max(sorted(of_prompt), key=of_prompt.__getitem__) for prompt, of_prompt in counts.items()}
 
 
 def examine(
@@ -77,13 +83,17 @@ def examine(
     heads: Heads = (),
     on_prompt: Callable[[], None] = lambda: None,
 ) -> list[Row]:
-    """Ask every prompt of a split's folder.
+    """Run a model on every prompt of a split's folder.
 
     Args:
-        blind: the best answer per prompt of who never sees a frame.
-        heads: layers and heads whose mean attention ranks the cells; none: attention is not asked for.
+        model: The model.
+        folder: The split.
+        blind: The question-only baseline's answer to each prompt.
+        heads: Layers and heads whose mean attention ranks the cells; without any, attention is not computed.
+        on_prompt: Called after each prompt.
 
-    Raises SplitError for a folder without prompts.
+    Raises:
+        SplitError: The folder has no prompts.
     """
     rows = []
     for line in read_lines(folder):
@@ -112,45 +122,45 @@ def examine(
 
 
 def cell_attention(model: VisionLanguageModel, image: Any, prompt: str) -> NDArray[np.float64]:
-    """Attention of the prompt's last token, which the answer comes from: float64[layers, heads, cells]."""
+    """Return the attention from the prompt's last token to each cell: float64[layers, heads, cells]."""
     whole = (0.0, 0.0, float(_MAP_PX), float(_MAP_PX))
     with model.begin([image], prompt, boxes=[whole]) as session:
-        looked, grids = session.attention()[:, :, -1], session.grids
+        attention, grids = session.attention()[:, :, -1], session.grids
     return np.array(
         [
             [scores_from_map(frame_map(head, grids, _MAP_PX, _MAP_PX), _CELLS, _CELLS) for head in layer]
-            for layer in looked
+            for layer in attention
         ]
     )
 
 
 def rank_of(scores: NDArray[np.float64], cell: int) -> int:
-    """How many cells have a higher score."""
+    """Return the number of cells with a higher score."""
     return int((scores > scores[cell]).sum())
 
 
-def choose_heads(model: VisionLanguageModel, folder: Path, most: int = 4) -> list[tuple[int, int]]:
-    """The layers and heads that rank the true cell best on a split: the best ones, as many as help together.
+def select_heads(model: VisionLanguageModel, folder: Path, most: int = 4) -> list[tuple[int, int]]:
+    """Return the layers and heads, at most `most`, whose mean attention ranks the true cell best on a split.
 
-    To be used on validation frames, never on those that are tested on.
+    Use it on validation frames only, never on test frames.
     """
     placed = [line for line in read_lines(folder) if "cell" in line]
-    seen = np.stack(
+    attention = np.stack(
         [cell_attention(model, open_image(folder / line["image"]), line["prompt"]) for line in placed]
     )
     cells = [int(line["cell"]) for line in placed]
 
-    def mean_rank(chosen: Sequence[tuple[int, int]]) -> float:
-        scores = np.mean([seen[:, layer, head] for layer, head in chosen], axis=0)
+    def mean_rank(selected: Sequence[tuple[int, int]]) -> float:
+        scores = np.mean([attention[:, layer, head] for layer, head in selected], axis=0)
         return float(np.mean([rank_of(row, cell) for row, cell in zip(scores, cells, strict=True)]))
 
-    every = [(layer, head) for layer in range(seen.shape[1]) for head in range(seen.shape[2])]
-    ordered = sorted(every, key=lambda one: (mean_rank([one]), one))
+    every = [(layer, head) for layer in range(attention.shape[1]) for head in range(attention.shape[2])]
+    ordered = sorted(every, key=lambda head: (mean_rank([head]), head))
     return min((ordered[:count] for count in range(1, most + 1)), key=mean_rank)
 
 
 def write_rows(rows: Sequence[Row], path: Path) -> None:
-    """Write rows as CSV, so that the card's numbers can be computed again without a model."""
+    """Write rows as CSV; the card can be computed from them without a model."""
     with path.open("w", newline="") as file:
         writer = csv.DictWriter(file, [column.name for column in fields(Row)], lineterminator="\n")
         writer.writeheader()
@@ -158,7 +168,7 @@ def write_rows(rows: Sequence[Row], path: Path) -> None:
 
 
 def read_rows(path: Path) -> list[Row]:
-    """Read what `write_rows` wrote."""
+    """Read rows that `write_rows` wrote."""
     with path.open(newline="") as file:
         return [_row(line) for line in csv.DictReader(file)]
 
@@ -167,29 +177,36 @@ def _row(line: dict[str, str]) -> Row:
     texts: dict[str, Any] = {
         name: line[name] for name in ("frame", "kind", "family", "prompt", "truth", "blind", "answer")
     }
-    rank = int(line["gaze_rank"]) if line["gaze_rank"] else None
-    return Row(**texts, confidence=float(line["confidence"]), total_s=float(line["total_s"]), gaze_rank=rank)
+    stored_rank = line.get("attention_rank", line.get("gaze_rank"))  # the column's former name
+    rank = int(stored_rank) if stored_rank else None
+    return Row(
+        **texts, confidence=float(line["confidence"]), total_s=float(line["total_s"]), attention_rank=rank
+    )
 
 
 def share(rows: Sequence[Row], score: Callable[[Row], float]) -> Interval:
-    """Mean of `score` over rows, with its interval by frame: prompts about one frame are not independent."""
+    """Return the mean score with its interval, bootstrapped by frame, whose prompts are not independent."""
     scores = np.array([score(row) for row in rows])
     frames = [row.frame for row in rows]
     return bootstrap(frames, lambda picked: float(scores[picked].mean()), resamples=_RESAMPLES)
 
 
 def accuracy(rows: Sequence[Row]) -> Interval:
-    """Share of right answers."""
+    """Return the share of correct answers."""
     return share(rows, lambda row: float(row.right))
 
 
 def lead_over_blind(rows: Sequence[Row]) -> Interval:
-    """Accuracy minus the accuracy of the best question-only answers, on the same prompts."""
+    """Return accuracy minus that of the question-only baseline on the same prompts."""
     return share(rows, lambda row: float(row.right) - float(row.blind_right))
 
 
 def lead_over(rows: Sequence[Row], others: Sequence[Row]) -> Interval:
-    """Accuracy minus another model's on the same prompts. Raises ValueError when the prompts differ."""
+    """Return accuracy minus another model's on the same prompts.
+
+    Raises:
+        ValueError: The prompts differ.
+    """
     theirs = {(row.frame, row.prompt): row.right for row in others}
     if set(theirs) != {(row.frame, row.prompt) for row in rows}:
         raise ValueError("the two models were asked different prompts")
@@ -197,7 +214,7 @@ def lead_over(rows: Sequence[Row], others: Sequence[Row]) -> Interval:
 
 
 def majority(rows: Sequence[Row]) -> float:
-    """Share of right answers of who knows the commonest truth of each kind in this very examination."""
+    """Return the accuracy of the majority baseline: the most common truth of each kind in these rows."""
     best = sum(
         max(Counter(r.truth for r in rows if r.kind == kind).values()) for kind in {r.kind for r in rows}
     )
@@ -205,12 +222,12 @@ def majority(rows: Sequence[Row]) -> float:
 
 
 def separation(rows: Sequence[Row]) -> float:
-    """AUROC: the chance that a right answer has more confidence than a wrong one (ties half)."""
+    """Return the AUROC of confidence for correct against wrong answers."""
     return auroc(*_confidence_and_right(rows))
 
 
 def separation_within_kinds(rows: Sequence[Row]) -> float:
-    """AUROC over pairs of the same kind only: the kind alone, easy or hard, then tells nothing."""
+    """Return the AUROC over pairs of prompts of one kind, which excludes the difficulty of kinds."""
     return auroc_within(*_confidence_and_right(rows), [row.kind for row in rows])
 
 

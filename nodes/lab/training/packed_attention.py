@@ -1,6 +1,6 @@
-"""Attention among packed questions (`packing`): most tokens are a frame's, and only look back.
+"""Attention for packed questions (`examples.packing`): causal among a frame's tokens, masked among questions.
 
-Transformers' own, given the mask of all tokens, computes what it hides, too: with 64 tiles twice as much.
+The stock attention with one mask would also compute the masked part.
 """
 
 from __future__ import annotations
@@ -15,31 +15,32 @@ from torch import Tensor
 from torch.nn import functional
 from transformers import AttentionInterface
 
-from nodes.lab.training.examples.packing import Batch, mask_of
+from nodes.lab.training.examples.packing import PackedSequences, attention_mask
 
 _NAME = "packed_questions"
 
 
 @dataclass(frozen=True)
 class PackedMask:
-    """Where tokens may look.
+    """Attention mask of packed sequences.
 
-    The first `shared` of each sequence are the frame's. after: bool[sequences, 1, others, length], of the
-    others.
+    Attributes:
+        frame_tokens: Number of the frame's tokens at the start of each sequence.
+        after: bool[sequences, 1, other tokens, length], the mask of the other tokens.
     """
 
-    shared: int
+    frame_tokens: int
     after: Tensor
 
     @staticmethod
-    def of(batch: Batch, device: str) -> PackedMask:
-        """Of a batch."""
-        return PackedMask(batch.shared, mask_of(batch.groups.to(device), batch.shared))
+    def of(packed: PackedSequences, device: str) -> PackedMask:
+        """Return the mask of packed sequences."""
+        return PackedMask(packed.frame_tokens, attention_mask(packed.groups.to(device), packed.frame_tokens))
 
 
 @contextmanager
-def packed(language_model: Any) -> Iterator[None]:
-    """While inside, the model takes a PackedMask as its attention mask."""
+def packed_attention(language_model: Any) -> Iterator[None]:
+    """Make the model take a PackedMask as its attention mask within the context."""
     before, language_model.config._attn_implementation = language_model.config._attn_implementation, _NAME
     try:
         yield
@@ -56,13 +57,17 @@ def _attend(
     scaling: float | None = None,
     **_: Any,
 ) -> tuple[Tensor, None]:
-    """Look back, or where the mask says; all three are [sequences, heads, length, dim]."""
-    shared = attention_mask.shared
+    """Attend causally or by the mask; query, key and value are [sequences, heads, length, dim]."""
+    frame_tokens = attention_mask.frame_tokens
     frame = functional.scaled_dot_product_attention(
-        query[:, :, :shared], key[:, :, :shared], value[:, :, :shared], is_causal=True, scale=scaling
+        query[:, :, :frame_tokens],
+        key[:, :, :frame_tokens],
+        value[:, :, :frame_tokens],
+        is_causal=True,
+        scale=scaling,
     )
     after = functional.scaled_dot_product_attention(
-        query[:, :, shared:], key, value, attn_mask=attention_mask.after, scale=scaling
+        query[:, :, frame_tokens:], key, value, attn_mask=attention_mask.after, scale=scaling
     )
     return torch.cat([frame, after], dim=2).transpose(1, 2), None
 

@@ -1,4 +1,4 @@
-"""Every word that the pair knows: those of eo-mini's prompts and answers."""
+"""Vocabulary of the pair: the words of eo-mini's prompts and answers."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from nodes.lab.eo_mini.windows import ANSWERS, PROMPTS
 
 
 def vocabulary() -> Sequence[str]:
-    """Words and marks, lower case, sorted."""
+    """Return words and punctuation marks, lower case, sorted."""
     sentences = (
         "what covers most of this image ? is there any in how much cloudy more or",
         "upper the lower half cloudier , .",

@@ -1,7 +1,6 @@
-"""Builds the pair's processor: a word-level tokenizer with Qwen2-VL's control tokens, and its image
-processor.
+"""The pair's processor: a word-level tokenizer with Qwen2-VL's control tokens, and an image processor.
 
-Everything is a stock class, so `AutoProcessor.from_pretrained(folder)` loads it with no code of ours.
+All classes are stock, so `AutoProcessor.from_pretrained(folder)` loads it without code of this project.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ CONTROL_TOKENS = (
 _UNKNOWN = "<|unknown|>"
 _ROLES = ("system", "user", "assistant")
 
-# As Qwen2-VL's own: the turns of a conversation, each image as one placeholder that the processor widens.
+# As in Qwen2-VL: the turns of a conversation, and one placeholder per image that the processor expands.
 CHAT_TEMPLATE = (
     "{% for message in messages %}<|im_start|>{{ message['role'] }}\n"
     "{% if message['content'] is string %}{{ message['content'] }}"
@@ -39,10 +38,9 @@ CHAT_TEMPLATE = (
 
 
 def build_processor(words: Sequence[str], *, largest_px: int, patch_px: int, merge: int) -> Any:
-    """Build a Qwen2VLProcessor for these words whose images end as at most `largest_px` squared pixels.
+    """Build a Qwen2VLProcessor with this vocabulary that limits images to `largest_px` squared pixels.
 
-    An image of another shape keeps its aspect ratio; one that is smaller stays about as small, but at least a
-    token wide.
+    Images keep their aspect ratio; small ones keep about their size, but are at least one token wide.
     """
     image_processor = Qwen2VLImageProcessorPil(
         patch_size=patch_px,
@@ -56,7 +54,7 @@ def build_processor(words: Sequence[str], *, largest_px: int, patch_px: int, mer
 
 
 def build_tokenizer(words: Sequence[str]) -> Any:
-    """Build a stock fast tokenizer: lower case, split at white space and punctuation, one token a word."""
+    """Build a stock fast tokenizer: lower case, split at white space and punctuation, one token per word."""
     entries = dict.fromkeys((*CONTROL_TOKENS, _UNKNOWN, *_ROLES, *words))
     indices = {word: index for index, word in enumerate(entries)}
     tokenizer = Tokenizer(models.WordLevel(indices, unk_token=_UNKNOWN))

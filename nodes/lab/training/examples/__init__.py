@@ -1,1 +1,1 @@
-"""What models learn from: frames, prompts, targets, batches."""
+"""Training data: frames, augmentation, examples, dense targets, and batches."""

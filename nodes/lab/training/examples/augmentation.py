@@ -1,7 +1,4 @@
-"""The eight ways to turn and mirror a frame, and what becomes of its answers.
-
-A turned frame is as good a frame as the first, so that each drawn frame teaches eight times.
-"""
+"""Augmentation: the eight rotations and reflections of a frame, and the answers that follow from them."""
 
 from __future__ import annotations
 
@@ -13,9 +10,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from nodes.lab.training.examples.frames import Asked
+from nodes.lab.training.examples.frames import Question
 
-TURNS = 8
+AUGMENTATIONS = 8
 Values = TypeVar("Values", bound=np.generic)
 
 _MIRRORED = {"northeast": "northwest", "northwest": "northeast"}
@@ -23,35 +20,35 @@ _QUARTER = {"north": "east", "east": "north", "northeast": "northwest", "northwe
 _HALF = {"upper": "lower", "lower": "upper"}
 
 
-def turned(values: NDArray[Values], turn: int) -> NDArray[Values]:
-    """Turn the first two axes by `turn` % 4 quarters to the left, then mirror left and right from 4 on."""
-    after: NDArray[Any] = np.rot90(values, turn % 4)
-    return np.ascontiguousarray(after[:, ::-1] if turn >= 4 else after)
+def augment(values: NDArray[Values], augmentation: int) -> NDArray[Values]:
+    """Rotate the first two axes to the left by `augmentation` % 4 quarters, then mirror them from 4 on."""
+    after: NDArray[Any] = np.rot90(values, augmentation % 4)
+    return np.ascontiguousarray(after[:, ::-1] if augmentation >= 4 else after)
 
 
-def turned_direction(direction: str, turn: int) -> str:
-    """What a direction of rows (north, northeast, east, northwest) is after `turned`."""
-    if turn % 2:
+def augment_direction(direction: str, augmentation: int) -> str:
+    """Return a direction of rows (north, northeast, east, northwest) after `augment`."""
+    if augmentation % 2:
         direction = _QUARTER[direction]
-    return _MIRRORED.get(direction, direction) if turn >= 4 else direction
+    return _MIRRORED.get(direction, direction) if augmentation >= 4 else direction
 
 
-def turned_questions(asked: Sequence[Asked], turn: int) -> list[Asked]:
-    """The prompts that still have an answer after `turned`, with that answer."""
-    kept = []
-    for one in asked:
-        truth = one.truth
-        if one.kind == "rows":
-            truth = turned_direction(truth, turn)
-        elif one.kind == "cloudier":
-            if turn % 2:
-                continue  # what was upper is at a side now
-            truth = _HALF[truth] if turn % 4 == 2 else truth
-        kept.append(Asked(one.kind, one.prompt, truth))
-    return kept
+def augment_questions(questions: Sequence[Question], augmentation: int) -> list[Question]:
+    """Return the questions that still have an answer after `augment`, with that answer."""
+    answerable = []
+    for question in questions:
+        truth = question.truth
+        if question.kind == "rows":
+            truth = augment_direction(truth, augmentation)
+        elif question.kind == "cloudier":
+            if augmentation % 2:
+                continue  # the upper half is now at a side
+            truth = _HALF[truth] if augmentation % 4 == 2 else truth
+        answerable.append(Question(question.kind, question.prompt, truth))
+    return answerable
 
 
-def turned_views(values: Tensor, turn: int) -> Tensor:
-    """Turn views, [views, rows, columns, ...], as `turned` does one."""
-    after = torch.rot90(values, turn % 4, (1, 2))
-    return after.flip(2) if turn >= 4 else after
+def augment_views(values: Tensor, augmentation: int) -> Tensor:
+    """Augment views, [views, rows, columns, ...], as `augment` does one array."""
+    after = torch.rot90(values, augmentation % 4, (1, 2))
+    return after.flip(2) if augmentation >= 4 else after

@@ -1,11 +1,11 @@
-"""The frames that models learn from: the train split of eo-mini, drawn once and kept.
+"""Training frames: the train split of eo-mini, rendered once and stored.
 
     <cache>/train/<seed>/e0000.jpg ...   as `python -m nodes.lab.eo_mini build --split train` writes them
-                          prompts.jsonl   what is asked, and where fine content lies
-                          overviews.npy   the frames at OVERVIEW_PX: reducing them anew took half of a step
+                          prompts.jsonl   questions, and positions of fine content
+                          overviews.npy   the frames at OVERVIEW_PX, since reducing them is slow
                           dense.npz       land cover and clouds under each cell of a coarse grid
 
-Frames are never shipped: they are the same again for the same seed and versions of numpy and Pillow.
+Frames do not ship: the same seed and versions of numpy and Pillow render the same frames.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ FRAMES_PER_SET = 400
 SETS = 16
 OVERVIEW_PX = 224
 TOKEN_PX = 28
-GRID = 8  # cells a side of the dense truths: one for each image token of an overview
+GRID = 8  # cells per side of dense targets, one for each image token of an overview
 _OVERVIEWS, _DENSE = "overviews.npy", "dense.npz"
 
 
 @dataclass(frozen=True)
-class Asked:
-    """One prompt about a frame and the word that answers it."""
+class Question:
+    """A prompt about a frame, and its answer."""
 
     kind: str
     prompt: str
@@ -46,9 +46,12 @@ class Asked:
 
 @dataclass(frozen=True)
 class Content:
-    """Fine content: its kind, its box (left, upper, right, lower), px, and what counts in it.
+    """Fine content of a frame.
 
-    `spots`: (x, y, what), px; `what` is the kind, or for a plot with rows their direction.
+    Attributes:
+        kind: Its kind.
+        box_px: Left, upper, right, lower.
+        spots: (x, y, label) of each object, in px; the label is the kind, or the direction of a plot's rows.
     """
 
     kind: str
@@ -58,16 +61,20 @@ class Content:
 
 @dataclass(frozen=True)
 class TrainingFrame:
-    """A frame and all that is known of it.
+    """A frame with its questions and ground truth.
 
-    `path`: its JPEG. `small`: uint8[OVERVIEW_PX, OVERVIEW_PX, 3], the frame reduced. `cover`:
-    float32[GRID, GRID, covers], shares of land cover. `cloud`: float32[GRID, GRID], mean opacity of
-    the clouds.
+    Attributes:
+        path: Its JPEG file.
+        overview: uint8[OVERVIEW_PX, OVERVIEW_PX, 3], the reduced frame.
+        questions: Questions about it.
+        contents: Its fine contents.
+        cover: float32[GRID, GRID, covers], shares of land cover.
+        cloud: float32[GRID, GRID], mean opacity of clouds.
     """
 
     path: Path
-    small: NDArray[np.uint8]
-    asked: tuple[Asked, ...]
+    overview: NDArray[np.uint8]
+    questions: tuple[Question, ...]
     contents: tuple[Content, ...]
     cover: NDArray[np.float32]
     cloud: NDArray[np.float32]
@@ -81,12 +88,15 @@ class TrainingFrame:
 def training_frames(
     cache: Path, seeds: int, on_frames: Callable[[int], None] = lambda count: None
 ) -> list[TrainingFrame]:
-    """All frames of the sets 0 to `seeds` - 1, drawn where they are not kept yet, a process for each core.
+    """Return the frames of the sets 0 to `seeds` - 1; render missing sets, with a process per core.
 
     Args:
-        on_frames: is told every second how many frames there are.
+        cache: Folder of the sets.
+        seeds: Number of sets.
+        on_frames: Called every second with the number of rendered frames.
 
-    Raises SourceError.
+    Raises:
+        SourceError: The imagery cannot be fetched or read.
     """
     folders = [_folder(cache, seed) for seed in range(seeds)]
     missing = [seed for seed, folder in enumerate(folders) if not (folder / _DENSE).is_file()]
@@ -102,7 +112,11 @@ def training_frames(
 
 
 def training_prompts(cache: Path, seeds: int) -> list[tuple[str, str]]:
-    """Prompt and truth of every training question; draws the frames if need be. Raises SourceError."""
+    """Return prompt and truth of every training question; render the frames if needed.
+
+    Raises:
+        SourceError: The imagery cannot be fetched or read.
+    """
     paths = [_folder(cache, seed) / "prompts.jsonl" for seed in range(seeds)]
     if not all(path.is_file() for path in paths):
         training_frames(cache, seeds)
@@ -115,17 +129,17 @@ def _folder(cache: Path, seed: int) -> Path:
 
 
 def draw_set(cache: Path, folder: Path, seed: int, count: int) -> None:
-    """Draw one set; what is not whole has no dense.npz."""
+    """Render one set; dense.npz is written last and marks a complete set."""
     covers: list[NDArray[np.float32]] = []
     clouds: list[NDArray[np.float32]] = []
 
-    def noted() -> Iterator[Frame]:
+    def recorded() -> Iterator[Frame]:
         for frame in draw_frames(open_sources(cache), "train", count, seed):
             covers.append(_cover_shares(frame.ground.cover))
             clouds.append(_means(frame.cloud))
             yield frame
 
-    write(noted(), folder)
+    write(recorded(), folder)
     np.save(folder / _OVERVIEWS, np.stack([_reduced(path) for path in sorted(folder.glob("e*.jpg"))]))
     with replacing(folder / _DENSE) as temporary, temporary.open("wb") as file:
         np.savez(file, cover=np.stack(covers), cloud=np.stack(clouds))
@@ -146,24 +160,24 @@ def _means(values: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def read_set(folder: Path) -> list[TrainingFrame]:
-    """The frames of a drawn set."""
+    """Return the frames of a rendered set."""
     lines = [json.loads(line) for line in (folder / "prompts.jsonl").read_text(encoding="utf-8").splitlines()]
-    of_image: dict[str, list[dict[str, Any]]] = {}
+    lines_by_image: dict[str, list[dict[str, Any]]] = {}
     for line in lines:
-        of_image.setdefault(line["image"], []).append(line)
-    smalls = np.load(folder / _OVERVIEWS, mmap_mode="r")  # several trainings then share its memory
+        lines_by_image.setdefault(line["image"], []).append(line)
+    overviews = np.load(folder / _OVERVIEWS, mmap_mode="r")  # parallel trainings share its memory
     with np.load(folder / _DENSE) as dense:
         covers, clouds = dense["cover"], dense["cloud"]
     return [
         TrainingFrame(
             path=folder / image,
-            small=smalls[int(image[1:5])],
-            asked=tuple(Asked(line["kind"], line["prompt"], line["truth"]) for line in of),
-            contents=tuple(_content(line) for line in of if "box" in line),
+            overview=overviews[int(image[1:5])],
+            questions=tuple(Question(line["kind"], line["prompt"], line["truth"]) for line in lines_of_image),
+            contents=tuple(_content(line) for line in lines_of_image if "box" in line),
             cover=covers[int(image[1:5])],
             cloud=clouds[int(image[1:5])],
         )
-        for image, of in sorted(of_image.items())
+        for image, lines_of_image in sorted(lines_by_image.items())
     ]
 
 

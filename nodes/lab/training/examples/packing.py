@@ -1,10 +1,9 @@
-"""Packs one frame and all of its questions into one sequence, so that the frame is looked at once per step.
+"""Packing of a frame and all of its questions into one sequence, so that it is encoded once per step.
 
     <turn> <image> tokens </image> <image> ... | question 1, answer 1 | question 2, answer 2 | ... | padding
 
-A frame is one image or several views of it (tiles and an overview). Each question sees the images and itself,
-and has the positions it would have if it were alone: what is learnt here is what happens when a single prompt
-is answered later.
+A frame is one image or several views of it (tiles and an overview). Each question attends to the images and
+itself and has the positions of a single question, so training matches inference.
 """
 
 from __future__ import annotations
@@ -18,55 +17,60 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from nodes.lab.training.examples.frames import Asked
+from nodes.lab.training.examples.frames import Question
 
 IGNORED = -100
 _PADDING = -1  # the group of padding
-_LENGTH_OF = 64  # GPU kernels want lengths that are multiples of 8; few different ones spare them tuning
+_LENGTH_MULTIPLE = 64  # GPU kernels prefer multiples of 8, and few different lengths
 
 
 @dataclass(frozen=True)
-class Room:
+class ImageSlot:
     """The place of one view in a sequence: `rows` x `columns` image tokens.
 
-    skipped_rooms: tiles left out before it, which a longer prompt would have there, of `of_positions`
-    positions each (its own, where None).
+    Attributes:
+        skipped_tiles: Number of omitted tiles before it that leave a gap in positions.
+        skipped_positions: Positions of each omitted tile; None for those of this slot.
     """
 
     rows: int
     columns: int
-    skipped_rooms: int = 0
-    of_positions: int | None = None
+    skipped_tiles: int = 0
+    skipped_positions: int | None = None
 
     @property
     def positions(self) -> int:
-        """How far the sequence's position goes on over it."""
+        """Number of positions by which the slot advances the sequence."""
         return max(self.rows, self.columns) + 2
 
 
 @dataclass(frozen=True)
-class Batch:
-    """Tensors of one step: sequences of `length` tokens, one for each frame.
+class PackedSequences:
+    """Packed sequences, one per frame.
 
-    input_ids [frames, length]; positions [3, frames, length]; groups [frames, length]: 0 for the frame, then
-    one for each question; labelled [labels, 2]: the sequence and the token from which a label is foretold,
-    and labels [labels] themselves; ends: for each question in order (its frame, index of its last token
-    before the answer). shared: so many tokens are the frame's at the begin of each sequence.
+    Attributes:
+        input_ids: [frames, length].
+        positions: [3, frames, length].
+        groups: [frames, length], 0 for the frame, then a number for each question.
+        label_positions: [labels, 2], sequence and token from which each label is predicted.
+        labels: [labels].
+        prompt_ends: For each question in order, its frame and its last token before the answer.
+        frame_tokens: Number of tokens of the frame at the start of each sequence.
     """
 
     input_ids: Tensor
     positions: Tensor
     groups: Tensor
-    labelled: Tensor
+    label_positions: Tensor
     labels: Tensor
-    ends: tuple[tuple[int, int], ...]
-    shared: int
+    prompt_ends: tuple[tuple[int, int], ...]
+    frame_tokens: int
 
 
-def mask_of(groups: Tensor, start: int = 0) -> Tensor:
-    """bool[frames, 1, length - start, length]: where tokens from `start` on may look.
+def attention_mask(groups: Tensor, start: int = 0) -> Tensor:
+    """Return the attention mask of tokens from `start` on: bool[frames, 1, length - start, length].
 
-    Back, at the frame and their own group.
+    Tokens attend to earlier tokens of the frame and of their own group.
     """
     same = (groups[:, start:, None] == groups[:, None, :]) | (groups[:, None, :] == 0)
     length = groups.shape[1]
@@ -74,7 +78,7 @@ def mask_of(groups: Tensor, start: int = 0) -> Tensor:
 
 
 class Packer:
-    """Turns questions into batches with a processor's own tokens."""
+    """Packs questions with a processor's own tokens."""
 
     def __init__(self, processor: Any) -> None:
         tokenizer = processor.tokenizer
@@ -90,11 +94,13 @@ class Packer:
     def _tokens(self, text: str) -> list[int]:
         return [int(token) for token in self._tokenizer(text, add_special_tokens=False)["input_ids"]]
 
-    def pack(self, frames: Sequence[Sequence[Room]], questions: Sequence[Sequence[Asked]]) -> Batch:
-        """Pack frames that are one or several views each, with their questions."""
-        packed = [self._pack_one(rooms, asked) for rooms, asked in zip(frames, questions, strict=True)]
+    def pack(
+        self, frames: Sequence[Sequence[ImageSlot]], questions: Sequence[Sequence[Question]]
+    ) -> PackedSequences:
+        """Pack frames, given as the slots of their views, with their questions."""
+        packed = [self._pack_one(*pair) for pair in zip(frames, questions, strict=True)]
         count = len(frames)
-        length = -(-max(len(tokens) for tokens, *_ in packed) // _LENGTH_OF) * _LENGTH_OF
+        length = -(-max(len(tokens) for tokens, *_ in packed) // _LENGTH_MULTIPLE) * _LENGTH_MULTIPLE
         input_ids = np.full((count, length), self._pad_token)
         targets = np.full((count, length), IGNORED)
         positions = np.zeros((3, count, length), dtype=np.int64)
@@ -105,47 +111,47 @@ class Packer:
             targets[index, :size] = wanted
             positions[:, index, :size] = places
             groups[index, :size] = group
-        labelled = np.argwhere(targets[:, 1:] != IGNORED)
-        labels = targets[labelled[:, 0], labelled[:, 1] + 1]
-        ends = tuple(
-            (int(frame), int(token)) for frame, token in labelled if targets[frame, token] == IGNORED
+        label_positions = np.argwhere(targets[:, 1:] != IGNORED)
+        labels = targets[label_positions[:, 0], label_positions[:, 1] + 1]
+        prompt_ends = tuple(
+            (int(frame), int(token)) for frame, token in label_positions if targets[frame, token] == IGNORED
         )
-        return Batch(
+        return PackedSequences(
             input_ids=torch.from_numpy(input_ids),
             positions=torch.from_numpy(positions),
             groups=torch.from_numpy(groups),
-            labelled=torch.from_numpy(labelled),
+            label_positions=torch.from_numpy(label_positions),
             labels=torch.from_numpy(labels),
-            ends=ends,
-            shared=min(int((group == 0).sum()) for *_, group in packed),
+            prompt_ends=prompt_ends,
+            frame_tokens=min(int((group == 0).sum()) for *_, group in packed),
         )
 
-    def image_places(self, rooms: Sequence[Room]) -> NDArray[np.int64]:
-        """Where the image tokens of a frame's views are in its sequence."""
-        tokens, _ = self._views(tuple(rooms))
+    def image_places(self, slots: Sequence[ImageSlot]) -> NDArray[np.int64]:
+        """Return the indices of the image tokens in a frame's sequence."""
+        tokens, _ = self._views(tuple(slots))
         return np.flatnonzero(tokens == self._image_token) + len(self._head)
 
     def _pack_one(
-        self, rooms: Sequence[Room], questions: Sequence[Asked]
+        self, slots: Sequence[ImageSlot], questions: Sequence[Question]
     ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
         """Return tokens, targets, positions [3, length] and the group (0: the frame) of each token."""
         head = len(self._head)
-        seen, places = self._views(tuple(rooms))
+        image_tokens, places = self._views(tuple(slots))
         tokens: list[int] = []
         targets: list[int] = []
         groups: list[int] = []
         after: list[int] = []
         last = int(places.max()) + 1 + head
         for number, question in enumerate(questions, start=1):
-            asked, answer = self._question_tokens(question.prompt), self._answer_tokens(question.truth)
-            tokens += asked + answer
-            targets += [IGNORED] * len(asked) + answer
-            size = len(asked) + len(answer)
+            prompt, answer = self._question_tokens(question.prompt), self._answer_tokens(question.truth)
+            tokens += prompt + answer
+            targets += [IGNORED] * len(prompt) + answer
+            size = len(prompt) + len(answer)
             groups += [number] * size
             after += range(last, last + size)
-        before = head + len(seen)
+        before = head + len(image_tokens)
         return (
-            np.concatenate([np.array(self._head), seen, np.array(tokens, dtype=np.int64)]),
+            np.concatenate([np.array(self._head), image_tokens, np.array(tokens, dtype=np.int64)]),
             np.concatenate([np.full(before, IGNORED), np.array(targets, dtype=np.int64)]),
             np.concatenate(
                 [np.tile(np.arange(head), (3, 1)), places + head, np.tile(np.array(after, np.int64), (3, 1))],
@@ -154,18 +160,18 @@ class Packer:
             np.concatenate([np.zeros(before, np.int64), np.array(groups, np.int64)]),
         )
 
-    def _views(self, rooms: tuple[Room, ...]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Tokens of the views, and their positions [3, tokens] from 0."""
+    def _views(self, slots: tuple[ImageSlot, ...]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Return the tokens of the views, and their positions [3, tokens] from 0."""
         tokens, places, after = [], [], 0
-        for room in rooms:
-            after += room.skipped_rooms * (room.of_positions or room.positions)
-            count = room.rows * room.columns
+        for slot in slots:
+            after += slot.skipped_tiles * (slot.skipped_positions or slot.positions)
+            count = slot.rows * slot.columns
             tokens += [self._begin_token, *[self._image_token] * count, self._end_token]
-            row, column = np.divmod(np.arange(count), room.columns)
+            row, column = np.divmod(np.arange(count), slot.columns)
             grid = np.stack([np.zeros(count, np.int64), row, column]) + 1
-            ends = np.full((3, 1), room.positions - 1)
-            places += [after + np.concatenate([np.zeros((3, 1), np.int64), grid, ends], axis=1)]
-            after += room.positions
+            end = np.full((3, 1), slot.positions - 1)
+            places += [after + np.concatenate([np.zeros((3, 1), np.int64), grid, end], axis=1)]
+            after += slot.positions
         return np.array(tokens), np.concatenate(places, axis=1)
 
     def _question_tokens(self, prompt: str) -> list[int]:

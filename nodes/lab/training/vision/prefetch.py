@@ -1,4 +1,4 @@
-"""Makes what the next steps need while this one computes."""
+"""Prefetching of batches by threads."""
 
 from __future__ import annotations
 
@@ -8,22 +8,22 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
 from typing import TypeVar
 
-Made = TypeVar("Made")
+Item = TypeVar("Item")
 
 
-def made_ahead(make: Callable[[int], Made], steps: Iterable[int], workers: int) -> Iterator[Made]:
-    """Yield make(step) for each step in order; up to `workers` are in the making.
+def prefetch(make: Callable[[int], Item], steps: Iterable[int], workers: int) -> Iterator[Item]:
+    """Yield make(step) for each step in order, with up to `workers` steps in preparation.
 
-    What `make` raises is raised where its step's turn comes.
+    An exception of `make` is raised at its step.
     """
-    left = iter(steps)
+    remaining = iter(steps)
     with ThreadPoolExecutor(workers) as pool:
-        waiting: deque[Future[Made]] = deque(pool.submit(make, step) for step in islice(left, workers))
+        pending: deque[Future[Item]] = deque(pool.submit(make, step) for step in islice(remaining, workers))
         try:
-            while waiting:
-                done = waiting.popleft().result()
-                waiting.extend(pool.submit(make, step) for step in islice(left, 1))
+            while pending:
+                done = pending.popleft().result()
+                pending.extend(pool.submit(make, step) for step in islice(remaining, 1))
                 yield done
         finally:
-            for future in waiting:
+            for future in pending:
                 future.cancel()

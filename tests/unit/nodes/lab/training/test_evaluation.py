@@ -14,10 +14,10 @@ from nodes.lab.training.evaluate import (
     TOP,
     Row,
     accuracy,
-    commonest_answers,
     lead_over,
     lead_over_blind,
     majority,
+    question_only_answers,
     rank_of,
     read_rows,
     separation,
@@ -25,7 +25,7 @@ from nodes.lab.training.evaluate import (
     share,
     write_rows,
 )
-from nodes.lab.training.measure import OTHERS, show_card
+from nodes.lab.training.evaluate_models import OTHERS, show_card
 from nodes.models import COMPACT, REGULAR
 
 
@@ -83,7 +83,7 @@ def test_leads_and_majority() -> None:
 
 
 def test_rows_come_back_from_their_file(tmp_path: Path) -> None:
-    rows = [replace(row, gaze_rank=n if n % 2 else None) for n, row in enumerate(_random_rows(12))]
+    rows = [replace(row, attention_rank=n if n % 2 else None) for n, row in enumerate(_random_rows(12))]
     write_rows(rows, tmp_path / "rows.csv")
     assert read_rows(tmp_path / "rows.csv") == rows
 
@@ -95,7 +95,7 @@ def test_a_card_says_what_its_evaluation_says(folder: Path) -> None:
 
 def test_the_commonest_answers_are_those_of_who_sees_nothing() -> None:
     asked = [("a?", "yes"), ("a?", "no"), ("a?", "no"), ("b?", "one")]
-    assert commonest_answers(asked) == {"a?": "no", "b?": "one"}
+    assert question_only_answers(asked) == {"a?": "no", "b?": "one"}
 
 
 def test_cells_are_ranked_by_how_many_have_more() -> None:
@@ -150,9 +150,9 @@ def test_the_pair_leads_a_blind_model_by_15_points(rows: list[Row]) -> None:
 
 
 def test_the_compact_model_looks_at_what_fine_prompts_are_about() -> None:
-    placed = [row for row in COMPACT_ROWS if row.gaze_rank is not None]
+    placed = [row for row in COMPACT_ROWS if row.attention_rank is not None]
     assert len(placed) == len(of_family(COMPACT_ROWS, "fine"))
-    assert np.mean([row.gaze_rank < TOP for row in placed if row.gaze_rank is not None]) >= 0.8
+    assert np.mean([row.attention_rank < TOP for row in placed if row.attention_rank is not None]) >= 0.8
 
 
 def test_the_pair_is_small() -> None:

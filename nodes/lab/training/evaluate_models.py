@@ -1,7 +1,7 @@
-"""Examines models on eo-mini and writes what ships of it: evaluation.csv files and cards.
+"""Evaluation of whole model folders on eo-mini: writes evaluation.csv files and model cards.
 
 nodes/models/<name>/evaluation.csv, README.md    the pair that ships
-nodes/models/others/<name>.csv, <name>.json      other seeds, the control, what was retrained: no weights
+nodes/models/others/<name>.csv, <name>.json      other seeds, the control, retrained models; no weights
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from safetensors import safe_open
 
 from nodes.data import EO_MINI
 from nodes.lab.eo_mini.gates import read_lines
-from nodes.lab.training.card import Measured, Other, card
-from nodes.lab.training.evaluate import choose_heads, commonest_answers, examine, read_rows, write_rows
+from nodes.lab.training.card import EvaluatedModel, ReferenceModel, card
+from nodes.lab.training.evaluate import examine, question_only_answers, read_rows, select_heads, write_rows
 from nodes.models import FOLDER
 from nodes.vlm.model import load_model
 
@@ -30,26 +30,26 @@ OTHERS = FOLDER / "others"
 def evaluate_folders(
     folders: Sequence[Path], blind_from: Sequence[tuple[str, str]], validation: Path
 ) -> None:
-    """Examine each folder's model on one thread, and write its evaluation.csv; then all cards anew.
+    """Evaluate each folder's model on one thread, write its evaluation.csv, then regenerate all cards.
 
     Args:
-        folders: of models; one that does not ship leaves its rows in `others`.
-        blind_from: prompt and truth of training frames, for the question-only baseline.
-        validation: a folder of the val split, on which attention heads are chosen.
+        folders: Model folders. The rows of a model that does not ship go to `others`.
+        blind_from: Prompt and truth of each training question, for the question-only baseline.
+        validation: Folder of the val split, on which attention heads are selected.
     """
-    blind = commonest_answers(blind_from)
+    blind = question_only_answers(blind_from)
     lines = len(read_lines(EO_MINI))
     for folder in folders:
         model = load_model(folder, threads=1)
         model.warm_up()
-        heads = [] if model.views and model.views.tile_px else choose_heads(model, validation)
+        heads = [] if model.views and model.views.tile_px else select_heads(model, validation)
         with Progress() as bar:
             task = bar.add_task(folder.name, total=lines)
             rows = examine(model, EO_MINI, blind, heads=heads, on_prompt=partial(bar.advance, task))
         if folder.parent != FOLDER:
             OTHERS.mkdir(exist_ok=True)
             write_rows(rows, OTHERS / f"{folder.name}.csv")
-            _keep_facts(folder / _TRAINING, OTHERS / f"{folder.name}.json")
+            _store_facts(folder / _TRAINING, OTHERS / f"{folder.name}.json")
         else:
             write_rows(rows, folder / _ROWS)
             (folder / "heads.json").write_text(json.dumps(heads) + "\n", encoding="utf-8")
@@ -59,29 +59,29 @@ def evaluate_folders(
 
 
 def show_card(folder: Path) -> str:
-    """Compute a shipped model's card from evaluation.csv files."""
+    """Return a shipped model's card, computed from the evaluation.csv files."""
     names = [name for name in ("compact", "regular") if name != folder.name]
-    others = {path.stem: _other(path) for path in sorted(OTHERS.glob("*.csv"))}
-    return card(_measured(folder), _measured(folder.parent / names[0]), others)
+    others = {path.stem: _reference_model(path) for path in sorted(OTHERS.glob("*.csv"))}
+    return card(_evaluated(folder), _evaluated(folder.parent / names[0]), others)
 
 
-def _keep_facts(of_training: Path, path: Path) -> None:
-    """All but the curve, which is long."""
+def _store_facts(of_training: Path, path: Path) -> None:
+    """Copy a training.json without its curve, which is long."""
     training: dict[str, Any] = json.loads(of_training.read_text(encoding="utf-8"))
     facts = {name: value for name, value in training.items() if name != "curve"}
     path.write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
 
 
-def _other(rows: Path) -> Other:
-    facts = rows.with_suffix(".json")  # of the first ones, nobody kept them
+def _reference_model(rows: Path) -> ReferenceModel:
+    facts = rows.with_suffix(".json")  # missing for the first models
     training = json.loads(facts.read_text(encoding="utf-8")) if facts.is_file() else None
-    return Other(read_rows(rows), training)
+    return ReferenceModel(read_rows(rows), training)
 
 
-def _measured(folder: Path) -> Measured:
+def _evaluated(folder: Path) -> EvaluatedModel:
     training: dict[str, Any] = json.loads((folder / _TRAINING).read_text(encoding="utf-8"))
     heads = json.loads((folder / "heads.json").read_text(encoding="utf-8"))
-    return Measured(
+    return EvaluatedModel(
         name=folder.name,
         rows=read_rows(folder / _ROWS),
         parameters=_parameters(folder / "model.safetensors"),

@@ -1,8 +1,7 @@
-"""Windows of fine content, fuller than those of frames, for a tower to practise on.
+"""Windows of dense fine content for vision stages.
 
-In a frame's window one plot of nine has rows and a few objects count: so little to learn from that the
-direction of rows was not found in 1,500 steps. Here half of the plots have rows, and any number of objects
-count. Crowns are those of the train split.
+A frame's window has rows in one plot of nine and few objects to count, too sparse a signal to learn from.
+Here half of the plots have rows, and any number of objects counts. Crowns are those of the train split.
 """
 
 from __future__ import annotations
@@ -22,9 +21,9 @@ from torch import Tensor
 
 from nodes.lab.eo_mini.build import JPEG_QUALITY
 from nodes.lab.eo_mini.sources import open_sources
-from nodes.lab.eo_mini.windows import WINDOW_PX, draw_practice
+from nodes.lab.eo_mini.windows import WINDOW_PX, draw_dense_window
 from nodes.lab.training.examples.frames import TOKEN_PX, Content
-from nodes.lab.training.examples.targets import KINDS, Truths, truths_of
+from nodes.lab.training.examples.targets import KINDS, DenseTargets, dense_targets
 
 Crowns = Sequence[NDArray[np.uint8]]
 WINDOWS = 12_000
@@ -33,23 +32,26 @@ _SEED = 77
 
 
 @dataclass(frozen=True)
-class Windows:
-    """Pixels, uint8[windows, WINDOW_PX, WINDOW_PX, 3], and what lies under their tokens."""
+class PretrainingWindows:
+    """Pixels, uint8[windows, WINDOW_PX, WINDOW_PX, 3], and their dense targets."""
 
     pixels: Tensor
-    truths: Truths
+    targets: DenseTargets
 
 
-def practice_windows(cache: Path, count: int = WINDOWS) -> Windows:
-    """Draw `count` windows, a third of each fine kind, the same each time; a process for each core.
+def pretraining_windows(cache: Path, count: int = WINDOWS) -> PretrainingWindows:
+    """Render `count` windows, a third of each fine kind, with a fixed seed and a process per core.
 
-    Raises SourceError.
+    Raises:
+        SourceError: The imagery cannot be fetched or read.
     """
     crowns = open_sources(cache).crowns["train"]
     with ProcessPoolExecutor() as pool:
         parts = list(pool.map(partial(_drawn, crowns), range(-(-count // _PER_CALL))))
     pixels = torch.from_numpy(np.concatenate([pixels for pixels, _ in parts])[:count])
-    return Windows(pixels, stacked([one for _, contents in parts for one in contents][:count]))
+    return PretrainingWindows(
+        pixels, window_targets([one for _, contents in parts for one in contents][:count])
+    )
 
 
 def _drawn(crowns: Crowns, number: int) -> tuple[NDArray[np.uint8], list[Content]]:
@@ -58,15 +60,15 @@ def _drawn(crowns: Crowns, number: int) -> tuple[NDArray[np.uint8], list[Content
     return np.stack([pixels for pixels, _ in drawn]), [content for _, content in drawn]
 
 
-def stacked(contents: Sequence[Content]) -> Truths:
-    """What lies under the tokens of windows that each hold one content."""
+def window_targets(contents: Sequence[Content]) -> DenseTargets:
+    """Return the dense targets of windows with one content each."""
     whole = (0, 0, WINDOW_PX, WINDOW_PX)
-    return Truths.stacked([truths_of([one], whole, WINDOW_PX // TOKEN_PX) for one in contents])
+    return DenseTargets.stacked([dense_targets([one], whole, WINDOW_PX // TOKEN_PX) for one in contents])
 
 
 def draw_window(kind: str, crowns: Crowns, rng: np.random.Generator) -> tuple[NDArray[np.uint8], Content]:
-    """Draw one window, compressed as frames are: uint8[WINDOW_PX, WINDOW_PX, 3]."""
-    pixels, found = draw_practice(kind, crowns, rng)
+    """Render one window with the frames' JPEG compression: uint8[WINDOW_PX, WINDOW_PX, 3]."""
+    pixels, found = draw_dense_window(kind, crowns, rng)
     edge = float(WINDOW_PX)
     return _compressed(pixels), Content(kind, (0.0, 0.0, edge, edge), tuple(found))
 

@@ -1,7 +1,7 @@
-"""Runs a vision tower over many images of few sizes as batches; the numbers are those of transformers.
+"""A Qwen2-VL vision tower over batches of images of equal size, with the results of transformers.
 
-Transformers attends to one image after another, which with a thousand tiles a step leaves a GPU idle, and
-embeds patches by a convolution of one position each.
+transformers computes attention image by image, which leaves a GPU idle when a step has many tiles, and embeds
+each patch by a convolution.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from torch.nn import functional
 from transformers.models.qwen2_vl import modeling_qwen2_vl
 
 
-class EvenTower:
-    """Stands before a Qwen2-VL model's vision tower.
+class BatchedVisionTower:
+    """Batched forward pass of a vision tower.
 
     Args:
-        visual: the tower; it is another only while it sees.
-        processor: gives the patches' size and the normalisation.
+        visual: The tower; its methods are replaced during `encode` only.
+        processor: Source of patch size and normalisation.
     """
 
     def __init__(self, visual: Any, processor: Any) -> None:
@@ -33,13 +33,14 @@ class EvenTower:
         self._deviation = torch.tensor(images.image_std)[:, None, None]
         self._runs: list[tuple[int, int]] = []
 
-    def see(self, groups: Sequence[Tensor]) -> list[Tensor]:
-        """What the tower makes of images.
+    def encode(self, groups: Sequence[Tensor]) -> list[Tensor]:
+        """Return the features of images.
 
         Args:
-            groups: uint8[images, height, width, 3] each, on the tower's device; whole tokens a side.
+            groups: uint8[images, height, width, 3] each, on the tower's device; sides are whole tokens.
 
-        Returns float32[images, tokens, text_dim] for each group.
+        Returns:
+            float32[images, tokens, text_dim] for each group.
         """
         shapes = [
             (len(group), group.shape[1] // self._patch_px, group.shape[2] // self._patch_px)
@@ -50,7 +51,7 @@ class EvenTower:
         for count, length in self._runs:
             ends += [ends[-1] + length * (n + 1) for n in range(count)]
         device = groups[0].device
-        with self._evenly():
+        with self._batched():
             seen = self._visual(
                 torch.cat([self.patches(group) for group in groups]),
                 grid_thw=torch.tensor(
@@ -66,7 +67,7 @@ class EvenTower:
         ]
 
     @contextmanager
-    def _evenly(self) -> Iterator[None]:
+    def _batched(self) -> Iterator[None]:
         instead = {self._visual.patch_embed: partial(_embed, self._visual.patch_embed)}
         instead |= {block.attn: partial(self._attend, block.attn) for block in self._visual.blocks}
         for module, forward in instead.items():
@@ -78,12 +79,13 @@ class EvenTower:
                 del module.forward
 
     def patches(self, images: Tensor) -> Tensor:
-        """Normalise images of one size and cut them into patches in Qwen2-VL's order: blocks of a token.
+        """Normalise images of equal size and cut them into patches in Qwen2-VL's order, token by token.
 
         Args:
             images: uint8[images, height, width, 3].
 
-        Returns float32[patches, 3 * patch * patch].
+        Returns:
+            float32[patches, 3 * patch * patch].
         """
         count, height, width, channels = images.shape
         side, merge = self._patch_px, self._merge
@@ -95,7 +97,7 @@ class EvenTower:
         return normal.reshape(-1, channels * side * side)
 
     def _places(self, count: int, rows: int, columns: int) -> Tensor:
-        """Row and column of each patch of `count` images: int64[patches, 2]."""
+        """Return row and column of each patch of `count` images: int64[patches, 2]."""
         merge = self._merge
         grid = torch.stack(torch.meshgrid(torch.arange(rows), torch.arange(columns), indexing="ij"), dim=-1)
         blocks = grid.view(rows // merge, merge, columns // merge, merge, 2).transpose(1, 2)
@@ -115,7 +117,7 @@ class EvenTower:
         )
         rotate: Any = modeling_qwen2_vl.apply_rotary_pos_emb_vision  # untyped in transformers
         queries, keys = rotate(queries, keys, *position_embeddings)
-        start, looked = 0, []
+        start, attended = 0, []
         for count, tokens in self._runs:
             q, k, v = (
                 part[start : start + count * tokens]
@@ -123,10 +125,10 @@ class EvenTower:
                 .transpose(1, 2)
                 for part in (queries, keys, values)
             )
-            found = functional.scaled_dot_product_attention(q, k, v)
-            looked.append(found.transpose(1, 2).reshape(count * tokens, -1))
+            values_of_run = functional.scaled_dot_product_attention(q, k, v)
+            attended.append(values_of_run.transpose(1, 2).reshape(count * tokens, -1))
             start += count * tokens
-        projected: Tensor = attention.proj(torch.cat(looked))
+        projected: Tensor = attention.proj(torch.cat(attended))
         return projected
 
 
