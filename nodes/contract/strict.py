@@ -24,7 +24,7 @@ Text = Annotated[str, BeforeValidator(_encodable)]
 """Text of any origin, as file names, models and servers give it."""
 
 
-def problem_text(error: ValueError) -> str:
+def problem_text(error: Exception) -> str:
     """Return what is wrong with a payload, in one line: of several problems the first."""
     if not isinstance(error, ValidationError):
         return f"{type(error).__name__}: {error}"

@@ -184,7 +184,7 @@ def compare(
         latency_at_pace_s=fmean(at_pace_s.get(name, float(of_pair[name]["latency_s"])) for name in both),
         without_wait_emulated_s=fmean(_without_wait_s(done[name]) for name in both),
         without_wait_modelled_s=fmean(
-            float(of_pair[name]["latency_s"]) - float(of_pair[name]["wait_s"]) for name in both
+            float(of_pair[name]["latency_s"]) - float(of_pair[name]["contact_wait_s"]) for name in both
         ),
         dropped_emulated=sum(frame.dropped for frame in played),
         dropped_modelled=sum(row["decision"] == "Drop" for row in rows),
@@ -197,11 +197,14 @@ def _latencies_at_pace(
     """Modelled latencies of the ground's frames, each worked on as long as in the emulated run."""
     sent = [row for row in rows if row["answered"] == "True" and row["answered_by"] == "ground"]
     worked_s = {
-        name: frame.split.ground_inference_s
+        name: frame.latency.ground_inference_s
         for name, frame in done.items()
-        if frame.split is not None and frame.answered_by == "ground"
+        if frame.latency is not None and frame.answered_by == "ground"
     }
-    arrivals = [(float(row["received_s"]), worked_s.get(row["pair"], float(row["ground_s"]))) for row in sent]
+    arrivals = [
+        (float(row["received_s"]), worked_s.get(row["pair"], float(row["ground_inference_s"])))
+        for row in sent
+    ]
     return {
         row["pair"]: answered_s - float(row["capture_s"])
         for row, answered_s in zip(sent, completion_times_s(arrivals), strict=True)
@@ -209,7 +212,7 @@ def _latencies_at_pace(
 
 
 def _without_wait_s(frame: FrameResult) -> float:
-    waited_s = frame.split.wait_for_contact_s if frame.split else 0.0
+    waited_s = frame.latency.contact_wait_s if frame.latency else 0.0
     return (frame.end_to_end_s or 0.0) - waited_s
 
 

@@ -14,8 +14,7 @@ mpl.use("Agg")
 from matplotlib import pyplot as plt
 
 from nodes.contract.files import replacing
-
-_PARTS = ("queue_s", "board_s", "wait_s", "serial_s", "propagation_s", "ground_s", "report_s")
+from nodes.contract.latency import LABELS
 
 
 def draw_all(folder: Path, results: Mapping[str, Any]) -> list[Path]:
@@ -25,7 +24,7 @@ def draw_all(folder: Path, results: Mapping[str, Any]) -> list[Path]:
     return [
         _save(folder / "accuracy-latency.png", _accuracy_latency(results["cases"])),
         _save(folder / "latency-cdf.png", _latency_cdf(results["cases"], rows)),
-        _save(folder / "split.png", _split(results["cases"])),
+        _save(folder / "latency-parts.png", _latency_parts(results["cases"])),
         _save(folder / "reliability.png", _reliability(results["test"]["calibration"])),
     ]
 
@@ -88,14 +87,14 @@ def _latency_cdf(cases: Sequence[Mapping[str, Any]], rows: Sequence[Mapping[str,
     return figure
 
 
-def _split(cases: Sequence[Mapping[str, Any]]) -> Any:
+def _latency_parts(cases: Sequence[Mapping[str, Any]]) -> Any:
     figure, axes = _panels(len(cases))
     for axis, case in zip(axes, cases, strict=True):
         names = list(case["policies"])
         left = np.zeros(len(names))
-        for part in _PARTS:
-            widths = np.array([case["policies"][name]["split_mean_s"][part] or 0.0 for name in names])
-            axis.barh(names, widths, left=left, label=part.removesuffix("_s"))
+        for part, label in LABELS.items():
+            widths = np.array([case["policies"][name]["latency_parts_mean_s"][part] or 0.0 for name in names])
+            axis.barh(names, widths, left=left, label=label)
             left += widths
         axis.set(xlabel="mean seconds of answered frames", title=_title(case))
         axis.tick_params(axis="y", labelsize=7)

@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
+from nodes.contract.events import BrokerRefused, BrokerRestarted
+from nodes.contract.report import Report
 from testbed.mqtt.broker import Broker, BrokerError
 
 BACKOFF_S = 0.1  # doubles with each restart in a row
@@ -49,18 +50,17 @@ class BrokerWatch:
 
     Args:
         broker: The broker, already started.
-        record: Receives the events broker_restarted (restarts) and broker_refused (kind, sender, what,
-            count). Kinds are login, packet, publication and session: a user connected with the client id of
-            another. Mosquitto 2.0 accepts that and ends the other's connection, so it is only counted.
+        report: Receives `BrokerRestarted` and `BrokerRefused`. Kind "session": a user connected with the client
+            id of another. Mosquitto 2.0 accepts that and ends the other's connection, so it is only counted.
 
     Attributes:
         restarts: Number of restarts.
         refusals: Number of refusals by kind.
     """
 
-    def __init__(self, broker: Broker, record: Callable[[dict[str, Any]], None]) -> None:
+    def __init__(self, broker: Broker, report: Report) -> None:
         self._broker = broker
-        self._record = record
+        self._report = report
         self._in_a_row = 0
         self._started_s = time.monotonic()
         self._next_s: float | None = None
@@ -68,7 +68,7 @@ class BrokerWatch:
         self._line = b""
         self._users: dict[str, str] = {}
         self._told: Counter[str] = Counter()
-        self._latest: dict[str, dict[str, str]] = {}
+        self._latest: dict[str, tuple[str, str | None]] = {}
         self._told_s = float("-inf")
         self.restarts = 0
         self.refusals: Counter[str] = Counter()
@@ -113,7 +113,7 @@ class BrokerWatch:
         self._next_s = None
         self._started_s = time.monotonic()
         self.restarts += 1
-        self._event("broker_restarted", restarts=self.restarts)
+        self._report(BrokerRestarted(broker=self._broker.name, restarts=self.restarts))
 
     def _lost(self) -> BrokerError:
         return BrokerError(
@@ -144,16 +144,15 @@ class BrokerWatch:
 
     def _refused(self, kind: str, found: re.Match[str]) -> None:
         self.refusals[kind] += 1
-        self._latest[kind] = {name: text[:100] for name, text in found.groupdict().items()}
+        sender, what = found["sender"], found.groupdict().get("what")
+        self._latest[kind] = sender[:100], None if what is None else what[:100]
 
     def _tell(self) -> None:
         for kind, count in self.refusals.items():
             if count > self._told[kind]:
                 self._told[kind] = count
                 self._told_s = time.monotonic()
-                self._event("broker_refused", kind=kind, count=count, **self._latest[kind])
-
-    def _event(self, event: str, **fields: object) -> None:
-        now_s = time.monotonic()
-        where = {"node": "run", "broker": self._broker.name, "monotonic_s": now_s}
-        self._record({"event": event, **where, **fields})
+                sender, what = self._latest[kind]
+                self._report(
+                    BrokerRefused(broker=self._broker.name, kind=kind, count=count, sender=sender, what=what)
+                )

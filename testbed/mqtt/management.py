@@ -5,13 +5,10 @@ It is a broker of its own, never shaped, reached by a Unix socket; nothing on it
 
 from __future__ import annotations
 
-import json
-import math
 import queue
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +16,13 @@ import paho.mqtt.client as mqtt
 from paho.mqtt.enums import CallbackAPIVersion
 
 from nodes.contract import topics
+from nodes.contract.events import RUN, Event, EventRecord, Malformed
 from nodes.contract.messages import CLOCK_QUESTION_MAX_BYTES, ClockAnswer, Start, Stop, contacts_json
+from nodes.contract.strict import problem_text
 from testbed.errors import TestbedError
 from testbed.mqtt.accounts import Account
 
-Event = dict[str, Any]
+REASON_MAX_CHARACTERS = 200
 RECONNECT_S = 0.05  # before the nodes are back, whose events nobody else would take
 
 
@@ -42,8 +41,8 @@ class ManagementPlane:
         self, socket: Path, log: Path, account: Account | None = None, *, run: str | None = None
     ) -> None:
         self._run = run
-        self.events: list[Event] = []
-        self.fresh: queue.SimpleQueue[Event] = queue.SimpleQueue()
+        self.events: list[EventRecord] = []
+        self.fresh: queue.SimpleQueue[EventRecord] = queue.SimpleQueue()
         self._log = log.open("a", encoding="utf-8", buffering=1)
         self._lock = threading.Lock()
         self._malformed: Counter[str] = Counter()
@@ -77,28 +76,44 @@ class ManagementPlane:
         self._ready.set()
 
     def _on_message(self, client: mqtt.Client, userdata: Any, message: mqtt.MQTTMessage) -> None:
-        event = _event(message.payload, message.topic)
-        if event is None:
-            about = {"sender": message.topic, "bytes": len(message.payload)}
-            self._malformed[message.topic] += 1
-            event = {"event": "malformed", "node": "run", **about, "count": self._malformed[message.topic]}
-            event["monotonic_s"] = time.monotonic()
-        if self._run is None or event.get("run", self._run) == self._run:
-            self.record(event)
+        try:
+            record = _read_event(message.payload, message.topic)
+        except (ValueError, RecursionError) as error:
+            self._reject(message.topic, len(message.payload), error)
+            return
+        if record.run in (None, self._run) or self._run is None:
+            self._add(record)
 
-    def record(self, event: Event) -> None:
-        """Add an event, from a node or from the run itself."""
+    def _reject(self, topic: str, size_bytes: int, error: ValueError | RecursionError) -> None:
+        self._malformed[topic] += 1
+        reason = problem_text(error)[:REASON_MAX_CHARACTERS]
+        self.report(
+            Malformed(sender=topic, count=self._malformed[topic], reason=reason, size_bytes=size_bytes)
+        )
+
+    def report(self, event: Event, *, monotonic_s: float | None = None, time_s: float | None = None) -> None:
+        """Add an event of the run itself.
+
+        Args:
+            event: the event.
+            monotonic_s: when it happened; None for now.
+            time_s: the same as scenario time.
+        """
+        at_s = time.monotonic() if monotonic_s is None else monotonic_s
+        self._add(EventRecord(node=RUN, time_s=time_s, monotonic_s=at_s, event=event))
+
+    def _add(self, record: EventRecord) -> None:
         with self._lock:
             if self._log.closed:
                 return
-            self.events.append(event)
-            self._log.write(json.dumps(event) + "\n")
-        self.fresh.put(event)
+            self.events.append(record)
+            self._log.write(record.to_line() + "\n")
+        self.fresh.put(record)
 
-    def seen(self, wanted: Callable[[Event], bool]) -> list[Event]:
-        """The events so far for which `wanted` is true."""
+    def seen(self, *kinds: type[Event]) -> list[EventRecord]:
+        """Return the records of these kinds of event so far."""
         with self._lock:
-            return [e for e in self.events if wanted(e)]
+            return [record for record in self.events if isinstance(record.event, kinds)]
 
     def start_nodes(self, start_monotonic_s: float) -> None:
         """Tell every node which CLOCK_MONOTONIC second is scenario second 0."""
@@ -141,11 +156,9 @@ def _tell_the_time(client: mqtt.Client, _: object, message: mqtt.MQTTMessage) ->
     client.publish(topic, answer.model_dump_json(), qos=0)
 
 
-def _event(payload: bytes | bytearray, topic: str) -> Event | None:
-    """The event in a payload; None if it is none, or one that a node tells of another."""
-    try:
-        event = json.loads(payload)
-        named = isinstance(event["event"], str) and topics.slug(event["node"]) == topics.node_of(topic)
-        return event if named and math.isfinite(event["monotonic_s"]) else None
-    except (ValueError, TypeError, KeyError, AttributeError):
-        return None
+def _read_event(payload: bytes | bytearray, topic: str) -> EventRecord:
+    """Return the record in a payload. Raises ValueError for anything else, and for another node's event."""
+    record = EventRecord.from_line(payload)
+    if topics.slug(record.node) != topics.node_of(topic):
+        raise ValueError(f"an event of another node: {record.node!r:.60}")
+    return record

@@ -13,17 +13,16 @@ import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from nodes.contract.latency import LABELS, PARTS
 from testbed.measure.fidelity import LinkFidelity
-from testbed.results.latency import PART_NAMES, FrameResult
+from testbed.results.latency import FrameResult
 from traces.trace import Trace
 
 WORLD_MAP = Path(__file__).parent / "data" / "blue-marble.jpg"
 
 # Okabe-Ito palette: told apart by colour-blind readers too.
 _COLOURS = dict(
-    zip(
-        PART_NAMES, ("#999999", "#0072B2", "#F0E442", "#D55E00", "#CC79A7", "#009E73", "#000000"), strict=True
-    )
+    zip(PARTS, ("#999999", "#0072B2", "#F0E442", "#D55E00", "#CC79A7", "#009E73", "#000000"), strict=True)
 )
 
 
@@ -40,11 +39,6 @@ class Track:
     station_longitude_deg: float
 
 
-def part_label(name: str) -> str:
-    """A split's field name as a label."""
-    return name.removesuffix("_s").replace("_", " ").replace("onboard", "on-board")
-
-
 def timeline(frames: Sequence[FrameResult], traces: Sequence[Trace]) -> str:
     """One bar per frame from capture to answer, coloured by what the time was spent on."""
     figure = Figure(figsize=(11, 1.4 + 0.27 * len(frames)), layout="constrained")
@@ -52,16 +46,16 @@ def timeline(frames: Sequence[FrameResult], traces: Sequence[Trace]) -> str:
     _shade_contacts(axes, traces)
     for row, frame in enumerate(frames):
         left = frame.capture_s
-        if frame.split is None:
+        if frame.latency is None:
             axes.plot(left, row, "x", color="red")
             continue
-        for part in PART_NAMES:
-            width = getattr(frame.split, part)
+        for part in PARTS:
+            width = getattr(frame.latency, part)
             axes.barh(row, width, left=left, color=_COLOURS[part], height=0.7)
             left += width
         by = "board" if frame.answered_by == "satellite" else "ground"
         axes.annotate(f" {by}, {'right' if frame.correct else 'wrong'}", (left, row), va="center", fontsize=7)
-    handles = [mpl.patches.Patch(color=_COLOURS[p], label=part_label(p)) for p in PART_NAMES]
+    handles = [mpl.patches.Patch(color=_COLOURS[p], label=LABELS[p]) for p in PARTS]
     axes.legend(
         handles=handles, ncols=len(handles), fontsize=7, loc="lower center", bbox_to_anchor=(0.5, 1.0)
     )

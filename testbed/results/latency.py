@@ -1,53 +1,57 @@
-"""Where the time of each frame went, from the events of the run.
+"""Latency of each frame and its parts, from the events of a run.
 
-    captured  inference   ends   first byte sent     last byte received  inference  answered
-       |--queue--|--on board--|--wait, queue--|--serial., propagation--|--queue--|--ground--|--answer--|
-
-Every stamp is CLOCK_MONOTONIC of the run's machine, so stamps of two programs may be subtracted; a board
-tells its own in that clock, and by how much they may be wrong (testbed/results/node_clocks.py).
-"Wait for contact" is the part between capture and the last byte in which the satellite had no
-connection and nothing else was being done for the frame; the rest of a gap between two steps is queue.
+The parts are those of nodes/contract/latency.py. Every stamp is CLOCK_MONOTONIC of the run's machine, so that
+stamps of two programs may be subtracted; a board converts its stamps and bounds the error (node_clocks.py).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, fields
-from typing import Any
+from dataclasses import dataclass
 
-Event = dict[str, Any]
+from nodes.contract.events import (
+    Answered,
+    Captured,
+    Connected,
+    ContactChanged,
+    Disconnected,
+    Event,
+    EventRecord,
+    InferenceFinished,
+    InferenceStarted,
+    ItemKind,
+    Received,
+    SendStarted,
+)
+from nodes.contract.latency import Latency
+
 Interval = tuple[float, float]
 
 
 @dataclass(frozen=True, slots=True)
-class Split:
-    """Seconds from capture to answer on the ground, by what they were spent on; they sum to the whole."""
-
-    queue_s: float
-    onboard_inference_s: float
-    wait_for_contact_s: float
-    serialisation_s: float
-    propagation_s: float
-    ground_inference_s: float
-    answer_s: float
-
-    @property
-    def total_s(self) -> float:
-        """Sum of the parts."""
-        return float(sum(getattr(self, f.name) for f in fields(self)))
-
-
-PART_NAMES = tuple(f.name for f in fields(Split))
-
-
-@dataclass(frozen=True, slots=True)
 class FrameResult:
-    """What became of one frame. `end_to_end_s` comes from its own two stamps, not from the split.
+    """The outcome of one frame.
 
-    `station` is where its image or its answer became whole; `refused` why it never did, or was not answered.
-    `form` is how an offloaded frame was sent (the satellite's program knows which there are), `stage` the one
-    at which its policy decided. `clock_bound_s` is the most that clocks can have added to or taken from any
-    of its times.
+    Args:
+        frame: the frame's name.
+        satellite: the satellite that took it.
+        prompt: the question.
+        truth: the right answer.
+        kind: kind of the question.
+        capture_s: scenario time of the capture.
+        answer: the answer on the ground; None if there is none.
+        answered_by: "satellite" or "ground".
+        confidence: mean probability of the on-board answer's tokens.
+        onboard_answer: the compact model's answer, also where the image was sent.
+        bytes_sent: bytes sent for the frame, repeats included.
+        end_to_end_s: time from capture to answer, from these two stamps alone.
+        latency: the same by its parts.
+        refused: why the frame has no answer.
+        station: the station where its image or answer became complete.
+        form: form in which an offloaded frame was sent; see nodes/onboard/message.py.
+        stage: stage at which the policy decided.
+        dropped: whether the policy dropped the frame.
+        clock_bound_s: largest error that clocks can cause in any of its times.
     """
 
     frame: str
@@ -62,7 +66,7 @@ class FrameResult:
     onboard_answer: str | None
     bytes_sent: int
     end_to_end_s: float | None
-    split: Split | None
+    latency: Latency | None
     refused: str | None = None
     station: str | None = None
     form: str | None = None
@@ -72,7 +76,7 @@ class FrameResult:
 
     @property
     def correct(self) -> bool:
-        """Whether the answer is the truth, but for case and white space."""
+        """Whether the answer is the truth, apart from case, white space and full stops."""
         return self.answer is not None and _plain(self.answer) == _plain(self.truth)
 
 
@@ -80,58 +84,65 @@ def _plain(text: str) -> str:
     return " ".join(text.lower().split()).strip(". ")
 
 
-def disconnected(events: Iterable[Event], satellite: str, until_s: float) -> list[Interval]:
-    """Intervals (CLOCK_MONOTONIC) in which `satellite` had no connection to any ground station.
+def disconnected(records: Iterable[EventRecord], satellite: str, until_s: float) -> list[Interval]:
+    """Return the intervals (CLOCK_MONOTONIC) in which `satellite` had no connection to any ground station.
 
-    `events` are in order of their stamps.
+    Args:
+        records: the run's events in order of their stamps.
+        satellite: the satellite's name.
+        until_s: end of the last interval if there is no connection at the end.
     """
     intervals: list[Interval] = []
     since_s: float | None = 0.0
     station: str | None = None
-    for event in events:
-        if event.get("node") != satellite:
+    for record in records:
+        event = record.event
+        if record.node != satellite:
             continue
-        kind = event["event"]
-        if kind == "connected":
-            station = event.get("station")
+        if isinstance(event, Connected):
+            station = event.station
         # The first item may be on its way before the broker's answer: then it is the sign of a connection.
-        if kind in ("connected", "send_started") and since_s is not None:
-            intervals.append((since_s, event["monotonic_s"]))
+        if isinstance(event, Connected | SendStarted) and since_s is not None:
+            intervals.append((since_s, record.monotonic_s))
             since_s = None
-        elif since_s is None and (kind == "disconnected" or _contact_lost(event, station)):
-            since_s, station = event["monotonic_s"], None
+        elif since_s is None and (isinstance(event, Disconnected) or _is_contact_lost(event, station)):
+            since_s, station = record.monotonic_s, None
     if since_s is not None:
         intervals.append((since_s, until_s))
     return intervals
 
 
-def _contact_lost(event: Event, station: str | None) -> bool:
-    """Whether it says that the contact with `station` has ended; None is for any."""
-    ended = event["event"] == "contact" and not event.get("up", False)
-    return ended and (station is None or event.get("station", station) == station)
+def _is_contact_lost(event: Event, station: str | None) -> bool:
+    """Return whether the contact with `station` has ended; None stands for any station."""
+    return isinstance(event, ContactChanged) and not event.up and station in (None, event.station)
 
 
-def station_of(events: Sequence[Event], satellite: str) -> str | None:
-    """Where a frame became whole on the ground; None if it never did."""
-    received = [e for e in events if e["event"] == "received" and e["node"] != satellite]
-    whole = [e for e in received if e.get("what") == _wanted(events)]
-    return str(whole[0]["node"]) if whole else None
+def station_of(records: Sequence[EventRecord], satellite: str) -> str | None:
+    """Return the station where a frame's image or answer became complete; None if it never did."""
+    wanted = _deciding_item(records)
+    for record in records:
+        event = record.event
+        if isinstance(event, Received) and event.what == wanted and record.node != satellite:
+            return record.node
+    return None
 
 
-def _wanted(events: Sequence[Event]) -> str:
-    decision = next((e["decision"] for e in events if "decision" in e), None)
+def _deciding_item(records: Sequence[EventRecord]) -> ItemKind:
+    """Return the item on which the frame's answer depends: the image if it was offloaded."""
+    decided = (record.event for record in records if isinstance(record.event, InferenceFinished))
+    decision = next((event.decision for event in decided if event.decision is not None), None)
     return "image" if decision == "offload" else "answer"
 
 
 def overlap_s(intervals: Sequence[Interval], begin_s: float, end_s: float) -> float:
-    """Seconds of [begin_s, end_s] that lie in any of the (disjoint) intervals."""
+    """Return the seconds of [begin_s, end_s] that lie in any of the (disjoint) intervals."""
     return sum(max(0.0, min(end, end_s) - max(begin, begin_s)) for begin, end in intervals)
 
 
-def split_frame(
+def frame_latency(
     stamps: dict[str, float], gaps: Sequence[Interval], delay_at: Callable[[float], float]
-) -> Split:
-    """Divide one frame's time.
+) -> Latency:
+    """Return the parts of one frame's time.
 
     Args:
         stamps: CLOCK_MONOTONIC seconds of captured, onboard_start, onboard_end, sent, received, answered;
@@ -152,41 +163,50 @@ def split_frame(
         queue_s += stamps["ground_start"] - stamps["received"]
         ground_s = stamps["ground_end"] - stamps["ground_start"]
         ready = stamps["ground_end"]
-    return Split(
+    return Latency(
         queue_s=queue_s,
         onboard_inference_s=stamps["onboard_end"] - stamps["onboard_start"],
-        wait_for_contact_s=wait_before_s + wait_within_s,
+        contact_wait_s=wait_before_s + wait_within_s,
         serialisation_s=on_air_s - wait_within_s - propagation_s,
         propagation_s=propagation_s,
         ground_inference_s=ground_s,
-        answer_s=stamps["answered"] - ready,
+        reporting_s=stamps["answered"] - ready,
     )
 
 
 _ENDS = {"onboard_start": "onboard_end", "ground_start": "ground_end"}
 
 
-def stamps_of(events: Sequence[Event], satellite: str) -> dict[str, float]:
-    """The stamp of each step in one frame's events: the first; of inference the start that came to its end.
+def stamps_of(records: Sequence[EventRecord], satellite: str) -> dict[str, float]:
+    """Return the stamp of each step of one frame: the first, and of inference the start that was finished.
 
-    A frame may be begun more than once, where a model's server went away meanwhile.
+    A frame may be begun more than once, where a model's server was unavailable.
     """
     stamps: dict[str, float] = {}
-    wanted = _wanted(events)
-    for event in events:
-        on_board = event["node"] == satellite
-        name = {
-            "captured": "captured",
-            "inference_started": "onboard_start" if on_board else "ground_start",
-            "inference_finished": "onboard_end" if on_board else "ground_end",
-            "answered": "answered",
-        }.get(event["event"])
-        if event["event"] == "send_started" and event["what"] == wanted:
-            name = "sent"
-        elif event["event"] == "received" and event["what"] == wanted:
-            name = "received"
+    wanted = _deciding_item(records)
+    for record in records:
+        name = _step(record, satellite, wanted)
         if name in _ENDS and _ENDS[name] not in stamps:
-            stamps[name] = event["monotonic_s"]
+            stamps[name] = record.monotonic_s
         elif name is not None:
-            stamps.setdefault(name, event["monotonic_s"])
+            stamps.setdefault(name, record.monotonic_s)
     return stamps
+
+
+def _step(record: EventRecord, satellite: str, wanted: ItemKind) -> str | None:
+    place = "onboard" if record.node == satellite else "ground"
+    match record.event:
+        case Captured():
+            return "captured"
+        case InferenceStarted():
+            return f"{place}_start"
+        case InferenceFinished():
+            return f"{place}_end"
+        case SendStarted(what=what) if what == wanted:
+            return "sent"
+        case Received(what=what) if what == wanted:
+            return "received"
+        case Answered():
+            return "answered"
+        case _:
+            return None

@@ -1,25 +1,33 @@
-"""How well the clocks of a run's nodes are known, from their events.
+"""Accuracy of the clocks of a run's nodes, from their events.
 
-Nodes on this machine read the run's own clock. A board has one of its own: it compares it with the run's and
-tells its stamps in the run's time, each with a bound (nodes/clocks/exchange.py).
+Nodes on this machine read the run's clock. A board has a clock of its own: it compares it with the run's and
+converts its stamps, each with a bound of the error (nodes/clocks/exchange.py).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-Event = dict[str, Any]
+from nodes.contract.board import ChronyReport
+from nodes.contract.events import ClockCompared, EventRecord
 
 
 @dataclass(frozen=True)
 class NodeClock:
-    """One node's clock of its own, as last compared.
+    """The clock of one node that does not read the run's, as last compared.
 
-    offset_s: run - own. bound_s: most that the offset is wrong, then; `worst_bound_s`: of any event of the
-    run. drift_ppm, drift_bound_ppm: of the offset. round_trip_s: the quickest exchange. breaks: how often a
-    clock was set. chrony: what chronyd says of the node's wall clock, or why it says nothing.
+    Args:
+        node: the node's name.
+        offset_s: the run's clock minus the node's.
+        bound_s: largest error of the offset.
+        worst_bound_s: largest bound of any of the node's events.
+        drift_ppm: drift of the offset.
+        drift_bound_ppm: largest error of the drift.
+        round_trip_s: the quickest exchange.
+        breaks: how often the clock was set or slewed.
+        chrony: state of the node's wall clock, or the reason why it is unknown.
     """
 
     node: str
@@ -30,13 +38,18 @@ class NodeClock:
     drift_bound_ppm: float
     round_trip_s: float
     breaks: int
-    chrony: dict[str, Any] | str
+    chrony: ChronyReport | str
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the comparison as results.json has it."""
+        chrony = self.chrony if isinstance(self.chrony, str) else self.chrony.model_dump()
+        return asdict(replace(self, chrony="")) | {"chrony": chrony}
 
     def line(self) -> str:
-        """In words."""
-        chrony = self.chrony if isinstance(self.chrony, str) else "chrony follows nobody"
-        if isinstance(self.chrony, dict) and (within_s := self.chrony.get("bound_s")) is not None:
-            chrony = f"chrony follows {self.chrony.get('reference')}, within {within_s * 1e3:.3f} ms"
+        """Return the comparison in one line."""
+        chrony = self.chrony if isinstance(self.chrony, str) else "chrony follows no source"
+        if isinstance(self.chrony, ChronyReport) and self.chrony.bound_s is not None:
+            chrony = f"chrony follows {self.chrony.reference}, within {self.chrony.bound_s * 1e3:.3f} ms"
         return (
             f"{self.node}: {-self.offset_s:+.6f} s from the run's clock, "
             f"known within {self.bound_s * 1e3:.3f} ms (at worst {self.worst_bound_s * 1e3:.3f} ms); "
@@ -44,38 +57,37 @@ class NodeClock:
         )
 
     def warning(self) -> str | None:
-        """What a reader must know before any number."""
+        """Return a warning in one line if the clock was set during the run."""
         if not self.breaks:
             return None
         return f"the clock of {self.node} was set or slewed {self.breaks} times during the run"
 
 
-def node_clocks(events: Sequence[Event]) -> tuple[NodeClock, ...]:
-    """The clocks that are not the run's, by node."""
-    last = {str(e["node"]): e for e in events if e["event"] == "clock"}
+def node_clocks(records: Sequence[EventRecord]) -> tuple[NodeClock, ...]:
+    """Return the clocks that are not the run's, sorted by node."""
+    last = {record.node: record.event for record in records if isinstance(record.event, ClockCompared)}
     return tuple(
         NodeClock(
             node=node,
-            offset_s=event["offset_s"],
-            bound_s=event["bound_s"],
-            worst_bound_s=clock_bound_s(e for e in events if e.get("node") == node),
-            drift_ppm=event["drift_ppm"],
-            drift_bound_ppm=event["drift_bound_ppm"],
-            round_trip_s=event["round_trip_s"],
-            breaks=event["breaks"],
-            chrony=event["chrony"],
+            offset_s=compared.offset_s,
+            bound_s=compared.bound_s,
+            worst_bound_s=clock_bound_s(record for record in records if record.node == node),
+            drift_ppm=compared.drift_ppm,
+            drift_bound_ppm=compared.drift_bound_ppm,
+            round_trip_s=compared.round_trip_s,
+            breaks=compared.breaks,
+            chrony=compared.chrony,
         )
-        for node, event in sorted(last.items())
+        for node, compared in sorted(last.items())
     )
 
 
-def clock_bound_s(events: Iterable[Event]) -> float:
-    """Most that clocks can have added to a time between any two of these events; 0 for the run's own clock.
+def clock_bound_s(records: Iterable[EventRecord]) -> float:
+    """Return the largest error that clocks can cause in a time between two of these events.
 
-    Each node's stamps are wrong by at most their bounds, so between two nodes the bounds add up.
+    It is 0 if all events are stamped by the run's clock. The bounds of two nodes add up.
     """
     bounds_s: dict[str, float] = {}
-    for event in events:
-        node = str(event.get("node"))
-        bounds_s[node] = max(bounds_s.get(node, 0.0), float(event.get("clock_bound_s", 0.0)))
+    for record in records:
+        bounds_s[record.node] = max(bounds_s.get(record.node, 0.0), record.clock_bound_s)
     return sum(sorted(bounds_s.values())[-2:])

@@ -1,18 +1,27 @@
-"""Nodes that answer at another machine's pace (nodes/profiles/pace.py), and whether this machine kept it."""
+"""Nodes that answer at another machine's pace (nodes/profiles/pace.py), and whether this machine kept up."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
 
-# A sleep that ends late is no reason to doubt: what takes seconds is held to a fraction of a millisecond.
+from nodes.contract.events import EventRecord, Paced
+
+# A sleep may end a little late; beside answers that take tenths of a second that does not count.
 TOLERATED_S = 5e-3
 
 
 @dataclass(frozen=True)
 class NodePace:
-    """One node's answers at the pace of `profile`; `late_s` is the most that one came later than asked."""
+    """One node's answers at the pace of a profile.
+
+    Args:
+        node: the node's name.
+        profile: name of the profile.
+        answers: number of answers.
+        late: number of answers that came later than on the profile's machine.
+        late_s: largest delay of one of them.
+    """
 
     node: str
     profile: str
@@ -21,21 +30,21 @@ class NodePace:
     late_s: float
 
     def warning(self) -> str | None:
-        """In a line, if this machine was too slow."""
+        """Return a warning in one line if this machine was too slow."""
         if not self.late:
             return None
         return (
-            f"{self.node}: {self.late} of {self.answers} answers took longer here than profile "
-            f"{self.profile} asks, by {self.late_s:.3f} s at most: this machine is too slow for it"
+            f"{self.node}: {self.late} of {self.answers} answers took longer here than in profile "
+            f"{self.profile}, by at most {self.late_s:.3f} s: this machine is too slow for the profile"
         )
 
 
-def node_paces(events: Iterable[dict[str, Any]]) -> tuple[NodePace, ...]:
-    """From the events `paced` of a run, by node."""
+def node_paces(records: Iterable[EventRecord]) -> tuple[NodePace, ...]:
+    """Return the paces of the nodes that follow a profile, sorted by node."""
     paced: dict[tuple[str, str], list[float]] = {}
-    for event in events:
-        if event["event"] == "paced":
-            paced.setdefault((str(event["node"]), str(event["profile"])), []).append(float(event["late_s"]))
+    for record in records:
+        if isinstance(record.event, Paced):
+            paced.setdefault((record.node, record.event.profile), []).append(record.event.late_s)
     return tuple(
         NodePace(node, profile, len(late_s), sum(s > TOLERATED_S for s in late_s), max(late_s))
         for (node, profile), late_s in sorted(paced.items())

@@ -11,8 +11,8 @@ from typing import Any
 import jinja2
 from PIL import Image, UnidentifiedImageError
 
+from nodes.contract.latency import LABELS, PARTS
 from testbed.results import drawings
-from testbed.results.latency import PART_NAMES
 from testbed.results.results import STAND_IN_NOTE, Results
 from testbed.scenario.model import Scenario
 from traces.trace import Trace
@@ -40,7 +40,7 @@ def render(
         traces=traces,
         images=images,
         kept={name: picture for name in images if (picture := _thumbnail(kept / f"{name}.jpg", 320))},
-        parts=[(name, drawings.part_label(name)) for name in PART_NAMES],
+        parts=list(LABELS.items()),
         timeline=drawings.timeline(results.frames, list(traces.values())),
         link_records=[
             (link.summary(), drawings.link_record(link, traces[link.link])) for link in results.links
@@ -53,7 +53,7 @@ def render(
 
 def _rows(results: Results) -> list[dict[str, Any]]:
     return [
-        {"frame": f, "split": [getattr(f.split, name) for name in PART_NAMES] if f.split else None}
+        {"frame": f, "parts_s": [getattr(f.latency, name) for name in PARTS] if f.latency else None}
         for f in results.frames
     ]
 

@@ -8,15 +8,30 @@ from dataclasses import asdict, dataclass, field
 from statistics import fmean
 from typing import Any
 
+from nodes.contract.events import (
+    Answered,
+    Captured,
+    Delivered,
+    Dropped,
+    EventRecord,
+    Expired,
+    FrameRefused,
+    InferenceFinished,
+    ItemEvent,
+    Malformed,
+    Received,
+    SendFinished,
+    SendRefused,
+    SendStarted,
+)
+from nodes.contract.latency import PARTS, Latency
 from testbed.measure.fidelity import LinkFidelity
 from testbed.mqtt.broker_watch import BrokerRecord
 from testbed.results.board_record import BoardRecord
 from testbed.results.latency import (
-    PART_NAMES,
-    Event,
     FrameResult,
     disconnected,
-    split_frame,
+    frame_latency,
     stamps_of,
     station_of,
 )
@@ -26,7 +41,7 @@ from testbed.scenario.model import Frame, Satellite, Scenario
 
 _WHOLE_STEPS = {"captured", "onboard_start", "onboard_end", "sent", "received", "answered"}
 
-_ENDS_WITHOUT_ANSWER = ("refused", "expired", "dropped", "send_refused")
+ENDS_WITHOUT_ANSWER = (FrameRefused, Expired, Dropped, SendRefused)
 
 STAND_IN_NOTE = (
     "The shipped models are a small stand-in pair trained by this project; "
@@ -108,8 +123,13 @@ class Results:
         return found
 
     def totals(self) -> dict[str, Any]:
-        """Accuracy with its interval, means of the split, bytes."""
-        done = [f for f in self.frames if f.split is not None and f.end_to_end_s is not None]
+        """Return counts of frames, the accuracy with its interval, bytes and mean latencies.
+
+        `mean_end_to_end_s` and `mean_latency_parts_s` are over the frames that went end to end; the parts are
+        those of nodes/contract/latency.py.
+        """
+        done = [f for f in self.frames if f.latency is not None and f.end_to_end_s is not None]
+        parts_s = {name: fmean(getattr(f.latency, name) for f in done) for name in PARTS} if done else {}
         low, high = wilson_interval(self.correct, len(self.frames))
         return {
             "frames": len(self.frames),
@@ -122,11 +142,16 @@ class Results:
             "accuracy_95": [low, high],
             "bytes_sent": sum(f.bytes_sent for f in self.frames),
             "mean_end_to_end_s": fmean(f.end_to_end_s or 0.0 for f in done) if done else None,
-            "mean_split_s": {n: fmean(getattr(f.split, n) for f in done) for n in PART_NAMES} if done else {},
+            "mean_latency_parts_s": parts_s,
         }
 
     def to_json(self) -> dict[str, Any]:
-        """Everything but the probes' samples, which are in fidelity.json."""
+        """Return the content of results.json: everything but the probes' samples (fidelity.json).
+
+        Keys: scenario, shaper, warnings, note, totals (see `totals`), links (summaries of LinkFidelity),
+        brokers (BrokerRecord), malformed (counts by "node, from sender"), clocks (NodeClock), boards
+        (BoardRecord), paces (NodePace), lost_events, frames (FrameResult and `correct`).
+        """
         return {
             "scenario": self.scenario,
             "shaper": self.shaper,
@@ -136,7 +161,7 @@ class Results:
             "links": [link.summary() for link in self.links],
             "brokers": [asdict(broker) for broker in self.brokers],
             "malformed": dict(self.malformed),
-            "clocks": [asdict(clock) for clock in self.clocks],
+            "clocks": [clock.to_json() for clock in self.clocks],
             "boards": [board.to_json() for board in self.boards],
             "paces": [asdict(pace) for pace in self.paces],
             "lost_events": self.lost_events,
@@ -146,39 +171,42 @@ class Results:
 
 def frame_results(
     scenario: Scenario,
-    events: Sequence[Event],
+    records: Sequence[EventRecord],
     start_monotonic_s: float,
     delays: Mapping[tuple[str, str], Callable[[float], float]],
 ) -> tuple[FrameResult, ...]:
-    """One result for every frame of the scenario, also for those that nothing became of.
+    """Return one result for every frame of the scenario, also for frames without any event.
 
     Args:
+        scenario: the scenario.
+        records: the run's events.
+        start_monotonic_s: scenario second 0 on CLOCK_MONOTONIC.
         delays: per (satellite, station), the one-way delay of their link at a CLOCK_MONOTONIC second.
     """
-    events = sorted(events, key=lambda e: e.get("monotonic_s", 0.0))  # they arrive in another order
-    by_frame: dict[str, list[Event]] = {name: [] for name in scenario.frames()}
-    for event in events:
-        if event.get("frame") in by_frame:
-            by_frame[event["frame"]].append(event)
-    last_s = max((e["monotonic_s"] for e in events if "monotonic_s" in e), default=start_monotonic_s)
+    records = sorted(records, key=lambda record: record.monotonic_s)  # they arrive in another order
+    by_frame: dict[str, list[EventRecord]] = {name: [] for name in scenario.frames()}
+    for record in records:
+        if record.frame in by_frame:
+            by_frame[record.frame].append(record)
+    last_s = max((record.monotonic_s for record in records), default=start_monotonic_s)
     results = []
     for satellite in scenario.satellites:
-        gaps = disconnected(events, satellite.name, last_s)
+        gaps = disconnected(records, satellite.name, last_s)
         for frame in satellite.frames:
             own = by_frame[frame.frame]
             stamps = stamps_of(own, satellite.name)
             station = station_of(own, satellite.name)
-            split = None
+            latency = None
             if station is not None and stamps.keys() >= _WHOLE_STEPS:
-                split = split_frame(stamps, gaps, delays[satellite.name, station])
-            whole_s = stamps["answered"] - stamps["captured"] if split else None
+                latency = frame_latency(stamps, gaps, delays[satellite.name, station])
+            whole_s = stamps["answered"] - stamps["captured"] if latency else None
             results.append(
                 _frame_result(
                     satellite,
                     frame,
                     own,
                     start_monotonic_s,
-                    split=split,
+                    latency=latency,
                     end_to_end_s=whole_s,
                     station=station,
                 )
@@ -187,48 +215,69 @@ def frame_results(
 
 
 def _frame_result(
-    satellite: Satellite, frame: Frame, events: Sequence[Event], start_monotonic_s: float, **timing: Any
+    satellite: Satellite,
+    frame: Frame,
+    records: Sequence[EventRecord],
+    start_monotonic_s: float,
+    *,
+    latency: Latency | None,
+    end_to_end_s: float | None,
+    station: str | None,
 ) -> FrameResult:
-    answered = _first(events, "answered")
+    events = [record.event for record in records]
+    answered = next((event for event in events if isinstance(event, Answered)), None)
     on_board = next(
-        (e for e in events if e["event"] == "inference_finished" and e["node"] == satellite.name), {}
+        (
+            record.event
+            for record in records
+            if isinstance(record.event, InferenceFinished) and record.node == satellite.name
+        ),
+        None,
     )
-    captured = _first(events, "captured")
+    captured_s = next(
+        (record.monotonic_s for record in records if isinstance(record.event, Captured)),
+        start_monotonic_s + frame.capture_s,
+    )
     return FrameResult(
         frame=frame.frame,
         satellite=satellite.name,
         prompt=frame.prompt,
         truth=frame.truth,
         kind=frame.kind,
-        capture_s=captured.get("monotonic_s", start_monotonic_s + frame.capture_s) - start_monotonic_s,
-        answer=answered.get("answer"),
-        answered_by=answered.get("answered_by"),
-        confidence=on_board.get("confidence"),
-        onboard_answer=on_board.get("answer"),
-        bytes_sent=sum(e.get("bytes_sent", 0) for e in events if e["event"] == "send_finished"),
-        refused=next((e.get("reason") for e in events if e["event"] in _ENDS_WITHOUT_ANSWER), None),
-        form=on_board.get("form"),
-        stage=on_board.get("stage"),
-        dropped=on_board.get("decision") == "drop",
-        clock_bound_s=clock_bound_s(events),
-        **timing,
+        capture_s=captured_s - start_monotonic_s,
+        answer=answered.answer if answered else None,
+        answered_by=answered.answered_by if answered else None,
+        confidence=on_board.confidence if on_board else None,
+        onboard_answer=on_board.answer if on_board else None,
+        bytes_sent=sum(event.bytes_sent for event in events if isinstance(event, SendFinished)),
+        end_to_end_s=end_to_end_s,
+        latency=latency,
+        refused=next((_reason(event) for event in events if isinstance(event, ENDS_WITHOUT_ANSWER)), None),
+        station=station,
+        form=on_board.form if on_board else None,
+        stage=on_board.stage if on_board else None,
+        dropped=on_board is not None and on_board.decision == "drop",
+        clock_bound_s=clock_bound_s(records),
     )
 
 
-def _first(events: Sequence[Event], kind: str) -> Event:
-    return next((e for e in events if e["event"] == kind), {})
+def _reason(event: FrameRefused | Expired | Dropped | SendRefused) -> str | None:
+    return None if isinstance(event, Expired) else event.reason
 
 
-def lost_events(events: Sequence[Event]) -> int:
-    """Events that nodes numbered and that never came; a node that was started again counts from 1 again.
+def lost_events(records: Sequence[EventRecord]) -> int:
+    """Return the number of events that nodes numbered and that never arrived.
 
-    `events` are in order of arrival, which within a node is that of their numbers.
+    A node that was started again counts from 1 again.
+
+    Args:
+        records: in order of arrival, which within a node is that of their numbers.
     """
     lost = 0
     last: dict[str, int] = {}
-    for event in events:
-        number, node = event.get("sequence"), str(event.get("node"))
-        if not isinstance(number, int):
+    for record in records:
+        number, node = record.sequence, record.node
+        if number is None:
             continue
         before = 0 if number == 1 else last.get(node, 0)
         lost += max(0, number - before - 1)
@@ -236,27 +285,29 @@ def lost_events(events: Sequence[Event]) -> int:
     return lost
 
 
-def malformed_counts(events: Sequence[Event]) -> dict[str, int]:
-    """Payloads that were refused, by "node, from sender"; each event says how many so far."""
+def malformed_counts(records: Sequence[EventRecord]) -> dict[str, int]:
+    """Return the number of rejected payloads by "node, from sender"; each event has the count so far."""
     counts: dict[str, int] = {}
-    for event in events:
-        if event["event"] == "malformed":
-            who = f"{event.get('node')}, from {event.get('sender', 'nobody known')}"
-            counts[who] = max(counts.get(who, 0), int(event.get("count", 1)))
+    for record in records:
+        if isinstance(record.event, Malformed):
+            key = f"{record.node}, from {record.event.sender}"
+            counts[key] = max(counts.get(key, 0), record.event.count)
     return counts
 
 
-def busy_intervals(events: Sequence[Event], satellite: str) -> list[tuple[float, float]]:
-    """CLOCK_MONOTONIC intervals in which `satellite` had an image or an answer on the link."""
-    events = sorted(events, key=lambda e: e.get("monotonic_s", 0.0))
+def busy_intervals(records: Sequence[EventRecord], satellite: str) -> list[tuple[float, float]]:
+    """Return the CLOCK_MONOTONIC intervals in which `satellite` had an image or an answer on the link."""
     intervals: list[tuple[float, float]] = []
     open_since: dict[tuple[str, str], float] = {}
-    for event in events:
-        key = (str(event.get("frame")), str(event.get("what")))
-        if event.get("node") == satellite and event["event"] == "send_started":
-            open_since.setdefault(key, event["monotonic_s"])
-        elif event["event"] in ("delivered", "received") and key in open_since:
+    for record in sorted(records, key=lambda record: record.monotonic_s):
+        event = record.event
+        if not isinstance(event, ItemEvent):
+            continue
+        key = event.frame, event.what
+        if isinstance(event, SendStarted) and record.node == satellite:
+            open_since.setdefault(key, record.monotonic_s)
+        elif isinstance(event, Delivered | Received) and key in open_since:
             # A little more: acknowledgements are still on their way after the last byte has come.
-            intervals.append((open_since.pop(key), event["monotonic_s"] + 0.1))
+            intervals.append((open_since.pop(key), record.monotonic_s + 0.1))
     intervals.extend((begin, math.inf) for begin in open_since.values())
     return intervals

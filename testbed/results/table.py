@@ -12,22 +12,13 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from nodes.contract.latency import SHORT_LABELS
 from testbed.machine.processor_load import load_text
 from testbed.measure.fidelity import LinkFidelity
-from testbed.results.latency import PART_NAMES, FrameResult
+from testbed.results.latency import FrameResult
 from testbed.results.results import STAND_IN_NOTE, Results
 
 _WIDE = 150  # characters that the whole table needs
-
-_HEADINGS = {
-    "queue_s": "queue",
-    "onboard_inference_s": "board",
-    "wait_for_contact_s": "wait",
-    "serialisation_s": "serial",
-    "propagation_s": "prop",
-    "ground_inference_s": "ground",
-    "answer_s": "report",
-}
 
 
 def console(stderr: bool = False) -> Console:
@@ -98,12 +89,12 @@ _ANSWER_COLUMNS = {
 
 
 def _part(name: str) -> _Column:
-    return _Column(lambda f: _seconds(getattr(f.split, name)) if f.split else "-", _NUMBER)
+    return _Column(lambda f: _seconds(getattr(f.latency, name)) if f.latency else "-", _NUMBER)
 
 
 _TIME_COLUMNS = {
     "taken": _Column(lambda f: f"{f.capture_s:.0f}", _NUMBER),
-    **{_HEADINGS[name]: _part(name) for name in PART_NAMES},
+    **{heading: _part(name) for name, heading in SHORT_LABELS.items()},
     "total": _Column(
         lambda f: _seconds(f.end_to_end_s) if f.end_to_end_s is not None else "-",
         {**_NUMBER, "style": "bold"},

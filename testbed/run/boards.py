@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from nodes.contract.events import BoardChanged
+from nodes.contract.report import Report
 from nodes.contract.topics import slug
 from testbed.boards.agent_access import AGENT_PORT, agent_password, own_address
 from testbed.boards.agents import BoardAgents, FileStore
@@ -50,12 +51,12 @@ class RunBoards:
 
     Args:
         plan: Plan of the run.
-        record: Adds an event to the log of the run.
+        report: Reports an event of the run itself.
         links: The links to boards, by name of the link.
     """
 
     plan: RunPlan
-    record: Callable[[dict[str, Any]], None]
+    report: Report
     links: dict[str, BoardLink] = field(default_factory=dict)
     _attachments: dict[str, Attachment] = field(default_factory=dict)
     _agents: BoardAgents | None = None
@@ -131,8 +132,8 @@ class RunBoards:
             if self._told.get(satellite) != state:
                 self._told[satellite] = state
                 self._gone_since_s[satellite] = time.monotonic()
-                event = {"event": "board", "node": "run", "board": board.name, "state": state}
-                self.record({**event, "reason": report.get("reason"), "monotonic_s": time.monotonic()})
+                told_reason = None if report.get("reason") is None else str(report["reason"])
+                self.report(BoardChanged(board=board.name, state=state, reason=told_reason))
             if scenario_s is None:
                 self._refuse(board, state, reason, time.monotonic() - self._gone_since_s[satellite])
             else:

@@ -7,13 +7,24 @@ import math
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
-from typing import Any
 
 from rich.console import Console, Group
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from nodes.contract.events import (
+    Answered,
+    BoardChanged,
+    Captured,
+    Event,
+    EventRecord,
+    FrameRefused,
+    InferenceFinished,
+    LinkChanged,
+    Ready,
+    SendStarted,
+)
 from traces.trace import Trace
 
 _LOG = logging.getLogger(__name__)
@@ -30,21 +41,19 @@ class Tally:
     answered: dict[str, str] = field(default_factory=dict)
     on_board: set[str] = field(default_factory=set)
 
-    def add(self, event: Mapping[str, Any]) -> None:
+    def add(self, event: Event) -> None:
         """Count one event."""
-        frame, kind = event.get("frame"), event["event"]
-        if frame is None:
-            return
-        if kind == "captured":
-            self.captured.add(frame)
-            self.on_board.add(frame)
-        elif kind == "send_started":
-            self.on_board.discard(frame)
-            self.on_air.add(frame)
-        elif kind == "answered":
-            self.on_board.discard(frame)
-            self.on_air.discard(frame)
-            self.answered[frame] = event["answered_by"]
+        match event:
+            case Captured():
+                self.captured.add(event.frame)
+                self.on_board.add(event.frame)
+            case SendStarted():
+                self.on_board.discard(event.frame)
+                self.on_air.add(event.frame)
+            case Answered():
+                self.on_board.discard(event.frame)
+                self.on_air.discard(event.frame)
+                self.answered[event.frame] = event.answered_by
 
     def text(self) -> str:
         """Return the counts as one line."""
@@ -71,12 +80,12 @@ class Progress:
         """Report that the links begin to follow their traces."""
         _LOG.info("links follow their traces: %s", ", ".join(traces))
 
-    def event(self, event: Mapping[str, Any]) -> None:
+    def event(self, record: EventRecord) -> None:
         """Report an event of a node or of the run."""
-        if text := _sentence(event):
+        if text := _sentence(record):
             _LOG.info("%s", text)
         else:
-            _LOG.debug("%s", dict(event))
+            _LOG.debug("%s", record.to_json())
 
     def tick(self, now_s: float) -> None:
         """Update the display for scenario time `now_s`."""
@@ -112,12 +121,12 @@ class TerminalProgress(Progress):
         super().playing(traces)
         self._traces = dict(traces)
 
-    def event(self, event: Mapping[str, Any]) -> None:
+    def event(self, record: EventRecord) -> None:
         """Show an event of a node or of the run."""
-        super().event(event)
-        self.tally.add(event)
-        if text := _sentence(event):
-            time_s = event.get("time_s")
+        super().event(record)
+        self.tally.add(record.event)
+        if text := _sentence(record):
+            time_s = record.time_s
             self._say(f"{time_s:7.2f} s  {text}" if time_s is not None else text)
 
     def tick(self, now_s: float) -> None:
@@ -159,36 +168,32 @@ def countdown(trace: Trace, now_s: float) -> str:
     return "no further contact"
 
 
-def _sentence(event: Mapping[str, Any]) -> str:
-    node, frame = event.get("node", ""), event.get("frame", "")
-    match event["event"]:
-        case "ready":
-            known = event["parameters"] is not None
-            size = f", {event['parameters'] / 1e6:.1f} M parameters" if known else ""
-            return f"{node}: model loaded in {event['load_s']:.1f} s{size}"
-        case "link":
-            return f"link {event['link']} is {'up' if event['up'] else 'down'}"
-        case "inference_finished" if "decision" in event:
-            return f"{node}: {frame} {_decided(event)}"
-        case "answered":
-            return f"ground: {frame} answered by {event['answered_by']}: {event['answer']!r}"
-        case "board":
-            return f"board {event['board']} is {event['state']}{_reason(event)}"
-        case "refused":
-            return f"{node}: {frame} refused: {event['reason']}"
+def _sentence(record: EventRecord) -> str:
+    node = record.node
+    match record.event:
+        case Ready() as ready:
+            size = "" if ready.parameters is None else f", {ready.parameters / 1e6:.1f} M parameters"
+            return f"{node}: model loaded in {ready.load_s:.1f} s{size}"
+        case LinkChanged() as link:
+            return f"link {link.link} is {'up' if link.up else 'down'}"
+        case InferenceFinished() as finished if finished.decision is not None:
+            return f"{node}: {finished.frame} {_decided(finished)}"
+        case Answered() as answered:
+            return f"ground: {answered.frame} answered by {answered.answered_by}: {answered.answer!r}"
+        case BoardChanged() as board:
+            reason = f": {board.reason}" if board.reason else ""
+            return f"board {board.board} is {board.state}{reason}"
+        case FrameRefused() as refused:
+            return f"{node}: {refused.frame} refused: {refused.reason}"
         case _:
             return ""
 
 
-def _decided(event: Mapping[str, Any]) -> str:
+def _decided(finished: InferenceFinished) -> str:
     """Return a policy's decision on a frame, as text."""
-    answer = f"{event['answer']!r}, " if event["answer"] else ""
-    if event["confidence"] is not None:
-        answer += f"confidence {event['confidence']:.2f}: "
-    if event["decision"] == "offload":
-        return f"{answer}sends the image, {event.get('form') or 'whole'}"
-    return answer + ("answers on board" if event["decision"] == "answer" else "drops the frame")
-
-
-def _reason(event: Mapping[str, Any]) -> str:
-    return f": {event['reason']}" if event.get("reason") else ""
+    answer = f"{finished.answer!r}, " if finished.answer else ""
+    if finished.confidence is not None:
+        answer += f"confidence {finished.confidence:.2f}: "
+    if finished.decision == "offload":
+        return f"{answer}sends the image, {finished.form or 'whole'}"
+    return answer + ("answers on board" if finished.decision == "answer" else "drops the frame")

@@ -19,6 +19,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
+from nodes.contract.events import Answered, Event, LinkChanged, Ready
 from nodes.contract.topics import slug
 from testbed.errors import CapabilityError, ScenarioError, TestbedError
 from testbed.machine.processor_load import ProcessorLoad
@@ -27,7 +28,7 @@ from testbed.measure.fidelity import LinkFidelity, compare
 from testbed.mqtt.broker import Broker, TcpListener, UnixListener
 from testbed.mqtt.broker_watch import BrokerWatch
 from testbed.mqtt.certificates import Authority
-from testbed.mqtt.management import Event, ManagementPlane
+from testbed.mqtt.management import ManagementPlane
 from testbed.network.clock import RealClock
 from testbed.network.emulation import EmulatedNetwork
 from testbed.network.player import Change
@@ -35,7 +36,14 @@ from testbed.network.programs import Program, spawn
 from testbed.results.node_clocks import node_clocks
 from testbed.results.node_pace import node_paces
 from testbed.results.report import render
-from testbed.results.results import Results, busy_intervals, frame_results, lost_events, malformed_counts
+from testbed.results.results import (
+    ENDS_WITHOUT_ANSWER,
+    Results,
+    busy_intervals,
+    frame_results,
+    lost_events,
+    malformed_counts,
+)
 from testbed.run.boards import RunBoards, boards_of
 from testbed.run.folder import RunFolder
 from testbed.run.model_relay import ModelRelay, server_of
@@ -51,7 +59,7 @@ _LOG = logging.getLogger(__name__)
 READY_WITHIN_S = 180.0  # time for a 7 B model from a slow disk
 LEAD_S = 1.0  # from the start message to scenario second 0
 TICK_S = 0.1
-ENDS = ("answered", "refused", "send_refused", "expired", "dropped")  # events that end a frame
+ENDS = (Answered, *ENDS_WITHOUT_ANSWER)  # events that end a frame
 
 
 @dataclass(frozen=True)
@@ -112,7 +120,7 @@ class _Run:
         self.programs: list[Program] = []
         self.watches: list[BrokerWatch] = []
         self.played = dict(plan.traces)  # less the boards' own delays
-        self.boards = RunBoards(plan, self._record)
+        self.boards = RunBoards(plan, self._report)
         self.plane: ManagementPlane | None = None
         self.start_monotonic_s = 0.0
         self.load: dict[str, float | None] = {}
@@ -194,9 +202,9 @@ class _Run:
         self.played[link.name] = made.compensated(self.traces[link.name])
         write_trace(self.played[link.name], self.plan.compensated_trace_path(link))
 
-    def _record(self, event: Event) -> None:
+    def _report(self, event: Event, *, monotonic_s: float | None = None) -> None:
         if self.plane is not None:
-            self.plane.record(event)
+            self.plane.report(event, monotonic_s=monotonic_s)
 
     def _start_brokers(self, stack: ExitStack) -> ManagementPlane:
         self.progress.step("starting brokers")
@@ -217,7 +225,7 @@ class _Run:
         name = self.folder.path.name
         plane = ManagementPlane(socket, self.folder.events, self.plan.run_account, run=name)
         stack.callback(plane.close)
-        self.watches = [BrokerWatch(broker, plane.record) for broker in brokers]
+        self.watches = [BrokerWatch(broker, plane.report) for broker in brokers]
         return plane
 
     def _station_broker(self, station: str) -> Broker:
@@ -256,7 +264,7 @@ class _Run:
         deadline_s = time.monotonic() + READY_WITHIN_S
         while waiting:
             self._step(plane)
-            waiting -= {e["node"] for e in plane.seen(lambda e: e["event"] == "ready")}
+            waiting -= {record.node for record in plane.seen(Ready)}
             if time.monotonic() > deadline_s:
                 raise TestbedError(
                     f"nodes not ready after {READY_WITHIN_S:.0f} s: {', '.join(sorted(waiting))}"
@@ -296,16 +304,10 @@ class _Run:
                 if change.link in self.boards.links:
                     satellite, station = ends[change.link]
                     plane.tell_contact(satellite, station, change.up)
-                plane.record(
-                    {
-                        "event": "link",
-                        "node": "run",
-                        "link": change.link,
-                        "up": change.up,
-                        "time_s": change.time_s,
-                        "monotonic_s": self.start_monotonic_s + change.time_s,
-                        "lateness_s": change.lateness_s,
-                    }
+                plane.report(
+                    LinkChanged(link=change.link, up=change.up, lateness_s=change.lateness_s),
+                    monotonic_s=self.start_monotonic_s + change.time_s,
+                    time_s=change.time_s,
                 )
 
         stack.callback(self.network.stop)
@@ -321,7 +323,7 @@ class _Run:
             self._step(plane)
             self.network.check()
             self.progress.tick(self.clock.now_s())
-            done = {e["frame"] for e in plane.seen(lambda e: e["event"] in ENDS)}
+            done = {record.frame for record in plane.seen(*ENDS)}
             if wanted <= done and self._pass_is_over():
                 break
         plane.stop_nodes()

@@ -42,7 +42,7 @@ class Place:
         authority = Authority(folder / "tls") if tls else None
         certificate = authority.issue("g", ["127.0.0.1"]) if authority else None
         self.ca_file = authority.certificate if authority else None
-        self.events: list[dict[str, object]] = []
+        self.events = Recorder()
         self.broker = stack.enter_context(
             Broker(
                 folder / "broker",
@@ -51,7 +51,7 @@ class Place:
                 accounts=[self.a, self.b, self.ground],
             )
         )
-        self.watch = BrokerWatch(self.broker, self.events.append)
+        self.watch = BrokerWatch(self.broker, self.events)
         self.station, self.satellite = Recorder(), Recorder()
         self.inbox = folder / "inbox"
         link = StationLink(
@@ -144,7 +144,7 @@ def test_without_credentials_or_with_wrong_ones_nobody_comes_in(place: Place, tm
     assert place.satellite.of("disconnected") == place.station.of("disconnected") == []
     place.still_delivers(tmp_path, "image")
     assert place.station.of("malformed") == []
-    told = [e for e in place.events if e["event"] == "broker_refused" and e["kind"] == "login"]
+    told = place.events.of("broker_refused", kind="login")
     assert told[-1]["count"] == 3
 
 
@@ -270,14 +270,14 @@ def test_passwords_are_the_owners_alone(stack: ExitStack, tmp_path: Path) -> Non
 
 def test_a_broker_that_dies_is_restarted_and_one_that_cannot_be_ends_the_run(tmp_path: Path) -> None:
     port = free_port()
-    events: list[dict[str, object]] = []
+    events = Recorder()
     with Broker(tmp_path, [TcpListener("127.0.0.1", port)], popen=spawn, ready_timeout_s=2) as broker:
-        watch = BrokerWatch(broker, events.append)
+        watch = BrokerWatch(broker, events)
         assert broker.pid is not None
         os.kill(broker.pid, 9)
         wait_for(lambda: not broker.running, "death")
         keep_alive(watch, lambda: watch.restarts == 1)
-        assert [e["event"] for e in events] == ["broker_restarted"]
+        assert [e["event"] for e in events.events] == ["broker_restarted"]
         os.kill(broker.pid, 9)
         wait_for(lambda: not broker.running, "death")
         with socket.socket() as taken:

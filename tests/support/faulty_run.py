@@ -23,6 +23,7 @@ from paho.mqtt.client import Client, MQTTMessage
 from paho.mqtt.enums import CallbackAPIVersion
 from PIL import Image
 
+from nodes.contract.events import Dropped, Expired, FrameRefused, SendRefused
 from nodes.models import COMPACT, REGULAR
 from testbed.mqtt.accounts import Account
 from testbed.mqtt.broker import Broker, TcpListener, UnixListener
@@ -53,10 +54,10 @@ SIDE_PX = 400
 CAPTURED_PAYLOADS = 300
 WAIT_S = 240.0
 LOST = (
-    "refused",
-    "send_refused",
-    "dropped",
-    "expired",
+    FrameRefused,
+    SendRefused,
+    Dropped,
+    Expired,
 )  # a frame that does not arrive ends with one of these
 
 
@@ -176,7 +177,7 @@ class FaultyRun:
             self._stack.enter_context(broker)
         self.plane = ManagementPlane(plan.management_socket, plan.folder.events, plan.run_account)
         self._stack.callback(self.plane.close)
-        self.watch = BrokerWatch(station, self.plane.record)
+        self.watch = BrokerWatch(station, self.plane.report)
         return station
 
     def _play(self) -> None:
@@ -254,8 +255,8 @@ class FaultyRun:
 
     def lost(self) -> dict[str, str]:
         """The frames that were reported as lost, with the reason."""
-        events = self.plane.seen(lambda e: e["event"] in LOST)
-        return {e["frame"]: str(e["reason"]) for e in events}
+        events = self.plane.seen(*LOST)
+        return {str(record.frame): str(record.event.fields().get("reason")) for record in events}
 
     def settled(self) -> bool:
         """Whether every frame has arrived, or was reported."""

@@ -19,6 +19,7 @@ from nodes import data as shipped_data
 from nodes import models as shipped_models
 from nodes.contract.evaluation import Job, JobCase
 from nodes.contract.files import replacing, write_atomically
+from nodes.contract.latency import PARTS
 from nodes.contract.line import Line, Row
 from nodes.data.pairs import Pair, read_pairs
 from nodes.errors import DataError
@@ -35,7 +36,7 @@ from nodes.lab.evaluation.choosing import (
     train_network,
 )
 from nodes.lab.evaluation.compute_times import ComputeTimes, measure
-from nodes.lab.evaluation.event_model.replay import PARTS, Played, replay
+from nodes.lab.evaluation.event_model.replay import Played, replay
 from nodes.lab.evaluation.figures import share
 from nodes.lab.evaluation.outcomes import Cache, Outcomes, key_of, message_of
 from nodes.lab.evaluation.parallel import compute_ahead
@@ -349,8 +350,8 @@ def _row(case: JobCase, policy: str, one: Played, by_name: Mapping[str, PairSubj
         "received_s": one.received_s if one.received_s is not None else float("nan"),
         "latency_s": latency_s,
         "bytes_down": one.bytes_down,
-        "board_s": one.board_s,
-        **{name: one.split.get(name, float("nan")) for name in PARTS if name != "board_s"},
+        **{name: getattr(one.latency, name, float("nan")) for name in PARTS},
+        "onboard_inference_s": one.onboard_inference_s,
     }
 
 
@@ -382,9 +383,9 @@ def summary(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         "latency_p95_s": float(np.quantile(latency_s, 0.95)),
         "unanswered": len(rows) - len(answered),
         "bytes_per_frame": float(np.mean([row["bytes_down"] for row in rows])),
-        "board_s": float(np.mean([row["board_s"] for row in rows])),
+        "onboard_inference_s": float(np.mean([row["onboard_inference_s"] for row in rows])),
         "share_on_board": float(np.mean([row["answered_by"] == "satellite" for row in rows])),
-        "split_mean_s": {
+        "latency_parts_mean_s": {
             name: float(np.mean([row[name] for row in answered])) if answered else None for name in PARTS
         },
     }

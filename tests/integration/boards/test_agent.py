@@ -15,6 +15,7 @@ import pytest
 
 from nodes.contract import topics
 from nodes.contract.board import PIECE_BYTES
+from nodes.contract.events import EVENTS
 from nodes.data import EO_MINI
 from testbed.boards.agents import BoardAgents
 from testbed.mqtt.accounts import board_account, node_account, run_account
@@ -87,7 +88,7 @@ class Desk:
         return str(self.boards.state("board-1")["state"])
 
     def events(self, kind: str) -> list[dict[str, Any]]:
-        return self.plane.seen(lambda e: e["event"] == kind)
+        return [record.to_json() for record in self.plane.seen(EVENTS[kind])]
 
     def close(self) -> None:
         for agent in self.agents:

@@ -103,7 +103,7 @@ def judge_clocks(results: dict[str, Any]) -> None:
     # Asked at moments some seconds apart, in which the clocks drift by 0.1 ms a second.
     assert abs(satellite["offset_s"] - agent["offset_s"]) < satellite["bound_s"] + agent["bound_s"] + 2e-3
     for frame in results["frames"]:
-        assert sum(frame["split"].values()) == pytest.approx(frame["end_to_end_s"], rel=0.01)
+        assert sum(frame["latency"].values()) == pytest.approx(frame["end_to_end_s"], rel=0.01)
         assert (frame["clock_bound_s"] > 0) == (frame["satellite"] == "FLOCK 2P-1")
 
 

@@ -185,5 +185,5 @@ def test_what_a_board_says_of_a_run_that_was_killed_is_not_the_next_ones(
         plane.close()  # waits until the broker has it
     wait_for(lambda: len(run.events) >= 2, "events")
     time.sleep(0.2)
-    assert {event["node"] for event in run.events} == {"second", "of no run"}
+    assert {record.node for record in run.events} == {"second", "of no run"}
     run.close()

@@ -60,22 +60,26 @@ def named(event: dict[str, Any]) -> str:
     return str(event.get("frame", event["event"]))
 
 
+def seen(run: ManagementPlane, name: str) -> list[dict[str, Any]]:
+    return [event for event in (record.to_json() for record in list(run.events)) if named(event) == name]
+
+
 def watch(run: ManagementPlane, node: Program, broker: Broker) -> list[dict[str, Any]]:
     """Start the node's scenario time, take its broker away once, and end it."""
-    wait_for(lambda: bool(run.seen(lambda e: e["event"] == "clock")), "clock")
+    wait_for(lambda: bool(seen(run, "clock")), "clock")
     start_s = time.monotonic() + 0.5
     run.start_nodes(start_s)
-    wait_for(lambda: bool(run.seen(lambda e: named(e) == "two")), "event at 2 s")
-    (two,) = run.seen(lambda e: named(e) == "two")[:1]
+    wait_for(lambda: bool(seen(run, "two")), "event at 2 s")
+    (two,) = seen(run, "two")[:1]
     # It waited by its own clock for a moment of the run's.
     assert two["time_s"] >= 2.0 - two["clock_bound_s"]
     assert true_run_s(two["own_monotonic_s"]) - start_s >= 2.0 - two["clock_bound_s"]
     broker.stop()
     time.sleep(0.5)
     broker.start()
-    ticks = len(run.seen(lambda e: named(e) == "tick"))
-    wait_for(lambda: len(run.seen(lambda e: named(e) == "tick")) > ticks + 4, "events after the restart")
+    ticks = len(seen(run, "tick"))
+    wait_for(lambda: len(seen(run, "tick")) > ticks + 4, "events after the restart")
     node.check(started=True)
     run.stop_nodes()
     wait_for(lambda: node.process.poll() == 0, "end of the node")
-    return list(run.events)
+    return [record.to_json() for record in run.events]

@@ -8,10 +8,11 @@ moment of the replay.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from statistics import median
 from typing import Protocol
 
+from nodes.contract.latency import Latency
 from nodes.contract.line import Line
 from nodes.contract.queueing import completion_times_s
 from nodes.lab.evaluation.event_model.downlink import Downlink, Item
@@ -72,9 +73,6 @@ class Subject(Protocol):
         """What this decision sends, and its answer."""
 
 
-PARTS = ("queue_s", "board_s", "wait_s", "serial_s", "propagation_s", "ground_s", "report_s")
-
-
 @dataclass
 class Played:
     """What became of one pair; times in scenario seconds, None where it never came to that."""
@@ -91,10 +89,10 @@ class Played:
     answer: str = ""
     right: bool = False
     bytes_down: int = 0
-    board_s: float = 0.0
+    onboard_inference_s: float = 0.0
     received_s: float | None = None  # whole, on the ground
     answered_s: float | None = None
-    split: dict[str, float] = field(default_factory=dict)
+    latency: Latency | None = None
 
     @property
     def timely(self) -> bool:
@@ -181,7 +179,7 @@ class _Board:
             row.answered_by, row.answer, row.right = "ground", sent.answer, sent.right
             item = self.downlink.add(subject.name, "image", sent.size_bytes, clock.now_s)
         self._free_s = clock.now_s
-        row.board_s = clock.now_s - start_s
+        row.onboard_inference_s = clock.now_s - start_s
         return _Way(start_s, clock.now_s, sent, item)
 
     def _surroundings(self, now_s: float, capture_s: float) -> tuple[Contact, Queue]:
@@ -213,29 +211,29 @@ def _answer_on_ground(frames: Sequence[tuple[Played, _Way]], pass_on_s: float) -
     told_s = completion_times_s([(received_s, pass_on_s) for received_s, _, _ in answers])
     for (received_s, row, way), answered_s in zip(answers, told_s, strict=True):
         row.answered_s = answered_s
-        row.split = _split(row, way, 0.0, 0.0, answered_s - received_s)
+        row.latency = _latency(row, way, 0.0, 0.0, answered_s - received_s)
     works = [(received_s, row, way, way.sent.ground_s) for received_s, row, way in arrived if way.sent]
     done_s = completion_times_s([(received_s, ground_s) for received_s, _, _, ground_s in works])
     for (received_s, row, way, ground_s), answered_s in zip(works, done_s, strict=True):
         row.answered_s = answered_s
-        row.split = _split(row, way, answered_s - ground_s - received_s, ground_s, 0.0)
+        row.latency = _latency(row, way, answered_s - ground_s - received_s, ground_s, 0.0)
     for row, way in frames:
         row.bytes_down = way.item.bytes_sent if way.item else 0
 
 
-def _split(
-    row: Played, way: _Way, ground_queue_s: float, ground_s: float, report_s: float
-) -> dict[str, float]:
+def _latency(
+    row: Played, way: _Way, ground_queue_s: float, ground_inference_s: float, reporting_s: float
+) -> Latency | None:
     item = way.item
     if item is None or item.first_s is None or item.received_s is None:
-        return {}
+        return None
     before_s = way.start_s - row.capture_s + item.first_s - way.decided_s - item.wait_before_s
-    return {
-        "queue_s": before_s + ground_queue_s,
-        "board_s": row.board_s,
-        "wait_s": item.wait_before_s + item.wait_s,
-        "serial_s": item.received_s - item.first_s - item.wait_s - item.delay_s,
-        "propagation_s": item.delay_s,
-        "ground_s": ground_s,
-        "report_s": report_s,
-    }
+    return Latency(
+        queue_s=before_s + ground_queue_s,
+        onboard_inference_s=row.onboard_inference_s,
+        contact_wait_s=item.wait_before_s + item.wait_s,
+        serialisation_s=item.received_s - item.first_s - item.wait_s - item.delay_s,
+        propagation_s=item.delay_s,
+        ground_inference_s=ground_inference_s,
+        reporting_s=reporting_s,
+    )

@@ -7,6 +7,7 @@ import time
 import numpy as np
 import pytest
 
+from nodes.contract.events import EventRecord, Paced
 from nodes.onboard.confidence import END
 from nodes.onboard.stages import Stage
 from nodes.profiles.pace import Pace, further_tokens
@@ -15,6 +16,7 @@ from nodes.vlm.answer import Answer, Timings
 from testbed.results.node_pace import node_paces
 from tests.support.made_up_profile import MADE_UP
 from tests.support.nodes.ends import Recorder
+from tests.support.records import record, started
 from tests.support.starved import Starvation
 
 PROFILE = Profile.model_validate(MADE_UP)
@@ -53,17 +55,14 @@ def test_a_machine_that_is_slower_than_the_profile_is_marked_and_not_made_slower
     assert time.monotonic() - called_s < 0.05
     (event,) = report.of("paced")
     assert event["late_s"] == pytest.approx(1.0 - 0.18, abs=0.05)
-    (pace,) = node_paces({**e, "node": "FLOCK"} for e in report.events)
+    (pace,) = node_paces(EventRecord.from_json({**e, "node": "FLOCK"}) for e in report.events)
     assert (pace.answers, pace.late) == (1, 1)
     assert "too slow" in str(pace.warning()) and "made-up" in str(pace.warning())
 
 
 def test_answers_in_time_give_no_warning_and_other_nodes_no_pace() -> None:
-    events = [
-        {"event": "paced", "node": "S", "profile": "p", "late_s": 2e-4},
-        {"event": "ready", "node": "G"},
-    ]
-    (pace,) = node_paces(events)
+    paced = Paced(frame="f", profile="p", asked_s=0.1, computed_s=0.1, late_s=2e-4)
+    (pace,) = node_paces([record("S", paced), record("G", started())])
     assert pace.node == "S" and pace.warning() is None
 
 

@@ -9,11 +9,12 @@ from pathlib import Path
 
 import pytest
 
+from nodes.contract.latency import Latency
 from testbed.errors import ScenarioError
 from testbed.evaluation.cases import BEFORE_LOS_S, Sky, make_cases, part_of_first_pass
 from testbed.evaluation.emulated import compare, scenario_of
 from testbed.evaluation.plots import pareto
-from testbed.results.latency import FrameResult, Split
+from testbed.results.latency import FrameResult
 from testbed.scenario.model import utc
 
 SKY = Sky("FLOCK 2P-1", "Svalbard", utc("2018-01-20T08:00:00Z"), 2)
@@ -48,7 +49,7 @@ def row(name: str, latency_s: float, answer: str = "two", answered: str = "True"
         "policy": "satellite-only",
         "capture_s": "10.0",
         "latency_s": str(latency_s),
-        "wait_s": "0.5",
+        "contact_wait_s": "0.5",
         "answer": answer,
         "answered_by": "satellite",
         "answered": answered,
@@ -85,12 +86,12 @@ def test_the_ground_pace_of_the_run_is_told_apart_from_all_else() -> None:
     """Three frames arrive at once; the run's ground took 2 s for each, the model says 1 s."""
 
     def modelled(name: str, done_s: float) -> dict[str, str]:
-        ground = {"answered_by": "ground", "received_s": "12.0", "ground_s": "1.0"}
+        ground = {"answered_by": "ground", "received_s": "12.0", "ground_inference_s": "1.0"}
         return {**row(name, done_s - 10.0), **ground}
 
     def played(name: str, done_s: float) -> FrameResult:
-        split = Split(done_s - 14.0, 0.0, 1.0, 1.0, 0.0, 2.0, 0.0)
-        return replace(result(name, "two", done_s - 10.0), answered_by="ground", split=split)
+        latency = Latency(done_s - 14.0, 0.0, 1.0, 1.0, 0.0, 2.0, 0.0)
+        return replace(result(name, "two", done_s - 10.0), answered_by="ground", latency=latency)
 
     rows = [modelled("a", 13.0), modelled("b", 14.0), modelled("c", 15.0)]
     found = compare("l", "p", rows, [played("a", 14.0), played("b", 16.0), played("c", 18.0)])

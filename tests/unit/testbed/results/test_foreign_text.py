@@ -14,6 +14,7 @@ from testbed.results.latency import FrameResult
 from testbed.results.results import Results
 from testbed.results.table import console, results_table
 from testbed.run.progress import TerminalProgress
+from tests.support.records import answered, record
 from traces.trace import Trace, TraceHeader
 
 FOREIGN = ["[/INST] yes", "[yes]", "[bold]no", ":smile:", "sed s/[/]/x/"]
@@ -28,8 +29,7 @@ class Terminal(io.StringIO):
 
 @pytest.mark.parametrize("text", FOREIGN)
 def test_an_answer_is_told_while_the_run_goes_on(text: str, capsys: pytest.CaptureFixture[str]) -> None:
-    event = {"event": "answered", "frame": "f", "answered_by": "ground", "answer": text, "time_s": 1.0}
-    TerminalProgress(console()).event(event)
+    TerminalProgress(console()).event(record("G", answered(text), time_s=1.0))
     assert repr(text) in capsys.readouterr().out
 
 

@@ -1,4 +1,4 @@
-"""The split of a frame's time: parts that sum to the whole, and lie where they belong."""
+"""The parts of a frame's latency: they sum to the whole, and lie where they belong."""
 
 from io import StringIO
 
@@ -7,9 +7,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from testbed.results.latency import FrameResult, disconnected, overlap_s, split_frame, stamps_of, station_of
+from nodes.contract.events import Malformed, ReceivedFirst
+from testbed.results.latency import FrameResult, disconnected, frame_latency, overlap_s, stamps_of, station_of
 from testbed.results.results import Results, busy_intervals, lost_events, malformed_counts, wilson_interval
 from testbed.run.progress import TerminalProgress
+from tests.support import records as make
+from tests.support.records import record
 
 SECONDS = st.floats(0, 100)
 
@@ -25,23 +28,23 @@ def test_a_frame_that_waits_for_contact_and_is_answered_on_the_ground() -> None:
         "ground_end": 23.0,
         "answered": 23.01,
     }
-    split = split_frame(stamps, gaps=[(0.0, 19.0)], delay_at=lambda t: 0.005)
-    assert split.queue_s == pytest.approx(
+    latency = frame_latency(stamps, gaps=[(0.0, 19.0)], delay_at=lambda t: 0.005)
+    assert latency.queue_s == pytest.approx(
         1.0 + 1.0 + 0.5
     )  # on board; connected but not yet sent; on the ground
-    assert split.onboard_inference_s == pytest.approx(0.5)
-    assert split.wait_for_contact_s == pytest.approx(17.5)
-    assert split.propagation_s == pytest.approx(0.005)
-    assert split.serialisation_s == pytest.approx(1.995)
-    assert split.ground_inference_s == pytest.approx(0.5)
-    assert split.answer_s == pytest.approx(0.01)
+    assert latency.onboard_inference_s == pytest.approx(0.5)
+    assert latency.contact_wait_s == pytest.approx(17.5)
+    assert latency.propagation_s == pytest.approx(0.005)
+    assert latency.serialisation_s == pytest.approx(1.995)
+    assert latency.ground_inference_s == pytest.approx(0.5)
+    assert latency.reporting_s == pytest.approx(0.01)
 
 
 def test_a_gap_in_the_middle_of_a_transfer_is_waiting() -> None:
     stamps = {"captured": 0, "onboard_start": 0, "onboard_end": 1, "sent": 2, "received": 12, "answered": 12}
-    split = split_frame(stamps, gaps=[(4, 9)], delay_at=lambda t: 0.01)
-    assert split.wait_for_contact_s == pytest.approx(5)
-    assert split.serialisation_s == pytest.approx(4.99)
+    latency = frame_latency(stamps, gaps=[(4, 9)], delay_at=lambda t: 0.01)
+    assert latency.contact_wait_s == pytest.approx(5)
+    assert latency.serialisation_s == pytest.approx(4.99)
 
 
 @given(
@@ -57,63 +60,60 @@ def test_the_parts_always_sum_to_the_whole(steps: list[float], edges: list[float
     stamps["answered"] = time_s + 0.5
     edges = sorted(edges)
     gaps = list(zip(edges[::2], edges[1::2], strict=False))
-    split = split_frame(stamps, gaps, delay_at=lambda t: 0.004)
+    latency = frame_latency(stamps, gaps, delay_at=lambda t: 0.004)
     whole_s = stamps["answered"] - stamps["captured"]
-    assert split.total_s == pytest.approx(whole_s, abs=1e-6)
-    assert split.wait_for_contact_s >= 0
-    assert split.queue_s >= -1e-9
+    assert latency.total_s == pytest.approx(whole_s, abs=1e-6)
+    assert latency.contact_wait_s >= 0
+    assert latency.queue_s >= -1e-9
 
 
 def test_intervals_without_connection() -> None:
-    events = [
-        {"event": "connected", "node": "S", "monotonic_s": 10.0},
-        {"event": "contact", "node": "S", "up": False, "monotonic_s": 30.0},
-        {"event": "disconnected", "node": "S", "monotonic_s": 30.1},
-        {"event": "connected", "node": "other", "monotonic_s": 40.0},
-        {"event": "connected", "node": "S", "monotonic_s": 50.0},
+    records = [
+        record("S", make.connected(), 10.0),
+        record("S", make.contact("G", up=False), 30.0),
+        record("S", make.disconnected(), 30.1),
+        record("other", make.connected(), 40.0),
+        record("S", make.connected(), 50.0),
     ]
-    gaps = disconnected(events, "S", until_s=60.0)
+    gaps = disconnected(records, "S", until_s=60.0)
     assert gaps == [(0.0, 10.0), (30.0, 50.0)]
     assert overlap_s(gaps, 5.0, 45.0) == pytest.approx(20.0)
 
 
 def test_stamps_follow_the_item_that_carries_the_answer() -> None:
-    events = [
-        {"event": "captured", "node": "S", "frame": "f", "monotonic_s": 1.0},
-        {"event": "inference_started", "node": "S", "monotonic_s": 2.0},
-        {"event": "inference_finished", "node": "S", "decision": "offload", "monotonic_s": 3.0},
-        {"event": "send_started", "node": "S", "what": "image", "monotonic_s": 4.0},
-        {"event": "received", "node": "G", "what": "image", "monotonic_s": 5.0},
-        {"event": "inference_started", "node": "G", "monotonic_s": 6.0},
-        {"event": "inference_finished", "node": "G", "monotonic_s": 7.0},
-        {"event": "answered", "node": "G", "monotonic_s": 8.0},
-        {"event": "answered", "node": "G", "monotonic_s": 9.0},
+    records = [
+        record("S", make.captured(), 1.0),
+        record("S", make.started(), 2.0),
+        record("S", make.finished(decision="offload"), 3.0),
+        record("S", make.send_started(), 4.0),
+        record("G", make.received(), 5.0),
+        record("G", make.started(), 6.0),
+        record("G", make.finished(), 7.0),
+        record("G", make.answered(), 8.0),
+        record("G", make.answered(), 9.0),
     ]
-    assert list(stamps_of(events, "S").values()) == [1, 2, 3, 4, 5, 6, 7, 8]
+    assert list(stamps_of(records, "S").values()) == [1, 2, 3, 4, 5, 6, 7, 8]
 
 
 def test_what_was_begun_again_counts_from_its_last_start() -> None:
-    events = [
-        {"event": "inference_started", "node": "G", "monotonic_s": 6.0},
-        {"event": "inference_failed", "node": "G", "monotonic_s": 16.0},
-        {"event": "inference_started", "node": "G", "monotonic_s": 20.0},
-        {"event": "inference_finished", "node": "G", "monotonic_s": 21.0},
-        {"event": "inference_started", "node": "G", "monotonic_s": 22.0},
+    records = [
+        record("G", make.started(), 6.0),
+        record("G", make.failed(), 16.0),
+        record("G", make.started(), 20.0),
+        record("G", make.finished(), 21.0),
+        record("G", make.started(), 22.0),
     ]
-    assert stamps_of(events, "S") == {"ground_start": 20.0, "ground_end": 21.0}
+    assert stamps_of(records, "S") == {"ground_start": 20.0, "ground_end": 21.0}
 
 
 def test_the_link_is_busy_from_the_first_byte_until_just_after_the_last() -> None:
-    events = [
-        {"event": "send_started", "node": "S", "frame": "f", "what": "image", "monotonic_s": 1.0},
-        {"event": "received", "node": "G", "frame": "f", "what": "image", "monotonic_s": 2.0},
-    ]
-    assert busy_intervals(events, "S") == [(1.0, 2.1)]
+    records = [record("S", make.send_started(), 1.0), record("G", make.received(), 2.0)]
+    assert busy_intervals(records, "S") == [(1.0, 2.1)]
 
 
 def test_right_means_the_same_words() -> None:
     def correct(answer: str | None) -> bool:
-        nothing = dict.fromkeys(("answered_by", "confidence", "onboard_answer", "end_to_end_s", "split"))
+        nothing = dict.fromkeys(("answered_by", "confidence", "onboard_answer", "end_to_end_s", "latency"))
         return FrameResult(
             "f",
             "S",
@@ -139,40 +139,38 @@ def test_wilson_interval_of_a_known_case() -> None:
 
 
 def test_a_contact_that_ends_elsewhere_is_no_gap() -> None:
-    def event(kind: str, at_s: float, **fields: object) -> dict[str, object]:
-        return {"node": "S", "event": kind, "monotonic_s": at_s, **fields}
-
-    events = [
-        event("contact", 1, up=True, station="G"),
-        event("connected", 2, station="G"),
-        event("contact", 3, up=True, station="H"),
-        event("contact", 4, up=False, station="H"),
-        event("contact", 5, up=False, station="G"),
-        event("disconnected", 5.1, station="G"),
-        event("contact", 8, up=True, station="H"),
-        event("connected", 9, station="H"),
+    changes = [
+        (make.contact("G", up=True), 1),
+        (make.connected("G"), 2),
+        (make.contact("H", up=True), 3),
+        (make.contact("H", up=False), 4),
+        (make.contact("G", up=False), 5),
+        (make.disconnected("G"), 5.1),
+        (make.contact("H", up=True), 8),
+        (make.connected("H"), 9),
     ]
-    assert disconnected(events, "S", 20) == [(0.0, 2), (5, 9)]
+    records = [record("S", event, at_s) for event, at_s in changes]
+    assert disconnected(records, "S", 20) == [(0.0, 2), (5, 9)]
 
 
 def test_a_frame_belongs_to_the_station_where_it_became_whole() -> None:
-    events = [
-        {"node": "S", "event": "inference_finished", "decision": "offload", "monotonic_s": 1},
-        {"node": "G", "event": "received_first", "what": "image", "monotonic_s": 2},
-        {"node": "H", "event": "received", "what": "image", "monotonic_s": 3},
+    records = [
+        record("S", make.finished(decision="offload"), 1),
+        record("G", ReceivedFirst(frame="f", what="image"), 2),
+        record("H", make.received(), 3),
     ]
-    assert station_of(events, "S") == "H"
-    assert station_of(events[:2], "S") is None
+    assert station_of(records, "S") == "H"
+    assert station_of(records[:2], "S") is None
 
 
 def test_events_that_never_came_are_counted_and_repeats_are_not() -> None:
     numbers = [1, 2, 2, 5, 6, 1, 2, 4]  # 3 and 4 never came; the node was started again; its 3 never came
-    assert lost_events([{"event": "x", "node": "S", "sequence": n} for n in numbers]) == 3
+    assert lost_events([record("S", make.started(), sequence=n) for n in numbers]) == 3
 
 
 def test_refusals_are_counted_by_who_refused_and_whom() -> None:
-    events = [{"event": "malformed", "node": "G", "sender": "b", "count": n} for n in (1, 7)]
-    assert malformed_counts(events) == {"G, from b": 7}
+    rejected = [Malformed(sender="b", count=n, reason="not a payload") for n in (1, 7)]
+    assert malformed_counts([record("G", event) for event in rejected]) == {"G, from b": 7}
 
 
 def test_a_frame_that_a_policy_dropped_is_not_missed() -> None:
@@ -193,26 +191,16 @@ def test_a_frame_that_a_policy_dropped_is_not_missed() -> None:
 
 
 def test_what_a_policy_decided_is_told_as_it_happens() -> None:
-    event = {
-        "event": "inference_finished",
-        "node": "S",
-        "frame": "f",
-        "time_s": 2.0,
-        "answer": "two",
-        "confidence": 0.5,
-        "decision": "answer",
-        "form": None,
-    }
     console = Console(width=200, record=True, file=StringIO())
     progress = TerminalProgress(console)
     unasked = {"answer": "", "confidence": None}
-    for changes in (
-        {},
+    for fields in (
+        {"decision": "answer"},
         {"decision": "offload", "form": "regions", "answer": ""},
         {"decision": "offload", "form": "whole", **unasked},
         {"decision": "drop", **unasked},
     ):
-        progress.event(event | changes)
+        progress.event(record("S", make.finished(**fields), time_s=2.0))
     lines = [line.split("S: f ")[1] for line in console.export_text().strip().splitlines()]
     assert lines == [
         "'two', confidence 0.50: answers on board",

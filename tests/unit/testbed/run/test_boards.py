@@ -226,7 +226,7 @@ def test_an_agent_that_is_started_again_is_waited_for_and_its_absence_is_told(
     monkeypatch.setattr("testbed.run.boards.time.monotonic", lambda: now_s)
     monkeypatch.setattr("testbed.run.boards.own_address", lambda board: "here")
     plan = RunPlan(scenario(), {}, RunFolder(tmp_path), tmp_path, {"FLOCK 2P-1": board()})
-    boards = RunBoards(plan, events.append)
+    boards = RunBoards(plan, lambda event, monotonic_s=None: events.append(event))
     boards._agents, boards._gone_since_s["FLOCK 2P-1"] = told, now_s  # type: ignore[assignment]
 
     def look(state: str, at_s: float, scenario_s: float | None) -> None:
@@ -254,6 +254,6 @@ def test_an_agent_that_is_started_again_is_waited_for_and_its_absence_is_told(
         "board jetson-1 was absent from 2.0 to 5.0 s: its agent does not respond",
         "board jetson-1 was lost at 9.0 s: no model",
     ]
-    assert [event["state"] for event in events[:4]] == ["gone", "idle", "gone", "running"]
+    assert [event.state for event in events[:4]] == ["gone", "idle", "gone", "running"]
     with pytest.raises(TestbedError, match="no model"):
         boards.look(None)

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from nodes.contract.latency import PARTS, Latency
 from nodes.contract.line import Line, Row
 from nodes.lab.evaluation.event_model.downlink import NOTICE_S, Downlink, payload_sizes
 from nodes.lab.evaluation.event_model.replay import Played, Sent, replay
@@ -144,6 +145,11 @@ class Made:
         return Sent(size, prepare_s=0.125, answer="three", right=True, ground_s=2.0)
 
 
+def latency_of(row: Played) -> Latency:
+    assert row.latency is not None
+    return row.latency
+
+
 def play(policy: FramePolicy, *captures: tuple[float, Made], **options: object) -> list[Played]:
     return replay(policy, captures, line(), **options)  # type: ignore[arg-type]
 
@@ -155,8 +161,8 @@ def test_on_board_the_frames_queue_for_one_computer() -> None:
     air_s = wire_bytes("a", "answer", 40) * 8 / 1e6 + DOWN_S
     assert first.answered_s == pytest.approx(21.75 + air_s)
     assert second.answered_s == pytest.approx(23.5 + air_s)
-    assert second.split["queue_s"] == pytest.approx(1.25)
-    assert second.split["board_s"] == first.board_s == 1.75
+    assert latency_of(second).queue_s == pytest.approx(1.25)
+    assert latency_of(second).onboard_inference_s == first.onboard_inference_s == 1.75
     assert (first.right, second.right) == (True, False)
     assert (first.timely, second.timely) == (True, False)
     assert first.answered_by == "satellite"
@@ -167,10 +173,10 @@ def test_answers_that_come_together_are_told_one_after_the_other() -> None:
     at_once = play(policy_named("satellite-only"), *frames)
     told = play(policy_named("satellite-only"), *frames, pass_on_s=0.5)
     for place, (one, other) in enumerate(zip(at_once, told, strict=True), start=1):
-        assert other.split["report_s"] == pytest.approx(0.5 * place, abs=0.02)
-        assert (other.answered_s or 0) - (one.answered_s or 0) == pytest.approx(other.split["report_s"])
+        assert latency_of(other).reporting_s == pytest.approx(0.5 * place, abs=0.02)
+        assert (other.answered_s or 0) - (one.answered_s or 0) == pytest.approx(latency_of(other).reporting_s)
     (alone,) = play(policy_named("ground-only"), (20.0, Made("a")), pass_on_s=0.5)
-    assert alone.split["report_s"] == 0
+    assert latency_of(alone).reporting_s == 0
 
 
 def test_passing_on_is_measured_on_a_disk_and_leaves_nothing(tmp_path: Path) -> None:
@@ -184,22 +190,24 @@ def test_on_the_ground_they_queue_again() -> None:
     assert rows[0].answered_s == pytest.approx(20.125 + one_s + DOWN_S + 2)
     second_arrives_s = 20.125 + 2 * one_s + DOWN_S
     assert rows[1].answered_s == pytest.approx(max(second_arrives_s, rows[0].answered_s or 0) + 2)
-    assert rows[1].board_s == 0.125
+    assert rows[1].onboard_inference_s == 0.125
 
 
 def test_offload_pays_for_what_it_computed() -> None:
     (after,) = play(policy_named("offload-after"), (20.0, Made("a")))
-    assert after.board_s == pytest.approx(1.75 + 0.125)
+    assert after.onboard_inference_s == pytest.approx(1.75 + 0.125)
     early = policy_named("spaceverse", {"offload_below_at_0": 0.6, "shares": [0.5]})
     (at_zero,) = play(early, (20.0, Made("a")))
-    assert at_zero.board_s == pytest.approx(1.0 + 0.5 + 0.125)  # vision, prefill for the attention, packing
+    assert at_zero.onboard_inference_s == pytest.approx(
+        1.0 + 0.5 + 0.125
+    )  # vision, prefill for the attention, packing
     assert (at_zero.decision, at_zero.stage, at_zero.answered_by) == ("SendRegions", 0, "ground")
     assert at_zero.bytes_down < after.bytes_down
 
 
 def test_a_frame_without_time_left_is_late_and_a_dropped_one_wrong() -> None:
     (late,) = play(policy_named("ground-only"), (59.5, Made("a")))
-    assert (late.answered_s, late.right, late.timely, late.split) == (None, True, False, {})
+    assert (late.answered_s, late.right, late.timely, late.latency) == (None, True, False, None)
     (slow,) = play(policy_named("ground-only"), (58.5, Made("a")))
     assert slow.answered_s is not None
     assert slow.answered_s > slow.pass_end_s == 60
@@ -251,6 +259,6 @@ def test_the_parts_sum_to_the_whole(frames: list[tuple[float, float, int]], name
     ]
     for row in play(policy_named(name), *captures):
         if row.answered_s is not None:
-            assert sum(row.split.values()) == pytest.approx(row.answered_s - row.capture_s)
-            assert min(row.split.values()) >= -1e-9
+            assert latency_of(row).total_s == pytest.approx(row.answered_s - row.capture_s)
+            assert min(getattr(latency_of(row), part) for part in PARTS) >= -1e-9
             assert row.answered_s >= row.capture_s
