@@ -50,8 +50,9 @@ class BrokerWatch:
 
     Args:
         broker: The broker, already started.
-        report: Receives `BrokerRestarted` and `BrokerRefused`. Kind "session": a user connected with the client
-            id of another. Mosquitto 2.0 accepts that and ends the other's connection, so it is only counted.
+        report: Receives `BrokerRestarted` and `BrokerRefused`. Kind "session": a user connected with the
+            client id of another. Mosquitto 2.0 accepts that and ends the other's connection, so it is only
+            counted.
 
     Attributes:
         restarts: Number of restarts.
