@@ -1,1 +1,1 @@
-"""This computer: what it can do, how busy it is, and how its processes are told to stop."""
+"""This computer: its capabilities, its load, the identity of its processes, and requests to stop."""

@@ -1,7 +1,7 @@
-"""Ctrl-C and `kill` as a wish, not as an exception in the middle of something.
+"""Ctrl-C and `kill` as requests, instead of exceptions at arbitrary points.
 
-A KeyboardInterrupt between making a namespace and writing down that it was made would leak it.  So the
-signals only set an event; the run looks at it between steps and in every wait, and then ends in order.
+A KeyboardInterrupt between the creation of a namespace and its registration would leak the namespace. So the
+signals only set an event; a run checks it between steps and in every wait, and then ends in order.
 """
 
 from __future__ import annotations
@@ -15,12 +15,17 @@ from types import FrameType, TracebackType
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
-class Stopped(Exception):  # noqa: N818 - it is no error: somebody asked for it
+class Stopped(Exception):  # noqa: N818 - not an error: the end was requested
     """Raised by `StopRequest.check` once a signal has come."""
 
 
 class StopRequest:
-    """Context manager that turns SIGINT, SIGTERM and SIGHUP into `event`. For the main thread."""
+    """Context manager of the main thread that turns SIGINT, SIGTERM and SIGHUP into an event.
+
+    Attributes:
+        event: Set once a signal has arrived.
+        signal_number: The first signal, or None.
+    """
 
     def __init__(self) -> None:
         self.event = threading.Event()
@@ -43,13 +48,13 @@ class StopRequest:
         self.event.set()
 
     def check(self) -> None:
-        """Raise Stopped if somebody asked for the end."""
+        """Raise Stopped if a signal has arrived."""
         if self.event.is_set():
             raise Stopped
 
     @property
     def exit_code(self) -> int:
-        """128 + signal number, as shells have it."""
+        """128 + signal number, the convention of shells."""
         return 128 + (self.signal_number or signal.SIGINT)
 
 

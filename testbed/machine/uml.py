@@ -293,18 +293,25 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         prog="python -m testbed.machine.uml", description=(__doc__ or "").splitlines()[0]
     )
-    parser.add_argument("--memory-mib", type=int, default=1024, metavar="N")
-    parser.add_argument("--timeout", type=float, metavar="SECONDS", help="end the guest after this long")
-    parser.add_argument("--real-time", action="store_true", help="run before every ordinary program")
     parser.add_argument(
-        "--writable", type=Path, action="append", default=[], metavar="DIR", help="may be repeated"
+        "--memory-mib", type=int, default=1024, metavar="N", help="memory of the guest, MiB (default: 1024)"
+    )
+    parser.add_argument("--timeout", type=float, metavar="SECONDS", help="end the guest after this long")
+    parser.add_argument("--real-time", action="store_true", help="prefer it to every ordinary program")
+    parser.add_argument(
+        "--writable",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="DIR",
+        help="folder that the guest may write to; may be repeated",
     )
     parser.add_argument(
         "--tap",
         metavar="NAME",
         action="append",
         default=[],
-        help="a tap interface here: the guest's vec0, ...",
+        help="tap interface of this machine, vec0, vec1, ... of the guest; may be repeated",
     )
     parser.add_argument("command", nargs="+")
     args = parser.parse_args()

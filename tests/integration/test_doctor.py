@@ -1,4 +1,4 @@
-"""`spaceverse doctor` on this machine: true with root, honest without, and nothing left behind."""
+"""`spaceverse doctor` on this machine is right with and without root, and leaves nothing behind."""
 
 import json
 import subprocess

@@ -1,4 +1,4 @@
-"""`spaceverse board check` logs in on the board and judges it: over a real ssh server, this machine's."""
+"""`spaceverse board check` logs in on a board and checks its system, over a real ssh server."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Attaches a board, plugs it in, shapes it, lets it go; kills itself at the moment that its input names."""
+"""Attaches, shapes and detaches a board, and kills itself at the moments that its input names."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def one_round(attach: dict[str, object], ground_path: str, board_address: str) -
 
 
 def main() -> None:
-    """Each line of input: seconds until the kill, or "never"; of output: seconds that it took, status."""
+    """For each input line (seconds until the kill, or "never"), print the seconds taken and the status."""
     attach, ground_path, board_address = json.loads(sys.argv[1]), sys.argv[2], sys.argv[3]
     for line in sys.stdin:
         begin_s = time.monotonic()

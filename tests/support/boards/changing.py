@@ -1,6 +1,6 @@
-"""Makes and undoes every kind of change, and kills itself at whatever moment its input names.
+"""Makes and undoes every kind of change, and kills itself at the moments that its input names.
 
-A moment is a number of function calls, so that the same moments come on a slow machine.
+A moment is a number of function calls, so that it does not depend on the speed of the machine.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def change_everything(changes: HostChanges) -> None:
 
 
 def one_round(kill_at: int) -> int:
-    """Change and undo everything; returns how many calls that took, unless it was killed before."""
+    """Make and undo all changes; return the number of calls, unless killed before."""
     calls = 0
 
     def count(*_: object) -> None:
@@ -47,7 +47,7 @@ def one_round(kill_at: int) -> int:
 
 
 def main() -> None:
-    one_round(0)  # what Python does once only
+    one_round(0)  # calls that Python makes only the first time
     print(one_round(0), flush=True)
     for line in sys.stdin:
         if (pid := os.fork()) == 0:

@@ -1,4 +1,4 @@
-"""A desk with a board on it: runs with one emulated satellite and the stand-in, over one station."""
+"""A desk with a board: runs with an emulated satellite, the stand-in of a board, and one station."""
 
 from __future__ import annotations
 
@@ -52,14 +52,14 @@ def scenario():
 
 @dataclass
 class Desk:
-    """The machine that plays the host, its board, and where everything lies."""
+    """The machine that plays the host, its board, and the folder of all files."""
 
     host: NetworkNamespace
     board: StandIn
     folder: Path
 
     def write_scenario(self, trace: str, *, emulated: tuple[float, ...], board: tuple[float, ...]) -> None:
-        """Write `desk.py`: when each satellite takes its frames, and the trace that both links follow."""
+        """Write `desk.py`, with the capture times of each satellite and the trace of both links."""
         for name, satellite in (("emulated", EMULATED), ("board", BOARD_SATELLITE)):
             (self.folder / f"{name}.csv").write_text(trace.format(satellite=satellite))
         text = SCENARIO.format(
@@ -82,12 +82,12 @@ class Desk:
 
     @property
     def login(self) -> str:
-        """Options with which `spaceverse board` logs in on the board."""
+        """Options of `spaceverse board` for the login on the board."""
         access = self.board.access
         return f"--identity {access.identity} --known-hosts {access.known_hosts}"
 
     def start_run(self, environment: Mapping[str, str] = os.environ) -> subprocess.Popen[bytes]:
-        """Begin `spaceverse run desk.py` there."""
+        """Start `spaceverse run desk.py` on the host."""
         options = ["--output", str(self.folder / "runs"), "--json"]
         program = [sys.executable, "-m", "testbed.cli.main", "run", str(self.folder / "desk.py"), *options]
         own = {"SPACEVERSE_STATE": str(self.folder / "state"), "PYTHONPATH": str(ROOT)}
@@ -100,25 +100,25 @@ class Desk:
         )
 
     def runs(self) -> list[Path]:
-        """Their folders, the latest last."""
+        """Return the folders of all runs, the latest last."""
         return sorted(self.folder.glob("runs/*"))
 
     def events(self) -> list[dict[str, Any]]:
-        """Of the latest run."""
+        """Return the events of the latest run."""
         runs = self.runs()
         path = runs[-1] / "events.jsonl" if runs else None
         lines = path.read_text().splitlines(keepends=True) if path is not None and path.exists() else []
         return [json.loads(line) for line in lines if line.endswith("\n")]
 
     def answered(self, satellite: str) -> list[str]:
-        """Frames of a satellite that have their answers."""
+        """Return the answered frames of a satellite."""
         captured = {e["frame"] for e in self.events() if e["event"] == "captured" and e["node"] == satellite}
         return [e["frame"] for e in self.events() if e["event"] == "answered" and e["frame"] in captured]
 
 
 @contextmanager
 def board_desk(folder: Path, *, real_time: bool = True, bare: bool = False) -> Iterator[Desk]:
-    """A host, and a board that is being switched on; unless it is `bare`, with its agent's configuration."""
+    """Yield a host and a booting board, with the configuration of its agent unless it is `bare`."""
     board_folder = folder / "board"
     board_folder.mkdir()
     (folder / "boards.toml").write_text(INVENTORY)

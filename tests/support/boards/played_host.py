@@ -1,4 +1,4 @@
-"""A network namespace that plays the host machine, with a NIC; what it looks like to the last byte."""
+"""A network namespace that plays the host machine, with a NIC, and the whole visible state of its network."""
 
 from __future__ import annotations
 
@@ -34,9 +34,9 @@ SHOWN = (
 
 @contextmanager
 def played_host(*, settled: bool = True) -> Iterator[tuple[NetworkNamespace, NetworkNamespace]]:
-    """(host, board): the host's NIC `nic0` has a cable to the board's `eth0`.
+    """Yield (host, board); a cable connects the host's NIC `nic0` and the board's `eth0`.
 
-    Not yet `settled`, the kernel may still add something by itself; a second is saved.
+    Without `settled`, the kernel may still add routes or addresses by itself, which saves a second.
     """
     with NetworkNamespace.create("host") as host, NetworkNamespace.create("board") as board:
         for space in (host, board):
@@ -53,7 +53,7 @@ def played_host(*, settled: bool = True) -> Iterator[tuple[NetworkNamespace, Net
 
 @contextmanager
 def management(host: NetworkNamespace, board: NetworkNamespace) -> Iterator[None]:
-    """A second cable between the two, with an ssh server's port at the board's end."""
+    """Add a second cable between the two, with an open ssh port at the board's end."""
     host.add_veth("mgmt0", peer_name="wlan0", peer_path=board.path, index=101)
     for space, name, address in ((host, "mgmt0", HOST_ADDRESS), (board, "wlan0", BOARD_ADDRESS)):
         space.set_up(name, True)
@@ -63,7 +63,7 @@ def management(host: NetworkNamespace, board: NetworkNamespace) -> Iterator[None
 
 
 def settle(space: NetworkNamespace) -> None:
-    """Wait until the kernel has nothing more to add by itself."""
+    """Wait until the kernel adds nothing more by itself."""
     before, same = "", 0
     while same < 3:
         now = look(space)
@@ -73,7 +73,7 @@ def settle(space: NetworkNamespace) -> None:
 
 
 def look(space: NetworkNamespace) -> str:
-    """Everything that tools show of the namespace's network; but not a bridge's running timers."""
+    """Return everything that tools show of a namespace's network, except the running timers of bridges."""
     script = "mount -t sysfs sys /sys && " + " && ".join(SHOWN)
     done = space.run(["unshare", "--mount", "--propagation", "private", "sh", "-c", script])
     assert done.returncode == 0, done.stderr
@@ -81,7 +81,7 @@ def look(space: NetworkNamespace) -> str:
 
 
 def look_until(space: NetworkNamespace, wanted: str, patience_s: float = 10.0) -> str:
-    """`look`, again until it is what is wanted: the kernel ends dead namespaces a little later."""
+    """Repeat `look` until it is as wanted: the kernel removes dead namespaces with a delay."""
     until_s = time.monotonic() + patience_s
     while (now := look(space)) != wanted and time.monotonic() < until_s:
         time.sleep(0.05)
@@ -96,7 +96,7 @@ def command(space: NetworkNamespace, arguments: str, state: Path) -> subprocess.
 
 
 def on_its_sysfs(program: list[str]) -> list[str]:
-    """The command with /sys showing the namespace's own interfaces, as it does on a real host."""
+    """Wrap a command so that /sys shows the interfaces of the namespace, as on a real host."""
     script = 'mount -t sysfs sys /sys && exec "$@"'
     return ["unshare", "--mount", "--propagation", "private", "sh", "-c", script, "sh", *program]
 

@@ -1,4 +1,4 @@
-"""OpenSSH's server, in a mount namespace of its own; nothing is installed.
+"""OpenSSH's server in a separate mount namespace; nothing is installed.
 
 Where the machine has no sshd, Debian's packages are downloaded and unpacked into a temporary folder.
 """
@@ -19,8 +19,8 @@ from testbed.network.programs import spawn
 from tests.support.nodes.ends import free_port
 from tests.support.waiting import wait_for
 
-# sshd wants a user and a folder of its own, which the machine need not have. Who logs in gets an empty home:
-# what this machine runs at a login is not the board's. $0: sshd, $1: its configuration.
+# sshd needs a user and a folder that the machine may not have. Logins get an empty home folder, because this
+# machine's login scripts do not belong to the board. $0: sshd, $1: its configuration.
 ENTER = """
 mkdir -p -m 755 /run/sshd /run/home
 cp /etc/passwd /run/passwd
@@ -33,7 +33,7 @@ exec "$0" -D -e -f "$1"
 
 @dataclass(frozen=True)
 class Access:
-    """What opens an ssh server, and what starts it."""
+    """The keys of an ssh server, and the command that starts it."""
 
     command: list[str]
     identity: Path
@@ -41,7 +41,7 @@ class Access:
 
 
 def prepare_sshd(folder: Path, address: str, port: int) -> Access:
-    """Keys and a configuration in `folder`, for one who has a /run of its own."""
+    """Create keys and a configuration in `folder`, for a server with a separate /run."""
     for name in ("host", "user"):
         key = folder / name
         subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(key)], check=True)
@@ -58,7 +58,7 @@ def prepare_sshd(folder: Path, address: str, port: int) -> Access:
 
 
 def find_sshd(folder: Path) -> str:
-    """The program; skips the test, with the reason, where it cannot be had."""
+    """Return the path of sshd; skip the test if it can neither be found nor downloaded."""
     if (found := shutil.which("sshd", path="/usr/sbin:/usr/local/sbin")) is not None:
         return found
     packages = ["openssh-server", "openssh-sftp-server"]
@@ -74,7 +74,7 @@ def find_sshd(folder: Path) -> str:
 
 @contextmanager
 def ssh_board(folder: Path) -> Iterator[tuple[Board, Path, Path]]:
-    """(board that is this machine, private key that opens it, its known_hosts), while the block lasts."""
+    """Yield (a board that is this machine, a private key for it, its known_hosts)."""
     port = free_port()
     access = prepare_sshd(folder, "127.0.0.1", port)
     log = folder / "sshd.log"

@@ -1,8 +1,8 @@
-"""A board to test with: a machine with a kernel, a clock and two NICs of its own, in User-Mode Linux.
+"""A stand-in of a board: a machine with a separate kernel, clock and two NICs, in User-Mode Linux.
 
-Its root is this machine's file system, its /opt a folder that stays when it is halted. `tap0` of the given
-namespace is the cable of its `vec0`, the link; `tap1` that of its `vec1`, for management, where a real sshd
-listens. Its agent is started again whenever it ends, as the unit of `spaceverse board deploy` has it.
+Its root is this machine's file system; its /opt is a folder that survives a halt. Its NIC `vec0` is the link,
+with `tap0` of the given namespace at the other end; `vec1` is for management, with `tap1` at the other end
+and a real sshd. Its agent is restarted whenever it ends, as by the unit of `spaceverse board deploy`.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ TAPS = ("tap0", "tap1")
 MEMORY_MIB = 1024
 UP_WITHIN_S = 60.0
 
-# Set 3.7 s off, and 100 ppm fast: MOD_FREQUENCY of adjtimex(2), in 2^-16 ppm, at the start of struct timex.
+# Its clock is 3.7 s ahead and 100 ppm fast: MOD_FREQUENCY of adjtimex(2), in 2^-16 ppm, in struct timex.
 BOARD = """
 set -e
 ip addr add {link}/30 dev vec0; ip link set vec0 up
@@ -40,7 +40,7 @@ timex = bytearray(struct.pack("IxxxxQQ", 2, 0, 100 << 16) + bytes(256))
 assert ctypes.CDLL(None).adjtimex((ctypes.c_char * len(timex)).from_buffer(timex)) >= 0
 END
 """
-# Its agent from this checkout, started again whenever it ends.
+# Its agent is that of this checkout, and is restarted whenever it ends.
 OF_THE_CHECKOUT = """
 {sshd} &
 while [ ! -s {folder}/agent.json ]; do sleep 0.1; done
@@ -54,8 +54,8 @@ done
 PYTHON = f"""#!/bin/sh
 cd {ROOT} && exec {sys.executable} "$@"
 """
-# A real systemd with nothing to do but its journal, its ssh server, and what is put into /etc/systemd, which
-# stays. The journal is lost when it is halted.
+# A real systemd with only its journal, its ssh server, and the units in /etc/systemd, which survives a halt.
+# The journal does not.
 UNDER_SYSTEMD = """
 mount -t cgroup2 none /sys/fs/cgroup
 mount --bind {folder}/systemd /etc/systemd
@@ -73,17 +73,17 @@ exec unshare --pid --fork --mount-proc --kill-child env container=uml \\
 
 
 class StandIn:
-    """The machine, switched on and off; make one with `stand_in`.
+    """The machine, which can be switched on and off; created by `stand_in`.
 
     Args:
-        host: where its cables end.
-        folder: its own, which it can write to: /opt, logs, what its agent keeps.
-        real_time: whether it goes before ordinary programs, as a machine of its own would. For what measures.
-        bare: it has systemd, and nothing of ours yet. Otherwise it is as after step 5 of the README, its
-            agent being this checkout's.
+        host: Namespace at the other end of its cables.
+        folder: Its writable folder: /opt, logs, files of its agent.
+        real_time: Whether it is preferred to ordinary programs, like a separate machine; for measurements.
+        bare: Whether it has only systemd. Otherwise it is as after `spaceverse board deploy`, with the agent
+            of this checkout.
 
     Attributes:
-        access: what opens its ssh server.
+        access: Keys of its ssh server.
     """
 
     def __init__(self, host: NetworkNamespace, folder: Path, *, real_time: bool, bare: bool) -> None:
@@ -93,7 +93,7 @@ class StandIn:
         self._process: subprocess.Popen[bytes] | None = None
 
     def switch_on(self, *, lasts_s: float = 600.0) -> None:
-        """Boot; returns at once. Its agent starts when there is an `agent.json` in its folder."""
+        """Start to boot; the agent starts once there is an `agent.json` in the folder."""
         script = (BOARD + (UNDER_SYSTEMD if self._bare else OF_THE_CHECKOUT)).format(
             link=LINK,
             management=MANAGEMENT,
@@ -116,7 +116,7 @@ class StandIn:
             self._host.disable_super_packets(tap)
 
     def halt(self) -> None:
-        """The machine itself, not its programs: it says no word more."""
+        """Kill the machine itself, without ending its programs first."""
         assert self._process is not None
         pid = self._process.pid
         (machine,) = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
@@ -132,17 +132,17 @@ class StandIn:
             self._process = None
 
     def shell(self, command: str) -> subprocess.CompletedProcess[str]:
-        """Run something on it, over ssh."""
+        """Run a command on it, over ssh."""
         options = ["-i", str(self.access.identity), "-o", "IdentitiesOnly=yes", "-o", "BatchMode=yes"]
         options += ["-o", f"UserKnownHostsFile={self.access.known_hosts}", "-o", "ConnectTimeout=5"]
         return self._host.run(["ssh", *options, f"root@{MANAGEMENT}", command])
 
     def wait_until_up(self) -> None:
-        """Until somebody can log in."""
+        """Wait until a login succeeds."""
         wait_for(lambda: self.shell("true").returncode == 0, "a board that lets one in", UP_WITHIN_S)
 
     def kill_agent(self) -> bool:
-        """SIGKILL; False where it was just being started again."""
+        """Kill the agent; return False if it was just being restarted."""
         return self.shell("kill -9 $(cat /run/agent.pid)").returncode == 0
 
 
@@ -150,7 +150,7 @@ class StandIn:
 def stand_in(
     host: NetworkNamespace, folder: Path, *, real_time: bool = True, bare: bool = False
 ) -> Iterator[StandIn]:
-    """A board that is not yet on, at two taps that are made in `host`, and stay when it is halted."""
+    """Yield a board that is switched off, at two new taps in `host`, which stay when it is halted."""
     for tap in TAPS:
         assert host.run(["ip", "tuntap", "add", "dev", tap, "mode", "tap"]).returncode == 0
     host.add_address("tap1", HOST_MANAGEMENT, 24)

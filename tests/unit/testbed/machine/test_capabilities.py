@@ -1,4 +1,4 @@
-"""What `spaceverse doctor` concludes and prints, from findings made up or from this machine's own."""
+"""The conclusions and output of `spaceverse doctor`, from made-up capabilities and from this machine."""
 
 import argparse
 import json

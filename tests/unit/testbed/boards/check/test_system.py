@@ -1,4 +1,4 @@
-"""What a board says of itself, judged."""
+"""The findings about what a board's agent reports."""
 
 from __future__ import annotations
 
