@@ -22,6 +22,7 @@ from nodes.runtime.management import ManagementPlane
 from nodes.runtime.program import Loop, check_model, leave, run_program, serve
 from nodes.transfer.inbox import Claim, Inbox, InboxItem
 from nodes.transfer.station import StationLink
+from nodes.vlm.protocol import AnsweringModel
 
 SWEEP_S = 2.0
 CLAIMS_MAX = 64  # under way to the model at once; another station may take what is beyond
@@ -99,7 +100,7 @@ class Ground:
             return
         self._report_answer(claim, answer, "satellite", confidence)
 
-    def _answer(self, model: Any, question: Question, paced: PacedWork | None) -> Any:
+    def _answer(self, model: AnsweringModel, question: Question, paced: PacedWork | None) -> Any:
         answer = answer_received(
             model, question.form, question.image, question.prompt, self._config.max_new_tokens
         )

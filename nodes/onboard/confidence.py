@@ -129,11 +129,11 @@ def train_head(
     mean, scale = features.mean(0), features.std(0) + 1e-6
     rows = (features - mean) / scale
     _, strength, axes = np.linalg.svd(rows, full_matrices=False)
-    kept = min(regularization.components, len(axes))
-    components = axes[:kept].T / (strength[:kept] / np.sqrt(len(rows)) + 1e-3)
+    count = min(regularization.components, len(axes))
+    components = axes[:count].T / (strength[:count] / np.sqrt(len(rows)) + 1e-3)
     rng = np.random.default_rng(seed)
     weights = [
-        rng.normal(0, kept**-0.5, (kept, _HIDDEN)),
+        rng.normal(0, count**-0.5, (count, _HIDDEN)),
         np.zeros(_HIDDEN),
         rng.normal(0, _HIDDEN**-0.5, _HIDDEN),
         np.zeros(1),

@@ -19,6 +19,7 @@ from nodes.profiles.pace import Pace, PacedWork
 from nodes.profiles.profile import read_profile
 from nodes.runtime.power_watch import PowerWatch
 from nodes.runtime.program import Loop, load_model, warm_up
+from nodes.vlm.protocol import AnsweringModel
 
 TAKE_S = 0.2
 OUTAGE_WAIT_S = 2.0  # before a server that is away is asked again
@@ -93,7 +94,7 @@ class Inference(Loop):
                     continue
                 self._serve_one(model, question)
 
-    def _ready(self, model: Any, load_s: float, warm_up_s: float) -> None:
+    def _ready(self, model: AnsweringModel, load_s: float, warm_up_s: float) -> None:
         self._report(
             Ready(
                 model=self._config.model,
@@ -104,7 +105,7 @@ class Inference(Loop):
             )
         )
 
-    def _serve_one(self, model: Any, question: Question) -> None:
+    def _serve_one(self, model: AnsweringModel, question: Question) -> None:
         begin_s = time.monotonic()
         self._report(InferenceStarted(frame=question.frame), monotonic_s=begin_s)
         paced = self._pace.begin(question.frame, begin_s) if self._pace is not None else None

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import FrameType
-from typing import Any, NoReturn, Protocol
+from typing import NoReturn, Protocol
 
 from nodes.contract.config import AnyConfig, ConfigError, GroundConfig, NodeConfig, read_config
 from nodes.errors import ModelError
@@ -19,6 +19,7 @@ from nodes.profiles.profile import read_profile
 from nodes.runtime.management import ManagementPlane
 from nodes.vlm.folder import check_model_folder
 from nodes.vlm.openai import connect, is_server, parse_address
+from nodes.vlm.protocol import AnsweringModel
 
 EXIT_OK = 0
 EXIT_FAILED = 1
@@ -207,13 +208,13 @@ def check_model(config: NodeConfig, path: Path) -> None:
             raise ConfigError(f"{path}: profile: {config.model} is behind a server, which has its own pace")
 
 
-def load_model(config: NodeConfig) -> tuple[Any, float]:
+def load_model(config: NodeConfig) -> tuple[AnsweringModel, float]:
     """(model, seconds it took); in the thread that will use it. Raises ModelUnavailableError."""
     # Threads that torch makes inherit this: a computing model must not starve those that serve the link.
     os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), INFERENCE_NICENESS)
     started_s = time.monotonic()
     try:
-        model: Any
+        model: AnsweringModel
         if isinstance(config, GroundConfig) and is_server(config.model):
             model = connect(config.model, socket=config.model_socket)
         else:
@@ -227,9 +228,9 @@ def load_model(config: NodeConfig) -> tuple[Any, float]:
     return model, time.monotonic() - started_s
 
 
-def warm_up(model: Any) -> float:
+def warm_up(model: AnsweringModel) -> float:
     """Let a model answer once before any frame comes; seconds. Raises ModelUnavailableError."""
     try:
-        return float(model.warm_up())
+        return model.warm_up()
     except ModelError as error:
         raise ModelUnavailableError(str(error)) from error
