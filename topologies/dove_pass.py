@@ -14,7 +14,7 @@ from testbed import (
     run_as_script,
     utc,
 )
-from traces.orbits.tle import FLOCK_TLE
+from traces import FLOCK_TLE
 
 # Capture times of the sixteen frames in scenario seconds: five before AOS at 22.7 s, eleven in the pass.
 CAPTURES_S = (2, 6, 10, 14, 18, 30, 40, 50, 60, 70, 80, 90, 100, 110, 125, 140)

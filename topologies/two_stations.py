@@ -14,7 +14,7 @@ from testbed import (
     run_as_script,
     utc,
 )
-from traces.orbits.tle import FLOCK_TLE
+from traces import FLOCK_TLE
 
 CAPTURES_S = range(1, 17)
 # Elevation masks of the stations: Svalbard's pass ends at 40 s, Tromso's lasts longer.
