@@ -40,7 +40,6 @@ if TYPE_CHECKING:
         Satellite,
         Scenario,
         read_frames,
-        utc,
     )
     from traces.trace import Trace
 
@@ -72,7 +71,6 @@ __all__ = [
     "read_frames",
     "run_as_script",
     "run_scenario",
-    "utc",
 ]
 
 _NAMES_BY_MODULE = {
@@ -103,7 +101,6 @@ _NAMES_BY_MODULE = {
         "Satellite",
         "Scenario",
         "read_frames",
-        "utc",
     ),
     "traces.trace": ("Trace",),
 }

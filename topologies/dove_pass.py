@@ -12,9 +12,8 @@ from testbed import (
     Scenario,
     read_frames,
     run_as_script,
-    utc,
 )
-from traces import FLOCK_TLE
+from traces import FLOCK_TLE, parse_utc
 
 # Capture times of the sixteen frames in scenario seconds: five before AOS at 22.7 s, eleven in the pass.
 CAPTURES_S = (2, 6, 10, 14, 18, 30, 40, 50, 60, 70, 80, 90, 100, 110, 125, 140)
@@ -40,7 +39,7 @@ def scenario() -> Scenario:
                 station="Svalbard",
                 follows=Orbit(
                     elements=FLOCK_TLE,
-                    start=utc("2018-01-20T14:37:47Z"),
+                    start=parse_utc("2018-01-20T14:37:47Z"),
                     length_s=180,
                     # The pass above 5 degrees lasts 529 s; its part above 30 degrees suffices here.
                     elevation_mask_deg=30,

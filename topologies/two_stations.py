@@ -12,9 +12,8 @@ from testbed import (
     Scenario,
     read_frames,
     run_as_script,
-    utc,
 )
-from traces import FLOCK_TLE
+from traces import FLOCK_TLE, parse_utc
 
 CAPTURES_S = range(1, 17)
 # Elevation masks of the stations: Svalbard's pass ends at 40 s, Tromso's lasts longer.
@@ -25,7 +24,7 @@ def follows(elevation_mask_deg: float) -> Orbit:
     """Return the orbit over a station, from a time at which both stations see the satellite."""
     return Orbit(
         elements=FLOCK_TLE,
-        start=utc("2018-01-20T14:39:40Z"),
+        start=parse_utc("2018-01-20T14:39:40Z"),
         length_s=80,
         elevation_mask_deg=elevation_mask_deg,
         # Slow enough that an image is in transfer when the first contact ends.

@@ -193,8 +193,8 @@ def _play(arguments: argparse.Namespace, folder: Path, terminal: Any) -> None:
 def _write_job(arguments: argparse.Namespace, folder: Path) -> Path:
     from testbed.evaluation.cases import Sky, make_cases, part_of_first_pass  # orbits are slow
     from testbed.evaluation.emulated import check_playable
-    from testbed.scenario.model import utc
     from traces.trace_file import write_trace
+    from traces.utc import parse_utc
 
     if arguments.jobs is not None and arguments.jobs < 1:
         raise ScenarioError("--jobs must be above 0")
@@ -205,7 +205,7 @@ def _write_job(arguments: argparse.Namespace, folder: Path) -> Path:
     sky = Sky(
         arguments.satellite,
         arguments.station,
-        utc(arguments.start),
+        parse_utc(arguments.start),
         arguments.passes,
         lead_s=arguments.lead,
         interval_s=arguments.interval,

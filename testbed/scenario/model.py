@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Sequence
-from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -25,8 +24,6 @@ from pydantic import (
 
 from nodes.contract.topics import slug
 from testbed.errors import ScenarioError
-from traces.errors import TimeError
-from traces.utc import parse_utc
 
 # Absolute, so that a run's scenario.json can be run again from any folder.
 AbsolutePath = Annotated[Path, AfterValidator(Path.absolute)]
@@ -88,7 +85,7 @@ class Orbit(_Data):
 
     Args:
         elements: file of element sets (TLE, 3LE or OMM).
-        start: UTC time of scenario second 0; see `utc`.
+        start: UTC time of scenario second 0; see `traces.parse_utc`.
         length_s: length of the trace, in seconds.
         elevation_mask_deg: lowest elevation of a contact.
         radio: preset of the link budget; see `traces.radio.link_budget`.
@@ -361,18 +358,6 @@ def one_line(error: ValidationError) -> str:
 def to_json(scenario: Scenario) -> str:
     """Return the scenario as JSON that `load_scenario` can read."""
     return json.dumps(scenario.model_dump(mode="json"), indent=2) + "\n"
-
-
-def utc(text: str) -> datetime:
-    """Return the time of an ISO 8601 text such as 2018-01-20T13:05:00Z.
-
-    Raises:
-        ScenarioError: not a time, or a time without a time zone.
-    """
-    try:
-        return parse_utc(text)
-    except TimeError as error:
-        raise ScenarioError(str(error)) from None
 
 
 def _repeated(names: Sequence[str]) -> list[str]:

@@ -48,6 +48,6 @@ def test_importing_the_package_loads_none_of_its_modules() -> None:
 
 
 def test_a_scenario_can_be_described_without_the_network() -> None:
-    program = "import sys; from testbed import Scenario, read_frames, utc; print(*sorted(sys.modules))"
+    program = "import sys; from testbed import Scenario, read_frames; print(*sorted(sys.modules))"
     loaded = subprocess.check_output([sys.executable, "-c", program], text=True).split()
     assert {"mininet", "torch", "pyroute2", "scapy", "matplotlib"}.isdisjoint(loaded)

@@ -15,9 +15,9 @@ from testbed.evaluation.cases import BEFORE_LOS_S, Sky, make_cases, part_of_firs
 from testbed.evaluation.emulated import compare, scenario_of
 from testbed.evaluation.plots import pareto
 from testbed.results.latency import FrameResult
-from testbed.scenario.model import utc
+from traces.utc import parse_utc
 
-SKY = Sky("FLOCK 2P-1", "Svalbard", utc("2018-01-20T08:00:00Z"), 2)
+SKY = Sky("FLOCK 2P-1", "Svalbard", parse_utc("2018-01-20T08:00:00Z"), 2)
 
 
 def test_cases_are_real_passes_each_with_the_one_after_it() -> None:

@@ -9,20 +9,21 @@ from pydantic import ValidationError
 
 from testbed.errors import ScenarioError
 from testbed.run.traces import link_trace
-from testbed.scenario.file import load_scenario
+from testbed.scenario.file import build_scenario, load_scenario
 from testbed.scenario.model import (
     Frame,
     GroundStation,
     Link,
+    Orbit,
     Satellite,
     Scenario,
     one_line,
     read_frames,
     to_json,
-    utc,
 )
 from traces.trace import Trace, TraceHeader
 from traces.trace_file import write_trace
+from traces.utc import parse_utc
 
 
 def make(tmp_path: Path, **changes: object) -> Scenario:
@@ -135,9 +136,11 @@ def test_frames_are_read_with_their_capture_times(tmp_path: Path) -> None:
 
 
 def test_a_time_needs_a_zone() -> None:
-    assert utc("2018-01-20T00:00:00Z").utcoffset() is not None
+    assert Orbit(elements=Path("x.tle"), start=parse_utc("2018-01-20T00:00:00Z"), length_s=1)
+    with pytest.raises(ValidationError, match="timezone"):
+        Orbit(elements=Path("x.tle"), start=datetime(2018, 1, 20), length_s=1)
     with pytest.raises(ScenarioError, match="time zone"):
-        utc("2018-01-20T00:00:00")
+        build_scenario(lambda: parse_utc("2018-01-20T00:00:00"), "mine.py")
 
 
 def flown(tmp_path: Path, **changes: object) -> Scenario:

@@ -1,0 +1,118 @@
+"""Every file in topologies/ runs by the public API alone, as in a notebook: in this process and silently."""
+
+from __future__ import annotations
+
+import ast
+import json
+import os
+import sys
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from testbed import Orbit, Scenario, TestbedError, load_scenario, run_scenario
+from tests.support import ROOT
+from tests.support.footprint import Footprint
+
+FILES = sorted(path for path in (ROOT / "topologies").glob("*.py") if path.name != "__init__.py")
+# Seconds that are left out at the beginning of each pass, and seconds that are run.
+PARTS_S = {"dove_pass": (18, 16), "two_stations": (20, 50)}
+TESTED_ELSEWHERE = {"three_hosts"}  # a Mininet script: tests/integration/network/test_three_hosts.py
+PUBLIC = {"testbed", "traces", "nodes", "nodes.policies"}
+
+
+@pytest.fixture
+def footprint(monkeypatch: pytest.MonkeyPatch) -> Iterator[Footprint]:
+    with Footprint() as made:
+        monkeypatch.setenv(made.mark_name, made.environment[made.mark_name])
+        yield made
+
+
+def shortened(scenario: Scenario, skipped_s: float, length_s: float) -> Scenario:
+    """The same scenario with four frames, captured at once, and part of each pass."""
+
+    def part(orbit: object) -> Orbit:
+        assert isinstance(orbit, Orbit)
+        start = orbit.start + timedelta(seconds=skipped_s)
+        return orbit.model_copy(update={"start": start, "length_s": length_s})
+
+    satellites = tuple(
+        satellite.model_copy(
+            update={
+                "frames": tuple(
+                    frame.model_copy(update={"capture_s": 0.5 + number})
+                    for number, frame in enumerate(satellite.frames[:4])
+                )
+            }
+        )
+        for satellite in scenario.satellites
+    )
+    links = tuple(link.model_copy(update={"follows": part(link.follows)}) for link in scenario.links)
+    return scenario.model_copy(update={"satellites": satellites, "links": links})
+
+
+def test_every_topology_is_run_by_a_test() -> None:
+    assert {path.stem for path in FILES} == PARTS_S.keys() | TESTED_ELSEWHERE
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_a_topology_imports_from_the_public_api_alone(path: Path) -> None:
+    imported = {
+        module
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        for module in (
+            [node.module or ""]
+            if isinstance(node, ast.ImportFrom)
+            else [alias.name for alias in node.names]
+            if isinstance(node, ast.Import)
+            else []
+        )
+    }
+    ours = {module for module in imported if module.partition(".")[0] in ("testbed", "traces", "nodes")}
+    assert ours <= PUBLIC
+
+
+@pytest.mark.root
+@pytest.mark.parametrize("name", PARTS_S)
+def test_a_topology_runs_and_answers_every_frame(
+    name: str, tmp_path: Path, footprint: Footprint, capfd: pytest.CaptureFixture[str]
+) -> None:
+    scenario = shortened(load_scenario(ROOT / f"topologies/{name}.py"), *PARTS_S[name])
+    outcome = run_scenario(scenario, folder=tmp_path / "runs")
+    assert outcome.exit_code == 0
+    assert outcome.results is not None
+    assert outcome.results.answered == 4
+    assert outcome.folder.path.parent == tmp_path / "runs"
+    written = json.loads(outcome.folder.results.read_text())
+    assert written == json.loads(json.dumps(outcome.results.to_json()))
+    assert outcome.folder.report.exists()
+    assert capfd.readouterr() == ("", "")  # progress=None prints nothing
+    assert footprint.left_behind() == {}
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may run a scenario")
+def test_without_root_it_is_an_error_with_an_exit_code(tmp_path: Path) -> None:
+    with pytest.raises(TestbedError, match="needs root") as caught:
+        run_scenario(load_scenario(FILES[0]), folder=tmp_path)
+    assert caught.value.exit_code == 2
+
+
+def test_a_topology_is_a_script_with_the_options_of_run(capsys: pytest.CaptureFixture[str]) -> None:
+    from testbed import run_as_script
+
+    def scenario() -> Scenario:
+        """Run nothing."""
+        raise AssertionError
+
+    with pytest.raises(SystemExit) as ended:
+        run_as_script(scenario, ["--help"])
+    assert ended.value.code == 0
+    printed = capsys.readouterr().out
+    assert "Run nothing. Needs root." in printed
+    assert "--shaper" in printed
+    assert "--log-file" in printed
+    assert run_as_script(scenario, ["--shaper", "none"]) == 2
+    assert "invalid choice: 'none'" in capsys.readouterr().err
+    assert sys.argv  # the arguments of the process are only the default
