@@ -16,7 +16,8 @@ from types import TracebackType
 from typing import Any
 
 from testbed.errors import CapabilityError, InputError, LinkError, TestbedError
-from testbed.kernel.namespace import IFF_UP, NetworkNamespace
+from testbed.kernel.interface_flags import IFF_UP
+from testbed.kernel.namespace import NetworkNamespace
 from testbed.network.link import SkyLink, differences
 from testbed.network.link_end import LinkEnd, set_if_known
 from testbed.network.link_state import Direction, LinkState, OnContactEnd

@@ -17,7 +17,7 @@ from typing import Any
 from pyroute2 import IPRoute
 from pyroute2.netlink.exceptions import NetlinkError
 
-from testbed.kernel.namespace import IFF_LOWER_UP, IFF_UP
+from testbed.kernel.interface_flags import IFF_LOWER_UP, IFF_UP
 
 SYSFS = Path("/sys")
 SSH_PORT = 22

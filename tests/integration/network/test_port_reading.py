@@ -9,7 +9,8 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from testbed.errors import LinkError
-from testbed.kernel.namespace import IFF_UP, NetworkNamespace
+from testbed.kernel.interface_flags import IFF_UP
+from testbed.kernel.namespace import NetworkNamespace
 from tests.support.waiting import wait_for
 
 pytestmark = pytest.mark.root
