@@ -20,7 +20,7 @@ sat ping -c 5 -i 0.05 svalbard
 inuvik ping -c 5 -i 0.05 10.0.2.1
 sat ping -c 2 -i 0.05 fd00:1::2
 svalbard ping -c 1 -W 1 10.0.2.2
-py net.linksBetween(sat, inuvik)[0].set(*[__import__('testbed.network.link_state').link_state.DOWN_STATE] * 2)
+py net.linksBetween(sat, inuvik)[0].set(*[__import__('testbed').network.link_state.DOWN_STATE] * 2)
 sat cat /sys/class/net/sat-eth1/carrier
 py str(net.linksBetween(sat, inuvik)[0].states()[0].up)
 link sat svalbard down

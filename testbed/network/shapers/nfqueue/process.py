@@ -25,20 +25,17 @@ import struct
 import sys
 import time
 from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
 import msgpack
 
 from testbed.kernel.timestamps import stamp_arrivals
 from testbed.network.link_state import LinkState
-from testbed.network.shapers.nfqueue.model import LinkModel
+from testbed.network.shapers.nfqueue.packet_queue import kernel_drops
+from testbed.network.shapers.nfqueue.played_direction import PlayedDirection
+from testbed.network.shapers.nfqueue.timer import Timer
 
-ETHERNET_HEADER_BYTES = 14
 REALTIME_PRIORITY = 50
-READ_AT_MOST = 64  # packets of one queue before the others, and what is due, get their turn
-LATENESS_STEP_S, LATENESS_STEPS = 10e-6, 2000
-OLDEST_STAMP_S = 2.0
 
 # A timer wakes this process some 50 us after its time. So it is set early by what it was late in four of five
 # cases lately, and what is left is spun away, if no other spin was a moment ago: in a dense stream of packets
@@ -56,247 +53,10 @@ EARLY_MOST_S = 40e-6
 # its choice (sched_rt_runtime_us; since Linux 6.12 the fair server). Short rests of our own prevent that.
 BUSY_AT_MOST_S, REST_S, SLEPT_S = 10e-3, 0.8e-3, 50e-6
 
-# linux/netlink.h, linux/netfilter/nfnetlink.h, linux/netfilter/nfnetlink_queue.h
-NETLINK_NETFILTER = 12
-SOL_NETLINK, NETLINK_NO_ENOBUFS = 270, 5
-SO_RCVBUFFORCE = 33
-NLM_F_REQUEST, NLM_F_ACK, NLMSG_ERROR = 1, 4, 2
-NFNL_SUBSYS_QUEUE = 3
-PACKET, VERDICT, CONFIG, VERDICT_BATCH = 0, 1, 2, 3
-NFQA_VERDICT_HDR, NFQA_TIMESTAMP, NFQA_CAP_LEN = 2, 4, 13
-NFQA_CFG_CMD, NFQA_CFG_PARAMS, NFQA_CFG_QUEUE_MAXLEN = 1, 2, 3
-NFQNL_CFG_CMD_BIND, NFQNL_COPY_PACKET = 1, 2
-NF_DROP, NF_ACCEPT = 0, 1
-PACKET_TYPE = NFNL_SUBSYS_QUEUE << 8 | PACKET
-FIRST_ATTRIBUTE = 20  # after nlmsghdr and nfgenmsg; the kernel puts NFQA_PACKET_HDR there
-
-# A limit, not an allocation: about 6,000 packets that wait to be read. Of a flood that this process cannot
-# read in time the kernel drops what is more, and counts it, rather than let the whole link fall behind.
-RECEIVE_BUFFER_BYTES = 8 << 20
-KERNEL_QUEUE_PACKETS = 100_000
-
 PR_SET_PDEATHSIG, PR_SET_TIMERSLACK = 1, 29
 MCL_CURRENT_AND_FUTURE = 3
-CLOCK_MONOTONIC, TFD_TIMER_ABSTIME = 1, 1
 
-_TYPE, _U32 = struct.Struct("=H"), struct.Struct(">I")
-_ATTRIBUTE, _STAMP = struct.Struct("=HH"), struct.Struct(">QQ")
 _libc = ctypes.CDLL(None, use_errno=True)
-
-
-class PacketQueue:
-    """One NFQUEUE of the namespace that this process is in."""
-
-    def __init__(self, number: int) -> None:
-        self.number = number
-        self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, NETLINK_NETFILTER)
-        try:
-            self._bind()
-        except BaseException:
-            self._socket.close()
-            raise
-        self._buffer = bytearray(1 << 16)
-        self._places: dict[int, tuple[int, int]] = {}  # length of a message -> its CAP_LEN, its TIMESTAMP
-
-    def _bind(self) -> None:
-        self._socket.bind((0, 0))
-        self._socket.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, RECEIVE_BUFFER_BYTES)
-        # One byte of each packet is enough: the message then says how long it is, whatever its protocol.
-        # NFQA_CFG_F_GSO stays off, so that a super-packet that slips in is cut up and shaped like any other.
-        for attribute in (
-            _attribute(NFQA_CFG_CMD, struct.pack(">BxH", NFQNL_CFG_CMD_BIND, 0)),
-            _attribute(NFQA_CFG_PARAMS, struct.pack(">IB", 1, NFQNL_COPY_PACKET)),
-            _attribute(NFQA_CFG_QUEUE_MAXLEN, struct.pack(">I", KERNEL_QUEUE_PACKETS)),
-        ):
-            self._socket.send(_message(CONFIG, self.number, attribute, NLM_F_REQUEST | NLM_F_ACK))
-            error = struct.unpack_from("=i", self._socket.recv(4096), 16)[0]
-            if error:
-                raise OSError(-error, f"NFQUEUE {self.number}: {os.strerror(-error)}")
-        # Without it a full buffer ends in an error; with it the kernel drops packets and counts them.
-        self._socket.setsockopt(SOL_NETLINK, NETLINK_NO_ENOBUFS, 1)
-        self._socket.setblocking(False)
-
-    def fileno(self) -> int:
-        """Lets epoll wait for packets."""
-        return self._socket.fileno()
-
-    def read(self) -> tuple[int, int, float] | None:
-        """The next packet, None if there is none.
-
-        (packet id, size of the frame in bytes with its Ethernet header, CLOCK_REALTIME of its arrival in the
-        sky in seconds, 0.0 if the kernel did not stamp it)
-        """
-        buffer = self._buffer
-        while True:
-            try:
-                length = self._socket.recv_into(buffer)
-            except BlockingIOError:
-                return None
-            if _TYPE.unpack_from(buffer, 4)[0] == PACKET_TYPE:
-                break
-            # NLMSG_ERROR: a verdict on packets that the kernel had dropped with their port; that is right.
-        size_at, stamp_at = self._find(length)
-        arrived_s = 0.0
-        if stamp_at:
-            seconds, microseconds = _STAMP.unpack_from(buffer, stamp_at + 4)
-            arrived_s = seconds + microseconds * 1e-6
-        packet_id = _U32.unpack_from(buffer, FIRST_ATTRIBUTE + 4)[0]
-        size_bytes = _U32.unpack_from(buffer, size_at + 4)[0]
-        return packet_id, size_bytes + ETHERNET_HEADER_BYTES, arrived_s
-
-    def accept_up_to(self, packet_id: int) -> None:
-        """Release every parked packet up to `packet_id`."""
-        self._send_verdict(VERDICT_BATCH, NF_ACCEPT, packet_id)
-
-    def drop_up_to(self, packet_id: int) -> None:
-        """Drop every parked packet up to `packet_id`."""
-        self._send_verdict(VERDICT_BATCH, NF_DROP, packet_id)
-
-    def drop(self, packet_ids: list[int]) -> None:
-        """Drop these parked packets and no others, in one system call."""
-        self._socket.send(b"".join(self._verdict(VERDICT, NF_DROP, packet_id) for packet_id in packet_ids))
-
-    def close(self) -> None:
-        """Unbind; the kernel drops what is parked."""
-        self._socket.close()
-
-    def _send_verdict(self, kind: int, verdict: int, packet_id: int) -> None:
-        self._socket.send(self._verdict(kind, verdict, packet_id))
-
-    def _verdict(self, kind: int, verdict: int, packet_id: int) -> bytes:
-        header = _attribute(NFQA_VERDICT_HDR, struct.pack(">II", verdict, packet_id))
-        return _message(kind, self.number, header, NLM_F_REQUEST)
-
-    def _find(self, length: int) -> tuple[int, int]:
-        """Where NFQA_CAP_LEN and NFQA_TIMESTAMP are in the message; 0 for a stamp that is not there."""
-        places = self._places.get(length)
-        if places is not None:
-            size_at, stamp_at = places
-            if _ATTRIBUTE.unpack_from(self._buffer, size_at) == (8, NFQA_CAP_LEN) and (
-                not stamp_at or _ATTRIBUTE.unpack_from(self._buffer, stamp_at) == (20, NFQA_TIMESTAMP)
-            ):
-                return places
-        places = _find_attributes(self._buffer, length)
-        self._places[length] = places
-        return places
-
-
-class Lateness:
-    """How long after their time packets were released: a histogram in steps of 10 us."""
-
-    def __init__(self) -> None:
-        self._counts = [0] * (LATENESS_STEPS + 1)
-        self._total = 0
-        self._worst_s = 0.0
-
-    def add(self, late_s: float) -> None:
-        """Count one release."""
-        self._counts[min(int(late_s / LATENESS_STEP_S), LATENESS_STEPS)] += 1
-        self._total += 1
-        self._worst_s = max(self._worst_s, late_s)
-
-    def summary(self) -> dict[str, float]:
-        """Median, 99th percentile and worst, seconds."""
-        return {"p50_s": self._quantile(0.5), "p99_s": self._quantile(0.99), "worst_s": self._worst_s}
-
-    def _quantile(self, share: float) -> float:
-        wanted, seen = share * self._total, 0
-        for step, count in enumerate(self._counts):
-            seen += count
-            if seen >= wanted:
-                return step * LATENESS_STEP_S
-        return self._worst_s
-
-
-class PlayedDirection:
-    """A queue, the model that rules it, and where it stands in the agenda."""
-
-    def __init__(self, queue_number: int, seed: int) -> None:
-        self.queue = PacketQueue(queue_number)
-        self.model = LinkModel(seed)
-        self.lateness = Lateness()
-        self.planned_s = float("inf")  # the time of its valid entry in the agenda
-
-    def take_in(self) -> bool:
-        """Read packets that wait in the socket; True if there may be more."""
-        offset_s = time.time() - time.monotonic()
-        refused: list[int] = []
-        for _ in range(READ_AT_MOST):
-            packet = self.queue.read()
-            if packet is None:
-                break
-            packet_id, size_bytes, arrived_s = packet
-            now_s = time.monotonic()
-            arrived_s -= offset_s
-            if not now_s - OLDEST_STAMP_S < arrived_s <= now_s:  # none, or somebody has set the clock
-                arrived_s = now_s
-            if not self.model.arrive(packet_id, size_bytes, arrived_s):
-                refused.append(packet_id)
-        if refused:
-            self.queue.drop(refused)
-        return packet is not None
-
-    def let_out(self, now_s: float) -> None:
-        """Give the verdicts that are due at `now_s`."""
-        due_s = self.model.next_due_s
-        if due_s is None or due_s > now_s:
-            return
-        self.lateness.add(now_s - due_s)
-        for verdict in self.model.release(now_s):
-            if verdict.accept:
-                self.queue.accept_up_to(verdict.last_id)
-            else:
-                self.queue.drop_up_to(verdict.last_id)
-
-    def set(self, state: LinkState) -> None:
-        """Take on a state; going down drops what is inside, and what has come but was not read."""
-        now_s = time.monotonic()
-        self.let_out(now_s)
-        purge = self.model.set(state, now_s)
-        if purge is not None:
-            self.queue.drop_up_to(purge.last_id)
-        if not state.up:
-            for _ in range(KERNEL_QUEUE_PACKETS // READ_AT_MOST):
-                if not self.take_in():
-                    break
-
-
-class Timer:
-    """A timerfd that goes off at an absolute CLOCK_MONOTONIC time (Python has one from 3.13 on)."""
-
-    class _Spec(ctypes.Structure):
-        _fields_ = (
-            ("interval_s", ctypes.c_long),
-            ("interval_ns", ctypes.c_long),
-            ("value_s", ctypes.c_long),
-            ("value_ns", ctypes.c_long),
-        )
-
-    def __init__(self) -> None:
-        self._fd: int = _libc.timerfd_create(CLOCK_MONOTONIC, os.O_NONBLOCK | os.O_CLOEXEC)
-        if self._fd < 0:
-            raise OSError(ctypes.get_errno(), "timerfd_create")
-        self._armed_s = float("inf")
-
-    def fileno(self) -> int:
-        """Lets epoll wait for it."""
-        return self._fd
-
-    def arm(self, time_s: float) -> None:
-        """Go off at `time_s`; if that has passed, at once."""
-        if time_s == self._armed_s:
-            return
-        self._armed_s = time_s
-        seconds = int(time_s)
-        spec = Timer._Spec(0, 0, seconds, max(1, int((time_s - seconds) * 1e9)))
-        _libc.timerfd_settime(self._fd, TFD_TIMER_ABSTIME, ctypes.byref(spec), None)
-
-    def acknowledge(self) -> float:
-        """Read it empty after it went off; returns the time that it was set to."""
-        armed_s, self._armed_s = self._armed_s, float("inf")
-        with suppress(BlockingIOError):
-            os.read(self._fd, 8)
-        return armed_s
 
 
 class Player:
@@ -437,7 +197,7 @@ class Player:
                 **vars(direction.model.counters),
                 "inside": direction.model.inside,
                 **direction.lateness.summary(),
-                **_kernel_drops(order["queue"]),
+                **kernel_drops(order["queue"]),
             }
         return direction.model.state.to_json()
 
@@ -493,38 +253,6 @@ def _ask_for_realtime() -> bool:
     except OSError:
         return False
     return os.sched_getscheduler(0) == os.SCHED_FIFO
-
-
-def _kernel_drops(queue_number: int) -> dict[str, int]:
-    """Packets that never reached this process; Documentation: nfnetlink_queue.c, seq_show()."""
-    for line in Path("/proc/self/net/netfilter/nfnetlink_queue").read_text().splitlines():
-        fields = line.split()
-        if int(fields[0]) == queue_number:
-            return {"kernel_dropped": int(fields[5]) + int(fields[6])}
-    return {"kernel_dropped": 0}
-
-
-def _message(kind: int, queue_number: int, attribute: bytes, flags: int) -> bytes:
-    header = struct.pack("=IHHII", 20 + len(attribute), NFNL_SUBSYS_QUEUE << 8 | kind, flags, 0, 0)
-    return header + struct.pack(">BBH", 0, 0, queue_number) + attribute
-
-
-def _attribute(kind: int, data: bytes) -> bytes:
-    return struct.pack("=HH", 4 + len(data), kind) + data + b"\0" * (-len(data) % 4)
-
-
-def _find_attributes(buffer: bytearray, length: int) -> tuple[int, int]:
-    at, size_at, stamp_at = FIRST_ATTRIBUTE, 0, 0
-    while at + 4 <= length:
-        attribute_length, kind = _ATTRIBUTE.unpack_from(buffer, at)
-        if kind == NFQA_CAP_LEN:
-            size_at = at
-        elif kind == NFQA_TIMESTAMP:
-            stamp_at = at
-        at += max(4, attribute_length + 3 & ~3)
-    if not size_at:
-        raise ValueError("a packet came without NFQA_CAP_LEN; the kernel is older than 3.13")
-    return size_at, stamp_at
 
 
 if __name__ == "__main__":

@@ -1,0 +1,162 @@
+"""One NFQUEUE of the kernel, read and answered through raw netlink."""
+
+from __future__ import annotations
+
+import os
+import socket
+import struct
+from pathlib import Path
+
+ETHERNET_HEADER_BYTES = 14
+
+# linux/netlink.h, linux/netfilter/nfnetlink.h, linux/netfilter/nfnetlink_queue.h
+NETLINK_NETFILTER = 12
+SOL_NETLINK, NETLINK_NO_ENOBUFS = 270, 5
+SO_RCVBUFFORCE = 33
+NLM_F_REQUEST, NLM_F_ACK, NLMSG_ERROR = 1, 4, 2
+NFNL_SUBSYS_QUEUE = 3
+PACKET, VERDICT, CONFIG, VERDICT_BATCH = 0, 1, 2, 3
+NFQA_VERDICT_HDR, NFQA_TIMESTAMP, NFQA_CAP_LEN = 2, 4, 13
+NFQA_CFG_CMD, NFQA_CFG_PARAMS, NFQA_CFG_QUEUE_MAXLEN = 1, 2, 3
+NFQNL_CFG_CMD_BIND, NFQNL_COPY_PACKET = 1, 2
+NF_DROP, NF_ACCEPT = 0, 1
+PACKET_TYPE = NFNL_SUBSYS_QUEUE << 8 | PACKET
+FIRST_ATTRIBUTE = 20  # after nlmsghdr and nfgenmsg; the kernel puts NFQA_PACKET_HDR there
+
+# A limit, not an allocation: about 6,000 packets that wait to be read. Of a flood that this process cannot
+# read in time the kernel drops what is more, and counts it, rather than let the whole link fall behind.
+RECEIVE_BUFFER_BYTES = 8 << 20
+KERNEL_QUEUE_PACKETS = 100_000
+
+_TYPE, _U32 = struct.Struct("=H"), struct.Struct(">I")
+_ATTRIBUTE, _STAMP = struct.Struct("=HH"), struct.Struct(">QQ")
+
+
+class PacketQueue:
+    """One NFQUEUE of the namespace that this process is in."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+        self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, NETLINK_NETFILTER)
+        try:
+            self._bind()
+        except BaseException:
+            self._socket.close()
+            raise
+        self._buffer = bytearray(1 << 16)
+        self._places: dict[int, tuple[int, int]] = {}  # length of a message -> its CAP_LEN, its TIMESTAMP
+
+    def _bind(self) -> None:
+        self._socket.bind((0, 0))
+        self._socket.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, RECEIVE_BUFFER_BYTES)
+        # One byte of each packet is enough: the message gives its length, whatever its protocol.
+        # NFQA_CFG_F_GSO stays off, so a super-packet that slips in is cut up and shaped like any other.
+        for attribute in (
+            _attribute(NFQA_CFG_CMD, struct.pack(">BxH", NFQNL_CFG_CMD_BIND, 0)),
+            _attribute(NFQA_CFG_PARAMS, struct.pack(">IB", 1, NFQNL_COPY_PACKET)),
+            _attribute(NFQA_CFG_QUEUE_MAXLEN, struct.pack(">I", KERNEL_QUEUE_PACKETS)),
+        ):
+            self._socket.send(_message(CONFIG, self.number, attribute, NLM_F_REQUEST | NLM_F_ACK))
+            error = struct.unpack_from("=i", self._socket.recv(4096), 16)[0]
+            if error:
+                raise OSError(-error, f"NFQUEUE {self.number}: {os.strerror(-error)}")
+        # With this the kernel drops and counts packets when the buffer is full; without it reading fails.
+        self._socket.setsockopt(SOL_NETLINK, NETLINK_NO_ENOBUFS, 1)
+        self._socket.setblocking(False)
+
+    def fileno(self) -> int:
+        """Return the descriptor, so that epoll can wait for packets."""
+        return self._socket.fileno()
+
+    def read(self) -> tuple[int, int, float] | None:
+        """Return the next packet, or None if there is none.
+
+        Returns:
+            Packet id, size of the frame in bytes with its Ethernet header, and CLOCK_REALTIME of its arrival
+            in the sky in seconds (0.0 if the kernel did not stamp it).
+        """
+        buffer = self._buffer
+        while True:
+            try:
+                length = self._socket.recv_into(buffer)
+            except BlockingIOError:
+                return None
+            if _TYPE.unpack_from(buffer, 4)[0] == PACKET_TYPE:
+                break
+            # NLMSG_ERROR: a verdict on packets that the kernel has dropped with their port, as it should.
+        size_at, stamp_at = self._find(length)
+        arrived_s = 0.0
+        if stamp_at:
+            seconds, microseconds = _STAMP.unpack_from(buffer, stamp_at + 4)
+            arrived_s = seconds + microseconds * 1e-6
+        packet_id = _U32.unpack_from(buffer, FIRST_ATTRIBUTE + 4)[0]
+        size_bytes = _U32.unpack_from(buffer, size_at + 4)[0]
+        return packet_id, size_bytes + ETHERNET_HEADER_BYTES, arrived_s
+
+    def accept_up_to(self, packet_id: int) -> None:
+        """Release every parked packet up to `packet_id`."""
+        self._send_verdict(VERDICT_BATCH, NF_ACCEPT, packet_id)
+
+    def drop_up_to(self, packet_id: int) -> None:
+        """Drop every parked packet up to `packet_id`."""
+        self._send_verdict(VERDICT_BATCH, NF_DROP, packet_id)
+
+    def drop(self, packet_ids: list[int]) -> None:
+        """Drop these parked packets and no others, in one system call."""
+        self._socket.send(b"".join(self._verdict(VERDICT, NF_DROP, packet_id) for packet_id in packet_ids))
+
+    def close(self) -> None:
+        """Unbind; the kernel drops what is parked."""
+        self._socket.close()
+
+    def _send_verdict(self, kind: int, verdict: int, packet_id: int) -> None:
+        self._socket.send(self._verdict(kind, verdict, packet_id))
+
+    def _verdict(self, kind: int, verdict: int, packet_id: int) -> bytes:
+        header = _attribute(NFQA_VERDICT_HDR, struct.pack(">II", verdict, packet_id))
+        return _message(kind, self.number, header, NLM_F_REQUEST)
+
+    def _find(self, length: int) -> tuple[int, int]:
+        """Return where NFQA_CAP_LEN and NFQA_TIMESTAMP are in the message; 0 for a missing stamp."""
+        places = self._places.get(length)
+        if places is not None:
+            size_at, stamp_at = places
+            if _ATTRIBUTE.unpack_from(self._buffer, size_at) == (8, NFQA_CAP_LEN) and (
+                not stamp_at or _ATTRIBUTE.unpack_from(self._buffer, stamp_at) == (20, NFQA_TIMESTAMP)
+            ):
+                return places
+        places = _find_attributes(self._buffer, length)
+        self._places[length] = places
+        return places
+
+
+def kernel_drops(queue_number: int) -> dict[str, int]:
+    """Return the packets of a queue that never reached this process; nfnetlink_queue.c, seq_show()."""
+    for line in Path("/proc/self/net/netfilter/nfnetlink_queue").read_text().splitlines():
+        fields = line.split()
+        if int(fields[0]) == queue_number:
+            return {"kernel_dropped": int(fields[5]) + int(fields[6])}
+    return {"kernel_dropped": 0}
+
+
+def _message(kind: int, queue_number: int, attribute: bytes, flags: int) -> bytes:
+    header = struct.pack("=IHHII", 20 + len(attribute), NFNL_SUBSYS_QUEUE << 8 | kind, flags, 0, 0)
+    return header + struct.pack(">BBH", 0, 0, queue_number) + attribute
+
+
+def _attribute(kind: int, data: bytes) -> bytes:
+    return struct.pack("=HH", 4 + len(data), kind) + data + b"\0" * (-len(data) % 4)
+
+
+def _find_attributes(buffer: bytearray, length: int) -> tuple[int, int]:
+    at, size_at, stamp_at = FIRST_ATTRIBUTE, 0, 0
+    while at + 4 <= length:
+        attribute_length, kind = _ATTRIBUTE.unpack_from(buffer, at)
+        if kind == NFQA_CAP_LEN:
+            size_at = at
+        elif kind == NFQA_TIMESTAMP:
+            stamp_at = at
+        at += max(4, attribute_length + 3 & ~3)
+    if not size_at:
+        raise ValueError("a packet came without NFQA_CAP_LEN; the kernel is older than 3.13")
+    return size_at, stamp_at
