@@ -1,9 +1,9 @@
-"""188 Doves over 12 stations for a day, against skyfield and brahe: python benchmarks/passes.py.
+"""Compare the search for passes with skyfield and brahe: 188 Doves over 12 stations for a day.
 
-One run measures all three in turn, so that ratios mean something on a machine that others use too.  Then the
-passes are compared.  skyfield's find_events stops within half a second: its times are made exact with its own
-altitudes.  brahe samples every 60 s unless told otherwise and misses shorter passes: it is timed so, and
-compared with a step of --brahe-step seconds.
+Run `python benchmarks/passes.py`. All three are timed in one run, so that the ratios are valid on a shared
+machine; then their passes are compared. skyfield's find_events is accurate to half a second only, so its
+times are refined with its own altitudes. brahe samples every 60 s by default and misses shorter passes: it is
+timed with this default, and compared with a step of `--brahe-step` seconds.
 """
 
 from __future__ import annotations
@@ -38,12 +38,12 @@ Rows = list[tuple[int, int, float, float]]  # satellite, station, AOS, LOS
 def main() -> None:
     """Measure, compare, print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--satellites", type=int, default=188, help="the first so many (188)")
-    parser.add_argument("--brahe-step", type=float, default=5.0, help="for the comparison, seconds (5)")
+    parser.add_argument("--satellites", type=int, default=188, help="number of satellites (188)")
+    parser.add_argument("--brahe-step", type=float, default=5.0, help="step of the comparison, seconds (5)")
     arguments = parser.parse_args()
     chosen, sites = read_elements(FLOCK_TLE)[: arguments.satellites], STATIONS[:12]
 
-    find_passes(chosen[:1], sites, START, DAY_S)  # what is loaded once
+    find_passes(chosen[:1], sites, START, DAY_S)  # loads time scales before the measurement
     table, ours_s = timed(lambda: find_passes(chosen, sites, START, DAY_S), times=5)
     events, skyfield_s = timed(lambda: skyfield_events(chosen, sites))
     print(f"{len(chosen)} satellites, {len(sites)} stations, 24 h: {len(table)} passes")
@@ -61,7 +61,7 @@ def main() -> None:
 
 
 def timed(function: Callable[[], Any], times: int = 1) -> tuple[Any, float]:
-    """Return what a function returns, and the median of how long it took."""
+    """Return a function's result and the median of its durations in seconds."""
     took_s = []
     for _ in range(times):
         begin = time.perf_counter()
@@ -71,7 +71,7 @@ def timed(function: Callable[[], Any], times: int = 1) -> tuple[Any, float]:
 
 
 def skyfield_events(chosen: Sequence[ElementSet], sites: Sequence[GroundStation]) -> list[Any]:
-    """Call find_events for each pair, as its documentation shows."""
+    """Call find_events for each pair, as in its documentation."""
     scale = timescale()
     begin, end = scale.from_datetime(START), scale.utc(2018, 1, 21)
     satellites = [EarthSatellite(one.line1, one.line2, one.name, scale) for one in chosen]
@@ -114,7 +114,7 @@ def altitudes(line_of_sight: Any, begin: Any, near_s: Floats) -> Callable[[Float
 
 
 def brahe_windows(chosen: Sequence[ElementSet], sites: Sequence[GroundStation], step_s: float) -> Rows:
-    """Return brahe's access windows, from all of its threads."""
+    """Return brahe's access windows, computed with all of its threads."""
     import brahe
 
     dut1 = float(timescale().from_datetime(START).dut1)
@@ -148,7 +148,7 @@ def brahe_windows(chosen: Sequence[ElementSet], sites: Sequence[GroundStation], 
 
 
 def compare(name: str, table: PassTable, theirs: Rows) -> None:
-    """Print how many passes there are on both sides, and how far apart their ends are."""
+    """Print the number of passes of both sides and the differences of their AOS and LOS."""
     by_pair: dict[tuple[int, int], list[tuple[float, float]]] = {}
     for satellite, station, aos_s, los_s in theirs:
         by_pair.setdefault((satellite, station), []).append((aos_s, los_s))

@@ -1,7 +1,7 @@
-"""How fast recordings are read: a day of probes every 10 ms (8.64 million rows), beside numpy.loadtxt.
+"""Measure the speed of reading recordings: a day of probes every 10 ms (8.64 million rows).
 
-numpy.loadtxt reads a fiftieth of the same numbers, as CSV, in the same run; the ratio is of rows per second.
-The whole day must load in under 10 s, into a trace that is checked.
+For comparison, numpy.loadtxt reads 1/50 of the same numbers as CSV in the same run; the ratio is that of rows
+per second. The whole day must load in less than 10 s into a checked trace.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ START_NS = 1705744800616897349
 
 
 def irtt(path: Path, rows: int) -> None:
-    """Write LENS' IRTT CSV."""
+    """Write an IRTT file of LENS."""
     with path.open("wb") as out:
         out.write(b"timestamp,rtt,uplink,downlink\n")
         out.writelines(
@@ -37,7 +37,7 @@ def irtt(path: Path, rows: int) -> None:
 
 
 def ping(path: Path, rows: int) -> None:
-    """Write what `ping -D` prints."""
+    """Write output of `ping -D`."""
     line = b"[%d.%06d] 64 bytes from 100.64.0.1: icmp_seq=%d ttl=63 time=60.%d ms\n"
     with path.open("wb") as out:
         out.writelines(
@@ -46,7 +46,7 @@ def ping(path: Path, rows: int) -> None:
 
 
 def own(path: Path, rows: int) -> None:
-    """Write a trace file whose numbers have 17 digits."""
+    """Write a trace whose numbers have 17 digits."""
     rng = np.random.default_rng(1)
     delays, none = rng.uniform(0.01, 0.05, (2, rows)), np.zeros(rows)
     header = TraceHeader("S", "G", datetime(2024, 1, 1, tzinfo=timezone.utc), "a benchmark")
@@ -57,7 +57,7 @@ def own(path: Path, rows: int) -> None:
 
 
 def numbers(path: Path, kind: str, part: Path) -> None:
-    """Write the numbers of a recording alone, as CSV."""
+    """Write only the numbers of a recording, as CSV."""
     with path.open("rb") as lines, part.open("wb") as out:
         for line in lines:
             if kind == "ping":
@@ -68,16 +68,16 @@ def numbers(path: Path, kind: str, part: Path) -> None:
 
 
 def timed(function: Callable[[], object]) -> tuple[float, object]:
-    """Return how long a function took, seconds, and what it returned."""
+    """Return a function's duration in seconds and its result."""
     began_s = time.perf_counter()
     result = function()
     return time.perf_counter() - began_s, result
 
 
 def main() -> int:
-    """Print one line per format; 1 if one of them took too long."""
+    """Print one line per format; return 1 if a format took too long."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--rows", type=int, default=ROWS, help=f"({ROWS}: a day)")
+    parser.add_argument("--rows", type=int, default=ROWS, help=f"number of rows ({ROWS}, a day)")
     parser.add_argument("--format", choices=["irtt", "ping", "own"], action="append", help="(all)")
     arguments = parser.parse_args()
     late = False
@@ -90,7 +90,7 @@ def main() -> int:
             write(small, arguments.rows // PEER_PART)
             numbers(small, write.__name__, part)
             given = Assumptions(down_bit_s=100e6, up_bit_s=10e6)
-            read_recording(small, given)  # what is imported once
+            read_recording(small, given)  # imports modules before the measurement
             peer_s, _ = timed(lambda part=part: np.loadtxt(part, delimiter=","))  # type: ignore[misc]
             ours_s, trace = timed(lambda path=path, given=given: read_recording(path, given))  # type: ignore[misc]
             size_mb = path.stat().st_size / 1e6

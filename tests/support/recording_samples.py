@@ -1,4 +1,4 @@
-"""One small recording of each format, written by hand after the format's own documentation."""
+"""One small recording of each format, written by hand according to the format's documentation."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ CSV = b"""when;loss;dl;ping
 
 
 def satnogs() -> bytes:
-    """The sample with a real element set in it."""
+    """Return the sample with a real element set."""
     from traces.orbits.elements import find_satellite, read_elements
     from traces.orbits.tle import FLOCK_TLE
 
@@ -114,7 +114,7 @@ def satnogs() -> bytes:
 
 @dataclass(frozen=True)
 class Sample:
-    """A recording and what must be said beside it."""
+    """A recording and the assumptions that it needs."""
 
     data: bytes
     beside: Assumptions
@@ -125,7 +125,7 @@ _DELAYS = {"down_delay_s": 0.01, "up_delay_s": 0.01}
 
 
 def samples() -> dict[str, Sample]:
-    """By format."""
+    """Return the samples by format."""
     from datetime import timezone
 
     return {

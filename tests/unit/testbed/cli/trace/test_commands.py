@@ -242,7 +242,7 @@ def test_a_broken_checksum_names_file_and_line(tmp_path: Path, capsys):
     )
     code, _, err = spaceverse(capsys, *MAKE, "--tle", path, "-o", tmp_path / "x.csv")
     assert code == 2
-    assert err == f"spaceverse: error: {path}, line 3: expected checksum 2; found 3: a digit is wrong\n"
+    assert err == f"spaceverse: error: {path}, line 3: expected checksum 2; found 3, so a digit is wrong\n"
 
 
 def test_files_that_cannot_be_written_or_read(tmp_path: Path, capsys):
