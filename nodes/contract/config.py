@@ -11,6 +11,8 @@ from pydantic import BaseModel, Field, ValidationError, model_validator
 from nodes.contract.line import Line, Row
 from nodes.contract.strict import Strict
 
+MAX_NEW_TOKENS = 8  # of an answer, unless configured
+
 
 class ConfigError(ValueError):
     """A configuration that cannot be used; one line: which file, which field, what was expected."""
@@ -122,62 +124,43 @@ class I2cPowerSensor(Strict):
     address: int = Field(default=0x40, ge=0x08, le=0x77)
 
 
-class NodeConfig(Strict):
-    """What satellites and ground stations have in common.
+class ModelRun(Strict):
+    """A node's model and how it runs; common to scenarios and configurations of nodes.
 
-    `clock` is "shared" where the run reads the same CLOCK_MONOTONIC, "own" on another machine, whose clock is
-    then compared over the management plane. `management_lost_after_s`: a node that has lost the management
-    broker for longer ends, for its run must have died. `profile` is another machine's
-    (nodes/profiles/profile.py): answers take as long as they would there. `measure_power`: find the board's
-    power sensor and say what each answer took: this machine's own work, without what `profile` held it back.
-    `power_sensor`: the one to use, where the kernel has no driver for it; None: search for one.
+    Args:
+        model: name or folder of the model; a ground station's may be behind a server (nodes/vlm/openai.py).
+        model_threads: CPU threads for inference.
+        max_new_tokens: longest answer, in tokens.
+        profile: measured inference times of another machine (nodes/profiles/profile.py); answers are delayed
+            to match.
     """
 
-    name: Name
-    management: BrokerAddress
-    clock: Literal["shared", "own"] = "shared"
-    management_lost_after_s: float = Field(default=5.0, gt=0, allow_inf_nan=False)
-    profile: Path | None = None
-    measure_power: bool = False
-    power_sensor: I2cPowerSensor | None = None
     model: str = Field(min_length=1)
     model_threads: int = Field(default=1, ge=1, le=1024)
-    max_new_tokens: int = Field(default=16, ge=1, le=4096)
+    max_new_tokens: int = Field(default=MAX_NEW_TOKENS, ge=1, le=4096)
+    profile: Path | None = None
 
 
-class SatelliteConfig(NodeConfig):
-    """A satellite: camera, compact model, outbox, and the stations that it may meet.
+class PolicyChoice(Strict):
+    """A satellite's policy; common to scenarios and configurations of satellites.
 
-    It sends to whichever of its `stations` it has contact with, the first of several. `rate_bit_s` is the
-    downlink's planning rate, from which chunks are sized. `outbox_limit_bytes` bounds what waits on disk.
-    Every `heartbeat_s` seconds of contact it says that it is alive; 0 means never. `contact_ends_s` are
-    scenario times at which contacts will end, for one that shall not begin what cannot finish before; they
-    may also be told one by one (nodes/runtime/management.py). Without them what a contact's end cuts off goes
-    on in the next one. A station's `plan` is for the policy alone.
-
-    `policy` is a name of nodes/policies, or the path of a file with one; `policy_parameters` its values, or a
-    JSON file of values by policy's name; `accept_confidence` is short for that one parameter. `confidence` is
-    the folder of a trained confidence network (nodes/onboard/judge.py); without it a policy has to do with
-    the probabilities of the tokens, and regions are found by all attention heads alike.
+    Args:
+        policy: name of a policy in nodes/policies, or a Python file that defines one.
+        policy_parameters: the policy's parameters, or a JSON file of parameters by policy name.
+        accept_confidence: the policy parameter of this name, 0 to 1.
+        confidence: folder of a trained confidence network (nodes/onboard/judge.py). Without it a policy has
+            only the token probabilities, and regions are found by all attention heads alike.
     """
 
-    stations: list[Station] = Field(min_length=1)
     policy: str = "offload-after"
     policy_parameters: dict[str, Any] | Path = Field(default_factory=dict)
     accept_confidence: float | None = Field(default=None, ge=0, le=1)
     confidence: Path | None = None
-    frames: list[Frame] = Field(default_factory=list)
-    outbox: Path
-    outbox_limit_bytes: Limit = 8 << 30
-    heartbeat_s: float = Field(default=5.0, ge=0, allow_inf_nan=False)
-    contact_ends_s: list[float] = Field(default_factory=list)
-    rate_bit_s: float = Field(gt=0, allow_inf_nan=False)
-    seed: int = 0
 
     @model_validator(mode="after")
-    def _one_threshold(self) -> SatelliteConfig:
+    def _one_threshold(self) -> PolicyChoice:
         if self.accept_confidence is not None and self.policy_parameters:
-            raise ValueError("give accept_confidence, or policy_parameters that hold it")
+            raise ValueError("give accept_confidence, or policy_parameters that hold it, not both")
         return self
 
     @property
@@ -186,6 +169,53 @@ class SatelliteConfig(NodeConfig):
         if self.accept_confidence is not None:
             return {"accept_confidence": self.accept_confidence}
         return self.policy_parameters
+
+
+class NodeConfig(ModelRun):
+    """The fields that satellites and ground stations have in common.
+
+    Args:
+        name: the node's name.
+        management: address of the management broker.
+        clock: "shared" where the run reads the same CLOCK_MONOTONIC; "own" on another machine, whose clock is
+            then compared over the management plane.
+        management_lost_after_s: time without the management broker after which the node takes the run for
+            dead and ends.
+        measure_power: whether to find the board's power sensor and report the energy of each answer: this
+            machine's own work, without the delays that `profile` adds.
+        power_sensor: the sensor to use where the kernel has no driver for it; None: search for one.
+    """
+
+    name: Name
+    management: BrokerAddress
+    clock: Literal["shared", "own"] = "shared"
+    management_lost_after_s: float = Field(default=5.0, gt=0, allow_inf_nan=False)
+    measure_power: bool = False
+    power_sensor: I2cPowerSensor | None = None
+
+
+class SatelliteConfig(NodeConfig, PolicyChoice):
+    """Configuration of a satellite: camera, compact model, outbox and ground stations.
+
+    Args:
+        stations: ground stations; the satellite sends to the first of them that it has contact with.
+        frames: images to capture.
+        outbox: folder of items that wait for a contact.
+        outbox_limit_bytes: largest size of the outbox.
+        heartbeat_s: time between two heartbeats during contact; 0 means none.
+        contact_ends_s: scenario times at which contacts will end, for a satellite that shall not begin what
+            cannot finish before; the run may also announce them one by one (nodes/contract/messages.py).
+            Without them an item that is cut off continues in the next contact.
+        rate_bit_s: planning rate of the downlink, from which chunks are sized.
+    """
+
+    stations: list[Station] = Field(min_length=1)
+    frames: list[Frame] = Field(default_factory=list)
+    outbox: Path
+    outbox_limit_bytes: Limit = 8 << 30
+    heartbeat_s: float = Field(default=5.0, ge=0, allow_inf_nan=False)
+    contact_ends_s: list[float] = Field(default_factory=list)
+    rate_bit_s: float = Field(gt=0, allow_inf_nan=False)
 
     @model_validator(mode="after")
     def _unique_stations(self) -> SatelliteConfig:

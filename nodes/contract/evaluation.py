@@ -7,7 +7,7 @@ from typing import Any, Literal, get_args
 
 from pydantic import Field, ValidationError, model_validator
 
-from nodes.contract.config import ConfigError, PlanRow, first_problem
+from nodes.contract.config import MAX_NEW_TOKENS, ConfigError, PlanRow, first_problem
 from nodes.contract.strict import Strict
 
 POLICY_NAMES = (
@@ -103,7 +103,7 @@ class Job(Strict):
     device: str = "cpu"
     threads: int = Field(default=1, ge=1)
     jobs: int = Field(default=1, ge=1)
-    max_new_tokens: int = Field(default=8, ge=1)
+    max_new_tokens: int = Field(default=MAX_NEW_TOKENS, ge=1)
     times: Path | None = None
     cache: Path
     output: Path

@@ -196,7 +196,7 @@ class InferenceFinished(FrameEvent):
 
 
 class InferenceFailed(FrameEvent):
-    """The model could not answer, or its server was unavailable; the latter is told once per outage.
+    """The model could not answer, or its server was unavailable; the latter is reported once per outage.
 
     Args:
         reason: the error.
@@ -228,7 +228,7 @@ class Paced(FrameEvent):
 
 
 class PowerSensorFound(Event):
-    """The search for a power sensor has ended; `reason` is given if there is none.
+    """The search for a power sensor has ended; `reason` is set if none was found.
 
     Args:
         source: the sensor.
@@ -462,7 +462,7 @@ class Disconnected(Event):
 
 
 class ConnectionRefused(Event):
-    """A station's broker refused the connection, or TLS failed; told once until the reason changes.
+    """A station's broker refused the connection, or TLS failed; reported once until the reason changes.
 
     Args:
         station: the station.
@@ -490,7 +490,7 @@ class SendStarted(ItemEvent):
 
 
 class SendFinished(ItemEvent):
-    """The last byte of an item was handed to the connection; told when the ground has the whole item.
+    """The last byte of an item was handed to the connection; reported when the ground has the whole item.
 
     Args:
         bytes_sent: bytes of all payloads of the item, repeats included.
@@ -588,7 +588,7 @@ class Received(ItemEvent):
 
 
 class InboxFull(ItemEvent):
-    """An item cannot be stored now; told at most every ten seconds.
+    """An item cannot be stored now; reported at most every ten seconds.
 
     Args:
         reason: the error.
@@ -634,7 +634,7 @@ class Answered(FrameEvent):
 
 
 class AgentAssigned(Event, BoardFacts):
-    """A board's agent has taken an assignment; the fields describe the board.
+    """A board's agent has accepted an assignment; the fields describe the board.
 
     Args:
         role: the program that it will run.
@@ -695,7 +695,7 @@ class NodeStopped(Event):
 
 
 class LinkChanged(Event):
-    """An emulated link went up or down, as its trace has it.
+    """An emulated link went up or down, following its trace.
 
     Args:
         link: the link's name.
@@ -712,12 +712,12 @@ class LinkChanged(Event):
 
 
 class BoardChanged(Event):
-    """The agent of a board has told a new state.
+    """A board's agent has reported a new state.
 
     Args:
         board: the board's name in the inventory.
         state: the state; see nodes/contract/board.py.
-        reason: why, if the agent said.
+        reason: the agent's reason, if it gave one.
     """
 
     event_name = "board"

@@ -14,6 +14,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from nodes.contract.config import ModelRun, PolicyChoice
 from nodes.contract.files import write_atomically
 from nodes.contract.topics import slug
 from testbed.boards.inventory import Board
@@ -199,14 +200,7 @@ class RunPlan:
         rows = [row for link in links for row in self.traces[link.name].rows()]
         return self._node_config(satellite) | {
             "stations": [self._station_config(link) for link in links],
-            "policy": satellite.policy,
-            "policy_parameters": (
-                str(satellite.policy_parameters)
-                if isinstance(satellite.policy_parameters, Path)
-                else dict(satellite.policy_parameters)
-            ),
-            "accept_confidence": satellite.accept_confidence,
-            "confidence": None if satellite.confidence is None else str(satellite.confidence),
+            **satellite.model_dump(mode="json", include=set(PolicyChoice.model_fields)),
             "frames": [
                 {"frame": f.frame, "image": str(f.image), "prompt": f.prompt, "capture_s": f.capture_s}
                 for f in satellite.frames
@@ -251,10 +245,8 @@ class RunPlan:
                 "unix_socket": str(self.management_socket),
                 "access": self.node_accounts[node.name].to_json(),
             },
-            "model": node.model,
-            "model_threads": node.model_threads,
-            "max_new_tokens": node.max_new_tokens,
-        } | ({"profile": str(node.profile)} if node.profile is not None else {})
+            **node.model_dump(mode="json", include=set(ModelRun.model_fields), exclude_none=True),
+        }
 
 
 def _link_plan(trace: Trace) -> dict[str, Any]:

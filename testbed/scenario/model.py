@@ -22,6 +22,7 @@ from pydantic import (
     model_validator,
 )
 
+from nodes.contract.config import ModelRun, PolicyChoice
 from nodes.contract.topics import slug
 from testbed.errors import ScenarioError
 
@@ -102,7 +103,7 @@ class Orbit(_Data):
     uplink: RadioChanges = RadioChanges()
 
 
-class Satellite(_Data):
+class Satellite(ModelRun, PolicyChoice):
     """A satellite and the program that runs on it.
 
     Args:
@@ -121,25 +122,15 @@ class Satellite(_Data):
     """
 
     name: str = Field(min_length=1)
-    model: str
     frames: tuple[Frame, ...] = Field(min_length=1)
     policy: PolicyName = "offload-after"
     policy_parameters: dict[str, Any] | AbsolutePath = Field(default={})
-    accept_confidence: float | None = Field(default=None, ge=0, le=1)
     confidence: AbsolutePath | None = None
-    model_threads: int = Field(default=1, ge=1)
-    max_new_tokens: int = Field(default=8, ge=1)
     profile: AbsolutePath | None = None
     board: str | None = None
 
-    @model_validator(mode="after")
-    def _one_threshold(self) -> Satellite:
-        if self.accept_confidence is not None and self.policy_parameters:
-            raise ValueError("give accept_confidence, or policy_parameters that hold it, not both")
-        return self
 
-
-class GroundStation(_Data):
+class GroundStation(ModelRun):
     """A ground station and the program that runs in it.
 
     Args:
@@ -152,10 +143,7 @@ class GroundStation(_Data):
     """
 
     name: str = Field(min_length=1)
-    model: str
     place: str | None = None
-    model_threads: int = Field(default=1, ge=1)
-    max_new_tokens: int = Field(default=8, ge=1)
     profile: AbsolutePath | None = None
 
 
