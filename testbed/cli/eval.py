@@ -1,7 +1,7 @@
-"""`spaceverse eval`: policies over real passes, on both models' real answers and an event model of the link.
+"""`spaceverse eval`: compare policies over real passes with model answers and an event model of the link.
 
-The testbed makes the links and draws the results. What has to do with models is done by
-`nodes.lab.evaluation`, started as a program with a job file.
+The testbed makes the links and plots the results. `nodes.lab.evaluation`, started as a program with a job
+file, does everything that involves models.
 """
 
 from __future__ import annotations
@@ -36,16 +36,16 @@ from traces.units import parse_rate_bit_s
 _SHIPPED = "eo-mini"
 _RATES = ("1M", "2M", "5M", "20M")
 _JOB = "job.json"
-_ENDS_WITHIN_S = 10.0  # after Ctrl-C: what is being computed is waited for
+_ENDS_WITHIN_S = 10.0  # after Ctrl-C, for the current computation
 _EPILOG = """examples:
   spaceverse eval job.toml                                      options from a file
-  spaceverse eval job.toml --rates 5M                           the same at another rate
-  spaceverse eval --quick                                       three minutes: few pairs, one rate
+  spaceverse eval job.toml --rates 5M                           another rate than the file's
+  spaceverse eval --quick                                       a short run: few pairs, one rate
   spaceverse eval --data my_frames --rates 2M 20M --policies spaceverse ground-only my_policy.py
   spaceverse eval --compact Qwen/Qwen2-VL-2B-Instruct --regular Qwen/Qwen2-VL-7B-Instruct --device cuda
 
---regular openai:http://HOST:PORT/v1[#model]: the regular model behind an OpenAI-compatible server, such as
-vLLM; images are sent as data URLs, and the key OPENAI_API_KEY where it is set.
+--regular openai:http://HOST:PORT/v1[#model]: use an OpenAI-compatible server such as vLLM. Images are sent as
+data URLs, with the API key in OPENAI_API_KEY if it is set.
 
 job.toml holds options by their names, for example
     data = "my_frames"
@@ -54,12 +54,12 @@ job.toml holds options by their names, for example
 Options on the command line override it. Relative paths start at the working directory.
 
 data: a folder with prompts.jsonl (frame, image, prompt, truth; kind, box, split), or laid out as RSVQA-LR
-and HR (*_questions.json, *_answers.json) or as AID and RESISC45 (a folder per class). With --choose-split,
-thresholds and heads are chosen on that split; without, half of the frames are set apart for it.
+and HR (*_questions.json, *_answers.json) or as AID and RESISC45 (a folder per class). Thresholds and heads
+are selected on --choose-split; without it, half of the frames are set apart for selection.
 
-Model outcomes are kept in --cache: the same command goes on where it was stopped.
+Model answers are cached in --cache: the same command resumes an interrupted evaluation.
 
-policies: a file with a class Policy, or one of
+policies: a Python file with a class Policy, or one of
 """
 
 
@@ -67,65 +67,76 @@ def add_parser(subparsers: Any) -> None:
     """Add `eval` to the command line."""
     parser = subparsers.add_parser(
         "eval",
-        help="policies x passes x rates: accuracy, latency, bytes, in an event model",
-        description="Compare policies: who answers what, when, and at which cost in bytes.",
+        help="compare policies over passes and rates: accuracy, latency, bytes",
+        description="Compare policies by accuracy, latency and bytes in an event model of the link.",
         epilog=_EPILOG + "".join(f"  {name}\n" for name in POLICY_NAMES),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
     add("job", nargs="?", action=OptionsFile, metavar="FILE.toml", help="file of options (see below)")
-    add("--data", default=_SHIPPED, help="folder, or the name of one that ships (%(default)s)")
+    add("--data", default=_SHIPPED, help="data folder, or the name of a shipped one (%(default)s)")
     add("--split", help="split to test on")
-    add("--choose-split", help="split to choose thresholds and heads on")
-    add("--choose-data", help=f"folder to choose them on (for {_SHIPPED}: {_SHIPPED}-val, which ships)")
-    add("--compact", default=default_of("compact"), help="model folder or hub name (the one that ships)")
+    add("--choose-split", help="split to select thresholds and heads on")
+    add("--choose-data", help=f"data folder to select them on (for {_SHIPPED}: {_SHIPPED}-val)")
+    add("--compact", default=default_of("compact"), help="model folder or hub name (the shipped model)")
     add(
         "--regular",
         default=default_of("regular"),
-        help="model folder, hub name (the one that ships), or openai:http://HOST:PORT/v1[#model]",
+        help="model folder, hub name (the shipped model), or openai:http://HOST:PORT/v1[#model]",
     )
-    add("--policies", nargs="+", default=list(POLICY_NAMES), metavar="NAME", help="names, or files (all)")
-    add("--rates", nargs="+", default=list(_RATES), metavar="RATE", help="downlink caps (1M 2M 5M 20M)")
+    add("--policies", nargs="+", default=list(POLICY_NAMES), metavar="NAME", help="names or files (all)")
+    add("--rates", nargs="+", default=list(_RATES), metavar="RATE", help="downlink rate caps (1M 2M 5M 20M)")
     add("--satellite", default="FLOCK 2P-1")
     add("--station", default="Svalbard")
     add("--start", default="2018-01-20T08:00:00Z", metavar="UTC")
-    add("--passes", type=int, default=3, metavar="N", help="how many passes (%(default)s)")
+    add("--passes", type=int, default=3, metavar="N", help="number of passes (%(default)s)")
     add("--interval", type=float, default=2.0, metavar="S", help="seconds between frames (%(default)s)")
-    add("--lead", type=float, default=60.0, metavar="S", help="first frame before AOS (%(default)s)")
+    add(
+        "--lead",
+        type=float,
+        default=60.0,
+        metavar="S",
+        help="seconds from the first frame to AOS (%(default)s)",
+    )
     add(
         "--within",
         type=float,
         default=default_of("answer_within_s"),
         metavar="S",
-        help="deadline after capture (%(default)s)",
+        help="deadline in seconds after capture (%(default)s)",
     )
-    add("--target", choices=choices_of("target"), default=default_of("target"), help="of the network")
+    add(
+        "--target",
+        choices=choices_of("target"),
+        default=default_of("target"),
+        help="label that the confidence network predicts (%(default)s)",
+    )
     add(
         "--goal",
         choices=choices_of("goal"),
-        help="of thresholds: fewest bytes as accurate as sending all, or most accurate in a byte budget "
-        "(floor; budget where --goal-bytes is given)",
+        help="select thresholds for the fewest bytes at the accuracy of sending everything (floor), or for "
+        "the best accuracy within a byte budget (floor; budget with --goal-bytes)",
     )
-    add("--goal-bytes", type=float, metavar="B", help="the budget, a frame (35%% of sending all)")
-    add("--limit", type=int, metavar="N", help="at most so many pairs to choose on, and to test on")
-    add("--times", type=Path, metavar="FILE", help="profile of the satellite's machine (JSON)")
-    add("--device", default=default_of("device"), help="as torch names it (%(default)s)")
+    add("--goal-bytes", type=float, metavar="B", help="byte budget per frame (35%% of sending everything)")
+    add("--limit", type=int, metavar="N", help="use at most N pairs for selection and N for testing")
+    add("--times", type=Path, metavar="FILE", help="profile of the satellite's computer (JSON)")
+    add("--device", default=default_of("device"), help="torch device, e.g. cpu or cuda:0 (%(default)s)")
     add("--threads", type=int, default=default_of("threads"), help="torch threads (%(default)s)")
     add(
         "--jobs",
         type=int,
         metavar="N",
-        help="processes that ask the regular model, each its own copy (one; one a core if both models ship)",
+        help="processes that run the regular model, each with a copy (1; one per core for shipped models)",
     )
     add("--seed", type=int, default=default_of("seed"))
     add("--cache", type=Path, default=Path.home() / ".cache" / "spaceverse" / "outcomes")
-    add("--output", type=Path, default=Path("runs"), help="parent of the results' folder")
+    add("--output", type=Path, default=Path("runs"), help="parent folder of the results")
     add(
         "--emulated",
         type=float,
         metavar="S",
-        help="also play the first S seconds of the first pass at each rate over the emulated network, in "
-        "real time, with every policy but the oracle, and print the difference; needs root",
+        help="also run the first S seconds of the first pass at each rate over the emulated network, in real "
+        "time, with all policies except the oracle, and print the difference; needs root",
     )
     add("--quick", action="store_true", help="16 pairs, one pass, 2 Mbit/s")
     add("--json", action="store_true", help="print results.json instead of the tables")
@@ -134,7 +145,7 @@ def add_parser(subparsers: Any) -> None:
 
 def _run(arguments: argparse.Namespace) -> int:
     if arguments.goal == "floor" and arguments.goal_bytes is not None:
-        raise ScenarioError("--goal-bytes is the size of a budget: leave it out, or leave out --goal floor")
+        raise ScenarioError("--goal-bytes sets a byte budget: omit it, or omit --goal floor")
     if arguments.quick:
         arguments.limit, arguments.passes, arguments.rates = arguments.limit or 16, 1, ["2M"]
         arguments.interval = 10.0
@@ -143,13 +154,13 @@ def _run(arguments: argparse.Namespace) -> int:
         code = _evaluate(job)
         if code == 0:
             _show(arguments, folder.path)
-        elif code == 2:  # it has said why; nothing came of it
+        elif code == 2:  # it has printed the reason, and there are no results
             folder.remove()
         return code if code >= 0 else 1
 
 
 def _evaluate(job: Path) -> int:
-    """Run the program; its exit status. Ctrl-C reaches it too, and it has processes of its own to end."""
+    """Run the program and return its exit status. Ctrl-C reaches it as well; it ends its own processes."""
     # The program lets SIGINT through once it is ready to end in one line.
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     with subprocess.Popen([sys.executable, "-m", "nodes.lab.evaluation", str(job)]) as program:
@@ -165,7 +176,7 @@ def _evaluate(job: Path) -> int:
 
 
 def _show(arguments: argparse.Namespace, folder: Path) -> None:
-    """Print and draw the results; with --emulated, play them as well."""
+    """Print and plot the results; with --emulated, run them over the emulated network as well."""
     from testbed.evaluation.plots import draw_all  # matplotlib is slow to import
     from testbed.evaluation.table import results_table
     from testbed.results.table import console
@@ -252,11 +263,11 @@ def _job(arguments: argparse.Namespace, folder: Path, cases: list[JobCase], emul
             output=folder.absolute(),
         )
     except ValidationError as error:
-        raise ScenarioError(f"the options make no evaluation: {first_problem(error, Job)}") from error
+        raise ScenarioError(f"unsuitable options: {first_problem(error, Job)}") from error
 
 
 def _default_jobs(arguments: argparse.Namespace) -> int:
-    """A process for each core, where models are small and nothing else than cores computes them."""
+    """Return a process per core for the shipped models on the CPU, else the job's default."""
     shipped = default_of("compact"), default_of("regular")
     small = (arguments.compact, arguments.regular) == shipped
     return len(os.sched_getaffinity(0)) if small and arguments.device == "cpu" else int(default_of("jobs"))
@@ -269,7 +280,7 @@ def _choose_folder(arguments: argparse.Namespace) -> str | None:
 
 
 def _absolute(name: str) -> str:
-    """A folder's whole path; any other name as it is, since `nodes` knows what ships and what a hub has."""
+    """Return a folder's absolute path; other names, of shipped or hub data and models, stay as they are."""
     return str(Path(name).absolute()) if Path(name).is_dir() else name
 
 

@@ -1,7 +1,6 @@
 """The links of an evaluation: real passes under several rate caps, for its job file.
 
-Each link begins a little before a pass and ends with the pass after it, so that what one pass leaves over
-comes down an orbit later, as it would.
+Each link covers a pass and the next one, so that data left over from the first comes down an orbit later.
 """
 
 from __future__ import annotations
@@ -29,9 +28,9 @@ BEFORE_LOS_S = 30.0
 
 @dataclass(frozen=True)
 class Sky:
-    """Which passes: `count` of them from `start_utc` on, and when frames are taken.
+    """A satellite, a station, the first `count` passes from `start_utc` on, and the times of capture.
 
-    Frames are taken every `interval_s` from `lead_s` before AOS until BEFORE_LOS_S before LOS.
+    Frames are captured every `interval_s` from `lead_s` before AOS until BEFORE_LOS_S before LOS.
     """
 
     satellite: str

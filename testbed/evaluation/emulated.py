@@ -1,7 +1,7 @@
-"""The same frames over the emulated network: real programs, models and links, beside the event model.
+"""Comparison of the event model with runs over the emulated network, with real programs, models and links.
 
-Each case is the first part of its first pass, in real time; the event model has played the same part
-(`modelled.csv`). All policies are played but the oracle, which is none.
+Each case is the first part of its first pass, in real time. The event model's results for the same part are
+in `modelled.csv`. The oracle, which is no policy, is left out.
 """
 
 from __future__ import annotations
@@ -28,14 +28,15 @@ NOT_PLAYED = "oracle"  # an upper bound: it knows every answer beforehand
 
 @dataclass(frozen=True)
 class Difference:
-    """One policy over one link, played and modelled.
+    """Emulated and modelled results of one policy over one link.
 
-    compared: frames that both answered. same: of those, with one answer by the same end. answered: by each.
-    dropped: by the policy, in each.
-    Latency less the wait for contact is given too: a long wait is alike in both and would hide the rest.
-    latency_at_pace_s: of the event model, if the ground's model works on each frame as long as it did in the
-    emulated run; it is measured apart otherwise, and a machine that also plays satellites, brokers and
-    links is slower than that.
+    Attributes:
+        compared: Number of frames that were answered in both.
+        same: Number of those with the same answer from the same node.
+        latency_at_pace_s: Modelled latency with the emulated run's ground inference times. The event model's
+            own times are measured separately, and the shared host of an emulation is slower.
+        without_wait_emulated_s: Latency minus the wait for contact, which is equal in both and would hide
+            other differences.
     """
 
     link: str
@@ -55,19 +56,19 @@ class Difference:
 
     @property
     def latency_difference(self) -> float:
-        """The event model's mean latency against the emulated one, relative."""
+        """Relative difference of modelled from emulated mean latency."""
         return self._against_emulated(self.latency_modelled_s)
 
     @property
     def latency_difference_at_pace(self) -> float:
-        """The same with the ground's times of the emulated run: what link, queues and programs differ by."""
+        """The same with the emulated run's ground inference times, due to link, queues and programs alone."""
         return self._against_emulated(self.latency_at_pace_s)
 
     def _against_emulated(self, latency_s: float) -> float:
         return latency_s / self.latency_emulated_s - 1 if self.latency_emulated_s else float("nan")
 
     def text(self) -> str:
-        """One line for people."""
+        """Return the comparison as one line."""
         return (
             f"{self.link}, {self.policy}: {self.same} of {self.compared} answers alike; mean latency "
             f"{self.latency_emulated_s:.3f} s emulated, {self.latency_modelled_s:.3f} s modelled "
@@ -83,7 +84,7 @@ class Difference:
         )
 
     def to_json(self) -> dict[str, Any]:
-        """Everything, with the difference."""
+        """Return all fields and the differences."""
         return {
             **asdict(self),
             "latency_difference": self.latency_difference,
@@ -92,11 +93,18 @@ class Difference:
 
 
 def check_playable(policies: Sequence[str]) -> None:
-    """Raise before any work, where nothing could be played: no root, or no policy but the oracle."""
+    """Check that something can be run over the emulated network.
+
+    Raises:
+        ScenarioError: No policy except the oracle is requested.
+        CapabilityError: The process is not root.
+    """
     if not set(policies) - {NOT_PLAYED}:
-        raise ScenarioError(f"--emulated plays all policies but {NOT_PLAYED}; --policies names no other")
+        raise ScenarioError(f"--emulated runs all policies except {NOT_PLAYED}; --policies names no other")
     if os.geteuid() != 0:
-        raise CapabilityError("--emulated makes network namespaces and needs root: put sudo in front")
+        raise CapabilityError(
+            "--emulated creates network namespaces and needs root: prefix the command with sudo"
+        )
 
 
 def scenario_of(folder: Path, link: str, policy: str, names: tuple[str, str]) -> Scenario:

@@ -1,4 +1,4 @@
-"""Drawings of an evaluation: accuracy against latency, latencies, where the time went, reliability."""
+"""Plots of an evaluation: accuracy against latency, latency distributions and parts, reliability."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from nodes.contract.latency import LABELS
 
 
 def draw_all(folder: Path, results: Mapping[str, Any]) -> list[Path]:
-    """Draw everything beside `results.json` and `pairs.csv`; returns the files."""
+    """Draw all plots from `results.json` and `pairs.csv` in a folder, and return their files."""
     with (folder / "pairs.csv").open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     return [
@@ -42,7 +42,7 @@ def _panels(count: int) -> tuple[Any, list[Any]]:
 
 
 def pareto(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
-    """Of (latency, accuracy) those that no other beats in both, in order of latency."""
+    """Return the Pareto front of (latency, accuracy) points in order of latency."""
     front: list[tuple[float, float]] = []
     for point in sorted(points, key=lambda p: (p[0], -p[1])):
         if not front or point[1] > front[-1][1]:
@@ -58,7 +58,7 @@ def _accuracy_latency(cases: Sequence[Mapping[str, Any]]) -> Any:
             for name, one in case["policies"].items()
         }
         for name, (latency_s, accuracy) in points.items():
-            # Policies that did the same lie on one point: smaller marks over larger ones show them all.
+            # Policies with equal results share a point: smaller marks over larger ones show all of them.
             size = 14 - 0.9 * list(points).index(name)
             axis.plot(
                 latency_s,
@@ -96,7 +96,7 @@ def _latency_parts(cases: Sequence[Mapping[str, Any]]) -> Any:
             widths = np.array([case["policies"][name]["latency_parts_mean_s"][part] or 0.0 for name in names])
             axis.barh(names, widths, left=left, label=label)
             left += widths
-        axis.set(xlabel="mean seconds of answered frames", title=_title(case))
+        axis.set(xlabel="mean time of answered frames, s", title=_title(case))
         axis.tick_params(axis="y", labelsize=7)
     axes[-1].legend(fontsize=7)
     return figure
@@ -108,7 +108,7 @@ def _reliability(calibration: Mapping[str, Any]) -> Any:
     for name, one in calibration.items():
         points = [(bin_["confidence"], bin_["accuracy"]) for bin_ in one["reliability"]]
         axis.plot(*zip(*points, strict=True), "o-", label=name, markersize=3)
-    axis.set(xlabel="confidence", ylabel="share right", title="reliability on the test pairs")
+    axis.set(xlabel="confidence", ylabel="share correct", title="reliability on the test pairs")
     axis.legend(fontsize=7)
     return figure
 

@@ -11,10 +11,10 @@ from rich.text import Text
 
 PAPER_GAIN, PAPER_CUT = 0.312, -0.512
 _NOTE = (
-    "accuracy: right, whenever the answer comes, be it after the last pass; what was dropped is wrong. "
-    "timely: right, and on the ground before the end of the pass and within {within:.0f} s of capture. "
-    "Intervals: 95 %, bootstrap by frame. A frame without an answer counts up to the end of the next pass. "
-    "Everything was chosen on {chosen} other pairs. The oracle is an upper bound, not a policy."
+    "accuracy: share of correct answers at any time; dropped frames count as wrong. timely: share of correct "
+    "answers on the ground before the end of the pass and within {within:.0f} s of capture. Intervals: 95 %, "
+    "bootstrap by frame. The latency of an unanswered frame is its time to the end of the next pass. All "
+    "parameters were selected on {chosen} other pairs. The oracle is an upper bound, not a policy."
 )
 _COLUMNS = (
     "policy",
@@ -31,7 +31,7 @@ _COLUMNS = (
 
 
 def results_table(results: Mapping[str, Any]) -> RenderableType:
-    """One table per rate, the comparison below it, and what the figures mean."""
+    """Return a table per rate with a comparison, a table of confidence, and a legend."""
     parts: list[RenderableType] = []
     for case in results["cases"]:
         parts += [_table(case, results), _headline(case)]
@@ -72,13 +72,13 @@ def _headline(case: Mapping[str, Any]) -> Text:
         return Text("")
     gain = "-" if line["timely_gain"] is None else f"{line['timely_gain'] * 100:+.1f} %"
     text = (
-        f"spaceverse against the mean of the baselines: timely accuracy {gain} (the paper's abstract: "
-        f"{PAPER_GAIN * 100:+.1f} % accuracy, on other models and links), mean latency "
-        f"{line['latency_change'] * 100:+.1f} % (the paper: {PAPER_CUT * 100:+.1f} %)"
+        f"spaceverse against the mean of the baselines: timely accuracy {gain} (abstract of the paper: "
+        f"{PAPER_GAIN * 100:+.1f} % accuracy, with other models and links), mean latency "
+        f"{line['latency_change'] * 100:+.1f} % (paper: {PAPER_CUT * 100:+.1f} %)"
     )
     if line["accuracy_minus_ground_only"] is not None:
         text += (
-            f"; against ground-only {line['accuracy_minus_ground_only'] * 100:+.1f} points of accuracy at "
+            f"; against ground-only {line['accuracy_minus_ground_only'] * 100:+.1f} points of accuracy with "
             f"{line['bytes_of_ground_only'] * 100:.0f} % of its bytes"
         )
     if line["better_in_both"]:
@@ -88,7 +88,7 @@ def _headline(case: Mapping[str, Any]) -> Text:
 
 def _confidence(results: Mapping[str, Any]) -> Table:
     table = Table(title="confidence against correctness, on the test pairs")
-    columns = ("", "n", "AUROC", "AUROC less that of the tokens", "AUROC within a kind", "ECE")
+    columns = ("", "n", "AUROC", "AUROC minus token AUROC", "AUROC within kinds", "ECE")
     for number, column in enumerate(columns):
         table.add_column(column, justify="right" if number else "left", no_wrap=True)
     for name, one in results["test"]["calibration"].items():
@@ -98,7 +98,7 @@ def _confidence(results: Mapping[str, Any]) -> Table:
 
 
 def confidence_text(results: Mapping[str, Any]) -> str:
-    """Whether the network tells right from wrong better than the tokens do, as their intervals allow."""
+    """Return whether the network separates correct from wrong answers better than token probabilities do."""
     known = results["test"]["calibration"]
     tokens = known["token probability"]["auroc"]
     ours = {
@@ -107,14 +107,14 @@ def confidence_text(results: Mapping[str, Any]) -> str:
         if name.startswith(f"{results['target']},") and one["auroc"]["value"] is not None
     }
     if not ours or tokens["value"] is None:
-        return "confidence: too few right or wrong answers to tell"
+        return "confidence: too few correct or wrong answers to compare"
     name, best = next(((n, one) for n, one in ours.items() if n.endswith("end")), next(iter(ours.items())))
     if best["low"] > tokens["high"]:
-        verdict = "above the token probabilities', and the intervals do not overlap"
+        verdict = "above token probabilities, with disjoint intervals"
     elif best["high"] < tokens["low"]:
-        verdict = "below the token probabilities', and the intervals do not overlap: the network does not pay"
+        verdict = "below token probabilities, with disjoint intervals: the network does not help"
     else:
-        verdict = "not told apart from the token probabilities': the intervals overlap"
+        verdict = "no significant difference from token probabilities: the intervals overlap"
     return f"confidence, {name}: AUROC {_plain(best)} against {_plain(tokens)}: {verdict}"
 
 

@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from nodes.lab.evaluation.choosing import TOP, Bools, Study, region_of
+from nodes.lab.evaluation.evaluated_pairs import EvaluatedPair
 from nodes.lab.evaluation.figures import auroc, auroc_within, bootstrap, calibration_error, reliability, share
-from nodes.lab.evaluation.subjects import PairSubject
+from nodes.lab.evaluation.selection import TOP, Bools, Study, region_of
 from nodes.onboard.confidence import END, Floats
 from nodes.onboard.judge import Judge
 
@@ -33,7 +33,7 @@ def of_study(made: Study, fitted: Mapping[str, Mapping[int, Floats]]) -> dict[st
     return compared(scores, made.onboard_right, made.frames, made.kinds)
 
 
-def on_test_pairs(subjects: Sequence[PairSubject], judge: Judge) -> dict[str, Any]:
+def on_test_pairs(subjects: Sequence[EvaluatedPair], judge: Judge) -> dict[str, Any]:
     """What the test pairs say about the compact model, both targets' confidence, and attention."""
     frames = [subject.pair.frame for subject in subjects]
     kinds = [subject.pair.kind for subject in subjects]
@@ -90,11 +90,11 @@ def _figures(
     }
 
 
-def _of_tokens(subject: PairSubject) -> float:
+def _of_tokens(subject: EvaluatedPair) -> float:
     return subject.onboard.token_confidence(len(subject.onboard.token_ids))
 
 
-def _finds(subject: PairSubject) -> bool:
+def _finds(subject: EvaluatedPair) -> bool:
     layout, box = subject.layout, subject.pair.box
     if box is None:
         return False

@@ -16,7 +16,7 @@ from statistics import median
 
 from nodes.data.pairs import Pair
 from nodes.lab.evaluation.outcomes import Outcomes, message_of
-from nodes.lab.evaluation.pass_on import measure_pass_on_s
+from nodes.lab.evaluation.reporting_time import measure_reporting_s
 from nodes.onboard.confidence import END
 from nodes.onboard.message import answer_received
 from nodes.onboard.stages import StagedAnswer
@@ -90,7 +90,7 @@ def measure(
     seen: dict[str, list[float]] = {field.name: [] for field in fields(ComputeTimes)}
     for number, pair in enumerate(_spread(pairs, repeats + 1)):
         samples = _on_board(outcomes, pair) | _messages(outcomes, pair)
-        samples["pass_on_s"] = measure_pass_on_s(folder)
+        samples["pass_on_s"] = measure_reporting_s(folder)
         if number:
             for name, values in seen.items():
                 values.append(samples[name])

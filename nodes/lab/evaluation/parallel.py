@@ -1,6 +1,6 @@
-"""The ground's outcomes from several processes at once, each with models of its own, into the cache of all.
+"""Compute ground-model outcomes in parallel into a shared cache.
 
-A small model on one thread leaves the other cores idle, and on several it gains little.
+A small model gains little from several threads, so each process has its own models.
 """
 
 from __future__ import annotations
@@ -14,24 +14,25 @@ from concurrent.futures import BrokenExecutor, ProcessPoolExecutor, as_completed
 
 from nodes.data.pairs import Pair
 from nodes.errors import ModelError
+from nodes.lab.evaluation.evaluated_pairs import EvaluatedPair
 from nodes.lab.evaluation.outcomes import Outcomes
 from nodes.lab.evaluation.progress import Progress
-from nodes.lab.evaluation.subjects import PairSubject
 from nodes.policies import Decision
 
-_Asked = tuple[Pair, Decision, Sequence[float]]
+_Request = tuple[Pair, Decision, Sequence[float]]
 
 
-def compute_ahead(
+def precompute(
     outcomes: Outcomes,
-    asked: Sequence[tuple[PairSubject, Decision]],
+    asked: Sequence[tuple[EvaluatedPair, Decision]],
     jobs: int,
     description: str,
     progress: Progress,
 ) -> None:
-    """Compute what is not known yet of what will be asked; one job leaves that to whoever asks.
+    """Compute missing outcomes of the regular model ahead of their use; with one job, do nothing.
 
-    Raises what asking raises, and ModelError where a process was killed.
+    Raises:
+        ModelError: A process was killed, or the model cannot answer.
     """
     if jobs == 1:
         return
@@ -48,7 +49,7 @@ def compute_ahead(
                 tick()
         except BrokenExecutor:
             raise ModelError(
-                "a process that asked the regular model was killed: if memory was short, take fewer --jobs"
+                "a process that ran the regular model was killed: if memory is short, use fewer --jobs"
             ) from None
         finally:
             pool.shutdown(cancel_futures=True)
@@ -72,6 +73,6 @@ def _end_with_parent() -> None:
     os._exit(1)
 
 
-def _compute(asked: _Asked) -> None:
+def _compute(asked: _Request) -> None:
     assert _outcomes is not None  # noqa: S101 - `_begin` was called
     _outcomes.ground(*asked)

@@ -1,4 +1,4 @@
-"""Telling how far long work is."""
+"""Progress of long work."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Protocol
 
 
 class Progress(Protocol):
-    """Shows how far long work is."""
+    """Shows the progress of long work."""
 
     def step(self, description: str, total: int) -> AbstractContextManager[Callable[[], None]]:
-        """A part of the work; what it gives is called once per thing done."""
+        """Return a context for one part of the work; it yields a function to call after each item."""

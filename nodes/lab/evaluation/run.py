@@ -24,24 +24,24 @@ from nodes.contract.line import Line, Row
 from nodes.data.pairs import Pair, read_pairs
 from nodes.errors import DataError
 from nodes.lab.evaluation.calibration import of_study, on_test_pairs
-from nodes.lab.evaluation.choosing import (
-    BUDGET_SHARE,
-    SHARES,
-    Study,
-    choose_heads,
-    choose_parameters,
-    regions_of,
-    studied,
-    study,
-    train_network,
-)
 from nodes.lab.evaluation.compute_times import ComputeTimes, measure
+from nodes.lab.evaluation.evaluated_pairs import EvaluatedPair
 from nodes.lab.evaluation.event_model.replay import Played, replay
 from nodes.lab.evaluation.figures import share
 from nodes.lab.evaluation.outcomes import Cache, Outcomes, key_of, message_of
-from nodes.lab.evaluation.parallel import compute_ahead
+from nodes.lab.evaluation.parallel import precompute
 from nodes.lab.evaluation.progress import Progress
-from nodes.lab.evaluation.subjects import PairSubject
+from nodes.lab.evaluation.selection import (
+    BUDGET_SHARE,
+    SHARES,
+    Study,
+    regions_of,
+    select_heads,
+    select_parameters,
+    studied_decisions,
+    study,
+    train_network,
+)
 from nodes.onboard.judge import Judge
 from nodes.onboard.message import read_regions
 from nodes.policies import (
@@ -75,15 +75,17 @@ def run_job(job: Job, progress: Progress) -> dict[str, Any]:
         check_captures(case, len(to_test))
     outcomes = outcomes_of(job)
     times = compute_times(job, outcomes, to_choose, progress)
-    chosen, judge = choose(job, outcomes, times, to_choose, progress)
-    subjects = [PairSubject(pair, outcomes, times, judge) for pair in to_test]
+    chosen, judge = select(job, outcomes, times, to_choose, progress)
+    subjects = [EvaluatedPair(pair, outcomes, times, judge) for pair in to_test]
     with progress.step("compact model on test pairs", len(subjects)) as tick:
         for subject in subjects:
             _ = subject.onboard
             tick()
     shares = chosen["parameters"]["oracle"]["shares"]
-    asked = [(subject, one) for subject in subjects for one in asked_anyway(job.policies, subject, shares)]
-    compute_ahead(outcomes, asked, job.jobs, "regular model on test pairs", progress)
+    asked = [
+        (subject, one) for subject in subjects for one in certain_decisions(job.policies, subject, shares)
+    ]
+    precompute(outcomes, asked, job.jobs, "regular model on test pairs", progress)
     rows: list[dict[str, Any]] = []
     played_rows: list[dict[str, Any]] = []
     every = [*((case, rows) for case in job.cases), *((case, played_rows) for case in job.emulated)]
@@ -108,7 +110,7 @@ def run_job(job: Job, progress: Progress) -> dict[str, Any]:
         "test": on_test_pairs(subjects, judge),
         "cases": summaries(rows, [case.rate_bit_s for case in job.cases], job.policies),
     }
-    keep_choices(job, judge, chosen["parameters"], len(to_choose))
+    write_selection(job, judge, chosen["parameters"], len(to_choose))
     write_questions(job.output, to_test)
     if played_rows:
         write_rows(job.output / "modelled.csv", played_rows)
@@ -117,7 +119,9 @@ def run_job(job: Job, progress: Progress) -> dict[str, Any]:
     return results
 
 
-def asked_anyway(policies: Sequence[str], subject: PairSubject, shares: Sequence[float]) -> list[Decision]:
+def certain_decisions(
+    policies: Sequence[str], subject: EvaluatedPair, shares: Sequence[float]
+) -> list[Decision]:
     """What policies that ship ask the ground about a pair, whatever the links are like."""
     asked: list[Decision] = []
     if "ground-only" in policies:
@@ -156,7 +160,7 @@ def train_confidence(job: Job, folder: Path, progress: Progress) -> dict[str, An
     to_choose, _ = split_pairs(job)
     outcomes = outcomes_of(job)
     times = compute_times(job, outcomes, to_choose, progress)
-    chosen, judge = choose(job, outcomes, times, to_choose, progress)
+    chosen, judge = select(job, outcomes, times, to_choose, progress)
     judge.save(folder, about_network(job, len(to_choose)))
     figures: dict[str, Any] = chosen["calibration"]
     return figures
@@ -168,13 +172,13 @@ def about_network(job: Job, pairs: int) -> dict[str, Any]:
     return {"compact": job.compact, "weights": weights, "data": job.data.folder, "pairs": pairs}
 
 
-def keep_choices(job: Job, judge: Judge, parameters: Mapping[str, Any], pairs: int) -> None:
+def write_selection(job: Job, judge: Judge, parameters: Mapping[str, Any], pairs: int) -> None:
     """Write what a satellite's program loads: the network into `confidence/`, thresholds by policy."""
     judge.save(job.output / "confidence", about_network(job, pairs))
     write_atomically(job.output / "policies.json", json.dumps(parameters, indent=2) + "\n")
 
 
-def draw_examples(subjects: Sequence[PairSubject], share_kept: float, folder: Path, count: int = 3) -> None:
+def draw_examples(subjects: Sequence[EvaluatedPair], share_kept: float, folder: Path, count: int = 3) -> None:
     """Draw what is kept of the first frames whose compact answer is wrong: `kept-<pair>.png`."""
     for subject in [one for one in subjects if not one.right_on_board()][:count]:
         decision = SendRegions(round(share_kept * subject.whole_bytes))
@@ -245,7 +249,7 @@ def measured_times(job: Job, outcomes: Outcomes, pairs: Sequence[Pair], progress
     return times
 
 
-def choose(
+def select(
     job: Job, outcomes: Outcomes, times: ComputeTimes, pairs: Sequence[Pair], progress: Progress
 ) -> tuple[dict[str, Any], Judge]:
     """(what was chosen, the trained network with its attention heads), all from `pairs` alone."""
@@ -254,17 +258,17 @@ def choose(
         for pair in pairs:
             onboard.append(outcomes.onboard(pair))
             tick()
-    heads = choose_heads(pairs, onboard, outcomes.layout.rows, outcomes.layout.columns)
+    heads = select_heads(pairs, onboard, outcomes.layout.rows, outcomes.layout.columns)
     untrained = Judge(None, job.target, heads, outcomes.layout)
-    subjects = [PairSubject(pair, outcomes, times, untrained) for pair in pairs]
-    asked = [(subject, decision) for subject in subjects for decision in studied(subject, SHARES)]
-    compute_ahead(outcomes, asked, job.jobs, "regular model on validation pairs", progress)
+    subjects = [EvaluatedPair(pair, outcomes, times, untrained) for pair in pairs]
+    asked = [(subject, decision) for subject in subjects for decision in studied_decisions(subject, SHARES)]
+    precompute(outcomes, asked, job.jobs, "regular model on validation pairs", progress)
     with progress.step("both models on validation pairs", len(pairs)) as tick:
         made = study(subjects, SHARES, tick)
     network, fitted = train_network(made)
     budget = job.goal_bytes or BUDGET_SHARE * float(made.whole_bytes.mean())
     bytes_goal = budget if job.goal == "budget" else None
-    parameters = choose_parameters(made, fitted, job.target, bytes_goal=bytes_goal)
+    parameters = select_parameters(made, fitted, job.target, bytes_goal=bytes_goal)
     chosen = {
         "goal": {"of": job.goal, "bytes_a_frame": bytes_goal},
         "attention_heads": heads,
@@ -288,7 +292,7 @@ def _validation_figures(made: Study) -> dict[str, Any]:
 def play_case(
     case: JobCase,
     policy: FramePolicy,
-    subjects: Sequence[PairSubject],
+    subjects: Sequence[EvaluatedPair],
     job: Job,
     *,
     pass_on_s: float,
@@ -322,12 +326,12 @@ def play_case(
     return played
 
 
-def subjects_by_name(subjects: Sequence[PairSubject]) -> Mapping[str, PairSubject]:
+def subjects_by_name(subjects: Sequence[EvaluatedPair]) -> Mapping[str, EvaluatedPair]:
     """For looking them up."""
     return {subject.name: subject for subject in subjects}
 
 
-def _row(case: JobCase, policy: str, one: Played, by_name: Mapping[str, PairSubject]) -> dict[str, Any]:
+def _row(case: JobCase, policy: str, one: Played, by_name: Mapping[str, EvaluatedPair]) -> dict[str, Any]:
     pair = by_name[one.pair].pair
     answered = one.answered_s is not None
     latency_s = (one.answered_s if one.answered_s is not None else one.trace_end_s) - one.capture_s

@@ -33,13 +33,13 @@ def test_a_better_confidence_is_called_so_and_the_difference_is_of_the_same_draw
     assert difference["value"] == pytest.approx(ours["auroc"]["value"] - tokens["auroc"]["value"])
     assert 0 < difference["low"] < difference["value"] < difference["high"]
     assert tokens["auroc_less_tokens"] == {"value": 0, "low": 0, "high": 0}
-    assert "above the token probabilities'" in confidence_text(found)
+    assert "above token probabilities, with disjoint intervals" in confidence_text(found)
     assert "correctness, end: AUROC 1.00 (" in confidence_text(found)
 
 
 def test_what_cannot_be_told_apart_is_called_so() -> None:
     assert "the intervals overlap" in confidence_text(figures(signal=1.0, tokens=1.0))
-    assert "does not pay" in confidence_text(figures(signal=0.2, tokens=3.0))
+    assert "does not help" in confidence_text(figures(signal=0.2, tokens=3.0))
     alone = figures(signal=1.0, tokens=1.0)
     del alone["test"]["calibration"]["correctness, end"]
     assert "too few" in confidence_text(alone)

@@ -14,7 +14,7 @@ from nodes.contract.latency import PARTS, Latency
 from nodes.contract.line import Line, Row
 from nodes.lab.evaluation.event_model.downlink import NOTICE_S, Downlink, payload_sizes
 from nodes.lab.evaluation.event_model.replay import Played, Sent, replay
-from nodes.lab.evaluation.pass_on import measure_pass_on_s
+from nodes.lab.evaluation.reporting_time import measure_reporting_s
 from nodes.policies import Accept, Decision, FramePolicy, OnboardRun, Reading, Situation, policy_named
 from nodes.transfer.window import chunk_size_bytes
 
@@ -180,7 +180,7 @@ def test_answers_that_come_together_are_told_one_after_the_other() -> None:
 
 
 def test_passing_on_is_measured_on_a_disk_and_leaves_nothing(tmp_path: Path) -> None:
-    assert 0 < measure_pass_on_s(tmp_path) < 10
+    assert 0 < measure_reporting_s(tmp_path) < 10
     assert list(tmp_path.iterdir()) == []
 
 

@@ -15,8 +15,8 @@ from nodes.data import FIRST_LIGHT
 from nodes.data.pairs import Pair, read_pairs
 from nodes.errors import ConfidenceError, ModelError
 from nodes.lab.evaluation.compute_times import ComputeTimes
+from nodes.lab.evaluation.evaluated_pairs import EvaluatedPair
 from nodes.lab.evaluation.outcomes import Outcomes
-from nodes.lab.evaluation.subjects import PairSubject
 from nodes.models import COMPACT, REGULAR
 from nodes.onboard.confidence import FILE, ConfidenceNetwork, train_head
 from nodes.onboard.frame import OnboardFrame, warm_up
@@ -93,7 +93,7 @@ def test_in_flight_a_frame_becomes_what_the_event_model_says(
 ) -> None:
     seen, answers = set(), {}
     for pair in pairs[1:4]:
-        subject = PairSubject(pair, outcomes, TIMES, judge)
+        subject = EvaluatedPair(pair, outcomes, TIMES, judge)
         for name, parameters in PLAYED:
             modelled, reading = decide_frame(
                 policy_named(name, parameters),
@@ -157,7 +157,7 @@ def test_at_a_profiles_pace_a_frame_takes_as_long_as_the_event_model_says(
     times = ComputeTimes.of_profile(profile, lambda: TIMES)
     report = Recorder()
     pace = Pace(profile, report, MOST_TOKENS)
-    subject = PairSubject(pairs[1], outcomes, times, judge)
+    subject = EvaluatedPair(pairs[1], outcomes, times, judge)
     for stages_done in range(3):
         asked_s: list[float] = []
         run = subject.run(asked_s.append)

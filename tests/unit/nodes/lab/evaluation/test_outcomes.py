@@ -20,9 +20,9 @@ from nodes.data import FIRST_LIGHT
 from nodes.data.pairs import Pair, read_pairs
 from nodes.errors import ImageError, ModelError, PayloadError
 from nodes.lab.evaluation.compute_times import ComputeTimes
+from nodes.lab.evaluation.evaluated_pairs import EvaluatedPair
 from nodes.lab.evaluation.outcomes import Cache, Outcomes, key_of, message_of, weights_id
-from nodes.lab.evaluation.parallel import compute_ahead
-from nodes.lab.evaluation.subjects import PairSubject
+from nodes.lab.evaluation.parallel import precompute
 from nodes.models import COMPACT, REGULAR
 from nodes.onboard.confidence import END
 from nodes.onboard.judge import Judge
@@ -99,20 +99,20 @@ def test_several_processes_compute_what_one_would(tmp_path: Path) -> None:
     judge = Judge()
     asked = {
         outcomes: [
-            (PairSubject(pair, outcomes, FREE, judge), decision) for pair in pairs for decision in decisions
+            (EvaluatedPair(pair, outcomes, FREE, judge), decision) for pair in pairs for decision in decisions
         ]
         for outcomes in (alone, together)
     }
-    compute_ahead(alone, asked[alone], 1, "alone", Counted())
+    precompute(alone, asked[alone], 1, "alone", Counted())
     assert not alone.knows_ground(pairs[0], SendReduced(4), SCORES)
     bars = Counted()
-    compute_ahead(together, asked[together], 2, "together", bars)
+    precompute(together, asked[together], 2, "together", bars)
     assert bars.done == len(asked[together])
     before = together.computed
     for (subject, decision), (other, _) in zip(asked[together], asked[alone], strict=True):
         assert subject.sent(decision) == other.sent(decision)
     assert together.computed == before
-    compute_ahead(together, asked[together], 2, "again", bars)
+    precompute(together, asked[together], 2, "again", bars)
     assert bars.done == len(asked[together])
 
 
@@ -120,10 +120,10 @@ def test_a_picture_that_is_none_ends_several_processes_in_one_line(tmp_path: Pat
     (tmp_path / "a.jpg").write_bytes(b"not a picture")
     first = read_pairs(FIRST_LIGHT)[0]
     outcomes = Outcomes(str(COMPACT), str(REGULAR), tmp_path / "cache")
-    subject = PairSubject(replace(first, image=tmp_path / "a.jpg"), outcomes, FREE, Judge())
+    subject = EvaluatedPair(replace(first, image=tmp_path / "a.jpg"), outcomes, FREE, Judge())
     subject.__dict__["scores"] = SCORES  # the compact model cannot look at it either
     with pytest.raises(ImageError, match=r"a\.jpg"):
-        compute_ahead(outcomes, [(subject, SendReduced(2))], 2, "several", Counted())
+        precompute(outcomes, [(subject, SendReduced(2))], 2, "several", Counted())
 
 
 def test_what_is_sent_has_the_size_it_says(pair: Pair, outcomes: Outcomes) -> None:
@@ -188,8 +188,8 @@ from pathlib import Path
 from nodes.data import FIRST_LIGHT
 from nodes.lab.evaluation.outcomes import Outcomes
 from nodes.data.pairs import read_pairs
-from nodes.lab.evaluation.parallel import compute_ahead
-from nodes.lab.evaluation.subjects import PairSubject
+from nodes.lab.evaluation.parallel import precompute
+from nodes.lab.evaluation.evaluated_pairs import EvaluatedPair
 from nodes.onboard.judge import Judge
 from nodes.models import COMPACT, REGULAR
 from nodes.policies import SendReduced
@@ -197,9 +197,9 @@ from tests.unit.nodes.lab.evaluation.test_outcomes import FREE, Counted
 
 if __name__ == "__main__":
     outcomes = Outcomes(str(COMPACT), str(REGULAR), Path(sys.argv[1]))
-    subject = PairSubject(read_pairs(FIRST_LIGHT)[0], outcomes, FREE, Judge())
+    subject = EvaluatedPair(read_pairs(FIRST_LIGHT)[0], outcomes, FREE, Judge())
     asked = [(subject, SendReduced(times)) for times in range(4, 100)]
-    compute_ahead(outcomes, asked, 2, "many", Counted())
+    precompute(outcomes, asked, 2, "many", Counted())
 """
 
 

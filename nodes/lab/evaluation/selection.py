@@ -1,14 +1,13 @@
-"""Everything that is chosen is chosen here, on validation pairs, and nowhere else.
+"""Selection of thresholds and heads, on validation pairs only.
 
-* Confidence heads are trained for both targets, as free as pays on frames that they never saw; thresholds are
-  set on cross-fitted confidences, those of heads that never saw the frame.
-* The goal is stated: the most accurate thresholds that send at most so many bytes a frame; or the fewest
-  bytes of those whose accuracy is at least a floor, that of sending everything, less `SLACK` (where none
-  reaches it: the most accurate).
-* Early stages may only anticipate the end: their thresholds are the widest for which a share of the frames
-  concerned would have ended alike. Which share is chosen together with the end's threshold, for the goal.
-* Layers and heads whose attention finds regions are chosen by how often the question's true place, where the
-  data say it, is among the four best regions; without places all heads count alike.
+* Confidence heads are trained for both targets, with regularisation selected by cross-validation over frames.
+  Thresholds are selected on cross-fitted confidences, whose heads have not seen the frame.
+* The goal is either the best accuracy within a byte budget per frame, or the fewest bytes at an accuracy of
+  at least that of sending everything minus `SLACK` (if no thresholds reach it, the best accuracy).
+* Early stages may only anticipate the final decision: their thresholds are the widest for which a given share
+  of the affected frames would have ended alike. That share is selected jointly with the final threshold.
+* Layers and heads whose attention ranks regions are selected by how often the true region of a question is
+  among the top four; without known regions all heads count equally.
 """
 
 from __future__ import annotations
@@ -23,8 +22,8 @@ from numpy.typing import NDArray
 
 from nodes.data.pairs import Pair
 from nodes.errors import ConfidenceError
+from nodes.lab.evaluation.evaluated_pairs import EvaluatedPair
 from nodes.lab.evaluation.outcomes import OnboardOutcome
-from nodes.lab.evaluation.subjects import PairSubject
 from nodes.onboard.confidence import (
     END,
     ConfidenceNetwork,
@@ -65,24 +64,24 @@ class Study:
         return np.array([outcome.token_confidence(len(outcome.token_ids)) for outcome in self.onboard])
 
     def target(self, name: str) -> Bools:
-        """What a head is trained to predict."""
+        """Return the labels that a head is trained to predict."""
         return self.onboard_right if name == "correctness" else self.agreement
 
 
-def studied(subject: PairSubject, shares: Sequence[float]) -> list[Decision]:
-    """What the ground is asked about in a study of a pair."""
+def studied_decisions(subject: EvaluatedPair, shares: Sequence[float]) -> list[Decision]:
+    """Return the decisions whose ground outcomes a study needs."""
     return [SendWhole(), SendReduced(2), *regions_of(subject, shares)]
 
 
-def regions_of(subject: PairSubject, shares: Sequence[float]) -> list[Decision]:
-    """Regions in these shares of a frame's bytes."""
+def regions_of(subject: EvaluatedPair, shares: Sequence[float]) -> list[Decision]:
+    """Return decisions to send regions, one for each share of a frame's bytes."""
     return [SendRegions(round(share * subject.whole_bytes)) for share in shares]
 
 
 def study(
-    subjects: Sequence[PairSubject], shares: Sequence[float], tick: Callable[[], None] = lambda: None
+    subjects: Sequence[EvaluatedPair], shares: Sequence[float], tick: Callable[[], None] = lambda: None
 ) -> Study:
-    """Ask both models about every validation pair, at every share that regions may have."""
+    """Return both models' outcomes for every validation pair, with regions at every share."""
     rows: list[dict[str, Any]] = []
     for subject in subjects:
         whole = subject.sent(SendWhole())
@@ -112,10 +111,10 @@ def study(
     )
 
 
-def choose_heads(
+def select_heads(
     pairs: Sequence[Pair], onboard: Sequence[OnboardOutcome], rows: int, columns: int
 ) -> list[tuple[int, int]]:
-    """Up to three (layer, head) whose attention finds the places of questions; none without known places."""
+    """Return up to three (layer, head) whose attention best ranks the true regions; none without regions."""
     placed = [
         (pair.box, outcome) for pair, outcome in zip(pairs, onboard, strict=True) if pair.box is not None
     ]
@@ -131,7 +130,7 @@ def choose_heads(
 
 
 def region_of(box: tuple[float, float, float, float], rows: int, columns: int) -> int:
-    """The region that holds a box's centre."""
+    """Return the region that holds a box's centre."""
     across, down = (box[0] + box[2]) / 2, (box[1] + box[3]) / 2
     return min(int(down * rows), rows - 1) * columns + min(int(across * columns), columns - 1)
 
@@ -162,10 +161,10 @@ def train_network(made: Study) -> tuple[ConfidenceNetwork, dict[str, dict[int, F
     return ConfidenceNetwork(heads, {}), fitted
 
 
-def choose_parameters(
+def select_parameters(
     made: Study, fitted: dict[str, dict[int, Floats]], target: str, *, bytes_goal: float | None = None
 ) -> dict[str, dict[str, Any]]:
-    """Parameters of every policy that has any, by its name.
+    """Return the parameters of every policy that has any, by name.
 
     Args:
         bytes_goal: instead of the accuracy floor: the most accurate thresholds that send at most this many

@@ -8,15 +8,15 @@ import numpy as np
 import pytest
 
 from nodes.data.pairs import Pair
-from nodes.lab.evaluation.choosing import (
+from nodes.lab.evaluation.outcomes import OnboardOutcome
+from nodes.lab.evaluation.selection import (
     Study,
     anticipating,
-    choose_heads,
-    choose_parameters,
     platt,
     region_of,
+    select_heads,
+    select_parameters,
 )
-from nodes.lab.evaluation.outcomes import OnboardOutcome
 from nodes.onboard.confidence import END
 
 
@@ -47,7 +47,7 @@ def made(count: int = 100) -> Study:
 def test_thresholds_meet_the_floor_with_the_fewest_bytes() -> None:
     study = made()
     tokens = study.token_confidence
-    chosen = choose_parameters(study, {"correctness": {END: tokens, 1: tokens, 0: tokens}}, "correctness")
+    chosen = select_parameters(study, {"correctness": {END: tokens, 1: tokens, 0: tokens}}, "correctness")
     ours = chosen["spaceverse"]
     assert 0.55 < ours["accept_at_end"] <= 0.62
     assert ours["shares"] == (0.08, 0.16)  # the smallest share that loses nothing, and what is below it
@@ -65,7 +65,7 @@ def test_thresholds_meet_the_floor_with_the_fewest_bytes() -> None:
 
 def test_a_byte_goal_is_kept() -> None:
     study = made()
-    chosen = choose_parameters(
+    chosen = select_parameters(
         study, {"correctness": {END: study.token_confidence}}, "correctness", bytes_goal=48.0
     )["spaceverse"]
     sent = study.token_confidence < chosen["accept_at_end"]
@@ -80,7 +80,7 @@ def test_every_ablation_keeps_the_goal_with_thresholds_of_its_own() -> None:
     end = study.token_confidence
     stages = {"correctness": {0: np.clip(end + rng.normal(0, 0.2, 200), 0, 1), END: end}}
     goal_bytes = 100.0
-    chosen = choose_parameters(study, stages, "correctness", bytes_goal=goal_bytes)
+    chosen = select_parameters(study, stages, "correctness", bytes_goal=goal_bytes)
 
     def spent(name: str, size_bytes: float) -> float:
         return float(chosen[name]["offload_share"]) * size_bytes
@@ -93,7 +93,7 @@ def test_every_ablation_keeps_the_goal_with_thresholds_of_its_own() -> None:
 
 def test_a_threshold_more_is_no_worse_than_one() -> None:
     study = made(200)
-    chosen = choose_parameters(study, {}, "correctness", bytes_goal=300.0)
+    chosen = select_parameters(study, {}, "correctness", bytes_goal=300.0)
     two, tokens = chosen["two-threshold"], study.token_confidence
     cascade = chosen["cascade"]
     calibrated = 1 / (1 + np.exp(-(cascade["slope"] * np.log(tokens / (1 - tokens)) + cascade["offset"])))
@@ -106,7 +106,7 @@ def test_a_threshold_more_is_no_worse_than_one() -> None:
 def test_without_a_ground_that_helps_nothing_is_sent() -> None:
     study = made()
     hopeless = Study(**{**vars(study), "whole_right": np.zeros(100, dtype=bool)})
-    two = choose_parameters(hopeless, {}, "correctness")["two-threshold"]
+    two = select_parameters(hopeless, {}, "correctness")["two-threshold"]
     assert two["accept_confidence"] <= 0.61
 
 
@@ -130,11 +130,11 @@ def test_a_stage_that_costs_accuracy_ends_nothing_early() -> None:
     end, start = np.where(right, 0.9, 0.1), np.where(right, 0.9, 0.1)
     start[np.flatnonzero(right)[:5]] = 0.05
     stages = {"correctness": {0: start, END: end}}
-    chosen = choose_parameters(study, stages, "correctness", bytes_goal=160.0)["spaceverse"]
+    chosen = select_parameters(study, stages, "correctness", bytes_goal=160.0)["spaceverse"]
     assert chosen["offload_below_at_0"] == 0.0
     assert 0.1 < chosen["accept_at_end"] <= 0.9
     knowing = {"correctness": {0: end, END: end}}
-    early = choose_parameters(study, knowing, "correctness", bytes_goal=160.0)["spaceverse"]
+    early = select_parameters(study, knowing, "correctness", bytes_goal=160.0)["spaceverse"]
     assert 0.1 < early["offload_below_at_0"] <= 0.9
 
 
@@ -157,5 +157,5 @@ def test_heads_are_those_that_find_the_place(tmp_path: Path) -> None:
         box = (column / 4 + 0.1, row / 4 + 0.1, column / 4 + 0.2, row / 4 + 0.2)
         pairs.append(Pair(f"p{number}", "f", tmp_path, "?", "", box=box))
         assert region_of(box, 4, 4) == number
-    assert choose_heads(pairs, outcomes, 4, 4)[0] == (1, 0)
-    assert choose_heads([Pair("p", "f", tmp_path, "?", "")], outcomes[:1], 4, 4) == []
+    assert select_heads(pairs, outcomes, 4, 4)[0] == (1, 0)
+    assert select_heads([Pair("p", "f", tmp_path, "?", "")], outcomes[:1], 4, 4) == []

@@ -1,7 +1,7 @@
-"""How long a ground station takes with one on-board answer: kept on disk, told, settled.
+"""Time a ground station takes to store and report one on-board answer.
 
-It is little, and mostly the disk's; but what waited for a contact arrives all at once, and one after the
-other it adds up. Measured with the transfer protocol's own two ends, without a network between them.
+It is short, but answers that waited for a contact arrive together and are handled one by one. It is measured
+with both ends of the transfer protocol and no network.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from nodes.transfer.window import Window
 _ANSWERS = 10
 
 
-def measure_pass_on_s(folder: Path) -> float:
-    """Seconds per answer, for an inbox on the disk of `folder`; leaves nothing there."""
+def measure_reporting_s(folder: Path) -> float:
+    """Measure the seconds per answer for an inbox on the disk of `folder`; nothing is left there."""
     with tempfile.TemporaryDirectory(dir=folder) as place:
         payloads = _payloads(Path(place) / "outbox")
         receiver = Receiver(Inbox(Path(place) / "inbox"), report_nothing, _settle)

@@ -1,4 +1,4 @@
-"""Pairs with their outcomes, as the replay asks for them."""
+"""Frame-prompt pairs with their outcomes and compute times, for the event model."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from nodes.onboard.stages import reading_at
 from nodes.policies import Decision, OnboardRun, Reading
 
 
-class PairSubject:
-    """One pair: outcomes of both models, confidence at each stage, what each step costs.
+class EvaluatedPair:
+    """One pair: outcomes of both models, confidence at each stage, and the time of each step.
 
     Args:
         judge: confidence and the relevance of regions, as a satellite has them.
@@ -85,7 +85,7 @@ class _Replayed:
 
     def __init__(
         self,
-        subject: PairSubject,
+        subject: EvaluatedPair,
         times: ComputeTimes,
         stage_tokens: Sequence[int],
         spend: Callable[[float], None],
