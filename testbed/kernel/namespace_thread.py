@@ -11,6 +11,7 @@ it. When the process dies, even by SIGKILL, the kernel removes it with every bri
 from __future__ import annotations
 
 import ctypes
+import logging
 import os
 import queue
 import socket
@@ -27,6 +28,8 @@ from testbed.kernel.errors import CapabilityError, LinkError
 
 if TYPE_CHECKING:
     from typing_extensions import Self
+
+_LOG = logging.getLogger(__name__)
 
 CLONE_NEWNET = 0x40000000
 
@@ -65,6 +68,7 @@ class NamespaceThread:
             CapabilityError: not root.
         """
         space = cls(lambda: check_result(_libc.unshare(CLONE_NEWNET)), what)
+        _LOG.debug("network namespace %s created", what)
         with suppress(OSError):
             # Where IPv6 is a module, the first IPv6 socket loads it, with its settings and its chatter;
             # better now than during a measurement.

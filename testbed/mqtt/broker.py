@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import socket
 import subprocess
@@ -17,6 +18,8 @@ from testbed.errors import TestbedError
 from testbed.machine.system_path import find_program
 from testbed.mqtt.accounts import Account, acl_lines, password_lines
 from testbed.mqtt.certificates import Certificate
+
+_LOG = logging.getLogger(__name__)
 
 MAX_PACKET_BYTES = 2_000_000  # the default of mosquitto 2.1
 UNIX_PATH_LIMIT = 107  # struct sockaddr_un
@@ -182,6 +185,11 @@ class Broker:
 
     def __enter__(self) -> Broker:
         self.start()
+        _LOG.info(
+            "broker %s listens on %s",
+            self._name,
+            ", ".join(listener.lines()[0] for listener in self._listeners),
+        )
         return self
 
     def __exit__(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+import logging
 import math
 import threading
 from collections.abc import Callable, Iterator, Mapping
@@ -17,6 +18,8 @@ from testbed.errors import ShaperDiedError, TestbedError
 from testbed.network.clock import Clock
 from testbed.network.link_state import DOWN_STATE, LONGEST_DELAY_S, LOWEST_RATE_BIT_S, LinkState
 from traces.trace import Trace, TraceRow
+
+_LOG = logging.getLogger(__name__)
 
 CHECK_EVERY_S = 0.5
 # Changes of several links that are due within this time are made together, when the last of them is due: to
@@ -271,6 +274,9 @@ class Player:
     def _note(self, link: PlayedLink, time_s: float, now_s: float, states: States) -> None:
         self._held[link] = states
         lateness_s = now_s - time_s
+        _LOG.debug(
+            "link %s at %.3f s, %.1f ms late: down %s, up %s", link.name, time_s, lateness_s * 1e3, *states
+        )
         self.lateness_s.append(lateness_s)
         if self._on_change is not None:
             self._on_change(Change(link.name, time_s, lateness_s, *states))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import os
+import shlex
 import signal
 import subprocess
 import time
@@ -12,6 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from testbed.errors import TestbedError
+
+_LOG = logging.getLogger(__name__)
 
 # The kernel kills the program when the thread that started it ends, so that a run that was killed
 # with SIGKILL leaves none behind.  setpriv (util-linux), since preexec_fn is unsafe beside threads.
@@ -30,7 +34,9 @@ def spawn(command: Sequence[str], *, netns_pid: int | None = None, **options: An
         options: for subprocess.Popen.
     """
     prefix = ["mnexec", "-a", str(netns_pid)] if netns_pid is not None else []
-    return subprocess.Popen([*DIE_WITH_PARENT, *prefix, *command], start_new_session=True, **options)
+    process = subprocess.Popen([*DIE_WITH_PARENT, *prefix, *command], start_new_session=True, **options)
+    _LOG.debug("process %d started: %s", process.pid, shlex.join([*prefix, *command]))
+    return process
 
 
 def exit_code(process: subprocess.Popen[Any]) -> int | None:

@@ -9,6 +9,7 @@ namespace is held by file descriptors of this process, so the kernel removes it 
 from __future__ import annotations
 
 import itertools
+import logging
 import threading
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack, suppress
@@ -23,6 +24,8 @@ from testbed.network.link_end import LinkEnd, set_if_known
 from testbed.network.link_state import Direction, LinkState, OnContactEnd
 from testbed.network.shapers.base import Shaper
 from testbed.network.shapers.choice import choose_shaper
+
+_LOG = logging.getLogger(__name__)
 
 # A look costs a slow processor milliseconds; looking more often would take rate from the links of a guest.
 WATCH_EVERY_S = 0.25
@@ -56,6 +59,7 @@ class Sky:
             building.callback(watcher.join)
             building.callback(self._closed.set)
             self._closing = building.pop_all()
+        _LOG.info("sky %s with shaper %s (%s)", self.namespace.path, self.shaper.name, self.shaper.how())
 
     @property
     def netns_path(self) -> str:
@@ -87,6 +91,7 @@ class Sky:
             )
         link = SkyLink(self, name, next(self._numbers), satellite, ground, on_contact_end)
         self._links[name] = link
+        _LOG.info("link %s built", name)
         return link
 
     def set_links(self, asked: Mapping[str, tuple[LinkState, LinkState]]) -> None:

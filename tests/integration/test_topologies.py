@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
+import logging
 import os
 import sys
 from collections.abc import Iterator
@@ -77,8 +78,13 @@ def test_a_topology_imports_from_the_public_api_alone(path: Path) -> None:
 @pytest.mark.root
 @pytest.mark.parametrize("name", PARTS_S)
 def test_a_topology_runs_and_answers_every_frame(
-    name: str, tmp_path: Path, footprint: Footprint, capfd: pytest.CaptureFixture[str]
+    name: str,
+    tmp_path: Path,
+    footprint: Footprint,
+    capfd: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
+    caplog.set_level(logging.DEBUG, logger="testbed")
     scenario = shortened(load_scenario(ROOT / f"topologies/{name}.py"), *PARTS_S[name])
     outcome = run_scenario(scenario, folder=tmp_path / "runs")
     assert outcome.exit_code == 0
@@ -90,6 +96,9 @@ def test_a_topology_runs_and_answers_every_frame(
     assert outcome.folder.report.exists()
     assert capfd.readouterr() == ("", "")  # progress=None prints nothing
     assert footprint.left_behind() == {}
+    for text in ("network namespace sky created", "with shaper", "listens on", "process", "model loaded in"):
+        assert text in caplog.text
+    assert "late: down" in caplog.text  # each change of a link
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may run a scenario")

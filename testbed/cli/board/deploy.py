@@ -15,7 +15,7 @@ from testbed.errors import InputError
 _DEPLOY_EPILOG = """examples:
   spaceverse board bundle --arch aarch64      once, with internet access
   sudo spaceverse board deploy jetson-1 --identity ~/.ssh/id_ed25519
-  sudo spaceverse board deploy jetson-1 --model ~/models/qwen2-vl-2b
+  sudo spaceverse board deploy jetson-1 --add-model ~/models/qwen2-vl-2b
 
 Needs root on this machine, to read the board's password, and on the board, to
 install a service. A repeated deployment sends only what has changed. The ssh
@@ -54,7 +54,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         help="output of `board bundle` (default: bundle)",
     )
     deploying.add_argument(
-        "--model",
+        "--add-model",
         type=Path,
         action="append",
         default=[],
@@ -105,7 +105,7 @@ def _deploy(args: argparse.Namespace) -> int:
 
     async def bring() -> None:
         async with connect(board, identity=args.identity, known_hosts=args.known_hosts) as shell:
-            done = await deploy(shell, args.bundle, config, models=args.model, step=print)
+            done = await deploy(shell, args.bundle, config, models=args.add_model, step=print)
         print(f"{board.name}: {done.wheels_sent} wheels and {done.model_files_sent} model files sent")
         if not done.unit:
             print(f"{board.name} has no systemd; start its agent on the board: {done.start_command}")

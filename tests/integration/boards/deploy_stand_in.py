@@ -53,7 +53,7 @@ def test_a_bare_board_is_made_one(wheels: Path, tmp_path: Path) -> None:  # noqa
         (model / name).write_bytes((COMPACT / name).read_bytes())
     with board_desk(tmp_path, real_time=False, bare=True) as desk:
         desk.board.wait_until_up()
-        deploy = f"board deploy jetson-1 --bundle {wheels} --model {model} {desk.login}"
+        deploy = f"board deploy jetson-1 --bundle {wheels} --add-model {model} {desk.login}"
         begin_s = time.monotonic()
         first = desk.command(deploy)
         print(f"deployed in {time.monotonic() - begin_s:.0f} s")
