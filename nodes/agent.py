@@ -1,8 +1,8 @@
 """The agent of a board: waits for runs, and is a satellite or a ground station in them.
 
     python -m nodes.agent agent.json            until SIGTERM
-    python -m nodes.agent agent.json --check    is the file right?
-    python -m nodes.agent --facts               what the board says of itself, as JSON
+    python -m nodes.agent agent.json --check    only check the file
+    python -m nodes.agent --facts               print facts about the board, as JSON
 
 Its configuration (nodes/board/assignment.py, AgentConfig):
 
@@ -50,27 +50,27 @@ from nodes.contract.config import ConfigError
 from nodes.runtime.program import EXIT_FAILED, EXIT_OK, EXIT_USAGE, leave, say
 
 _EPILOG = """The file's fields and the topics are described at the top of nodes/agent.py.
-exit status: 0 stopped as asked, 1 something failed, 2 the configuration cannot be used
+exit status: 0 stopped by a signal, 1 failed, 2 the configuration cannot be used
 """
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Command line; the exit status."""
+    """Run the command line and return the exit status."""
     parser = argparse.ArgumentParser(
         prog="python -m nodes.agent",
-        description="Wait for runs, and start this board's node in them.",
+        description="Wait for runs and start this board's node in each.",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("config", type=Path, nargs="?", metavar="CONFIG", help="JSON file")
     parser.add_argument("--check", action="store_true", help="only check CONFIG")
-    parser.add_argument("--facts", action="store_true", help="print what the board says of itself, as JSON")
+    parser.add_argument("--facts", action="store_true", help="print facts about the board as JSON")
     options = parser.parse_args(arguments)
     if options.facts:
         print(json.dumps(facts(None), indent=2))
         return EXIT_OK
     if options.config is None:
-        return say("agent", "give a configuration file; see --help", EXIT_USAGE)
+        return say("agent", "a configuration file is required; see --help", EXIT_USAGE)
     try:
         config = read_agent_config(options.config)
         if options.check:

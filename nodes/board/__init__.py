@@ -1,9 +1,9 @@
-"""A board's agent: what runs on a Jetson or a Pi between runs, and starts its node during one.
+"""The agent of a board: waits on a Jetson or a Pi for runs, and starts the board's node in each.
 
-assignment.py  the agent's configuration, and what a run asks of it
-mailbox.py     its end of the management plane: registers, hears assignments and heartbeats
-files.py       fetches images by checksum
-child.py       the node as a process that cannot outlive the agent
-facts.py       what the board says of itself
-service.py     the agent's life; `python -m nodes.agent` runs it
+assignment.py  configuration of the agent, and the assignment that a run gives it
+mailbox.py     connection to the management plane: assignments, heartbeats, pieces of files
+files.py       files of a run, fetched by checksum
+child.py       the node's process, which cannot outlive the agent
+facts.py       software, models and free space of the board
+service.py     the agent's main loop; `python -m nodes.agent` runs it
 """

@@ -36,7 +36,7 @@ def node_config(
 
 
 def model_folder(name: str, models: Path | None) -> str | Path:
-    """Where a model of a run lies on this board; `name` as it is where no such folder is known."""
+    """Return the folder of a run's model on this board, or `name` itself if there is none."""
     if Path(name).is_dir():
         return name
     shipped = Path(__file__).parent.parent / "models"
@@ -47,7 +47,11 @@ def model_folder(name: str, models: Path | None) -> str | Path:
 
 
 def read_agent_config(path: Path) -> AgentConfig:
-    """Read and check the agent's file. Raises ConfigError: one line."""
+    """Read and check the agent's configuration file.
+
+    Raises:
+        ConfigError: the file cannot be used; the text is one line.
+    """
     try:
         config = AgentConfig.model_validate_json(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
@@ -68,7 +72,7 @@ def read_assignment(payload: bytes) -> Assignment:
 
 
 def _folder_of(paths: dict[str, str], folder: Path) -> Path:
-    """Lay fetched files, by the names that they should have, into a folder."""
+    """Link fetched files into a folder, under their own names."""
     folder.mkdir(parents=True, exist_ok=True)
     for name, path in paths.items():
         link = folder / Path(name).name
@@ -78,7 +82,7 @@ def _folder_of(paths: dict[str, str], folder: Path) -> Path:
 
 
 def _with_paths(value: Any, paths: dict[str, Path]) -> Any:
-    """`value` with each "sha256:HEX" replaced by the file's path."""
+    """Return `value` with each "sha256:HEX" replaced by the path of that file."""
     if isinstance(value, dict):
         return {key: _with_paths(item, paths) for key, item in value.items()}
     if isinstance(value, list):

@@ -1,4 +1,4 @@
-"""A node as the agent's child: it cannot outlive the agent, and what it last said is known."""
+"""A node as a child process of the agent, which it cannot outlive."""
 
 from __future__ import annotations
 
@@ -17,15 +17,18 @@ LONGEST_LINE = 500
 
 
 class Child:
-    """A node's process, in a session of its own; to be made in the agent's main thread.
+    """A node's process, in a session of its own; must be created in the agent's main thread.
 
-    setpriv (util-linux) has the kernel kill it when the thread that started it ends: so a node never goes on
-    without an agent that would stop it. Raises ConfigError where setpriv is missing.
+    With setpriv (util-linux) the kernel kills the process when the thread that started it ends: a node never
+    runs without an agent that could stop it.
 
     Args:
         role: "satellite" or "ground".
-        config: its configuration file.
-        log: what it prints goes there.
+        config: configuration file of the node.
+        log: file that the node's output is appended to.
+
+    Raises:
+        ConfigError: setpriv is missing.
     """
 
     def __init__(self, role: str, config: Path, log: Path) -> None:
@@ -50,11 +53,11 @@ class Child:
         self.pid = self._process.pid
 
     def status(self) -> int | None:
-        """Its exit status; None while it runs."""
+        """Return the exit status, or None while the process runs."""
         return self._process.poll()
 
     def stop(self) -> int:
-        """SIGTERM, and SIGKILL to its session after PATIENCE_S; returns the exit status."""
+        """Send SIGTERM, after PATIENCE_S SIGKILL to the whole session; return the exit status."""
         self._signal(signal.SIGTERM)
         until_s = time.monotonic() + PATIENCE_S
         while self._process.poll() is None and time.monotonic() < until_s:
@@ -63,14 +66,14 @@ class Child:
         return self._process.wait()
 
     def last_line(self) -> str:
-        """What it printed last."""
+        """Return the last line of the node's output."""
         try:
             lines = self._log.read_bytes()[-8192:].decode(errors="replace").strip().splitlines()
         except OSError:
             return "no log"
-        return lines[-1][:LONGEST_LINE] if lines else "it printed nothing"
+        return lines[-1][:LONGEST_LINE] if lines else "no output"
 
     def _signal(self, number: int) -> None:
-        # Its own group, and not yet reaped: the id cannot be anybody else's.
+        # The process is not reaped yet, so no other group can have its id.
         if self._process.poll() is None:
             os.killpg(self._process.pid, number)

@@ -1,4 +1,4 @@
-"""What a board says of itself, for whoever wants to know whether it can take part."""
+"""Facts about a board, from which a run can tell whether the board can take part."""
 
 from __future__ import annotations
 
@@ -26,7 +26,12 @@ PACKAGES = (
 
 
 def facts(folder: Path | None, models: Path | None = None) -> dict[str, Any]:
-    """Python, packages (None: missing), free space where `folder` is, models, wall clock, the boot's id."""
+    """Return the facts, in the fields of nodes.contract.board.BoardFacts.
+
+    Args:
+        folder: where free space is measured; None: the current folder.
+        models: folder of models.
+    """
     try:
         chrony: object = read_chrony().report().model_dump()
     except ChronyError as error:

@@ -1,7 +1,7 @@
-"""Fetches a run's files over the management plane, piece by piece; a file's name is its SHA-256.
+"""Files of a run, fetched over the management plane piece by piece; a file's name is its SHA-256.
 
-What was fetched once is not fetched again, in this run or another. Each piece is asked for, so nothing comes
-faster than it can be written, and what is lost with a broker is asked for anew.
+A file is fetched once, also for later runs. Each piece is requested, so that none arrives faster than it can
+be written, and a piece that was lost with a broker is requested again.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ AGAIN_S = 2.0
 
 
 class FileError(RuntimeError):
-    """A file that came is not the one that was asked for; one line."""
+    """A fetched file is not the requested one; the text is one line."""
 
 
 class Fetcher:
-    """Fetches the files that are not there yet.
+    """Fetches missing files.
 
     Args:
         folder: where files lie; made if missing.
@@ -49,7 +49,7 @@ class Fetcher:
         return not self._missing
 
     def step(self) -> None:
-        """Ask for what is missing, a few pieces at a time; to be called again and again."""
+        """Request missing pieces, up to WINDOW at a time; to be called repeatedly."""
         now_s = time.monotonic()
         self._asked = {piece: s for piece, s in self._asked.items() if now_s - s < AGAIN_S}
         wanted = ((digest, offset) for digest, offsets in self._missing.items() for offset in sorted(offsets))
@@ -61,7 +61,12 @@ class Fetcher:
                 self._ask(*piece)
 
     def take(self, digest: str, offset: int, data: bytes) -> None:
-        """Write a piece; what was not asked for is dropped. Raises FileError, OSError."""
+        """Write a piece; one that was not requested is dropped.
+
+        Raises:
+            FileError: the file is complete and has another checksum.
+            OSError: the piece cannot be written.
+        """
         if offset not in self._missing.get(digest, ()):
             return
         size_bytes = self._sizes_bytes[digest]
@@ -81,7 +86,7 @@ class Fetcher:
         if found != digest:
             part.unlink()
             raise FileError(
-                f"file {digest[:12]} came as {found[:12]}: the run gave another one than it named"
+                f"file {digest[:12]} has checksum {found[:12]}: the run sent another file than it named"
             )
         part.replace(self.paths[digest])
         del self._missing[digest]
@@ -90,6 +95,6 @@ class Fetcher:
         return self._folder / f"{digest}.part"
 
     def _whole(self, digest: str) -> bool:
-        """Only whole files have their name: they were checked before."""
+        """Return whether a file is there; only checked files have this name."""
         path = self.paths[digest]
         return path.is_file() and path.stat().st_size == self._sizes_bytes[digest]

@@ -1,4 +1,4 @@
-"""The agent's end of the management plane: callbacks only keep what came, the agent's own thread acts."""
+"""The agent's connection to the management plane; callbacks only store, the agent's own thread acts."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ class Mailbox:
         self._client.publish(topics.board_request(self._board), request.model_dump_json(), qos=0)
 
     def silent_s(self, run: str) -> float:
-        """For how long no heartbeat of `run` was heard; infinite if none ever was."""
+        """Return the seconds since the last heartbeat of `run`; infinite if there was none."""
         with self._lock:
             heard_s = self._heartbeats_s.get(run)
         return float("inf") if heard_s is None else time.monotonic() - heard_s

@@ -1,4 +1,4 @@
-"""The agent's life: hears what is asked, fetches, starts the node, watches it, stops it."""
+"""Main loop of the agent: takes assignments, fetches files, starts, watches and stops the node."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ TICK_S = 0.1
 
 @dataclass
 class _Job:
-    """A run that is taken part in."""
+    """A run that the board takes part in."""
 
     payload: bytes
     assignment: Assignment
@@ -136,7 +136,7 @@ class Service:
         self._tell("running", job.assignment.run)
 
     def _ended(self, job: _Job, status: int | None, reason: str) -> None:
-        """The node has ended by itself, or could not be started."""
+        """Settle a job whose node has ended by itself or could not be started."""
         self._done = job.payload
         job.plane.report(NodeEnded(status=status, reason=reason))
         job.plane.close()

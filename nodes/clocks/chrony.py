@@ -1,4 +1,4 @@
-"""What chronyd says of this machine's wall clock, where it runs."""
+"""State of this machine's wall clock, as chronyd reports it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ FIELDS = 14  # of `chronyc -c tracking`, in the order of its report; chronyc(1)
 
 
 class ChronyError(RuntimeError):
-    """Nothing is known from chrony; the text says why."""
+    """The state is unknown; the text is the reason."""
 
 
 @dataclass(frozen=True, slots=True)

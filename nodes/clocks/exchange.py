@@ -1,4 +1,4 @@
-"""Compares this machine's clock with the run's, over the management plane.
+"""Comparison of this machine's clock with the run's, over the management plane.
 
 The node sends a question: a word that it has not used before. The run answers with that word and the times
 at which the question came and the answer left (nodes/contract/messages.py, ClockAnswer). Both are QoS 0: a
@@ -27,13 +27,13 @@ QUICKLY_S = 0.05
 EVERY_S = 1.0
 REPORT_EVERY_S = 10.0
 GIVE_UP_S = 5.0
-# A program that loads its model answers late: a node's first stamps were once known within 0.83 s only.
+# A program that loads its model answers late, which makes the first bounds wide.
 SETTLED_S = 0.01  # known within this, the comparison is good enough to tell stamps by
 SETTLE_S = 5.0  # or after so long; a slow way never gets there
 
 
 class ClockExchange:
-    """Asks the run what its clock shows, time and again.
+    """Repeatedly asks the run for the time of its clock.
 
     It reports `ClockCompared` after the first exchanges and then every REPORT_EVERY_S.
 
@@ -87,7 +87,11 @@ class ClockExchange:
         self._first_left = FIRST
 
     def at(self, own_s: float) -> Offset:
-        """run - own at a moment of this machine's CLOCK_MONOTONIC. Raises LookupError before an answer."""
+        """Return run - own at a moment of this machine's CLOCK_MONOTONIC.
+
+        Raises:
+            LookupError: there was no answer yet.
+        """
         with self._lock:
             offset = self._offset.at(own_s)
         if offset is None:
@@ -95,7 +99,7 @@ class ClockExchange:
         return offset
 
     def run_s(self, own_s: float) -> float | None:
-        """The run's clock when this machine's shows `own_s`; None before the first answer."""
+        """Return the run's time when this machine's clock shows `own_s`; None before the first answer."""
         return own_s + self.at(own_s).offset_s if self.known else None
 
     def _ask(self) -> None:

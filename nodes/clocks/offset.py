@@ -1,7 +1,7 @@
-"""How far another machine's clock is from one's own and how fast it drifts, from four stamps; with a bound.
+r"""Offset and drift of another machine's clock, from exchanges of four stamps; each with a bound.
 
     own clock     sent_s ---------------------------- back_s
-                        \\                            /
+                        \                            /
     other clock      received_s ------------ answered_s
 
 Nothing arrives before it was sent. So with offset = other - own, each exchange says two things for certain,
@@ -23,8 +23,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 MAX_DRIFT = 500e-6  # beyond it NTP gives a clock up as broken (RFC 5905, MAXFREQ)
-# How far a rate may be from its mean while it is watched: a crystal that warms up under load. A guess with
-# room.
+# Largest deviation of a clock's rate from its mean: a crystal warms up under load. A generous guess.
 WANDER = 5e-6
 KEPT = 64
 
@@ -40,7 +39,7 @@ class Exchange:
 
     @property
     def round_trip_s(self) -> float:
-        """Time on the way, there and back; what the other machine took is left out."""
+        """Time on the way, there and back, without the time that the other machine took."""
         return (self.back_s - self.sent_s) - (self.answered_s - self.received_s)
 
     @property
@@ -99,7 +98,11 @@ class ClockOffset:
         return gathered
 
     def add(self, exchange: Exchange) -> None:
-        """Add one; later than all before. Raises ValueError for stamps that cannot be."""
+        """Add an exchange later than all before.
+
+        Raises:
+            ValueError: the stamps are impossible.
+        """
         if not all(map(math.isfinite, (exchange.round_trip_s, exchange.most_s, exchange.least_s))):
             raise ValueError("an answer without a time")
         if exchange.back_s < exchange.sent_s or exchange.answered_s < exchange.received_s:
@@ -116,7 +119,10 @@ class ClockOffset:
             self._drift = (-self._max_drift, self._max_drift)
 
     def at(self, own_s: float) -> Offset | None:
-        """The offset at a moment of one's own clock, also before and after the exchanges; None without."""
+        """Return the offset at a moment of one's own clock, or None without any exchange.
+
+        The moment may lie before or after the exchanges.
+        """
         if not self._exchanges:
             return None
         least_s, most_s = self._range(own_s)
@@ -131,14 +137,22 @@ class ClockOffset:
         )
 
     def other_s(self, own_s: float) -> float:
-        """What the other clock shows when one's own shows `own_s`. Raises LookupError without an exchange."""
+        """Return the time of the other clock when one's own shows `own_s`.
+
+        Raises:
+            LookupError: there was no exchange.
+        """
         offset = self.at(own_s)
         if offset is None:
             raise LookupError("no exchange with the other clock yet")
         return own_s + offset.offset_s
 
     def own_s(self, other_s: float) -> float:
-        """What one's own clock shows when the other shows `other_s`; as `other_s`."""
+        """Return the time of one's own clock when the other shows `other_s`.
+
+        Raises:
+            LookupError: there was no exchange.
+        """
         own_s = other_s
         for _ in range(4):  # each halves the error some 11 times: drifts are below a thousandth
             own_s += other_s - self.other_s(own_s)
@@ -170,7 +184,7 @@ class ClockOffset:
         return least_s > most_s + 1e-9  # stamps are floats of many seconds
 
     def _thin_out(self) -> None:
-        """Of each two neighbours keep the quicker, so that the kept ones still reach far back."""
+        """Keep the quicker of each two neighbours, so that the exchanges still reach far back."""
         *pairs, newest = self._exchanges
         kept = [
             min(pair, key=lambda e: e.round_trip_s) for pair in zip(pairs[::2], pairs[1::2], strict=False)

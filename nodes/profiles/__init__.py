@@ -1,1 +1,1 @@
-"""How fast another machine is, and holding this one's answers to its pace."""
+"""Measured speed of another machine, and delaying of answers to its pace."""

@@ -1,8 +1,7 @@
-"""Holds a model's work back until the machine of a profile would have done it.
+"""Delays the work of a model until the machine of a profile would have done it.
 
-The answer is the real model's, computed here; only its time is another machine's. Where this machine is
-slower than the profile nothing can be done about it: such an answer comes when it is there, and is marked by
-`late_s`.
+The answer is the model's own, computed here; only its time is that of another machine. An answer that this
+machine computes more slowly than the profile's machine is not delayed, and `late_s` says how late it is.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ from nodes.vlm.answer import Answer, ServerAnswer, Timings
 
 AnyAnswer = TypeVar("AnyAnswer", bound=Answer | ServerAnswer)
 
-SLEEP_UNTIL_S = 0.002  # before the due moment; then it looks at the clock, for a sleep ends some 0.1 ms late
+SLEEP_UNTIL_S = 0.002  # before the due moment; from then on the clock is polled, since sleeping is not exact
 
 
 class ComputedStage(Protocol):
@@ -37,9 +36,9 @@ class Pace:
     """The pace of one machine.
 
     Args:
-        profile: its times.
+        profile: times of that machine.
         report: gets `Paced` for every frame on which the model worked.
-        max_new_tokens: at most so many tokens in an answer.
+        max_new_tokens: largest number of tokens in an answer.
     """
 
     def __init__(self, profile: Profile, report: Report, max_new_tokens: int) -> None:
@@ -48,7 +47,7 @@ class Pace:
         self.max_new_tokens = max_new_tokens
 
     def begin(self, frame: str, begin_s: float) -> PacedWork:
-        """Give the pace of the work on one frame, begun at `begin_s` (CLOCK_MONOTONIC)."""
+        """Return the pace of the work on one frame, begun at `begin_s` (CLOCK_MONOTONIC)."""
         return PacedWork(self, frame, begin_s)
 
 
@@ -63,12 +62,12 @@ class PacedWork:
         self._done_s = begin_s  # when the last step was let go
 
     def seen(self) -> None:
-        """Hold what has just seen the image."""
+        """Delay the end of seeing the image."""
         self._ask("preprocess", "vision")
         self._hold()
 
     def stage(self, stage: ComputedStage) -> None:
-        """Hold a stage that was just computed."""
+        """Delay a stage that was just computed."""
         tokens = len(stage.logprobs)
         if stage.stage > 0:
             self._decoded(tokens - 1)
@@ -77,7 +76,7 @@ class PacedWork:
         self.seen()
 
     def message(self, form: str) -> None:
-        """Hold a message that was just made; it takes as long as here where the profile does not know it."""
+        """Delay a message that was just made; without a time in the profile it takes as long as here."""
         if form == "whole":
             return
         names = ("reduce",) if form == "reduced" else ("attend", "pack")
@@ -88,19 +87,19 @@ class PacedWork:
         self._hold()
 
     def answered(self, answer: AnyAnswer) -> AnyAnswer:
-        """Hold a whole answer; returns it with the profile's times."""
+        """Delay a whole answer; return it with the profile's times."""
         self._decoded(further_tokens(len(answer.token_logprobs), self._pace.max_new_tokens))
         self.seen()
         return replace(answer, timings=self.timings())
 
     def timings(self) -> Timings:
-        """The profile's times of what was done so far of an answer."""
+        """Return the profile's times of the stages done so far."""
         return Timings(
             *(self._asked_s.get(name, 0.0) for name in ("preprocess", "vision", "prefill", "decode"))
         )
 
     def tell(self) -> None:
-        """Report how it went, if the model was asked at all."""
+        """Report the delays, if the model was used at all."""
         if not self._asked_s:
             return
         held_s = sum(to_s - from_s for from_s, to_s in self.held_s)
@@ -133,6 +132,11 @@ class PacedWork:
 
 
 def further_tokens(tokens: int, max_new_tokens: int) -> int:
-    """Tokens decoded after the first, of an answer of `tokens` tokens without the one that ends it."""
+    """Return how many tokens were decoded after the first.
+
+    Args:
+        tokens: length of the answer, without the token that ends it.
+        max_new_tokens: an answer of this length was cut off, so no token ended it.
+    """
     ended = tokens < max_new_tokens  # else it was cut off, and nothing ended it
     return max(0, tokens if ended else tokens - 1)

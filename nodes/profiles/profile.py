@@ -1,4 +1,4 @@
-"""A machine's measured profile: how long each stage of an answer takes there, and what it costs.
+"""Measured profile of a machine: time of each stage of an answer, and energy of an answer.
 
 `python -m nodes.profile` writes one, as JSON. An emulated satellite with a profile takes exactly that long
 (nodes/profiles/pace.py); `spaceverse eval --times` plays its event model with one
@@ -34,7 +34,7 @@ class Stage(Strict):
 
 
 class AnswerEnergy(Strict):
-    """What an answer takes above idling, joules, and idling itself, watts; from which sensor, of what."""
+    """Energy of an answer above idle, in joules, and power at idle, in watts; source and scope of both."""
 
     p50_j: float = Field(allow_inf_nan=False)
     p95_j: float = Field(allow_inf_nan=False)
@@ -48,16 +48,17 @@ class Profile(Strict):
     """One machine with one model.
 
     Args:
-        name: of the machine, in events and reports.
-        model: that was measured.
-        parameters: its weights.
-        device, dtype, threads: how it was run.
-        machine: what the machine says of itself.
-        measured_utc: when.
-        image_px: widths and heights of the images that were asked about.
-        stages: by the names in STAGES and OTHER_STAGES; those in STAGES are always there.
-        energy: None where no sensor was found, and `no_energy` says why.
-        throttled: what slowed the machine down since it was switched on, as far as it tells.
+        name: name of the machine in events and reports.
+        model: the measured model.
+        parameters: number of the model's weights.
+        device: torch device that it ran on.
+        threads: number of torch's threads; None: torch's own choice.
+        machine: description of the machine.
+        measured_utc: time of the measurement.
+        image_px: widths and heights of the images.
+        stages: times by the names in STAGES and OTHER_STAGES; those in STAGES are required.
+        energy: energy of an answer; None where no sensor works, with the reason in `no_energy`.
+        throttled: reasons for which the machine was slowed down since boot; None if unknown.
     """
 
     format: Literal["spaceverse-profile-1"] = FORMAT
@@ -83,21 +84,29 @@ class Profile(Strict):
         return self
 
     def stage_s(self, name: str) -> float:
-        """Median of a stage, seconds. Raises KeyError for one that was not measured."""
+        """Return the median of a stage in seconds.
+
+        Raises:
+            KeyError: the stage was not measured.
+        """
         return self.stages[name].p50_s
 
     @property
     def seen_s(self) -> float:
-        """From the start until the image has been seen: preprocessing and vision tower."""
+        """Seconds until the image has been seen: preprocessing and vision tower."""
         return self.stage_s("preprocess") + self.stage_s("vision")
 
     def answer_s(self, further_tokens: int) -> float:
-        """A whole answer, `further_tokens` after the first (the one that ends it included)."""
+        """Return the seconds of an answer with `further_tokens` after the first, the end token included."""
         return self.seen_s + self.stage_s("prefill") + further_tokens * self.stage_s("decode")
 
 
 def read_profile(path: Path) -> Profile:
-    """Read and check a profile. Raises ConfigError: one line."""
+    """Read and check a profile.
+
+    Raises:
+        ConfigError: the file is no profile; the text is one line.
+    """
     try:
         return Profile.model_validate_json(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:

@@ -1,13 +1,14 @@
-"""Power, temperature and throttling of the board that a node runs on; each figure with source and scope.
+"""Power, temperature and throttling of the board that a node runs on; each value has its source and scope.
 
-    reading.py     what a sensor gives
-    jetson.py      which rails of a Jetson make up the whole
-    hwmon.py       the kernel's: INA3221 of a Jetson, INA219 and INA226 with the kernel's driver, thermal
-    zones tegrastats.py  NVIDIA's program, where hwmon has no power raspberry.py   vcgencmd of a Raspberry Pi:
-    the Pi 5's power, throttling ina2xx.py      an INA219 or INA226 in the supply line, over I2C, without a
-    kernel driver search.py      which of them this machine has energy.py      samples power, and says what an
-    answer took above idle
+    reading.py     readings and the protocol of a sensor
+    jetson.py      the rails of a Jetson that add up to the whole module
+    hwmon.py       the kernel's hwmon: INA3221 of a Jetson, INA219 and INA226 with a driver, thermal zones
+    tegrastats.py  NVIDIA's tegrastats, for a Jetson without power in hwmon
+    raspberry.py   vcgencmd of a Raspberry Pi: power of the Pi 5, throttling
+    ina2xx.py      an INA219 or INA226 in the supply line, over I2C, without a kernel driver
+    search.py      search for the sensor of this machine
+    energy.py      sampling of power, and the energy of an answer above idle
 
-None was tried on the hardware itself by this project: the tests read sysfs trees and outputs as the vendors
-document them.
+None of this has been tested on the hardware: the tests read sysfs trees and outputs as the vendors document
+them.
 """

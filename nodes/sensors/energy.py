@@ -1,4 +1,4 @@
-"""Samples a power sensor and says what the work between two moments took: its integral less idling."""
+"""Energy of the work between two moments: power integrated over time, less that of idling."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from nodes.sensors.reading import PowerSensor, SensorError
 
 PERIOD_S = 0.1
 KEPT_S = 3600.0
-GAP_PERIODS = 10  # without a reading: what was used meanwhile is not known
+GAP_PERIODS = 10  # a longer gap between readings makes the energy unknown
 
 
 @dataclass(frozen=True, slots=True)
 class Energy:
-    """What was used between two moments.
+    """Energy used between two moments.
 
     energy_j: above idling. whole_j: idling included. idle_w: power while nothing was asked.
     duration_s: of the work. held_s: times between that were no work, and are left out of all the others.
@@ -71,11 +71,18 @@ class EnergyMeter:
 
     @property
     def source(self) -> str:
-        """Which sensor."""
+        """Name of the sensor."""
         return self._sensor.source
 
     def idle(self, duration_s: float) -> float:
-        """Sleep so long and take the mean power as that of idling, watts. Raises SensorError."""
+        """Sleep and take the mean power as that of idling, in watts.
+
+        Args:
+            duration_s: how long to sleep.
+
+        Raises:
+            SensorError: there was no reading.
+        """
         begin_s = time.monotonic()
         self._stopping.wait(duration_s)
         samples = self._between(begin_s, time.monotonic())
@@ -87,11 +94,15 @@ class EnergyMeter:
     def energy(
         self, begin_s: float, end_s: float, held_s: Sequence[tuple[float, float]] = ()
     ) -> Energy | None:
-        """What was used between two values of CLOCK_MONOTONIC; None if it was not measured all the time.
+        """Return the energy used between two values of CLOCK_MONOTONIC, or None where readings are missing.
 
-        That is: not at either end, or for more than GAP_PERIODS not while there was work. Trapezoids between
-        readings; the ends are interpolated. Waits for the reading after `end_s`.
-        `held_s`: spans in it, in order, in which nothing was worked; what was used then is not counted.
+        They are missing if there is none before `begin_s` or after `end_s`, or if a gap of more than
+        GAP_PERIODS overlaps work. Power is interpolated linearly. Waits for the reading after `end_s`.
+
+        Args:
+            begin_s: start of the work.
+            end_s: end of the work.
+            held_s: spans in between, in order, without work; their energy is not counted.
         """
         until_s = time.monotonic() + 5 * self._period_s
         while time.monotonic() < until_s and not (self._samples and self._samples[-1][0] >= end_s):
@@ -137,7 +148,7 @@ class EnergyMeter:
 
 
 def integral(samples: list[tuple[float, float]], begin_s: float, end_s: float) -> float:
-    """Integral of straight lines through (time, value), in order of time, over a span that they cover."""
+    """Return the integral of linearly interpolated (time, value) samples over a span that they cover."""
     times_s = [time_s for time_s, _ in samples]
     first, last = bisect.bisect_right(times_s, begin_s), bisect.bisect_left(times_s, end_s)
     points = [(begin_s, _at(samples, begin_s)), *samples[first:last], (end_s, _at(samples, end_s))]

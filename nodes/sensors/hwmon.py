@@ -17,9 +17,10 @@ UNUSED = "NC"  # the label of a channel that the board does not use
 
 
 class Ina3221:
-    """The INA3221 chips of a Jetson; one reading takes all channels of all chips.
+    """The INA3221 chips of a Jetson; one reading covers all channels of all chips.
 
-    Raises SensorError where there is none, or no channel that tells the whole module's power.
+    Raises:
+        SensorError: there is no such chip, or the channels do not cover the whole module.
     """
 
     def __init__(self, sys: Path = SYS) -> None:
@@ -41,11 +42,15 @@ class Ina3221:
         return PowerReading(power_w, self.source, scope, rails_w)
 
     def close(self) -> None:
-        """Nothing is held."""
+        """Do nothing: no resource is held."""
 
 
 class KernelIna2xx:
-    """An INA219, INA226 or one of their kin that the kernel's ina2xx driver reads; Raises SensorError."""
+    """An INA219, INA226 or related chip that the kernel's ina2xx driver reads.
+
+    Raises:
+        SensorError: there is no such chip, or more than one.
+    """
 
     NAMES = ("ina219", "ina226", "ina220", "ina230", "ina231", "ina238")
 
@@ -64,11 +69,11 @@ class KernelIna2xx:
         return PowerReading(_number(self._folder / "power1_input") * 1e-6, self.source, self.scope)
 
     def close(self) -> None:
-        """Nothing is held."""
+        """Do nothing: no resource is held."""
 
 
 def temperatures(sys: Path = SYS) -> list[Temperature]:
-    """Every thermal zone that tells a temperature now; a zone whose part is off tells none."""
+    """Return the temperature of every thermal zone; a zone whose part is off has none and is left out."""
     found = []
     for zone in sorted((sys / "class/thermal").glob("thermal_zone*")):
         try:
@@ -76,7 +81,7 @@ def temperatures(sys: Path = SYS) -> list[Temperature]:
             place = (zone / "type").read_text(encoding="ascii", errors="replace").strip()
         except (SensorError, OSError):
             continue
-        if temperature_c > -200:  # NVIDIA's zones say -256 while their part is off
+        if temperature_c > -200:  # NVIDIA's zones read -256 while their part is off
             found.append(Temperature(place, temperature_c, zone.name))
     return found
 
@@ -109,7 +114,7 @@ def _name(folder: Path) -> str:
 
 
 def _device(folder: Path) -> str:
-    """The device behind a hwmon folder, such as 1-0040: bus and address, which stay the same."""
+    """Return the device behind a hwmon folder, e.g. 1-0040: bus and address stay the same over boots."""
     return (folder / "device").resolve().name if (folder / "device").exists() else folder.name
 
 

@@ -1,7 +1,7 @@
 """An INA219 or INA226 in the board's supply line, read over I2C by `smbus2`, without a kernel driver.
 
-Shunt voltage and bus voltage are read, and power is their product over the shunt: so nothing has to be
-written to the chip, and no calibration can be wrong. Registers and their steps: Texas Instruments, INA219
+Power is bus voltage times shunt voltage over the resistance of the shunt: nothing is written to the chip, so
+no calibration can be wrong. Registers and their steps: Texas Instruments, INA219
 data sheet SBOS448, tables 2 and 4-6; INA226 data sheet SBOS547, table 4 and 7.6.
 """
 
@@ -28,25 +28,26 @@ _CHIPS = {"ina219": _Chip(10e-6, 4e-3, 3), "ina226": _Chip(2.5e-6, 1.25e-3, 0)}
 
 
 class Bus(Protocol):
-    """What is needed of an smbus2.SMBus."""
+    """The part of smbus2.SMBus that is used."""
 
     def read_word_data(self, i2c_addr: int, register: int) -> int:
-        """A 16-bit word, low byte first."""
+        """Return a 16-bit word, low byte first."""
 
     def close(self) -> None:
         """Give the bus back."""
 
 
 class I2cIna2xx:
-    """One chip.
+    """One INA219 or INA226.
 
     Args:
-        chip: which of the two.
-        shunt_ohm: the resistance it measures across.
-        bus: number of the I2C bus, as in /dev/i2c-N; or an open bus.
-        address: of the chip.
+        chip: its type.
+        shunt_ohm: resistance of the shunt that it measures across.
+        bus: number of the I2C bus, N of /dev/i2c-N; or an open bus.
+        address: of the chip on the bus.
 
-    Raises SensorError: no library, no bus, nobody answers at the address.
+    Raises:
+        SensorError: smbus2 is not installed, the bus cannot be opened, or no chip answers at the address.
     """
 
     def __init__(

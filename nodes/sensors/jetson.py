@@ -1,4 +1,4 @@
-"""Which of a Jetson's power rails make up a whole: they are nested, so that their sum would be too much.
+"""The power rails of a Jetson that add up to the whole module; others are nested within them.
 
 From NVIDIA's Jetson Linux Developer Guide, "Platform Power and Performance", section "Electrical management":
 Orin NX, Orin Nano, Xavier NX and TX2 measure their whole input as VDD_IN; AGX Orin has no such channel, its
@@ -21,7 +21,11 @@ _WHOLES = (
 
 
 def module_power_w(rails_w: Mapping[str, float]) -> tuple[float, str]:
-    """(power of the whole module, which rails that is). Raises SensorError where no rails make a whole."""
+    """Return (power of the whole module in watts, its scope).
+
+    Raises:
+        SensorError: the rails do not add up to a whole module.
+    """
     for names in _WHOLES:
         if all(name in rails_w for name in names):
             scope = f"Jetson module, {' + '.join(names)}; without the carrier board's own loads"

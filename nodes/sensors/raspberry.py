@@ -1,4 +1,4 @@
-"""What `vcgencmd` tells of a Raspberry Pi: power (Pi 5 and its kin only), temperature, throttling.
+"""Power (Raspberry Pi 5 and related models only), temperature and throttling, read by `vcgencmd`.
 
 Raspberry Pi documentation, "vcgencmd"; and "Extra PMIC features on Raspberry Pi 4, Raspberry Pi 5 and Compute
 Module 4" (RP-004340-WP) for pmic_read_adc.
@@ -19,42 +19,44 @@ _NOW = {0: "under-voltage", 1: "frequency capped", 2: "throttled", 3: "soft temp
 
 
 class PmicAdc:
-    """The Pi 5's power, from what its power management chip measures of its outputs.
+    """Power of a Pi 5, measured by its power management chip at the chip's outputs.
 
-    Raises SensorError on a Pi whose chip measures no currents, and elsewhere.
+    Raises:
+        SensorError: this is not a Pi, or its chip measures no currents.
     """
 
     source = "vcgencmd pmic_read_adc"
-    scope = "the PMIC's rails; without what hangs on 5 V (USB, HATs, fan) and the PMIC's own losses"
+    scope = "the PMIC's rails; without loads on 5 V (USB, HATs, fan) and the PMIC's own losses"
 
     def __init__(self) -> None:
         self.read()
 
     def read(self) -> PowerReading:
-        """Measure now; takes some 10 ms, for it starts a program."""
+        """Measure now; takes about 10 ms, since it starts a program."""
         rails = rails_w(vcgencmd("pmic_read_adc"))
         if not rails:
-            raise SensorError("vcgencmd pmic_read_adc names no rail with current and voltage: is it a Pi 5?")
+            raise SensorError(
+                "vcgencmd pmic_read_adc lists no rail with both current and voltage: is this a Pi 5?"
+            )
         return PowerReading(sum(rails.values()), self.source, self.scope, rails)
 
     def close(self) -> None:
-        """Nothing is held."""
+        """Do nothing: no resource is held."""
 
 
 @dataclass(frozen=True, slots=True)
 class Throttling:
-    """What slows the board down: `now`, and what did so `since_boot`."""
+    """Reasons for which the board is slowed down `now`, or was at any time `since_boot`."""
 
     now: tuple[str, ...]
     since_boot: tuple[str, ...]
 
 
 def rails_w(text: str) -> dict[str, float]:
-    """Power of each rail of which both current and voltage are measured, watts.
+    """Return the power of each rail with both a current and a voltage, in watts.
 
-    The input (EXT5V) and the clock's battery have no current, so they are none of them. The numbers in
-    brackets are the ADC's channels: a rail's current and its voltage have different ones, only the name joins
-    them.
+    The input (EXT5V) and the clock's battery have no current and are left out. The numbers in brackets are
+    channels of the ADC; current and voltage of a rail have different ones, so the name alone joins them.
     """
     values: dict[str, dict[str, float]] = {}
     for rail, unit, value in _RAIL.findall(text):
@@ -63,7 +65,11 @@ def rails_w(text: str) -> dict[str, float]:
 
 
 def throttling() -> Throttling:
-    """What `vcgencmd get_throttled` says. Raises SensorError."""
+    """Return the output of `vcgencmd get_throttled`, decoded.
+
+    Raises:
+        SensorError: vcgencmd cannot be used, or prints something else.
+    """
     text = vcgencmd("get_throttled")
     name, _, value = text.strip().partition("=")
     try:
@@ -79,7 +85,11 @@ def throttling() -> Throttling:
 
 
 def temperature() -> Temperature:
-    """The processor's, from `vcgencmd measure_temp`. Raises SensorError."""
+    """Return the processor's temperature, from `vcgencmd measure_temp`.
+
+    Raises:
+        SensorError: vcgencmd cannot be used, or prints something else.
+    """
     text = vcgencmd("measure_temp").strip()
     found = re.fullmatch(r"temp=([\d.]+)'C", text)
     if found is None:
@@ -88,7 +98,11 @@ def temperature() -> Temperature:
 
 
 def vcgencmd(command: str) -> str:
-    """What `vcgencmd COMMAND` prints. Raises SensorError."""
+    """Return the output of `vcgencmd COMMAND`.
+
+    Raises:
+        SensorError: vcgencmd is not installed or fails.
+    """
     program = shutil.which("vcgencmd")
     if program is None:
         raise SensorError("vcgencmd is not installed: not a Raspberry Pi")
@@ -98,8 +112,8 @@ def vcgencmd(command: str) -> str:
         )
     except (OSError, subprocess.TimeoutExpired) as error:
         raise SensorError(f"vcgencmd {command}: {error}") from error
-    # It says "error=1 ..." and still exits with 0 for a command that the firmware does not know.
+    # For a command unknown to the firmware it prints "error=1 ..." and exits with 0.
     if done.returncode != 0 or done.stdout.startswith("error="):
-        said = (done.stdout + done.stderr).strip().splitlines() or ["no message"]
-        raise SensorError(f"vcgencmd {command}: {said[-1]}")
+        printed = (done.stdout + done.stderr).strip().splitlines() or ["no message"]
+        raise SensorError(f"vcgencmd {command}: {printed[-1]}")
     return done.stdout

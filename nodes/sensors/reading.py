@@ -1,4 +1,4 @@
-"""What a sensor gives, and what can go wrong."""
+"""Readings of sensors, and the protocol of a power sensor."""
 
 from __future__ import annotations
 
@@ -8,17 +8,18 @@ from typing import Protocol
 
 
 class SensorError(RuntimeError):
-    """A sensor that is not there or that gives nothing to read; one line that says which and why."""
+    """A sensor is missing or cannot be read; the text is one line with its name and the reason."""
 
 
 @dataclass(frozen=True, slots=True)
 class PowerReading:
     """Power at one moment.
 
-    power_w: of everything in `scope`.
-    source: which device or program measured it.
-    scope: what is in it, and what is not.
-    rails_w: the parts that were measured, by the vendor's name; they may be nested, so they need not sum up.
+    Attributes:
+        power_w: power of everything in `scope`.
+        source: device or program that measured it.
+        scope: the loads that are included, and those that are not.
+        rails_w: power of each rail by the vendor's name. Rails may be nested, so their sum has no meaning.
     """
 
     power_w: float
@@ -28,26 +29,30 @@ class PowerReading:
 
 
 class PowerSensor(Protocol):
-    """Measures power whenever it is asked."""
+    """A sensor that measures power on demand."""
 
     @property
     def source(self) -> str:
-        """Which device or program."""
+        """Device or program that measures."""
 
     @property
     def scope(self) -> str:
-        """What its power is of."""
+        """Loads that the power includes."""
 
     def read(self) -> PowerReading:
-        """Measure now. Raises SensorError."""
+        """Measure now.
+
+        Raises:
+            SensorError: the sensor cannot be read.
+        """
 
     def close(self) -> None:
-        """Give back what it holds."""
+        """Release the device or program."""
 
 
 @dataclass(frozen=True, slots=True)
 class Temperature:
-    """`temperature_c` of a place on the board, as its vendor calls it."""
+    """Temperature of a place on the board; `place` is the vendor's name for it."""
 
     place: str
     temperature_c: float

@@ -1,4 +1,4 @@
-"""Power from `tegrastats`, for a Jetson whose kernel shows no INA3221 under hwmon.
+"""Power from `tegrastats`, for a Jetson whose kernel has no INA3221 under hwmon.
 
 A line is documented in NVIDIA's Jetson Linux Developer Guide, "tegrastats utility"; rails come as
 `NAME now/average`, in mW, with the unit since JetPack 5.
@@ -23,20 +23,21 @@ _PLACE = re.compile(r"(?<!\S)(\w+)@(-?\d+(?:\.\d+)?)C(?!\S)")
 
 
 def rails_w(line: str) -> dict[str, float]:
-    """The power rails of one line, watts, by name; without those that the board does not use."""
+    """Return the power of each rail in a line, in watts; rails that the board does not use are left out."""
     return {name: int(milliwatts) / 1000 for name, milliwatts in _RAIL.findall(line) if name != "NC"}
 
 
 def temperatures(line: str) -> list[Temperature]:
-    """The temperatures of one line; a part that is off says -256 and is left out."""
+    """Return the temperatures in a line; a part that is off reads -256 and is left out."""
     found = [(place, float(value)) for place, value in _PLACE.findall(line)]
     return [Temperature(place, value_c, "tegrastats") for place, value_c in found if value_c > -200]
 
 
 class Tegrastats:
-    """Keeps a tegrastats running and gives its latest line.
+    """A running tegrastats, of which the latest line is read.
 
-    Raises SensorError where it is not installed, says nothing, or names no rail that is the whole module's.
+    Raises:
+        SensorError: tegrastats is not installed, prints nothing, or lists no rail of the whole module.
     """
 
     source = f"tegrastats, every {INTERVAL_MS} ms"
@@ -64,7 +65,7 @@ class Tegrastats:
             raise
 
     def read(self) -> PowerReading:
-        """The latest line."""
+        """Return the power in the latest line."""
         if time.monotonic() - self._line_s > STALE_S or not self._line:
             raise SensorError(f"tegrastats has said nothing for {STALE_S:g} s")
         rails = rails_w(self._line)
@@ -72,7 +73,7 @@ class Tegrastats:
         return PowerReading(power_w, self.source, scope, rails)
 
     def close(self) -> None:
-        """End the program."""
+        """End tegrastats."""
         self._process.terminate()
         self._process.wait()
 

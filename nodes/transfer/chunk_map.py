@@ -1,4 +1,4 @@
-"""Which chunks of an item are there."""
+"""Map of the chunks of an item that are present."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class ChunkMap:
 
     @classmethod
     def from_base(cls, count: int, base: int, bitmap: bytes) -> ChunkMap:
-        """The map in which all below `base` are there, and from `base` on those whose bit is set."""
+        """Return the map of all chunks below `base` and, from `base` on, those whose bit is set."""
         base = min(base, count)
         bits = int.from_bytes(bitmap, "little") << base | ((1 << base) - 1)
         bits &= (1 << count) - 1
@@ -29,7 +29,7 @@ class ChunkMap:
         return bool(self._bits[index >> 3] >> (index & 7) & 1)
 
     def add(self, index: int) -> bool:
-        """Mark a chunk as there; False if it already was."""
+        """Mark a chunk as present; return False if it already was."""
         if index in self:
             return False
         self._bits[index >> 3] |= 1 << (index & 7)
@@ -42,14 +42,14 @@ class ChunkMap:
         return self.present == self.count
 
     def first_missing(self) -> int:
-        """Index of the first missing chunk; `count` if none is."""
+        """Return the index of the first missing chunk, or `count` if none is missing."""
         # The search goes on from where it last ended; `remove` sets it back.
         while self._first_missing < self.count and self._first_missing in self:
             self._first_missing += 1
         return self._first_missing
 
     def from_first_missing(self) -> tuple[int, bytes]:
-        """(base, bitmap) as `from_base` takes it, trailing zeros cut: empty when chunks came in order."""
+        """Return (base, bitmap) for `from_base`; the bitmap has no trailing zeros."""
         base = self.first_missing()
         bits = int.from_bytes(self._bits[base >> 3 :], "little") >> (base & 7)
         return base, bits.to_bytes((bits.bit_length() + 7) // 8, "little")

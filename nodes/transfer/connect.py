@@ -59,7 +59,11 @@ class Attempt:
         return list(self._shaking), list(self._connecting)
 
     def advance(self, now_s: float) -> list[socket.socket] | None:
-        """The sockets once all are connected; None before. Raises OSError when one has failed."""
+        """Return the sockets once all are connected, None before.
+
+        Raises:
+            OSError: a connection has failed.
+        """
         for connection in list(self._connecting):
             if _is_connected(connection):
                 if self.rtt_s is None:

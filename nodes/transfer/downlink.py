@@ -1,4 +1,4 @@
-"""The satellite's side of the link: watches the contacts, connects, sends what the outbox holds."""
+"""The satellite's end of the link: watches contacts, connects and sends the items of the outbox."""
 
 from __future__ import annotations
 
@@ -166,7 +166,7 @@ class Downlink(threading.Thread):
         self._wait()
 
     def _look(self) -> list[Station]:
-        """The stations that there is contact with."""
+        """Return the stations in contact, and report changes."""
         reachable = []
         for station, watch in self._stations.items():
             up = watch.up()
@@ -275,7 +275,7 @@ class Downlink(threading.Thread):
             self._drop("connection lost")
 
     def _tidy(self) -> None:
-        """What need not be done at every turn."""
+        """Do the chores that are not needed at every turn."""
         now_s = time.monotonic()
         if now_s < self._next_tidy_s:
             return

@@ -13,7 +13,11 @@ NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
 def write_at(path: Path, position: int, data: bytes) -> None:
-    """Write into a file, made if missing, at a position in bytes; all of it, or OSError."""
+    """Write all of `data` at a position in bytes of a file, which is created if missing.
+
+    Raises:
+        OSError: the data cannot be written.
+    """
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT, 0o644)
     try:
         while data:
@@ -24,7 +28,11 @@ def write_at(path: Path, position: int, data: bytes) -> None:
 
 
 def read_at(path: Path, position: int, length: int) -> bytes:
-    """Up to `length` bytes from a position; fewer at the file's end. Raises OSError."""
+    """Return up to `length` bytes from a position; fewer at the end of the file.
+
+    Raises:
+        OSError: the file cannot be read.
+    """
     with path.open("rb", buffering=0) as file:
         file.seek(position)
         data = bytearray()
@@ -34,8 +42,8 @@ def read_at(path: Path, position: int, length: int) -> bytes:
 
 
 def chunk_digest(data: bytes) -> bytes:
-    """Eight bytes of a chunk's sha256, kept beside stored chunks: which one of them is damaged?
+    """Return eight bytes of a chunk's sha256, which are stored to find damaged chunks.
 
-    What holds for an item as a whole is its own sha256; this only saves sending all of it again.
+    An item is verified by its own sha256; the digests only save sending all of it again.
     """
     return hashlib.sha256(data).digest()[:DIGEST_BYTES]

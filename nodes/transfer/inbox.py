@@ -1,4 +1,4 @@
-"""What ground stations have received, on disk.
+"""Items that ground stations have received, on disk.
 
     inbox/<satellite>/<id>/lock         held while one station works on the item; names who did so last
     inbox/<satellite>/<id>/manifest     encoded manifest, as it first came
@@ -152,7 +152,10 @@ class InboxItem:
         return (self.folder / "answered").exists()
 
     def claim(self) -> Claim | None:
-        """The right to answer it; None if another station has it, or has used it, or it is not complete."""
+        """Return the right to answer the item, or None.
+
+        There is none if the item is not complete, or another station holds or has used the right.
+        """
         try:
             descriptor = os.open(self.folder / "unanswered", os.O_RDWR | os.O_CLOEXEC)
         except FileNotFoundError:
@@ -244,9 +247,12 @@ class Inbox:
         folder.mkdir(parents=True, exist_ok=True)
 
     def open(self, satellite: str, manifest: Manifest) -> tuple[InboxItem, bool]:
-        """(the item of a manifest, whether it is new here).
+        """Return (item of a manifest, whether it is new here).
 
-        Raises MalformedError if it contradicts an earlier one, NoRoomError, OSError.
+        Raises:
+            MalformedError: the manifest contradicts an earlier one.
+            NoRoomError: the inbox is full.
+            OSError: the item cannot be written.
         """
         item, new = self.find(satellite, manifest.item_id), False
         if item is None:
@@ -266,7 +272,11 @@ class Inbox:
         return item, new
 
     def find(self, satellite: str, item_id: bytes) -> InboxItem | None:
-        """The item with this id, from memory or disk. Raises MalformedError for a name that is none."""
+        """Return the item with this id from memory or disk, or None.
+
+        Raises:
+            MalformedError: the satellite's name has characters that are not allowed.
+        """
         if not SATELLITE_NAME.fullmatch(satellite):
             raise MalformedError("satellite name with characters that are not allowed")
         item = self._items.get((satellite, item_id))
@@ -368,7 +378,7 @@ class Inbox:
         return time.monotonic() - self._scanned_s
 
     def _scan(self) -> None:
-        """What lies there, whoever put it there; unfinished items count whole."""
+        """Measure the inbox, other stations included; unfinished items count with their full size."""
         self._used_bytes = sum(_size_bytes(folder) for folder in self._folder.glob("*/*"))
         self._scanned_s = time.monotonic()
 

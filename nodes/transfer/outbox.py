@@ -1,4 +1,4 @@
-"""What a satellite holds for the ground, on disk, until the ground has it.
+"""Items of a satellite on disk, until the ground has them.
 
     outbox/pending/<sequence>-<id>/manifest     encoded manifest; holds the data of a small item
     outbox/pending/<sequence>-<id>/data         the bytes of a large item, a copy of what was captured
@@ -64,7 +64,7 @@ class _NoRoomError(OutboxError):
 
 @dataclass(frozen=True, slots=True)
 class OutboxItem:
-    """One item that waits for the ground; `sequence` tells older from newer."""
+    """One item that waits for the ground; a newer item has a larger `sequence`."""
 
     manifest: Manifest
     sequence: int
@@ -72,12 +72,12 @@ class OutboxItem:
 
     @property
     def order(self) -> tuple[int, int]:
-        """What goes first sorts first."""
+        """Sort key of sending: the next item first."""
         return self.manifest.priority, self.sequence
 
     @property
     def worth(self) -> tuple[int, int]:
-        """What is dropped first sorts first: of the lowest priority the oldest."""
+        """Sort key of dropping: the oldest item of the lowest priority first."""
         return -self.manifest.priority, self.sequence
 
     @property
@@ -91,7 +91,11 @@ class OutboxItem:
             (self.folder / "begun").touch()
 
     def read_chunk(self, index: int) -> bytes:
-        """The bytes of one chunk. Raises OutboxError if they are not there, or not those that were added."""
+        """Return the bytes of one chunk.
+
+        Raises:
+            OutboxError: the bytes are missing or damaged.
+        """
         length = self.manifest.chunk_length(index)
         path = self.folder / "data"
         try:

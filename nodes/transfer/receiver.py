@@ -33,7 +33,7 @@ FULL_TOLD_EVERY_S = 10.0
 
 
 class Receiver:
-    """Stores what arrives, and says what is still missing.
+    """Stores items as they arrive, and replies with the chunks that are missing.
 
     Args:
         inbox: where items are kept.
@@ -73,7 +73,7 @@ class Receiver:
             self.refusals.add(satellite, str(error))
 
     def replies(self) -> list[tuple[str, Upward]]:
-        """What to tell whom since the last call: one reply per item that was touched."""
+        """Return (satellite, reply) for each item touched since the last call."""
         replies = [(satellite, reply) for (satellite, _), reply in self._replies.items()]
         self._replies.clear()
         return replies
@@ -114,7 +114,7 @@ class Receiver:
         self._report(event, monotonic_s=arrived_s)
 
     def _work_on(self, item: InboxItem, arrived_s: float, chunk: Chunk | None, inline: bytes | None) -> None:
-        """Store what came for an item, finish it if it is all there, and put the reply down."""
+        """Store what arrived for an item, finish a complete one, and prepare the reply."""
         finished = False
         try:
             with item.held():
@@ -130,7 +130,7 @@ class Receiver:
             self._on_complete(item)
 
     def _store(self, item: InboxItem, arrived_s: float, chunk: Chunk | None, inline: bytes | None) -> bool:
-        """Whether the item has become complete."""
+        """Store a chunk or an inline item; return whether the item has become complete."""
         if chunk is not None and not item.write(chunk):
             self.duplicates += 1
         if inline is None and (item.manifest.inline or not item.chunks.complete):
@@ -158,7 +158,7 @@ class Receiver:
         return True
 
     def _no_room(self, manifest: Manifest, satellite: str, error: OSError, item: InboxItem | None) -> None:
-        """The disk did not take something: make room for the next try, and ask the satellite to wait."""
+        """Make room after a failed write, and ask the satellite to wait."""
         reason = f"cannot be stored: {error.strerror or error}"
         self._replies[satellite, manifest.item_id] = Wait(manifest.item_id, reason[:500])
         if time.monotonic() - self._full_told_s >= FULL_TOLD_EVERY_S:

@@ -1,4 +1,4 @@
-"""Counting what is refused: a flood of rubbish must not become a flood of events."""
+"""Counters of refused payloads: a flood of malformed payloads must not become a flood of events."""
 
 from __future__ import annotations
 
@@ -34,20 +34,20 @@ class Refusals:
 
     @property
     def count(self) -> int:
-        """How many there were in all."""
+        """Number of refused payloads from all senders."""
         return sum(tally.count for tally in self._tallies.values())
 
     def add(self, sender: str, reason: str) -> None:
-        """Count one."""
+        """Count one refused payload."""
         if sender not in self._tallies and len(self._tallies) >= SENDERS_MAX:
-            sender = OTHERS  # names are a stranger's to choose, too
+            sender = OTHERS  # an attacker may choose any number of names
         tally = self._tallies.setdefault(sender, _Tally())
         tally.count += 1
         tally.reason = reason
         self._tell(sender, tally)
 
     def tell(self) -> None:
-        """Tell what was counted since; to be called now and then."""
+        """Report new counts; to be called from time to time."""
         for sender, tally in self._tallies.items():
             if tally.count > tally.told:
                 self._tell(sender, tally)

@@ -78,7 +78,7 @@ class Progress:
             self.fresh = go_on
 
     def next_chunk(self) -> int | None:
-        """Index of the first chunk that is neither there nor under way, and may go."""
+        """Return the index of the next chunk to send, or None."""
         if not self.open:
             index = self.ever_sent.first_missing()
             return index if self.fresh and index < self.have.count else None
@@ -127,7 +127,7 @@ class Sender:
         self.contact_ends_s: float | None = None  # CLOCK_MONOTONIC, if somebody has told
 
     def connected(self, rtt_s: float, now_s: float, *, go_on: bool = True) -> None:
-        """A new connection: whatever was under way is lost.
+        """Start on a new connection: all payloads under way are lost.
 
         Args:
             rtt_s: its round-trip time.
@@ -141,7 +141,7 @@ class Sender:
         self._ask_all(now_s, go_on=go_on)
 
     def next_payload(self, now_s: float) -> bytes | None:
-        """What to hand to the socket now; None if there is nothing, or the window is full."""
+        """Return the next payload for the socket; None if there is none or the window is full."""
         self._ask_after_silence(now_s)
         full = self._under_way_bytes >= self._window.limit_bytes
         for progress in self._in_turn(now_s):
@@ -290,7 +290,7 @@ class Sender:
         return Sent(now_s, len(payload), progress.query, self._order, full)
 
     def written(self, now_s: float) -> None:
-        """The socket has taken the last payload whole."""
+        """Note that the socket has taken the whole of the last payload."""
         if self._last is not None:
             self._last.last_sent_s = now_s
             self._last = None

@@ -1,4 +1,4 @@
-"""How much may be under way: the size of a chunk, and of the window of unacknowledged bytes."""
+"""Sizes of a chunk and of the window of unacknowledged bytes."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ class Window:
         self._start_epoch()
 
     def silence_s(self) -> float:
-        """How long to wait for a word from the ground before asking again, seconds."""
+        """Return the seconds to wait for a reply of the ground before asking again."""
         return max(1.0, 3 * (self.rtt_s + self.limit_bytes / self.planned_byte_s))
 
     def _start_epoch(self) -> None:

@@ -42,7 +42,7 @@ def test_a_pi_4_has_no_power_to_read(board: Path) -> None:
     with pytest.raises(SensorError, match="Command not registered"):
         PmicAdc()
     answer(board, "pmic_read_adc", "     EXT5V_V volt(24)=5.09066000V\n")
-    with pytest.raises(SensorError, match="is it a Pi 5"):
+    with pytest.raises(SensorError, match="is this a Pi 5"):
         PmicAdc()
 
 
