@@ -36,11 +36,12 @@ from typing import BinaryIO
 
 from testbed.errors import CapabilityError, InputError, TestbedError
 
-FIX = "apt-get install user-mode-linux kmod"
+FIX = "apt-get install user-mode-linux kmod gcc libc6-dev"
 MODULES = Path("/usr/lib/uml/modules")
 HIDDEN_IN_GUEST = ("/run", "/var/run", "/dev", "/proc", "/sys")
 END_GRACE_S = 3.0
 PR_SET_PDEATHSIG = 1
+XSTATE_SOURCE = Path(__file__).with_name("uml_xstate.c")
 
 # Modules load on demand through /run/bin/modprobe: the host may have no /lib/modules to mount over, and
 # creating it would change the host. sysrq is the only way to power off that needs no program of the host.
@@ -77,7 +78,25 @@ def missing() -> str | None:
         return f"no kernel modules with sch_netem under {MODULES}"
     if shutil.which("modprobe", path="/usr/sbin:/sbin") is None:
         return "no program modprobe"
+    if _has_amx() and shutil.which("cc") is None:
+        return f"no C compiler for {XSTATE_SOURCE.name}, which it needs on a processor with AMX"
     return None
+
+
+def _has_amx() -> bool:
+    """Return whether the processor has registers that User-Mode Linux 6.1 does not know."""
+    return " amx_tile" in Path("/proc/cpuinfo").read_text()
+
+
+def _build_xstate(work: Path) -> Path:
+    """Compile the library that completes the registers; raise CapabilityError if that fails."""
+    library = work / "uml_xstate.so"
+    command = ["cc", "-shared", "-fPIC", "-O2", "-o", str(library), str(XSTATE_SOURCE), "-ldl"]
+    compiled = subprocess.run(command, capture_output=True, text=True, check=False)
+    if compiled.returncode != 0:
+        last_line = (compiled.stderr.strip().splitlines() or ["no message"])[-1]
+        raise CapabilityError(f"User-Mode Linux cannot start: cc: {last_line}; fix it with: {FIX}")
+    return library
 
 
 def run_in_uml(  # noqa: PLR0913  one for each property of a guest
@@ -197,6 +216,8 @@ def _start(work: Path, hardware: Sequence[str], out: int, err: int) -> subproces
     ]
     # Without these variables UML keeps the guest's memory in /dev/shm, which is not on a disk.
     environment = {name: value for name, value in os.environ.items() if name not in ("TMPDIR", "TMP", "TEMP")}
+    if _has_amx():
+        environment["LD_PRELOAD"] = str(_build_xstate(work))
     # A guest must not outlive a parent that was killed. Nothing may be looked up between fork and exec.
     prctl, cpu = ctypes.CDLL(None).prctl, {_quietest_cpu()}
 
