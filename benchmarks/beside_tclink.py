@@ -60,7 +60,7 @@ class TclinkUnderTest(MeasuredLink):
                 interface.config(bw=state.rate_bit_s / 1e6, max_queue_size=1000, **delay)
 
     def check(self) -> None:
-        """The kernel plays it; it does not end."""
+        """Do nothing: the kernel plays the link."""
 
     def close(self) -> None:
         """End the prober and the hosts."""

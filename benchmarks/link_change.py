@@ -94,7 +94,7 @@ def _cost_us(change: Callable[[int], None], count: int) -> float:
 
 
 def _our_ways(stack: ExitStack, made: type[NetemShaper]) -> Iterator[Way]:
-    """The product's ways, on interfaces g0 to g9 of `stack`'s namespace "benchmark"."""
+    """Yield the product's ways, on interfaces g0 to g9 of `stack`'s namespace "benchmark"."""
     space = stack.enter_context(NetworkNamespace.create("benchmark"))
     other = stack.enter_context(NetworkNamespace.create("other end"))
     for number in range(LINKS):
@@ -185,7 +185,7 @@ class Pfifo(QdiscSocket):
         return super()._held(answer, wanted, _limit(options))
 
     def roots(self, expected: Any = None) -> dict[int, NetemParameters]:
-        """The netem that each pfifo stands for, decoded."""
+        """Return the netem that each pfifo stands for, decoded."""
         return {
             index: NetemParameters.from_options(self._options[index])
             for index in self.root_messages()

@@ -59,7 +59,7 @@ class DatagramReader:
         self._receive = ctypes.CDLL(None, use_errno=True).recvmmsg
 
     def read(self) -> list[tuple[int, int]]:
-        """(where it begins, where it ends) in the buffer, of each datagram that has come; at least one.
+        """Return where each received datagram begins and ends in the buffer; at least one.
 
         Raises BlockingIOError where none has, and OSError.
         """

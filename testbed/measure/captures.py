@@ -94,7 +94,7 @@ class Crossed:
         return dict(Counter(frame.kind for frame in self.frames).most_common())
 
     def only(self, wanted: Callable[[Seen], bool]) -> Crossed:
-        """Those frames alone."""
+        """Return the selected frames alone."""
         chosen = [n for n, frame in enumerate(self.frames) if wanted(frame)]
         return Crossed([self.frames[n] for n in chosen], self.arrived_ns[chosen], 0)
 
@@ -175,7 +175,7 @@ def _by_key(frames: Iterable[Seen]) -> dict[bytes, list[Seen]]:
 def _senders(
     at_satellite: dict[bytes, list[Seen]], at_ground: dict[bytes, list[Seen]]
 ) -> dict[Way, set[str]]:
-    """The source addresses whose frames come to the satellite's end first, and to the ground's."""
+    """Return the source addresses whose frames appear first at the satellite's end, and at the ground's."""
     firsts: Counter[tuple[str, Way]] = Counter()
     for key in at_satellite.keys() & at_ground.keys():
         here, there = at_satellite[key][0], at_ground[key][0]

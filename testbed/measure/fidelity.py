@@ -1,4 +1,4 @@
-"""Asked against measured: what the probes saw of a link, beside what its trace asked for."""
+"""Fidelity of a link: the probes' measurements compared with the trace."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Interval = tuple[float, float]
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One probe: scenario time, what the trace asked at that moment, what was measured."""
+    """One probe: scenario time, the value requested by the trace at that time, the measured value."""
 
     time_s: float
     asked: float
@@ -33,7 +33,7 @@ class LinkFidelity:
     namespaces of one kernel.  `probe_load_bit_s` is the most that the probe itself puts on one direction.
     `down_delay` and `up_delay` are the same RTT probes, each way by itself; without a common clock, none.
     `load` is how busy the machine was (`ProcessorLoad.record`), `counters` what the shaper counted (by
-    direction; see the shaper's `counters`); None where nobody looked.
+    direction; see the shaper's `counters`); None where not measured.
     """
 
     link: str
@@ -51,7 +51,7 @@ class LinkFidelity:
     counters: Mapping[str, Any] | None = None
 
     def __str__(self) -> str:
-        """Requested against measured, as a small table."""
+        """Return requested against measured, as a small table."""
         figures = self.summary()
         rows: list[tuple[str, ...]] = [("", "requested", "measured", "error", "samples")]
         rtt = [figures[name] for name in ("asked_rtt_s", "measured_rtt_s", "rtt_error_p50_s")]
@@ -69,15 +69,15 @@ class LinkFidelity:
         )
 
     def rtt_error_s(self, percentile: float) -> float | None:
-        """Percentile of |RTT error|, seconds; None without a sample."""
+        """Return a percentile of |RTT error|, seconds; None without a sample."""
         return _error_percentile(self.rtt, percentile)
 
     def rate_error(self, samples: Sequence[Sample]) -> float | None:
-        """Median of measured / asked - 1; None without a sample."""
+        """Return the median of measured / requested - 1; None without a sample."""
         return float(np.median([s.measured / s.asked - 1 for s in samples])) if samples else None
 
     def summary(self) -> dict[str, Any]:
-        """The figures that stand beside every result."""
+        """Return the figures without the samples."""
         return {
             "link": self.link,
             "shaper": self.shaper,
@@ -105,7 +105,7 @@ class LinkFidelity:
         }
 
     def to_json(self) -> dict[str, Any]:
-        """Summary and samples."""
+        """Return summary and samples."""
         return {
             **self.summary(),
             "rtt": [asdict(s) for s in self.rtt],
@@ -130,12 +130,12 @@ def _median(values: Sequence[float]) -> float | None:
 
 
 def asked_rtt_s(trace: Trace, time_s: float) -> float:
-    """RTT of a probe that enters an idle link at `time_s`: both delays, and its own serialisation."""
+    """Return the RTT of a probe that enters an idle link at `time_s`: both delays and its serialisation."""
     return sum(asked_one_way_s(trace, time_s))
 
 
 def asked_one_way_s(trace: Trace, time_s: float) -> tuple[float, float]:
-    """Down and up: delay and own serialisation of an RTT probe on an idle link at `time_s`, seconds."""
+    """Return delay plus serialisation of an RTT probe on an idle link at `time_s`, down and up, seconds."""
     row = trace.row_at(time_s)
     bits = RTT_FRAME_BYTES * 8
     return row.down_delay_s + bits / row.down_bit_s, row.up_delay_s + bits / row.up_bit_s
@@ -152,11 +152,18 @@ def compare(
     ground_log: Path,
     busy: Sequence[Interval],
 ) -> LinkFidelity:
-    """Put the two probes' logs beside the trace.
+    """Compare the records of the two probes with the trace.
 
     Args:
-        busy: intervals of scenario time in which images or answers were on the link.  RTT probes that
-            met one are counted, not judged: they measure a queue.  Trains that met one are left out.
+        link: the link's name.
+        shaper: the shaper's name and how it works.
+        trace_name: the trace's file name.
+        trace: the requested link.
+        start_monotonic_s: CLOCK_MONOTONIC of scenario second 0.
+        satellite_log: records of the probe at the satellite's end.
+        ground_log: records of the probe at the ground's end.
+        busy: intervals of scenario time in which other traffic was on the link. RTT probes that met it are
+            counted but not compared, since they measure a queue. Trains that met it are left out.
     """
     rtt: list[Sample] = []
     ways: tuple[list[Sample], list[Sample]] = ([], [])
@@ -172,7 +179,7 @@ def compare(
         else:
             sent_s = time_s - record["rtt_s"]
             rtt.append(Sample(time_s, asked_rtt_s(trace, sent_s), record["rtt_s"]))
-            if "there_s" not in record:  # a board's own clock says nothing of each way by itself
+            if "there_s" not in record:  # with a board's own clock, only the round trip is known
                 continue
             asked_s = asked_one_way_s(trace, sent_s)
             for way, asked, name in zip(ways, asked_s, ("there_s", "back_s"), strict=True):
@@ -207,7 +214,7 @@ def _trains(
 
 
 def _train_intervals(log: Path, trace: Trace, delay: str, start_monotonic_s: float) -> list[Interval]:
-    """When the probe's own trains were on the link; the first packet entered it a delay before it arrived."""
+    """Return when the probe's own trains were on the link; a packet enters it one delay before it arrives."""
     intervals = []
     for record in _read(log):
         time_s = record["monotonic_s"] - start_monotonic_s
@@ -219,7 +226,7 @@ def _train_intervals(log: Path, trace: Trace, delay: str, start_monotonic_s: flo
 
 
 def _steady(trace: Trace, from_s: float, to_s: float) -> bool:
-    """Whether the link was up at both ends of the probe's time."""
+    """Return whether the link was up at both ends of the probe's time."""
     if from_s < 0 or to_s >= trace.end_s:
         return False
     first, last = trace.row_at(from_s), trace.row_at(to_s)

@@ -58,14 +58,14 @@ class TrainShape:
 
     @classmethod
     def for_rate(cls, rate_bit_s: float) -> TrainShape:
-        """The shape for `rate_bit_s`: short enough not to be in the way, long enough to be timed."""
+        """Return the shape for a rate: short enough not to disturb, long enough to be timed."""
         frame_bytes = TRAIN_FRAME_BYTES if rate_bit_s >= SLOW_BIT_S else SLOW_TRAIN_FRAME_BYTES
         count = min(100, max(3, round(TRAIN_LENGTH_S * rate_bit_s / (frame_bytes * 8)) + 1))
         return cls(count, frame_bytes, max(TRAIN_INTERVAL_S, count * frame_bytes * 8 / (BUDGET * rate_bit_s)))
 
 
 def load_bit_s(rate_bit_s: float) -> float:
-    """Upper bound of what the probe itself puts on one direction, bit/s."""
+    """Return the most traffic that the probe itself adds to one direction, bit/s."""
     train = TrainShape.for_rate(rate_bit_s)
     return train.count * train.frame_bytes * 8 / train.interval_s + RTT_FRAME_BYTES * 8 / RTT_INTERVAL_S
 
@@ -75,7 +75,7 @@ class Probe:
 
     Args:
         peer: IPv4 address of the other end.
-        rate_bit_s: asked rate of the direction away from this end.
+        rate_bit_s: configured rate of the direction away from this end.
         asks: whether this end sends RTT probes.
         out: where a JSON line per finished probe goes.
     """
@@ -131,7 +131,7 @@ class Probe:
         return sent_ns
 
     def receive(self) -> None:
-        """Take one packet: answer it, or write down what it says."""
+        """Receive one packet: answer it, or record it."""
         data, ancillary, _, sender = self.socket.recvmsg(2048, 64)
         if len(data) < _HEADER.size or not ancillary or sender[0] != self.peer[0]:
             return
@@ -184,7 +184,7 @@ def main() -> int:
     )
     parser.add_argument("--peer", required=True, help="IPv4 address of the other end")
     parser.add_argument("--port", type=int, default=PORT, help="UDP port at both ends, one for each link")
-    parser.add_argument("--rate", type=float, required=True, help="asked rate away from this end, bit/s")
+    parser.add_argument("--rate", type=float, required=True, help="configured rate away from this end, bit/s")
     parser.add_argument("--asks", action="store_true", help="this end sends the RTT probes")
     parser.add_argument("--out", type=Path, required=True, help="JSON lines are appended here")
     arguments = parser.parse_args()

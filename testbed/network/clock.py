@@ -1,4 +1,4 @@
-"""Scenario time: an object that is passed in, so that tests and replays can own it."""
+"""Scenario time, as an object that is passed in, so that tests and replays can replace it."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ import threading
 import time
 from typing import Protocol
 
-# So near to its deadline a wait no longer looks whether it is to stop: to be ready for that takes several
-# times as many system calls as to sleep, which tells where changes come every few milliseconds.
+# This close to its deadline a wait ignores `stop`: watching it takes several times the system calls of a
+# plain sleep, which counts when changes are milliseconds apart.
 DEAF_S = 0.05
 
 
 class Clock(Protocol):
-    """Seconds of scenario time, and a way to wait for one of them."""
+    """Seconds of scenario time, and a way to wait for a moment."""
 
     def now_s(self) -> float:
-        """Scenario time, seconds; negative before the start."""
+        """Return the scenario time, seconds; negative before the start."""
 
     def wait_until(self, time_s: float, stop: threading.Event) -> bool:
         """Sleep to the absolute scenario time `time_s`; False if `stop` was set."""
@@ -32,7 +32,7 @@ class RealClock:
         self.start_monotonic_s = time.monotonic() if start_monotonic_s is None else start_monotonic_s
 
     def now_s(self) -> float:
-        """Scenario time, seconds."""
+        """Return the scenario time, seconds."""
         return time.monotonic() - self.start_monotonic_s
 
     def wait_until(self, time_s: float, stop: threading.Event) -> bool:
@@ -46,18 +46,18 @@ class RealClock:
 
 
 class ManualClock:
-    """A clock that moves only when told; public because users' tests need it too."""
+    """A clock that moves only by `advance_to`; for tests."""
 
     def __init__(self, time_s: float = 0.0) -> None:
         self._time_s = time_s
         self._moved = threading.Condition()
 
     def now_s(self) -> float:
-        """The time that was last set."""
+        """Return the time that was last set."""
         return self._time_s
 
     def advance_to(self, time_s: float) -> None:
-        """Move forward and wake whoever waits."""
+        """Move forward and wake every waiting thread."""
         with self._moved:
             self._time_s = max(self._time_s, time_s)
             self._moved.notify_all()

@@ -59,7 +59,7 @@ class ContactInterface(Intf):  # type: ignore[misc]  # Mininet is untyped
             self.link.introduce()
 
     def config(self, ip6: str | None = None, mtu: int | None = None, **params: Any) -> Any:
-        """Mininet's parameters (mac, ip, ifconfig, up), and `ip6` and `mtu` (bytes)."""
+        """Apply Mininet's parameters (mac, ip, ifconfig, up), and `ip6` and `mtu` (bytes)."""
         result = super().config(**params)
         if mtu is not None:
             with self.namespace() as space:
@@ -69,7 +69,7 @@ class ContactInterface(Intf):  # type: ignore[misc]  # Mininet is untyped
         return result
 
     def addresses(self) -> list[str]:
-        """Its IPv4 and IPv6 addresses, with the link-local one that the kernel adds at the first contact."""
+        """Return its addresses, with the link-local one that the kernel adds at the first contact."""
         with self.namespace() as space:
             found = {str(ipaddress.ip_interface(one).ip) for one in space.addresses(self.name)}
             if space.read_sysctl(f"ipv6/conf/{self.name}/disable_ipv6") == "0":
@@ -85,19 +85,19 @@ class ContactInterface(Intf):  # type: ignore[misc]  # Mininet is untyped
             self.link.introduce()
 
     def isUp(self, setUp: bool = False) -> bool:  # noqa: N802
-        """Whether the interface is administratively up; `setUp` makes it so. Carrier is another matter."""
+        """Return whether the interface is administratively up, whatever its carrier; `setUp` sets it up."""
         with self.namespace() as space:
             if setUp:
                 space.set_up(self.name, True)
             return space.read(self.name).up
 
     def delete(self) -> None:
-        """Delete the whole link: an end without its link is of no use."""
+        """Delete the whole link; one end alone has no use."""
         if self.link is not None:
             self.link.delete()
 
     def namespace(self) -> NetworkNamespace:
-        """The host's namespace, for as long as the caller keeps it open."""
+        """Enter the host's namespace; the caller closes it."""
         return NetworkNamespace.enter(_namespace_path(self.node), f"of {self.node.name}")
 
 
@@ -107,13 +107,13 @@ class ContactLink(Link):  # type: ignore[misc]  # Mininet is untyped
     Args:
         node1: the satellite's Mininet node.
         node2: the ground station's.
-        sky: where the link lives; None shares one sky among all such links of the process, and closes it
-            when the last of them is deleted.
-        link_name: how reports call it; "node1-node2" if None.
+        sky: the sky that holds the link; None shares one sky among all such links of the process and closes
+            it with the last of them.
+        link_name: name in reports; "node1-node2" if None.
         down, up: states to begin with.
         trace: a trace, or its file, to follow from now on; `play` does the same at another time.
-        on_contact_end: "purge" loses what is inside when a contact ends, "hold" keeps it for the next one
-            (CapabilityError if the sky's shaper cannot).
+        on_contact_end: "purge" drops the packets inside when a contact ends, "hold" keeps them for the next
+            one (CapabilityError if the sky's shaper cannot).
         addr1, addr2, intfName1, intfName2, port1, port2, params1, params2: as for Mininet's `Link`;
             `params1={"ip": "10.0.0.1/24", "ip6": "fd00::1/64", "mtu": 9000}`.
     """
@@ -176,7 +176,7 @@ class ContactLink(Link):  # type: ignore[misc]  # Mininet is untyped
 
     @property
     def sky(self) -> Sky | None:
-        """Where it lives; None once it was deleted."""
+        """The sky that holds the link; None after `delete`."""
         return self._sky
 
     def set(self, down: LinkState, up: LinkState) -> None:
@@ -193,19 +193,19 @@ class ContactLink(Link):  # type: ignore[misc]  # Mininet is untyped
         return self.player
 
     def states(self) -> tuple[LinkState, LinkState]:
-        """(down, up) as held by whatever plays the link."""
+        """Return the states (down, up) that the shaper holds."""
         return self.sky_link.states()
 
     def check(self) -> None:
-        """Raise ShaperDiedError if what plays the link has ended, LinkError if an end has vanished."""
+        """Raise ShaperDiedError if the shaper has ended, LinkError if an end of the link has vanished."""
         self.sky_link.check()
 
     def introduce(self) -> None:
-        """Tell each host the other's Ethernet address, for all addresses that both have now.
+        """Tell each host the other's Ethernet address, for all addresses that both have.
 
-        A radio link has no ARP and no neighbour discovery. With them, a host that has something to send
-        when the contact begins would ask at its next whole second of asking: up to 1 s of a pass would be
-        lost. Call it again after adding addresses other than by Mininet's or this module's methods.
+        A radio link has no ARP and no neighbour discovery. With them, a host would repeat its question once
+        a second, and up to 1 s of a pass would be lost. Call this again after adding addresses in other ways
+        than by Mininet's or this module's methods.
         """
         if self.intf1 is None or self.intf2 is None:
             return
@@ -238,7 +238,7 @@ class ContactLink(Link):  # type: ignore[misc]  # Mininet is untyped
                 _shared_sky.give_back()
 
     def status(self) -> str:
-        """Mininet's word for a link that is there."""
+        """Return the link's status in Mininet's words."""
         return "(deleted)" if self._sky is None else "(OK OK)"
 
     def _interface(
@@ -252,7 +252,7 @@ class ContactLink(Link):  # type: ignore[misc]  # Mininet is untyped
 
 
 class _SharedSky:
-    """The sky of links that were given none: made with the first, closed with the last."""
+    """The sky of links without one of their own: made with the first, closed with the last."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()

@@ -135,7 +135,8 @@ class EmulatedNetwork:
         """Add a link between two Mininet hosts; it starts down.
 
         Args:
-            satellite, ground: names of the hosts.
+            satellite: name of the host at the satellite's end.
+            ground: name of the host at the ground's end.
             name: of the link; both hosts' node names if None.
             interface: name of the interface at both ends; Mininet's default names if None.
             addresses: IPv4 addresses with prefix length at the satellite and the ground: "10.0.0.1/24".
@@ -184,7 +185,8 @@ class EmulatedNetwork:
 
         Args:
             name: of the link.
-            satellite, ground: the hosts.
+            satellite: the host at the satellite's end.
+            ground: the host at the ground's end.
             interface: name of the interface at both ends.
             addresses: IPv4 addresses at both ends, in a /24. Each end then knows the other's Ethernet
                 address: a radio link has no ARP.

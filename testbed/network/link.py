@@ -28,7 +28,7 @@ _port_index = itertools.count(FIRST_PORT_INDEX)  # never the same twice in one p
 
 
 class LinkOwner(Protocol):
-    """What a link needs of the sky that it is in; `Sky` has it."""
+    """The parts of a sky that a link needs; `Sky` has them."""
 
     namespace: NetworkNamespace
     shaper: Shaper
@@ -55,10 +55,10 @@ class SkyLink:
 
     Args:
         number: makes the interface names in the sky: sat1 - br1 - gnd1.
-        on_contact_end: what becomes of the packets inside whenever a direction goes down.
+        on_contact_end: what happens to packets inside whenever a direction goes down.
 
     Attributes:
-        failure: what ended the link, which is down since then; None while all is well.
+        failure: the error that ended the link, which is down since then; None while all is well.
     """
 
     def __init__(
@@ -104,9 +104,10 @@ class SkyLink:
         Args:
             down: satellite to ground.
             up: ground to satellite. The carrier is on while either direction is up; through a direction
-                that is not, nothing passes, ARP neither. `on_contact_end` of a state is the link's own.
+                that is not, nothing passes, not even ARP. The link's `on_contact_end` replaces the state's.
 
-        Raises LinkError when what is held is not what was asked; the carrier is then taken away.
+        Raises:
+            LinkError: the shaper holds something else than was requested; the carrier is then taken away.
         """
         asked = {way: self._with_end(state) for way, state in zip(Direction, (down, up), strict=True)}
         carrier = down.up or up.up
@@ -116,7 +117,9 @@ class SkyLink:
                 raise self.failure
             try:
                 if carrier and holds:
-                    self._set_carrier(True)  # before time goes on: what comes out must find the gate open
+                    self._set_carrier(
+                        True
+                    )  # before held packets are released, so that they find the gate open
                 # At the end of a contact the shaper comes first: it stops within 0.2 ms, a port in some 10.
                 self._apply(asked, carrier)
                 if not (carrier and holds):
@@ -127,17 +130,17 @@ class SkyLink:
             self._passing = down.up, up.up
 
     def goes_on_with(self, down: LinkState, up: LinkState) -> bool:
-        """Whether these states open and close nothing, so that the shaper alone has something to do."""
+        """Return whether these states open and close nothing, so that only the shaper has work."""
         return down.up and up.up and self._passing == (True, True) and self.failure is None
 
     def distrust(self) -> None:
-        """Take the carrier away, since nobody knows what the shaper holds; the next `set` may mend it."""
+        """Take the carrier away, since the shaper's state is unknown; the next `set` may recover."""
         self._passing = None
         with suppress(LinkError):
             self._set_carrier(False)
 
     def check(self) -> None:
-        """Raise what has ended this link or what plays it."""
+        """Raise the error that has ended this link or its shaper."""
         if self.failure is not None:
             raise self.failure
         self.sky.shaper.check()
@@ -151,7 +154,7 @@ class SkyLink:
                 self.sky.namespace.set_up(port, False)
 
     def fail_without_ends(self, there: Container[str]) -> None:
-        """Fail if one of the ports is not among the interfaces that are there."""
+        """Fail if one of the ports is not among the interfaces `there`."""
         gone = [port for port in self.ends if port not in there]
         if gone and self.failure is None and self.name in self.sky.links:
             interface = self.ends[gone[0]].interface
@@ -163,9 +166,10 @@ class SkyLink:
             )
 
     def distrust_without_carrier(self, up: Container[str]) -> None:
-        """Have the next `set` look at the ports, if somebody else has taken one down meanwhile.
+        """Let the next `set` check the ports if another program has taken one down meanwhile.
 
-        `up` is which interfaces were up a moment ago: where that raises no doubt there is none.
+        Args:
+            up: the interfaces that were up a moment ago; if they include the ports, nothing is done.
         """
         if all(port in up for port in self.ends):
             return
@@ -194,7 +198,7 @@ class SkyLink:
             self._flooding[direction] = on
 
     def states(self) -> tuple[LinkState, LinkState]:
-        """(down, up) as whatever plays them holds them now. Raises LinkError if the ports contradict them."""
+        """Return the states (down, up) that the shaper holds. Raises LinkError if the ports disagree."""
         with self.lock:
             down, up = (self.sky.shaper.read_back(self.name, direction) for direction in Direction)
             if self.carrier() != (down.up or up.up):
@@ -202,7 +206,7 @@ class SkyLink:
             return down, up
 
     def carrier(self) -> bool:
-        """Whether both ports are up, so that the hosts see a carrier."""
+        """Return whether both ports are up, so that the hosts see a carrier."""
         return all(self.sky.namespace.is_up(port) for port in self.ends)
 
     def close(self) -> None:
@@ -218,7 +222,9 @@ class SkyLink:
             space.set_up(port, up)
         if not up:
             return
-        space.call(lambda: self._wait_for_carrier(changed))  # there, so that each look is no turn of its own
+        space.call(
+            lambda: self._wait_for_carrier(changed)
+        )  # in its thread, so that each look does not have to wait for its turn
 
     def _wait_for_carrier(self, changed: Sequence[str]) -> None:
         """Wait until packets pass the ports and both ends have noticed their carrier."""
@@ -235,16 +241,16 @@ class SkyLink:
 
 
 def differences(asked: LinkState, held: LinkState) -> str:
-    """How `held` differs from `asked` by more than rounding, as one line; empty if it does not.
+    """Return how `held` differs from `asked` by more than rounding, as one line; empty if it does not.
 
-    While down only that matters, and what becomes of the packets inside. The rest is compared to 0.1 % (netem
-    counts bytes per second and 1/2^32), the queue to one frame (netem counts frames).
+    While down, only `up` and `on_contact_end` count. Rate, delay, jitter and loss are compared to 0.1 %
+    (netem counts bytes per second and 1/2^32), the queue to one frame (netem counts frames).
     """
     if asked.up != held.up:
-        return f"asked for up={asked.up}, it is up={held.up}"
+        return f"requested up={asked.up}, it is up={held.up}"
     if not asked.up:
         same = asked.on_contact_end is held.on_contact_end
-        return "" if same else f"asked to {asked.on_contact_end.value} at the end, it does not"
+        return "" if same else f"requested {asked.on_contact_end.value} at the contact's end, it does not"
     queue_off = held.queue_limit_bytes - asked.queue_limit_bytes
     if (
         _near(asked.rate_bit_s, held.rate_bit_s)
@@ -254,15 +260,15 @@ def differences(asked: LinkState, held: LinkState) -> str:
         and asked.bursty_loss == held.bursty_loss
         and 0 <= queue_off < LARGEST_FRAME_BYTES
     ):
-        return ""  # so nearly every time, and looked at for every change: the words below take longer
+        return ""  # the common case; checked for every change, so without the slower text below
     wanted, found = (dict(zip(NUMBERS + CHAIN, _numbers(s) + _chain(s), strict=True)) for s in (asked, held))
     wrong = [
-        f"asked for {name} {value}, it is {found[name]}"
+        f"requested {name} {value}, it is {found[name]}"
         for name, value in wanted.items()
         if not _near(value, found[name])
     ]
     if not 0 <= queue_off < LARGEST_FRAME_BYTES:
-        wrong.append(f"asked for a queue of {asked.queue_limit_bytes} bytes, it is {held.queue_limit_bytes}")
+        wrong.append(f"requested a queue of {asked.queue_limit_bytes} bytes, it is {held.queue_limit_bytes}")
     return "; ".join(wrong)
 
 
@@ -321,7 +327,7 @@ def _wait_for_end(space: NetworkNamespace, port: str, end: LinkEnd, give_up_s: f
 
 
 def _forwards(space: NetworkNamespace, port: str, end: LinkEnd) -> bool:
-    """Whether the bridge lets packets through a port; at once if its end's own interface was taken down."""
+    """Return whether the bridge forwards through a port; True at once if its end's interface is down."""
     if space.is_ready(port) and space.is_forwarding(port):
         return True
     end_up, _ = end.look(space, port)

@@ -7,10 +7,10 @@ from typing import Protocol
 
 from testbed.kernel.namespace import NetworkNamespace
 
-PORT_MTU_BYTES = 65535  # the hosts say how large their packets are; the sky passes whatever they send
+PORT_MTU_BYTES = 65535  # the hosts' own MTUs limit packets; the sky passes any size
 
-# At every AOS a host would otherwise ask for 1 s whether its own addresses are in use, before it uses them,
-# and look for routers. Both ends of a link are known.
+# Otherwise a host checks for 1 s at every AOS whether its own addresses are in use, and looks for routers.
+# Both ends of a link are known.
 QUIET_IPV6 = {"accept_dad": "0", "dad_transmits": "0", "router_solicitations": "0"}
 
 
@@ -28,12 +28,12 @@ class LinkEnd(Protocol):
         """
 
     def look(self, sky: NetworkNamespace, port: str) -> tuple[bool, bool]:
-        """Whether that end's own interface is up, and whether it has noticed its carrier."""
+        """Return whether that end's own interface is up, and whether it has noticed its carrier."""
 
 
 @dataclass(frozen=True, slots=True)
 class HostEnd:
-    """An interface in somebody's namespace, made with the link.
+    """An interface in a host's namespace, made with the link.
 
     Args:
         namespace_path: the namespace, as a path such as /proc/PID/ns/net.

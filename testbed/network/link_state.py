@@ -1,4 +1,4 @@
-"""What one direction of a link is, at one moment."""
+"""The state of one direction of a link."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ class Direction(str, Enum):
 
 
 class OnContactEnd(str, Enum):
-    """What becomes of the packets that are inside a link, queued or in flight, when its contact ends."""
+    """The fate of packets inside a link, queued or in flight, when its contact ends."""
 
     PURGE = "purge"  # they are lost
-    HOLD = "hold"  # they wait, and go on in the next contact with the time that they had left
+    HOLD = "hold"  # they wait, and continue in the next contact with their remaining time
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +56,7 @@ class GilbertElliott:
 
     @classmethod
     def of(cls, loss: float, burst_packets: float) -> GilbertElliott:
-        """The chain that loses a share `loss` of all packets, in bursts of `burst_packets` on average.
+        """Return the chain that loses a share `loss` of all packets, in bursts of `burst_packets` on average.
 
         Gilbert's simplest case: all is lost in the bad state and nothing in the good one, so that
         loss = P / (P + R) and the mean burst is 1 / R.
@@ -85,12 +85,12 @@ class LinkState:
         rate_bit_s: serialisation rate of Ethernet frames (14-byte header included, no FCS), bit/s.
         delay_s: one-way propagation delay, seconds, added after serialisation.
         loss: probability that a packet is lost, 0..1, each packet by itself.
-        queue_bytes: drop-tail limit of what waits for serialisation, bytes; not used if `queue_s` is given.
+        queue_bytes: drop-tail limit of packets that wait for serialisation, bytes; unless `queue_s` is set.
         jitter_s: each packet's delay is delay_s + a uniform draw from -jitter_s to +jitter_s, seconds; no
             packet overtakes one before it, so in dense traffic packets wait for a late one.
         bursty_loss: loss in bursts, instead of `loss`.
         queue_s: the limit as time, seconds of `rate_bit_s`; it follows the rate.
-        on_contact_end: in a state that is not up: what becomes of the packets inside.
+        on_contact_end: in a state that is not up, the fate of packets inside.
     """
 
     up: bool
@@ -118,7 +118,7 @@ class LinkState:
         if not 0 <= self.loss <= 1:
             raise ValueError(f"loss is {self.loss}; it is a probability, 0 to 1")
         if self.loss and self.bursty_loss is not None:
-            raise ValueError("both loss and bursty_loss are given; a link loses packets in one way")
+            raise ValueError("both loss and bursty_loss are set; set only one")
         if self.queue_bytes <= 0:
             raise ValueError(f"queue_bytes is {self.queue_bytes}; it must be positive")
         if self.queue_s is not None and not 0 < self.queue_s < math.inf:
@@ -126,14 +126,14 @@ class LinkState:
 
     @property
     def queue_limit_bytes(self) -> int:
-        """The limit of what waits for serialisation, bytes, whichever way it was given."""
+        """The queue limit in bytes, from `queue_bytes` or `queue_s`."""
         if self.queue_s is None:
             return self.queue_bytes
         return max(1, round(self.queue_s * self.rate_bit_s / 8))
 
     def to_json(self) -> dict[str, Any]:
-        """All fields, as JSON and msgpack know them."""
-        chain = self.bursty_loss  # field by field: `asdict` takes four times as long, for every change
+        """Return all fields as JSON and msgpack types."""
+        chain = self.bursty_loss  # field by field: `asdict` is slow, and this is done for every change
         return {
             **{name: getattr(self, name) for name in self.__slots__},
             "bursty_loss": None if chain is None else asdict(chain),
@@ -142,7 +142,7 @@ class LinkState:
 
     @classmethod
     def from_json(cls, fields: Mapping[str, Any]) -> LinkState:
-        """The state that `to_json` made."""
+        """Return the state from the result of `to_json`."""
         chain = fields["bursty_loss"]
         return cls(
             **{
@@ -153,7 +153,7 @@ class LinkState:
         )
 
     def to_row(self) -> tuple[Any, ...]:
-        """All fields in order, as msgpack knows them; a fifth of the time of `to_json`."""
+        """Return all fields in order as msgpack types; several times as fast as `to_json`."""
         *row, end = _fields(self)
         chain = row[BURSTY_LOSS]
         row[BURSTY_LOSS] = None if chain is None else _chain_fields(chain)
@@ -161,7 +161,7 @@ class LinkState:
 
     @classmethod
     def from_row(cls, row: Sequence[Any]) -> LinkState:
-        """The state that `to_row` made."""
+        """Return the state from the result of `to_row`."""
         *fields, end = row
         chain = fields[BURSTY_LOSS]
         if chain is not None:

@@ -33,31 +33,31 @@ States: TypeAlias = tuple[LinkState, LinkState]  # satellite to ground, and back
 
 
 class LinkSetter(Protocol):
-    """What can set many links at once; `Sky` can."""
+    """An object that sets many links at once; `Sky` does."""
 
     def set_links(self, asked: Mapping[str, tuple[LinkState, LinkState]]) -> None:
         """Write (down, up) of each link by its name, and read them back."""
 
 
 class PlayedLink(Protocol):
-    """What the player needs of a link; `ContactLink` and `SkyLink` have it.
+    """The parts of a link that the player needs; `ContactLink` and `SkyLink` have them.
 
     Attributes:
-        name: of the link, unlike any other of the same sky.
-        sky: where it is set together with others.
+        name: unique in its sky.
+        sky: sets it together with other links.
     """
 
     name: str
 
     @property
     def sky(self) -> LinkSetter | None:
-        """None if each such link is set by itself."""
+        """The sky of the link; None if each such link is set by itself."""
 
     def set(self, down: LinkState, up: LinkState) -> None:
         """Write both directions and read them back."""
 
     def check(self) -> None:
-        """Raise ShaperDiedError if what plays the link has ended."""
+        """Raise ShaperDiedError if the link's shaper has ended."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,8 +66,8 @@ class Change:
 
     Args:
         link: the link's name.
-        time_s: scenario time at which the trace asked for it.
-        lateness_s: how long after that it was in force, seconds.
+        time_s: scenario time of the change in the trace.
+        lateness_s: delay from then until it was in force, seconds.
         down, up_link: the states that were written, satellite to ground and back.
     """
 
@@ -84,7 +84,7 @@ class Change:
 
 
 def unplayable(trace: Trace) -> str | None:
-    """Say what in a trace no link can do, as traces may hold more than links; None if links can follow it."""
+    """Return the reason why no link can follow a trace, or None if links can."""
     for way in ("down", "up"):
         rate_bit_s, delay_s = getattr(trace, f"{way}_bit_s"), getattr(trace, f"{way}_delay_s")
         slow, far = rate_bit_s < LOWEST_RATE_BIT_S, delay_s > LONGEST_DELAY_S
@@ -122,13 +122,13 @@ class Player:
 
     Args:
         clock: scenario time; second 0 is the traces' second 0.
-        links: which trace each link follows.
-        on_change: called in the player's thread after every change; what it raises ends the play.
-        queue_s: length of each direction's queue in seconds of its rate (the trace says nothing of queues).
-        queue_at_least_bytes: and no shorter than this, bytes.
+        links: the trace of each link.
+        on_change: called in the player's thread after every change; an exception ends the play.
+        queue_s: length of each direction's queue in seconds of its rate; traces have no queues.
+        queue_at_least_bytes: the shortest queue, bytes.
 
     Attributes:
-        error: what ended the play before its time, or None. All links were then taken down.
+        error: the exception that ended the play early, or None; all links are then down.
         lateness_s: of each change so far, seconds.
     """
 
@@ -151,7 +151,9 @@ class Player:
         self._held: dict[PlayedLink, tuple[LinkState, LinkState]] = {}
         self._stop = threading.Event()
         self._next_check_s = -math.inf
-        self._passed_s = -math.inf  # the clock was here already: each look at it is a system call somewhere
+        self._passed_s = (
+            -math.inf
+        )  # time that has surely passed; saves reading the clock, a system call on some machines
         self._thread: threading.Thread | None = None
 
     def start(self) -> None:
@@ -176,7 +178,7 @@ class Player:
         self._take_down()
 
     def join(self, timeout_s: float | None = None) -> bool:
-        """Wait for the end of all traces; False if they go on. Raises what ended the play before."""
+        """Wait for the end of all traces; return False if they go on. Raises `error` if it is set."""
         if self._thread is not None:
             self._thread.join(timeout_s)
         if self.error is not None:
@@ -203,14 +205,14 @@ class Player:
             self._take_down()
 
     def _turns(self, from_s: float) -> Iterator[dict[PlayedLink, tuple[float, States]]]:
-        """What is made at one time: the changes of `TOGETHER_S`, or an edge of a contact by itself."""
+        """Yield changes to make together: those within `TOGETHER_S`, or an edge of a contact by itself."""
         changes = self._changes(from_s)
         change = next(changes, None)
         while change is not None:
             time_s, link, states = change
             due, edge = {link: (time_s, states)}, self._is_edge(link, states)
             self._passed_s = self._clock.now_s()
-            until_s = max(time_s + TOGETHER_S, self._passed_s)  # one who is late catches up
+            until_s = max(time_s + TOGETHER_S, self._passed_s)  # a late player catches up
             while (change := next(changes, None)) is not None and not edge:
                 time_s, link, states = change
                 if time_s > until_s or link in due or self._is_edge(link, states):
@@ -219,12 +221,12 @@ class Player:
             yield due
 
     def _is_edge(self, link: PlayedLink, states: States) -> bool:
-        """Whether a direction opens or closes."""
+        """Return whether a direction opens or closes."""
         (down, up), (held_down, held_up) = states, self._held.get(link, (DOWN_STATE, DOWN_STATE))
         return down.up != held_down.up or up.up != held_up.up
 
     def _changes(self, from_s: float) -> Iterator[tuple[float, PlayedLink, States]]:
-        """All rows of all traces after `from_s`, and their ends, in order of time."""
+        """Yield all rows of all traces after `from_s`, and their ends, in order of time."""
         by_link = [self._changes_of(link, trace, from_s) for link, trace in self._links.items()]
         return heapq.merge(*by_link, key=itemgetter(0))
 
@@ -238,9 +240,9 @@ class Player:
             yield trace.end_s, link, (DOWN_STATE, DOWN_STATE)
 
     def _wait_and_check(self, time_s: float) -> bool:
-        """Sleep to `time_s`, looking at the shaper now and then; False if told to stop."""
+        """Sleep to `time_s`, checking the links now and then; return False if stopped."""
         while True:
-            # By the clock and not before each change: with many links that would be most of the work.
+            # By time and not before each change: with many links the checks would be most of the work.
             if self._passed_s >= self._next_check_s:
                 for link in self._links:
                     link.check()
@@ -290,12 +292,12 @@ class Player:
         return states_of(row, self._queue_s, self._queue_at_least_bytes)
 
     def _take_down(self) -> None:
-        """Whatever else is wrong: no link stays up without its trace."""
+        """Take every link down, whatever else is wrong: no link stays up without its trace."""
         for link in self._links:
             try:
                 link.set(DOWN_STATE, DOWN_STATE)
             except ShaperDiedError:
-                pass  # it cannot be told, but the ports are down: `set` begins with them
+                pass  # the shaper gets no order any more, but `set` has taken the ports down
             except TestbedError as error:
                 self.error = self.error or error
         self._held.clear()

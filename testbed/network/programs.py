@@ -1,4 +1,4 @@
-"""Starts programs in hosts and ends them, by process id and never by name."""
+"""Starts and ends programs in hosts, by process id and never by name."""
 
 from __future__ import annotations
 
@@ -104,10 +104,11 @@ class Program:
             )
 
     def check(self, *, started: bool) -> None:
-        """Raise TestbedError with the last line it printed, if it has ended.
+        """Raise TestbedError with its last line if it has ended.
 
-        A program that ends with exit code 2 before the run has started was given what it cannot use: then the
-        error's exit code is 2 as well.
+        Args:
+            started: whether the run has started. A program that ends with exit code 2 before that has got
+                invalid input: then the error's exit code is 2 as well.
         """
         if (code := exit_code(self.process)) is not None:
             error = TestbedError(
@@ -117,12 +118,12 @@ class Program:
             raise error
 
     def last_line(self) -> str:
-        """The last non-empty line of its log."""
+        """Return the last non-empty line of its log."""
         text = self.log.read_text(errors="replace").strip() if self.log.exists() else ""
         return text.splitlines()[-1] if text else "it printed nothing"
 
     def stop(self, patience_s: float = 3.0) -> None:
-        """SIGTERM, and SIGKILL to its whole session after `patience_s`; may be called twice."""
+        """Send SIGTERM, and SIGKILL to its whole session after `patience_s`. May be called twice."""
         self.ask_to_stop()
         deadline = time.monotonic() + patience_s
         while self.process.poll() is None and time.monotonic() < deadline:
@@ -132,7 +133,7 @@ class Program:
             self.process.wait()
 
     def ask_to_stop(self) -> None:
-        """SIGTERM only, so that several programs can end side by side."""
+        """Send SIGTERM and do not wait, so that several programs can end side by side."""
         if self.process.poll() is None:
             self._signal(signal.SIGTERM)
 

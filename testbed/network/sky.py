@@ -32,7 +32,7 @@ WATCH_EVERY_S = 0.25
 
 
 class Sky:
-    """Owns the namespace, the links in it, and the shaper that makes them slow.
+    """The namespace of the links, the links in it, and their shaper.
 
     Args:
         shaper: "nfqueue" or "netem" (CapabilityError if this machine cannot), a `Shaper`, a function that
@@ -80,7 +80,7 @@ class Sky:
     ) -> SkyLink:
         """Build a link between two ends; it starts down.
 
-        Raises LinkError, and then leaves nothing; CapabilityError if the shaper cannot hold and is asked to.
+        Raises LinkError, and then leaves nothing; CapabilityError if the shaper cannot hold packets.
         """
         if name in self._links:
             raise InputError(f"a link named {name!r} exists already; give each link its own link_name")
@@ -97,7 +97,7 @@ class Sky:
     def set_links(self, asked: Mapping[str, tuple[LinkState, LinkState]]) -> None:
         """Write (down, up) of many links by name, and read them back; as `SkyLink.set` for each, and cheaper.
 
-        Raises LinkError when what is held is not what was asked; whatever cannot be trusted is then down.
+        Raises LinkError if the shaper holds something else than was requested; such links are then down.
         """
         together = {}
         for name, states in asked.items():
@@ -132,7 +132,7 @@ class Sky:
             raise
 
     def check(self) -> None:
-        """Raise what has gone wrong with any link: ShaperDiedError, or LinkError if one has lost an end."""
+        """Raise ShaperDiedError if the shaper has ended, LinkError if a link has lost an end."""
         if self._failure is not None:
             raise self._failure
         self.shaper.check()
@@ -141,7 +141,7 @@ class Sky:
                 raise link.failure
 
     def counters(self) -> dict[str, Any]:
-        """What became of the packets of every link, fit for JSON; it stands beside a run's results.
+        """Return the packet counters of every link, for JSON.
 
         {"shaper": name, "how": words, "links": {link: {"down": {...}, "up": {...}}}}, the innermost as
         the shaper's `counters` gives them. Raises LinkError.
@@ -156,7 +156,7 @@ class Sky:
         }
 
     def _watch(self) -> None:
-        """Take links down that nothing plays any more, whoever else looks or does not."""
+        """Take down links that nothing plays any more, whether or not anybody else checks."""
         while not self._closed.wait(WATCH_EVERY_S):
             try:
                 self.shaper.check()

@@ -1,7 +1,7 @@
-"""When the user's own programs had something on a replayed link, told from the hosts' byte counters.
+"""Detects other traffic than the probes' on a link, from the hosts' byte counters.
 
-A probe that meets their traffic measures a queue, not the link.  What leaves each host is read every 50 ms;
-what the probes themselves sent in that time is known and taken off.
+A probe that meets other traffic measures a queue, not the link. The bytes that each host has sent are read
+every 50 ms, and the probes' own bytes are subtracted.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ class TrafficMonitor:
 def busy_intervals(
     readings: Sequence[Reading], trace: Trace, start_monotonic_s: float, logs: tuple[Path, Path]
 ) -> list[Interval]:
-    """Return when somebody else's traffic was on the link, in scenario seconds.
+    """Return when other traffic was on the link, in scenario seconds.
 
     Args:
         readings: of the monitor.

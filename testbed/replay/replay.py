@@ -45,7 +45,7 @@ _LISTEN = "0A"
 
 @dataclass(frozen=True)
 class ReplayPlan:
-    """What is replayed, and what runs across it.
+    """A replay: the trace and the programs that run across it.
 
     Args:
         trace: the link.
@@ -75,7 +75,7 @@ class ReplayPlan:
         return dict(zip(("server", "client"), ends, strict=True))
 
     def command(self, text: str) -> list[str]:
-        """The shell's command line of a client or server."""
+        """Return the shell's command line for a client or server."""
         for word, address in self.addresses.items():
             text = text.replace(f"{{{word}}}", address)
         return ["sh", "-c", text]
@@ -83,12 +83,12 @@ class ReplayPlan:
 
 @dataclass(frozen=True)
 class Replayed:
-    """What came of a replay.
+    """The result of a replay.
 
     Args:
         folder: with the trace as played, logs and results.json.
         client_exit: the client's exit code; None if it was stopped at the trace's end, or there was none.
-        fidelity: asked against measured; None without probes.
+        fidelity: requested against measured; None without probes.
         lateness_s: of each change of the link.
         counters: what became of the packets.
         exit_code: of the command.
@@ -105,7 +105,7 @@ class Replayed:
     exit_code: int
 
     def to_json(self) -> dict[str, Any]:
-        """All of it but the samples, which lie in the folder's fidelity.json."""
+        """Return all but the samples, which are in the folder's fidelity.json."""
         late = np.array(self.lateness_s or (0.0,))
         return {
             "folder": str(self.folder),
@@ -143,7 +143,7 @@ def replay(
         output: where the client's output goes; None: this process's own.
 
     Returns:
-        What came of it, or the exit code when somebody stopped it.
+        The result, or the exit code if it was stopped by a signal.
 
     Raises:
         InputError: it cannot be run; nothing was left.
@@ -166,7 +166,7 @@ def replay(
         try:
             return _Replay(plan, folder, stop, say, output).go()
         except Stopped:
-            say("stopped; everything that the replay had made is gone")
+            say("Stopped. All namespaces, interfaces and processes were removed.")
             return stop.exit_code
 
 
@@ -280,7 +280,7 @@ class _Replay:
             if time.monotonic() > started_s + LISTENING_ANYWAY_S and not _uses_python(self.plan.server):
                 break
             time.sleep(TICK_S)
-        self.say("the server listens on no port (yet): going on")
+        self.say("warning: the server has not opened a port yet; continuing")
         return server
 
     def _run_programs(self, stack: ExitStack, clock: RealClock, server: Program | None) -> None:
@@ -314,7 +314,7 @@ class _Replay:
                 server.check(started=True)
             if now_s >= ending_s and self.plan.shell and not said_the_end:
                 said_the_end = True
-                self.say("the trace has ended, the link is down; leave with exit")
+                self.say("The trace has ended and the link is down. Leave the shell with exit.")
             elif now_s >= ending_s and not self.plan.shell:
                 if client is not None:
                     self.notes.append("the client was stopped at the end of the trace")
@@ -332,7 +332,7 @@ class _Replay:
         host, other = self._host("client"), self._host("server")
         shell = os.environ.get("SHELL", "/bin/sh")
         self.say(
-            f"this shell is the client ({self.plan.addresses['client']}); the other end is"
+            f"This shell is the client ({self.plan.addresses['client']}); the other end is"
             f" {self.plan.addresses['server']}.\n"
             f"A shell there, in another terminal:  sudo mnexec -a {other.pid} {shell}\n"
             f"The trace plays {self.plan.trace.end_s:g} s from now. Leave with exit."
@@ -341,7 +341,7 @@ class _Replay:
 
 
 def _ports(pid: int) -> set[str]:
-    """Return the sockets of a process's network namespace on which somebody waits: TCP listeners, any UDP."""
+    """Return the sockets of a process's network namespace that programs listen on: TCP listeners, any UDP."""
     found = set()
     for kind in ("tcp", "tcp6", "udp", "udp6"):
         with suppress(OSError):

@@ -92,15 +92,15 @@ class Check:
         return self.error_unit in ("s", "share") and self.group != "loss"
 
     def noting(self, what_happened: str) -> Check:
-        """The same, and what happened to the machine while it was measured."""
+        """Return the check with a note on the machine while it was measured."""
         return replace(self, what=f"{self.what} ({what_happened})")
 
     def spoilt_by(self, what_happened: str) -> Check:
-        """The same with that, shown and no longer judged: it was measured again."""
+        """Return the check as shown only, with a note, since it was measured again."""
         return replace(self.noting(f"{what_happened}: measured again"), least=-math.inf, most=math.inf)
 
     def to_json(self) -> dict[str, Any]:
-        """All of it; None for a bound that there is not."""
+        """Return all fields, for JSON; None for a bound that does not exist."""
         bounds = {name: v if math.isfinite(v := getattr(self, name)) else None for name in ("least", "most")}
         return {**asdict(self), **bounds, "judged": self.judged, "ok": self.ok}
 
@@ -130,7 +130,7 @@ def delay_check(group: str, what: str, asked_s: Floats, measured_s: Floats, p: f
 
 
 def shown_delay(group: str, what: str, asked_s: Floats, measured_s: Floats, p: float) -> Check:
-    """The same figure as of `delay_check`, without a bound."""
+    """Return the figure of `delay_check` without a bound."""
     return replace(delay_check(group, what, asked_s, measured_s, p, math.inf), least=-math.inf)
 
 
@@ -148,7 +148,7 @@ def none_check(group: str, what: str, count: int, samples: int, unit: Unit = "pa
 
 
 def at_most_check(group: str, what: str, seconds: Sequence[float], most_s: float) -> Check:
-    """Judge the longest of some times, asked to be none; NaN is one that never ended."""
+    """Check the longest of some times against a bound; NaN is one that never ended."""
     seconds = [float(s) for s in seconds]
     worst = max(seconds, key=lambda s: math.inf if math.isnan(s) else s, default=math.nan)
     measured = None if math.isnan(worst) else worst
@@ -168,15 +168,16 @@ def loss_check(group: str, what: str, probability: float, sent: int, lost: int) 
 
 
 def burst_checks(chain: GilbertElliott, sent: int, arrived: Integers) -> list[Check]:
-    """Judge a chain that loses all in its bad state: its share of losses, and its mean burst.
+    """Check a chain that loses everything in its bad state: its share of losses, and its mean burst.
 
     Both lie inside the interval of 99.99 % of honest outcomes, by the normal approximation: neighbours in the
     chain are correlated by r = 1 - P - R, which makes the variance of the share (1 + r) / (1 - r) times the
     binomial one; a burst is geometric with variance b (b - 1).
 
     Args:
+        chain: the requested chain.
         sent: packets 0 to sent - 1.
-        arrived: int64[m], which of them arrived, in order.
+        arrived: int64[m], the packets that arrived, in order.
     """
     mean_burst, share = 1 / chain.bad_to_good, chain.mean_loss
     gaps = np.diff(np.concatenate([[-1], arrived, [sent]])) - 1
@@ -204,13 +205,16 @@ def burst_checks(chain: GilbertElliott, sent: int, arrived: Integers) -> list[Ch
 
 
 def jitter_checks(asked_s: float, jitter_s: float, one_way_s: Floats, late_s: float) -> list[Check]:
-    """Judge one-way times that are to be uniform over asked_s - jitter_s to asked_s + jitter_s, seconds.
+    """Check that one-way times are uniform over asked_s - jitter_s to asked_s + jitter_s, seconds.
 
     The standard deviation of n uniform draws is jitter_s / sqrt(3), with a relative standard error of
     sqrt(0.2 / n) (kurtosis 1.8).
 
     Args:
-        late_s: how far beyond the end of the interval the 99th of 100 packets may be.
+        asked_s: requested one-way time.
+        jitter_s: requested jitter.
+        one_way_s: float64[n], measured one-way times.
+        late_s: how far beyond the interval the 99th of 100 packets may be.
     """
     count = len(one_way_s)
     deviation_s = float(np.std(one_way_s)) if count > 1 else None
@@ -250,6 +254,6 @@ def goodput_bit_s(rate_bit_s: float) -> float:
 
 
 def message_s(size_bytes: int, rate_bit_s: float, delay_s: float) -> float:
-    """Time of a message on an open, idle TCP connection whose window holds it all, seconds."""
+    """Return the time of a message on an open, idle TCP connection whose window holds it all, seconds."""
     segments = math.ceil(size_bytes / TCP_SEGMENT_BYTES)
     return (size_bytes + segments * TCP_HEADERS_BYTES) * 8 / rate_bit_s + delay_s

@@ -14,7 +14,7 @@ from testbed.verify.link import MeasuredLink, required_stream
 
 
 def measure_contacts(link: MeasuredLink, contacts: int, bounds: Bounds) -> list[Check]:
-    """Contacts of 0.3 s on an overloaded link: packets wait and fly when each of them ends."""
+    """Play contacts of 0.3 s on an overloaded link, so that packets are inside when each of them ends."""
     state = LinkState(True, 20e6, 0.005, queue_bytes=200_000)
     edges = _Edges(link, state, contacts)
     link.set(DOWN_STATE, DOWN_STATE)
@@ -58,7 +58,7 @@ class _Edges:
         self.link.set(state, state)
 
     def judge(self, arrived_ns: npt.NDArray[np.int64]) -> tuple[int, list[float], list[float]]:
-        """Packets after the link was down; per contact, seconds from AOS to first and from LOS to last."""
+        """Return packets after LOS; per contact, seconds from AOS to the first and from LOS to the last."""
         after, first_s, last_s = 0, [], []
         for aos_ns, los_ns, down_ns in zip(self.aos_ns, self.los_ns, self.down_ns, strict=True):
             own = arrived_ns[(arrived_ns >= aos_ns) & (arrived_ns < aos_ns + 600_000_000)]

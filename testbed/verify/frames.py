@@ -47,7 +47,7 @@ class Crossing:
 
 
 def make_frames(source_mac: str, destination_mac: str, of_each: int) -> list[Frame]:
-    """Frames of all KINDS in turn, `of_each` of them, no two alike."""
+    """Return frames of all KINDS in turn, `of_each` of them, all different."""
     from scapy.layers.inet import IP, UDP  # a second to import
     from scapy.layers.inet6 import ICMPv6ND_NS, IPv6
     from scapy.layers.l2 import ARP, Ether
@@ -79,7 +79,12 @@ def cross(
     """Send frames from the satellite's interface, one every `interval_s`, and capture them at the ground's.
 
     Args:
-        quiet_s: how long to wait for the last.
+        satellite: namespace of the sender.
+        ground: namespace of the receiver.
+        interface: name of the interface in both.
+        frames: frames to send.
+        interval_s: seconds between frames.
+        quiet_s: seconds without a frame after which the capture ends.
     """
     with packet_socket(satellite, interface) as sender, packet_socket(ground, interface) as tap:
         sent_ns = []
@@ -96,7 +101,7 @@ def cross(
 
 
 def _captured(tap: socket.socket, quiet_s: float) -> dict[bytes, list[int]]:
-    """Arrival times (ns) of all frames, by their bytes, until nothing has come for `quiet_s`."""
+    """Return the arrival times (ns) of all frames by their bytes, until nothing arrives for `quiet_s`."""
     tap.settimeout(quiet_s)
     found: dict[bytes, list[int]] = {}
     while True:

@@ -81,7 +81,7 @@ class Stream:
 
 @dataclass(frozen=True)
 class Probed:
-    """What came of one order to the prober.
+    """The result of one order to the prober.
 
     Args:
         rtt_ns: int64[n, 6], CLOCK_REALTIME of each RTT probe: sent by the satellite, arrived at the ground,
@@ -109,17 +109,17 @@ class Probed:
 def required_stream(stream: Stream | None) -> Stream:
     """Return a stream that was ordered. Raises ValueError if it was not."""
     if stream is None:
-        raise ValueError("the prober was not asked for this stream")
+        raise ValueError("this stream was not ordered from the prober")
     return stream
 
 
 def rtt_s(probes_ns: Integers) -> npt.NDArray[np.float64]:
-    """Round-trip times as programs see them, seconds: from send call to arrival, and back."""
+    """Return round-trip times as programs see them, seconds: from send call to arrival, and back."""
     return (probes_ns[:, 1] - probes_ns[:, 0] + probes_ns[:, 3] - probes_ns[:, 2]) / 1e9
 
 
 def link_rtt_s(probes_ns: Integers) -> npt.NDArray[np.float64]:
-    """Round-trip times of the link itself, seconds: from leaving one host to arriving at the other, and back.
+    """Return round-trip times of the link itself, seconds: between the hosts' kernels, there and back.
 
     Where a kernel gave no stamp of leaving, the send call's counts, which makes it longer.
     """
@@ -128,11 +128,11 @@ def link_rtt_s(probes_ns: Integers) -> npt.NDArray[np.float64]:
 
 
 class MeasuredLink(ABC):
-    """A link between two hosts, whatever makes it slow: `set` says how. A context manager.
+    """A link between two hosts, with any shaper; subclasses implement `set`. A context manager.
 
     Args:
         satellite, ground: namespaces of the hosts, whose addresses are SATELLITE and GROUND; closed with it.
-        tick: called some ten times a second while something is measured; what it raises ends that.
+        tick: called about ten times a second while something is measured; an exception ends it.
     """
 
     name = "verify"
@@ -172,7 +172,7 @@ class MeasuredLink(ABC):
 
     @abstractmethod
     def check(self) -> None:
-        """Raise if what plays the link has ended."""
+        """Raise if the link's shaper has ended."""
 
     def fresh(self, down: LinkState, up: LinkState | None = None) -> None:
         """Set the link, after taking it down: what was on it is gone, and both hosts have their carrier."""
@@ -187,7 +187,7 @@ class MeasuredLink(ABC):
         self.wait(SETTLE_S)
 
     def wait(self, for_s: float) -> None:
-        """Sleep, ticking."""
+        """Sleep, calling `tick`."""
         end_s = time.monotonic() + for_s
         while (left_s := end_s - time.monotonic()) > 0:
             time.sleep(min(TICK_S, left_s))
@@ -197,7 +197,8 @@ class MeasuredLink(ABC):
         """Give the prober an order (see `Prober.play`) and wait for its record.
 
         Args:
-            during: called once the order was given; the link's changes are made there.
+            during: called once the order was given; it makes the link's changes.
+            **order: the order, see `Prober.play`.
         """
         if self._prober.stdin is None or self._prober.stdout is None:
             raise TestbedError("the prober has no pipes")
@@ -225,7 +226,7 @@ class MeasuredLink(ABC):
 
     @contextmanager
     def connection(self, window_bytes: int = 0) -> Iterator[tuple[socket.socket, socket.socket]]:
-        """A TCP connection through the link: the satellite's socket and the ground's.
+        """Open a TCP connection through the link: the satellite's socket and the ground's.
 
         Args:
             window_bytes: receive buffer; 0 leaves it to the kernel.
@@ -340,7 +341,7 @@ class LinkUnderTest(MeasuredLink):
         self._link.set(down, up)
 
     def check(self) -> None:
-        """Raise ShaperDiedError if what plays the link has ended."""
+        """Raise ShaperDiedError if the link's shaper has ended."""
         self.sky.check()
 
     def close(self) -> None:
@@ -352,7 +353,7 @@ class LinkUnderTest(MeasuredLink):
 
 
 def _silence(host: NetworkNamespace) -> None:
-    """No IPv6: what it says at every beginning of a contact would be in the way of a slow link's probes."""
+    """Disable IPv6, whose chatter at the beginning of a contact would disturb a slow link's probes."""
     for scope in ("all", "default"):
         if host.read_sysctl(f"ipv6/conf/{scope}/disable_ipv6") is not None:
             host.write_sysctl(f"ipv6/conf/{scope}/disable_ipv6", "1")
@@ -416,7 +417,7 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 
 
 def _environment() -> dict[str, str]:
-    """Ours, so that the child finds this package, and no file in the working directory hides a module."""
+    """Return our environment, with which the child finds this package and no file hides a module."""
     package_parent = str(Path(__file__).resolve().parents[2])
     path = os.pathsep.join([package_parent, *filter(None, [os.environ.get("PYTHONPATH")])])
     return {**os.environ, "PYTHONPATH": path, "PYTHONSAFEPATH": "1"}

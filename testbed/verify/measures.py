@@ -44,7 +44,7 @@ JITTERED_DELAY_S, JITTER_S = 0.02, 0.005
 DRAIN_S = 0.5
 TRAIN_DELAY_S = 0.3
 ATTEMPTS, LOOK_EVERY_S = 3, 0.1
-FAST_BIT_S = 40e6  # slower than this any machine is
+FAST_BIT_S = 40e6  # any machine carries less than this
 # Of a dense stream of which only count and order matter: on a slow guest's one processor a prober with
 # real-time priority leaves the kernel no time to carry the packets, and its backlog (1000) drops them.
 COUNTING: dict[str, Any] = {"drain_s": DRAIN_S, "real_time": False}
@@ -52,13 +52,13 @@ COUNTING: dict[str, Any] = {"drain_s": DRAIN_S, "real_time": False}
 
 @dataclass
 class Measurements:
-    """Everything that verify measures, as a list of steps.
+    """All measurements of `spaceverse verify`, as a list of steps.
 
     Args:
-        link: taken over; its state is anybody's guess afterwards.
+        link: the link; its state afterwards is undefined.
         trace: the pass.
-        unshaped: makes a link like it that nothing shapes: what the machine itself carries.
-        capture: folder for captures of the pass; None: it is not captured.
+        unshaped: makes such a link without a shaper, to measure what the machine itself carries.
+        capture: folder for captures of the pass; None: no captures.
     """
 
     link: MeasuredLink
@@ -74,16 +74,16 @@ class Measurements:
     _grid_lost: int = 0  # also in cells that were measured again
 
     def steps(self, only: Container[str]) -> Iterator[tuple[str, Callable[[], list[Check]]]]:
-        """(what is measured, a function that measures it), in order; of the groups in `only`."""
+        """Yield the name of each measurement and a function that makes it, for the groups in `only`."""
         for group, name, measure in self._steps():
             if group in only:
                 yield name, lambda measure=measure: self._watched(measure)  # type: ignore[misc]
 
     def _watched(self, measure: Callable[[], list[Check]]) -> list[Check]:
-        """Measure; again, if a time or a rate was missed while the machine was away and else awake.
+        """Measure; repeat if a time or a rate was missed while the machine was descheduled once.
 
-        What it missed then stands in its rows all the same, with how late timers were, but is not judged.
-        What was missed otherwise, or in the last attempt, is judged; how late timers were stands in it too.
+        The rows of such an attempt are shown with the lateness of timers, but not checked. Other misses, and
+        those of the last attempt, are checked; they show the lateness of timers too.
         """
         spoilt: list[Check] = []
         for repeats_left in reversed(range(ATTEMPTS)):
@@ -101,7 +101,7 @@ class Measurements:
         return spoilt + checks
 
     def _missed(self, check: Check) -> bool:
-        """Whether its bound was; of a cell of the grid also the whole grid's bound of p99."""
+        """Return whether a bound was missed; for a cell of the grid also the whole grid's bound of p99."""
         return not check.ok or (check.judged and check.more.get("error_p99_s", 0) > self.bounds.rtt_p99_s)
 
     def _steps(self) -> Iterator[tuple[str, str, Callable[[], list[Check]]]]:
@@ -124,7 +124,7 @@ class Measurements:
         yield "contact", "contacts", self.contacts
 
     def rtt(self, name: str, delay_s: float, rate_bit_s: float) -> Check:
-        """RTT of single 64-byte frames on an idle link, from leaving a host to arriving at the other."""
+        """Measure RTTs of single 64-byte frames on an idle link, between the kernels of both hosts."""
         state = LinkState(True, rate_bit_s, delay_s, queue_bytes=200_000)
         self.link.fresh(state)
         serialisation_s = RTT_FRAME_BYTES * 8 / rate_bit_s
@@ -142,7 +142,7 @@ class Measurements:
         return delay_check("rtt", name, asked_s, measured_s, 50, self.bounds.rtt_p50_s)
 
     def whole_grid(self) -> list[Check]:
-        """The cells together: p99 needs more probes than one cell has."""
+        """Combine the cells: p99 needs more probes than one cell has."""
         asked_s, measured_s, seen_s = (
             np.concatenate(column) for column in zip(*self._grid.values(), strict=True)
         )
@@ -155,11 +155,10 @@ class Measurements:
         ]
 
     def tcp(self, rate_bit_s: float) -> list[Check]:
-        """One flow that keeps the link busy; its window is smaller than the queue, so that none is lost.
+        """Measure one TCP flow that keeps the link busy; its window fits the queue, so nothing is lost.
 
         The window is 0.3 s of the link: what the receiver has not read yet does not wait before the link.
-        Not longer: with 19 MB, and twice that in the sender's buffer, a flow in a guest once came to a halt;
-        why is not known.
+        With much larger windows and buffers a flow in a guest may stop, for an unknown reason.
         """
         window_bytes = max(120_000, round(rate_bit_s / 8 * 0.3))
         self.link.fresh(LinkState(True, rate_bit_s, 0.005, queue_bytes=2 * window_bytes))
@@ -184,11 +183,10 @@ class Measurements:
         return self._beside_the_machine(check, carried)
 
     def udp(self, rate_bit_s: float) -> list[Check]:
-        """A train of full frames that fills the queue: frames after the first by the time they took.
+        """Measure a train of full frames that fills the queue: frames after the first, divided by their time.
 
-        Its delay is longer than it takes to send the train, so that nobody has to send while frames arrive:
-        in a guest with one processor each arrival interrupts the sender, the queue ran empty, and 200 Mbit/s
-        were missed by 3 to 11 %.
+        The delay is longer than it takes to send the train, so that sending has ended when frames arrive:
+        in a guest with one processor each arrival interrupts the sender, and the queue would run empty.
         """
         count = max(12, round(rate_bit_s * 0.2 / 8 / FULL_FRAME_BYTES))
 
@@ -219,10 +217,10 @@ class Measurements:
     def _beside_the_machine(
         self, check: Check, measure: Callable[[MeasuredLink], float | None]
     ) -> list[Check]:
-        """A rate that was missed, beside what this machine carries; judged against that if it is less.
+        """Compare a missed rate with what this machine carries; if that is less, check the link against it.
 
-        The same flow through a link that nothing shapes, right after: what does not go through there cannot
-        be asked of a link.  The row that is judged says so.
+        The same flow is measured over a link without a shaper right after: no link can carry more. The row
+        that is checked says so.
         """
         if check.ok or check.asked is None or check.asked < FAST_BIT_S:
             return [check]
@@ -246,7 +244,7 @@ class Measurements:
         ]
 
     def message(self) -> Check:
-        """10 kB by TCP over a link that was idle: what rate limits with a burst get wrong."""
+        """Send 10 kB by TCP over an idle link, where rate limiters with a burst are too fast."""
         delay_s = 0.002
         state = LinkState(True, MESSAGE_RATE_BIT_S, delay_s, queue_bytes=200_000)
         taken_s = []
@@ -267,7 +265,7 @@ class Measurements:
         return share_check("message", what, "s", asked_s, measured_s, self.bounds.message_share, len(taken_s))
 
     def loss(self, probability: float) -> list[Check]:
-        """Random loss, counted both ways at once."""
+        """Measure random loss, both ways at once."""
         state = LinkState(True, 20e6, 0.005, loss=probability)
         self.link.fresh(state)
         stream = {"interval_s": 0.0005, "frame_bytes": RTT_FRAME_BYTES}
@@ -279,7 +277,7 @@ class Measurements:
         ]
 
     def bursty_loss(self) -> list[Check]:
-        """A Gilbert-Elliott chain: how much it loses, and how many packets at a time."""
+        """Measure a Gilbert-Elliott chain: its loss, and the length of its bursts."""
         chain = GilbertElliott.of(BURSTY_LOSS, BURST_PACKETS)
         self.link.fresh(LinkState(True, 20e6, 0.005, bursty_loss=chain))
         stream = {"interval_s": 0.0005, "frame_bytes": RTT_FRAME_BYTES}
@@ -288,7 +286,7 @@ class Measurements:
         return burst_checks(chain, len(down.sent_ns), down.sequence)
 
     def jitter(self) -> list[Check]:
-        """One-way times of packets that are too far apart to wait for each other; then of a dense stream."""
+        """Measure one-way times of packets too far apart to wait for each other, then of a dense stream."""
         self.link.fresh(LinkState(True, 20e6, JITTERED_DELAY_S, jitter_s=JITTER_S))
         count = self.effort.rtt_probes
         stream = {"interval_s": 2.2 * JITTER_S, "frame_bytes": RTT_FRAME_BYTES}
@@ -304,7 +302,7 @@ class Measurements:
         ]
 
     def frames(self) -> list[Check]:
-        """ARP, IPv4, IPv6, neighbour discovery: whole, once, in time; none through a closed direction."""
+        """Send frames of every kind: each arrives whole, once, in time; none through a closed direction."""
         delay_s = 0.02
         source, destination = (host.read(INTERFACE).mac for host in (self.link.satellite, self.link.ground))
         frames = make_frames(source, destination, of_each=20)
@@ -328,7 +326,7 @@ class Measurements:
         return cross(*ends, frames, interval_s=0.002, quiet_s=DRAIN_S)
 
     def falling_delay(self) -> list[Check]:
-        """105 to 5 ms at once, 500 packets a second: later packets must not overtake, none may be lost."""
+        """Reduce the delay from 105 to 5 ms under 500 packets a second: none may overtake or be lost."""
         high, low = LinkState(True, 20e6, 0.105), LinkState(True, 20e6, 0.005)
         self.link.fresh(high)
 

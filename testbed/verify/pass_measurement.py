@@ -29,7 +29,7 @@ CAPTURES = ("satellite.pcap", "ground.pcap")
 
 @dataclass(frozen=True)
 class AlongPass:
-    """Asked against measured along the pass; float64[n] each, seconds."""
+    """Requested and measured RTT along the pass; float64[n] each, seconds."""
 
     time_s: Floats
     asked_rtt_s: Floats
@@ -55,7 +55,7 @@ class PassMeasurement:
         self.along: AlongPass | None = None
 
     def measure(self) -> list[Check]:
-        """The pass is played; RTT probes and 250 small packets a second downwards go along.
+        """Play the pass with RTT probes and 250 small packets a second downwards.
 
         More would leave a slow guest, whose one processor plays the pass as well, no time to play it.
         """
@@ -85,7 +85,7 @@ class PassMeasurement:
             yield
 
     def _judge_captures(self, folder: Path, clock_ns: int) -> list[Check]:
-        """One-way times of the probes as the kernels stamped them, each way."""
+        """Check one-way times of the probes, as the kernels stamped them, each way."""
         ways = compare(*(read_capture(folder / name) for name in CAPTURES))
         checks = []
         for way, crossed in ways.items():
@@ -103,7 +103,7 @@ class PassMeasurement:
         return checks
 
     def _judge_pass(self, probed: Probed, clock_ns: int) -> list[Check]:
-        """What was sent before a late AOS was in force is not lost along the pass: contacts() judges AOS."""
+        """Check the probes. Packets sent before a late AOS was in force are not counted as lost here."""
         down = required_stream(probed.down)
         answered = probed.answered_ns
         times_s = (answered - clock_ns) / 1e9
@@ -142,7 +142,7 @@ class PassMeasurement:
         return inside
 
     def _asked_s(self, times_s: Floats, direction: str) -> Floats:
-        """One-way time of a probe that is sent at `times_s`; meaningless outside contacts."""
+        """Return the requested one-way time of a probe sent at `times_s`; meaningless outside contacts."""
         rows = self._row(times_s)
         delay_s = getattr(self._trace, f"{direction}_delay_s")[rows]
         rate_bit_s = np.maximum(getattr(self._trace, f"{direction}_bit_s")[rows], 1.0)

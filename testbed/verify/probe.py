@@ -13,8 +13,8 @@ those, and `sent` is what counts there.  Both RTTs are shown, and the one by `se
 echo is stamped anew when it is sent, so the time that this program takes to answer is no part of an RTT.
 One thread does it all: nothing can come between a stamp and its send call but another real-time program.
 (A socket can have its own frames stamped when they leave, by SO_TIMESTAMPING: but then every veth on the way
-stamps them, and wakes this program up just when the frame is to arrive.  In a guest with one processor the
-frame waited 0.4 ms for that.)
+stamps them, and wakes this program up just when the frame is to arrive.  On one processor the
+frame waits for that.)
 
 `ping` would not do: it prints three significant digits, 1 ms steps beyond 100 ms.
 """
@@ -57,7 +57,7 @@ _REAL_TIME_PRIORITY = 40  # below the shaper's
 
 
 def open_socket() -> socket.socket:
-    """A probe's socket, in the calling thread's network namespace."""
+    """Return a probe's socket, in the calling thread's network namespace."""
     probe = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     stamp_arrivals(probe)
     probe.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _BUFFER_BYTES)
@@ -68,7 +68,7 @@ def open_socket() -> socket.socket:
 
 
 def open_tap(interface: str) -> socket.socket:
-    """A socket that gets the RTT probes and echoes that leave by an interface of the thread's namespace."""
+    """Return a socket that receives the RTT probes and echoes leaving by an interface of this namespace."""
     # Classic BPF (linux/filter.h), as (code, if true, if false, k): all of a frame, or none at the end.
     load_byte, load_half, equal, give = 0x30, 0x28, 0x15, 0x06
     program = [
@@ -104,7 +104,7 @@ class Stream:
     arrived: list[tuple[int, int]] = field(default_factory=list)  # sequence, ns; in the order of arrival
 
     def columns(self) -> list[array[int]]:
-        """When each was sent; which arrived, in that order, and when."""
+        """Return when each was sent; which arrived, in that order, and when."""
         arrived = [array("q", column) for column in zip(*self.arrived, strict=True)] or [array("q")] * 2
         return [array("q", self.sent_ns), *arrived]
 
@@ -238,7 +238,7 @@ class Prober:
         return sent_ns
 
     def _take_stamps(self) -> None:
-        """Note when RTT probes and echoes left, by what the taps have kept; nobody waits for these."""
+        """Note when RTT probes and echoes left, from what the taps have kept."""
         for tap in self.taps:
             with contextlib.suppress(BlockingIOError):
                 while True:

@@ -1,4 +1,4 @@
-"""How `spaceverse verify` shows what it found."""
+"""The table and the plot of `spaceverse verify`."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from testbed.verify.pass_measurement import AlongPass
 
 
 def checks_table(checks: Sequence[Check], title: str, caption: str) -> Table:
-    """Asked, measured, error, bound, verdict; fits 80 columns."""
+    """Return a table of requested and measured values, errors, bounds and verdicts; fits 80 columns."""
     table = Table(title=title, caption=caption, box=SIMPLE, padding=(0, 1, 0, 0))
-    table.add_column("what", min_width=20, overflow="fold")
-    for heading in ("asked", "measured", "error", "bound", "n"):
+    table.add_column("check", min_width=20, overflow="fold")
+    for heading in ("requested", "measured", "error", "bound", "n"):
         table.add_column(heading, justify="right", no_wrap=True)
     table.add_column("", no_wrap=True)
     group = ""
@@ -39,14 +39,14 @@ def checks_table(checks: Sequence[Check], title: str, caption: str) -> Table:
 
 
 def verdict_text(check: Check) -> Text:
-    """One word, and its colour; none for what is only shown."""
+    """Return the verdict and its colour; empty for rows without a bound."""
     if not check.ok:
         return Text("FAIL", "bold red")
     return Text("pass", "green") if check.judged else Text("")
 
 
 def bound_text(check: Check) -> str:
-    """The bounds of the error."""
+    """Return the bounds of the error as text."""
     if not check.judged:
         return "shown"
     most, unit = _scaled(check.most, check.error_unit)
@@ -61,7 +61,7 @@ def bound_text(check: Check) -> str:
 
 
 def quantity(value: float | None, unit: Unit) -> str:
-    """A figure and its unit, in the size that people read."""
+    """Return a value with its unit, scaled for reading."""
     if value is None:
         return "-"
     scaled, word = _scaled(value, unit)
@@ -81,16 +81,16 @@ def _scaled(value: float, unit: Unit) -> tuple[float, str]:
 
 
 def plot_pass(along: AlongPass, title: str, path: Path) -> None:
-    """Draw asked and measured RTT along the pass, and the error below it; png, svg or pdf by suffix."""
+    """Draw requested and measured RTT along the pass, and the error below it; png, svg or pdf by suffix."""
     from matplotlib.figure import Figure  # slow to import
 
     figure = Figure(figsize=(9, 6), layout="constrained")
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(2, 1))
     upper.plot(along.time_s, along.measured_rtt_s * 1e3, ".", markersize=3, label="measured")
-    upper.plot(along.time_s, along.asked_rtt_s * 1e3, linewidth=1, label="asked")
+    upper.plot(along.time_s, along.asked_rtt_s * 1e3, linewidth=1, label="requested")
     upper.set(title=title, ylabel="RTT, ms")
     upper.legend()
     lower.plot(along.time_s, (along.measured_rtt_s - along.asked_rtt_s) * 1e3, ".", markersize=3)
     lower.axhline(0, linewidth=0.5, color="black")
-    lower.set(xlabel="time since the trace's start, s", ylabel="measured - asked, ms")
+    lower.set(xlabel="time since the trace's start, s", ylabel="measured - requested, ms")
     figure.savefig(path, dpi=150)

@@ -23,7 +23,7 @@ LEAD_S = 0.5  # before AOS and after LOS
 
 
 def steepest_pass(step_s: float) -> Trace:
-    """The whole pass, a row for every `step_s` of it, played at ten rows a second.
+    """Return the whole pass, a row for every `step_s` of it, played at ten rows a second.
 
     So its delay changes `step_s` x 10 times as fast as a real one's: all its delays and rates come by, and
     a link that follows this follows the real one.
@@ -39,7 +39,7 @@ def steepest_pass(step_s: float) -> Trace:
 
 
 def quickened(trace: Trace, factor: float) -> Trace:
-    """The same rows, `factor` times as fast."""
+    """Return the same rows, `factor` times as fast."""
     columns = {name: getattr(trace, name) for name in COLUMNS}
     columns["time_s"] = trace.time_s / factor
     note = f"played {factor:g} times as fast"
@@ -48,7 +48,7 @@ def quickened(trace: Trace, factor: float) -> Trace:
 
 
 def steepest_piece(trace: Trace, length_s: float) -> Trace:
-    """The piece of `length_s` within a contact in which the delay changes most; all of a shorter trace."""
+    """Return the piece of `length_s` in a contact whose delay changes most, or a shorter trace whole."""
     if trace.end_s <= length_s:
         return trace
     change_s = np.abs(np.diff(trace.down_delay_s)) * (trace.up[1:] & trace.up[:-1])

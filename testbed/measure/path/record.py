@@ -129,7 +129,7 @@ class _TrainReader:
             self._frames.append((index, sent_ns, arrived_ns))
 
     def train(self) -> Train | None:
-        """The train so far; None if it cannot be timed. A frame lost on the way took its time too."""
+        """Return the train so far, or None if it cannot be timed; lost frames count with their time."""
         if len(self._frames) < 3:
             return None
         (first, _, first_ns), (last, _, last_ns) = self._frames[0], self._frames[-1]

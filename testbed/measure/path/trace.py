@@ -49,15 +49,16 @@ def trace_of(
 ) -> Trace:
     """Make a trace: down is from the server to the client.
 
-    Probes that shared the path with a train of the recording's own are left out; serialisation is taken off,
-    so that what remains is the delay of an idle link.
+    Probes that shared the path with one of the recording's trains are left out. Serialisation is subtracted,
+    so that the delay of an idle link remains.
 
     Args:
-        measured: what the client saw.
-        step_s: a row for each.
-        clock_bound_s: by how much the two clocks differ at most, where somebody knows; None splits round
-            trips in two, unless both ends shared a clock.
-        satellite, station: names of the server's and the client's end.
+        measured: the client's measurements.
+        step_s: length of a row.
+        clock_bound_s: largest difference of the two clocks; None splits round trips in two, unless both ends
+            shared a clock.
+        satellite: name of the server's end.
+        station: name of the client's end.
         notes: to be added to the trace's.
 
     Raises:

@@ -1,7 +1,7 @@
-"""The one interface between a link and whatever makes it slow.
+"""The interface between a link and its shaper.
 
-A shaper is handed the two sky ports of a link once, then a `LinkState` per direction as often as the
-trace says.  `RecordingShaper` is public because anybody who tests a scenario without root needs it.
+A shaper gets the two sky ports of a link once, then a `LinkState` per direction for every change.
+`RecordingShaper` is for tests without root.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ class LinkPorts:
     ground: str
 
     def entry(self, direction: Direction) -> str:
-        """Name of the port at which packets of `direction` enter the sky."""
+        """Return the port at which packets of `direction` enter the sky."""
         return self.satellite if direction is Direction.DOWN else self.ground
 
     def exit(self, direction: Direction) -> str:
-        """Name of the port at which packets of `direction` leave the sky."""
+        """Return the port at which packets of `direction` leave the sky."""
         return self.ground if direction is Direction.DOWN else self.satellite
 
 
@@ -37,15 +37,15 @@ class Shaper(Protocol):
     """Makes links follow their states. One shaper serves all links of a sky.
 
     Attributes:
-        name: what a scenario calls it.
-        can_hold: whether it can keep what is inside a link for the next contact (OnContactEnd.HOLD).
+        name: its name in scenarios.
+        can_hold: whether it can keep packets inside a link for the next contact (OnContactEnd.HOLD).
     """
 
     name: str
     can_hold: bool
 
     def how(self) -> str:
-        """How it works on this machine, in a few words that stand beside every result."""
+        """Return how it works on this machine, in a few words for the record."""
 
     def attach(self, ports: LinkPorts) -> None:
         """Take charge of a link; both directions start down. Raises LinkError."""
@@ -68,21 +68,21 @@ class Shaper(Protocol):
         """
 
     def read_back(self, link: str, direction: Direction) -> LinkState:
-        """The state as the kernel, or the process that plays the link, holds it now."""
+        """Return the state that the kernel, or the process that plays the link, holds."""
 
     def counters(self, link: str, direction: Direction) -> dict[str, float]:
-        """What became of the packets, by name; what there is to count differs between shapers."""
+        """Return packet counters by name; the counters differ between shapers."""
 
     def check(self) -> None:
-        """Raise ShaperDiedError if what plays the links has ended, LinkError if it lets one go."""
+        """Raise ShaperDiedError if the process of the shaper has ended, LinkError if a link is lost."""
 
     def close(self) -> None:
-        """Give back all that `attach` took; may be called twice."""
+        """Release everything that `attach` took. May be called twice."""
 
 
 @dataclass
 class RecordingShaper:
-    """A shaper without a network: remembers what it was told, for tests of what drives it."""
+    """A shaper without a network: records its states, for tests."""
 
     name: str = "recording"
     can_hold: bool = True
@@ -91,7 +91,7 @@ class RecordingShaper:
     closed: bool = False
 
     def how(self) -> str:
-        """It does not."""
+        """Return that there is no network."""
         return "no network"
 
     def attach(self, ports: LinkPorts) -> None:
@@ -111,19 +111,19 @@ class RecordingShaper:
         return state
 
     def apply_all(self, asked: Sequence[tuple[str, Direction, LinkState]]) -> list[LinkState]:
-        """Remember all of them, one after another."""
+        """Record all of them, one after another."""
         return [self.apply(*one) for one in asked]
 
     def read_back(self, link: str, direction: Direction) -> LinkState:
-        """The last state that was applied."""
+        """Return the last state that was applied."""
         return self.states[link, direction]
 
     def counters(self, link: str, direction: Direction) -> dict[str, float]:
-        """How many states were applied."""
+        """Return the number of applied states."""
         return {"applied": sum(entry[:2] == (link, direction) for entry in self.history)}
 
     def check(self) -> None:
-        """A recording never dies."""
+        """Do nothing: a recording cannot fail."""
 
     def close(self) -> None:
         """Remember that it was closed."""

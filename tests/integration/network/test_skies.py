@@ -204,7 +204,7 @@ def test_links_that_were_set_together_and_refused_are_down(monkeypatch: pytest.M
         monkeypatch.setattr(
             network.sky.shaper, "apply_all", lambda asked: [*truly(asked)[:-1], state(delay_s=1)]
         )
-        with pytest.raises(LinkError, match=r"s1-g1 up: asked for delay_s 0\.0, it is 1"):
+        with pytest.raises(LinkError, match=r"s1-g1 up: requested delay_s 0\.0, it is 1"):
             network.sky.set_links(asked)
         assert not any(pair.link.sky_link.carrier() for pair in pairs)
         monkeypatch.undo()

@@ -73,7 +73,7 @@ class NetemParameters(NamedTuple):
 
     @classmethod
     def of(cls, state: LinkState) -> NetemParameters:
-        """The netem that plays `state`."""
+        """Return the netem that plays `state`."""
         if not state.up:
             return CLOSED
         rate_byte_s = max(1, round(state.rate_bit_s / 8))
@@ -87,7 +87,7 @@ class NetemParameters(NamedTuple):
         return cls(rate_byte_s, delay_ns, _share(state.loss), limit, jitter_ns, chain)
 
     def state(self) -> LinkState:
-        """The state that this netem plays; its queue_bytes come in whole 1514-byte frames."""
+        """Return the state that this netem plays; its queue_bytes come in whole 1514-byte frames."""
         rate_byte_s, delay_ns, loss, limit, jitter_ns, chain = self
         if limit == 0:
             return DOWN_STATE
@@ -107,10 +107,10 @@ class NetemParameters(NamedTuple):
         )
 
     def options(self) -> bytes:
-        """TCA_OPTIONS of a netem: every field that netem has a memory for, so that nothing old stays.
+        """Return TCA_OPTIONS with every field that netem remembers, so that no old value stays.
 
-        In the order in which the kernel sends them (net/sched/sch_netem.c, netem_dump), so that what it
-        holds can be compared with what was written as bytes.
+        The order is the kernel's (net/sched/sch_netem.c, netem_dump), so that what it holds can be compared
+        with what was written as bytes.
         """
         rate_byte_s, delay_ns, loss, limit, jitter_ns, chain = self
         # fmt: off

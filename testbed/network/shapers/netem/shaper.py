@@ -42,7 +42,7 @@ from testbed.network.shapers.netem.socket import Netem, QdiscSocket
 
 CHECK_EVERY_S = 0.5
 CANNOT_HOLD = (
-    "netem cannot hold packets for the next contact: in it time goes on. "
+    "netem cannot hold packets for the next contact, since its packets keep their schedule. "
     "Use the nfqueue shaper, or on_contact_end purge"
 )
 
@@ -76,7 +76,7 @@ class NetemShaper:
             raise
 
     def how(self) -> str:
-        """The kernel's release: its sch_netem plays the links."""
+        """Return the kernel's release: its sch_netem plays the links."""
         return f"Linux {platform.release()}"
 
     def attach(self, ports: LinkPorts) -> None:
@@ -136,7 +136,7 @@ class NetemShaper:
         return [parameters.state() for parameters in wanted]  # which the kernel holds, to the last bit
 
     def read_back(self, link: str, direction: Direction) -> LinkState:
-        """The state as the kernel holds it now; queue_bytes in whole 1514-byte frames."""
+        """Return the state that the kernel holds; queue_bytes in whole 1514-byte frames."""
         with self._lock:
             port, index = self._port((link, direction))
             try:
@@ -147,7 +147,7 @@ class NetemShaper:
                 ) from error
 
     def counters(self, link: str, direction: Direction) -> dict[str, float]:
-        """What the kernel counts of the netem since the last contact began.
+        """Return the kernel's counters of the netem since the last contact began.
 
         delivered, delivered_bytes; dropped (by loss or by the full queue: netem does not tell them apart);
         inside (queued or flying now).
@@ -200,7 +200,7 @@ class NetemShaper:
     def _failure(
         self, key: tuple[str, Direction], port: str, wanted: NetemParameters, held: NetemParameters | OSError
     ) -> LinkError | None:
-        """What is wrong with what the kernel holds; None, and it is remembered, if it is what was wanted."""
+        """Return the error if the kernel holds something else; otherwise remember the parameters."""
         if held == wanted:
             self._written[key] = wanted
             return None
@@ -222,7 +222,6 @@ class NetemShaper:
 
 def netem_lack() -> str | None:
     """Return why netem does not work here, or None; it is tried on the loopback of a new namespace."""
-
     try:
         with NetworkNamespace.create("probe") as namespace:
             NetemShaper(namespace.path).close()

@@ -94,7 +94,7 @@ class QdiscSocket:
         self._handle = 0
 
     def write(self, netems: Sequence[Netem]) -> list[NetemParameters | OSError]:
-        """Write netems; what the kernel then holds of each, or why it refused that one, in order."""
+        """Write netems; return for each what the kernel then holds, or why it refused."""
         held: list[NetemParameters | OSError] = []
         for first in range(0, len(netems), AT_ONCE):
             held += self._write(netems[first : first + AT_ONCE])
@@ -129,7 +129,7 @@ class QdiscSocket:
         return before + options
 
     def _held(self, answer: _Answer, wanted: NetemParameters, options: bytes) -> NetemParameters | OSError:
-        """What an answer says that the kernel holds."""
+        """Return the netem that the kernel holds, according to its answer."""
         kind, at, end, flags = answer
         if kind == NLMSG_ERROR:
             refusal = _refusal(self._body(at, end), flags)
@@ -142,11 +142,11 @@ class QdiscSocket:
             return error
 
     def get(self, index: int) -> NetemParameters:
-        """The root netem of an interface."""
+        """Return the root netem of an interface."""
         return _parameters(self._ask(RTM_GETQDISC, NLM_F_ECHO, index, RTM_NEWQDISC))
 
     def roots(self, expected: Mapping[int, NetemParameters] | None = None) -> dict[int, NetemParameters]:
-        """The root netem of every interface of the namespace that has one, by interface number.
+        """Return the root netem of every interface of the namespace that has one, by interface number.
 
         One that is as expected is known by its bytes, in a fraction of the time that decoding takes.
         """
@@ -165,7 +165,7 @@ class QdiscSocket:
         return found
 
     def root_messages(self) -> dict[int, bytes]:
-        """The same, of whatever kind the root qdiscs are, as the kernel sends them."""
+        """Return the root qdiscs of any kind as the kernel sends them, by interface number."""
         self._request(RTM_GETQDISC, NLM_F_DUMP, 0, parent=0)
         found: dict[int, bytes] = {}
         while True:
@@ -182,7 +182,7 @@ class QdiscSocket:
                     found[index] = body
 
     def counters(self, index: int) -> dict[str, float]:
-        """What the kernel counts of the root qdisc of an interface (TCA_STATS2, gen_stats.h)."""
+        """Return the kernel's counters of an interface's root qdisc (TCA_STATS2, gen_stats.h)."""
         answer = self._ask(RTM_GETQDISC, NLM_F_ECHO, index, RTM_NEWQDISC)
         _parameters(answer)  # raises if it is no netem of ours that counts
         begin, end = attribute_places(answer, _TCMSG.size, len(answer))[TCA_STATS2]
@@ -234,7 +234,7 @@ class QdiscSocket:
                 return answer
 
     def _answer_in(self, begin: int, end: int) -> tuple[int, _Answer]:
-        """(sequence number, answer) of what came in one piece."""
+        """Return sequence number and answer of one datagram."""
         length, kind, flags, sequence, _ = HEADER.unpack_from(self._answer, begin)
         at = begin
         if kind == RTM_DELQDISC and begin + length < end:
@@ -249,7 +249,7 @@ class QdiscSocket:
 
 
 def _are_at(answer: bytes | bytearray, at: int, options: bytes) -> bool:
-    """Whether an answer's options, which begin there, are these; the kernel may add a seed."""
+    """Return whether an answer's options, which begin at `at`, are these; the kernel may add a seed."""
     (length,) = _LENGTH.unpack_from(answer, at - ATTRIBUTE.size)
     more = length - ATTRIBUTE.size - len(options)
     return answer.startswith(options, at) and (
@@ -269,7 +269,7 @@ def _open_netlink() -> socket.socket:
     netlink.setsockopt(SOL_NETLINK, NETLINK_EXT_ACK, 1)  # the kernel says in words why it refuses
     netlink.setsockopt(SOL_NETLINK, NETLINK_CAP_ACK, 1)
     netlink.bind((0, 0))
-    # The kernel has answered before send() returns: to wait would be a bug, and to be ready to costs a poll.
+    # The reply is already queued when send() returns; a timeout would only add a poll().
     netlink.setblocking(False)
     return netlink
 
@@ -280,7 +280,7 @@ def _raise_error(body: bytes, flags: int) -> None:
 
 
 def _refusal(body: bytes, flags: int) -> OSError | None:
-    """What an NLMSG_ERROR says; None if it is an acknowledgement."""
+    """Return the error in an NLMSG_ERROR, or None if it is an acknowledgement."""
     (code,) = struct.unpack_from("=i", body)
     if code == 0:
         return None

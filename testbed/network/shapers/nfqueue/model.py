@@ -60,7 +60,7 @@ class Fates:
         self._bad = False  # the state of the Gilbert-Elliott chain; it outlives a change of the link's state
 
     def next(self, state: LinkState) -> tuple[bool, float]:
-        """(whether the next packet is lost, its share of the jitter: -1 to 1)."""
+        """Return whether the next packet is lost, and its share of the jitter, -1 to 1."""
         loss_draw, step_draw, jitter_share = self._draw(), self._draw(), 2 * self._draw() - 1
         chain = state.bursty_loss
         if chain is None:

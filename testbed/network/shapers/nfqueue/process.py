@@ -37,15 +37,15 @@ from testbed.network.shapers.nfqueue.timer import Timer
 
 REALTIME_PRIORITY = 50
 
-# A timer wakes this process some 50 us after its time. So it is set early by what it was late in four of five
-# cases lately, and what is left is spun away, if no other spin was a moment ago: in a dense stream of packets
-# it would otherwise spin for ever, and there 50 us are nothing.
+# A timer wakes this process late by tens of microseconds. It is therefore set early by the 80th percentile of
+# its recent lateness, and the rest is spun away. Spins keep a distance, since the process would otherwise
+# spin all the time in a dense stream, where so little lateness does not matter.
 LEAD_UP_S, LEAD_DOWN_S = 2e-6, 0.5e-6  # the lead settles where these balance: at the 80th percentile
 LEAD_MOST_S = 150e-6
 SPIN_EVERY_S = 1e-3
 
-# A packet is at its host about half-way through the system call that releases it, so that this begins half of
-# its usual length early; the usual length is a moving average over VERDICT_MEMORY releases.
+# A packet reaches its host about half-way through the system call that releases it, so the call is made half
+# its usual duration early; the usual duration is a moving average over VERDICT_MEMORY releases.
 VERDICT_MEMORY = 32
 EARLY_MOST_S = 40e-6
 
@@ -91,7 +91,7 @@ class Player:
             self._let_out()
 
     def _wait(self) -> list[tuple[int, int]]:
-        """What has come, and when nothing has for a moment, what comes next."""
+        """Return the next events; rest first if the process has been busy for too long."""
         began_s = time.monotonic()
         if began_s - self._busy_from_s > BUSY_AT_MOST_S:
             time.sleep(REST_S)
@@ -115,7 +115,7 @@ class Player:
         self._early_s += (half_s - self._early_s) / VERDICT_MEMORY
 
     def _is_due(self, due_s: float) -> bool:
-        """Whether it is time for that; waits for it if it is very near, else sets the timer."""
+        """Return whether `due_s` has come; spin if it is very near, else set the timer."""
         due_s -= self._early_s
         now_s = time.monotonic()
         left_s = due_s - now_s
@@ -175,7 +175,7 @@ class Player:
             direction.set(LinkState.from_row(row))
             self._plan(direction.queue.fileno(), direction)
             held.append(direction.model.state.to_row())
-            self._let_out()  # hundreds of links may change in one order, and packets do not wait for that
+            self._let_out()  # an order may change hundreds of links; packets must not wait for all
         return {"states": held}
 
     def _obey(self, order: dict[str, Any]) -> dict[str, Any]:
@@ -212,25 +212,24 @@ def main() -> int:
     if os.getppid() != arguments.parent_pid:
         return 1  # the parent ended before we could ask to end with it
     _libc.prctl(PR_SET_TIMERSLACK, 1)
-    _libc.mlockall(MCL_CURRENT_AND_FUTURE)  # a page read back from disk would be a late packet; best effort
+    _libc.mlockall(MCL_CURRENT_AND_FUTURE)  # best effort: a page fault would delay a packet
     with socket.socket(fileno=arguments.control_fd) as control, _kernel_stamps():
         realtime = _ask_for_realtime()
         _keep_processors_awake()
         player = Player(control)
         gc.collect()
         gc.freeze()
-        gc.disable()  # the loop makes no cycles; a collection would be a late packet
+        gc.disable()  # the loop makes no reference cycles; a collection would delay packets
         control.send(msgpack.packb({"realtime": realtime}))
         player.serve()
     return 0
 
 
 def _keep_processors_awake() -> None:
-    """Ask that idle processors do not sleep so deeply that waking up takes time, until this process ends.
+    """Keep idle processors from deep sleep, from which waking up takes time, until this process ends.
 
-    PM quality of service, Documentation/power/pm_qos_interface.rst. In a virtual machine it saves the way
-    through the hypervisor (measured: timers late by 33 us and not 87 at p50, by 95 and not 347 at p99), on
-    others the deep C-states. Costs power, and nothing where the kernel has no such file.
+    PM quality of service, Documentation/power/pm_qos_interface.rst. In a virtual machine it avoids exits to
+    the hypervisor, on others the deep C-states. It costs power; without such a file, nothing happens.
     """
     with suppress(OSError):
         latency = os.open("/dev/cpu_dma_latency", os.O_WRONLY)  # holds as long as it is open
@@ -238,7 +237,7 @@ def _keep_processors_awake() -> None:
 
 
 def _kernel_stamps() -> socket.socket:
-    """A socket that makes the kernel stamp every packet on arrival, as long as it is open.
+    """Return a socket that makes the kernel stamp every packet on arrival, as long as it is open.
 
     The link's time then begins when a packet arrives, and not when this process has woken up for it.
     """

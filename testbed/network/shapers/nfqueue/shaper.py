@@ -26,7 +26,7 @@ from testbed.network.link_state import Direction, LinkState
 from testbed.network.shapers.base import LinkPorts
 from testbed.network.shapers.nfqueue.hook import add_rules, call_iptables_on_bridges, find_hook
 
-START_WITHIN_S = 60.0  # a starved virtual machine has taken more than 5 s to start a Python
+START_WITHIN_S = 60.0  # starting Python takes seconds on a starved virtual machine
 ANSWER_WITHIN_S = 5.0
 STATES_AT_ONCE = 200  # some 20 kB, which fits into any socket buffer
 
@@ -73,7 +73,7 @@ class NfqueueShaper:
         return self._process.pid
 
     def how(self) -> str:
-        """The hook, and whether the process that plays the links goes before all others."""
+        """Return the hook, and whether the process that plays the links has real-time priority."""
         return f"{self.hook}, {'real-time' if self.realtime else 'no real-time'} priority"
 
     def attach(self, ports: LinkPorts) -> None:
@@ -117,14 +117,14 @@ class NfqueueShaper:
         ]
 
     def read_back(self, link: str, direction: Direction) -> LinkState:
-        """The state as the process holds it now."""
+        """Return the state that the process holds."""
         return LinkState.from_json(self._ask("read", link, direction))
 
     def counters(self, link: str, direction: Direction) -> dict[str, float]:
-        """Packets arrived, delivered, lost, dropped, purged, inside now; lateness of releases in seconds.
+        """Return counters of packets, and the lateness of their releases in seconds.
 
-        The names are those of `link_model.Counters`, then inside, p50_s, p99_s and worst_s, and
-        kernel_dropped for what never reached the process.
+        The names are those of `model.Counters`, then inside (now), p50_s, p99_s and worst_s (lateness), and
+        kernel_dropped (packets that never reached the process).
         """
         return self._ask("counters", link, direction, queue=self._queues[link, direction])
 
@@ -209,7 +209,7 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 
 
 def _environment() -> dict[str, str]:
-    """Ours, so that the child finds this package and no file in the working directory hides a module."""
+    """Return our environment, with which the child finds this package and no file hides a module."""
     package_parent = str(Path(__file__).resolve().parents[4])
     path = os.pathsep.join([package_parent, *filter(None, [os.environ.get("PYTHONPATH")])])
     return {**os.environ, "PYTHONPATH": path, "PYTHONSAFEPATH": "1"}

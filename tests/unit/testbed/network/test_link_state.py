@@ -16,7 +16,7 @@ from testbed.network.link_state import DOWN_STATE, HELD_STATE, GilbertElliott, L
         ({"delay_s": float("inf")}, "delay_s"),
         ({"delay_s": 0.01, "jitter_s": 0.02}, "jitter_s is 0.02; it is 0 to delay_s"),
         ({"loss": 1.1}, "loss is 1.1"),
-        ({"loss": 0.1, "bursty_loss": GilbertElliott(0.1, 0.1)}, "in one way"),
+        ({"loss": 0.1, "bursty_loss": GilbertElliott(0.1, 0.1)}, "both loss and bursty_loss are set"),
         ({"queue_bytes": 0}, "queue_bytes"),
         ({"queue_s": 0.0}, "queue_s"),
     ],
