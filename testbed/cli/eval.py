@@ -28,13 +28,13 @@ from nodes.contract.evaluation import (
     read_job,
 )
 from testbed.cli.options_file import OptionsFile
+from testbed.cli.terminal.console import console
+from testbed.cli.units import DURATION, RATE, SIZE, UTC
 from testbed.errors import ScenarioError
 from testbed.run.folder import RunFolder
-from traces.errors import UnitError
-from traces.units import parse_rate_bit_s
 
 _SHIPPED = "eo-mini"
-_RATES = ("1M", "2M", "5M", "20M")
+_RATES_BIT_S = (1e6, 2e6, 5e6, 20e6)
 _JOB = "job.json"
 _ENDS_WITHIN_S = 10.0  # after Ctrl-C, for the current computation
 _EPILOG = """examples:
@@ -70,76 +70,152 @@ def add_parser(subparsers: Any) -> None:
         help="compare policies over passes and rates: accuracy, latency, bytes",
         description="Compare policies by accuracy, latency and bytes in an event model of the link.",
         epilog=_EPILOG + "".join(f"  {name}\n" for name in POLICY_NAMES),
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
     add("job", nargs="?", action=OptionsFile, metavar="FILE.toml", help="file of options (see below)")
-    add("--data", default=_SHIPPED, help="data folder, or the name of a shipped one (%(default)s)")
-    add("--split", help="split to test on")
-    add("--choose-split", help="split to select thresholds and heads on")
-    add("--choose-data", help=f"data folder to select them on (for {_SHIPPED}: {_SHIPPED}-val)")
-    add("--compact", default=default_of("compact"), help="model folder or hub name (the shipped model)")
+    add(
+        "--data",
+        default=_SHIPPED,
+        metavar="DATA",
+        help="data folder, or the name of a shipped one (default: %(default)s)",
+    )
+    add("--split", metavar="NAME", help="split to test on (default: all of --data)")
+    add("--choose-split", metavar="NAME", help="split to select thresholds and heads on")
+    add(
+        "--choose-data",
+        metavar="DATA",
+        help=f"data folder to select them on (default for {_SHIPPED}: {_SHIPPED}-val)",
+    )
+    add(
+        "--compact",
+        default=default_of("compact"),
+        metavar="MODEL",
+        help="model folder or hub name (default: the shipped model)",
+    )
     add(
         "--regular",
         default=default_of("regular"),
-        help="model folder, hub name (the shipped model), or openai:http://HOST:PORT/v1[#model]",
+        metavar="MODEL",
+        help="model folder, hub name or openai:http://HOST:PORT/v1[#model] (default: the shipped model)",
     )
-    add("--policies", nargs="+", default=list(POLICY_NAMES), metavar="NAME", help="names or files (all)")
-    add("--rates", nargs="+", default=list(_RATES), metavar="RATE", help="downlink rate caps (1M 2M 5M 20M)")
-    add("--satellite", default="FLOCK 2P-1")
-    add("--station", default="Svalbard")
-    add("--start", default="2018-01-20T08:00:00Z", metavar="UTC")
-    add("--passes", type=int, default=3, metavar="N", help="number of passes (%(default)s)")
-    add("--interval", type=float, default=2.0, metavar="S", help="seconds between frames (%(default)s)")
+    add(
+        "--policies",
+        nargs="+",
+        default=list(POLICY_NAMES),
+        metavar="NAME",
+        help="names or files of policies (default: all)",
+    )
+    add(
+        "--rates",
+        nargs="+",
+        type=RATE,
+        default=list(_RATES_BIT_S),
+        metavar="RATE",
+        help="downlink rate caps (default: 1M 2M 5M 20M)",
+    )
+    add(
+        "--satellite",
+        default="FLOCK 2P-1",
+        metavar="NAME",
+        help="name or catalogue number (default: %(default)s)",
+    )
+    add("--station", default="Svalbard", metavar="NAME", help="ground station (default: %(default)s)")
+    add(
+        "--start",
+        type=UTC,
+        default="2018-01-20T08:00:00Z",
+        metavar="UTC",
+        help="time from which passes are searched (default: %(default)s)",
+    )
+    add("--passes", type=int, default=3, metavar="N", help="number of passes (default: %(default)s)")
+    add(
+        "--interval",
+        type=DURATION,
+        default=2.0,
+        metavar="DURATION",
+        help="time between frames (default: 2s)",
+    )
     add(
         "--lead",
-        type=float,
+        type=DURATION,
         default=60.0,
-        metavar="S",
-        help="seconds from the first frame to AOS (%(default)s)",
+        metavar="DURATION",
+        help="time from the first frame to AOS (default: 60s)",
     )
     add(
         "--within",
-        type=float,
+        type=DURATION,
         default=default_of("answer_within_s"),
-        metavar="S",
-        help="deadline in seconds after capture (%(default)s)",
+        metavar="DURATION",
+        help="deadline after capture (default: %(default)g s)",
     )
     add(
         "--target",
         choices=choices_of("target"),
         default=default_of("target"),
-        help="label that the confidence network predicts (%(default)s)",
+        help="label that the confidence network predicts (default: %(default)s)",
     )
     add(
         "--goal",
         choices=choices_of("goal"),
         help="select thresholds for the fewest bytes at the accuracy of sending everything (floor), or for "
-        "the best accuracy within a byte budget (floor; budget with --goal-bytes)",
+        "the best accuracy within a byte budget (default: floor; budget with --goal-bytes)",
     )
-    add("--goal-bytes", type=float, metavar="B", help="byte budget per frame (35%% of sending everything)")
+    add(
+        "--goal-bytes",
+        type=SIZE,
+        metavar="SIZE",
+        help="byte budget per frame, such as 20kB (default: 35%% of sending everything)",
+    )
     add("--limit", type=int, metavar="N", help="use at most N pairs for selection and N for testing")
     add("--times", type=Path, metavar="FILE", help="profile of the satellite's computer (JSON)")
-    add("--device", default=default_of("device"), help="torch device, e.g. cpu or cuda:0 (%(default)s)")
-    add("--threads", type=int, default=default_of("threads"), help="torch threads (%(default)s)")
+    add(
+        "--device",
+        default=default_of("device"),
+        metavar="DEVICE",
+        help="torch device, e.g. cpu or cuda:0 (default: %(default)s)",
+    )
+    add(
+        "--threads",
+        type=int,
+        default=default_of("threads"),
+        metavar="N",
+        help="torch threads (default: %(default)s)",
+    )
     add(
         "--jobs",
         type=int,
         metavar="N",
-        help="processes that run the regular model, each with a copy (1; one per core for shipped models)",
+        help="processes that run the regular model, each with a copy (default: 1; for the shipped models "
+        "one per core)",
     )
-    add("--seed", type=int, default=default_of("seed"))
-    add("--cache", type=Path, default=Path.home() / ".cache" / "spaceverse" / "outcomes")
-    add("--output", type=Path, default=Path("runs"), help="parent folder of the results")
+    add(
+        "--seed", type=int, default=default_of("seed"), metavar="N", help="random seed (default: %(default)s)"
+    )
+    add(
+        "--cache",
+        type=Path,
+        default=Path.home() / ".cache" / "spaceverse" / "outcomes",
+        metavar="DIR",
+        help="cache of model answers (default: ~/.cache/spaceverse/outcomes)",
+    )
+    add(
+        "-o",
+        "--output",
+        type=Path,
+        default=Path("runs"),
+        metavar="DIR",
+        help="parent of the run's folder (default: runs)",
+    )
     add(
         "--emulated",
-        type=float,
-        metavar="S",
-        help="also run the first S seconds of the first pass at each rate over the emulated network, in real "
+        type=DURATION,
+        metavar="DURATION",
+        help="also run this much of the first pass at each rate over the emulated network, in real "
         "time, with all policies except the oracle, and print the difference; needs root",
     )
     add("--quick", action="store_true", help="16 pairs, one pass, 2 Mbit/s")
-    add("--json", action="store_true", help="print results.json instead of the tables")
+    add("--json", action="store_true", help="print JSON: the content of results.json")
     parser.set_defaults(run=_run)
 
 
@@ -147,7 +223,7 @@ def _run(arguments: argparse.Namespace) -> int:
     if arguments.goal == "floor" and arguments.goal_bytes is not None:
         raise ScenarioError("--goal-bytes sets a byte budget: omit it, or omit --goal floor")
     if arguments.quick:
-        arguments.limit, arguments.passes, arguments.rates = arguments.limit or 16, 1, ["2M"]
+        arguments.limit, arguments.passes, arguments.rates = arguments.limit or 16, 1, [2e6]
         arguments.interval = 10.0
     with RunFolder.new(arguments.output, "eval", ("traces",)) as folder:
         job = _write_job(arguments, folder.path)
@@ -179,7 +255,6 @@ def _show(arguments: argparse.Namespace, folder: Path) -> None:
     """Print and plot the results; with --emulated, run them over the emulated network as well."""
     from testbed.evaluation.plots import draw_all  # matplotlib is slow to import
     from testbed.evaluation.table import results_table
-    from testbed.results.table import console
 
     text = (folder / "results.json").read_text(encoding="utf-8")
     results = json.loads(text)
@@ -205,7 +280,6 @@ def _write_job(arguments: argparse.Namespace, folder: Path) -> Path:
     from testbed.evaluation.cases import Sky, make_cases, part_of_first_pass  # orbits are slow
     from testbed.evaluation.emulated import check_playable
     from traces.trace_file import write_trace
-    from traces.utc import parse_utc
 
     if arguments.jobs is not None and arguments.jobs < 1:
         raise ScenarioError("--jobs must be above 0")
@@ -216,12 +290,12 @@ def _write_job(arguments: argparse.Namespace, folder: Path) -> Path:
     sky = Sky(
         arguments.satellite,
         arguments.station,
-        parse_utc(arguments.start),
+        arguments.start,
         arguments.passes,
         lead_s=arguments.lead,
         interval_s=arguments.interval,
     )
-    cases, traces = make_cases(sky, [_rate_bit_s(text) for text in arguments.rates])
+    cases, traces = make_cases(sky, arguments.rates)
     emulated = []
     if arguments.emulated is not None:
         for case in cases:
@@ -282,10 +356,3 @@ def _choose_folder(arguments: argparse.Namespace) -> str | None:
 def _absolute(name: str) -> str:
     """Return a folder's absolute path; other names, of shipped or hub data and models, stay as they are."""
     return str(Path(name).absolute()) if Path(name).is_dir() else name
-
-
-def _rate_bit_s(text: str) -> float:
-    try:
-        return parse_rate_bit_s(text)
-    except UnitError as error:
-        raise ScenarioError(f"--rates: {error}") from None

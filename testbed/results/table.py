@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import os
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from rich.console import Console, Group, RenderableType
+from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
@@ -19,16 +17,6 @@ from testbed.results.latency import FrameResult
 from testbed.results.results import STAND_IN_NOTE, Results
 
 _WIDE = 150  # characters that the whole table needs
-
-
-def console(stderr: bool = False) -> Console:
-    """A console for people; wide where the output is a file, since a table that wraps cannot be read.
-
-    It prints text as it is: names, prompts, answers and commands are other people's, and may hold [brackets].
-    """
-    stream = sys.stderr if stderr else sys.stdout
-    width = None if stream.isatty() or "COLUMNS" in os.environ else 170
-    return Console(stderr=stderr, width=width, markup=False, emoji=False)
 
 
 def results_table(results: Results, width: int) -> RenderableType:

@@ -111,10 +111,13 @@ def test_quick_leaves_tables_traces_and_drawings(quick: tuple[Path, Path, dict[s
 
 def test_a_file_gives_the_options_and_the_command_line_overrides_it(tmp_path: Path) -> None:
     job = tmp_path / "job.toml"
-    job.write_text(f'passes = 1\nlimit = 4\noutput = "{tmp_path / "runs"}"\nrates = ["fast"]\n')
+    job.write_text('rates = ["fast"]\n')
     done = spaceverse(str(job), cache=tmp_path)
-    assert done.returncode == 2 and "--rates: 'fast' is not a rate" in done.stderr, done.stderr
-    done = spaceverse(str(job), "--rates", "2M", "--data", "/nowhere", cache=tmp_path)
+    assert done.returncode == 2 and f"{job}: rates: 'fast' is not a rate" in done.stderr, done.stderr
+    job.write_text(f'passes = 0\nlimit = 4\noutput = "{tmp_path / "runs"}"\nrates = ["2M"]\n')
+    done = spaceverse(str(job), cache=tmp_path)
+    assert done.returncode == 2 and "--passes, --interval and --lead must be above 0" in done.stderr
+    done = spaceverse(str(job), "--passes", "1", "--data", "/nowhere", cache=tmp_path)
     assert done.returncode == 2 and "no folder of images" in done.stderr, done.stderr
     job.write_text('rate = "2M"\n')
     done = spaceverse(str(job), cache=tmp_path)

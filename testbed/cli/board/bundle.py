@@ -27,7 +27,10 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
-        "--arch", default="aarch64", help="architecture of the board, as in `uname -m` (default: aarch64)"
+        "--arch",
+        default="aarch64",
+        metavar="ARCH",
+        help="architecture of the board, as in `uname -m` (default: aarch64)",
     )
     parser.add_argument(
         "--python", default="3.10", metavar="VERSION", help="Python version of the board (default: 3.10)"

@@ -88,7 +88,9 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     profiling.add_argument(
         "--repeats", type=int, default=20, metavar="N", help="number of measured answers (default: 20)"
     )
-    profiling.add_argument("--device", default="cpu", help="torch device, e.g. cpu or cuda:0 (default: cpu)")
+    profiling.add_argument(
+        "--device", default="cpu", metavar="DEVICE", help="torch device, e.g. cpu or cuda:0 (default: cpu)"
+    )
     profiling.set_defaults(run=_profile)
     for parser in (deploying, profiling):
         add_inventory(parser)

@@ -34,9 +34,8 @@ def actions() -> Iterator[tuple[str, argparse.Action]]:
     yield from walk(parser())
 
 
-NOT_YET = ("spaceverse eval",)
 OF_ANOTHER_PROGRAM = ("spaceverse ask",)  # passes all of its arguments on to `nodes.ask`
-ACTIONS = [(prog, action) for prog, action in actions() if not prog.startswith(NOT_YET + OF_ANOTHER_PROGRAM)]
+ACTIONS = [(prog, action) for prog, action in actions() if not prog.startswith(OF_ANOTHER_PROGRAM)]
 OPTIONS = [(prog, action) for prog, action in ACTIONS if action.option_strings]
 
 

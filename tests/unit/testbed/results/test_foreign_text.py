@@ -9,10 +9,11 @@ from datetime import datetime, timezone
 import numpy as np
 import pytest
 
+from testbed.cli.terminal.console import console
 from testbed.cli.trace.table import print_table
 from testbed.results.latency import FrameResult
 from testbed.results.results import Results
-from testbed.results.table import console, results_table
+from testbed.results.table import results_table
 from testbed.run.progress import TerminalProgress
 from tests.support.records import answered, record
 from traces.trace import Trace, TraceHeader
