@@ -101,7 +101,7 @@ def test_a_guest_that_is_late_is_ended_and_leaves_nothing(
 ) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     with pytest.raises(
-        uml.UmlTimeoutError, match="'sleep 1000' in User-Mode Linux had not finished after 4 s"
+        uml.UmlTimeoutError, match="'sleep 1000' in User-Mode Linux did not finish within 4 s"
     ):
         uml.run_in_uml(["sleep", "1000"], timeout_s=4)
     assert list(tmp_path.iterdir()) == []
