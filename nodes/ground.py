@@ -1,7 +1,7 @@
-"""The ground station's program: receives answers and images, answers the images with the regular model.
+"""Program of a ground station: receives answers and images, and answers the images with the regular model.
 
-Four threads: station link, inference, a sweep that takes up what nobody answers, and the main one, which
-watches over them.
+Four threads: station link, inference, a sweep for complete items without an answer, and the main one, which
+supervises them.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ from nodes.transfer.station import StationLink
 from nodes.vlm.protocol import AnsweringModel
 
 SWEEP_S = 2.0
-CLAIMS_MAX = 64  # under way to the model at once; another station may take what is beyond
+CLAIMS_MAX = 64  # items waiting for the model; another station may take further ones
 DESCRIPTION = "Run a ground station: inbox, regular model, answers."
 
 
 class Ground:
-    """Wires the threads of one ground station together."""
+    """The threads of one ground station."""
 
     def __init__(self, config: GroundConfig) -> None:
         self._config = config
@@ -57,11 +57,11 @@ class Ground:
         self._sweep = Loop("sweep", self._sweep_inbox)
 
     def run(self) -> int:
-        """Serve until the end; the exit status."""
+        """Serve until the end; return the exit status."""
         return serve(self._config, self._management, [self._link, self._inference, self._sweep])
 
     def _sweep_inbox(self, stopping: threading.Event) -> None:
-        """Take up what is complete and that nobody answers: left by a crash, also of another station."""
+        """Queue complete items without an answer: left by a crash, also of another station."""
         while not stopping.is_set():
             for item in self._inbox.unanswered():
                 self._complete(item)
@@ -85,13 +85,13 @@ class Ground:
             return
         form = item.manifest.metadata.get("form", "whole")
         if form not in FORMS:
-            self._refuse(claim, f"image in a form that is not known here: {form!r:.40}")
+            self._refuse(claim, f"unknown form of image: {form!r:.40}")
             return
         self._asked[item.data_path] = claim
         self._inference.ask(Question(item.manifest.frame, item.data_path, prompt, str(form)))
 
     def _pass_on(self, claim: Claim) -> None:
-        """Report the answer that the satellite gave."""
+        """Report the satellite's answer."""
         try:
             body = msgpack.unpackb(claim.item.data_path.read_bytes())
             answer, confidence = str(body["answer"]), float(body["confidence"])
@@ -124,7 +124,7 @@ class Ground:
         self._refuse(self._asked.pop(question.image), reason)
 
     def _put_off(self, question: Question) -> None:
-        """What the model's server cannot take now is found again by the sweep, or by another station's."""
+        """Release a question that the model's server cannot take now; a sweep finds it again."""
         self._asked.pop(question.image).release()
 
     def _report_answer(
@@ -132,7 +132,7 @@ class Ground:
     ) -> None:
         frame = claim.item.manifest.frame
         self._report(Answered(frame=frame, answer=answer, answered_by=answered_by, confidence=confidence))
-        # Marked after it was told: a crash in between tells it twice, which a reader can see.
+        # Marked after the report: a crash in between reports it twice, which a reader can see.
         self._settle(claim)
 
     def _refuse(self, claim: Claim, reason: str) -> None:
@@ -142,24 +142,24 @@ class Ground:
     def _settle(self, claim: Claim) -> None:
         try:
             claim.answered()
-        except OSError as error:  # stays claimed, so that it is told twice only after a restart
+        except OSError as error:  # stays claimed, so that it is reported twice only after a restart
             reason = f"{claim.item.folder}: cannot be marked as answered: {error.strerror}"
             self._report(InboxTrouble(frame=claim.item.manifest.frame, reason=reason))
 
 
 def check(config: GroundConfig, path: Path) -> None:
-    """Check what the file names. Raises ConfigError."""
+    """Check the files and the model that a configuration names. Raises ConfigError."""
     check_ca_files([config.management, config.broker], path)
     check_model(config, path)
 
 
 def run(config: GroundConfig) -> int:
-    """Run a ground station until it is stopped; the exit status."""
+    """Run a ground station until it is stopped; return the exit status."""
     return Ground(config).run()
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Command line; the exit status."""
+    """Run the command line; return the exit status."""
     return run_program("ground", DESCRIPTION, GroundConfig, check, run, arguments)
 
 

@@ -1,7 +1,7 @@
-"""The satellite's program: takes frames, follows a policy, sends answers or images down.
+"""Program of a satellite: captures frames, follows a policy, sends answers or images to the ground.
 
-Four threads: camera, inference, downlink, and the main one, which watches over them. The policy is asked in
-the inference thread, stage by stage, with the contact and the queue as they are at that moment.
+Four threads: camera, inference, downlink, and the main one, which supervises them. The policy decides in the
+inference thread, stage by stage, with the contact and the queue as they are at that moment.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from nodes.contract.topics import slug
 from nodes.errors import ConfidenceError, ModelError
 from nodes.onboard.frame import OnboardFrame, warm_up
 from nodes.onboard.judge import Judge
+from nodes.onboard.link_forecast import forecast
 from nodes.onboard.message import FrameMessage
 from nodes.onboard.policy_inputs import surroundings
 from nodes.policies import (
@@ -45,12 +46,12 @@ from nodes.vlm.folder import fingerprint
 
 DESCRIPTION = "Run a satellite: camera, compact model, policy, outbox and downlink."
 DROPPED_BY_POLICY = "dropped by the policy"
-ANSWER_MAX_CHARACTERS = 800  # so that it fits into one message, with its frame's name
+ANSWER_MAX_CHARACTERS = 800  # fits into one message together with the frame's name
 
 
 @dataclass(frozen=True)
 class Decided:
-    """What became of a frame on board: the decision, the last reading, what goes down but for an answer."""
+    """The outcome of a frame on board: decision, last reading, answer, message of an offloaded frame."""
 
     decision: Decision
     reading: Reading
@@ -66,13 +67,13 @@ class Decided:
 
 
 class Satellite:
-    """Wires the threads of one satellite together."""
+    """The threads of one satellite."""
 
     def __init__(self, config: SatelliteConfig, policy: FramePolicy, judge: Judge) -> None:
         self._config = config
         self._policy = policy
         self._judge = judge
-        self._plans = [station.plan.line() for station in config.stations if station.plan is not None]
+        self._plans = [forecast(station.plan) for station in config.stations if station.plan is not None]
         self._capture_s = {frame.frame: frame.capture_s for frame in config.frames}
         self._management = ManagementPlane(config.management, config.name, clock=config.clock)
         self._report = self._management.report
@@ -107,7 +108,7 @@ class Satellite:
         self._camera = Loop("camera", self._take_frames)
 
     def run(self) -> int:
-        """Serve until the end; the exit status."""
+        """Serve until the end; return the exit status."""
         return serve(self._config, self._management, [self._downlink, self._inference, self._camera])
 
     def _watch(self, station: Station) -> ContactWatch:
@@ -116,7 +117,7 @@ class Satellite:
         return CarrierWatch(station.interface)
 
     def _contact_ends_s(self) -> float | None:
-        """Scenario time at which this contact ends: as the run said last, else as configured."""
+        """Return the scenario time at which this contact ends: as announced last, else as configured."""
         time_s = self._management.now_s()
         if time_s is None:
             return None
@@ -148,7 +149,7 @@ class Satellite:
             raise ModelUnavailableError(str(error)) from error
 
     def _decide(self, model: Any, question: Question, paced: PacedWork | None) -> Decided:
-        """Ask the policy about one frame, and make what goes down for it."""
+        """Let the policy decide about one frame, and make the message that is sent for it."""
         config = self._config
         with OnboardFrame(
             model, question.image, question.prompt, self._judge, config.max_new_tokens, paced
@@ -195,7 +196,7 @@ class Satellite:
             self._report(Dropped(frame=question.frame, what="image", reason=DROPPED_BY_POLICY))
 
     def _failed(self, question: Question, reason: str) -> None:
-        """What the compact model cannot read, the ground may."""
+        """Send a frame that the compact model could not answer: the ground may be able to."""
         self._send_image(question, FrameMessage("whole"))
 
     def _send_answer(self, question: Question, reading: Reading) -> None:
@@ -220,14 +221,14 @@ class Satellite:
 
 
 def check(config: SatelliteConfig, path: Path) -> None:
-    """Check what the file names: policy, confidence network, plans, images, model. Raises ConfigError."""
+    """Check policy, confidence network, plans, images and model of a configuration. Raises ConfigError."""
     try:
         flying_policy(config.policy, config.parameters)
     except ValueError as error:
         raise ConfigError(f"{path}: policy: {error}") from error
     for station in config.stations:
         try:
-            _ = station.plan and station.plan.line()
+            _ = station.plan and forecast(station.plan)
         except ValueError as error:
             raise ConfigError(f"{path}: plan of station {station.name}: {error}") from error
     check_images(config, path)
@@ -240,9 +241,10 @@ def check(config: SatelliteConfig, path: Path) -> None:
 
 
 def judge_of(config: SatelliteConfig) -> Judge:
-    """The confidence network that a configuration names; one without a network where it names none.
+    """Return the judge with the configured confidence network; without one if none is configured.
 
-    Raises ConfidenceError for one that was trained for other weights than the model's.
+    Raises:
+        ConfidenceError: the network was trained for other weights than the model's.
     """
     if config.confidence is None:
         return Judge()
@@ -256,12 +258,12 @@ def judge_of(config: SatelliteConfig) -> Judge:
 
 
 def run(config: SatelliteConfig) -> int:
-    """Run a satellite until it is stopped; the exit status."""
+    """Run a satellite until it is stopped; return the exit status."""
     return Satellite(config, flying_policy(config.policy, config.parameters), judge_of(config)).run()
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Command line; the exit status."""
+    """Run the command line; return the exit status."""
     return run_program("satellite", DESCRIPTION, SatelliteConfig, check, run, arguments)
 
 

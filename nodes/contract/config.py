@@ -8,14 +8,13 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
-from nodes.contract.line import Line, Row
 from nodes.contract.strict import Strict
 
 MAX_NEW_TOKENS = 8  # of an answer, unless configured
 
 
 class ConfigError(ValueError):
-    """A configuration that cannot be used; one line: which file, which field, what was expected."""
+    """A configuration that cannot be used; the message is one line with file, field and expectation."""
 
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9 ._-]{0,63}$")]
@@ -24,16 +23,16 @@ Limit = Annotated[int, Field(ge=1)]
 
 
 class MqttAccess(Strict):
-    """Who a program is to a broker. By convention the user name is the node's slug, as in topics."""
+    """A program's account at a broker. By convention the user name is the node's slug, as in topics."""
 
     username: str = Field(min_length=1, max_length=256)
     password: str = Field(min_length=1, max_length=1024, repr=False)
 
 
 class BrokerAddress(Strict):
-    """Where an MQTT broker listens: either `unix_socket`, or `host` (name or address, also IPv6) and `port`.
+    """Address of an MQTT broker: either `unix_socket`, or `host` (name or address, also IPv6) and `port`.
 
-    With `ca_file` the connection is TLS, and the broker has to show a certificate for `host` that this
+    With `ca_file` the connection uses TLS, and the broker must have a certificate for `host` that this
     authority has signed. Without `access` the program is anonymous.
     """
 
@@ -48,7 +47,7 @@ class BrokerAddress(Strict):
         if (self.unix_socket is None) == (self.host is None):
             raise ValueError("give either unix_socket, or host and port")
         if self.unix_socket is not None and self.ca_file is not None:
-            raise ValueError("ca_file is for host and port; nobody can listen in on a unix_socket")
+            raise ValueError("ca_file applies to host and port only; a unix_socket needs no TLS")
         return self
 
     def __str__(self) -> str:
@@ -56,7 +55,7 @@ class BrokerAddress(Strict):
 
 
 class PlanRow(Strict):
-    """From `time_s` on, until the next row: whether there is contact, and at which rate."""
+    """Contact and downlink rate from `time_s` until the next row."""
 
     time_s: float = Field(ge=0, allow_inf_nan=False)
     up: bool
@@ -64,24 +63,22 @@ class PlanRow(Strict):
 
 
 class LinkPlan(Strict):
-    """What a satellite expects of a link, by scenario time; the last row holds until `end_s`."""
+    """A satellite's forecast of a link, by scenario time; the last row holds until `end_s`."""
 
     rows: tuple[PlanRow, ...] = Field(min_length=1)
     end_s: float = Field(gt=0, allow_inf_nan=False)
-
-    def line(self) -> Line:
-        """The plan as contacts and bits. Raises ValueError for rows that are not in order."""
-        return Line([Row(row.time_s, row.up, row.down_bit_s) for row in self.rows], self.end_s)
 
 
 class Station(Strict):
     """A ground station's broker, as the satellite reaches it over the emulated link.
 
-    `interface` is the network interface whose carrier tells a contact with this station; None means that
-    there is always contact. `told`: the run tells the contacts over the management plane, since this
-    machine's own interface keeps its carrier (a board's). `host`, `access` and `ca_file` are as in
-    BrokerAddress. `plan` tells the policy what the contacts will carry; without one it takes the contact for
-    endless.
+    Args:
+        name: the station's name.
+        host: as in BrokerAddress, like `port`, `access` and `ca_file`.
+        interface: network interface whose carrier means contact with this station; None: always contact.
+        told: whether the run announces the contacts over the management plane, since this machine's own
+            interface keeps its carrier (a board's).
+        plan: forecast of the contacts, for the policy; without one it takes the contact for endless.
     """
 
     name: Name
@@ -95,10 +92,15 @@ class Station(Strict):
 
 
 class Frame(Strict):
-    """One image that the satellite takes, and what is asked about it.
+    """An image to capture and the question about it.
 
-    `capture_s` is scenario time in seconds; it may lie before the first contact. `expires_after_s` seconds
-    after it the answer is worthless, and neither it nor the image is sent any more; None means never.
+    Args:
+        frame: the frame's name.
+        image: the image file.
+        prompt: the question.
+        capture_s: scenario time of the capture; it may lie before the first contact.
+        expires_after_s: time after the capture from which the answer is worthless, and neither it nor the
+            image is sent; None means never.
     """
 
     frame: str = Field(min_length=1, max_length=200)
@@ -235,11 +237,14 @@ class SatelliteConfig(NodeConfig, PolicyChoice):
 
 
 class GroundConfig(NodeConfig):
-    """A ground station: its own broker, regular model, inbox.
+    """Configuration of a ground station: broker, regular model and inbox.
 
-    Several stations may share one `inbox` folder: an item begun at one then ends at another.
-    `inbox_limit_bytes` bounds what lies in it. `model` may be one behind a server (nodes/vlm/openai.py);
-    `model_socket` is then a Unix socket that leads there, where the program's own network does not.
+    Args:
+        broker: the station's own broker.
+        model_socket: Unix socket that leads to the model's server where the program's own network does not.
+        inbox: folder of received items. Several stations may share it: an interrupted transfer then resumes
+            at the next one.
+        inbox_limit_bytes: largest size of the inbox.
     """
 
     broker: BrokerAddress
@@ -264,21 +269,21 @@ def read_config(kind: type[AnyConfig], path: Path) -> AnyConfig:
 
 
 def check_images(config: SatelliteConfig, path: Path) -> None:
-    """See that every frame's image is a file. Raises ConfigError."""
+    """Check that every frame's image is a file. Raises ConfigError."""
     for frame in config.frames:
         if not frame.image.is_file():
             raise ConfigError(f"{path}: frame {frame.frame!r}: image {frame.image} is not a file")
 
 
 def check_ca_files(addresses: Iterable[BrokerAddress | Station], path: Path) -> None:
-    """See that every authority that is named is a file. Raises ConfigError."""
+    """Check that every `ca_file` is a file. Raises ConfigError."""
     for address in addresses:
         if address.ca_file is not None and not address.ca_file.is_file():
             raise ConfigError(f"{path}: ca_file {address.ca_file} is not a file")
 
 
 def first_problem(error: ValidationError, kind: type[BaseModel]) -> str:
-    """The first thing that is wrong, in words, and how many more there are."""
+    """Return the first problem in words, and the number of further ones."""
     problems = error.errors()
     first = problems[0]
     where = ".".join(str(part) for part in first["loc"])

@@ -27,7 +27,7 @@ POLICY_NAMES = (
 
 
 class JobRow(PlanRow):
-    """A row of a trace; see nodes.contract.line.Row."""
+    """A row of a trace; see nodes.onboard.link_forecast.ForecastRow."""
 
     down_delay_s: float = Field(ge=0)
     up_delay_s: float = Field(ge=0)

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from nodes.contract.line import Line
+from nodes.onboard.link_forecast import LinkForecast
 from nodes.policies import Contact, Queue
 
 
 def surroundings(
-    plans: Sequence[Line],
+    plans: Sequence[LinkForecast],
     now_s: float,
     capture_s: float,
     captures_s: Sequence[float],

@@ -1,4 +1,4 @@
-"""Whether the link to the ground is there, as the network card sees it, or as the run tells it."""
+"""Contact with ground stations: from the carrier of a network interface, or as announced by the run."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ POLL_S = 0.05
 class CarrierWatch:
     """Carrier of one interface, in the network namespace of the calling process.
 
-    Asks ETHTOOL_GLINK and not IFF_RUNNING: the latter follows the carrier only when the kernel's
-    link watch gets to it, on a real NIC up to a second late, and asking GLINK makes it catch up.
-    An interface that is missing counts as no contact: it may be plugged in later.
+    It reads ETHTOOL_GLINK, not IFF_RUNNING: the latter follows the carrier only when the kernel's link watch
+    runs, on a real NIC up to a second late, and reading GLINK makes it catch up. A missing interface counts
+    as no contact: it may be plugged in later.
 
     Args:
         interface: its name; None means that there is always contact.
@@ -41,7 +41,7 @@ class CarrierWatch:
         self._up = False
 
     def up(self) -> bool:
-        """Carrier now, or as of at most POLL_S ago."""
+        """Return whether there is carrier now, or was at most POLL_S ago."""
         if self._interface is None:
             return True
         now_s = time.monotonic()
@@ -51,7 +51,7 @@ class CarrierWatch:
         return self._up
 
     def close(self) -> None:
-        """Give the socket back."""
+        """Close the socket."""
         self._socket.close()
 
     def _ask(self, interface: bytes) -> bool:
@@ -68,10 +68,10 @@ class CarrierWatch:
 
 
 class ToldContacts:
-    """Contacts as the run tells them, for a board whose own interface keeps its carrier at their ends.
+    """Contacts as announced by the run, for a board whose own interface keeps its carrier when they end.
 
     Retained, from the run alone (nodes/contract/topics.py, contact).
-    What was told last holds while the management plane is away.
+    The last announcement holds while the management broker is unreachable.
 
     Args:
         client: of the management plane.
@@ -85,19 +85,19 @@ class ToldContacts:
         self._asked = False
 
     def watch(self, station: str) -> ToldContact:
-        """What is told of one station; to be called before the management plane is opened."""
+        """Return the contact with one station; to be called before the management plane is opened."""
         if not self._asked:
             self._client.message_callback_add(self._topic, self._on_message)
             self._asked = True
         return ToldContact(self, station)
 
     def connected(self) -> None:
-        """To be called after each connection."""
+        """Subscribe; to be called after each connection."""
         if self._asked:
             self._client.subscribe(self._topic, qos=1)
 
     def up(self, station: str) -> bool:
-        """Whether there is contact with a station; none before the first word of it."""
+        """Return whether there is contact with a station; False before the first announcement."""
         return self._up.get(station, False)
 
     def _on_message(self, _: Client, __: object, message: MQTTMessage) -> None:
@@ -106,12 +106,12 @@ class ToldContacts:
 
 
 class ToldContact:
-    """Of one station; see `ToldContacts`."""
+    """Announced contact with one station; see `ToldContacts`."""
 
     def __init__(self, contacts: ToldContacts, station: str) -> None:
         self._contacts = contacts
         self._station = station
 
     def up(self) -> bool:
-        """Whether there is contact now."""
+        """Return whether there is contact now."""
         return self._contacts.up(self._station)

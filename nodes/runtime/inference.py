@@ -28,7 +28,7 @@ OUTAGES_MAX = 10  # that begin with one image, others answered in between: then 
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """A frame, and what is asked about it; `form` is that of its bytes (nodes/onboard/message.py)."""
+    """A frame and the question about it; `form` is that of its bytes (nodes/onboard/message.py)."""
 
     frame: str
     image: Path

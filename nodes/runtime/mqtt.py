@@ -10,11 +10,11 @@ from paho.mqtt.enums import CallbackAPIVersion
 
 from nodes.contract.config import BrokerAddress, MqttAccess
 
-UNIX_PORT = 1  # paho wants a positive port, also where there is none
+UNIX_PORT = 1  # paho requires a positive port, also for a Unix socket
 
 
 def make_client(client_id: str, broker: BrokerAddress) -> Client:
-    """A client with a clean session, for this address. Raises OSError for a `ca_file` that is none."""
+    """Return a client with a clean session. Raises OSError for a `ca_file` without a certificate."""
     client = Client(
         CallbackAPIVersion.VERSION2,
         client_id=client_id,
@@ -28,13 +28,13 @@ def make_client(client_id: str, broker: BrokerAddress) -> Client:
 
 
 def identify(client: Client, access: MqttAccess | None) -> None:
-    """Make a client say who it is."""
+    """Set the account of a client."""
     if access is not None:
         client.username_pw_set(access.username, access.password)
 
 
 def tls_context(ca_file: Path) -> ssl.SSLContext:
-    """TLS that trusts this authority alone. Raises OSError for a file that holds no certificate."""
+    """Return a TLS context that trusts this authority alone. Raises OSError for an unusable file."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     try:
@@ -45,7 +45,7 @@ def tls_context(ca_file: Path) -> ssl.SSLContext:
 
 
 def start(client: Client, broker: BrokerAddress, keepalive_s: int) -> None:
-    """Run paho's thread: it connects, and again within a second whenever the broker comes back."""
+    """Start paho's thread: it connects, and reconnects within a second whenever the broker is back."""
     client.reconnect_delay_set(min_delay=1, max_delay=1)
     if broker.unix_socket is not None:
         client.connect_async(str(broker.unix_socket), UNIX_PORT, keepalive=keepalive_s)

@@ -1,4 +1,4 @@
-"""Says what each answer of a node took, where its machine has a power sensor."""
+"""Energy of each answer of a node, where its machine has a power sensor."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class PowerWatch:
     def tell(
         self, frame: str, begin_s: float, end_s: float, held_s: Sequence[tuple[float, float]] = ()
     ) -> None:
-        """Report what the work between two values of CLOCK_MONOTONIC took; returns at once.
+        """Report the energy of the work between two values of CLOCK_MONOTONIC; returns at once.
 
         `held_s`: spans of it in which another machine's pace held the work back (nodes/profiles/pace.py).
         """

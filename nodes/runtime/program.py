@@ -1,4 +1,4 @@
-"""What the satellite and the ground program have in common: start, watch, stop."""
+"""Start, supervision and end of the satellite's and the ground station's program."""
 
 from __future__ import annotations
 
@@ -38,21 +38,21 @@ class Part(Protocol):
         """Begin."""
 
     def stop(self) -> None:
-        """Ask to end soon; returns at once."""
+        """Request the end; returns at once."""
 
     def join(self, timeout: float | None = None) -> None:
         """Wait for the end."""
 
     def is_alive(self) -> bool:
-        """Whether it has not ended."""
+        """Return whether it is running."""
 
 
 class Loop(threading.Thread):
-    """A thread around one function, which keeps an unexpected error for the program to see.
+    """A thread around one function; it keeps an unexpected error for the program.
 
     Args:
         name: shown in errors.
-        body: is given an event that is set when it should end.
+        body: the function; it gets an event that is set when it should end.
     """
 
     def __init__(self, name: str, body: Callable[[threading.Event], None]) -> None:
@@ -62,7 +62,7 @@ class Loop(threading.Thread):
         self.failure: BaseException | None = None
 
     def stop(self) -> None:
-        """Ask to end soon."""
+        """Request the end."""
         self._stopping.set()
 
     def run(self) -> None:
@@ -74,20 +74,20 @@ class Loop(threading.Thread):
 
 
 class ModelUnavailableError(Exception):
-    """The model did not load; the user's mistake, so exit 2."""
+    """The model did not load: a wrong configuration, so exit status 2."""
 
 
 def parse_arguments(program: str, description: str, arguments: Sequence[str] | None) -> tuple[Path, bool]:
-    """(configuration file, whether only to check it)."""
+    """Return the configuration file, and whether only to check it."""
     parser = argparse.ArgumentParser(
         prog=f"python -m nodes.{program}",
         description=description,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         epilog=f"""examples:
-  python -m nodes.{program} --config {program}.json --check   is the file right, is the model there?
+  python -m nodes.{program} --config {program}.json --check   check the file and the model
   python -m nodes.{program} --config {program}.json           run until the run ends it, or SIGTERM
 
-exit status: 0 stopped as asked, 1 something failed while running, 2 configuration or model cannot be used
+exit status: 0 stopped as requested, 1 failure while running, 2 unusable configuration or model
 The fields of the file are described in nodes/contract/config.py.""",
     )
     parser.add_argument("--config", type=Path, required=True, metavar="FILE", help="JSON configuration")
@@ -104,7 +104,7 @@ def run_program(
     run: Callable[[AnyConfig], int],
     arguments: Sequence[str] | None = None,
 ) -> int:
-    """Parse, check, run; one line on stderr for whatever the user can mend. Returns the exit status."""
+    """Parse, check and run; print one line for errors that the user can fix. Return the exit status."""
     path, only_check = parse_arguments(program, description, arguments)
     try:
         config = read_config(kind, path)
@@ -128,9 +128,9 @@ def serve(
     parts: Sequence[Part],
     usage_errors: tuple[type, ...] = (),
 ) -> int:
-    """Run the parts until a signal, a command to stop, a failure, or the loss of the management plane.
+    """Run the parts until a signal, a stop command, a failure, or the loss of the management broker.
 
-    A node whose management broker is gone for more than `management_lost_after_s` ends: its run has died.
+    A node ends when its management broker is lost for `management_lost_after_s`: its run has died.
     """
     signalled = threading.Event()
 
@@ -170,7 +170,7 @@ def _watch(
 
 
 def say(who: str, problem: BaseException | str, status: int) -> int:
-    """Print one line on stderr; returns `status`."""
+    """Print one line on stderr and return `status`."""
     expected = isinstance(problem, str | ConfigError | ModelUnavailableError | OSError)
     text = str(problem) if expected else f"{type(problem).__name__}: {problem}"
     print(f"{who}: {' '.join(text.split())}", file=sys.stderr, flush=True)

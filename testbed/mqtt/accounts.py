@@ -1,7 +1,7 @@
-"""Who may do what at a broker: accounts, mosquitto's password file and its access control list.
+"""Accounts at a broker, as mosquitto's password file and access control list.
 
-A node writes its own topics only, and reads only what is meant for it. The passwords are made anew for every
-run and lie in files that only their owner can read.
+A node writes its own topics only, and reads only the topics addressed to it. Each run generates fresh
+passwords; they are stored in files that only their owner can read.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ class Account:
     password: str = field(default_factory=lambda: secrets.token_urlsafe(PASSWORD_BYTES), repr=False)
 
     def to_json(self) -> dict[str, str]:
-        """As a node's configuration has it under `access`."""
+        """Return the value of `access` in a node's configuration."""
         return {"username": self.username, "password": self.password}
 
 
 def satellite_account(slug: str) -> Account:
-    """A satellite at a station's broker."""
+    """Return the account of a satellite at a station's broker."""
     return Account(
         slug,
         writes=(topics.down(slug), topics.down_tree(slug)),
@@ -44,12 +44,12 @@ def satellite_account(slug: str) -> Account:
 
 
 def ground_account(slug: str) -> Account:
-    """A ground program at its own station's broker."""
+    """Return the account of a ground station's program at its own broker."""
     return Account(slug, writes=(topics.HELLO, topics.UP_TREE), reads=(topics.DOWN_TREE,))
 
 
 def node_account(slug: str) -> Account:
-    """A node on the management plane."""
+    """Return the account of a node at the management broker."""
     return Account(
         slug,
         writes=(topics.event(slug), topics.clock_question(slug)),
@@ -58,7 +58,7 @@ def node_account(slug: str) -> Account:
 
 
 def board_account(slug: str, password: str) -> Account:
-    """A board's agent on the management plane; its password is the board's own, the same in every run."""
+    """Return the account of a board's agent; its password is the same in every run."""
     node = node_account(slug)
     from_run = (topics.board_assignment(slug), topics.board_pieces(slug), topics.HEARTBEAT)
     return Account(
@@ -70,7 +70,7 @@ def board_account(slug: str, password: str) -> Account:
 
 
 def run_account() -> Account:
-    """The run itself on the management plane; a node's slug never has a capital letter."""
+    """Return the account of the run at the management broker; no node's slug has capital letters."""
     return Account(
         "RUN",
         writes=(
@@ -91,7 +91,7 @@ def run_account() -> Account:
 
 
 def password_lines(accounts: Sequence[Account]) -> str:
-    """mosquitto_passwd(1)'s file: `user:$7$iterations$salt$hash`, PBKDF2 with SHA-512."""
+    """Return mosquitto_passwd(1)'s file: `user:$7$iterations$salt$hash`, PBKDF2 with SHA-512."""
     lines = []
     for account in accounts:
         salt = os.urandom(SALT_BYTES)
@@ -102,7 +102,7 @@ def password_lines(accounts: Sequence[Account]) -> str:
 
 
 def acl_lines(accounts: Sequence[Account]) -> str:
-    """mosquitto's acl_file; what it does not name is refused (mosquitto.conf(5))."""
+    """Return mosquitto's acl_file; it rejects topics that it does not name (mosquitto.conf(5))."""
     lines = []
     for account in accounts:
         lines.append(f"user {account.username}\n")

@@ -1,6 +1,6 @@
-"""The run's end of the management plane: starts and stops the nodes, and gathers what they report.
+"""The run's end of the management plane: starts and stops the nodes, and collects their events.
 
-It is a broker of its own, never shaped, reached by a Unix socket; nothing on it crosses a link under test.
+The management broker is reached by a Unix socket and never shaped; nothing on it crosses a link under test.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ class ManagementPlane:
     Args:
         socket: Unix socket of the management broker.
         log: events.jsonl of the run.
-        account: the run's at that broker; None where anybody may do anything.
-        run: its name; events that name another are left out. They come from boards that have not heard yet
-            that a run was killed.
+        account: the run's account at that broker; None if the broker has no accounts.
+        run: the run's name; events of another run are ignored. They come from boards that do not know yet
+            that their run was killed.
     """
 
     def __init__(
@@ -47,7 +47,7 @@ class ManagementPlane:
         self._lock = threading.Lock()
         self._malformed: Counter[str] = Counter()
         self._command: Start | Stop | None = None  # the latest
-        self._contacts: dict[str, dict[str, bool]] = {}  # as last told, by node
+        self._contacts: dict[str, dict[str, bool]] = {}  # as last announced, by node
         self._ready = threading.Event()
         self._client = mqtt.Client(CallbackAPIVersion.VERSION2, client_id="run", transport="unix")
         if account is not None:
@@ -66,7 +66,7 @@ class ManagementPlane:
             raise TestbedError(f"the management broker at {socket} did not answer within 5 s")
 
     def _on_subscribe(self, client: mqtt.Client, *_: object) -> None:
-        """Connected, perhaps again: a broker that was restarted has forgotten what it was to keep."""
+        """Publish what a restarted broker has forgotten: the latest command and the contacts."""
         with self._lock:
             command, contacts = self._command, {node: dict(told) for node, told in self._contacts.items()}
         if command is not None:
@@ -116,15 +116,15 @@ class ManagementPlane:
             return [record for record in self.events if isinstance(record.event, kinds)]
 
     def start_nodes(self, start_monotonic_s: float) -> None:
-        """Tell every node which CLOCK_MONOTONIC second is scenario second 0."""
+        """Announce scenario second 0 to every node, as a value of CLOCK_MONOTONIC."""
         self._publish(Start(start_monotonic_s=start_monotonic_s))
 
     def stop_nodes(self) -> None:
-        """Tell every node to end."""
+        """Stop every node."""
         self._publish(Stop())
 
     def tell_contact(self, node: str, station: str, up: bool) -> None:
-        """Tell a node that sees no carrier whether it has contact with a station; returns at once."""
+        """Announce a contact to a node that cannot see it from its carrier; returns at once."""
         with self._lock:
             told = self._contacts.setdefault(node, {})
             told[station] = up
@@ -146,7 +146,7 @@ class ManagementPlane:
 
 
 def _tell_the_time(client: mqtt.Client, _: object, message: mqtt.MQTTMessage) -> None:
-    """Answer a node that compares its clock with the run's: its own words, and when they came and left."""
+    """Answer a node that compares its clock with the run's (nodes/clocks/exchange.py)."""
     received_s = time.monotonic()
     if len(message.payload) > CLOCK_QUESTION_MAX_BYTES:
         return

@@ -1,4 +1,4 @@
-"""report.html: one file that needs nothing else, to look at rather than to read."""
+"""`report.html`: one self-contained file with pictures and tables of a run."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def render(
     tracks: Sequence[drawings.Track],
     kept: Path,
 ) -> str:
-    """The report as HTML text; `kept` is the folder with drawings of what was sent, where there are any."""
+    """Return the report as HTML; `kept` is the folder of drawings of what was sent, if there are any."""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(_TEMPLATES), autoescape=True, undefined=jinja2.StrictUndefined
     )
@@ -59,7 +59,7 @@ def _rows(results: Results) -> list[dict[str, Any]]:
 
 
 def _thumbnail(path: Path, side_px: int = 80) -> str:
-    """A small JPEG as a data URL; an empty string where the file is no picture."""
+    """Return a small JPEG as a data URL; an empty string for a file that is not a picture."""
     try:
         with Image.open(path) as image:
             small = image.convert("RGB")

@@ -1,4 +1,4 @@
-"""What a run found out: per frame, in total, and how far it may be believed."""
+"""Results of a run: per frame, in total, and warnings about their validity."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ STAND_IN_NOTE = (
 
 
 def wilson_interval(right: int, n: int, z: float = 1.96) -> tuple[float, float]:
-    """95 % confidence interval of a proportion (Wilson 1927); (0, 1) for n = 0."""
+    """Return the 95 % confidence interval of a proportion (Wilson 1927); (0, 1) for n = 0."""
     if n == 0:
         return 0.0, 1.0
     p = right / n
@@ -95,16 +95,16 @@ class Results:
 
     @property
     def all_answered(self) -> bool:
-        """Whether no frame is left but those that a policy dropped."""
+        """Whether every frame has an answer or was dropped by a policy."""
         return self.answered + self.dropped == len(self.frames)
 
     def warnings(self) -> list[str]:
-        """What a reader must know before any number: a link beyond its bound, frames without an answer."""
+        """Return the warnings, such as links beyond their bounds and frames without an answer."""
         found = []
         for link in self.links:
             error_s = link.rtt_error_s(50)
             if error_s is None:
-                found.append(f"link {link.link} was not measured: its figures rest on what was asked")
+                found.append(f"link {link.link} was not measured: its figures are the configured ones")
             elif error_s > self.link_error_bound_s:
                 found.append(
                     f"link {link.link} missed its bound: median RTT error {error_s * 1e3:.2f} ms, "
@@ -116,7 +116,7 @@ class Results:
         found += [warning for board in self.boards for warning in board.warnings()]
         found += [warning for pace in self.paces if (warning := pace.warning())]
         if self.lost_events:
-            found.append(f"{self.lost_events} events of nodes never came: a broker may have died with them")
+            found.append(f"{self.lost_events} node events were lost (a broker may have crashed)")
         if not self.all_answered:
             left = len(self.frames) - self.answered - self.dropped
             found.append(f"{left} of {len(self.frames)} frames have no answer")

@@ -1,6 +1,6 @@
-"""What a run will look like, before any of it exists: names, addresses, configurations, commands.
+"""Plan of a run before any of it exists: names, addresses, configurations, commands.
 
-Pure data, so that it can be read and tested without root.
+It is pure data and can be read and tested without root.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ FIRST_PROBE_PORT = 40_000
 
 @dataclass(frozen=True)
 class RunPlan:
-    """Where everything of one run goes.
+    """Names, addresses, files and commands of one run.
 
     Args:
         scenario: what is run.
@@ -61,7 +61,7 @@ class RunPlan:
 
     @property
     def management_accounts(self) -> list[Account]:
-        """Who may do what at the management broker."""
+        """Accounts at the management broker."""
         return [self.run_account, *self.node_accounts.values()]
 
     @cached_property
@@ -75,7 +75,7 @@ class RunPlan:
         return {g.name: ground_account(slug(g.name)) for g in self.scenario.stations}
 
     def broker_accounts(self, station: str) -> list[Account]:
-        """Who may do what at a station's broker."""
+        """Return the accounts at a station's broker."""
         links = [link for link in self.scenario.links if link.station == station]
         return [self.ground_accounts[station], *(self.link_accounts[link.name] for link in links)]
 
@@ -86,7 +86,7 @@ class RunPlan:
 
     @property
     def inbox(self) -> Path:
-        """What the ground has; the stations share it, so that an image begun at one can end at another."""
+        """Inbox of all stations: an interrupted transfer resumes at the next one."""
         return self.folder.path / "inbox"
 
     @property
@@ -96,7 +96,7 @@ class RunPlan:
 
     @property
     def emulated_names(self) -> list[str]:
-        """Every node that is no board: its program runs on this machine."""
+        """Every node that is not a board: its program runs on this machine."""
         return [name for name in self.node_names if name not in self.boards]
 
     @property
@@ -130,37 +130,37 @@ class RunPlan:
         return self.scenario.links.index(link)
 
     def trace_path(self, link: Link) -> Path:
-        """The trace as played."""
+        """Return the path of a link's trace."""
         return self.folder.traces / f"{slug(link.name)}.csv"
 
     def compensated_trace_path(self, link: Link) -> Path:
-        """The trace of a board's link as played: less what the board's own way takes."""
+        """Return the path of the trace played on a board's link: less the delay of the board's own path."""
         return self.folder.traces / f"{slug(link.name)}-compensated.csv"
 
     def config_path(self, node: str) -> Path:
-        """Configuration file of a node's program."""
+        """Return the path of a node's configuration."""
         return self.folder.nodes / slug(node) / "config.json"
 
     def log_path(self, name: str) -> Path:
-        """What a program of the run prints."""
+        """Return the path of a program's output."""
         return self.folder.logs / f"{slug(name)}.log"
 
     def probe_path(self, link: Link, *, ground: bool) -> Path:
-        """What one end of a link's probe measures."""
+        """Return the path of the measurements of one end of a link's probe."""
         return self.folder.logs / f"{slug(link.name)}-probe-{'ground' if ground else 'satellite'}.jsonl"
 
     def node_command(self, node: str) -> list[str]:
-        """The node's program and its configuration."""
+        """Return the command of a node's program."""
         is_satellite = node in {s.name for s in self.scenario.satellites}
         program = "nodes.satellite" if is_satellite else "nodes.ground"
         return [sys.executable, "-m", program, "--config", str(self.config_path(node))]
 
     def drawing_command(self) -> list[str]:
-        """The program that draws what came down of frames, and its folders."""
+        """Return the command that draws what was received of frames."""
         return [sys.executable, "-m", "nodes.draw_received", str(self.inbox), str(self.folder.kept)]
 
     def probe_command(self, link: Link, *, ground: bool) -> list[str]:
-        """The probe's program for one end; the satellite's asks for round trips."""
+        """Return the command of one end of a probe; the satellite's end measures round trips."""
         best = max(self.traces[link.name].rows(), key=lambda row: row.down_bit_s)
         command = [
             sys.executable,
@@ -175,7 +175,7 @@ class RunPlan:
         return command if ground else [*command, "--asks"]
 
     def echo_probe_command(self, link: Link, mac: str) -> list[str]:
-        """The probe's program for a link to a board, whose own kernel answers; at the ground's end."""
+        """Return the command of a board link's probe, at the ground's end; the board's kernel replies."""
         command = [sys.executable, "-m", "testbed.boards.echo_probe", "--interface", self.interface(link)]
         command += ["--own", self.address(link, ground=True), "--peer", self.address(link, ground=False)]
         return [*command, "--peer-mac", mac, "--out", str(self.probe_path(link, ground=False))]
@@ -191,7 +191,7 @@ class RunPlan:
             write_atomically(self.config_path(node), json.dumps(config, indent=2) + "\n", private=True)
 
     def node_configs(self) -> dict[str, dict[str, Any]]:
-        """Each program's configuration, in the form that `nodes.contract.config` reads."""
+        """Return each program's configuration, as `nodes.contract.config` reads it."""
         satellites = {s.name: self._satellite_config(s) for s in self.scenario.satellites}
         return satellites | {g.name: self._ground_config(g) for g in self.scenario.stations}
 
@@ -211,7 +211,7 @@ class RunPlan:
         }
 
     def board_config(self, satellite: str) -> dict[str, Any]:
-        """What a board is told of the satellite that it is; the rest is its agent's (nodes/board)."""
+        """Return the part of a satellite's configuration that its board receives; its agent adds the rest."""
         config = self._satellite_config(self.scenario.satellite(satellite))
         return {key: value for key, value in config.items() if key not in ("management", "outbox")}
 

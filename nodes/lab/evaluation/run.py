@@ -20,7 +20,6 @@ from nodes import models as shipped_models
 from nodes.contract.evaluation import Job, JobCase
 from nodes.contract.files import replacing, write_atomically
 from nodes.contract.latency import PARTS
-from nodes.contract.line import Line, Row
 from nodes.data.pairs import Pair, read_pairs
 from nodes.errors import DataError
 from nodes.lab.evaluation.calibration import of_study, on_test_pairs
@@ -43,6 +42,7 @@ from nodes.lab.evaluation.selection import (
     train_network,
 )
 from nodes.onboard.judge import Judge
+from nodes.onboard.link_forecast import ForecastRow, LinkForecast
 from nodes.onboard.message import read_regions
 from nodes.policies import (
     BASELINES,
@@ -312,7 +312,7 @@ def play_case(
             if place == number
         ]
         if dealt:
-            line = Line([Row(**row.model_dump()) for row in one.rows], one.end_s)
+            line = LinkForecast([ForecastRow(**row.model_dump()) for row in one.rows], one.end_s)
             for row in replay(
                 policy,
                 dealt,

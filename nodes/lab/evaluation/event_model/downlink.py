@@ -15,7 +15,7 @@ from typing import Literal
 from msgspec import UNSET
 
 from nodes.contract import topics
-from nodes.contract.line import Line
+from nodes.onboard.link_forecast import LinkForecast
 from nodes.transfer.messages import INLINE_LIMIT_BYTES, Chunk, Manifest, encode
 from nodes.transfer.outbox import PRIORITIES
 from nodes.transfer.window import QUEUE_S, chunk_size_bytes
@@ -54,7 +54,7 @@ class Downlink:
         satellite: its name, part of every topic.
     """
 
-    def __init__(self, line: Line, rate_bit_s: float, satellite: str = "satellite") -> None:
+    def __init__(self, line: LinkForecast, rate_bit_s: float, satellite: str = "satellite") -> None:
         self._line = line
         self._chunk_bytes = chunk_size_bytes(rate_bit_s)
         self._topic_bytes = len(topics.down(satellite))

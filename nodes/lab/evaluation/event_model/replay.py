@@ -13,9 +13,9 @@ from statistics import median
 from typing import Protocol
 
 from nodes.contract.latency import Latency
-from nodes.contract.line import Line
 from nodes.contract.queueing import completion_times_s
 from nodes.lab.evaluation.event_model.downlink import Downlink, Item
+from nodes.onboard.link_forecast import LinkForecast
 from nodes.onboard.policy_inputs import surroundings
 from nodes.policies import (
     Accept,
@@ -111,7 +111,7 @@ class _Way:
 def replay(
     policy: FramePolicy,
     subjects: Sequence[tuple[float, Subject]],
-    line: Line,
+    line: LinkForecast,
     *,
     answer_within_s: float = 600.0,
     pass_on_s: float = 0.0,
@@ -141,7 +141,7 @@ class _Board:
     """The satellite: one computer, one outbox."""
 
     def __init__(
-        self, policy: FramePolicy, line: Line, captures_s: Sequence[float], with_foresight: bool
+        self, policy: FramePolicy, line: LinkForecast, captures_s: Sequence[float], with_foresight: bool
     ) -> None:
         self._policy = policy
         self._line = line

@@ -89,7 +89,7 @@ def measured_link(error_s: float, n: int = 5) -> LinkFidelity:
         (measured_link(3e-4), 1e-3, None),
         (measured_link(3e-4), 1e-6, "link S - G missed its bound: median RTT error 0.30 ms, bound 0.001 ms"),
         (measured_link(-3e-4), 1e-6, "link S - G missed its bound: median RTT error 0.30 ms, bound 0.001 ms"),
-        (measured_link(0.0, n=0), 1.0, "link S - G was not measured: its figures rest on what was asked"),
+        (measured_link(0.0, n=0), 1.0, "link S - G was not measured: its figures are the configured ones"),
     ],
 )
 def test_a_link_beyond_its_bound_is_the_first_thing_that_is_said(

@@ -8,6 +8,7 @@ import pytest
 
 from nodes.contract.config import GroundConfig, SatelliteConfig, read_config
 from nodes.contract.topics import slug
+from nodes.onboard.link_forecast import forecast
 from testbed.run.folder import RunFolder
 from testbed.run.plan import RunPlan
 from testbed.run.traces import link_trace
@@ -37,7 +38,7 @@ def test_the_nodes_read_the_configurations_that_a_plan_writes(plan: RunPlan) -> 
     (trace,) = plan.traces.values()
     planned = satellite.stations[0].plan
     assert planned is not None
-    assert planned.line().contacts == [(contact.aos_s, contact.los_s) for contact in trace.contacts()]
+    assert forecast(planned).contacts == [(contact.aos_s, contact.los_s) for contact in trace.contacts()]
 
 
 def test_a_policy_is_passed_on_with_what_it_needs(plan: RunPlan, tmp_path: Path) -> None:

@@ -11,10 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nodes.contract.latency import PARTS, Latency
-from nodes.contract.line import Line, Row
 from nodes.lab.evaluation.event_model.downlink import NOTICE_S, Downlink, payload_sizes
 from nodes.lab.evaluation.event_model.replay import Played, Sent, replay
 from nodes.lab.evaluation.reporting_time import measure_reporting_s
+from nodes.onboard.link_forecast import ForecastRow, LinkForecast
 from nodes.policies import Accept, Decision, FramePolicy, OnboardRun, Reading, Situation, policy_named
 from nodes.transfer.window import chunk_size_bytes
 
@@ -22,11 +22,13 @@ DOWN_S, UP_S = 0.004, 0.006
 OPEN_S = NOTICE_S + DOWN_S + UP_S
 
 
-def line(*, rate_bit_s: float = 1e6, contacts: tuple[tuple[float, float], ...] = ((10.0, 60.0),)) -> Line:
-    rows = [Row(0.0, False, 0.0, 0.0, 0.0)]
+def line(
+    *, rate_bit_s: float = 1e6, contacts: tuple[tuple[float, float], ...] = ((10.0, 60.0),)
+) -> LinkForecast:
+    rows = [ForecastRow(0.0, False, 0.0, 0.0, 0.0)]
     for aos_s, los_s in contacts:
-        rows += [Row(aos_s, True, rate_bit_s, DOWN_S, UP_S), Row(los_s, False, 0.0, 0.0, 0.0)]
-    return Line(rows, contacts[-1][1] + 5)
+        rows += [ForecastRow(aos_s, True, rate_bit_s, DOWN_S, UP_S), ForecastRow(los_s, False, 0.0, 0.0, 0.0)]
+    return LinkForecast(rows, contacts[-1][1] + 5)
 
 
 def wire_bytes(name: str, kind: str, size_bytes: int, rate_bit_s: float = 1e6) -> int:
@@ -40,12 +42,12 @@ def wire_bytes(name: str, kind: str, size_bytes: int, rate_bit_s: float = 1e6) -
 
 def test_a_line_integrates_its_rate_over_rows() -> None:
     rows = [
-        Row(0, True, 8e3, 0.01, 0.01),
-        Row(10, True, 16e3, 0.01, 0.01),
-        Row(20, False, 0, 0, 0),
-        Row(30, True, 8e3, 0, 0),
+        ForecastRow(0, True, 8e3, 0.01, 0.01),
+        ForecastRow(10, True, 16e3, 0.01, 0.01),
+        ForecastRow(20, False, 0, 0, 0),
+        ForecastRow(30, True, 8e3, 0, 0),
     ]
-    of_two_rates = Line(rows, 40)
+    of_two_rates = LinkForecast(rows, 40)
     assert of_two_rates.contacts == [(0, 20), (30, 40)]
     assert of_two_rates.bits_between(5, 15) == pytest.approx(5 * 8e3 + 5 * 16e3)
     assert of_two_rates.finish_s(5, 5_000 + 10_000) == pytest.approx(15)
@@ -57,7 +59,7 @@ def test_a_line_integrates_its_rate_over_rows() -> None:
     with pytest.raises(ValueError, match="no contact"):
         of_two_rates.finish_s(25, 1)
     with pytest.raises(ValueError, match="order"):
-        Line([rows[1], rows[0]], 40)
+        LinkForecast([rows[1], rows[0]], 40)
 
 
 def test_what_waits_for_a_contact_begins_with_its_connection() -> None:

@@ -10,7 +10,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from nodes.contract.line import Line, Row
 from nodes.data import FIRST_LIGHT
 from nodes.data.pairs import Pair, read_pairs
 from nodes.errors import ConfidenceError, ModelError
@@ -21,6 +20,7 @@ from nodes.models import COMPACT, REGULAR
 from nodes.onboard.confidence import FILE, ConfidenceNetwork, train_head
 from nodes.onboard.frame import OnboardFrame, warm_up
 from nodes.onboard.judge import Judge
+from nodes.onboard.link_forecast import ForecastRow, LinkForecast
 from nodes.onboard.message import answer_received
 from nodes.onboard.policy_inputs import surroundings
 from nodes.policies import (
@@ -207,9 +207,13 @@ def test_a_folder_without_a_judge_is_one_line(judge: Judge, tmp_path: Path) -> N
         Judge.load(tmp_path)
 
 
-def line(aos_s: float, los_s: float, rate_bit_s: float) -> Line:
-    rows = [Row(0.0, False, 0.0), Row(aos_s, True, rate_bit_s), Row(los_s, False, 0.0)]
-    return Line(rows, los_s + 10)
+def line(aos_s: float, los_s: float, rate_bit_s: float) -> LinkForecast:
+    rows = [
+        ForecastRow(0.0, False, 0.0),
+        ForecastRow(aos_s, True, rate_bit_s),
+        ForecastRow(los_s, False, 0.0),
+    ]
+    return LinkForecast(rows, los_s + 10)
 
 
 def test_surroundings_are_those_of_the_station_that_is_seen_next() -> None:
