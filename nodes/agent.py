@@ -4,7 +4,7 @@
     python -m nodes.agent agent.json --check    only check the file
     python -m nodes.agent --facts               print facts about the board, as JSON
 
-Its configuration (nodes/board/assignment.py, AgentConfig):
+Its configuration (nodes/contract/board.py, AgentConfig):
 
     {"board": "jetson-1",
      "management": {"host": "192.168.55.100", "port": 1884,
@@ -13,20 +13,10 @@ Its configuration (nodes/board/assignment.py, AgentConfig):
      "folder": "/var/lib/spaceverse-agent",
      "models": "/opt/spaceverse/models"}
 
-The run's management broker is there during runs only; between them the agent tries again every second.
-Topics, all JSON unless said otherwise, with the board's slug for BOARD:
-
-    spaceverse/board/BOARD/state
-        from the agent, retained: {"state": "idle" | "fetching" | "running" | "ended" | "failed",
-        "run": id or null, "reason": text or null, "facts": {...}}; its last will says "gone"
-    spaceverse/board/BOARD/assignment
-        from the run, retained: nodes/board/assignment.py, Assignment; empty: stop
-    spaceverse/board/BOARD/want
-        from the agent: {"sha256": hex, "offset": bytes}
-    spaceverse/board/BOARD/piece/SHA256/OFFSET
-        from the run: bytes of that file, PIECE_BYTES unless it ends
-    spaceverse/heartbeat
-        from the run, every second: {"run": id}
+The run's management broker exists only during runs; between them the agent tries to connect every second.
+The topics are in nodes/contract/topics.py, the messages in nodes/contract/board.py. The agent's state is
+JSON: {"state": "idle" | "fetching" | "running" | "ended" | "failed" | "gone", "run": name or null, "reason":
+text or null, "facts": {...}}; "gone" is also its last will.
 
 A node is started only while its run's heartbeat is heard. Without one for `heartbeat_lapse_s` the run has
 died: the node is stopped, the agent waits for the next run. A shorter loss of the broker changes nothing:
@@ -49,7 +39,7 @@ from nodes.board.service import Service
 from nodes.contract.config import ConfigError
 from nodes.runtime.program import EXIT_FAILED, EXIT_OK, EXIT_USAGE, leave, say
 
-_EPILOG = """The file's fields and the topics are described at the top of nodes/agent.py.
+_EPILOG = """The fields of the file are described in nodes/contract/board.py.
 exit status: 0 stopped by a signal, 1 failed, 2 the configuration cannot be used
 """
 

@@ -1,6 +1,6 @@
-"""Draws what came down of each frame that was not sent as captured: `python -m nodes.draw_received --help`.
+"""Draws what was received of each frame that was not sent as captured.
 
-A run starts it when everything has been answered, so that drawing costs no frame its time.
+A run starts it after the last answer, so that drawing delays no frame.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ _FILE_NAME = re.compile(r"[A-Za-z0-9_.-]{1,200}")
 
 
 def draw_inbox(inbox: Path, folder: Path) -> list[Path]:
-    """Draw into `<folder>/<frame>.jpg`; returns the files. What cannot be read is left out.
+    """Draw into `<folder>/<frame>.jpg` and return the files; unreadable items are left out.
 
-    Of a message of regions: those of native pixels framed green, reduced ones amber, the others dimmed.
+    Regions with native pixels are framed green, reduced ones amber; all others are dimmed.
     """
     folder.mkdir(parents=True, exist_ok=True)
     made = []
@@ -36,7 +36,7 @@ def draw_inbox(inbox: Path, folder: Path) -> list[Path]:
         try:
             drawing = _drawing(form, data)
         except (ImageError, PayloadError, OSError):
-            continue  # the ground's program has said so when it was to be answered
+            continue  # the ground station has reported it
         named = _FILE_NAME.fullmatch(manifest.frame)
         path = folder / f"{manifest.frame if named else manifest.item_id.hex()}.jpg"
         drawing.save(path, "JPEG", quality=85)
@@ -54,16 +54,16 @@ def _drawing(form: str, data: Path) -> Image.Image:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Command line; the exit status."""
+    """Run the command line; return the exit status."""
     parser = argparse.ArgumentParser(
         prog="python -m nodes.draw_received",
-        description="Draw what a ground station got of each frame that was not sent as captured.",
+        description="Draw what a ground station received of each frame that was not sent as captured.",
         epilog="example:\n  python -m nodes.draw_received runs/20261125T120000-dove_pass/inbox drawings/\n\n"
-        "exit status: 0 done, 2 there is no such inbox",
+        "exit status: 0 done, 2 no such inbox",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("inbox", type=Path, help="folder of a ground station")
-    parser.add_argument("folder", type=Path, help="where the drawings go")
+    parser.add_argument("inbox", type=Path, help="inbox folder of a ground station")
+    parser.add_argument("folder", type=Path, help="output folder")
     options = parser.parse_args(arguments)
     if not options.inbox.is_dir():
         print(f"draw_received: no inbox at {options.inbox}: give a ground station's folder", file=sys.stderr)

@@ -13,9 +13,9 @@
         |<-- done(id) -------------------------------------------------------------|  file and folder fsynced
         |    release: the outbox forgets the bytes and keeps the id                |
 
-* Topics: `spaceverse/down/<satellite>` carries manifests and chunks of images, `.../<satellite>/express`
-  answers and heartbeats, `spaceverse/up/<satellite>` the replies to both, `spaceverse/up` the ground's
-  `hello` to all. <satellite> is the slug of its name and its user name. Each topic has one writer, so a
+* Topics (nodes/contract/topics.py): `down` carries manifests and chunks of images, `express` answers and
+  heartbeats, `up` the replies to both, HELLO the ground's `hello` to all. A satellite's slug stands in its
+  topics and is its user name. Each topic has one writer, so a
   broker can keep others out; beside that an item's id is a hash over satellite, kind, frame and content,
   and the ground refuses a manifest whose id does not belong to the satellite of the topic.
 * Two connections, made and lost together: what is urgent never stands behind an image in a socket, at

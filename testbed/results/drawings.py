@@ -40,7 +40,7 @@ class Track:
 
 
 def timeline(frames: Sequence[FrameResult], traces: Sequence[Trace]) -> str:
-    """One bar per frame from capture to answer, coloured by what the time was spent on."""
+    """Return one bar per frame from capture to answer, coloured by the parts of its latency."""
     figure = Figure(figsize=(11, 1.4 + 0.27 * len(frames)), layout="constrained")
     axes = figure.add_subplot()
     _shade_contacts(axes, traces)
@@ -66,7 +66,7 @@ def timeline(frames: Sequence[FrameResult], traces: Sequence[Trace]) -> str:
 
 
 def link_record(link: LinkFidelity, trace: Trace) -> str:
-    """Asked against measured: RTT and downlink rate of one link over the run."""
+    """Return the configured and measured RTT and downlink rate of one link over the run."""
     figure = Figure(figsize=(11, 4), layout="constrained")
     above, below = figure.subplots(2, 1, sharex=True)
     for axes, samples, factor, label in (
@@ -76,7 +76,11 @@ def link_record(link: LinkFidelity, trace: Trace) -> str:
         _shade_contacts(axes, [trace])
         times = [s.time_s for s in samples]
         axes.plot(
-            times, [s.asked * factor for s in samples], color="#0072B2", label="asked", drawstyle="steps-post"
+            times,
+            [s.asked * factor for s in samples],
+            color="#0072B2",
+            label="configured",
+            drawstyle="steps-post",
         )
         axes.plot(times, [s.measured * factor for s in samples], ".", color="#D55E00", label="measured", ms=3)
         axes.set_ylabel(label)
@@ -87,7 +91,7 @@ def link_record(link: LinkFidelity, trace: Trace) -> str:
 
 
 def ground_track(tracks: Sequence[Track]) -> str:
-    """A world map with each satellite's path, the part of the run in bold, and its station."""
+    """Return a world map with each satellite's path, the part of the run in bold, and its station."""
     figure = Figure(figsize=(11, 5.6), layout="constrained")
     axes = figure.add_subplot()
     axes.set_facecolor("#dfe7ee")

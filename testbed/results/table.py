@@ -20,7 +20,7 @@ _WIDE = 150  # characters that the whole table needs
 
 
 def results_table(results: Results, width: int) -> RenderableType:
-    """Warnings, frames, totals, asked against measured; for a console `width` characters wide."""
+    """Return warnings, frames, totals and links, for a console `width` characters wide."""
     parts: list[RenderableType] = [Text(f"WARNING: {text}", style="bold red") for text in results.warnings()]
     parts += [
         *_frames(results, width),
@@ -35,7 +35,7 @@ def results_table(results: Results, width: int) -> RenderableType:
 
 def _frames(results: Results, width: int) -> list[Table]:
     """One table of everything where it fits, else one of the answers and one of the seconds."""
-    title = f"{results.scenario}: seconds from picture taken to answer on the ground"
+    title = f"{results.scenario}: seconds from capture to answer on the ground"
     if width >= _WIDE:
         return [_table(title, _ANSWER_COLUMNS | _TIME_COLUMNS, results)]
     return [
@@ -109,16 +109,16 @@ def _totals(results: Results) -> Text:
 
 
 def link_table(link: LinkFidelity) -> Table:
-    """Return asked against measured of one link."""
+    """Return the configured and measured figures of one link."""
     s = link.summary()
     table = Table(
-        title=f"{link.link}: asked against measured",
+        title=f"{link.link}: configured and measured",
         caption=f"trace {link.trace}; shaper {link.shaper}; clock bound {link.clock_bound_s * 1e3:.1f} ms; "
         f"probe load at most {link.probe_load_bit_s / 1e3:.0f} kbit/s"
         + (f"; {load_text(link.load)}" if link.load is not None else ""),
     )
     table.add_column("", no_wrap=True)
-    for heading in ("asked", "measured", "error", "n"):
+    for heading in ("configured", "measured", "error", "n"):
         table.add_column(heading, **_NUMBER)
     error = f"p50 {_ms(s['rtt_error_p50_s'])}, p99 {_ms(s['rtt_error_p99_s'])}"
     rtt = (_ms(s["asked_rtt_s"]), _ms(s["measured_rtt_s"]), error, str(s["rtt_samples"]))
