@@ -60,13 +60,20 @@ def main() -> int:
     parser.add_argument(
         "--peer-mac", required=True, help="Ethernet address of the board, or of the next hop to it"
     )
-    parser.add_argument("--out", type=Path, required=True, help="file to which JSON lines are appended")
+    parser.add_argument(
+        "-o",
+        "--output",
+        type=Path,
+        required=True,
+        metavar="FILE",
+        help="file to which JSON lines are appended",
+    )
     arguments = parser.parse_args()
     with contextlib.suppress(OSError):  # not allowed everywhere; the RTTs are then a little noisier
         os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(40))
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     peer = Endpoint(arguments.peer_mac, arguments.peer)
-    probe(arguments.interface, arguments.own, peer, arguments.out)
+    probe(arguments.interface, arguments.own, peer, arguments.output)
     return 0
 
 

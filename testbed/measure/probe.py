@@ -180,18 +180,20 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         prog="python -m testbed.measure.probe",
         description=main.__doc__,
-        epilog="example: python -m testbed.measure.probe --peer 10.0.0.2 --rate 4e6 --asks --out probe.jsonl",
+        epilog="example: python -m testbed.measure.probe --peer 10.0.0.2 --rate 4e6 --asks -o probe.jsonl",
     )
     parser.add_argument("--peer", required=True, help="IPv4 address of the other end")
     parser.add_argument("--port", type=int, default=PORT, help="UDP port at both ends, one for each link")
     parser.add_argument("--rate", type=float, required=True, help="configured rate away from this end, bit/s")
     parser.add_argument("--asks", action="store_true", help="this end sends the RTT probes")
-    parser.add_argument("--out", type=Path, required=True, help="JSON lines are appended here")
+    parser.add_argument(
+        "-o", "--output", type=Path, required=True, metavar="FILE", help="JSON lines are appended here"
+    )
     arguments = parser.parse_args()
     with contextlib.suppress(OSError):  # not allowed everywhere; the figures are then a little noisier
         os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(40))
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    with arguments.out.open("a", encoding="utf-8", buffering=1) as out:
+    with arguments.output.open("a", encoding="utf-8", buffering=1) as out:
         Probe(arguments.peer, arguments.rate, arguments.asks, out, arguments.port).run()
     return 0
 

@@ -25,7 +25,7 @@ def probe_command(peer: str, rate_bit_s: float, out: Path, *, asks: bool, port: 
         port: UDP port at both ends.
     """
     command = [sys.executable, "-m", "testbed.measure.probe", "--peer", peer, "--rate", str(rate_bit_s)]
-    command += ["--out", str(out), "--port", str(port)]
+    command += ["--output", str(out), "--port", str(port)]
     return [*command, "--asks"] if asks else command
 
 

@@ -1,4 +1,4 @@
-"""The folder of one run: everything that is needed to believe its results, or to repeat it."""
+"""The folder of a run: everything that is needed to check its results or to repeat it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ PARTS = ("traces", "logs", "nodes")
 
 
 class RunFolder:
-    """`runs/<time>-<scenario>/` and the names of what lies in it.
+    """The folder `runs/<time>-<scenario>/` and the names of its files.
 
     scenario.json  traces/  events.jsonl  fidelity.json  results.json  report.html  logs/  kept/
     """
@@ -40,9 +40,18 @@ class RunFolder:
     @classmethod
     @contextmanager
     def new(cls, parent: Path, name: str, parts: Sequence[str] = PARTS) -> Iterator[RunFolder]:
-        """A new folder, handed over after the block; gone again if the block raises what has exit code 2.
+        """Create a folder for the body, and hand it over to the user who called sudo.
 
-        But once a program has logged something, or there are results, all is kept. Raises as `create`.
+        An error with exit code 2 removes the folder again, unless a program has logged something or there are
+        results.
+
+        Args:
+            parent: folder in which the new folder is created.
+            name: name of the scenario.
+            parts: subfolders to create.
+
+        Raises:
+            InputError: the folder cannot be created.
         """
         folder = cls.create(parent, name, parts)
         try:
@@ -56,9 +65,10 @@ class RunFolder:
 
     @classmethod
     def create(cls, parent: Path, name: str, parts: Sequence[str] = PARTS) -> RunFolder:
-        """Make a new folder, and `parts` in it; a second run within the same second gets a number.
+        """Create a folder with subfolders `parts`; a second run within the same second gets a number.
 
-        Raises InputError: it cannot be made there.
+        Raises:
+            InputError: the folder cannot be created.
         """
         stamp = time.strftime("%Y%m%dT%H%M%S")
         for attempt in range(1000):
@@ -73,21 +83,21 @@ class RunFolder:
                 continue
             except OSError as error:
                 raise InputError(
-                    f"cannot make {folder.path}: {error.strerror}; choose another --output"
+                    f"cannot create {folder.path}: {error.strerror}; choose another --output"
                 ) from error
             return folder
-        raise InputError(f"{parent} has a thousand runs of this second; choose another --output")
+        raise InputError(f"{parent} already has a thousand runs of this second; choose another --output")
 
     def begun(self) -> bool:
-        """Whether a program has logged something, or there are results."""
+        """Return whether a program has logged something, or there are results."""
         logs = self.logs.glob("*") if self.logs.is_dir() else ()
         return self.results.exists() or any(log.stat().st_size for log in logs)
 
     def remove(self) -> None:
-        """Take it away, and the parents that were made for it."""
+        """Remove the folder, and the parents that were created for it."""
         shutil.rmtree(self.path)
         for parent in self._made:
-            with contextlib.suppress(OSError):  # somebody else has put something there
+            with contextlib.suppress(OSError):  # another program has put something there
                 parent.rmdir()
 
     def write_json(self, path: Path, value: Any) -> None:
@@ -99,7 +109,7 @@ class RunFolder:
         write_atomically(path, text)
 
     def hand_over(self) -> None:
-        """Give everything to the user who called sudo, so that a run's folder is theirs to delete."""
+        """Make the user who called sudo the owner of the folder."""
         uid, gid = os.environ.get("SUDO_UID"), os.environ.get("SUDO_GID")
         if os.geteuid() != 0 or uid is None or gid is None:
             return

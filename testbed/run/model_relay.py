@@ -1,7 +1,7 @@
-"""Leads a ground station's program to a model that is served outside of its network namespace.
+"""Connection of a ground station's program to a model server outside of its network namespace.
 
-A station's host sees the emulated link and nothing else, on purpose. Its model server is no part of what is
-emulated, so the way to it is a Unix socket, as for the management plane, and a thread that passes bytes on.
+A station's host deliberately has no network but the emulated link. Requests to its model server bypass the
+emulation: they pass through a Unix socket, as the management plane does, and a thread that relays the bytes.
 """
 
 from __future__ import annotations
@@ -12,16 +12,16 @@ import threading
 from pathlib import Path
 from urllib.parse import urlsplit
 
-SERVED = "openai:"  # what a model's name begins with when it is behind a server (nodes/vlm/openai.py)
+SERVED = "openai:"  # prefix of the name of a served model (nodes/vlm/openai.py)
 CONNECT_S = 10.0
 _BLOCK_BYTES = 1 << 16
 _PORTS = {"http": 80, "https": 443}
 
 
 def server_of(model: str) -> tuple[str, int] | None:
-    """Host and port of the server that a model's name stands for; None for other names.
+    """Return host and port of the server of a model's name, or None if the model is not served.
 
-    A name that is none gives None too: the station's program says what is wrong with it.
+    A malformed name gives None too: the station's program reports its fault.
     """
     if not model.startswith(SERVED):
         return None
@@ -34,9 +34,14 @@ def server_of(model: str) -> tuple[str, int] | None:
 
 
 class ModelRelay:
-    """Listens on a Unix socket; each connection to it becomes one to a server, until either end closes.
+    """A relay from a Unix socket to a server, one connection each, until either end closes.
 
-    Where the server cannot be reached the connection is closed at once, which its client will tell.
+    If the server cannot be reached, the connection is closed at once, which the client reports.
+
+    Args:
+        path: path of the Unix socket.
+        host: host name or address of the server.
+        port: TCP port of the server.
     """
 
     def __init__(self, path: Path, host: str, port: int) -> None:
@@ -52,7 +57,7 @@ class ModelRelay:
 
     def __exit__(self, *_: object) -> None:
         with contextlib.suppress(OSError):
-            self._listener.shutdown(socket.SHUT_RDWR)  # to close it would not wake the thread
+            self._listener.shutdown(socket.SHUT_RDWR)  # closing it would not wake the thread
         self._listener.close()
         for end in list(self._open):
             with contextlib.suppress(OSError):
@@ -84,7 +89,7 @@ class ModelRelay:
 
 
 def _pass_on(source: socket.socket, sink: socket.socket) -> None:
-    """Pass bytes on until the source ends, then say so to the sink."""
+    """Relay bytes until the source ends, then shut down the sink."""
     with contextlib.suppress(OSError):
         while block := source.recv(_BLOCK_BYTES):
             sink.sendall(block)

@@ -170,7 +170,7 @@ class RunPlan:
             self.address(link, ground=not ground),
         ]
         command += ["--rate", str(best.up_bit_s if ground else best.down_bit_s)]
-        command += ["--out", str(self.probe_path(link, ground=ground))]
+        command += ["--output", str(self.probe_path(link, ground=ground))]
         command += ["--port", str(FIRST_PROBE_PORT + self._number(link))]  # hosts may have several links
         return command if ground else [*command, "--asks"]
 
@@ -178,7 +178,7 @@ class RunPlan:
         """Return the command of a board link's probe, at the ground's end; the board's kernel replies."""
         command = [sys.executable, "-m", "testbed.boards.echo_probe", "--interface", self.interface(link)]
         command += ["--own", self.address(link, ground=True), "--peer", self.address(link, ground=False)]
-        return [*command, "--peer-mac", mac, "--out", str(self.probe_path(link, ground=False))]
+        return [*command, "--peer-mac", mac, "--output", str(self.probe_path(link, ground=False))]
 
     def write_inputs(self) -> None:
         """Write scenario, traces and every node's configuration."""

@@ -1,4 +1,4 @@
-"""From what a scenario's link follows to the trace that is played, and the ground track beside it."""
+"""Traces and ground tracks of a scenario's links."""
 
 from __future__ import annotations
 
@@ -24,7 +24,11 @@ _ORBIT_S = 95 * 60
 
 
 def link_trace(scenario: Scenario, link: Link) -> Trace:
-    """Compute or read the trace of `link`; raises ScenarioError for one that cannot be flown."""
+    """Compute or read the trace of a link.
+
+    Raises:
+        ScenarioError: the trace has no contact, or no link can follow it.
+    """
     if isinstance(link.follows, Orbit):
         orbit = link.follows
         trace = make_trace(
@@ -40,7 +44,7 @@ def link_trace(scenario: Scenario, link: Link) -> Trace:
         trace = read_trace(link.follows)
     if not trace.contacts():
         raise ScenarioError(
-            f"link {link.name} has no contact in its {trace.end_s:.0f} s: nothing could arrive"
+            f"link {link.name} has no contact within {trace.end_s:.0f} s, so that no frame could arrive"
         )
     if (why := unplayable(trace)) is not None:
         raise ScenarioError(f"link {link.name} cannot follow its trace: {why}")
@@ -58,7 +62,10 @@ def _place(ground: GroundStation) -> Place:
 
 
 def link_track(scenario: Scenario, link: Link, trace: Trace) -> Track | None:
-    """The satellite's path from half an orbit before the run to half after; None for recorded traces."""
+    """Return the satellite's ground track from half an orbit before the run to half an orbit after it.
+
+    A recorded trace has none: None.
+    """
     if not isinstance(link.follows, Orbit):
         return None
     place = _place(scenario.station(link.station))

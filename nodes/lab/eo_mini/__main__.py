@@ -16,7 +16,7 @@ from nodes.lab.eo_mini.places import BANDS_DEG
 
 _EXAMPLES = """examples:
   python -m nodes.lab.eo_mini build                              the test split, as it ships, where it ships
-  python -m nodes.lab.eo_mini build --split train --out train/   1600 frames, some 5 minutes
+  python -m nodes.lab.eo_mini build --split train --output train/   1600 frames, some 5 minutes
   python -m nodes.lab.eo_mini check                              the gates, on the split that ships
   python -m nodes.lab.eo_mini check train/ --split train --json
   python -m nodes.lab.eo_mini first-light                        which frames a first run takes
@@ -35,7 +35,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     commands = parser.add_subparsers(dest="command", required=True)
     build = commands.add_parser("build", help="draw a split and write it")
-    build.add_argument("--out", type=Path, help="folder to write (for the test split: where it ships)")
+    build.add_argument(
+        "-o",
+        "--output",
+        type=Path,
+        metavar="DIR",
+        help="folder to write (for the test split: where it ships)",
+    )
     build.add_argument("--frames", type=int, metavar="N", help="how many (as many as the split has)")
     build.add_argument("--seed", type=int, default=0, help="another seed draws another split (%(default)s)")
     build.add_argument(
@@ -67,9 +73,9 @@ def _build(given: argparse.Namespace) -> int:
     from nodes.lab.eo_mini.card import data_card
     from nodes.lab.eo_mini.sources import open_sources
 
-    if given.out is None and given.split != "test":
-        raise SplitError(f"the {given.split} split does not ship: say where to write it with --out")
-    folder = given.out or EO_MINI
+    if given.output is None and given.split != "test":
+        raise SplitError(f"the {given.split} split does not ship: say where to write it with --output")
+    folder = given.output or EO_MINI
     count = given.frames or FRAMES[given.split]
     with Progress() as bar:
         task = bar.add_task(f"{given.split} frames", total=count)

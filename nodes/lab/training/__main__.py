@@ -16,7 +16,7 @@ _EXAMPLES = """examples:
   python -m nodes.lab.training data                        fetch the imagery, render 6,400 frames (1.7 GB)
   python -m nodes.lab.training train compact
   python -m nodes.lab.training train regular --resume      continue an interrupted training
-  python -m nodes.lab.training train compact --seed 1 --out seeds/compact-1
+  python -m nodes.lab.training train compact --seed 1 --output seeds/compact-1
   python -m nodes.lab.training evaluate compact regular    evaluate on the test split, write the cards
   python -m nodes.lab.training evaluate regular --show     the card of its evaluation.csv; no model is run
   python -m nodes.lab.training world-map map.jpg           a small Blue Marble
@@ -56,7 +56,9 @@ def _add_train(commands: Any) -> None:
     parser = commands.add_parser("train", help="train one model of the pair, or the control")
     parser.add_argument("model", choices=("compact", "regular", "regular-reduced"))
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--out", type=Path, help="output folder (that of the shipped model)")
+    parser.add_argument(
+        "-o", "--output", type=Path, metavar="DIR", help="output folder (that of the shipped model)"
+    )
     parser.add_argument("--resume", action="store_true", help="continue from the folder's training-state.pt")
     parser.add_argument("--threads", type=int, default=1, help="torch threads (%(default)s)")
     parser.add_argument(
@@ -98,7 +100,7 @@ def _train(options: argparse.Namespace) -> int:
 
     torch.set_num_threads(options.threads)
     device = options.device or ("cuda" if torch.cuda.is_available() else "cpu")
-    folder = options.out or FOLDER / options.model
+    folder = options.output or FOLDER / options.model
     recipe = (RECIPES | CPU_RECIPES if device == "cpu" else RECIPES)[options.model]
     frames = _frames(options.cache)
     with_windows = needs_windows(recipe, folder, resume=options.resume)
@@ -129,7 +131,7 @@ def _train(options: argparse.Namespace) -> int:
 
 def _add_evaluate(commands: Any) -> None:
     parser = commands.add_parser("evaluate", help="evaluate models on the test split and write their cards")
-    parser.add_argument("models", nargs="+", help="compact, regular, or a folder written by `train --out`")
+    parser.add_argument("models", nargs="+", help="compact, regular, or a folder written by `train --output`")
     parser.add_argument("--show", action="store_true", help="only print the card of the last evaluation")
     parser.set_defaults(run=_evaluate)
 

@@ -122,4 +122,4 @@ def test_what_is_no_split_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixt
     assert main(["check", str(tmp_path)]) == 2
     assert capsys.readouterr().err.count("\n") == 1
     assert main(["build", "--split", "train"]) == 2
-    assert "--out" in capsys.readouterr().err
+    assert "--output" in capsys.readouterr().err
