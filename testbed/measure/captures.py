@@ -1,11 +1,11 @@
-"""Two captures of one link compared: one-way times, losses, duplicates and order, from the kernels' stamps.
+"""Comparison of two captures of one link: one-way times, losses, duplicates and order, from their stamps.
 
-scapy reads the files (pcap or pcapng, of any program: tcpdump, Wireshark, `verify --capture`) and takes the
-frames apart.  A frame of one file is found in the other by its bytes behind the Ethernet header, so that
-neither an address that a bridge or a board's adapter changes nor a VLAN tag matters, and without UDP's and
-TCP's checksum, which a sender's kernel leaves to the interface; equal frames are paired in order.  The file
-that has a frame first is where it was sent: that needs clocks that differ by less than the delay, which two
-interfaces of one machine have and two machines must be given.
+scapy reads the files (pcap or pcapng, by tcpdump, Wireshark or `verify --capture`) and dissects the frames. A
+frame of one file is found in the other by its bytes behind the Ethernet header, so that addresses changed by
+a bridge or an adapter do not matter, nor do VLAN tags. UDP's and TCP's checksums are ignored, since a
+sender's kernel leaves them to the interface. Equal frames are paired in order. The file that has a frame
+first is the sender's; this needs clocks that differ by less than the delay, as those of two interfaces of one
+machine do. Clocks of two machines must be synchronised.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from testbed.errors import InputError
 
 NS = 10**9
 CHECKSUM_AT = {"UDP": 6, "TCP": 16}  # bytes into the header
-# Bytes of a packet by its own header, 0 where that does not tell (a jumbogram). Behind them an interface pads
-# short frames to 60 bytes, when the sender's capture has seen them already (IEEE 802.3, 3.2.8).
+# Bytes of a packet by its own header, 0 if unknown (a jumbogram). Behind them an interface pads short frames
+# to 60 bytes, after the sender's capture has seen them (IEEE 802.3, 3.2.8).
 LENGTH: Mapping[str, Callable[[Any], int]] = {
     "IP": lambda packet: int(packet.len),
     "IPv6": lambda packet: int(packet.plen) and 40 + int(packet.plen),

@@ -1,17 +1,17 @@
 """A light probe of one link, run as a program in the hosts at its two ends.
 
-Why its figures can be believed: each packet is stamped by the sender in user space just before the
-send call, and by the receiving host's kernel as it arrives (SO_TIMESTAMPNS), both on CLOCK_REALTIME of
-one machine; the time that the echoing program takes is stamped too and subtracted.  The shaping is done
-in a namespace between the two, so both stamps lie outside it.  What remains in the error is the wake-up of
-the sending program (it asks for real-time priority) and the shaper's own lateness.
+Each packet is stamped by the sender in user space just before the send call, and by the receiving host's
+kernel as it arrives (SO_TIMESTAMPNS), both on CLOCK_REALTIME of one machine. The time that the echoing
+program takes is stamped too and subtracted. Links are shaped in a namespace between the hosts, so both stamps
+lie outside the link. The error contains the wake-up of the sending program (which requests real-time
+priority) and the shaper's own lateness.
 
 Two kinds of probe, both UDP:
     rtt     one 64-byte Ethernet frame there and back, four stamps; on one machine, where one clock makes
-            them all, also the delay of each way by itself
+            them all, also the delay of each direction
     train   n back-to-back frames one way; (n - 1) frames / dispersion is the link's rate
-The budget: a train lasts 20 ms at line rate (or is 100 packets long), and trains come so seldom that together
-they stay under `BUDGET`, 1 %, of that rate; RTT probes add 2 kbit/s each way.  `load_bit_s` is the sum.
+A train lasts 20 ms at line rate (or is 100 packets long), and trains are so rare that together they stay
+under `BUDGET`, 1 %, of that rate. RTT probes add 2 kbit/s each way. `load_bit_s` is the sum.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What `spaceverse verify` holds a link to: theory, bounds, and the judgement of one figure."""
+"""Theory, bounds, and the check of one figure, for `spaceverse verify`."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ Integers = npt.NDArray[np.int64]
 TCP_HEADERS_BYTES = 66  # Ethernet 14, IP 20, TCP 20, time stamps 12
 TCP_SEGMENT_BYTES = 1448
 FULL_FRAME_BYTES = 1514
-# An honest link is found wrong once in 10,000 such checks; verify makes some ten of them.
+# A correct link fails one in 10,000 such checks; verify makes about ten of them.
 CONFIDENCE = 0.9999
-NORMAL_QUANTILE = 3.89  # that share of a normal distribution lies within so many standard deviations
+NORMAL_QUANTILE = 3.89  # standard deviations that contain this share of a normal distribution
 
 
 @dataclass(frozen=True)
 class Bounds:
-    """How far a link may be from what it was asked, on an idle machine.
+    """The largest errors of a link on an idle machine.
 
     Args:
         rtt_p50_s, rtt_p99_s: percentiles of |RTT error|, seconds.
@@ -50,17 +50,17 @@ LOOSEST = Bounds(0.3e-3, 1.5e-3)  # for a shaper that is neither
 
 @dataclass(frozen=True)
 class Check:
-    """One figure: asked, measured, judged.
+    """One figure: requested, measured, checked.
 
     Args:
         group: rtt, tcp, udp, message, loss, jitter, change, frames, pass, contact.
-        what: what was measured, in words.
+        what: description of the figure.
         unit: of asked and measured.
-        asked, measured: None where there is none (nothing arrived).
-        error: of `error_unit`; None fails.
-        error_unit: "s", "share" of what was asked, "packets" or "bytes".
-        least, most: the bounds of `error`; both infinite for a figure that is shown and not judged.
-        samples: how many measurements stand behind it.
+        asked, measured: requested and measured value; None if there is none (nothing arrived).
+        error: in `error_unit`; None fails.
+        error_unit: "s", "share" of the requested value, "packets" or "bytes".
+        least, most: the bounds of `error`; both infinite for a figure that is only shown.
+        samples: number of measurements.
         more: further figures, for --json.
     """
 
@@ -83,12 +83,12 @@ class Check:
 
     @property
     def ok(self) -> bool:
-        """Whether the error is within its bounds; what could not be measured is not."""
+        """Whether the error is within its bounds; a missing measurement is not."""
         return self.error is not None and bool(self.least <= self.error <= self.most)
 
     @property
     def can_be_late(self) -> bool:
-        """Whether a machine that is away can spoil it: times and rates, not what must not happen at all."""
+        """Whether a descheduled machine can spoil it: times and rates, not counts that must be zero."""
         return self.error_unit in ("s", "share") and self.group != "loss"
 
     def noting(self, what_happened: str) -> Check:
@@ -106,7 +106,7 @@ class Check:
 
 
 def delay_check(group: str, what: str, asked_s: Floats, measured_s: Floats, p: float, most_s: float) -> Check:
-    """Judge a percentile of |measured - asked|; float64[n] each, seconds."""
+    """Check a percentile of |measured - asked|; float64[n] each, seconds."""
     what = f"{what}, error p{p:.0f}"
     if not len(asked_s):
         return Check(group, what, "s", None, None, None, "s", 0.0, most_s, 0, {})
@@ -137,13 +137,13 @@ def shown_delay(group: str, what: str, asked_s: Floats, measured_s: Floats, p: f
 def share_check(
     group: str, what: str, unit: Unit, asked: float, measured: float | None, most: float, samples: int = 1
 ) -> Check:
-    """Judge measured / asked - 1."""
+    """Check measured / requested - 1."""
     error = None if measured is None else measured / asked - 1
     return Check(group, what, unit, asked, measured, error, "share", -most, most, samples, {})
 
 
 def none_check(group: str, what: str, count: int, samples: int, unit: Unit = "packets") -> Check:
-    """Judge a count of what must not happen at all."""
+    """Check a count that must be zero."""
     return Check(group, what, unit, 0, count, count, unit, 0, 0, samples, {})
 
 
@@ -157,12 +157,12 @@ def at_most_check(group: str, what: str, seconds: Sequence[float], most_s: float
 
 
 def loss_check(group: str, what: str, probability: float, sent: int, lost: int) -> Check:
-    """Judge a count of lost packets: inside the interval that holds 99.99 % of all honest outcomes?"""
+    """Check that a count of lost packets is inside the interval of 99.99 % of correct outcomes."""
     low, high = binomial_interval(sent, probability, CONFIDENCE)
     share = lost / sent if sent else None
     error = None if share is None else share - probability
     bounds = (low / max(1, sent) - probability, high / max(1, sent) - probability)
-    # Half a packet more, since the bounds are shares and the counts behind them whole.
+    # Half a packet more, since counts are whole numbers.
     least, most = (bounds[0] - 0.5 / max(1, sent), bounds[1] + 0.5 / max(1, sent))
     return Check(group, what, "share", probability, share, error, "share", least, most, sent, {"lost": lost})
 
@@ -170,9 +170,9 @@ def loss_check(group: str, what: str, probability: float, sent: int, lost: int) 
 def burst_checks(chain: GilbertElliott, sent: int, arrived: Integers) -> list[Check]:
     """Check a chain that loses everything in its bad state: its share of losses, and its mean burst.
 
-    Both lie inside the interval of 99.99 % of honest outcomes, by the normal approximation: neighbours in the
-    chain are correlated by r = 1 - P - R, which makes the variance of the share (1 + r) / (1 - r) times the
-    binomial one; a burst is geometric with variance b (b - 1).
+    Both lie inside the interval of 99.99 % of correct outcomes, by the normal approximation: neighbours in
+    the chain are correlated by r = 1 - P - R, which makes the variance of the share (1 + r) / (1 - r) times
+    the binomial one; a burst is geometric with variance b (b - 1).
 
     Args:
         chain: the requested chain.
@@ -249,7 +249,7 @@ def binomial_interval(n: int, p: float, confidence: float) -> tuple[int, int]:
 
 
 def goodput_bit_s(rate_bit_s: float) -> float:
-    """TCP payload rate of a link that is always busy with full frames, bit/s."""
+    """Return the TCP payload rate of a link that is always busy with full frames, bit/s."""
     return rate_bit_s * TCP_SEGMENT_BYTES / FULL_FRAME_BYTES
 
 

@@ -38,8 +38,8 @@ SATELLITE, GROUND = "10.67.0.1", "10.67.0.2"
 TCP_PORT = 47772
 INTERFACE = "link0"
 TICK_S = 0.1
-READY_WITHIN_S = 10.0  # a starved guest's hosts notice late; verify measures that by itself, and only there
-SETTLE_S = 0.05  # how soon a contact carries packets is measured by itself
+READY_WITHIN_S = 10.0  # a starved guest's hosts notice their carrier late
+SETTLE_S = 0.05  # the first packets of a contact are measured separately
 CHUNK_BYTES = 1 << 18
 FILE_BYTES = 1 << 26
 READER_PRIORITY = 30  # below the prober's and the shaper's
@@ -302,7 +302,7 @@ class MeasuredLink(ABC):
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 pass_fds=[int(fd) for fd in fds + tap_fds],
-                start_new_session=True,  # Ctrl-C is for us, who end it in our order
+                start_new_session=True,  # Ctrl-C is for this process, which ends the prober
                 env=_environment(),
             )
         self._closing.callback(_end, process)
@@ -310,12 +310,10 @@ class MeasuredLink(ABC):
 
 
 class LinkUnderTest(MeasuredLink):
-    """A link of a sky of its own.
-
-    What it makes are anonymous namespaces, the prober and the shaper's process, which all end with it.
+    """A link in a network of its own: anonymous namespaces, a prober and a shaper, which all end with it.
 
     Args:
-        shaper: "nfqueue", "netem", "auto", or what makes one, as for `Sky`.
+        shaper: "nfqueue", "netem", "auto", or a function that makes one, as for `Sky`.
         tick: as for `MeasuredLink`.
     """
 
@@ -362,11 +360,10 @@ def _silence(host: NetworkNamespace) -> None:
 def _fill(sender: socket.socket, window_bytes: int) -> None:
     """Let a whole window wait before the link, so that the link is measured and not who fills it.
 
-    CUBIC leaves slow start when the queue begins to grow (HyStart, RFC 9406): then 10 to 100 ms of packets
-    wait, and a guest whose one processor does something else for that long leaves the link idle, 2 to 5 % of
-    the time at 200 Mbit/s.  Reno doubles until the window is full; the kernel sends on from the sender's
-    buffer, whose limit counts twice what is in it, while no program runs.  Where the window is what limits,
-    TCP_NODELAY would fill it to its end with frames that are not full: 0.5 % of 50 Mbit/s.
+    CUBIC leaves slow start when the queue begins to grow (HyStart, RFC 9406). The queue is then so short that
+    the link idles whenever a guest's one processor does something else for a moment. Reno doubles until the
+    window is full, and the kernel sends on from the sender's buffer (its limit counts twice its contents)
+    while no program runs. TCP_NODELAY would fill the rest of the window with frames that are not full.
     """
     sender.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 0)
     sender.setsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, b"reno")
@@ -377,8 +374,8 @@ def _fill(sender: socket.socket, window_bytes: int) -> None:
 def _wake_seldom(sender: socket.socket, receiver: socket.socket, window_bytes: int) -> None:
     """Let the kernel wait for TICK_S and send whole chunks: with Python's timeouts each call would be two.
 
-    The receiver of a fast flow waits for a 64th of its window: on a slow machine to wake up for each frame
-    takes more time than to carry it, and would be measured instead of the link.
+    The receiver of a fast flow waits for a 64th of its window: on a slow machine, waking up for each frame
+    takes more time than carrying it, and would be measured instead of the link.
     """
     for one in (sender, receiver):
         one.settimeout(None)
@@ -388,9 +385,9 @@ def _wake_seldom(sender: socket.socket, receiver: socket.socket, window_bytes: i
 
 
 def _in_real_time(wanted: bool) -> None:
-    """Let this thread, which reads and sleeps, run before ordinary ones, or no longer.
+    """Give this thread real-time priority, or take it away.
 
-    In a guest whose processor a fast link keeps busy it waited for 0.2 s else: all of the window lay unread.
+    In a guest whose processor a fast link keeps busy, an ordinary thread would leave the whole window unread.
     """
     policy = os.SCHED_FIFO if wanted else os.SCHED_OTHER
     with suppress(OSError):  # not allowed everywhere
@@ -399,7 +396,7 @@ def _in_real_time(wanted: bool) -> None:
 
 def _send_until(sender: socket.socket, stop: threading.Event) -> None:
     with (
-        suppress(OSError),  # the other end resets the connection to stop us
+        suppress(OSError),  # the other end resets the connection to end this
         os.fdopen(os.memfd_create("zeros"), "wb") as zeros,
     ):
         zeros.truncate(FILE_BYTES)

@@ -1,22 +1,21 @@
-"""Sends and receives the probe packets of `spaceverse verify`; a program, told what to do on its stdin.
+"""The prober of `spaceverse verify`: a program that takes orders on stdin and sends and receives packets.
 
-It holds a UDP socket at each end of the link, so one clock (CLOCK_REALTIME of one kernel) stamps everything:
+It has a UDP socket at each end of the link, so one clock (CLOCK_REALTIME of one kernel) stamps everything:
     sent       in user space, in the statement before the send call
     left       by the sending host's kernel, when it hands the frame to its veth (a packet socket there with
-               SO_TIMESTAMPNS): the last thing before the frame is the sky's
+               SO_TIMESTAMPNS): the last step before the sky
     arrived    by the receiving host's kernel (SO_TIMESTAMPNS), when its veth hands the frame up: after the
                sky's port has let go of it, and before any program has to wake up
 All of the sky lies between `left` and `arrived`, and nothing else: no program, no system call.  That is so
 because all shaping is at the sky's ports.  A delay at the sender's own interface (Mininet's TCLink) comes
-before `left`, and one at the receiver's own ingress after `arrived`: the kernels' stamps see nothing of
-those, and `sent` is what counts there.  Both RTTs are shown, and the one by `sent` contains the other.  An
-echo is stamped anew when it is sent, so the time that this program takes to answer is no part of an RTT.
-One thread does it all: nothing can come between a stamp and its send call but another real-time program.
-(A socket can have its own frames stamped when they leave, by SO_TIMESTAMPING: but then every veth on the way
-stamps them, and wakes this program up just when the frame is to arrive.  On one processor the
-frame waits for that.)
+before `left`, and one at the receiver's own ingress after `arrived`: the kernels' stamps miss those, and
+`sent` counts there. Both RTTs are shown, and the one by `sent` contains the other. An echo is stamped anew
+when it is sent, so the time that this program takes to answer is no part of an RTT. There is one thread: only
+another real-time program can run between a stamp and its send call. (SO_TIMESTAMPING would stamp frames as
+they leave, but then every veth on the way stamps them and wakes this program just when the frame is to
+arrive; with one processor the frame waits for that.)
 
-`ping` would not do: it prints three significant digits, 1 ms steps beyond 100 ms.
+`ping` is too coarse: it prints three significant digits, so 1 ms steps beyond 100 ms.
 """
 
 from __future__ import annotations
@@ -117,7 +116,7 @@ class Prober:
 
     Args:
         ends: the sockets at the satellite and at the ground.
-        taps: what leaves there, see `open_tap`.
+        taps: packet sockets there, see `open_tap`.
         addresses: their IPv4 addresses.
     """
 
@@ -130,13 +129,13 @@ class Prober:
         self.heard_s = 0.0  # when something last arrived
 
     def play(self, order: dict[str, Any]) -> list[array[int]]:
-        """Probe as ordered: `for_s` seconds, then until everything is there or nothing came for `drain_s`.
+        """Probe for `for_s` seconds, then until everything has arrived or nothing arrives for `drain_s`.
 
         `rtt_s` is the mean interval of RTT probes (0: none; drawn from half to one and a half of it, so that
         no timer keeps in step), `count` ends them earlier; `down` and `up` are streams {interval_s,
-        frame_bytes}, of which the first `train` packets go at once; for the first `leisure_s` nothing is
-        read, since the kernel has stamped it anyway, and to wake up for each frame of a flood takes a slow
-        machine more time than to carry it.
+        frame_bytes}, of which the first `train` packets are sent at once. For the first `leisure_s` nothing
+        is read: the kernel stamps the packets anyway, and waking up for each frame of a flood would take a
+        slow machine more time than carrying it.
 
         Returns the record: six times for each RTT probe (see `testbed.verify.link.Probed`), one probe after
         the other; then for each stream that was ordered three columns (see `Stream.columns`).

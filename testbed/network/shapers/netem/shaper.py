@@ -6,20 +6,19 @@ plays all of D: loss, the queue (`limit`), serialisation (`rate`), propagation (
     entry port -> bridge -> exit port [ netem: loss -> limit -> rate -> delay ] -> veth -> the other end
 
 Why one netem, with the rate inside: it keeps the order of packets when the delay falls (a netem without
-rate does not), and it gives an idle link no credit (HTB and TBF do).  What netem cannot do: packets that are
-queued keep the schedule they got on entry when rate or delay change; a change acts on what enters after it.
+rate does not), and it gives an idle link no credit (HTB and TBF do).  Its limit: queued
+packets keep the schedule that they got on entry; a change of rate or delay acts on later packets.
 
 Why raw netlink: many changes are one system call, and the kernel answers each with the qdisc as it is after
 the change, so reading back is free and exact (see `socket` beside this module; `parameters` has the kernel's
-units).  A long-lived `tc -batch` costs more, answers in prose, is a process that can die, and hides
-what `change` leaves out (tc resets what is not named).  Here the whole state is in every message.
+units).  A long-lived `tc -batch` costs more, answers in prose, is a process that can die, and resets
+parameters that a `change` does not name. Here the whole state is in every message.
 
 A closed direction is a new netem with limit 0, which drops everything; taking its place throws away what the
 old one held, so that nothing of one contact is delivered in the next.
 
-What netem cannot do is refused with a CapabilityError: it cannot hold what is inside for the next contact
-(time goes on for packets that are in it, whatever its rate), and its loss has no seed that can be relied on
-(TCA_NETEM_PRNG_SEED came with Linux 6.6).
+netem cannot hold packets for the next contact, since they keep their schedule: that raises CapabilityError.
+Its loss has no seed that can be relied on (TCA_NETEM_PRNG_SEED came with Linux 6.6).
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""One direction of a link as arithmetic: when does each packet come out at the other end, if at all.
+"""Model of one direction of a link: when each packet leaves at the other end, if at all.
 
     arrive ──> waits for serialisation (drop-tail, rate) ──> propagates (delay, jitter) ──> due, in order
 
-No clock and no socket in here: times are passed in, so that the model can be tested to the microsecond.
+There is no clock and no socket: times are passed in, so that the model can be tested to the microsecond.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class Parcel(NamedTuple):
 
 
 class Verdict(NamedTuple):
-    """What happens to every parcel up to `last_id` that had no verdict yet."""
+    """The verdict on every parcel up to `last_id` that has none yet."""
 
     accept: bool
     last_id: int
@@ -37,7 +37,7 @@ class Verdict(NamedTuple):
 
 @dataclass
 class Counters:
-    """What became of the packets of one direction, since it was attached."""
+    """Packet counters of one direction since it was attached."""
 
     arrived: int = 0
     delivered: int = 0
@@ -49,7 +49,7 @@ class Counters:
 
 
 class Fates:
-    """Draws what becomes of packet number 0, 1, 2, ... of one direction.
+    """Draws the fate of packet number 0, 1, 2, ... of one direction.
 
     Every packet takes the same number of draws whatever the state, so that packet n of two runs with the
     same seed draws the same numbers, though the states before it may have come at other moments.
@@ -94,7 +94,7 @@ class LinkModel:
 
     @property
     def next_due_s(self) -> float | None:
-        """When the next parcel leaves, or None if the link is empty or held."""
+        """Time when the next parcel leaves; None if the link is empty or held."""
         return self._parcels[0].due_s if self._parcels and self._held_from_s is None else None
 
     @property
@@ -103,7 +103,7 @@ class LinkModel:
         return len(self._parcels)
 
     def arrive(self, packet_id: int, size_bytes: int, now_s: float) -> bool:
-        """Take in a packet of `size_bytes` (Ethernet header included); False if it is dropped at once."""
+        """Admit a packet of `size_bytes`, Ethernet header included; return False if it is dropped."""
         counters = self.counters
         counters.arrived += 1
         lost, jitter_share = self._fates.next(self.state)  # for each packet, also one that is dropped
@@ -125,7 +125,7 @@ class LinkModel:
         return True
 
     def release(self, now_s: float) -> list[Verdict]:
-        """Let go of every parcel that is due, as few verdicts as possible, in order of arrival."""
+        """Release every parcel that is due, with as few verdicts as possible, in order of arrival."""
         verdicts: list[Verdict] = []
         if self._held_from_s is not None:
             return verdicts
@@ -147,11 +147,11 @@ class LinkModel:
         return verdicts
 
     def set(self, state: LinkState, now_s: float) -> Verdict | None:
-        """Take on a new state; returns the verdict that purges the link when it goes down for good.
+        """Adopt a new state; return the verdict that purges the link if it goes down without holding.
 
-        What still waits to be sent leaves at the new rate from now on: of the packet that is being
-        sent, the bytes that are left. A packet propagates with the delay that holds when its last bit is
-        sent, and never overtakes one before it. In a link that is held no time passes.
+        Waiting packets, and the rest of the packet that is being sent, leave at the new rate from now on. A
+        packet propagates with the delay at the time when its last bit is sent, and never overtakes an earlier
+        one. In a held link no time passes.
         """
         self.state = state
         if not state.up:
@@ -188,7 +188,7 @@ class LinkModel:
         self._parcels.append(Parcel(due_s, done_s, packet_id, size_bytes, lost, jitter_share))
 
     def _resume(self, now_s: float) -> None:
-        """Let time go on: every moment inside the link moves by as long as it was held."""
+        """End a hold: every time inside the link moves by the length of the hold."""
         assert self._held_from_s is not None  # noqa: S101 - for mypy
         gap_s, self._held_from_s = now_s - self._held_from_s, None
         self._parcels = deque(

@@ -2,13 +2,13 @@
 
 `python -m testbed.network.shapers.nfqueue.process`, run by NfqueueShaper.
 
-The kernel parks each packet in an NFQUEUE, one per link and direction, and sends its number and size
-here.  A `LinkModel` says when it leaves; one batch verdict then releases every packet up to that number, so
-that a packet costs one small read.  It is a process of its own, with real-time priority where the machine
-allows it, so that inference beside it does not make the link late.
+The kernel parks each packet in an NFQUEUE, one per link and direction, and sends its number and size here. A
+`LinkModel` computes when it leaves; one batch verdict then releases every packet up to that number, so a
+packet costs one small read. The process has real-time priority where the machine allows it, so that inference
+on the same machine does not delay packets.
 
-It ends when its control socket does (also when the other end was killed), and the kernel then drops what is
-queued and what comes: the links fail closed.
+It ends with its control socket, also when the other end is killed. The kernel then drops all packets: the
+links fail closed.
 """
 
 from __future__ import annotations
@@ -49,8 +49,8 @@ SPIN_EVERY_S = 1e-3
 VERDICT_MEMORY = 32
 EARLY_MOST_S = 40e-6
 
-# Real-time processes that never sleep are stopped by the kernel for 50 ms of every second, at a moment of
-# its choice (sched_rt_runtime_us; since Linux 6.12 the fair server). Short rests of our own prevent that.
+# The kernel stops real-time processes that never sleep for 50 ms of every second, at any moment
+# (sched_rt_runtime_us; since Linux 6.12 the fair server). Short rests prevent that.
 BUSY_AT_MOST_S, REST_S, SLEPT_S = 10e-3, 0.8e-3, 50e-6
 
 PR_SET_PDEATHSIG, PR_SET_TIMERSLACK = 1, 29
