@@ -28,6 +28,7 @@ autodoc_default_options = {"members": True, "show-inheritance": True}
 autodoc_member_order = "bysource"
 autodoc_typehints = "description"
 napoleon_numpy_docstring = False
+default_role = "code"  # docstrings write `name`
 
 html_theme = "furo"
 html_title = "SpaceVerse testbed"

@@ -1,5 +1,7 @@
 """Policies, which decide what is answered on board and what is sent to the ground.
 
+::
+
     situation.py    what a policy sees and may decide, and its calls stage by stage
     spaceverse.py   the policy of SpaceVerse and its ablations
     baselines.py    the policies that it is compared with
@@ -7,7 +9,7 @@
 
 The satellite's program (nodes/satellite.py) and the event model (nodes/lab/evaluation) call policies alike.
 
-To add a policy, write one file and pass its path wherever a policy's name is expected:
+To add a policy, write one file and pass its path wherever a policy's name is expected::
 
     from dataclasses import dataclass
     from nodes.policies import Accept, Continue, Decision, SendRegions, Situation
