@@ -11,6 +11,8 @@ import socket
 from pathlib import Path
 from typing import Any
 
+from nodes.contract.board import AgentConfig
+from nodes.contract.config import BrokerAddress, MqttAccess
 from nodes.contract.files import write_atomically
 from testbed.boards.inventory import Board
 from testbed.boards.machine_network import facts as network_facts
@@ -67,9 +69,7 @@ def agent_config(board: Board, folder: str = "/var/lib/spaceverse-agent") -> dic
     Raises:
         InputError: there is no route to the board, or its password is inaccessible.
     """
-    access = {"username": board.name, "password": agent_password(board.name)}
-    return {
-        "board": board.name,
-        "management": {"host": own_address(board), "port": AGENT_PORT, "access": access},
-        "folder": folder,
-    }
+    access = MqttAccess(username=board.name, password=agent_password(board.name))
+    management = BrokerAddress(host=own_address(board), port=AGENT_PORT, access=access)
+    config = AgentConfig(board=board.name, management=management, folder=Path(folder))
+    return config.model_dump(mode="json", exclude_unset=True)
