@@ -117,13 +117,10 @@ class Satellite:
         return CarrierWatch(station.interface)
 
     def _contact_ends_s(self) -> float | None:
-        """Return the scenario time at which this contact ends: as announced last, else as configured."""
+        """Return the scenario time at which this contact ends, as configured, or None if it is unknown."""
         time_s = self._management.now_s()
         if time_s is None:
             return None
-        told_s = self._management.contact_ends_s
-        if told_s is not None and told_s > time_s:
-            return told_s
         return min((ends_s for ends_s in self._config.contact_ends_s if ends_s > time_s), default=None)
 
     def _take_frames(self, stopping: threading.Event) -> None:

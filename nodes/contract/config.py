@@ -205,9 +205,8 @@ class SatelliteConfig(NodeConfig, PolicyChoice):
         outbox: folder of items that wait for a contact.
         outbox_limit_bytes: largest size of the outbox.
         heartbeat_s: time between two heartbeats during contact; 0 means none.
-        contact_ends_s: scenario times at which contacts will end, for a satellite that shall not begin what
-            cannot finish before; the run may also announce them one by one (nodes/contract/messages.py).
-            Without them an item that is cut off continues in the next contact.
+        contact_ends_s: scenario times at which contacts will end. The satellite then starts no item that it
+            cannot send in time. Without them an item that is cut off continues in the next contact.
         rate_bit_s: planning rate of the downlink, from which chunks are sized.
     """
 

@@ -1,7 +1,6 @@
 """Messages of the management plane from a run to its nodes; the topics are in nodes/contract/topics.py.
 
-On CONTROL, retained: `{"command": "start", "start_monotonic_s": 12.5}`, `{"command": "stop"}`,
-`{"command": "contact_ends", "contact_ends_s": 60.0, "node": "SAT"}`.
+On CONTROL, retained: `{"command": "start", "start_monotonic_s": 12.5}`, `{"command": "stop"}`.
 """
 
 from __future__ import annotations
@@ -10,7 +9,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, TypeAdapter
 
-from nodes.contract.strict import Strict, Text
+from nodes.contract.strict import Strict
 
 CLOCK_QUESTION_MAX_BYTES = 64
 
@@ -32,26 +31,13 @@ class Stop(Strict):
     command: Literal["stop"] = "stop"
 
 
-class ContactEnds(Strict):
-    """Announces the end of a contact.
+Command = Annotated[Start | Stop, Field(discriminator="command")]
 
-    Args:
-        contact_ends_s: scenario time of the end.
-        node: the only node that it concerns; None for every node.
-    """
-
-    command: Literal["contact_ends"] = "contact_ends"
-    contact_ends_s: float = Field(allow_inf_nan=False)
-    node: Text | None = None
-
-
-Command = Annotated[Start | Stop | ContactEnds, Field(discriminator="command")]
-
-_COMMAND: TypeAdapter[Start | Stop | ContactEnds] = TypeAdapter(Command)
+_COMMAND: TypeAdapter[Start | Stop] = TypeAdapter(Command)
 _CONTACTS: TypeAdapter[dict[str, bool]] = TypeAdapter(dict[str, bool])
 
 
-def read_command(payload: bytes | bytearray) -> Start | Stop | ContactEnds:
+def read_command(payload: bytes | bytearray) -> Start | Stop:
     """Return the command in a payload. Raises ValueError."""
     return _COMMAND.validate_json(payload)
 

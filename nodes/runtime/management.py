@@ -15,7 +15,7 @@ from nodes.clocks.exchange import ClockExchange
 from nodes.contract import topics
 from nodes.contract.config import BrokerAddress
 from nodes.contract.events import Event, EventRecord, EventsDropped, Malformed
-from nodes.contract.messages import ContactEnds, Start, Stop, read_command
+from nodes.contract.messages import Start, Stop, read_command
 from nodes.contract.strict import problem_text
 from nodes.runtime.contact import ToldContacts
 from nodes.runtime.mqtt import make_client, start
@@ -69,7 +69,6 @@ class ManagementPlane:
         self._connected = self._catching_up = False
         self._changed = threading.Condition(self._lock)
         self._closed = False
-        self.contact_ends_s: float | None = None
         self._away_since_s: float | None = time.monotonic()
         self.started = threading.Event()
         self.stopped = threading.Event()
@@ -231,5 +230,3 @@ class ManagementPlane:
                 self.started.set()
             case Stop():
                 self.stopped.set()
-            case ContactEnds() if command.node in (None, self._node):
-                self.contact_ends_s = command.contact_ends_s

@@ -79,7 +79,7 @@ class Downlink(threading.Thread):
         report: gets contact, connected and disconnected, and the senders' events.
         heartbeat_s: how often to say that the satellite is alive, while connected; 0: never.
         scenario_s: scenario time, or None before it is known.
-        contact_ends_s: scenario time at which this contact ends, as far as it was told.
+        contact_ends_s: scenario time at which this contact ends, or None if it is unknown.
     """
 
     def __init__(

@@ -161,18 +161,6 @@ def test_events_survive_a_restart_of_the_broker_in_order_and_what_is_dropped_is_
         desk.client.loop_stop()
 
 
-def test_end_of_the_contact_is_told_to_one_or_to_all(desk: Desk, plane: ManagementPlane) -> None:
-    wait_for(lambda: plane.lost_s() == 0, "connection")
-    time.sleep(0.1)
-    for node, ends_s in (("Other", 1.0), ("FLOCK 2P-1", 2.0)):
-        command = {"command": "contact_ends", "contact_ends_s": ends_s, "node": node}
-        desk.client.publish("spaceverse/control", json.dumps(command), qos=1).wait_for_publish(5)
-    wait_for(lambda: plane.contact_ends_s == 2.0, "the message to this node")
-    command = {"command": "contact_ends", "contact_ends_s": 3.0}
-    desk.client.publish("spaceverse/control", json.dumps(command), qos=1).wait_for_publish(5)
-    wait_for(lambda: plane.contact_ends_s == 3.0, "the message to all")
-
-
 def test_what_a_board_says_of_a_run_that_was_killed_is_not_the_next_ones(
     broker: Broker, path: Path, tmp_path: Path
 ) -> None:
