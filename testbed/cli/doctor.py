@@ -18,6 +18,7 @@ _EPILOG = """examples:
   sudo spaceverse doctor --json       print the same as JSON
 
 exit codes: 0 scenarios can run on this machine; 1 a capability that they need is missing
+
 The checks leave nothing behind, except that the kernel may load a module that is on disk (sch_netem).
 """
 

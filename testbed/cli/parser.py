@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NoReturn
@@ -14,11 +15,29 @@ from testbed.errors import UsageError
 _SHELLS = ("bash", "zsh", "tcsh")
 
 
+class HelpFormatter(argparse.HelpFormatter):
+    """A formatter that wraps paragraphs and keeps indented lines, such as examples, as they are."""
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        paragraphs: list[list[str]] = [[]]
+        for line in text.splitlines():
+            if not line or line.startswith((" ", "exit codes:")) or paragraphs[-1][-1:] == [""]:
+                paragraphs.append([])
+            paragraphs[-1].append(line)
+            if line.startswith(" "):
+                paragraphs.append([])
+        return "\n".join(
+            lines[0] if not lines[0] or lines[0].startswith(" ") else textwrap.fill(" ".join(lines), width)
+            for lines in paragraphs
+            if lines
+        )
+
+
 class CommandParser(OptionsFileParser):
-    """A parser whose errors are one line, and whose help keeps the line breaks of its examples."""
+    """A parser whose errors are one line, and whose help fits the terminal and keeps its examples."""
 
     def __init__(self, **options: Any) -> None:
-        options.setdefault("formatter_class", argparse.RawDescriptionHelpFormatter)
+        options["formatter_class"] = HelpFormatter
         super().__init__(**options)
 
     def error(self, message: str) -> NoReturn:

@@ -61,7 +61,7 @@ def add_orbit_options(parser: argparse.ArgumentParser, *, many: bool) -> None:
         "--start",
         type=UTC,
         metavar="UTC",
-        help="start of the window, such as 2018-01-20T00:00:00Z (default: 0 h of the elements' day)",
+        help="start of the window, such as 2018-01-20T00:00:00Z (default: midnight of the elements' day)",
     )
     parser.add_argument(
         "--duration",

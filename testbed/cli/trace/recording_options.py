@@ -65,7 +65,7 @@ def _add_general_options(group: argparse._ArgumentGroup) -> None:
         "--loss",
         type=SHARE,
         metavar="SHARE",
-        help="packet loss of both directions: 0.5%% (default: 0)",
+        help="packet loss of both directions, such as 0.5%% (default: 0)",
     )
     add("--start", type=UTC, metavar="UTC", help="start time, such as 2024-01-11T10:06:39Z")
     add(

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from testbed.cli.main import main, parser
+from testbed.cli.parser import CommandParser, leaf_parsers
 from testbed.cli.units import DURATION, RATE, SHARE, SIZE, UTC
 
 # Options that one subcommand may repeat, and others may not.
@@ -134,6 +135,21 @@ def test_a_wrong_command_line_is_one_line(
     assert err.startswith("spaceverse: error: ")
     assert expected in err
     assert err.count("\n") == 1
+
+
+def test_help_fits_80_columns_but_for_examples(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    for command in leaf_parsers(parser()):
+        lines = command.format_help().splitlines()
+        assert [line for line in lines if len(line) > 80 and not line.startswith("  ")] == []
+
+
+def test_help_keeps_examples_and_wraps_paragraphs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "40")
+    examples = "examples:\n  a b     a comment\n  c\n\n"
+    epilog = f"{examples}A first line\nand a second one that is long.\nexit codes: 0 yes"
+    printed = CommandParser(prog="x", epilog=epilog).format_help()
+    assert printed.endswith(f"{examples}A first line and a second one that is\nlong.\nexit codes: 0 yes\n")
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "tcsh"])
