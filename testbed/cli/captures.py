@@ -13,8 +13,10 @@ if TYPE_CHECKING:
     from testbed.measure.captures import Crossed, Seen
 
 _EPILOG = """examples:
-  sudo spaceverse verify --capture pass/                        captures of both ends along a real pass
-  spaceverse captures pass/satellite.pcap pass/ground.pcap      delay, loss and order of its frames
+  # captures of both ends along a real pass
+  sudo spaceverse verify --capture pass/
+  # delay, loss and order of its frames
+  spaceverse captures pass/satellite.pcap pass/ground.pcap
   spaceverse captures a.pcap b.pcapng --json | jq .down.one_way_s
 
 Captures of any program work (tcpdump -i IF -w FILE --time-stamp-precision=nano). Captures from two machines

@@ -14,8 +14,10 @@ if TYPE_CHECKING:
     from testbed.machine.capabilities import Capability
 
 _EPILOG = """examples:
-  sudo spaceverse doctor              print a table of capabilities, and a fix for each that is missing
-  sudo spaceverse doctor --json       print the same as JSON
+  # print a table of capabilities, and a fix for each that is missing
+  sudo spaceverse doctor
+  # print the same as JSON
+  sudo spaceverse doctor --json
 
 exit codes: 0 scenarios can run on this machine; 1 a capability that they need is missing
 

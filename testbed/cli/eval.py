@@ -38,11 +38,16 @@ _RATES_BIT_S = (1e6, 2e6, 5e6, 20e6)
 _JOB = "job.json"
 _ENDS_WITHIN_S = 10.0  # after Ctrl-C, for the current computation
 _EPILOG = """examples:
-  spaceverse eval job.toml                                      options from a file
-  spaceverse eval job.toml --rates 5M                           another rate than the file's
-  spaceverse eval --quick                                       a short run: few pairs, one rate
-  spaceverse eval --data my_frames --rates 2M 20M --policies spaceverse ground-only my_policy.py
-  spaceverse eval --compact Qwen/Qwen2-VL-2B-Instruct --regular Qwen/Qwen2-VL-7B-Instruct --device cuda
+  # options from a file
+  spaceverse eval job.toml
+  # another rate than the file's
+  spaceverse eval job.toml --rates 5M
+  # a short run: few pairs, one rate
+  spaceverse eval --quick
+  spaceverse eval --data my_frames --rates 2M 20M \\
+      --policies spaceverse ground-only my_policy.py
+  spaceverse eval --compact Qwen/Qwen2-VL-2B-Instruct \\
+      --regular Qwen/Qwen2-VL-7B-Instruct --device cuda
 
 --regular openai:http://HOST:PORT/v1[#model]: use an OpenAI-compatible server such as vLLM. Images are sent as
 data URLs, with the API key in OPENAI_API_KEY if it is set.

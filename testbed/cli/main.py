@@ -14,14 +14,20 @@ from testbed.cli.terminal.messages import guarded
 
 _DESCRIPTION = "Satellites and ground stations with vision-language models over an emulated LEO network."
 _EPILOG = """examples:
-  spaceverse doctor                               check this machine and show how to fix what is missing
-  spaceverse trace make --help                    link traces from real orbits
-  sudo spaceverse run topologies/dove_pass.py     a real pass, end to end
-  sudo spaceverse verify                          measure how well emulated links follow their settings
-  spaceverse SUBCOMMAND --help                    options and examples of a subcommand
+  # check this machine and show how to fix what is missing
+  spaceverse doctor
+  # link traces from real orbits
+  spaceverse trace make --help
+  # a real pass, end to end
+  sudo spaceverse run topologies/dove_pass.py
+  # measure how well emulated links follow their settings
+  sudo spaceverse verify
+  # options and examples of a subcommand
+  spaceverse SUBCOMMAND --help
 
 shell completion, for bash (zsh and tcsh likewise):
-  spaceverse --print-completion bash > ~/.local/share/bash-completion/completions/spaceverse
+  spaceverse --print-completion bash \\
+      > ~/.local/share/bash-completion/completions/spaceverse
 
 Rates, durations, shares and sizes take a unit: 20M, 2MB/s, 100ms, 35%, 64kB. Bare numbers are bit/s, seconds,
 fractions of 1 and bytes. NO_COLOR turns colours off.

@@ -20,11 +20,15 @@ if TYPE_CHECKING:
     from traces.trace import Trace
 
 _EPILOG = """examples:
-  sudo spaceverse replay link.csv --server 'iperf3 -s -1' --client 'iperf3 -c {server} -R -t 20'
-  sudo spaceverse replay ping.txt --rate 100M --up-rate 10M --client 'ping -c 50 -i 0.2 {server}'
-  sudo spaceverse replay bw_1.txt --delay-file delay_1.txt --server 'python3 -m http.server 8000' \\
+  sudo spaceverse replay link.csv --server 'iperf3 -s -1' \\
+      --client 'iperf3 -c {server} -R -t 20'
+  sudo spaceverse replay ping.txt --rate 100M --up-rate 10M \\
+      --client 'ping -c 50 -i 0.2 {server}'
+  sudo spaceverse replay bw_1.txt --delay-file delay_1.txt \\
+      --server 'python3 -m http.server 8000' \\
       --client 'curl -o /dev/null http://{server}:8000/frame.jpg'
-  sudo spaceverse replay link.csv                       a shell at the client's end
+  # a shell at the client's end
+  sudo spaceverse replay link.csv
 
 The server runs at the satellite's end and the client at the ground station's end, so that the downlink leads
 from server to client. The client starts at the first contact and is stopped when the trace ends.

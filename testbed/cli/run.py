@@ -20,9 +20,11 @@ from testbed.scenario.model import Scenario
 _EPILOG = """examples:
   sudo spaceverse run topologies/dove_pass.py
   sudo spaceverse run topologies/dove_pass.py --shaper netem --output /tmp/runs
-  sudo spaceverse run runs/20261123T120000-dove_pass/scenario.json       repeat a run
+  # repeat a run
+  sudo spaceverse run runs/20261123T120000-dove_pass/scenario.json
   sudo spaceverse run topologies/dove_pass.py --json | jq .totals
-  sudo spaceverse run job.toml                                           options from a file
+  # options from a file
+  sudo spaceverse run job.toml
 
 A file that ends in .toml is a file of options. Options on the command line override it:
   scenario = "topologies/dove_pass.py"

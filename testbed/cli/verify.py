@@ -20,14 +20,20 @@ if TYPE_CHECKING:
 PLOT_SUFFIXES = (".png", ".svg", ".pdf")
 
 _EPILOG = """examples:
-  sudo spaceverse verify                                     everything, with the shaper a run would use
-  sudo spaceverse verify --shaper nfqueue --plot pass.png    also plot requested and measured RTT
-  sudo spaceverse verify --trace my.csv                      along the steepest minute of a trace
-  sudo spaceverse verify --only rtt tcp                      the grid of delays and rates, and goodput
-  sudo spaceverse verify --capture pass/                     keep captures of both ends along the pass
+  # everything, with the shaper a run would use
+  sudo spaceverse verify
+  # also plot requested and measured RTT
+  sudo spaceverse verify --shaper nfqueue --plot pass.png
+  # along the steepest minute of a trace
+  sudo spaceverse verify --trace my.csv
+  # the grid of delays and rates, and goodput
+  sudo spaceverse verify --only rtt tcp
+  # keep captures of both ends along the pass
+  sudo spaceverse verify --capture pass/
   sudo spaceverse verify --quick --json | jq '.checks[] | select(.ok | not)'
 
 exit codes: 0 every bound was kept; 1 a bound was missed; 2 this machine cannot measure; 130 stopped by Ctrl-C
+
 The bounds are for an idle machine; the table shows how busy it was.
 """
 

@@ -17,7 +17,8 @@ _COMMANDS = (
 )
 _EPILOG = """examples:
   spaceverse trace passes --satellite "FLOCK 2P-1" --station Svalbard
-  spaceverse trace make --satellite "FLOCK 2P-1" --station Svalbard --pass 1 -o pass.csv
+  spaceverse trace make --satellite "FLOCK 2P-1" --station Svalbard --pass 1 \\
+      -o pass.csv
   spaceverse trace info pass.csv
   spaceverse trace SUBCOMMAND --help
 """

@@ -15,12 +15,21 @@ if TYPE_CHECKING:
 
 _TARGETS = ("spaceverse", "mahimahi", "ion")
 _EXAMPLES = """examples:
-  spaceverse trace convert bw_1.txt --delay-file delay_1.txt --up-rate 10M -o link.csv   LeoReplayer
-  spaceverse trace convert down.mahi --up-file up.mahi --delay 25ms -o link.csv          mahimahi
-  spaceverse trace convert ping.txt --rate 100M --up-rate 10M -o link.csv                ping -D
-  spaceverse trace convert iperf.csv --zone +01:00 --delay 30ms --gaps close -o link.csv
-  spaceverse trace convert my.csv --columns time=ts:unix-ms,down=dl:Mbit/s,rtt=rtt:ms --up-rate 5M -o link.csv
-  spaceverse trace convert access.csv --rate 20M --up-rate 1M --delay 5ms -o link.csv    STK, GMAT
+  # LeoReplayer
+  spaceverse trace convert bw_1.txt --delay-file delay_1.txt --up-rate 10M \\
+      -o link.csv
+  # mahimahi
+  spaceverse trace convert down.mahi --up-file up.mahi --delay 25ms -o link.csv
+  # ping -D
+  spaceverse trace convert ping.txt --rate 100M --up-rate 10M -o link.csv
+  spaceverse trace convert iperf.csv --zone +01:00 --delay 30ms --gaps close \\
+      -o link.csv
+  spaceverse trace convert my.csv \\
+      --columns time=ts:unix-ms,down=dl:Mbit/s,rtt=rtt:ms --up-rate 5M \\
+      -o link.csv
+  # STK, GMAT
+  spaceverse trace convert access.csv --rate 20M --up-rate 1M --delay 5ms \\
+      -o link.csv
   spaceverse trace convert link.csv --to ion -o contacts.ionrc
 """
 

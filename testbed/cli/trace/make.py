@@ -28,11 +28,14 @@ if TYPE_CHECKING:
     from traces.trace import Trace
 
 _EXAMPLES = """examples:
-  spaceverse trace make --satellite "FLOCK 2P-1" --station Svalbard --start 2018-01-20T00:00:00Z \\
-      --duration 24h --rate-cap 4M -o day.csv
-  spaceverse trace make --satellite 41617 --station Svalbard --mask 10 --pass 1 --lead 20 -o pass.csv
-  spaceverse trace make --tle mine.tle --satellite MYSAT --station 52.1,4.3,10 --duration 6h -o mine.csv
-  spaceverse trace make --satellite "FLOCK 2P-1" --crosslink "FLOCK 2K-13" --eirp 40 --rate-cap 10M -o isl.csv
+  spaceverse trace make --satellite "FLOCK 2P-1" --station Svalbard \\
+      --start 2018-01-20T00:00:00Z --duration 24h --rate-cap 4M -o day.csv
+  spaceverse trace make --satellite 41617 --station Svalbard --mask 10 \\
+      --pass 1 --lead 20 -o pass.csv
+  spaceverse trace make --tle mine.tle --satellite MYSAT \\
+      --station 52.1,4.3,10 --duration 6h -o mine.csv
+  spaceverse trace make --satellite "FLOCK 2P-1" --crosslink "FLOCK 2K-13" \\
+      --eirp 40 --rate-cap 10M -o isl.csv
 """
 _LONGEST_MARGIN_S = 86_400.0
 

@@ -28,10 +28,14 @@ if TYPE_CHECKING:
 
 _EXAMPLES = """examples:
   spaceverse trace passes --satellite "FLOCK 2P-1" --station Svalbard --mask 10
-  spaceverse trace passes --satellite "FLOCK 2P-1" --satellite "FLOCK 2P-2" --station Svalbard --station Troll
-  spaceverse trace passes --station all --csv > passes.csv              188 satellites, 15 stations, a day
-  spaceverse trace passes --walker 53:24/3/1@550 --start 2026-01-01T00:00:00Z --station 48.1,11.6,500
-  spaceverse trace passes --satellite "FLOCK 2P-1" --crosslink "FLOCK 2K-13" --duration 6h
+  spaceverse trace passes --satellite "FLOCK 2P-1" --satellite "FLOCK 2P-2" \\
+      --station Svalbard --station Troll
+  # 188 satellites, 15 stations, a day
+  spaceverse trace passes --station all --csv > passes.csv
+  spaceverse trace passes --walker 53:24/3/1@550 \\
+      --start 2026-01-01T00:00:00Z --station 48.1,11.6,500
+  spaceverse trace passes --satellite "FLOCK 2P-1" --crosslink "FLOCK 2K-13" \\
+      --duration 6h
 """
 _COLUMNS = (
     "satellite",

@@ -13,10 +13,15 @@ from testbed.cli.units import DURATION
 from traces.errors import OutputFileError, UnitError
 
 _EXAMPLES = """examples:
-  sudo spaceverse trace record --listen                                        on one machine
-  sudo spaceverse trace record --connect 192.0.2.7 --duration 300 -o link.csv  on the other
-  sudo spaceverse trace record --connect 192.0.2.7 --clock-bound 50us -o link.csv   clocks synchronised by PTP
-  sudo spaceverse replay link.csv                                              the same link, emulated
+  # on one machine
+  sudo spaceverse trace record --listen
+  # on the other
+  sudo spaceverse trace record --connect 192.0.2.7 --duration 300 -o link.csv
+  # clocks synchronised by PTP
+  sudo spaceverse trace record --connect 192.0.2.7 --clock-bound 50us \\
+      -o link.csv
+  # the same link, emulated
+  sudo spaceverse replay link.csv
 
 The downlink leads from the listening end to the connecting end. Without --clock-bound a one-way delay is half
 the round trip, unless both ends run on one machine. Root is needed only for real-time priority, which makes
