@@ -1,6 +1,6 @@
 # sudo make run     sets up what is missing, then runs the main scenario
 # sudo make test    sets up what is missing, then runs every check and test
-.PHONY: setup run test unit integration lint bench clean
+.PHONY: setup run test unit integration lint docs bench clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -24,19 +24,23 @@ $(VENV)/.done: setup.py Makefile tooling/debian-packages
 run: setup
 	$(BIN)/spaceverse run topologies/dove_pass.py
 
-test: lint unit integration
+test: lint docs unit integration
 
 lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+docs: setup
+	$(BIN)/sphinx-build --builder html --fail-on-warning --keep-going --quiet docs build/docs
 
 unit: setup
 	$(BIN)/python -m pytest --numprocesses auto --dist worksteal tests/unit
 
 integration: setup
-	$(BIN)/python -m pytest --numprocesses auto --dist loadfile -m "not root and not alone" tests/integration
-	$(BIN)/python -m pytest -m "root or alone" tests/integration
+	$(BIN)/python -m pytest --numprocesses auto --dist loadfile -m "not root and not alone" tests/integration tests/docs
+	$(BIN)/python -m pytest -m "root or alone" tests/integration tests/docs
 
 bench: setup
 	status=0; for f in benchmarks/*.py; do $(BIN)/python $$f || status=1; done; exit $$status

@@ -1,5 +1,7 @@
 """Emulate satellite networks and run real programs in them.
 
+::
+
     from testbed import Scenario, run_scenario       a whole run: satellites, stations, models
     from testbed import EmulatedLink                 one link that follows a trace, under your own programs
     from testbed import ContactLink, LinkState       a contact link in your own Mininet script

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from nodes.contract.board import PIECE_BYTES
-from nodes.contract.checksum import sha256
+from nodes.contract.files import sha256
 
 WINDOW = 4  # pieces under way
 AGAIN_S = 2.0

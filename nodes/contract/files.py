@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all.
+"""Files that appear whole or not at all, and the checksum by which a run and a board name files.
 
 Every program of `nodes` and `testbed` replaces files by these functions. `traces` has its own
 (traces/output_file.py): it imports neither of the two.
@@ -7,12 +7,14 @@ Every program of `nodes` and `testbed` replaces files by these functions. `trace
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 import secrets
 from collections.abc import Iterator
 from pathlib import Path
 
 OWNER_ONLY = 0o600
+BLOCK_BYTES = 1 << 20
 
 
 @contextlib.contextmanager
@@ -77,3 +79,16 @@ def sync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def sha256(path: Path) -> str:
+    """Return the SHA-256 of a file, hexadecimal.
+
+    Raises:
+        OSError: the file cannot be read.
+    """
+    digest = hashlib.sha256()  # Python 3.10 has no hashlib.file_digest
+    with path.open("rb") as file:
+        while block := file.read(BLOCK_BYTES):
+            digest.update(block)
+    return digest.hexdigest()

@@ -22,8 +22,8 @@ from nodes.contract.board import (
     Role,
     RunHeartbeat,
 )
-from nodes.contract.checksum import sha256
 from nodes.contract.config import MqttAccess
+from nodes.contract.files import sha256
 from testbed.errors import TestbedError
 from testbed.mqtt.accounts import Account
 

@@ -12,7 +12,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
-from nodes.contract.checksum import sha256
+from nodes.contract.files import sha256
 from testbed.boards.inventory import Board
 from testbed.errors import CapabilityError, InputError, TestbedError
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
+from nodes.contract.files import replacing
 from testbed.errors import InputError
 from testbed.kernel.namespace import NetworkNamespace
 from testbed.kernel.packet_socket import packet_socket
@@ -28,22 +29,28 @@ class CaptureWriter:
     Args:
         space: the host's network namespace.
         interface: the interface's name there.
-        path: the file; it is written under another name and renamed at the end.
+        path: the file; it appears when the block ends without an error.
 
     Raises:
         InputError: the file cannot be written.
     """
 
     def __init__(self, space: NetworkNamespace, interface: str, path: Path) -> None:
-        self._path, self._partial = path, path.with_name(path.name + ".partial")
+        self._space, self._interface, self._path = space, interface, path
         self._stopping = threading.Event()
-        self._write, self._close = _pcap_writer(self._partial)
-        self._tap = packet_socket(space, interface)
-        self._tap.settimeout(WAKE_S)
-        self._thread = threading.Thread(target=self._record, name=f"capture {path.name}", daemon=True)
+        self._open = ExitStack()
 
     def __enter__(self) -> Self:
-        self._thread.start()
+        with ExitStack() as stack:
+            temporary = stack.enter_context(replacing(self._path))
+            self._write, close = _pcap_writer(temporary, self._path)
+            stack.callback(close)
+            self._tap = stack.enter_context(packet_socket(self._space, self._interface))
+            self._tap.settimeout(WAKE_S)
+            name = f"capture {self._path.name}"
+            self._thread = threading.Thread(target=self._record, name=name, daemon=True)
+            self._thread.start()
+            self._open = stack.pop_all()
         return self
 
     def __exit__(
@@ -51,12 +58,7 @@ class CaptureWriter:
     ) -> None:
         self._stopping.set()
         self._thread.join()
-        self._tap.close()
-        self._close()
-        if error is None:
-            self._partial.replace(self._path)
-        else:
-            self._partial.unlink(missing_ok=True)
+        self._open.__exit__(kind, error, trace)
 
     def _record(self) -> None:
         while not self._stopping.is_set():
@@ -66,12 +68,12 @@ class CaptureWriter:
                     self._write(octets, arrival_ns(ancillary))
 
 
-def _pcap_writer(path: Path) -> tuple[Callable[[bytes, int], None], Callable[[], None]]:
+def _pcap_writer(temporary: Path, path: Path) -> tuple[Callable[[bytes, int], None], Callable[[], None]]:
     """Return scapy's writer of raw frames with nanoseconds, as functions (write, close)."""
     from scapy.utils import RawPcapWriter  # a second to import
 
     try:
-        writer: Any = RawPcapWriter(str(path), linktype=ETHERNET, nano=True)
+        writer: Any = RawPcapWriter(str(temporary), linktype=ETHERNET, nano=True)
     except OSError as error:
         raise InputError(f"capture {path}: cannot be written: {error.strerror}") from error
     writer.write_header(None)

@@ -20,7 +20,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from zipfile import ZipFile
 
-from nodes.contract.checksum import sha256
+from nodes.contract.files import sha256
 from testbed.errors import CapabilityError, InputError, TestbedError
 
 MANIFEST = "bundle.json"
