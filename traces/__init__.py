@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from traces.errors import (
+        ElementFileWarning,
         LinkBudgetError,
         OrbitError,
         OutputFileError,
@@ -56,6 +57,7 @@ __all__ = [
     "STATIONS",
     "Assumptions",
     "Contact",
+    "ElementFileWarning",
     "ElementSet",
     "GroundStation",
     "LinkBudgetError",
@@ -103,6 +105,7 @@ __all__ = [
 
 _NAMES_BY_MODULE = {
     "traces.errors": (
+        "ElementFileWarning",
         "LinkBudgetError",
         "OrbitError",
         "OutputFileError",

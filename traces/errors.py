@@ -11,7 +11,7 @@ TraceInputError (ValueError)   base class; exit code 2
 ├── UnitError                  a quantity or an option is invalid
 └── OutputFileError            a file cannot be written, or already exists
 
-StaleElementsWarning (UserWarning) is the only warning; it is issued by `warnings.warn`.
+Two warnings (UserWarning) are issued by `warnings.warn`: StaleElementsWarning and ElementFileWarning.
 
 Each message is one line that names the fault, its place and what was expected.
 """
@@ -63,3 +63,7 @@ class OutputFileError(TraceInputError):
 
 class StaleElementsWarning(UserWarning):
     """Element sets are used far from their epoch; the message gives their age in days."""
+
+
+class ElementFileWarning(UserWarning):
+    """Parts of an element file are not used; the message counts them and shows the first."""

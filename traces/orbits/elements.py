@@ -1,4 +1,4 @@
-"""Element sets of every origin: files of TLE, 3LE or OMM (JSON), and skyfield's EarthSatellite."""
+"""Element sets of every origin: files of TLE, 3LE or OMM in any format, and skyfield's EarthSatellite."""
 
 from __future__ import annotations
 
@@ -12,8 +12,10 @@ from sgp4.conveniences import sat_epoch_datetime
 from skyfield.api import EarthSatellite
 
 from traces.errors import TleError, UnknownSatelliteError
+from traces.orbits.catalogue_number import catalogue_number_of
 from traces.orbits.element_set import ElementSet, fields_of_model
 from traces.orbits.omm import parse_omm
+from traces.orbits.omm_records import is_omm
 from traces.orbits.tle import parse_tle
 
 Satellite: TypeAlias = ElementSet | EarthSatellite
@@ -21,7 +23,7 @@ Satellite: TypeAlias = ElementSet | EarthSatellite
 
 
 def read_elements(path: str | Path) -> list[ElementSet]:
-    """Read a file of element sets; TLE, 3LE and OMM in JSON are recognized by their content.
+    """Read a file of element sets; TLE, 3LE and OMM (JSON, CSV, XML, KVN) are recognized by their content.
 
     Raises:
         TleError: The file cannot be read or is invalid; the message names the line or record and what was
@@ -33,7 +35,7 @@ def read_elements(path: str | Path) -> list[ElementSet]:
         raise TleError(f"cannot read element sets {path}: {fault.strerror or fault}") from fault
     except UnicodeDecodeError as fault:
         raise TleError(f"{path}: expected UTF-8 text; found another byte at {fault.start}") from None
-    parse = parse_omm if text.lstrip()[:1] in ("[", "{") else parse_tle
+    parse = parse_omm if is_omm(text) else parse_tle
     return parse(text, source=str(path))
 
 
@@ -50,6 +52,8 @@ def element_set_of(satellite: Satellite) -> ElementSet:
 def find_satellite(element_sets: Sequence[ElementSet], wanted: str) -> ElementSet:
     """Return the element set with a name (in any case) or catalogue number.
 
+    Catalogue numbers are compared as numbers: 5 finds 00005, and 270000 finds T0000.
+
     Args:
         element_sets: the element sets, as `read_elements` returns them.
         wanted: name or catalogue number.
@@ -58,7 +62,11 @@ def find_satellite(element_sets: Sequence[ElementSet], wanted: str) -> ElementSe
         UnknownSatelliteError: There is none, or several of that name; the message suggests similar names.
     """
     key = _key(wanted)
-    matches = [known for known in element_sets if key in (_key(known.name), _key(known.catalogue_number))]
+    number = catalogue_number_of(wanted)
+    matches = [known for known in element_sets if key == _key(known.name)]
+    if number is not None:
+        others = [known for known in element_sets if key != _key(known.name)]
+        matches += [known for known in others if catalogue_number_of(known.catalogue_number) == number]
     if len(matches) == 1:
         return matches[0]
     if matches:

@@ -27,7 +27,8 @@ def add_orbit_options(parser: argparse.ArgumentParser, *, many: bool) -> None:
         "--tle",
         type=Path,
         metavar="FILE",
-        help="element sets: TLE, 3LE or OMM (JSON) (default: 188 Planet Flock satellites, January 2018)",
+        help="element sets: TLE, 3LE or OMM in JSON, CSV, XML or KVN (default: 188 Planet Flock satellites,"
+        " January 2018)",
     )
     source.add_argument(
         "--walker",
