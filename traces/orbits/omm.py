@@ -110,8 +110,8 @@ def _tle_lines(record: Mapping[str, Any]) -> tuple[str, str, str] | None:
         if all(isinstance(line, str) for line in lines):
             name = record.get(name_key) or record.get("OBJECT_NAME") or record.get("NAME") or ""
             return str(name), str(lines[0]), str(lines[1])
-    lines = str(record.get("TLE", "")).split("\n")
-    return (str(record.get("NAME") or ""), lines[-2], lines[-1]) if len(lines) in (2, 3) else None
+    rows = str(record.get("TLE", "")).split("\n")
+    return (str(record.get("NAME") or ""), rows[-2], rows[-1]) if len(rows) in (2, 3) else None
 
 
 def _set_of_lines(where: str, record: Mapping[str, Any], lines: tuple[str, str, str]) -> ElementSet:
@@ -159,7 +159,7 @@ def _number(where: str, record: Mapping[str, Any], key: str, least: float, great
         raise TleError(f"{where}: expected {key}, {least:g} to {greatest:g}; it is missing")
     field = record[key]
     try:
-        value = math.nan if isinstance(field, bool) or "_" in str(field) else float(field)  # type: ignore[arg-type]
+        value = math.nan if isinstance(field, bool) or "_" in str(field) else float(field)
     except (TypeError, ValueError, OverflowError):
         value = math.nan
     if not least <= value <= greatest:
