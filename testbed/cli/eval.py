@@ -268,7 +268,7 @@ def _show(arguments: argparse.Namespace, folder: Path) -> None:
     if arguments.json:
         print(text, end="")
     else:
-        terminal.print(results_table(results))
+        terminal.print(results_table(results, terminal.width))
     if arguments.emulated is not None:
         _play(arguments, folder, terminal)
     terminal.print(f"results: {folder}", style="bold", soft_wrap=True)

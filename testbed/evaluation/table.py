@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from rich.console import Group, RenderableType
+from rich.console import Group, JustifyMethod, RenderableType
 from rich.table import Table
 from rich.text import Text
 
@@ -16,49 +16,70 @@ _NOTE = (
     "bootstrap by frame. The latency of an unanswered frame is its time to the end of the next pass. All "
     "parameters were selected on {chosen} other pairs. The oracle is an upper bound, not a policy."
 )
-_COLUMNS = (
-    "policy",
-    "accuracy %",
-    "timely %",
-    "mean s",
-    "median s",
-    "p95 s",
-    "unanswered",
-    "kB/frame",
-    "board s",
-    "on board %",
-)
+_ACCURACY_COLUMNS: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
+    "accuracy %": lambda figures: _interval(figures["accuracy"]),
+    "timely %": lambda figures: _interval(figures["timely_accuracy"]),
+}
+_COST_COLUMNS: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
+    "mean s": lambda figures: f"{figures['latency_mean_s']:.2f}",
+    "median s": lambda figures: f"{figures['latency_median_s']:.2f}",
+    "p95 s": lambda figures: f"{figures['latency_p95_s']:.2f}",
+    "unanswered": lambda figures: str(figures["unanswered"]),
+    "kB/frame": lambda figures: f"{figures['bytes_per_frame'] / 1e3:.2f}",
+    "board s": lambda figures: f"{figures['onboard_inference_s']:.3f}",
+}
+_SHARE_COLUMNS: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
+    "on board %": lambda figures: f"{figures['share_on_board'] * 100:.0f}",
+}
+_WIDE = 150  # characters that all columns need
 
 
-def results_table(results: Mapping[str, Any]) -> RenderableType:
-    """Return a table per rate with a comparison, a table of confidence, and a legend."""
+def results_table(results: Mapping[str, Any], width: int = _WIDE) -> RenderableType:
+    """Return a table per rate with a comparison, a table of confidence, and a legend.
+
+    Args:
+        results: content of results.json.
+        width: characters of the console; below 150 a table is split into accuracy and cost.
+    """
+    wide = width >= _WIDE
+    columns = (
+        [{**_ACCURACY_COLUMNS, **_COST_COLUMNS, **_SHARE_COLUMNS}]
+        if wide
+        else [{**_ACCURACY_COLUMNS, **_SHARE_COLUMNS}, _COST_COLUMNS]
+    )
     parts: list[RenderableType] = []
     for case in results["cases"]:
-        parts += [_table(case, results), _headline(case)]
+        parts += [*(_table(case, results, part, wide=wide) for part in columns), _headline(case)]
     note = _NOTE.format(within=results["answer_within_s"], chosen=results["pairs_chosen_on"])
-    return Group(*parts, _confidence(results), Text(confidence_text(results)), Text(note, style="dim"))
+    confidence = _confidence(results, wide=wide)
+    return Group(*parts, confidence, Text(confidence_text(results)), Text(note, style="dim"))
 
 
-def _table(case: Mapping[str, Any], results: Mapping[str, Any]) -> Table:
-    table = Table(
-        title=f"at most {case['rate_bit_s'] / 1e6:g} Mbit/s: "
-        f"{results['pairs']} pairs of {results['frames']} frames"
+def _table(
+    case: Mapping[str, Any],
+    results: Mapping[str, Any],
+    columns: Mapping[str, Callable[[Mapping[str, Any]], str]],
+    *,
+    wide: bool,
+) -> Table:
+    table = _empty_table(
+        f"at most {case['rate_bit_s'] / 1e6:g} Mbit/s: "
+        f"{results['pairs']} pairs of {results['frames']} frames",
+        ("policy", *columns),
+        wide=wide,
     )
-    for number, column in enumerate(_COLUMNS):
-        table.add_column(column, justify="right" if number else "left", no_wrap=True)
-    for name, one in case["policies"].items():
-        table.add_row(
-            name,
-            _interval(one["accuracy"]),
-            _interval(one["timely_accuracy"]),
-            f"{one['latency_mean_s']:.2f}",
-            f"{one['latency_median_s']:.2f}",
-            f"{one['latency_p95_s']:.2f}",
-            str(one["unanswered"]),
-            f"{one['bytes_per_frame'] / 1e3:.2f}",
-            f"{one['onboard_inference_s']:.3f}",
-            f"{one['share_on_board'] * 100:.0f}",
-        )
+    for name, figures in case["policies"].items():
+        table.add_row(name, *(text(figures) for text in columns.values()))
+    return table
+
+
+def _empty_table(title: str, headings: Sequence[str], *, wide: bool) -> Table:
+    """Return a table without rows; a narrow one has no frame, and its headings may wrap."""
+    table = Table(title=title) if wide else Table(title=title, box=None, padding=(0, 1, 0, 0))
+    for number, heading in enumerate(headings):
+        justify: JustifyMethod = "right" if number else "left"
+        whole = wide or not number or heading in _ACCURACY_COLUMNS
+        table.add_column(heading, justify=justify, overflow="fold", no_wrap=whole)
     return table
 
 
@@ -86,11 +107,9 @@ def _headline(case: Mapping[str, Any]) -> Text:
     return Text(text + "\n")
 
 
-def _confidence(results: Mapping[str, Any]) -> Table:
-    table = Table(title="confidence against correctness, on the test pairs")
-    columns = ("", "n", "AUROC", "AUROC minus token AUROC", "AUROC within kinds", "ECE")
-    for number, column in enumerate(columns):
-        table.add_column(column, justify="right" if number else "left", no_wrap=True)
+def _confidence(results: Mapping[str, Any], *, wide: bool) -> Table:
+    headings = ("", "n", "AUROC", "AUROC minus token AUROC", "AUROC within kinds", "ECE")
+    table = _empty_table("confidence against correctness, on the test pairs", headings, wide=wide)
     for name, one in results["test"]["calibration"].items():
         figures = (_plain(one[key]) for key in ("auroc", "auroc_less_tokens", "auroc_within_kinds", "ece"))
         table.add_row(name, str(one["n"]), *figures)

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from rich.box import SIMPLE
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
@@ -38,14 +39,16 @@ def _frames(results: Results, width: int) -> list[Table]:
     title = f"{results.scenario}: seconds from capture to answer on the ground"
     if width >= _WIDE:
         return [_table(title, _ANSWER_COLUMNS | _TIME_COLUMNS, results)]
+    times = {"frame": _ANSWER_COLUMNS["frame"]} | _TIME_COLUMNS
     return [
-        _table(results.scenario, _ANSWER_COLUMNS, results),
-        _table(title, {"frame": _ANSWER_COLUMNS["frame"]} | _TIME_COLUMNS, results),
+        _table(results.scenario, _ANSWER_COLUMNS, results, framed=False),
+        _table(title, times, results, framed=False),
     ]
 
 
-def _table(title: str, columns: dict[str, _Column], results: Results) -> Table:
-    table = Table(title=title)
+def _table(title: str, columns: dict[str, _Column], results: Results, *, framed: bool = True) -> Table:
+    """Return a table of all frames; one without a frame of lines fits 80 columns."""
+    table = Table(title=title) if framed else Table(title=title, box=SIMPLE, padding=(0, 1, 0, 0))
     for heading, column in columns.items():
         table.add_column(heading, **column.style)
     for frame in results.frames:
@@ -66,7 +69,7 @@ _BY = {"satellite": "board", "ground": "ground", None: "-"}
 
 _ANSWER_COLUMNS = {
     "frame": _Column(lambda f: f.frame, _WORD),
-    "prompt": _Column(lambda f: f.prompt, {"min_width": 28, "overflow": "fold"}),
+    "prompt": _Column(lambda f: f.prompt, {"min_width": 20, "overflow": "fold"}),
     "truth": _Column(lambda f: f.truth, _TEXT),
     "answer": _Column(lambda f: f.answer if f.answer is not None else (f.refused or "-"), _TEXT),
     "right": _Column(lambda f: Text("yes", "green") if f.correct else Text("no", "red"), _WORD),
@@ -112,6 +115,8 @@ def link_table(link: LinkFidelity) -> Table:
     """Return the configured and measured figures of one link."""
     s = link.summary()
     table = Table(
+        box=SIMPLE,
+        padding=(0, 1, 0, 0),
         title=f"{link.link}: configured and measured",
         caption=f"trace {link.trace}; shaper {link.shaper}; clock bound {link.clock_bound_s * 1e3:.1f} ms; "
         f"probe load at most {link.probe_load_bit_s / 1e3:.0f} kbit/s"

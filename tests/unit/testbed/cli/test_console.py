@@ -13,6 +13,10 @@ from pathlib import Path
 import pytest
 
 from testbed.cli.terminal.console import console
+from testbed.evaluation.table import results_table as evaluation_table
+from testbed.results.latency import FrameResult
+from testbed.results.results import Results
+from testbed.results.table import results_table
 from tests.support import ROOT
 
 _ESCAPE = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
@@ -80,6 +84,52 @@ def test_no_color_turns_colours_off(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "\x1b[31m" in printed()
     monkeypatch.setenv("NO_COLOR", "1")
     assert printed() == "text\n"
+
+
+def printed_at_80_columns(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], table) -> str:
+    monkeypatch.setenv("COLUMNS", "80")
+    terminal = console()
+    assert terminal.width == 80
+    terminal.print(table(terminal.width))
+    return capsys.readouterr().out
+
+
+def test_the_results_of_a_run_fit_80_columns(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    frame = FrameResult(
+        "e0001", "S", "How many ships are on the water?", "two", "two", 0.0, "two", "ground", 0.75, None,
+        1234567, None, None,
+    )  # fmt: skip
+    results = Results("a test", "recording", (frame,), (), 1.0)
+    printed = printed_at_80_columns(monkeypatch, capsys, lambda width: results_table(results, width))
+    assert max(map(len, printed.splitlines())) <= 80
+    assert "…" not in printed
+    assert "1234567" in printed
+    for heading in ("prompt", "answer", "conf", "bytes", "total", "ground"):
+        assert heading in printed
+
+
+def test_the_results_of_an_evaluation_fit_80_columns(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    share = {"value": 0.5, "low": 0.4, "high": 0.6}
+    policy = {
+        "accuracy": share, "timely_accuracy": share, "latency_mean_s": 100.0, "latency_median_s": 100.0,
+        "latency_p95_s": 1000.0, "unanswered": 100, "bytes_per_frame": 1e5, "onboard_inference_s": 1.0,
+        "share_on_board": 1.0,
+    }  # fmt: skip
+    calibration = dict.fromkeys(("auroc", "auroc_less_tokens", "auroc_within_kinds", "ece"), share)
+    case = {"rate_bit_s": 2e6, "policies": {"spaceverse-without-later-stages": policy}, "headline": None}
+    results = {
+        "cases": [case], "pairs": 1, "frames": 1, "answer_within_s": 600.0, "pairs_chosen_on": 1,
+        "target": "correctness", "test": {"calibration": {"token probability": {"n": 1, **calibration}}},
+    }  # fmt: skip
+    printed = printed_at_80_columns(monkeypatch, capsys, lambda width: evaluation_table(results, width))
+    assert max(map(len, printed.splitlines())) <= 80
+    assert "…" not in printed
+    assert printed.count("spaceverse-without-later-stages") == 2
+    assert "50.0 (40.0 to 60.0)" in printed
 
 
 def test_the_doctor_fits_80_columns(tmp_path: Path) -> None:
