@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import difflib
 import json
 from collections.abc import Sequence
@@ -26,17 +27,29 @@ def read_elements(path: str | Path) -> list[ElementSet]:
     """Read a file of element sets; TLE, 3LE and OMM (JSON, CSV, XML, KVN) are recognized by their content.
 
     Raises:
-        TleError: The file cannot be read or is invalid; the message names the line or record and what was
-            expected.
+        TleError: The file cannot be read, or no element set in it is valid; the message names the line or
+            record and what was expected.
+
+    Warns:
+        ElementFileWarning: Lines or invalid element sets were skipped; the message counts them.
     """
     try:
-        text = Path(path).read_bytes().decode("utf-8-sig")
+        content = Path(path).read_bytes()
     except OSError as fault:
         raise TleError(f"cannot read element sets {path}: {fault.strerror or fault}") from fault
+    encoding = "utf-16" if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8-sig"
+    try:
+        return _parsed(content.decode(encoding), str(path))
     except UnicodeDecodeError as fault:
-        raise TleError(f"{path}: expected UTF-8 text; found another byte at {fault.start}") from None
-    parse = parse_omm if is_omm(text) else parse_tle
-    return parse(text, source=str(path))
+        wrong_byte = TleError(f"{path}: expected UTF-8 text; found another byte at {fault.start}")
+    try:  # one foreign letter in a name is no reason to refuse thousands of element sets
+        return _parsed(content.decode("latin-1"), str(path))
+    except TleError:
+        raise wrong_byte from None
+
+
+def _parsed(text: str, source: str) -> list[ElementSet]:
+    return (parse_omm if is_omm(text) else parse_tle)(text, source=source)
 
 
 def element_set_of(satellite: Satellite) -> ElementSet:

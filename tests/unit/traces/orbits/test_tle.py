@@ -79,7 +79,6 @@ def test_two_satellites_of_one_name_are_told_by_number():
         ("2 25544  51.6416", "", 3, "expected line 2"),
         ("\n2 25544  51", "\n3 25544  51", 3, "expected line 2"),
         ("1 25544U", "1 25544U ", 2, "expected 69 printable columns; found 70"),
-        ("ISS (ZARYA)\n", "ISS (ZARYA)\nMIR\n", 2, "expected line 1 of ISS (ZARYA)"),
         (ISS[12:], "", 2, "expected the two lines of ISS (ZARYA)"),
         (ISS, "", 1, "found none"),
         # Damage that keeps the sum: the fields are looked at too.
