@@ -32,7 +32,7 @@ def link_trace(scenario: Scenario, link: Link) -> Trace:
     if isinstance(link.follows, Orbit):
         orbit = link.follows
         trace = make_trace(
-            find_satellite(read_elements(orbit.elements), link.satellite),
+            find_satellite(read_elements(orbit.elements), link.satellite, at_utc=orbit.start),
             _place(scenario.station(link.station)),
             orbit.start,
             orbit.length_s,
@@ -70,7 +70,8 @@ def link_track(scenario: Scenario, link: Link, trace: Trace) -> Track | None:
         return None
     place = _place(scenario.station(link.station))
     times_s = np.arange(-_ORBIT_S / 2, trace.end_s + _ORBIT_S / 2, 10.0)
-    elements = find_satellite(read_elements(link.follows.elements), link.satellite)
+    element_sets = read_elements(link.follows.elements)
+    elements = find_satellite(element_sets, link.satellite, at_utc=link.follows.start)
     begin = link.follows.start - timedelta(seconds=_ORBIT_S / 2)
     latitude_deg, longitude_deg = ground_track(elements, begin, times_s - times_s[0])
     return Track(

@@ -85,17 +85,20 @@ def add_orbit_options(parser: argparse.ArgumentParser, *, many: bool) -> None:
 def satellites_of(arguments: argparse.Namespace) -> list[ElementSet]:
     """Return the selected satellites; without --satellite, all of the file.
 
+    Of several element sets of a satellite, the nearest to --start is returned, by default the newest.
+
     Raises:
         TleError: the file is invalid, or has no satellite of a name.
         OrbitError: the Walker constellation is invalid, or --start is missing.
     """
-    from traces.orbits.elements import find_satellite
+    from traces.orbits.elements import find_satellite, one_set_each
 
-    element_sets = _element_sets(arguments)
+    element_sets, at_utc = _element_sets(arguments), arguments.start
     names = arguments.satellite
     if names is None:
-        return element_sets
-    return [find_satellite(element_sets, name) for name in ([names] if isinstance(names, str) else names)]
+        return one_set_each(element_sets, at_utc=at_utc)
+    names = [names] if isinstance(names, str) else names
+    return [find_satellite(element_sets, name, at_utc=at_utc) for name in names]
 
 
 def crosslinked_of(arguments: argparse.Namespace) -> list[ElementSet]:
@@ -111,7 +114,7 @@ def crosslinked_of(arguments: argparse.Namespace) -> list[ElementSet]:
         raise OrbitError("--mask requires --station; with --crosslink use --grazing KM")
     names = [arguments.crosslink] if isinstance(arguments.crosslink, str) else arguments.crosslink
     element_sets = _element_sets(arguments)
-    return [find_satellite(element_sets, name) for name in names]
+    return [find_satellite(element_sets, name, at_utc=arguments.start) for name in names]
 
 
 def grazing_altitude_m_of(arguments: argparse.Namespace) -> float:

@@ -168,5 +168,5 @@ def _with_orbit(values: Assumptions, arguments: argparse.Namespace) -> Assumptio
 
     if not arguments.satellite or not arguments.station:
         raise UnitError("--tle requires --satellite and --station, to compute the delay")
-    elements = find_satellite(read_elements(arguments.tle), arguments.satellite)
+    elements = find_satellite(read_elements(arguments.tle), arguments.satellite, at_utc=arguments.start)
     return replace(values, elements=elements, place=station(arguments.station))
