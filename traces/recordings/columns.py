@@ -30,17 +30,8 @@ from traces.numbers import (
     read_table,
     shown,
 )
-from traces.recordings.recording import (
-    DELAYS,
-    LOSSES,
-    Assumptions,
-    Recording,
-    from_epoch,
-    halves,
-    in_order,
-    parse_unix_s,
-    sampled,
-)
+from traces.recordings.recording import DELAYS, LOSSES, Assumptions, Recording
+from traces.recordings.sampling import from_epoch, halves, in_order, parse_unix_s, sampled
 from traces.units import DURATION_UNITS_S, RATE_UNITS_BIT_S, SHARE_UNITS
 
 _UNIX = {f"unix-{unit}": factor for unit, factor in DURATION_UNITS_S.items()}
@@ -220,7 +211,7 @@ def _recording(
         for column in columns[1:]
     }
     up = np.nan_to_num(values["connected"]) > 0 if "connected" in values else None
-    return sampled("csv", name, time_s, _named(values, notes), assumptions, notes, start_utc=start_utc, up=up)
+    return sampled("csv", name, time_s, _named(values, notes), notes, start_utc=start_utc, up=up)
 
 
 def _named(values: dict[str, Floats], notes: list[str]) -> dict[str, Floats]:

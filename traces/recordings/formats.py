@@ -8,7 +8,8 @@ from pathlib import Path
 
 from traces.errors import TraceError, TraceInputError
 from traces.recordings import columns, intervals, ion, lens, mahimahi, ping, windows
-from traces.recordings.recording import Assumptions, Recording, complete
+from traces.recordings.completion import complete
+from traces.recordings.recording import Assumptions, Recording
 from traces.trace import Trace
 from traces.trace_file import parse_trace
 

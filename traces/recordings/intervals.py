@@ -9,22 +9,16 @@ from __future__ import annotations
 import csv
 from array import array
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 
 import numpy as np
 
 from traces.errors import TraceError
 from traces.numbers import LONGEST_LINE, NOTHING, lines_of, number_or_none, shown
-from traces.recordings.recording import (
-    LOSSES,
-    SATURATED,
-    Assumptions,
-    Recording,
-    halves,
-    in_order,
-    parse_unix_s,
-    with_gaps,
-)
+from traces.recordings.gaps import gaps_after
+from traces.recordings.recording import LOSSES, SATURATED, Assumptions, Recording
+from traces.recordings.sampling import halves, in_order, parse_unix_s
 
 _COMMON = {"timestamp_start", "timestamp_end", "ip_protocol"}
 _PING = {"packet_loss", "ping_avg"}
@@ -63,7 +57,7 @@ def read_wetlinks_ping(data: bytes, name: str, assumptions: Assumptions) -> Reco
     recording.up = ~(percent == 100)
     if not recording.up.all():
         recording.notes.append("rows with 100 % loss: the link is down")
-    return with_gaps(recording, lasts_s, assumptions)
+    return replace(recording, gaps_s=gaps_after(recording.time_s, lasts_s))
 
 
 def read_wetlinks_iperf(data: bytes, name: str, assumptions: Assumptions) -> Recording:
@@ -89,7 +83,7 @@ def _read_iperf(data: bytes, name: str, assumptions: Assumptions, form: str) -> 
     values = recording.values
     recording.values = {"down_bit_s": values["download"], "up_bit_s": values["upload"]}
     recording.notes += [SATURATED, "rates are iperf's payload; the link carried a few per cent more"]
-    return with_gaps(recording, lasts_s, assumptions)
+    return replace(recording, gaps_s=gaps_after(recording.time_s, lasts_s))
 
 
 def _names(head: bytes) -> set[str]:

@@ -1,8 +1,7 @@
 """CSV files of LENS (Zhao and Pan, MMSys'24): IRTT and ping.
 
 IRTT: `timestamp,rtt,uplink,downlink`, in ns since 1970 and ms. A -1 in one of the last three columns marks
-    where a
-packet was lost; a 0 in the others is then not a delay. The uplink is the direction from the dish.
+where a packet was lost; a 0 in the others is then not a delay. The uplink is the direction from the dish.
 
 Ping: `timestamp,rtt`, in s since 1970 and ms.
 """
@@ -13,17 +12,9 @@ import numpy as np
 
 from traces.errors import TraceError
 from traces.numbers import Floats, check_rows, read_table
-from traces.recordings.recording import (
-    LOSSES,
-    Assumptions,
-    Bools,
-    Recording,
-    from_epoch,
-    halves,
-    in_order,
-    sampled,
-    shares_lost,
-)
+from traces.recordings.probes import each_way, inside_all, runs_of, shares_lost
+from traces.recordings.recording import LOSSES, Assumptions, Bools, Recording
+from traces.recordings.sampling import from_epoch, halves, in_order, sampled
 
 _IRTT, _PING = b"timestamp,rtt,uplink,downlink", b"timestamp,rtt"
 _LONGEST_MS, _MOST_MS = 1e6, 1e9
@@ -78,13 +69,16 @@ def read_irtt(data: bytes, name: str, assumptions: Assumptions) -> Recording:
         notes.append("recorded one-way delays are not used: they are impossible, so the clocks differed")
         values = halves(_known(rtt_ms, came), notes)
     time_s = (time_ns - time_ns[0]) / 1e9
-    values |= _losses(lost, time_s, assumptions, notes)
+    losses, up = _losses(lost, time_s, assumptions, notes)
     start_utc = from_epoch(name, float(time_ns[0]) / 1e9)
-    return sampled("lens-irtt", name, time_s, values, assumptions, notes, start_utc=start_utc)
+    return sampled("lens-irtt", name, time_s, values | losses, notes, start_utc=start_utc, up=up)
 
 
 def read_ping(data: bytes, name: str, assumptions: Assumptions) -> Recording:
-    """Read a ping recording; lost probes have no line, so the loss is not known.
+    """Read a ping recording.
+
+    A lost probe has an RTT of -1. Most files have no line for it; the loss is then not known, and a time
+    without lines is a gap.
 
     Raises:
         TraceError: The file is invalid; the message names the line and what was expected.
@@ -96,10 +90,12 @@ def read_ping(data: bytes, name: str, assumptions: Assumptions) -> Recording:
     time_s, columns = in_order(time_s, {"rtt": rtt_ms}, notes)
     came = columns["rtt"] >= 0
     values = halves(_known(columns["rtt"], came), notes)
+    up = None
     if not came.all():
-        values |= _losses({"rtt": ~came}, time_s - time_s[0], assumptions, notes)
+        losses, up = _losses({"rtt": ~came}, time_s - time_s[0], assumptions, notes)
+        values |= losses
     start_utc = from_epoch(name, float(time_s[0]))
-    return sampled("lens-ping", name, time_s, values, assumptions, notes, start_utc=start_utc)
+    return sampled("lens-ping", name, time_s, values, notes, start_utc=start_utc, up=up)
 
 
 def _first_line(head: bytes) -> bytes:
@@ -135,20 +131,43 @@ def _known(time_ms: Floats, came: Bools) -> Floats:
 
 
 def _losses(
-    lost: dict[str, Bools],
-    time_s: Floats,
-    assumptions: Assumptions,
-    notes: list[str],
-) -> dict[str, Floats]:
+    lost: dict[str, Bools], time_s: Floats, assumptions: Assumptions, notes: list[str]
+) -> tuple[dict[str, Floats], Bools | None]:
+    """Return the loss of each direction, and False where the link is down (None if it never is)."""
     window_s = assumptions.loss_window_s
     notes.append(f"loss is the share of probes lost within {window_s:g} s")
     if not any(column.any() for column in lost.values()):
-        return dict.fromkeys(LOSSES, np.broadcast_to(0.0, len(time_s)))
-    either = shares_lost(lost["rtt"], time_s, window_s)
-    each = 1 - np.sqrt(1 - either)
+        return dict.fromkeys(LOSSES, np.broadcast_to(0.0, len(time_s))), None
+    none = np.zeros(len(time_s), dtype=bool)
+    up, down = lost.get("uplink", none), lost.get("downlink", none)
+    outages = runs_of(lost["rtt"] | up | down, time_s, assumptions.outage_s)
+    # An outage of one direction is a loss of 1 in it; the other one may well have carried its packets.
+    up_out, down_out = (inside_all(outages, column & ~lost["rtt"]) for column in (up, down))
+    out = outages.inside & ~up_out & ~down_out
+    notes += _outage_notes(out, up_out, down_out, assumptions.outage_s)
+    counted = ~outages.inside
+    share = {
+        key: shares_lost(column, counted, time_s, window_s)
+        for key, column in (("rtt", lost["rtt"]), ("up", up), ("down", down))
+    }
+    each = each_way(share["rtt"])
     if lost["rtt"].any():
         notes.append("losses of unknown direction are divided between both directions")
-    if "uplink" not in lost:
-        return {"down_loss": each, "up_loss": each}
-    up, down = (shares_lost(lost[key], time_s, window_s) for key in ("uplink", "downlink"))
-    return {"down_loss": each + down - each * down, "up_loss": each + up - each * up}
+    losses = {
+        "down_loss": np.where(down_out, 1.0, 1 - (1 - each) * (1 - share["down"])),
+        "up_loss": np.where(up_out, 1.0, 1 - (1 - each) * (1 - share["up"])),
+    }
+    return losses, ~out if out.any() else None
+
+
+def _outage_notes(out: Bools, up_out: Bools, down_out: Bools, outage_s: float) -> list[str]:
+    lasted = f"for {outage_s:g} s or more"
+    notes = []
+    if out.any():
+        notes.append(f"no probe was answered {lasted} ({int(out.sum())} probes): the link is down")
+    for where, direction in ((up_out, "uplink"), (down_out, "downlink")):
+        if where.any():
+            notes.append(
+                f"the {direction} lost all probes {lasted} ({int(where.sum())}): its loss is 1 there"
+            )
+    return notes

@@ -110,7 +110,8 @@ def _add_format_options(group: argparse._ArgumentGroup) -> None:
         type=DURATION,
         default=1.0,
         metavar="DURATION",
-        help="mahimahi: take the link down after this time without opportunities (default: 1s)",
+        help="mahimahi, ping, LENS: take the link down after this time without opportunities or answers"
+        " (default: 1s)",
     )
     add("--up-file", type=Path, metavar="FILE", help="mahimahi: recording of the uplink")
     add("--range-delay", action="store_true", help="ION: use the plan's ranges, in whole light-seconds")

@@ -1,0 +1,197 @@
+"""The conversion of a recording to a trace.
+
+`complete` adds the user's assumptions, records each of them in the trace's notes, and raises an error that
+names the option if a value is missing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from traces.errors import TraceError
+from traces.recordings.gaps import with_gaps_treated
+from traces.recordings.recording import (
+    DELAYS,
+    EPOCH,
+    LOSSES,
+    RATES,
+    VALUES,
+    Assumptions,
+    Bools,
+    Floats,
+    Recording,
+)
+from traces.recordings.rows import each_column
+from traces.trace import Trace, TraceHeader, is_constant
+
+if TYPE_CHECKING:
+    from traces.orbits.element_set import ElementSet
+    from traces.orbits.stations import GroundStation
+
+_OPTION = {
+    "down_bit_s": "--rate RATE (such as 20M)",
+    "up_bit_s": "--up-rate RATE (such as 2M)",
+    "down_delay_s": "--delay DURATION (one-way, such as 12ms) or --delay-file FILE",
+    "up_delay_s": "--delay DURATION (one-way, such as 12ms) or --delay-file FILE",
+}
+
+
+def complete(recording: Recording, assumptions: Assumptions) -> Trace:
+    """Return the trace that a recording and the assumptions about it give.
+
+    Raises:
+        TraceError: A value is missing; the message names the option that provides it.
+    """
+    notes = list(recording.notes)
+    start_utc = assumptions.start_utc or recording.start_utc
+    if start_utc is None:
+        start_utc = EPOCH
+        notes.append("the recording has no start time: second 0 is set to 1970-01-01T00:00:00Z")
+    elif assumptions.start_utc:
+        notes.append("start_utc was given")
+    try:
+        columns = _columns(recording, assumptions, start_utc, notes)
+        up = _connected(recording, columns, notes)
+        whole = replace(recording, values=columns, up=up, start_utc=start_utc, notes=notes)
+        return _trace(with_gaps_treated(whole, assumptions.gaps), assumptions, start_utc)
+    except TraceError as fault:
+        text = str(fault)
+        raise TraceError(text if text.startswith(recording.name) else f"{recording.name}: {text}") from None
+
+
+def _trace(recording: Recording, assumptions: Assumptions, start_utc: datetime) -> Trace:
+    """Return the trace of a recording that lacks nothing but, perhaps, its start."""
+    columns, up = recording.values, recording.up
+    if up is None or up.all():
+        up = np.broadcast_to(True, len(recording.time_s))
+    else:
+        columns = each_column(columns, lambda column: np.where(up, column, 0.0))
+    kept = _changes([up, *columns.values()])
+    rows = len(recording.time_s) if isinstance(kept, slice) else int(kept.sum())
+    shown: dict[str, Any] = each_column(columns, lambda column: _picked(column, kept, rows))
+    return Trace(
+        header=TraceHeader(
+            satellite=_one_line(assumptions.satellite or recording.satellite or "satellite"),
+            station=_one_line(assumptions.station or recording.station or "ground"),
+            start_utc=recording.start_utc or start_utc,
+            made_by=_one_line(f"{recording.form} recording {recording.name.rsplit('/', 1)[-1]}"),
+            notes=tuple(map(_one_line, recording.notes)),
+        ),
+        time_s=_picked(recording.time_s, kept, rows),
+        up=_picked(up, kept, rows),
+        end_s=recording.end_s,
+        **shown,
+    )
+
+
+def _columns(
+    recording: Recording, assumptions: Assumptions, start_utc: datetime, notes: list[str]
+) -> dict[str, Floats]:
+    """Return the columns of all VALUES, without NaN."""
+    columns: dict[str, Floats] = {}
+    for name, column in recording.values.items():
+        if (filled := _filled(name, column, notes)) is not None:
+            columns[name] = filled
+    constant: dict[str, Any] = {name: getattr(assumptions, name) for name in (*RATES, *DELAYS)}
+    constant |= dict.fromkeys(LOSSES, assumptions.loss)
+    for name, value in constant.items():
+        if value is not None:
+            instead = " instead of the recorded values" if name in columns else ""
+            notes.append(f"{name} {value:g} was given{instead}")
+            columns[name] = np.broadcast_to(value, len(recording.time_s))
+    if assumptions.delays is not None:
+        columns |= _delays_of(assumptions.delays, recording, start_utc, notes)
+    missing = [name for name in DELAYS if name not in columns]
+    elements, place = assumptions.elements or recording.elements, assumptions.place or recording.place
+    if missing and elements is not None and place is not None:
+        delay_s = orbit_delay_s(elements, place, start_utc, recording.time_s)
+        notes.append(f"delay computed from the orbit of {elements.name} over {place.name}")
+        columns |= dict.fromkeys(missing, delay_s)
+    for name in LOSSES:
+        if name not in columns:
+            notes.append(f"{name} was not recorded; 0 is assumed")
+            columns[name] = np.broadcast_to(0.0, len(recording.time_s))
+    for name in (*RATES, *DELAYS):
+        if name not in columns:
+            raise TraceError(f"a {recording.form} recording without {name}; add {_OPTION[name]}")
+    return {name: columns[name] for name in VALUES}
+
+
+def _filled(name: str, column: Floats, notes: list[str]) -> Floats | None:
+    """Replace each NaN by the value before it (at the beginning: after it); None if all are NaN."""
+    known = np.isfinite(column)
+    if known.all():
+        return column
+    if not known.any():
+        return None
+    last = np.maximum.accumulate(np.where(known, np.arange(len(column)), -1))
+    notes.append(f"{name}: {int((~known).sum())} of {len(column)} rows hold the value measured before them")
+    return np.asarray(column[np.where(last < 0, np.argmax(known), last)])
+
+
+def _delays_of(
+    delays: Trace, recording: Recording, start_utc: datetime, notes: list[str]
+) -> dict[str, Floats]:
+    """Return the delays of another trace, at the same UTC if both have it, else at the same second."""
+    shift_s = (start_utc - delays.header.start_utc).total_seconds()
+    known = recording.start_utc is not None and delays.header.start_utc != EPOCH
+    if known and not -recording.end_s < shift_s < delays.end_s:
+        raise TraceError(f"the recording of the delays covers another time, which is {-shift_s:g} s away")
+    shift_s = shift_s if known else 0.0
+    rows = np.searchsorted(delays.time_s, recording.time_s + shift_s, side="right") - 1
+    rows = np.clip(rows, 0, len(delays) - 1)
+    how = "at the same UTC" if known else "at the same second from the start of both"
+    notes.append(f"delays are from {delays.header.made_by}, {how}")
+    return {name: getattr(delays, name)[rows] for name in DELAYS}
+
+
+def orbit_delay_s(elements: ElementSet, place: GroundStation, start_utc: datetime, time_s: Floats) -> Floats:
+    """Return the one-way delay in vacuum at `start_utc` + `time_s`, in seconds."""
+    from traces.orbits.orbit import look_angles  # slow to import
+    from traces.radio.link_budget import one_way_delay_s
+
+    look = look_angles(elements, place, start_utc, time_s)
+    delay_s: Floats = np.round(one_way_delay_s(look.slant_range_m), 9)
+    return delay_s
+
+
+def _connected(recording: Recording, columns: dict[str, Floats], notes: list[str]) -> Bools:
+    up = np.broadcast_to(True, len(recording.time_s)) if recording.up is None else recording.up
+    rates = {id(columns[name]): columns[name] for name in RATES}.values()
+    if all((column[:1] if is_constant(column) else column).min() > 0 for column in rates):
+        return up
+    flowing = np.logical_and(*(columns[name] > 0 for name in RATES))
+    if (up & ~flowing).any():
+        notes.append(f"{int((up & ~flowing).sum())} rows with a rate of 0 in one direction: the link is down")
+    return up & flowing
+
+
+def _changes(columns: list[npt.NDArray[Any]]) -> Bools | slice:
+    """Tell which rows differ from the one before; the others are not needed in a trace."""
+    changed = np.zeros(len(columns[0]), dtype=bool)
+    changed[0] = True
+    for column in {id(column): column for column in columns}.values():
+        if not is_constant(column):
+            changed[1:] |= column[1:] != column[:-1]
+        if changed.all():
+            return slice(None)  # gives views, so that a long recording is not copied
+    return changed
+
+
+def _picked(column: npt.NDArray[Any], kept: Bools | slice, rows: int) -> npt.NDArray[Any]:
+    """Return the kept rows as a read-only array, so that the trace does not copy it again."""
+    picked = np.broadcast_to(column[:1], rows) if is_constant(column) else column[kept]
+    below: Any = picked
+    while isinstance(below, np.ndarray):
+        below.setflags(write=False)
+        below = below.base
+    return picked
+
+
+def _one_line(text: str) -> str:
+    return "".join(letter if letter.isprintable() else "?" for letter in text).strip() or "?"
