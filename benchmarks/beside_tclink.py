@@ -1,7 +1,7 @@
-"""Fidelity beside Mininet's TCLink, measured by the same probes: sudo python benchmarks/beside_tclink.py.
+"""Compare links with Mininet's TCLink, using the same probes: sudo python benchmarks/beside_tclink.py.
 
-TCLink needs sch_netem for its delay; where the kernel has none, it prints tc's error and goes on without.
-So there both run in User-Mode Linux, and on the host only the rates are compared.
+TCLink needs sch_netem for its delay. On a kernel without it, TCLink prints tc's error and continues without
+delay. Then only the rates are compared on the host, and the whole comparison runs in User-Mode Linux.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ MESSAGE_BYTES, MESSAGE_RATE_BIT_S = 10_000, 100e3
 
 
 class TclinkUnderTest(MeasuredLink):
-    """Two Mininet hosts and a TCLink, set as its documentation says: by `config` of both interfaces."""
+    """Two Mininet hosts and a TCLink, changed by `config` of both interfaces as in its documentation."""
 
     interfaces = ("sat-eth0", "gnd-eth0")
 
@@ -53,50 +53,48 @@ class TclinkUnderTest(MeasuredLink):
         super().__init__(*spaces)
 
     def set(self, down: LinkState, up: LinkState) -> None:
-        """Write one state; Mininet has no link that is down and keeps its shape."""
+        """Set the states of both directions; Mininet cannot shape a link that is down."""
         for interface, state in ((self._link.intf1, down), (self._link.intf2, up)):
             if state.up:
                 delay = {"delay": f"{state.delay_s * 1e3:g}ms"} if self._delays else {}
                 interface.config(bw=state.rate_bit_s / 1e6, max_queue_size=1000, **delay)
 
     def check(self) -> None:
-        """Do nothing: the kernel plays the link."""
+        """Do nothing, since no process can fail: the kernel shapes the link."""
 
     def close(self) -> None:
-        """End the prober and the hosts."""
+        """Stop the prober and the hosts."""
         super().close()
         with self._network:
             pass
 
 
 def main() -> int:
-    """Measure both; never fails for a rival's figures."""
+    """Measure all ways and print a table; no figure makes the benchmark fail."""
     if os.geteuid() != 0:
-        print("needs root: sudo python benchmarks/beside_tclink.py")
+        print("root is required: sudo python benchmarks/beside_tclink.py")
         return 2
-    setLogLevel("critical")  # tc says at every change that there is no netem
+    setLogLevel("critical")  # tc reports the missing netem at every change
     delays = has_netem()
     ways: dict[str, Callable[[], MeasuredLink]] = {"TCLink": lambda: TclinkUnderTest(delays)}
     for shaper in ("netem", "nfqueue"):
         ways[shaper] = lambda shaper=shaper: LinkUnderTest(shaper)  # type: ignore[misc]
-    columns = {name: found for name, make in ways.items() if (found := _figures(name, make, delays))}
-    where = "" if delays else "; this kernel has no netem, so TCLink has no delay"
-    table = Table(
-        title=f"error of what was measured against what was asked; load {os.getloadavg()[0]:.1f}{where}"
-    )
+    columns = {name: figures for name, make in ways.items() if (figures := _figures(name, make, delays))}
+    lack_of_netem = "" if delays else "; this kernel has no netem, so TCLink has no delay"
+    table = Table(title=f"measured minus requested values; load {os.getloadavg()[0]:.1f}{lack_of_netem}")
     table.add_column("figure")
     for name in columns:
         table.add_column(name, justify="right")
     for figure in next(iter(columns.values())):
-        table.add_row(figure, *(found.get(figure, "-") for found in columns.values()))
+        table.add_row(figure, *(figures.get(figure, "-") for figures in columns.values()))
     Console(width=100).print(table)
     if delays:
         return 0
     if lack := uml.missing():
-        print(f"no comparison with delay: no netem here, and {lack} ({uml.FIX})")
+        print(f"delays are not compared: this kernel has no netem, and {lack} ({uml.FIX})")
         return 0
-    print("all of it in User-Mode Linux:", flush=True)
-    guest = {"PYTHONPATH": str(Path(__file__).resolve().parents[1])}  # it measures this checkout too
+    print("complete comparison in User-Mode Linux:", flush=True)
+    guest = {"PYTHONPATH": str(Path(__file__).resolve().parents[1])}  # the guest measures this checkout, too
     return uml.run_in_uml([sys.executable, __file__], real_time=True, timeout_s=300, environment=guest)
 
 
@@ -110,7 +108,7 @@ def _figures(name: str, make: Callable[[], MeasuredLink], delays: bool) -> dict[
                 for figure, text in measure(link, delays or name != "TCLink")
             }
     except CapabilityError as error:
-        print(f"{name} is left out: {error}")
+        print(f"{name} is skipped: {error}")
         return {}
 
 
@@ -118,9 +116,9 @@ def _rtt(link: MeasuredLink, delays: bool) -> Iterator[tuple[str, str]]:
     for delay_s in DELAYS_S if delays else ():
         link.fresh(LinkState(True, 10e6, delay_s))
         probed = link.probe(rtt_s=0.01, count=200, for_s=5, drain_s=0.5)
-        asked_s = 2 * delay_s + 2 * RTT_FRAME_BYTES * 8 / 10e6
-        # As programs see it: TCLink delays before the sender's kernel says that a frame has left.
-        errors_ms = np.abs(rtt_s(probed.answered_ns) - asked_s) * 1e3
+        requested_s = 2 * delay_s + 2 * RTT_FRAME_BYTES * 8 / 10e6
+        # Times of user space: TCLink delays a frame before the sender's kernel stamps it.
+        errors_ms = np.abs(rtt_s(probed.answered_ns) - requested_s) * 1e3
         p50, p99 = np.percentile(errors_ms, [50, 99])
         yield f"RTT, {delay_s * 1e3:g} ms each way, p50 / p99", f"{p50:.3f} / {p99:.3f} ms"
 
@@ -149,13 +147,13 @@ def _message(link: MeasuredLink, delays: bool) -> Iterator[tuple[str, str]]:
             while left:
                 left -= len(receiver.recv(left))
             taken_s.append(time.monotonic() - begin_s)
-    asked_s = message_s(MESSAGE_BYTES, MESSAGE_RATE_BIT_S, 0.002)
+    requested_s = message_s(MESSAGE_BYTES, MESSAGE_RATE_BIT_S, 0.002)
     taken = statistics.median(taken_s)
-    yield "10 kB, idle 100 kbit/s", f"{taken:.3f} s, {taken / asked_s - 1:+.0%}"
+    yield "10 kB, idle 100 kbit/s", f"{taken:.3f} s, {taken / requested_s - 1:+.0%}"
 
 
 def _changes(link: MeasuredLink, delays: bool) -> Iterator[tuple[str, str]]:
-    """Ten changes a second for 2 s, 500 packets a second each way."""
+    """Yield loss and reordering during ten changes per second for 2 s, at 500 packets/s in each direction."""
     states = [LinkState(True, 20e6, 0.020 + 0.001 * (n % 3)) for n in range(20)]
     link.fresh(states[0])
 

@@ -1,8 +1,9 @@
-"""What one change of a link costs, by several ways in the same run: sudo python benchmarks/link_change.py.
+"""Measure the cost of one change of a link in several ways: sudo python benchmarks/link_change.py.
 
-Every way sets delay and rate of a netem (pyroute2 the delay only), over and over on a few interfaces.  Where
-the kernel has no netem it runs in User-Mode Linux, whose system calls and processes are slower than a
-host's, so that there the ratios count; and the host is measured with a pfifo in its place (`PfifoShaper`).
+Each way repeatedly sets delay and rate of a netem (pyroute2 only the delay) on a few interfaces, all in one
+run. If the kernel has no netem, the benchmark runs in User-Mode Linux, where system calls and processes are
+slower than on a host, so that only the ratios are meaningful. The host is then measured with a pfifo instead
+(`PfifoShaper`).
 """
 
 from __future__ import annotations
@@ -39,51 +40,52 @@ LINKS = 10
 BATCHES = 5
 BOUND_US, BOUND_RATIO = 20.0, 50.0
 ROOT = Path(__file__).resolve().parents[1]
-GUEST = {"PYTHONPATH": str(ROOT)}  # the guest measures this checkout too
-IN_UML = Path("/run/bin/modprobe").exists()  # what a guest has and a host has not
+GUEST = {"PYTHONPATH": str(ROOT)}  # the guest measures this checkout, too
+IN_UML = Path("/run/bin/modprobe").exists()  # this file exists in guests only
 STATES = [LinkState(True, 20e6 + 1e6 * n, 0.001 * (n + 1), queue_bytes=100_000) for n in range(7)]
 Way = tuple[str, Callable[[int], None], int]
 
 
 def main() -> int:
-    """Measure what this machine can; 1 if the product's way misses its bound."""
+    """Measure all ways that this machine supports; return 1 if the testbed's own way misses its bound."""
     if os.geteuid() != 0:
-        print("needs root: sudo python benchmarks/link_change.py")
+        print("root is required: sudo python benchmarks/link_change.py")
         return 2
     if has_netem():
         return _measure("netem", NetemShaper)
-    code = _measure("a pfifo that stands in for netem", PfifoShaper)
+    code = _measure("a pfifo instead of netem", PfifoShaper)
     if lack := uml.missing():
-        print(f"nothing to compare netem with: no netem here, and {lack} ({uml.FIX})")
+        print(f"netem is not measured: this kernel has none, and {lack} ({uml.FIX})")
         return 2
-    print("this kernel has no netem; the same in User-Mode Linux:", flush=True)
+    print("this kernel has no netem; measurement in User-Mode Linux:", flush=True)
     return (
         uml.run_in_uml([sys.executable, __file__], real_time=True, timeout_s=300, environment=GUEST) or code
     )
 
 
-def _measure(what: str, made: type[NetemShaper]) -> int:
+def _measure(queue: str, shaper_class: type[NetemShaper]) -> int:
     with ExitStack() as stack:
-        found = {name: _cost_us(change, count) for name, change, count in _our_ways(stack, made)}
-    forked = found["tc, forked for each change"]
-    table = Table(title=f"one change of {what}, read back where the way can; load {os.getloadavg()[0]:.1f}")
-    for heading in ("way", "us a change", "times cheaper than a forked tc"):
+        costs_us = {name: _cost_us(change, count) for name, change, count in _our_ways(stack, shaper_class)}
+    forked_us = costs_us["tc, forked for each change"]
+    table = Table(title=f"one change of {queue}, read back if possible; load {os.getloadavg()[0]:.1f}")
+    for heading in ("way", "us per change", "times faster than a forked tc"):
         table.add_column(heading, justify="left" if heading == "way" else "right")
-    for name, cost_us in found.items():
-        table.add_row(name, f"{cost_us:.1f}", f"{forked / cost_us:.1f}")
+    for name, cost_us in costs_us.items():
+        table.add_row(name, f"{cost_us:.1f}", f"{forked_us / cost_us:.1f}")
     console = Console(width=100)
     console.print(table)
-    ours = next(iter(found.values()))
-    # In User-Mode Linux only the ratio is judged: its system calls are no host's.
-    kept = (IN_UML or ours <= BOUND_US) and forked / ours >= BOUND_RATIO
+    ours_us = next(iter(costs_us.values()))
+    ratio = forked_us / ours_us
+    # In User-Mode Linux only the ratio is checked, since system calls are slower than on a host.
+    kept = (IN_UML or ours_us <= BOUND_US) and ratio >= BOUND_RATIO
     verdict = "kept" if kept else "MISSED"
-    most = "not judged in User-Mode Linux" if IN_UML else f"<= {BOUND_US:g}"
-    console.print(f"bound {verdict}: {ours:.1f} us ({most}), {forked / ours:.0f} times (>= {BOUND_RATIO:g})")
+    bound = "not checked in User-Mode Linux" if IN_UML else f"<= {BOUND_US:g}"
+    console.print(f"bound {verdict}: {ours_us:.1f} us ({bound}), {ratio:.0f} times (>= {BOUND_RATIO:g})")
     return 0 if kept else 1
 
 
 def _cost_us(change: Callable[[int], None], count: int) -> float:
-    """Median over batches of the mean cost of one change, microseconds."""
+    """Return the median over batches of the mean cost of one change, in microseconds."""
     costs_us, numbers = [], itertools.count()
     for _ in range(BATCHES):
         begin_s = time.perf_counter()
@@ -93,41 +95,41 @@ def _cost_us(change: Callable[[int], None], count: int) -> float:
     return statistics.median(costs_us)
 
 
-def _our_ways(stack: ExitStack, made: type[NetemShaper]) -> Iterator[Way]:
-    """Yield the product's ways, on interfaces g0 to g9 of `stack`'s namespace "benchmark"."""
+def _our_ways(stack: ExitStack, shaper_class: type[NetemShaper]) -> Iterator[Way]:
+    """Yield the testbed's ways, on interfaces g0 to g9 of the namespace "benchmark", then all others."""
     space = stack.enter_context(NetworkNamespace.create("benchmark"))
     other = stack.enter_context(NetworkNamespace.create("other end"))
     for number in range(LINKS):
         for side in ("s", "g"):
             space.add_veth(f"{side}{number}", peer_name=f"{side}{number}", peer_path=other.path)
-    shaper = made(space.path)
+    shaper = shaper_class(space.path)
     stack.callback(shaper.close)
     for number in range(LINKS):
         shaper.attach(LinkPorts(str(number), f"s{number}", f"g{number}"))
-    everyone = [
+    changes = [
         [(str(number), Direction.DOWN, STATES[(number + turn) % 7]) for number in range(LINKS)]
         for turn in range(7)
     ]
     yield (
-        f"{made.__name__}.apply_all: {LINKS} at once, whole, compared",
-        lambda n: _discard(shaper.apply_all(everyone[n % 7])) if n % LINKS == 0 else None,
+        f"{shaper_class.__name__}.apply_all: {LINKS} at once, all parameters, read back",
+        lambda n: _discard(shaper.apply_all(changes[n % 7])) if n % LINKS == 0 else None,
         2000,
     )
     yield (
-        f"{made.__name__}.apply: one, whole, compared",
+        f"{shaper_class.__name__}.apply: one, all parameters, read back",
         lambda n: _discard(shaper.apply(str(n % LINKS), Direction.DOWN, STATES[n % 7])),
         2000,
     )
     indices = [space.read(f"g{number}").index for number in range(LINKS)]
     parameters = [NetemParameters.of(state) for state in STATES]
-    socket = space.call(made.socket_class)
+    socket = space.call(shaper_class.socket_class)
     stack.callback(socket.close)
     yield (
-        "of it, netlink and coding",
+        "only its netlink and encoding",
         lambda n: _discard(socket.write([Netem(indices[n % LINKS], parameters[n % 7])])),
         2000,
     )
-    yield from _other_ways(stack, space, indices) if made is NetemShaper else _forked_pfifo(space)
+    yield from _other_ways(stack, space, indices) if shaper_class is NetemShaper else _forked_pfifo(space)
 
 
 def _other_ways(stack: ExitStack, space: NetworkNamespace, indices: Sequence[int]) -> Iterator[Way]:
@@ -136,13 +138,13 @@ def _other_ways(stack: ExitStack, space: NetworkNamespace, indices: Sequence[int
 
     def pyroute2(n: int) -> None:
         delay_us = round(STATES[n % 7].delay_s * 1e6)
-        # In the namespace's thread, which costs some 30 us more: its sockets belong there.
+        # In the namespace's thread, to which the sockets belong; the change of thread costs some time, too.
         space.call(lambda: route.tc("change", "netem", indices[n % LINKS], delay=delay_us, limit=100))
 
     yield from _sky_way(stack)
     yield "pyroute2 tc('change'), not read back", pyroute2, 200
     with _batch(space) as batch:
-        yield "tc -batch, kept open, waited for", batch, 500
+        yield "tc -batch, kept open, reply awaited", batch, 500
     yield "tc, forked for each change", lambda n: _forked(space, _netem_words(n)), 20
     with HostNetwork() as network:
         link = network.addLink(network.addHost("a"), network.addHost("b"), cls=TCLink, bw=10, delay="5ms")
@@ -166,9 +168,9 @@ def _sky_way(stack: ExitStack) -> Iterator[Way]:
 
 
 class Pfifo(QdiscSocket):
-    """Codes and compares a whole netem, but tells the kernel a pfifo's limit, which stands for all of it.
+    """Encodes and compares a complete netem, but sends only the limit of a pfifo to the kernel.
 
-    netem's own part, copying some ten numbers, is what is missing.
+    Only the kernel's part of a netem change is missing, a copy of some ten numbers.
     """
 
     kind = QdiscSocket.kind.replace(b"netem", b"pfifo")
@@ -185,7 +187,7 @@ class Pfifo(QdiscSocket):
         return super()._held(answer, wanted, _limit(options))
 
     def roots(self, expected: Any = None) -> dict[int, NetemParameters]:
-        """Return the netem that each pfifo stands for, decoded."""
+        """Return the parameters of the netem that each pfifo replaces."""
         return {
             index: NetemParameters.from_options(self._options[index])
             for index in self.root_messages()
@@ -194,7 +196,7 @@ class Pfifo(QdiscSocket):
 
 
 class PfifoShaper(NetemShaper):
-    """`NetemShaper` on a kernel without netem: all of its work, and no link is slower for it."""
+    """`NetemShaper` for a kernel without netem: does the same work, but does not shape links."""
 
     socket_class = Pfifo
 
@@ -205,7 +207,7 @@ def _limit(options: bytes) -> bytes:
 
 @contextmanager
 def _batch(space: NetworkNamespace) -> Iterator[Callable[[int], None]]:
-    """One long-lived tc; after each line another is asked for, whose answer says that the first was done."""
+    """Yield a change by one long-lived tc; a query after each line shows that the line was executed."""
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
     process = space.popen(["tc", "-force", "-batch", "-"], **pipes)
     assert process.stdin is not None
@@ -231,8 +233,8 @@ def _netem_words(n: int) -> str:
 
 
 def _forked(space: NetworkNamespace, words: str) -> None:
-    done = space.run(["tc", *words.split()])
-    assert done.returncode == 0, done.stderr
+    process = space.run(["tc", *words.split()])
+    assert process.returncode == 0, process.stderr
 
 
 def _mininet(interface: object, state: LinkState) -> None:
@@ -240,7 +242,7 @@ def _mininet(interface: object, state: LinkState) -> None:
 
 
 def _discard(_: object) -> None:
-    """For a lambda that is to return nothing."""
+    """Return None, for a lambda whose result is ignored."""
 
 
 if __name__ == "__main__":

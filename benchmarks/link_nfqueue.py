@@ -1,8 +1,8 @@
-"""What the nfqueue shaper does to packets, and its cost: sudo python benchmarks/link_nfqueue.py [--busy].
+"""Measure fidelity and cost of the nfqueue shaper: sudo python benchmarks/link_nfqueue.py [--busy].
 
 RTT errors on the grid of `spaceverse verify`, TCP up to 300 Mbit/s, and floods of the smallest and the
-largest packets, with the processor time of the process that plays the links.  --busy measures the RTTs again
-while every core multiplies matrices with torch, as inference does.
+largest packets, with the processor time of the shaper's process. --busy repeats the RTTs while every core
+multiplies matrices with torch, as inference does.
 """
 
 from __future__ import annotations
@@ -32,20 +32,20 @@ from testbed.verify.probe import RTT_FRAME_BYTES
 
 DELAYS_S = (0.002, 0.005, 0.020, 0.300)
 TCP_RATES_BIT_S = (1e6, 20e6, 100e6, 200e6, 300e6)
-FLOODS = ((RTT_FRAME_BYTES, 15_000), (FULL_FRAME_BYTES, 4_000))  # frame, packets
+FLOODS = ((RTT_FRAME_BYTES, 15_000), (FULL_FRAME_BYTES, 4_000))  # frame size in bytes, packets
 P99_BOUND_MS, TCP_BOUND, LOADED_P99_BOUND_MS = 0.8, 0.02, 1.0
 
 
 def main() -> int:
-    """Run every measurement once; 1 if a bound was missed."""
+    """Run every measurement once; return 1 if a bound was missed."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--busy", action="store_true", help="RTTs also while every core computes")
+    parser.add_argument("--busy", action="store_true", help="measure RTTs also while every core is busy")
     arguments = parser.parse_args()
     if os.geteuid() != 0:
-        print("needs root: sudo python benchmarks/link_nfqueue.py")
+        print("root is required: sudo python benchmarks/link_nfqueue.py")
         return 2
     if not has_nfqueue():
-        print(f"this machine has no NFQUEUE for bridged packets; fix it with: {NFQUEUE_FIX}")
+        print(f"this machine has no NFQUEUE for bridged packets; fix: {NFQUEUE_FIX}")
         return 2
     console = Console(width=100)
     with LinkUnderTest("nfqueue") as link:
@@ -67,15 +67,15 @@ def _table(title: str, *headings: str) -> Table:
     return table
 
 
-def _rtt_table(link: LinkUnderTest, when: str, bound_ms: float) -> tuple[Table, bool]:
-    table = _table(f"RTT errors, ms, {when}; p99 bound {bound_ms:g}", "asked", "p50", "p99", "worst")
+def _rtt_table(link: LinkUnderTest, machine: str, bound_ms: float) -> tuple[Table, bool]:
+    table = _table(f"RTT errors, ms, {machine}; p99 bound {bound_ms:g}", "requested", "p50", "p99", "worst")
     errors = []
     for delay_s in DELAYS_S:
         link.fresh(LinkState(True, 100e6, delay_s))
         probed = link.probe(rtt_s=0.008, count=400, for_s=10, drain_s=2 * delay_s + 0.5)
-        asked_s = 2 * delay_s + 2 * RTT_FRAME_BYTES * 8 / 100e6
-        errors.append(np.abs(rtt_s(probed.answered_ns) - asked_s) * 1e3)
-        table.add_row(f"{asked_s * 1e3:.3f}", *_percentiles(errors[-1]))
+        requested_s = 2 * delay_s + 2 * RTT_FRAME_BYTES * 8 / 100e6
+        errors.append(np.abs(rtt_s(probed.answered_ns) - requested_s) * 1e3)
+        table.add_row(f"{requested_s * 1e3:.3f}", *_percentiles(errors[-1]))
     table.add_row("all", *_percentiles(np.concatenate(errors)))
     return table, bool(np.percentile(np.concatenate(errors), 99) <= bound_ms)
 
@@ -85,7 +85,9 @@ def _percentiles(errors_ms: np.ndarray) -> list[str]:
 
 
 def _tcp_table(link: LinkUnderTest) -> tuple[Table, bool]:
-    table = _table("one TCP flow", "Mbit/s", "of theory", "packets/s down", "core", "late p50", "late p99")
+    table = _table(
+        "one TCP flow", "Mbit/s", "of theory", "packets/s down", "core", "lateness p50", "lateness p99"
+    )
     kept = True
     for rate_bit_s in TCP_RATES_BIT_S:
         window_bytes = max(120_000, round(rate_bit_s / 8 * 0.2))
@@ -112,7 +114,7 @@ def _tcp_table(link: LinkUnderTest) -> tuple[Table, bool]:
 
 def _flood_table(link: LinkUnderTest) -> tuple[Table, bool]:
     table = _table(
-        "floods over 10 Gbit/s", "frame, bytes", "packets", "arrived", "packets/s", "us of a core each"
+        "floods over 10 Gbit/s", "frame, bytes", "packets", "arrived", "packets/s", "us of a core per packet"
     )
     for frame_bytes, count in FLOODS:
         link.fresh(LinkState(True, 10e9, 0.001, queue_bytes=1_000_000_000))
@@ -130,21 +132,21 @@ def _flood_table(link: LinkUnderTest) -> tuple[Table, bool]:
 
 
 def _building_table(links: int) -> tuple[Table, bool]:
-    """Time to make a link, and to change both of its directions."""
+    """Return a table of the time to create a link, and to change both of its directions."""
     changes_s = []
     with EmulatedNetwork("nfqueue") as network:
-        one, other = network.add_namespace("one"), network.add_namespace("other")
+        satellite, ground = network.add_namespace("satellite"), network.add_namespace("ground")
         begin_s = time.monotonic()
         for number in range(links):
-            link = network.join(str(number), one, other, interface=f"l{number}")
-        made_s = (time.monotonic() - begin_s) / links
+            link = network.join(str(number), satellite, ground, interface=f"l{number}")
+        creation_s = (time.monotonic() - begin_s) / links
         for step in range(500):
             state = LinkState(True, 20e6, 0.001 * (step % 7))
             begin_s = time.perf_counter()
             link.set(state, state)
             changes_s.append(time.perf_counter() - begin_s)
-    table = _table("links", "made, ms each", "both directions changed and read back, us")
-    table.add_row(f"{made_s * 1e3:.1f}", f"{statistics.median(changes_s) * 1e6:.0f}")
+    table = _table("links", "creation, ms per link", "change of both directions, read back, us")
+    table.add_row(f"{creation_s * 1e3:.1f}", f"{statistics.median(changes_s) * 1e6:.0f}")
     return table, True
 
 
@@ -158,7 +160,7 @@ def _arrived(link: LinkUnderTest) -> float:
 
 
 def _cpu_s(pid: int) -> float:
-    """Processor time of a process, user and system, seconds; see proc(5)."""
+    """Return the processor time of a process, user and system, in seconds; see proc(5)."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
@@ -170,7 +172,7 @@ def _busy_cores() -> Iterator[None]:
     for worker in workers:
         worker.start()
     try:
-        time.sleep(5)  # torch takes a while to import
+        time.sleep(5)  # importing torch takes a while
         yield
     finally:
         for worker in workers:

@@ -1,8 +1,8 @@
-"""What inference beside a link does to it: sudo python benchmarks/link_under_load.py [--shaper nfqueue].
+"""Measure a link beside inference: sudo python benchmarks/link_under_load.py [--shaper nfqueue].
 
 The round trips of `spaceverse verify`'s grid are measured twice in one run: on the machine as it is, and
-while one torch process per core multiplies matrices without a rest, as a model does that answers one frame
-after another.  Judged is what is measured under load.
+while one torch process per core multiplies matrices without a pause, like a model that answers one frame
+after another. The bound applies to the measurement under load.
 """
 
 from __future__ import annotations
@@ -39,12 +39,12 @@ with torch.inference_mode():
 
 
 def main() -> int:
-    """Measure, print; 1 if p99 under load is beyond its bound."""
+    """Measure and print; return 1 if p99 under load exceeds its bound."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--shaper", default="nfqueue", choices=["nfqueue", "netem"])
     shaper = parser.parse_args().shaper
     if os.geteuid() != 0:
-        print("needs root: sudo python benchmarks/link_under_load.py")
+        print("root is required: sudo python benchmarks/link_under_load.py")
         return 2
     table = Table(title=f"RTT error on verify's grid of delays and rates, shaper {shaper}")
     for heading in ("machine", "probes", "lost", "p50", "p99", "worst"):
@@ -67,18 +67,18 @@ def _measure(shaper: str, machine: str, table: Table) -> Check:
             measurements.rtt("", delay_s, rate_bit_s)
         median, *_, lost = measurements.whole_grid()
     figures_ms = [f"{median.more[f'error_p{p}_s'] * 1e3:.2f} ms" for p in (50, 99, 100)]
-    words = f"{machine}: {load_text(load.record())}"
-    table.add_row(words, str(median.samples), f"{lost.measured:.0f}", *figures_ms)
+    label = f"{machine}: {load_text(load.record())}"
+    table.add_row(label, str(median.samples), f"{lost.measured:.0f}", *figures_ms)
     return median
 
 
 def _never() -> LinkUnderTest:
-    raise AssertionError("no rate is measured here")
+    raise AssertionError("this benchmark measures no rates")
 
 
 @contextmanager
 def _inference() -> Iterator[None]:
-    """One process that infers on each core."""
+    """Run one inference process per core."""
     command = [sys.executable, "-c", INFERENCE]
     running = [subprocess.Popen(command, stdout=subprocess.PIPE) for _ in range(os.cpu_count() or 1)]
     try:

@@ -1,13 +1,14 @@
-"""What it costs to change 200 links ten times a second: sudo python benchmarks/many_links.py [--links N].
+"""Measure the cost of changing 200 links 10 times a second: sudo python benchmarks/many_links.py [--links N].
 
-One player follows 200 traces whose rows are 0.1 s apart and all different; every change is written to both
-directions and read back.  The player makes the changes of 4 ms in one turn, so a change may be that late.
-Counted is the processor time of this process and, for nfqueue, of the process that plays the links.  With
-netem where the kernel has it, else in User-Mode Linux, whose system calls are several times slower, and on
-the host with a pfifo that stands in (see `link_change.PfifoShaper`); with nfqueue wherever it works.
+One player follows 200 traces whose rows are 0.1 s apart and all different. Every change is written to both
+directions and read back. The player applies the changes of 4 ms together, so a change may be that late. The
+measured cost is the processor time of this process and, for nfqueue, of the shaper's process.
 
-User-Mode Linux counts processor time in ticks of 10 ms: a player that sleeps and wakes by the same ticks got
-10 to 36 % for the same work.  What counts there is what the whole guest, its kernel too, took of the host's.
+netem is measured if the kernel has it. Otherwise it is measured in User-Mode Linux, whose system calls are
+several times slower, and on the host with a pfifo instead (see `link_change.PfifoShaper`). nfqueue is
+measured wherever it works. User-Mode Linux counts processor time in ticks of 10 ms, by which the player also
+wakes, so that its figures are useless. For a guest, the processor time of the whole guest on the host counts
+instead.
 """
 
 from __future__ import annotations
@@ -41,17 +42,17 @@ SOME_STATE = LinkState(True, 1e6, 0.01)
 BOUND_SHARE = 0.25
 MARK = b"\x1f"
 ROOT = Path(__file__).resolve().parents[1]
-GUEST = {"PYTHONPATH": str(ROOT)}  # the guest measures this checkout too
-IN_UML = Path("/run/bin/modprobe").exists()  # what a guest has and a host has not
+GUEST = {"PYTHONPATH": str(ROOT)}  # the guest measures this checkout, too
+IN_UML = Path("/run/bin/modprobe").exists()  # this file exists in guests only
 
 
 def main() -> int:
-    """Measure every shaper that this machine has; 1 if one costs more than its bound."""
+    """Measure every shaper that this machine has; return 1 if one costs more than its bound."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--links", type=int, default=200)
+    parser.add_argument("--links", type=int, default=200, help="number of links (default: 200)")
     links = parser.parse_args().links
     if os.geteuid() != 0:
-        print("needs root: sudo python benchmarks/many_links.py")
+        print("root is required: sudo python benchmarks/many_links.py")
         return 2
     table = Table(
         title=f"{links} links, each changed {1 / STEP_S:g} times a second for {FOR_S:g} s; "
@@ -61,9 +62,9 @@ def main() -> int:
         "shaper",
         "changes",
         "core",
-        "us a change",
-        "late p50",
-        "late p99",
+        "us per change",
+        "lateness p50",
+        "lateness p99",
         f"<= {BOUND_SHARE:.0%}",
     ):
         table.add_column(heading, justify="left" if heading == "shaper" else "right")
@@ -71,7 +72,7 @@ def main() -> int:
     if has_netem():
         ways["netem in User-Mode Linux" if IN_UML else "netem"] = "netem"
     else:
-        ways["pfifo for netem"] = PfifoShaper
+        ways["pfifo instead of netem"] = PfifoShaper
     if has_nfqueue() and not IN_UML:
         ways["nfqueue"] = "nfqueue"
     kept = [_measure(name, shaper, links, table) for name, shaper in ways.items()]
@@ -80,7 +81,7 @@ def main() -> int:
     if has_netem():
         return code
     if lack := uml.missing():
-        print(f"netem is not measured: it is not here, and {lack} ({uml.FIX})")
+        print(f"netem is not measured: this kernel has none, and {lack} ({uml.FIX})")
         return 2
     print("this kernel has no netem; netem in User-Mode Linux:", flush=True)
     command = [sys.executable, __file__, "--links", str(links)]
@@ -89,34 +90,34 @@ def main() -> int:
         command, real_time=True, timeout_s=300, environment=GUEST, stdout=cast("BinaryIO", guest)
     )
     share = guest.share()
-    print(f"the whole guest took {share:.1%} of a core of the host: {_verdict(share <= BOUND_SHARE)}")
+    print(f"the whole guest used {share:.1%} of a core of the host: {_verdict(share <= BOUND_SHARE)}")
     return fell_behind or code or share > BOUND_SHARE
 
 
 class Guest:
-    """Passes on what a guest prints, and takes what it has used of the host between its two marks."""
+    """Forwards a guest's output, and measures its processor time on the host between two marks."""
 
     def __init__(self) -> None:
-        self._seen: list[tuple[float, float]] = []  # when, and processor time till then, seconds
+        self._marks: list[tuple[float, float]] = []  # (time, processor time so far), seconds
 
     def write(self, data: bytes) -> None:
-        """Look for marks in what was printed."""
-        marks = data.count(MARK)
-        self._seen += [(time.monotonic(), self._used_s())] * marks
+        """Forward output without the marks, and note the processor time at each mark."""
+        count = data.count(MARK)
+        self._marks += [(time.monotonic(), self._used_s())] * count
         sys.stdout.buffer.write(data.replace(MARK, b""))
 
     def flush(self) -> None:
-        """Pass on."""
+        """Flush the forwarded output."""
         sys.stdout.buffer.flush()
 
     def share(self) -> float:
-        """Processor time per second between the marks."""
-        (begin_s, before_s), (end_s, after_s) = self._seen
+        """Return the processor time per second between the two marks."""
+        (begin_s, before_s), (end_s, after_s) = self._marks
         return (after_s - before_s) / (end_s - begin_s)
 
     @staticmethod
     def _used_s() -> float:
-        """Of all processes of the guest, also those that have ended: they are our only child's session."""
+        """Return the processor time of the guest, the only child, with all processes of its session."""
         (pid,) = Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
         used_s = _cpu_s(int(pid), with_children=True)
         for stat in Path("/proc").glob("[0-9]*/stat"):
@@ -133,10 +134,10 @@ def _measure(name: str, shaper: str | Callable[[str], Shaper], links: int, table
         satellites, ground = network.add_namespace("satellites"), network.add_namespace("ground")
         for n in range(links):
             network.join(str(n), satellites, ground, interface=f"l{n}")
-        for link in network.links.values():  # before the clock starts: it takes a guest many seconds
+        for link in network.links.values():  # before the clock starts, since it takes a guest many seconds
             link.set(SOME_STATE, SOME_STATE)
-        used = network.sky.shaper
-        pids = [os.getpid(), *([used.pid] if isinstance(used, NfqueueShaper) else [])]
+        running = network.sky.shaper
+        pids = [os.getpid(), *([running.pid] if isinstance(running, NfqueueShaper) else [])]
         player = network.play({str(n): _trace(n) for n in range(links)})
         time.sleep(1.0)  # all links are up
         before_s, begin_s, skip = [_cpu_s(pid) for pid in pids], time.monotonic(), len(player.lateness_s)
@@ -147,7 +148,7 @@ def _measure(name: str, shaper: str | Callable[[str], Shaper], links: int, table
         used_s = sum(_cpu_s(pid) - before for pid, before in zip(pids, before_s, strict=True))
         network.check()
     share = used_s / took_s
-    # A share that was got by falling behind is none.
+    # A share below the bound does not count if the player fell behind.
     kept = len(late_s) >= 0.95 * links * took_s / STEP_S and (IN_UML or share <= BOUND_SHARE)
     table.add_row(
         name,
@@ -172,7 +173,7 @@ def _mark() -> None:
 
 
 def _trace(number: int) -> Trace:
-    """Delay and rate that differ in every row; links' rows are spread over the step."""
+    """Return a trace whose delay and rate differ in every row; links change at different times."""
     time_s = np.concatenate([[0.0], np.arange(1, FOR_S * 20) * STEP_S + number % 100 * STEP_S / 100])
     angle = 2 * np.pi * time_s / 20 + number
     delay_s, rate_bit_s = 0.005 + 0.003 * np.sin(angle), 30e6 + 20e6 * np.cos(angle)
@@ -183,7 +184,7 @@ def _trace(number: int) -> Trace:
 
 
 def _cpu_s(pid: int, *, with_children: bool = False) -> float:
-    """Processor time of a process, user and system, seconds; see proc(5)."""
+    """Return the processor time of a process, user and system, in seconds; see proc(5)."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return sum(map(int, fields[11 : 15 if with_children else 13])) / os.sysconf("SC_CLK_TCK")
 

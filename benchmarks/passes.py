@@ -36,14 +36,14 @@ Rows = list[tuple[int, int, float, float]]  # satellite, station, AOS, LOS
 
 
 def main() -> None:
-    """Measure, compare, print."""
+    """Measure, compare and print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--satellites", type=int, default=188, help="number of satellites (188)")
     parser.add_argument("--brahe-step", type=float, default=5.0, help="step of the comparison, seconds (5)")
     arguments = parser.parse_args()
     chosen, sites = read_elements(FLOCK_TLE)[: arguments.satellites], STATIONS[:12]
 
-    find_passes(chosen[:1], sites, START, DAY_S)  # loads time scales before the measurement
+    find_passes(chosen[:1], sites, START, DAY_S)  # load time scales before the measurement
     table, ours_s = timed(lambda: find_passes(chosen, sites, START, DAY_S), times=5)
     events, skyfield_s = timed(lambda: skyfield_events(chosen, sites))
     print(f"{len(chosen)} satellites, {len(sites)} stations, 24 h: {len(table)} passes")
@@ -74,9 +74,11 @@ def skyfield_events(chosen: Sequence[ElementSet], sites: Sequence[GroundStation]
     """Call find_events for each pair, as in its documentation."""
     scale = timescale()
     begin, end = scale.from_datetime(START), scale.utc(2018, 1, 21)
-    satellites = [EarthSatellite(one.line1, one.line2, one.name, scale) for one in chosen]
-    places = [wgs84.latlon(one.latitude_deg, one.longitude_deg, one.altitude_m) for one in sites]
-    return [one.find_events(place, begin, end, MASK_DEG) for one in satellites for place in places]
+    satellites = [EarthSatellite(dove.line1, dove.line2, dove.name, scale) for dove in chosen]
+    places = [wgs84.latlon(site.latitude_deg, site.longitude_deg, site.altitude_m) for site in sites]
+    return [
+        satellite.find_events(place, begin, end, MASK_DEG) for satellite in satellites for place in places
+    ]
 
 
 def exact(chosen: Sequence[ElementSet], sites: Sequence[GroundStation], events: Sequence[Any]) -> Rows:
@@ -124,12 +126,12 @@ def brahe_windows(chosen: Sequence[ElementSet], sites: Sequence[GroundStation], 
     start = brahe.Epoch(START.year, START.month, START.day, 0, 0, 0.0)
     windows = brahe.location_accesses(
         [
-            brahe.PointLocation(one.longitude_deg, one.latitude_deg, one.altitude_m).with_name(str(number))
-            for number, one in enumerate(sites)
+            brahe.PointLocation(site.longitude_deg, site.latitude_deg, site.altitude_m).with_name(str(number))
+            for number, site in enumerate(sites)
         ],
         [
-            brahe.SGPPropagator.from_tle(one.line1, one.line2).with_name(str(number))
-            for number, one in enumerate(chosen)
+            brahe.SGPPropagator.from_tle(dove.line1, dove.line2).with_name(str(number))
+            for number, dove in enumerate(chosen)
         ],
         start,
         start + DAY_S,
@@ -152,28 +154,28 @@ def compare(name: str, table: PassTable, theirs: Rows) -> None:
     by_pair: dict[tuple[int, int], list[tuple[float, float]]] = {}
     for satellite, station, aos_s, los_s in theirs:
         by_pair.setdefault((satellite, station), []).append((aos_s, los_s))
-    apart: list[tuple[float, float]] = []  # degrees above the mask, seconds
-    alone = []
-    for satellite, station, one in table:
+    differences: list[tuple[float, float]] = []  # degrees above the mask, seconds
+    unmatched = []
+    for satellite, station, ours in table:
         others = by_pair.get((satellite, station), [])
-        match = next((each for each in others if each[0] < one.los_s and one.aos_s < each[1]), None)
+        match = next((each for each in others if each[0] < ours.los_s and ours.aos_s < each[1]), None)
         if match is None:
-            alone.append(one)
+            unmatched.append(ours)
             continue
         others.remove(match)
-        apart.append(
-            (one.max_elevation_deg - MASK_DEG, max(abs(match[0] - one.aos_s), abs(match[1] - one.los_s)))
-        )
+        error_s = max(abs(match[0] - ours.aos_s), abs(match[1] - ours.los_s))
+        differences.append((ours.max_elevation_deg - MASK_DEG, error_s))
     only_theirs = sum(len(rest) for rest in by_pair.values())
-    high = [seconds for degrees, seconds in apart if degrees >= GRAZING_DEG]
-    low = [seconds for degrees, seconds in apart if degrees < GRAZING_DEG]
+    high = [seconds for degrees, seconds in differences if degrees >= GRAZING_DEG]
+    low = [seconds for degrees, seconds in differences if degrees < GRAZING_DEG]
     print(
-        f"{name}: {len(theirs)} passes to our {len(table)}, {only_theirs} only there, {len(alone)} only here"
-        + (f" (the longest {max(one.duration_s for one in alone):.1f} s)" if alone else "")
+        f"{name}: {len(theirs)} passes, spaceverse: {len(table)}; {only_theirs} only in {name}, "
+        f"{len(unmatched)} only in spaceverse"
+        + (f" (longest: {max(ours.duration_s for ours in unmatched):.1f} s)" if unmatched else "")
     )
     print(
-        f"  AOS and LOS within {max(high, default=0):.4f} s;"
-        f" of {len(low)} grazing passes within {max(low, default=0):.4f} s"
+        f"  largest difference of AOS or LOS: {max(high, default=0):.4f} s;"
+        f" for {len(low)} grazing passes: {max(low, default=0):.4f} s"
     )
 
 

@@ -12,6 +12,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from datetime import datetime, timezone
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -69,16 +70,21 @@ def numbers(path: Path, kind: str, part: Path) -> None:
 
 def timed(function: Callable[[], object]) -> tuple[float, object]:
     """Return a function's duration in seconds and its result."""
-    began_s = time.perf_counter()
+    begin_s = time.perf_counter()
     result = function()
-    return time.perf_counter() - began_s, result
+    return time.perf_counter() - begin_s, result
 
 
 def main() -> int:
     """Print one line per format; return 1 if a format took too long."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--rows", type=int, default=ROWS, help=f"number of rows ({ROWS}, a day)")
-    parser.add_argument("--format", choices=["irtt", "ping", "own"], action="append", help="(all)")
+    parser.add_argument(
+        "--format",
+        choices=["irtt", "ping", "own"],
+        action="append",
+        help="format to measure; repeat it for several (all)",
+    )
     arguments = parser.parse_args()
     late = False
     for write in (irtt, ping, own):
@@ -89,10 +95,10 @@ def main() -> int:
             write(path, arguments.rows)
             write(small, arguments.rows // PEER_PART)
             numbers(small, write.__name__, part)
-            given = Assumptions(down_bit_s=100e6, up_bit_s=10e6)
-            read_recording(small, given)  # imports modules before the measurement
-            peer_s, _ = timed(lambda part=part: np.loadtxt(part, delimiter=","))  # type: ignore[misc]
-            ours_s, trace = timed(lambda path=path, given=given: read_recording(path, given))  # type: ignore[misc]
+            assumptions = Assumptions(down_bit_s=100e6, up_bit_s=10e6)
+            read_recording(small, assumptions)  # import modules before the measurement
+            peer_s, _ = timed(partial(np.loadtxt, part, delimiter=","))
+            ours_s, trace = timed(partial(read_recording, path, assumptions))
             size_mb = path.stat().st_size / 1e6
         assert isinstance(trace, Trace)
         late |= arguments.rows == ROWS and ours_s > WITHIN_S

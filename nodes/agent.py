@@ -1,4 +1,4 @@
-"""The agent of a board: waits for runs, and is a satellite or a ground station in them.
+"""Agent of a board: waits for runs, and starts the board's satellite or ground station in each.
 
     python -m nodes.agent agent.json            until SIGTERM
     python -m nodes.agent agent.json --check    only check the file
@@ -18,12 +18,11 @@ The topics are in nodes/contract/topics.py, the messages in nodes/contract/board
 JSON: {"state": "idle" | "fetching" | "running" | "ended" | "failed" | "gone", "run": name or null, "reason":
 text or null, "facts": {...}}; "gone" is also its last will.
 
-A node is started only while its run's heartbeat is heard. Without one for `heartbeat_lapse_s` the run has
-died: the node is stopped, the agent waits for the next run. A shorter loss of the broker changes nothing:
-node and agent keep their events and send them later. The node's clock is its own and is compared with the
-run's (nodes/clocks/exchange.py). What is killed with the agent is started anew by the next agent, for the
-assignment is retained, and goes on with the same outbox. The host's end of all this is
-testbed/boards/agents.py.
+A node is started only while heartbeats of its run arrive. If none arrives for `heartbeat_lapse_s`, the run is
+considered dead: the agent stops the node and waits for the next run. A shorter loss of the broker has no
+effect: node and agent queue their events and send them later. The node uses the board's clock and compares
+it with the run's (nodes/clocks/exchange.py). The assignment is retained, so a restarted agent starts the node
+again, which continues with the same outbox. The host's side is testbed/boards/agents.py.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Reads the agent's configuration and a run's assignment, and makes a node's configuration from both."""
+"""Agent configuration, a run's assignment, and the node configuration made from both."""
 
 from __future__ import annotations
 
@@ -14,18 +14,26 @@ from nodes.contract.config import ConfigError, first_problem
 def node_config(
     assignment: Assignment, agent: AgentConfig, run_folder: Path, file_paths: dict[str, Path]
 ) -> dict[str, Any]:
-    """Return the node's whole configuration; the folders that it names are made.
+    """Return the node's complete configuration, and create the folders that it names.
 
-    Raises ConfigError for a file that the assignment's `files` do not name, OSError.
+    Args:
+        assignment: the run's assignment.
+        agent: the agent's configuration.
+        run_folder: folder of the node's data in this run.
+        file_paths: paths of the fetched files, by SHA-256.
+
+    Raises:
+        ConfigError: the configuration refers to a file that the assignment's `files` do not list.
+        OSError: a folder cannot be created.
     """
     config: dict[str, Any] = _with_paths(assignment.config, file_paths)
     if isinstance(network := config.get("confidence"), dict):
         config["confidence"] = str(_folder_of(network, run_folder / "confidence"))
     management = agent.management.model_copy(update={"access": assignment.access})
-    kept = {"outbox" if assignment.role == "satellite" else "inbox": str(run_folder / "kept")}
+    box = "outbox" if assignment.role == "satellite" else "inbox"
     return {
         **config,
-        **kept,
+        box: str(run_folder / "kept"),
         "model": str(model_folder(str(config.get("model", "")), agent.models)),
         "management": management.model_dump(mode="json", exclude_none=True),
         "management_lost_after_s": assignment.heartbeat_lapse_s,
@@ -41,8 +49,8 @@ def model_folder(name: str, models: Path | None) -> str | Path:
         return name
     shipped = Path(__file__).parent.parent / "models"
     for folder in (models, shipped):
-        if folder is not None and (found := folder / Path(name).name).is_dir():
-            return found
+        if folder is not None and (candidate := folder / Path(name).name).is_dir():
+            return candidate
     return name
 
 
@@ -64,7 +72,11 @@ def read_agent_config(path: Path) -> AgentConfig:
 
 
 def read_assignment(payload: bytes) -> Assignment:
-    """Check an assignment. Raises ConfigError: one line."""
+    """Read and check an assignment.
+
+    Raises:
+        ConfigError: the payload is not an assignment; the text is one line.
+    """
     try:
         return Assignment.model_validate_json(payload)
     except ValidationError as error:
@@ -72,7 +84,7 @@ def read_assignment(payload: bytes) -> Assignment:
 
 
 def _folder_of(paths: dict[str, str], folder: Path) -> Path:
-    """Link fetched files into a folder, under their own names."""
+    """Link fetched files into a folder under their original names."""
     folder.mkdir(parents=True, exist_ok=True)
     for name, path in paths.items():
         link = folder / Path(name).name
@@ -90,6 +102,6 @@ def _with_paths(value: Any, paths: dict[str, Path]) -> Any:
     if isinstance(value, str) and value.startswith(FILE_PREFIX):
         digest = value.removeprefix(FILE_PREFIX)
         if digest not in paths:
-            raise ConfigError(f"assignment: its files do not name {value}")
+            raise ConfigError(f"assignment: {value} is not listed in files")
         return str(paths[digest])
     return value

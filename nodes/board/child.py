@@ -1,4 +1,4 @@
-"""A node as a child process of the agent, which it cannot outlive."""
+"""A node as a child process of the agent, which ends with the agent."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ LONGEST_LINE = 500
 
 
 class Child:
-    """A node's process, in a session of its own; must be created in the agent's main thread.
+    """A node's process in a separate session; create it in the agent's main thread.
 
-    With setpriv (util-linux) the kernel kills the process when the thread that started it ends: a node never
-    runs without an agent that could stop it.
+    With setpriv (util-linux) the kernel kills the process when the thread that started it ends, so that no
+    node runs without an agent that can stop it.
 
     Args:
         role: "satellite" or "ground".
         config: configuration file of the node.
-        log: file that the node's output is appended to.
+        log: file to which the node's output is appended.
 
     Raises:
         ConfigError: setpriv is missing.

@@ -1,4 +1,4 @@
-"""Facts about a board, from which a run can tell whether the board can take part."""
+"""Facts about a board, from which a run decides whether the board can take part."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def facts(folder: Path | None, models: Path | None = None) -> dict[str, Any]:
     """Return the facts, in the fields of nodes.contract.board.BoardFacts.
 
     Args:
-        folder: where free space is measured; None: the current folder.
+        folder: folder on the file system whose free space is measured; None for the current folder.
         models: folder of models.
     """
     try:
@@ -64,8 +64,8 @@ def _version(name: str) -> str | None:
 
 
 def _free_bytes(folder: Path) -> int:
-    there = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
-    return shutil.disk_usage(there).free
+    existing = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
+    return shutil.disk_usage(existing).free
 
 
 def _boot() -> str | None:

@@ -1,4 +1,4 @@
-"""The agent's connection to the management plane; callbacks only store, the agent's own thread acts."""
+"""The agent's connection to the management plane; callbacks only store messages for the agent's thread."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from nodes.contract.board import GONE, FileRequest, RunHeartbeat
 from nodes.contract.config import BrokerAddress
 from nodes.runtime.mqtt import make_client, start
 
-KEEPALIVE_S = 3  # a board that was halted is missed after one and a half of them
+KEEPALIVE_S = 3  # a halted board is noticed after 1.5 times this
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,10 +31,10 @@ class Piece:
 
 
 class Mailbox:
-    """What the run has said so far, and what the agent tells.
+    """Messages from the run, and the state that the agent publishes.
 
     Args:
-        address: the management broker.
+        address: address of the management broker.
         board: the board's name.
     """
 
@@ -55,28 +55,28 @@ class Mailbox:
         self._client.message_callback_add(topics.board_pieces(name), self._on_piece)
 
     def open(self) -> None:
-        """Begin to connect, again and again."""
+        """Start connecting, and reconnect after every loss."""
         start(self._client, self._address, KEEPALIVE_S)
 
     def close(self) -> None:
-        """Say that the agent is gone, and leave."""
+        """Publish the state "gone" and disconnect."""
         self.tell({"state": GONE})
         self._client.disconnect()
         self._client.loop_stop()
 
     def tell(self, state: dict[str, Any]) -> None:
-        """Publish the agent's state now, and after each connection."""
+        """Publish the agent's state now and after each reconnection."""
         self._state = state
         if self._client.is_connected():
             self._client.publish(topics.board_state(self._board), json.dumps(state), qos=1, retain=True)
 
-    def ask(self, digest: str, offset: int) -> None:
-        """Ask for a piece of a file."""
+    def request(self, digest: str, offset: int) -> None:
+        """Request a piece of a file."""
         request = FileRequest(sha256=digest, offset=offset)
         self._client.publish(topics.board_request(self._board), request.model_dump_json(), qos=0)
 
     def silent_s(self, run: str) -> float:
-        """Return the seconds since the last heartbeat of `run`; infinite if there was none."""
+        """Return the seconds since the last heartbeat of `run`, or infinity if there was none."""
         with self._lock:
             heard_s = self._heartbeats_s.get(run)
         return float("inf") if heard_s is None else time.monotonic() - heard_s
@@ -85,7 +85,7 @@ class Mailbox:
         self, client: Client, _: object, __: ConnectFlags, reason: ReasonCode, ___: Properties | None
     ) -> None:
         if not reason.is_failure:
-            self.assignment = None  # a broker that kept it says it again; another one knows of none
+            self.assignment = None  # the broker repeats a retained assignment; a new broker has none
             board = self._board
             filters = (topics.HEARTBEAT, topics.board_assignment(board), topics.board_pieces(board))
             client.subscribe([(topic, 1) for topic in filters])

@@ -1,4 +1,4 @@
-"""Main loop of the agent: takes assignments, fetches files, starts, watches and stops the node."""
+"""Main loop of the agent: accepts assignments, fetches files, starts, watches and stops the node."""
 
 from __future__ import annotations
 
@@ -37,17 +37,21 @@ class _Job:
 
 
 class Service:
-    """One agent. `run` belongs in the main thread: the node's life hangs on it."""
+    """One agent. Call `run` in the main thread: the node is killed when this thread ends."""
 
     def __init__(self, config: AgentConfig) -> None:
         self._config = config
         self._mailbox = Mailbox(config.management, config.board)
         self._job: _Job | None = None
-        self._done: bytes | None = None  # the assignment that ended by itself; it is not begun again
+        self._done: bytes | None = None  # an assignment that has ended by itself; it is not started again
         self._ending = threading.Event()
 
     def run(self) -> int:
-        """Serve until SIGTERM or SIGINT; the exit status. Raises OSError for a folder that cannot be had."""
+        """Serve until SIGTERM or SIGINT, and return the exit status.
+
+        Raises:
+            OSError: the agent's folder cannot be created.
+        """
         self._config.folder.mkdir(parents=True, exist_ok=True)
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._on_signal)
@@ -71,20 +75,18 @@ class Service:
     def _step(self) -> None:
         payload = self._mailbox.assignment
         if self._job is not None:
-            if (
-                payload is not None and payload != self._job.payload
-            ):  # None: a new broker, which knows nothing
-                self._leave("the run has said so")
+            if payload is not None and payload != self._job.payload:  # None: a new broker without messages
+                self._leave("the run requested it")
             elif self._mailbox.silent_s(self._job.assignment.run) > self._job.assignment.heartbeat_lapse_s:
                 lapse_s = self._job.assignment.heartbeat_lapse_s
-                self._leave(f"no heartbeat of the run for {lapse_s:g} s: it has died")
+                self._leave(f"no heartbeat of the run for {lapse_s:g} s")
             else:
                 self._go_on(self._job)
         elif payload and payload != self._done:
             self._begin(payload)
 
     def _begin(self, payload: bytes) -> None:
-        """Take an assignment, if its run is alive."""
+        """Accept an assignment if its run is alive."""
         try:
             assignment = read_assignment(payload)
         except ConfigError as error:
@@ -96,7 +98,7 @@ class Service:
         self._done = None
         while not self._mailbox.pieces.empty():
             self._mailbox.pieces.get()
-        fetcher = Fetcher(self._config.folder / "files", assignment.files, self._mailbox.ask)
+        fetcher = Fetcher(self._config.folder / "files", assignment.files, self._mailbox.request)
         address, board = self._config.management, self._config.board
         plane = ManagementPlane(address, board, clock="own", run=assignment.run)
         plane.open()
@@ -136,7 +138,7 @@ class Service:
         self._tell("running", job.assignment.run)
 
     def _ended(self, job: _Job, status: int | None, reason: str) -> None:
-        """Settle a job whose node has ended by itself or could not be started."""
+        """Finish a job whose node has ended by itself or could not be started."""
         self._done = job.payload
         job.plane.report(NodeEnded(status=status, reason=reason))
         job.plane.close()

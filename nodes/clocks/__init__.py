@@ -1,1 +1,1 @@
-"""Comparison of a node's clock with the run's."""
+"""Comparison of a node's clock with the run's clock."""

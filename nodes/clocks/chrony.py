@@ -1,4 +1,4 @@
-"""State of this machine's wall clock, as chronyd reports it."""
+"""State of this machine's wall clock as reported by chronyd."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from nodes.contract.board import ChronyReport
 
 ANSWER_WITHIN_S = 2.0
-LOCAL = "7F7F0101"  # chronyd's own clock as reference: it follows nobody
+LOCAL = "7F7F0101"  # chronyd's own clock as reference: it has no source
 FIELDS = 14  # of `chronyc -c tracking`, in the order of its report; chronyc(1)
 
 
@@ -21,9 +21,15 @@ class ChronyError(RuntimeError):
 class ChronyState:
     """The figures of `chronyc tracking` that bound the error of CLOCK_REALTIME.
 
-    reference: whom it follows, LOCAL if itself. stratum: 0 while it follows nobody. system_offset_s: how far
-    the clock still is from what chronyd believes to be the time. frequency_ppm: how fast the clock would run
-    uncorrected. leap: "Normal", or "Not synchronised".
+    Attributes:
+        reference: id of the current source; LOCAL for the machine's own clock.
+        stratum: distance from a reference clock; 0 without a source.
+        system_offset_s: remaining difference between the clock and chronyd's estimate of the time.
+        frequency_ppm: rate error of the clock without correction.
+        skew_ppm: estimated error bound of `frequency_ppm`.
+        root_delay_s: network delay to the reference clock.
+        root_dispersion_s: error accumulated on the way from the reference clock.
+        leap: "Normal", or "Not synchronised".
     """
 
     reference: str
@@ -37,21 +43,21 @@ class ChronyState:
 
     @property
     def synchronised(self) -> bool:
-        """Whether it follows anybody."""
+        """Whether chronyd has a source."""
         return self.stratum > 0 and self.reference != LOCAL and self.leap != "Not synchronised"
 
     @property
     def bound_s(self) -> float | None:
-        """Most that the wall clock is wrong, if its sources are right; None while it follows nobody.
+        """Largest error of the wall clock if its sources are right; None without a source.
 
-        |system time| + root dispersion + root delay / 2: chronyc(1), "tracking".
+        |system time| + root dispersion + root delay / 2; see chronyc(1), "tracking".
         """
         if not self.synchronised:
             return None
         return abs(self.system_offset_s) + self.root_dispersion_s + self.root_delay_s / 2
 
     def report(self) -> ChronyReport:
-        """Return the figures that the run is told."""
+        """Return the figures that are sent to the run."""
         return ChronyReport(
             reference=self.reference,
             stratum=self.stratum,
@@ -63,7 +69,11 @@ class ChronyState:
 
 
 def parse_tracking(text: str) -> ChronyState:
-    """Read the line that `chronyc -c tracking` prints. Raises ChronyError."""
+    """Read the output of `chronyc -c tracking`.
+
+    Raises:
+        ChronyError: the text has another format.
+    """
     values = text.strip().split(",")
     if len(values) != FIELDS:
         raise ChronyError(f"chronyc printed {len(values)} fields, not {FIELDS}: {text.strip()[:80]!r}")
@@ -79,22 +89,26 @@ def parse_tracking(text: str) -> ChronyState:
             leap=values[13],
         )
     except ValueError as error:
-        raise ChronyError(f"chronyc printed what is no tracking report: {error}") from None
+        raise ChronyError(f"chronyc printed no valid tracking report: {error}") from None
 
 
 def read_chrony() -> ChronyState:
-    """Ask chronyd on this machine. Raises ChronyError where it is not installed or does not run."""
+    """Query chronyd on this machine.
+
+    Raises:
+        ChronyError: chrony is not installed or does not run.
+    """
     program = shutil.which("chronyc")
     if program is None:
         raise ChronyError("chronyc is not installed")
     try:
-        done = subprocess.run(
+        process = subprocess.run(
             [program, "-n", "-c", "tracking"],
             capture_output=True, text=True, check=False, timeout=ANSWER_WITHIN_S,
         )  # fmt: skip
     except (OSError, subprocess.TimeoutExpired) as error:
         raise ChronyError(f"chronyc did not answer: {error}") from error
-    if done.returncode != 0:
-        said = (done.stdout + done.stderr).strip().splitlines() or ["no message"]
-        raise ChronyError(f"chronyc: {said[-1]}")
-    return parse_tracking(done.stdout)
+    if process.returncode != 0:
+        printed = (process.stdout + process.stderr).strip().splitlines() or ["no message"]
+        raise ChronyError(f"chronyc: {printed[-1]}")
+    return parse_tracking(process.stdout)

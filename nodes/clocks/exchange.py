@@ -1,9 +1,9 @@
 """Comparison of this machine's clock with the run's, over the management plane.
 
-The node sends a question: a word that it has not used before. The run answers with that word and the times
-at which the question came and the answer left (nodes/contract/messages.py, ClockAnswer). Both are QoS 0: a
-lost question is sent anew, and a late answer would say little. Whatever brokers and threads add makes the
-round trip longer, and with it the bound; it never makes the bound wrong.
+The node sends a question: a word that it has not used before. The run answers with this word and the times
+at which the question arrived and the answer left (nodes/contract/messages.py, ClockAnswer). Both have QoS 0:
+after a loss the next question is sent anyway, and a late answer would be of little use. Delays in brokers and
+threads make the round trip longer and the bound wider, but never wrong.
 """
 
 from __future__ import annotations
@@ -22,25 +22,25 @@ from nodes.contract.events import ClockCompared
 from nodes.contract.messages import ClockAnswer
 from nodes.contract.report import Report
 
-FIRST = 10  # so many questions are asked quickly, after each connection
+FIRST = 10  # questions that are sent quickly after each connection
 QUICKLY_S = 0.05
 EVERY_S = 1.0
 REPORT_EVERY_S = 10.0
 GIVE_UP_S = 5.0
-# A program that loads its model answers late, which makes the first bounds wide.
-SETTLED_S = 0.01  # known within this, the comparison is good enough to tell stamps by
-SETTLE_S = 5.0  # or after so long; a slow way never gets there
+# A node that is loading its model reads answers late, which makes the first bounds wide.
+SETTLED_S = 0.01  # a bound that is good enough to convert stamps
+SETTLE_S = 5.0  # stamps are converted after this time in any case, since a slow path never reaches SETTLED_S
 
 
 class ClockExchange:
-    """Repeatedly asks the run for the time of its clock.
+    """Repeatedly requests the time of the run's clock.
 
-    It reports `ClockCompared` after the first exchanges and then every REPORT_EVERY_S.
+    Reports `ClockCompared` after the first exchanges and then every REPORT_EVERY_S.
 
     Args:
-        client: of the management plane.
+        client: client of the management plane.
         slug: this node's name in topics.
-        report: gets the events.
+        report: receives the events.
     """
 
     def __init__(self, client: Client, slug: str, report: Report) -> None:
@@ -50,7 +50,7 @@ class ClockExchange:
         self._report = report
         self._lock = threading.Lock()
         self._offset = ClockOffset()
-        self._asked: dict[str, float] = {}
+        self._sent_s: dict[str, float] = {}
         self._first_left = FIRST
         self._first_answer_s: float | None = None
         self._stopping = threading.Event()
@@ -59,14 +59,14 @@ class ClockExchange:
 
     @property
     def known(self) -> bool:
-        """Whether there was an answer yet."""
+        """Whether an answer has arrived."""
         return self._offset.at(0.0) is not None
 
     @property
     def settled(self) -> bool:
-        """Whether stamps may be told: the clock is known within SETTLED_S, or has been compared for SETTLE_S.
+        """Whether stamps may be converted: the bound is within SETTLED_S, or SETTLE_S have passed.
 
-        Until then questions go out quickly.
+        Until then questions are sent quickly.
         """
         if (first_s := self._first_answer_s) is None:
             return False
@@ -74,28 +74,28 @@ class ClockExchange:
         return now_s - first_s >= SETTLE_S or self.at(now_s).bound_s <= SETTLED_S
 
     def start(self) -> None:
-        """Begin to ask."""
+        """Start sending questions."""
         self._thread.start()
 
     def stop(self) -> None:
-        """Ask no more."""
+        """Stop sending questions."""
         self._stopping.set()
 
     def connected(self) -> None:
-        """To be called after each connection: subscribe, and ask quickly for a while."""
+        """Subscribe, and send questions quickly for a while; call it after each connection."""
         self._client.subscribe(self._answer_topic, qos=0)
         self._first_left = FIRST
 
     def at(self, own_s: float) -> Offset:
-        """Return run - own at a moment of this machine's CLOCK_MONOTONIC.
+        """Return the offset run - own at a moment of this machine's CLOCK_MONOTONIC.
 
         Raises:
-            LookupError: there was no answer yet.
+            LookupError: no answer has arrived yet.
         """
         with self._lock:
             offset = self._offset.at(own_s)
         if offset is None:
-            raise LookupError("the run has not told its time yet")
+            raise LookupError("the run has not answered with its time yet")
         return offset
 
     def run_s(self, own_s: float) -> float | None:
@@ -118,8 +118,8 @@ class ClockExchange:
                 self._tell()
             word = secrets.token_hex(8)
             with self._lock:
-                self._asked = {w: s for w, s in self._asked.items() if now_s - s < GIVE_UP_S}
-                self._asked[word] = time.monotonic()
+                self._sent_s = {w: s for w, s in self._sent_s.items() if now_s - s < GIVE_UP_S}
+                self._sent_s[word] = time.monotonic()
             self._client.publish(self._question_topic, word, qos=0)
 
     def _on_answer(self, _: Client, __: object, message: MQTTMessage) -> None:
@@ -127,11 +127,11 @@ class ClockExchange:
         try:
             answer = ClockAnswer.model_validate_json(message.payload)
             with self._lock:
-                sent_s = self._asked.pop(answer.asked)
+                sent_s = self._sent_s.pop(answer.asked)
                 self._offset.add(Exchange(sent_s, answer.received_s, answer.answered_s, back_s))
                 self._first_answer_s = self._first_answer_s or back_s
         except (ValueError, KeyError):
-            return  # not an answer to this node, or too late; the next one will be
+            return  # not an answer to this node, or too late
 
     def _tell(self) -> None:
         offset = self.at(time.monotonic())

@@ -1,1 +1,1 @@
-"""Measured speed of another machine, and delaying of answers to its pace."""
+"""Measured speed of another machine, and delays that reproduce it."""

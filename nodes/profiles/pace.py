@@ -1,7 +1,7 @@
-"""Delays the work of a model until the machine of a profile would have done it.
+"""Delays of a model's work to the pace of the machine in a profile.
 
-The answer is the model's own, computed here; only its time is that of another machine. An answer that this
-machine computes more slowly than the profile's machine is not delayed, and `late_s` says how late it is.
+This machine computes the answer; only its time is that of the other machine. An answer that this machine
+computes more slowly than the profile's machine is not delayed, and `late_s` has its lateness.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from nodes.vlm.answer import Answer, ServerAnswer, Timings
 
 AnyAnswer = TypeVar("AnyAnswer", bound=Answer | ServerAnswer)
 
-SLEEP_UNTIL_S = 0.002  # before the due moment; from then on the clock is polled, since sleeping is not exact
+SLEEP_UNTIL_S = 0.002  # before the due moment; from then on the clock is polled, since a sleep ends late
 
 
 class ComputedStage(Protocol):
@@ -33,11 +33,11 @@ class ComputedStage(Protocol):
 
 
 class Pace:
-    """The pace of one machine.
+    """Pace of one machine.
 
     Args:
-        profile: times of that machine.
-        report: gets `Paced` for every frame on which the model worked.
+        profile: times of the machine.
+        report: receives `Paced` for every frame that the model worked on.
         max_new_tokens: largest number of tokens in an answer.
     """
 
@@ -52,18 +52,18 @@ class Pace:
 
 
 class PacedWork:
-    """Work on one frame: each step returns when the profile's machine would have done it, or at once."""
+    """Work on one frame; each step returns when the profile's machine would have finished it."""
 
     def __init__(self, pace: Pace, frame: str, begin_s: float) -> None:
         self._pace, self._frame, self._begin_s = pace, frame, begin_s
-        self._asked_s: dict[str, float] = {}  # by the profile's names of stages
+        self._planned_s: dict[str, float] = {}  # by the profile's names of stages
         self._late_s = 0.0
-        self.held_s: list[tuple[float, float]] = []  # from and to, CLOCK_MONOTONIC: nothing was computed then
-        self._done_s = begin_s  # when the last step was let go
+        self.held_s: list[tuple[float, float]] = []  # idle spans (from, to), CLOCK_MONOTONIC
+        self._done_s = begin_s  # when the last step returned
 
     def seen(self) -> None:
-        """Delay the end of seeing the image."""
-        self._ask("preprocess", "vision")
+        """Delay the end of preprocessing and vision tower."""
+        self._plan("preprocess", "vision")
         self._hold()
 
     def stage(self, stage: ComputedStage) -> None:
@@ -76,14 +76,14 @@ class PacedWork:
         self.seen()
 
     def message(self, form: str) -> None:
-        """Delay a message that was just made; without a time in the profile it takes as long as here."""
+        """Delay a message that was just created; a time that the profile lacks stays as it is here."""
         if form == "whole":
             return
         names = ("reduce",) if form == "reduced" else ("attend", "pack")
         if all(name in self._pace.profile.stages for name in names):
-            self._ask(*names)
+            self._plan(*names)
         else:
-            self._asked_s["message"] = time.monotonic() - self._done_s
+            self._planned_s["message"] = time.monotonic() - self._done_s
         self._hold()
 
     def answered(self, answer: AnyAnswer) -> AnyAnswer:
@@ -95,48 +95,48 @@ class PacedWork:
     def timings(self) -> Timings:
         """Return the profile's times of the stages done so far."""
         return Timings(
-            *(self._asked_s.get(name, 0.0) for name in ("preprocess", "vision", "prefill", "decode"))
+            *(self._planned_s.get(name, 0.0) for name in ("preprocess", "vision", "prefill", "decode"))
         )
 
     def tell(self) -> None:
         """Report the delays, if the model was used at all."""
-        if not self._asked_s:
+        if not self._planned_s:
             return
         held_s = sum(to_s - from_s for from_s, to_s in self.held_s)
         self._pace.report(
             Paced(
                 frame=self._frame,
                 profile=self._pace.profile.name,
-                asked_s=sum(self._asked_s.values()),
+                asked_s=sum(self._planned_s.values()),
                 computed_s=time.monotonic() - self._begin_s - held_s,
                 late_s=self._late_s,
             )
         )
 
     def _decoded(self, further: int) -> None:
-        self._ask("prefill")
-        self._asked_s["decode"] = further * self._pace.profile.stage_s("decode")
+        self._plan("prefill")
+        self._planned_s["decode"] = further * self._pace.profile.stage_s("decode")
 
-    def _ask(self, *names: str) -> None:
-        self._asked_s |= {name: self._pace.profile.stage_s(name) for name in names}
+    def _plan(self, *names: str) -> None:
+        self._planned_s |= {name: self._pace.profile.stage_s(name) for name in names}
 
     def _hold(self) -> None:
-        came_s = time.monotonic()
-        due_s = self._begin_s + sum(self._asked_s.values())
+        arrived_s = time.monotonic()
+        due_s = self._begin_s + sum(self._planned_s.values())
         while (left_s := due_s - time.monotonic()) > 0:
             time.sleep(max(0.0, left_s - SLEEP_UNTIL_S))
         self._late_s = -left_s
         self._done_s = time.monotonic()
-        if due_s > came_s:
-            self.held_s.append((came_s, self._done_s))
+        if due_s > arrived_s:
+            self.held_s.append((arrived_s, self._done_s))
 
 
 def further_tokens(tokens: int, max_new_tokens: int) -> int:
-    """Return how many tokens were decoded after the first.
+    """Return the number of tokens that were decoded after the first.
 
     Args:
-        tokens: length of the answer, without the token that ends it.
-        max_new_tokens: an answer of this length was cut off, so no token ended it.
+        tokens: length of the answer, without the end token.
+        max_new_tokens: length at which an answer is cut off, so that it has no end token.
     """
-    ended = tokens < max_new_tokens  # else it was cut off, and nothing ended it
+    ended = tokens < max_new_tokens  # else it was cut off without an end token
     return max(0, tokens if ended else tokens - 1)

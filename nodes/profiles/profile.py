@@ -1,7 +1,7 @@
 """Measured profile of a machine: time of each stage of an answer, and energy of an answer.
 
-`python -m nodes.profile` writes one, as JSON. An emulated satellite with a profile takes exactly that long
-(nodes/profiles/pace.py); `spaceverse eval --times` plays its event model with one
+`python -m nodes.profile` writes one as JSON. An emulated satellite with a profile takes exactly the measured
+time (nodes/profiles/pace.py); `spaceverse eval --times` uses a profile in its event model
 (nodes/lab/evaluation/compute_times.py).
 """
 
@@ -16,17 +16,18 @@ from nodes.contract.config import ConfigError, first_problem
 from nodes.contract.strict import Strict
 
 FORMAT: Literal["spaceverse-profile-1"] = "spaceverse-profile-1"
-# Of one answer, in order: `preprocess` opens the file as well; `decode` is each token after the first, the
-# one that ends the answer included.
+# Stages of one answer, in order. `preprocess` includes opening the file; `decode` is the time of each token
+# after the first, including the end token.
 STAGES = ("preprocess", "vision", "prefill", "decode")
-# Beside them: from the program's start to its first answer; where the prompt looks, region by region; making
-# a message of regions of an open frame, or a smaller frame from the file. On the ground: the regular model's
-# whole answer about what came down, and passing an answer on.
+# Other times: from the program's start to its first answer (cold_start); a score for each region from the
+# model's attention (attend); a message of regions of an open frame (pack); a smaller frame from the file
+# (reduce). On the ground: the regular model's whole answer to each form of message (whole, reduced, regions),
+# and forwarding a satellite's answer (pass_on).
 OTHER_STAGES = ("cold_start", "attend", "pack", "reduce", "whole", "reduced", "regions", "pass_on")
 
 
 class Stage(Strict):
-    """Seconds of one stage over `count` repetitions, without those that warmed up."""
+    """Seconds of one stage over `count` repetitions, without the warm-up."""
 
     p50_s: float = Field(ge=0, allow_inf_nan=False)
     p95_s: float = Field(ge=0, allow_inf_nan=False)
@@ -34,7 +35,7 @@ class Stage(Strict):
 
 
 class AnswerEnergy(Strict):
-    """Energy of an answer above idle, in joules, and power at idle, in watts; source and scope of both."""
+    """Energy of an answer above idle in joules, idle power in watts, and the source and scope of both."""
 
     p50_j: float = Field(allow_inf_nan=False)
     p95_j: float = Field(allow_inf_nan=False)
@@ -55,9 +56,10 @@ class Profile(Strict):
         threads: number of torch's threads; None: torch's own choice.
         machine: description of the machine.
         measured_utc: time of the measurement.
-        image_px: widths and heights of the images.
+        image_px: (width, height) of the images.
         stages: times by the names in STAGES and OTHER_STAGES; those in STAGES are required.
-        energy: energy of an answer; None where no sensor works, with the reason in `no_energy`.
+        energy: energy of an answer; None without a working sensor.
+        no_energy: reason why there is no `energy`.
         throttled: reasons for which the machine was slowed down since boot; None if unknown.
     """
 
@@ -78,9 +80,9 @@ class Profile(Strict):
     @model_validator(mode="after")
     def _has_its_stages(self) -> Profile:
         if missing := [name for name in STAGES if name not in self.stages]:
-            raise ValueError(f"stages: {', '.join(missing)} missing")
+            raise ValueError(f"missing stages: {', '.join(missing)}")
         if unknown := sorted(set(self.stages) - {*STAGES, *OTHER_STAGES}):
-            raise ValueError(f"stages: {', '.join(unknown)} unknown")
+            raise ValueError(f"unknown stages: {', '.join(unknown)}")
         return self
 
     def stage_s(self, name: str) -> float:
@@ -93,11 +95,11 @@ class Profile(Strict):
 
     @property
     def seen_s(self) -> float:
-        """Seconds until the image has been seen: preprocessing and vision tower."""
+        """Seconds of preprocessing and vision tower."""
         return self.stage_s("preprocess") + self.stage_s("vision")
 
     def answer_s(self, further_tokens: int) -> float:
-        """Return the seconds of an answer with `further_tokens` after the first, the end token included."""
+        """Return the seconds of an answer with `further_tokens` after the first, including the end token."""
         return self.seen_s + self.stage_s("prefill") + further_tokens * self.stage_s("decode")
 
 
@@ -105,7 +107,7 @@ def read_profile(path: Path) -> Profile:
     """Read and check a profile.
 
     Raises:
-        ConfigError: the file is no profile; the text is one line.
+        ConfigError: the file is not a profile; the text is one line.
     """
     try:
         return Profile.model_validate_json(path.read_text(encoding="utf-8"))
@@ -113,4 +115,4 @@ def read_profile(path: Path) -> Profile:
         raise ConfigError(f"profile {path}: cannot be read: {error}") from error
     except ValidationError as error:
         problem = first_problem(error, Profile)
-        raise ConfigError(f"profile {path}: {problem}; `python -m nodes.profile` writes one") from error
+        raise ConfigError(f"profile {path}: {problem}; create one with `python -m nodes.profile`") from error

@@ -1,7 +1,7 @@
-"""Power, temperature and throttling of the board that a node runs on; each value has its source and scope.
+"""Sensors of a board: power, temperature and throttling, each value with its source and scope.
 
     reading.py     readings and the protocol of a sensor
-    jetson.py      the rails of a Jetson that add up to the whole module
+    jetson.py      the power rails of a Jetson that add up to the whole module
     hwmon.py       the kernel's hwmon: INA3221 of a Jetson, INA219 and INA226 with a driver, thermal zones
     tegrastats.py  NVIDIA's tegrastats, for a Jetson without power in hwmon
     raspberry.py   vcgencmd of a Raspberry Pi: power of the Pi 5, throttling
@@ -9,6 +9,6 @@
     search.py      search for the sensor of this machine
     energy.py      sampling of power, and the energy of an answer above idle
 
-None of this has been tested on the hardware: the tests read sysfs trees and outputs as the vendors document
-them.
+None of these modules has been tested on hardware: the tests use sysfs trees and outputs as documented by the
+vendors.
 """

@@ -1,4 +1,4 @@
-"""Energy of the work between two moments: power integrated over time, less that of idling."""
+"""Energy of work between two moments: power integrated over time, minus idle power."""
 
 from __future__ import annotations
 
@@ -16,16 +16,22 @@ from nodes.sensors.reading import PowerSensor, SensorError
 
 PERIOD_S = 0.1
 KEPT_S = 3600.0
-GAP_PERIODS = 10  # a longer gap between readings makes the energy unknown
+GAP_PERIODS = 10  # after a longer gap between readings the energy is unknown
 
 
 @dataclass(frozen=True, slots=True)
 class Energy:
     """Energy used between two moments.
 
-    energy_j: above idling. whole_j: idling included. idle_w: power while nothing was asked.
-    duration_s: of the work. held_s: times between that were no work, and are left out of all the others.
-    samples: how many lie within the work; with fewer than two the value rests on their neighbours alone.
+    Attributes:
+        energy_j: energy above idle.
+        whole_j: energy including idle power.
+        idle_w: idle power.
+        duration_s: duration of the work.
+        held_s: duration of the pauses in between, which all other values leave out.
+        samples: number of readings during the work; with fewer than two the values rely on interpolation.
+        source: device or program that measured.
+        scope: loads that the power includes.
     """
 
     energy_j: float
@@ -38,16 +44,16 @@ class Energy:
     scope: str
 
     def to_json(self) -> dict[str, Any]:
-        """As an event's fields."""
+        """Return the values as an event's fields."""
         return asdict(self)
 
 
 class EnergyMeter:
-    """Reads a sensor every PERIOD_S in a thread of its own, as long as the `with` block lasts.
+    """Reads a sensor every PERIOD_S in a separate thread for the duration of the `with` block.
 
     Args:
-        sensor: is closed at the end.
-        period_s: between two readings.
+        sensor: sensor to read, closed at the end.
+        period_s: time between two readings.
     """
 
     def __init__(self, sensor: PowerSensor, period_s: float = PERIOD_S) -> None:
@@ -75,34 +81,34 @@ class EnergyMeter:
         return self._sensor.source
 
     def idle(self, duration_s: float) -> float:
-        """Sleep and take the mean power as that of idling, in watts.
+        """Sleep, then store and return the mean power as idle power, in watts.
 
         Args:
-            duration_s: how long to sleep.
+            duration_s: duration of the sleep.
 
         Raises:
-            SensorError: there was no reading.
+            SensorError: the sensor gave no reading.
         """
         begin_s = time.monotonic()
         self._stopping.wait(duration_s)
         samples = self._between(begin_s, time.monotonic())
         if not samples:
-            raise SensorError(self.problem or f"{self._sensor.source} gave no reading in {duration_s:g} s")
+            raise SensorError(self.problem or f"{self._sensor.source}: no reading in {duration_s:g} s")
         self._idle_w = fmean(power_w for _, power_w in samples)
         return self._idle_w
 
     def energy(
         self, begin_s: float, end_s: float, held_s: Sequence[tuple[float, float]] = ()
     ) -> Energy | None:
-        """Return the energy used between two values of CLOCK_MONOTONIC, or None where readings are missing.
+        """Return the energy used between two values of CLOCK_MONOTONIC, or None if readings are missing.
 
-        They are missing if there is none before `begin_s` or after `end_s`, or if a gap of more than
-        GAP_PERIODS overlaps work. Power is interpolated linearly. Waits for the reading after `end_s`.
+        Readings are missing if there is none before `begin_s` or after `end_s`, or if a gap of more than
+        GAP_PERIODS overlaps work. Power is interpolated linearly. The call waits for a reading after `end_s`.
 
         Args:
             begin_s: start of the work.
             end_s: end of the work.
-            held_s: spans in between, in order, without work; their energy is not counted.
+            held_s: pauses in between, in order; their energy is not counted.
         """
         until_s = time.monotonic() + 5 * self._period_s
         while time.monotonic() < until_s and not (self._samples and self._samples[-1][0] >= end_s):
@@ -138,13 +144,13 @@ class EnergyMeter:
         while not self._stopping.wait(max(0.0, due_s - time.monotonic())):
             due_s = max(due_s + self._period_s, time.monotonic())
             try:
-                asked_s = time.monotonic()
+                begin_s = time.monotonic()
                 power_w = self._sensor.read().power_w
             except SensorError as error:
                 self.problem = str(error)
                 continue
             with self._lock:
-                self._samples.append(((asked_s + time.monotonic()) / 2, power_w))
+                self._samples.append(((begin_s + time.monotonic()) / 2, power_w))
 
 
 def integral(samples: list[tuple[float, float]], begin_s: float, end_s: float) -> float:

@@ -1,8 +1,8 @@
-"""Power and temperature as the kernel's hwmon and thermal classes give them.
+"""Power and temperature from the kernel's hwmon and thermal classes.
 
-hwmon: kernel documentation, Documentation/hwmon/sysfs-interface.rst (in: mV, curr: mA, power: uW, temp: m
-degree C), ina3221.rst and ina2xx.rst. The numbers of the hwmon folders change from boot to boot: devices are
-found by `name`.
+Units are documented in the kernel's Documentation/hwmon/sysfs-interface.rst (in: mV, curr: mA, power: uW,
+temp: m degree C), ina3221.rst and ina2xx.rst. The numbers of the hwmon folders change from boot to boot, so
+devices are found by `name`.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from nodes.sensors.jetson import module_power_w
 from nodes.sensors.reading import PowerReading, SensorError, Temperature
 
 SYS = Path("/sys")
-UNUSED = "NC"  # the label of a channel that the board does not use
+UNUSED = "NC"  # label of a channel that the board does not use
 
 
 class Ina3221:
@@ -55,13 +55,17 @@ class KernelIna2xx:
     NAMES = ("ina219", "ina226", "ina220", "ina230", "ina231", "ina238")
 
     def __init__(self, sys: Path = SYS) -> None:
-        found = [folder for folder in _hwmon(sys) if _name(folder) in self.NAMES]
-        if len(found) != 1:
-            several = f"{len(found)}, and which is the board's supply is not known" if found else "none"
-            raise SensorError(f"one INA219 or INA226 is needed under /sys/class/hwmon; there is {several}")
-        self._folder = found[0]
+        folders = [folder for folder in _hwmon(sys) if _name(folder) in self.NAMES]
+        if not folders:
+            raise SensorError("no INA219 or INA226 under /sys/class/hwmon")
+        if len(folders) > 1:
+            raise SensorError(
+                f"{len(folders)} INA219 or INA226 under /sys/class/hwmon: it is unknown which one is in the "
+                "supply line"
+            )
+        self._folder = folders[0]
         self.source = f"{_name(self._folder).upper()} over hwmon ({_device(self._folder)})"
-        self.scope = "whatever the shunt is in line with"
+        self.scope = "the loads behind the shunt"
         self.read()
 
     def read(self) -> PowerReading:
@@ -73,8 +77,8 @@ class KernelIna2xx:
 
 
 def temperatures(sys: Path = SYS) -> list[Temperature]:
-    """Return the temperature of every thermal zone; a zone whose part is off has none and is left out."""
-    found = []
+    """Return the temperature of each thermal zone; zones of parts that are off are left out."""
+    readings = []
     for zone in sorted((sys / "class/thermal").glob("thermal_zone*")):
         try:
             temperature_c = _number(zone / "temp") / 1000  # m degree C
@@ -82,8 +86,8 @@ def temperatures(sys: Path = SYS) -> list[Temperature]:
         except (SensorError, OSError):
             continue
         if temperature_c > -200:  # NVIDIA's zones read -256 while their part is off
-            found.append(Temperature(place, temperature_c, zone.name))
-    return found
+            readings.append(Temperature(place, temperature_c, zone.name))
+    return readings
 
 
 def _ina3221_channels(sys: Path) -> dict[str, tuple[Path, int]]:
@@ -96,7 +100,7 @@ def _ina3221_channels(sys: Path) -> dict[str, tuple[Path, int]]:
                 label = (folder / f"in{channel}_label").read_text(encoding="ascii", errors="replace").strip()
                 enabled = _number(folder / f"in{channel}_enable", default=1) != 0
             except OSError:
-                continue  # a channel without a label is one that the board's device tree leaves out
+                continue  # a channel that the board's device tree leaves out has no label
             if enabled and label != UNUSED:
                 channels[label] = (folder, channel)
     return channels
@@ -114,7 +118,7 @@ def _name(folder: Path) -> str:
 
 
 def _device(folder: Path) -> str:
-    """Return the device behind a hwmon folder, e.g. 1-0040: bus and address stay the same over boots."""
+    """Return the device behind a hwmon folder, e.g. 1-0040; bus and address survive a reboot."""
     return (folder / "device").resolve().name if (folder / "device").exists() else folder.name
 
 

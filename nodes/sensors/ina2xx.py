@@ -1,8 +1,8 @@
-"""An INA219 or INA226 in the board's supply line, read over I2C by `smbus2`, without a kernel driver.
+"""INA219 or INA226 in the board's supply line, read over I2C by `smbus2`, without a kernel driver.
 
-Power is bus voltage times shunt voltage over the resistance of the shunt: nothing is written to the chip, so
-no calibration can be wrong. Registers and their steps: Texas Instruments, INA219
-data sheet SBOS448, tables 2 and 4-6; INA226 data sheet SBOS547, table 4 and 7.6.
+Power is bus voltage times shunt voltage divided by the resistance of the shunt. Nothing is written to the
+chip, so its calibration does not matter. Registers and their steps: Texas Instruments, INA219 data sheet
+SBOS448, tables 2 and 4-6; INA226 data sheet SBOS547, table 4 and 7.6.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Literal, Protocol
 from nodes.sensors.reading import PowerReading, SensorError
 
 SHUNT_REGISTER, BUS_REGISTER = 0x01, 0x02
-OVERFLOW = 0x0001  # of the INA219's bus register: a value was beyond the range
+OVERFLOW = 0x0001  # flag in the INA219's bus register: a value was out of range
 
 
 @dataclass(frozen=True)
@@ -34,17 +34,17 @@ class Bus(Protocol):
         """Return a 16-bit word, low byte first."""
 
     def close(self) -> None:
-        """Give the bus back."""
+        """Close the bus."""
 
 
 class I2cIna2xx:
     """One INA219 or INA226.
 
     Args:
-        chip: its type.
-        shunt_ohm: resistance of the shunt that it measures across.
-        bus: number of the I2C bus, N of /dev/i2c-N; or an open bus.
-        address: of the chip on the bus.
+        chip: type of the chip.
+        shunt_ohm: resistance of the shunt.
+        bus: number of the I2C bus, N in /dev/i2c-N; or an open bus.
+        address: address of the chip on the bus.
 
     Raises:
         SensorError: smbus2 is not installed, the bus cannot be opened, or no chip answers at the address.
@@ -54,12 +54,12 @@ class I2cIna2xx:
         self, chip: Literal["ina219", "ina226"], shunt_ohm: float, bus: int | Bus = 1, address: int = 0x40
     ) -> None:
         if shunt_ohm <= 0:
-            raise ValueError("a shunt has a resistance above 0 ohm")
+            raise ValueError("the resistance of the shunt must be above 0 ohm")
         self._chip, self._shunt_ohm, self._address = _CHIPS[chip], shunt_ohm, address
         self._bus = _open(bus) if isinstance(bus, int) else bus
-        where = f"bus {bus}, " if isinstance(bus, int) else ""
-        self.source = f"{chip.upper()} over I2C ({where}address {address:#04x}, shunt {shunt_ohm:g} ohm)"
-        self.scope = "whatever the shunt is in line with"
+        bus_name = f"bus {bus}, " if isinstance(bus, int) else ""
+        self.source = f"{chip.upper()} over I2C ({bus_name}address {address:#04x}, shunt {shunt_ohm:g} ohm)"
+        self.scope = "the loads behind the shunt"
         self.read()
 
     def read(self) -> PowerReading:
@@ -67,20 +67,20 @@ class I2cIna2xx:
         shunt = self._word(SHUNT_REGISTER)
         bus = self._word(BUS_REGISTER)
         if self._chip.bus_shift and bus & OVERFLOW:
-            raise SensorError(f"{self.source}: beyond its range; use a smaller shunt")
+            raise SensorError(f"{self.source}: out of range; use a smaller shunt")
         shunt_v = (shunt - 0x10000 if shunt & 0x8000 else shunt) * self._chip.shunt_step_v
         bus_v = (bus >> self._chip.bus_shift) * self._chip.bus_step_v
         return PowerReading(bus_v * shunt_v / self._shunt_ohm, self.source, self.scope)
 
     def close(self) -> None:
-        """Give the bus back."""
+        """Close the bus."""
         self._bus.close()
 
     def _word(self, register: int) -> int:
         try:
             word = self._bus.read_word_data(self._address, register)
         except OSError as error:
-            raise SensorError(f"{self.source}: nobody answers: {error}") from error
+            raise SensorError(f"{self.source}: no reply: {error}") from error
         return (word & 0xFF) << 8 | word >> 8  # the chips send the high byte first, SMBus the low one
 
 
@@ -88,7 +88,7 @@ def _open(number: int) -> Bus:
     try:
         bus: Bus = import_module("smbus2").SMBus(number)
     except ImportError as error:
-        raise SensorError(f"{error}; install what reads I2C: pip install '.[sensors]'") from error
+        raise SensorError(f"{error}; install the I2C support: pip install '.[sensors]'") from error
     except OSError as error:
         raise SensorError(f"/dev/i2c-{number}: {error.strerror or error}; is I2C enabled?") from error
     return bus

@@ -1,9 +1,9 @@
-"""The power rails of a Jetson that add up to the whole module; others are nested within them.
+"""Power rails of a Jetson that add up to the whole module; the other rails are part of them.
 
-From NVIDIA's Jetson Linux Developer Guide, "Platform Power and Performance", section "Electrical management":
-Orin NX, Orin Nano, Xavier NX and TX2 measure their whole input as VDD_IN; AGX Orin has no such channel, its
-three inputs are VDD_GPU_SOC, VDD_CPU_CV and VIN_SYS_5V0 (VDDQ_VDD2_1V8AO is behind the last); AGX Xavier's
-six channels are disjoint; the first Nano's input is POM_5V_IN.
+Source: NVIDIA's Jetson Linux Developer Guide, "Platform Power and Performance", "Electrical management". Orin
+NX, Orin Nano, Xavier NX and TX2 measure their whole input as VDD_IN. AGX Orin has no such channel; its three
+inputs are VDD_GPU_SOC, VDD_CPU_CV and VIN_SYS_5V0 (VDDQ_VDD2_1V8AO is behind the last). The six channels of
+AGX Xavier are disjoint. The input of the first Nano is POM_5V_IN.
 """
 
 from __future__ import annotations
@@ -31,4 +31,4 @@ def module_power_w(rails_w: Mapping[str, float]) -> tuple[float, str]:
             scope = f"Jetson module, {' + '.join(names)}; without the carrier board's own loads"
             return sum(rails_w[name] for name in names), scope
     known = ", ".join(sorted(rails_w)) or "none"
-    raise SensorError(f"no rail or set of rails is known to be the whole module's; there are: {known}")
+    raise SensorError(f"no known set of rails covers the whole module; rails: {known}")

@@ -1,7 +1,7 @@
 """Power (Raspberry Pi 5 and related models only), temperature and throttling, read by `vcgencmd`.
 
-Raspberry Pi documentation, "vcgencmd"; and "Extra PMIC features on Raspberry Pi 4, Raspberry Pi 5 and Compute
-Module 4" (RP-004340-WP) for pmic_read_adc.
+Sources: Raspberry Pi documentation, "vcgencmd"; and, for pmic_read_adc, "Extra PMIC features on Raspberry Pi
+4, Raspberry Pi 5 and Compute Module 4" (RP-004340-WP).
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ _NOW = {0: "under-voltage", 1: "frequency capped", 2: "throttled", 3: "soft temp
 
 
 class PmicAdc:
-    """Power of a Pi 5, measured by its power management chip at the chip's outputs.
+    """Power of a Raspberry Pi 5, measured at the outputs of its power management chip (PMIC).
 
     Raises:
-        SensorError: this is not a Pi, or its chip measures no currents.
+        SensorError: this is not a Raspberry Pi, or its PMIC measures no currents.
     """
 
     source = "vcgencmd pmic_read_adc"
@@ -36,7 +36,7 @@ class PmicAdc:
         rails = rails_w(vcgencmd("pmic_read_adc"))
         if not rails:
             raise SensorError(
-                "vcgencmd pmic_read_adc lists no rail with both current and voltage: is this a Pi 5?"
+                "vcgencmd pmic_read_adc lists no rail with both current and voltage: not a Raspberry Pi 5"
             )
         return PowerReading(sum(rails.values()), self.source, self.scope, rails)
 
@@ -46,7 +46,7 @@ class PmicAdc:
 
 @dataclass(frozen=True, slots=True)
 class Throttling:
-    """Reasons for which the board is slowed down `now`, or was at any time `since_boot`."""
+    """Reasons for throttling `now`, and at any time `since_boot`."""
 
     now: tuple[str, ...]
     since_boot: tuple[str, ...]
@@ -56,7 +56,7 @@ def rails_w(text: str) -> dict[str, float]:
     """Return the power of each rail with both a current and a voltage, in watts.
 
     The input (EXT5V) and the clock's battery have no current and are left out. The numbers in brackets are
-    channels of the ADC; current and voltage of a rail have different ones, so the name alone joins them.
+    ADC channels, which differ for current and voltage of a rail; therefore only the name joins them.
     """
     values: dict[str, dict[str, float]] = {}
     for rail, unit, value in _RAIL.findall(text):
@@ -75,12 +75,12 @@ def throttling() -> Throttling:
     try:
         bits = int(value, 16)
     except ValueError:
-        raise SensorError(f"vcgencmd get_throttled says {text.strip()!r}") from None
+        raise SensorError(f"vcgencmd get_throttled printed {text.strip()!r}") from None
     if name != "throttled":
-        raise SensorError(f"vcgencmd get_throttled says {text.strip()!r}")
+        raise SensorError(f"vcgencmd get_throttled printed {text.strip()!r}")
     return Throttling(
-        now=tuple(words for bit, words in _NOW.items() if bits >> bit & 1),
-        since_boot=tuple(words for bit, words in _NOW.items() if bits >> (bit + 16) & 1),
+        now=tuple(reason for bit, reason in _NOW.items() if bits >> bit & 1),
+        since_boot=tuple(reason for bit, reason in _NOW.items() if bits >> (bit + 16) & 1),
     )
 
 
@@ -91,10 +91,10 @@ def temperature() -> Temperature:
         SensorError: vcgencmd cannot be used, or prints something else.
     """
     text = vcgencmd("measure_temp").strip()
-    found = re.fullmatch(r"temp=([\d.]+)'C", text)
-    if found is None:
-        raise SensorError(f"vcgencmd measure_temp says {text!r}")
-    return Temperature("SoC", float(found[1]), "vcgencmd measure_temp")
+    match = re.fullmatch(r"temp=([\d.]+)'C", text)
+    if match is None:
+        raise SensorError(f"vcgencmd measure_temp printed {text!r}")
+    return Temperature("SoC", float(match[1]), "vcgencmd measure_temp")
 
 
 def vcgencmd(command: str) -> str:
@@ -105,15 +105,15 @@ def vcgencmd(command: str) -> str:
     """
     program = shutil.which("vcgencmd")
     if program is None:
-        raise SensorError("vcgencmd is not installed: not a Raspberry Pi")
+        raise SensorError("vcgencmd is not installed: this is not a Raspberry Pi")
     try:
-        done = subprocess.run(
+        process = subprocess.run(
             [program, command], capture_output=True, text=True, check=False, timeout=ANSWER_WITHIN_S
         )
     except (OSError, subprocess.TimeoutExpired) as error:
         raise SensorError(f"vcgencmd {command}: {error}") from error
-    # For a command unknown to the firmware it prints "error=1 ..." and exits with 0.
-    if done.returncode != 0 or done.stdout.startswith("error="):
-        printed = (done.stdout + done.stderr).strip().splitlines() or ["no message"]
+    # If the firmware does not know the command, vcgencmd prints "error=1 ..." and exits with 0.
+    if process.returncode != 0 or process.stdout.startswith("error="):
+        printed = (process.stdout + process.stderr).strip().splitlines() or ["no message"]
         raise SensorError(f"vcgencmd {command}: {printed[-1]}")
-    return done.stdout
+    return process.stdout

@@ -16,15 +16,15 @@ from nodes.sensors.tegrastats import Tegrastats
 def find_power_sensor(sys: Path = SYS, *, requested: I2cPowerSensor | None = None) -> PowerSensor:
     """Open the best power sensor that works here; the caller closes it.
 
-    A sensor in the supply line comes first: nothing is left out of its scope. An INA219 or INA226 without a
+    A sensor in the supply line comes first, since its scope includes all loads. An INA219 or INA226 without a
     kernel driver is used only on request, since reading from an unknown chip on an I2C bus can disturb it.
 
     Args:
         sys: root of sysfs.
-        requested: use this sensor and no other.
+        requested: the only sensor to use; None to search for one.
 
     Raises:
-        SensorError: no sensor works; the text has the reason for each that was tried.
+        SensorError: no sensor works; the text has the reason for each attempt.
     """
     if requested is not None:
         return I2cIna2xx(requested.chip, requested.shunt_ohm, requested.bus, requested.address)

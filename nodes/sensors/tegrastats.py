@@ -1,7 +1,7 @@
 """Power from `tegrastats`, for a Jetson whose kernel has no INA3221 under hwmon.
 
-A line is documented in NVIDIA's Jetson Linux Developer Guide, "tegrastats utility"; rails come as
-`NAME now/average`, in mW, with the unit since JetPack 5.
+NVIDIA's Jetson Linux Developer Guide, "tegrastats utility", documents the lines. Rails have the format
+`NAME now/average` in mW, with the unit since JetPack 5.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from nodes.sensors.reading import PowerReading, SensorError, Temperature
 INTERVAL_MS = 100
 FIRST_WITHIN_S = 3.0
 STALE_S = 2.0
-_RAIL = re.compile(r"(?<!\S)([A-Z][A-Z0-9_]*) (\d+)(?:mW)?/\d+(?:mW)?(?!\S)")  # RAM and SWAP end in MB
+_RAIL = re.compile(r"(?<!\S)([A-Z][A-Z0-9_]*) (\d+)(?:mW)?/\d+(?:mW)?(?!\S)")  # not RAM and SWAP: MB
 _PLACE = re.compile(r"(?<!\S)(\w+)@(-?\d+(?:\.\d+)?)C(?!\S)")
 
 
@@ -29,12 +29,12 @@ def rails_w(line: str) -> dict[str, float]:
 
 def temperatures(line: str) -> list[Temperature]:
     """Return the temperatures in a line; a part that is off reads -256 and is left out."""
-    found = [(place, float(value)) for place, value in _PLACE.findall(line)]
-    return [Temperature(place, value_c, "tegrastats") for place, value_c in found if value_c > -200]
+    values_c = [(place, float(value)) for place, value in _PLACE.findall(line)]
+    return [Temperature(place, value_c, "tegrastats") for place, value_c in values_c if value_c > -200]
 
 
 class Tegrastats:
-    """A running tegrastats, of which the latest line is read.
+    """A running tegrastats, whose latest line is read.
 
     Raises:
         SensorError: tegrastats is not installed, prints nothing, or lists no rail of the whole module.
@@ -52,7 +52,7 @@ class Tegrastats:
                 stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
             )  # fmt: skip
         except OSError as error:
-            raise SensorError(f"tegrastats does not start: {error}") from error
+            raise SensorError(f"tegrastats cannot be started: {error}") from error
         self._line = ""
         self._line_s = 0.0
         self._first = threading.Event()
@@ -67,13 +67,13 @@ class Tegrastats:
     def read(self) -> PowerReading:
         """Return the power in the latest line."""
         if time.monotonic() - self._line_s > STALE_S or not self._line:
-            raise SensorError(f"tegrastats has said nothing for {STALE_S:g} s")
+            raise SensorError(f"tegrastats printed nothing for {STALE_S:g} s")
         rails = rails_w(self._line)
         power_w, scope = module_power_w(rails)
         return PowerReading(power_w, self.source, scope, rails)
 
     def close(self) -> None:
-        """End tegrastats."""
+        """Stop tegrastats."""
         self._process.terminate()
         self._process.wait()
 

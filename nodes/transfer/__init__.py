@@ -1,60 +1,62 @@
-"""Moving items (images, answers) from satellites to the ground over MQTT, across gaps: protocol version 1.
+"""Transfer of items (images, answers) from satellites to the ground over MQTT: protocol version 1.
 
     satellite                               broker                         ground program
         |--- manifest(id, size, sha256, chunk size, expires, query=1) ------------>|
-        |--- chunk(id, offset=0) ------------------------------------------------->|  a new item's chunks
-        |--- chunk(id, offset=1*c) ----------------------------------------------->|  follow at once
+        |--- chunk(id, offset=0) ------------------------------------------------->|  the chunks of a new
+        |--- chunk(id, offset=1*c) ----------------------------------------------->|  item follow at once
         |<-- have(id, query=1, base, bitmap) --------------------------------------|  end-to-end
-        x    contact lost, and what was in flight with it; perhaps another station follows
-        |--- manifest(id, ..., query=2) ------------------------------------------>|  "what do you have?"
+        x    contact lost, with all payloads in flight; another station may follow
+        |--- manifest(id, ..., query=2) ------------------------------------------>|  "which chunks arrived?"
         |--- chunk(id, offset never sent before) --------------------------------->|  meanwhile
         |<-- have(id, query=2, base, bitmap) --------------------------------------|
         |--- chunk(id, each missing offset) -------------------------------------->|  sha256 verified,
         |<-- done(id) -------------------------------------------------------------|  file and folder fsynced
-        |    release: the outbox forgets the bytes and keeps the id                |
+        |    release: the outbox deletes the bytes and keeps the id                |
 
-* Topics (nodes/contract/topics.py): `down` carries manifests and chunks of images, `express` answers and
-  heartbeats, `up` the replies to both, HELLO the ground's `hello` to all. A satellite's slug stands in its
-  topics and is its user name. Each topic has one writer, so a
-  broker can keep others out; beside that an item's id is a hash over satellite, kind, frame and content,
-  and the ground refuses a manifest whose id does not belong to the satellite of the topic.
-* Two connections, made and lost together: what is urgent never stands behind an image in a socket, at
-  either end. Both share the link's queue, so the window keeps in flight one round trip and 0.25 s, BBR
-  sends where the kernel has it, and on long paths the kernel paces to 1.25 times the planning rate
-  (window.py, downlink.py).
-* Everything is QoS 0: TCP carries it as far as the broker, and a broker's acknowledgement would say nothing
-  about the other end. What counts is the ground program's word.
-* Every payload is a msgpack map with `v` (version) and `t` (type); unknown keys are ignored, so that fields
-  can be added. Anything else is refused and counted: one event a second and sender, not one per payload.
-* An item of up to 4096 bytes travels inside its manifest. An image is never one message: chunks are 0.1 s
-  of planning rate, 4 to 256 KiB.
-* Idempotent by (item, offset): an item that is made again after a crash is the same item; what comes again
-  for a completed item gets `done` once more.
-* `query` counts the manifests of an item. A connection keeps order, so a chunk sent before query q and
-  absent from the reply to q is lost: it is sent again at once, without waiting for a timer.
-* Silence (no reply in several round trips) is answered with manifests for what is open, and in the end with
-  another station, if there is contact with one. `hello`, sent when a ground program starts or finds its
-  broker again, and `unknown` (a chunk without a manifest) are answered with manifests, too.
-* Damage: both ends keep a digest of each stored chunk. The satellite refuses to send a damaged one; the
-  ground, when the item's sha256 does not match, asks for the damaged ones again, for all if none is; after
-  three tries it says `refused`, and the satellite gives the item up, with a report.
-* Room: both boxes are bounded (outbox.py, inbox.py), and a full disk is a full box. The outbox drops, of
-  the lowest priority, the oldest. The inbox lets go of bytes that were answered, then of unfinished items
-  that got nothing for a minute, and else says `wait`: the item is offered again later. All of it is
-  reported.
-* Deadlines: from scenario second `expires` on an item is worthless; whoever holds it drops and reports it.
-* On disk: plain files, a folder per item. Images want to be files anyway, for the model and for the
-  researcher; a database beside them would be a second truth to keep in step. A manifest is written, fsynced
-  and renamed into place. Chunks are not fsynced one by one: the sender keeps all of them until `done`, and
-  `done` follows fsync and a sha256 over what is stored. A killed process loses nothing that it
-  acknowledged; a power cut may cost a repeat, never a wrong image.
-* Stations may share one inbox folder: the state of an item is on disk, under a lock of its own, and one
-  station alone gets the claim to answer it.
-* Order: smaller priority number first (answers 0, images 1), then older first; many items may be under way.
-  Every second of a contact is used: what its end cuts off goes on in the next one. Only a satellite that is
-  told the end (`contact_ends_s` in its configuration, or over the management plane; the testbed's runs do
-  neither) leaves unstarted what cannot finish before, unless it is too large for any contact like this one.
+* Topics: `spaceverse/down/<satellite>` carries manifests and chunks of images, `.../<satellite>/express`
+  carries answers and heartbeats, `spaceverse/up/<satellite>` the replies to both, and `spaceverse/up` the
+  ground's `hello` to all satellites. <satellite> is the slug of the satellite's name and also its user name.
+  Each topic has one writer, so a broker can reject all others. In addition, an item's id is a hash of
+  satellite, kind, frame and content, and the ground refuses a manifest whose id does not match its topic.
+* Two connections are opened and closed together, so that an urgent message never waits behind an image in
+  a socket, at either end. Both share the link's queue. Therefore the window limits the bytes in flight to
+  one round trip plus 0.25 s, BBR controls the sending rate where the kernel supports it, and on long paths
+  the kernel paces to 1.25 times the planning rate (window.py, downlink.py).
+* All messages have QoS 0: TCP carries them to the broker, and a broker's acknowledgement proves nothing
+  about the other end. Only the ground program's replies count.
+* Every payload is a msgpack map with `v` (version) and `t` (type). Unknown keys are ignored, so that fields
+  can be added. Any other payload is refused and counted, with at most one event per second and sender.
+* An item of up to 4096 bytes travels inside its manifest. An image is always sent in chunks, each of 0.1 s
+  at the planning rate, 4 to 256 KiB.
+* Transfers are idempotent by (item, offset). An item that is created again after a crash has the same id.
+  A payload of a completed item is answered with another `done`.
+* `query` counts the manifests of an item. A connection preserves order, so a chunk that was sent before
+  query q and is missing from the reply to q is lost. It is sent again at once, without a timer.
+* After a silence (no reply for several round trips) the satellite repeats the manifests of all open items.
+  If the silence continues, it changes to another station in contact, if there is one. It also repeats the
+  manifests after `hello`, which a ground program sends when it starts or reconnects to its broker, and after
+  `unknown`, the reply to a chunk without a manifest.
+* Damage: both ends keep a digest of each stored chunk. The satellite refuses to send a damaged chunk. If an
+  item's sha256 does not match, the ground requests its damaged chunks again, or all chunks if none is
+  damaged. After three attempts it replies `refused`; the satellite then drops the item and reports it.
+* Space: both boxes are bounded (outbox.py, inbox.py), and a full disk counts as a full box. The outbox drops
+  the oldest item of the lowest priority. The inbox deletes the bytes of answered items, then unfinished items
+  that received nothing for a minute; otherwise it replies `wait`, and the item is offered again later. Every
+  drop is reported.
+* Deadlines: from scenario second `expires` on, an item is worthless; whichever end holds it drops and
+  reports it.
+* Storage: plain files, one folder per item. The model and the researcher need images as files anyway, and a
+  database would be a second copy of the state to keep consistent. A manifest is written, fsynced and renamed
+  into place. Chunks are not fsynced one by one: the sender keeps them all until `done`, and the ground sends
+  `done` after fsync and a sha256 over the stored bytes. A killed process loses nothing that it acknowledged.
+  A power failure may cost a repeat, never a wrong image.
+* Stations may share one inbox folder. The state of each item is on disk under a separate lock, and exactly
+  one station gets the claim to answer it.
+* Order: the smallest priority number first (answers 0, images 1), then the oldest item; many items may be
+  under way at once. The satellite sends until a contact ends, and continues interrupted items in the next
+  one. If `contact_ends_s` is configured (the testbed's runs leave it empty), the satellite starts no item
+  that cannot finish in time, except one that is too large for any contact of this length.
 
-sender.py and receiver.py are the protocol without a network; downlink.py and station.py connect them to
-brokers.
+sender.py and receiver.py implement the protocol without a network; downlink.py and station.py connect them
+to brokers.
 """

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 
 class ChunkMap:
-    """A bitmap over `count` chunks, least significant bit first; counts its set bits as it goes."""
+    """A bitmap of `count` chunks, least significant bit first, with a running count of the set bits."""
 
     def __init__(self, count: int, bits: bytes = b"") -> None:
         self.count = count
@@ -43,7 +43,7 @@ class ChunkMap:
 
     def first_missing(self) -> int:
         """Return the index of the first missing chunk, or `count` if none is missing."""
-        # The search goes on from where it last ended; `remove` sets it back.
+        # The search resumes where the last one ended; `remove` sets it back.
         while self._first_missing < self.count and self._first_missing in self:
             self._first_missing += 1
         return self._first_missing

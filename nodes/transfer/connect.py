@@ -1,4 +1,4 @@
-"""Opening TCP connections over a link that has only just come up."""
+"""TCP connections over a link that has just come up."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from nodes.contract.report import Report
 from nodes.runtime.mqtt import tls_context
 
 CADENCE_S = 0.25
-FIRST_CADENCE_S = 0.05  # while the link is fresh: its first packets may well be lost
+FIRST_CADENCE_S = 0.05  # while the link is new, since its first packets are often lost
 FRESH_S = 0.25
 GIVE_UP_S = 5.0
 USER_TIMEOUT_MS = 5000
@@ -26,16 +26,16 @@ NO_LINGER = struct.pack("ii", 1, 0)
 
 
 class Attempt:
-    """One set of connections to a station in the making: TCP, then TLS if the station has it.
+    """One attempt to open a set of connections to a station: TCP, then TLS if the station uses it.
 
     Args:
-        station: where to.
-        count: how many connections.
-        context: TLS, or None for plain TCP.
+        station: station to connect to.
+        count: number of connections.
+        context: TLS context; None for plain TCP.
         now_s: CLOCK_MONOTONIC.
 
     Raises:
-        OSError: no packet can leave, or the name does not resolve, now.
+        OSError: no packet can be sent, or the name does not resolve, at the moment.
     """
 
     def __init__(self, station: Station, count: int, context: ssl.SSLContext | None, now_s: float) -> None:
@@ -59,10 +59,10 @@ class Attempt:
         return list(self._shaking), list(self._connecting)
 
     def advance(self, now_s: float) -> list[socket.socket] | None:
-        """Return the sockets once all are connected, None before.
+        """Return the sockets once all are connected, and None before.
 
         Raises:
-            OSError: a connection has failed.
+            OSError: a connection failed.
         """
         for connection in list(self._connecting):
             if _is_connected(connection):
@@ -82,7 +82,7 @@ class Attempt:
         return self._ready
 
     def close(self) -> None:
-        """Give up."""
+        """Close all connections of this attempt."""
         for connection in [*self._connecting, *self._shaking, *self._ready]:
             close_at_once(connection)
 
@@ -109,7 +109,7 @@ class Attempt:
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """Connections that were made, and how long the TCP handshake took: one round trip."""
+    """Open connections, and the duration of the TCP handshake: one round trip."""
 
     station: Station
     sockets: list[socket.socket]
@@ -117,8 +117,8 @@ class Opened:
 
 
 @dataclass
-class _Turns:
-    """When a station is due for its next attempt."""
+class _Schedule:
+    """Time of the next attempt to reach a station."""
 
     fresh_until_s: float
     next_s: float = 0.0
@@ -126,16 +126,16 @@ class _Turns:
 
 @dataclass
 class RacingConnector:
-    """Starts an attempt every 0.05 s, later 0.25 s, while older ones may still succeed; the first one wins.
+    """Starts an attempt every 0.05 s, later every 0.25 s; the first attempt that succeeds wins.
 
-    A single attempt would not do: its first packet may have gone while the link was still coming up, and
-    the kernel repeats it only after 1 s, 3 s, 7 s... Giving up after CADENCE_S would not do either: on a
-    long path the answer takes longer than that.
+    Older attempts continue meanwhile. A single attempt is not enough: its first packet may be lost while the
+    link is still coming up, and the kernel repeats it only after 1 s, 3 s, 7 s... Abandoning an attempt after
+    CADENCE_S would not work either: on a long path the reply takes longer.
 
     Args:
-        stations: all that there are; the first of several goes first.
-        count: how many connections make a set.
-        report: gets connection_refused when a station cannot prove who it is.
+        stations: all configured stations, in order of preference.
+        count: number of connections in a set.
+        report: receives connection_refused when a station cannot prove its identity.
 
     Raises:
         OSError: a station's `ca_file` cannot be used.
@@ -145,7 +145,7 @@ class RacingConnector:
     count: int
     report: Report
     _attempts: list[Attempt] = field(default_factory=list, init=False)
-    _turns: dict[str, _Turns] = field(default_factory=dict, init=False)
+    _schedules: dict[str, _Schedule] = field(default_factory=dict, init=False)
 
     def __post_init__(self) -> None:
         self._contexts = {s.name: tls_context(s.ca_file) if s.ca_file else None for s in self.stations}
@@ -158,17 +158,17 @@ class RacingConnector:
 
     def wait_s(self) -> float:
         """Seconds until the next attempt is due."""
-        due_s = min((turns.next_s for turns in self._turns.values()), default=0.0)
+        due_s = min((schedule.next_s for schedule in self._schedules.values()), default=0.0)
         return max(0.0, due_s - time.monotonic())
 
     def advance(self, reachable: Sequence[Station]) -> Opened | None:
-        """Start what is due towards the stations that are reachable, see what has ended."""
+        """Start the attempts that are due, and return the connections of the first that has succeeded."""
         now_s = time.monotonic()
         self._forget_all_but(reachable)
         for station in reachable:
-            turns = self._turns.setdefault(station.name, _Turns(now_s + FRESH_S))
-            if now_s >= turns.next_s:
-                turns.next_s = now_s + (FIRST_CADENCE_S if now_s < turns.fresh_until_s else CADENCE_S)
+            schedule = self._schedules.setdefault(station.name, _Schedule(now_s + FRESH_S))
+            if now_s >= schedule.next_s:
+                schedule.next_s = now_s + (FIRST_CADENCE_S if now_s < schedule.fresh_until_s else CADENCE_S)
                 with contextlib.suppress(OSError):
                     context = self._contexts[station.name]
                     self._attempts.append(Attempt(station, self.count, context, now_s))
@@ -182,7 +182,7 @@ class RacingConnector:
         return None
 
     def abandon(self) -> None:
-        """Close all attempts; the next `advance` starts afresh."""
+        """Close all attempts; the next `advance` starts anew."""
         self._forget_all_but([])
 
     def _forget_all_but(self, reachable: Sequence[Station]) -> None:
@@ -190,8 +190,8 @@ class RacingConnector:
         for attempt in [a for a in self._attempts if a.station.name not in names]:
             attempt.close()
             self._attempts.remove(attempt)
-        for name in self._turns.keys() - names:
-            del self._turns[name]
+        for name in self._schedules.keys() - names:
+            del self._schedules[name]
 
     def _outcome(self, attempt: Attempt, now_s: float) -> list[socket.socket] | None:
         try:
@@ -204,14 +204,14 @@ class RacingConnector:
         return None
 
     def _refuse(self, station: Station, reason: str) -> None:
-        """Told once, not at every attempt."""
+        """Report a refusal, once per reason and not at every attempt."""
         if self._refusals.get(station.name) != reason:
             self._refusals[station.name] = reason
             self.report(ConnectionRefused(station=station.name, reason=reason))
 
 
 def close_at_once(connection: socket.socket) -> None:
-    """Close and forget what was not sent: it must not use up the next contact."""
+    """Close a connection and discard its unsent data, which must not take time of the next contact."""
     with contextlib.suppress(OSError):
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, NO_LINGER)
     connection.close()
@@ -229,10 +229,10 @@ def _is_connected(connection: socket.socket) -> bool:
 
 
 def _resolve(station: Station) -> tuple[socket.AddressFamily, tuple[str, int]]:
-    """Family and address; a literal address without asking anybody."""
+    """Return (address family, address) of a station; a literal address needs no name resolution."""
     with contextlib.suppress(ValueError):
         version = ipaddress.ip_address(station.host).version
         return (socket.AF_INET6 if version == 6 else socket.AF_INET), (station.host, station.port)
-    found = socket.getaddrinfo(station.host, station.port, type=socket.SOCK_STREAM)
-    family, _, _, _, address = found[0]
+    candidates = socket.getaddrinfo(station.host, station.port, type=socket.SOCK_STREAM)
+    family, _, _, _, address = candidates[0]
     return family, (str(address[0]), int(address[1]))

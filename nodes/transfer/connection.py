@@ -1,4 +1,4 @@
-"""MQTT sessions to a ground station over sockets that are open already."""
+"""MQTT sessions to a ground station over connected sockets."""
 
 from __future__ import annotations
 
@@ -30,18 +30,18 @@ Heard = Callable[[bytes], None]
 class Connection:
     """One MQTT session over one TCP connection, driven by the caller's thread.
 
-    paho's own thread is not used: with it, a publish queues, and nobody could say when the first byte of an
-    item went to the socket, nor what can still be overtaken. A session is used once and then thrown away, so
-    that nothing of a lost contact is sent in the next one.
+    paho's network thread is not used: it queues publications, which hides when the first byte of an item is
+    written to the socket and which payloads can still be overtaken. A session is used for one contact only,
+    so that no payload of a lost contact is sent in the next one.
 
     Args:
-        client_id: what the broker knows it by.
-        station: where the socket leads.
-        opened: the socket.
-        topic: where it publishes.
-        report: gets connected and connection_refused, if `heard` is given.
+        client_id: MQTT client id.
+        station: station at the other end of the socket.
+        opened: the connected socket.
+        topic: topic to publish to.
+        report: receives connection_refused and, if `heard` is set, connected.
         replies: topics to subscribe to.
-        heard: takes what comes there.
+        heard: receives the payloads of these topics.
     """
 
     def __init__(
@@ -68,41 +68,41 @@ class Connection:
         self._client.on_connect = self._on_connect
         self._client.on_message = self._on_message
         self._client.connect(station.host, station.port, keepalive=KEEPALIVE_S)
-        # MQTT 3.1.1, 3.1.4: a client need not wait for CONNACK. It saves one round trip of every contact.
+        # MQTT 3.1.1, 3.1.4: a client need not wait for CONNACK. This saves one round trip in every contact.
         if replies:
             self._client.subscribe([(reply, 0) for reply in replies])
 
     @property
     def alive(self) -> bool:
-        """Whether it can be used; paho closes the socket by itself when it finds it broken."""
+        """Whether the session can be used; paho itself closes a broken socket."""
         return self._alive and self.socket.fileno() >= 0
 
     def drained(self) -> bool:
-        """Whether the socket has taken all that was handed over."""
+        """Return whether the socket has accepted every payload in full."""
         return not self._client.want_write()
 
     def pace(self, rate_byte_s: float) -> None:
-        """Let the kernel send no faster than this."""
+        """Limit the rate at which the kernel sends."""
         with contextlib.suppress(OSError):
             self.socket.setsockopt(socket.SOL_SOCKET, SO_MAX_PACING_RATE, min(int(rate_byte_s), 0x7FFFFFFF))
 
     def send(self, payload: bytes) -> None:
-        """Hand a payload to the socket; as much as it takes goes at once, the rest with `serve`."""
+        """Write a payload to the socket; `serve` writes the part that does not fit at once."""
         self._note(self._client.publish(self._topic, payload, qos=0).rc)
 
     def serve(self, readable: bool, writable: bool) -> None:
-        """Let MQTT read, write and keep alive."""
+        """Read, write and keep the session alive."""
         if readable and self.alive:
             self._note(self._client.loop_read())
             while self.alive and isinstance(self.socket, ssl.SSLSocket) and self.socket.pending():
-                self._note(self._client.loop_read())  # decrypted already, so nothing to wait for
+                self._note(self._client.loop_read())  # already decrypted, so select() does not report it
         if writable and self.alive:
             self._note(self._client.loop_write())
         if self.alive:
             self._note(self._client.loop_misc())
 
     def close(self) -> None:
-        """Close now, without waiting for a link that may be gone."""
+        """Close at once, without waiting for a link that may be down."""
         self._alive = False
         close_at_once(self.socket)
 
@@ -127,20 +127,20 @@ class Connection:
 
 
 def prepare_bulk(opened: socket.socket, unsent_bytes: int) -> None:
-    """Socket options for images.
+    """Set the socket options for images.
 
     Args:
         opened: the socket.
-        unsent_bytes: how much the kernel may hold that it has not sent; what sits there cannot be recalled.
+        unsent_bytes: largest amount of unsent data in the kernel, where it cannot be overtaken.
     """
     opened.setsockopt(socket.IPPROTO_TCP, TCP_NOTSENT_LOWAT, unsent_bytes)
-    # BBR keeps the link's queue short, which everything urgent has to pass through. Not every kernel has it.
+    # Urgent messages pass through the link's queue, which BBR keeps short. Not every kernel has BBR.
     with contextlib.suppress(OSError):
         opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, b"bbr")
 
 
 def prepare_express(opened: socket.socket) -> None:
-    """Socket options for what is urgent: little in the kernel, and marked for queues that look at that."""
+    """Set the socket options for urgent messages: a small send buffer, and the marks that queues evaluate."""
     opened.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 16 * 1024)
     with contextlib.suppress(OSError):
         if opened.family == socket.AF_INET6:
@@ -151,7 +151,7 @@ def prepare_express(opened: socket.socket) -> None:
 
 
 class _OpenedClient(Client):
-    """A paho client on a socket that is connected already; paho itself could only block to connect."""
+    """A paho client on a connected socket, since paho can only connect by blocking."""
 
     def __init__(self, client_id: str, opened: socket.socket) -> None:
         super().__init__(CallbackAPIVersion.VERSION2, client_id=client_id, clean_session=True)

@@ -1,4 +1,4 @@
-"""The satellite's end of the link: watches contacts, connects and sends the items of the outbox."""
+"""Downlink of a satellite: watches contacts, connects, and sends the items of the outbox."""
 
 from __future__ import annotations
 
@@ -28,27 +28,27 @@ from nodes.transfer.refusals import Refusals
 from nodes.transfer.sender import Sender
 from nodes.transfer.window import Window
 
-IDLE_WAIT_S = 0.05  # also how often the contact is looked at
+IDLE_WAIT_S = 0.05  # also the interval at which contacts are checked
 TIDY_S = 1.0
 UNSENT_S = 0.02
 UNSENT_FLOOR_BYTES = 16 * 1024
 UNSENT_CEILING_BYTES = 256 * 1024
 PACED_RTT_S = 0.1
 PACE_MARGIN = 1.25
-SILENCES_MAX = 2  # questions in a row without a reply, then another station is preferred
+SILENCES_MAX = 2  # consecutive queries without a reply; after more of them another station is preferred
 SHUN_S = 20.0
 REFUSED_S = 5.0
 
 
 class ContactWatch(Protocol):
-    """Tells whether there is contact now."""
+    """Detects whether there is contact with one station."""
 
     def up(self) -> bool:
-        """Whether there is; cheap, never blocks."""
+        """Return whether there is contact now; cheap, and never blocks."""
 
 
 class Lane:
-    """One connection at a time, and what goes by it."""
+    """Sender, window and current connection of one kind of traffic."""
 
     def __init__(self, outbox: Outbox, rate_bit_s: float, report: Report, *, express: bool) -> None:
         self.window = Window(rate_bit_s)
@@ -56,7 +56,7 @@ class Lane:
         self.connection: Connection | None = None
 
     def feed(self, may_go_on: Callable[[], bool]) -> None:
-        """Hand payloads to the socket for as long as it takes them whole."""
+        """Send payloads for as long as the socket accepts them in full and `may_go_on` returns True."""
         connection = self.connection
         while connection is not None and connection.alive and connection.drained():
             self.sender.written(connection.drained_s)
@@ -69,17 +69,17 @@ class Lane:
 
 
 class Downlink(threading.Thread):
-    """One thread that owns the connections; everything else reaches it through the outbox.
+    """Thread that owns the connections; other threads reach it through the outbox.
 
     Args:
-        satellite: its name; the slug of it stands in topics and in MQTT client ids.
-        stations: brokers, in order of preference, each with what tells whether there is contact.
-        outbox: what to send; `wake` is to be called after something was added.
+        satellite: name of the satellite; topics and MQTT client ids contain its slug.
+        stations: ground stations in order of preference, each with its contact watch.
+        outbox: items to send; call `wake` after adding one.
         rate_bit_s: planning rate of the downlink.
-        report: gets contact, connected and disconnected, and the senders' events.
-        heartbeat_s: how often to say that the satellite is alive, while connected; 0: never.
-        scenario_s: scenario time, or None before it is known.
-        contact_ends_s: scenario time at which this contact ends, or None if it is unknown.
+        report: receives contact, connected and disconnected, and the senders' events.
+        heartbeat_s: time between two heartbeats while connected; 0 means none.
+        scenario_s: returns the scenario time, or None before it is known.
+        contact_ends_s: returns the scenario time at which this contact ends, or None if it is unknown.
     """
 
     def __init__(
@@ -125,22 +125,22 @@ class Downlink(threading.Thread):
         self.refusals = Refusals(report)
 
     def wake(self) -> None:
-        """Have a look at the outbox now."""
+        """Check the outbox now."""
         with contextlib.suppress(BlockingIOError):
             self._wake_write.send(b"w")
 
     def waiting(self) -> tuple[int, int]:
-        """(bytes of the outbox that were not handed to the link, items that the ground does not have)."""
+        """Return (bytes of the outbox that were not sent, items that the ground does not have)."""
         items, size_bytes = self._outbox.depth()
         return max(0, size_bytes - self._sent_bytes), items
 
     def stop(self) -> None:
-        """End the thread soon; the connections are closed on the way."""
+        """Ask the thread to close its connections and end."""
         self._stopping.set()
         self.wake()
 
     def run(self) -> None:
-        """Serve until `stop`; an unexpected error is kept in `failure`."""
+        """Serve until `stop`; store an unexpected error in `failure`."""
         try:
             while not self._stopping.is_set():
                 self._turn()
@@ -179,7 +179,7 @@ class Downlink(threading.Thread):
         return reachable
 
     def _preferred(self, reachable: list[Station]) -> list[Station]:
-        """Not those that refused us just now, nor those with a silent ground program if there are others."""
+        """Leave out stations that refused recently and, if others remain, those without a reply."""
         now_s = time.monotonic()
         reachable = [s for s in reachable if self._refused_until_s.get(s.name, 0.0) <= now_s]
         willing = [s for s in reachable if self._shunned.get(s.name, 0.0) <= now_s]
@@ -212,11 +212,11 @@ class Downlink(threading.Thread):
         self._pace()
 
     def _pace(self) -> None:
-        """Keep TCP's start from overrunning the link's queue; on short paths it does little harm.
+        """Prevent TCP's startup from filling the link's queue; on short paths that does little harm.
 
-        BBR leaves its start, at 2.9 times the rate, only when it was never short of data, and with a window
-        of ours it is. Never below the planning rate: a limit that followed a falling estimate would make
-        the estimate fall.
+        BBR starts at 2.9 times the rate and leaves this phase only if it never runs out of data, but the
+        window makes it run out. The limit never falls below the planning rate: if it followed a falling
+        estimate, the estimate would fall further.
         """
         connection, window = self._bulk.connection, self._bulk.window
         if connection is not None and connection.alive and window.rtt_s >= PACED_RTT_S:
@@ -229,7 +229,7 @@ class Downlink(threading.Thread):
         self._bulk.feed(lambda: watch.up() and self._express_is_idle())
 
     def _express_is_idle(self) -> bool:
-        """Whether images may go on; nothing urgent has come since the last one."""
+        """Return whether images may be sent: no answer waits and no heartbeat is due."""
         return self._express.sender.idle and (not self._heartbeat_s or time.monotonic() < self._next_beat_s)
 
     def _beat(self) -> None:
@@ -237,7 +237,7 @@ class Downlink(threading.Thread):
         if not self._heartbeat_s or connection is None or now_s < self._next_beat_s:
             return
         self._next_beat_s = now_s + self._heartbeat_s
-        if connection.alive and connection.drained():  # one that cannot go now is worth nothing later
+        if connection.alive and connection.drained():  # a late heartbeat would be useless
             pending, pending_bytes = self._outbox.depth()
             heartbeat = Heartbeat(
                 monotonic_s=now_s,
@@ -275,7 +275,7 @@ class Downlink(threading.Thread):
             self._drop("connection lost")
 
     def _tidy(self) -> None:
-        """Do the chores that are not needed at every turn."""
+        """Do the periodic work, once every TIDY_S."""
         now_s = time.monotonic()
         if now_s < self._next_tidy_s:
             return

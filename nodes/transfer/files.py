@@ -1,4 +1,4 @@
-"""Reading and writing parts of an item's files, and finding damage in them."""
+"""Access to parts of an item's files, and the digests that reveal damage."""
 
 from __future__ import annotations
 
@@ -42,8 +42,8 @@ def read_at(path: Path, position: int, length: int) -> bytes:
 
 
 def chunk_digest(data: bytes) -> bytes:
-    """Return eight bytes of a chunk's sha256, which are stored to find damaged chunks.
+    """Return the first eight bytes of a chunk's sha256, which are stored to find damaged chunks.
 
-    An item is verified by its own sha256; the digests only save sending all of it again.
+    The sha256 of the whole item verifies it. The digests only avoid sending undamaged chunks again.
     """
     return hashlib.sha256(data).digest()[:DIGEST_BYTES]

@@ -1,22 +1,22 @@
 """Items that ground stations have received, on disk.
 
-    inbox/<satellite>/<id>/lock         held while one station works on the item; names who did so last
-    inbox/<satellite>/<id>/manifest     encoded manifest, as it first came
-    inbox/<satellite>/<id>/part         the bytes so far
-    inbox/<satellite>/<id>/digests      of each chunk in `part`, eight bytes; zeros: the chunk is missing
-    inbox/<satellite>/<id>/data         all bytes, verified: `part` renamed; its presence says "complete".
-                                        Cut to nothing when room was needed after it had been answered
+    inbox/<satellite>/<id>/lock         locked while a station works on the item; holds the id of the last one
+    inbox/<satellite>/<id>/manifest     encoded manifest, as it first arrived
+    inbox/<satellite>/<id>/part         bytes received so far
+    inbox/<satellite>/<id>/digests      eight bytes for each chunk in `part`; zeros: the chunk is missing
+    inbox/<satellite>/<id>/data         all bytes, verified: `part` renamed; exists if the item is complete.
+                                        Truncated to nothing if space was needed after the answer
     inbox/<satellite>/<id>/unanswered   empty; locked by the station that is answering the item
-    inbox/<satellite>/<id>/answered     the same, renamed: a model, or the satellite, has answered
-    inbox/<satellite>/<id>/refused      the reason; its presence says that the item is not wanted again
+    inbox/<satellite>/<id>/answered     `unanswered` renamed: a model, or the satellite, has answered
+    inbox/<satellite>/<id>/refused      the reason; exists if the item must not be sent again
 
-Stations that share the folder share the state: an item that was begun at one ends at another. One file
-system between the stations of one operator is enough for that, and needs no service that could fail by
-itself. Per item one flock serialises the stations (the kernel lets go of it when a program is killed), and
-a station that finds another's name in it reads the item's state again.
+Stations that share the folder share the state: an item that was begun at one station ends at another. A
+shared file system is enough for that and avoids a service that could fail on its own. One flock per item
+serialises the stations; the kernel releases it when a program is killed. A station that finds the id of
+another in the lock file reads the item's state again.
 
-The digests are written after the bytes and never fsynced: they may say too little after a power cut, and a
-chunk comes twice; or too much, and the sha256 of the item finds it.
+The digests are written after the bytes and never fsynced. After a power failure some may be missing, so that
+a chunk is sent twice, or some may be wrong, which the sha256 of the item reveals.
 """
 
 from __future__ import annotations
@@ -48,8 +48,8 @@ from nodes.transfer.messages import Chunk, MalformedError, Manifest, decode_down
 
 SATELLITE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._-]{0,63}")
 UNLIMITED_BYTES = 1 << 62
-ITEMS_OPEN = 256  # in memory, each with a file descriptor; the others are read again when they are touched
-IDLE_PART_S = 60.0  # an unfinished item that got nothing for so long may make room for others
+ITEMS_OPEN = 256  # items in memory, each with a file descriptor; others are read again when needed
+IDLE_PART_S = 60.0  # an unfinished item that received nothing for this long may be dropped for others
 SCAN_AGE_S = 5.0
 
 
@@ -59,7 +59,7 @@ class NoRoomError(OSError):
 
 @dataclass
 class InboxItem:
-    """One item of one satellite, whole or in part; to be changed within `held` only."""
+    """One item of one satellite, complete or in part; change it within `locked` only."""
 
     satellite: str
     manifest: Manifest
@@ -74,12 +74,12 @@ class InboxItem:
 
     @property
     def data_path(self) -> Path:
-        """Where the verified bytes are once the item is complete."""
+        """File of the verified bytes; it exists once the item is complete."""
         return self.folder / "data"
 
     @contextlib.contextmanager
-    def held(self) -> Iterator[None]:
-        """Keep other stations off the item; what they did to it meanwhile is known from here on."""
+    def locked(self) -> Iterator[None]:
+        """Lock the item against other stations, and read its state again if one of them changed it."""
         if self._lock_file < 0:
             self._lock_file = os.open(self.folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         fcntl.flock(self._lock_file, fcntl.LOCK_EX)
@@ -92,12 +92,20 @@ class InboxItem:
             fcntl.flock(self._lock_file, fcntl.LOCK_UN)
 
     def write(self, chunk: Chunk) -> bool:
-        """Store a chunk; False if it was there already. Raises MalformedError, OSError."""
+        """Store a chunk; return False if it was stored before.
+
+        Raises:
+            MalformedError: the chunk does not fit the manifest.
+            OSError: the chunk cannot be written.
+        """
         index, remainder = divmod(chunk.offset, self.manifest.chunk_bytes)
         if remainder or index >= self.manifest.chunks:
             raise MalformedError(f"offset {chunk.offset} is not the start of a chunk")
         if len(chunk.data) != self.manifest.chunk_length(index):
-            raise MalformedError(f"chunk at {chunk.offset} has {len(chunk.data)} bytes")
+            raise MalformedError(
+                f"chunk at {chunk.offset} has {len(chunk.data)} bytes; "
+                f"{self.manifest.chunk_length(index)} are expected"
+            )
         if index in self.chunks:
             return False
         write_at(self.folder / "part", chunk.offset, chunk.data)
@@ -106,18 +114,20 @@ class InboxItem:
         return True
 
     def finish(self, data: bytes | None = None) -> bool:
-        """Verify what is stored and make it complete; False on a sha256 mismatch, damage thrown away.
+        """Verify the stored bytes and mark the item as complete.
+
+        Returns False on a sha256 mismatch, after discarding the damaged chunks.
 
         Args:
             data: the bytes of a small item, which has no chunks.
 
         Raises:
-            OSError: the disk did not take it; what is there stays, and the next try may succeed.
+            OSError: the item cannot be written; the stored bytes stay, and the next attempt may succeed.
         """
         part = self.folder / "part"
         if data is not None:
             write_at(part, 0, data)
-        # Made before it is needed: later a full disk could not refuse a rename.
+        # Created before it is needed: a full disk could refuse a new file later, but not a rename.
         (self.folder / "unanswered").touch()
         with part.open("r+b", buffering=0) as file:
             file.truncate(self.manifest.size_bytes)
@@ -135,13 +145,17 @@ class InboxItem:
         return True
 
     def refuse(self, reason: str) -> None:
-        """Give the item up, free its bytes, remember why. Raises OSError if that cannot be remembered."""
+        """Refuse the item for good: delete its bytes and store the reason.
+
+        Raises:
+            OSError: the reason cannot be written.
+        """
         self.discard()
         self.refused = reason
         write_atomically(self.folder / "refused", reason.encode(), durable=True)
 
     def discard(self) -> None:
-        """Throw away what is there of an unfinished item."""
+        """Delete the bytes of an unfinished item."""
         (self.folder / "part").unlink(missing_ok=True)
         (self.folder / "digests").unlink(missing_ok=True)
         self.chunks = ChunkMap(self.manifest.chunks)
@@ -173,13 +187,13 @@ class InboxItem:
         return None
 
     def close(self) -> None:
-        """Give the file descriptor back; the item can be used again."""
+        """Close the file descriptor; the item stays usable."""
         if self._lock_file >= 0:
             os.close(self._lock_file)
             self._lock_file = -1
 
     def _discard_damage(self) -> None:
-        """After a sha256 mismatch: drop the chunks that are not what had come, or all if each of them is."""
+        """Drop the chunks that changed since they arrived, or all if none did, after a sha256 mismatch."""
         self.failed_tries += 1
         damaged = []
         for index in range(self.manifest.chunks):
@@ -206,30 +220,32 @@ class InboxItem:
 
 @dataclass
 class Claim:
-    """The right to answer an item, held until it is answered or released, or this process ends."""
+    """The right to answer an item, until it is answered or released, or this process ends."""
 
     item: InboxItem
     _descriptor: int
 
     def answered(self) -> None:
-        """Remember that the item's answer has been reported, also across a restart; let go."""
+        """Record, across restarts, that the item's answer has been reported; release the lock."""
         folder = self.item.folder
         (folder / "unanswered").replace(folder / "answered")
         sync_folder(folder)
         os.close(self._descriptor)
 
     def release(self) -> None:
-        """Let go without an answer: this station, or another, may claim the item again."""
+        """Release the item without an answer; this station or another may claim it again."""
         os.close(self._descriptor)
 
 
 class Inbox:
-    """The items that stations have. One thread opens and finds; `unanswered` may be called by another.
+    """The items that stations have received.
+
+    One thread calls `open` and `find`; another may call `unanswered`.
 
     Args:
-        folder: made if missing; may be shared with other stations.
-        limit_bytes: how much may lie in it, announced items counted whole.
-        report: gets dropped.
+        folder: folder of the items, created if missing; several stations may share it.
+        limit_bytes: largest size of the inbox; an announced item counts with its full size.
+        report: receives dropped and expired.
     """
 
     def __init__(
@@ -268,7 +284,7 @@ class Inbox:
             manifest.size_bytes,
             manifest.chunk_bytes,
         ):
-            raise MalformedError("manifest contradicts the one that came before with this id")
+            raise MalformedError("manifest contradicts an earlier one with the same id")
         return item, new
 
     def find(self, satellite: str, item_id: bytes) -> InboxItem | None:
@@ -278,7 +294,7 @@ class Inbox:
             MalformedError: the satellite's name has characters that are not allowed.
         """
         if not SATELLITE_NAME.fullmatch(satellite):
-            raise MalformedError("satellite name with characters that are not allowed")
+            raise MalformedError("satellite name contains characters that are not allowed")
         item = self._items.get((satellite, item_id))
         if item is None:
             item = self._load(satellite, self._path(satellite, item_id))
@@ -287,18 +303,18 @@ class Inbox:
         return item
 
     def close(self) -> None:
-        """Give the file descriptors back."""
+        """Close the file descriptors."""
         for item in self._items.values():
             item.close()
         self._items.clear()
 
     def was_dropped(self, item: InboxItem) -> bool:
-        """Whether its bytes made room for others, so that it has to be announced again."""
+        """Return whether the item's bytes were dropped for others, so that it must be announced again."""
         return not item.complete and item.chunks.present == 0 and not _is_counted(item.folder)
 
     def unanswered(self) -> list[InboxItem]:
-        """Complete items whose answer has not been reported, in the order of their completion."""
-        found: list[tuple[int, InboxItem]] = []
+        """Return the complete items whose answer has not been reported, in order of completion."""
+        by_completion: list[tuple[int, InboxItem]] = []
         for folder in self._folder.glob("*/*"):
             if str(folder) in self._settled:
                 continue
@@ -308,20 +324,20 @@ class Inbox:
                 continue
             elif (item := self._load(folder.parent.name, folder)) is not None and item.complete:
                 with contextlib.suppress(OSError):
-                    found.append((item.data_path.stat().st_mtime_ns, item))
-        return [item for _, item in sorted(found, key=lambda pair: pair[0])]
+                    by_completion.append((item.data_path.stat().st_mtime_ns, item))
+        return [item for _, item in sorted(by_completion, key=lambda pair: pair[0])]
 
     def expire(self, time_s: float) -> None:
-        """Give up, and report, every unfinished item whose deadline has passed at this scenario time."""
+        """Refuse and report each unfinished item whose deadline has passed at a scenario time."""
         for folder in self._folder.glob("*/*"):
             if str(folder) in self._settled or (folder / "data").exists() or (folder / "refused").exists():
                 continue
             item = self._load(folder.parent.name, folder)
             if item is None or not item.manifest.has_expired(time_s):
                 continue
-            # Under a name of its own, so that this and the link's thread each read what the other did.
+            # A separate id in the lock file, so that this thread and the link's notice each other's changes.
             item._station = os.urandom(len(self._station))
-            with contextlib.suppress(OSError), contextlib.closing(item), item.held():
+            with contextlib.suppress(OSError), contextlib.closing(item), item.locked():
                 if not item.complete and item.refused is None:
                     item.refuse("expired")
                     manifest = item.manifest
@@ -330,20 +346,20 @@ class Inbox:
                     )
 
     def forget(self, item: InboxItem) -> None:
-        """Read the item from disk when it is next touched: something there is not as it was left."""
+        """Forget the state in memory, which may differ from the disk; the next access reads it again."""
         if self._items.pop((item.satellite, item.manifest.item_id), None) is not None:
             item.close()
 
     def relieve(self, priority: int, reason: str, keep: InboxItem | None = None) -> bool:
-        """Drop, and report, what is worth least; False if there is nothing to drop.
+        """Drop and report the least valuable item; return False if no item may be dropped.
 
-        Bytes that were answered go first, then unfinished items of this priority or a lower one that got
-        nothing for a minute: dropping those costs a repeat. What is complete and waits for its answer stays.
+        The bytes of answered items go first. Unfinished items of this priority or a lower one that received
+        nothing for a minute follow; dropping them costs a repeat. Complete items without an answer stay.
 
         Args:
-            priority: of what needs the room.
-            reason: why, for the report.
-            keep: not this one.
+            priority: priority of the item that needs the space.
+            reason: reason for the report.
+            keep: an item that must not be dropped.
         """
         candidates = []
         for folder in self._folder.glob("*/*"):
@@ -357,7 +373,11 @@ class Inbox:
         return False
 
     def _admit(self, manifest: Manifest) -> None:
-        """See that the whole item will fit. Raises NoRoomError."""
+        """Make space for the whole item.
+
+        Raises:
+            NoRoomError: there is not enough space.
+        """
         size_bytes = manifest.size_bytes
         foreseen_bytes = self._used_bytes + size_bytes
         plenty = foreseen_bytes < self._limit_bytes / 2
@@ -371,19 +391,19 @@ class Inbox:
             self._scan()
 
     def fits(self, size_bytes: int) -> bool:
-        """Whether the empty inbox would hold an item of this size."""
+        """Return whether an item of this size fits into the empty inbox."""
         return size_bytes <= self._limit_bytes
 
     def _scan_age_s(self) -> float:
         return time.monotonic() - self._scanned_s
 
     def _scan(self) -> None:
-        """Measure the inbox, other stations included; unfinished items count with their full size."""
+        """Measure the inbox, including items of other stations; unfinished items count in full."""
         self._used_bytes = sum(_size_bytes(folder) for folder in self._folder.glob("*/*"))
         self._scanned_s = time.monotonic()
 
     def _droppable(self, folder: Path, priority: int) -> tuple[int, int, int] | None:
-        """(rank, lower priority first, older first) of what may be dropped here; None if nothing may."""
+        """Return the sort key (rank, lower priority first, older first) of a droppable item, else None."""
         manifest = _read_manifest(folder)
         if manifest is None:
             return None
@@ -402,7 +422,7 @@ class Inbox:
             descriptor = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                os.pwrite(descriptor, bytes(len(self._station)), 0)  # so that everybody reads it again
+                os.pwrite(descriptor, bytes(len(self._station)), 0)  # every station reads it again
                 return self._drop_locked(folder, reason)
             finally:
                 os.close(descriptor)
@@ -432,10 +452,10 @@ class Inbox:
         folder = self._path(satellite, manifest.item_id)
         folder.mkdir(parents=True, exist_ok=True)
         item = InboxItem(satellite, manifest, folder, ChunkMap(manifest.chunks), _station=self._station)
-        with item.held():
-            there = _read_manifest(folder)
-            if there is not None:  # another station was quicker
-                item.manifest = there
+        with item.locked():
+            existing = _read_manifest(folder)
+            if existing is not None:  # another station was quicker
+                item.manifest = existing
                 return item, False
             write_atomically(folder / "manifest", encode(manifest), durable=True)
             sync_folder(folder.parent)
@@ -460,13 +480,13 @@ class Inbox:
 
 
 def complete_items(folder: Path) -> list[tuple[Manifest, Path]]:
-    """(manifest, file of its bytes) of what lies whole in an inbox, answered or not; for looking at only."""
-    found = []
+    """Return (manifest, file of its bytes) of each complete item, answered or not; only read them."""
+    complete = []
     for place in sorted(folder.glob("*/*")):
         data, manifest = place / "data", _read_manifest(place)
         if manifest is not None and data.is_file() and data.stat().st_size == manifest.size_bytes:
-            found.append((manifest, data))
-    return found
+            complete.append((manifest, data))
+    return complete
 
 
 def _read_manifest(folder: Path) -> Manifest | None:
@@ -487,7 +507,7 @@ def _size_bytes(folder: Path) -> int:
 
 
 def _is_counted(folder: Path) -> bool:
-    """Whether an unfinished item has bytes, or was announced so lately that they may be on their way."""
+    """Return whether an unfinished item has bytes, or was announced so recently that they may follow."""
     if (folder / "part").exists():
         return True
     with contextlib.suppress(OSError):

@@ -33,22 +33,22 @@ Reason: TypeAlias = Annotated[str, Meta(max_length=500)]
 
 
 class MalformedError(ValueError):
-    """A payload that does not follow this protocol; it is counted and otherwise ignored."""
+    """A payload violates the protocol; it is counted and otherwise ignored."""
 
 
 # The order of the fields is their order on the wire.
 class Manifest(Struct, frozen=True, kw_only=True, tag_field="t", tag="manifest"):
-    """Announcement of one item, and the question which of its chunks the ground has.
+    """Announcement of one item, and a query for the chunks that the ground has.
 
     Attributes:
         item_id: identifies the item; see `item_id`.
-        kind: of the item.
+        kind: kind of the item.
         frame: name of the frame that the item belongs to.
         size_bytes: size of the whole item.
         sha256: digest of the whole item.
         chunk_bytes: size of every chunk but the last.
         priority: a smaller number is sent first.
-        metadata: texts and numbers for the ground program.
+        metadata: strings and numbers for the ground program.
         query: number of manifests sent for this item so far; the reply repeats it.
         expires_s: scenario second from which the item is worthless; UNSET means never.
         data: the whole item if it has at most INLINE_LIMIT_BYTES, else UNSET.
@@ -99,13 +99,13 @@ class Chunk(Struct, frozen=True, tag_field="t", tag="chunk"):
 
 
 class Heartbeat(Struct, frozen=True, kw_only=True, tag_field="t", tag="heartbeat"):
-    """A sign of life from the satellite.
+    """Heartbeat of a satellite.
 
     Attributes:
-        monotonic_s: the satellite's CLOCK_MONOTONIC when it sent this.
-        time_s: scenario time then, or None before the run has announced it.
-        pending: number of items that wait in the outbox.
-        pending_bytes: their size.
+        monotonic_s: the satellite's CLOCK_MONOTONIC at the moment of sending.
+        time_s: scenario time at this moment, or None before the run has announced it.
+        pending: number of items in the outbox.
+        pending_bytes: size of these items.
         contacts: number of contacts that have begun so far.
     """
 
@@ -122,8 +122,8 @@ class Have(Struct, frozen=True, tag_field="t", tag="have"):
     Attributes:
         item_id: the item.
         query: the `query` of the manifest that this replies to.
-        base: every chunk below this index is there.
-        bitmap: the chunks from `base` on, least significant bit first; chunks beyond its end are missing.
+        base: every chunk below this index is present.
+        bitmap: bits of the chunks from `base` on, least significant bit first; later chunks are missing.
     """
 
     item_id: ItemId = field(name="id")
@@ -139,27 +139,27 @@ class Done(Struct, frozen=True, tag_field="t", tag="done"):
 
 
 class Refused(Struct, frozen=True, tag_field="t", tag="refused"):
-    """The ground will not accept the item; it must not be sent again."""
+    """The ground does not accept the item; it must not be sent again."""
 
     item_id: ItemId = field(name="id")
     reason: Reason
 
 
 class Wait(Struct, frozen=True, tag_field="t", tag="wait"):
-    """The ground has no room for the item now; the satellite may offer it again later."""
+    """The ground has no space for the item now; the satellite may offer it again later."""
 
     item_id: ItemId = field(name="id")
     reason: Reason
 
 
 class Unknown(Struct, frozen=True, tag_field="t", tag="unknown"):
-    """The ground got a chunk of an item whose manifest it does not have."""
+    """The ground received a chunk of an item whose manifest it does not have."""
 
     item_id: ItemId = field(name="id")
 
 
 class Hello(Struct, frozen=True, tag_field="t", tag="hello"):
-    """A ground program has just subscribed; messages sent before may be lost."""
+    """A ground program has just subscribed; earlier messages may be lost."""
 
 
 Downward: TypeAlias = Manifest | Chunk | Heartbeat
@@ -168,7 +168,7 @@ _Message = TypeVar("_Message", Downward, Upward)
 
 
 def item_id(satellite: str, kind: Kind, frame: str, sha256: bytes) -> bytes:
-    """Return the id of an item: the same for the same content from the same satellite, else another."""
+    """Return the id of an item, which is the same for the same content of one satellite."""
     identity = [satellite.encode(), kind.encode(), frame.encode(), sha256]
     return hashlib.sha256(b"\0".join(identity)).digest()[:ID_BYTES]
 
@@ -178,7 +178,7 @@ def _plain(value: object) -> int | float | str:
     for kind in (int, float, str):
         if isinstance(value, kind):
             return kind(value)
-    raise TypeError(f"metadata holds texts and numbers, not {type(value).__name__}")
+    raise TypeError(f"metadata may hold strings and numbers only, not {type(value).__name__}")
 
 
 _ENCODER = msgspec.msgpack.Encoder(enc_hook=_plain)
@@ -191,7 +191,7 @@ _UPWARD_DECODER = msgspec.msgpack.Decoder(Upward)
 def encode(message: Downward | Upward) -> bytes:
     """Return the payload of a message."""
     body = _ENCODER.encode(message)
-    # The version is the map's first entry. A map of up to 15 entries has their number in its first byte.
+    # The version becomes the map's first entry. The first byte of a map of up to 15 entries has their number.
     return b"".join((bytes((body[0] + 1,)), _VERSION_ENTRY, memoryview(body)[1:]))
 
 
@@ -199,7 +199,7 @@ def decode_downward(payload: bytes) -> Downward:
     """Decode a message of a satellite.
 
     Raises:
-        MalformedError: the bytes are anything else. No other exception is raised.
+        MalformedError: the payload is not such a message. No other exception is raised.
     """
     message = _decode(payload, _DOWNWARD_DECODER)
     if isinstance(message, Manifest):
@@ -211,7 +211,7 @@ def decode_upward(payload: bytes) -> Upward:
     """Decode a message of the ground.
 
     Raises:
-        MalformedError: the bytes are anything else. No other exception is raised.
+        MalformedError: the payload is not such a message. No other exception is raised.
     """
     return _decode(payload, _UPWARD_DECODER)
 
@@ -225,7 +225,7 @@ def _decode(payload: bytes, decoder: msgspec.msgpack.Decoder[_Message]) -> _Mess
             _check_ignored(msgspec.msgpack.decode(entries[key]))
     except MalformedError:
         raise
-    except Exception as error:  # besides its own, msgspec raises RecursionError on foreign bytes
+    except Exception as error:  # msgspec also raises RecursionError on foreign bytes
         raise MalformedError(str(error)[:_PROBLEM_MAX_TEXT]) from error
     return message
 
@@ -233,27 +233,29 @@ def _decode(payload: bytes, decoder: msgspec.msgpack.Decoder[_Message]) -> _Mess
 def _check_version(raw: msgspec.Raw | None) -> None:
     version = None if raw is None else msgspec.msgpack.decode(raw)
     if type(version) is not int or version != VERSION:
-        raise MalformedError(f"version {repr(version)[:40]}; this end speaks {VERSION}")
+        raise MalformedError(f"version {repr(version)[:40]} is not supported; expected {VERSION}")
 
 
 def _check_ignored(value: object) -> None:
-    """Check a value under an unknown key: also what is ignored has to be well formed."""
+    """Check that the value of an unknown key is well formed, although it is ignored."""
     if isinstance(value, list):
         for entry in value:
             _check_ignored(entry)
     elif isinstance(value, dict):
         for key, entry in value.items():
             if not isinstance(key, str | bytes):
-                raise MalformedError("a map has a key that is no text")
+                raise MalformedError("a map has a key that is not a string")
             _check_ignored(entry)
 
 
 def _check_size(manifest: Manifest) -> None:
     if manifest.data is not UNSET and len(manifest.data) != manifest.size_bytes:
-        raise MalformedError(f"size is {manifest.size_bytes}, but {len(manifest.data)} bytes are inside")
+        raise MalformedError(
+            f"size is {manifest.size_bytes} bytes, but the manifest contains {len(manifest.data)}"
+        )
     if manifest.inline == (manifest.data is UNSET):
         raise MalformedError(
-            f"an item travels inside its manifest if it has up to {INLINE_LIMIT_BYTES} bytes, else outside"
+            f"items of up to {INLINE_LIMIT_BYTES} bytes must be inside their manifest, larger ones outside"
         )
     if manifest.chunks > CHUNKS_MAX:
-        raise MalformedError(f"{manifest.chunks} chunks; at most {CHUNKS_MAX} are allowed")
+        raise MalformedError(f"item has {manifest.chunks} chunks; at most {CHUNKS_MAX} are allowed")

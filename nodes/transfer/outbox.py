@@ -1,15 +1,15 @@
-"""Items of a satellite on disk, until the ground has them.
+"""Items of a satellite, stored on disk until the ground has them.
 
     outbox/pending/<sequence>-<id>/manifest     encoded manifest; holds the data of a small item
-    outbox/pending/<sequence>-<id>/data         the bytes of a large item, a copy of what was captured
-    outbox/pending/<sequence>-<id>/digests      of each chunk of it, to find damage before it is sent
-    outbox/pending/<sequence>-<id>/begun        empty; its presence says that the ground may have some of it
-    outbox/released/<id>                        manifest of what the ground has confirmed
-    outbox/refused/<id>                         manifest of what could not be delivered, whatever the reason
+    outbox/pending/<sequence>-<id>/data         bytes of a large item, a copy of the captured file
+    outbox/pending/<sequence>-<id>/digests      digest of each chunk, to find damage before it is sent
+    outbox/pending/<sequence>-<id>/begun        empty; exists if the ground may have a part of the item
+    outbox/released/<id>                        manifest of an item that the ground has confirmed
+    outbox/refused/<id>                         manifest of an item that could not be delivered
 
-The rename of a manifest out of pending/ is the moment of release; bytes without a manifest are left-overs of
-a crash and are removed when the outbox is opened. A full outbox, or a full disk, drops what is worth least:
-of the lowest priority the oldest. Nothing is dropped for something that is worth less.
+Renaming a manifest out of pending/ releases the item. Bytes without a manifest are left over from a crash and
+are removed when the outbox is opened. If the outbox or the disk is full, the oldest item of the lowest
+priority is dropped. No item is dropped for one of a lower priority.
 """
 
 from __future__ import annotations
@@ -50,16 +50,16 @@ from nodes.transfer.messages import (
 )
 
 PRIORITIES: dict[Kind, int] = {"answer": 0, "image": 1}
-EXPRESS_PRIORITY = 0  # what has it goes by the connection of its own
+EXPRESS_PRIORITY = 0  # items of this priority use the express connection
 UNLIMITED_BYTES = 1 << 62
 
 
 class OutboxError(OSError):
-    """The outbox cannot take or give an item; names the file and what the system said."""
+    """An item cannot be stored or read; the text has the file and the reason."""
 
 
 class _NoRoomError(OutboxError):
-    """The disk is full: dropping something may help."""
+    """The disk is full; dropping an item may help."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,11 +82,11 @@ class OutboxItem:
 
     @property
     def begun(self) -> bool:
-        """Whether something of it was sent, also by an earlier process."""
+        """Whether a part of the item was sent, also by an earlier process."""
         return (self.folder / "begun").exists()
 
     def mark_begun(self) -> None:
-        """Remember that; where the disk does not take it, a restart costs a repeat."""
+        """Mark the item as begun; if the mark cannot be written, a restart costs a repeat."""
         with contextlib.suppress(OSError):
             (self.folder / "begun").touch()
 
@@ -104,7 +104,7 @@ class OutboxItem:
         except OSError as error:
             raise OutboxError(f"{path}: {error.strerror}") from error
         if len(data) != length:
-            raise OutboxError(f"{path}: ends before byte {index * self.manifest.chunk_bytes + length}")
+            raise OutboxError(f"{path}: file ends before byte {index * self.manifest.chunk_bytes + length}")
         if chunk_digest(data) != digest:
             raise OutboxError(f"{path}: damaged at byte {index * self.manifest.chunk_bytes}: sha256 differs")
         return data
@@ -114,11 +114,11 @@ class Outbox:
     """The items of one satellite; safe to use from several threads.
 
     Args:
-        folder: made if missing; belongs to this satellite alone.
-        satellite: its name in topics, part of every item's id.
-        chunk_bytes: chunk size of items that are added from now on.
-        limit_bytes: how much may wait.
-        report: gets dropped, expired and outbox_trouble.
+        folder: folder of the items, created if missing; used by this satellite only.
+        satellite: the satellite's name in topics, a part of every item's id.
+        chunk_bytes: chunk size of new items.
+        limit_bytes: largest total size of the pending items.
+        report: receives dropped, expired and outbox_trouble.
     """
 
     def __init__(
@@ -136,7 +136,7 @@ class Outbox:
         self._limit_bytes = limit_bytes
         self._report = report
         self._lock = threading.RLock()
-        self._adding = threading.Lock()  # held while an image is copied; the other must not be for so long
+        self._adding = threading.Lock()  # held while an image is copied, which is too long for _lock
         self._pending: list[OutboxItem] = []
         self._frames: set[tuple[Kind, str]] = set()
         for name in ("pending", "released", "refused"):
@@ -147,33 +147,42 @@ class Outbox:
     def add_image(
         self, frame: str, image: Path | bytes, metadata: Metadata, *, expires_s: float | None = None
     ) -> bool:
-        """Take a copy of an image file, or bytes made of one; False if this frame was taken before.
+        """Add a copy of an image file, or the bytes of an image.
 
-        Raises OutboxError.
+        Returns False if an image of this frame was added before.
+
+        Raises:
+            OutboxError: the image cannot be read or stored.
         """
-        where = image if isinstance(image, Path) else Path(frame)
+        origin = image if isinstance(image, Path) else Path(frame)
         try:
             size_bytes = image.stat().st_size if isinstance(image, Path) else len(image)
         except OSError as error:
-            raise OutboxError(f"{where}: {error.strerror}") from error
+            raise OutboxError(f"{origin}: {error.strerror}") from error
         if size_bytes == 0:
-            raise OutboxError(f"{where}: is empty")
+            raise OutboxError(f"{origin}: is empty")
 
         def make(making: Path) -> Manifest:
             try:
                 with image.open("rb") if isinstance(image, Path) else io.BytesIO(image) as source:
                     return self._image(making, source, frame, metadata, expires_s)
             except OSError as error:
-                raise _as_outbox_error(where, error) from error
+                raise _as_outbox_error(origin, error) from error
 
         return self._add("image", frame, size_bytes, make)
 
     def add_answer(
         self, frame: str, answer: bytes, metadata: Metadata, *, expires_s: float | None = None
     ) -> bool:
-        """Take a small message; False if this frame was answered before. Raises OutboxError."""
+        """Add an answer; return False if this frame was answered before.
+
+        Raises:
+            OutboxError: the answer is too long or cannot be stored.
+        """
         if not 0 < len(answer) <= INLINE_LIMIT_BYTES:
-            raise OutboxError(f"answer to {frame!r} has {len(answer)} bytes; 1 to {INLINE_LIMIT_BYTES} fit")
+            raise OutboxError(
+                f"answer to {frame!r} has {len(answer)} bytes; 1 to {INLINE_LIMIT_BYTES} are allowed"
+            )
         digest = hashlib.sha256(answer).digest()
 
         def make(_: Path) -> Manifest:
@@ -182,16 +191,16 @@ class Outbox:
         return self._add("answer", frame, len(answer), make)
 
     def holds(self, frame: str) -> bool:
-        """Whether this frame's answer or image was ever added, also before a restart."""
+        """Return whether an answer or image of this frame was ever added, also before a restart."""
         with self._lock:
             return any((kind, frame) in self._frames for kind in PRIORITIES)
 
     def pending(self, limit: int, *, express: bool | None = None) -> list[OutboxItem]:
-        """Up to `limit` items that the ground does not have, in the order in which they go.
+        """Return up to `limit` items that the ground does not have, in the order of sending.
 
         Args:
-            limit: how many at most.
-            express: only what goes by the connection for urgent things; only the rest; None for both.
+            limit: largest number of items.
+            express: True for items of the express connection only, False for all others, None for both.
         """
         with self._lock:
             if express is None:
@@ -200,20 +209,20 @@ class Outbox:
             return self._pending[: min(split, limit)] if express else self._pending[split : split + limit]
 
     def depth(self) -> tuple[int, int]:
-        """(items that wait, their bytes)."""
+        """Return (number of pending items, their size in bytes)."""
         with self._lock:
             return len(self._pending), sum(item.manifest.size_bytes for item in self._pending)
 
     def release(self, item: OutboxItem) -> bool:
-        """Forget the bytes of an item that the ground has, remember that it has; False if it was not here."""
+        """Delete the bytes of an item that the ground has and keep its id; False if it was not pending."""
         return self._settle(item, "released")
 
     def refuse(self, item: OutboxItem) -> bool:
-        """Forget the bytes of an item that cannot be delivered, and remember that; False if not here."""
+        """Delete the bytes of an undeliverable item and keep its id; False if it was not pending."""
         return self._settle(item, "refused")
 
     def expire(self, time_s: float) -> list[OutboxItem]:
-        """Give up, and report, every item whose deadline has passed at this scenario time."""
+        """Drop, report and return each item whose deadline has passed at a scenario time."""
         with self._lock:
             expired = [item for item in self._pending if item.manifest.has_expired(time_s)]
             for item in expired:
@@ -223,7 +232,7 @@ class Outbox:
         return expired
 
     def _add(self, kind: Kind, frame: str, size_bytes: int, make: Callable[[Path], Manifest]) -> bool:
-        """Make room, have the item made, put it in place; again after a full disk was relieved."""
+        """Make space, create the item and put it in place; repeat if the disk was full."""
         with self._adding:
             if (kind, frame) in self._frames:
                 return False
@@ -239,16 +248,22 @@ class Outbox:
 
     def _make_room(self, size_bytes: int, priority: int) -> None:
         if size_bytes > self._limit_bytes:
-            raise OutboxError(f"{size_bytes} bytes; the whole outbox has {self._limit_bytes}")
+            raise OutboxError(
+                f"item of {size_bytes} bytes exceeds the size of the outbox, {self._limit_bytes} bytes"
+            )
         while self.depth()[1] + size_bytes > self._limit_bytes:
             self._drop_for(priority, f"the outbox is full: {self._limit_bytes} bytes")
 
     def _drop_for(self, priority: int, reason: str) -> None:
-        """Drop the item that is worth least, if not worth more than `priority`. Raises OutboxError."""
+        """Drop the least valuable item.
+
+        Raises:
+            OutboxError: the outbox is empty, or its least valuable item is more urgent than `priority`.
+        """
         with self._lock:
             item = min(self._pending, key=lambda item: item.worth, default=None)
         if item is None or item.manifest.priority < priority:
-            raise OutboxError(f"{reason}, and nothing in it is worth less")
+            raise OutboxError(f"{reason}; no pending item has the same or a lower priority")
         self._settle(item, "refused")
         self._report(
             Dropped(
@@ -268,7 +283,7 @@ class Outbox:
                 (item.folder / "manifest").replace(self._folder / outcome / item.manifest.item_id.hex())
                 sync_folder(self._folder / outcome)
             except OSError as error:
-                # Settled here; after a restart it would be offered again, and the ground would say `done`.
+                # Settled in memory only: a restart offers the item again, and the ground replies `done`.
                 self._report(OutboxTrouble(reason=f"{item.folder}: {error.strerror}"))
             shutil.rmtree(item.folder, ignore_errors=True)
             return True
@@ -361,7 +376,7 @@ def _read_manifest(path: Path) -> Manifest | None:
 
 
 def _copy_hashed(source: BinaryIO, making: Path, chunk_bytes: int) -> tuple[int, bytes]:
-    """Copy chunk by chunk with a digest of each, fsync; (size in bytes, sha256)."""
+    """Copy a file with a digest of each chunk, fsync both; return (size in bytes, sha256)."""
     digest = hashlib.sha256()
     size_bytes = 0
     with (making / "data").open("wb") as data, (making / "digests").open("wb") as digests:

@@ -1,4 +1,4 @@
-"""The ground's end of the transfer protocol, without a network: payloads in, replies out."""
+"""Ground end of the transfer protocol, without a network: payloads in, replies out."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ FULL_TOLD_EVERY_S = 10.0
 
 
 class Receiver:
-    """Stores items as they arrive, and replies with the chunks that are missing.
+    """Stores items as they arrive, and prepares the replies.
 
     Args:
-        inbox: where items are kept.
-        report: gets received_first, received, refused, expired, inbox_full, heartbeat and malformed.
-        on_complete: called once for each item that has become complete.
-        scenario_s: scenario time, or None before it is known.
+        inbox: box that stores the items.
+        report: receives received_first, received, refused, expired, inbox_full, heartbeat and malformed.
+        on_complete: called once for each item that becomes complete.
+        scenario_s: returns the scenario time, or None before it is known.
     """
 
     def __init__(
@@ -59,7 +59,7 @@ class Receiver:
         self.duplicates = 0
 
     def handle(self, satellite: str, payload: bytes, arrived_s: float) -> None:
-        """Take one payload that came from `satellite` at `arrived_s` (CLOCK_MONOTONIC)."""
+        """Handle one payload from `satellite`, which arrived at `arrived_s` (CLOCK_MONOTONIC)."""
         try:
             message = decode_downward(payload)
             match message:
@@ -80,7 +80,7 @@ class Receiver:
 
     def _manifest(self, satellite: str, manifest: Manifest, arrived_s: float) -> None:
         if manifest.item_id != item_id(satellite, manifest.kind, manifest.frame, manifest.sha256):
-            raise MalformedError("item id does not belong to this satellite, frame and content")
+            raise MalformedError("item id does not match satellite, frame and content")
         if not self._inbox.fits(manifest.size_bytes):
             self._refuse_unopened(satellite, manifest, "larger than the whole inbox", arrived_s)
             return
@@ -104,7 +104,7 @@ class Receiver:
     def _heartbeat(self, satellite: str, heartbeat: Heartbeat, arrived_s: float) -> None:
         event = HeartbeatReceived(
             satellite=satellite,
-            # One clock on one machine; across machines it is wrong by the offset of their clocks.
+            # Valid if both ends share one clock; otherwise wrong by the offset of the clocks.
             delay_s=arrived_s - heartbeat.monotonic_s,
             said_s=heartbeat.time_s,
             pending=heartbeat.pending,
@@ -117,7 +117,7 @@ class Receiver:
         """Store what arrived for an item, finish a complete one, and prepare the reply."""
         finished = False
         try:
-            with item.held():
+            with item.locked():
                 if item.complete or item.refused is not None:
                     self.duplicates += chunk is not None or item.query > 1
                 elif not self._expired(item):
@@ -144,7 +144,7 @@ class Receiver:
         )
         self._report(event, monotonic_s=arrived_s)
         if not sha256_ok and item.failed_tries >= MAX_TRIES:
-            reason = f"sha256 did not match in {MAX_TRIES} tries"
+            reason = f"sha256 mismatch in {MAX_TRIES} attempts"
             item.refuse(reason)
             self._report(FrameRefused(frame=item.manifest.frame, reason=reason), monotonic_s=arrived_s)
         return sha256_ok
@@ -158,14 +158,14 @@ class Receiver:
         return True
 
     def _no_room(self, manifest: Manifest, satellite: str, error: OSError, item: InboxItem | None) -> None:
-        """Make room after a failed write, and ask the satellite to wait."""
+        """Make space after a failed write, and ask the satellite to wait."""
         reason = f"cannot be stored: {error.strerror or error}"
         self._replies[satellite, manifest.item_id] = Wait(manifest.item_id, reason[:500])
         if time.monotonic() - self._full_told_s >= FULL_TOLD_EVERY_S:
             self._full_told_s = time.monotonic()
             self._report(InboxFull(frame=manifest.frame, what=manifest.kind, reason=reason))
         if item is not None:
-            self._inbox.forget(item)  # what is on disk is what counts
+            self._inbox.forget(item)  # the state on disk counts
         if error.errno in NO_ROOM:
             self._inbox.relieve(manifest.priority, reason, keep=item)
 

@@ -1,4 +1,4 @@
-"""Counters of refused payloads: a flood of malformed payloads must not become a flood of events."""
+"""Counters of refused payloads, which limit the rate of the events about them."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ class _Tally:
 
 
 class Refusals:
-    """Tells the first refusal of a sender at once, then at most one event a second with the count so far.
+    """Reports the first refusal of a sender at once, then at most one event per second with the count.
 
     Args:
-        report: gets malformed: sender, the latest reason, count since the start.
+        report: receives malformed: sender, the latest reason, count since the start.
     """
 
     def __init__(self, report: Report) -> None:
@@ -40,14 +40,14 @@ class Refusals:
     def add(self, sender: str, reason: str) -> None:
         """Count one refused payload."""
         if sender not in self._tallies and len(self._tallies) >= SENDERS_MAX:
-            sender = OTHERS  # an attacker may choose any number of names
+            sender = OTHERS  # an attacker can use any number of names
         tally = self._tallies.setdefault(sender, _Tally())
         tally.count += 1
         tally.reason = reason
         self._tell(sender, tally)
 
     def tell(self) -> None:
-        """Report new counts; to be called from time to time."""
+        """Report new counts; call it periodically."""
         for sender, tally in self._tallies.items():
             if tally.count > tally.told:
                 self._tell(sender, tally)

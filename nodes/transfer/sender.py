@@ -1,4 +1,4 @@
-"""The satellite's end of the transfer protocol, without a network: replies in, payloads out."""
+"""Satellite end of the transfer protocol, without a network: replies in, payloads out."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ from nodes.transfer.messages import (
 from nodes.transfer.outbox import Outbox, OutboxError, OutboxItem
 from nodes.transfer.window import Window
 
-ITEMS_AT_ONCE = 32  # how many items may be under way; keeps many small ones moving on a long path
-WAIT_S = 2.0  # until an item for which the ground had no room is offered again
+ITEMS_AT_ONCE = 32  # items under way at the same time, so that small ones fill a long path
+WAIT_S = 2.0  # until an item for which the ground had no space is offered again
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,14 +41,14 @@ class Sent:
 
 @dataclass
 class Progress:
-    """What this process knows about one pending item."""
+    """Progress of one pending item, as known to this process."""
 
     item: OutboxItem
     have: ChunkMap
-    begun: bool  # something of it was sent, by this process or an earlier one
-    open: bool  # any chunk may follow; False until the ground has said what it has
-    ask: bool = True  # a manifest has to go out
-    fresh: bool = False  # chunks that were never sent may follow, though the ground has not said
+    begun: bool  # a part of the item was sent, by this process or an earlier one
+    open: bool  # any chunk may be sent; False until the ground has replied with its chunks
+    ask: bool = True  # a manifest must be sent
+    fresh: bool = False  # chunks that were never sent may be sent before this reply
     query: int = 0
     cursor: int = 0
     not_before_s: float = 0.0
@@ -64,10 +64,10 @@ class Progress:
         self.ever_sent = ChunkMap(self.have.count)
 
     def lose_under_way(self, *, go_on: bool = False) -> None:
-        """Forget what was in flight; the next manifest finds out what of it arrived.
+        """Forget the payloads in flight; the reply to the next manifest tells which of them arrived.
 
         Args:
-            go_on: what was never sent need not wait for that.
+            go_on: whether chunks that were never sent may be sent before this reply.
         """
         self.under_way.clear()
         self.manifest_under_way = None
@@ -90,24 +90,24 @@ class Progress:
         return None
 
     def bytes_under_way(self) -> int:
-        """Payload bytes without an acknowledgement."""
+        """Return the number of payload bytes that are not acknowledged."""
         inline = self.manifest_under_way.size_bytes if self.manifest_under_way else 0
         return inline + sum(sent.size_bytes for sent in self.under_way.values())
 
     def bytes_to_go(self) -> int:
-        """Bytes that the ground does not have, nearly."""
+        """Return about how many bytes the ground does not have; the last chunk counts as a full one."""
         manifest = self.item.manifest
         return manifest.size_bytes - self.have.present * manifest.chunk_bytes
 
 
 class Sender:
-    """Chooses what goes next by one connection, and learns from what the ground says. For one thread.
+    """Chooses the next payload of one connection, and evaluates the replies. Not thread-safe.
 
     Args:
-        outbox: where items wait.
-        window: how much may be under way.
-        report: gets send_started, send_finished, delivered, send_refused and send_waits.
-        express: whether it sends what is urgent, or the rest; None for both.
+        outbox: box of pending items.
+        window: limit of the bytes under way.
+        report: receives send_started, send_finished, delivered, send_refused and send_waits.
+        express: True to send the items of the express connection, False for all others, None for both.
     """
 
     def __init__(
@@ -124,16 +124,16 @@ class Sender:
         self._heard_s = 0.0
         self._connected_s = 0.0
         self._silences = 0
-        self.contact_ends_s: float | None = None  # CLOCK_MONOTONIC, if somebody has told
+        self.contact_ends_s: float | None = None  # CLOCK_MONOTONIC; None if unknown
 
     def connected(self, rtt_s: float, now_s: float, *, go_on: bool = True) -> None:
         """Start on a new connection: all payloads under way are lost.
 
         Args:
-            rtt_s: its round-trip time.
+            rtt_s: round-trip time of the connection.
             now_s: CLOCK_MONOTONIC.
-            go_on: whether chunks that were never sent may follow the first manifest at once. It saves a
-                round trip, and would cost a second window if the ground program were not there.
+            go_on: whether chunks that were never sent may follow the first manifest at once. This saves a
+                round trip, but costs a second window if the ground program is not running.
         """
         self._window.connected(rtt_s, now_s)
         self._connected_s = now_s
@@ -156,7 +156,7 @@ class Sender:
         return None
 
     def handle(self, message: Upward, now_s: float) -> None:
-        """Take what the ground said; replies about another connection's items are none of ours."""
+        """Handle a reply of the ground; replies about items of the other connection are ignored."""
         if isinstance(message, Hello):
             self._heard(now_s)
             self._ask_all(now_s)
@@ -180,9 +180,9 @@ class Sender:
         self._under_way_bytes = sum(p.bytes_under_way() for p in self._progress.values())
 
     def forget_settled(self) -> None:
-        """Drop what is known of items that have left the outbox by another way: dropped, expired."""
-        there = {item.manifest.item_id for item in self._outbox.pending(1 << 30)}
-        for item_id in self._progress.keys() - there:
+        """Forget items that left the outbox without a reply, since they were dropped or expired."""
+        pending = {item.manifest.item_id for item in self._outbox.pending(1 << 30)}
+        for item_id in self._progress.keys() - pending:
             del self._progress[item_id]
         self._under_way_bytes = sum(p.bytes_under_way() for p in self._progress.values())
 
@@ -193,16 +193,16 @@ class Sender:
 
     @property
     def sent_bytes(self) -> int:
-        """Of what is pending: bytes that the ground has or that are under way, nearly."""
-        done = (
+        """About how many bytes of the pending items the ground has or are under way."""
+        sizes_bytes = (
             (p.item.manifest.size_bytes, p.have.present * p.item.manifest.chunk_bytes + p.bytes_under_way())
             for p in self._progress.values()
         )
-        return sum(min(size_bytes, sent_bytes) for size_bytes, sent_bytes in done)
+        return sum(min(size_bytes, sent_bytes) for size_bytes, sent_bytes in sizes_bytes)
 
     @property
     def silences(self) -> int:
-        """How often in a row the ground has been asked in vain."""
+        """Number of consecutive queries without a reply."""
         return self._silences
 
     def _heard(self, now_s: float) -> None:
@@ -210,11 +210,10 @@ class Sender:
         self._silences = 0
 
     def _in_turn(self, now_s: float) -> Iterator[Progress]:
-        """Items in the order in which they go.
+        """Yield items in the order of sending.
 
-        When the end of the contact is known, what cannot finish before it is left unstarted, unless it
-        could not have finished in the whole of this contact: then no contact like it would be enough, and
-        it goes when nothing else is left.
+        If the end of the contact is known, an item that cannot finish in time is not started. An item that is
+        too large for the whole contact would never be started, so it is sent when no other item is left.
         """
         if self.contact_ends_s is None:
             for item in self._outbox.pending(ITEMS_AT_ONCE, express=self._express):
@@ -245,8 +244,8 @@ class Sender:
         manifest = item.manifest
         progress = self._progress.get(manifest.item_id)
         if progress is None:
-            before = item.begun  # by an earlier process: ask before sending
-            progress = Progress(item, ChunkMap(manifest.chunks), begun=before, open=not before)
+            begun = item.begun  # by an earlier process: query the ground before sending
+            progress = Progress(item, ChunkMap(manifest.chunks), begun=begun, open=not begun)
             self._progress[manifest.item_id] = progress
         return progress
 
@@ -281,7 +280,7 @@ class Sender:
 
     def _note(self, progress: Progress, payload: bytes, now_s: float) -> Sent:
         if self._under_way_bytes == 0:
-            self._heard_s = now_s  # silence is measured from when there is something to be heard about
+            self._heard_s = now_s  # silence counts from the first payload that expects a reply
         self._order += 1
         self._under_way_bytes += len(payload)
         progress.bytes_sent += len(payload)
@@ -290,20 +289,20 @@ class Sender:
         return Sent(now_s, len(payload), progress.query, self._order, full)
 
     def written(self, now_s: float) -> None:
-        """Note that the socket has taken the whole of the last payload."""
+        """Note that the socket has accepted the last payload in full."""
         if self._last is not None:
             self._last.last_sent_s = now_s
             self._last = None
 
     def _have(self, progress: Progress, message: Have, now_s: float) -> None:
         if message.query != progress.query and not progress.open:
-            return  # said before the cut; the reply to the question after it is on its way
+            return  # sent before the cut; the reply to the query after it is under way
         progress.have = ChunkMap.from_base(progress.have.count, message.base, message.bitmap)
         if progress.manifest_under_way and message.query >= progress.manifest_under_way.query:
             progress.manifest_under_way = None
         progress.open = True
         if progress.item.manifest.inline:
-            progress.ask = True  # it arrived, and its sha256 did not match
+            progress.ask = True  # it arrived with another sha256
         self._settle_chunks(progress, message.query, now_s)
 
     def _settle_chunks(self, progress: Progress, query: int, now_s: float) -> None:
@@ -312,7 +311,7 @@ class Sender:
                 del progress.under_way[index]
                 progress.acknowledged_order = max(progress.acknowledged_order, sent.order)
                 self._window.acknowledged(sent.size_bytes, now_s - sent.at_s, sent.window_was_full, now_s)
-        # A connection keeps order: what was sent before something that is there, and is not there, is lost.
+        # A connection preserves order: a chunk is lost if it is missing while a later one has arrived.
         for index, sent in list(progress.under_way.items()):
             if sent.query < query or sent.order < progress.acknowledged_order:
                 del progress.under_way[index]
@@ -323,12 +322,12 @@ class Sender:
         for sent in progress.under_way.values():
             self._window.acknowledged(sent.size_bytes, now_s - sent.at_s, sent.window_was_full, now_s)
         manifest = progress.item.manifest
-        here = self._outbox.release(progress.item)
+        was_pending = self._outbox.release(progress.item)
         del self._progress[manifest.item_id]
-        if not here:
+        if not was_pending:
             return
         if progress.last_sent_s is not None:
-            # Told late, when no more of it can be sent again, yet with the time at which it was true.
+            # Reported only now, when no chunk can be sent again, but with the time of the last one.
             finished = SendFinished(
                 frame=manifest.frame,
                 what=manifest.kind,
@@ -341,9 +340,9 @@ class Sender:
 
     def _refused(self, progress: Progress, reason: str) -> None:
         manifest = progress.item.manifest
-        here = self._outbox.refuse(progress.item)
+        was_pending = self._outbox.refuse(progress.item)
         del self._progress[manifest.item_id]
-        if here:
+        if was_pending:
             self._report(SendRefused(frame=manifest.frame, what=manifest.kind, reason=reason))
 
     def _wait(self, progress: Progress, reason: str, now_s: float) -> None:

@@ -1,4 +1,4 @@
-"""The ground station's side of the link: takes what satellites send, stores it, replies."""
+"""Uplink and downlink of a ground station: stores what satellites send, and replies."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ from nodes.transfer.messages import Hello, encode
 from nodes.transfer.receiver import Receiver
 
 KEEPALIVE_S = 15
-WAITING_MAX = 64  # payloads between network and disk: 16 MiB of the largest chunks, then TCP pushes back
+WAITING_MAX = 64  # payloads between network and disk, at most 16 MiB; beyond that TCP slows the sender
 BATCH_S = 0.02
 EXPRESS, BULK = 0, 1
 
 
 class Arrival(NamedTuple):
-    """A payload as it came; what is urgent sorts first, then what came first."""
+    """A received payload; urgent payloads sort first, then earlier ones."""
 
     urgency: int
     at_s: float
@@ -40,17 +40,18 @@ class Arrival(NamedTuple):
 
 
 class StationLink(threading.Thread):
-    """A thread that stores and replies, fed by paho's network threads: a slow disk stalls no keepalive.
+    """Thread that stores payloads and replies; paho's network threads feed it.
 
-    What is urgent has a connection of its own here, too, and overtakes what waits for the disk.
+    A slow disk therefore delays no keepalive. Urgent payloads have a separate connection here, too, and
+    overtake payloads that wait for the disk.
 
     Args:
-        name: the station's name, its MQTT client id.
+        name: the station's name, from which the MQTT client ids are made.
         broker: the station's own broker.
-        inbox: where items are kept.
-        report: gets the receiver's events, connected and disconnected.
-        on_complete: called in this thread once per item that became complete.
-        scenario_s: scenario time, or None before it is known.
+        inbox: box that stores the items.
+        report: receives the receiver's events, connected and disconnected.
+        on_complete: called in this thread once for each item that becomes complete.
+        scenario_s: returns the scenario time, or None before it is known.
     """
 
     def __init__(
@@ -78,7 +79,7 @@ class StationLink(threading.Thread):
         self._express = self._client(EXPRESS, f"{name}-ground-express")
 
     def run(self) -> None:
-        """Serve until `stop`; an unexpected error is kept in `failure`."""
+        """Serve until `stop`; store an unexpected error in `failure`."""
         clients = self._express, self._bulk
         try:
             for client in clients:
@@ -94,7 +95,7 @@ class StationLink(threading.Thread):
                 client.loop_stop()
 
     def stop(self) -> None:
-        """End the thread soon."""
+        """Ask the thread to end."""
         self._stopping.set()
 
     def _client(self, urgency: int, client_id: str) -> Client:
@@ -112,7 +113,7 @@ class StationLink(threading.Thread):
         return client
 
     def _store_batch(self) -> None:
-        """Store what has come, then reply once per item: replies grow rarer as the disk gets slower."""
+        """Store waiting payloads, then reply once per item, so that a slower disk causes fewer replies."""
         until_s = time.monotonic() + BATCH_S
         with contextlib.suppress(queue.Empty):
             self._store(self._arrivals.get(timeout=0.1))

@@ -192,7 +192,7 @@ def test_a_node_that_cannot_be_is_told_with_its_own_words_and_the_next_assignmen
     (ended,) = desk.events("node_ended")
     assert ended["status"] == 2 and ended["node"] == "board-1" and ended["clock_bound_s"] > 0
     desk.boards.assign("board-1", "satellite", {**desk.satellite(), "frames": "sha256:" + "0" * 64})
-    wait_for(lambda: "its files do not name" in str(desk.boards.state("board-1")["reason"]), "refusal", 10)
+    wait_for(lambda: "is not listed in files" in str(desk.boards.state("board-1")["reason"]), "refusal", 10)
     payload = json.dumps({"run": "run-1", "role": "pilot", "config": {}})
     desk.boards._client.publish(topics.board_assignment("board-1"), payload, qos=1, retain=True)
     wait_for(lambda: "role" in str(desk.boards.state("board-1")["reason"]), "refusal", 10)

@@ -62,7 +62,7 @@ def test_outbox_on_a_full_disk_drops_the_oldest_and_goes_on(tmp_path: Path, smal
     with pytest.raises(OSError), filler.open("wb", buffering=0) as file:
         while True:
             file.write(bytes(4096))
-    with pytest.raises(OutboxError, match="worth less"):
+    with pytest.raises(OutboxError, match="no pending item has the same or a lower priority"):
         outbox.add_image("too much", image(tmp_path, "image"), {})
     assert [item.manifest.frame for item in outbox.pending(9)] == ["answer"]
     filler.unlink()

@@ -27,22 +27,22 @@ CONFIG: dict[str, Any] = {
 
 
 def fetched(folder: Path, contents: list[bytes], order: random.Random, loss: float) -> Fetcher:
-    """Play a run that loses and reorders what is asked of it."""
+    """Play a run that loses and reorders the requested pieces."""
     by_digest = {hashlib.sha256(data).hexdigest(): data for data in contents}
-    asked: list[tuple[str, int]] = []
+    requests: list[tuple[str, int]] = []
     fetcher = Fetcher(
-        folder, {d: len(data) for d, data in by_digest.items()}, lambda d, o: asked.append((d, o))
+        folder, {d: len(data) for d, data in by_digest.items()}, lambda d, o: requests.append((d, o))
     )
     for _ in range(10_000):
         if fetcher.complete:
             return fetcher
         fetcher.step()
-        assert len(asked) <= WINDOW
-        order.shuffle(asked)
-        while asked:
-            digest, offset = asked.pop()
+        assert len(requests) <= WINDOW
+        order.shuffle(requests)
+        while requests:
+            digest, offset = requests.pop()
             if order.random() < loss:
-                fetcher._asked.clear()  # as after AGAIN_S
+                fetcher._requested_s.clear()  # as after REPEAT_S
             else:
                 fetcher.take(digest, offset, by_digest[digest][offset : offset + PIECE_BYTES])
     raise AssertionError("never complete")

@@ -39,8 +39,8 @@ def written(folder: Path, change: Callable[[dict[str, Any]], object] = lambda _:
 @pytest.mark.parametrize(
     ("change", "expected"),
     [
-        (lambda p: p["stages"].pop("vision"), "vision missing"),
-        (lambda p: p["stages"].update(nap=p["stages"]["pack"]), "nap unknown"),
+        (lambda p: p["stages"].pop("vision"), "missing stages: vision"),
+        (lambda p: p["stages"].update(nap=p["stages"]["pack"]), "unknown stages: nap"),
         (lambda p: p["stages"]["vision"].update(p50_s=-1), "stages.vision.p50_s"),
         (lambda p: p.update(nmae="x"), "unknown field 'nmae'"),
         (lambda p: p.update(format="other"), "format"),

@@ -59,9 +59,9 @@ def test_current_that_flows_back_is_negative() -> None:
 
 
 def test_overflow_strangers_and_missing_library_are_errors(monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(SensorError, match="beyond its range"):
+    with pytest.raises(SensorError, match="out of range; use a smaller shunt"):
         I2cIna2xx("ina219", 0.1, Registers(0x40, _1=1, _2=0x5D99))
-    with pytest.raises(SensorError, match="nobody answers"):
+    with pytest.raises(SensorError, match="no reply"):
         I2cIna2xx("ina219", 0.1, Registers(0x41, _1=1, _2=1))
     with pytest.raises(ValueError, match="ohm"):
         I2cIna2xx("ina219", 0.0, Registers(0x40, _1=1, _2=1))
@@ -83,7 +83,7 @@ def test_a_requested_sensor_is_used_and_no_other_is_searched_for(
     sensor = find_power_sensor(tmp_path, requested=power_sensor("ina219:7:0x41:0.002"))
     assert sensor.read().power_w == pytest.approx(119.8, rel=2e-3)
     assert opened == [7] and "bus 7, address 0x41, shunt 0.002 ohm" in sensor.source
-    with pytest.raises(SensorError, match="nobody answers"):
+    with pytest.raises(SensorError, match="no reply"):
         find_power_sensor(tmp_path, requested=I2cPowerSensor(chip="ina226", shunt_ohm=0.1))
     with pytest.raises(SensorError, match="no power sensor"):
         find_power_sensor(tmp_path)

@@ -56,7 +56,7 @@ def test_rails_that_make_no_whole_are_refused_and_listed(tmp_path: Path) -> None
         Ina3221(tmp_path)
     (folder / "in1_label").write_text("VDD_IN\n")
     (folder / "in1_enable").write_text("0\n")
-    with pytest.raises(SensorError, match="there are: VDD_B"):
+    with pytest.raises(SensorError, match="the whole module; rails: VDD_B"):
         Ina3221(tmp_path)
     with pytest.raises(SensorError, match="no INA3221"):
         Ina3221(tmp_path / "nowhere")
@@ -71,7 +71,7 @@ def test_a_chip_in_the_supply_line_with_a_kernel_driver_comes_first(tmp_path: Pa
     assert sensor.source == "INA226 over hwmon (7-0044)"
     second = recorded.hwmon(tmp_path, 4, "ina219", "7-0045")
     (second / "power1_input").write_text("1\n")
-    with pytest.raises(SensorError, match="2, and which"):
+    with pytest.raises(SensorError, match=r"^2 INA219 or INA226 .* unknown which"):
         KernelIna2xx(tmp_path)
 
 
@@ -117,5 +117,5 @@ exec yes '{recorded.TEGRASTATS_TX2.replace("VDD_IN 1931", "VDD_IN 4000")}'""",
 def test_a_tegrastats_that_dies_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
     recorded.write_program(tmp_path, "tegrastats", "exit 1")
-    with pytest.raises(SensorError, match="said nothing"):
+    with pytest.raises(SensorError, match="printed nothing"):
         Tegrastats()

@@ -42,7 +42,7 @@ def test_a_pi_4_has_no_power_to_read(board: Path) -> None:
     with pytest.raises(SensorError, match="Command not registered"):
         PmicAdc()
     answer(board, "pmic_read_adc", "     EXT5V_V volt(24)=5.09066000V\n")
-    with pytest.raises(SensorError, match="is this a Pi 5"):
+    with pytest.raises(SensorError, match="not a Raspberry Pi 5"):
         PmicAdc()
 
 
@@ -66,9 +66,9 @@ def test_temperature_and_nonsense(board: Path) -> None:
     answer(board, "measure_temp", "warm\n")
     with pytest.raises(SensorError, match="warm"):
         raspberry.temperature()
-    for said in ("throttled=soon", "0x0"):
-        answer(board, "get_throttled", said)
-        with pytest.raises(SensorError, match="get_throttled says"):
+    for output in ("throttled=soon", "0x0"):
+        answer(board, "get_throttled", output)
+        with pytest.raises(SensorError, match="get_throttled printed"):
             raspberry.throttling()
     answer(board, "get_throttled", "VCHI initialization failed\n", 255)
     with pytest.raises(SensorError, match="VCHI initialization failed"):

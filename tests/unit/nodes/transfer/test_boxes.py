@@ -102,9 +102,9 @@ def test_outbox_drops_nothing_for_what_is_worth_less(tmp_path: Path, log: Log) -
     outbox = make_outbox(tmp_path, log, limit_bytes=5000)
     outbox.add_answer("a", bytes(2000), {})
     outbox.add_answer("b", bytes(2000), {})
-    with pytest.raises(OutboxError, match="worth less"):
+    with pytest.raises(OutboxError, match="no pending item has the same or a lower priority"):
         outbox.add_image("image", image(tmp_path, 4500), {})
-    with pytest.raises(OutboxError, match="whole outbox"):
+    with pytest.raises(OutboxError, match="exceeds the size of the outbox"):
         outbox.add_image("image", image(tmp_path), {})
     assert [item.manifest.frame for item in outbox.pending(9)] == ["a", "b"]
     assert log.of("dropped") == []
@@ -327,7 +327,7 @@ def test_item_of_another_satellite_is_refused(tmp_path: Path, log: Log) -> None:
     station = Station(tmp_path, log)
     for payload in payloads(outbox, log):
         station.receiver.handle("other", payload, 0.0)
-    assert "does not belong" in log.of("malformed")[0]["reason"]
+    assert "does not match satellite" in log.of("malformed")[0]["reason"]
     assert list((tmp_path / "inbox").iterdir()) == []
 
 
