@@ -93,33 +93,73 @@ def _columns(
     recording: Recording, assumptions: Assumptions, start_utc: datetime, notes: list[str]
 ) -> dict[str, Floats]:
     """Return the columns of all VALUES, without NaN."""
-    columns: dict[str, Floats] = {}
-    for name, column in recording.values.items():
-        if (filled := _filled(name, column, notes)) is not None:
-            columns[name] = filled
-    constant: dict[str, Any] = {name: getattr(assumptions, name) for name in (*RATES, *DELAYS)}
-    constant |= dict.fromkeys(LOSSES, assumptions.loss)
-    for name, value in constant.items():
-        if value is not None:
-            instead = " instead of the recorded values" if name in columns else ""
-            notes.append(f"{name} {value:g} was given{instead}")
-            columns[name] = np.broadcast_to(value, len(recording.time_s))
-    if assumptions.delays is not None:
-        columns |= _delays_of(assumptions.delays, recording, start_utc, notes)
+    columns = _recorded_or_given(recording, assumptions, notes)
     missing = [name for name in DELAYS if name not in columns]
+    if assumptions.delays is not None:
+        _check_use("--delay-file", missing, "the recording has delays in both directions")
+        delays = _delays_of(assumptions.delays, recording, start_utc, notes)
+        columns |= {name: delays[name] for name in missing}
+        missing = []
     elements, place = assumptions.elements or recording.elements, assumptions.place or recording.place
-    if missing and elements is not None and place is not None:
+    if assumptions.elements is not None:
+        _check_use("--tle", missing, "delays were recorded or given")
+    if missing and elements is not None and place is not None and assumptions.delay_s is None:
         delay_s = orbit_delay_s(elements, place, start_utc, recording.time_s)
         notes.append(f"delay computed from the orbit of {elements.name} over {place.name}")
         columns |= dict.fromkeys(missing, delay_s)
-    for name in LOSSES:
-        if name not in columns:
-            notes.append(f"{name} was not recorded; 0 is assumed")
-            columns[name] = np.broadcast_to(0.0, len(recording.time_s))
-    for name in (*RATES, *DELAYS):
-        if name not in columns:
-            raise TraceError(f"a {recording.form} recording without {name}; add {_OPTION[name]}")
+    _fill(columns, recording, assumptions, notes)
     return {name: columns[name] for name in VALUES}
+
+
+def _recorded_or_given(recording: Recording, assumptions: Assumptions, notes: list[str]) -> dict[str, Floats]:
+    """Return the columns that were recorded, or given for their direction."""
+    columns: dict[str, Floats] = {}
+    for name in VALUES:
+        value = getattr(assumptions, name)
+        recorded = recording.values.get(name)
+        if value is not None:
+            known = recorded is not None and np.isfinite(recorded).any()
+            notes.append(f"{name} {value:g} was given{' instead of the recorded values' if known else ''}")
+            columns[name] = np.broadcast_to(value, len(recording.time_s))
+        elif recorded is not None and (filled := _filled(name, recorded, notes)) is not None:
+            columns[name] = filled
+    return columns
+
+
+def _fill(
+    columns: dict[str, Floats], recording: Recording, assumptions: Assumptions, notes: list[str]
+) -> None:
+    """Fill the missing columns with the values for both directions, or with substitutes."""
+    rows = len(recording.time_s)
+    for option, value, names in (
+        ("rate", assumptions.rate_bit_s, RATES),
+        ("delay", assumptions.delay_s, DELAYS),
+        ("loss", assumptions.loss, LOSSES),
+    ):
+        missing = [name for name in names if name not in columns]
+        if value is not None:
+            known = f"the recording and the other options have the {option} of both directions"
+            advice = f"; to replace a recorded {option}, use --down-{option} and --up-{option}"
+            _check_use(f"--{option}", missing, known + advice)
+            notes += [f"{name} {value:g} was given" for name in missing]
+            columns |= dict.fromkeys(missing, np.broadcast_to(value, rows))
+    for name in VALUES:
+        if name in columns:
+            continue
+        if name in recording.substitutes:
+            columns[name] = recording.substitutes[name]
+            notes.append(f"{name} was not recorded; it is taken to be that of the other direction")
+        elif name in LOSSES:
+            columns[name] = np.broadcast_to(0.0, rows)
+            notes.append(f"{name} was not recorded; 0 is assumed")
+        else:
+            raise TraceError(f"a {recording.form} recording without {name}; add {_OPTION[name]}")
+
+
+def _check_use(option: str, missing: list[str], reason: str) -> None:
+    """Raise TraceError if an option that fills missing values finds none."""
+    if not missing:
+        raise TraceError(f"{option} has no effect: {reason}")
 
 
 def _filled(name: str, column: Floats, notes: list[str]) -> Floats | None:

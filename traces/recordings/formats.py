@@ -158,6 +158,8 @@ def read_recording(
     if up_file is not None:
         if form != "mahimahi":
             raise TraceError(f"{name} is {form}; an uplink's file needs mahimahi")
+        if assumptions.up_bit_s is not None:
+            raise TraceError(f"{name}: expected only one of --up-file and --up-rate")
         recording = mahimahi.with_uplink(
             recording, _read(_bytes(up_file), str(up_file), assumptions, "mahimahi")
         )
@@ -172,8 +174,16 @@ def read_delays(path: str | Path, assumptions: Assumptions) -> Trace:
     if form == OWN:
         return parse_trace(data, name=name)
     # Only the delays are used, so any rate will do.
-    only = replace(
-        assumptions, down_bit_s=1.0, up_bit_s=1.0, down_delay_s=None, up_delay_s=None, start_utc=None
+    only = Assumptions(
+        rate_bit_s=None if form == "mahimahi" else 1.0,
+        zone=assumptions.zone,
+        satellite=assumptions.satellite,
+        station=assumptions.station,
+        gaps=assumptions.gaps,
+        bin_s=assumptions.bin_s,
+        outage_s=assumptions.outage_s,
+        loss_window_s=assumptions.loss_window_s,
+        range_delay=assumptions.range_delay,
     )
     return complete(_read(data, name, only, form), only)
 

@@ -36,7 +36,7 @@ def sniff(head: bytes) -> bool:
 
 
 def read(data: bytes, name: str, assumptions: Assumptions) -> Recording:
-    """Read a trace of one direction and use it for both; `--up-file` provides the other direction.
+    """Read a trace of the downlink, which is used for the uplink too unless something else is given.
 
     Raises:
         TraceError: The file is invalid; the message names the line and what was expected.
@@ -54,13 +54,19 @@ def read(data: bytes, name: str, assumptions: Assumptions) -> Recording:
         f"delivery opportunities of 1500 bytes (12000 bits), counted over {assumptions.bin_s:g} s",
         SATURATED,
         "mahimahi repeats the file; this trace ends where the file does",
-        "one direction was recorded; the other has the same rate, unless another was given",
     ]
     up = rate_bit_s > 0
     if not up.all():
         notes.append(f"the link is down after {assumptions.outage_s:g} s without a delivery opportunity")
     return Recording(
-        "mahimahi", name, time_s, end_s, {"down_bit_s": rate_bit_s, "up_bit_s": rate_bit_s}, up, notes=notes
+        "mahimahi",
+        name,
+        time_s,
+        end_s,
+        {"down_bit_s": rate_bit_s},
+        up,
+        notes=notes,
+        substitutes={"up_bit_s": rate_bit_s},
     )
 
 
@@ -119,12 +125,12 @@ def read_delays(data: bytes, name: str, assumptions: Assumptions) -> Recording:
 def with_uplink(down: Recording, up: Recording) -> Recording:
     """Combine the two directions of a recording; the shorter one starts over, as in mm-link."""
     end_s = max(down.end_s, up.end_s)
-    notes = [note for note in down.notes if "one direction" not in note]
+    notes = list(down.notes)
     for recording, direction in ((down, "downlink"), (up, "uplink")):
         if recording.end_s < end_s:
             notes.append(f"the {direction} file, {recording.end_s:g} s long, starts over until {end_s:g} s")
     down_s, down_bit_s = _repeated(down, "down_bit_s", end_s)
-    up_s, up_bit_s = _repeated(up, "up_bit_s", end_s)
+    up_s, up_bit_s = _repeated(up, "down_bit_s", end_s)
     time_s = np.union1d(down_s, up_s)
     values = {
         "down_bit_s": down_bit_s[np.searchsorted(down_s, time_s, side="right") - 1],

@@ -37,15 +37,23 @@ EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 
 @dataclass(frozen=True)
 class Assumptions:
-    """Values that complete or override a recording; None keeps the recorded value.
+    """Values that complete a recording; None adds nothing.
+
+    A value for both directions fills what was not recorded. A value for one direction also replaces what was
+    recorded in that direction.
 
     Args:
+        rate_bit_s: rate of the directions without a recorded one.
         down_bit_s: rate from satellite to ground (download).
         up_bit_s: rate from ground to satellite (upload).
+        delay_s: one-way delay of the directions without a recorded one.
         down_delay_s: one-way delay from satellite to ground.
         up_delay_s: one-way delay from ground to satellite.
-        loss: probability that a packet is lost, for both directions.
-        delays: a trace whose delays are used, at the same UTC if the start of both is known.
+        loss: probability that a packet is lost, for the directions without a recorded one.
+        down_loss: probability that a packet to the ground is lost.
+        up_loss: probability that a packet to the satellite is lost.
+        delays: a trace whose delays fill the directions without a recorded one, at the same UTC if the start
+            of both is known.
         start_utc: time of the recording's beginning.
         zone: time zone of times without one.
         satellite: name of the satellite; also chooses among several pairs.
@@ -64,11 +72,15 @@ class Assumptions:
         missing: numbers that stand for a missing value in a CSV file.
     """
 
+    rate_bit_s: float | None = None
     down_bit_s: float | None = None
     up_bit_s: float | None = None
+    delay_s: float | None = None
     down_delay_s: float | None = None
     up_delay_s: float | None = None
     loss: float | None = None
+    down_loss: float | None = None
+    up_loss: float | None = None
     delays: Trace | None = None
     start_utc: datetime | None = None
     zone: timezone | None = None
@@ -103,6 +115,7 @@ class Recording:
         notes: what the reader assumed or changed, one line each.
         elements: orbit of the satellite, if the file has it.
         place: the ground station, if the file has it.
+        substitutes: float64[n] for some of VALUES, used if a value is neither recorded nor given.
         gaps_s: float64[m, 2], begin and end of the times in which nothing was measured.
     """
 
@@ -119,3 +132,4 @@ class Recording:
     elements: ElementSet | None = None
     place: GroundStation | None = None
     gaps_s: Floats = field(default_factory=lambda: np.empty((0, 2)))
+    substitutes: dict[str, Floats] = field(default_factory=dict)

@@ -272,7 +272,7 @@ def _of_windows(form: str, name: str, windows: list[Window], assumptions: Assump
     if len(spans) < len(windows):
         notes.append("overlapping contacts are merged")
     elements, place = assumptions.elements or first.elements, assumptions.place or first.place
-    with_orbit = elements is not None and place is not None and assumptions.down_delay_s is None
+    with_orbit = elements is not None and place is not None and assumptions.delay_s is None
     time_s, up = _rows(name, spans, with_orbit)
     return Recording(
         form,

@@ -54,19 +54,27 @@ def _add_general_options(group: argparse._ArgumentGroup) -> None:
         metavar="FORMAT",
         help=f"format of FILE (default: detected from its content): {', '.join((OWN, *FORMATS))}",
     )
-    add("--rate", type=RATE, metavar="RATE", help="rate of both directions, such as 20M, 250kbit/s or 2MB/s")
-    add("--up-rate", type=RATE, metavar="RATE", help="uplink rate (default: --rate)")
-    add("--delay", type=DURATION, metavar="DURATION", help="one-way delay of both directions, such as 12ms")
-    add(
-        "--up-delay", type=DURATION, metavar="DURATION", help="one-way delay of the uplink (default: --delay)"
-    )
+    for name, kind, metavar, example in (
+        ("rate", RATE, "RATE", "20M, 250kbit/s or 2MB/s"),
+        ("delay", DURATION, "DURATION", "12ms (one-way)"),
+        ("loss", SHARE, "SHARE", "0.5%% (default: 0)"),
+    ):
+        add(
+            f"--{name}", type=kind, metavar=metavar, help=f"{name} where none was recorded, such as {example}"
+        )
+        add(
+            f"--down-{name}",
+            type=kind,
+            metavar=metavar,
+            help=f"{name} of the downlink, also in place of a recorded one",
+        )
+        add(
+            f"--up-{name}",
+            type=kind,
+            metavar=metavar,
+            help=f"{name} of the uplink, also in place of a recorded one",
+        )
     add("--delay-file", type=Path, metavar="FILE", help="recording to read the delay from")
-    add(
-        "--loss",
-        type=SHARE,
-        metavar="SHARE",
-        help="packet loss of both directions, such as 0.5%% (default: 0)",
-    )
     add("--start", type=UTC, metavar="UTC", help="start time, such as 2024-01-11T10:06:39Z")
     add(
         "--zone",
@@ -141,11 +149,15 @@ def assumptions(arguments: argparse.Namespace) -> Assumptions:
     if not 1e-3 <= arguments.bin <= 1e4:
         raise UnitError(f"--bin {arguments.bin:g}: expected 1ms to 10000s")
     values = Assumptions(
-        down_bit_s=arguments.rate,
-        up_bit_s=arguments.rate if arguments.up_rate is None else arguments.up_rate,
-        down_delay_s=arguments.delay,
-        up_delay_s=arguments.delay if arguments.up_delay is None else arguments.up_delay,
+        rate_bit_s=arguments.rate,
+        down_bit_s=arguments.down_rate,
+        up_bit_s=arguments.up_rate,
+        delay_s=arguments.delay,
+        down_delay_s=arguments.down_delay,
+        up_delay_s=arguments.up_delay,
         loss=arguments.loss,
+        down_loss=arguments.down_loss,
+        up_loss=arguments.up_loss,
         start_utc=arguments.start,
         zone=arguments.zone,
         satellite=arguments.satellite,
