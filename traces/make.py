@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import datetime
 
 import numpy as np
@@ -21,6 +22,14 @@ from traces.trace import Trace, TraceHeader
 Floats = npt.NDArray[np.float64]
 
 _MOST_ROWS = 20_000_000
+_HIGHEST_WITHIN_S = 30.0
+_SAMPLES_OF_A_PASS = 201
+_NOT_CLOSED = {  # by whether the downlink and the uplink close
+    (False, False): "downlink and the uplink do",
+    (False, True): "downlink does",
+    (True, False): "uplink does",
+    (True, True): "links of both directions together do",
+}
 _WEATHER_FROM_HZ = 1e9  # below, the attenuation is some 0.01 dB, and P.618 does not apply
 
 
@@ -95,6 +104,77 @@ def make_trace(
         end_s=length_s,
         extra={"elevation_deg": look.elevation_deg.round(4), "slant_range_m": look.slant_range_m.round(1)},
     )
+
+
+@dataclass(frozen=True)
+class MissingContacts:
+    """The passes of a satellite that are no contacts, and the reason.
+
+    Args:
+        passes: number of passes in the window.
+        silent: number of passes without a contact.
+        reason: the reason, as the end of a sentence.
+    """
+
+    passes: int
+    silent: int
+    reason: str
+
+
+def missing_contacts(
+    trace: Trace,
+    satellite: Satellite,
+    station: GroundStation,
+    *,
+    downlink: RadioLink = DOVE_X_BAND,
+    uplink: RadioLink = DOVE_S_BAND_UPLINK,
+    elevation_mask_deg: float | None = None,
+) -> MissingContacts | None:
+    """Return why passes are missing in a trace of `make_trace`, or None if every pass is a contact.
+
+    A satellite that stays below the mask is told apart from one whose radio link does not close.
+
+    Args:
+        trace: the trace, made with the following arguments.
+        satellite: as for `make_trace`.
+        station: as for `make_trace`.
+        downlink: as for `make_trace`.
+        uplink: as for `make_trace`.
+        elevation_mask_deg: as for `make_trace`.
+    """
+    window = (trace.header.start_utc, trace.end_s)
+    passes = passes_over(satellite, station, *window, elevation_mask_deg=elevation_mask_deg)
+    if not passes:
+        mask_deg = station.elevation_mask_deg if elevation_mask_deg is None else elevation_mask_deg
+        grid_s = np.append(np.arange(0.0, trace.end_s, _HIGHEST_WITHIN_S), trace.end_s)
+        highest_deg = float(look_angles(satellite, station, window[0], grid_s).elevation_deg.max())
+        reason = f"it stays below the elevation mask of {mask_deg:g}° (highest elevation: {highest_deg:.1f}°)"
+        return MissingContacts(0, 0, reason)
+    contacts = trace.contacts()
+    silent = [
+        seen for seen in passes if not any(c.aos_s < seen.los_s and c.los_s > seen.aos_s for c in contacts)
+    ]
+    if not silent:
+        return None
+    grid_s = np.concatenate([np.linspace(seen.aos_s, seen.los_s, _SAMPLES_OF_A_PASS) for seen in silent])
+    look = look_angles(satellite, station, window[0], grid_s)
+    nearest = int(look.slant_range_m.argmin())
+    weather = slice(nearest, nearest + 1)
+    closed = [
+        radio.rate_bit_s(
+            look.slant_range_m[nearest], _weather_db(radio, station, look.elevation_deg[weather])
+        ).min()
+        > 0
+        for radio in (downlink, uplink)
+    ]
+    above_s = sum(seen.duration_s for seen in silent)
+    highest_deg = max(seen.max_elevation_deg for seen in silent)
+    reason = (
+        f"it is above the elevation mask for {above_s:.0f} s (up to {highest_deg:.1f}°), but the"
+        f" {_NOT_CLOSED[tuple(closed)]} not close at its distance of at least"
+        f" {look.slant_range_m[nearest] / 1e3:.0f} km"
+    )
+    return MissingContacts(len(passes), len(silent), reason)
 
 
 def _check_step(step_s: float) -> None:

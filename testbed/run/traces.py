@@ -11,7 +11,7 @@ from testbed.errors import ScenarioError
 from testbed.network.player import unplayable
 from testbed.results.drawings import Track
 from testbed.scenario.model import GroundStation, Link, Orbit, RadioChanges, Scenario
-from traces.make import make_trace
+from traces.make import make_trace, missing_contacts
 from traces.orbits.elements import find_satellite, read_elements
 from traces.orbits.orbit import ground_track
 from traces.orbits.stations import GroundStation as Place
@@ -30,25 +30,38 @@ def link_trace(scenario: Scenario, link: Link) -> Trace:
         ScenarioError: the trace has no contact, or no link can follow it.
     """
     if isinstance(link.follows, Orbit):
-        orbit = link.follows
-        trace = make_trace(
-            find_satellite(read_elements(orbit.elements), link.satellite, at_utc=orbit.start),
-            _place(scenario.station(link.station)),
-            orbit.start,
-            orbit.length_s,
-            downlink=_changed(preset(orbit.radio).downlink, orbit.downlink),
-            uplink=_changed(preset(orbit.radio).uplink, orbit.uplink),
-            elevation_mask_deg=orbit.elevation_mask_deg,
-        )
+        trace, reason = _orbit_trace(scenario, link, link.follows)
     else:
-        trace = read_trace(link.follows)
+        trace, reason = read_trace(link.follows), ""
     if not trace.contacts():
         raise ScenarioError(
-            f"link {link.name} has no contact within {trace.end_s:.0f} s, so that no frame could arrive"
+            f"link {link.name} has no contact within {trace.end_s:.0f} s, so that no frame could"
+            f" arrive{reason}"
         )
     if (why := unplayable(trace)) is not None:
         raise ScenarioError(f"link {link.name} cannot follow its trace: {why}")
     return trace
+
+
+def _orbit_trace(scenario: Scenario, link: Link, orbit: Orbit) -> tuple[Trace, str]:
+    """Return the trace of an orbit, and the reason for passes without a contact as the end of a message."""
+    satellite = find_satellite(read_elements(orbit.elements), link.satellite, at_utc=orbit.start)
+    place = _place(scenario.station(link.station))
+    downlink = _changed(preset(orbit.radio).downlink, orbit.downlink)
+    uplink = _changed(preset(orbit.radio).uplink, orbit.uplink)
+    trace = make_trace(
+        satellite,
+        place,
+        orbit.start,
+        orbit.length_s,
+        downlink=downlink,
+        uplink=uplink,
+        elevation_mask_deg=orbit.elevation_mask_deg,
+    )
+    missing = missing_contacts(
+        trace, satellite, place, downlink=downlink, uplink=uplink, elevation_mask_deg=orbit.elevation_mask_deg
+    )
+    return trace, "" if missing is None else f": {missing.reason}"
 
 
 def _changed(radio: RadioLink, changes: RadioChanges) -> RadioLink:

@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
 from testbed.cli.trace.orbit_options import (
     add_orbit_options,
@@ -38,6 +38,14 @@ _EXAMPLES = """examples:
       --eirp 40 --rate-cap 10M -o isl.csv
 """
 _LONGEST_MARGIN_S = 86_400.0
+
+
+class _LinkOptions(TypedDict):
+    """The arguments of `make_trace` that decide which passes are contacts."""
+
+    downlink: RadioLink
+    uplink: RadioLink
+    elevation_mask_deg: float | None
 
 
 def _percentage(text: str) -> float:
@@ -126,7 +134,7 @@ def _run(arguments: argparse.Namespace) -> int:
 
 def _station_trace(arguments: argparse.Namespace) -> Trace:
     """Make the trace between a satellite and a ground station."""
-    from traces.make import make_trace  # orbits are slow to import
+    from traces.make import make_trace, missing_contacts  # orbits are slow to import
     from traces.orbits.passes import passes_over
     from traces.radio.link_budget import preset
 
@@ -142,21 +150,21 @@ def _station_trace(arguments: argparse.Namespace) -> Trace:
         start_utc, length_s = _pass_window(arguments, what, edges, start_utc)
     else:
         _refuse_lead_and_tail(arguments)
-    trace = make_trace(
-        satellite,
-        station,
-        start_utc,
-        length_s,
-        downlink=_capped(radio.downlink, arguments.rate_cap).in_weather(arguments.weather),
-        uplink=_capped(radio.uplink, arguments.up_rate_cap).in_weather(arguments.weather),
-        elevation_mask_deg=arguments.mask,
-        step_s=arguments.step,
-    )
-    if not trace.contacts():
-        warnings.warn(
-            f"{satellite.name} has no contact over {station.name}; lower --mask or set a longer --duration",
-            stacklevel=2,
-        )
+    link: _LinkOptions = {
+        "downlink": _capped(radio.downlink, arguments.rate_cap).in_weather(arguments.weather),
+        "uplink": _capped(radio.uplink, arguments.up_rate_cap).in_weather(arguments.weather),
+        "elevation_mask_deg": arguments.mask,
+    }
+    trace = make_trace(satellite, station, start_utc, length_s, **link, step_s=arguments.step)
+    missing = missing_contacts(trace, satellite, station, **link)
+    if missing is not None:
+        whose = f"{satellite.name} over {station.name}"
+        if trace.contacts():
+            subject = f"{missing.silent} of {missing.passes} passes of {whose} have no contact"
+        else:
+            subject = f"{satellite.name} has no contact over {station.name}"
+        fix = "choose another --radio" if missing.passes else "lower --mask or set a longer --duration"
+        warnings.warn(f"{subject}: {missing.reason}; {fix}", stacklevel=2)
     return trace
 
 

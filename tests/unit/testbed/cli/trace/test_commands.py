@@ -269,7 +269,8 @@ def test_a_window_without_contact_warns(tmp_path: Path, capsys):
     code, out, err = spaceverse(capsys, *MAKE, "--duration", 60, "-o", tmp_path / "x.csv")
     assert code == 0
     assert "0 contacts" in out
-    assert "no contact over Svalbard" in err
+    assert "no contact over Svalbard: it stays below the elevation mask of 10° (highest elevation: " in err
+    assert err.endswith("lower --mask or set a longer --duration\n")
 
 
 @pytest.mark.parametrize("part", ["make", "info", "plot", "passes"])
