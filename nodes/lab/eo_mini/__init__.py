@@ -1,17 +1,17 @@
-"""The benchmark `eo-mini`: frames whose prompts need a glance or the pixels, and the gates it must pass.
+"""The benchmark `eo-mini`: frames with prompts that need a glance or every pixel, and its quality gates.
 
-packages   fetches the packages that carry real imagery, opens the maps
-sources    opens all that frames are made of
-places     which longitudes belong to which split
-footprint  where on Earth a frame lies
-ground     a frame's pixels, land cover and clouds
-windows    what is composited for the fine kinds: ships, rows, crowns
-prompts    what is asked, and the balance of the answers
-build      draws a split and writes it
-oracle     plain detectors that say at which resolution a prompt can be answered
-gates      what must hold before a model is trained on it
-card       the data card
-first_light   chooses the frames of a first run
+    packages.py      downloads the packages with real imagery and opens the maps
+    sources.py       loads all source material of frames
+    places.py        longitudes of each split
+    footprint.py     position and extent of a frame on Earth
+    ground.py        a frame's pixels, land cover and clouds
+    windows.py       composited content of the fine kinds: ships, rows, crowns
+    prompts.py       questions about ground and clouds, and the balance of their answers
+    build.py         draws a split and writes it
+    oracle.py        plain detectors that find the resolution at which a prompt can be answered
+    gates.py         conditions that a split must meet before a model is trained on it
+    card.py          the data card
+    first_light.py   selects the frames of a first run
 
-python -m nodes.lab.eo_mini --help
+Command line: python -m nodes.lab.eo_mini --help
 """

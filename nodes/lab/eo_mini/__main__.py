@@ -15,21 +15,21 @@ from nodes.lab.eo_mini.packages import DEFAULT_CACHE, SourceError
 from nodes.lab.eo_mini.places import BANDS_DEG
 
 _EXAMPLES = """examples:
-  python -m nodes.lab.eo_mini build                              the test split, as it ships, where it ships
-  python -m nodes.lab.eo_mini build --split train --output train/   1600 frames, some 5 minutes
-  python -m nodes.lab.eo_mini check                              the gates, on the split that ships
+  python -m nodes.lab.eo_mini build                                 rebuild the shipped test split in place
+  python -m nodes.lab.eo_mini build --split train --output train/   1600 frames, about 5 minutes
+  python -m nodes.lab.eo_mini check                                 check the shipped test split
   python -m nodes.lab.eo_mini check train/ --split train --json
-  python -m nodes.lab.eo_mini first-light                        which frames a first run takes
+  python -m nodes.lab.eo_mini first-light                           select the frames of a first run
 
-exit codes: 0 done; 1 a gate is not kept; 2 the input cannot be used
+exit codes: 0 done; 1 a gate failed; 2 the input cannot be used
 """
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one subcommand; returns the exit status."""
+    """Run one subcommand and return the exit status."""
     parser = argparse.ArgumentParser(
         prog="python -m nodes.lab.eo_mini",
-        description="Builds the benchmark eo-mini from imagery that packages ship, and checks it.",
+        description="Build the benchmark eo-mini from imagery in public packages, and check it.",
         epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -40,48 +40,64 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--output",
         type=Path,
         metavar="DIR",
-        help="folder to write (for the test split: where it ships)",
+        help="output folder (default for test: the shipped one)",
     )
-    build.add_argument("--frames", type=int, metavar="N", help="how many (as many as the split has)")
-    build.add_argument("--seed", type=int, default=0, help="another seed draws another split (%(default)s)")
+    build.add_argument("--frames", type=int, metavar="N", help="number of frames (default: the split's)")
     build.add_argument(
-        "--cache", type=Path, default=DEFAULT_CACHE, help="where imagery is kept (%(default)s)"
+        "--seed", type=int, default=0, metavar="N", help="random seed of the split (default: %(default)s)"
+    )
+    build.add_argument(
+        "--cache",
+        type=Path,
+        default=DEFAULT_CACHE,
+        metavar="DIR",
+        help="cache of downloaded imagery (default: %(default)s)",
     )
     build.set_defaults(run=_build)
-    checking = commands.add_parser("check", help="run the gates on a split")
+    checking = commands.add_parser("check", help="check a split against the gates")
     checking.add_argument(
-        "folder", type=Path, nargs="?", default=EO_MINI, help="the split (the one that ships)"
+        "folder",
+        type=Path,
+        nargs="?",
+        default=EO_MINI,
+        metavar="DIR",
+        help="folder of the split (default: the shipped test split)",
     )
     checking.add_argument("--json", action="store_true", help="print JSON instead of the table")
     checking.set_defaults(run=_check)
-    first = commands.add_parser("first-light", help="choose the frames of a first run among those that ship")
+    first = commands.add_parser("first-light", help="select the frames of a first run from the shipped split")
     first.set_defaults(run=_first_light)
     for command in (build, checking):
-        command.add_argument("--split", choices=sorted(BANDS_DEG), default="test", help="(%(default)s)")
-    given = parser.parse_args(arguments)
+        command.add_argument(
+            "--split",
+            choices=sorted(BANDS_DEG),
+            default="test",
+            help="name of the split (default: %(default)s)",
+        )
+    options = parser.parse_args(arguments)
     try:
-        return int(given.run(given))
+        return int(options.run(options))
     except (SourceError, SplitError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
 
 
-def _build(given: argparse.Namespace) -> int:
+def _build(options: argparse.Namespace) -> int:
     from rich.progress import Progress
 
     from nodes.lab.eo_mini.build import FRAMES, draw_frames, write
     from nodes.lab.eo_mini.card import data_card
     from nodes.lab.eo_mini.sources import open_sources
 
-    if given.output is None and given.split != "test":
-        raise SplitError(f"the {given.split} split does not ship: say where to write it with --output")
-    folder = given.output or EO_MINI
-    count = given.frames or FRAMES[given.split]
+    if options.output is None and options.split != "test":
+        raise SplitError(f"the {options.split} split is not shipped: pass an output folder with --output")
+    folder = options.output or EO_MINI
+    count = options.frames or FRAMES[options.split]
     with Progress() as bar:
-        task = bar.add_task(f"{given.split} frames", total=count)
-        frames = draw_frames(open_sources(given.cache), given.split, count, given.seed)
+        task = bar.add_task(f"{options.split} frames", total=count)
+        frames = draw_frames(open_sources(options.cache), options.split, count, options.seed)
         lines = write(frames, folder, lambda: bar.advance(task))
-    (folder / "DATA-CARD.md").write_text(data_card(given.split, given.seed, lines), encoding="utf-8")
+    (folder / "DATA-CARD.md").write_text(data_card(options.split, options.seed, lines), encoding="utf-8")
     print(f"{folder}: {len(lines)} prompts about {count} frames")
     return 0
 
@@ -94,27 +110,29 @@ def _first_light(_: argparse.Namespace) -> int:
     return 0
 
 
-def _check(given: argparse.Namespace) -> int:
+def _check(options: argparse.Namespace) -> int:
     from rich.progress import Progress
 
-    lines = read_lines(given.folder)
+    lines = read_lines(options.folder)
     with Progress(transient=True) as bar:
         task = bar.add_task("detectors", total=2 * len({line["frame"] for line in lines}))
-        gates = check(given.folder, given.split, lambda: bar.advance(task))
-    if given.json:
+        gates = check(options.folder, options.split, lambda: bar.advance(task))
+    if options.json:
         print(json.dumps([asdict(gate) for gate in gates], indent=2))
     else:
         _print(gates)
-    return 0 if all(gate.kept for gate in gates) else 1
+    return 0 if all(gate.passed for gate in gates) else 1
 
 
 def _print(gates: Sequence[Gate]) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    table = Table("gate", "found", "asked", "")
+    table = Table("gate", "measured", "required", "")
     for gate in gates:
-        table.add_row(gate.name, gate.found, gate.asked, "kept" if gate.kept else "[bold red]MISSED")
+        table.add_row(
+            gate.name, gate.measured, gate.required, "passed" if gate.passed else "[bold red]FAILED"
+        )
     Console().print(table)
 
 

@@ -1,4 +1,4 @@
-"""Draws a split of eo-mini and writes it: frames, `prompts.jsonl`, and what the gates need to know."""
+"""Draws a split of eo-mini and writes its frames and `prompts.jsonl`, with the fields that the gates need."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from PIL import Image
 from nodes.contract.files import write_atomically
 from nodes.lab.eo_mini.ground import CLOUD_SHARES, Floats, Ground, draw_ground
 from nodes.lab.eo_mini.places import CELL_PX, FRAME_PX, Split
-from nodes.lab.eo_mini.prompts import ASKED, Balance, Question, about_clouds, about_ground
+from nodes.lab.eo_mini.prompts import ASKED_COVERS, Balance, Question, about_clouds, about_ground
 from nodes.lab.eo_mini.sources import Sources
 from nodes.lab.eo_mini.windows import ANSWERS, PROMPTS, WINDOW_PX, Window, draw_window
 
@@ -25,13 +25,13 @@ SEEDS: dict[Split, int] = {"train": 1, "val": 2, "test": 3}
 FRAMES: dict[Split, int] = {"train": 1600, "val": 96, "test": 96}
 CELLS = FRAME_PX // CELL_PX
 JPEG_QUALITY = 76
-_WATER_CELL, _LAND_CELL = 0.9, 0.6  # share of a cell, for a window to lie there
+_WATER_CELL, _LAND_CELL = 0.9, 0.6  # least share of water or land in a cell that takes a window
 _WINDOW_MARGIN_PX = 12
 
 
 @dataclass(frozen=True)
 class Placed:
-    """A window and where its upper left corner is, px of the frame."""
+    """A window, and its upper left corner in pixels of the frame."""
 
     window: Window
     left_px: int
@@ -40,9 +40,14 @@ class Placed:
 
 @dataclass(frozen=True)
 class Frame:
-    """One frame: `pixels` uint8[FRAME_PX, FRAME_PX, 3], what was composited, and what is asked.
+    """One frame, its composited windows and its questions.
 
-    `cloud`: float32[FRAME_PX, FRAME_PX], opacity of the clouds, none over what was composited.
+    Attributes:
+        ground: Ground and clouds before anything is composited.
+        cloud: Opacity of the clouds, 0 over windows; float32[FRAME_PX, FRAME_PX].
+        pixels: The finished picture; uint8[FRAME_PX, FRAME_PX, 3].
+        windows: Composited windows, at most one of each fine kind.
+        questions: Coarse questions, then one about each window.
     """
 
     ground: Ground
@@ -53,25 +58,25 @@ class Frame:
 
 
 def draw_frames(sources: Sources, split: Split, count: int, seed: int) -> Iterator[Frame]:
-    """Draw frames one after another; the same for the same seed.
+    """Draw frames one after another; the same seed draws the same frames.
 
-    Each has its own generator, so that a change in how one is drawn leaves the others alone; the balance of
-    answers goes through all of them.
+    Each frame has its own generator, so a change in the drawing of one leaves the others alone. The balance
+    of answers is kept over all of them.
     """
     balance = Balance()
-    turns = np.random.default_rng([SEEDS[split], seed])
-    answers = {kind: _in_turn(names, count, turns) for kind, names in ANSWERS.items()}
-    amounts = _in_turn(tuple(CLOUD_SHARES), count, turns)
-    mains = _in_turn((*ASKED, None), count, turns)
+    order = np.random.default_rng([SEEDS[split], seed])
+    answers = {kind: _equally_often(names, count, order) for kind, names in ANSWERS.items()}
+    amounts = _equally_often(tuple(CLOUD_SHARES), count, order)
+    mains = _equally_often((*ASKED_COVERS, None), count, order)
     for number in range(count):
         rng = np.random.default_rng([SEEDS[split], seed, number])
         ground = draw_ground(sources, split, mains[number], amounts[number], rng)
-        asked = {kind: names[number] for kind, names in answers.items()}
-        yield _draw_frame(sources, split, ground, amounts[number], asked, balance, rng)
+        fine_answers = {kind: names[number] for kind, names in answers.items()}
+        yield _draw_frame(sources, split, ground, amounts[number], fine_answers, balance, rng)
 
 
-def _in_turn(names: Sequence[Any], count: int, rng: np.random.Generator) -> list[Any]:
-    """Each name equally often, in random order."""
+def _equally_often(names: Sequence[Any], count: int, rng: np.random.Generator) -> list[Any]:
+    """Return `count` names in random order, each equally often."""
     return [names[n % len(names)] for n in rng.permutation(count)]
 
 
@@ -92,20 +97,20 @@ def _draw_frame(
         placed.append(Placed(window, left, top))
     cloud = _cleared(ground.cloud, placed)
     pixels = ground.seen(cloud)
-    for one in placed:
-        area = pixels[one.top_px : one.top_px + WINDOW_PX, one.left_px : one.left_px + WINDOW_PX]
-        opacity = one.window.opacity[..., None]
-        area[:] = area * (1 - opacity) + one.window.pixels * opacity
-    found = about_clouds(amount, cloud)
+    for spot in placed:
+        area = _area(pixels, spot)
+        opacity = spot.window.opacity[..., None]
+        area[:] = area * (1 - opacity) + spot.window.pixels * opacity
+    coarse = about_clouds(amount, cloud)
     if amount in ("none", "some"):
-        found += about_ground(ground.shares)
-    fine = [Question(one.window.kind, PROMPTS[one.window.kind], one.window.answer) for one in placed]
-    questions = (*balance.choose(found, rng), *fine)
+        coarse += about_ground(ground.shares)
+    fine = [Question(spot.window.kind, PROMPTS[spot.window.kind], spot.window.answer) for spot in placed]
+    questions = (*balance.choose(coarse, rng), *fine)
     return Frame(ground, cloud, np.clip(np.rint(pixels), 0, 255).astype(np.uint8), tuple(placed), questions)
 
 
 def _cells(ground: Ground, rng: np.random.Generator) -> dict[str, int]:
-    """A cell for each fine kind: ships where there is water, if there is any; the others on land, or not."""
+    """Choose a cell for each fine kind: ships on water if there is any; the others on land, or not at all."""
     side = ground.cover.shape[0] // CELLS
     water = (ground.cover == 0).reshape(CELLS, side, CELLS, side).mean(axis=(1, 3)).ravel()
     order = [int(cell) for cell in rng.permutation(CELLS * CELLS)]
@@ -116,18 +121,26 @@ def _cells(ground: Ground, rng: np.random.Generator) -> dict[str, int]:
 
 
 def _cleared(cloud: Floats, placed: Sequence[Placed]) -> Floats:
-    """The clouds without what would lie over a window."""
+    """Return the clouds with holes at the windows."""
     cleared: Floats = cloud.copy()
-    for one in placed:
-        area = cleared[one.top_px : one.top_px + WINDOW_PX, one.left_px : one.left_px + WINDOW_PX]
-        area *= 1 - one.window.opacity
+    for spot in placed:
+        area = _area(cleared, spot)
+        area *= 1 - spot.window.opacity
     return cleared
+
+
+def _area(raster: Floats, spot: Placed) -> Floats:
+    """Return the view of a frame's raster that a window covers."""
+    return raster[spot.top_px : spot.top_px + WINDOW_PX, spot.left_px : spot.left_px + WINDOW_PX]
 
 
 def write(
     frames: Iterator[Frame], folder: Path, on_frame: Callable[[], None] = lambda: None
 ) -> list[dict[str, Any]]:
-    """Write frames and `prompts.jsonl`; returns its lines. What is not whole has no `prompts.jsonl`."""
+    """Write frames, then `prompts.jsonl`, and return its lines.
+
+    A folder without `prompts.jsonl` is incomplete.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     lines: list[dict[str, Any]] = []
     for number, frame in enumerate(frames):
@@ -141,14 +154,14 @@ def write(
 
 
 def encoded(pixels: NDArray[np.uint8]) -> bytes:
-    """The frame as JPEG."""
+    """Return a frame as JPEG."""
     buffer = io.BytesIO()
     Image.fromarray(pixels).save(buffer, "JPEG", quality=JPEG_QUALITY, subsampling=2, optimize=True)
     return buffer.getvalue()
 
 
 def _lines(name: str, frame: Frame, digest: str) -> Iterator[dict[str, Any]]:
-    placed = {one.window.kind: one for one in frame.windows}
+    placed = {spot.window.kind: spot for spot in frame.windows}
     for question in frame.questions:
         line: dict[str, Any] = {
             "frame": name,
@@ -161,11 +174,11 @@ def _lines(name: str, frame: Frame, digest: str) -> Iterator[dict[str, Any]]:
             "longitude_deg": round(frame.ground.place.longitude_deg, 3),
             "sha256": digest,
         }
-        if one := placed.get(question.kind):
-            edges = (one.left_px, one.top_px, one.left_px + WINDOW_PX, one.top_px + WINDOW_PX)
+        if spot := placed.get(question.kind):
+            edges = (spot.left_px, spot.top_px, spot.left_px + WINDOW_PX, spot.top_px + WINDOW_PX)
             line["box"] = [edge / FRAME_PX for edge in edges]
-            line["cell"] = one.top_px // CELL_PX * CELLS + one.left_px // CELL_PX
+            line["cell"] = spot.top_px // CELL_PX * CELLS + spot.left_px // CELL_PX
             line["marks_px"] = [
-                [round(one.left_px + x, 1), round(one.top_px + y, 1)] for x, y in one.window.marks
+                [round(spot.left_px + x, 1), round(spot.top_px + y, 1)] for x, y in spot.window.marks
             ]
         yield line

@@ -1,6 +1,6 @@
-"""Chooses the frames of a first run: sixteen of the test split, one prompt each, by seed.
+"""Selects the frames of a first run: sixteen of the test split, one prompt each, at random from a fixed seed.
 
-No model is asked while they are chosen: what it answers right or wrong must not decide what is shown.
+No model takes part in the selection, so the sample is not biased by the answers.
 """
 
 from __future__ import annotations
@@ -17,16 +17,19 @@ _SEED = 2018_01_20
 
 
 def choose_first_light(split: Path, folder: Path) -> list[Line]:
-    """Write `folder/prompts.jsonl`, whose images lie in `split`; returns its lines. Raises SplitError.
+    """Write `folder/prompts.jsonl`, whose images are in `split`, and return its lines.
 
-    Every kind comes equally often, as far as sixteen goes, and no frame twice.
+    Kinds are as equally frequent as sixteen prompts allow, and no frame occurs twice.
+
+    Raises:
+        SplitError: `split` holds no split of eo-mini.
     """
     rng = np.random.default_rng(_SEED)
     lines = read_lines(split)
     kinds = sorted({line["kind"] for line in lines})
-    wanted = [kinds[n % len(kinds)] for n in range(FRAMES)]
+    equally_often = [kinds[n % len(kinds)] for n in range(FRAMES)]
     chosen: list[Line] = []
-    for kind in rng.permutation(wanted):
+    for kind in rng.permutation(equally_often):
         taken = {line["frame"] for line in chosen}
         free = [line for line in lines if line["kind"] == kind and line["frame"] not in taken]
         chosen.append(dict(free[int(rng.integers(len(free)))]))

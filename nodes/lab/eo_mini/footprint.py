@@ -1,4 +1,4 @@
-"""Where on Earth a frame lies."""
+"""Position and extent of a frame on Earth."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _MAX_EDGE_LATITUDE_DEG = 68.0
 
 @dataclass(frozen=True)
 class Footprint:
-    """The centre of a frame and its extent; width grows with 1/cos(latitude), so pixels are square."""
+    """Centre and extent of a frame; its width grows with 1/cos(latitude), so pixels are square."""
 
     latitude_deg: float
     longitude_deg: float
@@ -25,7 +25,7 @@ class Footprint:
         return self.height_deg / 2 / math.cos(math.radians(self.latitude_deg))
 
     def box(self, px_per_deg: float) -> tuple[float, float, float, float]:
-        """Left, upper, right, lower in pixels of a global raster that starts at 180 W, 90 N."""
+        """Return left, upper, right, lower edge in pixels of a global raster that starts at 180 W, 90 N."""
         half = self.height_deg / 2
         return (
             (self.longitude_deg - self.half_width_deg + 180) * px_per_deg,
@@ -38,7 +38,13 @@ class Footprint:
 def draw_footprint(
     bands: Sequence[tuple[float, float]], height_deg: float, rng: np.random.Generator
 ) -> Footprint:
-    """Draw a place of the bands (west, east; degrees), uniform over the sphere, that fits in 68 S to 68 N."""
+    """Draw a footprint within one band and within 68 S to 68 N, uniformly over the sphere.
+
+    Args:
+        bands: West and east longitude of each band, in degrees.
+        height_deg: Extent in latitude.
+        rng: Source of randomness.
+    """
     limit_deg = _MAX_EDGE_LATITUDE_DEG - height_deg / 2
     limit = math.sin(math.radians(limit_deg))
     widths = np.array([east - west for west, east in bands])

@@ -1,4 +1,4 @@
-"""What must hold of a split of eo-mini before a model is trained on it."""
+"""Conditions that a split of eo-mini must meet before a model is trained on it."""
 
 from __future__ import annotations
 
@@ -19,34 +19,38 @@ from nodes.lab.eo_mini.windows import ANSWERS
 
 NATIVE_LEAST, REDUCED_MOST = 0.90, 0.50
 COARSE_APART_MOST = 0.05
-UNBALANCED_MOST = 0.12  # the commonest answer's share of a kind, beyond an equal one
+UNBALANCED_MOST = 0.12  # excess of the commonest answer's share over an equal share
 Line = dict[str, Any]
 
 
 class SplitError(ValueError):
-    """A folder that holds no split of eo-mini; one line: what, where."""
+    """A folder that holds no split of eo-mini; the text is one line."""
 
     exit_code = 2
 
 
 @dataclass(frozen=True)
 class Gate:
-    """One condition: what was found, what is asked, whether it holds."""
+    """One condition: the measured and the required value as text, and whether the condition holds."""
 
     name: str
-    found: str
-    asked: str
-    kept: bool
+    measured: str
+    required: str
+    passed: bool
 
 
 def read_lines(folder: Path) -> list[Line]:
-    """The lines of `prompts.jsonl`. Raises SplitError."""
+    """Return the lines of `prompts.jsonl`.
+
+    Raises:
+        SplitError: The file is empty or cannot be read.
+    """
     path = folder / "prompts.jsonl"
     try:
         lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
     except (OSError, ValueError) as error:
         raise SplitError(
-            f"{path} is no list of prompts: {error}; build one: python -m nodes.lab.eo_mini"
+            f"{path} is not a list of prompts: {error}; build one: python -m nodes.lab.eo_mini"
         ) from error
     if not lines:
         raise SplitError(f"{path} is empty: build it again")
@@ -54,24 +58,28 @@ def read_lines(folder: Path) -> list[Line]:
 
 
 def check(folder: Path, split: Split, on_frame: Callable[[], None] = lambda: None) -> list[Gate]:
-    """Check everything, detectors included. Raises SplitError."""
+    """Check a split against all gates, with the detectors.
+
+    Raises:
+        SplitError: The folder holds no split of eo-mini.
+    """
     lines = read_lines(folder)
-    found = scores(lines, lambda name: Image.open(folder / name), on_frame)
-    return [*_files(folder, lines), *_places(lines, split), *_answers(lines), *resolution_gates(found)]
+    detected = scores(lines, lambda name: Image.open(folder / name), on_frame)
+    return [*_files(folder, lines), *_places(lines, split), *_answers(lines), *resolution_gates(detected)]
 
 
-def resolution_gates(found: Sequence[Score]) -> list[Gate]:
-    """Fine kinds are there natively and gone in the reduced frame; coarse kinds are alike in both."""
+def resolution_gates(detected: Sequence[Score]) -> list[Gate]:
+    """Check that detectors need native resolution for fine kinds only."""
     gates = []
-    for score in found:
-        told = f"{score.native:.1%} native, {score.reduced:.1%} reduced, n={score.pairs}"
+    for score in detected:
+        measured = f"{score.native:.1%} native, {score.reduced:.1%} reduced, n={score.pairs}"
         if score.kind in ANSWERS:
-            kept = score.native >= NATIVE_LEAST and score.reduced <= REDUCED_MOST
-            asked = f">= {NATIVE_LEAST:.0%} native, <= {REDUCED_MOST:.0%} reduced"
+            passed = score.native >= NATIVE_LEAST and score.reduced <= REDUCED_MOST
+            required = f">= {NATIVE_LEAST:.0%} native, <= {REDUCED_MOST:.0%} reduced"
         else:
-            kept = abs(score.native - score.reduced) <= COARSE_APART_MOST
-            asked = f"within {COARSE_APART_MOST:.0%} of each other"
-        gates.append(Gate(f"oracle, {score.kind}", told, asked, kept))
+            passed = abs(score.native - score.reduced) <= COARSE_APART_MOST
+            required = f"within {COARSE_APART_MOST:.0%} of each other"
+        gates.append(Gate(f"oracle, {score.kind}", measured, required, passed))
     return gates
 
 
@@ -85,7 +93,7 @@ def _files(folder: Path, lines: Sequence[Line]) -> list[Gate]:
         with Image.open(path) as opened:
             if opened.size != (FRAME_PX, FRAME_PX):
                 wrong.append(name)
-    return [Gate("files are the ones listed", ", ".join(wrong) or "all", "all", not wrong)]
+    return [Gate("images match their checksums", ", ".join(wrong) or "all", "all", not wrong)]
 
 
 def _places(lines: Sequence[Line], split: Split) -> list[Gate]:
@@ -105,8 +113,8 @@ def _places(lines: Sequence[Line], split: Split) -> list[Gate]:
         > 1
     ]
     return [
-        Gate("frames within their split's longitudes", f"{len(outside)} outside", "0", not outside),
-        Gate("windows within one cell", f"{len(torn)} not", "0", not torn),
+        Gate("frames within the longitudes of their split", f"{len(outside)} outside", "0", not outside),
+        Gate("windows within one cell", f"{len(torn)} across cells", "0", not torn),
     ]
 
 
@@ -118,26 +126,29 @@ def _corners(box: Sequence[float]) -> list[tuple[float, float]]:
 def _answers(lines: Sequence[Line]) -> list[Gate]:
     gates = []
     for kind in sorted({line["kind"] for line in lines}):
-        given = Counter(line["truth"] for line in lines if line["kind"] == kind)
-        share, most = max(given.values()) / sum(given.values()), 1 / len(given) + UNBALANCED_MOST
-        told = f"{share:.0%} {given.most_common(1)[0][0]}; blind {blind(lines, kind):.0%}"
-        gates.append(Gate(f"answers in balance, {kind}", told, f"<= {most:.0%}", share <= most))
+        truths = Counter(line["truth"] for line in lines if line["kind"] == kind)
+        share, most = max(truths.values()) / truths.total(), 1 / len(truths) + UNBALANCED_MOST
+        measured = f"{share:.0%} {truths.most_common(1)[0][0]}; blind {blind(lines, kind):.0%}"
+        gates.append(Gate(f"balance of answers, {kind}", measured, f"<= {most:.0%}", share <= most))
     return gates
 
 
 def blind(lines: Sequence[Line], kind: str | None = None) -> float:
-    """Share right for who knows the commonest answer to each prompt, and never sees a frame."""
-    given: dict[str, Counter[str]] = {}
-    for line in lines:
-        if kind in (None, line["kind"]):
-            given.setdefault(line["prompt"], Counter())[line["truth"]] += 1
-    return sum(max(count.values()) for count in given.values()) / sum(
-        sum(count.values()) for count in given.values()
-    )
+    """Return the accuracy of giving the commonest answer to each prompt without seeing a frame."""
+    return _share_of_commonest(lines, kind, "prompt")
 
 
 def majority(lines: Sequence[Line], kind: str | None = None) -> float:
-    """Share right for who gives every prompt of a kind that kind's commonest answer."""
-    kinds = {line["kind"] for line in lines} if kind is None else {kind}
-    given = [Counter(line["truth"] for line in lines if line["kind"] == one) for one in kinds]
-    return sum(max(count.values()) for count in given) / sum(sum(count.values()) for count in given)
+    """Return the accuracy of giving every prompt the commonest answer to its kind."""
+    return _share_of_commonest(lines, kind, "kind")
+
+
+def _share_of_commonest(lines: Sequence[Line], kind: str | None, by: str) -> float:
+    """Return the share of lines with the commonest truth among the lines that agree with them in `by`."""
+    truths: dict[str, Counter[str]] = {}
+    for line in lines:
+        if kind in (None, line["kind"]):
+            truths.setdefault(line[by], Counter())[line["truth"]] += 1
+    return sum(max(count.values()) for count in truths.values()) / sum(
+        count.total() for count in truths.values()
+    )

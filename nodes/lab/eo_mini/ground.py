@@ -1,4 +1,4 @@
-"""What a frame shows before anything is composited for a fine prompt: the Earth, and clouds over it."""
+"""A frame before windows are composited into it: the Earth, and clouds over it."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from nodes.lab.eo_mini.sources import Sources
 Floats = NDArray[np.float32]
 
 COVERS = ("water", "forest", "grassland", "desert", "ice", "other")
-# IGBP classes 0..16. Open shrubland may look like desert or like tundra: it is not asked about.
+# IGBP classes 0..16. Open shrubland may look like desert or tundra, so it counts as "other".
 _IGBP_TO_COVER = np.array([0, 1, 1, 1, 1, 1, 5, 5, 1, 2, 2, 5, 2, 5, 2, 4, 3], dtype=np.uint8)
-COVER_CELLS = 112  # a side
+COVER_CELLS = 112  # per side of the frame
 _MARBLE_PX_PER_DEG, _COVER_PX_PER_DEG, _CLOUD_PX_PER_DEG = 15.0, 20.0, 4096 / 360
 
-# Cloud amount: the share of the frame whose cloud is thicker than half.
+# Share of the frame under cloud of more than half opacity.
 CLOUD_SHARES = {"none": (0.0, 0.0), "some": (0.12, 0.3), "half": (0.42, 0.58), "most": (0.72, 0.9)}
 _MAIN_SHARE, _MAIN_LEAD = 0.45, 0.15
 _MOST_TRIES = 3000
-_EDGE = 0.1  # of the cloud field's alpha, from clear to thick
-_LEAST_CONTRAST = 0.12  # of the cloud field within a frame
+_EDGE = 0.1  # range of the cloud field's alpha from clear to opaque
+_LEAST_CONTRAST = 0.12  # standard deviation of the cloud field's alpha within a frame
 _WHITE = np.array([243, 245, 248], dtype=np.float32)
 
 
@@ -34,8 +34,11 @@ _WHITE = np.array([243, 245, 248], dtype=np.float32)
 class Ground:
     """One frame's ground and clouds.
 
-    `pixels`: float32[FRAME_PX, FRAME_PX, 3], 0 to 255, without clouds. `cover`: uint8[112, 112], index into
-    COVERS. `cloud`: float32[FRAME_PX, FRAME_PX], opacity of the clouds, 0 to 1.
+    Attributes:
+        place: Position and extent on Earth.
+        pixels: The ground without clouds, 0 to 255; float32[FRAME_PX, FRAME_PX, 3].
+        cover: Index into COVERS; uint8[COVER_CELLS, COVER_CELLS].
+        cloud: Opacity of the clouds, 0 to 1; float32[FRAME_PX, FRAME_PX].
     """
 
     place: Footprint
@@ -45,20 +48,25 @@ class Ground:
 
     @property
     def shares(self) -> NDArray[np.float64]:
-        """Share of each of COVERS, summing to 1."""
+        """Share of each of COVERS; the sum is 1."""
         return np.bincount(self.cover.ravel(), minlength=len(COVERS)) / self.cover.size
 
     def seen(self, cloud: Floats) -> Floats:
-        """The pixels under clouds of this opacity."""
+        """Return the pixels under clouds of this opacity."""
         return np.asarray(self.pixels * (1 - cloud[..., None]) + _WHITE * cloud[..., None], dtype=np.float32)
 
 
 def draw_ground(
     sources: Sources, split: Split, main: str | None, amount: str, rng: np.random.Generator
 ) -> Ground:
-    """Draw a frame of the split with this amount of clouds.
+    """Draw a frame's ground and clouds.
 
-    It is mostly of cover `main`, where the split has such places; None: of any.
+    Args:
+        sources: Source material.
+        split: Split whose longitudes are used.
+        main: Cover of the largest part of the frame if the split has such places; None for any.
+        amount: Amount of clouds, a key of CLOUD_SHARES.
+        rng: Source of randomness.
     """
     place, cover = _draw_place(sources, split, main, rng)
     box = place.box(_MARBLE_PX_PER_DEG)
@@ -77,7 +85,7 @@ def _draw_place(
         shares = np.bincount(cover.ravel(), minlength=len(COVERS)) / cover.size
         if main is None or shares[COVERS.index(main)] >= max(_MAIN_SHARE, np.sort(shares)[-2] + _MAIN_LEAD):
             break
-    return place, cover  # the last one, where a split has no such place
+    return place, cover  # the last one if the split has no such place
 
 
 def _cut_cover(sources: Sources, place: Footprint) -> NDArray[np.uint8]:
@@ -88,7 +96,7 @@ def _cut_cover(sources: Sources, place: Footprint) -> NDArray[np.uint8]:
 
 
 def _draw_cloud(sources: Sources, split: Split, amount: str, rng: np.random.Generator) -> Floats:
-    """A piece of the real cloud field of the split's own longitudes; its threshold makes the amount."""
+    """Cut the real cloud field at the split's longitudes, thresholded to the amount of clouds."""
     low, high = CLOUD_SHARES[amount]
     if high == 0:
         return np.zeros((FRAME_PX, FRAME_PX), dtype=np.float32)
@@ -100,6 +108,6 @@ def _draw_cloud(sources: Sources, split: Split, amount: str, rng: np.random.Gene
         if alpha.std() >= _LEAST_CONTRAST:
             break
     else:
-        raise SourceError(f"no clouds with contrast in {_MOST_TRIES} tries: another cloud field?")
+        raise SourceError(f"no clouds with contrast in {_MOST_TRIES} tries: use another cloud field")
     middle = np.quantile(alpha[::8, ::8], 1 - rng.uniform(low, high))
     return np.asarray(np.clip((alpha - middle) / _EDGE + 0.5, 0, 1), dtype=np.float32)

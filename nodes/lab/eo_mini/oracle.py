@@ -1,11 +1,16 @@
-"""At which resolution can a prompt be answered? Plain detectors that know everything but the answer say so.
+"""Plain detectors that find the resolution at which a prompt can be answered.
 
-Fine kinds: the detector knows the content's window and what to look for. Ships and crowns: each bright spot
-is measured (elongation, peak, texture, area); the best of these measures and its threshold are found on half
-of the frames, the spots beyond it are counted in the other half, and the other way round. Rows: the direction
-whose stripes are the strongest anywhere in the window, at the period that does best on the other half. For
-reduced frames all of this is found anew on reduced frames, so that it is not held to what only pixels show.
-Coarse kinds: the nearest neighbours' answer, by histograms of colour, of the whole and of its halves.
+Fine kinds: the detector knows the window and its kind of content.
+
+* Ships and crowns: every bright spot is measured (elongation, peak, texture, area). The best measure and
+  threshold are fitted on half of the frames; spots beyond the threshold are counted in the other half, and
+  the other way round.
+* Rows: the direction with the strongest stripes anywhere in the window, at the period that is best on the
+  other half.
+
+Coarse kinds: the answer of the nearest neighbours by colour histograms of the frame or its halves.
+
+Detectors for reduced frames are fitted on reduced frames, so they do not depend on lost details.
 """
 
 from __future__ import annotations
@@ -26,8 +31,8 @@ Floats = NDArray[np.float64]
 Line = dict[str, Any]
 OpenFrame = Callable[[str], Image.Image]
 
-REDUCED_PX = 224  # a side of the whole frame
-_PERIODS_PX = (4.8, 5.2, 5.6, 9.0, 14.0, 24.0)  # the last for reduced frames: what is folded down
+REDUCED_PX = 224  # side of a reduced frame
+_PERIODS_PX = (4.8, 5.2, 5.6, 9.0, 14.0, 24.0)  # the long ones are aliases in reduced frames
 _GREY = np.array([0.299, 0.587, 0.114])
 _LEAST_SPOT_PX = 5
 _NEIGHBOURS = 3
@@ -36,7 +41,7 @@ _LEVELS = 4
 
 @dataclass(frozen=True)
 class Score:
-    """Right answers of one kind, at both resolutions."""
+    """Share of correct answers to one kind at both resolutions."""
 
     kind: str
     pairs: int
@@ -45,16 +50,22 @@ class Score:
 
 
 def scores(lines: Sequence[Line], open_frame: OpenFrame, on_frame: Callable[[], None]) -> list[Score]:
-    """Score every kind; `open_frame` gives a frame by its file's name."""
+    """Score every kind.
+
+    Args:
+        lines: Lines of `prompts.jsonl`.
+        open_frame: Opens a frame by its file name.
+        on_frame: Called after every frame, twice for each.
+    """
     right: dict[str, list[NDArray[np.bool_]]] = {}
     for reduced in (False, True):
         clues = _clues(lines, open_frame, reduced, on_frame)
         for kind in sorted({line["kind"] for line in lines}):
             chosen = [n for n, line in enumerate(lines) if line["kind"] == kind]
-            judge = {"ships": _count_right, "crowns": _count_right, "rows": _rows_right}.get(
+            detect = {"ships": _count_right, "crowns": _count_right, "rows": _rows_right}.get(
                 kind, _coarse_right
             )
-            right.setdefault(kind, []).append(judge([lines[n] for n in chosen], [clues[n] for n in chosen]))
+            right.setdefault(kind, []).append(detect([lines[n] for n in chosen], [clues[n] for n in chosen]))
     return [
         Score(kind, len(native), float(native.mean()), float(reduced.mean()))
         for kind, (native, reduced) in right.items()
@@ -64,7 +75,7 @@ def scores(lines: Sequence[Line], open_frame: OpenFrame, on_frame: Callable[[], 
 def _clues(
     lines: Sequence[Line], open_frame: OpenFrame, reduced: bool, on_frame: Callable[[], None]
 ) -> list[Any]:
-    """What the detectors measure for each line."""
+    """Return the measurements that the detectors need for each line."""
     clues: dict[int, Any] = {}
     by_image: dict[str, list[int]] = {}
     for number, line in enumerate(lines):
@@ -88,7 +99,7 @@ def _clues(
 
 
 def _window(frame: Image.Image, line: Line) -> Floats:
-    """The content's window, enlarged to the size that it has natively."""
+    """Cut a window out of a frame, scaled to its native size."""
     left, top, right, bottom = (edge * frame.width for edge in line["box"])
     size = (WINDOW_PX, WINDOW_PX)
     return np.asarray(
@@ -97,7 +108,7 @@ def _window(frame: Image.Image, line: Line) -> Floats:
 
 
 def _spots(window: Any) -> Iterator[tuple[float, ...]]:
-    """Elongation, peak, texture and area of each spot that is brighter than its surroundings."""
+    """Yield elongation, peak, texture and area of each spot that is brighter than its surroundings."""
     grey = window @ _GREY
     inner = grey[12:-12, 12:-12]
     above = inner - np.median(inner)
@@ -115,7 +126,7 @@ def _spots(window: Any) -> Iterator[tuple[float, ...]]:
 
 
 def _label(mask: NDArray[np.bool_]) -> NDArray[np.int64]:
-    """A number for each group of touching pixels (8 neighbours), 0 outside."""
+    """Give each group of touching pixels (8 neighbours) a number; 0 is outside."""
     labels = np.where(mask, np.arange(1, mask.size + 1).reshape(mask.shape), 0)
     while True:
         padded = np.pad(labels, 1)
@@ -128,7 +139,7 @@ def _label(mask: NDArray[np.bool_]) -> NDArray[np.int64]:
 
 
 def _blurred(grey: Floats) -> Floats:
-    """Mean over 7 x 7."""
+    """Average over 7 x 7 pixels."""
     padded = np.pad(grey, ((4, 3), (4, 3)), mode="edge").cumsum(0).cumsum(1)
     return np.asarray((padded[7:, 7:] - padded[:-7, 7:] - padded[7:, :-7] + padded[:-7, :-7]) / 49)
 
@@ -136,31 +147,32 @@ def _blurred(grey: Floats) -> Floats:
 def _count_right(lines: Sequence[Line], clues: Sequence[Any]) -> NDArray[np.bool_]:
     truths = np.array([COUNTS.index(line["truth"]) for line in lines])
     right = np.zeros(len(lines), dtype=bool)
-    for tuned, judged in _halves(lines):
-        values = [value for n in tuned for value in clues[n]]
+    for fitted, tested in _halves(lines):
+        values = [value for n in fitted for value in clues[n]]
         best, rule = -1.0, (0, 0.0, 1)
         for measure in range(4) if values else ():
             cuts = np.quantile([value[measure] for value in values], np.linspace(0.02, 0.98, 49))
             for cut in cuts:
                 for sign in (1, -1):
-                    found = np.array([_beyond(clues[n], measure, cut, sign) for n in tuned])
-                    share = float(np.mean(found == truths[tuned]))
+                    counts = np.array([_beyond(clues[n], measure, cut, sign) for n in fitted])
+                    share = float(np.mean(counts == truths[fitted]))
                     if share > best:
                         best, rule = share, (measure, float(cut), sign)
-        right[judged] = [_beyond(clues[n], *rule) == truths[n] for n in judged]
+        right[tested] = [_beyond(clues[n], *rule) == truths[n] for n in tested]
     return right
 
 
 def _beyond(spots: Sequence[tuple[float, ...]], measure: int, cut: float, sign: int) -> int:
+    """Count the spots beyond a threshold, at most three."""
     return min(3, sum(sign * spot[measure] > sign * cut for spot in spots))
 
 
 def _stripe_strengths(window: Any) -> Floats:
-    """Float64[periods, directions]: the most energy of stripes in any patch, beside all directions'."""
+    """Return the highest relative energy of stripes in any patch; float64[periods, directions]."""
     grey = window @ _GREY
     grey = grey - _blurred(grey) if grey.std() > 0 else grey
     y, x = np.mgrid[: grey.shape[0], : grey.shape[1]]
-    found = np.zeros((len(_PERIODS_PX), len(DIRECTIONS)))
+    strengths = np.zeros((len(_PERIODS_PX), len(DIRECTIONS)))
     for row, period_px in enumerate(_PERIODS_PX):
         energies = []
         for number in range(len(DIRECTIONS)):
@@ -168,12 +180,12 @@ def _stripe_strengths(window: Any) -> Floats:
             turns = 2 * math.pi * (x * math.cos(bearing) + y * math.sin(bearing)) / period_px
             energies.append(np.hypot(*(_patch_sums(grey * wave(turns)) for wave in (np.cos, np.sin))))
         total = np.sum(energies, axis=0) + 1e-9
-        found[row] = [float((energy**2 / total).max()) for energy in energies]
-    return found
+        strengths[row] = [float((energy**2 / total).max()) for energy in energies]
+    return strengths
 
 
 def _patch_sums(values: Floats, half_px: int = 12) -> Floats:
-    """Sums over patches of 2 half_px a side, one every half_px."""
+    """Sum over square patches with a side of 2 * half_px, one every half_px."""
     count = values.shape[0] // half_px
     blocks = values.reshape(count, half_px, count, half_px).sum(axis=(1, 3))
     rows = blocks[1:] + blocks[:-1]
@@ -184,14 +196,14 @@ def _rows_right(lines: Sequence[Line], clues: Sequence[Any]) -> NDArray[np.bool_
     truths = np.array([DIRECTIONS.index(line["truth"]) for line in lines])
     guesses = np.stack(clues).argmax(axis=2)  # [lines, periods]
     right = np.zeros(len(lines), dtype=bool)
-    for tuned, judged in _halves(lines):
-        period = int(np.argmax((guesses[tuned] == truths[tuned, None]).mean(axis=0)))
-        right[judged] = guesses[judged, period] == truths[judged]
+    for fitted, tested in _halves(lines):
+        period = int(np.argmax((guesses[fitted] == truths[fitted, None]).mean(axis=0)))
+        right[tested] = guesses[tested, period] == truths[tested]
     return right
 
 
 def _halves(lines: Sequence[Line]) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
-    """(tuned on, judged on), both ways; a frame is in one half only."""
+    """Yield (lines to fit on, lines to test on), both ways; each frame is in one half only."""
     frames = sorted({line["frame"] for line in lines})
     even = np.array([frames.index(line["frame"]) % 2 == 0 for line in lines])
     first, second = np.flatnonzero(even), np.flatnonzero(~even)
@@ -200,7 +212,7 @@ def _halves(lines: Sequence[Line]) -> Iterator[tuple[NDArray[np.int64], NDArray[
 
 
 def _histograms(frame: Image.Image) -> Floats:
-    """Shares of 64 colours in the upper and in the lower half; float64[128]."""
+    """Return the shares of 64 colours in the upper, then in the lower half; float64[128]."""
     pixels = np.asarray(frame.resize((REDUCED_PX, REDUCED_PX), Image.Resampling.NEAREST)) // (256 // _LEVELS)
     codes = pixels @ np.array([_LEVELS**2, _LEVELS, 1])
     halves = np.array_split(codes, 2)
@@ -208,7 +220,7 @@ def _histograms(frame: Image.Image) -> Floats:
 
 
 def _coarse_right(lines: Sequence[Line], clues: Sequence[Any]) -> NDArray[np.bool_]:
-    """By the nearest frames of which the same was asked, without the frame itself."""
+    """Answer as the nearest other frames with the same prompt do."""
     whole = np.stack(clues)
     folded = whole[:, : _LEVELS**3] + whole[:, _LEVELS**3 :]
     right = np.zeros(len(lines), dtype=bool)

