@@ -24,13 +24,22 @@ from traces.trace import Trace
 
 _SEARCH_S = 2 * 86_400
 BEFORE_LOS_S = 30.0
+AFTER_LOS_S = 5.0
 
 
 @dataclass(frozen=True)
 class Sky:
-    """A satellite, a station, the first `count` passes from `start_utc` on, and the times of capture.
+    """Passes of a satellite over a station, and the times of capture.
 
     Frames are captured every `interval_s` from `lead_s` before AOS until BEFORE_LOS_S before LOS.
+
+    Attributes:
+        satellite: Name or catalogue number.
+        station: Name of the ground station.
+        start_utc: Time from which passes are searched.
+        count: Number of passes.
+        lead_s: Time from the first capture to AOS.
+        interval_s: Time between captures.
     """
 
     satellite: str
@@ -49,18 +58,20 @@ def make_cases(sky: Sky, rates_bit_s: Sequence[float]) -> tuple[list[JobCase], d
     """
     elements = find_satellite(read_elements(FLOCK_TLE), sky.satellite)
     place = station(sky.station)
-    found = [one for one in passes_over(elements, place, sky.start_utc, _SEARCH_S) if one.aos_s > sky.lead_s]
-    if len(found) < sky.count + 1:
+    passes = [
+        pass_ for pass_ in passes_over(elements, place, sky.start_utc, _SEARCH_S) if pass_.aos_s > sky.lead_s
+    ]
+    if len(passes) < sky.count + 1:
         raise ScenarioError(
-            f"{sky.satellite} has {len(found)} passes over {sky.station} in two days;"
+            f"{sky.satellite} has {len(passes)} passes over {sky.station} in two days;"
             f" {sky.count + 1} are needed"
         )
     radio = preset("dove")
     cases, traces = [], {}
     for rate_bit_s in rates_bit_s:
         of_rate = []
-        for number, (one, following) in enumerate(pairwise(found[: sky.count + 1]), start=1):
-            start_utc, length_s = _window(sky, one, following)
+        for number, (pass_, following) in enumerate(pairwise(passes[: sky.count + 1]), start=1):
+            start_utc, length_s = _window(sky, pass_, following)
             trace = make_trace(
                 elements,
                 place,
@@ -74,9 +85,6 @@ def make_cases(sky: Sky, rates_bit_s: Sequence[float]) -> tuple[list[JobCase], d
             of_rate.append(_job_pass(name, trace, sky))
         cases.append(JobCase(rate_bit_s=rate_bit_s, passes=of_rate))
     return cases, traces
-
-
-AFTER_LOS_S = 5.0
 
 
 def part_of_first_pass(
@@ -94,21 +102,22 @@ def part_of_first_pass(
     trace = traces[name]
     trace = trace.cut(0.0, min(trace.contacts()[0].los_s + AFTER_LOS_S, until_s, trace.end_s))
     if not trace.contacts():
-        raise ScenarioError(f"{name}: no contact before {until_s:g} s; play longer")
+        raise ScenarioError(f"{name}: no contact before {until_s:g} s; use a longer --emulated")
     captures_s = [time_s for time_s in first.captures_s if time_s < until_s]
     played = _job_pass(f"{name}-played", trace, sky).model_copy(update={"captures_s": captures_s})
     return JobCase(rate_bit_s=case.rate_bit_s, passes=[played], part=True), trace
 
 
-def _window(sky: Sky, one: Pass, following: Pass) -> tuple[datetime, float]:
-    begin_s = round(one.aos_s - sky.lead_s, 3)
-    return sky.start_utc + timedelta(seconds=begin_s), round(following.los_s + 5 - begin_s, 3)
+def _window(sky: Sky, pass_: Pass, following: Pass) -> tuple[datetime, float]:
+    """Return start and length in seconds of the trace of a pass and the following one."""
+    begin_s = round(pass_.aos_s - sky.lead_s, 3)
+    return sky.start_utc + timedelta(seconds=begin_s), round(following.los_s + AFTER_LOS_S - begin_s, 3)
 
 
 def _job_pass(name: str, trace: Trace, sky: Sky) -> JobPass:
     contacts = trace.contacts()
     if not contacts:
-        raise ScenarioError(f"{name}: the link never closes; take another station or a higher pass")
+        raise ScenarioError(f"{name}: the link budget never closes; use another station or a higher pass")
     last_s = contacts[0].los_s - BEFORE_LOS_S
     rows = [
         JobRow(

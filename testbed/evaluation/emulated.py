@@ -70,10 +70,10 @@ class Difference:
     def text(self) -> str:
         """Return the comparison as one line."""
         return (
-            f"{self.link}, {self.policy}: {self.same} of {self.compared} answers alike; mean latency "
+            f"{self.link}, {self.policy}: {self.same} of {self.compared} answers equal; mean latency "
             f"{self.latency_emulated_s:.3f} s emulated, {self.latency_modelled_s:.3f} s modelled "
             f"({self.latency_difference * 100:+.1f} %; {self.latency_difference_at_pace * 100:+.1f} % "
-            f"with the ground's own times of that run), without the wait for contact "
+            f"with the emulated run's ground inference times), without the wait for contact "
             f"{self.without_wait_emulated_s:.3f} s and {self.without_wait_modelled_s:.3f} s; "
             f"answered {self.answered_emulated} and {self.answered_modelled} of {self.frames}"
             + (
@@ -108,14 +108,16 @@ def check_playable(policies: Sequence[str]) -> None:
 
 
 def scenario_of(folder: Path, link: str, policy: str, names: tuple[str, str]) -> Scenario:
-    """The scenario that plays a policy's frames over a link, with what the evaluation has chosen for it.
+    """Return the scenario that runs a policy over a link, with the parameters that the evaluation selected.
 
     Args:
-        folder: of the evaluation's results.
-        link: name of one of the traces that are played.
-        names: of satellite and station.
+        folder: Folder of the evaluation's results.
+        link: Name of an emulated link.
+        policy: Name or file of the policy.
+        names: Names of the satellite and the station.
 
-    Raises ScenarioError where the data's names do not make one.
+    Raises:
+        ScenarioError: The results do not make a valid scenario.
     """
     results = json.loads((folder / "results.json").read_text(encoding="utf-8"))
     questions = json.loads((folder / "questions.json").read_text(encoding="utf-8"))
@@ -123,7 +125,7 @@ def scenario_of(folder: Path, link: str, policy: str, names: tuple[str, str]) ->
     try:
         return _scenario(folder, link, policy, names, results, questions, rows)
     except ValidationError as error:
-        raise ScenarioError(f"{link}, {policy} cannot be played: {one_line(error)}") from None
+        raise ScenarioError(f"{link}, {policy} cannot be emulated: {one_line(error)}") from None
 
 
 def _scenario(
@@ -159,58 +161,62 @@ def _scenario(
 
 
 def modelled(folder: Path, link: str, policy: str) -> list[dict[str, str]]:
-    """The event model's rows of one link and policy."""
+    """Return the event model's rows of one link and policy."""
     with (folder / "modelled.csv").open(newline="", encoding="utf-8") as file:
         return [row for row in csv.DictReader(file) if (row["link"], row["policy"]) == (link, policy)]
 
 
 def compare(
-    link: str, policy: str, rows: Sequence[Mapping[str, str]], played: Sequence[FrameResult]
+    link: str, policy: str, rows: Sequence[Mapping[str, str]], frames: Sequence[FrameResult]
 ) -> Difference:
-    """Set played frames beside modelled ones. Raises ScenarioError where no frame was answered by both."""
+    """Compare emulated frames with the event model's rows.
+
+    Raises:
+        ScenarioError: No frame was answered in both.
+    """
     of_pair = {row["pair"]: row for row in rows}
-    in_time = {row["pair"] for row in rows if row["answered"] == "True"}
-    done = {frame.frame: frame for frame in played if frame.end_to_end_s is not None}
-    both = sorted(in_time & set(done))
-    at_pace_s = _latencies_at_pace(rows, done)
+    answered_modelled = {row["pair"] for row in rows if row["answered"] == "True"}
+    answered = {frame.frame: frame for frame in frames if frame.end_to_end_s is not None}
+    both = sorted(answered_modelled & set(answered))
+    at_pace_s = _latencies_at_pace_s(rows, answered)
     if not both:
-        raise ScenarioError(f"{link}, {policy}: no frame was answered by both; play longer")
+        raise ScenarioError(f"{link}, {policy}: no frame was answered in both; use a longer --emulated")
     return Difference(
         link=link,
         policy=policy,
-        frames=len(played),
-        answered_emulated=len(done),
-        answered_modelled=len(in_time),
+        frames=len(frames),
+        answered_emulated=len(answered),
+        answered_modelled=len(answered_modelled),
         compared=len(both),
         same=sum(
-            (done[name].answer, done[name].answered_by)
+            (answered[name].answer, answered[name].answered_by)
             == (of_pair[name]["answer"], of_pair[name]["answered_by"])
             for name in both
         ),
-        latency_emulated_s=fmean(done[name].end_to_end_s or 0.0 for name in both),
+        latency_emulated_s=fmean(answered[name].end_to_end_s or 0.0 for name in both),
         latency_modelled_s=fmean(float(of_pair[name]["latency_s"]) for name in both),
         latency_at_pace_s=fmean(at_pace_s.get(name, float(of_pair[name]["latency_s"])) for name in both),
-        without_wait_emulated_s=fmean(_without_wait_s(done[name]) for name in both),
+        without_wait_emulated_s=fmean(_without_wait_s(answered[name]) for name in both),
         without_wait_modelled_s=fmean(
             float(of_pair[name]["latency_s"]) - float(of_pair[name]["contact_wait_s"]) for name in both
         ),
-        dropped_emulated=sum(frame.dropped for frame in played),
+        dropped_emulated=sum(frame.dropped for frame in frames),
         dropped_modelled=sum(row["decision"] == "Drop" for row in rows),
     )
 
 
-def _latencies_at_pace(
-    rows: Sequence[Mapping[str, str]], done: Mapping[str, FrameResult]
+def _latencies_at_pace_s(
+    rows: Sequence[Mapping[str, str]], answered: Mapping[str, FrameResult]
 ) -> dict[str, float]:
-    """Modelled latencies of the ground's frames, each worked on as long as in the emulated run."""
+    """Return modelled latencies of frames answered on the ground, with the emulated run's inference times."""
     sent = [row for row in rows if row["answered"] == "True" and row["answered_by"] == "ground"]
-    worked_s = {
+    inference_s = {
         name: frame.latency.ground_inference_s
-        for name, frame in done.items()
+        for name, frame in answered.items()
         if frame.latency is not None and frame.answered_by == "ground"
     }
     arrivals = [
-        (float(row["received_s"]), worked_s.get(row["pair"], float(row["ground_inference_s"])))
+        (float(row["received_s"]), inference_s.get(row["pair"], float(row["ground_inference_s"])))
         for row in sent
     ]
     return {
@@ -220,18 +226,31 @@ def _latencies_at_pace(
 
 
 def _without_wait_s(frame: FrameResult) -> float:
-    waited_s = frame.latency.contact_wait_s if frame.latency else 0.0
-    return (frame.end_to_end_s or 0.0) - waited_s
+    contact_wait_s = frame.latency.contact_wait_s if frame.latency else 0.0
+    return (frame.end_to_end_s or 0.0) - contact_wait_s
 
 
 def play(
     folder: Path, links: Sequence[str], policies: Sequence[str], names: tuple[str, str], terminal: Any
 ) -> list[Difference]:
-    """Play each policy but the oracle over each link, and write `emulated.json`. Needs root."""
+    """Run each policy except the oracle over each emulated link, and write `emulated.json`.
+
+    Needs root.
+
+    Args:
+        folder: Folder of the evaluation's results.
+        links: Names of the emulated links.
+        policies: Names or files of policies.
+        names: Names of the satellite and the station.
+        terminal: Console for progress and comparisons.
+
+    Raises:
+        ScenarioError: A scenario is invalid, or no frame was answered both ways.
+    """
     from testbed.run.progress import TerminalProgress  # Mininet is slow to import
     from testbed.run.run import run_scenario
 
-    found = []
+    differences = []
     for link in links:
         for policy in policies:
             if policy == NOT_PLAYED:
@@ -240,7 +259,9 @@ def play(
             outcome = run_scenario(scenario, folder / "runs", TerminalProgress(terminal))
             if outcome.results is None:
                 raise KeyboardInterrupt
-            found.append(compare(link, policy, modelled(folder, link, policy), outcome.results.frames))
-            terminal.print(found[-1].text(), soft_wrap=True)
-    write_atomically(folder / "emulated.json", json.dumps([one.to_json() for one in found], indent=2) + "\n")
-    return found
+            rows = modelled(folder, link, policy)
+            differences.append(compare(link, policy, rows, outcome.results.frames))
+            terminal.print(differences[-1].text(), soft_wrap=True)
+    text = json.dumps([difference.to_json() for difference in differences], indent=2) + "\n"
+    write_atomically(folder / "emulated.json", text)
+    return differences

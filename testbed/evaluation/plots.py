@@ -54,8 +54,8 @@ def _accuracy_latency(cases: Sequence[Mapping[str, Any]]) -> Any:
     figure, axes = _panels(len(cases))
     for axis, case in zip(axes, cases, strict=True):
         points = {
-            name: (one["latency_mean_s"], one["timely_accuracy"]["value"] * 100)
-            for name, one in case["policies"].items()
+            name: (figures["latency_mean_s"], figures["timely_accuracy"]["value"] * 100)
+            for name, figures in case["policies"].items()
         }
         for name, (latency_s, accuracy) in points.items():
             # Policies with equal results share a point: smaller marks over larger ones show all of them.
@@ -105,8 +105,8 @@ def _latency_parts(cases: Sequence[Mapping[str, Any]]) -> Any:
 def _reliability(calibration: Mapping[str, Any]) -> Any:
     figure, (axis,) = _panels(1)
     axis.plot([0, 1], [0, 1], color="grey", linewidth=0.8)
-    for name, one in calibration.items():
-        points = [(bin_["confidence"], bin_["accuracy"]) for bin_ in one["reliability"]]
+    for name, figures in calibration.items():
+        points = [(bin_["confidence"], bin_["accuracy"]) for bin_ in figures["reliability"]]
         axis.plot(*zip(*points, strict=True), "o-", label=name, markersize=3)
     axis.set(xlabel="confidence", ylabel="share correct", title="reliability on the test pairs")
     axis.legend(fontsize=7)

@@ -110,9 +110,9 @@ def _headline(case: Mapping[str, Any]) -> Text:
 def _confidence(results: Mapping[str, Any], *, wide: bool) -> Table:
     headings = ("", "n", "AUROC", "AUROC minus token AUROC", "AUROC within kinds", "ECE")
     table = _empty_table("confidence against correctness, on the test pairs", headings, wide=wide)
-    for name, one in results["test"]["calibration"].items():
-        figures = (_plain(one[key]) for key in ("auroc", "auroc_less_tokens", "auroc_within_kinds", "ece"))
-        table.add_row(name, str(one["n"]), *figures)
+    for name, figures in results["test"]["calibration"].items():
+        keys = ("auroc", "auroc_less_tokens", "auroc_within_kinds", "ece")
+        table.add_row(name, str(figures["n"]), *(_plain(figures[key]) for key in keys))
     return table
 
 
@@ -121,13 +121,14 @@ def confidence_text(results: Mapping[str, Any]) -> str:
     known = results["test"]["calibration"]
     tokens = known["token probability"]["auroc"]
     ours = {
-        name: one["auroc"]
-        for name, one in known.items()
-        if name.startswith(f"{results['target']},") and one["auroc"]["value"] is not None
+        name: figures["auroc"]
+        for name, figures in known.items()
+        if name.startswith(f"{results['target']},") and figures["auroc"]["value"] is not None
     }
     if not ours or tokens["value"] is None:
         return "confidence: too few correct or wrong answers to compare"
-    name, best = next(((n, one) for n, one in ours.items() if n.endswith("end")), next(iter(ours.items())))
+    name = next((name for name in ours if name.endswith("end")), next(iter(ours)))
+    best = ours[name]
     if best["low"] > tokens["high"]:
         verdict = "above token probabilities, with disjoint intervals"
     elif best["high"] < tokens["low"]:

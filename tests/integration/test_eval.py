@@ -213,7 +213,7 @@ def test_over_the_emulated_network_every_decision_has_the_modelled_answer(
     assert one["same"] == one["compared"] == one["frames"] - one["dropped_modelled"]
     assert abs(one["latency_difference"]) < 0.05, one
     assert abs(one["latency_difference_at_pace"]) < 0.03, one
-    assert "answers alike" in done.stderr
+    assert "answers equal" in done.stderr
 
     (run,) = (made / "runs").iterdir()
     frames = json.loads((run / "results.json").read_text())["frames"]

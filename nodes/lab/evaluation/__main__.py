@@ -15,29 +15,31 @@ from nodes.contract.evaluation import read_job
 from nodes.errors import ConfidenceError, DataError, ModelError
 
 _EXAMPLES = """examples:
-  python -m nodes.lab.evaluation job.json                    run what `spaceverse eval` has written
-  python -m nodes.lab.evaluation job.json --confidence DIR  only train that job's confidence network, into DIR
+  python -m nodes.lab.evaluation job.json                    run a job that `spaceverse eval` has written
+  python -m nodes.lab.evaluation job.json --confidence DIR   only train the confidence network
 
-exit status: 0 done, 2 the job cannot be done as it stands, 130 stopped; the fields of a job are described in
-nodes/contract/evaluation.py.  Outcomes are kept: the same job goes on where it was stopped.
+exit status: 0 done, 2 unsuitable job, 130 stopped
+
+nodes/contract/evaluation.py describes the fields of a job. Outcomes are cached: the same job resumes an
+interrupted evaluation.
 """
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a job; the exit status."""
+    """Run a job and return the exit status."""
     parser = argparse.ArgumentParser(
         prog="python -m nodes.lab.evaluation",
-        description="Measure policies: model outcomes once, then an event model of board, link and ground.",
+        description="Evaluate policies with outcomes of both models in an event model of the link.",
         epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("job", type=Path, help="JSON file")
+    parser.add_argument("job", type=Path, metavar="JOB.json", help="job file")
     parser.add_argument(
-        "--confidence", type=Path, metavar="DIR", help="train the network into DIR, then stop"
+        "--confidence", type=Path, metavar="DIR", help="only train the confidence network, and save it in DIR"
     )
     options = parser.parse_args(arguments)
     try:
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})  # who starts this may have held it back
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})  # the parent may have blocked it
         job = read_job(options.job)
         from nodes.lab.evaluation.run import run_job, train_confidence  # torch is slow to import
 
@@ -49,20 +51,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"evaluation: error: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("evaluation: stopped; what was computed is kept", file=sys.stderr)
+        print("evaluation: stopped; computed outcomes are cached", file=sys.stderr)
         return 130
     return 0
 
 
 def _print_calibration(figures: Mapping[str, Any]) -> None:
-    """AUROC and ECE against correctness, cross-fitted on the pairs that were trained on."""
+    """Print cross-fitted AUROC and ECE against correctness on the training pairs."""
     print(f"{'':24} {'n':>5}  {'AUROC':24} ECE")
-    for name, one in figures.items():
+    for name, of_head in figures.items():
         auroc, ece = (
-            f"{one[key]['value']:.2f} ({one[key]['low']:.2f} to {one[key]['high']:.2f})"
-            for key in ("auroc", "ece")
+            f"{interval['value']:.2f} ({interval['low']:.2f} to {interval['high']:.2f})"
+            for interval in (of_head["auroc"], of_head["ece"])
         )
-        print(f"{name:24} {one['n']:5}  {auroc:24} {ece}")
+        print(f"{name:24} {of_head['n']:5}  {auroc:24} {ece}")
 
 
 class _Bars:
@@ -70,7 +72,7 @@ class _Bars:
 
     @contextlib.contextmanager
     def step(self, description: str, total: int) -> Iterator[Callable[[], None]]:
-        """Show one part of the work."""
+        """Show the progress of one part of the work."""
         try:
             from rich.console import Console
             from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn

@@ -1,6 +1,6 @@
-"""How far confidences may be believed: against correctness, beside the plain probabilities of the tokens.
+"""Calibration of confidences against correctness, in comparison with plain token probabilities.
 
-Nothing is chosen by what is computed here.
+These figures are reported only; nothing is selected by them.
 """
 
 from __future__ import annotations
@@ -13,52 +13,60 @@ import numpy as np
 
 from nodes.lab.evaluation.evaluated_pairs import EvaluatedPair
 from nodes.lab.evaluation.figures import auroc, auroc_within, bootstrap, calibration_error, reliability, share
-from nodes.lab.evaluation.selection import TOP, Bools, Study, region_of
+from nodes.lab.evaluation.selection import TOP, Bools, ValidationOutcomes, region_of
 from nodes.onboard.confidence import END, Floats
 from nodes.onboard.judge import Judge
 
-TOKENS = "token probability"  # of the whole answer: the baseline
+TOKENS = "token probability"  # of the whole answer, the baseline
 
 
-def name_of(target: str, stage: int) -> str:
-    """As tables call a head."""
+def head_name(target: str, stage: int) -> str:
+    """Return a head's name in tables."""
     return f"{target}, {'end' if stage == END else f'stage {stage}'}"
 
 
-def of_study(made: Study, fitted: Mapping[str, Mapping[int, Floats]]) -> dict[str, Any]:
-    """Figures of cross-fitted confidences on the pairs that are chosen on."""
-    scores = {TOKENS: made.token_confidence}
+def figures_on_validation_pairs(
+    validation: ValidationOutcomes, fitted: Mapping[str, Mapping[int, Floats]]
+) -> dict[str, Any]:
+    """Return the figures of cross-fitted confidences on the validation pairs."""
+    scores = {TOKENS: validation.token_confidence}
     for target, stages in fitted.items():
-        scores |= {name_of(target, stage): values for stage, values in stages.items()}
-    return compared(scores, made.onboard_right, made.frames, made.kinds)
+        scores |= {head_name(target, stage): values for stage, values in stages.items()}
+    return confidence_figures(scores, validation.onboard_right, validation.frames, validation.kinds)
 
 
-def on_test_pairs(subjects: Sequence[EvaluatedPair], judge: Judge) -> dict[str, Any]:
-    """What the test pairs say about the compact model, both targets' confidence, and attention."""
-    frames = [subject.pair.frame for subject in subjects]
-    kinds = [subject.pair.kind for subject in subjects]
-    hits = np.array([subject.right_on_board() for subject in subjects])
-    scores = {TOKENS: np.array([_of_tokens(subject) for subject in subjects])}
+def figures_on_test_pairs(evaluated_pairs: Sequence[EvaluatedPair], judge: Judge) -> dict[str, Any]:
+    """Return the figures of the compact model, the confidence heads and the attention on the test pairs."""
+    frames = [evaluated.pair.frame for evaluated in evaluated_pairs]
+    kinds = [evaluated.pair.kind for evaluated in evaluated_pairs]
+    hits = np.array([evaluated.right_on_board() for evaluated in evaluated_pairs])
+    scores = {TOKENS: np.array([_token_confidence(evaluated) for evaluated in evaluated_pairs])}
     for target, stages in (judge.network.heads if judge.network is not None else {}).items():
         for stage, head in stages.items():
-            features = [subject.onboard.features.get(stage) for subject in subjects]
+            features = [evaluated.onboard.features.get(stage) for evaluated in evaluated_pairs]
             values = [np.nan if row is None else float(head.predict(row)) for row in features]
-            scores[name_of(target, stage)] = np.array(values)
-    found = [_finds(subject) for subject in subjects if subject.pair.box is not None]
+            scores[head_name(target, stage)] = np.array(values)
+    in_top = [_region_in_top(evaluated) for evaluated in evaluated_pairs if evaluated.pair.box is not None]
     return {
         "compact_accuracy": asdict(share(frames, hits.tolist())),
-        "calibration": compared(scores, hits, frames, kinds),
-        f"region_in_top_{TOP}": {"n": len(found), "share": float(np.mean(found)) if found else None},
+        "calibration": confidence_figures(scores, hits, frames, kinds),
+        f"region_in_top_{TOP}": {"n": len(in_top), "share": float(np.mean(in_top)) if in_top else None},
     }
 
 
-def compared(
+def confidence_figures(
     scores: Mapping[str, Floats], hits: Bools, frames: Sequence[str], kinds: Sequence[str]
 ) -> dict[str, Any]:
-    """Figures of each confidence by its name, each also less the baseline; NaN where a pair has none.
+    """Return the figures of each confidence, and its AUROC minus that of the token probability.
 
-    Intervals are by frame. That of the difference is of the same draws for both, so it is narrower than the
-    two intervals suggest.
+    Intervals are by frame. The difference is computed within each draw, so its interval is narrower than the
+    two separate ones suggest.
+
+    Args:
+        scores: Confidences by name; NaN for pairs without one.
+        hits: Whether the answer to each pair is correct.
+        frames: Frame of each pair.
+        kinds: Kind of each pair.
     """
     known = {name: values for name, values in scores.items() if np.isfinite(values).any()}
     return {name: _figures(values, scores[TOKENS], hits, frames, kinds) for name, values in known.items()}
@@ -90,12 +98,13 @@ def _figures(
     }
 
 
-def _of_tokens(subject: EvaluatedPair) -> float:
-    return subject.onboard.token_confidence(len(subject.onboard.token_ids))
+def _token_confidence(evaluated: EvaluatedPair) -> float:
+    return evaluated.onboard.token_confidence(len(evaluated.onboard.token_ids))
 
 
-def _finds(subject: EvaluatedPair) -> bool:
-    layout, box = subject.layout, subject.pair.box
+def _region_in_top(evaluated: EvaluatedPair) -> bool:
+    layout, box = evaluated.layout, evaluated.pair.box
     if box is None:
         return False
-    return region_of(box, layout.rows, layout.columns) in np.argsort(-np.array(subject.scores))[:TOP].tolist()
+    top = np.argsort(-np.array(evaluated.scores))[:TOP].tolist()
+    return region_of(box, layout.rows, layout.columns) in top

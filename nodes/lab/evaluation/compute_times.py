@@ -1,16 +1,16 @@
-"""What each step costs on this machine: medians, measured apart from everything else.
+"""Compute time of each step on this machine, as medians that are measured separately.
 
-The replay uses these and not the seconds of each single outcome: outcomes may be computed on another device,
-beside other jobs, or long ago. A profile stands for another machine, such as a board
-(nodes/profiles/profile.py).
+The replay does not use the times of single outcomes, because these may have been computed on another device,
+next to other jobs, or long ago. A profile (nodes/profiles/profile.py) replaces this machine's times by those
+of another one, such as a board.
 """
 
 from __future__ import annotations
 
 import io
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import astuple, dataclass, fields, replace
 from pathlib import Path
 from statistics import median
 
@@ -27,13 +27,19 @@ from nodes.vlm.image import open_image
 
 @dataclass(frozen=True)
 class ComputeTimes:
-    """Seconds of each step, one frame at a time.
+    """Time of each step for one frame, in seconds.
 
-    see_s: opening the image, preprocessing and vision tower, up to stage 0. read_s: the prompt, up to the
-    first token (stage 1). token_s: each further token, the one that ends the answer included. attend_s: where
-    the prompt looks, region by region. pack_s, reduce_s: making a message of regions from a frame that is
-    open, or a smaller frame from one that is not. whole_s, reduced_s, regions_s: the regular model on what
-    came down, which it has to read first. pass_on_s: the ground station's time for one on-board answer.
+    Attributes:
+        see_s: Opening the image, preprocessing and vision tower, up to stage 0.
+        read_s: Reading the prompt, up to the first token (stage 1).
+        token_s: Each further token, including the one that ends the answer.
+        attend_s: Attention of the prompt to each region.
+        pack_s: Packing regions of a frame that is open already.
+        reduce_s: Opening a frame and reducing it.
+        whole_s: The regular model's answer to a whole frame, including the reading of the message.
+        reduced_s: The same for a reduced frame.
+        regions_s: The same for regions.
+        reporting_s: The ground station's time to report one on-board answer.
     """
 
     see_s: float
@@ -45,40 +51,58 @@ class ComputeTimes:
     whole_s: float
     reduced_s: float
     regions_s: float
-    pass_on_s: float
+    reporting_s: float
 
     @classmethod
-    def of_profile(cls, profile: Profile, here: Callable[[], ComputeTimes]) -> ComputeTimes:
-        """Another machine's times; what its profile does not hold is measured `here`.
+    def of_profile(cls, profile: Profile, measure_here: Callable[[], ComputeTimes]) -> ComputeTimes:
+        """Return the times of another machine.
 
-        A satellite's profile holds no answers of the regular model, which is the ground's.
+        Args:
+            profile: Times of that machine. A satellite's profile usually lacks the ground's times.
+            measure_here: Measures the times of this machine; called if the profile lacks any.
         """
         known = {
             "see_s": profile.seen_s,
             "read_s": profile.stage_s("prefill"),
             "token_s": profile.stage_s("decode"),
         }
-        for name in ("attend", "pack", "reduce", "whole", "reduced", "regions", "pass_on"):
+        for name in ("attend", "pack", "reduce", "whole", "reduced", "regions"):
             if name in profile.stages:
                 known[f"{name}_s"] = profile.stage_s(name)
+        if "pass_on" in profile.stages:
+            known["reporting_s"] = profile.stage_s("pass_on")
         if len(known) == len(fields(cls)):
             return cls(**known)
-        return replace(here(), **known)
+        return replace(measure_here(), **known)
+
+    @classmethod
+    def stored_names(cls) -> list[str]:
+        """Return the names of the fields in caches, which keep the first name of `reporting_s`."""
+        return ["pass_on_s" if field.name == "reporting_s" else field.name for field in fields(cls)]
+
+    @classmethod
+    def from_stored(cls, values: Mapping[str, float]) -> ComputeTimes:
+        """Return the times that `to_stored` was called on."""
+        return cls(*(values[name] for name in cls.stored_names()))
+
+    def to_stored(self) -> dict[str, float]:
+        """Return the times as a cache stores them."""
+        return dict(zip(self.stored_names(), astuple(self), strict=True))
 
     def ground_s(self, decision: Decision) -> float:
-        """The regular model's time after a decision."""
+        """Return the regular model's time for a decision."""
         if isinstance(decision, SendRegions):
             return self.regions_s
         return self.reduced_s if isinstance(decision, SendReduced) else self.whole_s
 
     def prepare_s(self, decision: Decision) -> float:
-        """The satellite's time to make what it sends."""
+        """Return the satellite's time to make the message of a decision."""
         if isinstance(decision, SendRegions):
             return self.pack_s
         return self.reduce_s if isinstance(decision, SendReduced) else 0.0
 
 
-def measure(
+def measure_compute_times(
     outcomes: Outcomes,
     pairs: Sequence[Pair],
     folder: Path,
@@ -86,20 +110,28 @@ def measure(
     *,
     repeats: int = 7,
 ) -> ComputeTimes:
-    """Measure on `repeats` frames of `pairs`, after one that warms up; a station's disk is `folder`'s."""
-    seen: dict[str, list[float]] = {field.name: [] for field in fields(ComputeTimes)}
+    """Measure the times of this machine.
+
+    Args:
+        outcomes: The models.
+        pairs: Pairs to measure on.
+        folder: Folder on the disk that stands for a ground station's.
+        tick: Called after each frame.
+        repeats: Number of frames to measure, after one to warm up.
+    """
+    measured: dict[str, list[float]] = {field.name: [] for field in fields(ComputeTimes)}
     for number, pair in enumerate(_spread(pairs, repeats + 1)):
         samples = _on_board(outcomes, pair) | _messages(outcomes, pair)
-        samples["pass_on_s"] = measure_reporting_s(folder)
+        samples["reporting_s"] = measure_reporting_s(folder)
         if number:
-            for name, values in seen.items():
+            for name, values in measured.items():
                 values.append(samples[name])
         tick()
-    return ComputeTimes(**{name: median(values) for name, values in seen.items()})
+    return ComputeTimes(**{name: median(values) for name, values in measured.items()})
 
 
 def _on_board(outcomes: Outcomes, pair: Pair) -> dict[str, float]:
-    """One frame on the satellite, stage by stage."""
+    """Measure one frame on the satellite, stage by stage."""
     watch = _Watch()
     with StagedAnswer(outcomes.compact, open_image(pair.image), pair.prompt, outcomes.layout, 8) as staged:
         staged.advance()
@@ -116,7 +148,7 @@ def _on_board(outcomes: Outcomes, pair: Pair) -> dict[str, float]:
 
 
 def _messages(outcomes: Outcomes, pair: Pair) -> dict[str, float]:
-    """What is made on the satellite for each decision, and the regular model's work on it."""
+    """Measure the making of each decision's message, and the regular model's answer to it."""
     grid = outcomes.layout.rows * outcomes.layout.columns
     scores = [1.0 + 1.0 / (1 + index) for index in range(grid)]
     samples: dict[str, float] = {}
@@ -126,7 +158,7 @@ def _messages(outcomes: Outcomes, pair: Pair) -> dict[str, float]:
         watch = _Watch()
         open_image(pair.image)
         open_s = watch.lap_s()
-        message = message_of(pair, decision, scores, outcomes.layout)  # opens it again
+        message = message_of(pair, decision, scores, outcomes.layout)  # opens the image again
         made_s = watch.lap_s()
         source = io.BytesIO(pair.image.read_bytes() if message.data is None else message.data)
         watch.lap_s()
@@ -140,12 +172,13 @@ def _messages(outcomes: Outcomes, pair: Pair) -> dict[str, float]:
 
 
 class _Watch:
-    """Gives the seconds since it was last asked."""
+    """Stopwatch for consecutive steps."""
 
     def __init__(self) -> None:
         self._at_s = time.perf_counter()
 
     def lap_s(self) -> float:
+        """Return the time since the last call, or since the start."""
         now_s = time.perf_counter()
         lap_s, self._at_s = now_s - self._at_s, now_s
         return lap_s

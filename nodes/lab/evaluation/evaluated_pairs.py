@@ -20,7 +20,10 @@ class EvaluatedPair:
     """One pair: outcomes of both models, confidence at each stage, and the time of each step.
 
     Args:
-        judge: confidence and the relevance of regions, as a satellite has them.
+        pair: The frame and its prompt.
+        outcomes: Outcomes of both models.
+        times: Time of each step.
+        judge: Confidence network and attention heads.
     """
 
     def __init__(self, pair: Pair, outcomes: Outcomes, times: ComputeTimes, judge: Judge) -> None:
@@ -31,17 +34,17 @@ class EvaluatedPair:
 
     @property
     def layout(self) -> Layout:
-        """How its frame is divided."""
+        """Division of the frame into regions, and the stages of an answer."""
         return self._outcomes.layout
 
     @cached_property
     def whole_bytes(self) -> int:
-        """The frame as captured."""
+        """Size of the frame as captured."""
         return self.pair.image.stat().st_size
 
     @cached_property
     def onboard(self) -> OnboardOutcome:
-        """The compact model's outcome."""
+        """Outcome of the compact model."""
         return self._outcomes.onboard(self.pair)
 
     @cached_property
@@ -50,24 +53,27 @@ class EvaluatedPair:
         return self._judge.scores(self.onboard.attention)
 
     def run(self, spend: Callable[[float], None]) -> OnboardRun:
-        """Replay the compact model; stage seconds go to `spend`."""
+        """Replay the compact model; `spend` is called with the seconds of each stage."""
         return _Replayed(self, self._times, self._outcomes.layout.stage_tokens, spend)
 
     def confidence(self, stage: int) -> float | None:
-        """Of the network at a stage."""
+        """Return the network's confidence at a stage; None if the answer ends before that stage."""
         features = self.onboard.features.get(stage)
         return None if features is None else self._judge.confidence(stage, features)
 
     def attention_s(self, reading: Reading) -> float:
-        """A pass of its own over image and prompt: fused attention, which decoding uses, shows none."""
+        """Return the time to compute attention after a stage.
+
+        It takes a separate pass over image and prompt, because fused attention yields no weights.
+        """
         return self._times.attend_s + (self._times.see_s if reading.stage < 0 else 0.0)
 
     def right_on_board(self) -> bool:
-        """Whether the compact model is right."""
+        """Return whether the compact model's answer is correct."""
         return right(self.onboard.text, self.pair.truth)
 
     def sent(self, decision: Decision) -> Sent:
-        """What this decision sends, and the regular model's answer."""
+        """Return the message of a decision and the regular model's answer to it."""
         if decision not in self._sent:
             outcome = self._outcomes.ground(self.pair, decision, self.scores)
             self._sent[decision] = Sent(
@@ -81,17 +87,17 @@ class EvaluatedPair:
 
 
 class _Replayed:
-    """Gives the stages of a known outcome, each at its price."""
+    """Replay of a known outcome, stage by stage, with the time of each."""
 
     def __init__(
         self,
-        subject: EvaluatedPair,
+        evaluated: EvaluatedPair,
         times: ComputeTimes,
         stage_tokens: Sequence[int],
         spend: Callable[[float], None],
     ) -> None:
-        self._subject, self._times, self._spend = subject, times, spend
-        self._tokens = len(subject.onboard.token_ids)
+        self._evaluated, self._times, self._spend = evaluated, times, spend
+        self._tokens = len(evaluated.onboard.token_ids)
         self._stages = [0, *(k for k in stage_tokens if k <= self._tokens), END]
         self._at = -1
 
@@ -99,10 +105,10 @@ class _Replayed:
         before = self._stages[self._at] if self._at >= 0 else None
         self._at += 1
         stage = self._stages[self._at]
-        self._spend(self._price_s(before, stage))
+        self._spend(self._stage_s(before, stage))
         made = self._tokens if stage == END else stage
-        onboard = self._subject.onboard
-        return reading_at(stage, onboard.token_logprobs[:made], self._subject.confidence(stage), onboard.text)
+        onboard, confidence = self._evaluated.onboard, self._evaluated.confidence(stage)
+        return reading_at(stage, onboard.token_logprobs[:made], confidence, onboard.text)
 
     def finish(self) -> Reading:
         while True:
@@ -110,10 +116,10 @@ class _Replayed:
             if reading.finished:
                 return reading
 
-    def _price_s(self, before: int | None, stage: int) -> float:
+    def _stage_s(self, before: int | None, stage: int) -> float:
         if stage == 0:
             return self._times.see_s
         done = before or 0
-        wanted = self._tokens + 1 if stage == END else stage  # the token that ends the answer is computed too
+        last = self._tokens + 1 if stage == END else stage  # the token that ends the answer is computed too
         first_s = self._times.read_s if done == 0 else 0.0
-        return first_s + self._times.token_s * (wanted - max(done, 1))
+        return first_s + self._times.token_s * (last - max(done, 1))

@@ -1,4 +1,4 @@
-"""Figures over answers: intervals by bootstrap over frames, separation, calibration."""
+"""Statistics of answers: bootstrap intervals over frames, separation (AUROC) and calibration."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Interval:
-    """A figure with its 95 % interval."""
+    """A statistic with its 95 % interval."""
 
     value: float
     low: float
@@ -28,13 +28,13 @@ def bootstrap(
     resamples: int = RESAMPLES,
     seed: int = 0,
 ) -> Interval:
-    """A figure of rows, its interval by drawing groups again.
+    """Return a statistic of rows, with an interval by resampling groups.
 
     Args:
-        groups: of each row; rows of one group (prompts about one frame) are drawn together.
-        figure: of the rows with these indices.
-
-    Draws for which the figure is no number are left out.
+        groups: Group of each row; rows of one group, such as prompts about one frame, are drawn together.
+        figure: Function that computes the statistic of the rows with these indices.
+        resamples: Number of draws. Draws without a finite statistic are left out.
+        seed: Random seed.
     """
     names = sorted(set(groups))
     place = {name: number for number, name in enumerate(names)}
@@ -53,13 +53,16 @@ def bootstrap(
 
 
 def share(groups: Sequence[str], hits: Sequence[bool]) -> Interval:
-    """Share of hits."""
+    """Return the share of hits."""
     values = np.asarray(hits, dtype=np.float64)
     return bootstrap(groups, lambda rows: float(values[rows].mean()))
 
 
 def auroc(scores: Floats, hits: NDArray[np.bool_]) -> float:
-    """The chance that a hit has a higher score than a miss, ties half; NaN without both."""
+    """Return the probability that a hit scores higher than a miss; ties count half.
+
+    It is NaN without hits or without misses.
+    """
     hit, miss = scores[hits], np.sort(scores[~hits])
     if not len(hit) or not len(miss):
         return float("nan")
@@ -68,7 +71,7 @@ def auroc(scores: Floats, hits: NDArray[np.bool_]) -> float:
 
 
 def auroc_within(scores: Floats, hits: NDArray[np.bool_], kinds: Sequence[str]) -> float:
-    """AUROC over pairs of the same kind only: that a kind is easy or hard then tells nothing."""
+    """Return the AUROC over pairs of one kind, which excludes differences in difficulty between kinds."""
     total = weight = 0.0
     of_row = np.asarray(kinds)
     for kind in sorted(set(kinds)):
@@ -81,18 +84,13 @@ def auroc_within(scores: Floats, hits: NDArray[np.bool_], kinds: Sequence[str]) 
 
 
 def calibration_error(scores: Floats, hits: NDArray[np.bool_], bins: int = 10) -> float:
-    """Expected calibration error over bins of equal width (Guo et al., ICML 2017, equation 3)."""
-    bin_of = np.clip((scores * bins).astype(int), 0, bins - 1)
-    gaps = [
-        (bin_of == number).mean() * abs(hits[bin_of == number].mean() - scores[bin_of == number].mean())
-        for number in range(bins)
-        if (bin_of == number).any()
-    ]
-    return float(sum(gaps))
+    """Return the expected calibration error over bins of equal width (Guo et al., ICML 2017, equation 3)."""
+    filled = reliability(scores, hits, bins)
+    return float(sum(bin_["n"] / len(hits) * abs(bin_["accuracy"] - bin_["confidence"]) for bin_ in filled))
 
 
 def reliability(scores: Floats, hits: NDArray[np.bool_], bins: int = 10) -> list[dict[str, float]]:
-    """Per bin: mean score, share of hits, number of rows."""
+    """Return mean score, share of hits and number of rows of each bin that is not empty."""
     bin_of = np.clip((scores * bins).astype(int), 0, bins - 1)
     return [
         {

@@ -1,8 +1,7 @@
-"""Outcomes of both models, computed once and kept on disk.
+"""Outcomes of both models, computed once and cached on disk.
 
-A key is a hash over the models' weights, the image's bytes, the prompt, how the picture was laid out, and a
-version of this code; so nothing here ever has to be invalidated. An interrupted evaluation goes on where it
-was.
+A key is a hash of the models' weights, the image, the prompt, the layout and a version of this code, so
+entries never have to be invalidated. An interrupted evaluation resumes from the cache.
 """
 
 from __future__ import annotations
@@ -33,25 +32,25 @@ from nodes.vlm.model import VisionLanguageModel, load_model
 from nodes.vlm.openai import connect, is_server, parse_address
 from nodes.vlm.protocol import AnsweringModel
 
-VERSION = "5"  # raise it when an outcome would come out otherwise
+VERSION = "5"  # increase it with changes that affect outcomes
 Floats = NDArray[np.float64]
 
 
 class Cache:
-    """msgpack values by key, a file each; written whole or not at all."""
+    """Values by key, each in a msgpack file that is written atomically."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
     def get(self, key: str) -> Any:
-        """The value, or None; a damaged file counts as none."""
+        """Return a value; None if it is missing or its file is damaged."""
         try:
             return msgpack.unpackb(self._path(key).read_bytes(), strict_map_key=False)
         except (OSError, ValueError, msgpack.exceptions.UnpackException):
             return None
 
     def put(self, key: str, value: Any) -> None:
-        """Keep a value."""
+        """Store a value."""
         path = self._path(key)
         path.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(path, msgpack.packb(value))
@@ -61,7 +60,7 @@ class Cache:
 
 
 def key_of(*parts: str | bytes | int) -> str:
-    """A hash over parts, and over where each of them ends."""
+    """Return a hash of the parts and of their boundaries."""
     digest = hashlib.sha256(VERSION.encode())
     for part in parts:
         data = part if isinstance(part, bytes) else str(part).encode()
@@ -70,19 +69,23 @@ def key_of(*parts: str | bytes | int) -> str:
 
 
 def weights_id(name_or_folder: str) -> str:
-    """A hash over a model's files; of its name only, where it is on a hub or served. Raises ModelError."""
+    """Return a hash of a model's files, or of its name if it is on a hub or behind a server.
+
+    Raises:
+        ModelError: There is no such model.
+    """
     if is_server(name_or_folder):
         address = parse_address(name_or_folder)
         return key_of("server", address.url, address.model or "")
     check_model_folder(name_or_folder)
     if is_hub_name(name_or_folder):
         return key_of("hub", name_or_folder)
-    files = sorted(p for p in Path(name_or_folder).iterdir() if p.is_file() and not _tells_of_it(p))
+    files = sorted(p for p in Path(name_or_folder).iterdir() if p.is_file() and not _is_description(p))
     return key_of(*(part for p in files for part in (p.name, _digest(p))))
 
 
-def _tells_of_it(file: Path) -> bool:
-    """Whether a file is about a model, and not a part of it."""
+def _is_description(file: Path) -> bool:
+    """Return whether a file describes a model without affecting its outcomes."""
     return file.suffix in (".md", ".csv", ".log", ".new") or file.name in (
         "training.json",
         "training-state.pt",
@@ -108,7 +111,15 @@ def _by_blocks(file: Any) -> bytes:
 
 @dataclass(frozen=True)
 class OnboardOutcome:
-    """What the compact model makes of a pair."""
+    """The compact model's outcome for a pair.
+
+    Attributes:
+        text: The answer.
+        token_ids: Tokens of the answer.
+        token_logprobs: Log probability of each token.
+        features: Features of the confidence heads by stage.
+        attention: Attention to each region by layer and head; float32[layers, heads, regions].
+    """
 
     text: str
     token_ids: tuple[int, ...]
@@ -117,26 +128,33 @@ class OnboardOutcome:
     attention: NDArray[np.float32]
 
     def token_confidence(self, tokens: int) -> float:
-        """Geometric mean of the probabilities of the first tokens; 0 where there is none."""
+        """Return the geometric mean of the probabilities of the first tokens; 0 without tokens."""
         return token_confidence(self.token_logprobs[:tokens])
 
 
 @dataclass(frozen=True)
 class GroundOutcome:
-    """What goes down after a decision, and what the regular model makes of it."""
+    """Size of the message that a decision sends, and the regular model's answer to it."""
 
     size_bytes: int
     text: str
 
 
 class Outcomes:
-    """Both models over pairs; loads a model only when an outcome is not known yet.
+    """Outcomes of both models, from the cache if possible; a model is loaded only when it is needed.
 
     Args:
-        compact, regular: folders or hub names; the regular one may be behind a server, which is asked for its
-            name at once, for another model there has other outcomes. Raises ModelError.
-        cache: where outcomes are kept.
-        device: as torch names it.
+        compact: Folder or hub name of the compact model.
+        regular: Folder, hub name or server address of the regular model. A server is queried for the name of
+            its model at once, because the name is a part of cache keys.
+        cache: Folder of the cache.
+        layout: Division of frames into regions, and the stages of an answer.
+        device: Torch device, such as cpu or cuda:0.
+        threads: Number of torch threads.
+        max_new_tokens: Most tokens of an answer.
+
+    Raises:
+        ModelError: There is no such model, the server does not answer, or the compact model is a server's.
     """
 
     def __init__(
@@ -152,7 +170,9 @@ class Outcomes:
     ) -> None:
         self.layout = layout or Layout()
         if is_server(compact):
-            raise ModelError(f"{compact} is behind a server: the compact model has to be paused, here")
+            raise ModelError(
+                f"{compact} is a server: the compact model must run locally, where it can be paused"
+            )
         if is_server(regular):
             regular = connect(regular).full_name
         self.ids = {"compact": weights_id(compact), "regular": weights_id(regular)}
@@ -162,7 +182,7 @@ class Outcomes:
         self.computed = 0
 
     def __getstate__(self) -> dict[str, Any]:
-        """For another process: all but the models, which it loads for itself."""
+        """Return the state for another process, which loads the models itself."""
         return {name: value for name, value in self.__dict__.items() if name not in ("compact", "regular")}
 
     @cached_property
@@ -178,12 +198,12 @@ class Outcomes:
         return load_model(self._names["regular"], device=self._device, threads=self._threads)
 
     def onboard(self, pair: Pair) -> OnboardOutcome:
-        """The compact model's outcome."""
+        """Return the compact model's outcome for a pair."""
         layout = self.layout
         key = key_of(
             "onboard",
             self.ids["compact"],
-            image_bytes(pair.image),
+            image_digest(pair.image),
             pair.prompt,
             self._max_new_tokens,
             repr((layout.rows, layout.columns, layout.stage_tokens)),
@@ -224,7 +244,7 @@ class Outcomes:
         }
 
     def ground(self, pair: Pair, decision: Decision, scores: Sequence[float]) -> GroundOutcome:
-        """The regular model's outcome for what a decision sends; `scores` matter for regions only."""
+        """Return the regular model's outcome for a decision; `scores` are used for regions only."""
         key = self._ground_key(pair, decision, scores)
         known = self._cache.get(key)
         if known is None:
@@ -239,22 +259,27 @@ class Outcomes:
         return GroundOutcome(**known)
 
     def knows_ground(self, pair: Pair, decision: Decision, scores: Sequence[float]) -> bool:
-        """Whether `ground` has nothing to compute."""
+        """Return whether the outcome that `ground` returns is cached."""
         return self._cache.get(self._ground_key(pair, decision, scores)) is not None
 
     def _ground_key(self, pair: Pair, decision: Decision, scores: Sequence[float]) -> str:
-        parts: list[str | bytes | int] = ["ground", self.ids["regular"], image_bytes(pair.image), pair.prompt]
+        parts: list[str | bytes | int] = [
+            "ground",
+            self.ids["regular"],
+            image_digest(pair.image),
+            pair.prompt,
+        ]
         parts += [self._max_new_tokens, repr(decision)]
         if isinstance(decision, SendRegions):
             parts += ["pasted", repr(self.layout), np.asarray(scores, dtype="<f4").tobytes()]
         return key_of(*parts)
 
 
-def image_bytes(path: Path) -> bytes:
-    """The file's hash."""
+def image_digest(path: Path) -> bytes:
+    """Return the hash of a file."""
     return hashlib.sha256(path.read_bytes()).digest()
 
 
 def message_of(pair: Pair, decision: Decision, scores: Sequence[float], layout: Layout) -> FrameMessage:
-    """What a decision sends of a pair's frame."""
+    """Return the message that a decision sends of a pair's frame."""
     return make_message(decision, lambda: open_image(pair.image), lambda: scores, layout)

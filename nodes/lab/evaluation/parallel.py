@@ -24,7 +24,7 @@ _Request = tuple[Pair, Decision, Sequence[float]]
 
 def precompute(
     outcomes: Outcomes,
-    asked: Sequence[tuple[EvaluatedPair, Decision]],
+    requests: Sequence[tuple[EvaluatedPair, Decision]],
     jobs: int,
     description: str,
     progress: Progress,
@@ -36,15 +36,15 @@ def precompute(
     """
     if jobs == 1:
         return
-    every = [(subject.pair, decision, subject.scores) for subject, decision in asked]
-    left = [one for one in every if not outcomes.knows_ground(*one)]
-    if not left:
+    every = [(evaluated.pair, decision, evaluated.scores) for evaluated, decision in requests]
+    missing = [request for request in every if not outcomes.knows_ground(*request)]
+    if not missing:
         return
     # Spawned, not forked: torch's threads do not survive a fork.
     pool = ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn"), _begin, (outcomes,))
-    with progress.step(description, len(left)) as tick:
+    with progress.step(description, len(missing)) as tick:
         try:
-            for done in as_completed([pool.submit(_compute, one) for one in left]):
+            for done in as_completed([pool.submit(_compute, request) for request in missing]):
                 done.result()
                 tick()
         except BrokenExecutor:
@@ -59,20 +59,20 @@ _outcomes: Outcomes | None = None
 
 
 def _begin(outcomes: Outcomes) -> None:
-    global _outcomes  # noqa: PLW0603 - what a process of the pool keeps between its tasks
+    global _outcomes  # noqa: PLW0603 - state of a process of the pool between its tasks
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent too, which ends the pool
     threading.Thread(target=_end_with_parent, daemon=True).start()
     _outcomes = outcomes
 
 
 def _end_with_parent() -> None:
-    """A parent that is killed says nothing, and the pool would wait for it."""
+    """End this process when its parent ends; a killed parent does not shut its pool down."""
     parent = multiprocessing.parent_process()
     assert parent is not None  # noqa: S101 - this is a child
     parent.join()
     os._exit(1)
 
 
-def _compute(asked: _Request) -> None:
+def _compute(request: _Request) -> None:
     assert _outcomes is not None  # noqa: S101 - `_begin` was called
-    _outcomes.ground(*asked)
+    _outcomes.ground(*request)

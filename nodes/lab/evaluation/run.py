@@ -1,4 +1,4 @@
-"""Runs a job: outcomes, choices on validation pairs, then every policy over every case."""
+"""Runs a job: outcomes, selection on validation pairs, then every policy over every case."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import json
 import os
 import platform
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, fields, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,24 +22,24 @@ from nodes.contract.files import replacing, write_atomically
 from nodes.contract.latency import PARTS
 from nodes.data.pairs import Pair, read_pairs
 from nodes.errors import DataError
-from nodes.lab.evaluation.calibration import of_study, on_test_pairs
-from nodes.lab.evaluation.compute_times import ComputeTimes, measure
+from nodes.lab.evaluation.calibration import figures_on_test_pairs, figures_on_validation_pairs
+from nodes.lab.evaluation.compute_times import ComputeTimes, measure_compute_times
 from nodes.lab.evaluation.evaluated_pairs import EvaluatedPair
-from nodes.lab.evaluation.event_model.replay import Played, replay
+from nodes.lab.evaluation.event_model.replay import ReplayedPair, replay
 from nodes.lab.evaluation.figures import share
-from nodes.lab.evaluation.outcomes import Cache, Outcomes, key_of, message_of
+from nodes.lab.evaluation.outcomes import Cache, Outcomes, image_digest, key_of, message_of
 from nodes.lab.evaluation.parallel import precompute
 from nodes.lab.evaluation.progress import Progress
 from nodes.lab.evaluation.selection import (
     BUDGET_SHARE,
     SHARES,
-    Study,
-    regions_of,
+    ValidationOutcomes,
+    region_decisions,
     select_heads,
     select_parameters,
-    studied_decisions,
-    study,
     train_network,
+    validation_decisions,
+    validation_outcomes,
 )
 from nodes.onboard.judge import Judge
 from nodes.onboard.link_forecast import ForecastRow, LinkForecast
@@ -49,7 +49,6 @@ from nodes.policies import (
     Decision,
     FramePolicy,
     SendReduced,
-    SendRegions,
     SendWhole,
     policy_named,
 )
@@ -59,7 +58,7 @@ from nodes.vlm.folder import fingerprint
 
 
 def shipped(name: str) -> str:
-    """The folder of a model or data set that ships, by its name; else the name as it is."""
+    """Return the folder of a shipped model or data set by its name; return other names unchanged."""
     for module in (shipped_models, shipped_data):
         value = getattr(module, name.upper().replace("-", "_"), None)
         if isinstance(value, Path):
@@ -68,83 +67,96 @@ def shipped(name: str) -> str:
 
 
 def run_job(job: Job, progress: Progress) -> dict[str, Any]:
-    """Do it all, write `results.json` and `pairs.csv` below the job's output; returns the results."""
-    policies = [(name, policy_named(name)) for name in job.policies]  # a wrong name fails before any work
-    to_choose, to_test = split_pairs(job)
+    """Run a job, write its results below its output folder, and return the content of `results.json`."""
+    for name in job.policies:
+        policy_named(name)  # a wrong name fails before any work
+    selection_pairs, test_pairs = split_pairs(job)
     for case in job.cases:
-        check_captures(case, len(to_test))
+        check_captures(case, len(test_pairs))
     outcomes = outcomes_of(job)
-    times = compute_times(job, outcomes, to_choose, progress)
-    chosen, judge = select(job, outcomes, times, to_choose, progress)
-    subjects = [EvaluatedPair(pair, outcomes, times, judge) for pair in to_test]
-    with progress.step("compact model on test pairs", len(subjects)) as tick:
-        for subject in subjects:
-            _ = subject.onboard
+    times = compute_times(job, outcomes, selection_pairs, progress)
+    chosen, judge = select(job, outcomes, times, selection_pairs, progress)
+    evaluated_pairs = [EvaluatedPair(pair, outcomes, times, judge) for pair in test_pairs]
+    with progress.step("compact model on test pairs", len(evaluated_pairs)) as tick:
+        for evaluated in evaluated_pairs:
+            _ = evaluated.onboard
             tick()
     shares = chosen["parameters"]["oracle"]["shares"]
-    asked = [
-        (subject, one) for subject in subjects for one in certain_decisions(job.policies, subject, shares)
+    requests = [
+        (evaluated, decision)
+        for evaluated in evaluated_pairs
+        for decision in certain_decisions(job.policies, evaluated, shares)
     ]
-    precompute(outcomes, asked, job.jobs, "regular model on test pairs", progress)
+    precompute(outcomes, requests, job.jobs, "regular model on test pairs", progress)
+    by_name = {pair.name: pair for pair in test_pairs}
     rows: list[dict[str, Any]] = []
-    played_rows: list[dict[str, Any]] = []
-    every = [*((case, rows) for case in job.cases), *((case, played_rows) for case in job.emulated)]
-    with progress.step("policies over links", len(every) * len(policies)) as tick:
-        for case, into in every:
-            for name, _ in policies:
+    emulated_rows: list[dict[str, Any]] = []
+    every = [*((case, rows) for case in job.cases), *((case, emulated_rows) for case in job.emulated)]
+    with progress.step("policies over links", len(every) * len(job.policies)) as tick:
+        for case, rows_of_case in every:
+            for name in job.policies:
                 policy = policy_named(name, chosen["parameters"].get(name))
-                played = play_case(
-                    case, policy, subjects, job, pass_on_s=times.pass_on_s, foresight=name == "oracle"
+                replayed = replay_case(
+                    case,
+                    policy,
+                    evaluated_pairs,
+                    job,
+                    reporting_s=times.reporting_s,
+                    foresight=name == "oracle",
                 )
-                into += [_row(case, name, one, subjects_by_name(subjects)) for one in played]
+                rows_of_case += [_row(case, name, result, by_name[result.pair]) for result in replayed]
                 tick()
     results = {
         "models": {"compact": shipped(job.compact), "regular": shipped(job.regular)},
-        "pairs": len(to_test),
-        "frames": len({pair.frame for pair in to_test}),
-        "pairs_chosen_on": len(to_choose),
+        "pairs": len(test_pairs),
+        "frames": len({pair.frame for pair in test_pairs}),
+        "pairs_chosen_on": len(selection_pairs),
         "compute_times": {**asdict(times), "profile": None if job.times is None else str(job.times)},
         "target": job.target,
         "answer_within_s": job.answer_within_s,
         "chosen": chosen,
-        "test": on_test_pairs(subjects, judge),
+        "test": figures_on_test_pairs(evaluated_pairs, judge),
         "cases": summaries(rows, [case.rate_bit_s for case in job.cases], job.policies),
     }
-    write_selection(job, judge, chosen["parameters"], len(to_choose))
-    write_questions(job.output, to_test)
-    if played_rows:
-        write_rows(job.output / "modelled.csv", played_rows)
+    write_selection(job, judge, chosen["parameters"], len(selection_pairs))
+    write_questions(job.output, test_pairs)
+    if emulated_rows:
+        write_rows(job.output / "modelled.csv", emulated_rows)
     write_results(job.output, results, rows)
-    draw_examples(subjects, chosen["parameters"]["spaceverse"]["shares"][-1], job.output)
+    draw_examples(evaluated_pairs, chosen["parameters"]["spaceverse"]["shares"][-1], job.output)
     return results
 
 
 def certain_decisions(
-    policies: Sequence[str], subject: EvaluatedPair, shares: Sequence[float]
+    policies: Sequence[str], evaluated: EvaluatedPair, shares: Sequence[float]
 ) -> list[Decision]:
-    """What policies that ship ask the ground about a pair, whatever the links are like."""
-    asked: list[Decision] = []
+    """Return the decisions that shipped policies take or try on a pair over any link."""
+    decisions: list[Decision] = []
     if "ground-only" in policies:
-        asked.append(SendWhole())
+        decisions.append(SendWhole())
     if "ground-only-downsampled" in policies:
-        asked.append(SendReduced(2))
-    if "oracle" in policies and not subject.right_on_board():
-        asked += regions_of(subject, shares)
-    return asked
+        decisions.append(SendReduced(2))
+    if "oracle" in policies and not evaluated.right_on_board():
+        decisions += region_decisions(evaluated, shares)
+    return decisions
 
 
 def check_captures(case: JobCase, pairs: int) -> None:
-    """Raise DataError where there are more pairs than captures, unless the case is but a part of one."""
-    captures = sum(len(one.captures_s) for one in case.passes)
+    """Check that a complete case has a capture for every pair.
+
+    Raises:
+        DataError: There are more pairs than captures.
+    """
+    captures = sum(len(pass_.captures_s) for pass_ in case.passes)
     if captures < pairs and not case.part:
         raise DataError(
-            f"{pairs} pairs, but the passes have {captures} captures: more passes, a shorter interval "
-            "between frames, or a limit on the pairs would do"
+            f"{pairs} pairs, but the passes have {captures} captures: add passes, shorten the interval "
+            "between frames, or limit the number of pairs"
         )
 
 
 def outcomes_of(job: Job) -> Outcomes:
-    """The outcomes of the job's models, as far as they are known already."""
+    """Return the outcomes of the job's models, with the job's cache."""
     return Outcomes(
         shipped(job.compact),
         shipped(job.regular),
@@ -156,69 +168,78 @@ def outcomes_of(job: Job) -> Outcomes:
 
 
 def train_confidence(job: Job, folder: Path, progress: Progress) -> dict[str, Any]:
-    """Train a job's network on its pairs to choose on, and save it; returns cross-fitted calibration."""
-    to_choose, _ = split_pairs(job)
+    """Train a job's network on its selection pairs, save it, and return its cross-fitted calibration."""
+    selection_pairs, _ = split_pairs(job)
     outcomes = outcomes_of(job)
-    times = compute_times(job, outcomes, to_choose, progress)
-    chosen, judge = select(job, outcomes, times, to_choose, progress)
-    judge.save(folder, about_network(job, len(to_choose)))
+    times = compute_times(job, outcomes, selection_pairs, progress)
+    chosen, judge = select(job, outcomes, times, selection_pairs, progress)
+    judge.save(folder, about_network(job, len(selection_pairs)))
     figures: dict[str, Any] = chosen["calibration"]
     return figures
 
 
 def about_network(job: Job, pairs: int) -> dict[str, Any]:
-    """What is kept with a network: what it was trained on."""
+    """Return the description of a network's training data that is saved with it."""
     weights = fingerprint(shipped(job.compact))
     return {"compact": job.compact, "weights": weights, "data": job.data.folder, "pairs": pairs}
 
 
 def write_selection(job: Job, judge: Judge, parameters: Mapping[str, Any], pairs: int) -> None:
-    """Write what a satellite's program loads: the network into `confidence/`, thresholds by policy."""
+    """Write the files that a satellite's program loads: `confidence/` and `policies.json`."""
     judge.save(job.output / "confidence", about_network(job, pairs))
     write_atomically(job.output / "policies.json", json.dumps(parameters, indent=2) + "\n")
 
 
-def draw_examples(subjects: Sequence[EvaluatedPair], share_kept: float, folder: Path, count: int = 3) -> None:
-    """Draw what is kept of the first frames whose compact answer is wrong: `kept-<pair>.png`."""
-    for subject in [one for one in subjects if not one.right_on_board()][:count]:
-        decision = SendRegions(round(share_kept * subject.whole_bytes))
-        data = message_of(subject.pair, decision, subject.scores, subject.layout).data
+def draw_examples(
+    evaluated_pairs: Sequence[EvaluatedPair], share_kept: float, folder: Path, count: int = 3
+) -> None:
+    """Draw the selected regions of the first frames with a wrong compact answer, as `kept-<pair>.png`."""
+    for evaluated in [pair for pair in evaluated_pairs if not pair.right_on_board()][:count]:
+        (decision,) = region_decisions(evaluated, [share_kept])
+        data = message_of(evaluated.pair, decision, evaluated.scores, evaluated.layout).data
         unpacked = read_regions(io.BytesIO(data or b""))
-        draw_kept(unpacked, subject.scores).save(folder / f"kept-{subject.name}.png")
+        draw_kept(unpacked, evaluated.scores).save(folder / f"kept-{evaluated.name}.png")
 
 
 def split_pairs(job: Job) -> tuple[list[Pair], list[Pair]]:
-    """(pairs to choose on, pairs to test on). Raises DataError where they share a frame."""
+    """Return the pairs for selection and the pairs for testing.
+
+    Raises:
+        DataError: They share a frame, or there are none of either.
+    """
     folder = Path(shipped(job.data.folder))
     if job.data.choose_split is None and job.data.choose_folder is None:
         every = read_pairs(folder, job.data.split)
         apart = [hashlib.sha256(f"{job.seed}{pair.frame}".encode()).digest()[0] % 2 == 0 for pair in every]
-        choose_on = [pair for pair, here in zip(every, apart, strict=True) if here]
-        test_on = [pair for pair, here in zip(every, apart, strict=True) if not here]
+        selection_pairs = [pair for pair, is_apart in zip(every, apart, strict=True) if is_apart]
+        test_pairs = [pair for pair, is_apart in zip(every, apart, strict=True) if not is_apart]
     else:
         choose_folder = Path(shipped(job.data.choose_folder)) if job.data.choose_folder else folder
-        choose_on = read_pairs(choose_folder, job.data.choose_split)
-        test_on = read_pairs(folder, job.data.split)
-    choose_on, test_on = (_thinned(pairs, job.data.limit) for pairs in (choose_on, test_on))
-    if not choose_on or not test_on:
+        selection_pairs = read_pairs(choose_folder, job.data.choose_split)
+        test_pairs = read_pairs(folder, job.data.split)
+    selection_pairs = _thinned(selection_pairs, job.data.limit)
+    test_pairs = _thinned(test_pairs, job.data.limit)
+    if not selection_pairs or not test_pairs:
         raise DataError(
-            f"{folder}: {len(choose_on)} pairs to choose on, {len(test_on)} to test: give more frames"
+            f"{folder}: {len(selection_pairs)} pairs for selection, {len(test_pairs)} for testing: "
+            "more frames are needed"
         )
-    pictures = {hashlib.sha256(pair.image.read_bytes()).digest() for pair in choose_on}
-    for pair in test_on:
-        if hashlib.sha256(pair.image.read_bytes()).digest() in pictures:
-            raise DataError(f"{pair.image} is among the frames to choose on: test on other frames")
-    return choose_on, test_on
+    selection_images = {image_digest(pair.image) for pair in selection_pairs}
+    for pair in test_pairs:
+        if image_digest(pair.image) in selection_images:
+            raise DataError(f"{pair.image} is used for selection: test on other frames")
+    return selection_pairs, test_pairs
 
 
 def _thinned(pairs: Sequence[Pair], limit: int | None) -> list[Pair]:
+    """Return at most `limit` pairs at regular distances."""
     if limit is None or len(pairs) <= limit:
         return list(pairs)
     return [pairs[index * len(pairs) // limit] for index in range(limit)]
 
 
 def compute_times(job: Job, outcomes: Outcomes, pairs: Sequence[Pair], progress: Progress) -> ComputeTimes:
-    """Those of the profile that the job names; what it does not hold, or all, as measured here."""
+    """Return the times of the job's profile; those that it lacks, or all without a profile, are measured."""
     if job.times is None:
         return measured_times(job, outcomes, pairs, progress)
     profile = read_profile(job.times)
@@ -226,7 +247,7 @@ def compute_times(job: Job, outcomes: Outcomes, pairs: Sequence[Pair], progress:
 
 
 def measured_times(job: Job, outcomes: Outcomes, pairs: Sequence[Pair], progress: Progress) -> ComputeTimes:
-    """Those measured here before, or measured now."""
+    """Return the times of this machine from the cache, or measure them."""
     cache = Cache(job.cache)
     machine = f"{platform.node()} {platform.processor()} {os.cpu_count()}"
     sizes = sorted({pair.image.stat().st_size for pair in pairs})
@@ -238,21 +259,25 @@ def measured_times(job: Job, outcomes: Outcomes, pairs: Sequence[Pair], progress
         job.threads,
         repr(outcomes.layout),
         repr(sizes),
-        *(field.name for field in fields(ComputeTimes)),
+        *ComputeTimes.stored_names(),
     )
     known = cache.get(key)
     if known is not None:
-        return ComputeTimes(**known)
+        return ComputeTimes.from_stored(known)
     with progress.step("compute times", 8) as tick:
-        times = measure(outcomes, pairs, job.output, tick)
-    cache.put(key, asdict(times))
+        times = measure_compute_times(outcomes, pairs, job.output, tick)
+    cache.put(key, times.to_stored())
     return times
 
 
 def select(
     job: Job, outcomes: Outcomes, times: ComputeTimes, pairs: Sequence[Pair], progress: Progress
 ) -> tuple[dict[str, Any], Judge]:
-    """(what was chosen, the trained network with its attention heads), all from `pairs` alone."""
+    """Select attention heads and thresholds and train the network, all on `pairs` only.
+
+    Returns:
+        The selection as stored in `results.json`, and the network with its attention heads.
+    """
     with progress.step("compact model on validation pairs", len(pairs)) as tick:
         onboard = []
         for pair in pairs:
@@ -260,109 +285,107 @@ def select(
             tick()
     heads = select_heads(pairs, onboard, outcomes.layout.rows, outcomes.layout.columns)
     untrained = Judge(None, job.target, heads, outcomes.layout)
-    subjects = [EvaluatedPair(pair, outcomes, times, untrained) for pair in pairs]
-    asked = [(subject, decision) for subject in subjects for decision in studied_decisions(subject, SHARES)]
-    precompute(outcomes, asked, job.jobs, "regular model on validation pairs", progress)
+    evaluated_pairs = [EvaluatedPair(pair, outcomes, times, untrained) for pair in pairs]
+    requests = [
+        (evaluated, decision)
+        for evaluated in evaluated_pairs
+        for decision in validation_decisions(evaluated, SHARES)
+    ]
+    precompute(outcomes, requests, job.jobs, "regular model on validation pairs", progress)
     with progress.step("both models on validation pairs", len(pairs)) as tick:
-        made = study(subjects, SHARES, tick)
-    network, fitted = train_network(made)
-    budget = job.goal_bytes or BUDGET_SHARE * float(made.whole_bytes.mean())
+        validation = validation_outcomes(evaluated_pairs, SHARES, tick)
+    network, fitted = train_network(validation)
+    budget = job.goal_bytes or BUDGET_SHARE * float(validation.whole_bytes.mean())
     bytes_goal = budget if job.goal == "budget" else None
-    parameters = select_parameters(made, fitted, job.target, bytes_goal=bytes_goal)
+    parameters = select_parameters(validation, fitted, job.target, bytes_goal=bytes_goal)
     chosen = {
         "goal": {"of": job.goal, "bytes_a_frame": bytes_goal},
         "attention_heads": heads,
         "parameters": parameters,
-        "validation": _validation_figures(made),
-        "calibration": of_study(made, fitted),
+        "validation": _validation_figures(validation),
+        "calibration": figures_on_validation_pairs(validation, fitted),
     }
     return chosen, replace(untrained, network=network)
 
 
-def _validation_figures(made: Study) -> dict[str, Any]:
+def _validation_figures(validation: ValidationOutcomes) -> dict[str, Any]:
     return {
-        "compact": float(made.onboard_right.mean()),
-        "regular_whole": float(made.whole_right.mean()),
-        "regular_reduced": float(made.reduced_right.mean()),
-        "regular_regions": {str(key): float(hits.mean()) for key, hits in made.regions_right.items()},
-        "agreement": float(made.agreement.mean()),
+        "compact": float(validation.onboard_right.mean()),
+        "regular_whole": float(validation.whole_right.mean()),
+        "regular_reduced": float(validation.reduced_right.mean()),
+        "regular_regions": {str(key): float(hits.mean()) for key, hits in validation.regions_right.items()},
+        "agreement": float(validation.agreement.mean()),
     }
 
 
-def play_case(
+def replay_case(
     case: JobCase,
     policy: FramePolicy,
-    subjects: Sequence[EvaluatedPair],
+    evaluated_pairs: Sequence[EvaluatedPair],
     job: Job,
     *,
-    pass_on_s: float,
+    reporting_s: float,
     foresight: bool,
-) -> list[Played]:
-    """Deal the pairs over the passes' captures, in one order for all policies and rates, and play each pass.
+) -> list[ReplayedPair]:
+    """Assign the pairs to the captures of all passes, and replay each pass.
 
-    Pairs for which there is no capture are left out.
+    The order of pairs is the same for all policies and rates. Pairs without a capture are left out.
     """
-    order = np.random.default_rng(job.seed).permutation(len(subjects))
-    slots = [(number, time_s) for number, one in enumerate(case.passes) for time_s in one.captures_s]
-    played: list[Played] = []
-    for number, one in enumerate(case.passes):
-        dealt = [
-            (time_s, subjects[int(index)])
-            for (place, time_s), index in zip(slots, order, strict=False)
-            if place == number
+    order = np.random.default_rng(job.seed).permutation(len(evaluated_pairs))
+    slots = [(number, time_s) for number, pass_ in enumerate(case.passes) for time_s in pass_.captures_s]
+    replayed: list[ReplayedPair] = []
+    for number, pass_ in enumerate(case.passes):
+        captures = [
+            (time_s, evaluated_pairs[int(index)])
+            for (pass_number, time_s), index in zip(slots, order, strict=False)
+            if pass_number == number
         ]
-        if dealt:
-            line = LinkForecast([ForecastRow(**row.model_dump()) for row in one.rows], one.end_s)
-            for row in replay(
+        if captures:
+            line = LinkForecast([ForecastRow(**row.model_dump()) for row in pass_.rows], pass_.end_s)
+            for result in replay(
                 policy,
-                dealt,
+                captures,
                 line,
                 answer_within_s=job.answer_within_s,
-                pass_on_s=pass_on_s,
+                reporting_s=reporting_s,
                 with_foresight=foresight,
             ):
-                row.link, row.trace_end_s = one.name, one.end_s
-                played.append(row)
-    return played
+                result.link, result.trace_end_s = pass_.name, pass_.end_s
+                replayed.append(result)
+    return replayed
 
 
-def subjects_by_name(subjects: Sequence[EvaluatedPair]) -> Mapping[str, EvaluatedPair]:
-    """For looking them up."""
-    return {subject.name: subject for subject in subjects}
-
-
-def _row(case: JobCase, policy: str, one: Played, by_name: Mapping[str, EvaluatedPair]) -> dict[str, Any]:
-    pair = by_name[one.pair].pair
-    answered = one.answered_s is not None
-    latency_s = (one.answered_s if one.answered_s is not None else one.trace_end_s) - one.capture_s
+def _row(case: JobCase, policy: str, result: ReplayedPair, pair: Pair) -> dict[str, Any]:
+    """Return a row of `pairs.csv`."""
+    end_s = result.trace_end_s if result.answered_s is None else result.answered_s
     return {
         "rate_bit_s": case.rate_bit_s,
         "policy": policy,
-        "link": one.link,
-        "pair": one.pair,
+        "link": result.link,
+        "pair": result.pair,
         "frame": pair.frame,
         "kind": pair.kind,
         "truth": pair.truth,
-        "answer": one.answer,
-        "answered_by": one.answered_by or "",
-        "decision": one.decision,
-        "stage": one.stage,
-        "right": one.right,
-        "timely": one.timely,
-        "answered": answered,
-        "capture_s": one.capture_s,
-        "received_s": one.received_s if one.received_s is not None else float("nan"),
-        "latency_s": latency_s,
-        "bytes_down": one.bytes_down,
-        **{name: getattr(one.latency, name, float("nan")) for name in PARTS},
-        "onboard_inference_s": one.onboard_inference_s,
+        "answer": result.answer,
+        "answered_by": result.answered_by or "",
+        "decision": result.decision,
+        "stage": result.stage,
+        "right": result.right,
+        "timely": result.timely,
+        "answered": result.answered_s is not None,
+        "capture_s": result.capture_s,
+        "received_s": float("nan") if result.received_s is None else result.received_s,
+        "latency_s": end_s - result.capture_s,
+        "bytes_down": result.bytes_down,
+        **{name: getattr(result.latency, name, float("nan")) for name in PARTS},
+        "onboard_inference_s": result.onboard_inference_s,
     }
 
 
 def summaries(
     rows: Sequence[Mapping[str, Any]], rates_bit_s: Sequence[float], policies: Sequence[str]
 ) -> list[dict[str, Any]]:
-    """Figures per rate and policy, and per rate the comparison with the mean of the baselines."""
+    """Return the figures of each policy at each rate, with a comparison with the mean of the baselines."""
     cases = []
     for rate_bit_s in rates_bit_s:
         of_rate = {
@@ -374,7 +397,7 @@ def summaries(
 
 
 def summary(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Figures of one policy at one rate. An unanswered frame's latency counts up to the trace's end."""
+    """Return the figures of one policy at one rate; unanswered frames count up to the trace's end."""
     frames = [str(row["frame"]) for row in rows]
     latency_s = np.array([row["latency_s"] for row in rows])
     answered = [row for row in rows if row["answered"]]
@@ -396,7 +419,7 @@ def summary(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def headline(of_rate: Mapping[str, Mapping[str, Any]]) -> dict[str, Any] | None:
-    """`spaceverse` against the mean of the baselines: relative gain and cut, and who is better in both."""
+    """Compare `spaceverse` with the mean of the baselines, and name baselines better in both respects."""
     others = [of_rate[name] for name in BASELINES if name in of_rate]
     ours = of_rate.get("spaceverse")
     if ours is None or not others:
@@ -422,8 +445,8 @@ def headline(of_rate: Mapping[str, Mapping[str, Any]]) -> dict[str, Any] | None:
 
 
 def write_questions(folder: Path, pairs: Sequence[Pair]) -> None:
-    """Write `questions.json`: image, prompt, truth and kind of each pair, for who plays them elsewhere."""
-    asked = {
+    """Write `questions.json`: image, prompt, truth and kind of each pair, for emulated runs."""
+    questions = {
         pair.name: {
             "image": str(pair.image.absolute()),
             "prompt": pair.prompt,
@@ -432,11 +455,11 @@ def write_questions(folder: Path, pairs: Sequence[Pair]) -> None:
         }
         for pair in pairs
     }
-    write_atomically(folder / "questions.json", json.dumps(asked, indent=2) + "\n")
+    write_atomically(folder / "questions.json", json.dumps(questions, indent=2) + "\n")
 
 
 def write_rows(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Write rows as CSV, whole or not at all."""
+    """Write rows as CSV, atomically."""
     with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
         writer.writeheader()
@@ -444,17 +467,17 @@ def write_rows(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
 
 
 def write_results(folder: Path, results: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> None:
-    """Write `results.json` and `pairs.csv`, each whole or not at all."""
+    """Write `results.json` and `pairs.csv`, each atomically."""
     folder.mkdir(parents=True, exist_ok=True)
     write_rows(folder / "pairs.csv", rows)
-    text = json.dumps(_plain(results), indent=2, allow_nan=False) + "\n"
+    text = json.dumps(_without_nan(results), indent=2, allow_nan=False) + "\n"
     write_atomically(folder / "results.json", text)
 
 
-def _plain(value: Any) -> Any:
-    """JSON has no NaN: null stands for what is not known."""
+def _without_nan(value: Any) -> Any:
+    """Replace NaN, which JSON lacks, by None."""
     if isinstance(value, Mapping):
-        return {str(key): _plain(entry) for key, entry in value.items()}
+        return {str(key): _without_nan(entry) for key, entry in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(entry) for entry in value]
+        return [_without_nan(entry) for entry in value]
     return None if isinstance(value, float) and not np.isfinite(value) else value

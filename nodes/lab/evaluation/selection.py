@@ -35,8 +35,8 @@ from nodes.onboard.confidence import (
 from nodes.policies import Decision, SendReduced, SendRegions, SendWhole
 
 SLACK = 0.01
-BUDGET_SHARE = 0.35  # of the bytes of sending everything; where no budget is given
-PRECISIONS = (0.9, 0.95, 0.98, 1.0, 1.01)  # the last is reached by none: no early end
+BUDGET_SHARE = 0.35  # default budget as a share of the bytes of sending everything
+PRECISIONS = (0.9, 0.95, 0.98, 1.0, 1.01)  # the last cannot be reached: no early decisions
 SHARES = (0.18, 0.26, 0.34)  # an overview and about one, two, three regions of sixteen
 TOP = 4
 TARGETS = ("correctness", "agreement")
@@ -44,8 +44,8 @@ Bools = NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
-class Study:
-    """Validation pairs with what both models made of them; arrays over pairs."""
+class ValidationOutcomes:
+    """Both models' outcomes for the validation pairs; arrays over pairs."""
 
     frames: list[str]
     kinds: list[str]
@@ -68,38 +68,40 @@ class Study:
         return self.onboard_right if name == "correctness" else self.agreement
 
 
-def studied_decisions(subject: EvaluatedPair, shares: Sequence[float]) -> list[Decision]:
-    """Return the decisions whose ground outcomes a study needs."""
-    return [SendWhole(), SendReduced(2), *regions_of(subject, shares)]
+def validation_decisions(evaluated: EvaluatedPair, shares: Sequence[float]) -> list[Decision]:
+    """Return the decisions whose ground outcomes are needed for a validation pair."""
+    return [SendWhole(), SendReduced(2), *region_decisions(evaluated, shares)]
 
 
-def regions_of(subject: EvaluatedPair, shares: Sequence[float]) -> list[Decision]:
+def region_decisions(evaluated: EvaluatedPair, shares: Sequence[float]) -> list[Decision]:
     """Return decisions to send regions, one for each share of a frame's bytes."""
-    return [SendRegions(round(share * subject.whole_bytes)) for share in shares]
+    return [SendRegions(round(share * evaluated.whole_bytes)) for share in shares]
 
 
-def study(
-    subjects: Sequence[EvaluatedPair], shares: Sequence[float], tick: Callable[[], None] = lambda: None
-) -> Study:
+def validation_outcomes(
+    evaluated_pairs: Sequence[EvaluatedPair],
+    shares: Sequence[float],
+    tick: Callable[[], None] = lambda: None,
+) -> ValidationOutcomes:
     """Return both models' outcomes for every validation pair, with regions at every share."""
     rows: list[dict[str, Any]] = []
-    for subject in subjects:
-        whole = subject.sent(SendWhole())
-        regions = dict(zip(shares, map(subject.sent, regions_of(subject, shares)), strict=True))
+    for evaluated in evaluated_pairs:
+        whole = evaluated.sent(SendWhole())
+        regions = dict(zip(shares, map(evaluated.sent, region_decisions(evaluated, shares)), strict=True))
         rows.append(
             {
-                "onboard": subject.onboard,
-                "right": subject.right_on_board(),
-                "agrees": subject.onboard.text == whole.answer,
+                "onboard": evaluated.onboard,
+                "right": evaluated.right_on_board(),
+                "agrees": evaluated.onboard.text == whole.answer,
                 "whole": whole,
                 "regions": regions,
-                "reduced": subject.sent(SendReduced(2)).right,
+                "reduced": evaluated.sent(SendReduced(2)).right,
             }
         )
         tick()
-    return Study(
-        frames=[s.pair.frame for s in subjects],
-        kinds=[s.pair.kind for s in subjects],
+    return ValidationOutcomes(
+        frames=[evaluated.pair.frame for evaluated in evaluated_pairs],
+        kinds=[evaluated.pair.kind for evaluated in evaluated_pairs],
         onboard=[row["onboard"] for row in rows],
         onboard_right=np.array([row["right"] for row in rows]),
         agreement=np.array([row["agrees"] for row in rows]),
@@ -135,20 +137,26 @@ def region_of(box: tuple[float, float, float, float], rows: int, columns: int) -
     return min(int(down * rows), rows - 1) * columns + min(int(across * columns), columns - 1)
 
 
-def train_network(made: Study) -> tuple[ConfidenceNetwork, dict[str, dict[int, Floats]]]:
-    """Heads for both targets, and the cross-fitted confidences of every pair by target and stage.
+def train_network(validation: ValidationOutcomes) -> tuple[ConfidenceNetwork, dict[str, dict[int, Floats]]]:
+    """Train heads for both targets.
 
-    A stage that an answer is too short for has NaN there. A target with one outcome only gets no heads.
+    A target that has the same label for every pair gets no heads.
+
+    Returns:
+        The network, and the cross-fitted confidences by target and stage: one value per pair, NaN where the
+        answer ends before that stage.
     """
-    stages = sorted({stage for outcome in made.onboard for stage in outcome.features})
+    stages = sorted({stage for outcome in validation.onboard for stage in outcome.features})
     heads: dict[str, Any] = {}
     fitted: dict[str, dict[int, Floats]] = {}
     for target in TARGETS:
         for stage in stages:
-            has = np.array([stage in outcome.features for outcome in made.onboard])
-            rows = np.array([o.features[stage] for o, here in zip(made.onboard, has, strict=True) if here])
-            hits = made.target(target)[has]
-            groups = [frame for frame, here in zip(made.frames, has, strict=True) if here]
+            has = np.array([stage in outcome.features for outcome in validation.onboard])
+            rows = np.array(
+                [o.features[stage] for o, here in zip(validation.onboard, has, strict=True) if here]
+            )
+            hits = validation.target(target)[has]
+            groups = [frame for frame, here in zip(validation.frames, has, strict=True) if here]
             regularization = choose_regularization(rows, hits, groups)
             try:
                 head = train_head(rows, hits, regularization)
@@ -162,40 +170,47 @@ def train_network(made: Study) -> tuple[ConfidenceNetwork, dict[str, dict[int, F
 
 
 def select_parameters(
-    made: Study, fitted: dict[str, dict[int, Floats]], target: str, *, bytes_goal: float | None = None
+    validation: ValidationOutcomes,
+    fitted: dict[str, dict[int, Floats]],
+    target: str,
+    *,
+    bytes_goal: float | None = None,
 ) -> dict[str, dict[str, Any]]:
     """Return the parameters of every policy that has any, by name.
 
     Args:
-        bytes_goal: instead of the accuracy floor: the most accurate thresholds that send at most this many
-            bytes a frame on average.
+        validation: Outcomes to select on.
+        fitted: Cross-fitted confidences by target and stage.
+        target: Target whose confidences the policies use.
+        bytes_goal: Budget in mean bytes per frame, within which the most accurate thresholds are selected;
+            None selects for the accuracy floor instead.
     """
-    goal = _Goal(float(made.whole_right.mean()) - SLACK, bytes_goal)
-    tokens = made.token_confidence
-    slope, offset = platt(tokens, made.onboard_right)
+    goal = _Goal(float(validation.whole_right.mean()) - SLACK, bytes_goal)
+    tokens = validation.token_confidence
+    slope, offset = platt(tokens, validation.onboard_right)
     confidence = fitted.get(target, {}).get(END, tokens)
-    usual = _usual_share(made)
-    sent = made.regions_right[usual], made.regions_bytes[usual]
-    whole = made.whole_right, made.whole_bytes
+    usual = _usual_share(validation)
+    sent = validation.regions_right[usual], validation.regions_bytes[usual]
+    whole = validation.whole_right, validation.whole_bytes
     stages = fitted.get(target, {})
     at_0 = stages.get(0, confidence)
-    shares = tuple(share for share in sorted(made.regions_right) if share <= usual)
-    spaceverse = {**_stage_thresholds(made, stages, confidence, sent, goal), "shares": shares}
+    shares = tuple(share for share in sorted(validation.regions_right) if share <= usual)
+    spaceverse = {**_stage_thresholds(validation, stages, confidence, sent, goal), "shares": shares}
     later = {stage: values for stage, values in stages.items() if stage}
     calibrated = 1 / (1 + np.exp(-(slope * _logit(tokens) + offset)))
-    accept = goal.best(_candidates(calibrated), lambda t: _mix(made, calibrated >= t, *whole))
+    accept = goal.best(_candidates(calibrated), lambda t: _mix(validation, calibrated >= t, *whole))
     low, high = goal.best(
         [pair for pair in product(_candidates(tokens), repeat=2) if pair[0] <= pair[1]],
-        lambda t: _two(made, tokens, *t),
+        lambda t: _two(validation, tokens, *t),
     )
-    without_0 = _stage_thresholds(made, later, confidence, sent, goal)
-    without_later = _stage_thresholds(made, {}, at_0, sent, goal)
+    without_0 = _stage_thresholds(validation, later, confidence, sent, goal)
+    without_later = _stage_thresholds(validation, {}, at_0, sent, goal)
     return {
         "spaceverse": spaceverse,
         "spaceverse-without-stage-0": {**without_0, "shares": shares},
         "spaceverse-without-later-stages": {**without_later, "shares": shares},
         "spaceverse-without-contact": spaceverse,
-        "spaceverse-without-regions": _stage_thresholds(made, stages, confidence, whole, goal),
+        "spaceverse-without-regions": _stage_thresholds(validation, stages, confidence, whole, goal),
         "cascade": {"slope": slope, "offset": offset, "accept_probability": accept},
         "two-threshold": {"drop_below": low, "accept_confidence": high},
         "oracle": {"shares": shares},
@@ -208,7 +223,7 @@ class _Goal:
     bytes_goal: float | None
 
     def best(self, candidates: Sequence[Any], of: Callable[[Any], tuple[float, float]]) -> Any:
-        """The candidate that meets the goal best, by its (accuracy, mean bytes)."""
+        """Return the candidate whose (accuracy, mean bytes) meets the goal best."""
         scored = [(candidate, *of(candidate)) for candidate in candidates]
         if self.bytes_goal is not None:
             within = [s for s in scored if s[2] <= self.bytes_goal] or [min(scored, key=lambda s: s[2])]
@@ -225,39 +240,55 @@ def _candidates(scores: Floats, count: int = 60) -> list[float]:
     return sorted({0.0, *(round(value, 6) for value in inner), 1.01})
 
 
-def _mix(made: Study, accepted: Bools, sent_right: Bools, sent_bytes: Floats) -> tuple[float, float]:
-    hits = np.where(accepted, made.onboard_right, sent_right)
+def _mix(
+    validation: ValidationOutcomes, accepted: Bools, sent_right: Bools, sent_bytes: Floats
+) -> tuple[float, float]:
+    hits = np.where(accepted, validation.onboard_right, sent_right)
     return float(hits.mean()), float(np.where(accepted, 0.0, sent_bytes).mean())
 
 
-def _two(made: Study, tokens: Floats, low: float, high: float) -> tuple[float, float]:
+def _two(validation: ValidationOutcomes, tokens: Floats, low: float, high: float) -> tuple[float, float]:
     accepted, dropped = tokens >= high, (tokens < low) & (tokens < high)
-    hits = np.where(accepted, made.onboard_right, made.whole_right & ~dropped)
-    return float(hits.mean()), float(np.where(accepted | dropped, 0.0, made.whole_bytes).mean())
+    hits = np.where(accepted, validation.onboard_right, validation.whole_right & ~dropped)
+    return float(hits.mean()), float(np.where(accepted | dropped, 0.0, validation.whole_bytes).mean())
 
 
-def _usual_share(made: Study) -> float:
-    """The smallest share whose accuracy is within SLACK of the best share's."""
-    best = max(float(hits.mean()) for hits in made.regions_right.values())
-    return min(share for share, hits in made.regions_right.items() if hits.mean() >= best - SLACK)
+def _usual_share(validation: ValidationOutcomes) -> float:
+    """Return the smallest share whose accuracy is within SLACK of the best share's."""
+    best = max(float(hits.mean()) for hits in validation.regions_right.values())
+    return min(share for share, hits in validation.regions_right.items() if hits.mean() >= best - SLACK)
 
 
 def _stage_thresholds(
-    made: Study, stages: dict[int, Floats], confidence: Floats, sent: tuple[Bools, Floats], goal: _Goal
+    validation: ValidationOutcomes,
+    stages: dict[int, Floats],
+    confidence: Floats,
+    sent: tuple[Bools, Floats],
+    goal: _Goal,
 ) -> dict[str, float]:
-    """Those of a policy that asks these stages before its end, and whose offloaded frames are sent so."""
-    ways = [
+    """Select the thresholds of a policy.
+
+    Args:
+        validation: Outcomes to select on.
+        stages: Confidences at the stages that the policy uses before the end of the answer.
+        confidence: Confidence at the end of the answer.
+        sent: Correctness and size of frames as the policy offloads them.
+        goal: Goal of the selection.
+    """
+    candidates = [
         _early_ends(stages, confidence, end, precision)
         for end, precision in product(_candidates(confidence), PRECISIONS)
     ]
-    chosen = goal.best(ways, lambda way: _mix(made, _accepted(stages, confidence, way), *sent))
+    chosen = goal.best(
+        candidates, lambda thresholds: _mix(validation, _accepted(stages, confidence, thresholds), *sent)
+    )
     return {**chosen, "offload_share": float((~_accepted(stages, confidence, chosen)).mean())}
 
 
 def _early_ends(
     stages: dict[int, Floats], confidence: Floats, end: float, precision: float
 ) -> dict[str, float]:
-    """Thresholds of all stages, given the end's."""
+    """Return the thresholds of all stages for a threshold at the end."""
     accepts = confidence >= end
     later = [values for stage, values in stages.items() if stage > 0]
     between = np.concatenate(later) if later else np.array([])
@@ -271,36 +302,46 @@ def _early_ends(
     }
 
 
-def _accepted(stages: dict[int, Floats], confidence: Floats, way: Mapping[str, float]) -> Bools:
-    """Which pairs the policy accepts with these thresholds; a stage that an answer has not is passed over."""
+def _accepted(stages: dict[int, Floats], confidence: Floats, thresholds: Mapping[str, float]) -> Bools:
+    """Return for each pair whether the policy accepts it; stages that an answer lacks are skipped."""
     accepted, decided = np.zeros(len(confidence), dtype=bool), np.zeros(len(confidence), dtype=bool)
     if 0 in stages:
-        decided |= stages[0] < way["offload_below_at_0"]
+        decided |= stages[0] < thresholds["offload_below_at_0"]
     for stage in sorted(stage for stage in stages if stage > 0):
-        accepted |= ~decided & (stages[stage] >= way["accept_from"])
-        decided |= accepted | (stages[stage] < way["offload_below"])
-    accepted |= ~decided & (confidence >= way["accept_at_end"])
+        accepted |= ~decided & (stages[stage] >= thresholds["accept_from"])
+        decided |= accepted | (stages[stage] < thresholds["offload_below"])
+    accepted |= ~decided & (confidence >= thresholds["accept_at_end"])
     return accepted
 
 
 def anticipating(scores: Floats, ends_so: Bools, precision: float, *, below: bool) -> float:
-    """The widest threshold for which a share `precision` of the frames on its side would have ended so.
+    """Return the widest threshold at which early decisions anticipate the final ones.
 
-    Returns one that concerns no frame where there is none: 0 below, 1.01 above.
+    Args:
+        scores: Confidences at the early stage; NaN where there is none.
+        ends_so: Whether the final decision is the one that the early stage would take.
+        precision: Least share of such frames among those on the threshold's side.
+        below: Whether the early decision is taken below the threshold rather than from it on.
+
+    Returns:
+        The threshold; 0 (below) or 1.01 (above), which affect no frame, if none is precise enough.
     """
     has = np.isfinite(scores)
     scores, ends_so = scores[has], ends_so[has]
     order = np.argsort(scores if below else -scores, kind="stable")
     share = np.cumsum(ends_so[order]) / np.arange(1, len(order) + 1)
     good = np.flatnonzero(share >= precision)
-    if not len(good) or good[-1] < 4:  # a handful of frames proves nothing
+    if not len(good) or good[-1] < 4:  # too few frames to rely on
         return 0.0 if below else 1.01
     edge = float(scores[order][good[-1]])
     return float(np.nextafter(edge, 2)) if below else edge
 
 
 def platt(scores: Floats, hits: Bools) -> tuple[float, float]:
-    """Slope and offset of Platt's scaling on the logit (Newton's method, a weak ridge against separation)."""
+    """Fit the slope and offset of Platt scaling on the logit.
+
+    Newton's method, with a weak ridge penalty because the scores may separate hits from misses.
+    """
     x = np.stack([_logit(scores), np.ones(len(scores))], axis=1)
     y = hits.astype(np.float64)
     weights = np.array([1.0, 0.0])

@@ -70,7 +70,7 @@ def test_an_evaluation_has_the_same_outcomes_with_it(url: str, pairs: list[Pair]
         for decision in (SendWhole(), SendReduced(2), SendRegions(9000)):
             assert there.ground(pair, decision, scores) == local.ground(pair, decision, scores)
     assert (there.computed, local.computed) == (9, 9), "one took the other's from the cache"
-    with pytest.raises(ModelError, match="has to be paused, here"):
+    with pytest.raises(ModelError, match="must run locally, where it can be paused"):
         Outcomes(f"openai:{url}/v1", str(COMPACT), tmp_path)
 
 

@@ -1,8 +1,10 @@
 """Event model of the downlink: the transfer protocol of `nodes.transfer` on a line, chunk by chunk.
 
-Modelled: the poll and the round trip that opens a connection after AOS, chunk sizes and their headers down to
-Ethernet, answers before images, the bytes that are under way and cannot be overtaken, a chunk cut off by LOS
-and sent again. Not modelled: TCP's slow start (one round trip or two per contact), loss, the uplink's rate.
+Modelled: the delay until a contact is noticed, the round trip that opens a connection, chunk sizes with
+headers down to Ethernet, the priority of answers over images, bytes in flight that cannot be overtaken, and
+the retransmission of a chunk that LOS cuts off.
+
+Not modelled: TCP slow start (one or two round trips per contact), loss, the uplink's rate.
 """
 
 from __future__ import annotations
@@ -20,15 +22,31 @@ from nodes.transfer.messages import INLINE_LIMIT_BYTES, Chunk, Manifest, encode
 from nodes.transfer.outbox import PRIORITIES
 from nodes.transfer.window import QUEUE_S, chunk_size_bytes
 
-NOTICE_S = 0.025  # the carrier is looked at every 50 ms: half of that on average
-_SEGMENT_BYTES = 1448  # of TCP with time stamps in an Ethernet frame of 1514 bytes
+NOTICE_S = 0.025  # the carrier is polled every 50 ms; half of that on average
+_SEGMENT_BYTES = 1448  # TCP payload with timestamps in an Ethernet frame of 1514 bytes
 _SEGMENT_HEAD_BYTES = 66  # Ethernet 14, IPv4 20, TCP 32
-_PUBLISH_HEAD_BYTES = 1 + 3 + 2  # MQTT: type, remaining length, length of the topic
+_PUBLISH_HEAD_BYTES = 1 + 3 + 2  # MQTT: type, remaining length, topic length
 
 
 @dataclass
 class Item:
-    """Something on its way down, and when it got how far (scenario seconds)."""
+    """An item of the outbox and its progress; times are scenario seconds.
+
+    Attributes:
+        name: Name of the frame.
+        kind: "answer" or "image".
+        size_bytes: Size of its data.
+        added_s: Time at which it entered the outbox.
+        payloads: Sizes of its messages in bytes.
+        sent: Number of messages that are sent completely.
+        first_s: Start of its first message.
+        received_s: Arrival of its last byte on the ground.
+        wait_before_s: Time without a connection before its first message.
+        wait_s: Time without a connection after its first message.
+        bytes_sent: Bytes of messages, including repeated ones.
+        delay_s: Propagation delay of its last message.
+        order: Sort key in the outbox: priority, then order of arrival.
+    """
 
     name: str
     kind: Literal["answer", "image"]
@@ -49,9 +67,9 @@ class Downlink:
     """One satellite's outbox and line.
 
     Args:
-        line: what the trace says.
-        rate_bit_s: planning rate, from which chunks are sized as the satellite's program does.
-        satellite: its name, part of every topic.
+        line: The link over time.
+        rate_bit_s: Planning rate that determines the chunk size, as in the satellite's program.
+        satellite: Name of the satellite, a part of every topic.
     """
 
     def __init__(self, line: LinkForecast, rate_bit_s: float, satellite: str = "satellite") -> None:
@@ -65,7 +83,7 @@ class Downlink:
         self.items: list[Item] = []
 
     def add(self, name: str, kind: Literal["answer", "image"], size_bytes: int, now_s: float) -> Item:
-        """Put an item into the outbox at `now_s`, which may not be before what was already played."""
+        """Put an item into the outbox at `now_s`, which must not precede the time played so far."""
         self.advance(now_s)
         payloads = payload_sizes(name, kind, size_bytes, self._chunk_bytes)
         item = Item(name, kind, size_bytes, now_s, payloads, order=(PRIORITIES[kind], self._added))
@@ -77,11 +95,11 @@ class Downlink:
 
     @property
     def waiting(self) -> tuple[int, int]:
-        """(bytes, items) that are not on the ground."""
+        """Number of bytes and of items that have not left the outbox."""
         return sum(sum(item.payloads[item.sent :]) for item in self._pending), len(self._pending)
 
     def advance(self, until_s: float) -> None:
-        """Play the line up to a moment."""
+        """Play the line up to a time."""
         while self._pending:
             contact = self._line.contact_after(self._clock_s)
             if contact is None:
@@ -98,12 +116,12 @@ class Downlink:
             self._send_next(now_s, contact[1])
 
     def _open_s(self, contact: tuple[float, float]) -> float:
-        """When the first payload of a contact can leave: noticed, and the connection's round trip made."""
+        """Return when the first payload of a contact can leave: contact noticed, connection open."""
         row = self._line.row_at(contact[0])
         return contact[0] + NOTICE_S + row.down_delay_s + row.up_delay_s
 
     def _ahead_s(self) -> float:
-        """How much of the line's time may be committed beyond now."""
+        """Return how much time of the line may be filled ahead of now."""
         row = self._line.row_at(self._free_s)
         floor_s = 2 * self._chunk_bytes * 8 / row.down_bit_s if row.up else 0.0
         return max(QUEUE_S, floor_s - row.down_delay_s - row.up_delay_s)
@@ -112,12 +130,12 @@ class Downlink:
         item = next(item for item in self._pending if item.added_s <= now_s)
         payload_bytes = item.payloads[item.sent]
         start_s = max(now_s, self._free_s)
-        end_s = self._line.finish_s(start_s, self._on_the_wire(payload_bytes)) if start_s < los_s else None
+        end_s = self._line.finish_s(start_s, self._wire_bytes(payload_bytes)) if start_s < los_s else None
         item.bytes_sent += payload_bytes
         if item.first_s is None:
             item.first_s = start_s
-            item.wait_before_s = self._without_connection_s(item.added_s, start_s)
-        if end_s is None:  # cut off by the end of the contact; what is not there is sent again
+            item.wait_before_s = self._disconnected_s(item.added_s, start_s)
+        if end_s is None:  # cut off by the end of the contact, and sent again in the next one
             self._clock_s = self._free_s = los_s
             following = self._line.contact_after(los_s)
             if following is not None:
@@ -130,12 +148,12 @@ class Downlink:
             item.received_s = end_s + item.delay_s
             self._pending.remove(item)
 
-    def _without_connection_s(self, begin_s: float, end_s: float) -> float:
+    def _disconnected_s(self, begin_s: float, end_s: float) -> float:
         opened = [(self._open_s(contact), contact[1]) for contact in self._line.contacts]
         connected_s = sum(max(0.0, min(end_s, los_s) - max(begin_s, open_s)) for open_s, los_s in opened)
         return end_s - begin_s - connected_s
 
-    def _on_the_wire(self, payload_bytes: int) -> int:
+    def _wire_bytes(self, payload_bytes: int) -> int:
         stream_bytes = payload_bytes + _PUBLISH_HEAD_BYTES + self._topic_bytes
         return stream_bytes + _SEGMENT_HEAD_BYTES * math.ceil(stream_bytes / _SEGMENT_BYTES)
 
@@ -143,7 +161,7 @@ class Downlink:
 def payload_sizes(
     name: str, kind: Literal["answer", "image"], size_bytes: int, chunk_bytes: int
 ) -> list[int]:
-    """Sizes of the protocol's messages for one item, in bytes: its manifest, then its chunks."""
+    """Return the sizes of an item's messages in bytes: its manifest, then its chunks."""
     digest = hashlib.sha256(name.encode()).digest()
     manifest = Manifest(
         item_id=digest[:16],

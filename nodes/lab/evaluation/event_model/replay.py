@@ -1,8 +1,7 @@
 """Event model of one policy over one link: board, downlink and ground, frame by frame.
 
-The board computes one frame at a time in the order of capture, the ground likewise in the order of arrival.
-Decisions are the policy's own, asked through `nodes.policies.decide_frame` with the link as it is at that
-moment of the replay.
+The board computes one frame at a time in the order of capture, and the ground in the order of arrival. The
+policy itself decides, through `nodes.policies.decide_frame`, on the link's state at that time of the replay.
 """
 
 from __future__ import annotations
@@ -36,7 +35,15 @@ ANSWER_BYTES = 40  # msgpack of an answer's text and confidence
 
 @dataclass(frozen=True)
 class Sent:
-    """What goes down for a frame, and what the ground makes of it."""
+    """The message that a decision sends, and the ground's answer to it.
+
+    Attributes:
+        size_bytes: Size of the message.
+        prepare_s: The satellite's time to make it.
+        answer: The regular model's answer.
+        right: Whether the answer is correct.
+        ground_s: The regular model's time.
+    """
 
     size_bytes: int
     prepare_s: float
@@ -45,37 +52,56 @@ class Sent:
     ground_s: float
 
 
-class Subject(Protocol):
-    """A frame-prompt pair with its outcomes."""
+class PairOutcomes(Protocol):
+    """A frame-prompt pair with the outcomes of both models."""
 
     @property
     def name(self) -> str:
-        """Unique among the pairs."""
+        """Name of the pair, unique among all."""
 
     @property
     def prompt(self) -> str:
-        """What is asked."""
+        """Prompt about the frame."""
 
     @property
     def whole_bytes(self) -> int:
-        """The frame as captured."""
+        """Size of the frame as captured."""
 
     def run(self, spend: Callable[[float], None]) -> OnboardRun:
-        """The compact model on this pair; each stage's seconds are given to `spend`."""
+        """Run the compact model; `spend` is called with the seconds of each stage."""
 
     def attention_s(self, reading: Reading) -> float:
-        """Seconds until attention is known, from this stage on."""
+        """Return the time to compute attention after a stage."""
 
     def right_on_board(self) -> bool:
-        """Whether the compact model is right."""
+        """Return whether the compact model's answer is correct."""
 
     def sent(self, decision: Decision) -> Sent:
-        """What this decision sends, and its answer."""
+        """Return the message of a decision and the regular model's answer to it."""
 
 
 @dataclass
-class Played:
-    """What became of one pair; times in scenario seconds, None where it never came to that."""
+class ReplayedPair:
+    """Result of one pair; times are scenario seconds, None if the event did not happen.
+
+    Attributes:
+        pair: Name of the pair.
+        capture_s: Time of capture.
+        deadline_s: Time until which an answer is timely.
+        pass_end_s: End of the first contact after capture.
+        link: Name of the link.
+        trace_end_s: End of the link's trace.
+        decision: Class name of the decision.
+        stage: Stage at which it was taken.
+        answered_by: "satellite", "ground" or None.
+        answer: Text of the answer.
+        right: Whether the answer is correct.
+        bytes_down: Bytes sent down for the pair.
+        onboard_inference_s: Compute time on board.
+        received_s: Arrival of the last byte on the ground.
+        answered_s: Time at which the answer was reported.
+        latency: Parts of the latency.
+    """
 
     pair: str
     capture_s: float
@@ -90,18 +116,20 @@ class Played:
     right: bool = False
     bytes_down: int = 0
     onboard_inference_s: float = 0.0
-    received_s: float | None = None  # whole, on the ground
+    received_s: float | None = None
     answered_s: float | None = None
     latency: Latency | None = None
 
     @property
     def timely(self) -> bool:
-        """Right, and on the ground before the deadline."""
+        """Whether the answer is correct and reported before the deadline."""
         return self.right and self.answered_s is not None and self.answered_s <= self.deadline_s
 
 
 @dataclass(frozen=True)
-class _Way:
+class _Handling:
+    """The satellite's handling of one frame: start, decision, and the message if there is one."""
+
     start_s: float
     decided_s: float
     sent: Sent | None
@@ -110,35 +138,40 @@ class _Way:
 
 def replay(
     policy: FramePolicy,
-    subjects: Sequence[tuple[float, Subject]],
+    captures: Sequence[tuple[float, PairOutcomes]],
     line: LinkForecast,
     *,
     answer_within_s: float = 600.0,
-    pass_on_s: float = 0.0,
+    reporting_s: float = 0.0,
     with_foresight: bool = False,
-) -> list[Played]:
-    """Play frames, given with their capture times, over a line.
+) -> list[ReplayedPair]:
+    """Play frames over a line.
 
-    A frame's deadline is the end of the first contact that is there or comes after its capture, or
-    `answer_within_s` after its capture, whichever is earlier. The ground station tells on-board answers one
-    after the other, each in `pass_on_s`.
+    Args:
+        policy: The policy.
+        captures: Capture time and pair of each frame.
+        line: The link.
+        answer_within_s: Longest time from capture to the deadline, which is also no later than the end of the
+            current or next contact.
+        reporting_s: Time per on-board answer, which the ground station reports one by one.
+        with_foresight: Whether the policy is told the outcomes beforehand, as the oracle is.
     """
-    board = _Board(policy, line, [time_s for time_s, _ in subjects], with_foresight)
-    played: list[Played] = []
-    ways: list[_Way] = []
-    for capture_s, subject in sorted(subjects, key=lambda pair: pair[0]):
+    board = _Board(policy, line, [time_s for time_s, _ in captures], with_foresight)
+    replayed: list[ReplayedPair] = []
+    handlings: list[_Handling] = []
+    for capture_s, pair in sorted(captures, key=lambda capture: capture[0]):
         contact = line.contact_after(capture_s)
         pass_end_s = contact[1] if contact else line.end_s
-        row = Played(subject.name, capture_s, min(pass_end_s, capture_s + answer_within_s), pass_end_s)
-        ways.append(board.take(capture_s, subject, row))
-        played.append(row)
+        row = ReplayedPair(pair.name, capture_s, min(pass_end_s, capture_s + answer_within_s), pass_end_s)
+        handlings.append(board.handle(capture_s, pair, row))
+        replayed.append(row)
     board.downlink.advance(line.end_s)
-    _answer_on_ground(list(zip(played, ways, strict=True)), pass_on_s)
-    return played
+    _answer_on_ground(list(zip(replayed, handlings, strict=True)), reporting_s)
+    return replayed
 
 
 class _Board:
-    """The satellite: one computer, one outbox."""
+    """The satellite: one computer and one outbox."""
 
     def __init__(
         self, policy: FramePolicy, line: LinkForecast, captures_s: Sequence[float], with_foresight: bool
@@ -151,83 +184,97 @@ class _Board:
         self.downlink = Downlink(line, median(rates) if rates else 1e6)
         self._free_s = 0.0
 
-    def take(self, capture_s: float, subject: Subject, row: Played) -> _Way:
-        """Decide on one frame and put what goes down into the outbox; fills in `row`."""
+    def handle(self, capture_s: float, pair: PairOutcomes, row: ReplayedPair) -> _Handling:
+        """Decide on one frame, put its message into the outbox, and fill in `row`."""
         start_s = max(capture_s, self._free_s)
-        clock = _Spent(start_s)
+        clock = _FrameClock(start_s)
         foresight = None
         if self._with_foresight:
-            foresight = Foresight(subject.right_on_board(), lambda decision: subject.sent(decision).right)
+            foresight = Foresight(pair.right_on_board(), lambda decision: pair.sent(decision).right)
         decision, reading = decide_frame(
             self._policy,
-            subject.run(clock.spend),
-            subject.prompt,
-            subject.whole_bytes,
+            pair.run(clock.spend),
+            pair.prompt,
+            pair.whole_bytes,
             lambda: self._surroundings(clock.now_s, capture_s),
             foresight,
         )
         row.decision, row.stage = type(decision).__name__, reading.stage
         sent, item = None, None
         if isinstance(decision, Accept):
-            row.answered_by, row.answer, row.right = "satellite", reading.answer, subject.right_on_board()
-            item = self.downlink.add(subject.name, "answer", ANSWER_BYTES, clock.now_s)
+            row.answered_by, row.answer, row.right = "satellite", reading.answer, pair.right_on_board()
+            item = self.downlink.add(pair.name, "answer", ANSWER_BYTES, clock.now_s)
         elif not isinstance(decision, Drop):
-            sent = subject.sent(decision)
+            sent = pair.sent(decision)
             if isinstance(decision, SendRegions):
-                clock.spend(subject.attention_s(reading))
+                clock.spend(pair.attention_s(reading))
             clock.spend(sent.prepare_s)
             row.answered_by, row.answer, row.right = "ground", sent.answer, sent.right
-            item = self.downlink.add(subject.name, "image", sent.size_bytes, clock.now_s)
+            item = self.downlink.add(pair.name, "image", sent.size_bytes, clock.now_s)
         self._free_s = clock.now_s
         row.onboard_inference_s = clock.now_s - start_s
-        return _Way(start_s, clock.now_s, sent, item)
+        return _Handling(start_s, clock.now_s, sent, item)
 
     def _surroundings(self, now_s: float, capture_s: float) -> tuple[Contact, Queue]:
         self.downlink.advance(now_s)
         return surroundings([self._line], now_s, capture_s, self._captures_s, self.downlink.waiting)
 
 
-class _Spent:
-    """A frame's own clock on the board."""
+class _FrameClock:
+    """Scenario time while the board handles a frame."""
 
     def __init__(self, start_s: float) -> None:
         self.now_s = start_s
 
-    def spend(self, seconds_s: float) -> None:
-        self.now_s += seconds_s
+    def spend(self, duration_s: float) -> None:
+        """Advance the clock."""
+        self.now_s += duration_s
 
 
 def _seconds(contact: tuple[float, float]) -> list[float]:
+    """Return times in the middle of each second of a contact."""
     steps = max(1, int(contact[1] - contact[0]))
     return [contact[0] + (contact[1] - contact[0]) * (index + 0.5) / steps for index in range(steps)]
 
 
-def _answer_on_ground(frames: Sequence[tuple[Played, _Way]], pass_on_s: float) -> None:
-    """Serve what has arrived, and divide each frame's time."""
-    arrived = [(way.item.received_s, row, way) for row, way in frames if way.item and way.item.received_s]
+def _answer_on_ground(frames: Sequence[tuple[ReplayedPair, _Handling]], reporting_s: float) -> None:
+    """Serve the arrived messages, and split each frame's latency into parts."""
+    arrived = [
+        (handling.item.received_s, row, handling)
+        for row, handling in frames
+        if handling.item and handling.item.received_s
+    ]
     for received_s, row, _ in arrived:
         row.received_s = received_s
-    answers = [(received_s, row, way) for received_s, row, way in arrived if way.sent is None]
-    told_s = completion_times_s([(received_s, pass_on_s) for received_s, _, _ in answers])
-    for (received_s, row, way), answered_s in zip(answers, told_s, strict=True):
+    answers = [(received_s, row, handling) for received_s, row, handling in arrived if handling.sent is None]
+    reported_s = completion_times_s([(received_s, reporting_s) for received_s, _, _ in answers])
+    for (received_s, row, handling), answered_s in zip(answers, reported_s, strict=True):
         row.answered_s = answered_s
-        row.latency = _latency(row, way, 0.0, 0.0, answered_s - received_s)
-    works = [(received_s, row, way, way.sent.ground_s) for received_s, row, way in arrived if way.sent]
-    done_s = completion_times_s([(received_s, ground_s) for received_s, _, _, ground_s in works])
-    for (received_s, row, way, ground_s), answered_s in zip(works, done_s, strict=True):
+        row.latency = _latency(row, handling, 0.0, 0.0, answered_s - received_s)
+    images = [
+        (received_s, row, handling, handling.sent.ground_s)
+        for received_s, row, handling in arrived
+        if handling.sent
+    ]
+    done_s = completion_times_s([(received_s, ground_s) for received_s, _, _, ground_s in images])
+    for (received_s, row, handling, ground_s), answered_s in zip(images, done_s, strict=True):
         row.answered_s = answered_s
-        row.latency = _latency(row, way, answered_s - ground_s - received_s, ground_s, 0.0)
-    for row, way in frames:
-        row.bytes_down = way.item.bytes_sent if way.item else 0
+        row.latency = _latency(row, handling, answered_s - ground_s - received_s, ground_s, 0.0)
+    for row, handling in frames:
+        row.bytes_down = handling.item.bytes_sent if handling.item else 0
 
 
 def _latency(
-    row: Played, way: _Way, ground_queue_s: float, ground_inference_s: float, reporting_s: float
+    row: ReplayedPair,
+    handling: _Handling,
+    ground_queue_s: float,
+    ground_inference_s: float,
+    reporting_s: float,
 ) -> Latency | None:
-    item = way.item
+    item = handling.item
     if item is None or item.first_s is None or item.received_s is None:
         return None
-    before_s = way.start_s - row.capture_s + item.first_s - way.decided_s - item.wait_before_s
+    before_s = handling.start_s - row.capture_s + item.first_s - handling.decided_s - item.wait_before_s
     return Latency(
         queue_s=before_s + ground_queue_s,
         onboard_inference_s=row.onboard_inference_s,

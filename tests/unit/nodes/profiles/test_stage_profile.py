@@ -66,7 +66,7 @@ def test_one_format_serves_the_event_model_as_well(tmp_path: Path) -> None:
     assert (times.see_s, times.read_s, times.token_s) == (pytest.approx(0.12), 0.05, 0.01)
     assert (times.pack_s, times.reduce_s) == (0.04, 0.03)
     assert (times.whole_s, times.reduced_s, times.regions_s) == (7.0, 8.0, 9.0), "the ground's, measured here"
-    assert times.pass_on_s == 10.0, "the ground's as well"
+    assert times.reporting_s == 10.0, "the ground's as well"
     assert times.attend_s == 4.0, "an old profile does not hold it"
     assert len(asked) == 1
     whole = dict.fromkeys(("attend", "whole", "reduced", "regions", "pass_on"), MADE_UP["stages"]["pack"])

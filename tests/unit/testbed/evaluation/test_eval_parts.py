@@ -77,8 +77,8 @@ def test_a_played_run_is_compared_frame_by_frame() -> None:
     assert (found.dropped_emulated, found.dropped_modelled) == (0, 1)
     assert found.latency_difference == 0
     assert (found.without_wait_emulated_s, found.without_wait_modelled_s) == (3.0, 2.5)
-    assert "1 of 2 answers alike" in found.text()
-    with pytest.raises(ScenarioError, match="no frame was answered by both"):
+    assert "1 of 2 answers equal" in found.text()
+    with pytest.raises(ScenarioError, match="no frame was answered in both"):
         compare("pass1-1M", "satellite-only", rows, [])
 
 
@@ -98,7 +98,7 @@ def test_the_ground_pace_of_the_run_is_told_apart_from_all_else() -> None:
     assert found.latency_emulated_s == 6.0
     assert found.latency_modelled_s == 4.0
     assert found.latency_difference_at_pace == 0
-    assert "+0.0 % with the ground's own times" in found.text()
+    assert "+0.0 % with the emulated run's ground inference times" in found.text()
 
 
 def test_the_part_that_is_played_ends_where_it_is_told() -> None:
@@ -137,7 +137,7 @@ def test_the_scenario_that_is_played_has_the_modelled_frames(tmp_path: Path) -> 
     mine = scenario_of(tmp_path, "pass1-1M", "mine.py", ("S", "G"))
     assert mine.satellites[0].policy == str(Path("mine.py").absolute())
     assert [f.frame for f in mine.satellites[0].frames] == ["b"]
-    with pytest.raises(ScenarioError, match=r"pass1-1M, mine.py cannot be played: .*names"):
+    with pytest.raises(ScenarioError, match=r"pass1-1M, mine.py cannot be emulated: .*names"):
         scenario_of(tmp_path, "pass1-1M", "mine.py", ("S", "S"))
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from nodes.lab.evaluation.calibration import TOKENS, compared
+from nodes.lab.evaluation.calibration import TOKENS, confidence_figures
 from testbed.evaluation.table import confidence_text
 
 
@@ -22,7 +22,7 @@ def figures(signal: float, tokens: float, count: int = 200) -> dict[str, Any]:
     frames = [f"f{number // 4}" for number in range(count)]
     return {
         "target": "correctness",
-        "test": {"calibration": compared(scores, hits, frames, ["count"] * count)},
+        "test": {"calibration": confidence_figures(scores, hits, frames, ["count"] * count)},
     }
 
 
@@ -49,7 +49,7 @@ def test_pairs_without_a_confidence_are_left_out() -> None:
     scores = np.array([0.1, 0.9, np.nan, 0.8])
     tokens = np.array([0.2, 0.3, 0.4, 0.5])
     hits = np.array([False, True, True, True])
-    found = compared(
+    found = confidence_figures(
         {TOKENS: tokens, "correctness, stage 1": scores, "agreement, end": np.full(4, np.nan)},
         hits,
         list("abcd"),

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from nodes.contract.latency import PARTS, Latency
 from nodes.lab.evaluation.event_model.downlink import NOTICE_S, Downlink, payload_sizes
-from nodes.lab.evaluation.event_model.replay import Played, Sent, replay
+from nodes.lab.evaluation.event_model.replay import ReplayedPair, Sent, replay
 from nodes.lab.evaluation.reporting_time import measure_reporting_s
 from nodes.onboard.link_forecast import ForecastRow, LinkForecast
 from nodes.policies import Accept, Decision, FramePolicy, OnboardRun, Reading, Situation, policy_named
@@ -147,12 +147,12 @@ class Made:
         return Sent(size, prepare_s=0.125, answer="three", right=True, ground_s=2.0)
 
 
-def latency_of(row: Played) -> Latency:
+def latency_of(row: ReplayedPair) -> Latency:
     assert row.latency is not None
     return row.latency
 
 
-def play(policy: FramePolicy, *captures: tuple[float, Made], **options: object) -> list[Played]:
+def play(policy: FramePolicy, *captures: tuple[float, Made], **options: object) -> list[ReplayedPair]:
     return replay(policy, captures, line(), **options)  # type: ignore[arg-type]
 
 
@@ -173,11 +173,11 @@ def test_on_board_the_frames_queue_for_one_computer() -> None:
 def test_answers_that_come_together_are_told_one_after_the_other() -> None:
     frames = [(number * 2.0, Made(f"f{number}")) for number in range(4)]  # all before the contact
     at_once = play(policy_named("satellite-only"), *frames)
-    told = play(policy_named("satellite-only"), *frames, pass_on_s=0.5)
+    told = play(policy_named("satellite-only"), *frames, reporting_s=0.5)
     for place, (one, other) in enumerate(zip(at_once, told, strict=True), start=1):
         assert latency_of(other).reporting_s == pytest.approx(0.5 * place, abs=0.02)
         assert (other.answered_s or 0) - (one.answered_s or 0) == pytest.approx(latency_of(other).reporting_s)
-    (alone,) = play(policy_named("ground-only"), (20.0, Made("a")), pass_on_s=0.5)
+    (alone,) = play(policy_named("ground-only"), (20.0, Made("a")), reporting_s=0.5)
     assert latency_of(alone).reporting_s == 0
 
 

@@ -1,4 +1,4 @@
-"""What is chosen on validation pairs, on made-up studies whose best choice is known."""
+"""What is chosen on validation pairs, on made-up outcomes whose best choice is known."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from nodes.data.pairs import Pair
 from nodes.lab.evaluation.outcomes import OnboardOutcome
 from nodes.lab.evaluation.selection import (
-    Study,
+    ValidationOutcomes,
     anticipating,
     platt,
     region_of,
@@ -25,12 +25,12 @@ def outcome(confidence: float, attention: np.ndarray | None = None) -> OnboardOu
     return OnboardOutcome("two", (3,), (float(np.log(confidence)),), {}, looked)
 
 
-def made(count: int = 100) -> Study:
+def made(count: int = 100) -> ValidationOutcomes:
     """Right on board where the confidence is above 0.6; the ground is always right; regions need 16 %."""
     confidence = np.linspace(0.01, 0.99, count)
     right = confidence > 0.6
     always = np.ones(count, dtype=bool)
-    return Study(
+    return ValidationOutcomes(
         frames=[f"f{number}" for number in range(count)],
         kinds=["count"] * count,
         onboard=[outcome(value) for value in confidence],
@@ -45,9 +45,11 @@ def made(count: int = 100) -> Study:
 
 
 def test_thresholds_meet_the_floor_with_the_fewest_bytes() -> None:
-    study = made()
-    tokens = study.token_confidence
-    chosen = select_parameters(study, {"correctness": {END: tokens, 1: tokens, 0: tokens}}, "correctness")
+    validation = made()
+    tokens = validation.token_confidence
+    chosen = select_parameters(
+        validation, {"correctness": {END: tokens, 1: tokens, 0: tokens}}, "correctness"
+    )
     ours = chosen["spaceverse"]
     assert 0.55 < ours["accept_at_end"] <= 0.62
     assert ours["shares"] == (0.08, 0.16)  # the smallest share that loses nothing, and what is below it
@@ -64,23 +66,23 @@ def test_thresholds_meet_the_floor_with_the_fewest_bytes() -> None:
 
 
 def test_a_byte_goal_is_kept() -> None:
-    study = made()
+    validation = made()
     chosen = select_parameters(
-        study, {"correctness": {END: study.token_confidence}}, "correctness", bytes_goal=48.0
+        validation, {"correctness": {END: validation.token_confidence}}, "correctness", bytes_goal=48.0
     )["spaceverse"]
-    sent = study.token_confidence < chosen["accept_at_end"]
+    sent = validation.token_confidence < chosen["accept_at_end"]
     assert 0.25 < sent.mean() <= 0.31  # 160 bytes each
     assert sent.mean() * 160 <= 48
 
 
 def test_every_ablation_keeps_the_goal_with_thresholds_of_its_own() -> None:
     """Stage 0 knows half of what the end knows; whole frames cost six times what regions do."""
-    study = made(200)
+    validation = made(200)
     rng = np.random.default_rng(0)
-    end = study.token_confidence
+    end = validation.token_confidence
     stages = {"correctness": {0: np.clip(end + rng.normal(0, 0.2, 200), 0, 1), END: end}}
     goal_bytes = 100.0
-    chosen = select_parameters(study, stages, "correctness", bytes_goal=goal_bytes)
+    chosen = select_parameters(validation, stages, "correctness", bytes_goal=goal_bytes)
 
     def spent(name: str, size_bytes: float) -> float:
         return float(chosen[name]["offload_share"]) * size_bytes
@@ -92,20 +94,20 @@ def test_every_ablation_keeps_the_goal_with_thresholds_of_its_own() -> None:
 
 
 def test_a_threshold_more_is_no_worse_than_one() -> None:
-    study = made(200)
-    chosen = select_parameters(study, {}, "correctness", bytes_goal=300.0)
-    two, tokens = chosen["two-threshold"], study.token_confidence
+    validation = made(200)
+    chosen = select_parameters(validation, {}, "correctness", bytes_goal=300.0)
+    two, tokens = chosen["two-threshold"], validation.token_confidence
     cascade = chosen["cascade"]
     calibrated = 1 / (1 + np.exp(-(cascade["slope"] * np.log(tokens / (1 - tokens)) + cascade["offset"])))
-    by_one = np.where(calibrated >= cascade["accept_probability"], study.onboard_right, True)
+    by_one = np.where(calibrated >= cascade["accept_probability"], validation.onboard_right, True)
     kept = tokens >= two["accept_confidence"]
-    by_two = np.where(kept, study.onboard_right, tokens >= two["drop_below"])
+    by_two = np.where(kept, validation.onboard_right, tokens >= two["drop_below"])
     assert by_two.mean() >= by_one.mean() - 0.005
 
 
 def test_without_a_ground_that_helps_nothing_is_sent() -> None:
-    study = made()
-    hopeless = Study(**{**vars(study), "whole_right": np.zeros(100, dtype=bool)})
+    validation = made()
+    hopeless = ValidationOutcomes(**{**vars(validation), "whole_right": np.zeros(100, dtype=bool)})
     two = select_parameters(hopeless, {}, "correctness")["two-threshold"]
     assert two["accept_confidence"] <= 0.61
 
@@ -125,16 +127,16 @@ def test_early_stages_only_anticipate_the_end() -> None:
 
 def test_a_stage_that_costs_accuracy_ends_nothing_early() -> None:
     """Stage 0 errs in a tenth of the frames, the end never."""
-    study = made()
-    right = study.onboard_right
+    validation = made()
+    right = validation.onboard_right
     end, start = np.where(right, 0.9, 0.1), np.where(right, 0.9, 0.1)
     start[np.flatnonzero(right)[:5]] = 0.05
     stages = {"correctness": {0: start, END: end}}
-    chosen = select_parameters(study, stages, "correctness", bytes_goal=160.0)["spaceverse"]
+    chosen = select_parameters(validation, stages, "correctness", bytes_goal=160.0)["spaceverse"]
     assert chosen["offload_below_at_0"] == 0.0
     assert 0.1 < chosen["accept_at_end"] <= 0.9
     knowing = {"correctness": {0: end, END: end}}
-    early = select_parameters(study, knowing, "correctness", bytes_goal=160.0)["spaceverse"]
+    early = select_parameters(validation, knowing, "correctness", bytes_goal=160.0)["spaceverse"]
     assert 0.1 < early["offload_below_at_0"] <= 0.9
 
 
