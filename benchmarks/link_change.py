@@ -111,12 +111,12 @@ def _our_ways(stack: ExitStack, shaper_class: type[NetemShaper]) -> Iterator[Way
         for turn in range(7)
     ]
     yield (
-        f"{shaper_class.__name__}.apply_all: {LINKS} at once, all parameters, read back",
+        f"{shaper_class.__name__}.apply_all: {LINKS} at once, read back",
         lambda n: _discard(shaper.apply_all(changes[n % 7])) if n % LINKS == 0 else None,
         2000,
     )
     yield (
-        f"{shaper_class.__name__}.apply: one, all parameters, read back",
+        f"{shaper_class.__name__}.apply: one, read back",
         lambda n: _discard(shaper.apply(str(n % LINKS), Direction.DOWN, STATES[n % 7])),
         2000,
     )

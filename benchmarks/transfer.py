@@ -1,17 +1,18 @@
-"""The transfer protocol beside two ways of plain MQTT on the same played links, in the same run.
+"""Compare the transfer protocol with two ways of plain MQTT on the same played links, in one run.
 
-    sudo python benchmarks/transfer.py                            every link; some 12 minutes
-    sudo python benchmarks/transfer.py --link 20M/5ms             one of them
-    sudo python benchmarks/transfer.py --link 2M/300ms --full     with the whole 50 MB, 200 s a way
+    sudo python benchmarks/transfer.py                            every link; about 12 minutes
+    sudo python benchmarks/transfer.py --link 20M/5ms             one link
+    sudo python benchmarks/transfer.py --link 2M/300ms --full     with all 50 MB, 200 s per way
 
-Each way has a fresh pair of hosts, the same trace and the same bytes. `iperf3` sends as many over one TCP
-connection of the kernel's default kind. `chunks` is nodes.transfer. `one message` is one MQTT publication of
-QoS 1 by paho. `bridge` is a mosquitto on the satellite that queues and bridges to the station's; it is given
-256 KiB messages of QoS 1. In every way but iperf3's a heartbeat is sent every 0.5 s.
+Each way uses a new pair of hosts, the same trace and the same number of bytes. `iperf3` sends them over one
+TCP connection with the kernel's default congestion control. `chunks` is nodes.transfer. `one message` is a
+single MQTT publication of QoS 1 by paho. `bridge` is a mosquitto on the satellite that queues messages and
+bridges them to the station's broker; it receives messages of 256 KiB with QoS 1. All ways except iperf3 also
+send a heartbeat every 0.5 s.
 
-Time is from AOS to the last byte at the ground. Goodput is payload over the time in which it was sent: iperf3
-and `chunks` count from their first byte, the two others, which do not say when they began, from AOS. Delay is
-one way.
+Time counts from AOS to the last byte at the ground. Goodput is payload divided by the time of sending, which
+starts with the first byte for iperf3 and `chunks`, and with AOS for the two others, whose first byte is
+unknown. Delays are one-way.
 """
 
 from __future__ import annotations
@@ -71,7 +72,7 @@ WAYS = ("iperf3", "chunks", "one message", "bridge")
 
 @dataclass(frozen=True)
 class PlayedLink:
-    """A link of constant rate and delay, or one with three gaps in its contact."""
+    """A link of constant rate and delay, optionally with three gaps in its contact."""
 
     rate_bit_s: float
     delay_s: float
@@ -83,15 +84,15 @@ class PlayedLink:
         return f"{base}/gaps" if self.gaps else base
 
     def size_bytes(self, full: bool) -> int:
-        """Bytes to send: 50 MB, or on a slow link what takes some 20 s."""
+        """Return the number of bytes to send: 50 MB, or on a slow link those of about 20 s."""
         return FULL_BYTES if full else min(FULL_BYTES, int(self.rate_bit_s / 8 * ABOUT_S))
 
     def patience_s(self, size_bytes: int) -> float:
-        """How long a way may take: three times the time at the link's rate, and half a minute."""
+        """Return the time limit of one way: three times the time at the link's rate, plus 30 s."""
         return 30.0 + 3 * size_bytes * 8 / self.rate_bit_s
 
     def trace(self, size_bytes: int) -> Trace:
-        """Contact from AOS_S on; with gaps, three of 3 s, each after a quarter of the transfer."""
+        """Return a trace with contact from AOS_S on, and three gaps of 3 s if the link has gaps."""
         quarter_s = size_bytes * 8 / self.rate_bit_s / 4
         edges = [(0.0, False), (AOS_S, True)]
         if self.gaps:
@@ -114,7 +115,7 @@ LINKS = [PlayedLink(r * 1e6, d / 1e3) for r in (2, 20, 100) for d in (5, 300)] +
 
 @dataclass
 class Outcome:
-    """What one way did on one link; times in seconds, None where nothing arrived."""
+    """Results of one way on one link; values are None if nothing arrived."""
 
     link: str
     way: str
@@ -133,7 +134,7 @@ class Outcome:
 
 
 class Ends:
-    """Both hosts with the played link between them, and the processes in them."""
+    """Two hosts, the played link between them, and the processes in the hosts."""
 
     def __init__(self, stack: ExitStack, link: PlayedLink, size_bytes: int) -> None:
         self.network = network = stack.enter_context(EmulatedNetwork())
@@ -149,7 +150,7 @@ class Ends:
         self._changed = threading.Condition()
 
     def start_broker(self, config: list[str], host: Any, name: str) -> None:
-        """A mosquitto of a baseline, configured to take messages of any size."""
+        """Start the mosquitto of a baseline, which accepts messages of any size."""
         path = self.folder / f"{name}.conf"
         common = ["allow_anonymous true", "persistence false", "user root", "set_tcp_nodelay true"]
         path.write_text("\n".join([*config, *common, "max_queued_messages 100000"]) + "\n")
@@ -159,7 +160,7 @@ class Ends:
         time.sleep(0.3)
 
     def start_end(self, role: str, host: Any) -> subprocess.Popen[bytes]:
-        """This file in one of the hosts; what it prints comes to `messages`."""
+        """Start this file in one of the hosts; its output is collected in `messages`."""
         command = [sys.executable, __file__, "--role", role, "--folder", str(self.folder)]
         command += ["--rate", str(self.link.rate_bit_s)]
         process = spawn(command, netns_pid=host.pid, stdout=subprocess.PIPE)
@@ -169,27 +170,27 @@ class Ends:
         return process
 
     def play(self) -> None:
-        """Begin the trace; `aos_s` is CLOCK_MONOTONIC."""
+        """Start the trace and set `aos_s` (CLOCK_MONOTONIC)."""
         start_s = time.monotonic() + 0.2
         self.aos_s = start_s + AOS_S
         self.stack.callback(self.network.stop)
         self.network.play({self.played.name: self.link.trace(self.size_bytes)}, RealClock(start_s))
 
-    def wait_for(self, wanted: Callable[[dict[str, Any]], bool], within_s: float) -> dict[str, Any] | None:
-        """The first message for which `wanted` is true; None after `within_s`."""
+    def wait_for(self, matches: Callable[[dict[str, Any]], bool], within_s: float) -> dict[str, Any] | None:
+        """Return the first message for which `matches` is true, or None after `within_s`."""
         until_s = time.monotonic() + within_s
         with self._changed:
             while True:
-                found = next((m for m in self.messages if wanted(m)), None)
+                message = next((m for m in self.messages if matches(m)), None)
                 left_s = until_s - time.monotonic()
-                if found is not None or left_s <= 0:
-                    return found
+                if message is not None or left_s <= 0:
+                    return message
                 self._changed.wait(min(left_s, 0.5))
 
     def sent_bytes(self) -> int:
-        """What has left the satellite's interface, Ethernet frames."""
-        shown = self.satellite.run(["ip", "-j", "-s", "link", "show", INTERFACE])
-        return int(json.loads(shown.stdout)[0]["stats64"]["tx"]["bytes"])
+        """Return the bytes that left the satellite's interface, as Ethernet frames."""
+        statistics_json = self.satellite.run(["ip", "-j", "-s", "link", "show", INTERFACE]).stdout
+        return int(json.loads(statistics_json)[0]["stats64"]["tx"]["bytes"])
 
     def _read(self, process: subprocess.Popen[bytes]) -> None:
         assert process.stdout is not None
@@ -209,7 +210,7 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 
 
 def run_iperf3(ends: Ends) -> Outcome:
-    """As many bytes over one TCP connection; a contact with gaps breaks none, so it shows TCP's back-off."""
+    """Send the bytes over one TCP connection; gaps do not break it, so they show TCP's back-off."""
     server = spawn(["iperf3", "-s", "-1", "--forceflush"], netns_pid=ends.ground.pid, stdout=subprocess.PIPE)
     ends.stack.callback(_end, server)
     assert server.stdout is not None
@@ -230,7 +231,7 @@ def run_iperf3(ends: Ends) -> Outcome:
 
 
 def run_chunks(ends: Ends) -> Outcome:
-    """nodes.transfer, both ends as in the programs, over the run's own broker."""
+    """Send the image by nodes.transfer, with both ends as in the programs, over a run's broker."""
     listeners: list[TcpListener | UnixListener] = [
         TcpListener(GROUND),
         UnixListener(ends.folder / "socket"),
@@ -249,7 +250,7 @@ def run_chunks(ends: Ends) -> Outcome:
 
 
 def run_one_message(ends: Ends) -> Outcome:
-    """The image as one MQTT message of QoS 1; paho keeps its session and repeats it after a cut."""
+    """Send the image as one MQTT message of QoS 1; paho keeps its session and repeats it after a cut."""
     ends.start_broker([f"listener 1883 {GROUND}"], ends.ground, "station")
     ends.start_end("plain-ground", ends.ground)
     ends.start_end("message-satellite", ends.satellite)
@@ -257,7 +258,7 @@ def run_one_message(ends: Ends) -> Outcome:
 
 
 def run_bridge(ends: Ends) -> Outcome:
-    """A mosquitto on the satellite takes messages at once and bridges them."""
+    """Send the image in pieces to a mosquitto on the satellite, which bridges them to the station."""
     ends.start_broker([f"listener 1883 {GROUND}"], ends.ground, "station")
     bridge = [
         "listener 1883 127.0.0.1",
@@ -278,19 +279,19 @@ def _arrival(ends: Ends, way: str) -> Outcome:
     before = ends.sent_bytes()
     ends.play()
     patience_s = AOS_S + ends.link.patience_s(ends.size_bytes)
-    whole = ends.wait_for(lambda m: m["event"] == "received" and m["sha256_ok"], patience_s)
-    outcome = Outcome(ends.link.name, way, ends.size_bytes, whole is not None)
+    received = ends.wait_for(lambda m: m["event"] == "received" and m["sha256_ok"], patience_s)
+    outcome = Outcome(ends.link.name, way, ends.size_bytes, received is not None)
     first = ends.wait_for(lambda m: m["event"] == "received_first", 0)
     if first is not None:
         outcome.aos_to_first_byte_s = first["monotonic_s"] - ends.aos_s
     time.sleep(2 * ends.link.delay_s + 0.3)  # the last acknowledgements
     outcome.again_bytes = max(0, int((ends.sent_bytes() - before) * TCP_SHARE) - ends.size_bytes)
-    if whole is not None:
-        outcome.time_s = whole["monotonic_s"] - ends.aos_s
-        began = ends.wait_for(lambda m: m["event"] == "send_started", 0)
-        begin_s = ends.aos_s if began is None else began["monotonic_s"]
-        outcome.goodput_bit_s = ends.size_bytes * 8 / (whole["monotonic_s"] - begin_s)
-    until_s = whole["monotonic_s"] if whole is not None else float("inf")
+    if received is not None:
+        outcome.time_s = received["monotonic_s"] - ends.aos_s
+        started = ends.wait_for(lambda m: m["event"] == "send_started", 0)
+        begin_s = ends.aos_s if started is None else started["monotonic_s"]
+        outcome.goodput_bit_s = ends.size_bytes * 8 / (received["monotonic_s"] - begin_s)
+    until_s = received["monotonic_s"] if received is not None else float("inf")
     delays_s = [
         m["delay_s"]
         for m in ends.messages
@@ -302,23 +303,23 @@ def _arrival(ends: Ends, way: str) -> Outcome:
     return outcome
 
 
-# What runs in the hosts.
+# Programs that run in the hosts.
 
 
 def tell(event: str, *, monotonic_s: float | None = None, **fields: object) -> None:
-    """One line to the benchmark."""
+    """Print one line for the benchmark."""
     at_s = time.monotonic() if monotonic_s is None else monotonic_s
     line = json.dumps({"event": event, "monotonic_s": at_s, **fields}) + "\n"
     os.write(sys.stdout.fileno(), line.encode())
 
 
 def tell_event(event: Event, *, monotonic_s: float | None = None) -> None:
-    """One event of nodes.transfer to the benchmark."""
+    """Print one event of nodes.transfer for the benchmark."""
     tell(event.event_name, monotonic_s=monotonic_s, **event.fields())
 
 
 def chunks_ground(folder: Path, _: float) -> None:
-    """The ground's end of nodes.transfer."""
+    """Run the ground end of nodes.transfer."""
     broker = BrokerAddress(unix_socket=folder / "socket")
     link = StationLink(
         name="G",
@@ -333,7 +334,7 @@ def chunks_ground(folder: Path, _: float) -> None:
 
 
 def chunks_satellite(folder: Path, rate_bit_s: float) -> None:
-    """The satellite's end of nodes.transfer, with the image in its outbox."""
+    """Run the satellite end of nodes.transfer, with the image in its outbox."""
     outbox = Outbox(folder / "outbox", "s", chunk_size_bytes(rate_bit_s))
     outbox.add_image("image", folder / "image", {"prompt": "?"})
 
@@ -356,7 +357,7 @@ def chunks_satellite(folder: Path, rate_bit_s: float) -> None:
 
 
 def plain_ground(folder: Path, _: float) -> None:
-    """Takes what comes as plain MQTT: pieces with their number in front, and heartbeats."""
+    """Receive plain MQTT: pieces with their number in front, and heartbeats."""
     image = (folder / "image").read_bytes()
     size_bytes, sha256 = len(image), hashlib.sha256(image).digest()
     del image
@@ -385,12 +386,12 @@ def plain_ground(folder: Path, _: float) -> None:
 
 
 def message_satellite(folder: Path, _: float) -> None:
-    """One message of QoS 1, published before the contact; paho sends it when it is connected."""
+    """Publish one message of QoS 1 before the contact; paho sends it after connecting."""
     _publish(folder, GROUND, FULL_BYTES, "message-satellite")
 
 
 def bridge_satellite(folder: Path, _: float) -> None:
-    """Pieces of QoS 1 to the broker on board."""
+    """Publish pieces with QoS 1 to the broker on board."""
     _publish(folder, "127.0.0.1", BRIDGED_BYTES, "bridge-satellite")
 
 
@@ -421,7 +422,7 @@ RUNS = dict(zip(WAYS, (run_iperf3, run_chunks, run_one_message, run_bridge), str
 
 
 def measure(link: PlayedLink, ways: list[str], full: bool, advance: Callable[[str], None]) -> list[Outcome]:
-    """Every way on one link, one after the other."""
+    """Return the outcomes of all ways on one link, run one after the other."""
     outcomes = []
     for way in ways:
         advance(f"{link.name}: {way}")
@@ -435,8 +436,8 @@ def measure(link: PlayedLink, ways: list[str], full: bool, advance: Callable[[st
 
 
 def missed(outcomes: list[Outcome]) -> list[str]:
-    """The bounds that the protocol did not keep, in words."""
-    found = []
+    """Return a description of each bound that the protocol missed."""
+    problems = []
     links = {link.name: link for link in LINKS}
     for o in outcomes:
         if o.way != "chunks":
@@ -444,25 +445,25 @@ def missed(outcomes: list[Outcome]) -> list[str]:
         link = links[o.link]
         first_byte_s = 4 * link.delay_s + BOUND_FIRST_BYTE_S  # two round trips
         if not o.delivered:
-            found.append(f"{o.link}: not delivered")
+            problems.append(f"{o.link}: not delivered")
         if not link.gaps and o.share_of_iperf3 is not None and o.share_of_iperf3 < BOUND_SHARE:
-            found.append(f"{o.link}: {o.share_of_iperf3:.1%} of iperf3's goodput (>= {BOUND_SHARE:.0%})")
+            problems.append(f"{o.link}: {o.share_of_iperf3:.1%} of iperf3's goodput (>= {BOUND_SHARE:.0%})")
         if o.aos_to_first_byte_s is not None and o.aos_to_first_byte_s > first_byte_s:
-            found.append(
+            problems.append(
                 f"{o.link}: AOS to first byte {o.aos_to_first_byte_s:.2f} s (<= {first_byte_s:.2f} s)"
             )
         wait_s = None if o.heartbeat_worst_s is None else o.heartbeat_worst_s - link.delay_s
         if link.rate_bit_s == 2e6 and wait_s is not None and wait_s > BOUND_HEARTBEAT_S:
-            found.append(f"{o.link}: a heartbeat waited {wait_s:.2f} s (<= {BOUND_HEARTBEAT_S} s)")
+            problems.append(f"{o.link}: a heartbeat waited {wait_s:.2f} s (<= {BOUND_HEARTBEAT_S} s)")
         window = 3 * (o.largest_window_bytes or 0)
         if link.gaps and o.resent_bytes is not None and o.resent_bytes > window:
-            found.append(f"{o.link}: {o.resent_bytes} bytes resent over three gaps (<= {window})")
-    return found
+            problems.append(f"{o.link}: {o.resent_bytes} bytes resent over three gaps (<= {window})")
+    return problems
 
 
 def table(outcomes: list[Outcome]) -> Table:
-    """One row per way and link."""
-    shown = Table(title=f"the same bytes on the same link; load {os.getloadavg()[0]:.1f}")
+    """Return a table with a row per way and link."""
+    result = Table(title=f"the same number of bytes on the same link; load {os.getloadavg()[0]:.1f}")
     headings = (
         "link",
         "way",
@@ -473,13 +474,13 @@ def table(outcomes: list[Outcome]) -> Table:
         "of iperf3",
         "AOS to 1st byte, s",
     )
-    for heading in (*headings, "beyond payload, kB", "chunks again, kB", "heartbeat median / worst, s"):
-        shown.add_column(heading, justify="left" if heading in headings[:2] else "right")
+    for heading in (*headings, "overhead, kB", "chunks resent, kB", "heartbeat median / worst, s"):
+        result.add_column(heading, justify="left" if heading in headings[:2] else "right")
     for o in outcomes:
         beats = "-"
         if o.heartbeat_worst_s is not None:
             beats = f"{o.heartbeat_median_s:.2f} / {o.heartbeat_worst_s:.2f} ({o.heartbeats})"
-        shown.add_row(
+        result.add_row(
             o.link,
             o.way,
             f"{o.size_bytes / 1e6:g}",
@@ -492,7 +493,7 @@ def table(outcomes: list[Outcome]) -> Table:
             _number(o.resent_bytes, 1e3, ".0f"),
             beats,
         )
-    return shown
+    return result
 
 
 def _number(value: float | None, unit: float, form: str, suffix: str = "") -> str:
@@ -500,14 +501,15 @@ def _number(value: float | None, unit: float, form: str, suffix: str = "") -> st
 
 
 def main() -> int:
-    """Measure, print; 1 if a bound was missed."""
+    """Measure and print; return 1 if a bound was missed."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     names = [link.name for link in LINKS]
-    parser.add_argument("--link", action="append", choices=names, help="again for several; all if not given")
-    parser.add_argument("--way", action="append", choices=WAYS, help="again for several; all if not given")
-    parser.add_argument("--full", action="store_true", help=f"{FULL_BYTES / 1e6:g} MB on slow links, too")
+    parser.add_argument("--link", action="append", choices=names, help="link; repeat it for several (all)")
+    parser.add_argument("--way", action="append", choices=WAYS, help="way; repeat it for several (all)")
+    full_mb = f"{FULL_BYTES / 1e6:g} MB"
+    parser.add_argument("--full", action="store_true", help=f"send {full_mb} on slow links, too")
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     for hidden in ("--role", "--folder", "--rate"):
         parser.add_argument(hidden, help=argparse.SUPPRESS)
@@ -516,7 +518,7 @@ def main() -> int:
         ROLES[arguments.role](Path(arguments.folder), float(arguments.rate))
         return 0
     if os.geteuid() != 0:
-        print("needs root: sudo python benchmarks/transfer.py", file=sys.stderr)
+        print("root is required: sudo python benchmarks/transfer.py", file=sys.stderr)
         return 2
     links = [link for link in LINKS if not arguments.link or link.name in arguments.link]
     ways = [way for way in WAYS if not arguments.way or way in arguments.way]
@@ -524,25 +526,25 @@ def main() -> int:
     with shown_progress(len(links) * len(ways)) as advance:
         for link in links:
             outcomes += measure(link, ways, arguments.full, advance)
-    faults = missed(outcomes)
+    problems = missed(outcomes)
     if arguments.json:
-        print(json.dumps({"outcomes": [asdict(o) for o in outcomes], "missed": faults}, indent=2))
+        print(json.dumps({"outcomes": [asdict(o) for o in outcomes], "missed": problems}, indent=2))
     else:
         console = Console(width=170)
         console.print(table(outcomes))
-        console.print("bounds kept" if not faults else "bounds MISSED:\n  " + "\n  ".join(faults))
-    return 1 if faults else 0
+        console.print("bounds kept" if not problems else "bounds MISSED:\n  " + "\n  ".join(problems))
+    return 1 if problems else 0
 
 
 @contextmanager
 def shown_progress(total: int) -> Iterator[Callable[[str], None]]:
-    """A bar on stderr; call what it gives before each part."""
+    """Show a progress bar on stderr; call the yielded function before each part."""
     with Progress(console=Console(stderr=True)) as progress:
         task = progress.add_task("", total=total)
         done = iter(range(total + 1))
 
-        def advance(what: str) -> None:
-            progress.update(task, description=what, completed=next(done))
+        def advance(part: str) -> None:
+            progress.update(task, description=part, completed=next(done))
 
         yield advance
 

@@ -1,4 +1,4 @@
-"""Rules for all tests: which need root, that CI skips none, and which are repeated on a starved machine."""
+"""Rules for all tests: root, no skips in CI, and repeats on a starved machine."""
 
 from __future__ import annotations
 

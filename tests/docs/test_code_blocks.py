@@ -1,4 +1,4 @@
-"""Every command and code block in README and docs runs, or says why it cannot."""
+"""Every command and code block in README and docs runs, or states why it cannot."""
 
 from __future__ import annotations
 

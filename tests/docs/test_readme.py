@@ -1,4 +1,4 @@
-"""What README promises about itself."""
+"""Promises that README makes about itself."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`spaceverse doctor` on this machine is right with and without root, and leaves nothing behind."""
+"""`spaceverse doctor` on this machine is right with and without root, and leaves no traces."""
 
 import json
 import subprocess

@@ -1,4 +1,4 @@
-"""`spaceverse eval` as a user types it, on the shipped models and a few frames."""
+"""`spaceverse eval` as a user runs it, with the shipped models and a few frames."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Nothing lost: whatever dies, breaks or fills up in a real run, every image arrives once or is reported.
+"""Whatever fails or fills up in a real run, every image arrives once or is reported as lost.
 
-A few faults in CI; all sixty, some five minutes:
+CI runs a few faults; all sixty take about five minutes:
 
     sudo FAULTS=60 .venv/bin/python -m pytest -s tests/integration/test_faults.py
 """

@@ -1,4 +1,4 @@
-"""Runs tests/netem where there is a netem: in User-Mode Linux, and on this kernel if it has one too."""
+"""Runs tests/netem in User-Mode Linux, and on this kernel if it has netem, too."""
 
 import io
 import os

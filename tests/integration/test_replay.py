@@ -1,4 +1,4 @@
-"""`spaceverse replay` under real programs, as a user types it."""
+"""`spaceverse replay` under real programs, as a user runs it."""
 
 from __future__ import annotations
 

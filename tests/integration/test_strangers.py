@@ -1,4 +1,4 @@
-"""Whoever has no account, or another's, or sends rubbish, changes nothing, and each refusal is counted."""
+"""Clients without an account, with a foreign account or with garbage change nothing; refusals are counted."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """`spaceverse verify --quick`, with nfqueue on this machine and with netem in User-Mode Linux.
 
-What must not happen at all (reordering, loss, bytes after LOS, a wrong loss rate) does not happen on a busy
-machine either.  The bounds on time and rate are for an idle one, and a machine that runs tests is none: here
-each of these figures must be there, and a link that is wrong by more than any machine must be found wrong.
+Reordering, loss, bytes after LOS and a wrong loss rate must not occur on a busy machine either. The bounds on
+time and rate apply to an idle machine only, not to one that runs tests. Here each of these figures must
+exist, and a link with a larger error than any machine could cause must fail.
 """
 
 import io

@@ -1,7 +1,7 @@
-"""A line a - sky - b shaped by the kernel's netem, for tests that need a kernel which has it.
+"""A line a - sky - b shaped by the kernel's netem, for tests that need a kernel with netem.
 
-On a kernel without sch_netem these are skipped, and tests/integration/test_netem_in_uml.py runs them in a
-guest that has it; there a missing netem is a failure.
+On a kernel without sch_netem these tests are skipped. tests/integration/test_netem_in_uml.py runs them in a
+guest with netem, where a missing netem is a failure.
 """
 
 import os

@@ -1,4 +1,4 @@
-"""A kernel that loses its netem or gains br_netfilter; only in a guest, whose modules are ours to unload."""
+"""A kernel that loses netem or gains br_netfilter; only in a guest, whose modules may be unloaded."""
 
 import os
 import shutil

@@ -1,4 +1,4 @@
-"""The whole path that a run takes: Mininet hosts, ContactLink, Sky, NetemShaper, the kernel's netem."""
+"""The complete path of a run: Mininet hosts, ContactLink, Sky, NetemShaper and the kernel's netem."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""What packets meet on a link that netem plays: delay, rate, order, loss, queue, and the end of a contact."""
+"""Packets on a netem link: delay, rate, order, loss, queue, and the end of a contact."""
 
 import json
 import math

@@ -1,4 +1,4 @@
-"""What is written to netem is what the kernel holds, by our reading and by tc's."""
+"""The kernel holds the netem that was written, as read by us and by tc."""
 
 import json
 import time

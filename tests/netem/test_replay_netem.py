@@ -1,4 +1,4 @@
-"""`spaceverse replay --shaper netem` as a user types it: the recorded round trips, under ping."""
+"""`spaceverse replay --shaper netem` as a user runs it: ping measures the recorded round trips."""
 
 from __future__ import annotations
 

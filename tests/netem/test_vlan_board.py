@@ -1,4 +1,4 @@
-"""A board on a VLAN of its own, where the kernel has 802.1Q: plugged in, shaped by netem, let go."""
+"""A board on a separate VLAN, on a kernel with 802.1Q: attached, shaped by netem, detached."""
 
 from __future__ import annotations
 

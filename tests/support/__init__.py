@@ -1,4 +1,4 @@
-"""Helpers of the tests: programs that they run, links that they play, and waiting for what comes."""
+"""Support for tests: programs to run, links to play, and waiting for conditions."""
 
 from pathlib import Path
 

@@ -1,10 +1,10 @@
-"""The code blocks of README and docs, and what their authors say about running them.
+"""Code blocks of README and docs, with the comments that control how they are tested.
 
 A comment on the lines before a block says how it is tested:
 
-    <!-- not run: REASON -->    the reason why no test runs the block
-    <!-- needs: root -->        it runs, where the tests have root
-    <!-- setup                  shell commands that run before the block, invisible to readers
+    <!-- not run: REASON -->    no test runs the block, for this reason
+    <!-- needs: root -->        the block runs only if the tests run as root
+    <!-- setup                  shell commands to run before the block, invisible to readers
     ...
     -->
 """
@@ -34,13 +34,13 @@ class CodeBlock:
     """One fenced block of a page.
 
     Attributes:
-        page: path of the page, from the project's root.
+        page: path of the page, relative to the project's root.
         line: number of its opening fence, from 1.
         language: the fence's language.
         text: the block.
-        not_run: reason why no test runs it; None if one must.
-        needs_root: whether it needs root.
-        setup: shell commands to run before it.
+        not_run: reason why no test runs the block; None if a test must.
+        needs_root: whether the block needs root.
+        setup: shell commands to run before the block.
     """
 
     page: str

@@ -1,4 +1,4 @@
-"""A run of real hosts, link, brokers and programs, in which things die, break and fill up when told to."""
+"""A run of real hosts, link, brokers and programs, with faults on request."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ LOST = (
 
 
 def noise_frames(folder: Path, count: int, random_state: int) -> list[Frame]:
-    """Pictures that do not compress: some 200 kB each."""
+    """Return incompressible images of about 200 kB each."""
     drawn = np.random.default_rng(random_state)
     frames = []
     for number in range(count):
@@ -74,13 +74,13 @@ def noise_frames(folder: Path, count: int, random_state: int) -> list[Frame]:
 
 
 class FaultyRun:
-    """One satellite, one station, all images to be sent; every fault is a method.
+    """One satellite that sends all images to one station; every fault is a method.
 
     Args:
-        folder: where everything goes.
-        count: how many images.
-        rate_bit_s: of the link.
-        seed: of images and of what the faults choose.
+        folder: folder of all files.
+        count: number of images.
+        rate_bit_s: rate of the link.
+        seed: seed of the images and of the faults' random choices.
     """
 
     def __init__(self, folder: Path, count: int, rate_bit_s: float, seed: int) -> None:
@@ -106,7 +106,7 @@ class FaultyRun:
         self._link = scenario.links[0]
         self.programs: dict[str, Program] = {}
         self.payloads: deque[tuple[str, bytes]] = deque(maxlen=CAPTURED_PAYLOADS)
-        self.seen: dict[Path, str] = {}  # sha256 of what was complete on the ground
+        self.seen: dict[Path, str] = {}  # sha256 of each image that was complete on the ground
 
     def __enter__(self) -> FaultyRun:
         try:
@@ -225,46 +225,45 @@ class FaultyRun:
         for program in self.programs.values():
             program.stop(0.5)
 
-    # Looking
+    # Observation
 
     def look(self) -> None:
-        """What a run does all the time: keep the broker alive, see that the programs live; and what came."""
+        """Restart a dead broker, check the programs as a run does, and note the images that arrived."""
         self.watch.look()
         for program in self.programs.values():
             program.check(started=True)
         for data in self.plan.inbox.glob("*/*/data"):
-            # One that has been answered is cut to nothing when room is needed.
+            # An answered image is truncated when space is needed.
             if data not in self.seen and data.stat().st_size > 0:
                 self.seen[data] = hashlib.sha256(data.read_bytes()).hexdigest()
 
     def wait(self, for_s: float) -> None:
-        """Go on for a while."""
+        """Observe for some seconds."""
         until_s = time.monotonic() + for_s
         while time.monotonic() < until_s:
             self.look()
             time.sleep(0.05)
 
     def wait_for(self, condition: Callable[[], bool], what: str) -> None:
-        """Go on until; fails after WAIT_S."""
+        """Observe until `condition` holds; fail after WAIT_S."""
         what = f"{what} (logs: {self.plan.folder.logs})"
         wait_for(condition, what, WAIT_S, every_s=0.05, meanwhile=self.look)
 
     def under_way(self) -> bool:
-        """Whether an image is half through."""
+        """Return whether an image has arrived in part."""
         return any(self.plan.inbox.glob("*/*/part"))
 
     def lost(self) -> dict[str, str]:
-        """The frames that were reported as lost, with the reason."""
+        """Return the reasons of the frames that were reported as lost, by frame."""
         events = self.plane.seen(*LOST)
         return {str(record.frame): str(record.event.fields().get("reason")) for record in events}
 
     def settled(self) -> bool:
-        """Whether every frame has arrived, or was reported."""
+        """Return whether every frame has arrived or was reported as lost."""
         self.look()
-        wanted = {name: self.sha256(name) for name in self.frames}
-        come = set(self.seen.values())
-        gone = self.lost()
-        return all(sha256 in come or name in gone for name, sha256 in wanted.items())
+        expected = {name: self.sha256(name) for name in self.frames}
+        arrived, lost = set(self.seen.values()), self.lost()
+        return all(sha256 in arrived or name in lost for name, sha256 in expected.items())
 
     def sha256(self, frame: str) -> str:
         return hashlib.sha256(self.frames[frame].image.read_bytes()).hexdigest()
@@ -290,7 +289,7 @@ class FaultyRun:
         self._play()
 
     def corrupt_chunk(self) -> None:
-        """One of the stored chunks of an unfinished item, on the ground or on board."""
+        """Damage a stored chunk of an unfinished item, on the ground or on board."""
         if self._random.random() < 0.5 or not self._corrupt_inbox():
             self._corrupt_outbox()
 
@@ -332,7 +331,7 @@ class FaultyRun:
     def _corrupt_inbox(self) -> bool:
         for part in self.plan.inbox.glob("*/*/part"):
             with contextlib.suppress(OSError), (part.parent / "lock").open("rb") as lock:
-                fcntl.flock(lock, fcntl.LOCK_EX)  # else it might become whole under our hands
+                fcntl.flock(lock, fcntl.LOCK_EX)  # otherwise it might be completed meanwhile
                 return _damage(part, self._random)
         return False
 
@@ -350,7 +349,7 @@ def _damage(path: Path, drawn: random.Random) -> bool:
             file.seek(drawn.randrange(size_bytes))
             file.write(b"damaged!")
             file.truncate(size_bytes)
-    except FileNotFoundError:  # it went meanwhile
+    except FileNotFoundError:  # removed meanwhile
         return False
     return True
 

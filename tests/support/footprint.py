@@ -1,8 +1,8 @@
-"""What a run could leave behind on a machine: looked for after it, among what that run alone can have made.
+"""Search for what a run leaves behind on a machine.
 
-Other runs may go on beside a test, so processes are known by a mark in their environment, which every
-child inherits, and temporary files by a folder of their own.  What stands in the machine's own network
-namespace is compared before and after.
+Other runs may be active at the same time. The processes of a run are therefore identified by a mark in their
+environment, which every child inherits, and its temporary files by a separate folder. The state of the
+machine's own network namespace is compared before and after the run.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from testbed.run import sockets as socket_folder
 
 
 class Footprint:
-    """Context manager; start the run with `environment`, then ask `left_behind()`."""
+    """Context manager: start the run with `environment`, then check `left_behind()`."""
 
     def __init__(self) -> None:
         self._mark = f"SPACEVERSE_FOOTPRINT={uuid.uuid4().hex}"
@@ -28,17 +28,17 @@ class Footprint:
 
     @property
     def mark_name(self) -> str:
-        """Of the variable in `environment` that marks its processes."""
+        """Name of the variable in `environment` that marks the processes."""
         return self._mark.partition("=")[0]
 
     @property
     def environment(self) -> dict[str, str]:
-        """For the process under test."""
+        """Environment of the process under test."""
         name, value = self._mark.split("=")
         return {**os.environ, name: value, "TMPDIR": self._folder.name}
 
     def left_behind(self, patience_s: float = 3.0) -> dict[str, object]:
-        """What is there and should not be, given a moment for the kernel to finish; empty if all is well."""
+        """Return the remains of the run, after waiting for the kernel to finish; empty if there are none."""
         deadline_s = time.monotonic() + patience_s
         while True:
             left: dict[str, object] = {
@@ -46,20 +46,20 @@ class Footprint:
                 "temporary files": sorted(p.name for p in Path(self._folder.name).glob("spaceverse*")),
                 "machine": sorted(_machine() - self._before),
             }
-            left = {what: found for what, found in left.items() if found}
+            left = {kind: remains for kind, remains in left.items() if remains}
             if not left or time.monotonic() > deadline_s:
                 return left
             time.sleep(0.1)
 
     def _processes(self) -> list[str]:
-        found = []
+        commands = []
         for process in Path("/proc").glob("[0-9]*"):
             try:
                 if self._mark.encode() in (process / "environ").read_bytes().split(b"\0"):
-                    found.append((process / "cmdline").read_bytes().replace(b"\0", b" ").decode())
+                    commands.append((process / "cmdline").read_bytes().replace(b"\0", b" ").decode())
             except OSError:
                 continue
-        return found
+        return commands
 
     def __enter__(self) -> Footprint:
         return self
@@ -71,14 +71,14 @@ class Footprint:
 
 
 def _machine() -> set[str]:
-    """Interfaces, named namespaces, sockets, firewall rules and bridge settings of the machine itself."""
-    found = {f"interface {p.name}" for p in Path("/sys/class/net").iterdir()}
-    found |= {f"namespace {p.name}" for p in Path("/run/netns").glob("*")}
-    found |= {f"sockets {path}" for path in socket_folder.left_behind()}
+    """Return interfaces, named namespaces, sockets, firewall rules and bridge settings of the machine."""
+    state = {f"interface {p.name}" for p in Path("/sys/class/net").iterdir()}
+    state |= {f"namespace {p.name}" for p in Path("/run/netns").glob("*")}
+    state |= {f"sockets {path}" for path in socket_folder.left_behind()}
     for command in ("iptables-legacy-save", "iptables-nft-save"):
         shown = subprocess.run([command], capture_output=True, text=True, check=False).stdout
-        found |= {f"rule {line}" for line in shown.splitlines() if line.startswith("-A")}
+        state |= {f"rule {line}" for line in shown.splitlines() if line.startswith("-A")}
     for setting in Path("/proc/sys/net/bridge").glob("bridge-nf-call-*"):
         if setting.read_text().strip() == "1":
-            found.add(f"setting {setting.name}")
-    return found
+            state.add(f"setting {setting.name}")
+    return state

@@ -1,4 +1,4 @@
-"""A profile for tests: no machine was ever measured so."""
+"""Profile of an imaginary machine, for tests."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""An OpenAI-compatible server of a model that ships: `python -m tests.support.openai_server FOLDER PORT`.
+"""OpenAI-compatible server of a shipped model: `python -m tests.support.openai_server FOLDER PORT`.
 
-Speaks enough of chat completions for a client to be tested against the real thing: a process of its own, HTTP
-over loopback, images as data URLs, log-probabilities. Its first line says at which port.
+Implements enough of chat completions to test a client against a real server: a separate process, HTTP over
+loopback, images as data URLs, log-probabilities. The first line of its output is the port.
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ class Handler(BaseHTTPRequestHandler):
         self.wfile.write(data)
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - its name in http.server
-        """Say nothing."""
+        """Print nothing."""
 
 
 def _image(url: str) -> Image.Image:
@@ -99,7 +99,7 @@ def _image(url: str) -> Image.Image:
 
 @contextmanager
 def served(folder: Path, port: int = 0) -> Iterator[str]:
-    """Serve a model from a process of its own; gives the URL without its path. Port 0 is any."""
+    """Serve a model from a separate process and yield the URL without its path; port 0 is any free port."""
     process = subprocess.Popen(
         [sys.executable, "-m", "tests.support.openai_server", str(folder), str(port)],
         cwd=Path(__file__).parents[2],

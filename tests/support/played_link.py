@@ -1,4 +1,4 @@
-"""iperf3 and ping through a link while a player makes it follow a pass; the same for every shaper."""
+"""iperf3 and ping through a link while a player replays a pass; the same for every shaper."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ RTT_FRAME_BITS = 98 * 8  # ping's default: Ethernet 14, IP 20, ICMP 8, data 56
 
 @dataclass(frozen=True)
 class Measured:
-    """What programs saw of a link that was played.
+    """Measurements of programs on a played link.
 
-    `able_bit_s` is its rate, or less on a machine where a TCP flow over a link that stands still gets less.
+    `able_bit_s` is the link's rate, or that of a TCP flow over a constant link if the machine is slower.
     """
 
     goodput_bit_s: float
@@ -40,7 +40,7 @@ class Measured:
 
 
 def pass_like_trace(rate_bit_s: float, length_s: float = 20.0) -> Trace:
-    """A contact from 0.5 s on; the delay changes ten times a second between 7 and 2 ms, the rate stays."""
+    """Return a contact from 0.5 s on: ten changes of delay per second, 7 to 2 ms, at a constant rate."""
     time_s = np.array([0.0, *np.arange(0.5, length_s, 0.1)])
     up = time_s > 0
     delay_s = np.where(up, 0.0045 + 0.0025 * np.cos(2 * np.pi * time_s / length_s), 0.0)
@@ -65,16 +65,16 @@ def measure(shaper: str, rate_bit_s: float) -> Measured:
         network.check()
         able_bit_s = rate_bit_s
         if goodput_bit_s < 0.9 * rate_bit_s:
-            still = LinkState(True, rate_bit_s, 0.0045, queue_bytes=round(rate_bit_s / 8 * 0.2))
-            link.set(still, still)
+            constant = LinkState(True, rate_bit_s, 0.0045, queue_bytes=round(rate_bit_s / 8 * 0.2))
+            link.set(constant, constant)
             able_bit_s = min(rate_bit_s, tcp_goodput_bit_s(satellite, ground) * 1514 / 1448)
     return Measured(goodput_bit_s, able_bit_s, errors_s, len(changes))
 
 
 def check_follows_a_pass(shaper: str, rate_bit_s: float) -> None:
-    """Delay to 1 ms at the median, TCP goodput to 90 % of the rate, with ten changes a second.
+    """Check delays to 1 ms at the median and TCP goodput to 90 % of the rate, with ten changes per second.
 
-    Of what a slow machine can carry over a link that stands still, if that is less than the rate.
+    On a slow machine the goodput over a constant link replaces the rate if it is lower.
     """
 
     def keeps(measured: Measured) -> bool:
@@ -91,7 +91,7 @@ def check_follows_a_pass(shaper: str, rate_bit_s: float) -> None:
 
 
 def ping_errors_s(satellite: Any, trace: Trace, clock: RealClock) -> list[float]:
-    """RTT minus what the trace asked at the moment of each reply."""
+    """Return the measured RTTs minus those of the trace at the same moments."""
     clock_wall_s = datetime.now(timezone.utc).timestamp() - clock.now_s()
     out, _, _ = satellite.pexec("ping", "-D", "-c", "100", "-i", "0.03", "-W", "1", GROUND)
     errors_s = []
@@ -105,11 +105,11 @@ def ping_errors_s(satellite: Any, trace: Trace, clock: RealClock) -> list[float]
 
 
 def tcp_goodput_bit_s(client: Any, server: Any, for_s: float = 4.0) -> float:
-    """Payload rate at the receiver of one cubic flow, its first second left out."""
+    """Return the payload rate at the receiver of one cubic flow, without its first second."""
     listening = server.popen(["iperf3", "-s", "-1", "--forceflush"], stdout=subprocess.PIPE)
     try:
-        while b"listening" not in (said := listening.stdout.readline()):
-            assert said, "iperf3's server ended"
+        while b"listening" not in (line := listening.stdout.readline()):
+            assert line, "iperf3's server ended"
         out, err, code = client.pexec(
             "iperf3", "-c", GROUND, "-t", str(for_s), "-O", "1", "-C", "cubic", "-J"
         )

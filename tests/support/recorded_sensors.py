@@ -1,4 +1,4 @@
-"""Sysfs trees and outputs as the vendors document them, to be laid out in a temporary folder.
+"""Sysfs trees and outputs of sensors as documented by the vendors, for a temporary folder.
 
 Jetson: device trees and labels of Jetson Linux 35 and 36; Documentation/hwmon/ina3221.rst. tegrastats: lines
 of an AGX Orin (JetPack 6) and a TX2 (JetPack 3). Raspberry Pi 5: bookworm, four busy cores.
@@ -61,7 +61,7 @@ PMIC_READ_ADC = """ 3V7_WL_SW_A current(0)=0.09368929A
 
 
 def write_ina3221(sys: Path, number: int, rails: Rails, address: str = "1-0040") -> Path:
-    """One chip; a label that begins with NC is a channel that the board does not use."""
+    """Write the files of one chip; a label that begins with NC marks an unused channel."""
     folder = hwmon(sys, number, "ina3221", address)
     for channel, (label, (millivolts, milliamperes)) in enumerate(rails.items(), start=1):
         (folder / f"in{channel}_label").write_text(f"{'NC' if label.startswith('NC') else label}\n")
@@ -75,7 +75,7 @@ def write_ina3221(sys: Path, number: int, rails: Rails, address: str = "1-0040")
 
 
 def hwmon(sys: Path, number: int, name: str, address: str) -> Path:
-    """An empty hwmon device, linked to its bus address as in sysfs."""
+    """Create an empty hwmon device, linked to its bus address as in sysfs."""
     device = sys / "devices/i2c-1" / address
     folder = sys / f"class/hwmon/hwmon{number}"
     device.mkdir(parents=True, exist_ok=True)
@@ -86,7 +86,7 @@ def hwmon(sys: Path, number: int, name: str, address: str) -> Path:
 
 
 def write_program(folder: Path, name: str, script: str) -> None:
-    """A program of the board: a real process that says what was recorded."""
+    """Write a shell script that replaces a program of the board and prints recorded output."""
     path = folder / name
     path.write_text(f"#!/bin/sh\n{script}\n")
     path.chmod(0o755)

@@ -1,4 +1,4 @@
-"""Records of events, as a run has them."""
+"""Event records as a run collects them."""
 
 from __future__ import annotations
 

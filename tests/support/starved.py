@@ -1,4 +1,4 @@
-"""Checks of bounds on time on a machine that may be starved; see `testbed.machine.starvation`."""
+"""Checks of time bounds on a machine that may be starved; see `testbed.machine.starvation`."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ def unless_starved(measure: Callable[[], Result], good: Callable[[Result], bool]
     If the machine was starved in every attempt, the test neither passes nor fails: it is listed as undecided
     (for pytest, an expected failure).
     """
-    found = []
+    results = []
     for _ in range(ATTEMPTS):
         with Starvation() as starvation:
             result = measure()
-        found.append((result, str(starvation)))
+        results.append((result, str(starvation)))
         if good(result):
             return result
         if not starvation.starved:
-            raise AssertionError(f"not good in {len(found)} attempts: {found}")
-    pytest.xfail(f"undecided: the machine was starved in each of {len(found)} attempts: {found}")
+            raise AssertionError(f"not good in {len(results)} attempts: {results}")
+    pytest.xfail(f"undecided: the machine was starved in each of {len(results)} attempts: {results}")

@@ -1,4 +1,4 @@
-"""Waiting for a condition, for as long as is reasonable and no longer."""
+"""Waiting for a condition with a time limit."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ def wait_for(
     every_s: float = 0.01,
     meanwhile: Callable[[], object] = lambda: None,
 ) -> None:
-    """Return as soon as `condition` holds; fail if `what` did not happen within `timeout_s`.
+    """Return as soon as `condition` holds; fail if it does not hold within `timeout_s`.
 
     Args:
-        condition: is called again and again.
-        what: the subject of the failure's text.
+        condition: called repeatedly.
+        what: name of the expected event, for the failure message.
         timeout_s: seconds until the failure.
         every_s: seconds between two calls.
-        meanwhile: is called before each wait.
+        meanwhile: called before each wait.
     """
     until_s = time.monotonic() + timeout_s
     while not condition():

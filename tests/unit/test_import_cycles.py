@@ -1,4 +1,4 @@
-"""No module imports itself by way of others of its package; imports inside functions count too."""
+"""No module imports itself through other modules; imports inside functions count, too."""
 
 from __future__ import annotations
 

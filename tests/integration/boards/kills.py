@@ -1,4 +1,4 @@
-"""Whatever is killed, and whenever: the run, the board's agent, or the board itself.
+"""Kills of the run, the board's agent and the board at random moments.
 
 The host's addresses, routes, links, rules and settings are afterwards what they were, to the last byte
 (after `spaceverse clean` where the run was killed), and the other satellite goes on.

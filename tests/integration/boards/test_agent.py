@@ -1,4 +1,4 @@
-"""A board's agent as a process, over a real broker, with a real node as its child."""
+"""A board's agent as a process, with a real broker and a real node as its child."""
 
 from __future__ import annotations
 

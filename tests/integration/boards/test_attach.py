@@ -1,4 +1,4 @@
-"""A board in the place of an emulated satellite: plugged in, shaped, and the host as it was afterwards."""
+"""A board instead of an emulated satellite: attached, shaped, and detached without traces on the host."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A whole run with one emulated satellite and one board: a machine with its own kernel, NICs and clock."""
+"""A whole run with one emulated satellite and one board, a machine with a separate kernel, NICs and clock."""
 
 from __future__ import annotations
 

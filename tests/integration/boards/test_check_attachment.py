@@ -1,4 +1,4 @@
-"""`spaceverse board check` on a real interface in each state: usable, and refused with the reason."""
+"""`spaceverse board check` on a real interface in each state: usable, or refused with the reason."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Programs, models and agent to a board over a real sshd, without internet on the board."""
+"""Deployment of programs, models and agent over a real sshd to a board without internet."""
 
 from __future__ import annotations
 

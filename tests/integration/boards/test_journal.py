@@ -1,4 +1,4 @@
-"""Changes to the host's network are undone to the last byte, however their maker ends."""
+"""Changes to the host's network are undone completely, however the process that made them ends."""
 
 from __future__ import annotations
 

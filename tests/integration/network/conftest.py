@@ -1,4 +1,4 @@
-"""One pair of hosts for all tests of a module that do not break it."""
+"""A pair of hosts, shared by all tests of a module that do not break it."""
 
 from collections.abc import Iterator
 

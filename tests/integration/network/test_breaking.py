@@ -1,4 +1,4 @@
-"""What breaks links: extremes, floods, ends that vanish, killed processes, a second sky on the machine."""
+"""Faults of links: extreme values, floods, vanishing ends, killed processes, a second sky on the machine."""
 
 from __future__ import annotations
 

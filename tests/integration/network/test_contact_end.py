@@ -1,4 +1,4 @@
-"""What becomes of packets that are inside when a contact ends: held, they go on in the next one."""
+"""Packets inside a link when a contact ends: they are held and delivered in the next contact."""
 
 import time
 from collections.abc import Iterator

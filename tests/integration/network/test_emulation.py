@@ -1,4 +1,4 @@
-"""An emulated link in a script or a notebook: what it carries, what it says, and that it leaves nothing."""
+"""An emulated link in a script or notebook: traffic, output, and complete removal."""
 
 from __future__ import annotations
 

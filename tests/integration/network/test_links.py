@@ -1,4 +1,4 @@
-"""A link between two hosts: what is built, what is read back, and what packets say of it."""
+"""A link between two hosts: construction, values read back, and measurements by packets."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""nft's own queue, with a kernel that has it: the way that the shaper takes on an ordinary Debian."""
+"""The queue of nft, which the shaper uses on an ordinary Debian, with a kernel that has it."""
 
 import io
 import json

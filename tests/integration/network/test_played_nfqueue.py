@@ -1,4 +1,4 @@
-"""The done-when of a link, with the nfqueue shaper: delay to 1 ms, rate to 90 %, while it follows a pass."""
+"""Acceptance test of the nfqueue shaper: delay to 1 ms and rate to 90 % while a link follows a pass."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""What a contact begins with is read by quick ways; they say what netlink says."""
+"""The fast readings at the start of a contact agree with netlink."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Skies beside each other, a shaper that dies, a process that dies, and what is left of it all: nothing."""
+"""Several skies at once, a failing shaper, a killed process, and complete removal."""
 
 from __future__ import annotations
 

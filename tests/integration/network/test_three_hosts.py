@@ -1,4 +1,4 @@
-"""The contact link in a plain Mininet script, by way of Mininet's own command line."""
+"""The contact link in a plain Mininet script, run by Mininet's own command line."""
 
 import re
 import subprocess

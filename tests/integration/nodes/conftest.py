@@ -1,4 +1,4 @@
-"""Fixtures: broker, both ends, and a slow line between them."""
+"""Fixtures: a broker, both ends of a transfer, and a slow line between them."""
 
 from __future__ import annotations
 

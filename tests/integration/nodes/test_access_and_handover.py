@@ -1,4 +1,4 @@
-"""Several stations, TLS with passwords, IPv6: the satellite's connections as they are out there."""
+"""A satellite's connections to several stations: TLS, passwords, IPv6, handover."""
 
 from __future__ import annotations
 

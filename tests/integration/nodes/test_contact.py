@@ -1,4 +1,4 @@
-"""The contact watch against a real interface, in a network namespace of the test's own."""
+"""The contact watch on a real interface in a separate network namespace."""
 
 from __future__ import annotations
 

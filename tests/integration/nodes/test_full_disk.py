@@ -1,4 +1,4 @@
-"""Both boxes on a disk that is really full: a small tmpfs."""
+"""Outbox and inbox on a full disk, a small tmpfs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""500 MB through both ends, without models: neither may hold the image in memory."""
+"""Transfer of 500 MB without models; neither end may hold the image in memory."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A node's end of the management plane, over a real broker."""
+"""A node's connection to the management plane, over a real broker."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A regular model behind an OpenAI-compatible server: a real process, over loopback, a model that ships."""
+"""A regular model behind an OpenAI-compatible server: a real process, over loopback, with a shipped model."""
 
 from __future__ import annotations
 

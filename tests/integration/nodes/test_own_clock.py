@@ -1,4 +1,4 @@
-"""A node on another machine's clock: its stamps come in the run's time, within the bound that they carry."""
+"""A node with another machine's clock: its stamps are converted to the run's time within their bound."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The satellite and the ground program, as processes, with the pair of models that ships."""
+"""The satellite and ground programs as processes, with the shipped pair of models."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A ground program whose model's server goes away and comes back: real processes, real MQTT."""
+"""A ground program whose model server stops and restarts, with real processes and MQTT."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The transfer protocol over a real mosquitto: nothing lost, nothing twice, whatever dies."""
+"""The transfer protocol over a real mosquitto: no item is lost or duplicated, whatever is killed."""
 
 from __future__ import annotations
 

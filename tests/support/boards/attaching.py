@@ -1,4 +1,4 @@
-"""Attaches, shapes and detaches a board, and kills itself at the moments that its input names."""
+"""Attaches, shapes and detaches a board, and kills itself at the moments given as input."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Makes and undoes every kind of change, and kills itself at the moments that its input names.
+"""Makes and undoes every kind of change, and kills itself at the moments given as input.
 
 A moment is a number of function calls, so that it does not depend on the speed of the machine.
 """

@@ -1,4 +1,4 @@
-"""A desk with a board: runs with an emulated satellite, the stand-in of a board, and one station."""
+"""A desk with a board: runs with an emulated satellite, a stand-in of a board, and one station."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A network namespace that plays the host machine, with a NIC, and the whole visible state of its network."""
+"""A network namespace in the role of the host, with a NIC and the complete visible state of its network."""
 
 from __future__ import annotations
 

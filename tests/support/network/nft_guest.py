@@ -1,4 +1,4 @@
-"""Runs inside User-Mode Linux: the nfqueue shaper with nft's own queue. Prints one JSON line."""
+"""Program for User-Mode Linux: tests the nfqueue shaper with nft's own queue, and prints one JSON line."""
 
 import json
 
@@ -8,7 +8,7 @@ from tests.support.network.pair import GROUND, Pair, state
 
 
 def main() -> None:
-    """Ping through a link of 2 x 20 ms, then without knowing the neighbour, then while it is down."""
+    """Ping through a link of 2 x 20 ms, then with an unknown neighbour, then while the link is down."""
     with EmulatedNetwork("nfqueue") as network:
         pair = Pair(network)
         pair.link.set(state(20e6, 0.020), state(20e6, 0.020))

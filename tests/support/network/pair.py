@@ -1,4 +1,4 @@
-"""Two real hosts, the link between them, and packets through it."""
+"""Two real hosts, the link between them, and packets through the link."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class Pair:
         return self.sky.shaper
 
     def socket(self, node: Any, kind: socket.SocketKind, family: int = socket.AF_INET) -> socket.socket:
-        """A socket of this process that lives in a host."""
+        """Return a socket of this process inside a host."""
         with NetworkNamespace.enter(f"/proc/{node.pid}/ns/net") as space:
             return space.call(lambda: socket.socket(family, kind))
 
@@ -56,7 +56,7 @@ class Pair:
 
 
 class Stream:
-    """Numbered UDP packets from the satellite to the ground station."""
+    """Stream of numbered UDP packets from the satellite to the ground station."""
 
     def __init__(self, pair: Pair, size_bytes: int = 100) -> None:
         self._padding = bytes(size_bytes - 8)
@@ -77,7 +77,7 @@ class Stream:
                 time.sleep(every_s)
 
     def received(self, for_s: float = 0.0) -> list[int]:
-        """Numbers of the packets that have come, or come within `for_s` of the one before."""
+        """Return the numbers of received packets; stop after `for_s` without a packet."""
         numbers = []
         while True:
             try:

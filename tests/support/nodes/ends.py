@@ -33,7 +33,7 @@ def free_port() -> int:
 
 
 class Recorder:
-    """Keeps events."""
+    """Collects events."""
 
     def __init__(self) -> None:
         self.events: list[Event] = []
@@ -47,7 +47,7 @@ class Recorder:
 
 
 class GroundEnd(Recorder):
-    """The ground's end, as a process that can be killed and started again with the same inbox."""
+    """Ground end as a process that can be killed and restarted with the same inbox."""
 
     def __init__(self, unix_socket: Path, inbox: Path) -> None:
         super().__init__()
@@ -66,7 +66,7 @@ class GroundEnd(Recorder):
         self.process.wait()
 
     def files(self) -> dict[bytes, int]:
-        """Contents of the complete items, with how often each is there."""
+        """Return the contents of the complete items with their counts."""
         contents = [path.read_bytes() for path in self.inbox.glob("*/*/data")]
         return {content: contents.count(content) for content in contents}
 
@@ -78,7 +78,7 @@ class GroundEnd(Recorder):
 
 
 class SatelliteEnd(Recorder):
-    """The satellite's end in this process; `rate_bit_s` makes chunks and window as on a real line."""
+    """Satellite end in this process; `rate_bit_s` sets sizes of chunks and window as on a real link."""
 
     def __init__(self, outbox: Path, port: int, rate_bit_s: float) -> None:
         super().__init__()
@@ -98,7 +98,7 @@ class SatelliteEnd(Recorder):
         self.downlink.start()
 
     def largest_window_bytes(self) -> int:
-        """The largest window so far, and a chunk of envelopes and manifests."""
+        """Return the largest window so far plus one chunk, for envelopes and manifests."""
         chunk_bytes = chunk_size_bytes(self._arguments[2])
         return self.downlink.window.largest_bytes + chunk_bytes
 

@@ -1,4 +1,4 @@
-"""The ground's end of the transfer in a process of its own, without a model: `ground_end.py SOCKET INBOX`."""
+"""Ground end of a transfer as a process without a model: `ground_end.py SOCKET INBOX`."""
 
 import json
 import sys

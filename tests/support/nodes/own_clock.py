@@ -1,7 +1,7 @@
 """A node whose CLOCK_MONOTONIC is not the run's: `own_clock.py OFFSET_S DRIFT SOCKET`.
 
-The offset is a time namespace's, as the kernel makes it; the drift, which the kernel has none of its own for,
-is put on `time.monotonic` of this process, before anything reads it.
+The offset is that of a time namespace. The kernel cannot emulate a drift, so `time.monotonic` of this process
+is replaced before any code reads it.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ CLONE_NEWTIME = 0x80
 
 
 def enter_time_namespace(offset_s: float) -> None:
-    """Go on as a child in a time namespace of its own; the parent waits for its end. Needs root."""
+    """Continue as a child in a separate time namespace; the parent waits for its end. Needs root."""
     if ctypes.CDLL(None, use_errno=True).unshare(CLONE_NEWTIME) != 0:
         raise OSError(ctypes.get_errno(), "unshare(CLONE_NEWTIME)")
     whole_s, nanoseconds = divmod(round(offset_s * 1e9), 10**9)
@@ -29,7 +29,7 @@ def enter_time_namespace(offset_s: float) -> None:
 
 
 def load_a_model() -> None:
-    """Keep the interpreter for most of three seconds, as imports do: the threads that ask and hear wait."""
+    """Occupy the interpreter for most of three seconds, as imports do; the clock's threads have to wait."""
     for _ in range(30):
         time.sleep(0.0005)
         ctypes.PyDLL(None).usleep(100_000)

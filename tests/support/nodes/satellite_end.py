@@ -1,4 +1,4 @@
-"""The satellite's end as a process: `satellite_end.py OUTBOX PORT IMAGE`, until the image is delivered."""
+"""Satellite end of a transfer as a process, until delivery: `satellite_end.py OUTBOX PORT IMAGE`."""
 
 import sys
 import threading

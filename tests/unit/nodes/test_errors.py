@@ -1,4 +1,4 @@
-"""The tree of errors that nodes/errors.py draws is the one in the code."""
+"""The error tree in nodes/errors.py agrees with the code."""
 
 from __future__ import annotations
 

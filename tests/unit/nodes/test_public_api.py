@@ -1,4 +1,4 @@
-"""The public names of `nodes` and `nodes.policies`: each resolves, and importing them loads nothing heavy."""
+"""Public names of `nodes` and `nodes.policies`: each resolves, and importing them loads nothing heavy."""
 
 from __future__ import annotations
 

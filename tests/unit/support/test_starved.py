@@ -1,4 +1,4 @@
-"""The judge of time bounds judges right: a link is not excused by a machine that was awake."""
+"""The checks of time bounds are right: an awake machine is no excuse for a bad link."""
 
 from __future__ import annotations
 

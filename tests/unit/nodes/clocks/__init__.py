@@ -1,1 +1,1 @@
-"""Two clocks, and what may be said of how far they are apart."""
+"""Comparison of two clocks."""

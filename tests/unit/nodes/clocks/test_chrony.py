@@ -1,4 +1,4 @@
-"""What chronyd says, read from its own lines: `chronyc -c tracking` of chrony 4.3."""
+"""Output of chronyd, recorded from `chronyc -c tracking` of chrony 4.3."""
 
 from __future__ import annotations
 

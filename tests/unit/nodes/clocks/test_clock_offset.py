@@ -1,4 +1,4 @@
-"""The bound of a clock's offset holds on every path that nature allows."""
+"""The bound of a clock's offset holds on every path that is physically possible."""
 
 from __future__ import annotations
 

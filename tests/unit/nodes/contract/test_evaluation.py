@@ -1,4 +1,4 @@
-"""The job file of an evaluation, as both of its ends use it."""
+"""The job file of an evaluation, as written and read by both sides."""
 
 from __future__ import annotations
 

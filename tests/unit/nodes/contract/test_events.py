@@ -1,4 +1,4 @@
-"""Events: each is declared once, survives its way as JSON, and whatever is not declared is refused."""
+"""Events: each is declared once, survives JSON, and undeclared events are refused."""
 
 from __future__ import annotations
 

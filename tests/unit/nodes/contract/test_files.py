@@ -1,4 +1,4 @@
-"""The one helper that replaces files: whole or not at all, for several writers, private from the start."""
+"""Atomic replacement of files: complete or not at all, with several writers, private from the start."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The reference of events.jsonl follows its declarations."""
+"""The reference of events.jsonl agrees with the declarations."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Readers of data sets, on samples made by hand in each layout."""
+"""Readers of data sets, on handmade samples in each layout."""
 
 from __future__ import annotations
 

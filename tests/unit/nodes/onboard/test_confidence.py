@@ -1,4 +1,4 @@
-"""The confidence network: it learns what can be learnt, cross-fitting does not peek, files round-trip."""
+"""The confidence network: learning, cross-fitting without leaks, and storage."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Policies: what each decides, and that each is asked stage by stage."""
+"""Policies: their decisions, stage by stage."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Answers take exactly as long as a profile says, or say that they could not."""
+"""Answers take exactly the time of a profile, or report their lateness."""
 
 from __future__ import annotations
 

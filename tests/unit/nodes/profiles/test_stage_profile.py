@@ -1,4 +1,4 @@
-"""The profile's file, and what reads it."""
+"""The file of a profile, and its readers."""
 
 from __future__ import annotations
 

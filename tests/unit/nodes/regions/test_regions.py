@@ -1,4 +1,4 @@
-"""Regions: the choice within a budget, the message and its inverse, the drawing, CLIP as a scorer."""
+"""Regions: choice within a budget, message and its inverse, drawing, CLIP as a scorer."""
 
 from __future__ import annotations
 

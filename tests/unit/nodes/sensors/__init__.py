@@ -1,1 +1,1 @@
-"""Sensors, against what the vendors document."""
+"""Sensors, checked against the documentation of the vendors."""

@@ -1,4 +1,4 @@
-"""Energy of an answer: the integral of sampled power, less idling."""
+"""Energy of an answer: the integral of sampled power minus idle power."""
 
 from __future__ import annotations
 

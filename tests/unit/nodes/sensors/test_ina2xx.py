@@ -1,4 +1,4 @@
-"""INA219 and INA226 over I2C: registers as their data sheets' examples have them."""
+"""INA219 and INA226 over I2C, with register values from their data sheets."""
 
 from __future__ import annotations
 

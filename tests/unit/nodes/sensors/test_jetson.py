@@ -1,4 +1,4 @@
-"""A Jetson's power: from hwmon, else from tegrastats."""
+"""Power of a Jetson: from hwmon, otherwise from tegrastats."""
 
 from __future__ import annotations
 

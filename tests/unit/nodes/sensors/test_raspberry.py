@@ -1,4 +1,4 @@
-"""A Raspberry Pi, asked with a vcgencmd that says what was recorded."""
+"""Sensors of a Raspberry Pi, with a vcgencmd that prints recorded output."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""Whatever is lost, repeated, reordered or killed: each item arrives once, whole, or is reported as given up.
+"""Each item arrives once and undamaged or is reported as dropped, whatever is lost, repeated or killed.
 
-A model of two stations on one inbox and one satellite, driven by drawn numbers: the line between them loses,
-repeats and reorders payloads and replies; contacts end; either end is killed and started again; items are
-damaged on disk, expire, or find the boxes full. At the end all faults stop, and everything must come to rest.
+A model of one satellite and two stations with a shared inbox, driven by random numbers. The line between them
+loses, repeats and reorders payloads and replies; contacts end; either end is killed and restarted; items are
+damaged on disk, expire, or meet full boxes. Finally all faults stop, and every item must be settled.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The bytes of protocol version 1, recorded from its first implementation, and what may not pass for them."""
+"""Bytes of protocol version 1, recorded from its first implementation, and payloads that must be refused."""
 
 from __future__ import annotations
 

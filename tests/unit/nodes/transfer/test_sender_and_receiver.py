@@ -1,4 +1,4 @@
-"""Both ends of the protocol without a network: payloads are carried, lost and repeated by hand."""
+"""Both ends of the protocol without a network: the tests carry, lose and repeat payloads."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Bitmap, chunk sizes, window, payloads: the parts of the transfer that need no broker."""
+"""Parts of the transfer that need no broker: bitmap, chunk sizes, window, payloads."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The shipped pair, loaded once, and the shipped frames and prompts."""
+"""The shipped pair of models, loaded once, and the shipped frames and prompts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A family with an encoder and a decoder (Florence-2, random weights): it answers and pauses."""
+"""A family with an encoder and a decoder (Florence-2, random weights): answers and pauses."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How a frame is shown to a model."""
+"""Views of a frame for a model."""
 
 from __future__ import annotations
 

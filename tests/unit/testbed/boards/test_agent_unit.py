@@ -1,4 +1,4 @@
-"""Which states of the agent's unit are told as an end, on texts that a systemd has printed."""
+"""States of the agent's unit that count as its end, in output printed by systemd."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Wheels for another machine. What asks a package registry is skipped where none answers."""
+"""Wheels for another machine; tests that need a package registry are skipped without one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""boards.toml: what it may say, and what is said about what it may not."""
+"""boards.toml: valid contents, and errors for invalid ones."""
 
 from pathlib import Path
 

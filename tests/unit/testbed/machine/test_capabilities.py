@@ -1,4 +1,4 @@
-"""The conclusions and output of `spaceverse doctor`, from made-up capabilities and from this machine."""
+"""Conclusions and output of `spaceverse doctor`, for imaginary capabilities and for this machine."""
 
 import argparse
 import json

@@ -1,4 +1,4 @@
-"""A signal is a request: it stops a run at its next check, and nowhere else."""
+"""A signal is a request that stops a run at its next check and nowhere else."""
 
 import os
 import signal

@@ -1,4 +1,4 @@
-"""The certificates of a run: what they are valid for, for how long, and who vouches for them."""
+"""Certificates of a run: their names, lifetime and issuer."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Text of others (answers, prompts, commands, names) is shown as it is, whatever brackets are in it."""
+"""Foreign text (answers, prompts, commands, names) is printed unchanged, including brackets."""
 
 from __future__ import annotations
 

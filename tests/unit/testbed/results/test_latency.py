@@ -1,4 +1,4 @@
-"""The parts of a frame's latency: they sum to the whole, and lie where they belong."""
+"""Parts of a frame's latency: they add up to the total and have the right limits."""
 
 from io import StringIO
 

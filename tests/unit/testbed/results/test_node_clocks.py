@@ -1,4 +1,4 @@
-"""Bounds of clocks, from events to results."""
+"""Clock bounds, from events to results."""
 
 from __future__ import annotations
 

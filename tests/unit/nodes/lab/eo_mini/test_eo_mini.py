@@ -1,4 +1,4 @@
-"""The benchmark that ships keeps its gates, and the gates find a split that does not."""
+"""The shipped benchmark passes its gates, and the gates detect a bad split."""
 
 from __future__ import annotations
 

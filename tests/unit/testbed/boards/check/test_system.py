@@ -1,4 +1,4 @@
-"""The findings about what a board's agent reports."""
+"""Findings about the report of a board's agent."""
 
 from __future__ import annotations
 
