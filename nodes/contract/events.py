@@ -213,7 +213,7 @@ class Paced(FrameEvent):
 
     Args:
         profile: name of the profile.
-        asked_s: time that the profile's machine would have taken.
+        profile_s: time that the profile's machine would have taken.
         computed_s: time that this machine took.
         late_s: how much later than the profile's machine this machine was ready.
     """
@@ -222,7 +222,7 @@ class Paced(FrameEvent):
     sent_by = "satellite, ground station"
 
     profile: Text
-    asked_s: float
+    profile_s: float
     computed_s: float
     late_s: float
 
@@ -548,7 +548,7 @@ class HeartbeatReceived(Event):
     Args:
         satellite: the slug of the satellite's name.
         delay_s: time on the way; across machines it is wrong by the offset of their clocks.
-        said_s: scenario time at which the satellite sent it; None before it knew the start.
+        sent_s: scenario time at which the satellite sent it; None before it knew the start.
         pending: number of items in the satellite's outbox.
         pending_bytes: size of those items.
         contacts: number of contacts that the satellite has had.
@@ -559,7 +559,7 @@ class HeartbeatReceived(Event):
 
     satellite: Text
     delay_s: float
-    said_s: float | None
+    sent_s: float | None
     pending: int
     pending_bytes: int
     contacts: int

@@ -107,7 +107,7 @@ class PacedWork:
             Paced(
                 frame=self._frame,
                 profile=self._pace.profile.name,
-                asked_s=sum(self._planned_s.values()),
+                profile_s=sum(self._planned_s.values()),
                 computed_s=time.monotonic() - self._begin_s - held_s,
                 late_s=self._late_s,
             )

@@ -106,7 +106,7 @@ class Receiver:
             satellite=satellite,
             # Valid if both ends share one clock; otherwise wrong by the offset of the clocks.
             delay_s=arrived_s - heartbeat.monotonic_s,
-            said_s=heartbeat.time_s,
+            sent_s=heartbeat.time_s,
             pending=heartbeat.pending,
             pending_bytes=heartbeat.pending_bytes,
             contacts=heartbeat.contacts,

@@ -21,19 +21,23 @@ class Sample:
     """One probe: scenario time, the value requested by the trace at that time, the measured value."""
 
     time_s: float
-    asked: float
+    requested: float
     measured: float
 
 
 @dataclass(frozen=True)
 class LinkFidelity:
-    """One link's record. RTTs are of probes that met nothing else on the way; errors are measured - asked.
+    """Requested and measured values of one link; errors are measured minus requested.
 
-    `clock_bound_s` is the largest error that the clocks can have added: 0 where both ends are
-    namespaces of one kernel.  `probe_load_bit_s` is the most that the probe itself puts on one direction.
-    `down_delay` and `up_delay` are the same RTT probes, each way by itself; without a common clock, none.
-    `load` is how busy the machine was (`ProcessorLoad.record`), `counters` what the shaper counted (by
-    direction; see the shaper's `counters`); None where not measured.
+    RTTs are those of probes that met no other traffic on the way.
+
+    Attributes:
+        clock_bound_s: largest error that the clocks can have added; 0 if both ends are namespaces of one
+            kernel.
+        probe_load_bit_s: highest load of one direction by the probe itself.
+        down_delay, up_delay: one-way delays of the same RTT probes; empty without a common clock.
+        load: load of the machine (`ProcessorLoad.record`); None if it was not measured.
+        counters: the shaper's counters by direction; None if it has none.
     """
 
     link: str
@@ -54,10 +58,10 @@ class LinkFidelity:
         """Return requested against measured, as a small table."""
         figures = self.summary()
         rows: list[tuple[str, ...]] = [("", "requested", "measured", "error", "samples")]
-        rtt = [figures[name] for name in ("asked_rtt_s", "measured_rtt_s", "rtt_error_p50_s")]
+        rtt = [figures[name] for name in ("requested_rtt_s", "measured_rtt_s", "rtt_error_p50_s")]
         rows.append(("RTT, ms", *(_shown(value, 1e3) for value in rtt), str(len(self.rtt))))
         for way in ("down", "up"):
-            rate = [figures[f"{end}_{way}_bit_s"] for end in ("asked", "measured")]
+            rate = [figures[f"{end}_{way}_bit_s"] for end in ("requested", "measured")]
             error, samples = figures[f"{way}_rate_error"], figures[f"{way}_rate_samples"]
             shown = "-" if error is None else f"{error:+.1%}"
             rows.append(
@@ -74,7 +78,7 @@ class LinkFidelity:
 
     def rate_error(self, samples: Sequence[Sample]) -> float | None:
         """Return the median of measured / requested - 1; None without a sample."""
-        return float(np.median([s.measured / s.asked - 1 for s in samples])) if samples else None
+        return float(np.median([s.measured / s.requested - 1 for s in samples])) if samples else None
 
     def summary(self) -> dict[str, Any]:
         """Return the figures without the samples."""
@@ -86,17 +90,17 @@ class LinkFidelity:
             "probe_load_bit_s": self.probe_load_bit_s,
             "rtt_samples": len(self.rtt),
             "rtt_samples_behind_traffic": self.rtt_behind_traffic,
-            "asked_rtt_s": _median([s.asked for s in self.rtt]),
+            "requested_rtt_s": _median([s.requested for s in self.rtt]),
             "measured_rtt_s": _median([s.measured for s in self.rtt]),
             "rtt_error_p50_s": self.rtt_error_s(50),
             "rtt_error_p99_s": self.rtt_error_s(99),
             "down_delay_error_p50_s": _error_percentile(self.down_delay, 50),
             "up_delay_error_p50_s": _error_percentile(self.up_delay, 50),
-            "asked_down_bit_s": _median([s.asked for s in self.down_rate]),
+            "requested_down_bit_s": _median([s.requested for s in self.down_rate]),
             "measured_down_bit_s": _median([s.measured for s in self.down_rate]),
             "down_rate_error": self.rate_error(self.down_rate),
             "down_rate_samples": len(self.down_rate),
-            "asked_up_bit_s": _median([s.asked for s in self.up_rate]),
+            "requested_up_bit_s": _median([s.requested for s in self.up_rate]),
             "measured_up_bit_s": _median([s.measured for s in self.up_rate]),
             "up_rate_error": self.rate_error(self.up_rate),
             "up_rate_samples": len(self.up_rate),
@@ -117,7 +121,7 @@ class LinkFidelity:
 
 
 def _error_percentile(samples: Sequence[Sample], percentile: float) -> float | None:
-    errors = [abs(s.measured - s.asked) for s in samples]
+    errors = [abs(s.measured - s.requested) for s in samples]
     return float(np.percentile(errors, percentile)) if errors else None
 
 
@@ -129,12 +133,12 @@ def _median(values: Sequence[float]) -> float | None:
     return float(np.median(values)) if values else None
 
 
-def asked_rtt_s(trace: Trace, time_s: float) -> float:
+def requested_rtt_s(trace: Trace, time_s: float) -> float:
     """Return the RTT of a probe that enters an idle link at `time_s`: both delays and its serialisation."""
-    return sum(asked_one_way_s(trace, time_s))
+    return sum(requested_one_way_s(trace, time_s))
 
 
-def asked_one_way_s(trace: Trace, time_s: float) -> tuple[float, float]:
+def requested_one_way_s(trace: Trace, time_s: float) -> tuple[float, float]:
     """Return delay plus serialisation of an RTT probe on an idle link at `time_s`, down and up, seconds."""
     row = trace.row_at(time_s)
     bits = RTT_FRAME_BYTES * 8
@@ -178,12 +182,12 @@ def compare(
             behind += 1
         else:
             sent_s = time_s - record["rtt_s"]
-            rtt.append(Sample(time_s, asked_rtt_s(trace, sent_s), record["rtt_s"]))
+            rtt.append(Sample(time_s, requested_rtt_s(trace, sent_s), record["rtt_s"]))
             if "there_s" not in record:  # with a board's own clock, only the round trip is known
                 continue
-            asked_s = asked_one_way_s(trace, sent_s)
-            for way, asked, name in zip(ways, asked_s, ("there_s", "back_s"), strict=True):
-                way.append(Sample(time_s, asked, record[name]))
+            requested_s = requested_one_way_s(trace, sent_s)
+            for way, requested, name in zip(ways, requested_s, ("there_s", "back_s"), strict=True):
+                way.append(Sample(time_s, requested, record[name]))
     contact_rate = [row.down_bit_s for row in trace.rows() if row.up]
     return LinkFidelity(
         link=link,

@@ -282,12 +282,12 @@ class _SharedSky:
 _shared_sky = _SharedSky()
 
 
-def _on_contact_end(asked: OnContactEnd | str) -> OnContactEnd:
+def _on_contact_end(requested: OnContactEnd | str) -> OnContactEnd:
     try:
-        return OnContactEnd(asked)
+        return OnContactEnd(requested)
     except ValueError:
         choice = " or ".join(one.value for one in OnContactEnd)
-        raise InputError(f"on_contact_end is {asked!r}; choose {choice}") from None
+        raise InputError(f"on_contact_end is {requested!r}; choose {choice}") from None
 
 
 def _namespace_path(node: Any) -> str:

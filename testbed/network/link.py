@@ -37,7 +37,7 @@ class LinkOwner(Protocol):
     def links(self) -> Mapping[str, SkyLink]:
         """The links that exist now, by name."""
 
-    def set_links(self, asked: Mapping[str, tuple[LinkState, LinkState]]) -> None:
+    def set_links(self, requested: Mapping[str, tuple[LinkState, LinkState]]) -> None:
         """Write (down, up) of many links by name, and read them back."""
 
     def forget(self, link: SkyLink) -> None:
@@ -109,7 +109,7 @@ class SkyLink:
         Raises:
             LinkError: the shaper holds something else than was requested; the carrier is then taken away.
         """
-        asked = {way: self._with_end(state) for way, state in zip(Direction, (down, up), strict=True)}
+        requested = {way: self._with_end(state) for way, state in zip(Direction, (down, up), strict=True)}
         carrier = down.up or up.up
         holds = self.on_contact_end is OnContactEnd.HOLD
         with self.lock:
@@ -121,7 +121,7 @@ class SkyLink:
                         True
                     )  # before held packets are released, so that they find the gate open
                 # At the end of a contact the shaper comes first: it stops within 0.2 ms, a port in some 10.
-                self._apply(asked, carrier)
+                self._apply(requested, carrier)
                 if not (carrier and holds):
                     self._set_carrier(carrier)
             except BaseException:
@@ -182,8 +182,8 @@ class SkyLink:
             return state
         return replace(state, on_contact_end=self.on_contact_end)
 
-    def _apply(self, asked: dict[Direction, LinkState], carrier: bool) -> None:
-        for direction, state in asked.items():
+    def _apply(self, requested: dict[Direction, LinkState], carrier: bool) -> None:
+        for direction, state in requested.items():
             if carrier and not state.up:
                 self._set_flooding(direction, False)
             held = self.sky.shaper.apply(self.name, direction, state)
@@ -240,41 +240,45 @@ class SkyLink:
             _wait_for_end(space, port, self.ends[port], give_up_s)
 
 
-def differences(asked: LinkState, held: LinkState) -> str:
-    """Return how `held` differs from `asked` by more than rounding, as one line; empty if it does not.
+def differences(requested: LinkState, held: LinkState) -> str:
+    """Return how `held` differs from `requested` by more than rounding, as one line; empty if it does not.
 
     While down, only `up` and `on_contact_end` count. Rate, delay, jitter and loss are compared to 0.1 %
     (netem counts bytes per second and 1/2^32), the queue to one frame (netem counts frames).
     """
-    if asked.up != held.up:
-        return f"requested up={asked.up}, it is up={held.up}"
-    if not asked.up:
-        same = asked.on_contact_end is held.on_contact_end
-        return "" if same else f"requested {asked.on_contact_end.value} at the contact's end, it does not"
-    queue_off = held.queue_limit_bytes - asked.queue_limit_bytes
+    if requested.up != held.up:
+        return f"requested up={requested.up}, it is up={held.up}"
+    if not requested.up:
+        same = requested.on_contact_end is held.on_contact_end
+        return "" if same else f"requested {requested.on_contact_end.value} at the contact's end, it does not"
+    queue_off = held.queue_limit_bytes - requested.queue_limit_bytes
     if (
-        _near(asked.rate_bit_s, held.rate_bit_s)
-        and _near(asked.delay_s, held.delay_s)
-        and _near(asked.jitter_s, held.jitter_s)
-        and _near(asked.loss, held.loss)
-        and asked.bursty_loss == held.bursty_loss
+        _near(requested.rate_bit_s, held.rate_bit_s)
+        and _near(requested.delay_s, held.delay_s)
+        and _near(requested.jitter_s, held.jitter_s)
+        and _near(requested.loss, held.loss)
+        and requested.bursty_loss == held.bursty_loss
         and 0 <= queue_off < LARGEST_FRAME_BYTES
     ):
         return ""  # the common case; checked for every change, so without the slower text below
-    wanted, found = (dict(zip(NUMBERS + CHAIN, _numbers(s) + _chain(s), strict=True)) for s in (asked, held))
+    wanted, found = (
+        dict(zip(NUMBERS + CHAIN, _numbers(s) + _chain(s), strict=True)) for s in (requested, held)
+    )
     wrong = [
         f"requested {name} {value}, it is {found[name]}"
         for name, value in wanted.items()
         if not _near(value, found[name])
     ]
     if not 0 <= queue_off < LARGEST_FRAME_BYTES:
-        wrong.append(f"requested a queue of {asked.queue_limit_bytes} bytes, it is {held.queue_limit_bytes}")
+        wrong.append(
+            f"requested a queue of {requested.queue_limit_bytes} bytes, it is {held.queue_limit_bytes}"
+        )
     return "; ".join(wrong)
 
 
-def _near(asked: float, held: float) -> bool:
-    off = abs(asked - held)
-    return off <= 1e-6 or off <= 1e-3 * abs(asked)
+def _near(requested: float, held: float) -> bool:
+    off = abs(requested - held)
+    return off <= 1e-6 or off <= 1e-3 * abs(requested)
 
 
 def _chain(state: LinkState) -> tuple[float, ...]:

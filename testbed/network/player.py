@@ -35,7 +35,7 @@ States: TypeAlias = tuple[LinkState, LinkState]  # satellite to ground, and back
 class LinkSetter(Protocol):
     """An object that sets many links at once; `Sky` does."""
 
-    def set_links(self, asked: Mapping[str, tuple[LinkState, LinkState]]) -> None:
+    def set_links(self, requested: Mapping[str, tuple[LinkState, LinkState]]) -> None:
         """Write (down, up) of each link by its name, and read them back."""
 
 
@@ -267,8 +267,8 @@ class Player:
                 link.set(*states)
             else:
                 by_sky.setdefault(link.sky, {})[link.name] = states
-        for sky, asked in by_sky.items():
-            sky.set_links(asked)
+        for sky, requested in by_sky.items():
+            sky.set_links(requested)
         now_s = self._clock.now_s()
         for link, (time_s, states) in new.items():
             self._note(link, time_s, now_s, states)

@@ -94,13 +94,13 @@ class Sky:
         _LOG.info("link %s built", name)
         return link
 
-    def set_links(self, asked: Mapping[str, tuple[LinkState, LinkState]]) -> None:
+    def set_links(self, requested: Mapping[str, tuple[LinkState, LinkState]]) -> None:
         """Write (down, up) of many links by name, and read them back; as `SkyLink.set` for each, and cheaper.
 
         Raises LinkError if the shaper holds something else than was requested; such links are then down.
         """
         together = {}
-        for name, states in asked.items():
+        for name, states in requested.items():
             link = self._links.get(name)
             if link is None:
                 raise LinkError(f"there is no link named {name!r} in this sky")
@@ -115,10 +115,10 @@ class Sky:
                 locks.enter_context(link.lock)
             self._set_together(together)
 
-    def _set_together(self, asked: Mapping[SkyLink, tuple[LinkState, LinkState]]) -> None:
+    def _set_together(self, requested: Mapping[SkyLink, tuple[LinkState, LinkState]]) -> None:
         orders = [
             (link.name, way, state)
-            for link, states in asked.items()
+            for link, states in requested.items()
             for way, state in zip(Direction, states, strict=True)
         ]
         try:
@@ -127,7 +127,7 @@ class Sky:
                 if wrong := differences(state, found):
                     raise LinkError(f"link {name} {way.value}: {wrong}")
         except BaseException:
-            for link in asked:
+            for link in requested:
                 link.distrust()
             raise
 

@@ -77,7 +77,7 @@ def link_record(link: LinkFidelity, trace: Trace) -> str:
         times = [s.time_s for s in samples]
         axes.plot(
             times,
-            [s.asked * factor for s in samples],
+            [s.requested * factor for s in samples],
             color="#0072B2",
             label="configured",
             drawstyle="steps-post",
@@ -85,7 +85,7 @@ def link_record(link: LinkFidelity, trace: Trace) -> str:
         axes.plot(times, [s.measured * factor for s in samples], ".", color="#D55E00", label="measured", ms=3)
         axes.set_ylabel(label)
     above.legend(fontsize=7, loc="upper right")
-    below.set_ylim(0, 1.2 * max((max(s.asked, s.measured) * 1e-6 for s in link.down_rate), default=1.0))
+    below.set_ylim(0, 1.2 * max((max(s.requested, s.measured) * 1e-6 for s in link.down_rate), default=1.0))
     below.set_xlabel("scenario time, s (contact shaded)")
     return _svg(figure)
 

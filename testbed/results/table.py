@@ -126,12 +126,12 @@ def link_table(link: LinkFidelity) -> Table:
     for heading in ("configured", "measured", "error", "n"):
         table.add_column(heading, **_NUMBER)
     error = f"p50 {_ms(s['rtt_error_p50_s'])}, p99 {_ms(s['rtt_error_p99_s'])}"
-    rtt = (_ms(s["asked_rtt_s"]), _ms(s["measured_rtt_s"]), error, str(s["rtt_samples"]))
+    rtt = (_ms(s["requested_rtt_s"]), _ms(s["measured_rtt_s"]), error, str(s["rtt_samples"]))
     table.add_row("RTT, median", *rtt)
     for name, heading in (("down", "downlink, median"), ("up", "uplink, median")):
         table.add_row(
             heading,
-            _mbit(s[f"asked_{name}_bit_s"]),
+            _mbit(s[f"requested_{name}_bit_s"]),
             _mbit(s[f"measured_{name}_bit_s"]),
             _percent(s[f"{name}_rate_error"]),
             str(s[f"{name}_rate_samples"]),

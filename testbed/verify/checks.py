@@ -55,8 +55,8 @@ class Check:
     Args:
         group: rtt, tcp, udp, message, loss, jitter, change, frames, pass, contact.
         what: description of the figure.
-        unit: of asked and measured.
-        asked, measured: requested and measured value; None if there is none (nothing arrived).
+        unit: the unit of `requested` and `measured`.
+        requested, measured: the two values; None if there is none (nothing arrived).
         error: in `error_unit`; None fails.
         error_unit: "s", "share" of the requested value, "packets" or "bytes".
         least, most: the bounds of `error`; both infinite for a figure that is only shown.
@@ -67,7 +67,7 @@ class Check:
     group: str
     what: str
     unit: Unit
-    asked: float | None
+    requested: float | None
     measured: float | None
     error: float | None
     error_unit: Unit
@@ -105,17 +105,19 @@ class Check:
         return {**asdict(self), **bounds, "judged": self.judged, "ok": self.ok}
 
 
-def delay_check(group: str, what: str, asked_s: Floats, measured_s: Floats, p: float, most_s: float) -> Check:
-    """Check a percentile of |measured - asked|; float64[n] each, seconds."""
+def delay_check(
+    group: str, what: str, requested_s: Floats, measured_s: Floats, p: float, most_s: float
+) -> Check:
+    """Check a percentile of |measured - requested|; float64[n] each, seconds."""
     what = f"{what}, error p{p:.0f}"
-    if not len(asked_s):
+    if not len(requested_s):
         return Check(group, what, "s", None, None, None, "s", 0.0, most_s, 0, {})
-    errors_s = measured_s - asked_s
+    errors_s = measured_s - requested_s
     return Check(
         group=group,
         what=what,
         unit="s",
-        asked=float(np.median(asked_s)),
+        requested=float(np.median(requested_s)),
         measured=float(np.median(measured_s)),
         error=float(np.percentile(np.abs(errors_s), p)),
         error_unit="s",
@@ -129,17 +131,17 @@ def delay_check(group: str, what: str, asked_s: Floats, measured_s: Floats, p: f
     )
 
 
-def shown_delay(group: str, what: str, asked_s: Floats, measured_s: Floats, p: float) -> Check:
+def shown_delay(group: str, what: str, requested_s: Floats, measured_s: Floats, p: float) -> Check:
     """Return the figure of `delay_check` without a bound."""
-    return replace(delay_check(group, what, asked_s, measured_s, p, math.inf), least=-math.inf)
+    return replace(delay_check(group, what, requested_s, measured_s, p, math.inf), least=-math.inf)
 
 
 def share_check(
-    group: str, what: str, unit: Unit, asked: float, measured: float | None, most: float, samples: int = 1
+    group: str, what: str, unit: Unit, requested: float, measured: float | None, most: float, samples: int = 1
 ) -> Check:
     """Check measured / requested - 1."""
-    error = None if measured is None else measured / asked - 1
-    return Check(group, what, unit, asked, measured, error, "share", -most, most, samples, {})
+    error = None if measured is None else measured / requested - 1
+    return Check(group, what, unit, requested, measured, error, "share", -most, most, samples, {})
 
 
 def none_check(group: str, what: str, count: int, samples: int, unit: Unit = "packets") -> Check:
@@ -204,21 +206,21 @@ def burst_checks(chain: GilbertElliott, sent: int, arrived: Integers) -> list[Ch
     ]
 
 
-def jitter_checks(asked_s: float, jitter_s: float, one_way_s: Floats, late_s: float) -> list[Check]:
-    """Check that one-way times are uniform over asked_s - jitter_s to asked_s + jitter_s, seconds.
+def jitter_checks(requested_s: float, jitter_s: float, one_way_s: Floats, late_s: float) -> list[Check]:
+    """Check that one-way times are uniform over requested_s - jitter_s to requested_s + jitter_s, seconds.
 
     The standard deviation of n uniform draws is jitter_s / sqrt(3), with a relative standard error of
     sqrt(0.2 / n) (kurtosis 1.8).
 
     Args:
-        asked_s: requested one-way time.
+        requested_s: requested one-way time.
         jitter_s: requested jitter.
         one_way_s: float64[n], measured one-way times.
         late_s: how far beyond the interval the 99th of 100 packets may be.
     """
     count = len(one_way_s)
     deviation_s = float(np.std(one_way_s)) if count > 1 else None
-    late_p99_s = float(np.percentile(one_way_s - asked_s - jitter_s, 99)) if count else math.nan
+    late_p99_s = float(np.percentile(one_way_s - requested_s - jitter_s, 99)) if count else math.nan
     return [
         share_check(
             "jitter",
@@ -229,7 +231,9 @@ def jitter_checks(asked_s: float, jitter_s: float, one_way_s: Floats, late_s: fl
             NORMAL_QUANTILE * math.sqrt(0.2 / max(1, count)),
             count,
         ),
-        none_check("jitter", "earlier than the jitter", int(np.sum(one_way_s < asked_s - jitter_s)), count),
+        none_check(
+            "jitter", "earlier than the jitter", int(np.sum(one_way_s < requested_s - jitter_s)), count
+        ),
         at_most_check("jitter", "later than the jitter, p99", [max(0.0, late_p99_s)], late_s),
     ]
 

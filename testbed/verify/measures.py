@@ -69,7 +69,7 @@ class Measurements:
     capture: Path | None = None
     along: AlongPass | None = None
     lateness: Lateness = field(default_factory=Lateness)
-    # By delay and rate: asked, of link, of programs.
+    # By delay and rate: requested, of link, of programs.
     _grid: dict[tuple[float, float], tuple[Floats, Floats, Floats]] = field(default_factory=dict)
     _grid_lost: int = 0  # also in cells that were measured again
 
@@ -136,22 +136,22 @@ class Measurements:
             drain_s=2 * delay_s + DRAIN_S,
         )
         measured_s = link_rtt_s(probed.answered_ns)
-        asked_s = np.full(len(measured_s), 2 * delay_s + 2 * serialisation_s)
-        self._grid[delay_s, rate_bit_s] = asked_s, measured_s, rtt_s(probed.answered_ns)
+        requested_s = np.full(len(measured_s), 2 * delay_s + 2 * serialisation_s)
+        self._grid[delay_s, rate_bit_s] = requested_s, measured_s, rtt_s(probed.answered_ns)
         self._grid_lost += probed.lost
-        return delay_check("rtt", name, asked_s, measured_s, 50, self.bounds.rtt_p50_s)
+        return delay_check("rtt", name, requested_s, measured_s, 50, self.bounds.rtt_p50_s)
 
     def whole_grid(self) -> list[Check]:
         """Combine the cells: p99 needs more probes than one cell has."""
-        asked_s, measured_s, seen_s = (
+        requested_s, measured_s, seen_s = (
             np.concatenate(column) for column in zip(*self._grid.values(), strict=True)
         )
         return [
-            delay_check("rtt", "RTT, whole grid", asked_s, measured_s, 50, self.bounds.rtt_p50_s),
-            delay_check("rtt", "RTT, whole grid", asked_s, measured_s, 99, self.bounds.rtt_p99_s),
-            shown_delay("rtt", "the same as programs see it", asked_s, seen_s, 50),
-            shown_delay("rtt", "the same as programs see it", asked_s, seen_s, 99),
-            none_check("rtt", "RTT probes lost", self._grid_lost, len(asked_s) + self._grid_lost),
+            delay_check("rtt", "RTT, whole grid", requested_s, measured_s, 50, self.bounds.rtt_p50_s),
+            delay_check("rtt", "RTT, whole grid", requested_s, measured_s, 99, self.bounds.rtt_p99_s),
+            shown_delay("rtt", "the same as programs see it", requested_s, seen_s, 50),
+            shown_delay("rtt", "the same as programs see it", requested_s, seen_s, 99),
+            none_check("rtt", "RTT probes lost", self._grid_lost, len(requested_s) + self._grid_lost),
         ]
 
     def tcp(self, rate_bit_s: float) -> list[Check]:
@@ -222,20 +222,20 @@ class Measurements:
         The same flow is measured over a link without a shaper right after: no link can carry more. The row
         that is checked says so.
         """
-        if check.ok or check.asked is None or check.asked < FAST_BIT_S:
+        if check.ok or check.requested is None or check.requested < FAST_BIT_S:
             return [check]
         with self.unshaped() as link:
-            link.fresh(LinkState(True, check.asked, 0.0))
+            link.fresh(LinkState(True, check.requested, 0.0))
             carried = measure(link)
         shown = share_check(
             check.group,
             f"{check.what}: unshaped, this machine carries",
             "bit/s",
-            check.asked,
+            check.requested,
             carried,
             math.inf,
         )
-        if carried is None or carried >= check.asked:
+        if carried is None or carried >= check.requested:
             return [check, shown]
         what = f"{check.what}: of what this machine carries"
         return [
@@ -259,10 +259,12 @@ class Measurements:
                 while left:
                     left -= len(receiver.recv(left))
                 taken_s.append(time.monotonic() - begin_s)
-        asked_s = message_s(MESSAGE_BYTES, MESSAGE_RATE_BIT_S, delay_s)
+        requested_s = message_s(MESSAGE_BYTES, MESSAGE_RATE_BIT_S, delay_s)
         what = f"10 kB message, idle {MESSAGE_RATE_BIT_S / 1e3:g} kbit/s"
         measured_s = float(np.median(taken_s))
-        return share_check("message", what, "s", asked_s, measured_s, self.bounds.message_share, len(taken_s))
+        return share_check(
+            "message", what, "s", requested_s, measured_s, self.bounds.message_share, len(taken_s)
+        )
 
     def loss(self, probability: float) -> list[Check]:
         """Measure random loss, both ways at once."""
@@ -295,9 +297,9 @@ class Measurements:
         dense = {"interval_s": 0.001, "frame_bytes": RTT_FRAME_BYTES}
         crowded = required_stream(self.link.probe(**COUNTING, for_s=0.5, down=dense).down)
         one_way_s = (sparse.arrived_ns - sparse.sent_ns[sparse.sequence]) / 1e9
-        asked_s = JITTERED_DELAY_S + RTT_FRAME_BYTES * 8 / 20e6
+        requested_s = JITTERED_DELAY_S + RTT_FRAME_BYTES * 8 / 20e6
         return [
-            *jitter_checks(asked_s, JITTER_S, one_way_s, self.bounds.rtt_p99_s),
+            *jitter_checks(requested_s, JITTER_S, one_way_s, self.bounds.rtt_p99_s),
             *_orderly("jitter", "dense stream with jitter", [crowded]),
         ]
 

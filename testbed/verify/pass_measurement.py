@@ -32,7 +32,7 @@ class AlongPass:
     """Requested and measured RTT along the pass; float64[n] each, seconds."""
 
     time_s: Floats
-    asked_rtt_s: Floats
+    requested_rtt_s: Floats
     measured_rtt_s: Floats
 
 
@@ -91,10 +91,10 @@ class PassMeasurement:
         for way, crossed in ways.items():
             probes = crossed.only(lambda frame: frame.port == PORT)
             sent_s = (np.array([frame.at_ns for frame in probes.frames], dtype=np.int64) - clock_ns) / 1e9
-            asked_s = self._asked_s(sent_s, way)
-            steady = self._inside(sent_s) & self._inside(sent_s + asked_s)
+            requested_s = self._requested_s(sent_s, way)
+            steady = self._inside(sent_s) & self._inside(sent_s + requested_s)
             there = probes.arrived_ns > 0
-            judged = asked_s[steady & there], probes.one_way_s[steady[there]]
+            judged = requested_s[steady & there], probes.one_way_s[steady[there]]
             what = f"one way {way} along the pass, by captures"
             checks += [
                 delay_check("capture", what, *judged, 50, self._bounds.rtt_p50_s),
@@ -108,25 +108,25 @@ class PassMeasurement:
         answered = probed.answered_ns
         times_s = (answered - clock_ns) / 1e9
         steady = self._inside(times_s[:, 0]) & self._inside(times_s[:, 3])
-        asked_s = self._asked_s(times_s[:, 0], "down") + self._asked_s(times_s[:, 2], "up")
+        requested_s = self._requested_s(times_s[:, 0], "down") + self._requested_s(times_s[:, 2], "up")
         measured_s, seen_s = link_rtt_s(answered), rtt_s(answered)
-        self.along = AlongPass(times_s[steady, 0], asked_s[steady], measured_s[steady])
+        self.along = AlongPass(times_s[steady, 0], requested_s[steady], measured_s[steady])
         sent_s = (down.sent_ns - clock_ns) / 1e9
-        due = self._inside(sent_s) & self._inside(sent_s + self._asked_s(sent_s, "down"))
+        due = self._inside(sent_s) & self._inside(sent_s + self._requested_s(sent_s, "down"))
         missing = np.ones(len(sent_s), dtype=bool)
         missing[down.sequence] = False
         lost = int(np.sum(due & missing))
-        asked_loss = float(np.mean(self._trace.down_loss[self._row(sent_s[due])])) if due.any() else 0.0
+        requested_loss = float(np.mean(self._trace.down_loss[self._row(sent_s[due])])) if due.any() else 0.0
         what = "along the pass"
-        judged = (asked_s[steady], measured_s[steady])
+        judged = (requested_s[steady], measured_s[steady])
         return [
             delay_check("pass", f"RTT {what}", *judged, 50, self._bounds.rtt_p50_s),
             delay_check("pass", f"RTT {what}", *judged, 99, self._bounds.rtt_p99_s),
-            shown_delay("pass", "the same as programs see it", asked_s[steady], seen_s[steady], 99),
+            shown_delay("pass", "the same as programs see it", requested_s[steady], seen_s[steady], 99),
             none_check("pass", f"reordered {what}", down.reordered, int(due.sum())),
             none_check("pass", f"lost {what}", lost, int(due.sum()))
-            if asked_loss == 0
-            else loss_check("pass", f"lost {what}", asked_loss, int(due.sum()), lost),
+            if requested_loss == 0
+            else loss_check("pass", f"lost {what}", requested_loss, int(due.sum()), lost),
         ]
 
     def _row(self, times_s: Floats) -> npt.NDArray[np.intp]:
@@ -141,7 +141,7 @@ class PassMeasurement:
             inside |= (times_s > begin_s) & (times_s < end_s)
         return inside
 
-    def _asked_s(self, times_s: Floats, direction: str) -> Floats:
+    def _requested_s(self, times_s: Floats, direction: str) -> Floats:
         """Return the requested one-way time of a probe sent at `times_s`; meaningless outside contacts."""
         rows = self._row(times_s)
         delay_s = getattr(self._trace, f"{direction}_delay_s")[rows]

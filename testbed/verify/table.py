@@ -28,7 +28,7 @@ def checks_table(checks: Sequence[Check], title: str, caption: str) -> Table:
         group = check.group
         table.add_row(
             check.what,
-            quantity(check.asked, check.unit),
+            quantity(check.requested, check.unit),
             quantity(check.measured, check.unit),
             quantity(check.error, check.error_unit),
             bound_text(check),
@@ -87,10 +87,10 @@ def plot_pass(along: AlongPass, title: str, path: Path) -> None:
     figure = Figure(figsize=(9, 6), layout="constrained")
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(2, 1))
     upper.plot(along.time_s, along.measured_rtt_s * 1e3, ".", markersize=3, label="measured")
-    upper.plot(along.time_s, along.asked_rtt_s * 1e3, linewidth=1, label="requested")
+    upper.plot(along.time_s, along.requested_rtt_s * 1e3, linewidth=1, label="requested")
     upper.set(title=title, ylabel="RTT, ms")
     upper.legend()
-    lower.plot(along.time_s, (along.measured_rtt_s - along.asked_rtt_s) * 1e3, ".", markersize=3)
+    lower.plot(along.time_s, (along.measured_rtt_s - along.requested_rtt_s) * 1e3, ".", markersize=3)
     lower.axhline(0, linewidth=0.5, color="black")
     lower.set(xlabel="time since the trace's start, s", ylabel="measured - requested, ms")
     figure.savefig(path, dpi=150)

@@ -67,10 +67,10 @@ class Verified:
             "pass": []
             if along is None
             else [
-                {"time_s": t, "asked_rtt_s": asked, "measured_rtt_s": measured}
-                for t, asked, measured in zip(
+                {"time_s": t, "requested_rtt_s": requested, "measured_rtt_s": measured}
+                for t, requested, measured in zip(
                     along.time_s.tolist(),
-                    along.asked_rtt_s.tolist(),
+                    along.requested_rtt_s.tolist(),
                     along.measured_rtt_s.tolist(),
                     strict=True,
                 )

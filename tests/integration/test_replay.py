@@ -312,15 +312,15 @@ def test_what_is_replayed_and_recorded_again_is_the_same_link(tmp_path: Path, fo
             begin_s, end_s = next((b, e) for b, e in pairwise(CHANGES_S) if b <= at_s < e or e == 10.0)
             assert end_s - begin_s >= MEASURABLE_S
             nearest_s = min(at_s - begin_s, end_s - at_s - 0.1)  # rows last 0.1 s
-            asked = played.row_at(min(at_s, 9.99))
+            requested = played.row_at(min(at_s, 9.99))
             for what, (kind, bound) in BOUNDS.items():
                 way = what.split("_", maxsplit=1)[0]
                 if kind == "rate":
                     measured = nearest_s > again.extra[f"{way}_train_away_s"][index] + UNDER_WAY_S
-                    error = getattr(row, what) / getattr(asked, what) - 1
+                    error = getattr(row, what) / getattr(requested, what) - 1
                 else:
                     measured = nearest_s > UNDER_WAY_S and again.extra[f"{way}_probes"][index] >= 3
-                    error = getattr(row, what) - getattr(asked, what)
+                    error = getattr(row, what) - getattr(requested, what)
                 if measured:
                     assert abs(error) < bound, (at_s, what, error)
                     counts[begin_s, what] = counts.get((begin_s, what), 0) + 1

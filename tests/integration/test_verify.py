@@ -45,9 +45,9 @@ def judge(found: dict[str, Any]) -> None:
 class WrongShaper(NfqueueShaper):
     """Claims to do what it is told, and is late and slow."""
 
-    def apply_all(self, asked: Sequence[tuple[str, Direction, LinkState]]) -> list[LinkState]:
-        super().apply_all([(link, way, self._spoilt(state)) for link, way, state in asked])
-        return [state for _, _, state in asked]
+    def apply_all(self, requested: Sequence[tuple[str, Direction, LinkState]]) -> list[LinkState]:
+        super().apply_all([(link, way, self._spoilt(state)) for link, way, state in requested])
+        return [state for _, _, state in requested]
 
     @staticmethod
     def _spoilt(state: LinkState) -> LinkState:

@@ -80,17 +80,17 @@ def test_the_kernel_tells_a_netem_in_the_bytes_that_were_written(line: Line, sta
 
 
 def test_more_states_than_one_call_writes(line: Line) -> None:
-    asked = [("line", way, LinkState(True, 8e6 + 8 * n, 0.01)) for n in range(50) for way in Direction]
-    held = line.shaper.apply_all(asked)
-    assert [state.rate_bit_s for state in held] == [state.rate_bit_s for _, _, state in asked]
+    requested = [("line", way, LinkState(True, 8e6 + 8 * n, 0.01)) for n in range(50) for way in Direction]
+    held = line.shaper.apply_all(requested)
+    assert [state.rate_bit_s for state in held] == [state.rate_bit_s for _, _, state in requested]
     assert line.shaper.read_back("line", Direction.UP).rate_bit_s == 8e6 + 8 * 49
     line.shaper.check()
 
 
 def test_many_states_at_once_are_held_as_each_by_itself(line: Line) -> None:
     for state, other in pairwise(STATES):
-        asked = [("line", Direction.DOWN, state), ("line", Direction.UP, other)]
-        assert line.shaper.apply_all(asked) == [line.shaper.read_back("line", way) for way in Direction]
+        requested = [("line", Direction.DOWN, state), ("line", Direction.UP, other)]
+        assert line.shaper.apply_all(requested) == [line.shaper.read_back("line", way) for way in Direction]
         assert differences(state, line.shaper.read_back("line", Direction.DOWN)) == ""
         assert differences(other, line.shaper.read_back("line", Direction.UP)) == ""
         line.shaper.check()

@@ -61,7 +61,7 @@ class Shaper(Protocol):
         that owns the ports.
         """
 
-    def apply_all(self, asked: Sequence[tuple[str, Direction, LinkState]]) -> list[LinkState]:
+    def apply_all(self, requested: Sequence[tuple[str, Direction, LinkState]]) -> list[LinkState]:
         """Write the states of many directions, each whole, and return them in order as read back then.
 
         The same as `apply` for each, and cheaper. When one is refused others may have been written.
@@ -110,9 +110,9 @@ class RecordingShaper:
         self.history.append((link, direction, state))
         return state
 
-    def apply_all(self, asked: Sequence[tuple[str, Direction, LinkState]]) -> list[LinkState]:
+    def apply_all(self, requested: Sequence[tuple[str, Direction, LinkState]]) -> list[LinkState]:
         """Record all of them, one after another."""
-        return [self.apply(*one) for one in asked]
+        return [self.apply(*one) for one in requested]
 
     def read_back(self, link: str, direction: Direction) -> LinkState:
         """Return the last state that was applied."""

@@ -50,11 +50,11 @@ def carrier_of(pair: Pair, interface: str) -> bool:
 
 
 def test_a_rate_of_0_is_refused_and_the_link_stays_as_it_was(pair: Pair) -> None:
-    asked = state(5e6, 0.01)
-    pair.link.set(asked, asked)
+    requested = state(5e6, 0.01)
+    pair.link.set(requested, requested)
     with pytest.raises(ValueError, match="while up"):
-        pair.link.set(LinkState(True, 0.0, 0.01), asked)
-    assert pair.link.states() == (asked, asked)
+        pair.link.set(LinkState(True, 0.0, 0.01), requested)
+    assert pair.link.states() == (requested, requested)
 
 
 def test_the_lowest_rate_and_the_longest_delay_hold_everything_and_break_nothing(

@@ -54,8 +54,8 @@ def test_a_constant_link_carries_programs_and_compares_itself_with_the_request()
     assert f"RTT, ms {20.0512:>21.3f}" in shown
     assert max(map(len, shown.splitlines())) <= 80
     assert summary["rtt_samples"] >= 5
-    assert summary["asked_rtt_s"] == pytest.approx(0.0200512)
-    assert summary["measured_rtt_s"] == pytest.approx(summary["asked_rtt_s"], abs=0.005)
+    assert summary["requested_rtt_s"] == pytest.approx(0.0200512)
+    assert summary["measured_rtt_s"] == pytest.approx(summary["requested_rtt_s"], abs=0.005)
     assert summary["counters"]["down"]["delivered"] > 0
 
 

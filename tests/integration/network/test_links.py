@@ -204,7 +204,7 @@ def test_one_direction_may_be_closed_while_the_other_is_open(pair: Pair, stream:
     assert pair.link.states()[1].up
     stream.send(5)
     assert stream.received(0.3) == []
-    # ARP neither: a broadcast question, asked from an interface that has forgotten its neighbour.
+    # ARP neither: a broadcast question, requested from an interface that has forgotten its neighbour.
     pair.satellite.cmd(f"ip neigh del {GROUND} dev s0-eth0; ip neigh del {SATELLITE} dev s0-eth0")
     with sniffer(pair.ground, "g0-eth0") as arrived:
         pair.satellite.pexec("ping", "-c", "2", "-i", "0.2", "-W", "0.3", GROUND)

@@ -180,15 +180,15 @@ def test_many_links_set_together_are_set_as_each_by_itself() -> None:
         network.sky.set_links(
             {names[0]: (state(), state()), names[1]: (state(), DOWN_STATE)}
         )  # two contacts begin
-        asked = {
+        requested = {
             names[0]: (state(delay_s=0.004), state(delay_s=0.006, rate_bit_s=2e6)),
             names[1]: (state(delay_s=0.01), state()),  # one of its directions was closed
             names[2]: (state(bursty_loss=GilbertElliott.of(0.1, 3)), state(queue_s=0.1)),
         }
-        network.sky.set_links(asked)
-        network.sky.set_links(asked)
+        network.sky.set_links(requested)
+        network.sky.set_links(requested)
         for pair in pairs:
-            assert pair.link.states() == asked[pair.link.name]
+            assert pair.link.states() == requested[pair.link.name]
         assert statistics.median(pairs[0].rtts_ms(20, "-i", "0.01")) >= 10
         with pytest.raises(LinkError, match="no link named 'nobody'"):
             network.sky.set_links({"nobody": (state(), state())})
@@ -197,18 +197,18 @@ def test_many_links_set_together_are_set_as_each_by_itself() -> None:
 def test_links_that_were_set_together_and_refused_are_down(monkeypatch: pytest.MonkeyPatch) -> None:
     with EmulatedNetwork("nfqueue") as network:
         pairs = [Pair(network, number) for number in range(2)]
-        asked = {pair.link.name: (state(), state()) for pair in pairs}
-        network.sky.set_links(asked)
+        requested = {pair.link.name: (state(), state()) for pair in pairs}
+        network.sky.set_links(requested)
         assert all(pair.link.sky_link.carrier() for pair in pairs)
         truly = network.sky.shaper.apply_all
         monkeypatch.setattr(
-            network.sky.shaper, "apply_all", lambda asked: [*truly(asked)[:-1], state(delay_s=1)]
+            network.sky.shaper, "apply_all", lambda requested: [*truly(requested)[:-1], state(delay_s=1)]
         )
         with pytest.raises(LinkError, match=r"s1-g1 up: requested delay_s 0\.0, it is 1"):
-            network.sky.set_links(asked)
+            network.sky.set_links(requested)
         assert not any(pair.link.sky_link.carrier() for pair in pairs)
         monkeypatch.undo()
-        network.sky.set_links(asked)
+        network.sky.set_links(requested)
         assert all(pair.link.sky_link.carrier() for pair in pairs)
 
 

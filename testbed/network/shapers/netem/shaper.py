@@ -106,27 +106,27 @@ class NetemShaper:
         """
         return self.apply_all([(link, direction, state)])[0]
 
-    def apply_all(self, asked: Sequence[tuple[str, Direction, LinkState]]) -> list[LinkState]:
+    def apply_all(self, requested: Sequence[tuple[str, Direction, LinkState]]) -> list[LinkState]:
         """Write many states whole, compare each with what the kernel then holds of it, and return those.
 
         One system call writes many. One that is refused keeps none of the others from being written.
         """
-        if any(not state.up and state.on_contact_end is OnContactEnd.HOLD for _, _, state in asked):
+        if any(not state.up and state.on_contact_end is OnContactEnd.HOLD for _, _, state in requested):
             raise CapabilityError(CANNOT_HOLD)
         with self._lock:
-            places = [self._port((link, direction)) for link, direction, _ in asked]
-            wanted = [NetemParameters.of(state) for _, _, state in asked]
+            places = [self._port((link, direction)) for link, direction, _ in requested]
+            wanted = [NetemParameters.of(state) for _, _, state in requested]
             answers = self._kernel.write(
                 [
                     # A changed netem keeps its packets, a new one has none: what ends a contact is a new one.
                     Netem(index, one, one == CLOSED and self._written[link, direction] != CLOSED)
-                    for (link, direction, _), (_, index), one in zip(asked, places, wanted, strict=True)
+                    for (link, direction, _), (_, index), one in zip(requested, places, wanted, strict=True)
                 ]
             )
             failures = [
                 self._failure((link, direction), port, one, answer)
                 for (link, direction, _), (port, _), one, answer in zip(
-                    asked, places, wanted, answers, strict=True
+                    requested, places, wanted, answers, strict=True
                 )
             ]
         for failure in failures:

@@ -98,22 +98,22 @@ class NfqueueShaper:
         (held,) = self.apply_all([(link, direction, state)])
         return held
 
-    def apply_all(self, asked: Sequence[tuple[str, Direction, LinkState]]) -> list[LinkState]:
+    def apply_all(self, requested: Sequence[tuple[str, Direction, LinkState]]) -> list[LinkState]:
         """Write many states, each whole, with one message and one answer for every STATES_AT_ONCE of them."""
         held = []
-        for first in range(0, len(asked), STATES_AT_ONCE):
-            held += self._apply_some(asked[first : first + STATES_AT_ONCE])
+        for first in range(0, len(requested), STATES_AT_ONCE):
+            held += self._apply_some(requested[first : first + STATES_AT_ONCE])
         return held
 
-    def _apply_some(self, asked: Sequence[tuple[str, Direction, LinkState]]) -> list[LinkState]:
-        rows = [state.to_row() for _, _, state in asked]
-        keys = [(link, direction.value) for link, direction, _ in asked]
+    def _apply_some(self, requested: Sequence[tuple[str, Direction, LinkState]]) -> list[LinkState]:
+        rows = [state.to_row() for _, _, state in requested]
+        keys = [(link, direction.value) for link, direction, _ in requested]
         reply = self._order({"do": "apply", "states": list(zip(keys, rows, strict=True))})
         if error := reply.get("error"):
             raise LinkError(f"the nfqueue process could not apply a state: {error}")
         return [
             state if row == tuple(held) else LinkState.from_row(held)
-            for (_, _, state), row, held in zip(asked, rows, reply["states"], strict=True)
+            for (_, _, state), row, held in zip(requested, rows, reply["states"], strict=True)
         ]
 
     def read_back(self, link: str, direction: Direction) -> LinkState:

@@ -13,7 +13,7 @@ import pytest
 from rich.console import Console
 
 from testbed.machine.processor_load import ProcessorLoad, load_text
-from testbed.measure.fidelity import LinkFidelity, Sample, asked_rtt_s, compare
+from testbed.measure.fidelity import LinkFidelity, Sample, compare, requested_rtt_s
 from testbed.measure.probe import BUDGET, Probe, TrainShape, load_bit_s
 from testbed.results.latency import FrameResult
 from testbed.results.results import Results
@@ -46,7 +46,7 @@ def trace() -> Trace:
 
 
 def test_asked_rtt_counts_the_probes_own_serialisation() -> None:
-    assert asked_rtt_s(trace(), 12.0) == pytest.approx(0.02 + 512 / 1e6 + 512 / 1e5)
+    assert requested_rtt_s(trace(), 12.0) == pytest.approx(0.02 + 512 / 1e6 + 512 / 1e5)
 
 
 def test_probes_outside_contacts_and_behind_traffic_are_not_judged(tmp_path: Path) -> None:
@@ -71,7 +71,7 @@ def test_probes_outside_contacts_and_behind_traffic_are_not_judged(tmp_path: Pat
     )
     assert [s.time_s for s in record.rtt] == [12, 19]
     assert record.rtt_behind_traffic == 1
-    assert record.rtt_error_s(50) == pytest.approx(0.026 - asked_rtt_s(trace(), 12))
+    assert record.rtt_error_s(50) == pytest.approx(0.026 - requested_rtt_s(trace(), 12))
     assert record.summary()["down_delay_error_p50_s"] == pytest.approx(0.009 - 0.008 - 512 / 1e6)
     assert record.summary()["up_delay_error_p50_s"] == pytest.approx(abs(0.017 - 0.012 - 512 / 1e5))
     assert record.rate_error(record.down_rate) == pytest.approx(-0.02)
@@ -125,7 +125,7 @@ def test_both_ends_on_one_machine_time_each_way_by_itself() -> None:
     other = Probe("127.0.0.1", 1e6, False, StringIO(), port=47802)
     one.peer, other.peer = other.peer, one.peer
     with one.socket, other.socket:
-        # The kernel begins to stamp a moment after it was asked; until then a packet has its reader's time.
+        # The kernel starts stamping a moment after the request; until then a packet has its reader's time.
         time.sleep(0.2)
         one.send_rtt()
         time.sleep(0.02)

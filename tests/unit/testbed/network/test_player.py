@@ -25,8 +25,8 @@ class RecordedSky:
     def __init__(self) -> None:
         self.turns: list[dict[str, tuple[LinkState, LinkState]]] = []
 
-    def set_links(self, asked: Mapping[str, tuple[LinkState, LinkState]]) -> None:
-        self.turns.append(dict(asked))
+    def set_links(self, requested: Mapping[str, tuple[LinkState, LinkState]]) -> None:
+        self.turns.append(dict(requested))
 
 
 class RecordedLink:
@@ -222,10 +222,10 @@ def test_changes_come_on_time(link: RecordedLink) -> None:
     ],
 )
 def test_what_links_refuse_is_found_before_they_are_made(row: tuple[float, ...], said: str | None) -> None:
-    asked = trace((0, 1, 1e6, 1e5, 0.01, 0), row, end_s=10)  # type: ignore[arg-type]
-    assert unplayable(asked) == said
+    requested = trace((0, 1, 1e6, 1e5, 0.01, 0), row, end_s=10)  # type: ignore[arg-type]
+    assert unplayable(requested) == said
     shaper = RecordingShaper()
-    player = Player(ManualClock(5.0), {RecordedLink("DOVE - Svalbard", shaper): asked})
+    player = Player(ManualClock(5.0), {RecordedLink("DOVE - Svalbard", shaper): requested})
     if said is None:
         player.start()
     else:

@@ -1,4 +1,4 @@
-"""What counts as "the link holds what was asked"."""
+"""What counts as "the link holds what was requested"."""
 
 from dataclasses import replace
 

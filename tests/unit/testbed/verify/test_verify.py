@@ -69,10 +69,10 @@ def arrivals_of(chain: GilbertElliott, sent: int, seed: int) -> npt.NDArray[np.i
 
 def test_bursts_of_the_right_chain_pass_and_of_another_fail() -> None:
     chain = GilbertElliott.of(0.1, 5)
-    asked = [
+    requested = [
         check for seed in range(50) for check in burst_checks(chain, 4000, arrivals_of(chain, 4000, seed))
     ]
-    assert [check for check in asked if not check.ok] == []
+    assert [check for check in requested if not check.ok] == []
     single, frequent = GilbertElliott.of(0.1, 1), GilbertElliott.of(0.2, 5)
     for wrong, failing in ((single, "mean burst of losses"), (frequent, "loss in bursts")):
         checks = burst_checks(chain, 4000, arrivals_of(wrong, 4000, 1))
@@ -102,12 +102,12 @@ def test_frames_of_every_kind_are_what_scapy_reads_back() -> None:
 
 
 def test_what_is_only_shown_is_right_whatever_it_is_but_must_be_there() -> None:
-    asked = np.full(10, 0.01)
-    shown = shown_delay("rtt", "as programs see it", asked, asked + 5, 50)
+    requested = np.full(10, 0.01)
+    shown = shown_delay("rtt", "as programs see it", requested, requested + 5, 50)
     assert (shown.ok, shown.judged, bound_text(shown)) == (True, False, "shown")
     assert (shown.to_json()["least"], shown.to_json()["most"]) == (None, None)
-    assert not shown_delay("rtt", "as programs see it", asked[:0], asked[:0], 50).ok
-    assert delay_check("rtt", "RTT", asked, asked, 50, 1.0).judged
+    assert not shown_delay("rtt", "as programs see it", requested[:0], requested[:0], 50).ok
+    assert delay_check("rtt", "RTT", requested, requested, 50, 1.0).judged
 
 
 def test_what_did_not_arrive_fails() -> None:
@@ -120,9 +120,9 @@ def test_what_did_not_arrive_fails() -> None:
 
 
 def test_an_error_counts_on_either_side() -> None:
-    asked = np.full(100, 0.01)
-    assert delay_check("rtt", "RTT", asked, asked + 1e-4, 99, 2e-4).ok
-    assert not delay_check("rtt", "RTT", asked, asked - 3e-4, 50, 2e-4).ok
+    requested = np.full(100, 0.01)
+    assert delay_check("rtt", "RTT", requested, requested + 1e-4, 99, 2e-4).ok
+    assert not delay_check("rtt", "RTT", requested, requested - 3e-4, 50, 2e-4).ok
     assert share_check("tcp", "TCP", "bit/s", 100.0, 98.1, 0.02).ok
     assert not share_check("tcp", "TCP", "bit/s", 100.0, 102.1, 0.02).ok
     assert not none_check("pass", "reordered", 1, 1000).ok

@@ -182,7 +182,7 @@ def test_at_a_profiles_pace_a_frame_takes_as_long_as_the_event_model_says(
         assert took_s < sum(asked_s) + 0.05 or starvation.starved
         if stages_done:
             (event,) = report.of("paced", frame=f"{stages_done}")
-            assert event["asked_s"] == pytest.approx(sum(asked_s))
+            assert event["profile_s"] == pytest.approx(sum(asked_s))
             assert answer is not None and answer.timings.vision_s == 0.5
             assert answer.timings.prefill_s == (0.5 if stages_done > 1 else 0.0)
     assert not report.of("paced", frame="0"), "the model was not asked"
