@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 import textwrap
 from collections.abc import Iterator
@@ -13,6 +14,9 @@ from testbed.cli.options_file import OptionsFileParser
 from testbed.errors import UsageError
 
 _SHELLS = ("bash", "zsh", "tcsh")
+# argparse takes such a word for a value. By its own pattern, "-33.9,18.4,10" and "-04:00" would be options.
+_BEGINS_WITH_A_NEGATIVE_NUMBER = re.compile(r"-\.?\d")
+_NO_VALUE = re.compile(r"argument (?:-\w/)?(--[\w-]+): expected one argument")
 
 
 class HelpFormatter(argparse.HelpFormatter):
@@ -39,9 +43,12 @@ class CommandParser(OptionsFileParser):
     def __init__(self, **options: Any) -> None:
         options["formatter_class"] = HelpFormatter
         super().__init__(**options)
+        self._negative_number_matcher = _BEGINS_WITH_A_NEGATIVE_NUMBER
 
     def error(self, message: str) -> NoReturn:
         """Raise UsageError."""
+        if (match := _NO_VALUE.match(message)) is not None:
+            message += f", or {match[1]}=VALUE for a value that begins with a minus"
         raise UsageError(f"{message.removeprefix('argument ')}; see {self.prog} --help")
 
 

@@ -55,7 +55,7 @@ def add_orbit_options(parser: argparse.ArgumentParser, *, many: bool) -> None:
         "--station",
         action=action,
         metavar="NAME",
-        help="station of the catalogue, or lat,lon,alt (degrees, m)"
+        help="station of the catalogue, or lat,lon,alt (degrees, m), such as -33.9,18.4,10"
         + ("; may be repeated; `all` is the whole catalogue" if many else ""),
     )
     parser.add_argument(

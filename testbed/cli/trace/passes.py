@@ -31,6 +31,7 @@ _EXAMPLES = """examples:
   spaceverse trace passes --satellite "FLOCK 2P-1" --satellite "FLOCK 2P-2" \\
       --station Svalbard --station Troll
   # 188 satellites, 15 stations, a day
+  spaceverse trace passes --satellite "FLOCK 2P-1" --station -33.9,18.4,10
   spaceverse trace passes --station all --csv > passes.csv
   spaceverse trace passes --walker 53:24/3/1@550 \\
       --start 2026-01-01T00:00:00Z --station 48.1,11.6,500

@@ -30,7 +30,7 @@ def parse_zone(text: str) -> timezone:
         return timezone.utc
     match = _ZONE.fullmatch(text)
     if not match or int(match[2]) > 14 or int(match[3]) > 59:
-        raise TimeError(f"{text!r} is not a time zone; expected UTC or an offset such as +01:00")
+        raise TimeError(f"{text!r} is not a time zone; expected UTC or an offset such as +01:00 or -04:00")
     offset = timedelta(hours=int(match[2]), minutes=int(match[3]))
     return timezone(-offset if match[1] == "-" else offset)
 
@@ -80,7 +80,7 @@ def _add_general_options(group: argparse._ArgumentGroup) -> None:
         "--zone",
         type=ZONE,
         metavar="ZONE",
-        help="time zone of times without one: UTC or an offset such as +01:00",
+        help="time zone of times without one: UTC or an offset such as +01:00 or -04:00",
     )
     add("--satellite", metavar="NAME", help="name of the satellite; selects one if FILE has several")
     add("--station", metavar="NAME", help="name of the station; with --tle also lat,lon,alt (degrees, m)")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import subprocess
 import sys
 from collections import defaultdict
@@ -14,6 +15,7 @@ import pytest
 from testbed.cli.main import main, parser
 from testbed.cli.parser import CommandParser, leaf_parsers
 from testbed.cli.units import DURATION, RATE, SHARE, SIZE, UTC
+from testbed.errors import UsageError
 
 # Options that one subcommand may repeat, and others may not.
 MAY_BE_REPEATED = {"--satellite", "--station", "--crosslink"}
@@ -110,9 +112,41 @@ def test_a_quantity_takes_a_unit_or_is_in_its_si_unit(type_, text: str, expected
     assert type_(text) == expected
 
 
+TAKE_ONE_VALUE = [
+    (command, action)
+    for command in leaf_parsers(parser())
+    if "-" in command.prefix_chars
+    for action in command._actions
+    if action.option_strings and action.nargs is None
+]
+
+
+@pytest.mark.parametrize("value", ["-33.9,18.4,10", "-.5", "-04:00", "-1e3", "-5s", "-90"])
+def test_a_value_may_begin_with_a_minus(value: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for command, option in TAKE_ONE_VALUE:
+        stored: set[str] = set()
+
+        def store(text: str, stored: set[str] = stored) -> str:
+            stored.add(text)
+            return text
+
+        monkeypatch.setattr(option, "type", store)
+        monkeypatch.setattr(option, "choices", None)
+        for name in option.option_strings:
+            stored.clear()
+            with contextlib.suppress(UsageError):  # other arguments are missing
+                command.parse_args([name, value])
+            assert stored == {value}, (command.prog, name)
+
+
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
+        (
+            ["trace", "passes", "--station", "-x"],
+            "--station: expected one argument, or --station=VALUE for a",
+        ),
+        (["trace", "cut", "x.csv", "-o", "-x"], "--output: expected one argument, or --output=VALUE for a"),
         (["trace", "record", "--connect", "x", "--step", "1parsec"], "--step: '1parsec' is not a duration"),
         (["replay", "x.csv", "--loss", "101%"], "--loss: '101%' is not a share"),
         (["replay", "x.csv", "--rate", "fast"], "--rate: 'fast' is not a rate"),
@@ -179,3 +213,20 @@ def test_bash_completes_subcommands_and_options(tmp_path: Path) -> None:
 
     assert completions("re") == ["record"]
     assert completions("c") == ["cut", "convert"]
+
+
+def test_places_in_the_south_and_zones_in_the_west(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    passes = ["trace", "passes", "--satellite", "FLOCK 2P-1", "--start", "2018-01-20T00:00:00Z", "--csv"]
+    assert main([*passes, "--station", "-33.9,18.4,10"]) == 0
+    separate = capsys.readouterr().out
+    assert separate.count("-33.9,18.4,10") > 0
+    assert main([*passes, "--station=-33.9,18.4,10"]) == 0
+    assert capsys.readouterr().out == separate
+    recording = tmp_path / "recording.csv"
+    recording.write_text("time,down\n2024-05-01T10:00:00,5\n2024-05-01T10:00:01,6\n")
+    columns = ["--columns", "time=time:iso,down=down:Mbit/s", "--up-rate", "5M", "--delay", "5ms"]
+    output = tmp_path / "link.csv"
+    assert main(["trace", "convert", str(recording), *columns, "--zone", "-04:00", "-o", str(output)]) == 0
+    assert "# start_utc: 2024-05-01T14:00:00Z" in output.read_text()
