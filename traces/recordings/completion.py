@@ -64,6 +64,31 @@ def complete(recording: Recording, assumptions: Assumptions) -> Trace:
         raise TraceError(text if text.startswith(recording.name) else f"{recording.name}: {text}") from None
 
 
+def changed(trace: Trace, assumptions: Assumptions) -> Trace:
+    """Return a trace with the given start, names and values of single directions; the others are refused.
+
+    Raises:
+        TraceError: A value is impossible in a trace.
+    """
+    header, notes = trace.header, list(trace.header.notes)
+    columns: dict[str, Any] = {}
+    for name in VALUES:
+        value = getattr(assumptions, name)
+        if value is not None:
+            notes.append(f"{name} {value:g} was given instead of the trace's values")
+            columns[name] = np.where(trace.up, value, getattr(trace, name))
+    if assumptions.start_utc:
+        notes.append("start_utc was given")
+    header = replace(
+        header,
+        start_utc=assumptions.start_utc or header.start_utc,
+        satellite=_one_line(assumptions.satellite or header.satellite),
+        station=_one_line(assumptions.station or header.station),
+        notes=tuple(notes),
+    )
+    return trace if header == trace.header and not columns else replace(trace, header=header, **columns)
+
+
 def _trace(recording: Recording, assumptions: Assumptions, start_utc: datetime) -> Trace:
     """Return the trace of a recording that lacks nothing but, perhaps, its start."""
     columns, up = recording.values, recording.up

@@ -8,12 +8,12 @@ from pathlib import Path
 
 from traces.errors import TraceError, TraceInputError
 from traces.recordings import columns, intervals, ion, lens, mahimahi, ping, windows
-from traces.recordings.completion import complete
+from traces.recordings.completion import changed, complete
+from traces.recordings.options import OWN, check_options, given_fields
 from traces.recordings.recording import Assumptions, Recording
 from traces.trace import Trace
 from traces.trace_file import parse_trace
 
-OWN = "spaceverse"
 _OWN_START = b"# spaceverse-trace"
 _HEAD_BYTES = 16_384
 
@@ -106,8 +106,9 @@ def parse_recording(data: bytes, name: str, assumptions: Assumptions, form: str 
     """
     if form is None:
         form = "csv" if assumptions.columns else format_of(data, name)
+    check_options(name, form, given_fields(assumptions))
     if form == OWN:
-        return parse_trace(data, name=name)
+        return changed(parse_trace(data, name=name), assumptions)
     return complete(_read(data, name, assumptions, form), assumptions)
 
 
@@ -148,12 +149,14 @@ def read_recording(
     assumptions = assumptions or Assumptions()
     data, name = _bytes(path), str(path)
     form = form or ("csv" if assumptions.columns else format_of(data, name))
+    delay_form = None if delay_file is None else form_of_delays(delay_file)
+    check_options(name, form, given_fields(assumptions), delay_form)
     if delay_file is not None:
         assumptions = replace(assumptions, delays=read_delays(delay_file, assumptions))
     if form == OWN:
         if up_file is not None or delay_file is not None:
             raise TraceError(f"{name} is a whole trace; expected no --up-file or --delay-file")
-        return parse_trace(data, name=name)
+        return changed(parse_trace(data, name=name), assumptions)
     recording = _read(data, name, assumptions, form)
     if up_file is not None:
         if form != "mahimahi":
@@ -169,8 +172,7 @@ def read_recording(
 def read_delays(path: str | Path, assumptions: Assumptions) -> Trace:
     """Read a recording for its delays; a file of integers is taken for LeoReplayer's."""
     data, name = _bytes(path), str(path)
-    first = data[:_HEAD_BYTES].split(b"\n", 1)[0].strip()
-    form = "leoreplayer-delay" if first.isdigit() else format_of(data, name)
+    form = _form_of_delays(data, name)
     if form == OWN:
         return parse_trace(data, name=name)
     # Only the delays are used, so any rate will do.
@@ -188,8 +190,32 @@ def read_delays(path: str | Path, assumptions: Assumptions) -> Trace:
     return complete(_read(data, name, only, form), only)
 
 
-def _bytes(path: str | Path) -> bytes:
+def form_of(path: str | Path, columns: str | None = None) -> str:
+    """Return the format of a file, detected from its beginning; "csv" if columns are declared.
+
+    Raises:
+        TraceError: The file cannot be read, or has none of the formats.
+    """
+    return "csv" if columns else format_of(_bytes(path, _HEAD_BYTES), str(path))
+
+
+def form_of_delays(path: str | Path) -> str:
+    """Return the format of a recording that is read for its delays.
+
+    Raises:
+        TraceError: The file cannot be read, or has none of the formats.
+    """
+    return _form_of_delays(_bytes(path, _HEAD_BYTES), str(path))
+
+
+def _form_of_delays(data: bytes, name: str) -> str:
+    first = data[:_HEAD_BYTES].split(b"\n", 1)[0].strip()
+    return "leoreplayer-delay" if first.isdigit() else format_of(data, name)
+
+
+def _bytes(path: str | Path, most: int = -1) -> bytes:
     try:
-        return Path(path).read_bytes()
+        with Path(path).open("rb") as source:
+            return source.read(most)
     except OSError as fault:
         raise TraceError(f"cannot read {path}: {fault.strerror or fault}") from fault

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from testbed.cli.trace.output_options import add_output_options, check_replaceable
 from testbed.cli.trace.recording_options import add_recording_options, read_with_options
+from traces.errors import UnitError
 from traces.output_file import replacing
 
 if TYPE_CHECKING:
@@ -51,7 +52,6 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument(
         "--direction",
         choices=["down", "up"],
-        default="down",
         help="with --to mahimahi: direction to write (default: down)",
     )
     parser.add_argument("--json", action="store_true", help="print JSON")
@@ -59,6 +59,8 @@ def add_parser(subparsers: Any) -> None:
 
 
 def _run(arguments: argparse.Namespace) -> int:
+    if arguments.direction and arguments.to != "mahimahi":
+        raise UnitError(f"--direction has no effect with --to {arguments.to}; it is for mahimahi")
     check_replaceable(arguments)
     trace = read_with_options(arguments)
     _write(trace, arguments)
@@ -93,6 +95,6 @@ def _write(trace: Trace, arguments: argparse.Namespace) -> None:
         return
     from traces.recordings import ion, mahimahi
 
-    data = ion.write(trace) if arguments.to == "ion" else mahimahi.write(trace, arguments.direction)
+    data = ion.write(trace) if arguments.to == "ion" else mahimahi.write(trace, arguments.direction or "down")
     with replacing(arguments.output) as part:
         part.write_bytes(data)

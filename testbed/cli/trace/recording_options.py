@@ -7,16 +7,40 @@ import re
 from dataclasses import replace
 from datetime import timedelta, timezone
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from testbed.cli.units import DURATION, RATE, SHARE, UTC, option_type
 from traces.errors import TimeError, UnitError
-from traces.recordings.formats import FORMATS, OWN, read_recording
+from traces.recordings.formats import FORMATS, form_of, form_of_delays, read_recording
+from traces.recordings.options import OWN, check_options
 from traces.recordings.recording import Assumptions
 
 if TYPE_CHECKING:
     from traces.trace import Trace
 
+_FIELDS = {
+    "rate_bit_s": "rate",
+    "down_bit_s": "down_rate",
+    "up_bit_s": "up_rate",
+    "delay_s": "delay",
+    "down_delay_s": "down_delay",
+    "up_delay_s": "up_delay",
+    "loss": "loss",
+    "down_loss": "down_loss",
+    "up_loss": "up_loss",
+    "start_utc": "start",
+    "zone": "zone",
+    "satellite": "satellite",
+    "station": "station",
+    "gaps": "gaps",
+    "bin_s": "bin",
+    "outage_s": "outage",
+    "range_delay": "range_delay",
+    "columns": "columns",
+    "separator": "separator",
+    "missing": "missing",
+}
+"""Fields of Assumptions, and the options that give them."""
 _ZONE = re.compile(r"([+-])(\d{2}):(\d{2})")
 
 
@@ -88,7 +112,6 @@ def _add_general_options(group: argparse._ArgumentGroup) -> None:
     add(
         "--gaps",
         choices=["hold", "down", "close"],
-        default="hold",
         help="treatment of gaps in the measurement: hold the last values, take the link down, or close the"
         " gap by removing its time (default: hold)",
     )
@@ -97,7 +120,7 @@ def _add_general_options(group: argparse._ArgumentGroup) -> None:
 def _add_format_options(group: argparse._ArgumentGroup) -> None:
     add = group.add_argument
     add("--columns", metavar="LIST", help="CSV: columns, such as time=1:unix-ms,down=dl:Mbit/s,rtt=3:ms")
-    add("--separator", default=",", metavar="CHAR", help="CSV: separator between columns (default: ,)")
+    add("--separator", metavar="CHAR", help="CSV: separator between columns, or tab or space (default: ,)")
     add(
         "--missing",
         action="append",
@@ -109,14 +132,12 @@ def _add_format_options(group: argparse._ArgumentGroup) -> None:
     add(
         "--bin",
         type=DURATION,
-        default=0.1,
         metavar="DURATION",
         help="mahimahi: count transmission opportunities over this time (default: 100ms)",
     )
     add(
         "--outage",
         type=DURATION,
-        default=1.0,
         metavar="DURATION",
         help="mahimahi, ping, LENS: take the link down after this time without opportunities or answers"
         " (default: 1s)",
@@ -131,12 +152,13 @@ def read_with_options(arguments: argparse.Namespace) -> Trace:
     Raises:
         TraceInputError: the recording or an option is invalid.
     """
+    values = assumptions(arguments)
+    form = arguments.form or form_of(arguments.file, arguments.columns)
+    delay_form = None if arguments.delay_file is None else form_of_delays(arguments.delay_file)
+    # Also names options that repeat a default, which `read_recording` cannot tell from those left out.
+    check_options(str(arguments.file), form, _given_fields(arguments), delay_form)
     return read_recording(
-        arguments.file,
-        assumptions(arguments),
-        arguments.form,
-        up_file=arguments.up_file,
-        delay_file=arguments.delay_file,
+        arguments.file, values, form, up_file=arguments.up_file, delay_file=arguments.delay_file
     )
 
 
@@ -146,31 +168,23 @@ def assumptions(arguments: argparse.Namespace) -> Assumptions:
     Raises:
         TraceInputError: an option is out of range, or two options do not fit together.
     """
-    if not 1e-3 <= arguments.bin <= 1e4:
+    if arguments.bin is not None and not 1e-3 <= arguments.bin <= 1e4:
         raise UnitError(f"--bin {arguments.bin:g}: expected 1ms to 10000s")
-    values = Assumptions(
-        rate_bit_s=arguments.rate,
-        down_bit_s=arguments.down_rate,
-        up_bit_s=arguments.up_rate,
-        delay_s=arguments.delay,
-        down_delay_s=arguments.down_delay,
-        up_delay_s=arguments.up_delay,
-        loss=arguments.loss,
-        down_loss=arguments.down_loss,
-        up_loss=arguments.up_loss,
-        start_utc=arguments.start,
-        zone=arguments.zone,
-        satellite=arguments.satellite,
-        station=arguments.station,
-        gaps=arguments.gaps,
-        bin_s=arguments.bin,
-        outage_s=arguments.outage,
-        range_delay=arguments.range_delay,
-        columns=arguments.columns,
-        separator=arguments.separator,
-        missing=tuple(arguments.missing),
-    )
+    values = Assumptions(**{field: _value(arguments, field) for field in _given_fields(arguments)})
     return _with_orbit(values, arguments)
+
+
+def _given_fields(arguments: argparse.Namespace) -> set[str]:
+    """Return the fields of Assumptions that have an option on the command line."""
+    values = {field: _value(arguments, field) for field in _FIELDS}
+    return {
+        field for field, value in values.items() if value is not None and value is not False and value != ()
+    }
+
+
+def _value(arguments: argparse.Namespace, field: str) -> Any:
+    value = getattr(arguments, _FIELDS[field])
+    return tuple(value) if isinstance(value, list) else value
 
 
 def _with_orbit(values: Assumptions, arguments: argparse.Namespace) -> Assumptions:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import timezone
 
 import numpy as np
 import pytest
@@ -20,10 +19,7 @@ RATES = {"down_bit_s": 1e6, "up_bit_s": 1e6}
 
 @pytest.mark.parametrize("name", SAMPLES)
 def test_what_was_not_recorded_is_asked_for(name):
-    bare = Assumptions(
-        zone=timezone.utc, columns=SAMPLES[name].beside.columns, separator=";", missing=(-1.0,),
-        station=SAMPLES[name].beside.station,
-    )  # fmt: skip
+    bare = replace(SAMPLES[name].beside, down_bit_s=None, up_bit_s=None, down_delay_s=None, up_delay_s=None)
     with pytest.raises(TraceError, match=r"without (down|up)_(bit|delay)_s; add --(rate|up-rate|delay) "):
         parse_recording(SAMPLES[name].data, "file", bare, name)
 
