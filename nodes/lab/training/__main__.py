@@ -35,7 +35,8 @@ def main(arguments: list[str] | None = None) -> int:
         "--cache",
         type=Path,
         default=DEFAULT_CACHE,
-        help="folder of downloaded imagery and frames (%(default)s)",
+        metavar="DIR",
+        help="cache of downloaded imagery and frames (default: %(default)s)",
     )
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("data", help="fetch the imagery and render the frames").set_defaults(run=_data)
@@ -55,15 +56,18 @@ def main(arguments: list[str] | None = None) -> int:
 def _add_train(commands: Any) -> None:
     parser = commands.add_parser("train", help="train one model of the pair, or the control")
     parser.add_argument("model", choices=("compact", "regular", "regular-reduced"))
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="random seed (default: %(default)s)")
     parser.add_argument(
-        "-o", "--output", type=Path, metavar="DIR", help="output folder (that of the shipped model)"
+        "-o", "--output", type=Path, metavar="DIR", help="output folder (default: the shipped model's)"
     )
     parser.add_argument("--resume", action="store_true", help="continue from the folder's training-state.pt")
-    parser.add_argument("--threads", type=int, default=1, help="torch threads (%(default)s)")
+    parser.add_argument(
+        "--threads", type=int, default=1, metavar="N", help="torch threads (default: %(default)s)"
+    )
     parser.add_argument(
         "--device",
-        help="torch device, e.g. cpu or cuda:0 (cuda if available, else cpu with a recipe for it)",
+        metavar="DEVICE",
+        help="torch device, e.g. cpu or cuda:0 (default: cuda if available, else cpu with a recipe for it)",
     )
     parser.set_defaults(run=_train)
 

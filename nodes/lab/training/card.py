@@ -168,7 +168,7 @@ def _per_kind(rows: Sequence[Row]) -> str:
 def _others(model: EvaluatedModel, partner: EvaluatedModel, others: Mapping[str, ReferenceModel]) -> str:
     if not others:
         return ""
-    every = {f"{one.name} (ships)": one.rows for one in (model, partner)}
+    every = {f"{shipped.name} (ships)": shipped.rows for shipped in (model, partner)}
     every |= {name: other.rows for name, other in others.items()}
     lines = [
         "## Other seeds, and the control",
@@ -180,8 +180,8 @@ def _others(model: EvaluatedModel, partner: EvaluatedModel, others: Mapping[str,
         "| --- | --- | --- | --- |",
     ]
     for name, rows in sorted(every.items()):
-        told = [accuracy(rows), *(accuracy(of_family(rows, family)) for family in FAMILIES)]
-        lines.append(f"| {name} | {' | '.join(map(_percent, told))} |")
+        figures = [accuracy(rows), *(accuracy(of_family(rows, family)) for family in FAMILIES)]
+        lines.append(f"| {name} | {' | '.join(map(_percent, figures))} |")
     lines.append("")
     for name, other in sorted(others.items()):
         if other.training is not None:
@@ -232,20 +232,21 @@ def _stages(training: Mapping[str, Any]) -> list[str]:
     """Return the training's stages and cost as a Markdown list."""
     recipe = training["recipe"]
     vision_stages = "; ".join(
-        f"{one['steps']} steps of {one['frames_per_step']} overviews"
-        + (f" and {one['windows_per_step']} windows of fine content" if one["windows_per_step"] else "")
-        + (f" ({one['window_px']} px)" if one["windows_per_step"] and "window_px" in one else "")
-        for one in _renamed(recipe, "vision_stages", "seeings")
+        f"{stage['steps']} steps of {stage['frames_per_step']} overviews"
+        + (f" and {stage['windows_per_step']} windows of fine content" if stage["windows_per_step"] else "")
+        + (f" ({stage['window_px']} px)" if stage["windows_per_step"] and "window_px" in stage else "")
+        for stage in _renamed(recipe, "vision_stages", "seeings")
     )
     joint_stages = "; ".join(
-        f"{one['steps']} steps of {one['frames_per_step']} frames"
-        + (f" with {one['tiles']} tiles each" if one["tiles"] else "")
-        for one in _renamed(recipe, "joint_stages", "readings")
+        f"{stage['steps']} steps of {stage['frames_per_step']} frames"
+        + (f" with {stage['tiles']} tiles each" if stage["tiles"] else "")
+        for stage in _renamed(recipe, "joint_stages", "readings")
     )
     language_stages = "; ".join(
-        f"{one['steps']} steps of {one['frames_per_step']} frames with {' to '.join(map(str, one['tiles']))} "
-        f"tiles each, of {_renamed(one, 'cached_frames', 'of_frames')} frames"
-        for one in _renamed(recipe, "language_stages", "recallings", ())
+        f"{stage['steps']} steps of {stage['frames_per_step']} frames with "
+        f"{' to '.join(map(str, stage['tiles']))} tiles each, "
+        f"of {_renamed(stage, 'cached_frames', 'of_frames')} frames"
+        for stage in _renamed(recipe, "language_stages", "recallings", ())
     )
     minutes = f"{training['wall_s'] / 60:.1f} minutes, {training['cpu_s'] / 60:.1f} minutes of CPU time"
     resumed = ", ".join(map(str, training["resumed_at"]))

@@ -209,7 +209,7 @@ def lead_over(rows: Sequence[Row], others: Sequence[Row]) -> Interval:
     """
     theirs = {(row.frame, row.prompt): row.right for row in others}
     if set(theirs) != {(row.frame, row.prompt) for row in rows}:
-        raise ValueError("the two models were asked different prompts")
+        raise ValueError("the two models answered different prompts")
     return share(rows, lambda row: float(row.right) - float(theirs[row.frame, row.prompt]))
 
 

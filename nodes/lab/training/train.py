@@ -275,10 +275,10 @@ class Training:
             losses["answer"] = functional.cross_entropy(logits, targets)
             if len(batch.prompt_ends):
                 attention_targets = batch.attention_targets.to(self._device)
-                look = self._attention_supervision.loss(
+                attention_loss = self._attention_supervision.loss(
                     batch.prompt_ends.to(self._device), image_mask, attention_targets
                 )
-                losses["attention"] = _ATTENTION_WEIGHT * look
+                losses["attention"] = _ATTENTION_WEIGHT * attention_loss
         learning = self.model if batch.cached_features is None else self.model.model.language_model
         self._descend(_sum(losses), learning)  # a frozen tower may hold old gradients
         right = (logits.detach().argmax(-1) == targets).float()

@@ -50,7 +50,7 @@ def pretraining_windows(cache: Path, count: int = WINDOWS) -> PretrainingWindows
         parts = list(pool.map(partial(_drawn, crowns), range(-(-count // _PER_CALL))))
     pixels = torch.from_numpy(np.concatenate([pixels for pixels, _ in parts])[:count])
     return PretrainingWindows(
-        pixels, window_targets([one for _, contents in parts for one in contents][:count])
+        pixels, window_targets([content for _, contents in parts for content in contents][:count])
     )
 
 
@@ -63,14 +63,16 @@ def _drawn(crowns: Crowns, number: int) -> tuple[NDArray[np.uint8], list[Content
 def window_targets(contents: Sequence[Content]) -> DenseTargets:
     """Return the dense targets of windows with one content each."""
     whole = (0, 0, WINDOW_PX, WINDOW_PX)
-    return DenseTargets.stacked([dense_targets([one], whole, WINDOW_PX // TOKEN_PX) for one in contents])
+    return DenseTargets.stacked(
+        [dense_targets([content], whole, WINDOW_PX // TOKEN_PX) for content in contents]
+    )
 
 
 def draw_window(kind: str, crowns: Crowns, rng: np.random.Generator) -> tuple[NDArray[np.uint8], Content]:
     """Render one window with the frames' JPEG compression: uint8[WINDOW_PX, WINDOW_PX, 3]."""
-    pixels, found = draw_dense_window(kind, crowns, rng)
+    pixels, marks = draw_dense_window(kind, crowns, rng)
     edge = float(WINDOW_PX)
-    return _compressed(pixels), Content(kind, (0.0, 0.0, edge, edge), tuple(found))
+    return _compressed(pixels), Content(kind, (0.0, 0.0, edge, edge), tuple(marks))
 
 
 def _compressed(pixels: NDArray[np.float32]) -> NDArray[np.uint8]:

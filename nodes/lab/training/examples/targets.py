@@ -50,13 +50,13 @@ class DenseTargets:
     @staticmethod
     def stacked(parts: Sequence[DenseTargets]) -> DenseTargets:
         """Return the views of all parts."""
-        covers, clouds = [one.cover for one in parts], [one.cloud for one in parts]
+        covers, clouds = [part.cover for part in parts], [part.cloud for part in parts]
         return DenseTargets(
-            torch.cat([one.kinds for one in parts]),
-            torch.cat([one.centres for one in parts]),
-            torch.cat([one.rows for one in parts]),
-            torch.cat([one for one in covers if one is not None]) if covers[0] is not None else None,
-            torch.cat([one for one in clouds if one is not None]) if clouds[0] is not None else None,
+            torch.cat([part.kinds for part in parts]),
+            torch.cat([part.centres for part in parts]),
+            torch.cat([part.rows for part in parts]),
+            torch.cat([cover for cover in covers if cover is not None]) if covers[0] is not None else None,
+            torch.cat([cloud for cloud in clouds if cloud is not None]) if clouds[0] is not None else None,
         )
 
     def augment(self, augmentation: int) -> DenseTargets:
@@ -138,7 +138,9 @@ def dense_targets(
     kinds[..., 0] = np.maximum(0, 1 - kinds.sum(-1))
     rows[..., 0] = np.maximum(0, 1 - rows.sum(-1))
     cover, cloud = (
-        (None, None) if cover_and_cloud is None else (torch.from_numpy(one)[None] for one in cover_and_cloud)
+        (None, None)
+        if cover_and_cloud is None
+        else (torch.from_numpy(shares)[None] for shares in cover_and_cloud)
     )
     return DenseTargets(
         torch.from_numpy(kinds)[None],

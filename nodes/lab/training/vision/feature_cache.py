@@ -87,7 +87,7 @@ class FeatureCache:
             yield number + 1
 
     def _encoded(self, tower: BatchedVisionTower, example: Example, device: str) -> NDArray[np.float16]:
-        assert example.tiles is not None  # noqa: S101 - they were asked for
+        assert example.tiles is not None  # noqa: S101 - they were requested
         tiles, overview = torch.from_numpy(example.tiles), torch.from_numpy(example.overview.copy())
         views = [
             *(tiles[start : start + _TILES_PER_PASS] for start in range(0, len(tiles), _TILES_PER_PASS)),

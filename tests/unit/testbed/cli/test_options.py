@@ -230,3 +230,14 @@ def test_places_in_the_south_and_zones_in_the_west(
     output = tmp_path / "link.csv"
     assert main(["trace", "convert", str(recording), *columns, "--zone", "-04:00", "-o", str(output)]) == 0
     assert "# start_utc: 2024-05-01T14:00:00Z" in output.read_text()
+
+
+def test_durations_of_an_evaluation_take_units_and_bare_numbers_are_seconds() -> None:
+    def durations_s(*arguments: str) -> tuple[float | None, ...]:
+        options = parser().parse_args(["eval", *arguments])
+        return options.interval, options.lead, options.within, options.emulated
+
+    assert durations_s() == (2.0, 60.0, 600.0, None)
+    bare = durations_s("--interval", "0.5", "--lead", "90", "--within", "120", "--emulated", "28")
+    assert bare == (0.5, 90.0, 120.0, 28.0)
+    assert durations_s("--interval=500ms", "--lead=1.5min", "--within=2min", "--emulated=28s") == bare
