@@ -149,7 +149,10 @@ def _read_header(
     """Parse the `#` lines; return whether it is version 1, the header, end_s, and the line after them."""
     first = next(lines, (1, ""))[1].rstrip()
     if first not in (FIRST_LINE, _FIRST_LINE_1):
-        raise TraceError(f"{name}, line 1: expected {FIRST_LINE!r}; found {shown(first)}")
+        raise TraceError(
+            f"{name}, line 1: expected {FIRST_LINE!r}; found {shown(first)};"
+            " `spaceverse trace convert` makes a trace of a recording"
+        )
     values: dict[str, str] = {}
     line_of: dict[str, int] = {}
     notes: list[str] = []

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from testbed.cli.trace.output_options import add_output_options, check_replaceable
+from testbed.cli.trace.reading import read_trace_or_recording
 from testbed.cli.units import DURATION
 from traces.errors import TraceError
 from traces.utc import format_utc
@@ -29,7 +30,7 @@ def add_parser(subparsers: Any) -> None:
         description="Extract the part of a trace between two times, or around one contact.",
         epilog=_EXAMPLES,
     )
-    parser.add_argument("file", type=Path, metavar="FILE", help="trace file")
+    parser.add_argument("file", type=Path, metavar="FILE", help="trace, or recording that needs no options")
     parser.add_argument(
         "--begin", type=DURATION, metavar="DURATION", help="begin at this time of the trace (default: 0)"
     )
@@ -57,10 +58,10 @@ def add_parser(subparsers: Any) -> None:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    from traces.trace_file import read_trace, write_trace
+    from traces.trace_file import write_trace
 
     check_replaceable(arguments)
-    trace = read_trace(arguments.file)
+    trace = read_trace_or_recording(arguments.file)
     part = trace.cut(*_bounds_s(arguments, trace))
     write_trace(part, arguments.output)
     up_s = sum(contact.duration_s for contact in part.contacts())

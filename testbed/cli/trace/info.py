@@ -7,6 +7,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+from testbed.cli.trace.reading import read_trace_or_recording
+
 _EXAMPLES = """examples:
   spaceverse trace info pass.csv
   spaceverse trace info pass.csv --json
@@ -21,7 +23,7 @@ def add_parser(subparsers: Any) -> None:
         description="Describe a trace: its origin, and delay, rates and capacity of each contact.",
         epilog=_EXAMPLES,
     )
-    parser.add_argument("file", type=Path, metavar="FILE", help="trace file")
+    parser.add_argument("file", type=Path, metavar="FILE", help="trace, or recording that needs no options")
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.set_defaults(run=_run)
 
@@ -30,9 +32,8 @@ def _run(arguments: argparse.Namespace) -> int:
     import numpy as np
 
     from testbed.cli.trace.description import described
-    from traces.trace_file import read_trace
 
-    trace = read_trace(arguments.file)
+    trace = read_trace_or_recording(arguments.file)
     report = described(trace)
     if arguments.json:
         print(json.dumps({"file": str(arguments.file), **report}, indent=2))

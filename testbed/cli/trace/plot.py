@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from testbed.cli.trace.output_options import add_output_options
+from testbed.cli.trace.reading import read_trace_or_recording
 
 _EXAMPLES = """examples:
   spaceverse trace plot pass.csv -o pass.png
@@ -22,7 +23,7 @@ def add_parser(subparsers: Any) -> None:
         description="Draw elevation, rate and delay of a trace.",
         epilog=_EXAMPLES,
     )
-    parser.add_argument("file", type=Path, metavar="FILE", help="trace file")
+    parser.add_argument("file", type=Path, metavar="FILE", help="trace, or recording that needs no options")
     add_output_options(
         parser,
         required=False,
@@ -33,9 +34,8 @@ def add_parser(subparsers: Any) -> None:
 
 def _run(arguments: argparse.Namespace) -> int:
     from traces.plot import plot_trace  # matplotlib is slow to import
-    from traces.trace_file import read_trace
 
     output = arguments.output or arguments.file.with_suffix(".png")
-    plot_trace(read_trace(arguments.file), output, force=arguments.force)
+    plot_trace(read_trace_or_recording(arguments.file), output, force=arguments.force)
     print(f"wrote {output}")
     return 0
