@@ -19,7 +19,8 @@ def read_trace_or_recording(path: Path) -> Trace:
         TraceError: The file cannot be read. For a recording that lacks a value, the message names the format,
             the missing option and `spaceverse trace convert`.
     """
-    from traces.recordings.formats import OWN, format_of, read_recording
+    from traces.recordings.formats import format_of, read_recording
+    from traces.recordings.options import OWN
     from traces.trace_file import read_trace
 
     try:
