@@ -47,10 +47,10 @@ def draw_inbox(inbox: Path, folder: Path) -> list[Path]:
 def _drawing(form: str, data: Path) -> Image.Image:
     if form == "regions":
         return draw_kept(read_regions(data), side_px=SIDE_PX)
-    came = received_frame(form, data)
-    scale = SIDE_PX / max(came.size)
-    size = max(1, round(came.width * scale)), max(1, round(came.height * scale))
-    return came.resize(size, Image.Resampling.NEAREST)  # so that its pixels can be seen
+    image = received_frame(form, data)
+    scale = SIDE_PX / max(image.size)
+    size = max(1, round(image.width * scale)), max(1, round(image.height * scale))
+    return image.resize(size, Image.Resampling.NEAREST)  # so that its pixels can be seen
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -66,7 +66,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("folder", type=Path, help="output folder")
     options = parser.parse_args(arguments)
     if not options.inbox.is_dir():
-        print(f"draw_received: no inbox at {options.inbox}: give a ground station's folder", file=sys.stderr)
+        print(f"draw_received: no inbox at {options.inbox}: pass a ground station's folder", file=sys.stderr)
         return 2
     print(f"{len(draw_inbox(options.inbox, options.folder))} drawings in {options.folder}")
     return 0

@@ -45,7 +45,7 @@ class BrokerAddress(Strict):
     @model_validator(mode="after")
     def _one_of_both(self) -> BrokerAddress:
         if (self.unix_socket is None) == (self.host is None):
-            raise ValueError("give either unix_socket, or host and port")
+            raise ValueError("set either unix_socket, or host and port")
         if self.unix_socket is not None and self.ca_file is not None:
             raise ValueError("ca_file applies to host and port only; a unix_socket needs no TLS")
         return self
@@ -162,7 +162,7 @@ class PolicyChoice(Strict):
     @model_validator(mode="after")
     def _one_threshold(self) -> PolicyChoice:
         if self.accept_confidence is not None and self.policy_parameters:
-            raise ValueError("give accept_confidence, or policy_parameters that hold it, not both")
+            raise ValueError("set either accept_confidence, or policy_parameters that contain it, not both")
         return self
 
     @property

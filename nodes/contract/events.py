@@ -126,7 +126,7 @@ class EventRecord(Strict):
         """Return the record in a line. Raises ValueError for what is not one."""
         values = json.loads(line)
         if not isinstance(values, dict):
-            raise ValueError("an event is a JSON object")
+            raise ValueError("an event must be a JSON object")
         return cls.from_json(values)
 
 

@@ -71,7 +71,7 @@ def read_pairs(folder: Path, split: str | None = None) -> list[Pair]:
         pairs = _classes(folder)
     if not pairs:
         where = f" of split {split}" if split else ""
-        raise DataError(f"{folder} holds no pairs{where}: `spaceverse eval --help` lists the layouts")
+        raise DataError(f"{folder} contains no pairs{where}: `spaceverse eval --help` lists the layouts")
     return pairs
 
 
@@ -121,7 +121,7 @@ def _pair_of(folder: Path, row: dict[str, Any], number: int) -> Pair:
 def _box(values: Any) -> tuple[float, float, float, float]:
     left, upper, right_edge, lower = (float(value) for value in values)
     if not (0 <= left < right_edge <= 1 and 0 <= upper < lower <= 1):
-        raise ValueError(f"box {values} is not left, upper, right, lower as shares of the frame")
+        raise ValueError(f"box {values} must be left, upper, right, lower as shares of the frame")
     return left, upper, right_edge, lower
 
 
@@ -187,7 +187,7 @@ def _rows(path: Path, key: str) -> list[dict[str, Any]]:
     try:
         rows = json.loads(_text(path))[key]
     except (ValueError, KeyError, TypeError) as error:
-        raise DataError(f"{path}: no list {key!r}: {type(error).__name__}") from error
+        raise DataError(f"{path}: cannot read the list {key!r}: {type(error).__name__}") from error
     if not isinstance(rows, list):
         raise DataError(f"{path}: {key!r} is not a list")
     return rows

@@ -38,7 +38,7 @@ class LinkForecast:
     def __init__(self, rows: Sequence[ForecastRow], end_s: float) -> None:
         times = [row.time_s for row in rows]
         if not rows or any(a >= b for a, b in zip(times, [*times[1:], end_s], strict=True)):
-            raise ValueError("a link's rows must be in order of time and before its end")
+            raise ValueError("the rows of a link must be sorted by time and precede its end")
         self.end_s = end_s
         self._rows = list(rows)
         self._edges_s = [*times, end_s]

@@ -64,7 +64,7 @@ def policy_named(name: str, parameters: Mapping[str, Any] | None = None) -> Fram
         near = difflib.get_close_matches(name, POLICIES, n=1)
         hint = f"did you mean {near[0]}? " if near else ""
         raise ValueError(
-            f"unknown policy {name!r}: {hint}known: {', '.join(POLICIES)}, or the path of a file"
+            f"unknown policy {name!r}: {hint}policies: {', '.join(POLICIES)}, or the path of a file"
         )
     values = {key: tuple(v) if isinstance(v, list) else v for key, v in (parameters or {}).items()}
     kind = make.func if isinstance(make, partial) else make
@@ -115,7 +115,7 @@ def parameters_in(path: Path, name: str) -> dict[str, Any]:
 def _from_file(path: Path) -> Callable[..., FramePolicy]:
     spec = importlib.util.spec_from_file_location(f"policy_{path.stem}", path)
     if not path.is_file() or spec is None or spec.loader is None:
-        raise ValueError(f"no policy file {path}: check the path")
+        raise ValueError(f"policy file {path} does not exist: check the path")
     module = importlib.util.module_from_spec(spec)
     try:
         spec.loader.exec_module(module)

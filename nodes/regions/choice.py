@@ -82,9 +82,9 @@ def _check(scores: Sequence[float], sizes_bytes: Sequence[Sequence[int]], worth:
             f"{len(scores)} scores, {len(sizes_bytes)} regions, {len(worth)} offers: the numbers do not match"
         )
     if any(not 0 <= score < float("inf") for score in scores):
-        raise ValueError("a score is negative or not a finite number")
+        raise ValueError("scores must be finite and not negative")
     if any(size < 1 for offers in sizes_bytes for size in offers):
-        raise ValueError("an offer has no bytes")
+        raise ValueError("the size of an offer must be at least 1 byte")
 
 
 def _hull(

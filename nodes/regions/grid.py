@@ -38,7 +38,7 @@ class Grid:
         if not fits or self.rows * self.columns > MAX_REGIONS:
             raise ValueError(
                 f"no grid of {self.rows} x {self.columns} regions in {self.width_px} x {self.height_px} px: "
-                f"each region needs at least one pixel, and the maximum is {MAX_REGIONS} regions"
+                f"each region needs at least one pixel, and at most {MAX_REGIONS} regions are allowed"
             )
 
     def __len__(self) -> int:
@@ -48,7 +48,7 @@ class Grid:
     def box(self, index: int) -> Box:
         """Return left, upper, right and lower of a region in pixels; right and lower are exclusive."""
         if not 0 <= index < len(self):
-            raise IndexError(f"region {index} of {len(self)}")
+            raise IndexError(f"no region {index}: the grid has {len(self)} regions")
         row, column = divmod(index, self.columns)
         return (
             column * self.width_px // self.columns,

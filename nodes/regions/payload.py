@@ -141,7 +141,7 @@ def pack(
     settings = settings or Settings()
     if frame.size != (grid.width_px, grid.height_px):
         raise ValueError(
-            f"the frame has {frame.size} px, but the grid is for {grid.width_px, grid.height_px}"
+            f"the frame has {_px(frame.size)}, but the grid expects {_px((grid.width_px, grid.height_px))}"
         )
     frame = frame.convert("RGB")
     overview = _encoded(
@@ -213,12 +213,12 @@ def unpack(data: bytes) -> Unpacked:
         raise PayloadError("not a message of regions")
     if fields.get("v") != VERSION:
         raise PayloadError(
-            f"a message of regions of version {fields.get('v')!r:.20}; supported is version {VERSION}"
+            f"message of regions has version {fields.get('v')!r:.20}; only version {VERSION} is supported"
         )
     width_px, height_px = _pair(fields, "size", MAX_SIDE_PX)
     rows, columns = _pair(fields, "grid", MAX_SIDE_PX)
     if width_px * height_px > MAX_PIXELS:
-        raise PayloadError(f"a frame of {width_px} x {height_px} px: more than {MAX_PIXELS} pixels")
+        raise PayloadError(f"frame of {width_px} x {height_px} px exceeds the limit of {MAX_PIXELS} pixels")
     try:
         grid = Grid(width_px, height_px, rows, columns)
     except ValueError as error:
@@ -226,10 +226,10 @@ def unpack(data: bytes) -> Unpacked:
     overview = _decoded(fields.get("overview"), "the overview", (width_px, height_px))
     entries = fields.get("regions")
     if not isinstance(entries, list):
-        raise PayloadError("regions is not a list")
+        raise PayloadError("the regions are not a list")
     regions = tuple(_region(grid, entry) for entry in entries)
     if any(before.index >= after.index for before, after in pairwise(regions)):
-        raise PayloadError("regions are not in order, or one is repeated")
+        raise PayloadError("the regions are not in order, or one is repeated")
     return Unpacked(grid, overview, regions)
 
 
@@ -253,7 +253,7 @@ def _region(grid: Grid, entry: object) -> RegionPicture:
     size = _region_size(grid, index, reduction)
     image = _decoded(data, f"region {index}", size)
     if image.size != size:
-        raise PayloadError(f"region {index} has {image.size} px; expected {size}")
+        raise PayloadError(f"region {index} has {_px(image.size)}; expected {_px(size)}")
     return RegionPicture(index, reduction, image)
 
 
@@ -263,13 +263,17 @@ def _decoded(data: object, what: str, most: tuple[int, int]) -> Image.Image:
     try:
         with Image.open(io.BytesIO(data), formats=("JPEG", "WEBP")) as opened:
             if opened.size[0] > most[0] or opened.size[1] > most[1]:
-                raise PayloadError(f"{what} has {opened.size} px; expected at most {most}")
+                raise PayloadError(f"{what} has {_px(opened.size)}; expected at most {_px(most)}")
             image: Image.Image = opened.convert("RGB")
             return image
     except PayloadError:
         raise
     except Exception as error:  # Pillow's decoders raise many types for damaged bytes
         raise PayloadError(f"{what} cannot be decoded: {type(error).__name__}") from error
+
+
+def _px(size: tuple[int, int]) -> str:
+    return f"{size[0]} x {size[1]} px"
 
 
 def difference(one: Image.Image, other: Image.Image) -> float:

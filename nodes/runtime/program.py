@@ -199,13 +199,15 @@ def check_model(config: NodeConfig, path: Path) -> None:
         elif isinstance(config, GroundConfig):
             parse_address(config.model)
         else:
-            raise ModelError(f"{config.model} is behind a server: a satellite has its model on board")
+            raise ModelError(f"{config.model} is behind a server: a satellite needs a model on board")
     except ModelError as error:
         raise ConfigError(f"{path}: model: {error}") from error
     if config.profile is not None:
         read_profile(config.profile)
         if is_server(config.model):
-            raise ConfigError(f"{path}: profile: {config.model} is behind a server, which has its own pace")
+            raise ConfigError(
+                f"{path}: profile: {config.model} is behind a server, which determines its own pace"
+            )
 
 
 def load_model(config: NodeConfig) -> tuple[AnsweringModel, float]:
@@ -224,7 +226,9 @@ def load_model(config: NodeConfig) -> tuple[AnsweringModel, float]:
     except ModelError as error:
         raise ModelUnavailableError(str(error)) from error
     except ImportError as error:
-        raise ModelUnavailableError(f"{error}; install what a node needs: pip install '.[node]'") from error
+        raise ModelUnavailableError(
+            f"{error}; install the packages of a node: pip install '.[node]'"
+        ) from error
     return model, time.monotonic() - started_s
 
 

@@ -91,7 +91,7 @@ def connect(name: str, *, socket: Path | None = None) -> ServerModel:
 
 def _only(names: Sequence[str], url: str) -> str:
     if len(names) != 1:
-        has = f"has {', '.join(names)}: name one" if names else "has no model: start it with one"
+        has = f"serves {', '.join(names)}: choose one" if names else "serves no model: load one"
         raise ModelError(f"{url} {has}, as in {PREFIX}{url}#{names[0] if names else 'model'}")
     return names[0]
 
@@ -201,7 +201,7 @@ class ServerModel:
             reply = self._client.request(method, self._url + path, json=body)
         except self._http.TimeoutException as error:
             raise ServerUnavailableError(
-                f"{self._url} gave no answer in time: check whether the server is overloaded"
+                f"{self._url} did not answer in time: check whether the server is overloaded"
             ) from error
         except self._http.HTTPError as error:
             reason = " ".join(str(error).split()) or type(error).__name__
@@ -211,7 +211,7 @@ class ServerModel:
         if reply.status_code != 200:
             temporary = reply.status_code == OVERLOADED or reply.status_code >= 500
             kind = ServerUnavailableError if temporary else ModelError
-            raise kind(f"{self._url}{path} said {reply.status_code}: {_reason(reply)}")
+            raise kind(f"{self._url}{path} returned status {reply.status_code}: {_reason(reply)}")
         try:
             return reply.json()
         except ValueError as error:
@@ -219,8 +219,8 @@ class ServerModel:
 
     def _unexpected_reply(self, error: Exception) -> ModelError:
         return ModelError(
-            f"{self._url} does not speak OpenAI's chat completions ({type(error).__name__} in its reply): "
-            "check the address, which usually ends in /v1"
+            f"{self._url} does not implement OpenAI's chat completions "
+            f"({type(error).__name__} in its reply): check the address, which usually ends in /v1"
         )
 
 

@@ -149,9 +149,12 @@ def test_what_goes_wrong_is_one_line(url: str) -> None:
     grey = Image.new("RGB", (28, 28))
     for name, text in (
         (f"openai:http://127.0.0.1:{unused_port()}/v1", r"no server answers at http://127.*check host and"),
-        (f"openai:{url}/v1#large", r"said 404: The model `large` does not exist. This is a second line"),
-        (f"openai:{url}/v2#{NAME}", "said 404: no such path"),
-        (f"openai:{url}/page", "does not speak OpenAI's chat completions"),
+        (
+            f"openai:{url}/v1#large",
+            r"returned status 404: The model `large` does not exist. This is a second line",
+        ),
+        (f"openai:{url}/v2#{NAME}", "returned status 404: no such path"),
+        (f"openai:{url}/page", "does not implement OpenAI's chat completions"),
         ("openai:127.0.0.1:80", "is not a server address: write openai:http://HOST:PORT/v1#model"),
         ("openai:http://a:b/v1", "is not a server address"),
     ):
@@ -172,7 +175,7 @@ def test_addresses_and_images_are_taken_as_they_are() -> None:
     ("status", "may_pass"), [(429, True), (500, True), (503, True), (400, False), (404, False), (413, False)]
 )
 def test_what_may_pass_by_itself_is_told_from_what_will_not(url: str, status: int, may_pass: bool) -> None:
-    with pytest.raises(ModelError, match=f"said {status}: as you like it") as caught:
+    with pytest.raises(ModelError, match=f"returned status {status}: as you like it") as caught:
         connect(f"openai:{url}/status/{status}#{NAME}").answer(Image.new("RGB", (28, 28)), "?")
     assert isinstance(caught.value, ServerUnavailableError) == may_pass
 

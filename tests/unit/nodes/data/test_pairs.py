@@ -91,8 +91,8 @@ def test_a_folder_per_class(tmp_path: Path) -> None:
         ("[]", "line 1"),
         (json.dumps(row(image="none.png")), "no image file"),
         (json.dumps({"frame": "a", "image": "a.png", "prompt": "?"}), "line 1: KeyError"),
-        (json.dumps(row(box=[0.5, 0, 0.1, 1])), "is not left, upper"),
-        ("", "holds no pairs"),
+        (json.dumps(row(box=[0.5, 0, 0.1, 1])), "must be left, upper"),
+        ("", "contains no pairs"),
     ],
 )
 def test_what_cannot_be_read_is_one_line(tmp_path: Path, text: str, expected: str) -> None:
@@ -107,7 +107,7 @@ def test_no_folder(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no folder"):
         read_pairs(tmp_path / "none")
     (tmp_path / "empty").mkdir()
-    with pytest.raises(DataError, match="holds no pairs"):
+    with pytest.raises(DataError, match="contains no pairs"):
         read_pairs(tmp_path / "empty")
 
 

@@ -208,7 +208,7 @@ def test_what_is_no_policy_is_one_line(tmp_path: Path) -> None:
     for name, parameters, text in (
         ("spaceverze", {}, "did you mean spaceverse"),
         ("offload-after", {"accept": 1}, "has no parameter accept; its parameters: accept_confidence"),
-        (str(tmp_path / "none.py"), {}, "no policy file"),
+        (str(tmp_path / "none.py"), {}, "none.py does not exist"),
         (str(tmp_path / "empty.py"), {}, "defines no class Policy"),
         (str(tmp_path / "broken.py"), {}, "ZeroDivisionError"),
     ):

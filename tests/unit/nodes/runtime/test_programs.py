@@ -72,7 +72,7 @@ def test_good_configuration_passes(
         (lambda c: c.update(policy="coin-toss"), "offload-after"),
         (lambda c: c.update(policy="oracle", accept_confidence=None), "cannot run on a satellite"),
         (lambda c: c.update(policy="spaceverse"), "spaceverse has no parameter accept_confidence"),
-        (lambda c: c.update(policy_parameters={"accept_confidence": 0.5}), "give accept_confidence, or"),
+        (lambda c: c.update(policy_parameters={"accept_confidence": 0.5}), "set either accept_confidence"),
         (
             lambda c: c.update(accept_confidence=None, policy_parameters={"accept": 1}),
             "has no parameter accept; its parameters: accept_confidence",
@@ -85,7 +85,7 @@ def test_good_configuration_passes(
         (lambda c: c["stations"][0].update(plan={"rows": [], "end_s": 1}), "stations.0.plan.rows"),
         (lambda c: c["stations"][0].update(plan=PLAN_OUT_OF_ORDER), "plan of station Svalbard"),
         (lambda c: c.update(model="./nowhere"), "nowhere"),
-        (lambda c: c.update(model="openai:http://h/v1"), "a satellite has its model on board"),
+        (lambda c: c.update(model="openai:http://h/v1"), "a satellite needs a model on board"),
     ],
 )
 def test_mistake_gets_one_line_and_exit_2(
