@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from traces.errors import TraceError
 from traces.recordings.gaps import with_gaps_treated
+from traces.recordings.joining import with_delays_of, with_orbit_delays
 from traces.recordings.recording import (
     DELAYS,
     EPOCH,
@@ -24,14 +25,11 @@ from traces.recordings.recording import (
     Assumptions,
     Bools,
     Floats,
+    Orbit,
     Recording,
 )
 from traces.recordings.rows import each_column
 from traces.trace import Trace, TraceHeader, is_constant
-
-if TYPE_CHECKING:
-    from traces.orbits.element_set import ElementSet
-    from traces.orbits.stations import GroundStation
 
 _OPTION = {
     "down_bit_s": "--rate RATE (such as 20M)",
@@ -55,9 +53,12 @@ def complete(recording: Recording, assumptions: Assumptions) -> Trace:
     elif assumptions.start_utc:
         notes.append("start_utc was given")
     try:
-        columns = _columns(recording, assumptions, start_utc, notes)
-        up = _connected(recording, columns, notes)
-        whole = replace(recording, values=columns, up=up, start_utc=start_utc, notes=notes)
+        known_start_utc = assumptions.start_utc or recording.start_utc
+        joined = _with_delays(replace(recording, start_utc=known_start_utc, notes=notes), assumptions)
+        notes = joined.notes
+        columns = _columns(joined, assumptions, notes)
+        up = _connected(joined, columns, notes)
+        whole = replace(joined, values=columns, up=up, start_utc=start_utc)
         return _trace(with_gaps_treated(whole, assumptions.gaps), assumptions, start_utc)
     except TraceError as fault:
         text = str(fault)
@@ -114,24 +115,36 @@ def _trace(recording: Recording, assumptions: Assumptions, start_utc: datetime) 
     )
 
 
-def _columns(
-    recording: Recording, assumptions: Assumptions, start_utc: datetime, notes: list[str]
-) -> dict[str, Floats]:
-    """Return the columns of all VALUES, without NaN."""
-    columns = _recorded_or_given(recording, assumptions, notes)
-    missing = [name for name in DELAYS if name not in columns]
+def _with_delays(recording: Recording, assumptions: Assumptions) -> Recording:
+    """Return the recording with delays of another recording or of an orbit, where none were recorded."""
+    missing = [
+        name
+        for name in DELAYS
+        if getattr(assumptions, name) is None
+        and not np.isfinite(recording.values.get(name, np.array(np.nan))).any()
+    ]
     if assumptions.delays is not None:
-        _check_use("--delay-file", missing, "the recording has delays in both directions")
-        delays = _delays_of(assumptions.delays, recording, start_utc, notes)
-        columns |= {name: delays[name] for name in missing}
+        _check_use("--delay-file", missing, "the recording or the other options have delays both ways")
+        recording = with_delays_of(recording, assumptions.delays, missing)
         missing = []
-    elements, place = assumptions.elements or recording.elements, assumptions.place or recording.place
     if assumptions.elements is not None:
         _check_use("--tle", missing, "delays were recorded or given")
-    if missing and elements is not None and place is not None and assumptions.delay_s is None:
-        delay_s = orbit_delay_s(elements, place, start_utc, recording.time_s)
-        notes.append(f"delay computed from the orbit of {elements.name} over {place.name}")
-        columns |= dict.fromkeys(missing, delay_s)
+        if assumptions.delay_s is not None:
+            raise TraceError("--delay has no effect with --tle, from which the delay is computed")
+        if assumptions.place is not None:
+            recording = replace(recording, orbits=(Orbit(0.0, assumptions.elements, assumptions.place),))
+    elif assumptions.place is not None:
+        recording = replace(
+            recording, orbits=tuple(replace(orbit, place=assumptions.place) for orbit in recording.orbits)
+        )
+    if missing and recording.orbits and assumptions.delay_s is None:
+        return with_orbit_delays(recording, missing)
+    return recording
+
+
+def _columns(recording: Recording, assumptions: Assumptions, notes: list[str]) -> dict[str, Floats]:
+    """Return the columns of all VALUES, without NaN."""
+    columns = _recorded_or_given(recording, assumptions, notes)
     _fill(columns, recording, assumptions, notes)
     return {name: columns[name] for name in VALUES}
 
@@ -197,32 +210,6 @@ def _filled(name: str, column: Floats, notes: list[str]) -> Floats | None:
     last = np.maximum.accumulate(np.where(known, np.arange(len(column)), -1))
     notes.append(f"{name}: {int((~known).sum())} of {len(column)} rows hold the value measured before them")
     return np.asarray(column[np.where(last < 0, np.argmax(known), last)])
-
-
-def _delays_of(
-    delays: Trace, recording: Recording, start_utc: datetime, notes: list[str]
-) -> dict[str, Floats]:
-    """Return the delays of another trace, at the same UTC if both have it, else at the same second."""
-    shift_s = (start_utc - delays.header.start_utc).total_seconds()
-    known = recording.start_utc is not None and delays.header.start_utc != EPOCH
-    if known and not -recording.end_s < shift_s < delays.end_s:
-        raise TraceError(f"the recording of the delays covers another time, which is {-shift_s:g} s away")
-    shift_s = shift_s if known else 0.0
-    rows = np.searchsorted(delays.time_s, recording.time_s + shift_s, side="right") - 1
-    rows = np.clip(rows, 0, len(delays) - 1)
-    how = "at the same UTC" if known else "at the same second from the start of both"
-    notes.append(f"delays are from {delays.header.made_by}, {how}")
-    return {name: getattr(delays, name)[rows] for name in DELAYS}
-
-
-def orbit_delay_s(elements: ElementSet, place: GroundStation, start_utc: datetime, time_s: Floats) -> Floats:
-    """Return the one-way delay in vacuum at `start_utc` + `time_s`, in seconds."""
-    from traces.orbits.orbit import look_angles  # slow to import
-    from traces.radio.link_budget import one_way_delay_s
-
-    look = look_angles(elements, place, start_utc, time_s)
-    delay_s: Floats = np.round(one_way_delay_s(look.slant_range_m), 9)
-    return delay_s
 
 
 def _connected(recording: Recording, columns: dict[str, Floats], notes: list[str]) -> Bools:

@@ -169,25 +169,17 @@ def read_recording(
     return complete(recording, assumptions)
 
 
-def read_delays(path: str | Path, assumptions: Assumptions) -> Trace:
-    """Read a recording for its delays; a file of integers is taken for LeoReplayer's."""
+def read_delays(path: str | Path, assumptions: Assumptions) -> Trace | Recording:
+    """Read a recording for its delays; a file of integers is taken for LeoReplayer's.
+
+    Raises:
+        TraceError: The file is invalid; the message names the line and what was expected.
+    """
     data, name = _bytes(path), str(path)
     form = _form_of_delays(data, name)
     if form == OWN:
         return parse_trace(data, name=name)
-    # Only the delays are used, so any rate will do.
-    only = Assumptions(
-        rate_bit_s=None if form == "mahimahi" else 1.0,
-        zone=assumptions.zone,
-        satellite=assumptions.satellite,
-        station=assumptions.station,
-        gaps=assumptions.gaps,
-        bin_s=assumptions.bin_s,
-        outage_s=assumptions.outage_s,
-        loss_window_s=assumptions.loss_window_s,
-        range_delay=assumptions.range_delay,
-    )
-    return complete(_read(data, name, only, form), only)
+    return _read(data, name, assumptions, form)
 
 
 def form_of(path: str | Path, columns: str | None = None) -> str:

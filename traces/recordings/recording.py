@@ -52,8 +52,8 @@ class Assumptions:
         loss: probability that a packet is lost, for the directions without a recorded one.
         down_loss: probability that a packet to the ground is lost.
         up_loss: probability that a packet to the satellite is lost.
-        delays: a trace whose delays fill the directions without a recorded one, at the same UTC if the start
-            of both is known.
+        delays: a trace or recording whose delays fill the directions without a recorded one, at the same UTC
+            if the start of both is known.
         start_utc: time of the recording's beginning.
         zone: time zone of times without one.
         satellite: name of the satellite; also chooses among several pairs.
@@ -81,7 +81,7 @@ class Assumptions:
     loss: float | None = None
     down_loss: float | None = None
     up_loss: float | None = None
-    delays: Trace | None = None
+    delays: Trace | Recording | None = None
     start_utc: datetime | None = None
     zone: timezone | None = None
     satellite: str | None = None
@@ -96,6 +96,21 @@ class Assumptions:
     columns: str | None = None
     separator: str = ","
     missing: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True)
+class Orbit:
+    """An orbit and a station from which delays are computed.
+
+    Args:
+        begin_s: second of the recording from which on they are used, until the next one begins.
+        elements: the orbit.
+        place: the station.
+    """
+
+    begin_s: float
+    elements: ElementSet
+    place: GroundStation
 
 
 @dataclass
@@ -113,8 +128,7 @@ class Recording:
         satellite: name of the satellite, if the file has it.
         station: name of the station, if the file has it.
         notes: what the reader assumed or changed, one line each.
-        elements: orbit of the satellite, if the file has it.
-        place: the ground station, if the file has it.
+        orbits: orbits and stations in order of time, if the file has them.
         substitutes: float64[n] for some of VALUES, used if a value is neither recorded nor given.
         gaps_s: float64[m, 2], begin and end of the times in which nothing was measured.
     """
@@ -129,7 +143,6 @@ class Recording:
     satellite: str | None = None
     station: str | None = None
     notes: list[str] = field(default_factory=list)
-    elements: ElementSet | None = None
-    place: GroundStation | None = None
+    orbits: tuple[Orbit, ...] = ()
     gaps_s: Floats = field(default_factory=lambda: np.empty((0, 2)))
     substitutes: dict[str, Floats] = field(default_factory=dict)

@@ -43,5 +43,6 @@ def with_rows_at(recording: Recording, moments_s: Floats) -> Recording:
         recording,
         time_s=time_s,
         values=each_column(recording.values, lambda column: column[rows]),
+        substitutes=each_column(recording.substitutes, lambda column: column[rows]),
         up=None if recording.up is None else recording.up[rows],
     )

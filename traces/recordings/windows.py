@@ -17,16 +17,15 @@ import numpy as np
 
 from traces.errors import TimeError, TraceError, TraceInputError
 from traces.numbers import LONGEST_LINE, lines_of, shown
-from traces.recordings.recording import Assumptions, Recording
+from traces.recordings.recording import Assumptions, Orbit, Recording
 from traces.utc import parse_utc
 
 if TYPE_CHECKING:
     from traces.orbits.element_set import ElementSet
     from traces.orbits.stations import GroundStation
 
-ORBIT_STEP_S = 1.0
+_UNNAMED = "satellite"
 _LONGEST_OBSERVATION = 1 << 16
-_MOST_ROWS = 2_000_000
 _MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
 _DATE = r"(\d{1,2}) ([A-Za-z]{3}) (\d{4}) (\d{2}):(\d{2}):(\d{2}(?:\.\d{1,12})?)"
 _GMAT_ROW = re.compile(rf"{_DATE}\s+{_DATE}\s+[\d.eE+-]+\s*")
@@ -43,6 +42,13 @@ class Window:
     end_utc: datetime
     elements: ElementSet | None = None
     place: GroundStation | None = None
+    satellite_number: str = ""
+    station_number: str = ""
+
+    @property
+    def pair(self) -> tuple[str, str]:
+        """What tells the satellite and the station from others: numbers, or names where there are none."""
+        return self.satellite_number or self.satellite, self.station_number or self.station
 
 
 def sniff_gmat(head: bytes) -> bool:
@@ -196,8 +202,19 @@ def _observation(where: str, value: object) -> Window:
     if moments[1] <= moments[0]:
         raise TraceError(f"{where}: expected an end after the start")
     elements, place = _orbit_of(where, value), _place_of(where, value)
-    satellite = elements.name if elements else str(value.get("norad_cat_id", "satellite"))[:80]
-    return Window(satellite, place.name if place else "ground", moments[0], moments[1], elements, place)
+    catalogue, station = value.get("norad_cat_id"), value.get("ground_station")
+    own = elements.catalogue_number if elements else ""
+    number = str(own if catalogue is None else catalogue)[:80].lstrip("0")
+    return Window(
+        (elements.name if elements and elements.name != _UNNAMED else number) or _UNNAMED,
+        place.name if place else "ground",
+        moments[0],
+        moments[1],
+        elements,
+        place,
+        number,
+        "" if station is None else str(station)[:80],
+    )
 
 
 def _orbit_of(where: str, value: dict[str, Any]) -> ElementSet | None:
@@ -206,7 +223,7 @@ def _orbit_of(where: str, value: dict[str, Any]) -> ElementSet | None:
         return None
     from traces.orbits.tle import parse_tle  # slow to import
 
-    title = lines[0] if isinstance(lines[0], str) and lines[0].strip() else "satellite"
+    title = lines[0] if isinstance(lines[0], str) and lines[0].strip() else _UNNAMED
     text = "\n".join((title.replace("\n", " ").removeprefix("0 "), lines[1], lines[2]))
     try:
         return parse_tle(text, source=where)[0]
@@ -235,75 +252,69 @@ def _chosen(form: str, name: str, windows: list[Window], assumptions: Assumption
         assumptions.satellite or "",
         assumptions.place.name if assumptions.place else assumptions.station or "",
     )
-    pairs = sorted({(window.satellite, window.station) for window in windows})
+    pairs: dict[tuple[str, str], Window] = {}
+    for window in windows:
+        pairs.setdefault(window.pair, window)
     if len(pairs) > 1:
-        pairs = [
-            pair
-            for pair in pairs
-            if all(
-                not wanted or wanted.lower() == own.lower()
-                for wanted, own in zip(requested, pair, strict=True)
-            )
-        ] or pairs
+        pairs = {pair: window for pair, window in pairs.items() if _is_requested(window, requested)} or pairs
     if len(pairs) > 1:
-        listed = "; ".join(f"{satellite} over {station}" for satellite, station in pairs[:6])
+        listed = "; ".join(sorted(_titles(window) for window in pairs.values())[:6])
         more = f" and {len(pairs) - 6} more" if len(pairs) > 6 else ""
         raise TraceError(
             f"{name}: expected one pair; found {listed}{more}; choose with --satellite and --station"
         )
+    chosen = next(iter(pairs))
     mine = sorted(
-        (window for window in windows if (window.satellite, window.station) == pairs[0]),
-        key=lambda window: window.start_utc,
+        (window for window in windows if window.pair == chosen), key=lambda window: window.start_utc
     )
-    return _of_windows(form, name, mine, assumptions)
+    return _of_windows(form, name, mine)
 
 
-def _of_windows(form: str, name: str, windows: list[Window], assumptions: Assumptions) -> Recording:
+def _is_requested(window: Window, requested: tuple[str, str]) -> bool:
+    own = ((window.satellite, window.satellite_number), (window.station, window.station_number))
+    return all(
+        not wanted or wanted.lower() == title.lower() or (number != "" and wanted.lstrip("0") == number)
+        for wanted, (title, number) in zip(requested, own, strict=True)
+    )
+
+
+def _titles(window: Window) -> str:
+    ends = ((window.satellite, window.satellite_number), (window.station, window.station_number))
+    first, second = (f"{title} ({number})" if number and number != title else title for title, number in ends)
+    return f"{first} over {second}"
+
+
+def _of_windows(form: str, name: str, windows: list[Window]) -> Recording:
     first = windows[0]
     start_utc = first.start_utc
     spans: list[list[float]] = []
+    orbits: list[Orbit] = []
     for window in windows:
         begin, end = ((moment - start_utc).total_seconds() for moment in (window.start_utc, window.end_utc))
         if spans and begin <= spans[-1][1]:
             spans[-1][1] = max(spans[-1][1], end)
         else:
             spans.append([begin, end])
+        if window.elements and window.place:
+            orbit = Orbit(begin, window.elements, window.place)
+            if not orbits or (orbits[-1].elements, orbits[-1].place) != (orbit.elements, orbit.place):
+                orbits.append(orbit)
     notes = ["the trace ends with the last contact window"]
     if len(spans) < len(windows):
         notes.append("overlapping contacts are merged")
-    elements, place = assumptions.elements or first.elements, assumptions.place or first.place
-    with_orbit = elements is not None and place is not None and assumptions.delay_s is None
-    time_s, up = _rows(name, spans, with_orbit)
+    without = sum(not (window.elements and window.place) for window in windows)
+    if orbits and without:
+        notes.append(f"{without} contacts without an orbit or a station use those of the contact before")
+    edges = np.array(spans).ravel()
     return Recording(
         form,
         name,
-        time_s,
+        edges[:-1],
         spans[-1][1],
-        up=up,
+        up=np.arange(len(edges) - 1) % 2 == 0,
         start_utc=start_utc,
         satellite=first.satellite,
         station=first.station,
         notes=notes,
-        elements=elements,
-        place=place,
+        orbits=tuple(orbits),
     )
-
-
-def _rows(
-    name: str, spans: list[list[float]], fine: bool
-) -> tuple[np.ndarray[tuple[int], np.dtype[np.float64]], np.ndarray[tuple[int], np.dtype[np.bool_]]]:
-    """Return rows at each edge, and at each second of a contact if the delay changes."""
-    if fine and sum(end - begin for begin, end in spans) / ORBIT_STEP_S > _MOST_ROWS:
-        raise TraceError(
-            f"{name}: expected contacts of at most {_MOST_ROWS} s in total, for which delays are computed"
-        )
-    times: list[float] = []
-    ups: list[bool] = []
-    for number, (begin, end) in enumerate(spans):
-        steps = np.arange(begin, end, ORBIT_STEP_S).tolist() if fine else [begin]
-        times += steps
-        ups += [True] * len(steps)
-        if number + 1 < len(spans):
-            times.append(end)
-            ups.append(False)
-    return np.array(times), np.array(ups)
