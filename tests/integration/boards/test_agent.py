@@ -152,7 +152,7 @@ def test_a_board_takes_part_through_the_deaths_of_broker_and_agent_and_ends_with
     desk.boards._ending.set()  # no heartbeat any more, as if the run had been killed
     wait_for(is_gone(again["pid"]), "end of the node without its run", LAPSE_S + 5)
     wait_for(lambda: desk.state() == "idle", "an agent that waits for the next run")
-    assert "has died" in desk.boards.state("board-1")["reason"]
+    assert "no heartbeat of the run for" in desk.boards.state("board-1")["reason"]
     assert second.process.poll() is None
     captured = [e["frame"] for e in desk.events("captured")]
     assert sorted(captured) == ["f0", "f1", "f2"], "the outbox was kept: no frame is taken twice"

@@ -184,7 +184,7 @@ def test_a_server_that_hangs_or_is_not_there_may_come_back(monkeypatch: pytest.M
     monkeypatch.setattr(openai_model, "TIMEOUT_S", 0.2)
     with socket.create_server(("127.0.0.1", 0)) as listener:
         address = f"openai:http://127.0.0.1:{listener.getsockname()[1]}/v1#{NAME}"
-        with pytest.raises(ServerUnavailableError, match="no answer in time"):
+        with pytest.raises(ServerUnavailableError, match="did not answer in time"):
             connect(address).answer(Image.new("RGB", (28, 28)), "?")
     with pytest.raises(ServerUnavailableError, match="no server answers"):
         connect(address).answer(Image.new("RGB", (28, 28)), "?")
