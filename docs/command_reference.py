@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from nodes.ask import parser as ask_parser
 from testbed.cli.main import parser
 
 PROGRAMS = """
@@ -31,10 +32,16 @@ def write_command_reference(page: Path) -> None:
     sections = ["# Command reference\n"]
     for command in _parsers(parser()):
         level = "#" * min(len(command.prog.split()) + 1, 3)
-        sections.append(f"{level} {command.prog}\n\n```text\n{command.format_help()}```\n")
+        sections.append(f"{level} {command.prog}\n\n```text\n{_help(command)}```\n")
     text = "\n".join(sections) + PROGRAMS
     if not page.exists() or page.read_text(encoding="utf-8") != text:
         page.write_text(text, encoding="utf-8")
+
+
+def _help(command: argparse.ArgumentParser) -> str:
+    """Return the help of a command; `spaceverse ask` passes its arguments on to a program."""
+    passes_on = command.prog == "spaceverse ask"
+    return (ask_parser(command.prog) if passes_on else command).format_help()
 
 
 def _parsers(command: argparse.ArgumentParser) -> Iterator[argparse.ArgumentParser]:

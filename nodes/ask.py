@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from nodes.contract.files import replacing
 from nodes.errors import AskError, ImageError, ModelError, first_line
@@ -41,13 +41,19 @@ cannot be used; 130 interrupted by Ctrl-C
 """
 
 
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        """Print one line instead of the usage, and exit with 2."""
+        self.exit(2, f"{self.prog}: error: {message.removeprefix('argument ')}; see {self.prog} --help\n")
+
+
 def parser(program: str = PROGRAM) -> argparse.ArgumentParser:
     """Return the program's command line.
 
     Args:
         program: The name under which the help describes the program.
     """
-    command_line = argparse.ArgumentParser(
+    command_line = _Parser(
         prog=program,
         description="Ask a vision-language model about an image.",
         epilog=_EPILOG,
@@ -59,22 +65,31 @@ def parser(program: str = PROGRAM) -> argparse.ArgumentParser:
     add("prompt", metavar="PROMPT", help="question about the image")
     add("--attention", metavar="PNG", type=Path, help="draw a map of the model's attention to this file")
     add(
-        "--tokens", metavar="N", type=_positive, default=32, help="maximum length of the answer (%(default)s)"
+        "--tokens",
+        metavar="N",
+        type=_positive,
+        default=32,
+        help="maximum number of tokens of the answer (default: %(default)s)",
     )
-    add("--device", default="cpu", help="torch device, e.g. cpu or cuda:0 (%(default)s)")
+    add("--device", default="cpu", help="torch device, e.g. cpu or cuda:0 (default: %(default)s)")
     add(
         "--dtype",
         choices=("float32", "bfloat16", "float16"),
-        help="type of the weights (as saved; float32 on a CPU)",
+        help="type of the weights (default: as saved; float32 on a CPU)",
     )
-    add("--cold", action="store_true", help="skip the warm-up: times then include one-time costs")
-    add("--threads", metavar="N", type=_positive, help="number of torch threads (torch's own choice)")
+    add("--cold", action="store_true", help="skip the warm-up, so that the times include one-time costs")
+    add(
+        "--threads", metavar="N", type=_positive, help="number of torch threads (default: torch's own choice)"
+    )
     add("--json", action="store_true", help="print one JSON object")
     return command_line
 
 
 def _positive(text: str) -> int:
-    value = int(text)
+    try:
+        value = int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number") from None
     if value < 1:
         raise argparse.ArgumentTypeError(f"{value} is less than 1")
     return value

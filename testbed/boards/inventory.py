@@ -242,4 +242,7 @@ def _problem(error: ValidationError) -> str:
     message = first["msg"].removeprefix("Value error, ")
     if first["type"] == "extra_forbidden":
         return f"unknown field {where!r}"
+    if first["type"] == "union_tag_invalid":
+        kind, kinds = first["ctx"]["tag"], first["ctx"]["expected_tags"]
+        return f"{where}: unknown kind {kind!r}; expected one of {kinds}"
     return f"{where}: {message}" if where else message

@@ -19,7 +19,7 @@ _EPILOG = """examples:
   spaceverse captures pass/satellite.pcap pass/ground.pcap
   spaceverse captures a.pcap b.pcapng --json | jq .down.one_way_s
 
-Captures of any program work (tcpdump -i IF -w FILE --time-stamp-precision=nano). Captures from two machines
+Captures from any program work (tcpdump -i IF -w FILE --time-stamp-precision=nano). Captures from two machines
 are only as accurate as their clocks are synchronised.
 """
 
@@ -62,7 +62,8 @@ def _read(path: Path) -> list[Seen]:
     from testbed.measure.captures import read_capture
 
     columns = (SpinnerColumn(), TextColumn("{task.description} {task.completed} frames", markup=False))
-    with Progress(*columns, console=console(stderr=True), transient=True) as progress:
+    terminal = console(stderr=True)
+    with Progress(*columns, console=terminal, transient=True, disable=not terminal.is_terminal) as progress:
         task = progress.add_task(path.name, total=None)
         return read_capture(path, lambda: progress.advance(task))
 

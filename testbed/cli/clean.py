@@ -12,13 +12,15 @@ if TYPE_CHECKING:
     from testbed.boards.machine_network.journal import LeftBehind
 
 _EPILOG = """examples:
-  sudo spaceverse clean              undo the changes of killed runs
-  sudo spaceverse clean --list       list them without undoing them
-  sudo spaceverse clean --json       the same as JSON
+  # undo the changes of killed runs
+  sudo spaceverse clean
+  # list them without undoing them
+  sudo spaceverse clean --list
 
 Changes outside of a run's own namespaces are recorded in a journal under /var/lib/spaceverse (or
 $SPACEVERSE_STATE) until they are undone. A run keeps its Unix sockets in /run/spaceverse-PID-TICKS. Runs that
 are still in progress are not touched.
+
 exit codes: 0 everything is restored; 1 a change could not be undone, or --list found some
 """
 

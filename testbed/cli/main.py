@@ -12,7 +12,7 @@ from testbed.cli.parser import CommandParser, PrintCompletion, leaf_parsers
 from testbed.cli.terminal.log import add_log_options, logging_as_requested
 from testbed.cli.terminal.messages import guarded
 
-_DESCRIPTION = "Satellites and ground stations with vision-language models over an emulated LEO network."
+_DESCRIPTION = "Run satellites and ground stations with vision-language models over an emulated LEO network."
 _EPILOG = """examples:
   # check this machine and show how to fix what is missing
   spaceverse doctor

@@ -6,7 +6,8 @@ import argparse
 import re
 import sys
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -31,19 +32,49 @@ class HelpFormatter(argparse.HelpFormatter):
             if line.startswith(" "):
                 paragraphs.append([])
         return "\n".join(
-            lines[0] if not lines[0] or lines[0].startswith(" ") else textwrap.fill(" ".join(lines), width)
+            lines[0]
+            if not lines[0] or lines[0].startswith(" ")
+            else "\n".join(_wrapped(" ".join(lines), width))
             for lines in paragraphs
             if lines
         )
 
+    def _split_lines(self, text: str, width: int) -> list[str]:
+        return _wrapped(" ".join(text.split()), width)
+
+
+def _wrapped(text: str, width: int) -> list[str]:
+    """Wrap text at spaces only: a hyphen may belong to an option or a value that readers copy."""
+    return textwrap.wrap(text, width, break_on_hyphens=False)
+
 
 class CommandParser(OptionsFileParser):
-    """A parser whose errors are one line, and whose help fits the terminal and keeps its examples."""
+    """A parser with one-line errors and a help that fits the terminal and keeps its examples."""
 
     def __init__(self, **options: Any) -> None:
         options["formatter_class"] = HelpFormatter
         super().__init__(**options)
         self._negative_number_matcher = _BEGINS_WITH_A_NEGATIVE_NUMBER
+
+    def parse_known_args(  # type: ignore[override]  # the base class has overloads for the namespace's type
+        self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None
+    ) -> tuple[argparse.Namespace, list[str]]:
+        """Parse the command line; unknown arguments are an error of the subcommand, whose help is named.
+
+        Raises:
+            UsageError: An argument is unknown; the message suggests a similar option.
+            InputError: The options file is unsuitable.
+        """
+        parsed, unknown = super().parse_known_args(args, namespace)
+        if unknown:
+            self.error(f"unrecognized arguments: {' '.join(unknown)}{self._suggestion(unknown)}")
+        return parsed, []
+
+    def _suggestion(self, unknown: Sequence[str]) -> str:
+        options = [name for name in self._option_string_actions if name.startswith("--")]
+        names = [word.partition("=")[0] for word in unknown if word.startswith("--")]
+        nearest = [match for name in names for match in get_close_matches(name, options, n=1, cutoff=0.75)]
+        return f" (did you mean {', '.join(nearest)}?)" if nearest else ""
 
     def error(self, message: str) -> NoReturn:
         """Raise UsageError."""

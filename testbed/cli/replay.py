@@ -32,6 +32,7 @@ _EPILOG = """examples:
 
 The server runs at the satellite's end and the client at the ground station's end, so that the downlink leads
 from server to client. The client starts at the first contact and is stopped when the trace ends.
+
 exit codes: 0 the client succeeded, or ran until the trace ended; 1 it failed; 2 the input is invalid;
 130 stopped by Ctrl-C
 """
@@ -71,7 +72,7 @@ def _add_program_options(group: argparse._ArgumentGroup) -> None:
         "--server-at",
         choices=["satellite", "ground"],
         default="satellite",
-        help="end of the server (default: satellite)",
+        help="end of the link at which the server runs (default: satellite)",
     )
     add(
         "--client-at",

@@ -44,7 +44,7 @@ def add_parser(subparsers: Any) -> None:
         "verify",
         help="measure how well emulated links keep their delay, rate, loss, order and contacts",
         description="Measure an emulated link and check it against its settings. Needs root and takes about 2"
-        " minutes, or half a minute with --quick. Removes everything that it makes.",
+        " minutes, or half a minute with --quick. Removes everything that it creates.",
         epilog=_EPILOG,
     )
     add = parser.add_argument
@@ -52,7 +52,7 @@ def add_parser(subparsers: Any) -> None:
         "--shaper",
         choices=["auto", "nfqueue", "netem"],
         default="auto",
-        help="shaper of the link (default: auto, as in a run)",
+        help="link shaper (default: auto, the best one that this machine supports)",
     )
     add("--trace", type=Path, metavar="FILE", help="play this trace instead of the steepest real pass")
     add("--quick", action="store_true", help="fewer rates, delays and repetitions")
@@ -112,9 +112,7 @@ def _checked(arguments: argparse.Namespace) -> Trace | None:
     from traces.trace_file import read_trace
 
     if os.geteuid() != 0:
-        raise CapabilityError(
-            "verify makes network namespaces and needs root: put sudo in front of the command"
-        )
+        raise CapabilityError("verify creates network namespaces, which needs root: use sudo")
     for option in ("plot", "capture"):
         if getattr(arguments, option) is not None and "pass" not in arguments.only:
             raise InputError(f"--{option} needs the pass: add pass to --only, or leave out --{option}")

@@ -119,8 +119,10 @@ def read_capture(path: Path, on_frame: Callable[[], None] = lambda: None) -> lis
                 frames.append(_seen(packet))
                 on_frame()
     except (OSError, EOFError, Scapy_Exception) as error:
-        reason = getattr(error, "strerror", None) or error or "it is empty"
-        raise InputError(f"capture {path}: cannot be read as pcap or pcapng: {reason}") from error
+        if isinstance(error, OSError) and error.strerror:
+            raise InputError(f"cannot read capture {path}: {error.strerror}") from error
+        reason = str(error) or "it is empty"
+        raise InputError(f"capture {path}: expected pcap or pcapng: {reason}") from error
     if not frames:
         raise InputError(f"capture {path}: no frames in it")
     return sorted(frames, key=lambda frame: frame.at_ns)

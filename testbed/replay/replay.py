@@ -150,9 +150,7 @@ def replay(
         TestbedError: something broke on the way.
     """
     if os.geteuid() != 0:
-        raise CapabilityError(
-            "a replay makes network namespaces and needs root: put sudo in front of the command"
-        )
+        raise CapabilityError("a replay creates network namespaces, which needs root: use sudo")
     if not plan.trace.contacts():
         raise InputError(f"the trace has no contact in its {plan.trace.end_s:g} s: nothing could pass")
     if (why := unplayable(plan.trace)) is not None:

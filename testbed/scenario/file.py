@@ -19,7 +19,7 @@ def load_scenario(path: Path) -> Scenario:
         ScenarioError: the file is missing or the scenario is invalid; the message is one line.
     """
     if not path.is_file():
-        raise ScenarioError(f"no scenario file at {path}")
+        raise ScenarioError(f"no scenario file at {path}: check the path")
     if path.suffix == ".json":
         return build_scenario(lambda: Scenario.model_validate_json(path.read_bytes()), path)
     if path.suffix != ".py":

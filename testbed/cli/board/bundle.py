@@ -6,12 +6,12 @@ import argparse
 from pathlib import Path
 
 _EPILOG = """examples:
-  for a Raspberry Pi with bookworm:
-    spaceverse board bundle --arch aarch64 --python 3.11 -o bundle
-  for a Jetson with JetPack 6 and NVIDIA's own torch:
-    spaceverse board bundle --python 3.10 --torch torch-2.5.0-linux_aarch64.whl
-  to install it on the board without `board deploy`:
-    pip install --no-index --find-links bundle 'spaceverse-testbed[node]'
+  # a Raspberry Pi with bookworm
+  spaceverse board bundle --arch aarch64 --python 3.11 -o bundle
+  # a Jetson with JetPack 6 and NVIDIA's own torch
+  spaceverse board bundle --python 3.10 --torch torch-2.5.0-linux_aarch64.whl
+  # on the board: installation without `board deploy`
+  pip install --no-index --find-links bundle 'spaceverse-testbed[node]'
 
 exit codes: 0 the bundle is complete; 2 a wheel, uv or a registry is missing
 """
@@ -24,7 +24,6 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         help="create a folder of wheels for a board without internet",
         description="Download the wheels of the node programs for a board.",
         epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
         "--arch",

@@ -15,8 +15,10 @@ if TYPE_CHECKING:
     from testbed.boards.check.findings import Finding
 
 _EPILOG = """examples:
-  sudo spaceverse board check jetson-1          check everything, change nothing
-  sudo spaceverse board check jetson-1 --json   the same as JSON
+  # check everything, change nothing
+  sudo spaceverse board check jetson-1
+  # the same as JSON
+  sudo spaceverse board check jetson-1 --json
 
 exit codes: 0 the board can be attached; 1 it cannot, and the output has the
 reason and an alternative; 2 the inventory is wrong or does not have the board
@@ -25,15 +27,18 @@ _MARKS = {"ok": "yes", "note": "note", "refused": "NO"}
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Add the subcommands `list` and `check`."""
-    listing = subparsers.add_parser("list", help="list the boards of the inventory")
+    """Add the subcommands `list`, `check` and `agent-config`."""
+    listing = subparsers.add_parser(
+        "list",
+        help="list the boards of the inventory",
+        description="List the boards of the inventory, with their addresses and attachments.",
+    )
     listing.set_defaults(run=_list)
     checking = subparsers.add_parser(
         "check",
         help="check whether a board can be attached, without changing anything",
         description="Check the attachment and the system of a board. Needs root.",
         epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add_name(checking)
     checking.add_argument("--no-login", action="store_true", help="skip the checks that need a login")

@@ -13,24 +13,27 @@ from testbed.cli.board.options import add_inventory, add_login, add_name
 from testbed.errors import InputError
 
 _DEPLOY_EPILOG = """examples:
-  spaceverse board bundle --arch aarch64      once, with internet access
+  # once, with internet access
+  spaceverse board bundle --arch aarch64
   sudo spaceverse board deploy jetson-1 --identity ~/.ssh/id_ed25519
   sudo spaceverse board deploy jetson-1 --add-model ~/models/qwen2-vl-2b
 
 Needs root on this machine, to read the board's password, and on the board, to
 install a service. A repeated deployment sends only what has changed. The ssh
-host key of the board has to be known: log in once with sudo ssh.
+host key of the board must be known: log in once with sudo ssh.
+
 exit codes: 0 the agent is installed and, if the board has systemd, stays up;
 1 something failed on the board; 2 the board is unreachable or unsuitable
 """
 _PROFILE_EPILOG = """examples:
-  a board, after `board deploy`:
-    sudo spaceverse board profile jetson-1 --model compact -o jetson-1.json
-  this machine:
-    spaceverse board profile --local --model nodes/models/compact -o here.json
+  # a board, after `board deploy`
+  sudo spaceverse board profile jetson-1 --model compact -o jetson-1.json
+  # this machine
+  spaceverse board profile --local --model nodes/models/compact -o here.json
 
-A Satellite(profile="jetson-1.json") of a scenario then answers at the pace of
-the board, and `spaceverse eval --times` uses the profile, too.
+In a scenario, Satellite(profile="jetson-1.json") answers at the pace of the
+board. `spaceverse eval --times` also reads the profile.
+
 exit codes: 0 the profile was written; 1 something failed on the board; 2 the
 model or the board is unusable
 """
@@ -43,7 +46,6 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         help="install programs, models and the agent on a board",
         description="Install the node programs, models and the agent on a board, over ssh.",
         epilog=_DEPLOY_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add_name(deploying)
     deploying.add_argument(
@@ -67,7 +69,6 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         help="measure the time that a board takes for each stage of an answer",
         description="Measure the time, and with a sensor the energy, of each stage of an answer.",
         epilog=_PROFILE_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add_name(profiling, optional=True)
     profiling.add_argument("--local", action="store_true", help="measure this machine instead")

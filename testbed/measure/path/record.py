@@ -245,7 +245,7 @@ class Client:
         try:
             address = socket.getaddrinfo(host, port, socket.AF_INET, socket.SOCK_DGRAM)[0][4]
         except OSError as fault:
-            raise RecordError(f"no address of {host!r}: {fault.strerror or fault}") from fault
+            raise RecordError(f"cannot resolve {host!r}: {fault.strerror or fault}") from fault
         self._server = (str(address[0]), port)
         self._stopped = stopped
         self._end = _End(0)

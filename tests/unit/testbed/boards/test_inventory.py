@@ -36,7 +36,10 @@ def test_the_example_of_the_documentation_is_read(tmp_path: Path) -> None:
         (f"[boards.a]\n{GOOD}colour = 'red'\n", "board a: unknown field 'colour'"),
         ("[boards.a]\nmanagement = 'h'\n", "board a: attach: Field required"),
         (f"[boards.Jet_1]\n{GOOD}", "board Jet_1: name: String should match"),
-        ("[boards.a]\nmanagement='h'\nattach={kind='usb'}\n", "does not match any of the expected tags"),
+        (
+            "[boards.a]\nmanagement='h'\nattach={kind='usb'}\n",
+            "attach: unknown kind 'usb'; expected one of 'nic', 'vlan', 'vxlan', 'route'",
+        ),
         ("[boards.a]\nmanagement='h'\nattach={kind='vlan',interface='e',vlan=4095}\n", "less than or equal"),
         ("[boards.a]\nmanagement='h'\nattach={kind='vlan',interface='e',vlan='7'}\n", "valid integer"),
         ("[boards.a]\nmanagement='h'\nattach={kind='vxlan',remote='x',vni=7}\n", "'x' is not an IP address"),
