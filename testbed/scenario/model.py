@@ -25,6 +25,7 @@ from pydantic import (
 from nodes.contract.config import ModelRun, PolicyChoice
 from nodes.contract.topics import slug
 from testbed.errors import ScenarioError
+from traces.orbits.stations import DEFAULT_MASK_DEG
 
 # Absolute, so that a run's scenario.json can be run again from any folder.
 AbsolutePath = Annotated[Path, AfterValidator(Path.absolute)]
@@ -97,7 +98,7 @@ class Orbit(_Data):
     elements: AbsolutePath
     start: AwareDatetime
     length_s: float = Field(gt=0, le=7 * 86400)
-    elevation_mask_deg: float = Field(default=5.0, ge=0, lt=90)
+    elevation_mask_deg: float = Field(default=DEFAULT_MASK_DEG, ge=0, lt=90)
     radio: str = "dove"
     downlink: RadioChanges = RadioChanges()
     uplink: RadioChanges = RadioChanges()
