@@ -7,7 +7,11 @@ from 1.
     down up                         bit/s kbit/s Mbit/s Gbit/s, B/s kB/s MB/s GB/s (bytes)
     rtt delay down_delay up_delay   s ms us ns; `delay` is one-way, for both directions
     loss down_loss up_loss          fraction percent
-    connected                       flag: 0 or 1
+    connected                       flag: 0 or 1, true or false
+
+Fields may be quoted (RFC 4180), and quoted numbers may have commas between thousands. A field that is empty,
+nan, null or False was not measured. Beside an `rtt`, a `loss` is that of round trips; otherwise it is that of
+each direction, as are `down_loss` and `up_loss`.
 """
 
 from __future__ import annotations
@@ -25,13 +29,15 @@ from traces.numbers import (
     NOTHING,
     Floats,
     check_rows,
-    lines_of,
     number_or_none,
     read_table,
     shown,
 )
+from traces.recordings.csv_text import csv_fields, csv_rows
+from traces.recordings.probes import each_way
 from traces.recordings.recording import DELAYS, LOSSES, Assumptions, Recording
-from traces.recordings.sampling import from_epoch, halves, in_order, parse_unix_s, sampled
+from traces.recordings.rows import filled
+from traces.recordings.sampling import NOT_MEASURED, from_epoch, halves, in_order, parse_unix_s, sampled
 from traces.units import DURATION_UNITS_S, RATE_UNITS_BIT_S, SHARE_UNITS
 
 _UNIX = {f"unix-{unit}": factor for unit, factor in DURATION_UNITS_S.items()}
@@ -42,6 +48,9 @@ _UNITS: dict[str, Mapping[str, float]] = {
     **dict.fromkeys(("loss", "down_loss", "up_loss"), SHARE_UNITS),
     "connected": {"flag": 1.0},
 }
+_FLAGS = {"true": 1.0, "false": 0.0, "yes": 1.0, "no": 0.0}
+_THOUSANDS = re.compile(r"[+-]?\d{1,3}(?:,\d{3})+(?:\.\d*)?")
+_SURE_THOUSANDS = re.compile(r"[+-]?\d{1,3}(?:(?:,\d{3}){2,}(?:\.\d*)?|,\d{3}\.\d*)")
 _PART = re.compile(r"\s*(\w+)\s*=\s*(.+?)\s*:\s*([\w/%-]+)\s*")
 
 
@@ -107,34 +116,48 @@ def read(data: bytes, name: str, assumptions: Assumptions) -> Recording:
             f"{name}: expected a declaration of its columns, such as --columns time=1:s,down=2:Mbit/s"
         )
     columns = parse_columns(assumptions.columns)
-    separator = {"tab": b"\t", "space": b" "}.get(assumptions.separator, assumptions.separator.encode())
-    if len(separator) != 1 or separator in b"0123456789.-+":
-        raise TraceError(f"--separator {assumptions.separator!r}: expected one character, or tab or space")
-    places, start, first_line = _places(data, name, columns, separator)
-    table = _table(data, name, columns, places, start, separator, assumptions)
+    separator = _separator(data, assumptions.separator)
+    head, start, first_line = _head(data, columns, separator)
+    places = _places(name, columns, head, has_names=start > 0)
+    table = _table(data, name, columns, places, start, separator, len(head), assumptions)
     for value in assumptions.missing:
         table[1:][table[1:] == value] = np.nan
     return _recording(name, columns, table, first_line, assumptions)
 
 
-def _places(data: bytes, name: str, columns: list[Column], separator: bytes) -> tuple[list[int], int, int]:
-    """Return the index of each column, the byte at which the numbers begin, and the number of that line."""
+def _separator(data: bytes, given: str) -> str:
+    """Return the character between two fields; unless another is given, that of the first line."""
+    first = data.split(b"\n", 1)[0][:LONGEST_LINE]
+    if given == "," and b"," not in first:
+        return next((text for text in (";", "\t") if text.encode() in first), ",")
+    separator = {"tab": "\t", "space": " "}.get(given, given)
+    if len(separator.encode()) != 1 or separator in '0123456789.-+"\r\n':
+        raise TraceError(f"--separator {given!r}: expected one character, or tab or space")
+    return separator
+
+
+def _head(data: bytes, columns: list[Column], separator: str) -> tuple[list[str], int, int]:
+    """Return the fields of the first line, the byte at which the numbers begin, and that line's number."""
     line = data.split(b"\n", 1)[0][:LONGEST_LINE].removeprefix(b"\xef\xbb\xbf")
-    heads = [
-        part.decode("utf-8", "replace").strip().strip('"') for part in line.rstrip(b"\r").split(separator)
-    ]
-    has_heads = not any(number_or_none(head.encode()) is not None for head in heads)
+    head = csv_fields(line.rstrip(b"\r").decode("utf-8", "replace"), separator)
+    named = any(column.where in head for column in columns if not column.where.isdigit())
+    if named or not any(number_or_none(field.encode()) is not None for field in head):
+        return head, data.find(b"\n") + 1 or len(data), 2
+    return head, 0, 1
+
+
+def _places(name: str, columns: list[Column], head: list[str], *, has_names: bool) -> list[int]:
+    """Return the index of each column."""
     places = []
     for column in columns:
-        if column.where in heads and has_heads:
-            places.append(heads.index(column.where))
-        elif column.where.isascii() and column.where.isdigit() and 0 < int(column.where[:6]) <= len(heads):
+        if column.where in head and has_names:
+            places.append(head.index(column.where))
+        elif column.where.isascii() and column.where.isdigit() and 0 < int(column.where[:6]) <= len(head):
             places.append(int(column.where) - 1)
         else:
-            there = ", ".join(heads[:12]) if has_heads else f"numbers 1 to {len(heads)}"
+            there = ", ".join(head[:12]) if has_names else f"numbers 1 to {len(head)}"
             raise TraceError(f"{name}, line 1: expected a column {column.where!r}; there are {there[:200]}")
-    start = (data.find(b"\n") + 1 or len(data)) if has_heads else 0
-    return places, start, 2 if has_heads else 1
+    return places
 
 
 def _table(
@@ -143,43 +166,49 @@ def _table(
     columns: list[Column],
     places: list[int],
     start: int,
-    separator: bytes,
+    separator: str,
+    width: int,
     assumptions: Assumptions,
 ) -> Floats:
     """Return float64[columns, rows] with time first, in the file's units (iso: seconds since 1970)."""
     order = sorted(range(len(columns)), key=lambda index: columns[index].quantity != "time")
     columns[:], places = [columns[index] for index in order], [places[index] for index in order]
-    width = data[start : start + LONGEST_LINE].split(b"\n", 1)[0].count(separator) + 1
-    if columns[0].unit != "iso":
+    if columns[0].unit != "iso" and data.find(b'"', start) < 0:
         try:
             return read_table(
-                data, name, width, start=start, separator=separator, gaps=NOTHING, wanted=places
+                data, name, width, start=start, separator=separator.encode(), gaps=NOTHING, wanted=places
             )
         except TraceError:
-            pass  # text in an undeclared column, or an error: parse line by line
+            pass  # text in some column, or an error: parse line by line
     numbers = array("d")
-    for number, line in lines_of(data, start):
-        if not line.strip():
-            continue
-        fields = line[:LONGEST_LINE].split(separator)
-        if len(fields) <= max(places):
+    for number, fields in csv_rows(data, name, start, separator):
+        if len(fields) <= max(places) or any(fields[width:]):
             raise TraceError(
-                f"{name}, line {number}: expected {max(places) + 1} columns; found {shown(line)}"
+                f"{name}, line {number}: expected {width} columns; found {len(fields)}:"
+                f" {shown(separator.join(fields))}; quote a field that contains {separator!r}"
             )
+        where = f"{name}, line {number}"
         for column, place in zip(columns, places, strict=True):
-            field = fields[place].strip().strip(b'"')
-            where = f"{name}, line {number}"
-            value = (
-                parse_unix_s(field.decode("utf-8", "replace"), where, assumptions.zone)
-                if column.unit == "iso"
-                else number_or_none(field, NOTHING)
-            )
-            if value is None:
-                raise TraceError(f"{where}: expected a number for {column.quantity}; found {shown(field)}")
-            numbers.append(value)
+            numbers.append(_value(column, fields[place], where, separator, assumptions))
     if not numbers:
         raise TraceError(f"{name}, line {2 if start else 1}: expected at least one row of numbers")
     return np.ascontiguousarray(np.array(numbers).reshape(-1, len(columns)).T)
+
+
+def _value(column: Column, field: str, where: str, separator: str, assumptions: Assumptions) -> float:
+    """Parse a field; NaN if nothing was measured."""
+    if column.unit == "iso":
+        return parse_unix_s(field, where, assumptions.zone)
+    if column.quantity == "connected" and field.lower() in _FLAGS:
+        return _FLAGS[field.lower()]
+    # Where another separator is used, a single comma may be a decimal one.
+    if "," in field and (_THOUSANDS if separator == "," else _SURE_THOUSANDS).fullmatch(field):
+        field = field.replace(",", "")
+    value = number_or_none(field.encode(), NOT_MEASURED)
+    if value is None:
+        point = " with a decimal point" if "," in field else ""
+        raise TraceError(f"{where}: expected a number{point} for {column.quantity}; found {shown(field)}")
+    return value
 
 
 def _recording(
@@ -210,7 +239,10 @@ def _recording(
         else by_quantity[column.quantity] * column.factor
         for column in columns[1:]
     }
-    up = np.nan_to_num(values["connected"]) > 0 if "connected" in values else None
+    up = None
+    if "connected" in values:
+        connected = filled("connected", values["connected"], notes)
+        up = None if connected is None else connected > 0
     return sampled("csv", name, time_s, _named(values, notes), notes, start_utc=start_utc, up=up)
 
 
@@ -219,7 +251,11 @@ def _named(values: dict[str, Floats], notes: list[str]) -> dict[str, Floats]:
     named: dict[str, Floats] = {}
     if "rtt" in values:
         named |= halves(values["rtt"], notes)
-    if "loss" in values:
+    if "loss" in values and "rtt" in values:
+        notes.append("loss is that of round trips, divided between both directions")
+        named |= dict.fromkeys(LOSSES, each_way(values["loss"]))
+    elif "loss" in values:
+        notes.append("loss is that of each direction")
         named |= dict.fromkeys(LOSSES, values["loss"])
     if "delay" in values:
         named |= dict.fromkeys(DELAYS, values["delay"])

@@ -28,7 +28,7 @@ from traces.recordings.recording import (
     Orbit,
     Recording,
 )
-from traces.recordings.rows import each_column
+from traces.recordings.rows import each_column, filled
 from traces.trace import Trace, TraceHeader, is_constant
 
 _OPTION = {
@@ -159,8 +159,8 @@ def _recorded_or_given(recording: Recording, assumptions: Assumptions, notes: li
             known = recorded is not None and np.isfinite(recorded).any()
             notes.append(f"{name} {value:g} was given{' instead of the recorded values' if known else ''}")
             columns[name] = np.broadcast_to(value, len(recording.time_s))
-        elif recorded is not None and (filled := _filled(name, recorded, notes)) is not None:
-            columns[name] = filled
+        elif recorded is not None and (whole := filled(name, recorded, notes)) is not None:
+            columns[name] = whole
     return columns
 
 
@@ -198,18 +198,6 @@ def _check_use(option: str, missing: list[str], reason: str) -> None:
     """Raise TraceError if an option that fills missing values finds none."""
     if not missing:
         raise TraceError(f"{option} has no effect: {reason}")
-
-
-def _filled(name: str, column: Floats, notes: list[str]) -> Floats | None:
-    """Replace each NaN by the value before it (at the beginning: after it); None if all are NaN."""
-    known = np.isfinite(column)
-    if known.all():
-        return column
-    if not known.any():
-        return None
-    last = np.maximum.accumulate(np.where(known, np.arange(len(column)), -1))
-    notes.append(f"{name}: {int((~known).sum())} of {len(column)} rows hold the value measured before them")
-    return np.asarray(column[np.where(last < 0, np.argmax(known), last)])
 
 
 def _connected(recording: Recording, columns: dict[str, Floats], notes: list[str]) -> Bools:

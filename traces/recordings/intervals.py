@@ -6,7 +6,6 @@ times in ISO 8601 with a time zone. Starlink on the Road writes them without one
 
 from __future__ import annotations
 
-import csv
 from array import array
 from collections.abc import Sequence
 from dataclasses import replace
@@ -15,10 +14,11 @@ from datetime import datetime, timedelta, timezone
 import numpy as np
 
 from traces.errors import TraceError
-from traces.numbers import LONGEST_LINE, NOTHING, lines_of, number_or_none, shown
+from traces.numbers import LONGEST_LINE, lines_of, number_or_none, shown
+from traces.recordings.csv_text import csv_fields
 from traces.recordings.gaps import gaps_after
 from traces.recordings.recording import LOSSES, SATURATED, Assumptions, Recording
-from traces.recordings.sampling import halves, in_order, parse_unix_s
+from traces.recordings.sampling import NOT_MEASURED, halves, in_order, parse_unix_s
 
 _COMMON = {"timestamp_start", "timestamp_end", "ip_protocol"}
 _PING = {"packet_loss", "ping_avg"}
@@ -88,7 +88,7 @@ def _read_iperf(data: bytes, name: str, assumptions: Assumptions, form: str) -> 
 
 def _names(head: bytes) -> set[str]:
     line = head.split(b"\n", 1)[0].decode("utf-8", "replace")
-    return {part.strip().strip('"').removesuffix("(%)") for part in line.split(",")}
+    return {part.removesuffix("(%)") for part in csv_fields(line)}
 
 
 def _read(
@@ -112,7 +112,7 @@ def _read(
             raise TraceError(f"{name}, line {number}: expected {len(heads)} columns; found {shown(line)}")
         where = f"{name}, line {number}"
         start_s, end_s = (parse_unix_s(fields[place], where, assumptions.zone) for place in places[:2])
-        values = [number_or_none(fields[place].encode(), NOTHING) for place in places[2:]]
+        values = [number_or_none(fields[place].encode(), NOT_MEASURED) for place in places[2:]]
         if any(value is None or value < 0 for value in values):
             raise TraceError(f"{where}: expected {' and '.join(wanted)}, not negative; found {shown(line)}")
         if not 0 < end_s - start_s < 1e7:
@@ -144,10 +144,4 @@ def _recording(
 
 
 def _fields(line: bytes) -> list[str]:
-    text = line[:LONGEST_LINE].decode("utf-8", "replace")
-    if '"' not in text:
-        return text.split(",")
-    try:
-        return next(csv.reader([text]), [])
-    except csv.Error:
-        return []
+    return csv_fields(line[:LONGEST_LINE].decode("utf-8", "replace"))

@@ -46,3 +46,15 @@ def with_rows_at(recording: Recording, moments_s: Floats) -> Recording:
         substitutes=each_column(recording.substitutes, lambda column: column[rows]),
         up=None if recording.up is None else recording.up[rows],
     )
+
+
+def filled(name: str, column: Floats, notes: list[str]) -> Floats | None:
+    """Replace each NaN by the value before it (at the beginning: after it); None if all are NaN."""
+    known = np.isfinite(column)
+    if known.all():
+        return column
+    if not known.any():
+        return None
+    last = np.maximum.accumulate(np.where(known, np.arange(len(column)), -1))
+    notes.append(f"{name}: {int((~known).sum())} of {len(column)} rows hold the value measured before them")
+    return np.asarray(column[np.where(last < 0, np.argmax(known), last)])

@@ -8,9 +8,12 @@ from typing import Any
 import numpy as np
 
 from traces.errors import TraceError
+from traces.numbers import NOTHING
 from traces.recordings.gaps import gaps_after
 from traces.recordings.recording import DELAYS, EPOCH, Floats, Recording
 
+NOT_MEASURED = {**NOTHING, b"false": float("nan"), b"n/a": float("nan"), b"-": float("nan")}
+"""Texts of a CSV field without a measurement, in lower case."""
 _MOST_S = 1e10
 
 

@@ -17,6 +17,7 @@ import numpy as np
 
 from traces.errors import TimeError, TraceError, TraceInputError
 from traces.numbers import LONGEST_LINE, lines_of, shown
+from traces.recordings.csv_text import csv_fields
 from traces.recordings.recording import Assumptions, Orbit, Recording
 from traces.utc import parse_utc
 
@@ -118,7 +119,7 @@ def _stk(data: bytes, name: str) -> Iterator[Window]:
     for number, line in lines_of(data):
         text = line[:LONGEST_LINE].decode("utf-8", "replace").strip()
         where = f"{name}, line {number}"
-        fields = [field.strip().strip('"') for field in text.split(",")]
+        fields = csv_fields(text)
         title = text.strip('",').split(":")[0]
         if "-To-" in title:
             station, satellite = _stk_ends(*title.split("-To-", 1))

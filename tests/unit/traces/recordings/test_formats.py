@@ -220,8 +220,9 @@ def test_declared_columns_have_their_units():
     trace = trace_of("csv")
     assert trace.row_at(0).down_bit_s == 20.5e6
     assert trace.row_at(0).down_delay_s == 0.015
-    assert trace.row_at(0.5).up_loss == 0.005
-    assert trace.row_at(2.5).up_loss == 0.01
+    for second, share in ((0.5, 0.005), (2.5, 0.01)):  # of round trips, beside an RTT
+        row = trace.row_at(second)
+        assert (1 - row.up_loss) * (1 - row.down_loss) == pytest.approx(1 - share)
     assert trace.contacts() == [Contact(0, 1), Contact(2, 3)]  # a rate of 0 is no link
     assert trace.header.start_utc == datetime(2024, 1, 11, 10, tzinfo=timezone.utc)
 
