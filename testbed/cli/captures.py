@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import argparse
 import json
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from testbed.cli.terminal.console import console
+from testbed.errors import InputError
 
 if TYPE_CHECKING:
     from testbed.measure.captures import Crossed, Seen
@@ -44,10 +46,15 @@ def add_parser(subparsers: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Read both captures, compare them and print the result."""
-    from testbed.measure.captures import compare  # numpy
+    from testbed.measure.captures import compare, reason_for_no_pairs  # numpy
 
-    ends = [_read(path) for path in (arguments.satellite, arguments.ground)]
-    ways = compare(*ends)
+    satellite, ground = _read(arguments.satellite, arguments.ground)
+    ways = compare(satellite, ground)
+    reason = reason_for_no_pairs(satellite, ground, ways)
+    if reason is not None:
+        if all(len(crossed.frames) == crossed.lost for crossed in ways.values()):
+            raise InputError(reason)
+        warnings.warn(reason, stacklevel=2)
     if arguments.json:
         print(json.dumps({way: summary(crossed) for way, crossed in ways.items()}, indent=2))
         return 0
@@ -55,17 +62,17 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _read(path: Path) -> list[Seen]:
-    """Read a capture with a counter on stderr, since scapy parses only about 5000 frames per second."""
+def _read(satellite: Path, ground: Path) -> tuple[list[Seen], list[Seen]]:
+    """Read both captures with counters on stderr, since scapy parses only about 5000 frames per second."""
     from rich.progress import Progress, SpinnerColumn, TextColumn
 
-    from testbed.measure.captures import read_capture
+    from testbed.measure.captures import read_captures
 
     columns = (SpinnerColumn(), TextColumn("{task.description} {task.completed} frames", markup=False))
     terminal = console(stderr=True)
     with Progress(*columns, console=terminal, transient=True, disable=not terminal.is_terminal) as progress:
-        task = progress.add_task(path.name, total=None)
-        return read_capture(path, lambda: progress.advance(task))
+        tasks = {path: progress.add_task(path.name, total=None) for path in (satellite, ground)}
+        return read_captures(satellite, ground, lambda path: progress.advance(tasks[path]))
 
 
 def summary(crossed: Crossed) -> dict[str, Any]:

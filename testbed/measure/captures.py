@@ -6,13 +6,17 @@ a bridge or an adapter do not matter, nor do VLAN tags. UDP's and TCP's checksum
 sender's kernel leaves them to the interface. Equal frames are paired in order. The file that has a frame
 first is the sender's; this needs clocks that differ by less than the delay, as those of two interfaces of one
 machine do. Clocks of two machines must be synchronised.
+
+If a capture holds only the beginning of each frame (a snap length: `tcpdump -s`), the frames of both captures
+are compared by as many bytes as both hold.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -31,6 +35,10 @@ LENGTH: Mapping[str, Callable[[Any], int]] = {
     "IPv6": lambda packet: int(packet.plen) and 40 + int(packet.plen),
     "ARP": lambda packet: 8 + 2 * (int(packet.hwlen) + int(packet.plen)),
 }
+VLAN_TYPES = (b"\x81\x00", b"\x88\xa8")
+LEAST_KEY_BYTES = 28  # the headers of IPv4 and UDP
+MOSTLY = 0.5
+LONGEST_DELAY_S = 10.0
 Way = Literal["down", "up"]
 Integers = npt.NDArray[np.int64]
 
@@ -41,9 +49,9 @@ class Seen:
 
     Args:
         at_ns: the capture's stamp, nanoseconds since 1970.
-        size_bytes: of the frame, as captured, with its Ethernet header.
+        size_bytes: of the whole frame with its Ethernet header, even if only its beginning was captured.
         source: its Ethernet source address, which says at which end it was sent.
-        key: hash of the packet behind the Ethernet header, without what a short frame is padded with.
+        key: hash of the packet behind the Ethernet header, or of its beginning, without padding.
         kind: its protocols, as scapy names them: "IP / UDP".
         port: UDP or TCP destination port, 0 for others.
     """
@@ -99,45 +107,111 @@ class Crossed:
         return Crossed([self.frames[n] for n in chosen], self.arrived_ns[chosen], 0)
 
 
-def read_capture(path: Path, on_frame: Callable[[], None] = lambda: None) -> list[Seen]:
-    """Read a pcap or pcapng file of Ethernet frames, in the order of its stamps.
+def read_captures(
+    satellite: Path, ground: Path, on_frame: Callable[[Path], None] = lambda _: None
+) -> tuple[list[Seen], list[Seen]]:
+    """Read the captures of a link's two ends, with keys over the bytes that both hold.
 
-    Raises InputError for what is no such file, in one line.
+    Args:
+        satellite: capture of the satellite's end.
+        ground: capture of the ground station's end.
+        on_frame: called after each frame with the capture's path.
+
+    Raises:
+        InputError: A file is not a capture of Ethernet frames, or holds too little of them.
     """
-    import scapy.layers.inet  # so that scapy takes these apart; a second to import
-    import scapy.layers.inet6  # noqa: F401
-    from scapy.error import Scapy_Exception
-    from scapy.layers.l2 import Ether
-    from scapy.utils import PcapReader
+    held_bytes = [length for length in map(captured_bytes, (satellite, ground)) if length is not None]
+    key_bytes = min(held_bytes, default=None)
+    if key_bytes is not None and key_bytes < LEAST_KEY_BYTES:
+        raise InputError(
+            f"a capture holds only {key_bytes} bytes of some packets, which are not enough to tell them"
+            " apart; capture with a snap length of 64 bytes or more (tcpdump -s)"
+        )
+    first, second = (
+        read_capture(path, lambda path=path: on_frame(path), key_bytes=key_bytes)  # type: ignore[misc]
+        for path in (satellite, ground)
+    )
+    return first, second
 
-    frames = []
+
+def captured_bytes(path: Path) -> int | None:
+    """Return the least number of bytes of a packet in a capture of beginnings; None if it is of whole frames.
+
+    Raises:
+        InputError: The file is not a capture.
+    """
+    from scapy.utils import RawPcapReader
+
+    least = None
+    with _reading(path), RawPcapReader(str(path)) as reader:
+        for octets, metadata in reader:
+            if len(octets) < metadata.wirelen:
+                held = len(octets) - _link_header_bytes(octets)
+                least = held if least is None else min(least, held)
+    return least
+
+
+def _link_header_bytes(octets: bytes) -> int:
+    end = 14
+    while octets[end - 2 : end] in VLAN_TYPES:
+        end += 4
+    return end
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    """Turn the errors of reading a capture into InputError."""
+    from scapy.error import Scapy_Exception
+
     try:
-        with PcapReader(str(path)) as reader:
-            for packet in reader:
-                if not isinstance(packet, Ether):
-                    raise InputError(f"capture {path}: expected Ethernet frames, found {packet.name}")
-                frames.append(_seen(packet))
-                on_frame()
+        yield
     except (OSError, EOFError, Scapy_Exception) as error:
         if isinstance(error, OSError) and error.strerror:
             raise InputError(f"cannot read capture {path}: {error.strerror}") from error
         reason = str(error) or "it is empty"
         raise InputError(f"capture {path}: expected pcap or pcapng: {reason}") from error
+
+
+def read_capture(
+    path: Path, on_frame: Callable[[], None] = lambda: None, *, key_bytes: int | None = None
+) -> list[Seen]:
+    """Read a pcap or pcapng file of Ethernet frames, in the order of its stamps.
+
+    Args:
+        path: the file.
+        on_frame: called after each frame.
+        key_bytes: bytes of a packet that its key covers; None for all.
+
+    Raises:
+        InputError: The file is no such capture, or has no frames.
+    """
+    import scapy.layers.inet  # so that scapy takes these apart; a second to import
+    import scapy.layers.inet6  # noqa: F401
+    from scapy.layers.l2 import Ether
+    from scapy.utils import PcapReader
+
+    frames = []
+    with _reading(path), PcapReader(str(path)) as reader:
+        for packet in reader:
+            if not isinstance(packet, Ether):
+                raise InputError(f"capture {path}: expected Ethernet frames, found {packet.name}")
+            frames.append(_seen(packet, key_bytes))
+            on_frame()
     if not frames:
         raise InputError(f"capture {path}: no frames in it")
     return sorted(frames, key=lambda frame: frame.at_ns)
 
 
-def _seen(packet: Any) -> Seen:
+def _seen(packet: Any, key_bytes: int | None) -> Seen:
     layers = [layer.__name__ for layer in packet.layers()[1:] if layer.__name__ not in ("Raw", "Padding")]
     inner = packet.payload
     while inner.name == "802.1Q":
         inner = inner.payload
     return Seen(
         at_ns=round(packet.time * NS),  # scapy keeps stamps as decimals
-        size_bytes=len(packet),
+        size_bytes=max(len(packet), packet.wirelen or 0),
         source=packet.src,
-        key=hashlib.blake2b(_without_checksum(inner), digest_size=16).digest(),
+        key=hashlib.blake2b(_without_checksum(inner)[:key_bytes], digest_size=16).digest(),
         kind=" / ".join(layers) or "other",
         port=next((int(packet[name].dport) for name in ("UDP", "TCP") if name in packet), 0),
     )
@@ -151,6 +225,28 @@ def _without_checksum(network: Any) -> bytes:
             first = len(octets) - len(network[name].original) + at
             octets[first : first + 2] = b"\0\0"
     return bytes(octets)
+
+
+def reason_for_no_pairs(
+    satellite: Sequence[Seen], ground: Sequence[Seen], ways: Mapping[Way, Crossed]
+) -> str | None:
+    """Return why two captures do not show one link, as one sentence; None if most frames are in both.
+
+    Args:
+        satellite: frames of the satellite's end.
+        ground: frames of the ground station's end.
+        ways: the comparison of both.
+    """
+    paired = sum(len(crossed.frames) - crossed.lost for crossed in ways.values())
+    if paired > MOSTLY * min(len(satellite), len(ground)):
+        return None
+    counted = f"{paired or 'none'} of {len(satellite)} and {len(ground)} frames are in both captures"
+    apart_s = max(satellite[0].at_ns - ground[-1].at_ns, ground[0].at_ns - satellite[-1].at_ns) / NS
+    if apart_s > LONGEST_DELAY_S:
+        return f"{counted}: their times are {apart_s:.6g} s apart; captures of other runs, or a wrong clock?"
+    return (
+        f"{counted}: is there a router or an address translator (NAT) between them, or are the links others?"
+    )
 
 
 def compare(satellite: Sequence[Seen], ground: Sequence[Seen]) -> dict[Way, Crossed]:

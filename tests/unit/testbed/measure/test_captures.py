@@ -8,11 +8,11 @@ import pytest
 from scapy.layers.inet import IP, TCP, UDP
 from scapy.layers.inet6 import IPv6
 from scapy.layers.l2 import ARP, Dot1Q, Ether
-from scapy.utils import EDecimal, PcapNgWriter, PcapWriter
+from scapy.utils import EDecimal, PcapNgWriter, PcapWriter, RawPcapReader, RawPcapWriter
 
 from testbed.cli.main import main
 from testbed.errors import InputError
-from testbed.measure.captures import compare, read_capture
+from testbed.measure.captures import compare, read_capture, read_captures, reason_for_no_pairs
 
 SATELLITE, GROUND = "02:00:00:00:00:01", "02:00:00:00:00:02"
 BEGIN_NS = 1_516_440_000_123_456_789
@@ -115,6 +115,81 @@ def test_the_command_says_the_same(ends: tuple[Path, Path], capsys: pytest.Captu
     assert found["down"]["one_way_s"]["max"] == pytest.approx(0.008)
     assert main(["captures", *map(str, ends)]) == 0
     assert "8.000" in capsys.readouterr().out
+
+
+def snapped(path: Path, source: Path, snap_bytes: int) -> Path:
+    """Write a capture anew as `tcpdump -s` would have written it."""
+    with RawPcapReader(str(source)) as frames, RawPcapWriter(str(path), linktype=1, nano=True) as out:
+        out.write_header(None)
+        for octets, stamp in frames:
+            out.write_packet(
+                octets[:snap_bytes],
+                sec=stamp.sec,
+                usec=stamp.usec,
+                caplen=min(snap_bytes, len(octets)),
+                wirelen=len(octets),
+            )
+    return path
+
+
+def long_frames(begin_ns: int, numbers: range, vlan: bool = False) -> list[tuple[int, Any]]:
+    ether = Ether(src=SATELLITE, dst=GROUND) / Dot1Q(vlan=7) if vlan else Ether(src=SATELLITE, dst=GROUND)
+    return [
+        (
+            begin_ns + n * MS,
+            ether
+            / IP(src="10.0.0.1", dst="10.0.0.2", id=n)
+            / UDP(sport=9, dport=9)
+            / (b"%03d" % n)
+            / (b"x" * 200),
+        )
+        for n in numbers
+    ]
+
+
+@pytest.mark.parametrize("snaps", [(96, 65535), (65535, 96), (64, 80), (128, 128)])
+@pytest.mark.parametrize("vlan", [False, True])
+def test_other_snap_lengths_are_paired_by_what_both_hold(tmp_path: Path, snaps: tuple[int, int], vlan: bool):
+    sent = write(tmp_path / "sent.pcap", long_frames(BEGIN_NS, range(100)), nano=True)
+    came = write(tmp_path / "came.pcap", long_frames(BEGIN_NS + 10 * MS, range(90), vlan), nano=True)
+    paths = [
+        snapped(tmp_path / f"{n}.pcap", path, snap)
+        for n, (path, snap) in enumerate(zip((sent, came), snaps, strict=True))
+    ]
+    satellite, ground = read_captures(*paths)
+    ways = compare(satellite, ground)
+    assert (len(ways["down"].frames), ways["down"].lost, len(ways["up"].frames)) == (100, 10, 0)
+    assert set(ways["down"].one_way_s.round(9)) == {0.01}
+    assert {frame.size_bytes for frame in satellite} == {len(long_frames(0, range(1))[0][1])}
+    assert reason_for_no_pairs(satellite, ground, ways) is None
+
+
+def test_too_short_a_snap_length_is_refused(tmp_path: Path) -> None:
+    whole = write(tmp_path / "whole.pcap", long_frames(BEGIN_NS, range(3)), nano=True)
+    with pytest.raises(InputError, match="holds only 20 bytes of some packets"):
+        read_captures(snapped(tmp_path / "short.pcap", whole, 34), whole)
+
+
+def test_captures_that_share_nothing_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    one = write(tmp_path / "one.pcap", long_frames(BEGIN_NS, range(10)), nano=True)
+    other = write(tmp_path / "other.pcap", long_frames(BEGIN_NS, range(20, 28)), nano=True)
+    later = write(tmp_path / "later.pcap", long_frames(BEGIN_NS + 3_600_000 * MS, range(20, 28)), nano=True)
+    for json_option in ([], ["--json"]):
+        assert main(["captures", str(one), str(other), *json_option]) == 2
+        output = capsys.readouterr()
+        assert output.out == ""
+        assert "none of 10 and 8 frames are in both captures: is there a router or" in output.err
+    assert main(["captures", str(one), str(later)]) == 2
+    assert "their times are 3600.01 s apart" in capsys.readouterr().err
+
+
+def test_captures_that_share_little_are_a_warning(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    one = write(tmp_path / "one.pcap", long_frames(BEGIN_NS, range(10)), nano=True)
+    other = write(tmp_path / "other.pcap", long_frames(BEGIN_NS + MS, range(8, 16)), nano=True)
+    assert main(["captures", str(one), str(other)]) == 0
+    output = capsys.readouterr()
+    assert "warning: 2 of 10 and 8 frames are in both captures" in " ".join(output.err.split())
+    assert "down" in output.out
 
 
 @pytest.mark.parametrize(
