@@ -194,7 +194,7 @@ def test_captures_that_share_little_are_a_warning(tmp_path: Path, capsys: pytest
 
 @pytest.mark.parametrize(
     ("content", "says"),
-    [(b"", "cannot be read"), (b"no capture at all, but text", "cannot be read"), (None, "No such")],
+    [(b"", "expected pcap or pcapng"), (b"no capture at all, but text", "expected pcap"), (None, "No such")],
 )
 def test_what_is_no_capture_is_one_line(tmp_path: Path, content: bytes | None, says: str) -> None:
     path = tmp_path / "broken.pcap"
