@@ -121,7 +121,9 @@ class Inference(Loop):
         if paced is not None:
             paced.tell()
         self._on_done(question, done, finished_s)
-        self._power.tell(question.frame, begin_s, finished_s, paced.held_s if paced is not None else ())
+        self._power.report_energy(
+            question.frame, begin_s, finished_s, paced.held_s if paced is not None else ()
+        )
 
     def _failed(self, question: Question, error: Exception) -> None:
         reason = f"{type(error).__name__}: {error}"

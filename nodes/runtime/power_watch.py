@@ -39,8 +39,7 @@ class PowerWatch:
                 meter = self._stack.enter_context(EnergyMeter(sensor))
                 idle_w = meter.idle(IDLE_S)
                 self._meter = meter
-                found = PowerSensorFound(source=sensor.source, scope=sensor.scope, idle_w=idle_w)
-                self._report(found)
+                self._report(PowerSensorFound(source=sensor.source, scope=sensor.scope, idle_w=idle_w))
             except SensorError as error:
                 self._report(PowerSensorFound(reason=str(error)))
         return self
@@ -48,19 +47,25 @@ class PowerWatch:
     def __exit__(self, *_: object) -> None:
         self._stack.close()
 
-    def tell(
+    def report_energy(
         self, frame: str, begin_s: float, end_s: float, held_s: Sequence[tuple[float, float]] = ()
     ) -> None:
-        """Report the energy of the work between two values of CLOCK_MONOTONIC; returns at once.
+        """Report the energy of the work on a frame, without waiting for the sensor.
 
-        `held_s`: spans of it in which another machine's pace held the work back (nodes/profiles/pace.py).
+        Args:
+            frame: the frame's name.
+            begin_s: start of the work, CLOCK_MONOTONIC.
+            end_s: its end.
+            held_s: spans of it in which a profile's pace delayed the work (nodes/profiles/pace.py).
         """
         if self._meter is not None:
-            # It waits for the next reading; the next answer does not.
-            asked = (frame, begin_s, end_s, tuple(held_s))
-            threading.Thread(target=self._tell, args=asked, daemon=True).start()
+            # In a thread, since the meter waits for the next reading and the next answer must not.
+            arguments = (frame, begin_s, end_s, tuple(held_s))
+            threading.Thread(target=self._report_energy, args=arguments, daemon=True).start()
 
-    def _tell(self, frame: str, begin_s: float, end_s: float, held_s: Sequence[tuple[float, float]]) -> None:
+    def _report_energy(
+        self, frame: str, begin_s: float, end_s: float, held_s: Sequence[tuple[float, float]]
+    ) -> None:
         energy = self._meter.energy(begin_s, end_s, held_s) if self._meter is not None else None
         if energy is None:
             problem = self._meter.problem if self._meter is not None else None

@@ -30,12 +30,12 @@ def probe(interface: str, own: str, peer: Endpoint, out: Path) -> None:
         out: File of JSON lines.
     """
     with Wire(interface) as wire, out.open("a", encoding="utf-8", buffering=1) as file:
-        asker = Endpoint(wire.mac, own)
+        source = Endpoint(wire.mac, own)
         sequence = 0
         while True:
             sent_s = time.time()
             try:
-                rtts_s = wire.round_trips_s(asker, peer, 1, RTT_INTERVAL_S, RTT_FRAME_BYTES)
+                rtts_s = wire.round_trips_s(source, peer, 1, RTT_INTERVAL_S, RTT_FRAME_BYTES)
             except OSError:  # no carrier: there is no contact to measure
                 time.sleep(RTT_INTERVAL_S)
                 continue

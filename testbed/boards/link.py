@@ -145,7 +145,7 @@ class BoardLink:
 
 def _greet(port: str, board: Endpoint, ground: Endpoint) -> None:
     with Wire(port) as wire:
-        wire.greet(board, ground)
+        wire.announce(board, ground)
 
 
 def ground_endpoint(address: str) -> Endpoint:

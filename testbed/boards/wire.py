@@ -72,7 +72,7 @@ class Wire:
     def __exit__(self, *_: object) -> None:
         self._socket.close()
 
-    def heard(self, patience_s: float = 2.4) -> set[str]:
+    def neighbours(self, patience_s: float = 2.4) -> set[str]:
         """Return the Ethernet addresses that send anything while all nodes are asked for an ICMPv6 echo.
 
         An interface that has just come up may be deaf for a second, because the kernel looks for new links
@@ -82,78 +82,78 @@ class Wire:
         Args:
             patience_s: Time limit, seconds.
         """
-        found: set[str] = set()
+        macs: set[str] = set()
         quiet = 0
         give_up_s = time.monotonic() + patience_s
         for sequence in itertools.count():
             self._socket.send(_echo_to_all(self.mac, sequence))
-            now = {_text(frame[6:12]) for frame, _ in self._frames(_ROUND_S)}
-            quiet = quiet + 1 if found and now <= found else 0
-            found |= now
+            new = {_text(frame[6:12]) for frame, _ in self._frames(_ROUND_S)}
+            quiet = quiet + 1 if macs and new <= macs else 0
+            macs |= new
             if quiet == 2 or time.monotonic() > give_up_s:
                 break
-        return found
+        return macs
 
-    def who_has(self, address: str, asker: Endpoint, patience_s: float = 2.0) -> set[str]:
+    def who_has(self, address: str, source: Endpoint, patience_s: float = 2.0) -> set[str]:
         """Return the Ethernet addresses that claim an IPv4 address by ARP.
 
         Args:
             address: The IPv4 address.
-            asker: Sender of the ARP requests.
+            source: Sender of the ARP requests.
             patience_s: The request is repeated until there is an answer, for at most this long, seconds.
         """
-        found: set[str] = set()
+        claimants: set[str] = set()
         give_up_s = time.monotonic() + patience_s
-        while not found and time.monotonic() < give_up_s:
-            self._socket.send(_arp_request(address, asker))
+        while not claimants and time.monotonic() < give_up_s:
+            self._socket.send(_arp_request(address, source))
             for frame, _ in self._frames(0.2):
                 if _type(frame) == ETH_P_ARP and len(frame) >= 14 + _ARP.size:
                     *_, operation, mac, sender, _, _ = _ARP.unpack_from(frame, 14)
                     if operation == ARP_REPLY and sender == socket.inet_aton(address):
-                        found.add(_text(mac))
-        return found
+                        claimants.add(_text(mac))
+        return claimants
 
-    def greet(self, asked: Endpoint, asker: Endpoint) -> None:
-        """Tell `asked` the Ethernet address of `asker`, so that it does not have to send an ARP request."""
-        request = _arp_request(asked.address, asker)
-        self._socket.send(_raw(asked.mac) + request[6:])
+    def announce(self, target: Endpoint, source: Endpoint) -> None:
+        """Tell `target` the Ethernet address of `source`, which spares it an ARP request."""
+        request = _arp_request(target.address, source)
+        self._socket.send(_raw(target.mac) + request[6:])
 
     def round_trips_s(
-        self, asker: Endpoint, asked: Endpoint, count: int, interval_s: float, frame_bytes: int = 64
+        self, source: Endpoint, target: Endpoint, count: int, interval_s: float, frame_bytes: int = 64
     ) -> list[float]:
         """Return the round-trip times of ICMP echoes, seconds, without those that were lost.
 
         Each is measured from the send call to the kernel's timestamp of the reply.
 
         Args:
-            asker: Sender of the requests.
-            asked: Destination of the requests.
+            source: Sender of the requests.
+            target: Destination of the requests.
             count: Number of requests.
             interval_s: Interval between requests, seconds.
             frame_bytes: Size of each frame.
         """
         identifier = next(_identifiers) & 0xFFFF
-        found = []
+        round_trips_s = []
         for sequence in range(count):
             next_s = time.monotonic() + interval_s
-            frame = _echo(asker, asked, identifier, sequence, frame_bytes)
+            frame = _echo(source, target, identifier, sequence, frame_bytes)
             sent_s = time.time()
             self._socket.send(frame)
             for answer, arrived_s in self._frames(interval_s):
                 if _is_reply(answer, identifier, sequence):
-                    found.append(arrived_s - sent_s)
+                    round_trips_s.append(arrived_s - sent_s)
                     break
             time.sleep(max(0.0, next_s - time.monotonic()))
-        return found
+        return round_trips_s
 
     def echoed_train(
-        self, asker: Endpoint, asked: Endpoint, count: int, frame_bytes: int, patience_s: float
+        self, source: Endpoint, target: Endpoint, count: int, frame_bytes: int, patience_s: float
     ) -> list[float]:
         """Send ICMP echo requests back to back and return the arrival times of the replies.
 
         Args:
-            asker: Sender of the requests.
-            asked: Destination of the requests.
+            source: Sender of the requests.
+            target: Destination of the requests.
             count: Number of requests.
             frame_bytes: Size of each frame.
             patience_s: Time limit for the replies, seconds.
@@ -162,7 +162,7 @@ class Wire:
             Seconds of CLOCK_REALTIME, in order of arrival.
         """
         identifier = next(_identifiers) & 0xFFFF
-        frames = [_echo(asker, asked, identifier, sequence, frame_bytes) for sequence in range(count)]
+        frames = [_echo(source, target, identifier, sequence, frame_bytes) for sequence in range(count)]
         arrived: list[float] = []
         for frame in frames:
             with suppress(OSError):  # no buffer left: this request is lost
@@ -186,21 +186,21 @@ class Wire:
             yield data, arrival_ns(ancillary) / 1e9
 
 
-def _arp_request(address: str, asker: Endpoint) -> bytes:
-    own, ip = _raw(asker.mac), socket.inet_aton(asker.address)
+def _arp_request(address: str, source: Endpoint) -> bytes:
+    own, ip = _raw(source.mac), socket.inet_aton(source.address)
     body = _ARP.pack(1, ETH_P_IP, 6, 4, ARP_REQUEST, own, ip, bytes(6), socket.inet_aton(address))
-    return _ethernet(BROADCAST, asker.mac, ETH_P_ARP) + body
+    return _ethernet(BROADCAST, source.mac, ETH_P_ARP) + body
 
 
-def _echo(asker: Endpoint, asked: Endpoint, identifier: int, sequence: int, frame_bytes: int) -> bytes:
+def _echo(source: Endpoint, target: Endpoint, identifier: int, sequence: int, frame_bytes: int) -> bytes:
     body = struct.pack("!BBHHH", ICMP_ECHO, 0, 0, identifier, sequence).ljust(
         max(frame_bytes, SHORTEST_FRAME_BYTES) - 34, b"\0"
     )
     body = body[:2] + _checksum(body) + body[4:]
-    ends = socket.inet_aton(asker.address) + socket.inet_aton(asked.address)
+    ends = socket.inet_aton(source.address) + socket.inet_aton(target.address)
     header = struct.pack("!BBHHHBBH", 0x45, 0, 20 + len(body), 0, 0x4000, 64, socket.IPPROTO_ICMP, 0) + ends
     header = header[:10] + _checksum(header) + header[12:]
-    return _ethernet(asked.mac, asker.mac, ETH_P_IP) + header + body
+    return _ethernet(target.mac, source.mac, ETH_P_IP) + header + body
 
 
 def _echo_to_all(mac: str, sequence: int) -> bytes:

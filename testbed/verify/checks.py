@@ -77,7 +77,7 @@ class Check:
     more: dict[str, Any]
 
     @property
-    def judged(self) -> bool:
+    def checked(self) -> bool:
         """Whether there are bounds."""
         return math.isfinite(self.least) or math.isfinite(self.most)
 
@@ -102,7 +102,7 @@ class Check:
     def to_json(self) -> dict[str, Any]:
         """Return all fields, for JSON; None for a bound that does not exist."""
         bounds = {name: v if math.isfinite(v := getattr(self, name)) else None for name in ("least", "most")}
-        return {**asdict(self), **bounds, "judged": self.judged, "ok": self.ok}
+        return {**asdict(self), **bounds, "checked": self.checked, "ok": self.ok}
 
 
 def delay_check(

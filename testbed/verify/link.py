@@ -242,10 +242,10 @@ class MeasuredLink(ABC):
             receiver = stack.enter_context(listener.accept()[0])
             receiver.settimeout(TICK_S)
             stamp_arrivals(receiver)
-            for one in (sender, receiver):
-                one.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            for end in (sender, receiver):
+                end.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 # Reset at the end: what is still queued shall not be sent on.
-                one.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+                end.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
             yield sender, receiver
 
     def pump(self, for_s: float, window_bytes: int) -> npt.NDArray[np.float64]:
@@ -293,7 +293,7 @@ class MeasuredLink(ABC):
                 stack.enter_context(host.call(lambda name=name: open_tap(name)))  # type: ignore[misc]
                 for host, name in zip(hosts, self.interfaces, strict=True)
             ]
-            fds, tap_fds = ([str(one.fileno()) for one in sockets] for sockets in (ends, taps))
+            fds, tap_fds = ([str(end.fileno()) for end in sockets] for sockets in (ends, taps))
             process = subprocess.Popen(
                 [
                     *(sys.executable, "-m", "testbed.verify.probe"),
@@ -377,8 +377,8 @@ def _wake_seldom(sender: socket.socket, receiver: socket.socket, window_bytes: i
     The receiver of a fast flow waits for a 64th of its window: on a slow machine, waking up for each frame
     takes more time than carrying it, and would be measured instead of the link.
     """
-    for one in (sender, receiver):
-        one.settimeout(None)
+    for end in (sender, receiver):
+        end.settimeout(None)
     receiver.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("@qq", 0, round(TICK_S * 1e6)))
     if window_bytes >= FAST_WINDOW_BYTES:
         receiver.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, window_bytes // 64)

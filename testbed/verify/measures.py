@@ -55,9 +55,9 @@ class Measurements:
     """All measurements of `spaceverse verify`, as a list of steps.
 
     Args:
-        link: the link; its state afterwards is undefined.
+        link: the measured link; its state afterwards is undefined.
         trace: the pass.
-        unshaped: makes such a link without a shaper, to measure what the machine itself carries.
+        unshaped: returns an equal link without a shaper, which shows the rate that the machine can carry.
         capture: folder for captures of the pass; None: no captures.
     """
 
@@ -69,7 +69,7 @@ class Measurements:
     capture: Path | None = None
     along: AlongPass | None = None
     lateness: Lateness = field(default_factory=Lateness)
-    # By delay and rate: requested, of link, of programs.
+    # RTTs by delay and rate: requested, measured by the kernels, seen by programs.
     _grid: dict[tuple[float, float], tuple[Floats, Floats, Floats]] = field(default_factory=dict)
     _grid_lost: int = 0  # also in cells that were measured again
 
@@ -92,17 +92,20 @@ class Measurements:
             self.lateness.add(starvation)
             missed = [check for check in checks if self._missed(check)]
             if not (
-                repeats_left and missed and starvation.descheduled and all(one.can_be_late for one in missed)
+                repeats_left
+                and missed
+                and starvation.descheduled
+                and all(check.can_be_late for check in missed)
             ):
                 break
-            spoilt += [one.spoilt_by(str(starvation)) for one in missed]
+            spoilt += [check.spoilt_by(str(starvation)) for check in missed]
         if starvation.starved:
-            checks = [one if one.ok else one.noting(str(starvation)) for one in checks]
+            checks = [check if check.ok else check.noting(str(starvation)) for check in checks]
         return spoilt + checks
 
     def _missed(self, check: Check) -> bool:
         """Return whether a bound was missed; for a cell of the grid also the whole grid's bound of p99."""
-        return not check.ok or (check.judged and check.more.get("error_p99_s", 0) > self.bounds.rtt_p99_s)
+        return not check.ok or (check.checked and check.more.get("error_p99_s", 0) > self.bounds.rtt_p99_s)
 
     def _steps(self) -> Iterator[tuple[str, str, Callable[[], list[Check]]]]:
         for delay_s, rate_bit_s in self.effort.cells:
@@ -310,13 +313,15 @@ class Measurements:
         frames = make_frames(source, destination, of_each=20)
         self.link.fresh(LinkState(True, 20e6, delay_s))
         crossings = self._cross(frames)
-        broken = [one for one in crossings if len(one.arrived_ns) != 1]
-        shaped = [one for one in crossings if one.frame.kind != "ARP" or self.link.shapes_arp]
+        broken = [crossing for crossing in crossings if len(crossing.arrived_ns) != 1]
+        shaped = [crossing for crossing in crossings if crossing.frame.kind != "ARP" or self.link.shapes_arp]
         early = [
-            one for one in shaped if any(at_ns - one.sent_ns < delay_s * 1e9 for at_ns in one.arrived_ns)
+            crossing
+            for crossing in shaped
+            if any(at_ns - crossing.sent_ns < delay_s * 1e9 for at_ns in crossing.arrived_ns)
         ]
         self.link.set(DOWN_STATE, LinkState(True, 20e6, delay_s))  # the hosts still have a carrier
-        leaked = [one for one in self._cross(frames) if one.arrived_ns]
+        leaked = [crossing for crossing in self._cross(frames) if crossing.arrived_ns]
         return [
             none_check("frames", "every kind: not once and whole", len(broken), len(crossings)),
             none_check("frames", "every kind: before its time", len(early), len(shaped)),

@@ -72,8 +72,8 @@ class PassMeasurement:
             if player.error is not None:
                 raise player.error
         self._in_force_s = {change.time_s: change.time_s + change.lateness_s for change in changes}
-        checks = self._judge_pass(probed, clock_ns)
-        return checks if self._capture is None else checks + self._judge_captures(self._capture, clock_ns)
+        checks = self._check_pass(probed, clock_ns)
+        return checks if self._capture is None else checks + self._check_captures(self._capture, clock_ns)
 
     @contextmanager
     def _captured(self) -> Iterator[None]:
@@ -84,7 +84,7 @@ class PassMeasurement:
                     stack.enter_context(CaptureWriter(host, interface, self._capture / name))
             yield
 
-    def _judge_captures(self, folder: Path, clock_ns: int) -> list[Check]:
+    def _check_captures(self, folder: Path, clock_ns: int) -> list[Check]:
         """Check one-way times of the probes, as the kernels stamped them, each way."""
         ways = compare(*(read_capture(folder / name) for name in CAPTURES))
         checks = []
@@ -94,15 +94,15 @@ class PassMeasurement:
             requested_s = self._requested_s(sent_s, way)
             steady = self._inside(sent_s) & self._inside(sent_s + requested_s)
             there = probes.arrived_ns > 0
-            judged = requested_s[steady & there], probes.one_way_s[steady[there]]
+            inside = requested_s[steady & there], probes.one_way_s[steady[there]]
             what = f"one way {way} along the pass, by captures"
             checks += [
-                delay_check("capture", what, *judged, 50, self._bounds.rtt_p50_s),
-                delay_check("capture", what, *judged, 99, self._bounds.rtt_p99_s),
+                delay_check("capture", what, *inside, 50, self._bounds.rtt_p50_s),
+                delay_check("capture", what, *inside, 99, self._bounds.rtt_p99_s),
             ]
         return checks
 
-    def _judge_pass(self, probed: Probed, clock_ns: int) -> list[Check]:
+    def _check_pass(self, probed: Probed, clock_ns: int) -> list[Check]:
         """Check the probes. Packets sent before a late AOS was in force are not counted as lost here."""
         down = required_stream(probed.down)
         answered = probed.answered_ns
@@ -118,10 +118,10 @@ class PassMeasurement:
         lost = int(np.sum(due & missing))
         requested_loss = float(np.mean(self._trace.down_loss[self._row(sent_s[due])])) if due.any() else 0.0
         what = "along the pass"
-        judged = (requested_s[steady], measured_s[steady])
+        inside = (requested_s[steady], measured_s[steady])
         return [
-            delay_check("pass", f"RTT {what}", *judged, 50, self._bounds.rtt_p50_s),
-            delay_check("pass", f"RTT {what}", *judged, 99, self._bounds.rtt_p99_s),
+            delay_check("pass", f"RTT {what}", *inside, 50, self._bounds.rtt_p50_s),
+            delay_check("pass", f"RTT {what}", *inside, 99, self._bounds.rtt_p99_s),
             shown_delay("pass", "the same as programs see it", requested_s[steady], seen_s[steady], 99),
             none_check("pass", f"reordered {what}", down.reordered, int(due.sum())),
             none_check("pass", f"lost {what}", lost, int(due.sum()))

@@ -42,12 +42,12 @@ def verdict_text(check: Check) -> Text:
     """Return the verdict and its colour; empty for rows without a bound."""
     if not check.ok:
         return Text("FAIL", "bold red")
-    return Text("pass", "green") if check.judged else Text("")
+    return Text("pass", "green") if check.checked else Text("")
 
 
 def bound_text(check: Check) -> str:
     """Return the bounds of the error as text."""
-    if not check.judged:
+    if not check.checked:
         return "shown"
     most, unit = _scaled(check.most, check.error_unit)
     least, _ = _scaled(check.least, check.error_unit)

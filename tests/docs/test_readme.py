@@ -21,5 +21,8 @@ def test_links_within_the_project_lead_somewhere() -> None:
             assert target.exists(), f"{page.name} links to {match['path']}"
             if match["anchor"]:
                 headings = re.findall(r"^#+ (.*)$", target.read_text(encoding="utf-8"), re.MULTILINE)
-                anchors = {re.sub(r"[^a-z0-9 -]", "", h.lower()).replace(" ", "-") for h in headings}
+                labels = re.findall(r"^\(([\w-]+)\)=$", target.read_text(encoding="utf-8"), re.MULTILINE)
+                anchors = {*labels} | {
+                    re.sub(r"[^a-z0-9 -]", "", h.lower()).replace(" ", "-") for h in headings
+                }
                 assert match["anchor"] in anchors, f"{page.name} links to {match['path']}#{match['anchor']}"

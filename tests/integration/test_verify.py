@@ -62,12 +62,12 @@ def test_a_link_that_is_late_and_slow_is_found_so() -> None:
     checks = verify(WrongShaper, quick=True, only=groups).checks
     assert {check.group for check in checks} == groups
     timed = [check for check in checks if check.group != "pass"]
-    timed = [check for check in timed if not is_exact(check.to_json()) and check.judged]
+    timed = [check for check in timed if not is_exact(check.to_json()) and check.checked]
     assert {check.group for check in timed} == {"rtt", "tcp", "udp", "message"}
     assert [check.what for check in timed if check.ok] == []
     beside = [check for check in checks if "this machine carries" in check.what]
     assert {check.group for check in beside} == {"tcp", "udp"}
-    along = [check for check in checks if check.what.startswith("RTT along the pass") and check.judged]
+    along = [check for check in checks if check.what.startswith("RTT along the pass") and check.checked]
     assert along
     assert [check.what for check in along if check.ok] == []
 

@@ -242,7 +242,7 @@ def _heard(nic: Interface) -> Iterator[Finding]:
     if not (nic.up and nic.carrier):
         return
     with Wire(nic.name) as wire:
-        macs = wire.heard()
+        macs = wire.neighbours()
     if nic.mac in macs:
         yield Finding(
             "emulated plane",

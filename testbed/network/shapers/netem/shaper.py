@@ -118,14 +118,14 @@ class NetemShaper:
             wanted = [NetemParameters.of(state) for _, _, state in requested]
             answers = self._kernel.write(
                 [
-                    # A changed netem keeps its packets, a new one has none: what ends a contact is a new one.
-                    Netem(index, one, one == CLOSED and self._written[link, direction] != CLOSED)
-                    for (link, direction, _), (_, index), one in zip(requested, places, wanted, strict=True)
+                    # A changed netem keeps its packets; so a contact ends with a new one, which has none.
+                    Netem(index, new, new == CLOSED and self._written[link, direction] != CLOSED)
+                    for (link, direction, _), (_, index), new in zip(requested, places, wanted, strict=True)
                 ]
             )
             failures = [
-                self._failure((link, direction), port, one, answer)
-                for (link, direction, _), (port, _), one, answer in zip(
+                self._failure((link, direction), port, new, answer)
+                for (link, direction, _), (port, _), new, answer in zip(
                     requested, places, wanted, answers, strict=True
                 )
             ]

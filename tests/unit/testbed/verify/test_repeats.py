@@ -66,10 +66,10 @@ def test_a_rate_that_was_missed_while_the_machine_was_descheduled_is_measured_ag
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     rows, measurements = measured(monkeypatch, (DESCHEDULED, [rate(0.5)]), (AWAKE, [rate(1.0)]))
-    spoilt, judged = rows
-    assert (spoilt.error, spoilt.judged, spoilt.ok) == (-0.5, False, True)
+    spoilt, last = rows
+    assert (spoilt.error, spoilt.checked, spoilt.ok) == (-0.5, False, True)
     assert "10 Mbit/s (timers late by 0.10 ms at p90, 600 ms at worst: measured again)" in spoilt.what
-    assert judged == rate(1.0)
+    assert last == rate(1.0)
     assert measurements.lateness.record()["timer_late_worst_s"] == 0.6
 
 
@@ -77,7 +77,7 @@ def test_a_link_that_is_wrong_is_found_so_on_a_machine_that_is_descheduled_every
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     rows, _ = measured(monkeypatch, *[(DESCHEDULED, [rate(0.5)])] * ATTEMPTS)
-    assert [row.judged for row in rows] == [False] * (ATTEMPTS - 1) + [True]
+    assert [row.checked for row in rows] == [False] * (ATTEMPTS - 1) + [True]
     assert not rows[-1].ok
     assert "600 ms at worst" in rows[-1].what
 

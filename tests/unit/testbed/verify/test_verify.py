@@ -104,10 +104,10 @@ def test_frames_of_every_kind_are_what_scapy_reads_back() -> None:
 def test_what_is_only_shown_is_right_whatever_it_is_but_must_be_there() -> None:
     requested = np.full(10, 0.01)
     shown = shown_delay("rtt", "as programs see it", requested, requested + 5, 50)
-    assert (shown.ok, shown.judged, bound_text(shown)) == (True, False, "shown")
+    assert (shown.ok, shown.checked, bound_text(shown)) == (True, False, "shown")
     assert (shown.to_json()["least"], shown.to_json()["most"]) == (None, None)
     assert not shown_delay("rtt", "as programs see it", requested[:0], requested[:0], 50).ok
-    assert delay_check("rtt", "RTT", requested, requested, 50, 1.0).judged
+    assert delay_check("rtt", "RTT", requested, requested, 50, 1.0).checked
 
 
 def test_what_did_not_arrive_fails() -> None:
