@@ -94,11 +94,11 @@ class PassMeasurement:
             requested_s = self._requested_s(sent_s, way)
             steady = self._inside(sent_s) & self._inside(sent_s + requested_s)
             there = probes.arrived_ns > 0
-            inside = requested_s[steady & there], probes.one_way_s[steady[there]]
+            pairs = requested_s[steady & there], probes.one_way_s[steady[there]]
             what = f"one way {way} along the pass, by captures"
             checks += [
-                delay_check("capture", what, *inside, 50, self._bounds.rtt_p50_s),
-                delay_check("capture", what, *inside, 99, self._bounds.rtt_p99_s),
+                delay_check("capture", what, *pairs, 50, self._bounds.rtt_p50_s),
+                delay_check("capture", what, *pairs, 99, self._bounds.rtt_p99_s),
             ]
         return checks
 
@@ -118,10 +118,10 @@ class PassMeasurement:
         lost = int(np.sum(due & missing))
         requested_loss = float(np.mean(self._trace.down_loss[self._row(sent_s[due])])) if due.any() else 0.0
         what = "along the pass"
-        inside = (requested_s[steady], measured_s[steady])
+        pairs = (requested_s[steady], measured_s[steady])
         return [
-            delay_check("pass", f"RTT {what}", *inside, 50, self._bounds.rtt_p50_s),
-            delay_check("pass", f"RTT {what}", *inside, 99, self._bounds.rtt_p99_s),
+            delay_check("pass", f"RTT {what}", *pairs, 50, self._bounds.rtt_p50_s),
+            delay_check("pass", f"RTT {what}", *pairs, 99, self._bounds.rtt_p99_s),
             shown_delay("pass", "the same as programs see it", requested_s[steady], seen_s[steady], 99),
             none_check("pass", f"reordered {what}", down.reordered, int(due.sum())),
             none_check("pass", f"lost {what}", lost, int(due.sum()))

@@ -223,7 +223,7 @@ def test_what_cannot_be_done_is_refused_before_anything_is_measured(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("os.geteuid", lambda: 1000)
-    with pytest.raises(CapabilityError, match="needs root: put sudo"):
+    with pytest.raises(CapabilityError, match="needs root: use sudo"):
         run(arguments())
     monkeypatch.setattr("os.geteuid", lambda: 0)
     with pytest.raises(InputError, match=r"plot .*pass\.txt: expected a name ending in \.png"):
