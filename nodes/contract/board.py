@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from nodes.contract.config import BrokerAddress, I2cPowerSensor, MqttAccess, Name
+from nodes.contract.config import BrokerAddress, I2cPowerSensor, MqttAccess, PlainName
 from nodes.contract.strict import Strict, Text
 
 FILE_PREFIX = "sha256:"  # begins a value of a node's configuration that stands for a fetched file
@@ -85,7 +85,7 @@ class AgentConfig(Strict):
         power_sensor: the sensor to use instead of searching for one.
     """
 
-    board: Name
+    board: PlainName
     management: BrokerAddress
     folder: Path
     models: Path | None = None

@@ -6,18 +6,27 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, Field, ValidationError, model_validator
 
 from nodes.contract.strict import Strict
 
 MAX_NEW_TOKENS = 8  # of an answer, unless configured
+LONGEST_NAME = 64
 
 
 class ConfigError(ValueError):
     """A configuration that cannot be used; the message is one line with file, field and expectation."""
 
 
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9 ._-]{0,63}$")]
+def _printable(name: str) -> str:
+    if not (0 < len(name) <= LONGEST_NAME and name.isprintable() and name == name.strip()):
+        raise ValueError(f"a name has 1 to {LONGEST_NAME} printable characters, the first and last not blank")
+    return name
+
+
+Name = Annotated[str, AfterValidator(_printable)]
+"""Name of a node, as in an element file: any printable characters, since topics and files use its slug."""
+PlainName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9 ._-]{0,63}$")]
 Port = Annotated[int, Field(ge=1, le=65535)]
 Limit = Annotated[int, Field(ge=1)]
 

@@ -23,7 +23,9 @@ a slug; with ANY in its place they return the filter for all nodes.
 
 from __future__ import annotations
 
+import hashlib
 import re
+import unicodedata
 
 ANY = "+"
 
@@ -45,8 +47,14 @@ UP_TREE = f"{HELLO}/#"
 
 
 def slug(name: str) -> str:
-    """Return a name as it appears in topics and file names: lower case, letters, digits and hyphens only."""
-    return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
+    """Return a name as it appears in topics and file names: lower case, letters, digits and hyphens only.
+
+    Accents are removed. A name without Latin letters and digits gets a name made of its hash.
+    """
+    letters = (sign for sign in unicodedata.normalize("NFKD", name) if not unicodedata.combining(sign))
+    hyphenated = re.sub(r"[^a-z0-9]+", "-", "".join(letters).lower()).strip("-")
+    digest = hashlib.sha256(name.encode(errors="backslashreplace")).hexdigest()
+    return hyphenated or f"name-{digest[:8]}"
 
 
 def event(node: str) -> str:

@@ -22,7 +22,7 @@ from pydantic import (
     model_validator,
 )
 
-from nodes.contract.config import ModelRun, PolicyChoice
+from nodes.contract.config import ModelRun, Name, PolicyChoice
 from nodes.contract.topics import slug
 from testbed.errors import ScenarioError
 from traces.orbits.stations import DEFAULT_MASK_DEG
@@ -122,7 +122,7 @@ class Satellite(ModelRun, PolicyChoice):
         board: inventory name of a physical board that replaces the emulated host.
     """
 
-    name: str = Field(min_length=1)
+    name: Name
     frames: tuple[Frame, ...] = Field(min_length=1)
     policy: PolicyName = "offload-after"
     policy_parameters: dict[str, Any] | AbsolutePath = Field(default={})
@@ -143,7 +143,7 @@ class GroundStation(ModelRun):
         profile: measured inference times of another machine; answers are delayed to match.
     """
 
-    name: str = Field(min_length=1)
+    name: Name
     place: str | None = None
     profile: AbsolutePath | None = None
 

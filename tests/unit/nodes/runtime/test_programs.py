@@ -64,7 +64,7 @@ def test_good_configuration_passes(
         (lambda c: c.update(rate_bit_s="fast"), "rate_bit_s"),
         (lambda c: c.update(accept_confidence=1.5), "accept_confidence"),
         (lambda c: c.update(stations=[]), "stations"),
-        (lambda c: c.update(name="a/b"), "name"),
+        (lambda c: c.update(name="a\nb"), "name"),
         (lambda c: c.update(management={}), "unix_socket"),
         (lambda c: c["frames"].append(c["frames"][0]), "twice"),
         (lambda c: c["frames"][0].update(image="/none.jpg"), "/none.jpg"),

@@ -55,6 +55,27 @@ def test_a_misspelled_field_is_named(tmp_path: Path) -> None:
     assert "\n" not in one_line(caught.value)
 
 
+@pytest.mark.parametrize("name", ["CSS (TIANHE)", "FLOCK 3P'-3", "Tromsø", "天宫"])
+def test_names_of_element_files_are_accepted(tmp_path: Path, name: str) -> None:
+    frame = make(tmp_path).satellites[0].frames[0]
+    link = Link(satellite=name, station="Tromsø (N)", follows=tmp_path / "pass.csv")
+    scenario = make(
+        tmp_path,
+        satellites=(Satellite(name=name, model="compact", frames=(frame,)),),
+        stations=(GroundStation(name="Tromsø (N)", model="regular"),),
+        links=(link,),
+    )
+    assert scenario.satellite(name).name == name
+
+
+def test_a_name_that_cannot_be_shown_is_refused_with_its_field(tmp_path: Path) -> None:
+    with pytest.raises(ValidationError) as caught:
+        make(tmp_path, stations=({"name": "G\n", "model": "regular"},))
+    assert one_line(caught.value).startswith(
+        "Scenario: stations.0.name: a name has 1 to 64 printable characters, the first and last not blank"
+    )
+
+
 def test_a_link_to_nowhere_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValidationError, match="station 'H'"):
         make(tmp_path, links=(Link(satellite="S", station="H", follows=tmp_path / "pass.csv"),))
