@@ -189,7 +189,7 @@ def cross_fitted(
 ) -> Floats:
     """Return the confidence of each row by a head that was trained without the row's group.
 
-    Thresholds are chosen on these values.     If all training rows of a fold are hits, or none is, its
+    Thresholds are chosen on these values. If all training rows of a fold are hits, or none is, its
     confidence is their share of hits.
 
     Args:

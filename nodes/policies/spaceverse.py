@@ -12,8 +12,7 @@ contact is this project's own design:
   remaining capacity. That part is the remaining bytes without the queue, divided among the frames that are
   likely to be offloaded before the contact ends.
 * A frame that cannot arrive before the contact ends is answered on board: a timely answer of the compact
-model
-  is worth more than one of the regular model an orbit later.
+  model is worth more than one of the regular model an orbit later.
 """
 
 from __future__ import annotations

@@ -117,9 +117,8 @@ class SkyLink:
                 raise self.failure
             try:
                 if carrier and holds:
-                    self._set_carrier(
-                        True
-                    )  # before held packets are released, so that they find the gate open
+                    # Before held packets are released, so that they find the gate open.
+                    self._set_carrier(True)
                 # At the end of a contact the shaper comes first: it stops within 0.2 ms, a port in some 10.
                 self._apply(requested, carrier)
                 if not (carrier and holds):
@@ -222,9 +221,8 @@ class SkyLink:
             space.set_up(port, up)
         if not up:
             return
-        space.call(
-            lambda: self._wait_for_carrier(changed)
-        )  # in its thread, so that each look does not have to wait for its turn
+        # In the namespace's thread, so that no look has to wait for its turn.
+        space.call(lambda: self._wait_for_carrier(changed))
 
     def _wait_for_carrier(self, changed: Sequence[str]) -> None:
         """Wait until packets pass the ports and both ends have noticed their carrier."""

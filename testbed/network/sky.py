@@ -47,9 +47,8 @@ class Sky:
             self.namespace = building.enter_context(NetworkNamespace.create("sky"))
             for family in ("ipv4/conf/all/forwarding", "ipv6/conf/all/forwarding"):
                 set_if_known(self.namespace, family, "0")
-            set_if_known(
-                self.namespace, "ipv6/conf/default/disable_ipv6", "1"
-            )  # bridges say nothing themselves
+            # Bridges send no packets of their own.
+            set_if_known(self.namespace, "ipv6/conf/default/disable_ipv6", "1")
             self.shaper = _make_shaper(shaper, self.namespace.path)
             building.callback(self.shaper.close)
             self._failure: TestbedError | None = None

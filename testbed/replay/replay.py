@@ -1,4 +1,4 @@
-"""Replay: two hosts, the link between them plays a trace, and the user's own programs run across it.
+"""Run the user's programs on two hosts, joined by a link that plays a trace.
 
 server (satellite's end) ---- link: down = server to client, as a download is ---- client (ground's end)
 """
@@ -49,13 +49,13 @@ class ReplayPlan:
 
     Args:
         trace: the link.
-        name: of the run's folder and of the trace's file in it.
-        client, server: shell commands; {server} and {client} stand for the addresses. None: none.
+        name: name of the run's folder and of the trace's file in it.
+        client, server: shell commands; {server} and {client} are replaced by addresses. None runs nothing.
         server_end: "satellite" (down is server to client) or "ground".
         shaper: "auto", "nfqueue" or "netem".
-        client_at_s: scenario second at which the client starts; None: when the first contact begins.
-        probe: measure the link beside the programs.
-        shell: open an interactive shell in the client's host.
+        client_at_s: scenario time at which the client starts, in seconds; None for the first contact.
+        probe: whether to measure the link while the programs run.
+        shell: whether to open an interactive shell in the client's host.
     """
 
     trace: Trace

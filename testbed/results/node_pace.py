@@ -1,4 +1,4 @@
-"""Nodes that answer at another machine's pace (nodes/profiles/pace.py), and whether this machine kept up."""
+"""Answers at another machine's pace (nodes/profiles/pace.py), and whether this machine kept up."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ TOLERATED_S = 5e-3
 
 @dataclass(frozen=True)
 class NodePace:
-    """One node's answers at the pace of a profile.
+    """Answers of one node at the pace of a profile.
 
     Args:
         node: the node's name.
         profile: name of the profile.
         answers: number of answers.
         late: number of answers that came later than on the profile's machine.
-        late_s: largest delay of one of them.
+        late_s: largest delay of an answer.
     """
 
     node: str

@@ -8,7 +8,7 @@ Numbers (include/uapi/linux/pkt_sched.h, net/sched/sch_netem.c):
     loss   share of 2^32 - 1; bursts by netem's own Gilbert-Elliott chain, which starts anew in the good
            state with every change (net/sched/sch_netem.c, get_loss_clg), so that a change cuts a burst off
     limit  packets, those in propagation included: rate x (delay + jitter) + the queue, both in full-size
-           frames of 1514 bytes.  A flood of small packets fills it with fewer bytes than were asked for.
+           frames of 1514 bytes.  A flood of small packets fills it with fewer bytes than requested.
 A closed direction is a netem with limit 0, which drops everything.
 """
 
