@@ -16,6 +16,7 @@ import numpy.typing as npt
 from traces.errors import TraceError
 from traces.recordings.gaps import with_gaps_treated
 from traces.recordings.joining import with_delays_of, with_orbit_delays
+from traces.recordings.plausibility import doubts
 from traces.recordings.recording import (
     DELAYS,
     EPOCH,
@@ -28,6 +29,7 @@ from traces.recordings.recording import (
     Orbit,
     Recording,
 )
+from traces.recordings.repetition import repeated
 from traces.recordings.rows import each_column, filled
 from traces.trace import Trace, TraceHeader, is_constant
 
@@ -57,9 +59,11 @@ def complete(recording: Recording, assumptions: Assumptions) -> Trace:
         joined = _with_delays(replace(recording, start_utc=known_start_utc, notes=notes), assumptions)
         notes = joined.notes
         columns = _columns(joined, assumptions, notes)
+        notes += doubts(joined)
         up = _connected(joined, columns, notes)
         whole = replace(joined, values=columns, up=up, start_utc=start_utc)
-        return _trace(with_gaps_treated(whole, assumptions.gaps), assumptions, start_utc)
+        trace = _trace(with_gaps_treated(whole, assumptions.gaps), assumptions, start_utc)
+        return trace if assumptions.loop_s is None else repeated(trace, assumptions.loop_s)
     except TraceError as fault:
         text = str(fault)
         raise TraceError(text if text.startswith(recording.name) else f"{recording.name}: {text}") from None
@@ -87,7 +91,9 @@ def changed(trace: Trace, assumptions: Assumptions) -> Trace:
         station=_one_line(assumptions.station or header.station),
         notes=tuple(notes),
     )
-    return trace if header == trace.header and not columns else replace(trace, header=header, **columns)
+    if header != trace.header or columns:
+        trace = replace(trace, header=header, **columns)
+    return trace if assumptions.loop_s is None else repeated(trace, assumptions.loop_s)
 
 
 def _trace(recording: Recording, assumptions: Assumptions, start_utc: datetime) -> Trace:

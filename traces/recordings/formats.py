@@ -10,6 +10,7 @@ from traces.errors import TraceError, TraceInputError
 from traces.recordings import columns, intervals, ion, lens, mahimahi, ping, windows
 from traces.recordings.completion import changed, complete
 from traces.recordings.options import OWN, check_options, given_fields
+from traces.recordings.plausibility import check_detected
 from traces.recordings.recording import Assumptions, Recording
 from traces.trace import Trace
 from traces.trace_file import parse_trace
@@ -104,12 +105,15 @@ def parse_recording(data: bytes, name: str, assumptions: Assumptions, form: str 
     Raises:
         TraceError: The file is invalid; the message names the line and what was expected.
     """
-    if form is None:
-        form = "csv" if assumptions.columns else format_of(data, name)
+    detected = form is None
+    form = form or ("csv" if assumptions.columns else format_of(data, name))
     check_options(name, form, given_fields(assumptions))
     if form == OWN:
         return changed(parse_trace(data, name=name), assumptions)
-    return complete(_read(data, name, assumptions, form), assumptions)
+    recording = _read(data, name, assumptions, form)
+    if detected:
+        check_detected(recording)
+    return complete(recording, assumptions)
 
 
 def _read(data: bytes, name: str, assumptions: Assumptions, form: str) -> Recording:
@@ -148,6 +152,7 @@ def read_recording(
     """
     assumptions = assumptions or Assumptions()
     data, name = _bytes(path), str(path)
+    detected = form is None
     form = form or ("csv" if assumptions.columns else format_of(data, name))
     delay_form = None if delay_file is None else form_of_delays(delay_file)
     check_options(name, form, given_fields(assumptions), delay_form)
@@ -158,6 +163,8 @@ def read_recording(
             raise TraceError(f"{name} is a whole trace; expected no --up-file or --delay-file")
         return changed(parse_trace(data, name=name), assumptions)
     recording = _read(data, name, assumptions, form)
+    if detected:
+        check_detected(recording)
     if up_file is not None:
         if form != "mahimahi":
             raise TraceError(f"{name} is {form}; an uplink's file needs mahimahi")

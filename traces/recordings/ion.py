@@ -236,6 +236,18 @@ def write(trace: Trace, satellite: str = "1", station: str = "2") -> bytes:
     return ("\n".join(lines) + "\n").encode()
 
 
+def carried(plan: bytes, satellite: str = "1") -> dict[str, tuple[float, float]]:
+    """Return the seconds of contact and the bytes that a plan of `write` holds in each direction."""
+    totals = {"down": (0.0, 0.0), "up": (0.0, 0.0)}
+    for line in plan.decode().splitlines():
+        words = line.split()
+        if words[:2] == ["a", "contact"]:
+            direction = "down" if words[4] == satellite else "up"
+            length_s, (total_s, total_bytes) = float(words[3]) - float(words[2]), totals[direction]
+            totals[direction] = total_s + length_s, total_bytes + length_s * float(words[6])
+    return totals
+
+
 def _contacts(trace: Trace, column: str, shift_s: float) -> list[tuple[int, int, int]]:
     """Return begin, end (whole seconds) and bytes per second of each part of a contact with one rate."""
     edges_s = np.append(trace.time_s, trace.end_s) + shift_s

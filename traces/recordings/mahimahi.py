@@ -15,8 +15,10 @@ import numpy as np
 
 from traces.errors import TraceError
 from traces.numbers import Floats, read_table
+from traces.recordings.plausibility import LONGEST_DELAY_S
 from traces.recordings.recording import DELAYS, SATURATED, Assumptions, Recording
 from traces.trace import Trace
+from traces.units import DURATION_UNITS_S
 
 CHANCE_BITS = 12_000
 DELAY_STEP_S = 0.01
@@ -53,7 +55,7 @@ def read(data: bytes, name: str, assumptions: Assumptions) -> Recording:
     notes = [
         f"delivery opportunities of 1500 bytes (12000 bits), counted over {assumptions.bin_s:g} s",
         SATURATED,
-        "mahimahi repeats the file; this trace ends where the file does",
+        "mahimahi repeats the file; this trace ends where the file does (see --loop)",
     ]
     up = rate_bit_s > 0
     if not up.all():
@@ -109,8 +111,14 @@ def read_delays(data: bytes, name: str, assumptions: Assumptions) -> Recording:
     delay_ms = read_table(data, name, 1)[0]
     if (bad := first_bad(delay_ms)) is not None:
         raise TraceError(f"{name}, line {bad + 1}: expected a delay in whole ms; found {delay_ms[bad]:g}")
+    unit_s = DURATION_UNITS_S[assumptions.delay_unit]
+    if (typical_s := float(np.median(delay_ms)) * unit_s) > LONGEST_DELAY_S:
+        raise TraceError(
+            f"{name}: expected delays in {assumptions.delay_unit}, below {LONGEST_DELAY_S:g} s;"
+            f" found {typical_s:g} s, typically; say the unit of the integers with --delay-unit, such as ns"
+        )
     changes = np.flatnonzero(np.append(True, delay_ms[1:] != delay_ms[:-1]))
-    delay_s, end_s = delay_ms[changes] / 1e3, len(delay_ms) * DELAY_STEP_S
+    delay_s, end_s = delay_ms[changes] / round(1 / unit_s), len(delay_ms) * DELAY_STEP_S
     del delay_ms  # frees memory before the trace is built
     return Recording(
         "leoreplayer-delay",
@@ -118,7 +126,7 @@ def read_delays(data: bytes, name: str, assumptions: Assumptions) -> Recording:
         np.multiply(changes, DELAY_STEP_S, dtype=np.float64),
         end_s,
         dict.fromkeys(DELAYS, delay_s),
-        notes=["one-way delays in whole ms, one per 10 ms, the same in both directions"],
+        notes=[f"one-way delays in whole {assumptions.delay_unit}, one per 10 ms, for both directions"],
     )
 
 

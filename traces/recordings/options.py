@@ -17,6 +17,7 @@ _USED_BY = {
     "bin_s": ("--bin", ("mahimahi",)),
     "outage_s": ("--outage", ("mahimahi", *_PROBES)),
     "loss_window_s": ("loss_window_s", _PROBES),
+    "delay_unit": ("--delay-unit", ("leoreplayer-delay",)),
     "range_delay": ("--range-delay", ("ion",)),
     "columns": ("--columns", ("csv",)),
     "separator": ("--separator", ("csv",)),

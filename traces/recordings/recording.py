@@ -64,6 +64,8 @@ class Assumptions:
         outage_s: time without a delivery opportunity, or without an answer to any of several probes, from
             which on the link is down, not slow or lossy.
         loss_window_s: interval over which lost probes are counted.
+        loop_s: time until which a shorter recording is repeated.
+        delay_unit: unit of a file of integers with delays: s, ms, us or ns.
         elements: an orbit from which, with `place`, the delay is computed.
         place: the ground station for `elements`.
         range_delay: use the ranges of an ION plan, in whole light-seconds, as delays.
@@ -90,6 +92,8 @@ class Assumptions:
     bin_s: float = 0.1
     outage_s: float = 1.0
     loss_window_s: float = 1.0
+    loop_s: float | None = None
+    delay_unit: str = "ms"
     elements: ElementSet | None = None
     place: GroundStation | None = None
     range_delay: bool = False

@@ -63,7 +63,7 @@ def _run(arguments: argparse.Namespace) -> int:
         raise UnitError(f"--direction has no effect with --to {arguments.to}; it is for mahimahi")
     check_replaceable(arguments)
     trace = read_with_options(arguments)
-    _write(trace, arguments)
+    written = _write(trace, arguments)
     contacts = trace.contacts()
     if arguments.json:
         report = {
@@ -74,27 +74,50 @@ def _run(arguments: argparse.Namespace) -> int:
             "length_s": trace.end_s,
             "rows": len(trace),
             "contacts": len(contacts),
+            "written": written,
         }
         print(json.dumps(report, indent=2))
         return 0
     up_s = sum(contact.duration_s for contact in contacts)
     print(
-        f"wrote {arguments.output}: {trace.header.made_by},"
+        f"wrote {arguments.output} from {trace.header.made_by}:"
+        if written
+        else f"wrote {arguments.output}: {trace.header.made_by},"
         f" {up_s:.6g} of {trace.end_s:.6g} s up, {len(trace)} rows"
     )
+    for direction, amount in written.items():
+        parts = [
+            f"{held:.10g} of {amount[f'trace_{unit}']:.10g} {unit}"
+            for unit, held in amount.items()
+            if f"trace_{unit}" in amount
+        ]
+        print(f"  {arguments.to} holds of the {direction}link: {', '.join(parts)}")
     for note in trace.header.notes:
         print(f"  {note}")
     return 0
 
 
-def _write(trace: Trace, arguments: argparse.Namespace) -> None:
+def _write(trace: Trace, arguments: argparse.Namespace) -> dict[str, dict[str, float]]:
+    """Write the file; return what a foreign format holds in each direction, and what the trace holds."""
     from traces.trace_file import write_trace
 
     if arguments.to == "spaceverse":
         write_trace(trace, arguments.output)
-        return
+        return {}
     from traces.recordings import ion, mahimahi
 
-    data = ion.write(trace) if arguments.to == "ion" else mahimahi.write(trace, arguments.direction or "down")
+    amounts: dict[str, dict[str, float]] = {}
+    if arguments.to == "ion":
+        data = ion.write(trace)
+        for direction, (seconds, size) in ion.carried(data).items():
+            up_s = sum(contact.duration_s for contact in trace.contacts())
+            amounts[direction] = {"s": seconds, "trace_s": up_s, "bytes": size}
+    else:
+        direction = arguments.direction or "down"
+        data = mahimahi.write(trace, direction)
+        amounts[direction] = {"bytes": data.count(b"\n") * mahimahi.CHANCE_BITS / 8.0}
+    for direction, amount in amounts.items():
+        amount["trace_bytes"] = float(trace.lengths_s() @ getattr(trace, f"{direction}_bit_s")) / 8
     with replacing(arguments.output) as part:
         part.write_bytes(data)
+    return amounts

@@ -14,6 +14,7 @@ from traces.errors import TimeError, UnitError
 from traces.recordings.formats import FORMATS, form_of, form_of_delays, read_recording
 from traces.recordings.options import OWN, check_options
 from traces.recordings.recording import Assumptions
+from traces.units import DURATION_UNITS_S
 
 if TYPE_CHECKING:
     from traces.trace import Trace
@@ -35,6 +36,8 @@ _FIELDS = {
     "gaps": "gaps",
     "bin_s": "bin",
     "outage_s": "outage",
+    "loop_s": "loop",
+    "delay_unit": "delay_unit",
     "range_delay": "range_delay",
     "columns": "columns",
     "separator": "separator",
@@ -98,6 +101,7 @@ def _add_general_options(group: argparse._ArgumentGroup) -> None:
             metavar=metavar,
             help=f"{name} of the uplink, also in place of a recorded one",
         )
+    add("--loop", type=DURATION, metavar="DURATION", help="repeat the recording until it lasts this long")
     add("--delay-file", type=Path, metavar="FILE", help="recording to read the delay from")
     add("--start", type=UTC, metavar="UTC", help="start time, such as 2024-01-11T10:06:39Z")
     add(
@@ -142,6 +146,11 @@ def _add_format_options(group: argparse._ArgumentGroup) -> None:
         help="mahimahi, ping, LENS: take the link down after this time without opportunities or answers"
         " (default: 1s)",
     )
+    add(
+        "--delay-unit",
+        choices=list(DURATION_UNITS_S),
+        help="LeoReplayer: unit of the integers in the file of delays (default: ms)",
+    )
     add("--up-file", type=Path, metavar="FILE", help="mahimahi: recording of the uplink")
     add("--range-delay", action="store_true", help="ION: use the plan's ranges, in whole light-seconds")
 
@@ -158,7 +167,7 @@ def read_with_options(arguments: argparse.Namespace) -> Trace:
     # Also names options that repeat a default, which `read_recording` cannot tell from those left out.
     check_options(str(arguments.file), form, _given_fields(arguments), delay_form)
     return read_recording(
-        arguments.file, values, form, up_file=arguments.up_file, delay_file=arguments.delay_file
+        arguments.file, values, arguments.form, up_file=arguments.up_file, delay_file=arguments.delay_file
     )
 
 
