@@ -24,7 +24,7 @@ $(VENV)/.done: setup.py Makefile tooling/debian-packages
 run: setup
 	$(BIN)/spaceverse run topologies/dove_pass.py
 
-test: lint unit integration
+test: lint docs unit integration
 
 lint: setup
 	$(BIN)/ruff check .
