@@ -15,6 +15,10 @@ if TYPE_CHECKING:  # the command line starts without orbits
     from traces.orbits.stations import GroundStation
 
 
+def _hours(text: str) -> float:
+    return DURATION(f"{text}h")
+
+
 def add_orbit_options(parser: argparse.ArgumentParser, *, many: bool) -> None:
     """Add the options.
 
@@ -70,6 +74,11 @@ def add_orbit_options(parser: argparse.ArgumentParser, *, many: bool) -> None:
         default=86_400.0,
         metavar="DURATION",
         help="length of the window (default: 24h)",
+    )
+    # Version 0.1.0 had these; scripts still may.
+    parser.add_argument("--hours", dest="duration", type=_hours, metavar="H", help=argparse.SUPPRESS)
+    parser.add_argument(
+        "--seconds", dest="duration", type=DURATION, metavar="DURATION", help=argparse.SUPPRESS
     )
     parser.add_argument(
         "--grazing",
