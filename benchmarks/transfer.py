@@ -49,10 +49,10 @@ from nodes.contract.config import BrokerAddress, Station
 from nodes.contract.events import Event, SendFinished
 from nodes.runtime.contact import CarrierWatch
 from nodes.transfer.downlink import Downlink
+from nodes.transfer.flow_control import chunk_size_bytes
 from nodes.transfer.inbox import Inbox
 from nodes.transfer.outbox import Outbox
 from nodes.transfer.station import StationLink
-from nodes.transfer.window import chunk_size_bytes
 from testbed.mqtt.broker import Broker, TcpListener, UnixListener
 from testbed.network.clock import RealClock
 from testbed.network.emulation import EmulatedNetwork

@@ -40,8 +40,8 @@ from nodes.runtime.inference import Inference, Question, StageTimes
 from nodes.runtime.management import ManagementPlane
 from nodes.runtime.program import Loop, ModelUnavailableError, check_model, leave, run_program, serve
 from nodes.transfer.downlink import ContactWatch, Downlink
+from nodes.transfer.flow_control import chunk_size_bytes
 from nodes.transfer.outbox import Outbox, OutboxError
-from nodes.transfer.window import chunk_size_bytes
 from nodes.vlm.folder import fingerprint
 
 DESCRIPTION = "Run a satellite: camera, compact model, policy, outbox and downlink."

@@ -17,6 +17,7 @@ from nodes.contract.report import Report
 from nodes.contract.scenario_time import ScenarioTime, no_time
 from nodes.transfer.connect import Opened, RacingConnector
 from nodes.transfer.connection import Connection, prepare_bulk, prepare_express
+from nodes.transfer.flow_control import Window
 from nodes.transfer.messages import (
     Heartbeat,
     MalformedError,
@@ -26,7 +27,6 @@ from nodes.transfer.messages import (
 from nodes.transfer.outbox import Outbox
 from nodes.transfer.refusals import Refusals
 from nodes.transfer.sender import Sender
-from nodes.transfer.window import Window
 
 IDLE_WAIT_S = 0.05  # also the interval at which contacts are checked
 TIDY_S = 1.0

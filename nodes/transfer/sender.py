@@ -10,6 +10,7 @@ from msgspec.structs import replace
 from nodes.contract.events import Delivered, SendFinished, SendRefused, SendStarted, SendWaits
 from nodes.contract.report import Report
 from nodes.transfer.chunk_map import ChunkMap
+from nodes.transfer.flow_control import Window
 from nodes.transfer.messages import (
     Chunk,
     Done,
@@ -22,7 +23,6 @@ from nodes.transfer.messages import (
     encode,
 )
 from nodes.transfer.outbox import Outbox, OutboxError, OutboxItem
-from nodes.transfer.window import Window
 
 ITEMS_AT_ONCE = 32  # items under way at the same time, so that small ones fill a long path
 WAIT_S = 2.0  # until an item for which the ground had no space is offered again

@@ -30,7 +30,7 @@ from typing import Any
 from pyroute2 import IPRoute
 from pyroute2.netlink.exceptions import NetlinkError
 
-from testbed.boards.check.attachment import check_attachment
+from testbed.boards.check.attachability import check_attachment
 from testbed.boards.check.findings import usable
 from testbed.boards.inventory import (
     VXLAN_OVERHEAD_BYTES,

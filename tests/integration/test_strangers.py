@@ -17,10 +17,10 @@ from paho.mqtt.enums import CallbackAPIVersion
 from nodes.contract.config import BrokerAddress, MqttAccess, Station
 from nodes.runtime.contact import CarrierWatch
 from nodes.transfer.downlink import Downlink
+from nodes.transfer.flow_control import chunk_size_bytes
 from nodes.transfer.inbox import Inbox
 from nodes.transfer.outbox import Outbox
 from nodes.transfer.station import StationLink
-from nodes.transfer.window import chunk_size_bytes
 from testbed.mqtt.accounts import Account, ground_account, node_account, run_account, satellite_account
 from testbed.mqtt.broker import Broker, BrokerError, TcpListener, UnixListener
 from testbed.mqtt.broker_watch import BrokerWatch

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from testbed.boards.attachment import Attachment
-from testbed.boards.check.attachment import check_attachment
+from testbed.boards.check.attachability import check_attachment
 from testbed.boards.check.findings import usable
 from testbed.boards.inventory import Board
 from testbed.boards.link import BoardLink, ground_endpoint

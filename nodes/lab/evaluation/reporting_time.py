@@ -13,11 +13,11 @@ from pathlib import Path
 import msgpack
 
 from nodes.contract.report import report_nothing
+from nodes.transfer.flow_control import Window
 from nodes.transfer.inbox import Inbox, InboxItem
 from nodes.transfer.outbox import Outbox
 from nodes.transfer.receiver import Receiver
 from nodes.transfer.sender import Sender
-from nodes.transfer.window import Window
 
 _ANSWERS = 10
 

@@ -72,7 +72,7 @@ def _line(board: Board) -> str:
 
 
 def _check(args: argparse.Namespace) -> int:
-    from testbed.boards.check.attachment import check_attachment  # netlink would slow down every --help
+    from testbed.boards.check.attachability import check_attachment  # netlink would slow down every --help
     from testbed.boards.check.findings import usable
     from testbed.boards.check.system import check_system
 

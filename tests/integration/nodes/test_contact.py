@@ -15,8 +15,8 @@ import pytest
 from nodes.contract.config import Station
 from nodes.runtime.contact import CarrierWatch
 from nodes.transfer.downlink import Downlink
+from nodes.transfer.flow_control import chunk_size_bytes
 from nodes.transfer.outbox import Outbox
-from nodes.transfer.window import chunk_size_bytes
 from tests.support.nodes.ends import GroundEnd, Recorder, Relay
 from tests.support.waiting import wait_for
 

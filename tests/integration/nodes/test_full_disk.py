@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
+from nodes.transfer.flow_control import Window
 from nodes.transfer.inbox import Inbox
 from nodes.transfer.messages import Done, Have, Upward, Wait
 from nodes.transfer.outbox import Outbox, OutboxError
 from nodes.transfer.receiver import Receiver
 from nodes.transfer.sender import Sender
-from nodes.transfer.window import Window
 from tests.support.nodes.ends import Recorder
 
 pytestmark = pytest.mark.root

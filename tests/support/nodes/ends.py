@@ -16,8 +16,8 @@ from nodes.contract import events as contract
 from nodes.contract.config import Station
 from nodes.runtime.contact import CarrierWatch
 from nodes.transfer.downlink import Downlink
+from nodes.transfer.flow_control import chunk_size_bytes
 from nodes.transfer.outbox import Outbox
-from nodes.transfer.window import chunk_size_bytes
 from testbed.network.programs import spawn
 from tests.support.waiting import wait_for
 

@@ -8,8 +8,8 @@ from nodes.contract.config import Station
 from nodes.contract.events import Delivered, Event
 from nodes.runtime.contact import CarrierWatch
 from nodes.transfer.downlink import Downlink
+from nodes.transfer.flow_control import chunk_size_bytes
 from nodes.transfer.outbox import Outbox
-from nodes.transfer.window import chunk_size_bytes
 
 RATE_BIT_S = 1e9
 delivered = threading.Event()

@@ -18,9 +18,9 @@ from msgspec import UNSET
 
 from nodes.contract import topics
 from nodes.onboard.link_forecast import LinkForecast
+from nodes.transfer.flow_control import QUEUE_S, chunk_size_bytes
 from nodes.transfer.messages import INLINE_LIMIT_BYTES, Chunk, Manifest, encode
 from nodes.transfer.outbox import PRIORITIES
-from nodes.transfer.window import QUEUE_S, chunk_size_bytes
 
 NOTICE_S = 0.025  # the carrier is polled every 50 ms; half of that on average
 _SEGMENT_BYTES = 1448  # TCP payload with timestamps in an Ethernet frame of 1514 bytes

@@ -22,12 +22,12 @@ from hypothesis import strategies as st
 
 from nodes.contract.events import Dropped, Event, Expired, Received, SendRefused
 from nodes.transfer import inbox as inbox_module
+from nodes.transfer.flow_control import Window
 from nodes.transfer.inbox import IDLE_PART_S, Claim, Inbox, InboxItem
 from nodes.transfer.messages import Upward, decode_upward, encode
 from nodes.transfer.outbox import Outbox, OutboxError
 from nodes.transfer.receiver import Receiver
 from nodes.transfer.sender import Sender
-from nodes.transfer.window import Window
 
 CHUNK_BYTES = 1024
 STEPS = 120

@@ -11,6 +11,7 @@ import pytest
 
 from nodes.contract.events import Event
 from nodes.transfer import inbox as inbox_module
+from nodes.transfer.flow_control import Window
 from nodes.transfer.inbox import Inbox, InboxItem
 from nodes.transfer.messages import (
     Chunk,
@@ -26,7 +27,6 @@ from nodes.transfer.messages import (
 from nodes.transfer.outbox import Outbox, OutboxError
 from nodes.transfer.receiver import Receiver
 from nodes.transfer.sender import Sender
-from nodes.transfer.window import Window
 
 CHUNK_BYTES = 4096
 SIZE_BYTES = 20_000

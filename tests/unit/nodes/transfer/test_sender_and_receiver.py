@@ -10,12 +10,12 @@ import msgspec
 import pytest
 
 from nodes.contract.events import Event
+from nodes.transfer.flow_control import Window
 from nodes.transfer.inbox import Inbox, InboxItem
 from nodes.transfer.messages import Hello, Manifest, Upward, decode_downward, decode_upward, encode
 from nodes.transfer.outbox import Outbox, OutboxError
 from nodes.transfer.receiver import Receiver
 from nodes.transfer.sender import Sender
-from nodes.transfer.window import Window
 
 CHUNK_BYTES = 4096
 

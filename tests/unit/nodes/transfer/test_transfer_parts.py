@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from nodes.transfer.chunk_map import ChunkMap
+from nodes.transfer.flow_control import Window, chunk_size_bytes
 from nodes.transfer.messages import (
     Chunk,
     Done,
@@ -28,7 +29,6 @@ from nodes.transfer.messages import (
     decode_upward,
     encode,
 )
-from nodes.transfer.window import Window, chunk_size_bytes
 
 IMAGE = Manifest(
     item_id=b"i" * 16,

@@ -16,7 +16,7 @@ from nodes.lab.evaluation.event_model.replay import ReplayedPair, Sent, replay
 from nodes.lab.evaluation.reporting_time import measure_reporting_s
 from nodes.onboard.link_forecast import ForecastRow, LinkForecast
 from nodes.policies import Accept, Decision, FramePolicy, OnboardRun, Reading, Situation, policy_named
-from nodes.transfer.window import chunk_size_bytes
+from nodes.transfer.flow_control import chunk_size_bytes
 
 DOWN_S, UP_S = 0.004, 0.006
 OPEN_S = NOTICE_S + DOWN_S + UP_S

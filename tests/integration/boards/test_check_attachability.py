@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from testbed.boards.check.attachment import check_attachment
+from testbed.boards.check.attachability import check_attachment
 from testbed.boards.check.findings import Finding, usable
 from testbed.boards.inventory import Board, read_inventory
 from testbed.kernel.namespace import NetworkNamespace
@@ -220,7 +220,7 @@ def test_a_nic_that_is_down_is_worth_a_note(scene: Scene) -> None:
 def test_the_management_plane_must_answer_and_go_another_way(
     scene: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("testbed.boards.check.attachment.MANAGEMENT_WITHIN_S", 0.5)
+    monkeypatch.setattr("testbed.boards.check.attachability.MANAGEMENT_WITHIN_S", 0.5)
     assert "no ssh server at 192.0.2.9, port 22" in scene.refusal(management="192.0.2.9")
     scene.ip(f"route add {FAR_BOARD}/32 dev {NIC} src {HOST_ADDRESS}")
     scene.ip(f"addr add {FAR_BOARD}/32 dev lo", scene.board)
