@@ -24,7 +24,7 @@ _EPILOG = """examples:
       --client 'iperf3 -c {server} -R -t 20'
   sudo spaceverse replay ping.txt --rate 100M --up-rate 10M \\
       --client 'ping -c 50 -i 0.2 {server}'
-  sudo spaceverse replay bw_1.txt --delay-file delay_1.txt \\
+  sudo spaceverse replay bw_1.txt --delay-from delay_1.txt \\
       --server 'python3 -m http.server 8000' \\
       --client 'curl -o /dev/null http://{server}:8000/frame.jpg'
   # a shell at the client's end

@@ -36,8 +36,8 @@ from traces.trace import Trace, TraceHeader, is_constant
 _OPTION = {
     "down_bit_s": "--rate RATE (such as 20M)",
     "up_bit_s": "--up-rate RATE (such as 2M)",
-    "down_delay_s": "--delay DURATION (one-way, such as 12ms) or --delay-file FILE",
-    "up_delay_s": "--delay DURATION (one-way, such as 12ms) or --delay-file FILE",
+    "down_delay_s": "--delay DURATION (one-way, such as 12ms) or --delay-from FILE",
+    "up_delay_s": "--delay DURATION (one-way, such as 12ms) or --delay-from FILE",
 }
 
 
@@ -130,7 +130,7 @@ def _with_delays(recording: Recording, assumptions: Assumptions) -> Recording:
         and not np.isfinite(recording.values.get(name, np.array(np.nan))).any()
     ]
     if assumptions.delays is not None:
-        _check_use("--delay-file", missing, "the recording or the other options have delays both ways")
+        _check_use("--delay-from", missing, "the recording or the other options have delays both ways")
         recording = with_delays_of(recording, assumptions.delays, missing)
         missing = []
     if assumptions.elements is not None:

@@ -160,7 +160,7 @@ def read_recording(
         assumptions = replace(assumptions, delays=read_delays(delay_file, assumptions))
     if form == OWN:
         if up_file is not None or delay_file is not None:
-            raise TraceError(f"{name} is a whole trace; expected no --up-file or --delay-file")
+            raise TraceError(f"{name} is a whole trace; expected no --up-file or --delay-from")
         return changed(parse_trace(data, name=name), assumptions)
     recording = _read(data, name, assumptions, form)
     if detected:

@@ -98,7 +98,7 @@ def _rates(time_ms: Floats, assumptions: Assumptions) -> tuple[Floats, Floats, f
 
 
 def sniff_delays(head: bytes) -> bool:
-    """Return False: integers could be anything, so the format must be named, or used with --delay-file."""
+    """Return False: integers could be anything, so the format must be named, or used with --delay-from."""
     return False
 
 

@@ -24,7 +24,7 @@ _USED_BY = {
     "missing": ("--missing", ("csv",)),
 }
 """Fields of Assumptions with their options and the formats that use them."""
-_OF_RECORDINGS = {"elements": "--tle", "place": "--tle", "delays": "--delay-file"}
+_OF_RECORDINGS = {"elements": "--tle", "place": "--tle", "delays": "--delay-from"}
 _BOTH_WAYS = {"rate_bit_s": "rate", "delay_s": "delay", "loss": "loss"}
 
 

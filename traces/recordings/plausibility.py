@@ -33,7 +33,7 @@ def check_detected(recording: Recording) -> None:
         return
     raise TraceError(
         f"{recording.name}: the file has only rising integers, and {reason}; expected --from mahimahi if"
-        " this is right, --delay-file if they are delays, or a declaration with --columns"
+        " this is right, --delay-from if they are delays, or a declaration with --columns"
     )
 
 

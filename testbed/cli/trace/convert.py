@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 _TARGETS = ("spaceverse", "mahimahi", "ion")
 _EXAMPLES = """examples:
   # LeoReplayer
-  spaceverse trace convert bw_1.txt --delay-file delay_1.txt --up-rate 10M \\
+  spaceverse trace convert bw_1.txt --delay-from delay_1.txt --up-rate 10M \\
       -o link.csv
   # mahimahi
   spaceverse trace convert down.mahi --up-file up.mahi --delay 25ms -o link.csv

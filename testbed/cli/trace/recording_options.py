@@ -102,7 +102,7 @@ def _add_general_options(group: argparse._ArgumentGroup) -> None:
             help=f"{name} of the uplink, also in place of a recorded one",
         )
     add("--loop", type=DURATION, metavar="DURATION", help="repeat the recording until it lasts this long")
-    add("--delay-file", type=Path, metavar="FILE", help="recording to read the delay from")
+    add("--delay-from", dest="delay_file", type=Path, metavar="FILE", help="recording to read the delay from")
     add("--start", type=UTC, metavar="UTC", help="start time, such as 2024-01-11T10:06:39Z")
     add(
         "--zone",

@@ -95,7 +95,7 @@ def test_a_value_that_fills_nothing_is_refused(form, changes, option):
 def test_a_delay_file_or_an_orbit_that_fills_nothing_is_refused(tmp_path):
     (tmp_path / "ping.txt").write_bytes(SAMPLES["ping"].data)
     (tmp_path / "delays.txt").write_bytes(LEOREPLAYER_DELAY)
-    with pytest.raises(TraceError, match="--delay-file has no effect"):
+    with pytest.raises(TraceError, match="--delay-from has no effect"):
         read_recording(tmp_path / "ping.txt", SAMPLES["ping"].beside, delay_file=tmp_path / "delays.txt")
     (tmp_path / "bw.txt").write_bytes(SAMPLES["mahimahi"].data)
     with pytest.raises(TraceError, match="--delay has no effect"):

@@ -36,7 +36,7 @@ def test_delays_of_hours_are_refused_with_the_option_for_their_unit(tmp_path, un
 
 def test_the_option_for_the_unit_reaches_the_file_of_delays(tmp_path, capsys):
     bw, delays = files(tmp_path, [36_000_000 + n for n in range(300)])
-    line = ["trace", "convert", str(bw), "--delay-file", str(delays), "-o", str(tmp_path / "out.csv")]
+    line = ["trace", "convert", str(bw), "--delay-from", str(delays), "-o", str(tmp_path / "out.csv")]
     assert main(line) == 2
     assert "--delay-unit" in capsys.readouterr().err
     assert main([*line, "--delay-unit", "ns"]) == 0
