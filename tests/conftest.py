@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterator
 
 import pytest
@@ -18,6 +19,8 @@ _WATCH = pytest.StashKey[Starvation]()
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_configure(config: pytest.Config) -> None:
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a shell ignores it in background jobs
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     config.stash[_WATCH] = watch = Starvation()
     watch.__enter__()
     config.add_cleanup(watch.__exit__)
