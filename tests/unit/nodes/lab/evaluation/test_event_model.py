@@ -58,7 +58,7 @@ def test_a_line_integrates_its_rate_over_rows() -> None:
     assert of_two_rates.contact_after(40) is None
     with pytest.raises(ValueError, match="no contact"):
         of_two_rates.finish_s(25, 1)
-    with pytest.raises(ValueError, match="order"):
+    with pytest.raises(ValueError, match="sorted by time"):
         LinkForecast([rows[1], rows[0]], 40)
 
 
