@@ -96,6 +96,32 @@ SATNOGS = b"""[
 """
 MAHIMAHI = b"1\n1\n2\n3\n100\n150\n199\n200\n"
 LEOREPLAYER_DELAY = b"24\n18\n18\n30\n"
+IPERF3 = b"""Connecting to host 192.0.2.7, port 5201
+Reverse mode, remote host 192.0.2.7 is sending
+[  5] local 192.168.1.20 port 51436 connected to 192.0.2.7 port 5201
+[ ID] Interval           Transfer     Bitrate
+[  5]   0.00-1.00   sec  19.4 MBytes   162 Mbits/sec
+[  5]   1.00-2.00   sec  6.62 MBytes  55.5 Mbits/sec
+[  5]   2.00-3.00   sec   128 KBytes  1.05 Mbits/sec
+- - - - - - - - - - - - - - - - - - - - - - - - -
+[ ID] Interval           Transfer     Bitrate         Retr
+[  5]   0.00-3.04   sec  26.1 MBytes  72.0 Mbits/sec   12             sender
+[  5]   0.00-3.00   sec  26.1 MBytes  73.1 Mbits/sec                  receiver
+
+iperf Done.
+"""
+SPEEDTEST = b"""Server ID,Sponsor,Server Name,Timestamp,Distance,Ping,Download,Upload,Share,IP Address
+1234,"Isle Net, Ltd.",Douglas,2024-03-01T10:00:00.000000Z,52.4,41.5,101234567.5,11500000.25,,203.0.113.9
+1234,"Isle Net, Ltd.",Douglas,2024-03-01T10:15:00.000000Z,52.4,39.5,95000000.0,12000000.0,,203.0.113.9
+"""
+DISH_HISTORY = b"""{"apiVersion": "24", "dishGetHistory": {
+ "current": "7",
+ "popPingDropRate": [0.25, 0, 1, 0, 0],
+ "popPingLatencyMs": [50, 60, 60, 30, 40],
+ "downlinkThroughputBps": [5000, 6000, 0, 3000, 4000],
+ "uplinkThroughputBps": [500, 600, 700, 300, 400]
+}}
+"""
 CSV = b"""when;loss;dl;ping
 2024-01-11T10:00:00Z;0.5;20.5;30
 2024-01-11T10:00:01Z;-1;0;31
@@ -140,6 +166,9 @@ def samples() -> dict[str, Sample]:
         "gmat": Sample(GMAT, Assumptions(**_RATES, **_DELAYS, station="GroundStation1")),
         "stk": Sample(STK, Assumptions(**_RATES, **_DELAYS)),
         "mahimahi": Sample(MAHIMAHI, Assumptions(**_DELAYS)),
+        "iperf3": Sample(IPERF3, Assumptions(up_bit_s=2e6, **_DELAYS)),
+        "speedtest": Sample(SPEEDTEST, Assumptions()),
+        "dish-history": Sample(DISH_HISTORY, Assumptions(**_RATES)),
         "leoreplayer-delay": Sample(LEOREPLAYER_DELAY, Assumptions(**_RATES)),
         "csv": Sample(
             CSV,

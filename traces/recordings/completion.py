@@ -192,7 +192,8 @@ def _fill(
             continue
         if name in recording.substitutes:
             columns[name] = recording.substitutes[name]
-            notes.append(f"{name} was not recorded; it is taken to be that of the other direction")
+            usual = f"{name} was not recorded; it is taken to be that of the other direction"
+            notes.append(recording.substitute_notes.get(name, usual))
         elif name in LOSSES:
             columns[name] = np.broadcast_to(0.0, rows)
             notes.append(f"{name} was not recorded; 0 is assumed")

@@ -7,7 +7,18 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from traces.errors import TraceError, TraceInputError
-from traces.recordings import columns, intervals, ion, lens, mahimahi, ping, windows
+from traces.recordings import (
+    columns,
+    dish_history,
+    intervals,
+    ion,
+    iperf3,
+    lens,
+    mahimahi,
+    ping,
+    speedtest,
+    windows,
+)
 from traces.recordings.completion import changed, complete
 from traces.recordings.options import OWN, check_options, given_fields
 from traces.recordings.plausibility import check_detected
@@ -41,7 +52,7 @@ FORMATS = {
     for known in (
         Format("lens-irtt", "LENS: timestamp,rtt,uplink,downlink (ns, ms)", lens.sniff_irtt, lens.read_irtt),
         Format("lens-ping", "LENS: timestamp,rtt (s, ms)", lens.sniff_ping, lens.read_ping),
-        Format("ping", "output of ping -D", ping.sniff, ping.read),
+        Format("ping", "output of ping, best with -D", ping.sniff, ping.read),
         Format(
             "wetlinks-ping", "WetLinks net_ping", intervals.sniff_wetlinks_ping, intervals.read_wetlinks_ping
         ),
@@ -54,6 +65,14 @@ FORMATS = {
         Format(
             "road-iperf", "Starlink on the Road iperf", intervals.sniff_road_iperf, intervals.read_road_iperf
         ),
+        Format("iperf3", "iperf3: text or JSON", iperf3.sniff, iperf3.read),
+        Format(
+            "speedtest",
+            "speedtest, speedtest-cli, librespeed-cli: CSV or JSON",
+            speedtest.sniff,
+            speedtest.read,
+        ),
+        Format("dish-history", "Starlink dish: get_history (JSON)", dish_history.sniff, dish_history.read),
         Format("ion", "ION contact plan", ion.sniff, ion.read),
         Format("satnogs", "SatNOGS observations (JSON)", windows.sniff_satnogs, windows.read_satnogs),
         Format("gmat", "GMAT ContactLocator report", windows.sniff_gmat, windows.read_gmat),

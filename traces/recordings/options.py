@@ -12,10 +12,11 @@ OWN = "spaceverse"
 _PROBES = ("lens-irtt", "lens-ping", "ping")
 _TEXT_TIMES = ("wetlinks-ping", "wetlinks-iperf", "road-iperf", "csv")
 _USED_BY = {
-    "zone": ("--zone", _TEXT_TIMES),
-    "gaps": ("--gaps", (*_PROBES, *_TEXT_TIMES)),
+    "zone": ("--zone", ("ping", "speedtest", *_TEXT_TIMES)),
+    "gaps": ("--gaps", (*_PROBES, *_TEXT_TIMES, "iperf3", "speedtest")),
+    "interval_s": ("--interval", ("ping", "speedtest")),
     "bin_s": ("--bin", ("mahimahi",)),
-    "outage_s": ("--outage", ("mahimahi", *_PROBES)),
+    "outage_s": ("--outage", ("mahimahi", *_PROBES, "dish-history")),
     "loss_window_s": ("loss_window_s", _PROBES),
     "delay_unit": ("--delay-unit", ("leoreplayer-delay",)),
     "range_delay": ("--range-delay", ("ion",)),

@@ -1,58 +1,49 @@
-"""Output of `ping -D`: `[1700182800.410606] 64 bytes from ADDRESS: icmp_seq=1 ttl=63 time=60.6 ms`.
+"""Output of ping: with the timestamps of `ping -D` or of `ping | ts`, or without any (`--interval`).
 
-The timestamp is that of the reply's arrival. icmp_seq has 16 bits and wraps around; a number without a reply
-is a loss. `ping -O` adds `[...] no answer yet for icmp_seq=2`, printed when the next probe is sent. Numbers
-of errors ("Destination Host Unreachable") were sent too. The first line (`PING ...`) begins a run, whose
-numbers start at 1, and the statistics say how many probes were sent, so that losses at either end are known.
-Other lines are ignored.
+A reply's timestamp is that of its arrival. icmp_seq has 16 bits and wraps around; a number without a reply is
+a loss. A probe without an answer (`ping -O`, macOS) has a line that is printed when the next probe is sent.
+Numbers of errors ("Destination Host Unreachable") were sent too. The first line (`PING ...`) begins a run,
+whose first number it tells, and the statistics say how many probes were sent, so that losses at either end
+are known. Other lines are ignored.
+
+Without timestamps, probes were sent every `--interval`, or at the mean interval that the statistics tell.
 """
 
 from __future__ import annotations
 
 import itertools
-import re
-from collections.abc import Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from traces.errors import TraceError
-from traces.numbers import Floats, blocks_of, plain_table
+from traces.numbers import Floats
 from traces.recordings.gaps import gaps_after
+from traces.recordings.ping_lines import ERROR, NO_ANSWER, Lines, lines_of_ping, sniff
+from traces.recordings.ping_stamps import Stamps, likely_interval_s, spread
 from traces.recordings.probes import Unanswered, each_way, probed_link
 from traces.recordings.recording import DELAYS, LOSSES, Assumptions, Recording
 from traces.recordings.sampling import check_length, from_epoch, halves, in_order
 
-_REPLY = re.compile(
-    rb"\[(\d{1,12}(?:\.\d{1,9})?)\] \d+ bytes from .*icmp_seq=(\d{1,5}) .*time=(\d{1,7}(?:\.\d{1,6})?) ms"
-)
-_OTHER = re.compile(rb"\[(\d{1,12}(?:\.\d{1,9})?)\] (?:(no answer yet) for |From .*)icmp_seq=(\d{1,5})(?!\d)")
-_SUMMARY = re.compile(rb"(\d{1,9}) packets transmitted, ")
-_UNSTAMPED = re.compile(rb"\d+ bytes from .*icmp_seq=\d+ .*time=[\d.]+ ms")
+__all__ = ["read", "sniff", "unwrapped"]
+
 _EPOCH_START, _EPOCH_END = 0.28e9, 9.2e9
 _WRAP = 65536
-_SHAPE = re.compile(rb"\[[\d.]+(\] \d+ bytes from [^\n]*?icmp_seq=)\d+( [^\n]*?time=)[\d.]+( ms[^\n]*)")
-_BLOCK_BYTES, _PART_BYTES = 32 << 20, 1 << 20
-_PIECE_BYTES = 1 << 18  # small enough for the processor's cache
-_LONGEST_LINE = 400
 _SAMPLES = 10_000
-_NO_ANSWER, _ERROR = -1.0, -2.0  # in place of a round trip
 _USUAL_INTERVAL_S = 1.0  # that of ping without -i
-
-
-def sniff(head: bytes) -> bool:
-    """Tell whether the beginning has a reply in the output of ping, with or without -D."""
-    return any(_REPLY.match(line) or _UNSTAMPED.match(line) for line in head.split(b"\n")[:50])
+_DIFFERS = 0.2  # share by which --interval may differ from the statistics
 
 
 def read(data: bytes, name: str, assumptions: Assumptions) -> Recording:
-    """Read the probes in the output of `ping -D`.
+    """Read the probes in the output of ping.
 
     Raises:
         TraceError: The file is invalid; the message names the line and what was expected.
     """
-    runs = _runs(data, name)
     notes: list[str] = []
+    lines, stamps = lines_of_ping(data, name, assumptions.zone)
+    runs, has_utc = _runs(lines, stamps, name, data, assumptions, notes)
     for run in runs:
         notes += [note for note in run.notes if note not in notes]
     sent_s = np.concatenate([run.sent_s for run in runs]) if len(runs) > 1 else runs[0].sent_s
@@ -85,28 +76,10 @@ def read(data: bytes, name: str, assumptions: Assumptions) -> Recording:
             " the link is down"
         )
     return Recording(
-        "ping", name, link.time_s, end_s - origin_s, values, link.up, from_epoch(name, origin_s), notes=notes,
+        "ping", name, link.time_s, end_s - origin_s, values, link.up,
+        from_epoch(name, origin_s) if has_utc else None, notes=notes,
         gaps_s=_gaps(runs, spans_s - origin_s, origin_s),
     )  # fmt: skip
-
-
-@dataclass(frozen=True)
-class _Lines:
-    """Lines about probes, in the order of the file: float64[n] each.
-
-    Args:
-        stamp_s: timestamps.
-        sequence: icmp_seq.
-        rtt_ms: round trips; _NO_ANSWER or _ERROR for other lines.
-        begins_here: indices before which a run of ping begins.
-        sent_by: for some indices, the number of probes that the run that ends there has sent.
-    """
-
-    stamp_s: Floats
-    sequence: Floats
-    rtt_ms: Floats
-    begins_here: tuple[int, ...] = ()
-    sent_by: tuple[tuple[int, int], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -122,19 +95,48 @@ class _Run:
     notes: tuple[str, ...]
 
 
-def _runs(data: bytes, name: str) -> list[_Run]:
-    """Return the runs in which at least one time is known.
+def _runs(
+    lines: Lines, stamps: Stamps | None, name: str, data: bytes, assumptions: Assumptions, notes: list[str]
+) -> tuple[list[_Run], bool]:
+    """Return the runs in which at least one time is known, and whether their times are UTC.
 
     Raises:
-        TraceError: There is no reply, or a timestamp is none of ping -D.
+        TraceError: There is no reply, or no time that can be used.
     """
-    size = min(_BLOCK_BYTES, max(_PART_BYTES, len(data) // 16))
-    parts = list(_parts(data, 0, len(data), size))
-    lines = _joined(parts)
     if not (lines.rtt_ms >= 0).any():
         if lines.rtt_ms.size:
             raise TraceError(f"{name}, line 1: expected a reply; none of the probes was answered")
-        raise TraceError(f"{name}, {_first_other_line(data)}")
+        expected = "'[1700182800.41] 64 bytes from ...: icmp_seq=1 ttl=63 time=60.6 ms'"
+        raise TraceError(f"{name}, line 1: expected a line like {expected}")
+    kind = "unix" if stamps is None else stamps.kind
+    if assumptions.interval_s is not None and kind != "none" and not (stamps and stamps.are_whole_seconds):
+        raise TraceError(f"{name}: --interval has no effect, as the lines have timestamps")
+    if kind == "unix":
+        _check_unix(lines, name, data)
+    edges = {0, len(lines.stamp_s), *(row for row, _ in (*lines.begins_here, *lines.sent_by))}
+    if kind == "none":
+        edges |= set(_unstamped_restarts(lines, edges))
+        where = stamps.first_line if stamps else name
+        lines = _with_stamps(lines, sorted(edges), where, assumptions.interval_s, notes)
+    elif stamps is not None and stamps.are_whole_seconds:
+        edges |= set(_restarts(lines, 1.0))
+        lines = _within_seconds(lines, sorted(edges), assumptions.interval_s, notes)
+    else:
+        edges |= set(_restarts(lines, 0.0))
+    if kind in ("yearless", "clock"):
+        notes.append("the timestamps do not tell the day: --start sets the time of the beginning")
+    first_number, sent_by = dict(lines.begins_here), dict(lines.sent_by)
+    runs = []
+    for begin, end in itertools.pairwise(sorted(edges)):
+        rows = slice(begin, end)
+        part = Lines(lines.stamp_s[rows], lines.sequence[rows], lines.rtt_ms[rows])
+        run = _run(part, first_number.get(begin), sent_by.get(end))
+        if run is not None:
+            runs.append(run)
+    return runs, kind in ("unix", "dated")
+
+
+def _check_unix(lines: Lines, name: str, data: bytes) -> None:
     good = (lines.stamp_s > _EPOCH_START) & (lines.stamp_s < _EPOCH_END)
     if not good.all():
         bad = lines.stamp_s[int(np.argmin(good))]
@@ -142,34 +144,78 @@ def _runs(data: bytes, name: str) -> list[_Run]:
         raise TraceError(
             f"{name}, line {line}: expected [seconds since 1970], as ping -D prints; found {bad:g}"
         )
-    headers = set(lines.begins_here)
-    bounds = {0, len(lines.stamp_s), *headers, *(row for row, _ in lines.sent_by), *_restarts(lines)}
-    edges = sorted(bounds)
-    sent_by = dict(lines.sent_by)
-    runs = []
+
+
+def _unstamped_restarts(lines: Lines, edges: Iterable[int]) -> list[int]:
+    """Return the indices at which the numbers start over: a first number that this run had already."""
+    edges, repeated = set(edges), set(lines.repeated)
+    rows: list[int] = []
+    seen: set[float] = set()
+    for row in np.flatnonzero(lines.sequence <= 1).tolist():
+        if row in edges:
+            seen = set()
+        number = float(lines.sequence[row])
+        wrapped = row > 0 and lines.sequence[row - 1] > _WRAP - 10
+        if row in repeated or wrapped or lines.rtt_ms[row] == ERROR:
+            continue
+        if number in seen:
+            rows.append(row)
+            seen = set()
+        seen.add(number)
+    return rows
+
+
+def _with_stamps(
+    lines: Lines, edges: list[int], where: str, interval_s: float | None, notes: list[str]
+) -> Lines:
+    """Return the lines with times from 0: probes were sent at a constant interval."""
+    first_number, sent_by, recorded_s = map(dict, (lines.begins_here, lines.sent_by, lines.interval_s))
+    stamp_s, start_s = np.zeros(len(lines.stamp_s)), 0.0
     for begin, end in itertools.pairwise(edges):
-        rows = slice(begin, end)
-        part = _Lines(lines.stamp_s[rows], lines.sequence[rows], lines.rtt_ms[rows])
-        run = _run(part, has_header=begin in headers, transmitted=sent_by.get(end))
-        if run is not None:
-            runs.append(run)
-    return runs
+        number = unwrapped(lines.sequence[begin:end])
+        step_s = interval_s if interval_s is not None else recorded_s.get(end)
+        if step_s is None:
+            raise TraceError(
+                f"{where}: expected a timestamp; record with ping -D, or say with --interval the time between"
+                " two probes, which is 1s for ping without -i"
+            )
+        if interval_s is not None and abs(recorded_s.get(end, step_s) - step_s) > _DIFFERS * step_s:
+            notes.append(
+                f"doubt: by its statistics ping sent a probe every {recorded_s[end]:.4g} s, not {step_s:g} s"
+            )
+        first = min(float(first_number.get(begin, number.min())), float(number.min()))
+        rtt_ms = lines.rtt_ms[begin:end]
+        since_s = np.where(rtt_ms >= 0, rtt_ms / 1e3, step_s)
+        stamp_s[begin:end] = start_s + (number - first) * step_s + since_s
+        start_s += max(float(number.max() - first) + 1, sent_by.get(end, 0)) * step_s
+        source = "--interval" if interval_s is not None else "ping's statistics"
+        notes.append(f"the lines have no timestamps: probes were sent every {step_s:.6g} s ({source})")
+    return replace(lines, stamp_s=stamp_s)
 
 
-def _joined(parts: list[_Lines]) -> _Lines:
-    starts = np.cumsum([0, *(len(part.stamp_s) for part in parts)]).tolist()
-    return _Lines(
-        np.concatenate([part.stamp_s for part in parts]),
-        np.concatenate([part.sequence for part in parts]),
-        np.concatenate([part.rtt_ms for part in parts]),
-        tuple(start + row for start, part in zip(starts, parts, strict=False) for row in part.begins_here),
-        tuple((start + r, n) for start, part in zip(starts, parts, strict=False) for r, n in part.sent_by),
-    )
+def _within_seconds(lines: Lines, edges: list[int], interval_s: float | None, notes: list[str]) -> Lines:
+    """Return the lines with times within the whole seconds of their stamps."""
+    recorded_s = dict(lines.interval_s)
+    stamp_s = lines.stamp_s.copy()
+    for begin, end in itertools.pairwise(edges):
+        rows = begin + np.flatnonzero(lines.rtt_ms[begin:end] != ERROR)
+        if not rows.size:
+            continue
+        number = unwrapped(lines.sequence[rows])
+        step_s = interval_s or recorded_s.get(end) or likely_interval_s(number, stamp_s[rows])
+        step_s = step_s or _USUAL_INTERVAL_S
+        rtt_ms = lines.rtt_ms[rows]
+        stamp_s[rows] = spread(number, stamp_s[rows], np.where(rtt_ms >= 0, rtt_ms / 1e3, step_s), step_s)
+        notes.append(
+            f"timestamps are whole seconds: within them, probes were sent every {step_s:.4g} s"
+            " (see --interval)"
+        )
+    return replace(lines, stamp_s=stamp_s)
 
 
-def _restarts(lines: _Lines) -> list[int]:
+def _restarts(lines: Lines, resolution_s: float) -> list[int]:
     """Return the indices at which the numbers start over although the time goes on."""
-    rows = np.flatnonzero(lines.rtt_ms != _ERROR)
+    rows = np.flatnonzero(lines.rtt_ms != ERROR)
     sequence, stamp_s = lines.sequence[rows], lines.stamp_s[rows]
     backward = sequence[1:] <= sequence[:-1]
     if not backward.any():
@@ -179,8 +225,8 @@ def _restarts(lines: _Lines) -> list[int]:
     before_s = np.maximum.accumulate(sent_s)
     step = (np.diff(sequence) + _WRAP / 2) % _WRAP - _WRAP / 2
     later_s = sent_s[1:] - before_s[:-1]
-    restart = (step <= 0) & (later_s > max(0.5 * interval_s, 1e-3))
-    restart |= (step > 10) & (later_s < 0.5 * step * interval_s)
+    restart = (step <= 0) & (later_s > max(0.5 * interval_s, 1e-3) + resolution_s)
+    restart |= (step > 10) & (later_s < 0.5 * step * interval_s - resolution_s)
     return [int(row) for row in rows[1:][backward & restart]]
 
 
@@ -196,11 +242,11 @@ def _interval_s(number: Floats, time_s: Floats) -> float:
     return float(np.median(times_s[good] / steps[good]))
 
 
-def _run(lines: _Lines, *, has_header: bool, transmitted: int | None) -> _Run | None:
+def _run(lines: Lines, first_number: int | None, transmitted: int | None) -> _Run | None:
     """Return one run of ping; None if it has no times."""
     number = unwrapped(lines.sequence)
     answered = lines.rtt_ms >= 0
-    timed = lines.rtt_ms != _ERROR
+    timed = lines.rtt_ms != ERROR
     if not timed.any():
         return None
     notes = []
@@ -216,12 +262,12 @@ def _run(lines: _Lines, *, has_header: bool, transmitted: int | None) -> _Run | 
     if timed.all() and answered.all():
         known, known_s, came = replies, sent_s, np.broadcast_to(True, len(replies))
     else:
-        silent = np.flatnonzero(lines.rtt_ms == _NO_ANSWER)
+        silent = np.flatnonzero(lines.rtt_ms == NO_ANSWER)
         silent = silent[~np.isin(number[silent], replies)]
         known, first = np.unique(np.append(replies, number[silent]), return_index=True)
         known_s = np.append(sent_s, lines.stamp_s[silent] - interval_s)[first]
         came = np.append(np.ones(len(replies), bool), np.zeros(len(silent), bool))[first]
-    leading, trailing = _beyond(lines, number, known, interval_s, has_header, transmitted)
+    leading, trailing = _beyond(lines, number, known, interval_s, first_number, transmitted)
     unanswered, gaps_s = _series(known, known_s, came, interval_s, leading, trailing)
     begin_s = float(known_s[0]) - leading * interval_s
     end_s = float(known_s[-1]) + (trailing + 1) * interval_s
@@ -229,17 +275,18 @@ def _run(lines: _Lines, *, has_header: bool, transmitted: int | None) -> _Run | 
 
 
 def _beyond(
-    lines: _Lines,
+    lines: Lines,
     number: Floats,
     known: Floats,
     interval_s: float,
-    has_header: bool,
+    first_number: int | None,
     transmitted: int | None,
 ) -> tuple[int, int]:
     """Return how many probes were lost before the first and after the last one whose time is known."""
     first, last = float(number.min()), float(number.max())
     missing = None if transmitted is None else max(transmitted - int(last - first + 1), 0)
-    leading = int(first) - 1 if has_header or missing is not None else 0
+    begins_with = 1 if first_number is None else first_number
+    leading = int(first) - begins_with if first_number is not None or missing is not None else 0
     if not 0 <= leading < _WRAP / 2 or (missing is not None and leading > missing):
         leading = 0
     trailing = 0 if missing is None else missing - leading
@@ -315,59 +362,3 @@ def unwrapped(sequence: Floats) -> Floats:
         return sequence
     steps = (steps + _WRAP / 2) % _WRAP - _WRAP / 2
     return np.asarray(np.cumsum(steps) + sequence[0])
-
-
-def _parts(data: bytes, begin: int, end: int, size: int) -> Iterator[_Lines]:
-    """Yield the lines about probes: at once if all are replies of one shape, else line by line."""
-    for first, last in blocks_of(data, begin, end, size):
-        block = data[first:last]
-        table = _alike(block)
-        if table is not None:
-            yield _Lines(table[0], table[1], table[2])
-        elif size > _PART_BYTES:
-            yield from _parts(data, first, last, _PART_BYTES)
-        else:
-            yield _line_by_line(block)
-
-
-def _line_by_line(block: bytes) -> _Lines:
-    rows: list[tuple[float, float, float]] = []
-    begins, sent_by = [], []
-    for line in block.split(b"\n"):
-        if len(line) >= _LONGEST_LINE:
-            continue
-        if reply := _REPLY.match(line):
-            rows.append((float(reply[1]), float(reply[2]), float(reply[3])))
-        elif other := _OTHER.match(line):
-            rows.append((float(other[1]), float(other[3]), _NO_ANSWER if other[2] else _ERROR))
-        elif line.startswith(b"PING "):
-            begins.append(len(rows))
-        elif summary := _SUMMARY.match(line):
-            sent_by.append((len(rows), int(summary[1])))
-    table = np.array(rows, dtype=np.float64).reshape(-1, 3).T
-    return _Lines(table[0], table[1], table[2], tuple(begins), tuple(sent_by))
-
-
-def _alike(block: bytes) -> list[Floats] | None:
-    """Parse replies that differ from the first only in their three numbers; None if there are others."""
-    first = block[:_LONGEST_LINE].split(b"\n", 1)[0]
-    shape = _SHAPE.fullmatch(first) if len(first) < _LONGEST_LINE else None
-    if shape is None:
-        return None
-    before_sequence, before_time, tail = shape.groups()
-    pieces = []
-    for place in blocks_of(block, 0, len(block), _PIECE_BYTES):
-        piece = block[slice(*place)].removesuffix(b"\n")
-        if not (piece.startswith(b"[") and piece.endswith(tail)):
-            return None
-        piece = piece[1 : len(piece) - len(tail)].replace(before_sequence, b",").replace(before_time, b",")
-        pieces.append(piece.replace(tail + b"\n[", b"\n"))
-    text = b"\n".join(pieces)
-    return plain_table(text, 0, len(text), 3)
-
-
-def _first_other_line(data: bytes) -> str:
-    for number, line in enumerate(data[: 1 << 16].split(b"\n"), start=1):
-        if _UNSTAMPED.match(line):
-            return f"line {number}: expected a timestamp before the reply; record with ping -D"
-    return "line 1: expected a line like '[1700182800.41] 64 bytes from ...: icmp_seq=1 ttl=63 time=60.6 ms'"

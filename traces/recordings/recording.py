@@ -64,6 +64,7 @@ class Assumptions:
         outage_s: time without a delivery opportunity, or without an answer to any of several probes, from
             which on the link is down, not slow or lossy.
         loss_window_s: interval over which lost probes are counted.
+        interval_s: time between two probes or tests of a file without times.
         loop_s: time until which a shorter recording is repeated.
         delay_unit: unit of a file of integers with delays: s, ms, us or ns.
         elements: an orbit from which, with `place`, the delay is computed.
@@ -92,6 +93,7 @@ class Assumptions:
     bin_s: float = 0.1
     outage_s: float = 1.0
     loss_window_s: float = 1.0
+    interval_s: float | None = None
     loop_s: float | None = None
     delay_unit: str = "ms"
     elements: ElementSet | None = None
@@ -134,6 +136,7 @@ class Recording:
         notes: what the reader assumed or changed, one line each.
         orbits: orbits and stations in order of time, if the file has them.
         substitutes: float64[n] for some of VALUES, used if a value is neither recorded nor given.
+        substitute_notes: what is said of a substitute that is used, if there is more to say than its name.
         gaps_s: float64[m, 2], begin and end of the times in which nothing was measured.
     """
 
@@ -150,3 +153,4 @@ class Recording:
     orbits: tuple[Orbit, ...] = ()
     gaps_s: Floats = field(default_factory=lambda: np.empty((0, 2)))
     substitutes: dict[str, Floats] = field(default_factory=dict)
+    substitute_notes: dict[str, str] = field(default_factory=dict)

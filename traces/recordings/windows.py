@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 _UNNAMED = "satellite"
 _LONGEST_OBSERVATION = 1 << 16
-_MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
+MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
 _DATE = r"(\d{1,2}) ([A-Za-z]{3}) (\d{4}) (\d{2}):(\d{2}):(\d{2}(?:\.\d{1,12})?)"
 _GMAT_ROW = re.compile(rf"{_DATE}\s+{_DATE}\s+[\d.eE+-]+\s*")
 _DATE_ONLY = re.compile(_DATE)
@@ -156,7 +156,7 @@ def _moment(where: str, parts: tuple[Any, ...]) -> datetime:
     day, month, year, hour, minute, second = parts
     try:
         whole = datetime(
-            int(year), _MONTHS.index(month.lower()) + 1, int(day), int(hour), int(minute), tzinfo=timezone.utc
+            int(year), MONTHS.index(month.lower()) + 1, int(day), int(hour), int(minute), tzinfo=timezone.utc
         )
         return whole + timedelta(seconds=float(second))
     except (ValueError, OverflowError):

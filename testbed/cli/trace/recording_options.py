@@ -36,6 +36,7 @@ _FIELDS = {
     "gaps": "gaps",
     "bin_s": "bin",
     "outage_s": "outage",
+    "interval_s": "interval",
     "loop_s": "loop",
     "delay_unit": "delay_unit",
     "range_delay": "range_delay",
@@ -143,13 +144,19 @@ def _add_format_options(group: argparse._ArgumentGroup) -> None:
         "--outage",
         type=DURATION,
         metavar="DURATION",
-        help="mahimahi, ping, LENS: take the link down after this time without opportunities or answers"
-        " (default: 1s)",
+        help="mahimahi, ping, LENS, Starlink dish: take the link down after this time without"
+        " opportunities or answers (default: 1s)",
     )
     add(
         "--delay-unit",
         choices=list(DURATION_UNITS_S),
         help="LeoReplayer: unit of the integers in the file of delays (default: ms)",
+    )
+    add(
+        "--interval",
+        type=DURATION,
+        metavar="DURATION",
+        help="ping, speedtest: time between two probes or tests, if the file has no times",
     )
     add("--up-file", type=Path, metavar="FILE", help="mahimahi: recording of the uplink")
     add("--range-delay", action="store_true", help="ION: use the plan's ranges, in whole light-seconds")

@@ -17,7 +17,7 @@ SAMPLES = samples()
 RATES = {"down_bit_s": 1e6, "up_bit_s": 1e6}
 
 
-@pytest.mark.parametrize("name", SAMPLES)
+@pytest.mark.parametrize("name", sorted(set(SAMPLES) - {"speedtest", "dish-history"}))
 def test_what_was_not_recorded_is_asked_for(name):
     bare = replace(SAMPLES[name].beside, down_bit_s=None, up_bit_s=None, down_delay_s=None, up_delay_s=None)
     with pytest.raises(TraceError, match=r"without (down|up)_(bit|delay)_s; add --(rate|up-rate|delay) "):
@@ -38,7 +38,7 @@ def test_zero_rows_are_an_error_with_file_and_line(name):
     data = SAMPLES[name].data
     head = (
         b""
-        if name in ("mahimahi", "leoreplayer-delay", "ion", "satnogs", "gmat")
+        if name in ("mahimahi", "leoreplayer-delay", "ion", "satnogs", "gmat", "dish-history")
         else data.split(b"\n")[0] + b"\n"
     )
     if name == "ping":
