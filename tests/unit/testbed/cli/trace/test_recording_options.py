@@ -20,7 +20,7 @@ OPTIONS = {
     "--start": "2020-01-01T00:00:00Z", "--zone": "+03:00", "--satellite": "X", "--station": "Y",
     "--gaps": "hold", "--columns": "time=1:s,down=2:Mbit/s", "--separator": ";", "--missing": "7",
     "--bin": "100ms", "--outage": "1s", "--range-delay": None, "--direction": "down",
-    "--delay-unit": "ns", "--loop": "1min",
+    "--delay-unit": "ns", "--loop": "1min", "--interval": "1s",
 }  # fmt: skip
 
 
