@@ -95,6 +95,18 @@ SATNOGS = b"""[
 ]
 """
 MAHIMAHI = b"1\n1\n2\n3\n100\n150\n199\n200\n"
+MAHIMAHI_LOG = b"""# mahimahi mm-link (uplink) [up.mahi] > up.log
+# command line: mm-link up.mahi down.mahi
+# queue: infinite
+# init timestamp: 1700182800000
+# base timestamp: 12
+13 # 1504
+14 + 1500
+14 # 1504
+14 - 1500 0
+112 # 1504
+212 # 1504
+"""
 LEOREPLAYER_DELAY = b"24\n18\n18\n30\n"
 IPERF3 = b"""Connecting to host 192.0.2.7, port 5201
 Reverse mode, remote host 192.0.2.7 is sending
@@ -169,6 +181,7 @@ def samples() -> dict[str, Sample]:
         "iperf3": Sample(IPERF3, Assumptions(up_bit_s=2e6, **_DELAYS)),
         "speedtest": Sample(SPEEDTEST, Assumptions()),
         "dish-history": Sample(DISH_HISTORY, Assumptions(**_RATES)),
+        "mahimahi-log": Sample(MAHIMAHI_LOG, Assumptions(**_DELAYS)),
         "leoreplayer-delay": Sample(LEOREPLAYER_DELAY, Assumptions(**_RATES)),
         "csv": Sample(
             CSV,

@@ -9,15 +9,17 @@ from pathlib import Path
 from traces.errors import TraceError, TraceInputError
 from traces.recordings import (
     columns,
+    contact_reports,
     dish_history,
     intervals,
     ion,
     iperf3,
     lens,
     mahimahi,
+    mahimahi_log,
     ping,
+    satnogs,
     speedtest,
-    windows,
 )
 from traces.recordings.completion import changed, complete
 from traces.recordings.options import OWN, check_options, given_fields
@@ -74,14 +76,22 @@ FORMATS = {
         ),
         Format("dish-history", "Starlink dish: get_history (JSON)", dish_history.sniff, dish_history.read),
         Format("ion", "ION contact plan", ion.sniff, ion.read),
-        Format("satnogs", "SatNOGS observations (JSON)", windows.sniff_satnogs, windows.read_satnogs),
-        Format("gmat", "GMAT ContactLocator report", windows.sniff_gmat, windows.read_gmat),
-        Format("stk", "STK access report (CSV)", windows.sniff_stk, windows.read_stk),
+        Format("satnogs", "SatNOGS observations (JSON)", satnogs.sniff, satnogs.read),
+        Format("gmat", "GMAT ContactLocator report", contact_reports.sniff_gmat, contact_reports.read_gmat),
+        Format(
+            "stk", "STK access or AER report (text, CSV)", contact_reports.sniff_stk, contact_reports.read_stk
+        ),
         Format(
             "mahimahi",
             "mahimahi: the ms of each delivery opportunity of 1500 bytes",
             mahimahi.sniff,
             mahimahi.read,
+        ),
+        Format(
+            "mahimahi-log",
+            "log of mm-link, of mahimahi or LeoReplayer",
+            mahimahi_log.sniff,
+            mahimahi_log.read,
         ),
         Format(
             "leoreplayer-delay",

@@ -9,8 +9,8 @@ from datetime import datetime, timezone
 
 from traces.errors import TraceError
 from traces.numbers import LONGEST_LINE, lines_of, shown
+from traces.recordings.calendar_times import MONTHS
 from traces.recordings.iperf3_session import DIRECTIONS, Session
-from traces.recordings.windows import MONTHS
 
 _ROW = re.compile(
     r"\[\s*(?P<id>\d+|SUM)\](?:\[(?P<role>[TR]X-[CS])\])?\s+(?P<begin>\d+\.\d+)-(?P<end>\d+\.\d+)\s+sec\s+"

@@ -21,8 +21,8 @@ import numpy as np
 
 from traces.errors import TraceError
 from traces.numbers import Floats
+from traces.recordings.calendar_times import MONTHS
 from traces.recordings.recording import EPOCH
-from traces.recordings.windows import MONTHS
 
 _CLOCK = (
     r"(?P<hour>\d{1,2}):(?P<minute>\d\d):(?P<second>\d\d)(?:[.,](?P<fraction>\d{1,9}))?(?: ?(?P<half>[AP]M))?"

@@ -1,36 +1,29 @@
-"""Lists of contacts: reports of GMAT's ContactLocator, STK access reports, and SatNOGS observations.
+"""Contacts of pairs of satellites and stations, and the recording of one pair.
 
-They contain when a satellite was in view, but no rates. SatNOGS observations include the orbit and the
-station, from which the delay is computed; for the other formats, use `--tle` and `--station`.
+Contacts tell when a satellite was in view, but no rates. Delays are computed from the orbit and the station
+where the file has them, as SatNOGS observations do, or from ranges, or with `--tle` and `--station`.
 """
 
 from __future__ import annotations
 
-import json
-import re
-from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import datetime, timedelta, timezone
-from typing import TYPE_CHECKING, Any
+from datetime import datetime
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from traces.errors import TimeError, TraceError, TraceInputError
-from traces.numbers import LONGEST_LINE, lines_of, shown
-from traces.recordings.csv_text import csv_fields
-from traces.recordings.recording import Assumptions, Orbit, Recording
-from traces.utc import parse_utc
+from traces.errors import TraceError
+from traces.recordings.joining import ORBIT_STEP_S
+from traces.recordings.recording import DELAYS, Assumptions, Floats, Orbit, Recording
 
 if TYPE_CHECKING:
     from traces.orbits.element_set import ElementSet
     from traces.orbits.stations import GroundStation
 
-_UNNAMED = "satellite"
-_LONGEST_OBSERVATION = 1 << 16
-MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
-_DATE = r"(\d{1,2}) ([A-Za-z]{3}) (\d{4}) (\d{2}):(\d{2}):(\d{2}(?:\.\d{1,12})?)"
-_GMAT_ROW = re.compile(rf"{_DATE}\s+{_DATE}\s+[\d.eE+-]+\s*")
-_DATE_ONLY = re.compile(_DATE)
+UNNAMED = "satellite"
+_MOST_ROWS = 2_000_000
+Range = tuple[datetime, float]
+"""A time and the range in m."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +38,7 @@ class Window:
     place: GroundStation | None = None
     satellite_number: str = ""
     station_number: str = ""
+    ranges: tuple[Range, ...] = ()
 
     @property
     def pair(self) -> tuple[str, str]:
@@ -52,200 +46,7 @@ class Window:
         return self.satellite_number or self.satellite, self.station_number or self.station
 
 
-def sniff_gmat(head: bytes) -> bool:
-    """Tell whether the file begins like a ContactLocator report."""
-    return b"Observer:" in head and (b"Target:" in head or b"Start Time" in head)
-
-
-def sniff_stk(head: bytes) -> bool:
-    """Tell whether the file begins like an access report in CSV."""
-    return re.search(rb'"?Access"?\s*,\s*"?Start Time \(', head) is not None
-
-
-def sniff_satnogs(head: bytes) -> bool:
-    """Tell whether the file begins like JSON with the keys of an observation."""
-    return head.lstrip()[:1] in (b"[", b"{") and b'"start"' in head and b'"end"' in head
-
-
-def read_gmat(data: bytes, name: str, assumptions: Assumptions) -> Recording:
-    """Read a ContactLocator report (Legacy): `Target:`, then a table for each `Observer:`.
-
-    Raises:
-        TraceError: The file is invalid; the message names the line and what was expected.
-    """
-    return _chosen("gmat", name, list(_gmat(data, name)), assumptions)
-
-
-def read_stk(data: bytes, name: str, assumptions: Assumptions) -> Recording:
-    """Read an access report of STK that was saved as CSV with times in UTCG.
-
-    Raises:
-        TraceError: The file is invalid; the message names the line and what was expected.
-    """
-    return _chosen("stk", name, list(_stk(data, name)), assumptions)
-
-
-def read_satnogs(data: bytes, name: str, assumptions: Assumptions) -> Recording:
-    """Read observations from SatNOGS Network's API: one JSON object, or a list of them.
-
-    Raises:
-        TraceError: The file is invalid; the message names the line and what was expected.
-    """
-    return _chosen("satnogs", name, list(_satnogs(data, name)), assumptions)
-
-
-def _gmat(data: bytes, name: str) -> Iterator[Window]:
-    satellite = station = None
-    for number, line in lines_of(data):
-        text = line[:LONGEST_LINE].decode("utf-8", "replace").strip()
-        where = f"{name}, line {number}"
-        key, colon, value = text.partition(":")
-        if colon and key in ("Target", "Observer"):
-            satellite, station = (value.strip(), station) if key == "Target" else (satellite, value.strip())
-        elif text.startswith("Start Time") and not text.startswith("Start Time (UTC)"):
-            raise TraceError(f"{where}: expected times in UTC; found {shown(line)}")
-        elif match := _GMAT_ROW.fullmatch(text):
-            if not satellite or not station:
-                raise TraceError(f"{where}: expected 'Target:' and 'Observer:' before the first contact")
-            yield _window(where, satellite, station, match.groups()[:6], match.groups()[6:])
-        elif text[:1].isdigit():
-            expected = "'01 Jan 2000 13:18:45.268    01 Jan 2000 13:29:54.824      669.55'"
-            raise TraceError(f"{where}: expected a contact like {expected}; found {shown(line)}")
-
-
-def _stk(data: bytes, name: str) -> Iterator[Window]:
-    satellite, station = "satellite", "ground"
-    inside = False
-    for number, line in lines_of(data):
-        text = line[:LONGEST_LINE].decode("utf-8", "replace").strip()
-        where = f"{name}, line {number}"
-        fields = csv_fields(text)
-        title = text.strip('",').split(":")[0]
-        if "-To-" in title:
-            station, satellite = _stk_ends(*title.split("-To-", 1))
-        elif fields[0] == "Access" and len(fields) >= 3:
-            if fields[1] != "Start Time (UTCG)" or fields[2] != "Stop Time (UTCG)":
-                raise TraceError(f"{where}: expected times in UTCG; found {shown(line)}")
-            inside = True
-        elif inside and len(fields) >= 3 and fields[0].isdigit():
-            moments = [_DATE_ONLY.fullmatch(field) for field in fields[1:3]]
-            if moments[0] is None or moments[1] is None:
-                raise TraceError(f"{where}: expected times like 1 Jan 2026 00:42:11.284; found {shown(line)}")
-            yield _window(where, satellite, station, moments[0].groups(), moments[1].groups())
-        else:
-            inside = inside and bool(fields[0].isdigit())  # a table is followed by its statistics
-
-
-def _stk_ends(first: str, second: str) -> tuple[str, str]:
-    """Return station and satellite of "Facility-X-To-Satellite-Y" in either order."""
-    first, second = first.strip(), second.strip()
-    if first.startswith("Satellite-") or second.startswith(("Facility-", "Place-", "Target-")):
-        first, second = second, first
-    return first or "ground", second or "satellite"
-
-
-def _window(where: str, satellite: str, station: str, start: tuple[Any, ...], end: tuple[Any, ...]) -> Window:
-    start_utc, end_utc = _moment(where, start), _moment(where, end)
-    if end_utc <= start_utc:
-        raise TraceError(f"{where}: expected an end after the start; found {start_utc} to {end_utc}")
-    return Window(satellite, station, start_utc, end_utc)
-
-
-def _moment(where: str, parts: tuple[Any, ...]) -> datetime:
-    """Parse a time like "1 Jan 2026 00:42:11.284"; strptime would depend on the locale."""
-    day, month, year, hour, minute, second = parts
-    try:
-        whole = datetime(
-            int(year), MONTHS.index(month.lower()) + 1, int(day), int(hour), int(minute), tzinfo=timezone.utc
-        )
-        return whole + timedelta(seconds=float(second))
-    except (ValueError, OverflowError):
-        found = " ".join(parts[:3])
-        raise TraceError(f"{where}: expected a day of the calendar and a time; found {found!r}") from None
-
-
-def _satnogs(data: bytes, name: str) -> Iterator[Window]:
-    """Read one object at a time, since a whole list would take many times the file's size in memory."""
-    try:
-        text = data.decode("utf-8")
-    except UnicodeDecodeError as fault:
-        line = data.count(b"\n", 0, fault.start) + 1
-        raise TraceError(f"{name}, line {line}: expected UTF-8 text") from None
-    place = len(text) - len(text.lstrip())
-    in_list = text[place : place + 1] == "["
-    place, line = place + in_list, 1 + text.count("\n", 0, place)
-    blank = re.compile(r"[\s,]*")
-    while True:
-        after = blank.match(text, place).end()  # type: ignore[union-attr]  # it always matches
-        line, place = line + text.count("\n", place, after), after
-        if place >= len(text) or text[place] == "]":
-            return
-        where = f"{name}, line {line}"
-        try:
-            value, length = json.JSONDecoder().raw_decode(text[place : place + _LONGEST_OBSERVATION])
-        except (ValueError, RecursionError):
-            raise TraceError(f"{where}: expected a JSON object of an observation, below 64 KiB") from None
-        yield _observation(where, value)
-        line, place = line + text.count("\n", place, place + length), place + length
-        if not in_list:
-            return
-
-
-def _observation(where: str, value: object) -> Window:
-    if not isinstance(value, dict):
-        raise TraceError(f"{where}: expected a JSON object of an observation; found {str(value)[:40]!r}")
-    moments = []
-    for key in ("start", "end"):
-        try:
-            moments.append(parse_utc(str(value.get(key))[:64]))
-        except TimeError as fault:
-            raise TraceError(f"{where}: expected {key!r}: {fault}") from None
-    if moments[1] <= moments[0]:
-        raise TraceError(f"{where}: expected an end after the start")
-    elements, place = _orbit_of(where, value), _place_of(where, value)
-    catalogue, station = value.get("norad_cat_id"), value.get("ground_station")
-    own = elements.catalogue_number if elements else ""
-    number = str(own if catalogue is None else catalogue)[:80].lstrip("0")
-    return Window(
-        (elements.name if elements and elements.name != _UNNAMED else number) or _UNNAMED,
-        place.name if place else "ground",
-        moments[0],
-        moments[1],
-        elements,
-        place,
-        number,
-        "" if station is None else str(station)[:80],
-    )
-
-
-def _orbit_of(where: str, value: dict[str, Any]) -> ElementSet | None:
-    lines = [value.get(f"tle{number}") for number in (0, 1, 2)]
-    if not (isinstance(lines[1], str) and isinstance(lines[2], str)):
-        return None
-    from traces.orbits.tle import parse_tle  # slow to import
-
-    title = lines[0] if isinstance(lines[0], str) and lines[0].strip() else _UNNAMED
-    text = "\n".join((title.replace("\n", " ").removeprefix("0 "), lines[1], lines[2]))
-    try:
-        return parse_tle(text, source=where)[0]
-    except (TraceInputError, IndexError) as fault:
-        raise TraceError(f"{where}: expected 'tle1' and 'tle2': {fault}") from None
-
-
-def _place_of(where: str, value: dict[str, Any]) -> GroundStation | None:
-    from traces.orbits.stations import GroundStation
-
-    degrees = [value.get(f"station_{key}") for key in ("lat", "lng", "alt")]
-    if not all(isinstance(coordinate, (int, float)) for coordinate in degrees):
-        return None
-    title = str(value.get("station_name") or value.get("ground_station") or "ground")[:80]
-    try:
-        return GroundStation(title, *(float(coordinate) for coordinate in degrees))  # type: ignore[arg-type]
-    except (TraceInputError, OverflowError) as fault:
-        raise TraceError(f"{where}: {fault}") from None
-
-
-def _chosen(form: str, name: str, windows: list[Window], assumptions: Assumptions) -> Recording:
+def recording_of_pair(form: str, name: str, windows: list[Window], assumptions: Assumptions) -> Recording:
     """Return the recording of the requested pair of satellite and station."""
     if not windows:
         raise TraceError(f"{name}, line 1: expected at least one contact")
@@ -307,15 +108,51 @@ def _of_windows(form: str, name: str, windows: list[Window]) -> Recording:
     if orbits and without:
         notes.append(f"{without} contacts without an orbit or a station use those of the contact before")
     edges = np.array(spans).ravel()
+    time_s, delay_s = _delays(name, windows, edges)
+    values = {}
+    if np.isfinite(delay_s).any():
+        values = dict.fromkeys(DELAYS, delay_s)
+        notes.append("delay computed from the ranges, each second in proportion between two of them")
     return Recording(
         form,
         name,
-        edges[:-1],
+        time_s,
         spans[-1][1],
-        up=np.arange(len(edges) - 1) % 2 == 0,
+        values,
+        up=(np.searchsorted(edges, time_s, side="right") - 1) % 2 == 0,
         start_utc=start_utc,
         satellite=first.satellite,
         station=first.station,
         notes=notes,
         orbits=tuple(orbits),
     )
+
+
+def _delays(name: str, windows: list[Window], edges_s: Floats) -> tuple[Floats, Floats]:
+    """Return the times of rows, and the delay at each, which is NaN where no range is known."""
+    with_ranges = [window for window in windows if window.ranges]
+    starts_s = edges_s[:-1]
+    if not with_ranges:
+        return starts_s, np.full(len(starts_s), np.nan)
+    from traces.radio.link_budget import one_way_delay_s  # slow to import
+
+    start_utc = windows[0].start_utc
+    total_s = sum((window.end_utc - window.start_utc).total_seconds() for window in with_ranges)
+    if total_s / ORBIT_STEP_S > _MOST_ROWS:
+        raise TraceError(f"{name}: expected contacts of at most {_MOST_ROWS} s in total; found {total_s:g} s")
+    time_s, delay_s = [starts_s], [np.full(len(starts_s), np.nan)]
+    for window in with_ranges:
+        begin_s, end_s = (
+            (moment - start_utc).total_seconds() for moment in (window.start_utc, window.end_utc)
+        )
+        seconds = np.arange(begin_s, end_s, ORBIT_STEP_S)
+        moments, ranges_m = zip(*window.ranges, strict=True)
+        known_s = np.array([(moment - start_utc).total_seconds() for moment in moments])
+        time_s.append(seconds)
+        delay_s.append(np.interp(seconds, known_s, one_way_delay_s(np.array(ranges_m))))
+    times, delays = np.concatenate(time_s), np.round(np.concatenate(delay_s), 9)
+    # At the start of a contact, the row with the delay is behind the one without.
+    order = np.argsort(times, kind="stable")
+    times, delays = times[order], delays[order]
+    last = np.append(times[1:] != times[:-1], True)
+    return times[last], delays[last]
