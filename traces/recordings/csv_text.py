@@ -20,7 +20,9 @@ def csv_fields(line: str, separator: str = ",") -> list[str]:
 
 
 def csv_rows(data: bytes, name: str, start: int, separator: str) -> Iterator[tuple[int, list[str]]]:
-    """Yield the number of the last line and the fields of each row that is not blank, from byte `start` on.
+    """Yield the number of the last line and the fields of each row, from byte `start` on.
+
+    Blank rows and rows that begin with # are left out.
 
     Raises:
         TraceError: A quoted field does not end.
@@ -37,7 +39,7 @@ def csv_rows(data: bytes, name: str, start: int, separator: str) -> Iterator[tup
             raise TraceError(f"{name}, line {first + reader.line_num}: expected CSV: {fault}") from None
         if fields is None:
             return
-        if any(field.strip() for field in fields):
+        if any(field.strip() for field in fields) and not fields[0].lstrip().startswith("#"):
             yield first + reader.line_num, [field.strip() for field in fields]
 
 

@@ -25,6 +25,7 @@ from traces.recordings.completion import changed, complete
 from traces.recordings.options import OWN, check_options, given_fields
 from traces.recordings.plausibility import check_detected
 from traces.recordings.recording import Assumptions, Recording
+from traces.recordings.text_encoding import as_utf8
 from traces.trace import Trace
 from traces.trace_file import parse_trace
 
@@ -110,7 +111,7 @@ def format_of(data: bytes, name: str) -> str:
     Raises:
         TraceError: The file has none of the formats.
     """
-    head = data[:_HEAD_BYTES].removeprefix(b"\xef\xbb\xbf")
+    head = as_utf8(data[:_HEAD_BYTES])
     if head.startswith(_OWN_START):
         return OWN
     form = next((known.name for known in FORMATS.values() if known.sniff(head)), None)
@@ -148,7 +149,7 @@ def parse_recording(data: bytes, name: str, assumptions: Assumptions, form: str 
 def _read(data: bytes, name: str, assumptions: Assumptions, form: str) -> Recording:
     if form not in FORMATS:
         raise TraceError(f"unknown format {form!r}; expected one of {', '.join([OWN, *FORMATS])}")
-    data = data.removeprefix(b"\xef\xbb\xbf")
+    data = as_utf8(data)
     if not data or data.isspace():
         raise TraceError(f"{name}, line 1: expected a {form} recording; the file is empty")
     try:
@@ -237,7 +238,7 @@ def form_of_delays(path: str | Path) -> str:
 
 
 def _form_of_delays(data: bytes, name: str) -> str:
-    first = data[:_HEAD_BYTES].split(b"\n", 1)[0].strip()
+    first = as_utf8(data[:_HEAD_BYTES]).split(b"\n", 1)[0].strip()
     return "leoreplayer-delay" if first.isdigit() else format_of(data, name)
 
 

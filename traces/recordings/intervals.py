@@ -23,6 +23,7 @@ from traces.recordings.sampling import NOT_MEASURED, halves, in_order, parse_uni
 _COMMON = {"timestamp_start", "timestamp_end", "ip_protocol"}
 _PING = {"packet_loss", "ping_avg"}
 _IPERF = {"download", "upload", "transport_protocol"}
+_KINDS = ("site_name", "target", "server", "ip_protocol", "transport_protocol")
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 
 
@@ -102,8 +103,8 @@ def _read(
     except ValueError:
         expected = ", ".join(("timestamp_start", "timestamp_end", *wanted))
         raise TraceError(f"{name}, line 1: expected column names with {expected}") from None
-    site = heads.index("site_name") if "site_name" in heads else None
-    numbers, station = array("d"), None
+    kinds = _Kinds(heads, assumptions.station)
+    numbers = array("d")
     for number, line in lines:
         if not line.strip():
             continue
@@ -111,6 +112,8 @@ def _read(
         if len(fields) != len(heads):
             raise TraceError(f"{name}, line {number}: expected {len(heads)} columns; found {shown(line)}")
         where = f"{name}, line {number}"
+        if not kinds.count(fields):
+            continue
         start_s, end_s = (parse_unix_s(fields[place], where, assumptions.zone) for place in places[:2])
         values = [number_or_none(fields[place].encode(), NOT_MEASURED) for place in places[2:]]
         if any(value is None or value < 0 for value in values):
@@ -118,10 +121,61 @@ def _read(
         if not 0 < end_s - start_s < 1e7:
             raise TraceError(f"{where}: expected timestamp_end after timestamp_start; found {shown(line)}")
         numbers.extend((start_s, end_s, *values))  # type: ignore[arg-type]  # None was rejected above
-        station = station or (fields[site] if site is not None else None)
-    if not numbers:
-        raise TraceError(f"{name}, line 2: expected at least one row of measurements")
-    return _recording(np.array(numbers).reshape(-1, 4), name, form, wanted, station)
+    kinds.check(name)
+    recording, lasts_s = _recording(np.array(numbers).reshape(-1, 4), name, form, wanted, kinds.site)
+    recording.notes += kinds.notes()
+    return recording, lasts_s
+
+
+class _Kinds:
+    """What kinds of measurements the rows are of, such as the site and the protocol.
+
+    Args:
+        heads: names of the columns.
+        station: the site that is asked for, if there is one.
+    """
+
+    def __init__(self, heads: list[str], station: str | None) -> None:
+        self._places = {key: heads.index(key) for key in _KINDS if key in heads}
+        self._station = station
+        self._counts: dict[str, dict[str, int]] = {key: {} for key in self._places}
+        self._others: set[str] = set()
+
+    @property
+    def site(self) -> str | None:
+        """The site, if the file has it."""
+        return next(iter(self._counts.get("site_name", {})), None)
+
+    def count(self, fields: list[str]) -> bool:
+        """Count a row; return False if it is of another site than the one that is asked for."""
+        place = self._places.get("site_name")
+        if place is not None and self._station and fields[place].lower() != self._station.lower():
+            self._others.add(fields[place])
+            return False
+        for key, place in self._places.items():
+            self._counts[key][fields[place]] = self._counts[key].get(fields[place], 0) + 1
+        return True
+
+    def check(self, name: str) -> None:
+        """Raise TraceError if there is no row, or rows are of several sites."""
+        if not any(self._counts.values()):
+            there = f" of {self._station}; found those of {', '.join(sorted(self._others)[:6])}"
+            where = f"{name}, line 2: expected at least one row of measurements"
+            raise TraceError(where + (there if self._others else ""))
+        sites = sorted(self._counts.get("site_name", {}))
+        if len(sites) > 1:
+            raise TraceError(
+                f"{name}: expected one site; found {', '.join(sites[:6])}; choose with --station"
+            )
+
+    def notes(self) -> list[str]:
+        """Return a note for each kind of which there are several."""
+        return [
+            f"doubt: rows of several kinds are mixed: {key} is "
+            + ", ".join(f"{value} in {count} rows" for value, count in sorted(counts.items())[:6])
+            for key, counts in self._counts.items()
+            if len(counts) > 1
+        ]
 
 
 def _recording(

@@ -71,14 +71,17 @@ def read(data: bytes, name: str, assumptions: Assumptions) -> Recording:
     edges = np.unique(np.concatenate([table[:, 1:3].ravel() for table in directions.values()]))
     origin_s = float(edges[0]) if plan.absolute else 0.0
     edges = edges if edges[0] == origin_s else np.append(origin_s, edges)
+    ranges = [plan.pairs.get(pair) for pair in ((satellite, station), (station, satellite))]
+    tables = [_of_pair(plan.ranges, pair) for pair in ranges]
+    if assumptions.range_delay:
+        changes = np.concatenate([table[:, 1] for table in tables])
+        edges = np.union1d(edges, changes[(changes > edges[0]) & (changes < edges[-1])])
     starts, end_s = edges[:-1], float(edges[-1]) - origin_s
     if not end_s < _MOST_S:
         raise TraceError(f"{name}: the contacts cover {end_s:g} s; expected at most {_MOST_S:g}")
     values = {key: _at(starts, table) * 8 for key, table in directions.items() if len(table)}
     up = np.any([rate > 0 for rate in values.values()], axis=0)
     notes.append("the plan has rates in bytes per second and times in whole seconds")
-    ranges = [plan.pairs.get(pair) for pair in ((satellite, station), (station, satellite))]
-    tables = [_of_pair(plan.ranges, pair) for pair in ranges if pair is not None]
     if assumptions.range_delay:
         values |= _range_delays(name, starts, tables, notes)
     elif any(len(table) for table in tables):
@@ -193,14 +196,17 @@ def _at(times: Floats, table: Floats) -> Floats:
 
 
 def _range_delays(name: str, starts: Floats, tables: list[Floats], notes: list[str]) -> dict[str, Floats]:
-    table = next((table for table in tables if len(table)), None)
-    if table is None:
+    if not any(len(table) for table in tables):
         raise TraceError(
             f"{name}: expected a line 'a range' for these nodes, which --range-delay needs; found none"
         )
-    row = np.clip(np.searchsorted(table[:, 1], starts, side="right") - 1, 0, len(table) - 1)
     notes.append("delays are the plan's ranges, in whole light-seconds")
-    return dict.fromkeys(DELAYS, table[row, 4])
+    delays = {}
+    for column, own, other in zip(DELAYS, tables, tables[::-1], strict=True):
+        table = own if len(own) else other  # a range is that of both directions, unless the other has its own
+        row = np.clip(np.searchsorted(table[:, 1], starts, side="right") - 1, 0, len(table) - 1)
+        delays[column] = table[row, 4]
+    return delays
 
 
 def write(trace: Trace, satellite: str = "1", station: str = "2") -> bytes:

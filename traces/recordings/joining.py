@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 from traces.errors import StaleElementsWarning, TraceError
-from traces.recordings.recording import DELAYS, EPOCH, Bools, Floats, Orbit, Recording
+from traces.recordings.recording import DELAYS, EPOCH, LOSSES, Bools, Floats, Orbit, Recording
 from traces.recordings.rows import rows_at, with_rows_at
 from traces.trace import Trace
 
@@ -32,6 +32,7 @@ class _Delays(NamedTuple):
     start_utc: datetime | None
     source: str
     gaps_s: Floats
+    has_losses: bool
 
 
 def with_delays_of(recording: Recording, delays: Trace | Recording, names: list[str]) -> Recording:
@@ -64,6 +65,10 @@ def with_delays_of(recording: Recording, delays: Trace | Recording, names: list[
     if len(other.gaps_s):
         inner_s = float((other.gaps_s[:, 1] - other.gaps_s[:, 0]).sum())
         notes.append(f"{other.source} has gaps of {inner_s:.6g} s in total: the last delay is held there")
+    if other.has_losses:
+        notes.append(
+            f"{other.source} also tells of losses or outages, which are not used: only its delays are"
+        )
     known = np.flatnonzero(other.known)
     if not known.size:
         raise TraceError(f"expected delays in {other.source}; it has none")
@@ -82,7 +87,10 @@ def _of_trace(trace: Trace) -> _Delays:
     start_utc = trace.header.start_utc if trace.header.start_utc != EPOCH else None
     values = {name: getattr(trace, name) for name in DELAYS}
     source = trace.header.made_by
-    return _Delays(trace.time_s, values, trace.up, trace.end_s, start_utc, source, np.empty((0, 2)))
+    has_losses = not trace.up.all() or any(getattr(trace, name).any() for name in LOSSES)
+    return _Delays(
+        trace.time_s, values, trace.up, trace.end_s, start_utc, source, np.empty((0, 2)), has_losses
+    )
 
 
 def _of_recording(recording: Recording) -> _Delays:
@@ -92,6 +100,8 @@ def _of_recording(recording: Recording) -> _Delays:
     missing = [name for name in DELAYS if name not in recording.values]
     if missing:
         raise TraceError(f"expected delays in {source}; it is without {' and '.join(missing)}")
+    losses = (np.nan_to_num(recording.values[name]) for name in LOSSES if name in recording.values)
+    has_losses = (recording.up is not None and not recording.up.all()) or any(loss.any() for loss in losses)
     known = np.logical_and(*(np.isfinite(recording.values[name]) for name in DELAYS))
     return _Delays(
         recording.time_s,
@@ -101,6 +111,7 @@ def _of_recording(recording: Recording) -> _Delays:
         recording.start_utc,
         source,
         recording.gaps_s,
+        has_losses,
     )
 
 

@@ -89,6 +89,11 @@ def read_ping(data: bytes, name: str, assumptions: Assumptions) -> Recording:
     notes: list[str] = []
     time_s, columns = in_order(time_s, {"rtt": rtt_ms}, notes)
     came = columns["rtt"] >= 0
+    if (absent := _absent(time_s)) and came.all():
+        notes.append(
+            f"doubt: at the usual interval {absent} probes have no row; lost ones may have been left out, so"
+            " the loss is not known"
+        )
     values = halves(_known(columns["rtt"], came), notes)
     up = None
     if not came.all():
@@ -96,6 +101,16 @@ def read_ping(data: bytes, name: str, assumptions: Assumptions) -> Recording:
         values |= losses
     start_utc = from_epoch(name, float(time_s[0]))
     return sampled("lens-ping", name, time_s, values, notes, start_utc=start_utc, up=up)
+
+
+def _absent(time_s: Floats) -> int:
+    """Return how many rows are missing at the usual interval, outside of gaps."""
+    steps_s = np.diff(time_s)
+    if not steps_s.size:
+        return 0
+    usual_s = float(np.median(steps_s))
+    missing = np.round(steps_s / usual_s) - 1
+    return int(missing[steps_s - usual_s <= max(2 * usual_s, 1.0)].clip(0).sum())
 
 
 def _first_line(head: bytes) -> bytes:

@@ -25,9 +25,12 @@ from traces.numbers import Floats, blocks_of, lines_of, plain_table, shown
 from traces.recordings.ping_stamps import Stamps
 
 _STAMPED = re.compile(
-    rb"\[(\d{1,12}(?:\.\d{1,9})?)\] \d+ bytes from .*icmp_seq=(\d{1,5}) .*time=(\d{1,7}(?:\.\d{1,6})?) ms"
+    rb"\[(\d{1,12}(?:\.\d{1,9})?)\] \d+ bytes from (.*?)[:,]? icmp_seq=(\d{1,5}) .*"
+    rb"time=(\d{1,7}(?:\.\d{1,6})?) ms"
 )
-_REPLY = re.compile(rb"(.*?)\b\d+ [Bb]ytes \S+ .*?\b(?:icmp_)?seq=(\d{1,5})\b.*?=(\d{1,7}(?:\.\d{1,6})?) ms")
+_REPLY = re.compile(
+    rb"(.*?)\b\d+ [Bb]ytes \S+ (.*?)[:,]? (?:icmp_)?seq=(\d{1,5})\b.*?=(\d{1,7}(?:\.\d{1,6})?) ms"
+)
 _OTHER = re.compile(
     rb"(.*?)(?:(no answer yet for icmp_seq=|Request timeout for icmp_seq )|From .*icmp_seq=)(\d{1,5})(?!\d)"
 )
@@ -112,7 +115,7 @@ def _stamped_lines(block: bytes, name: str, first_line: int) -> Lines:
         if len(line) >= _LONGEST_LINE:
             continue
         if reply := _STAMPED.match(line):
-            table.add(float(reply[1]), reply[2], float(reply[3]))
+            table.add_reply(f"{name}, line {number}", float(reply[1]), reply)
         elif (other := _OTHER.match(line)) and (stamp := _STAMP.fullmatch(other[1])):
             table.add(float(stamp[1]), other[3], NO_ANSWER if other[2] else ERROR)
         elif other or _REPLY.match(line):
@@ -138,7 +141,7 @@ def _any_lines(data: bytes, name: str, zone: timezone | None) -> tuple[Lines, St
         if reply:
             if b"DUP!" in line:
                 table.repeated.append(len(table.rows))
-            table.add(math.nan, reply[2], float(reply[3]))
+            table.add_reply(f"{name}, line {number}", math.nan, reply)
         else:
             table.add(math.nan, found[3], NO_ANSWER if found[2] else ERROR)
     return replace(table.lines(), stamp_s=stamps.seconds()), stamps
@@ -150,6 +153,7 @@ class _Table:
     def __init__(self) -> None:
         self.rows: list[tuple[float, float, float]] = []
         self.repeated: list[int] = []
+        self._host: bytes | None = None
         self._begins: list[tuple[int, int]] = []
         self._sent_by: list[tuple[int, int]] = []
         self._interval_s: list[tuple[int, float]] = []
@@ -157,10 +161,26 @@ class _Table:
     def add(self, stamp_s: float, sequence: bytes, rtt_ms: float) -> None:
         self.rows.append((stamp_s, float(sequence), rtt_ms))
 
+    def add_reply(self, where: str, stamp_s: float, reply: re.Match[bytes]) -> None:
+        """Add a reply, whose second group is the host.
+
+        Raises:
+            TraceError: It came from another host than those before it in this run.
+        """
+        if self._host is None:
+            self._host = reply[2]
+        elif self._host != reply[2]:
+            raise TraceError(
+                f"{where}: expected replies of {shown(self._host)} only; found {shown(reply[2])}"
+            )
+        self.add(stamp_s, reply[3], float(reply[4]))
+
     def add_other(self, line: bytes) -> None:
         if header := _HEADER.match(line):
+            self._host = None
             self._begins.append((len(self.rows), 0 if header[1] == b"data bytes" else 1))
         elif summary := _SUMMARY.match(line):
+            self._host = None
             count = int(summary[1])
             self._sent_by.append((len(self.rows), count))
             if summary[2] and count > 1:

@@ -10,7 +10,8 @@ from traces.recordings.recording import DELAYS, RATES, Recording
 LONGEST_DELAY_S = 10.0
 _SAMPLES = 10_000
 _SHORT_S, _FAST_BIT_S = 1.0, 1e9
-_SLOWEST_BIT_S, _FASTEST_BIT_S = 100.0, 1e12
+_SLOWEST_BIT_S, _FASTEST_BIT_S = 100.0, 1e11
+_SHORTEST_DELAY_S = 1e-4  # of light over 30 km
 _SLOW_MAHIMAHI_BIT_S = 1e3
 
 
@@ -49,6 +50,10 @@ def doubts(recording: Recording) -> list[str]:
         typical = float(np.median(known))
         if name in DELAYS and typical > LONGEST_DELAY_S:
             notes.append(f"doubt: {name} is typically {typical:g} s; check its unit")
+        if name in DELAYS and typical < _SHORTEST_DELAY_S:
+            notes.append(
+                f"doubt: {name} is typically {typical:g} s, too short for a satellite; check its unit"
+            )
         if name in RATES and not _SLOWEST_BIT_S <= typical <= _FASTEST_BIT_S:
             notes.append(f"doubt: {name} is typically {typical:g} bit/s; check its unit")
     return notes

@@ -12,7 +12,9 @@ from traces.numbers import NOTHING
 from traces.recordings.gaps import gaps_after
 from traces.recordings.recording import DELAYS, EPOCH, Floats, Recording
 
-NOT_MEASURED = {**NOTHING, b"false": float("nan"), b"n/a": float("nan"), b"-": float("nan")}
+NOT_MEASURED = NOTHING | dict.fromkeys(
+    (b"false", b"n/a", b"#n/a", b"n.a.", b"-", b"--", b"-nan"), float("nan")
+)
 """Texts of a CSV field without a measurement, in lower case."""
 _MOST_S = 1e10
 

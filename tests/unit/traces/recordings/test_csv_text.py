@@ -21,7 +21,7 @@ COLUMNS = "time=time:unix-s,down=down_mbps:Mbit/s,up=up_mbps:Mbit/s"
 
 
 def read(data: bytes, columns: str = COLUMNS, **beside: object) -> Trace:
-    return parse_recording(data, "x.csv", Assumptions(columns=columns, delay_s=0.02, **beside))
+    return parse_recording(data, "x.csv", Assumptions(**{"columns": columns, "delay_s": 0.02, **beside}))
 
 
 @pytest.mark.parametrize(
@@ -59,13 +59,84 @@ def test_thousands():
     assert read(b"time;down;up\n0;1,234,567;1,234.5\n", columns).up_bit_s[0] == 1234.5
 
 
-@pytest.mark.parametrize("number", ["20,5", "1,234", "1,23,456"])
+TWO = b"t,dl,rtt\n0,10.5,30\n1,1011.5,31.25\n"
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"t;dl;rtt\n0;10,5;30\n1;1011,5;31,25\n",
+        b"t;dl;rtt\n0;10,5;30\n1;1.011,5;31,25\n",
+        b"t\tdl\trtt\n0\t10,5\t30\n1\t1011,5\t31,25\n",
+        TWO.replace(b",", b"|"),
+        b"# on the roof, since May\n# 12 m high\n" + TWO,
+        TWO.replace(b"\n1,", b"\n# a pause\n1,"),
+        b"#" + TWO,
+        b"# " + TWO,
+        TWO.replace(b"1,1011", b"t,dl,rtt\n1,1011"),
+        TWO.decode().encode("utf-16"),
+        b"\xef\xbb\xbf# on the roof\n" + TWO,
+    ],
+    ids=[
+        "semicolons",
+        "dots",
+        "tabs",
+        "bars",
+        "comments",
+        "within",
+        "#names",
+        "# names",
+        "joined",
+        "utf-16",
+        "bom",
+    ],
+)
+def test_files_of_spreadsheets_and_scripts(data):
+    trace = read(data, "time=t:s,down=dl:Mbit/s,rtt=rtt:ms", up_bit_s=1e6, delay_s=None)
+    assert trace.down_bit_s.tolist() == [10.5e6, 1011.5e6]
+    assert (trace.down_delay_s + trace.up_delay_s).tolist() == [0.03, 0.03125]
+
+
+def test_decimal_commas_without_names_of_columns():
+    trace = read(b"0;10,5;30,25\n1;11;31\n", "time=1:s,down=2:Mbit/s,rtt=3:ms", up_bit_s=1e6, delay_s=None)
+    assert trace.down_bit_s.tolist() == [10.5e6, 11e6]
+
+
+def test_a_point_beside_decimal_commas_is_refused():
+    with pytest.raises(
+        TraceError, match="line 3: expected a number for down, with a decimal comma as in other"
+    ):
+        read(
+            b"t;dl;rtt\n0;10,5;30\n1;11.5;31\n",
+            "time=t:s,down=dl:Mbit/s,rtt=rtt:ms",
+            up_bit_s=1e6,
+            delay_s=None,
+        )
+
+
+def test_two_columns_of_one_name_are_refused():
+    with pytest.raises(TraceError, match="line 1: expected one column 'dl'; found 2: give the number"):
+        read(TWO.replace(b"rtt", b"dl"), "time=t:s,down=dl:Mbit/s", up_bit_s=1e6)
+
+
+def test_percent_signs():
+    for unit in ("percent", "%"):
+        trace = read(
+            b"0,19%,5\n1,36 %,5\n", f"time=1:s,loss=2:{unit},delay=3:ms", rate_bit_s=1e6, delay_s=None
+        )
+        assert trace.down_loss.tolist() == [0.19, 0.36]
+
+
+@pytest.mark.parametrize("number", ["1,234", "1,23,456"])
 def test_a_comma_that_may_be_a_decimal_one_is_refused(number):
-    with pytest.raises(TraceError, match="line 2: expected a number with a decimal point for down"):
+    expected = "line 2: expected a number for down, with a decimal point and without a comma"
+    with pytest.raises(TraceError, match=expected):
         read(f"time;down;up\n0;{number};1\n".encode(), "time=time:s,down=down:bit/s,up=up:bit/s")
 
 
-@pytest.mark.parametrize("nothing", ["False", "false", "nan", "NaN", "", "null", "None", "N/A", '""'])
+@pytest.mark.parametrize(
+    "nothing", ["False", "false", "nan", "NaN", "", "null", "None", "N/A", '""', "--", "#N/A", "-nan"]
+)
 def test_a_field_without_a_measurement_holds_the_value_before(nothing):
     trace = read(QUOTED.replace(b"150.2", nothing.encode()))
     assert trace.row_at(70).down_bit_s == 164e6

@@ -172,3 +172,16 @@ def test_old_elements_are_said():
     with pytest.warns(StaleElementsWarning, match="days from their epoch"):
         trace = parse_recording(data, "x", Assumptions(rate_bit_s=1e7))
     assert any("29.1 days from their epoch" in note for note in trace.header.notes)
+
+
+def test_losses_of_the_file_of_delays_are_not_used_and_said(tmp_path):
+    delays = b"0,20,0\n1,20,0.5\n2,20,0\n"
+    (tmp_path / "delays").write_bytes(delays)
+    lossy = parse_recording(
+        delays, "x", Assumptions(columns="time=1:s,rtt=2:ms,loss=3:fraction", rate_bit_s=1e6)
+    )
+    write_trace(lossy, tmp_path / "delays.csv")
+    (tmp_path / "main").write_bytes(samples()["mahimahi"].data)
+    trace = read_recording(tmp_path / "main", Assumptions(), delay_file=tmp_path / "delays.csv")
+    assert trace.down_loss.max() == 0
+    assert any("also tells of losses or outages, which are not used" in note for note in trace.header.notes)

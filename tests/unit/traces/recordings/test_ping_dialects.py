@@ -271,3 +271,16 @@ def test_a_pause_between_stamps_is_a_gap_and_no_outage():
 def test_stamps_that_do_not_tell_the_time_are_refused(text, expected):
     with pytest.raises(TraceError, match=expected):
         trace_of(text)
+
+
+def test_replies_of_two_hosts_in_one_run_are_refused():
+    first, second = (iputils("xxx", FRACTIONS["-D"]).splitlines()[1:4] for _ in range(2))
+    second = [line.replace("192.0.2.1", "192.0.2.2") for line in second]
+    mixed = [line for pair in zip(first, second, strict=True) for line in pair]
+    for lines in (mixed, [line.split("] ")[1] for line in mixed]):
+        with pytest.raises(
+            TraceError, match=r"line 2: expected replies of '192\.0\.2\.1' only; found '192\.0\.2\.2'"
+        ):
+            trace_of("\n".join(lines), **({} if "[" in lines[0] else {"interval_s": 1.0}))
+    runs = iputils("xxx", FRACTIONS["-D"]) + iputils("xxx", FRACTIONS["-D"]).replace("192.0.2.1", "192.0.2.2")
+    assert trace_of(runs)

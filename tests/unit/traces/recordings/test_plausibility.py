@@ -65,6 +65,34 @@ def test_an_implausible_unit_of_a_column_is_doubted(column, value):
     assert any(note.startswith("doubt: ") and "check its unit" in note for note in notes)
 
 
+@pytest.mark.parametrize(
+    ("unit", "first", "likely"),
+    [
+        ("s", 1.7e12, "unix-ms"),
+        ("s", 1.7e18, "unix-ns"),
+        ("ms", 1.7e15, "unix-us"),
+        ("unix-s", 1.7e12, "unix-ms"),
+        ("unix-ms", 1.7e9, "unix-s"),
+        ("unix-ns", 1.7e15, "unix-us"),
+    ],
+)
+def test_a_time_in_another_unit_is_refused_with_the_likely_one(unit, first, likely):
+    data = f"{first:.0f},5\n{first * 1.001:.0f},5\n".encode()
+    beside = Assumptions(columns=f"time=1:{unit},rtt=2:ms", rate_bit_s=1e6)
+    with pytest.raises(TraceError, match=f"declared as {unit}; they look like {likely}"):
+        parse_recording(data, "x", beside)
+
+
+@pytest.mark.parametrize(
+    ("unit", "first"), [("s", 0), ("s", 1.7e9), ("ms", 1.7e9), ("ms", 1.7e12), ("ns", 1.7e18)]
+)
+def test_times_from_any_origin_are_accepted(unit, first):
+    data = f"{first:.0f},5\n{first + 1e6:.0f},5\n".encode()
+    assert (
+        len(parse_recording(data, "x", Assumptions(columns=f"time=1:{unit},rtt=2:ms", rate_bit_s=1e6))) == 1
+    )
+
+
 def test_a_short_capacity_is_repeated():
     trace = parse_recording(SHORT, "12mbps.txt", Assumptions(delay_s=0.02, loop_s=20.0))
     assert trace.end_s == 20

@@ -173,3 +173,47 @@ def test_ping_text_without_a_common_shape_is_read_line_by_line():
     odd = PING.replace(b"ttl=63 ", b"ttl=63 tos=9 ", 1)
     first, again = (parse_recording(data, "x", SAMPLES["ping"].beside) for data in (PING, odd))
     assert np.array_equal(first.down_delay_s, again.down_delay_s)
+
+
+SITES = b"""site_name,timestamp_start,timestamp_end,target,ip_protocol,packet_loss,packets_send,ping_avg
+Enschede,2023-10-01T00:00:00Z,2023-10-01T00:00:50Z,192.0.2.1,v4,0,10,40
+Osnabrueck,2023-10-01T00:00:00Z,2023-10-01T00:00:50Z,192.0.2.1,v4,0,10,80
+Enschede,2023-10-01T00:01:00Z,2023-10-01T00:01:50Z,192.0.2.2,v6,0,10,42
+"""
+
+
+def test_two_sites_in_one_file_are_told_apart():
+    with pytest.raises(
+        TraceError, match="expected one site; found Enschede, Osnabrueck; choose with --station"
+    ):
+        parse_recording(SITES, "x", Assumptions(**RATES))
+    trace = parse_recording(SITES, "x", Assumptions(**RATES, station="enschede"))
+    assert trace.down_delay_s.tolist() == [0.02, 0.021]
+    assert (
+        "doubt: rows of several kinds are mixed: ip_protocol is v4 in 1 rows, v6 in 1 rows"
+        in trace.header.notes
+    )
+    with pytest.raises(TraceError, match="measurements of Dwingeloo; found those of Enschede, Osnabrueck"):
+        parse_recording(SITES, "x", Assumptions(**RATES, station="Dwingeloo"))
+
+
+def test_ranges_of_ion_are_those_of_each_direction_and_time():
+    contacts = b"a contact +0 +600 1 2 125000\na contact +0 +600 2 1 12500\n"
+    given = Assumptions(range_delay=True)
+    apart = parse_recording(contacts + b"a range +0 +600 1 2 2\na range +0 +600 2 1 3\n", "x", given)
+    assert (apart.down_delay_s.tolist(), apart.up_delay_s.tolist()) == ([2], [3])
+    later = parse_recording(contacts + b"a range +0 +300 1 2 2\na range +300 +600 1 2 5\n", "x", given)
+    assert later.time_s.tolist() == [0, 300]
+    assert later.down_delay_s.tolist() == later.up_delay_s.tolist() == [2, 5]
+
+
+def test_probes_without_a_row_are_said():
+    rows = "".join(f"{1_700_000_000 + n * 0.2:.1f},50\n" for n in range(60) if n % 4)
+    notes = parse_recording(f"timestamp,rtt\n{rows}".encode(), "x", Assumptions(**RATES)).header.notes
+    assert any("doubt: at the usual interval 14 probes have no row" in note for note in notes)
+
+
+def test_a_round_trip_of_zero_is_doubted():
+    given = Assumptions(**RATES, columns="time=1:s,rtt=2:ms")
+    notes = parse_recording(b"0,5\n1,0\n2,5\n", "x", given).header.notes
+    assert "doubt: rtt is 0 in 1 of 3 rows; if this means no answer, add --missing 0" in notes
