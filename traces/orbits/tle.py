@@ -142,7 +142,8 @@ def _reason_for_none(source: str, lines: Sequence[_Line], title: _Line | None) -
         return f"{source}, line 1: expected element sets; found none"
     if len(lines) > 1 or title is None or not title.text.isprintable():
         return f"{source}, line {lines[0].number}: expected element sets; found {lines[0].text[:40]!r}"
-    return f"{source}, line {title.number + 1}: expected the two lines of {title.text.strip()}; found the end"
+    found = title.text.strip()[:60]
+    return f"{source}, line {title.number + 1}: expected the two lines of an element set behind {found!r}"
 
 
 def _element_set(source: str, name: str, first: _Line, second: _Line, skipped: SkippedLines) -> ElementSet:

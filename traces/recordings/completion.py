@@ -59,7 +59,7 @@ def complete(recording: Recording, assumptions: Assumptions) -> Trace:
         joined = _with_delays(replace(recording, start_utc=known_start_utc, notes=notes), assumptions)
         notes = joined.notes
         columns = _columns(joined, assumptions, notes)
-        notes += doubts(joined)
+        notes += doubts(replace(joined, values=columns))
         up = _connected(joined, columns, notes)
         whole = replace(joined, values=columns, up=up, start_utc=start_utc)
         trace = _trace(with_gaps_treated(whole, assumptions.gaps), assumptions, start_utc)

@@ -64,11 +64,13 @@ def read(data: bytes, name: str, assumptions: Assumptions) -> Recording:
     count = len(order)
     time_s = np.arange(count, dtype=np.float64)
     notes = ["one sample a second, the oldest first"]
-    drop = np.minimum(columns[_DROP], 1.0)
+    drop = columns[_DROP]
+    if (greatest := float(np.nanmax(np.append(drop, 0.0)))) > 1:
+        raise TraceError(f"{where}: expected {_DROP} from 0 to 1; found {greatest:g}")
     lost = ~(drop < 1)
     outages = runs_of(lost, time_s, assumptions.outage_s).inside if assumptions.outage_s > 1 else lost
     if outages.any():
-        notes.append(f"all pings were lost in {int(outages.sum())} seconds: the link is down")
+        notes.append(f"all pings were lost for {int(outages.sum())} s in total: the link is down")
     if np.isnan(drop).any():
         notes.append(f"{int(np.isnan(drop).sum())} seconds without a drop rate are taken for lost")
     latency_ms = np.where(lost | ~(columns[_LATENCY] > 0), math.nan, columns[_LATENCY])

@@ -9,10 +9,11 @@ from traces.recordings.recording import DELAYS, RATES, Recording
 
 LONGEST_DELAY_S = 10.0
 _SAMPLES = 10_000
-_SHORT_S, _FAST_BIT_S = 1.0, 1e9
-_SLOWEST_BIT_S, _FASTEST_BIT_S = 100.0, 1e11
+_SHORT_S, _FAST_BIT_S = 1.0, 5e8
+_SLOWEST_BIT_S, _FASTEST_BIT_S = 1e3, 1e11
 _SHORTEST_DELAY_S = 1e-4  # of light over 30 km
 _SLOW_MAHIMAHI_BIT_S = 1e3
+_USUAL_MAHIMAHI_BIT_S = (1e5, 2e9)
 
 
 def check_detected(recording: Recording) -> None:
@@ -39,8 +40,13 @@ def check_detected(recording: Recording) -> None:
 
 
 def doubts(recording: Recording) -> list[str]:
-    """Return a note for each recorded column whose values are implausible in their unit."""
+    """Return a note for each column whose values are implausible in their unit."""
     notes = []
+    if recording.form == "mahimahi":
+        lengths_s = np.diff(recording.time_s, append=recording.end_s)
+        mean_bit_s = float(lengths_s @ recording.values["down_bit_s"]) / recording.end_s
+        if not _USUAL_MAHIMAHI_BIT_S[0] <= mean_bit_s <= _USUAL_MAHIMAHI_BIT_S[1]:
+            notes.append(f"doubt: the capacity is {mean_bit_s / 1e6:.4g} Mbit/s; check that the lines are ms")
     for name in (*RATES, *DELAYS):
         column = recording.values.get(name)
         column = np.empty(0) if column is None else column[:: len(column) // _SAMPLES + 1]

@@ -80,7 +80,7 @@ def test_two_satellites_of_one_name_are_told_by_number():
         ("2 25544  51.6416", "", 3, "expected line 2"),
         ("\n2 25544  51", "\n3 25544  51", 3, "expected line 2"),
         ("1 25544U", "1 25544U ", 2, "expected 69 printable columns; found 70"),
-        (ISS[12:], "", 2, "expected the two lines of ISS (ZARYA)"),
+        (ISS[12:], "", 2, "expected the two lines of an element set behind 'ISS (ZARYA)'"),
         (ISS, "", 1, "found none"),
         # Damage that keeps the sum: the fields are looked at too.
         ("51.6416", "91.x416", 3, "expected checksum"),

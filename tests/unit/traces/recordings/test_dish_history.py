@@ -70,6 +70,7 @@ def test_names_of_the_protocol_and_missing_values():
         ({"popPingLatencyMs": [1, 2]}, "buffers of one length"),
         ({"popPingLatencyMs": None}, "expected pop_ping_latency_ms"),
         ({"popPingDropRate": [0, 0, "x", 0, 0]}, "expected numbers from 0 for pop_ping_drop_rate"),
+        ({"popPingDropRate": [0, 0, 50, 0, 0]}, "expected pop_ping_drop_rate from 0 to 1; found 50"),
         ({"popPingDropRate": [0, 0, -1, 0, 0]}, "expected numbers from 0 for pop_ping_drop_rate"),
     ],
 )

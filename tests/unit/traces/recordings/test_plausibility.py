@@ -56,13 +56,35 @@ def test_rising_integers_that_make_no_capacity_are_refused_unless_named(numbers)
 
 
 @pytest.mark.parametrize(
-    ("column", "value"), [("delay=2:s", 36), ("down=2:bit/s", 20), ("down=2:Gbit/s", 20_000)]
+    ("column", "value"),
+    [("delay=2:s", 36), ("rtt=2:ms", 0.05), ("down=2:bit/s", 100), ("down=2:Gbit/s", 200)],
 )
 def test_an_implausible_unit_of_a_column_is_doubted(column, value):
     beside = Assumptions(columns=f"time=1:s,{column}", **({"delay_s": 0.01} if "down" in column else {}),
                          **({"up_bit_s": 1e6} if "down" in column else {"rate_bit_s": 1e6}))  # fmt: skip
     notes = parse_recording(f"0,{value}\n1,{value}\n".encode(), "x", beside).header.notes
     assert any(note.startswith("doubt: ") and "check its unit" in note for note in notes)
+
+
+def test_given_values_are_doubted_too():
+    notes = parse_recording(SHORT, "x", Assumptions(delay_s=12.0, up_bit_s=20.0)).header.notes
+    for name in ("down_delay_s is typically 12 s", "up_bit_s is typically 20 bit/s"):
+        assert any(note.startswith(f"doubt: {name}") for note in notes)
+
+
+@pytest.mark.parametrize(
+    ("lines", "mbit_s"),
+    [([n * 1000 for n in range(1, 60)], "0.012"), (sorted([*range(1, 2001)] * 400), "4800")],
+)
+def test_an_unusual_capacity_is_doubted(lines, mbit_s):
+    notes = parse_recording("\n".join(map(str, lines)).encode(), "x", DELAY).header.notes
+    assert any(f"the capacity is {mbit_s} Mbit/s; check that the lines are ms" in note for note in notes)
+
+
+def test_a_short_file_in_seconds_is_refused():
+    data = "\n".join(str(n // 80) for n in range(1, 4000)).encode()
+    with pytest.raises(TraceError, match=r"as mahimahi's milliseconds they are 0\.049 s at 979"):
+        parse_recording(data, "x", DELAY)
 
 
 @pytest.mark.parametrize(
