@@ -10,6 +10,7 @@ from traces.errors import TraceError
 from traces.recordings.iperf3_session import Session
 from traces.recordings.json_documents import json_documents, number_at
 
+_KIND = "event"  # key of the lines of --json-stream
 _SUMS = ("sum", "sum_bidir_reverse")
 
 
@@ -23,7 +24,7 @@ def sessions(data: bytes, name: str) -> Iterator[Session]:
     for where, document in json_documents(data, name):
         if not isinstance(document, dict):
             raise TraceError(f"{where}: expected an object of iperf3; found {str(document)[:40]!r}")
-        event = document.get("event")
+        event = document.get(_KIND)
         if event is None:
             yield _session(where, document)
             continue
