@@ -24,17 +24,17 @@ def sessions(data: bytes, name: str) -> Iterator[Session]:
     for where, document in json_documents(data, name):
         if not isinstance(document, dict):
             raise TraceError(f"{where}: expected an object of iperf3; found {str(document)[:40]!r}")
-        event = document.get(_KIND)
-        if event is None:
+        says = document.get(_KIND)
+        if says is None:
             yield _session(where, document)
             continue
-        if event == "start" and streamed:
+        if says == "start" and streamed:
             yield _session(where, streamed)
             streamed = {}
-        if event == "interval":
+        if says == "interval":
             streamed.setdefault("intervals", []).append(document.get("data"))
         else:
-            streamed[str(event)] = document.get("data")
+            streamed[str(says)] = document.get("data")
     if streamed:
         yield _session(name, streamed)
 
