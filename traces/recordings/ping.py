@@ -123,7 +123,7 @@ def _runs(
         lines = _within_seconds(lines, sorted(edges), assumptions.interval_s, notes)
     else:
         edges |= set(_restarts(lines, 0.0))
-    if kind in ("yearless", "clock"):
+    if kind in ("yearless", "daytime"):
         notes.append("the timestamps do not tell the day: --start sets the time of the beginning")
     first_number, sent_by = dict(lines.begins_here), dict(lines.sent_by)
     runs = []

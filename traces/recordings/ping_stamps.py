@@ -57,7 +57,7 @@ class Stamps:
 
     @property
     def kind(self) -> str:
-        """The kind: "unix", "dated", "yearless", "clock" or, without stamps, "none"."""
+        """The kind: "unix", "dated", "yearless", "daytime" or, without stamps, "none"."""
         return self._kind or "none"
 
     @property
@@ -102,8 +102,8 @@ class Stamps:
         leap = any(found["name"] == "Feb" and int(found["day"]) == 29 for found in self._named())
         year = _LEAP_YEAR if leap else _YEAR
         times_s = np.array([self._second(where, found, year) for where, found in self._found if found])
-        if self.kind in ("clock", "yearless") and len(times_s):
-            period_s = _DAY_S if self.kind == "clock" else (365 + leap) * _DAY_S
+        if self.kind in ("daytime", "yearless") and len(times_s):
+            period_s = _DAY_S if self.kind == "daytime" else (365 + leap) * _DAY_S
             times_s += period_s * np.cumsum(np.diff(times_s, prepend=times_s[:1]) < -period_s / 2)
         return times_s
 
@@ -120,7 +120,7 @@ class Stamps:
         if parts["half"]:
             hour = hour % 12 + (12 if parts["half"] == "PM" else 0)
         clock_s = hour * 3600 + int(found["minute"]) * 60 + int(found["second"]) + fraction
-        if self.kind == "clock":
+        if self.kind == "daytime":
             return clock_s
         try:
             month = MONTHS.index(parts["name"].lower()) + 1 if parts.get("name") else int(found["month"])
@@ -151,7 +151,7 @@ def _kind_of(found: re.Match[str] | None) -> str:
     if "unix" in parts:
         return "unix"
     if "year" not in parts:
-        return "clock"
+        return "daytime"
     return "dated" if parts["year"] else "yearless"
 
 
