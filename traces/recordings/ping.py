@@ -32,6 +32,8 @@ _EPOCH_START, _EPOCH_END = 0.28e9, 9.2e9
 _WRAP = 65536
 _SAMPLES = 10_000
 _USUAL_INTERVAL_S = 1.0  # that of ping without -i
+_FEW = 3  # probes, of which the times may be anything
+_MOST_BACKWARD = 0.2  # share of the probes
 _DIFFERS = 0.2  # share by which --interval may differ from the statistics
 
 
@@ -120,7 +122,7 @@ def _runs(
         lines = _with_stamps(lines, sorted(edges), where, assumptions.interval_s, notes)
     elif stamps is not None and stamps.are_whole_seconds:
         edges |= set(_restarts(lines, 1.0))
-        lines = _within_seconds(lines, sorted(edges), assumptions.interval_s, notes)
+        lines = _within_seconds(lines, sorted(edges), name, assumptions.interval_s, notes)
     else:
         edges |= set(_restarts(lines, 0.0))
     if kind in ("yearless", "daytime"):
@@ -132,6 +134,11 @@ def _runs(
         part = Lines(lines.stamp_s[rows], lines.sequence[rows], lines.rtt_ms[rows])
         run = _run(part, first_number.get(begin), sent_by.get(end))
         if run is not None:
+            backward = np.diff(run.sent_s) <= 0
+            if len(backward) > _FEW and backward.mean() > _MOST_BACKWARD:
+                raise TraceError(
+                    f"{name}: expected timestamps that rise with icmp_seq; those of ts -i do not"
+                )
             runs.append(run)
     return runs, kind in ("unix", "dated")
 
@@ -193,7 +200,9 @@ def _with_stamps(
     return replace(lines, stamp_s=stamp_s)
 
 
-def _within_seconds(lines: Lines, edges: list[int], interval_s: float | None, notes: list[str]) -> Lines:
+def _within_seconds(
+    lines: Lines, edges: list[int], name: str, interval_s: float | None, notes: list[str]
+) -> Lines:
     """Return the lines with times within the whole seconds of their stamps."""
     recorded_s = dict(lines.interval_s)
     stamp_s = lines.stamp_s.copy()
@@ -203,7 +212,10 @@ def _within_seconds(lines: Lines, edges: list[int], interval_s: float | None, no
             continue
         number = unwrapped(lines.sequence[rows])
         step_s = interval_s or recorded_s.get(end) or likely_interval_s(number, stamp_s[rows])
-        step_s = step_s or _USUAL_INTERVAL_S
+        if step_s is None:
+            if rows.size > _FEW:
+                raise TraceError(f"{name}: the timestamps are all in one second; add --interval")
+            step_s = _USUAL_INTERVAL_S
         rtt_ms = lines.rtt_ms[rows]
         stamp_s[rows] = spread(number, stamp_s[rows], np.where(rtt_ms >= 0, rtt_ms / 1e3, step_s), step_s)
         notes.append(

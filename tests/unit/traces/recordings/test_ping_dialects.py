@@ -284,3 +284,18 @@ def test_replies_of_two_hosts_in_one_run_are_refused():
             trace_of("\n".join(lines), **({} if "[" in lines[0] else {"interval_s": 1.0}))
     runs = iputils("xxx", FRACTIONS["-D"]) + iputils("xxx", FRACTIONS["-D"]).replace("192.0.2.1", "192.0.2.2")
     assert trace_of(runs)
+
+
+def test_times_since_the_line_before_are_refused():
+    whole, exact = (
+        iputils("x" * 20, lambda moment, text=text: text) for text in ("00:00:01 ", "00:00:00.999 ")
+    )
+    with pytest.raises(TraceError, match="the timestamps are all in one second; add --interval"):
+        trace_of(whole)
+    with pytest.raises(TraceError, match="expected timestamps that rise with icmp_seq; those of ts -i"):
+        trace_of(exact)
+
+
+def test_times_since_the_first_line_are_times():
+    since = iputils("x" * 5 + "." * 4 + "x" * 5, lambda moment: f"{moment - START} ")
+    assert spans(trace_of(since)) == [(0, 5), (9, 14)]
