@@ -198,7 +198,8 @@ def _fill(
             columns[name] = np.broadcast_to(0.0, rows)
             notes.append(f"{name} was not recorded; 0 is assumed")
         else:
-            raise TraceError(f"a {recording.form} recording without {name}; add {_OPTION[name]}")
+            article = "an" if recording.form[0] in "aeiou" else "a"
+            raise TraceError(f"{article} {recording.form} recording without {name}; add {_OPTION[name]}")
 
 
 def _check_use(option: str, missing: list[str], reason: str) -> None:
