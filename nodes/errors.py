@@ -7,6 +7,7 @@
     ├── DataError (ValueError)              a data set cannot be read
     ├── ConfidenceError (ValueError)        a confidence network cannot be trained or read
     ├── PayloadError (ValueError)           a message of regions is malformed
+    ├── PartError (ValueError)              a policy, a model or regions failed about one frame; exit code 2
     └── AskError (RuntimeError)             `spaceverse ask`: the model failed to answer; exit code 1
 
 Errors of a single package are defined where they are raised:
@@ -60,6 +61,22 @@ class ConfidenceError(NodeError, ValueError):
 
 class PayloadError(NodeError, ValueError):
     """A message of regions that is malformed, or whose images do not fit it."""
+
+
+class PartError(NodeError, ValueError):
+    """The failure of one part of the work on a frame.
+
+    Attributes:
+        part: The part, as `nodes.contract.events.FailedPart` names it.
+        reason: The error.
+        where: File, line and function that raised it; None if unknown.
+    """
+
+    exit_code = 2
+
+    def __init__(self, part: str, reason: str, where: str | None = None) -> None:
+        super().__init__(f"{part}{f' {where}' if where else ''}: {reason}")
+        self.part, self.reason, self.where = part, reason, where
 
 
 class AskError(NodeError, RuntimeError):

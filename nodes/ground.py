@@ -17,7 +17,7 @@ from nodes.contract.config import GroundConfig, check_ca_files
 from nodes.contract.events import Answered, AnsweredBy, FrameRefused, InboxTrouble, InferenceFinished
 from nodes.onboard.message import FORMS, answer_received
 from nodes.profiles.pace import PacedWork
-from nodes.runtime.inference import Inference, Question, StageTimes
+from nodes.runtime.inference import Inference, Question, StageTimes, check_confidence
 from nodes.runtime.management import ManagementPlane
 from nodes.runtime.program import Loop, check_model, leave, run_program, serve
 from nodes.transfer.inbox import Claim, Inbox, InboxItem
@@ -104,6 +104,7 @@ class Ground:
         answer = answer_received(
             model, question.form, question.image, question.prompt, self._config.max_new_tokens
         )
+        check_confidence(answer.confidence)
         return answer if paced is None else paced.answered(answer)
 
     def _answered(self, question: Question, answer: Any, finished_s: float) -> None:

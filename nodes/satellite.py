@@ -18,6 +18,7 @@ from nodes.contract.config import ConfigError, Frame, SatelliteConfig, Station, 
 from nodes.contract.events import Captured, DecisionName, Dropped, FrameRefused, InferenceFinished
 from nodes.contract.topics import slug
 from nodes.errors import ConfidenceError, ModelError
+from nodes.failures import failing_as
 from nodes.onboard.frame import OnboardFrame, warm_up
 from nodes.onboard.judge import Judge
 from nodes.onboard.link_forecast import forecast
@@ -36,7 +37,7 @@ from nodes.policies import (
 )
 from nodes.profiles.pace import PacedWork
 from nodes.runtime.contact import CarrierWatch
-from nodes.runtime.inference import Inference, Question, StageTimes
+from nodes.runtime.inference import Inference, Question, StageTimes, check_confidence
 from nodes.runtime.management import ManagementPlane
 from nodes.runtime.program import Loop, ModelUnavailableError, check_model, leave, run_program, serve
 from nodes.transfer.downlink import ContactWatch, Downlink
@@ -158,8 +159,10 @@ class Satellite:
                 question.image.stat().st_size,
                 lambda: self._surroundings(self._capture_s[question.frame]),
             )
+            check_confidence(reading.token_confidence)
             sends = not isinstance(decision, Accept | Drop)
-            message = frame.message(decision) if sends else None
+            with failing_as("regions"):
+                message = frame.message(decision) if sends else None
             return Decided(decision, reading, frame.answer(), message)
 
     def _surroundings(self, capture_s: float) -> tuple[Contact, Queue]:

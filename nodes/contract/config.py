@@ -152,6 +152,14 @@ class ModelRun(Strict):
     profile: Path | None = None
 
 
+SHIPPED_MODELS = Path(__file__).resolve().parents[1] / "models"
+
+
+def is_shipped(model: str) -> bool:
+    """Return whether a model is one of those that ship with the project."""
+    return Path(model).resolve().is_relative_to(SHIPPED_MODELS)
+
+
 class PolicyChoice(Strict):
     """A satellite's policy; common to scenarios and configurations of satellites.
 

@@ -23,6 +23,7 @@ RUN = "run"  # the node's name in events of the run itself
 ItemKind = Literal["answer", "image"]
 AnsweredBy = Literal["satellite", "ground"]
 DecisionName = Literal["answer", "offload", "drop"]
+FailedPart = Literal["policy", "model", "server", "regions", "image"]
 
 EVENTS: dict[str, type[Event]] = {}
 """Each kind of event by its name."""
@@ -196,16 +197,24 @@ class InferenceFinished(FrameEvent):
 
 
 class InferenceFailed(FrameEvent):
-    """The model could not answer, or its server was unavailable; the latter is reported once per outage.
+    """The work on a frame has failed, or its model's server was unavailable.
+
+    A satellite then sends the frame as captured, a ground station gives it up. The run counts it as failed.
 
     Args:
         reason: the error.
+        part: the part that failed.
+        where: file, line and function that raised the error.
+        put_off: the server was unavailable, and the frame waits until it is back; reported once per outage.
     """
 
     event_name = "inference_failed"
     sent_by = "satellite, ground station"
 
     reason: Text
+    part: FailedPart | None = None
+    where: Text | None = None
+    put_off: bool = False
 
 
 class Paced(FrameEvent):

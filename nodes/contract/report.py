@@ -1,8 +1,9 @@
-"""How the parts of a node report events, without knowing who listens."""
+"""What the parts of a node are given: how to report an event, and how to ask for the scenario time."""
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import Callable
+from typing import Protocol, TypeAlias
 
 from nodes.contract.events import Event
 
@@ -16,3 +17,12 @@ class Report(Protocol):
 
 def report_nothing(event: Event, *, monotonic_s: float | None = None) -> None:
     """Drop the event; for parts that run without a management plane."""
+
+
+ScenarioTime: TypeAlias = Callable[[], "float | None"]
+"""Returns the current scenario time in seconds, or None before the run has announced it."""
+
+
+def no_time() -> float | None:
+    """Return None: scenario time is unknown."""
+    return None

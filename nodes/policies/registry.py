@@ -5,12 +5,15 @@ from __future__ import annotations
 import difflib
 import importlib.util
 import json
+import math
 from collections.abc import Callable, Mapping
-from dataclasses import fields, is_dataclass
+from dataclasses import Field, fields, is_dataclass
 from functools import partial
+from numbers import Real
 from pathlib import Path
 from typing import Any
 
+from nodes.failures import named, where_of
 from nodes.policies.baselines import (
     Cascade,
     GroundOnly,
@@ -56,8 +59,8 @@ def policy_named(name: str, parameters: Mapping[str, Any] | None = None) -> Fram
         The policy.
 
     Raises:
-        ValueError: There is no policy of this name, the file defines none, or a parameter is unknown. The
-            text is one line.
+        ValueError: There is no policy of this name, the file defines none, a parameter is unknown or not a
+            number, or the policy cannot be created. The text is one line.
     """
     make = _from_file(Path(name)) if name.endswith(".py") else POLICIES.get(name)
     if make is None:
@@ -68,11 +71,38 @@ def policy_named(name: str, parameters: Mapping[str, Any] | None = None) -> Fram
         )
     values = {key: tuple(v) if isinstance(v, list) else v for key, v in (parameters or {}).items()}
     kind = make.func if isinstance(make, partial) else make
-    known = {field.name for field in fields(kind)} if is_dataclass(kind) else set(values)
-    if unknown := sorted(set(values) - known):
+    known = {field.name: field for field in fields(kind)} if is_dataclass(kind) else dict.fromkeys(values)
+    if unknown := sorted(set(values) - set(known)):
         has = ", ".join(sorted(known)) or "none"
         raise ValueError(f"policy {name} has no parameter {', '.join(unknown)}; its parameters: {has}")
-    return make(**values)
+    for key, value in values.items():
+        if wanted := _unfit(known[key], value):
+            raise ValueError(f"policy {name}: parameter {key} is {value!r:.60}, not {wanted}")
+    try:
+        return make(**values)
+    except Exception as error:  # a user's class may raise anything
+        place = f" ({where})" if (where := where_of(error)) else ""
+        raise ValueError(f"policy {name} cannot be created: {named(error)}{place}") from error
+
+
+def _unfit(field: Field[Any] | None, value: Any) -> str | None:
+    """Return what a parameter has to be if its value differs in kind from its default; else None.
+
+    A string would fail at each frame, or never exceed a threshold; NaN compares false with everything.
+    """
+    default = None if field is None else field.default
+    if isinstance(default, bool):
+        return None if isinstance(value, bool) else "true or false"
+    if isinstance(default, Real) or (field is not None and field.type in ("float", "int", float, int)):
+        return None if _is_number(value) else "a number"
+    if isinstance(default, tuple) and all(map(_is_number, default)):
+        fits = isinstance(value, tuple) and all(map(_is_number, value))
+        return None if fits else "a list of numbers"
+    return None
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, Real) and not isinstance(value, bool) and not math.isnan(value)
 
 
 def flying_policy(name: str, parameters: Mapping[str, Any] | Path) -> FramePolicy:
@@ -120,7 +150,8 @@ def _from_file(path: Path) -> Callable[..., FramePolicy]:
     try:
         spec.loader.exec_module(module)
     except Exception as error:  # a user's file may raise anything
-        raise ValueError(f"{path} cannot be used: {type(error).__name__}: {error}") from error
+        place = f" ({where})" if (where := where_of(error)) else ""
+        raise ValueError(f"{path} cannot be used: {named(error)}{place}") from error
     make = getattr(module, "Policy", None)
     if not callable(make) or not callable(getattr(make, "decide", None)):
         raise ValueError(

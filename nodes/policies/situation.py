@@ -11,9 +11,14 @@ runs on a satellite and in the event model of `nodes.lab.evaluation`.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from numbers import Integral, Real
 from typing import Protocol, TypeAlias
+
+from nodes.errors import PartError
+from nodes.failures import failing_as
 
 CAPTURED = -1
 
@@ -184,29 +189,63 @@ def decide_frame(
         The decision and the last reading; for `Accept` the reading of the complete answer.
 
     Raises:
-        ValueError: The policy returned `Continue` after the last stage.
+        PartError: The policy raised an error, or returned no valid decision.
     """
     reading = UNSEEN
     while True:
         contact, queue = surroundings()
-        decision = policy.decide(
-            Situation(
-                prompt=prompt,
-                stage=reading.stage,
-                finished=reading.finished,
-                confidence=reading.confidence,
-                token_confidence=reading.token_confidence,
-                answer=reading.answer,
-                whole_bytes=whole_bytes,
-                contact=contact,
-                queue=queue,
-                foresight=foresight,
-            )
+        situation = Situation(
+            prompt=prompt,
+            stage=reading.stage,
+            finished=reading.finished,
+            confidence=reading.confidence,
+            token_confidence=reading.token_confidence,
+            answer=reading.answer,
+            whole_bytes=whole_bytes,
+            contact=contact,
+            queue=queue,
+            foresight=foresight,
         )
+        with failing_as("policy"):
+            decision = policy.decide(situation)
+        if problem := _problem(decision, finished=reading.finished):
+            raise PartError("policy", problem, _place(policy))
         if isinstance(decision, Accept):
             return decision, reading if reading.finished else run.finish()
         if not isinstance(decision, Continue):
             return decision, reading
-        if reading.finished:
-            raise ValueError(f"policy {type(policy).__name__} returned Continue after the answer's end")
         reading = run.advance()
+
+
+_DECISIONS = Continue, Accept, SendWhole, SendReduced, SendRegions, Drop
+
+
+def _problem(decision: object, *, finished: bool) -> str | None:
+    """Return what is wrong with what a policy returned, which may be anything; None if nothing is."""
+    if isinstance(decision, type) and issubclass(decision, _DECISIONS):
+        return f"decide returned the class {decision.__name__}: return an object, {decision.__name__}(...)"
+    if not isinstance(decision, _DECISIONS):
+        return f"decide returned {decision!r:.60}, which is no decision such as Accept() or SendWhole()"
+    if isinstance(decision, Continue) and finished:
+        return "decide returned Continue() after the answer's end"
+    if isinstance(decision, SendReduced) and not _is_whole(decision.reduction, least=1):
+        return (
+            f"decide returned SendReduced({decision.reduction!r:.60}): the reduction is a whole number from 1"
+        )
+    if isinstance(decision, SendRegions) and not _is_finite(decision.budget_bytes):
+        return f"decide returned SendRegions({decision.budget_bytes!r:.60}): the budget is a number of bytes"
+    return None
+
+
+def _is_whole(value: object, least: int) -> bool:
+    return isinstance(value, Integral) and not isinstance(value, bool) and int(value) >= least
+
+
+def _is_finite(value: object) -> bool:
+    return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _place(policy: FramePolicy) -> str | None:
+    """Return file, line and name of a policy's method `decide`."""
+    code = getattr(getattr(type(policy), "decide", None), "__code__", None)
+    return None if code is None else f"{code.co_filename}, line {code.co_firstlineno}, in decide"

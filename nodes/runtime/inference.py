@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import queue
 import threading
 import time
@@ -12,17 +13,20 @@ from pathlib import Path
 from typing import Any
 
 from nodes.contract.config import NodeConfig
-from nodes.contract.events import InferenceFailed, InferenceStarted, Ready
+from nodes.contract.events import FailedPart, InferenceFailed, InferenceStarted, Ready
 from nodes.contract.report import Report
-from nodes.errors import ServerUnavailableError
+from nodes.errors import ImageError, PartError, ServerUnavailableError
+from nodes.failures import named, where_of
 from nodes.profiles.pace import Pace, PacedWork
 from nodes.profiles.profile import read_profile
 from nodes.runtime.power_watch import PowerWatch
 from nodes.runtime.program import Loop, load_model, warm_up
+from nodes.vlm.openai import is_server
 from nodes.vlm.protocol import AnsweringModel
 
 TAKE_S = 0.2
 OUTAGE_WAIT_S = 2.0  # before a server that is away is asked again
+REASON_CHARACTERS = 500
 OUTAGES_MAX = 10  # that begin with one image, others answered in between: then it is the image
 
 
@@ -126,22 +130,51 @@ class Inference(Loop):
         )
 
     def _failed(self, question: Question, error: Exception) -> None:
-        reason = f"{type(error).__name__}: {error}"
+        failed = self._failure(question, error)
         if isinstance(error, ServerUnavailableError) and self._on_put_off is not None:
             self._outages[question.image] += not self._server_away
             if self._outages[question.image] < OUTAGES_MAX:
-                self._put_off(self._on_put_off, question, reason)
+                self._put_off(self._on_put_off, question, failed)
                 return
-        self._report(InferenceFailed(frame=question.frame, reason=reason))
-        self._on_failure(question, reason)
+        self._report(failed)
+        self._on_failure(question, failed.reason)
 
-    def _put_off(self, give_back: Callable[[Question], None], question: Question, reason: str) -> None:
+    def _failure(self, question: Question, error: Exception) -> InferenceFailed:
+        """Return the event that names the part that failed, the error and its place."""
+        if isinstance(error, PartError):
+            return InferenceFailed(
+                frame=question.frame,
+                reason=error.reason[:REASON_CHARACTERS],
+                part=error.part,  # type: ignore[arg-type]
+                where=error.where,
+            )
+        of_image = isinstance(error, ImageError) or (
+            isinstance(error, OSError) and error.filename in (question.image, str(question.image))
+        )
+        part: FailedPart = "image" if of_image else "server" if is_server(self._config.model) else "model"
+        expected = of_image or part == "server"
+        return InferenceFailed(
+            frame=question.frame,
+            reason=named(error)[:REASON_CHARACTERS],
+            part=part,
+            where=None if expected else where_of(error),
+        )
+
+    def _put_off(
+        self, give_back: Callable[[Question], None], question: Question, failed: InferenceFailed
+    ) -> None:
         """Give a question back, wait a little before the next one. Told once, for all that follow, too."""
         if not self._server_away:
-            self._report(InferenceFailed(frame=question.frame, reason=reason))
+            self._report(failed.model_copy(update={"put_off": True}))
         self._server_away = True
         give_back(question)
         self._stopping.wait(OUTAGE_WAIT_S)
+
+
+def check_confidence(confidence: float | None) -> None:
+    """Check the confidence that a model gives. Raises PartError if it is not a number."""
+    if confidence is not None and not math.isfinite(confidence):
+        raise PartError("model", f"the probabilities of its tokens are not numbers ({confidence})")
 
 
 @dataclass(frozen=True, slots=True)

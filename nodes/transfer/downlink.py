@@ -13,8 +13,7 @@ from typing import Protocol
 from nodes.contract import topics
 from nodes.contract.config import Station
 from nodes.contract.events import ContactChanged, Disconnected
-from nodes.contract.report import Report
-from nodes.contract.scenario_time import ScenarioTime, no_time
+from nodes.contract.report import Report, ScenarioTime, no_time
 from nodes.transfer.connect import Opened, RacingConnector
 from nodes.transfer.connection import Connection, prepare_bulk, prepare_express
 from nodes.transfer.flow_control import Window

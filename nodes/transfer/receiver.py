@@ -8,8 +8,7 @@ from collections.abc import Callable
 from msgspec import UNSET
 
 from nodes.contract.events import Expired, FrameRefused, HeartbeatReceived, InboxFull, Received, ReceivedFirst
-from nodes.contract.report import Report
-from nodes.contract.scenario_time import ScenarioTime, no_time
+from nodes.contract.report import Report, ScenarioTime, no_time
 from nodes.transfer.files import NO_ROOM
 from nodes.transfer.inbox import Inbox, InboxItem
 from nodes.transfer.messages import (

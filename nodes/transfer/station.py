@@ -16,8 +16,7 @@ from paho.mqtt.reasoncodes import ReasonCode
 from nodes.contract import topics
 from nodes.contract.config import BrokerAddress
 from nodes.contract.events import Connected, ConnectionRefused, Disconnected
-from nodes.contract.report import Report
-from nodes.contract.scenario_time import ScenarioTime, no_time
+from nodes.contract.report import Report, ScenarioTime, no_time
 from nodes.runtime.mqtt import make_client, start
 from nodes.transfer.inbox import Inbox, InboxItem
 from nodes.transfer.messages import Hello, encode

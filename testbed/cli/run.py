@@ -31,8 +31,9 @@ A file that ends in .toml is a file of options. Options on the command line over
   shaper = "netem"
   output = "/tmp/runs"
 
-exit codes: 0 every frame was answered, or dropped by its policy; 1 a frame has no answer, or the run failed;
-2 the scenario is invalid or cannot run here; 130 stopped by Ctrl-C
+The first line of the result begins with PASSED or FAILED; results.json has the same under "verdict".
+exit codes: 0 every frame was answered, or dropped by its policy; 1 a frame failed or has no answer, or the
+run failed; 2 the scenario is invalid or cannot run here; 130 stopped by Ctrl-C
 """
 
 
@@ -107,6 +108,7 @@ def _run(scenario: Scenario, arguments: argparse.Namespace) -> int:
         return outcome.exit_code
     if arguments.json:
         print(json.dumps(outcome.results.to_json(), indent=2))
+        terminal.print(outcome.results.verdict.headline, soft_wrap=True)
     else:
         terminal.print(results_table(outcome.results, terminal.width))
     terminal.print(f"report: {outcome.folder.report}", style="bold", soft_wrap=True)

@@ -19,7 +19,7 @@ from pydantic import ValidationError
 
 from nodes.contract.files import write_atomically
 from nodes.contract.queueing import completion_times_s
-from testbed.errors import CapabilityError, ScenarioError
+from testbed.errors import CapabilityError, ScenarioError, TestbedError
 from testbed.results.latency import FrameResult
 from testbed.scenario.model import Frame, GroundStation, Link, Satellite, Scenario, one_line
 
@@ -230,6 +230,14 @@ def _without_wait_s(frame: FrameResult) -> float:
     return (frame.end_to_end_s or 0.0) - contact_wait_s
 
 
+def _check(frames: Sequence[FrameResult], link: str, policy: str) -> None:
+    failed = [frame for frame in frames if frame.failure is not None]
+    if failed:
+        raise TestbedError(
+            f"{link}, {policy}: {len(failed)} of {len(frames)} frames failed: {failed[0].failure}"
+        )
+
+
 def play(
     folder: Path, links: Sequence[str], policies: Sequence[str], names: tuple[str, str], terminal: Any
 ) -> list[Difference]:
@@ -246,6 +254,7 @@ def play(
 
     Raises:
         ScenarioError: A scenario is invalid, or no frame was answered both ways.
+        TestbedError: A policy, a model or the choice of regions failed about a frame.
     """
     from testbed.run.progress import TerminalProgress  # Mininet is slow to import
     from testbed.run.run import run_scenario
@@ -259,6 +268,7 @@ def play(
             outcome = run_scenario(scenario, folder / "runs", TerminalProgress(terminal))
             if outcome.results is None:
                 raise KeyboardInterrupt
+            _check(outcome.results.frames, link, policy)
             rows = modelled(folder, link, policy)
             differences.append(compare(link, policy, rows, outcome.results.frames))
             terminal.print(differences[-1].text(), soft_wrap=True)

@@ -13,8 +13,9 @@ PAPER_GAIN, PAPER_CUT = 0.312, -0.512
 _NOTE = (
     "accuracy: share of correct answers at any time; dropped frames count as wrong. timely: share of correct "
     "answers on the ground before the end of the pass and within {within:.0f} s of capture. Intervals: 95 %, "
-    "bootstrap by frame. The latency of an unanswered frame is its time to the end of the next pass. All "
-    "parameters were selected on {chosen} other pairs. The oracle is an upper bound, not a policy."
+    'by frame; see "Intervals" in the docs. The latency of an unanswered frame is its time to the end of the '
+    "next pass. All parameters were selected on {chosen} other pairs. The oracle is an upper bound, not a "
+    "policy."
 )
 _ACCURACY_COLUMNS: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
     "accuracy %": lambda figures: _interval(figures["accuracy"]),

@@ -149,9 +149,12 @@ class Broker:
         """
         if self.running:
             return
-        self.folder.mkdir(parents=True, exist_ok=True)
-        self._remove_sockets()
-        self._write_config()
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            self._remove_sockets()
+            self._write_config()
+        except OSError as error:
+            raise BrokerError(f"broker {self._name}: {error.filename}: {error.strerror}") from error
         with self.log_path.open("ab") as log:
             self._log_begin = log.tell()
             self._process = self._spawn(log)

@@ -5,6 +5,7 @@ The management broker is reached by a Unix socket and never shaped; nothing on i
 
 from __future__ import annotations
 
+import contextlib
 import queue
 import threading
 import time
@@ -44,6 +45,7 @@ class ManagementPlane:
         self.events: list[EventRecord] = []
         self.fresh: queue.SimpleQueue[EventRecord] = queue.SimpleQueue()
         self._log = log.open("a", encoding="utf-8", buffering=1)
+        self._unwritten: OSError | None = None
         self._lock = threading.Lock()
         self._malformed: Counter[str] = Counter()
         self._command: Start | Stop | None = None  # the latest
@@ -107,8 +109,16 @@ class ManagementPlane:
             if self._log.closed:
                 return
             self.events.append(record)
-            self._log.write(record.to_line() + "\n")
+            try:
+                self._log.write(record.to_line() + "\n")
+            except OSError as error:  # paho's thread would end by it, and the run would hear of no event
+                self._unwritten = self._unwritten or error
         self.fresh.put(record)
+
+    def check(self) -> None:
+        """Raise TestbedError if an event could not be written."""
+        if self._unwritten is not None:
+            raise TestbedError(f"{self._log.name}: {self._unwritten.strerror}: make room, and run again")
 
     def seen(self, *kinds: type[Event]) -> list[EventRecord]:
         """Return the records of these kinds of event so far."""
@@ -141,7 +151,7 @@ class ManagementPlane:
         """Leave the broker and close the log; may be called twice."""
         self._client.disconnect()
         self._client.loop_stop()
-        with self._lock:
+        with self._lock, contextlib.suppress(OSError):  # what a full disk did not take: see `check`
             self._log.close()
 
 

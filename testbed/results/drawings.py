@@ -22,7 +22,11 @@ WORLD_MAP = Path(__file__).parent / "data" / "blue-marble.jpg"
 
 # Okabe-Ito palette: told apart by colour-blind readers too.
 _COLOURS = dict(
-    zip(PARTS, ("#999999", "#0072B2", "#F0E442", "#D55E00", "#CC79A7", "#009E73", "#000000"), strict=True)
+    zip(
+        PARTS,
+        ("#999999", "#0072B2", "#F0E442", "#E69F00", "#D55E00", "#CC79A7", "#009E73", "#000000"),
+        strict=True,
+    )
 )
 
 
@@ -48,6 +52,9 @@ def timeline(frames: Sequence[FrameResult], traces: Sequence[Trace]) -> str:
         left = frame.capture_s
         if frame.latency is None:
             axes.plot(left, row, "x", color="red")
+            axes.annotate(
+                "  failed" if frame.failure else "  no answer", (left, row), va="center", fontsize=7
+            )
             continue
         for part in PARTS:
             width = getattr(frame.latency, part)

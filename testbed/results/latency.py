@@ -6,7 +6,7 @@ stamps of two programs may be subtracted; a board converts its stamps and bounds
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from nodes.contract.events import (
@@ -17,15 +17,16 @@ from nodes.contract.events import (
     Disconnected,
     Event,
     EventRecord,
+    InferenceFailed,
     InferenceFinished,
     InferenceStarted,
     ItemKind,
     Received,
+    SendFinished,
     SendStarted,
 )
 from nodes.contract.latency import Latency
-
-Interval = tuple[float, float]
+from testbed.results.link_time import Interval, LinkTime, overlap_s
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +53,9 @@ class FrameResult:
         stage: stage at which the policy decided.
         dropped: whether the policy dropped the frame.
         clock_bound_s: largest error that clocks can cause in any of its times.
+        failure: the part that failed and its error. The answer is then that of the ground, which gets the
+            frame as captured; the frame counts neither as answered nor as right, and has no latency.
+        reached: how far a frame without an answer came.
     """
 
     frame: str
@@ -73,11 +77,18 @@ class FrameResult:
     stage: int | None = None
     dropped: bool = False
     clock_bound_s: float = 0.0
+    failure: str | None = None
+    reached: str = "nothing was reported about it"
+
+    @property
+    def answered(self) -> bool:
+        """Whether there is an answer on the ground, and nothing failed on the way to it."""
+        return self.answer is not None and self.failure is None
 
     @property
     def correct(self) -> bool:
-        """Whether the answer is the truth, apart from case, white space and full stops."""
-        return self.answer is not None and _plain(self.answer) == _plain(self.truth)
+        """Whether the frame is answered with the truth, apart from case, white space and full stops."""
+        return self.answer is not None and self.answered and _plain(self.answer) == _plain(self.truth)
 
 
 def _plain(text: str) -> str:
@@ -127,6 +138,31 @@ def station_of(records: Sequence[EventRecord], satellite: str) -> str | None:
     return None
 
 
+def last_step(records: Sequence[EventRecord], satellite: str) -> str:
+    """Return how far a frame without an answer came, in words."""
+    outage = next((e for r in records if isinstance(e := r.event, InferenceFailed) and e.put_off), None)
+    if outage is not None:
+        return f"its model's server was unavailable: {outage.reason}"
+    stamps = stamps_of(records, satellite)
+    steps = {
+        "ground_start": "inference on the ground did not end",
+        "received": "it reached the ground, and inference there did not start",
+        "sent": "it was on its way when the run ended",
+        "onboard_end": "it waited to be sent when the run ended",
+        "onboard_start": "inference on board did not end",
+        "captured": "inference on board did not start",
+    }
+    return next((text for step, text in steps.items() if step in stamps), "it was not captured")
+
+
+def sent_bytes(records: Sequence[EventRecord]) -> int:
+    """Return the bytes of all payloads of the item that carried a frame's answer, as far as is known."""
+    wanted = _deciding_item(records)
+    finished = [e for r in records if isinstance(e := r.event, SendFinished) and e.what == wanted]
+    started = [e for r in records if isinstance(e := r.event, SendStarted) and e.what == wanted]
+    return sum(e.bytes_sent for e in finished) or max((e.size_bytes for e in started), default=0)
+
+
 def _deciding_item(records: Sequence[EventRecord]) -> ItemKind:
     """Return the item on which the frame's answer depends: the image if it was offloaded."""
     decided = (record.event for record in records if isinstance(record.event, InferenceFinished))
@@ -134,13 +170,8 @@ def _deciding_item(records: Sequence[EventRecord]) -> ItemKind:
     return "image" if decision == "offload" else "answer"
 
 
-def overlap_s(intervals: Sequence[Interval], begin_s: float, end_s: float) -> float:
-    """Return the seconds of [begin_s, end_s] that lie in any of the (disjoint) intervals."""
-    return sum(max(0.0, min(end, end_s) - max(begin, begin_s)) for begin, end in intervals)
-
-
 def frame_latency(
-    stamps: dict[str, float], gaps: Sequence[Interval], delay_at: Callable[[float], float]
+    stamps: dict[str, float], gaps: Sequence[Interval], link: LinkTime, size_bytes: int
 ) -> Latency:
     """Return the parts of one frame's time.
 
@@ -148,12 +179,16 @@ def frame_latency(
         stamps: CLOCK_MONOTONIC seconds of captured, onboard_start, onboard_end, sent, received, answered;
             and of ground_start and ground_end for a frame that was answered on the ground.
         gaps: intervals without a connection.
-        delay_at: one-way delay of the link at a CLOCK_MONOTONIC second.
+        link: the link on which the last byte came.
+        size_bytes: bytes of all payloads that were sent for the frame's item, repeats included.
     """
     on_air_s = stamps["received"] - stamps["sent"]
     wait_before_s = overlap_s(gaps, stamps["onboard_end"], stamps["sent"])
     wait_within_s = overlap_s(gaps, stamps["sent"], stamps["received"])
-    propagation_s = min(delay_at(stamps["received"]), on_air_s - wait_within_s)
+    propagation_s = min(link.delay_s(stamps["received"]), on_air_s - wait_within_s)
+    left_s = on_air_s - wait_within_s - propagation_s
+    arrived_s = stamps["received"] - propagation_s
+    serialisation_s = min(left_s, link.serialisation_s(size_bytes, stamps["sent"], arrived_s, gaps))
     queue_s = (stamps["onboard_start"] - stamps["captured"]) + (
         stamps["sent"] - stamps["onboard_end"] - wait_before_s
     )
@@ -167,7 +202,8 @@ def frame_latency(
         queue_s=queue_s,
         onboard_inference_s=stamps["onboard_end"] - stamps["onboard_start"],
         contact_wait_s=wait_before_s + wait_within_s,
-        serialisation_s=on_air_s - wait_within_s - propagation_s,
+        link_queue_s=left_s - serialisation_s,
+        serialisation_s=serialisation_s,
         propagation_s=propagation_s,
         ground_inference_s=ground_s,
         reporting_s=stamps["answered"] - ready,

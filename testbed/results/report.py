@@ -13,7 +13,7 @@ from PIL import Image, UnidentifiedImageError
 
 from nodes.contract.latency import LABELS, PARTS
 from testbed.results import drawings
-from testbed.results.results import STAND_IN_NOTE, Results
+from testbed.results.results import Results
 from testbed.scenario.model import Scenario
 from traces.trace import Trace
 
@@ -35,6 +35,7 @@ def render(
     return environment.get_template("report.html.j2").render(
         results=results,
         totals=results.totals(),
+        verdict=results.verdict,
         warnings=results.warnings(),
         scenario=scenario,
         traces=traces,
@@ -46,7 +47,7 @@ def render(
             (link.summary(), drawings.link_record(link, traces[link.link])) for link in results.links
         ],
         ground_track=drawings.ground_track(tracks) if tracks else None,
-        note=STAND_IN_NOTE,
+        note=results.note,
         rows=_rows(results),
     )
 

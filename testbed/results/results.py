@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from statistics import fmean
 from typing import Any
@@ -16,6 +16,7 @@ from nodes.contract.events import (
     EventRecord,
     Expired,
     FrameRefused,
+    InferenceFailed,
     InferenceFinished,
     ItemEvent,
     Malformed,
@@ -24,6 +25,7 @@ from nodes.contract.events import (
     SendRefused,
     SendStarted,
 )
+from nodes.contract.intervals import wilson_interval
 from nodes.contract.latency import PARTS, Latency
 from testbed.measure.fidelity import LinkFidelity
 from testbed.mqtt.broker_watch import BrokerRecord
@@ -32,11 +34,15 @@ from testbed.results.latency import (
     FrameResult,
     disconnected,
     frame_latency,
+    last_step,
+    sent_bytes,
     stamps_of,
     station_of,
 )
+from testbed.results.link_time import LinkTime
 from testbed.results.node_clocks import NodeClock, clock_bound_s
 from testbed.results.node_pace import NodePace
+from testbed.results.verdict import Ending, Verdict, verdict
 from testbed.scenario.model import Frame, Satellite, Scenario
 
 _WHOLE_STEPS = {"captured", "onboard_start", "onboard_end", "sent", "received", "answered"}
@@ -49,21 +55,13 @@ STAND_IN_NOTE = (
 )
 
 
-def wilson_interval(right: int, n: int, z: float = 1.96) -> tuple[float, float]:
-    """Return the 95 % confidence interval of a proportion (Wilson 1927); (0, 1) for n = 0."""
-    if n == 0:
-        return 0.0, 1.0
-    p = right / n
-    centre = p + z * z / (2 * n)
-    half = z * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
-    return max(0.0, (centre - half) / (1 + z * z / n)), min(1.0, (centre + half) / (1 + z * z / n))
-
-
 @dataclass(frozen=True)
 class Results:
     """All figures of a run, for the table, the report and results.json.
 
-    `malformed` counts the payloads that were refused, by the node that did so and the sender.
+    `malformed` counts the payloads that were refused, by the node that did so and the sender. `troubles`
+    are further events that tell of a failure, each in one line. `ending` is set for a run that did not
+    come to its end. `shipped_models` says whether a node ran a model that ships with the project.
     """
 
     scenario: str
@@ -77,11 +75,24 @@ class Results:
     clocks: tuple[NodeClock, ...] = ()
     boards: tuple[BoardRecord, ...] = ()
     paces: tuple[NodePace, ...] = ()
+    troubles: tuple[str, ...] = ()
+    ending: Ending | None = None
+    shipped_models: bool = False
+
+    @property
+    def verdict(self) -> Verdict:
+        """Whether the run succeeded, its exit code, and the causes if not."""
+        return verdict(self.frames, self.warnings(), self.ending)
+
+    @property
+    def note(self) -> str | None:
+        """What to know about the models, if they are those of this project."""
+        return STAND_IN_NOTE if self.shipped_models else None
 
     @property
     def answered(self) -> int:
-        """Frames with an answer on the ground."""
-        return sum(f.answer is not None for f in self.frames)
+        """Frames with an answer on the ground, on whose way nothing failed."""
+        return sum(f.answered for f in self.frames)
 
     @property
     def correct(self) -> int:
@@ -93,13 +104,8 @@ class Results:
         """Frames that a policy dropped: no answer was wanted."""
         return sum(f.dropped for f in self.frames)
 
-    @property
-    def all_answered(self) -> bool:
-        """Whether every frame has an answer or was dropped by a policy."""
-        return self.answered + self.dropped == len(self.frames)
-
     def warnings(self) -> list[str]:
-        """Return the warnings, such as links beyond their bounds and frames without an answer."""
+        """Return the warnings, such as links beyond their bounds; failures are in the verdict."""
         found = []
         for link in self.links:
             error_s = link.rtt_error_s(50)
@@ -117,10 +123,7 @@ class Results:
         found += [warning for pace in self.paces if (warning := pace.warning())]
         if self.lost_events:
             found.append(f"{self.lost_events} node events were lost (a broker may have crashed)")
-        if not self.all_answered:
-            left = len(self.frames) - self.answered - self.dropped
-            found.append(f"{left} of {len(self.frames)} frames have no answer")
-        return found
+        return [*found, *self.troubles]
 
     def totals(self) -> dict[str, Any]:
         """Return counts of frames, the accuracy with its interval, bytes and mean latencies.
@@ -134,9 +137,10 @@ class Results:
         return {
             "frames": len(self.frames),
             "answered": self.answered,
-            "answered_on_board": sum(f.answered_by == "satellite" for f in self.frames),
-            "answered_on_ground": sum(f.answered_by == "ground" for f in self.frames),
+            "answered_on_board": sum(f.answered and f.answered_by == "satellite" for f in self.frames),
+            "answered_on_ground": sum(f.answered and f.answered_by == "ground" for f in self.frames),
             "dropped": self.dropped,
+            "failed": sum(f.failure is not None for f in self.frames),
             "correct": self.correct,
             "accuracy": self.correct / len(self.frames),
             "accuracy_95": [low, high],
@@ -148,15 +152,17 @@ class Results:
     def to_json(self) -> dict[str, Any]:
         """Return the content of results.json: everything but the probes' samples (fidelity.json).
 
-        Keys: scenario, shaper, warnings, note, totals (see `totals`), links (summaries of LinkFidelity),
-        brokers (BrokerRecord), malformed (counts by "node, from sender"), clocks (NodeClock), boards
-        (BoardRecord), paces (NodePace), lost_events, frames (FrameResult and `correct`).
+        Keys: verdict (Verdict), scenario, shaper, warnings, note, totals (see `totals`), links (summaries
+        of LinkFidelity), brokers (BrokerRecord), malformed (counts by "node, from sender"), clocks
+        (NodeClock), boards (BoardRecord), paces (NodePace), lost_events, frames (FrameResult and
+        `correct`).
         """
         return {
+            "verdict": self.verdict.to_json(),
             "scenario": self.scenario,
             "shaper": self.shaper,
             "warnings": self.warnings(),
-            "note": STAND_IN_NOTE,
+            "note": self.note,
             "totals": self.totals(),
             "links": [link.summary() for link in self.links],
             "brokers": [asdict(broker) for broker in self.brokers],
@@ -173,7 +179,7 @@ def frame_results(
     scenario: Scenario,
     records: Sequence[EventRecord],
     start_monotonic_s: float,
-    delays: Mapping[tuple[str, str], Callable[[float], float]],
+    links: Mapping[tuple[str, str], LinkTime],
 ) -> tuple[FrameResult, ...]:
     """Return one result for every frame of the scenario, also for frames without any event.
 
@@ -181,7 +187,7 @@ def frame_results(
         scenario: the scenario.
         records: the run's events.
         start_monotonic_s: scenario second 0 on CLOCK_MONOTONIC.
-        delays: per (satellite, station), the one-way delay of their link at a CLOCK_MONOTONIC second.
+        links: the link of each (satellite, station).
     """
     records = sorted(records, key=lambda record: record.monotonic_s)  # they arrive in another order
     by_frame: dict[str, list[EventRecord]] = {name: [] for name in scenario.frames()}
@@ -197,8 +203,9 @@ def frame_results(
             stamps = stamps_of(own, satellite.name)
             station = station_of(own, satellite.name)
             latency = None
-            if station is not None and stamps.keys() >= _WHOLE_STEPS:
-                latency = frame_latency(stamps, gaps, delays[satellite.name, station])
+            link = links.get((satellite.name, station or ""))
+            if link is not None and stamps.keys() >= _WHOLE_STEPS and failure_of(own, frame.truth) is None:
+                latency = frame_latency(stamps, gaps, link, sent_bytes(own))
             whole_s = stamps["answered"] - stamps["captured"] if latency else None
             results.append(
                 _frame_result(
@@ -258,11 +265,30 @@ def _frame_result(
         stage=on_board.stage if on_board else None,
         dropped=on_board is not None and on_board.decision == "drop",
         clock_bound_s=clock_bound_s(records),
+        failure=failure_of(records, frame.truth),
+        reached=last_step(records, satellite.name),
     )
 
 
-def _reason(event: FrameRefused | Expired | Dropped | SendRefused) -> str | None:
-    return None if isinstance(event, Expired) else event.reason
+def failure_of(records: Sequence[EventRecord], truth: str) -> str | None:
+    """Return what failed about a frame: the node and its part, where, and the error; None if nothing did.
+
+    An answer without text is a failure too, unless that is the truth.
+    """
+    for record in records:
+        match record.event:
+            case InferenceFailed(put_off=False) as failed:
+                where = f", {failed.where}" if failed.where else ""
+                return f"{failed.part or 'inference'} of {record.node}{where}: {failed.reason}"
+            case Answered() as answered if not answered.answer.strip() and truth.strip():
+                return f"model of the {answered.answered_by}: it answered without text"
+    return None
+
+
+def _reason(event: FrameRefused | Expired | Dropped | SendRefused) -> str:
+    if isinstance(event, Expired):
+        return "it expired before it was delivered"
+    return event.reason
 
 
 def lost_events(records: Sequence[EventRecord]) -> int:

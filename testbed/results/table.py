@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from rich.box import SIMPLE
-from rich.console import Group, RenderableType
+from rich.console import Console, Group, RenderableType
+from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
@@ -15,21 +16,24 @@ from nodes.contract.latency import SHORT_LABELS
 from testbed.machine.processor_load import load_text
 from testbed.measure.fidelity import LinkFidelity
 from testbed.results.latency import FrameResult
-from testbed.results.results import STAND_IN_NOTE, Results
-
-_WIDE = 150  # characters that the whole table needs
+from testbed.results.results import Results
 
 
 def results_table(results: Results, width: int) -> RenderableType:
-    """Return warnings, frames, totals and links, for a console `width` characters wide."""
-    parts: list[RenderableType] = [Text(f"WARNING: {text}", style="bold red") for text in results.warnings()]
+    """Return verdict, causes, warnings, frames, totals and links, for a console `width` characters wide."""
+    verdict = results.verdict
+    parts: list[RenderableType] = [
+        Text(verdict.headline, style="bold green" if verdict.exit_code == 0 else "bold red"),
+        *(Text(f"  {cause.line()}", style="red") for cause in verdict.causes),
+        *(Text(f"WARNING: {text}", style="bold yellow") for text in results.warnings()),
+    ]
     parts += [
         *_frames(results, width),
         _totals(results),
         *(Text(board.line()) for board in results.boards),
         *(Text(clock.line()) for clock in results.clocks),
         *map(link_table, results.links),
-        Text(STAND_IN_NOTE, style="dim"),
+        *([Text(results.note, style="dim")] if results.note else []),
     ]
     return Group(*parts)
 
@@ -37,8 +41,10 @@ def results_table(results: Results, width: int) -> RenderableType:
 def _frames(results: Results, width: int) -> list[Table]:
     """One table of everything where it fits, else one of the answers and one of the seconds."""
     title = f"{results.scenario}: seconds from capture to answer on the ground"
-    if width >= _WIDE:
-        return [_table(title, _ANSWER_COLUMNS | _TIME_COLUMNS, results)]
+    whole = _table(title, _ANSWER_COLUMNS | _TIME_COLUMNS, results)
+    unbounded = Console(width=10_000, markup=False, emoji=False)
+    if Measurement.get(unbounded, unbounded.options, whole).minimum <= width:
+        return [whole]
     times = {"frame": _ANSWER_COLUMNS["frame"]} | _TIME_COLUMNS
     return [
         _table(results.scenario, _ANSWER_COLUMNS, results, framed=False),
@@ -48,7 +54,7 @@ def _frames(results: Results, width: int) -> list[Table]:
 
 def _table(title: str, columns: dict[str, _Column], results: Results, *, framed: bool = True) -> Table:
     """Return a table of all frames; one without a frame of lines fits 80 columns."""
-    table = Table(title=title) if framed else Table(title=title, box=SIMPLE, padding=(0, 1, 0, 0))
+    table = Table(title=title) if framed else Table(title=title, box=SIMPLE, padding=0)
     for heading, column in columns.items():
         table.add_column(heading, **column.style)
     for frame in results.frames:
@@ -62,6 +68,12 @@ class _Column:
     style: dict[str, Any]
 
 
+def _right(frame: FrameResult) -> Text:
+    if frame.failure is not None:
+        return Text("failed", "red")
+    return Text("yes", "green") if frame.correct else Text("no", "red")
+
+
 _NUMBER: dict[str, Any] = {"justify": "right", "no_wrap": True}
 _WORD: dict[str, Any] = {"no_wrap": True}
 _TEXT: dict[str, Any] = {"min_width": 6, "overflow": "fold"}
@@ -72,7 +84,7 @@ _ANSWER_COLUMNS = {
     "prompt": _Column(lambda f: f.prompt, {"min_width": 20, "overflow": "fold"}),
     "truth": _Column(lambda f: f.truth, _TEXT),
     "answer": _Column(lambda f: f.answer if f.answer is not None else (f.refused or "-"), _TEXT),
-    "right": _Column(lambda f: Text("yes", "green") if f.correct else Text("no", "red"), _WORD),
+    "right": _Column(_right, _WORD),
     "by": _Column(lambda f: _BY[f.answered_by], _WORD),
     "conf": _Column(lambda f: f"{f.confidence:.2f}" if f.confidence is not None else "-", _NUMBER),
     "bytes": _Column(lambda f: str(f.bytes_sent), _NUMBER),
@@ -103,7 +115,10 @@ def _totals(results: Results) -> Text:
     mean_s = totals["mean_end_to_end_s"]
     return Text(
         f"{totals['answered']} of {totals['frames']} frames answered "
-        f"({totals['answered_on_board']} on board, {totals['answered_on_ground']} on the ground); "
+        f"({totals['answered_on_board']} on board, {totals['answered_on_ground']} on the ground)"
+        + (f", {totals['dropped']} dropped" if totals["dropped"] else "")
+        + (f", {totals['failed']} failed" if totals["failed"] else "")
+        + "; "
         f"{totals['correct']} right: accuracy {totals['accuracy']:.2f} "
         f"(95 % interval {low:.2f} to {high:.2f}, n = {totals['frames']}); "
         f"{totals['bytes_sent']:,} bytes down; "

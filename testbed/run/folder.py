@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from nodes.contract.files import write_atomically
-from testbed.errors import InputError
+from testbed.errors import InputError, TestbedError
 
 PARTS = ("traces", "logs", "nodes")
 
@@ -105,8 +105,15 @@ class RunFolder:
         self.write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
 
     def write_text(self, path: Path, text: str) -> None:
-        """Write whole or not at all."""
-        write_atomically(path, text)
+        """Write whole or not at all.
+
+        Raises:
+            TestbedError: the file cannot be written.
+        """
+        try:
+            write_atomically(path, text)
+        except OSError as error:
+            raise TestbedError(f"cannot write {path}: {error.strerror}") from error
 
     def hand_over(self) -> None:
         """Make the user who called sudo the owner of the folder."""

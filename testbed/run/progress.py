@@ -20,6 +20,7 @@ from nodes.contract.events import (
     Event,
     EventRecord,
     FrameRefused,
+    InferenceFailed,
     InferenceFinished,
     LinkChanged,
     Ready,
@@ -183,6 +184,9 @@ def _sentence(record: EventRecord) -> str:
         case BoardChanged() as board:
             reason = f": {board.reason}" if board.reason else ""
             return f"board {board.board} is {board.state}{reason}"
+        case InferenceFailed() as failed:
+            where = f", {failed.where}" if failed.where else ""
+            return f"{node}: {failed.frame} failed: {failed.part or 'inference'}{where}: {failed.reason}"
         case FrameRefused() as refused:
             return f"{node}: {refused.frame} refused: {refused.reason}"
         case _:

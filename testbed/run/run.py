@@ -10,16 +10,18 @@ from __future__ import annotations
 import logging
 import os
 import queue
+import signal
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
-from nodes.contract.events import Answered, Event, LinkChanged, Ready
+from nodes.contract.config import is_shipped
+from nodes.contract.events import Answered, Event, EventRecord, LinkChanged, Ready
 from nodes.contract.topics import slug
 from testbed.errors import CapabilityError, ScenarioError, TestbedError
 from testbed.machine.processor_load import ProcessorLoad
@@ -33,6 +35,7 @@ from testbed.network.clock import RealClock
 from testbed.network.emulation import EmulatedNetwork
 from testbed.network.player import Change
 from testbed.network.programs import Program, spawn
+from testbed.results.link_time import LinkTime
 from testbed.results.node_clocks import node_clocks
 from testbed.results.node_pace import node_paces
 from testbed.results.report import render
@@ -44,6 +47,8 @@ from testbed.results.results import (
     lost_events,
     malformed_counts,
 )
+from testbed.results.troubles import troubles
+from testbed.results.verdict import Ending
 from testbed.run.boards import RunBoards, boards_of
 from testbed.run.folder import RunFolder
 from testbed.run.model_relay import ModelRelay, server_of
@@ -52,7 +57,6 @@ from testbed.run.progress import Progress
 from testbed.run.sockets import socket_folder
 from testbed.run.traces import link_trace, link_track
 from testbed.scenario.model import Link, Scenario, to_json
-from traces.trace import Trace
 from traces.trace_file import write_trace
 
 _LOG = logging.getLogger(__name__)
@@ -69,7 +73,8 @@ class Outcome:
     Args:
         folder: the run's folder and its files, such as `folder.report`.
         results: all figures; None if the run was stopped.
-        exit_code: 0 if every frame was answered or dropped by its policy, 1 if not, 128 + signal if stopped.
+        exit_code: that of the verdict (testbed/results/verdict.py): 0 if it passed, 1 if not, 128 + signal if
+            it was stopped.
     """
 
     folder: RunFolder
@@ -91,7 +96,7 @@ def run_scenario(
 
     Raises:
         InputError: the scenario cannot be run here; nothing was built.
-        TestbedError: something failed during the run.
+        TestbedError: something failed during the run; results.json in its folder has what was known by then.
     """
     if os.geteuid() != 0:
         raise CapabilityError("a run creates network namespaces, which needs root: use sudo")
@@ -101,14 +106,25 @@ def run_scenario(
         traces = {link.name: link_trace(scenario, link) for link in scenario.links}
         with RunFolder.new(parent, scenario.name) as run_folder:
             _LOG.info("run of scenario %s in %s", scenario.name, run_folder.path)
+            run: _Run | None = None
             try:
                 with socket_folder() as sockets:
                     plan = RunPlan(scenario, traces, run_folder, sockets, boards_of(scenario))
-                    results = _Run(plan, progress, stop).go()
+                    run = _Run(plan, progress, stop)
+                    results = run.go()
             except Stopped:
+                name = signal.Signals(stop.signal_number or signal.SIGINT).name
+                if run is not None:
+                    run.write_ending(Ending(f"stopped by {name}", stop.exit_code, stopped=True))
                 progress.step("Stopped. All namespaces, interfaces and processes were removed.")
                 return Outcome(run_folder, None, stop.exit_code)
-    return Outcome(run_folder, results, 0 if results.all_answered else 1)
+            except Exception as error:
+                code = getattr(error, "exit_code", 1)
+                if run is not None and (code != 2 or run_folder.begun()):  # else the folder is removed
+                    reason = str(error) if hasattr(error, "exit_code") else f"{type(error).__name__}: {error}"
+                    run.write_ending(Ending(reason, code))
+                raise
+    return Outcome(run_folder, results, results.verdict.exit_code)
 
 
 class _Run:
@@ -351,22 +367,43 @@ class _Run:
         self.boards.look(self.clock.now_s() if self.start_monotonic_s > 0 else None)
         for program in self.programs:
             program.check(started=self.start_monotonic_s > 0)
+        plane.check()
 
-    def _results(self, plane: ManagementPlane, shaper: str) -> Results:
-        links = tuple(self._fidelity(link, plane, shaper) for link in self.scenario.links)
-        results = Results(
+    def write_ending(self, ending: Ending) -> None:
+        """Write results.json of a run that did not come to its end, as far as its disk lets it."""
+        events = self.plane.events if self.plane is not None else []
+        with suppress(TestbedError):
+            results = self._figures(events, self.scenario.shaper, ending=ending)
+            self.folder.write_json(self.folder.results, results.to_json())
+
+    def _figures(
+        self,
+        events: Sequence[EventRecord],
+        shaper: str,
+        links: tuple[LinkFidelity, ...] = (),
+        ending: Ending | None = None,
+    ) -> Results:
+        models = [node.model for node in (*self.scenario.satellites, *self.scenario.stations)]
+        return Results(
             scenario=self.scenario.name,
             shaper=shaper,
-            frames=frame_results(self.scenario, plane.events, self.start_monotonic_s, self._delays()),
+            frames=frame_results(self.scenario, events, self.start_monotonic_s, self._link_times()),
             links=links,
             link_error_bound_s=self.scenario.link_error_bound_s,
             brokers=tuple(watch.to_record() for watch in self.watches),
-            malformed=malformed_counts(plane.events),
-            lost_events=lost_events(plane.events),
-            clocks=node_clocks(plane.events),
+            malformed=malformed_counts(events),
+            lost_events=lost_events(events),
+            clocks=node_clocks(events),
             boards=self.boards.records(),
-            paces=node_paces(plane.events),
+            paces=node_paces(events),
+            troubles=troubles(events),
+            ending=ending,
+            shipped_models=any(map(is_shipped, models)),
         )
+
+    def _results(self, plane: ManagementPlane, shaper: str) -> Results:
+        links = tuple(self._fidelity(link, plane, shaper) for link in self.scenario.links)
+        results = self._figures(plane.events, shaper, links)
         self.folder.write_json(self.folder.fidelity, [link.to_json() for link in links])
         self.folder.write_json(self.folder.results, results.to_json())
         self._draw_kept(results)
@@ -398,13 +435,17 @@ class _Run:
         )
         return replace(record, load=self.load, counters=self.counters[link.name])
 
-    def _delays(self) -> dict[tuple[str, str], Callable[[float], float]]:
-        start_s = self.start_monotonic_s
-
-        def delay_along(trace: Trace) -> Callable[[float], float]:
-            return lambda t: trace.row_at(min(max(t - start_s, 0.0), trace.time_s[-1])).down_delay_s
-
+    def _link_times(self) -> dict[tuple[str, str], LinkTime]:
+        links = self.scenario.links
         return {
-            (link.satellite, link.station): delay_along(self.traces[link.name])
-            for link in self.scenario.links
+            (link.satellite, link.station): LinkTime(
+                self.traces[link.name],
+                self.start_monotonic_s,
+                tuple(
+                    self.traces[other.name]
+                    for other in links
+                    if other.satellite == link.satellite and other is not link
+                ),
+            )
+            for link in links
         }

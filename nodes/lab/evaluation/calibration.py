@@ -12,7 +12,15 @@ from typing import Any
 import numpy as np
 
 from nodes.lab.evaluation.evaluated_pairs import EvaluatedPair
-from nodes.lab.evaluation.figures import auroc, auroc_within, bootstrap, calibration_error, reliability, share
+from nodes.lab.evaluation.figures import (
+    Interval,
+    auroc,
+    auroc_within,
+    bootstrap,
+    calibration_error,
+    reliability,
+    share,
+)
 from nodes.lab.evaluation.selection import TOP, Bools, ValidationOutcomes, region_of
 from nodes.onboard.confidence import END, Floats
 from nodes.onboard.judge import Judge
@@ -81,8 +89,12 @@ def _figures(
     of_kind = np.asarray([kind for kind, here in zip(kinds, has, strict=True) if here])
     figures = {
         "auroc": bootstrap(frames, lambda rows: auroc(scores[rows], hits[rows])),
-        "auroc_less_tokens": bootstrap(
-            frames, lambda rows: auroc(scores[rows], hits[rows]) - auroc(tokens[rows], hits[rows])
+        "auroc_less_tokens": Interval(0.0, 0.0, 0.0)
+        if np.array_equal(scores, tokens)  # not a measurement
+        else bootstrap(
+            frames,
+            lambda rows: auroc(scores[rows], hits[rows]) - auroc(tokens[rows], hits[rows]),
+            least=-1.0,
         ),
         "auroc_within_kinds": bootstrap(
             frames,

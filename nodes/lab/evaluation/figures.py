@@ -1,4 +1,11 @@
-"""Statistics of answers: bootstrap intervals over frames, separation (AUROC) and calibration."""
+"""Statistics of answers: intervals over frames, separation (AUROC) and calibration.
+
+Shares have the interval of `nodes.contract.intervals`. Other statistics have a bootstrap interval by frame,
+widened by what the frames may not have shown: a kind of frame that m frames do not contain has, with 97.5 %
+confidence, a share of at most u = 1 - 0.025^(1/m) among all frames (Clopper and Pearson 1934 for 0 of m;
+Hanley and Lippman-Hand 1983). Such frames can move a mean by at most u times its distance from either end
+of its range. The interval is at least that wide, so it never collapses.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +14,8 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+
+from nodes.contract.intervals import share_interval
 
 RESAMPLES = 1000
 Floats = NDArray[np.float64]
@@ -25,14 +34,18 @@ def bootstrap(
     groups: Sequence[str],
     figure: Callable[[NDArray[np.intp]], float],
     *,
+    least: float = 0.0,
+    most: float = 1.0,
     resamples: int = RESAMPLES,
     seed: int = 0,
 ) -> Interval:
-    """Return a statistic of rows, with an interval by resampling groups.
+    """Return a statistic of rows, with an interval by resampling groups, as described for this module.
 
     Args:
         groups: Group of each row; rows of one group, such as prompts about one frame, are drawn together.
         figure: Function that computes the statistic of the rows with these indices.
+        least: Lower end of the statistic's range.
+        most: Upper end of its range.
         resamples: Number of draws. Draws without a finite statistic are left out.
         seed: Random seed.
     """
@@ -49,13 +62,18 @@ def bootstrap(
     if not len(kept):
         return Interval(float("nan"), float("nan"), float("nan"))
     low, high = np.quantile(kept, [0.025, 0.975])
-    return Interval(float(figure(np.arange(len(groups)))), float(low), float(high))
+    value = float(figure(np.arange(len(groups))))
+    unseen = 1 - 0.025 ** (1 / len(names))
+    return Interval(
+        value,
+        min(float(low), value - unseen * (value - least)),
+        max(float(high), value + unseen * (most - value)),
+    )
 
 
 def share(groups: Sequence[str], hits: Sequence[bool]) -> Interval:
-    """Return the share of hits."""
-    values = np.asarray(hits, dtype=np.float64)
-    return bootstrap(groups, lambda rows: float(values[rows].mean()))
+    """Return the share of hits; NaN without rows."""
+    return Interval(float(np.mean(hits)) if len(hits) else float("nan"), *share_interval(groups, hits))
 
 
 def auroc(scores: Floats, hits: NDArray[np.bool_]) -> float:

@@ -99,8 +99,8 @@ def _summary(model: EvaluatedModel, partner: EvaluatedModel) -> str:
     lines = [
         "## On the test split of eo-mini",
         f"{len(rows)} prompts about {frames} frames between longitudes {test} degrees east, which no model",
-        "was trained on. Decoding is greedy; an answer is correct if it equals the truth. Intervals: 95 %, "
-        "bootstrap by frame.",
+        "was trained on. Decoding is greedy; an answer is correct if it equals the truth. Intervals: 95 % "
+        "by frame (`nodes/lab/evaluation/figures.py`).",
         "",
         f"* accuracy {_percent(accuracy(rows))}",
         *(f"  * {family} kinds {_percent(accuracy(of_family(rows, family)))}" for family in FAMILIES),
@@ -138,8 +138,8 @@ def _meaning(name: str, fine: Interval) -> str:
     return ": **it has not learnt them**"
 
 
-def _found(row: Row) -> float:
-    return float(row.attention_rank is not None and row.attention_rank < TOP)
+def _found(row: Row) -> bool:
+    return row.attention_rank is not None and row.attention_rank < TOP
 
 
 def of_family(rows: Sequence[Row], family: str) -> list[Row]:
@@ -148,7 +148,7 @@ def of_family(rows: Sequence[Row], family: str) -> list[Row]:
 
 
 def _blind(rows: Sequence[Row]) -> Interval:
-    return share(rows, lambda row: float(row.blind_right))
+    return share(rows, lambda row: row.blind_right)
 
 
 def _per_kind(rows: Sequence[Row]) -> str:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from nodes.lab.eo_mini.gates import read_lines
 from nodes.lab.evaluation.figures import Interval, auroc, auroc_within, bootstrap
+from nodes.lab.evaluation.figures import share as share_of_groups
 from nodes.regions import scores_from_map
 from nodes.vlm.image import open_image
 from nodes.vlm.model import VisionLanguageModel
@@ -184,21 +185,26 @@ def _row(line: dict[str, str]) -> Row:
     )
 
 
-def share(rows: Sequence[Row], score: Callable[[Row], float]) -> Interval:
-    """Return the mean score with its interval, bootstrapped by frame, whose prompts are not independent."""
+def share(rows: Sequence[Row], hit: Callable[[Row], bool]) -> Interval:
+    """Return the share of hits with its interval by frame, whose prompts are not independent."""
+    return share_of_groups([row.frame for row in rows], [hit(row) for row in rows])
+
+
+def _lead(rows: Sequence[Row], score: Callable[[Row], float]) -> Interval:
+    """Return the mean of a difference from -1 to 1, with its interval by frame."""
     scores = np.array([score(row) for row in rows])
     frames = [row.frame for row in rows]
-    return bootstrap(frames, lambda picked: float(scores[picked].mean()), resamples=_RESAMPLES)
+    return bootstrap(frames, lambda picked: float(scores[picked].mean()), least=-1.0, resamples=_RESAMPLES)
 
 
 def accuracy(rows: Sequence[Row]) -> Interval:
     """Return the share of correct answers."""
-    return share(rows, lambda row: float(row.right))
+    return share(rows, lambda row: row.right)
 
 
 def lead_over_blind(rows: Sequence[Row]) -> Interval:
     """Return accuracy minus that of the question-only baseline on the same prompts."""
-    return share(rows, lambda row: float(row.right) - float(row.blind_right))
+    return _lead(rows, lambda row: float(row.right) - float(row.blind_right))
 
 
 def lead_over(rows: Sequence[Row], others: Sequence[Row]) -> Interval:
@@ -210,7 +216,7 @@ def lead_over(rows: Sequence[Row], others: Sequence[Row]) -> Interval:
     theirs = {(row.frame, row.prompt): row.right for row in others}
     if set(theirs) != {(row.frame, row.prompt) for row in rows}:
         raise ValueError("the two models answered different prompts")
-    return share(rows, lambda row: float(row.right) - float(theirs[row.frame, row.prompt]))
+    return _lead(rows, lambda row: float(row.right) - float(theirs[row.frame, row.prompt]))
 
 
 def majority(rows: Sequence[Row]) -> float:

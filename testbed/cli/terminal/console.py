@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from rich.console import Console
 
-_PIPE_WIDTH = 170  # characters of the widest table
+_PIPE_WIDTH = 180  # characters of the widest table
 
 
 def console(*, stderr: bool = False) -> Console:

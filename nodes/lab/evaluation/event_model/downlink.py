@@ -44,6 +44,7 @@ class Item:
         wait_before_s: Time without a connection before its first message.
         wait_s: Time without a connection after its first message.
         bytes_sent: Bytes of messages, including repeated ones.
+        serialised_s: Time that the line spent on its messages, including repeated ones.
         delay_s: Propagation delay of its last message.
         order: Sort key in the outbox: priority, then order of arrival.
     """
@@ -59,6 +60,7 @@ class Item:
     wait_before_s: float = 0.0
     wait_s: float = 0.0
     bytes_sent: int = 0
+    serialised_s: float = 0.0
     delay_s: float = 0.0
     order: tuple[int, int] = field(default=(0, 0))
 
@@ -135,6 +137,7 @@ class Downlink:
         if item.first_s is None:
             item.first_s = start_s
             item.wait_before_s = self._disconnected_s(item.added_s, start_s)
+        item.serialised_s += max(0.0, (los_s if end_s is None else end_s) - start_s)
         if end_s is None:  # cut off by the end of the contact, and sent again in the next one
             self._clock_s = self._free_s = los_s
             following = self._line.contact_after(los_s)

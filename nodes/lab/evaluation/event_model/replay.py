@@ -275,11 +275,14 @@ def _latency(
     if item is None or item.first_s is None or item.received_s is None:
         return None
     before_s = handling.start_s - row.capture_s + item.first_s - handling.decided_s - item.wait_before_s
+    on_air_s = item.received_s - item.first_s - item.wait_s - item.delay_s
+    serialised_s = min(item.serialised_s, on_air_s)
     return Latency(
         queue_s=before_s + ground_queue_s,
         onboard_inference_s=row.onboard_inference_s,
         contact_wait_s=item.wait_before_s + item.wait_s,
-        serialisation_s=item.received_s - item.first_s - item.wait_s - item.delay_s,
+        link_queue_s=on_air_s - serialised_s,
+        serialisation_s=serialised_s,
         propagation_s=item.delay_s,
         ground_inference_s=ground_inference_s,
         reporting_s=reporting_s,

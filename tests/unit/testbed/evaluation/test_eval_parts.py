@@ -90,7 +90,7 @@ def test_the_ground_pace_of_the_run_is_told_apart_from_all_else() -> None:
         return {**row(name, done_s - 10.0), **ground}
 
     def played(name: str, done_s: float) -> FrameResult:
-        latency = Latency(done_s - 14.0, 0.0, 1.0, 1.0, 0.0, 2.0, 0.0)
+        latency = Latency(done_s - 14.0, 0.0, 1.0, 0.0, 1.0, 0.0, 2.0, 0.0)
         return replace(result(name, "two", done_s - 10.0), answered_by="ground", latency=latency)
 
     rows = [modelled("a", 13.0), modelled("b", 14.0), modelled("c", 15.0)]

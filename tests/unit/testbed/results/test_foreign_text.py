@@ -40,7 +40,7 @@ def test_prompt_answer_and_truth_stand_in_the_table(
 ) -> None:
     monkeypatch.delenv("COLUMNS", raising=False)
     frame = FrameResult("f", "S", text, text, text, 0.0, text, "ground", None, None, 0, None, None)
-    console().print(results_table(Results("a test", "recording", (frame,), (), 1.0), 170))
+    console().print(results_table(Results("a test", "recording", (frame,), (), 1.0), 180))
     row = next(line for line in capsys.readouterr().out.splitlines() if line.startswith("│ f "))
     assert row.count(text) == 3
 

@@ -1,7 +1,9 @@
 """Parts of a frame's latency: they add up to the total and have the right limits."""
 
+from datetime import datetime, timezone
 from io import StringIO
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -9,12 +11,20 @@ from rich.console import Console
 
 from nodes.contract.events import Malformed, ReceivedFirst
 from testbed.results.latency import FrameResult, disconnected, frame_latency, overlap_s, stamps_of, station_of
-from testbed.results.results import Results, busy_intervals, lost_events, malformed_counts, wilson_interval
+from testbed.results.link_time import LinkTime
+from testbed.results.results import Results, busy_intervals, lost_events, malformed_counts
 from testbed.run.progress import TerminalProgress
 from tests.support import records as make
 from tests.support.records import record
+from traces.trace import Trace, TraceHeader
 
 SECONDS = st.floats(0, 100)
+
+
+def link(rate_bit_s: float = 1e6, delay_s: float = 0.005) -> LinkTime:
+    header, one = TraceHeader("S", "G", datetime(2018, 1, 20, tzinfo=timezone.utc), "a test"), np.ones(1)
+    rates, delays = [one * rate_bit_s] * 2, [one * delay_s] * 2
+    return LinkTime(Trace(header, one * 0, one > 0, *rates, *delays, *[one * 0] * 2, 1000.0))
 
 
 def test_a_frame_that_waits_for_contact_and_is_answered_on_the_ground() -> None:
@@ -28,29 +38,58 @@ def test_a_frame_that_waits_for_contact_and_is_answered_on_the_ground() -> None:
         "ground_end": 23.0,
         "answered": 23.01,
     }
-    latency = frame_latency(stamps, gaps=[(0.0, 19.0)], delay_at=lambda t: 0.005)
+    latency = frame_latency(stamps, [(0.0, 19.0)], link(), 100_000)
     assert latency.queue_s == pytest.approx(
         1.0 + 1.0 + 0.5
     )  # on board; connected but not yet sent; on the ground
     assert latency.onboard_inference_s == pytest.approx(0.5)
     assert latency.contact_wait_s == pytest.approx(17.5)
     assert latency.propagation_s == pytest.approx(0.005)
-    assert latency.serialisation_s == pytest.approx(1.995)
+    on_wire_bytes = 100_000 + 70 * 66  # 70 segments of 1448 bytes
+    assert latency.serialisation_s == pytest.approx(on_wire_bytes * 8 / 1e6)
+    assert latency.link_queue_s == pytest.approx(1.995 - on_wire_bytes * 8 / 1e6)
     assert latency.ground_inference_s == pytest.approx(0.5)
     assert latency.reporting_s == pytest.approx(0.01)
 
 
 def test_a_gap_in_the_middle_of_a_transfer_is_waiting() -> None:
     stamps = {"captured": 0, "onboard_start": 0, "onboard_end": 1, "sent": 2, "received": 12, "answered": 12}
-    latency = frame_latency(stamps, gaps=[(4, 9)], delay_at=lambda t: 0.01)
+    latency = frame_latency(stamps, [(4, 9)], link(delay_s=0.01), 10_000_000)
     assert latency.contact_wait_s == pytest.approx(5)
     assert latency.serialisation_s == pytest.approx(4.99)
+    assert latency.link_queue_s == pytest.approx(0)
+
+
+def test_an_item_behind_others_waits_in_the_link_and_is_not_serialised_longer() -> None:
+    """Six images of 12 s each whose manifests are sent at once: the last one waits for the others."""
+    size_bytes = int(12 * 1e6 / 8 * 1448 / 1514)
+    stamps = {"captured": 0, "onboard_start": 0, "onboard_end": 0, "sent": 0, "received": 72, "answered": 72}
+    latency = frame_latency(stamps, [], link(), size_bytes)
+    assert latency.serialisation_s == pytest.approx(12, abs=0.01)
+    assert latency.link_queue_s == pytest.approx(60 - 0.005, abs=0.01)
+
+
+def test_the_time_of_an_items_bytes_follows_the_rate_of_each_moment() -> None:
+    header = TraceHeader("S", "G", datetime(2018, 1, 20, tzinfo=timezone.utc), "a test")
+    rates, zero = np.array([1e6, 4e6]), np.zeros(2)
+    trace = Trace(header, np.array([0.0, 10.0]), np.ones(2) > 0, rates, rates, zero, zero, zero, zero, 20.0)
+    wire_bits = 8 * 1514 * 500
+    slow_bits = wire_bits - 4e6  # 1 s at the higher rate is not enough
+    carried_s = LinkTime(trace, 100.0).serialisation_s(1448 * 500, 100.0, 111.0)
+    assert carried_s == pytest.approx(1 + slow_bits / 1e6)
+    down = LinkTime(link(0.001).trace, 100.0, (trace,))
+    assert down.serialisation_s(1448 * 500, 100.0, 111.0) > 10
 
 
 @given(
-    steps=st.lists(SECONDS, min_size=7, max_size=7), edges=st.lists(SECONDS, max_size=6), ground=st.booleans()
+    steps=st.lists(SECONDS, min_size=7, max_size=7),
+    edges=st.lists(SECONDS, max_size=6),
+    ground=st.booleans(),
+    size_bytes=st.integers(0, 10_000_000),
 )
-def test_the_parts_always_sum_to_the_whole(steps: list[float], edges: list[float], ground: bool) -> None:
+def test_the_parts_always_sum_to_the_whole(
+    steps: list[float], edges: list[float], ground: bool, size_bytes: int
+) -> None:
     names = ["captured", "onboard_start", "onboard_end", "sent", "received", "ground_start", "ground_end"]
     time_s, stamps = 0.0, {}
     for name, step in zip(names, steps, strict=True):
@@ -60,9 +99,10 @@ def test_the_parts_always_sum_to_the_whole(steps: list[float], edges: list[float
     stamps["answered"] = time_s + 0.5
     edges = sorted(edges)
     gaps = list(zip(edges[::2], edges[1::2], strict=False))
-    latency = frame_latency(stamps, gaps, delay_at=lambda t: 0.004)
+    latency = frame_latency(stamps, gaps, link(delay_s=0.004), size_bytes)
     whole_s = stamps["answered"] - stamps["captured"]
     assert latency.total_s == pytest.approx(whole_s, abs=1e-6)
+    assert latency.link_queue_s >= -1e-9 and latency.serialisation_s >= -1e-9
     assert latency.contact_wait_s >= 0
     assert latency.queue_s >= -1e-9
 
@@ -131,13 +171,6 @@ def test_right_means_the_same_words() -> None:
     assert not correct(None)
 
 
-def test_wilson_interval_of_a_known_case() -> None:
-    # Newcombe (1998), Statistics in Medicine 17, table I: 81 of 263 gives 0.2553 to 0.3662.
-    low, high = wilson_interval(81, 263)
-    assert (round(low, 4), round(high, 4)) == (0.2553, 0.3662)
-    assert wilson_interval(0, 0) == (0.0, 1.0)
-
-
 def test_a_contact_that_ends_elsewhere_is_no_gap() -> None:
     changes = [
         (make.contact("G", up=True), 1),
@@ -182,12 +215,14 @@ def test_a_frame_that_a_policy_dropped_is_not_missed() -> None:
 
     answered, dropped, lost = frame("a", "1", False), frame("b", None, True), frame("c", None, False)
     done = Results("a test", "recording", (answered, dropped), (), 1e-3)
-    assert done.all_answered
+    assert (done.verdict.status, done.verdict.exit_code, done.verdict.causes) == ("passed", 0, ())
+    assert done.verdict.headline == "PASSED: 1 of 2 frames answered, 1 dropped by the policy"
     assert done.warnings() == []
     assert (done.totals()["answered"], done.totals()["dropped"], done.totals()["correct"]) == (1, 1, 1)
     left = Results("a test", "recording", (answered, dropped, lost), (), 1e-3)
-    assert not left.all_answered
-    assert left.warnings() == ["1 of 3 frames have no answer"]
+    assert (left.verdict.status, left.verdict.exit_code) == ("failed", 1)
+    assert left.verdict.headline == "FAILED: 1 of 3 frames has no answer"
+    assert [cause.frames for cause in left.verdict.causes] == [("c",)]
 
 
 def test_what_a_policy_decided_is_told_as_it_happens() -> None:
