@@ -35,7 +35,7 @@ def wilson_interval(hits: float, n: float, z: float = Z_95) -> tuple[float, floa
 def share_interval(groups: Sequence[Hashable], hits: Sequence[bool]) -> tuple[float, float]:
     """Return the interval of a share of rows in groups; that of Wilson if each row is a group of its own."""
     n = effective_rows(groups, hits)
-    return wilson_interval(sum(hits) / len(hits) * n, n) if hits else (0.0, 1.0)
+    return wilson_interval(sum(hits) / len(hits) * n, n) if len(hits) else (0.0, 1.0)
 
 
 def effective_rows(groups: Sequence[Hashable], hits: Sequence[bool]) -> float:

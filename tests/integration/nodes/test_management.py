@@ -16,6 +16,7 @@ from nodes.contract.config import BrokerAddress
 from nodes.contract.events import Captured, InferenceStarted, NodeStopped
 from nodes.runtime import management
 from nodes.runtime.management import ManagementPlane
+from testbed.errors import TestbedError
 from testbed.mqtt import management as management_of_runs
 from testbed.mqtt.broker import Broker, UnixListener
 from tests.support.nodes.ends import Recorder
@@ -175,3 +176,15 @@ def test_what_a_board_says_of_a_run_that_was_killed_is_not_the_next_ones(
     time.sleep(0.2)
     assert {record.node for record in run.events} == {"second", "of no run"}
     run.close()
+
+
+def test_events_that_cannot_be_written_are_an_error_of_the_run(broker: Broker, path: Path) -> None:
+    plane = management_of_runs.ManagementPlane(path, Path("/dev/full"))
+    try:
+        plane.check()
+        plane.report(NodeStopped(status=0, reason="asked"))
+        with pytest.raises(TestbedError, match="/dev/full: No space left on device"):
+            plane.check()
+        assert len(plane.events) == 1, "it ends at the first one"
+    finally:
+        plane.close()
