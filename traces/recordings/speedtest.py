@@ -1,6 +1,6 @@
 """Results of speed tests: Ookla's `speedtest`, the Python `speedtest-cli`, and `librespeed-cli`; CSV or JSON.
 
-    speedtest -f csv        header or not, rates in bytes per second, no time: `--interval` between two rows,
+    speedtest -f csv, tsv   header or not, rates in bytes per second, no time: `--interval` between two rows,
                             or a first column with the time, as scripts write it
     speedtest -f json       `bandwidth` in bytes per second
     speedtest-cli --csv     rates in bit/s; also without a header
@@ -102,7 +102,11 @@ def _times_without_stamps(name: str, count: int, interval_s: float | None, notes
 
 def _first(head: bytes) -> list[str]:
     line = head.split(b"\n", 1)[0][:LONGEST_LINE].decode("utf-8", "replace").rstrip("\r")
-    return csv_fields(line)
+    return csv_fields(line, _separator(line))
+
+
+def _separator(line: str) -> str:
+    return "\t" if "\t" in line else ","
 
 
 def _layout(fields: list[str]) -> tuple[list[str], float, bool] | None:
@@ -129,7 +133,8 @@ def _csv(data: bytes, name: str, assumptions: Assumptions) -> Iterator[_Result]:
     places = {column: names.index(column) for column in dict.fromkeys(names)}
     time = next((places[key] for key in _TIMES if key in places), None)
     width = max(places[key] for key in ("download", "upload")) + 1
-    for number, fields in csv_rows(data, name, 0, ","):
+    separator = _separator(data.split(b"\n", 1)[0].decode("utf-8", "replace"))
+    for number, fields in csv_rows(data, name, 0, separator):
         if has_names and [field.lower() for field in fields] == [field.lower() for field in _first(data)]:
             continue  # the names, which are repeated if files were joined
         where = f"{name}, line {number}"

@@ -61,6 +61,11 @@ def test_csv_of_ookla_with_the_time_of_a_script():
         trace_of(text.replace("Z", ""))
 
 
+def test_tab_separated_values_of_ookla_are_the_same():
+    names, first = (text.replace('","', "\t").replace('"', "") for text in (NAMES, FIRST))
+    assert rows(trace_of(names + first)) == EXPECTED[:1]
+
+
 def ookla(stamp: str, rtt: float, down: int, up: int, **more: object) -> dict[str, object]:
     sides = {"download": {"bandwidth": down, "bytes": 1}, "upload": {"bandwidth": up, "bytes": 1}}
     return {"type": "result", "timestamp": stamp, "ping": {"jitter": 1, "latency": rtt}, **sides, **more}
