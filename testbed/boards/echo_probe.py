@@ -45,6 +45,7 @@ def probe(interface: str, own: str, peer: Endpoint, out: Path) -> None:
                     "sequence": sequence,
                     "sent_ns": int(sent_s * 1e9),
                     "rtt_s": rtts_s[0],
+                    "asked_by": "ground",
                 }
                 arrived_s = time.monotonic() - (time.time() - sent_s) + rtts_s[0]
                 file.write(json.dumps({**record, "monotonic_s": arrived_s}) + "\n")

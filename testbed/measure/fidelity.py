@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -11,9 +11,11 @@ from typing import Any
 import numpy as np
 
 from testbed.measure.probe import RTT_FRAME_BYTES, load_bit_s
+from testbed.measure.requested import PacketLine, RequestedWay, Way
 from traces.trace import Trace
 
 Interval = tuple[float, float]
+WAYS: tuple[Way, Way] = ("down", "up")
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +31,8 @@ class Sample:
 class LinkFidelity:
     """Requested and measured values of one link; errors are measured minus requested.
 
-    RTTs are those of probes that met no other traffic on the way.
+    RTTs are those of probes that met no other traffic on the way. What is requested of a packet is what holds
+    as it enters each direction, see `testbed.measure.requested`.
 
     Attributes:
         clock_bound_s: largest error that the clocks can have added; 0 if both ends are namespaces of one
@@ -133,18 +136,6 @@ def _median(values: Sequence[float]) -> float | None:
     return float(np.median(values)) if values else None
 
 
-def requested_rtt_s(trace: Trace, time_s: float) -> float:
-    """Return the RTT of a probe that enters an idle link at `time_s`: both delays and its serialisation."""
-    return sum(requested_one_way_s(trace, time_s))
-
-
-def requested_one_way_s(trace: Trace, time_s: float) -> tuple[float, float]:
-    """Return delay plus serialisation of an RTT probe on an idle link at `time_s`, down and up, seconds."""
-    row = trace.row_at(time_s)
-    bits = RTT_FRAME_BYTES * 8
-    return row.down_delay_s + bits / row.down_bit_s, row.up_delay_s + bits / row.up_bit_s
-
-
 def compare(
     *,
     link: str,
@@ -169,25 +160,22 @@ def compare(
         busy: intervals of scenario time in which other traffic was on the link. RTT probes that met it are
             counted but not compared, since they measure a queue. Trains that met it are left out.
     """
+    ways = {way: RequestedWay(trace, way) for way in WAYS}
+    trains = {
+        way: _trains(log, ways[way], start_monotonic_s)
+        for way, log in zip(WAYS, (ground_log, satellite_log), strict=True)
+    }
     rtt: list[Sample] = []
-    ways: tuple[list[Sample], list[Sample]] = ([], [])
+    one_way: dict[Way, list[Sample]] = {"down": [], "up": []}
     behind = 0
-    trains = _train_intervals(ground_log, trace, "down_delay_s", start_monotonic_s)
-    trains += _train_intervals(satellite_log, trace, "up_delay_s", start_monotonic_s)
-    for record in _read(satellite_log):
-        time_s = record["monotonic_s"] - start_monotonic_s
-        if record["kind"] != "rtt" or not _steady(trace, time_s - record["rtt_s"], time_s):
-            continue
-        if _meets([*busy, *trains], time_s - record["rtt_s"], time_s):
+    for probe in round_trips(satellite_log, ways, start_monotonic_s):
+        behind_train = any(train.delays(probe, way) for way in WAYS for train in trains[way])
+        if behind_train or _meets(busy, probe.sent_s, probe.arrived_s):
             behind += 1
-        else:
-            sent_s = time_s - record["rtt_s"]
-            rtt.append(Sample(time_s, requested_rtt_s(trace, sent_s), record["rtt_s"]))
-            if "there_s" not in record:  # with a board's own clock, only the round trip is known
-                continue
-            requested_s = requested_one_way_s(trace, sent_s)
-            for way, requested, name in zip(ways, requested_s, ("there_s", "back_s"), strict=True):
-                way.append(Sample(time_s, requested, record[name]))
+            continue
+        rtt.append(Sample(probe.arrived_s, sum(probe.requested_s.values()), probe.rtt_s))
+        for way, measured_s in probe.measured_s.items():
+            one_way[way].append(Sample(probe.arrived_s, probe.requested_s[way], measured_s))
     contact_rate = [row.down_bit_s for row in trace.rows() if row.up]
     return LinkFidelity(
         link=link,
@@ -197,57 +185,119 @@ def compare(
         probe_load_bit_s=load_bit_s(max(contact_rate)) if contact_rate else 0.0,
         rtt=tuple(rtt),
         rtt_behind_traffic=behind,
-        down_rate=_trains(ground_log, trace, "down_bit_s", start_monotonic_s, busy),
-        up_rate=_trains(satellite_log, trace, "up_bit_s", start_monotonic_s, busy),
-        down_delay=tuple(ways[0]),
-        up_delay=tuple(ways[1]),
+        down_rate=_rates(trains["down"], busy),
+        up_rate=_rates(trains["up"], busy),
+        down_delay=tuple(one_way["down"]),
+        up_delay=tuple(one_way["up"]),
     )
 
 
-def _trains(
-    log: Path, trace: Trace, column: str, start_monotonic_s: float, busy: Sequence[Interval]
-) -> tuple[Sample, ...]:
-    samples = []
-    for record in _read(log):
-        time_s = record["monotonic_s"] - start_monotonic_s
-        if record["kind"] == "train" and _steady(trace, time_s - 0.1, time_s):
-            if _meets(busy, time_s - 0.1, time_s):
-                continue
-            samples.append(Sample(time_s, getattr(trace.row_at(time_s), column), record["rate_bit_s"]))
-    return tuple(samples)
+@dataclass(frozen=True)
+class RoundTrip:
+    """A probe there and back, scenario seconds.
+
+    Attributes:
+        sent_s, arrived_s: when it was sent, and when its reply was there.
+        rtt_s: what it took, without the time of the program that answered.
+        entered_s: when the probe or its reply entered each direction.
+        requested_s: what each direction was to take.
+        measured_s: what each direction took; empty without a common clock.
+    """
+
+    sent_s: float
+    arrived_s: float
+    rtt_s: float
+    entered_s: Mapping[Way, float]
+    requested_s: Mapping[Way, float]
+    measured_s: Mapping[Way, float]
 
 
-def _train_intervals(log: Path, trace: Trace, delay: str, start_monotonic_s: float) -> list[Interval]:
-    """Return when the probe's own trains were on the link; a packet enters it one delay before it arrives."""
-    intervals = []
-    for record in _read(log):
-        time_s = record["monotonic_s"] - start_monotonic_s
-        if record["kind"] == "train" and _steady(trace, time_s, time_s):
-            # Half as long again: the first packet's serialisation comes before the dispersion is counted.
-            length_s = 1.5 * record["dispersion_s"] + getattr(trace.row_at(time_s), delay)
-            intervals.append((time_s - length_s, time_s))
-    return intervals
+def round_trips(log: Path, ways: Mapping[Way, RequestedWay], start_monotonic_s: float) -> Iterator[RoundTrip]:
+    """Yield the answered probes that had a contact all the way, in the order in which they were sent.
+
+    Each direction is asked what it requested when the packet entered it: the request as it was sent, its
+    reply as it left the other end. The delay may have changed meanwhile.
+    """
+    lines = {way: PacketLine(ways[way]) for way in WAYS}
+    for record in sorted(records(log, "rtt"), key=lambda record: int(record["sequence"])):
+        there, back = WAYS[::-1] if record.get("asked_by") == "ground" else WAYS
+        turnaround_s = record.get("turnaround_s", 0.0)
+        arrived_s = record["monotonic_s"] - start_monotonic_s
+        sent_s = arrived_s - record["rtt_s"] - turnaround_s
+        if not (ways[there].is_up(sent_s) and ways[back].is_up(arrived_s)):
+            continue
+        requested_s = {there: lines[there].leaves_s(sent_s, RTT_FRAME_BYTES) - sent_s}
+        # A board's kernel answers at once. When it did is not measured: as the probe was to be there.
+        replied_s = sent_s + record.get("there_s", requested_s[there]) + turnaround_s
+        requested_s[back] = lines[back].leaves_s(replied_s, RTT_FRAME_BYTES) - replied_s
+        measured_s = {there: record["there_s"], back: record["back_s"]} if "there_s" in record else {}
+        entered_s = {there: sent_s, back: replied_s}
+        yield RoundTrip(sent_s, arrived_s, record["rtt_s"], entered_s, requested_s, measured_s)
 
 
-def _steady(trace: Trace, from_s: float, to_s: float) -> bool:
-    """Return whether the link was up at both ends of the probe's time."""
-    if from_s < 0 or to_s >= trace.end_s:
-        return False
-    first, last = trace.row_at(from_s), trace.row_at(to_s)
-    return bool(first.up and last.up)
+@dataclass(frozen=True)
+class _Train:
+    """A train of packets, scenario seconds, and its rate, requested and measured."""
+
+    sent_s: float
+    arrived_s: float
+    dispersion_s: float
+    rate: Sample
+
+    def delays(self, probe: RoundTrip, way: Way) -> bool:
+        """Return whether a probe waits for the train's packets, or for them to arrive before it."""
+        entered_s = probe.entered_s[way]
+        # Half as long again: the first packet's serialisation comes before the dispersion is counted.
+        waits = self.sent_s <= entered_s <= self.sent_s + 1.5 * self.dispersion_s
+        return waits or self.sent_s <= entered_s < self.arrived_s > entered_s + probe.requested_s[way]
+
+
+def _trains(log: Path, way: RequestedWay, start_monotonic_s: float) -> list[_Train]:
+    """Return the trains that met no end of a contact."""
+    trains = []
+    for record in records(log, "train"):
+        arrived_s = record["monotonic_s"] - start_monotonic_s
+        sent_s = arrived_s - record["there_s"]
+        if not (way.is_up(sent_s) and way.is_up(arrived_s)):
+            continue
+        count, size_bytes = record["packets"], record["frame_bytes"]
+        first_s, last_s = (way.serialised_s(sent_s, n * size_bytes * 8) for n in (1, count))
+        line = PacketLine(way)
+        left_s = [line.leaves_s(sent_s, size_bytes) for _ in range(count)]
+        # A delay that changes meanwhile moves the packets apart or together; their rate is the same.
+        moved_s = (left_s[-1] - left_s[0]) - (last_s - first_s)
+        measured_s = record["dispersion_s"] - moved_s
+        if measured_s > 0 and last_s > first_s:
+            bits = (count - 1) * size_bytes * 8
+            trains.append(
+                _Train(
+                    sent_s,
+                    arrived_s,
+                    record["dispersion_s"],
+                    Sample(arrived_s, bits / (last_s - first_s), bits / measured_s),
+                )
+            )
+    return trains
+
+
+def _rates(trains: Sequence[_Train], busy: Sequence[Interval]) -> tuple[Sample, ...]:
+    return tuple(train.rate for train in trains if not _meets(busy, train.sent_s, train.arrived_s))
 
 
 def _meets(busy: Sequence[Interval], from_s: float, to_s: float) -> bool:
     return any(begin <= to_s and from_s <= end for begin, end in busy)
 
 
-def _read(log: Path) -> list[dict[str, Any]]:
+def records(log: Path, kind: str) -> list[dict[str, Any]]:
+    """Return what a probe has recorded of one kind, "rtt" or "train"."""
     if not log.exists():
         return []
-    records = []
+    found = []
     for line in log.read_text(encoding="utf-8").splitlines():
         try:
-            records.append(json.loads(line))
+            record = json.loads(line)
         except ValueError:  # the last line of a probe that was killed
             continue
-    return records
+        if record["kind"] == kind:
+            found.append(record)
+    return found

@@ -91,7 +91,7 @@ class Probe:
         self.socket.bind(("0.0.0.0", port))  # noqa: S104 - inside a host of our own namespace
         self.sequence = 0
         self.sent_ns: dict[int, int] = {}
-        self.train_first_ns: dict[int, int] = {}
+        self.train_first_ns: dict[int, tuple[int, int]] = {}  # sent and arrived, by sequence
 
     def run(self) -> None:
         """Probe until the process is told to end."""
@@ -150,10 +150,12 @@ class Probe:
                     "rtt_s": (there_ns + back_ns) / 1e9,
                     "there_s": there_ns / 1e9,
                     "back_s": back_ns / 1e9,
-                }
+                    "turnaround_s": last / 1e9,
+                },
+                arrived_ns,
             )
         elif kind == _TRAIN:
-            self._train_packet(sequence, count, last, arrived_ns, frame_bytes=len(data) + 42)
+            self._train_packet(sequence, count, last, (stamp_ns, arrived_ns), frame_bytes=len(data) + 42)
 
     def _echo(self, sequence: int, arrived_ns: int) -> None:
         turnaround_ns = time.clock_gettime_ns(time.CLOCK_REALTIME) - arrived_ns
@@ -161,17 +163,33 @@ class Probe:
         with contextlib.suppress(OSError):
             self.socket.sendto(body.ljust(RTT_FRAME_BYTES - 42, b"\0"), self.peer)
 
-    def _train_packet(self, sequence: int, count: int, index: int, arrived_ns: int, frame_bytes: int) -> None:
+    def _train_packet(
+        self, sequence: int, count: int, index: int, stamps_ns: tuple[int, int], frame_bytes: int
+    ) -> None:
+        arrived_ns = stamps_ns[1]
         if index == 0:
-            self.train_first_ns = {sequence: arrived_ns}
+            self.train_first_ns = {sequence: stamps_ns}
         elif index == count - 1 and sequence in self.train_first_ns:
-            dispersion_s = (arrived_ns - self.train_first_ns.pop(sequence)) / 1e9
+            first_sent_ns, first_arrived_ns = self.train_first_ns.pop(sequence)
+            dispersion_s = (arrived_ns - first_arrived_ns) / 1e9
             if dispersion_s > 0:
                 rate_bit_s = (count - 1) * frame_bytes * 8 / dispersion_s
-                self._write({"kind": "train", "dispersion_s": dispersion_s, "rate_bit_s": rate_bit_s})
+                self._write(
+                    {
+                        "kind": "train",
+                        "dispersion_s": dispersion_s,
+                        "rate_bit_s": rate_bit_s,
+                        "packets": count,
+                        "frame_bytes": frame_bytes,
+                        "there_s": (arrived_ns - first_sent_ns) / 1e9,  # from the first sent to the last here
+                    },
+                    arrived_ns,
+                )
 
-    def _write(self, record: dict[str, Any]) -> None:
-        record["monotonic_s"] = time.monotonic()
+    def _write(self, record: dict[str, Any], arrived_ns: int) -> None:
+        """Write a record with the CLOCK_MONOTONIC of an arrival, which is on CLOCK_REALTIME."""
+        since_s = (time.clock_gettime_ns(time.CLOCK_REALTIME) - arrived_ns) / 1e9
+        record["monotonic_s"] = time.monotonic() - since_s
         self.out.write(json.dumps(record) + "\n")
 
 

@@ -6,7 +6,6 @@ every 50 ms, and the probes' own bytes are subtracted.
 
 from __future__ import annotations
 
-import json
 import math
 import threading
 import time
@@ -16,7 +15,8 @@ from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
-from testbed.measure.probe import RTT_FRAME_BYTES, TrainShape
+from testbed.measure.fidelity import records
+from testbed.measure.probe import RTT_FRAME_BYTES
 from testbed.network.player import QUEUE_BYTES, QUEUE_S
 from traces.trace import Trace
 
@@ -84,10 +84,7 @@ def busy_intervals(
         start_monotonic_s: scenario second 0.
         logs: of the satellite's probe and of the ground's, which hold the trains that each received.
     """
-    trains = [
-        _sent_trains(log, trace, start_monotonic_s, way)
-        for log, way in zip(logs, ("up", "down"), strict=True)
-    ]
+    trains = [_sent_trains(log, start_monotonic_s) for log in logs]
     found: list[Interval] = []
     for before, after in pairwise(readings):
         begin_s, end_s = before.monotonic_s - start_monotonic_s, after.monotonic_s - start_monotonic_s
@@ -102,26 +99,12 @@ def busy_intervals(
     return found
 
 
-def _sent_trains(log: Path, trace: Trace, start_monotonic_s: float, way: str) -> list[tuple[float, int]]:
+def _sent_trains(log: Path, start_monotonic_s: float) -> list[tuple[float, int]]:
     """Return when each train that arrived was sent, and its bytes."""
-    rates = getattr(trace, f"{way}_bit_s")[trace.up]
-    if not rates.size or not log.exists():
-        return []
-    shape = TrainShape.for_rate(float(rates.max()))
     sent = []
-    for line in log.read_text(encoding="utf-8").splitlines():
-        with suppress(ValueError, KeyError):  # the last line of a probe that was stopped
-            record = json.loads(line)
-            if record["kind"] == "train":
-                arrived_s = record["monotonic_s"] - start_monotonic_s
-                row = trace.row_at(min(max(arrived_s, 0.0), math.nextafter(trace.end_s, 0)))
-                took_s = record["dispersion_s"] * shape.count / (shape.count - 1)
-                sent.append(
-                    (
-                        arrived_s - took_s - float(getattr(row, f"{way}_delay_s")),
-                        shape.count * shape.frame_bytes,
-                    )
-                )
+    for record in records(log, "train"):
+        sent_s = record["monotonic_s"] - record["there_s"] - start_monotonic_s
+        sent.append((sent_s, record["packets"] * record["frame_bytes"]))
     return sent
 
 

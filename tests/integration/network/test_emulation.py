@@ -7,8 +7,10 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
+from datetime import datetime, timezone
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from testbed.errors import InputError, LinkError, ShaperDiedError, TestbedError
@@ -17,6 +19,8 @@ from testbed.network.link_state import LinkState
 from testbed.network.shapers.nfqueue.shaper import NfqueueShaper
 from tests.support.footprint import Footprint
 from tests.support.played_link import pass_like_trace
+from tests.support.starved import unless_starved
+from traces.trace import Trace, TraceHeader
 from traces.trace_file import write_trace
 
 pytestmark = pytest.mark.root
@@ -71,6 +75,30 @@ def test_a_link_stands_still_until_its_trace_is_played(tmp_path: Path) -> None:
             assert link.time_s >= 2.0
             assert link.satellite.run("ping -c 1 -W 1 {ground}", check=False).returncode != 0  # it has ended
         assert link.fidelity().rtt
+
+
+def test_a_delay_that_changes_fast_is_no_error_of_the_link() -> None:
+    """50 changes a second, 40 ms a second: a reply meets another delay than its probe did."""
+    time_s = np.arange(0, 8, 0.02)
+    delay_s = 0.01 + 0.04 * (time_s % 2)
+    header = TraceHeader("S", "G", datetime(2018, 1, 20, tzinfo=timezone.utc), "a test")
+    columns = {name: np.full(len(time_s), value) for name, value in (("rate", 20e6), ("loss", 0.0))}
+    up, rate, loss = np.ones(len(time_s), dtype=bool), columns["rate"], columns["loss"]
+    trace = Trace(header, time_s, up, rate, rate, delay_s, delay_s, loss, loss, end_s=8.0)
+
+    def play() -> dict[str, float]:
+        with EmulatedLink(trace) as link:
+            link.play()
+            summary = link.fidelity().summary()
+        print({name: value for name, value in summary.items() if "error" in name})
+        return summary
+
+    def right(summary: dict[str, float]) -> bool:
+        ways = all(summary[f"{way}_delay_error_p50_s"] < 5e-4 for way in ("down", "up"))
+        rates = all(abs(summary[f"{way}_rate_error"]) < 0.02 for way in ("down", "up"))
+        return ways and rates and summary["rtt_error_p50_s"] < 6e-4 and summary["rtt_error_p99_s"] < 3e-3
+
+    assert unless_starved(play, right)["rtt_samples"] >= 20
 
 
 def test_several_links_in_one_process_do_not_meet() -> None:

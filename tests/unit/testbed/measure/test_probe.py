@@ -13,7 +13,7 @@ import pytest
 from rich.console import Console
 
 from testbed.machine.processor_load import ProcessorLoad, load_text
-from testbed.measure.fidelity import LinkFidelity, Sample, compare, requested_rtt_s
+from testbed.measure.fidelity import LinkFidelity, Sample, compare
 from testbed.measure.probe import BUDGET, Probe, TrainShape, load_bit_s
 from testbed.results.latency import FrameResult
 from testbed.results.results import Results
@@ -45,20 +45,18 @@ def trace() -> Trace:
     )
 
 
-def test_asked_rtt_counts_the_probes_own_serialisation() -> None:
-    assert requested_rtt_s(trace(), 12.0) == pytest.approx(0.02 + 512 / 1e6 + 512 / 1e5)
-
-
 def test_probes_outside_contacts_and_behind_traffic_are_not_judged(tmp_path: Path) -> None:
     satellite, ground = tmp_path / "s.jsonl", tmp_path / "g.jsonl"
     rtts = [
-        {"kind": "rtt", "monotonic_s": 1000 + t, "rtt_s": 0.026, "there_s": 0.009, "back_s": 0.017}
+        {
+            "kind": "rtt", "sequence": t, "monotonic_s": 1000 + t,
+            "rtt_s": 0.026, "there_s": 0.009, "back_s": 0.017, "turnaround_s": 1e-4,
+        }
         for t in (5, 12, 15, 19, 25)
-    ]
+    ]  # fmt: skip
     satellite.write_text("\n".join(json.dumps(r) for r in rtts) + '\n{"kind": "rt')
-    ground.write_text(
-        json.dumps({"kind": "train", "monotonic_s": 1013, "rate_bit_s": 0.98e6, "dispersion_s": 0.02})
-    )
+    train = {"kind": "train", "monotonic_s": 1013, "rate_bit_s": 0.98e6, "dispersion_s": 9936 / 0.98e6}
+    ground.write_text(json.dumps({**train, "there_s": 0.03, "packets": 2, "frame_bytes": 1242}))
     record = compare(
         link="S - G",
         shaper="recording",
@@ -71,7 +69,7 @@ def test_probes_outside_contacts_and_behind_traffic_are_not_judged(tmp_path: Pat
     )
     assert [s.time_s for s in record.rtt] == [12, 19]
     assert record.rtt_behind_traffic == 1
-    assert record.rtt_error_s(50) == pytest.approx(0.026 - requested_rtt_s(trace(), 12))
+    assert record.rtt_error_s(50) == pytest.approx(0.026 - 0.02 - 512 / 1e6 - 512 / 1e5)
     assert record.summary()["down_delay_error_p50_s"] == pytest.approx(0.009 - 0.008 - 512 / 1e6)
     assert record.summary()["up_delay_error_p50_s"] == pytest.approx(abs(0.017 - 0.012 - 512 / 1e5))
     assert record.rate_error(record.down_rate) == pytest.approx(-0.02)
