@@ -179,7 +179,7 @@ def _trace(number: int) -> Trace:
     delay_s, rate_bit_s = 0.005 + 0.003 * np.sin(angle), 30e6 + 20e6 * np.cos(angle)
     zero, up = np.zeros_like(time_s), np.ones(len(time_s), dtype=bool)
     header = TraceHeader("S", "G", datetime(2018, 1, 20, tzinfo=timezone.utc), "a benchmark")
-    columns = (time_s, up, rate_bit_s, rate_bit_s, delay_s, delay_s, zero, zero)
+    columns = (time_s, up, up, rate_bit_s, rate_bit_s, delay_s, delay_s, zero, zero)
     return Trace(header, *columns, end_s=FOR_S * 20)
 
 

@@ -53,7 +53,7 @@ def own(path: Path, rows: int) -> None:
     header = TraceHeader("S", "G", datetime(2024, 1, 1, tzinfo=timezone.utc), "a benchmark")
     rates = rng.uniform(1e6, 1e8, (2, rows))
     up = np.ones(rows, dtype=bool)
-    trace = Trace(header, np.arange(rows) * 0.01, up, *rates, *delays, none, none, rows * 0.01)
+    trace = Trace(header, np.arange(rows) * 0.01, up, up, *rates, *delays, none, none, rows * 0.01)
     write_trace(trace, path)
 
 

@@ -105,7 +105,7 @@ class PlayedLink:
         none = np.zeros_like(time_s)
         header = TraceHeader("S", "G", datetime(2018, 1, 20, tzinfo=timezone.utc), "benchmarks/transfer.py")
         end_s = AOS_S + self.patience_s(size_bytes) + 30
-        return Trace(header, time_s, up, rate, rate, delay, delay, none, none, end_s=end_s)
+        return Trace(header, time_s, up, up, rate, rate, delay, delay, none, none, end_s=end_s)
 
 
 LINKS = [PlayedLink(r * 1e6, d / 1e3) for r in (2, 20, 100) for d in (5, 300)] + [

@@ -48,8 +48,8 @@ def make_trace(
 
     A contact has a row at AOS (to 1 ms), a row at each multiple of `step_s`, and ends with a row at LOS. A
     row has the values at its beginning; within a step of 1 s the delay changes by at most 26 us. Between
-    contacts there is one row that is down, with all values 0. The link is up while the satellite is above the
-    mask and the budgets of both directions close.
+    contacts there is one row that is down, with all values 0. A direction is up while the satellite is above
+    the mask and the budget of that direction closes.
 
     Args:
         satellite: element set, or skyfield's EarthSatellite.
@@ -89,14 +89,14 @@ def make_trace(
         for radio, rates in ((downlink, down_bit_s), (uplink, up_bit_s)):
             weather_db = _weather_db(radio, station, look.elevation_deg[rows])
             rates[rows] = radio.rate_bit_s(look.slant_range_m[rows], weather_db)
-    up = (down_bit_s > 0) & (up_bit_s > 0)
-    delay_s = np.where(up, one_way_delay_s(look.slant_range_m).round(9), 0.0)
+    delay_s = np.where((down_bit_s > 0) | (up_bit_s > 0), one_way_delay_s(look.slant_range_m).round(9), 0.0)
     return Trace(
         header=_header(element_set, station, start_utc, mask_deg, (downlink, uplink)),
         time_s=time_s,
-        up=up,
-        down_bit_s=np.where(up, down_bit_s, 0.0),
-        up_bit_s=np.where(up, up_bit_s, 0.0),
+        downlink_up=down_bit_s > 0,
+        uplink_up=up_bit_s > 0,
+        down_bit_s=down_bit_s,
+        up_bit_s=up_bit_s,
         down_delay_s=delay_s,
         up_delay_s=delay_s,
         down_loss=np.zeros_like(time_s),
@@ -108,11 +108,11 @@ def make_trace(
 
 @dataclass(frozen=True)
 class MissingContacts:
-    """The passes of a satellite that are no contacts, and the reason.
+    """The passes of a satellite in which the two directions are never up together, and the reason.
 
     Args:
         passes: number of passes in the window.
-        silent: number of passes without a contact.
+        silent: number of passes without a contact in both directions.
         reason: the reason, as the end of a sentence.
     """
 
@@ -130,9 +130,10 @@ def missing_contacts(
     uplink: RadioLink = DOVE_S_BAND_UPLINK,
     elevation_mask_deg: float | None = None,
 ) -> MissingContacts | None:
-    """Return why passes are missing in a trace of `make_trace`, or None if every pass is a contact.
+    """Return why passes are missing in a trace of `make_trace`.
 
-    A satellite that stays below the mask is told apart from one whose radio link does not close.
+    None if in every pass both directions are up at some time. A satellite that stays below the mask is told
+    apart from one whose radio link does not close.
 
     Args:
         trace: the trace, made with the following arguments.
@@ -150,7 +151,7 @@ def missing_contacts(
         highest_deg = float(look_angles(satellite, station, window[0], grid_s).elevation_deg.max())
         reason = f"it stays below the elevation mask of {mask_deg:g}° (highest elevation: {highest_deg:.1f}°)"
         return MissingContacts(0, 0, reason)
-    contacts = trace.contacts()
+    contacts = trace.contacts("both")
     silent = [
         seen for seen in passes if not any(c.aos_s < seen.los_s and c.los_s > seen.aos_s for c in contacts)
     ]

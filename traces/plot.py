@@ -1,4 +1,7 @@
-"""Plots of a trace: elevation, rate and one-way delay over time, with the contacts shaded."""
+"""Plots of a trace: elevation, rate and one-way delay over time, with the contacts shaded.
+
+Where only one direction is up, the shade is paler, and the curves of the other one have a gap.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,7 @@ import numpy.typing as npt
 
 from traces.errors import OutputFileError
 from traces.output_file import replacing
-from traces.trace import Trace
+from traces.trace import Bools, Trace
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -20,6 +23,7 @@ Floats = npt.NDArray[np.float64]
 
 SUFFIXES = (".png", ".svg", ".pdf")
 _DOWN, _UP, _DELAY, _ELEVATION, _CONTACT = "#0b5fa5", "#c2571a", "#444444", "#2f7d4f", "#e9f1f8"
+_ONE_WAY = "#f6f9fc"
 
 
 def plot_trace(trace: Trace, path: str | Path, *, force: bool = True) -> None:
@@ -51,8 +55,7 @@ def figure_of(trace: Trace) -> Figure:
     axes = list(np.atleast_1d(figure.subplots(3 if has_elevation else 2, 1, sharex=True)))
     divisor, unit = _time_unit(trace.end_s)
     for axis in axes:
-        for contact in trace.contacts():
-            axis.axvspan(contact.aos_s / divisor, contact.los_s / divisor, color=_CONTACT, lw=0)
+        _shade_contacts(axis, trace, divisor)
         axis.grid(alpha=0.3, lw=0.6)
         axis.spines[["top", "right"]].set_visible(False)
     if has_elevation:
@@ -67,6 +70,14 @@ def figure_of(trace: Trace) -> Figure:
     return figure
 
 
+def _shade_contacts(axis: Axes, trace: Trace, divisor: float) -> None:
+    both = trace.contacts("both")
+    either = [contact for contact in trace.contacts() if contact not in both]
+    for contacts, colour in ((either, _ONE_WAY), (both, _CONTACT)):
+        for contact in contacts:
+            axis.axvspan(contact.aos_s / divisor, contact.los_s / divisor, color=colour, lw=0)
+
+
 def _time_unit(end_s: float) -> tuple[float, str]:
     for divisor, unit, least_s in ((3600.0, "hours", 10_800), (60.0, "minutes", 600)):
         if end_s >= least_s:
@@ -74,9 +85,9 @@ def _time_unit(end_s: float) -> tuple[float, str]:
     return 1.0, "seconds"
 
 
-def _steps(trace: Trace, values: Floats) -> tuple[Floats, Floats]:
-    """Return the step curve of a column, with NaN outside contacts."""
-    shown = np.where(trace.up, values, np.nan)
+def _steps(trace: Trace, values: Floats, up: Bools) -> tuple[Floats, Floats]:
+    """Return the step curve of a column, with NaN while its direction is down."""
+    shown = np.where(up, values, np.nan)
     return np.append(trace.time_s, trace.end_s), np.append(shown, shown[-1])
 
 
@@ -107,15 +118,15 @@ def _label(axis: Axes, x: float, y: float, text: str) -> None:
 
 
 def _draw_rates(axis: Axes, trace: Trace, divisor: float) -> None:
-    for values, colour, label in (
-        (trace.down_bit_s, _DOWN, "downlink"),
-        (trace.up_bit_s, _UP, "uplink"),
+    for values, up, colour, label in (
+        (trace.down_bit_s, trace.downlink_up, _DOWN, "downlink"),
+        (trace.up_bit_s, trace.uplink_up, _UP, "uplink"),
     ):
-        time_s, rate_bit_s = _steps(trace, values)
+        time_s, rate_bit_s = _steps(trace, values, up)
         axis.plot(
             time_s / divisor, rate_bit_s / 1e6, drawstyle="steps-post", color=colour, lw=1.6, label=label
         )
-    rates = np.concatenate([trace.down_bit_s[trace.up], trace.up_bit_s[trace.up]]) / 1e6
+    rates = np.concatenate([trace.down_bit_s[trace.downlink_up], trace.up_bit_s[trace.uplink_up]]) / 1e6
     axis.set_ylabel("rate\n(Mbit/s)")
     if rates.size and rates.max() > 30 * rates.min():
         axis.set_yscale("log")
@@ -127,15 +138,16 @@ def _draw_rates(axis: Axes, trace: Trace, divisor: float) -> None:
 
 
 def _draw_delay(axis: Axes, trace: Trace, divisor: float) -> None:
-    alike = np.array_equal(trace.down_delay_s, trace.up_delay_s)
-    for values, colour, label in (
-        (trace.up_delay_s, _UP, "uplink"),
-        (trace.down_delay_s, _DELAY if alike else _DOWN, "downlink"),
+    alike = np.array_equal(trace.down_delay_s, trace.up_delay_s) and np.array_equal(trace.up, trace.both_up)
+    for values, up, colour, label in (
+        (trace.up_delay_s, trace.uplink_up, _UP, "uplink"),
+        (trace.down_delay_s, trace.downlink_up, _DELAY if alike else _DOWN, "downlink"),
     ):
-        time_s, delay_s = _steps(trace, values)
+        time_s, delay_s = _steps(trace, values, up)
         axis.plot(time_s / divisor, delay_s * 1e3, drawstyle="steps-post", color=colour, lw=1.6, label=label)
     if not alike:
         axis.legend(loc="lower right", bbox_to_anchor=(1, 0.97), ncols=2, fontsize=8, frameon=False)
     axis.set_ylabel("one-way delay\n(ms)")
-    longest_ms = float(np.maximum(trace.down_delay_s, trace.up_delay_s)[trace.up].max(initial=0)) * 1e3
+    shown_s = np.concatenate([trace.down_delay_s[trace.downlink_up], trace.up_delay_s[trace.uplink_up]])
+    longest_ms = float(shown_s.max(initial=0)) * 1e3
     axis.set_ylim(0, 1.15 * longest_ms or 1)

@@ -2,6 +2,9 @@
 
 A trace is a step function: row i is valid from `time_s[i]` until `time_s[i + 1]`, the last row until `end_s`.
 Second 0 is `header.start_utc`. `traces.trace_file` describes the file format.
+
+Each direction is up or down by itself. While either is up, there is a contact, and the ends see a carrier.
+What is sent in a direction that is down is lost.
 """
 
 from __future__ import annotations
@@ -11,7 +14,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta, timezone
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -22,8 +25,12 @@ from traces.utc import format_utc
 Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
 
-COLUMNS = ("time_s", "up", "down_bit_s", "up_bit_s", "down_delay_s", "up_delay_s", "down_loss", "up_loss")
-_OTHER_WAY = {name: name.replace("down_", "up_") for name in COLUMNS if name.startswith("down_")}
+Open = Literal["either", "both", "down", "up"]
+
+FLAGS = ("downlink_up", "uplink_up")
+VALUES = ("down_bit_s", "up_bit_s", "down_delay_s", "up_delay_s", "down_loss", "up_loss")
+COLUMNS = ("time_s", *FLAGS, *VALUES)
+_OTHER_WAY = {name: name.replace("down", "up", 1) for name in COLUMNS if name.startswith("down")}
 _OTHER_WAY |= {other: name for name, other in _OTHER_WAY.items()}
 _MOST_ROWS = 50_000_000
 ROWS_AT_ONCE = 4096  # number of rows that `rows` converts to Python numbers at a time
@@ -77,13 +84,28 @@ class TraceRow:
     """The state of the link from `time_s` until the next row."""
 
     time_s: float
-    up: bool
+    downlink_up: bool
+    uplink_up: bool
     down_bit_s: float
     up_bit_s: float
     down_delay_s: float
     up_delay_s: float
     down_loss: float
     up_loss: float
+
+    @property
+    def up(self) -> bool:
+        """Whether either direction is up, which is a contact."""
+        return self.downlink_up or self.uplink_up
+
+    @property
+    def both_up(self) -> bool:
+        """Whether both directions are up, so that a request can be answered."""
+        return self.downlink_up and self.uplink_up
+
+    def is_up(self, of: Open) -> bool:
+        """Return whether the named directions are up."""
+        return {"down": self.downlink_up, "up": self.uplink_up, "both": self.both_up, "either": self.up}[of]
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,9 +130,10 @@ class Trace:
     Args:
         header: the ends, start and origin.
         time_s: float64[n], n >= 1, strictly increasing from 0: the beginning of each row.
-        up: bool[n], True during a contact.
-        down_bit_s: float64[n], rate from satellite to ground; > 0 while up.
-        up_bit_s: float64[n], rate from ground to satellite; > 0 while up.
+        downlink_up: bool[n], True while packets pass from satellite to ground.
+        uplink_up: bool[n], True while packets pass from ground to satellite.
+        down_bit_s: float64[n], rate from satellite to ground; > 0 while the downlink is up.
+        up_bit_s: float64[n], rate from ground to satellite; > 0 while the uplink is up.
         down_delay_s: float64[n], one-way delay from satellite to ground.
         up_delay_s: float64[n], one-way delay from ground to satellite.
         down_loss: float64[n], probability that a packet to the ground is lost.
@@ -124,7 +147,8 @@ class Trace:
 
     header: TraceHeader
     time_s: Floats
-    up: Bools
+    downlink_up: Bools
+    uplink_up: Bools
     down_bit_s: Floats
     up_bit_s: Floats
     down_delay_s: Floats
@@ -153,8 +177,20 @@ class Trace:
             if column.shape != rows:
                 raise TraceError(f"{name} has shape {column.shape}; expected {rows}, like time_s")
         for name in self.extra:
-            if name in COLUMNS or not EXTRA_NAME.fullmatch(name):
+            if name in (*COLUMNS, "up") or not EXTRA_NAME.fullmatch(name):
                 raise TraceError(f"extra column {name!r}; expected a new name like elevation_deg")
+
+    @property
+    def up(self) -> Bools:
+        """bool[n], True during a contact: while either direction is up."""
+        alike = self.downlink_up is self.uplink_up
+        return self.downlink_up if alike else self.downlink_up | self.uplink_up
+
+    @property
+    def both_up(self) -> Bools:
+        """bool[n], True while both directions are up, so that a request can be answered."""
+        alike = self.downlink_up is self.uplink_up
+        return self.downlink_up if alike else self.downlink_up & self.uplink_up
 
     def __len__(self) -> int:
         """Return the number of rows."""
@@ -195,7 +231,8 @@ class Trace:
     def _row(self, index: int) -> TraceRow:
         return TraceRow(
             time_s=float(self.time_s[index]),
-            up=bool(self.up[index]),
+            downlink_up=bool(self.downlink_up[index]),
+            uplink_up=bool(self.uplink_up[index]),
             down_bit_s=float(self.down_bit_s[index]),
             up_bit_s=float(self.up_bit_s[index]),
             down_delay_s=float(self.down_delay_s[index]),
@@ -208,9 +245,15 @@ class Trace:
         """Return the duration of each row in seconds, float64[n]."""
         return np.diff(self.time_s, append=self.end_s)
 
-    def contacts(self) -> list[Contact]:
-        """Return the contacts in order of time; consecutive rows that are up make one contact."""
-        edges = np.flatnonzero(np.diff(self.up, prepend=False, append=False))
+    def contacts(self, of: Open = "either") -> list[Contact]:
+        """Return the contacts in order of time; consecutive rows that are up make one contact.
+
+        Args:
+            of: the directions that must be up. With "either", the contacts are the times with a carrier; with
+                "both", those in which a request can be answered.
+        """
+        up = {"down": self.downlink_up, "up": self.uplink_up, "both": self.both_up, "either": self.up}[of]
+        edges = np.flatnonzero(np.diff(up, prepend=False, append=False))
         bounds = np.append(self.time_s, self.end_s)[edges].tolist()
         return [Contact(aos, los) for aos, los in zip(bounds[::2], bounds[1::2], strict=True)]
 
@@ -296,7 +339,7 @@ class Trace:
         )
 
     def resample(self, step_s: float) -> Trace:
-        """Return the trace with rows only at multiples of `step_s` and where contacts begin and end.
+        """Return the trace with rows only at multiples of `step_s` and where a direction goes up or down.
 
         A new row is the mean of the old ones over its duration, so that contacts stay where they are and the
         total number of bits is unchanged. Extra columns keep the value at the row's beginning.
@@ -308,7 +351,8 @@ class Trace:
             raise TraceError(
                 f"cannot resample to {step_s} s; expected above 0, for at most {_MOST_ROWS} rows"
             )
-        edges = self.time_s[np.flatnonzero(np.diff(self.up, prepend=self.up[0]))]
+        turns = [np.diff(column, prepend=column[0]) for column in (self.downlink_up, self.uplink_up)]
+        edges = self.time_s[np.flatnonzero(turns[0] | turns[1])]
         grid_s: Floats = np.arange(int(np.ceil(self.end_s / step_s)), dtype=np.float64) * step_s
         grid_s = grid_s[(grid_s < self.end_s) & ~_near(grid_s, edges, 1e-9 * step_s)]
         time_s = np.union1d(np.append(grid_s, 0.0), edges)
@@ -317,8 +361,9 @@ class Trace:
         begins = np.searchsorted(pieces_s, time_s)
         share = np.diff(pieces_s, append=self.end_s)
         share /= np.repeat(np.add.reduceat(share, begins), np.diff(begins, append=len(pieces_s)))
-        columns: dict[str, Any] = {"time_s": time_s, "up": self.up[old[begins]]}
-        for name in COLUMNS[2:]:
+        columns: dict[str, Any] = {"time_s": time_s}
+        columns |= {name: getattr(self, name)[old[begins]] for name in FLAGS}
+        for name in VALUES:
             column = getattr(self, name)[old]
             means = np.add.reduceat(column * share, begins)
             # Rounding must not move a mean outside the range of its values.
@@ -403,7 +448,7 @@ def _frozen(columns: Mapping[str, npt.ArrayLike]) -> dict[str, npt.NDArray[Any]]
     frozen: dict[str, npt.NDArray[Any]] = {}
     known: dict[tuple[int, type], npt.NDArray[Any]] = {}
     for name, original in columns.items():
-        kind: type = bool if name == "up" else np.float64
+        kind: type = bool if name in FLAGS else np.float64
         column: npt.NDArray[Any] = np.asarray(original, dtype=kind)
         key = (id(original), kind)
         if key not in known:
@@ -432,11 +477,13 @@ def _is_writeable(column: npt.NDArray[Any]) -> bool:
     return below is not None
 
 
-def first_fault(end_s: float, time_s: Floats, up: Floats | Bools, *values: Floats) -> tuple[int, str] | None:
+def first_fault(
+    end_s: float, time_s: Floats, downlink_up: Floats | Bools, uplink_up: Floats | Bools, *values: Floats
+) -> tuple[int, str] | None:
     """Return the index of the first invalid row and what was expected of it; None if all are valid."""
     broken = [
         (int(np.argmin(holds)), what, column)
-        for holds, what, column in _rules(end_s, time_s, up, *values)
+        for holds, what, column in _rules(end_s, time_s, (downlink_up, uplink_up), values)
         if not holds.all()
     ]
     if not broken:
@@ -446,7 +493,7 @@ def first_fault(end_s: float, time_s: Floats, up: Floats | Bools, *values: Float
 
 
 def _rules(
-    end_s: float, time_s: Floats, up: Floats | Bools, *values: Floats
+    end_s: float, time_s: Floats, flags: tuple[Floats | Bools, Floats | Bools], values: tuple[Floats, ...]
 ) -> Iterator[tuple[Bools, str, Floats | Bools]]:
     """Yield for each rule the rows that keep it; a generator, since all at once would take much memory."""
     yield np.isfinite(time_s), "expected a finite time_s", time_s
@@ -454,14 +501,22 @@ def _rules(
     yield ordered, "expected time_s to start at 0 and to increase", time_s
     del ordered
     yield time_s < end_s, f"expected time_s before end_s, {end_s!r}", time_s
-    if up.dtype != np.bool_:
-        yield (up == 0) | (up == 1), "expected up 0 or 1", up
-    for name, column in zip(COLUMNS[2:6], values[:4], strict=True):
+    names = ("up", "up") if flags[0] is flags[1] else FLAGS
+    for name, flag in zip(names, flags, strict=True):
+        if flag.dtype != np.bool_:
+            yield (flag == 0) | (flag == 1), f"expected {name} 0 or 1", flag
+    columns = dict(zip(VALUES, values, strict=True))
+    for name in VALUES[:4]:
+        column = columns[name]
         short = column[:1] if is_constant(column) else column
         yield np.isfinite(short) & (short >= 0), f"expected a finite {name}, not negative", column
-        if name.endswith("bit_s") and not (short > 0).all():
-            yield (up == 0) | (column > 0), f"expected {name} > 0 while up", column
-    for name, column in zip(COLUMNS[6:], values[4:], strict=True):
+    for name, flag, when in zip(VALUES[:2], flags, names, strict=True):
+        column = columns[name]
+        short = column[:1] if is_constant(column) else column
+        if not (short > 0).all():
+            yield (flag == 0) | (column > 0), f"expected {name} > 0 while {when}", column
+    for name in VALUES[4:]:
+        column = columns[name]
         short = column[:1] if is_constant(column) else column
         yield (short >= 0) & (short <= 1), f"expected {name}, a probability from 0 to 1", column
 

@@ -14,13 +14,21 @@ The file is UTF-8 CSV after a header of `#` lines:
     0.0,0,0.0,0.0,0.0,0.0,0.0,0.0
     6.25,1,4000000.0,250000.0,0.0055,0.0055,0.0,0.0
 
-A row is valid from its time_s until that of the next row, the last row until end_s. `up` is 1 during a
-contact. Columns named down_... are from satellite to ground, those named up_... from ground to satellite.
+A row is valid from its time_s until that of the next row, the last row until end_s. `up` is 1 while packets
+pass in both directions, and 0 while they pass in none. If a row has one direction up and the other one down,
+the file is of version 3, which has two columns in the place of `up`:
+
+    # spaceverse-trace 3
+    ...
+    time_s,downlink_up,uplink_up,down_bit_s,up_bit_s,down_delay_s,up_delay_s,down_loss,up_loss
+    0.0,1,0,4000000.0,0.0,0.0055,0.0,0.0,0.0
+
+Columns named down_... are from satellite to ground, those named up_... from ground to satellite.
 Rates are in bit/s, delays are one-way and in seconds, and a loss is the probability that a packet is lost.
 Columns after up_loss are for readers and plots (elevation_deg, ...). Numbers are written with as many digits
 as restore the same float64.
 
-Version 1 had one `delay_s` and one `loss` for both directions. Such files can still be read.
+Version 1 had one `delay_s` and one `loss` for both directions. Files of every version can be read.
 """
 
 from __future__ import annotations
@@ -35,13 +43,17 @@ import numpy as np
 from traces.errors import TimeError, TraceError
 from traces.numbers import lines_of, read_table, shown
 from traces.output_file import replacing
-from traces.trace import COLUMNS, EXTRA_NAME, Trace, TraceHeader, first_fault
+from traces.trace import COLUMNS, EXTRA_NAME, FLAGS, VALUES, Trace, TraceHeader, first_fault
 from traces.utc import format_utc, parse_utc
 
 FIRST_LINE = "# spaceverse-trace 2"
-_FIRST_LINE_1 = "# spaceverse-trace 1"
-_COLUMNS_1 = ("time_s", "up", "down_bit_s", "up_bit_s", "delay_s", "loss")
-_FROM_1 = [0, 1, 2, 3, 4, 4, 5, 5]  # index of the column of version 1 for each of `COLUMNS`
+_FIRST_LINE_3 = "# spaceverse-trace 3"
+_COLUMNS_OF = {  # by the first line
+    "# spaceverse-trace 1": ("time_s", "up", "down_bit_s", "up_bit_s", "delay_s", "loss"),
+    FIRST_LINE: ("time_s", "up", *VALUES),
+    _FIRST_LINE_3: COLUMNS,
+}
+_OLDER_NAMES = {**dict.fromkeys(FLAGS, "up"), **{name: name.split("_", 1)[1] for name in VALUES[2:]}}
 _REQUIRED_KEYS = ("satellite", "station", "start_utc", "end_s", "made_by")
 _WORDS = {b"nan": float("nan"), b"inf": float("inf"), b"-inf": float("-inf")}
 _KEYS = (*_REQUIRED_KEYS, "element_epoch_utc", "note")
@@ -74,8 +86,11 @@ def write_trace(trace: Trace, path: str | Path) -> None:
 def format_trace(trace: Trace) -> str:
     """Return the text of a trace's file."""
     header = trace.header
+    # As one column wherever that says the same, so that older versions of the reader accept the file.
+    alike = np.array_equal(trace.downlink_up, trace.uplink_up)
+    first_line = FIRST_LINE if alike else _FIRST_LINE_3
     lines = [
-        FIRST_LINE,
+        first_line,
         f"# satellite: {header.satellite}",
         f"# station: {header.station}",
         f"# start_utc: {format_utc(header.start_utc)}",
@@ -85,9 +100,10 @@ def format_trace(trace: Trace) -> str:
     if header.element_epoch_utc is not None:
         lines.append(f"# element_epoch_utc: {format_utc(header.element_epoch_utc)}")
     lines += [f"# note: {note}" for note in header.notes]
-    lines.append(",".join([*COLUMNS, *trace.extra]))
-    columns = [getattr(trace, name) for name in COLUMNS]
-    columns[1] = trace.up.astype(int)
+    names = _COLUMNS_OF[first_line]
+    lines.append(",".join([*names, *trace.extra]))
+    columns = [getattr(trace, name) for name in names]
+    columns = [column.astype(int) if column.dtype == np.bool_ else column for column in columns]
     texts = [map(repr, column.tolist()) for column in [*columns, *trace.extra.values()]]
     lines += map(",".join, zip(*texts, strict=True))
     return "\n".join(lines) + "\n"
@@ -105,24 +121,23 @@ def parse_trace(content: bytes | str, name: str = "trace") -> Trace:
     """
     data = content.encode("utf-8", "replace") if isinstance(content, str) else content
     lines = ((number, _text(name, number, line)) for number, line in lines_of(data))
-    old, header, end_s, (number, names) = _read_header(name, lines)
-    columns = _COLUMNS_1 if old else COLUMNS
+    columns, header, end_s, (number, names) = _read_header(name, lines)
     extra_names = _read_column_names(name, number, names, columns)
     start = _after_lines(data, number)
     numbers = read_table(data, name, len(columns) + len(extra_names), start=start, gaps=_WORDS)
     numbers.setflags(write=False)
     table = list(numbers)
-    if old:
-        table = [table[index] for index in (*_FROM_1, *range(len(columns), len(table)))]
-    base: dict[str, Any] = dict(zip(COLUMNS, table, strict=False))
-    extra = dict(zip(extra_names, table[len(COLUMNS) :], strict=True))
+    there = dict(zip(columns, table, strict=False))
+    # An older column for both directions stays one array.
+    base: dict[str, Any] = {key: there[key if key in there else _OLDER_NAMES[key]] for key in COLUMNS}
+    extra = dict(zip(extra_names, table[len(columns) :], strict=True))
     refused: TraceError | None = None
-    if ((base["up"] == 0) | (base["up"] == 1)).all():
+    if all(((base[flag] == 0) | (base[flag] == 1)).all() for flag in FLAGS):
         try:
             return Trace(header=header, end_s=end_s, extra=extra, **base)
         except TraceError as fault:
             refused = fault
-    invalid = first_fault(end_s, *table[: len(COLUMNS)])
+    invalid = first_fault(end_s, *base.values())
     if invalid is None:
         raise refused or TraceError(f"{name}: not a trace")
     raise TraceError(f"{name}, line {number + 1 + invalid[0]}: {invalid[1]}")
@@ -145,10 +160,10 @@ def _after_lines(data: bytes, lines: int) -> int:
 
 def _read_header(
     name: str, lines: Iterator[tuple[int, str]]
-) -> tuple[bool, TraceHeader, float, tuple[int, str]]:
-    """Parse the `#` lines; return whether it is version 1, the header, end_s, and the line after them."""
+) -> tuple[tuple[str, ...], TraceHeader, float, tuple[int, str]]:
+    """Parse the `#` lines; return the version's columns, the header, end_s, and the line after them."""
     first = next(lines, (1, ""))[1].rstrip()
-    if first not in (FIRST_LINE, _FIRST_LINE_1):
+    if first not in _COLUMNS_OF:
         raise TraceError(
             f"{name}, line 1: expected {FIRST_LINE!r}; found {shown(first)};"
             " `spaceverse trace convert` makes a trace of a recording"
@@ -174,7 +189,7 @@ def _read_header(
     if missing:
         raise TraceError(f"{name}, line {number}: expected the header line '# {missing[0]}: ...' before this")
     header = _parse_header(name, values, line_of, notes)
-    return first == _FIRST_LINE_1, header, _parse_end_s(name, values, line_of), (number, line)
+    return _COLUMNS_OF[first], header, _parse_end_s(name, values, line_of), (number, line)
 
 
 def _parse_header(
@@ -220,7 +235,7 @@ def _read_column_names(name: str, number: int, line: str, columns: tuple[str, ..
         raise TraceError(f"{name}, line {number}: expected the columns {','.join(columns)}; found {found}")
     extra = names[len(columns) :]
     for column in extra:
-        if names.count(column) > 1 or column in COLUMNS or not EXTRA_NAME.fullmatch(column):
+        if names.count(column) > 1 or column in (*COLUMNS, "up") or not EXTRA_NAME.fullmatch(column):
             found = shown(column)
             raise TraceError(
                 f"{name}, line {number}: expected a new column name like elevation_deg; found {found}"

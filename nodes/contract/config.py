@@ -64,7 +64,13 @@ class BrokerAddress(Strict):
 
 
 class PlanRow(Strict):
-    """Contact and downlink rate from `time_s` until the next row."""
+    """Contact and downlink rate from `time_s` until the next row.
+
+    Args:
+        time_s: begin of the row.
+        up: whether there is contact: a carrier, since a direction is up.
+        down_bit_s: rate of the downlink; 0 while a direction is down, since a transfer needs both.
+    """
 
     time_s: float = Field(ge=0, allow_inf_nan=False)
     up: bool

@@ -704,12 +704,14 @@ class NodeStopped(Event):
 
 
 class LinkChanged(Event):
-    """An emulated link went up or down, following its trace.
+    """A direction of an emulated link went up or down, following its trace.
 
     Args:
         link: the link's name.
-        up: whether it carries packets now.
+        up: whether there is a contact now: whether either direction carries packets.
         lateness_s: delay of the change after the trace's time.
+        downlink_up: whether packets to the ground pass; None in older files, where it is `up`.
+        uplink_up: whether packets to the satellite pass; None in older files, where it is `up`.
     """
 
     event_name = "link"
@@ -718,6 +720,8 @@ class LinkChanged(Event):
     link: Text
     up: bool
     lateness_s: float
+    downlink_up: bool | None = None
+    uplink_up: bool | None = None
 
 
 class BoardChanged(Event):

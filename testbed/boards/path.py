@@ -112,13 +112,20 @@ def compensated(trace: Trace, path: BoardPath, board: str) -> Trace:
         BoardRefusedError: the path has a longer delay or a lower rate than the trace.
     """
     own_s = path.rtt_s / 2
-    least_s = min(float(delay_s[trace.up].min()) for delay_s in (trace.down_delay_s, trace.up_delay_s))
+    least_s = min(
+        float(delay_s[up].min())
+        for delay_s, up in ((trace.down_delay_s, trace.downlink_up), (trace.up_delay_s, trace.uplink_up))
+        if up.any()
+    )
     if own_s > least_s:
         raise BoardRefusedError(
             f"the path to board {board} takes {own_s * 1e3:.3f} ms one way, but the trace has delays down to "
             f"{least_s * 1e3:.3f} ms; use a faster path to the board, or a trace with longer delays"
         )
-    fastest_bit_s = max(float(rate[trace.up].max()) for rate in (trace.down_bit_s, trace.up_bit_s))
+    fastest_bit_s = max(
+        float(rate_bit_s[up].max(initial=0))
+        for rate_bit_s, up in ((trace.down_bit_s, trace.downlink_up), (trace.up_bit_s, trace.uplink_up))
+    )
     if path.rate_bit_s is not None and path.rate_bit_s < fastest_bit_s:
         raise BoardRefusedError(
             f"the path to board {board} carries {path.rate_bit_s / 1e6:.1f} Mbit/s, but the trace has rates "

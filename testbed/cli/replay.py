@@ -31,7 +31,7 @@ _EPILOG = """examples:
   sudo spaceverse replay link.csv
 
 The server runs at the satellite's end and the client at the ground station's end, so that the downlink leads
-from server to client. The client starts at the first contact and is stopped when the trace ends.
+from server to client. The client starts when both directions are up and is stopped when the trace ends.
 
 exit codes: 0 the client succeeded, or ran until the trace ended; 1 it failed; 2 the input is invalid;
 130 stopped by Ctrl-C

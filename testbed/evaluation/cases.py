@@ -101,7 +101,7 @@ def part_of_first_pass(
     name = first.name
     trace = traces[name]
     trace = trace.cut(0.0, min(trace.contacts()[0].los_s + AFTER_LOS_S, until_s, trace.end_s))
-    if not trace.contacts():
+    if not trace.contacts("both"):
         raise ScenarioError(f"{name}: no contact before {until_s:g} s; use a longer --emulated")
     captures_s = [time_s for time_s in first.captures_s if time_s < until_s]
     played = _job_pass(f"{name}-played", trace, sky).model_copy(update={"captures_s": captures_s})
@@ -116,14 +116,14 @@ def _window(sky: Sky, pass_: Pass, following: Pass) -> tuple[datetime, float]:
 
 def _job_pass(name: str, trace: Trace, sky: Sky) -> JobPass:
     contacts = trace.contacts()
-    if not contacts:
+    if not trace.contacts("both"):
         raise ScenarioError(f"{name}: the link budget never closes; use another station or a higher pass")
     last_s = contacts[0].los_s - BEFORE_LOS_S
     rows = [
         JobRow(
             time_s=row.time_s,
             up=row.up,
-            down_bit_s=row.down_bit_s,
+            down_bit_s=row.down_bit_s if row.both_up else 0.0,  # a transfer needs replies
             down_delay_s=row.down_delay_s,
             up_delay_s=row.up_delay_s,
         )

@@ -176,13 +176,13 @@ def compare(
         rtt.append(Sample(probe.arrived_s, sum(probe.requested_s.values()), probe.rtt_s))
         for way, measured_s in probe.measured_s.items():
             one_way[way].append(Sample(probe.arrived_s, probe.requested_s[way], measured_s))
-    contact_rate = [row.down_bit_s for row in trace.rows() if row.up]
+    contact_rate = trace.down_bit_s[trace.downlink_up]
     return LinkFidelity(
         link=link,
         shaper=shaper,
         trace=trace_name,
         clock_bound_s=0.0,
-        probe_load_bit_s=load_bit_s(max(contact_rate)) if contact_rate else 0.0,
+        probe_load_bit_s=load_bit_s(float(contact_rate.max())) if contact_rate.size else 0.0,
         rtt=tuple(rtt),
         rtt_behind_traffic=behind,
         down_rate=_rates(trains["down"], busy),

@@ -30,7 +30,7 @@ class RequestedWay:
     def __init__(self, trace: Trace, way: Way) -> None:
         self.end_s = trace.end_s
         self._time_s = trace.time_s
-        self._up = trace.up
+        self._up = getattr(trace, f"{way}link_up")
         self._delay_s: Floats = getattr(trace, f"{way}_delay_s")
         self._rate_bit_s: Floats = np.where(self._up, getattr(trace, f"{way}_bit_s"), 0.0)
         self._edges_s = np.append(trace.time_s, trace.end_s)
@@ -41,7 +41,7 @@ class RequestedWay:
         return 0 <= time_s < self.end_s and bool(self._up[self._row(time_s)])
 
     def rate_bit_s(self, time_s: float) -> float:
-        """Return the rate at a moment; 0 outside contacts."""
+        """Return the rate at a moment; 0 while the direction is down."""
         return float(self._rate_bit_s[self._row(time_s)]) if 0 <= time_s < self.end_s else 0.0
 
     def delay_s(self, time_s: float) -> float:

@@ -475,7 +475,8 @@ class EmulatedLink:
         )
         monitor = TrafficMonitor(self.satellite.pid, self.ground.pid, INTERFACE)
         self._traffic = self._closing.enter_context(monitor)
-        first = next(row for row in self.trace.rows() if row.up)
+        rows = list(self.trace.rows())
+        first = next((row for row in rows if row.both_up), None) or next(row for row in rows if row.up)
         self._link.set(*(self._states or states_of(first)))
 
     def _begin(self) -> None:
@@ -513,7 +514,8 @@ def _constant_trace(down: LinkState, up: LinkState) -> Trace:
         header=TraceHeader("satellite", "ground", datetime.now(timezone.utc), "a constant link"),
         end_s=CONSTANT_LENGTH_S,
         time_s=np.zeros(1),
-        up=np.array([True]),
+        downlink_up=np.array([True]),
+        uplink_up=np.array([True]),
         down_bit_s=np.array([down.rate_bit_s]),
         up_bit_s=np.array([up.rate_bit_s]),
         down_delay_s=np.array([down.delay_s]),

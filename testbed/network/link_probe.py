@@ -10,6 +10,7 @@ from typing import Any
 
 from testbed.measure.fidelity import Interval, LinkFidelity, compare
 from testbed.measure.probe import PORT
+from testbed.network.link_state import LOWEST_RATE_BIT_S
 from testbed.network.programs import Program
 from traces.trace import Trace
 
@@ -62,7 +63,10 @@ class LinkProbe:
         self.link, self.trace = link, trace
         self.records = (satellite.records, ground.records)
         self.programs: list[Program] = []
-        rates_bit_s = (float(trace.down_bit_s[trace.up].max()), float(trace.up_bit_s[trace.up].max()))
+        rates_bit_s = (
+            float(trace.down_bit_s[trace.downlink_up].max(initial=LOWEST_RATE_BIT_S)),
+            float(trace.up_bit_s[trace.uplink_up].max(initial=LOWEST_RATE_BIT_S)),
+        )
         for name, end, peer, rate_bit_s in (
             ("satellite", satellite, ground, rates_bit_s[0]),
             ("ground", ground, satellite, rates_bit_s[1]),

@@ -79,7 +79,7 @@ class Change:
 
     @property
     def up(self) -> bool:
-        """Whether there is a contact from here on."""
+        """Whether there is a contact from here on: whether either direction is up."""
         return self.down.up or self.up_link.up
 
 
@@ -87,13 +87,14 @@ def unplayable(trace: Trace) -> str | None:
     """Return the reason why no link can follow a trace, or None if links can."""
     for way in ("down", "up"):
         rate_bit_s, delay_s = getattr(trace, f"{way}_bit_s"), getattr(trace, f"{way}_delay_s")
+        up = getattr(trace, f"{way}link_up")
         slow, far = rate_bit_s < LOWEST_RATE_BIT_S, delay_s > LONGEST_DELAY_S
         for name, column, wrong, expected in (
             (f"{way}_bit_s", rate_bit_s, slow, f"{LOWEST_RATE_BIT_S:g} or more"),
             (f"{way}_delay_s", delay_s, far, f"{LONGEST_DELAY_S:g} or less"),
         ):
-            if (trace.up & wrong).any():
-                row = int(np.argmax(trace.up & wrong))
+            if (up & wrong).any():
+                row = int(np.argmax(up & wrong))
                 at = f"at {trace.time_s[row]:g} s its {name} is {column[row]:g}"
                 return f"{at}; while up, a link can do {expected}"
     return None
@@ -107,18 +108,18 @@ def states_of(row: TraceRow, queue_s: float = QUEUE_S, queue_at_least_bytes: int
         queue_s: length of each direction's queue in seconds of its rate; traces have no queues.
         queue_at_least_bytes: the shortest queue, bytes.
     """
-    if not row.up:
-        return DOWN_STATE, DOWN_STATE
-    down_bytes = max(queue_at_least_bytes, round(row.down_bit_s / 8 * queue_s))
-    up_bytes = max(queue_at_least_bytes, round(row.up_bit_s / 8 * queue_s))
-    return (
-        LinkState(True, row.down_bit_s, row.down_delay_s, row.down_loss, down_bytes),
-        LinkState(True, row.up_bit_s, row.up_delay_s, row.up_loss, up_bytes),
-    )
+    down = up = DOWN_STATE
+    if row.downlink_up:
+        down_bytes = max(queue_at_least_bytes, round(row.down_bit_s / 8 * queue_s))
+        down = LinkState(True, row.down_bit_s, row.down_delay_s, row.down_loss, down_bytes)
+    if row.uplink_up:
+        up_bytes = max(queue_at_least_bytes, round(row.up_bit_s / 8 * queue_s))
+        up = LinkState(True, row.up_bit_s, row.up_delay_s, row.up_loss, up_bytes)
+    return down, up
 
 
 class Player:
-    """Plays one trace on each link, in a thread of its own; every link is down outside its contacts.
+    """Plays one trace on each link, in a thread of its own; after its end, a link is down.
 
     Args:
         clock: scenario time; second 0 is the traces' second 0.

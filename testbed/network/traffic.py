@@ -111,7 +111,8 @@ def _sent_trains(log: Path, start_monotonic_s: float) -> list[tuple[float, int]]
 def _drain_s(trace: Trace, time_s: float) -> float:
     """Return how long what was queued at `time_s` may take to come through."""
     row = trace.row_at(min(max(time_s, 0.0), math.nextafter(trace.end_s, 0)))
-    rate_bit_s = min(row.down_bit_s, row.up_bit_s)
+    ways = ((row.down_bit_s, row.downlink_up), (row.up_bit_s, row.uplink_up))
+    rate_bit_s = min((rate_bit_s for rate_bit_s, up in ways if up), default=0.0)
     if not rate_bit_s:
         return QUEUE_S
     queue_s = max(QUEUE_S, QUEUE_BYTES * 8 / rate_bit_s)

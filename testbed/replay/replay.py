@@ -285,7 +285,9 @@ class _Replay:
         """Start the client in time; wait for its end, for the trace's, or for a signal."""
         at_s, ending_s = self.plan.client_at_s, self.plan.trace.end_s
         if at_s is None:
-            at_s = min(self.plan.trace.contacts()[0].aos_s + 0.05, ending_s)
+            # Programs need replies, where there are any.
+            contacts = self.plan.trace.contacts("both") or self.plan.trace.contacts()
+            at_s = min(contacts[0].aos_s + 0.05, ending_s)
         client: subprocess.Popen[bytes] | None = None
         if self.plan.shell:
             client, at_s = self._shell(), -1.0

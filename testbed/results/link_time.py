@@ -85,7 +85,7 @@ class LinkTime:
 
     def _down_bit_s(self, trace: Trace, time_s: float) -> float:
         row = trace.row_at(self._in(trace, time_s))
-        return row.down_bit_s if row.up else 0.0
+        return row.down_bit_s if row.downlink_up else 0.0
 
     def _in(self, trace: Trace, time_s: float) -> float:
         return min(max(time_s, 0.0), float(trace.time_s[-1]))

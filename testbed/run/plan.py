@@ -207,7 +207,7 @@ class RunPlan:
             ],
             "outbox": str(self.config_path(satellite.name).parent / "outbox"),
             # The median, not the peak: chunks are sized in time, and at a low elevation the rate is low.
-            "rate_bit_s": statistics.median(row.down_bit_s for row in rows if row.up),
+            "rate_bit_s": statistics.median(row.down_bit_s for row in rows if row.both_up),
         }
 
     def board_config(self, satellite: str) -> dict[str, Any]:
@@ -250,5 +250,9 @@ class RunPlan:
 
 
 def _link_plan(trace: Trace) -> dict[str, Any]:
-    rows = [{"time_s": row.time_s, "up": row.up, "down_bit_s": row.down_bit_s} for row in trace.rows()]
+    # A transfer needs replies, so that no capacity is planned with while only one direction is up.
+    rows = [
+        {"time_s": row.time_s, "up": row.up, "down_bit_s": row.down_bit_s if row.both_up else 0.0}
+        for row in trace.rows()
+    ]
     return {"rows": rows, "end_s": trace.end_s}

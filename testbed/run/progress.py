@@ -149,14 +149,28 @@ class TerminalProgress(Progress):
             state = (
                 Text.assemble(
                     ("up", "green"),
-                    f"  down {row.down_bit_s / 1e6:.2f} Mbit/s  up {row.up_bit_s / 1e6:.2f} Mbit/s  "
-                    f"delay {row.down_delay_s * 1e3:.2f} ms",
+                    f"  down {_rate(row.down_bit_s, row.downlink_up)}"
+                    f"  up {_rate(row.up_bit_s, row.uplink_up)}  "
+                    f"delay {(row.down_delay_s if row.downlink_up else row.up_delay_s) * 1e3:.2f} ms",
                 )
                 if row.up
                 else Text("no contact", "yellow")
             )
             table.add_row(f"{now_s:7.1f} s", Text(name, "bold"), state, countdown(trace, now_s))
         return table
+
+
+def _carrying(link: LinkChanged) -> str:
+    """Return which directions of a link are up."""
+    if link.up and link.downlink_up is False:
+        return "up, its downlink is down"
+    if link.up and link.uplink_up is False:
+        return "up, its uplink is down"
+    return "up" if link.up else "down"
+
+
+def _rate(rate_bit_s: float, up: bool) -> str:
+    return f"{rate_bit_s / 1e6:.2f} Mbit/s" if up else "off"
 
 
 def countdown(trace: Trace, now_s: float) -> str:
@@ -176,7 +190,7 @@ def _sentence(record: EventRecord) -> str:
             size = "" if ready.parameters is None else f", {ready.parameters / 1e6:.1f} M parameters"
             return f"{node}: model loaded in {ready.load_s:.1f} s{size}"
         case LinkChanged() as link:
-            return f"link {link.link} is {'up' if link.up else 'down'}"
+            return f"link {link.link} is {_carrying(link)}"
         case InferenceFinished() as finished if finished.decision is not None:
             return f"{node}: {finished.frame} {_decided(finished)}"
         case Answered() as answered:

@@ -311,17 +311,24 @@ class _Run:
         self.start_monotonic_s = time.monotonic() + LEAD_S
         self.clock = RealClock(self.start_monotonic_s)
         plane.start_nodes(self.start_monotonic_s)
-        was_up: dict[str, bool] = {}
+        was_up: dict[str, tuple[bool, bool]] = {}
         ends = {link.name: (link.satellite, link.station) for link in self.scenario.links}
 
         def on_change(change: Change) -> None:
-            if was_up.get(change.link) != change.up:
-                was_up[change.link] = change.up
-                if change.link in self.boards.links:
+            before, now = was_up.get(change.link), (change.down.up, change.up_link.up)
+            if before != now:
+                was_up[change.link] = now
+                if change.link in self.boards.links and (before is None or any(before) != change.up):
                     satellite, station = ends[change.link]
                     plane.tell_contact(satellite, station, change.up)
                 plane.report(
-                    LinkChanged(link=change.link, up=change.up, lateness_s=change.lateness_s),
+                    LinkChanged(
+                        link=change.link,
+                        up=change.up,
+                        lateness_s=change.lateness_s,
+                        downlink_up=now[0],
+                        uplink_up=now[1],
+                    ),
                     monotonic_s=self.start_monotonic_s + change.time_s,
                     time_s=change.time_s,
                 )

@@ -33,9 +33,10 @@ def link_trace(scenario: Scenario, link: Link) -> Trace:
         trace, reason = _orbit_trace(scenario, link, link.follows)
     else:
         trace, reason = read_trace(link.follows), ""
-    if not trace.contacts():
+    if not trace.contacts("both"):
+        one_way = " in both directions" if trace.contacts() else ""
         raise ScenarioError(
-            f"link {link.name} has no contact within {trace.end_s:.0f} s, so that no frame could"
+            f"link {link.name} has no contact within {trace.end_s:.0f} s{one_way}, so that no frame could"
             f" arrive{reason}"
         )
     if (why := unplayable(trace)) is not None:

@@ -18,7 +18,7 @@ from testbed.network.player import Change, Player
 from testbed.verify.checks import Bounds, Check, delay_check, loss_check, none_check, shown_delay
 from testbed.verify.link import MeasuredLink, Probed, link_rtt_s, required_stream, rtt_s
 from testbed.verify.probe import PORT, RTT_FRAME_BYTES
-from traces.trace import Trace
+from traces.trace import Open, Trace
 
 Floats = npt.NDArray[np.float64]
 
@@ -92,7 +92,7 @@ class PassMeasurement:
             probes = crossed.only(lambda frame: frame.port == PORT)
             sent_s = (np.array([frame.at_ns for frame in probes.frames], dtype=np.int64) - clock_ns) / 1e9
             requested_s = self._requested_s(sent_s, way)
-            steady = self._inside(sent_s) & self._inside(sent_s + requested_s)
+            steady = self._inside(sent_s, way) & self._inside(sent_s + requested_s, way)
             there = probes.arrived_ns > 0
             pairs = requested_s[steady & there], probes.one_way_s[steady[there]]
             what = f"one way {way} along the pass, by captures"
@@ -107,12 +107,12 @@ class PassMeasurement:
         down = required_stream(probed.down)
         answered = probed.answered_ns
         times_s = (answered - clock_ns) / 1e9
-        steady = self._inside(times_s[:, 0]) & self._inside(times_s[:, 3])
+        steady = self._inside(times_s[:, 0], "both") & self._inside(times_s[:, 3], "both")
         requested_s = self._requested_s(times_s[:, 0], "down") + self._requested_s(times_s[:, 2], "up")
         measured_s, seen_s = link_rtt_s(answered), rtt_s(answered)
         self.along = AlongPass(times_s[steady, 0], requested_s[steady], measured_s[steady])
         sent_s = (down.sent_ns - clock_ns) / 1e9
-        due = self._inside(sent_s) & self._inside(sent_s + self._requested_s(sent_s, "down"))
+        due = self._inside(sent_s, "down") & self._inside(sent_s + self._requested_s(sent_s, "down"), "down")
         missing = np.ones(len(sent_s), dtype=bool)
         missing[down.sequence] = False
         lost = int(np.sum(due & missing))
@@ -133,9 +133,9 @@ class PassMeasurement:
         rows = np.searchsorted(self._trace.time_s, times_s, side="right") - 1
         return np.asarray(np.clip(rows, 0, len(self._trace) - 1))
 
-    def _inside(self, times_s: Floats) -> npt.NDArray[np.bool_]:
+    def _inside(self, times_s: Floats, of: Open) -> npt.NDArray[np.bool_]:
         inside = np.zeros(len(times_s), dtype=bool)
-        for contact in self._trace.contacts():
+        for contact in self._trace.contacts(of):
             aos_s = self._in_force_s.get(contact.aos_s, contact.aos_s)
             begin_s, end_s = aos_s + EDGE_MARGIN_S, contact.los_s - EDGE_MARGIN_S
             inside |= (times_s > begin_s) & (times_s < end_s)

@@ -51,7 +51,7 @@ def steepest_piece(trace: Trace, length_s: float) -> Trace:
     """Return the piece of `length_s` in a contact whose delay changes most, or a shorter trace whole."""
     if trace.end_s <= length_s:
         return trace
-    change_s = np.abs(np.diff(trace.down_delay_s)) * (trace.up[1:] & trace.up[:-1])
+    change_s = np.abs(np.diff(trace.down_delay_s)) * (trace.downlink_up[1:] & trace.downlink_up[:-1])
     travelled_s = np.concatenate([[0.0], np.cumsum(change_s)])
     starts_s = trace.time_s[trace.time_s + length_s <= trace.end_s]
     ends = np.searchsorted(trace.time_s, starts_s + length_s, side="left") - 1

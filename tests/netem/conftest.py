@@ -55,6 +55,11 @@ class Line:
         for port in (self.ports.satellite, self.ports.ground):
             self.sky.set_up(port, up)
 
+    def udp_upwards(self) -> tuple[socket.socket, socket.socket]:
+        """Return a sender and a receiver of the other direction; see `udp`."""
+        self.sockets += (pair := udp_pair(self.b, self.a, "10.9.0.1"))
+        return pair
+
     def udp(self) -> tuple[socket.socket, socket.socket]:
         """See udp_pair; closed after the test."""
         self.sockets += (pair := udp_pair(self.a, self.b, "10.9.0.2"))

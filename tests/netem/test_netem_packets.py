@@ -177,6 +177,23 @@ def test_nothing_of_one_contact_arrives_in_the_next(line: Line, by: str) -> None
     assert [number for number, _ in arrivals(receiver, 1.0, 1)] == [99]
 
 
+def test_a_direction_that_closes_leaves_the_packets_of_the_other_one(line: Line) -> None:
+    """Both directions hold 30 packets; closing one purges those of that one only."""
+    state = LinkState(True, 1e6, 0.3)
+    line.set(state)
+    senders, receivers = zip(line.udp(), line.udp_upwards(), strict=True)
+    for number in range(30):
+        for sender in senders:
+            sender.send(numbered(number, 1514))
+    time.sleep(0.1)  # nothing has arrived: the first flies until 0.312 s
+    line.set(down=state, up=DOWN_STATE)
+    assert [number for number, _ in arrivals(receivers[0], 1.0)] == list(range(30))
+    senders[0].send(numbered(99, 100))
+    senders[1].send(numbered(99, 100))
+    assert [number for number, _ in arrivals(receivers[0], 1.0, 1)] == [99]
+    assert arrivals(receivers[1], 0.1) == []
+
+
 def test_a_closed_direction_passes_nothing(line: Line) -> None:
     line.set(down=DOWN_STATE, up=LinkState(True, 1e9, 0.0))
     sender, receiver = line.udp()

@@ -46,7 +46,7 @@ def pass_like_trace(rate_bit_s: float, length_s: float = 20.0) -> Trace:
     delay_s = np.where(up, 0.0045 + 0.0025 * np.cos(2 * np.pi * time_s / length_s), 0.0)
     rate, loss = np.where(up, rate_bit_s, 0.0), np.zeros_like(time_s)
     header = TraceHeader("S", "G", datetime(2018, 1, 20, tzinfo=timezone.utc), "a test")
-    return Trace(header, time_s, up, rate, rate, delay_s, delay_s, loss, loss, end_s=length_s)
+    return Trace(header, time_s, up, up, rate, rate, delay_s, delay_s, loss, loss, end_s=length_s)
 
 
 def measure(shaper: str, rate_bit_s: float) -> Measured:

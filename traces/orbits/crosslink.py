@@ -186,8 +186,7 @@ def make_crosslink_trace(
     up = np.searchsorted(begins, time_s, side="right") > np.searchsorted(stops, time_s, side="right")
     seen = crosslink(first, second, start_utc, time_s)
     rates = [np.where(up, radio.rate_bit_s(seen.range_m), 0.0) for radio in (forward, back)]
-    up &= (rates[0] > 0) & (rates[1] > 0)
-    delay_s = np.where(up, seen.delay_s.round(9), 0.0)
+    delay_s = np.where((rates[0] > 0) | (rates[1] > 0), seen.delay_s.round(9), 0.0)
     return Trace(
         header=TraceHeader(
             satellite=ends[0].name,
@@ -203,9 +202,10 @@ def make_crosslink_trace(
             element_epoch_utc=min(end.epoch_utc for end in ends),
         ),
         time_s=time_s,
-        up=up,
-        down_bit_s=np.where(up, rates[0], 0.0),
-        up_bit_s=np.where(up, rates[1], 0.0),
+        downlink_up=rates[0] > 0,
+        uplink_up=rates[1] > 0,
+        down_bit_s=rates[0],
+        up_bit_s=rates[1],
         down_delay_s=delay_s,
         up_delay_s=delay_s,
         down_loss=np.zeros_like(time_s),

@@ -37,7 +37,7 @@ from traces.numbers import (
 )
 from traces.recordings.csv_text import csv_fields, csv_rows
 from traces.recordings.probes import each_way
-from traces.recordings.recording import DELAYS, LOSSES, Assumptions, Recording
+from traces.recordings.recording import DELAYS, LOSSES, Assumptions, Recording, both_ways
 from traces.recordings.rows import filled
 from traces.recordings.sampling import NOT_MEASURED, from_epoch, halves, in_order, parse_unix_s, sampled
 from traces.units import DURATION_UNITS_S, RATE_UNITS_BIT_S, SHARE_UNITS
@@ -324,7 +324,7 @@ def _recording(
     if "connected" in values:
         connected = filled("connected", values["connected"], notes)
         up = None if connected is None else connected > 0
-    return sampled("csv", name, time_s, _named(values, notes), notes, start_utc=start_utc, up=up)
+    return sampled("csv", name, time_s, _named(values, notes), notes, start_utc=start_utc, **both_ways(up))
 
 
 def _check_unit_of_time(name: str, first: float, unit: str) -> None:

@@ -22,7 +22,6 @@ from traces.recordings.recording import (
     EPOCH,
     LOSSES,
     RATES,
-    VALUES,
     Assumptions,
     Bools,
     Floats,
@@ -31,7 +30,7 @@ from traces.recordings.recording import (
 )
 from traces.recordings.repetition import repeated
 from traces.recordings.rows import each_column, filled
-from traces.trace import Trace, TraceHeader, is_constant
+from traces.trace import VALUES, Trace, TraceHeader, is_constant
 
 _OPTION = {
     "down_bit_s": "--rate RATE (such as 20M)",
@@ -60,8 +59,8 @@ def complete(recording: Recording, assumptions: Assumptions) -> Trace:
         notes = joined.notes
         columns = _columns(joined, assumptions, notes)
         notes += doubts(replace(joined, values=columns))
-        up = _connected(joined, columns, notes)
-        whole = replace(joined, values=columns, up=up, start_utc=start_utc)
+        down, up = _connected(joined, columns, notes)
+        whole = replace(joined, values=columns, downlink_up=down, uplink_up=up, start_utc=start_utc)
         trace = _trace(with_gaps_treated(whole, assumptions.gaps), assumptions, start_utc)
         return trace if assumptions.loop_s is None else repeated(trace, assumptions.loop_s)
     except TraceError as fault:
@@ -81,7 +80,8 @@ def changed(trace: Trace, assumptions: Assumptions) -> Trace:
         value = getattr(assumptions, name)
         if value is not None:
             notes.append(f"{name} {value:g} was given instead of the trace's values")
-            columns[name] = np.where(trace.up, value, getattr(trace, name))
+            up = trace.downlink_up if name.startswith("down") else trace.uplink_up
+            columns[name] = np.where(up, value, getattr(trace, name))
     if assumptions.start_utc:
         notes.append("start_utc was given")
     header = replace(
@@ -98,12 +98,9 @@ def changed(trace: Trace, assumptions: Assumptions) -> Trace:
 
 def _trace(recording: Recording, assumptions: Assumptions, start_utc: datetime) -> Trace:
     """Return the trace of a recording that lacks nothing but, perhaps, its start."""
-    columns, up = recording.values, recording.up
-    if up is None or up.all():
-        up = np.broadcast_to(True, len(recording.time_s))
-    else:
-        columns = each_column(columns, lambda column: np.where(up, column, 0.0))
-    kept = _changes([up, *columns.values()])
+    down, up = recording.ups()
+    columns = _silenced(recording.values, down, up)
+    kept = _changes([down, up, *columns.values()])
     rows = len(recording.time_s) if isinstance(kept, slice) else int(kept.sum())
     shown: dict[str, Any] = each_column(columns, lambda column: _picked(column, kept, rows))
     return Trace(
@@ -115,7 +112,8 @@ def _trace(recording: Recording, assumptions: Assumptions, start_utc: datetime) 
             notes=tuple(map(_one_line, recording.notes)),
         ),
         time_s=_picked(recording.time_s, kept, rows),
-        up=_picked(up, kept, rows),
+        downlink_up=(kept_down := _picked(down, kept, rows)),
+        uplink_up=kept_down if up is down else _picked(up, kept, rows),
         end_s=recording.end_s,
         **shown,
     )
@@ -208,15 +206,35 @@ def _check_use(option: str, missing: list[str], reason: str) -> None:
         raise TraceError(f"{option} has no effect: {reason}")
 
 
-def _connected(recording: Recording, columns: dict[str, Floats], notes: list[str]) -> Bools:
-    up = np.broadcast_to(True, len(recording.time_s)) if recording.up is None else recording.up
-    rates = {id(columns[name]): columns[name] for name in RATES}.values()
-    if all((column[:1] if is_constant(column) else column).min() > 0 for column in rates):
-        return up
-    flowing = np.logical_and(*(columns[name] > 0 for name in RATES))
-    if (up & ~flowing).any():
-        notes.append(f"{int((up & ~flowing).sum())} rows with a rate of 0 in one direction: the link is down")
-    return up & flowing
+def _connected(recording: Recording, columns: dict[str, Floats], notes: list[str]) -> tuple[Bools, Bools]:
+    """Return which rows of the downlink and the uplink are up: no outage is known, and the rate is not 0."""
+    down, up = recording.ups()
+    flags: list[Bools] = []
+    for direction, flag, name in (("downlink", down, "down_bit_s"), ("uplink", up, "up_bit_s")):
+        rate_bit_s = columns[name]
+        if (rate_bit_s[:1] if is_constant(rate_bit_s) else rate_bit_s).min() > 0:
+            flags.append(flag)
+            continue
+        flowing = flag & (rate_bit_s > 0)
+        if flowing.all():
+            flowing = np.broadcast_to(True, len(flag))
+        if stopped := int((flag & ~flowing).sum()):
+            notes.append(f"the {direction} is down in {stopped} rows with a rate of 0")
+        flags.append(flowing)
+    alike = flags[0] is flags[1] or np.array_equal(flags[0], flags[1])
+    return flags[0], flags[0] if alike else flags[1]
+
+
+def _silenced(columns: dict[str, Floats], down: Bools, up: Bools) -> dict[str, Floats]:
+    """Return the columns with 0 while their direction is down; one array for both directions stays one."""
+    changed: dict[tuple[int, int], Floats] = {}
+    names: dict[str, tuple[int, int]] = {}
+    for name, column in columns.items():
+        flag = down if name.startswith("down") else up
+        key = names[name] = id(column), id(flag)
+        if key not in changed:
+            changed[key] = column if flag.all() else np.where(flag, column, 0.0)
+    return {name: changed[key] for name, key in names.items()}
 
 
 def _changes(columns: list[npt.NDArray[Any]]) -> Bools | slice:

@@ -21,7 +21,7 @@ from traces.errors import TraceError
 from traces.numbers import Floats
 from traces.recordings.json_documents import json_documents, number_at
 from traces.recordings.probes import each_way, runs_of
-from traces.recordings.recording import LOSSES, RATES, Assumptions, Recording
+from traces.recordings.recording import LOSSES, RATES, Assumptions, Recording, both_ways
 from traces.recordings.rows import filled
 from traces.recordings.sampling import halves
 
@@ -79,8 +79,8 @@ def read(data: bytes, name: str, assumptions: Assumptions) -> Recording:
     values |= dict.fromkeys(LOSSES, each_way(np.where(lost, 1.0, drop)))
     substitutes, reasons = _throughput(columns)
     return Recording(
-        "dish-history", name, time_s, float(count), values, ~outages, notes=notes, substitutes=substitutes,
-        substitute_notes=reasons,
+        "dish-history", name, time_s, float(count), values, notes=notes, substitutes=substitutes,
+        substitute_notes=reasons, **both_ways(~outages),
     )  # fmt: skip
 
 

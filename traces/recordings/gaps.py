@@ -13,7 +13,7 @@ import numpy as np
 
 from traces.errors import TraceError
 from traces.recordings.recording import Floats, Recording
-from traces.recordings.rows import each_column, with_rows_at
+from traces.recordings.rows import each_column, each_flag, with_rows_at
 
 
 def gaps_after(time_s: Floats, lasts_s: Floats) -> Floats:
@@ -43,8 +43,10 @@ def with_gaps_treated(recording: Recording, treatment: str) -> Recording:
     if treatment == "close":
         note = f"{note}: cut out, so later UTC times are wrong by up to this much"
         return _noted(_without(recording, gaps_s, in_gap, total_s), note)
-    up = np.ones(len(in_gap), dtype=bool) if recording.up is None else recording.up
-    return _noted(replace(recording, up=up & ~in_gap), f"{note}: the link is down")
+    down, up = recording.ups()
+    new_down = down & ~in_gap
+    new_up = new_down if up is down else up & ~in_gap
+    return _noted(replace(recording, downlink_up=new_down, uplink_up=new_up), f"{note}: the link is down")
 
 
 def _without(
@@ -63,7 +65,7 @@ def _without(
         time_s=time_s - removed_s[np.searchsorted(gaps_s[:, 1], time_s, side="right")],
         end_s=recording.end_s - total_s,
         values=each_column(recording.values, lambda column: column[kept]),
-        up=None if recording.up is None else recording.up[kept],
+        **each_flag(recording, lambda flag: flag[kept]),
         start_utc=start_utc,
     )
 

@@ -55,8 +55,8 @@ def read_wetlinks_ping(data: bytes, name: str, assumptions: Assumptions) -> Reco
     recording.notes.append("the loss of round trips is divided between both directions")
     recording.values |= halves(rtt_ms / 1e3, recording.notes)
     recording.values |= dict.fromkeys(LOSSES, 1 - np.sqrt(1 - percent / 100))
-    recording.up = ~(percent == 100)
-    if not recording.up.all():
+    recording.downlink_up = recording.uplink_up = ~(percent == 100)
+    if not recording.uplink_up.all():
         recording.notes.append("rows with 100 % loss: the link is down")
     return replace(recording, gaps_s=gaps_after(recording.time_s, lasts_s))
 

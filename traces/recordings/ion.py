@@ -80,7 +80,7 @@ def read(data: bytes, name: str, assumptions: Assumptions) -> Recording:
     if not end_s < _MOST_S:
         raise TraceError(f"{name}: the contacts cover {end_s:g} s; expected at most {_MOST_S:g}")
     values = {key: _at(starts, table) * 8 for key, table in directions.items() if len(table)}
-    up = np.any([rate > 0 for rate in values.values()], axis=0)
+    flows = [values[key] > 0 for key in directions if key in values]  # of one direction, or of both
     notes.append("the plan has rates in bytes per second and times in whole seconds")
     if assumptions.range_delay:
         values |= _range_delays(name, starts, tables, notes)
@@ -93,7 +93,8 @@ def read(data: bytes, name: str, assumptions: Assumptions) -> Recording:
         starts - origin_s,
         end_s,
         values,
-        up,
+        flows[0],
+        flows[-1],
         start_utc,
         f"node {satellite}",
         f"node {station}",
@@ -230,13 +231,14 @@ def write(trace: Trace, satellite: str = "1", station: str = "2") -> bytes:
     shift_s = (trace.header.start_utc - reference).total_seconds()
     lines = [f"@ {reference:%Y/%m/%d-%H:%M:%S}"]
     spans: list[tuple[int, int]] = []
-    for column, source, target in (("down_bit_s", satellite, station), ("up_bit_s", station, satellite)):
-        found = _contacts(trace, column, shift_s)
+    for way, source, target in (("down", satellite, station), ("up", station, satellite)):
+        found = _contacts(trace, way, shift_s)
         lines += [f"a contact +{begin} +{end} {source} {target} {rate}" for begin, end, rate in found]
         spans += [(begin, end) for begin, end, _ in found]
     if not spans:
         raise TraceError("no contact of the trace contains a whole second, the resolution of ION's plans")
-    delay_s = round(float(trace.down_delay_s[trace.up].mean()))
+    delays = trace.down_delay_s[trace.downlink_up], trace.up_delay_s[trace.uplink_up]
+    delay_s = round(float((delays[0] if delays[0].size else delays[1]).mean()))
     begin, end = min(begin for begin, _ in spans), max(end for _, end in spans)
     lines.append(f"a range +{begin} +{end} {satellite} {station} {delay_s}")
     return ("\n".join(lines) + "\n").encode()
@@ -254,11 +256,12 @@ def carried(plan: bytes, satellite: str = "1") -> dict[str, tuple[float, float]]
     return totals
 
 
-def _contacts(trace: Trace, column: str, shift_s: float) -> list[tuple[int, int, int]]:
+def _contacts(trace: Trace, way: str, shift_s: float) -> list[tuple[int, int, int]]:
     """Return begin, end (whole seconds) and bytes per second of each part of a contact with one rate."""
     edges_s = np.append(trace.time_s, trace.end_s) + shift_s
-    bits = np.append(0.0, np.cumsum(np.diff(edges_s) * np.where(trace.up, getattr(trace, column), 0.0)))
-    up_s = np.append(0.0, np.cumsum(np.diff(edges_s) * trace.up))
+    up = getattr(trace, f"{way}link_up")
+    bits = np.append(0.0, np.cumsum(np.diff(edges_s) * np.where(up, getattr(trace, f"{way}_bit_s"), 0.0)))
+    up_s = np.append(0.0, np.cumsum(np.diff(edges_s) * up))
     seconds = np.arange(np.floor(edges_s[0]), np.floor(edges_s[-1]) + 1)
     whole = np.diff(np.interp(seconds, edges_s, up_s)) > 1 - 1e-6
     rate = np.where(whole, np.round(np.diff(np.interp(seconds, edges_s, bits)) / 8, 0), 0.0).astype(np.int64)

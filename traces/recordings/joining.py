@@ -27,7 +27,7 @@ _STALE_AFTER_DAYS = 7.0
 class _Delays(NamedTuple):
     time_s: Floats
     values: dict[str, Floats]
-    known: Bools
+    known: dict[str, Bools]
     end_s: float
     start_utc: datetime | None
     source: str
@@ -69,15 +69,17 @@ def with_delays_of(recording: Recording, delays: Trace | Recording, names: list[
         notes.append(
             f"{other.source} also tells of losses or outages, which are not used: only its delays are"
         )
-    known = np.flatnonzero(other.known)
-    if not known.size:
+    known = {name: np.flatnonzero(other.known[name]) for name in names}
+    if not all(rows.size for rows in known.values()):
         raise TraceError(f"expected delays in {other.source}; it has none")
-    times_s = other.time_s[known]
-    joined = with_rows_at(recording, times_s - shift_s)
-    rows = known[rows_at(times_s, joined.time_s + shift_s)]
+    joined = with_rows_at(recording, other.time_s[np.unique(np.concatenate([*known.values()]))] - shift_s)
+    values = {}
+    for name, rows in known.items():
+        at = rows_at(other.time_s[rows], joined.time_s + shift_s)
+        values[name] = other.values[name][rows[at]]
     return replace(
         joined,
-        values=joined.values | {name: other.values[name][rows] for name in names},
+        values=joined.values | values,
         notes=notes,
         gaps_s=np.concatenate([joined.gaps_s, np.array(gaps_s).reshape(-1, 2)]),
     )
@@ -87,10 +89,9 @@ def _of_trace(trace: Trace) -> _Delays:
     start_utc = trace.header.start_utc if trace.header.start_utc != EPOCH else None
     values = {name: getattr(trace, name) for name in DELAYS}
     source = trace.header.made_by
-    has_losses = not trace.up.all() or any(getattr(trace, name).any() for name in LOSSES)
-    return _Delays(
-        trace.time_s, values, trace.up, trace.end_s, start_utc, source, np.empty((0, 2)), has_losses
-    )
+    known = dict(zip(DELAYS, (trace.downlink_up, trace.uplink_up), strict=True))
+    has_losses = not trace.both_up.all() or any(getattr(trace, name).any() for name in LOSSES)
+    return _Delays(trace.time_s, values, known, trace.end_s, start_utc, source, np.empty((0, 2)), has_losses)
 
 
 def _of_recording(recording: Recording) -> _Delays:
@@ -101,8 +102,9 @@ def _of_recording(recording: Recording) -> _Delays:
     if missing:
         raise TraceError(f"expected delays in {source}; it is without {' and '.join(missing)}")
     losses = (np.nan_to_num(recording.values[name]) for name in LOSSES if name in recording.values)
-    has_losses = (recording.up is not None and not recording.up.all()) or any(loss.any() for loss in losses)
-    known = np.logical_and(*(np.isfinite(recording.values[name]) for name in DELAYS))
+    has_losses = not all(up.all() for up in recording.ups()) or any(loss.any() for loss in losses)
+    both = np.logical_and(*(np.isfinite(recording.values[name]) for name in DELAYS))
+    known = dict.fromkeys(DELAYS, both)
     return _Delays(
         recording.time_s,
         recording.values,
@@ -124,7 +126,7 @@ def with_orbit_delays(recording: Recording, names: list[str]) -> Recording:
     start_utc = recording.start_utc or EPOCH
     recording = with_rows_at(recording, _seconds_up(recording))
     time_s = recording.time_s
-    up = np.ones(len(time_s), dtype=bool) if recording.up is None else recording.up
+    up = np.logical_or(*recording.ups())
     orbits = recording.orbits
     which = rows_at(np.array([orbit.begin_s for orbit in orbits]), time_s)
     delay_s = np.zeros(len(time_s))
@@ -159,7 +161,7 @@ def _delay_s(orbit: Orbit, start_utc: datetime, time_s: Floats) -> Floats:
 
 def _seconds_up(recording: Recording) -> Floats:
     """Return each second of each time in which the link is up, from its beginning."""
-    up = np.ones(len(recording.time_s), dtype=bool) if recording.up is None else recording.up
+    up = np.logical_or(*recording.ups())
     edges = np.flatnonzero(np.diff(up, prepend=False, append=False))
     bounds_s = np.append(recording.time_s, recording.end_s)[edges]
     if (bounds_s[1::2] - bounds_s[::2]).sum() / ORBIT_STEP_S > _MOST_ROWS:

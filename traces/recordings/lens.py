@@ -8,6 +8,8 @@ Ping: `timestamp,rtt`, in s since 1970 and ms.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from traces.errors import TraceError
@@ -69,9 +71,9 @@ def read_irtt(data: bytes, name: str, assumptions: Assumptions) -> Recording:
         notes.append("recorded one-way delays are not used: they are impossible, so the clocks differed")
         values = halves(_known(rtt_ms, came), notes)
     time_s = (time_ns - time_ns[0]) / 1e9
-    losses, up = _losses(lost, time_s, assumptions, notes)
+    losses, ups = _losses(lost, time_s, assumptions, notes)
     start_utc = from_epoch(name, float(time_ns[0]) / 1e9)
-    return sampled("lens-irtt", name, time_s, values | losses, notes, start_utc=start_utc, up=up)
+    return sampled("lens-irtt", name, time_s, values | losses, notes, start_utc=start_utc, **ups)
 
 
 def read_ping(data: bytes, name: str, assumptions: Assumptions) -> Recording:
@@ -95,12 +97,12 @@ def read_ping(data: bytes, name: str, assumptions: Assumptions) -> Recording:
             " the loss is not known"
         )
     values = halves(_known(columns["rtt"], came), notes)
-    up = None
+    ups: dict[str, Any] = {}
     if not came.all():
-        losses, up = _losses({"rtt": ~came}, time_s - time_s[0], assumptions, notes)
+        losses, ups = _losses({"rtt": ~came}, time_s - time_s[0], assumptions, notes)
         values |= losses
     start_utc = from_epoch(name, float(time_s[0]))
-    return sampled("lens-ping", name, time_s, values, notes, start_utc=start_utc, up=up)
+    return sampled("lens-ping", name, time_s, values, notes, start_utc=start_utc, **ups)
 
 
 def _absent(time_s: Floats) -> int:
@@ -147,16 +149,16 @@ def _known(time_ms: Floats, came: Bools) -> Floats:
 
 def _losses(
     lost: dict[str, Bools], time_s: Floats, assumptions: Assumptions, notes: list[str]
-) -> tuple[dict[str, Floats], Bools | None]:
-    """Return the loss of each direction, and False where the link is down (None if it never is)."""
+) -> tuple[dict[str, Floats], dict[str, Any]]:
+    """Return the loss of each direction, and which of them is up (nothing if both are throughout)."""
     window_s = assumptions.loss_window_s
     notes.append(f"loss is the share of probes lost within {window_s:g} s")
     if not any(column.any() for column in lost.values()):
-        return dict.fromkeys(LOSSES, np.broadcast_to(0.0, len(time_s))), None
+        return dict.fromkeys(LOSSES, np.broadcast_to(0.0, len(time_s))), {}
     none = np.zeros(len(time_s), dtype=bool)
     up, down = lost.get("uplink", none), lost.get("downlink", none)
     outages = runs_of(lost["rtt"] | up | down, time_s, assumptions.outage_s)
-    # An outage of one direction is a loss of 1 in it; the other one may well have carried its packets.
+    # In an outage of one direction, the other one may well have carried its packets.
     up_out, down_out = (inside_all(outages, column & ~lost["rtt"]) for column in (up, down))
     out = outages.inside & ~up_out & ~down_out
     notes += _outage_notes(out, up_out, down_out, assumptions.outage_s)
@@ -169,10 +171,13 @@ def _losses(
     if lost["rtt"].any():
         notes.append("losses of unknown direction are divided between both directions")
     losses = {
-        "down_loss": np.where(down_out, 1.0, 1 - (1 - each) * (1 - share["down"])),
-        "up_loss": np.where(up_out, 1.0, 1 - (1 - each) * (1 - share["up"])),
+        "down_loss": 1 - (1 - each) * (1 - share["down"]),
+        "up_loss": 1 - (1 - each) * (1 - share["up"]),
     }
-    return losses, ~out if out.any() else None
+    down_out, up_out = down_out | out, up_out | out
+    if not (down_out | up_out).any():
+        return losses, {}
+    return losses, {"downlink_up": ~down_out, "uplink_up": ~up_out}
 
 
 def _outage_notes(out: Bools, up_out: Bools, down_out: Bools, outage_s: float) -> list[str]:
@@ -182,7 +187,5 @@ def _outage_notes(out: Bools, up_out: Bools, down_out: Bools, outage_s: float) -
         notes.append(f"no probe was answered {lasted} ({int(out.sum())} probes): the link is down")
     for where, direction in ((up_out, "uplink"), (down_out, "downlink")):
         if where.any():
-            notes.append(
-                f"the {direction} lost all probes {lasted} ({int(where.sum())}): its loss is 1 there"
-            )
+            notes.append(f"the {direction} lost all probes {lasted} ({int(where.sum())} probes): it is down")
     return notes

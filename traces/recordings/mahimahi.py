@@ -5,8 +5,8 @@ numbers add up, numbers never decrease, and the file starts over when it ends (m
 file with one integer per 10 ms, the one-way delay in ms, which starts over as well.
 
 Delivery opportunities are counted over bins of `bin_s`. An empty bin does not mean an outage, since packets
-in mahimahi wait for the next opportunity; its time is therefore added to that of the next bin. The link is
-down after `outage_s` without an opportunity.
+in mahimahi wait for the next opportunity; its time is therefore added to that of the next bin. A direction
+is down after `outage_s` without an opportunity in its file.
 """
 
 from __future__ import annotations
@@ -59,14 +59,14 @@ def read(data: bytes, name: str, assumptions: Assumptions) -> Recording:
     ]
     up = rate_bit_s > 0
     if not up.all():
-        notes.append(f"the link is down after {assumptions.outage_s:g} s without a delivery opportunity")
+        notes.append(f"a direction is down after {assumptions.outage_s:g} s without a delivery opportunity")
     return Recording(
         "mahimahi",
         name,
         time_s,
         end_s,
         {"down_bit_s": rate_bit_s},
-        up,
+        downlink_up=None if up.all() else up,
         notes=notes,
         substitutes={"up_bit_s": rate_bit_s},
     )
@@ -81,19 +81,19 @@ def first_bad(whole: Floats) -> int | None:
 def _rates(time_ms: Floats, assumptions: Assumptions) -> tuple[Floats, Floats, float]:
     """Return start and rate of each row, and the end; an opportunity at t belongs to the time before t."""
     end_s = float(time_ms[-1]) / 1e3
-    bins = np.floor(np.minimum(time_ms / 1e3, np.nextafter(end_s, 0)) / assumptions.bin_s)
+    bins = np.maximum(np.ceil(np.round(time_ms / (1e3 * assumptions.bin_s), 6)) - 1, 0)
     firsts = np.flatnonzero(np.append(True, bins[1:] != bins[:-1]))
     counts = np.diff(np.append(firsts, len(bins)))
     full = bins[firsts]
-    ends_s = np.minimum((full + 1) * assumptions.bin_s, end_s)
+    ends_s = np.minimum(np.round((full + 1) * assumptions.bin_s, 9), end_s)
     starts_s = np.append(0.0, ends_s[:-1])  # a bin includes the empty ones before it
-    own_s = full * assumptions.bin_s
+    own_s = np.round(full * assumptions.bin_s, 9)
     out = own_s - starts_s >= assumptions.outage_s  # ... unless they are an outage
     starts_s = np.asarray(np.where(out, own_s, starts_s), dtype=np.float64)
     rate_bit_s: Floats = np.asarray(counts * CHANCE_BITS / (ends_s - starts_s), dtype=np.float64)
     gaps = np.flatnonzero(out)
     before_s = np.append(0.0, ends_s)[gaps]
-    rates = np.insert(rate_bit_s, gaps, 0.0)
+    rates = np.insert(np.round(rate_bit_s, 6), gaps, 0.0)  # equal rates of equal bins, in spite of rounding
     return np.insert(starts_s, gaps, before_s), rates, end_s
 
 
@@ -133,7 +133,7 @@ def read_delays(data: bytes, name: str, assumptions: Assumptions) -> Recording:
 def with_uplink(down: Recording, up: Recording) -> Recording:
     """Combine the two directions of a recording; the shorter one starts over, as in mm-link."""
     end_s = max(down.end_s, up.end_s)
-    notes = list(down.notes)
+    notes = list(dict.fromkeys([*down.notes, *up.notes]))
     for recording, direction in ((down, "downlink"), (up, "uplink")):
         if recording.end_s < end_s:
             notes.append(f"the {direction} file, {recording.end_s:g} s long, starts over until {end_s:g} s")
@@ -144,7 +144,16 @@ def with_uplink(down: Recording, up: Recording) -> Recording:
         "down_bit_s": down_bit_s[np.searchsorted(down_s, time_s, side="right") - 1],
         "up_bit_s": up_bit_s[np.searchsorted(up_s, time_s, side="right") - 1],
     }
-    return Recording("mahimahi", down.name, time_s, end_s, values, notes=notes)
+    return Recording(
+        "mahimahi",
+        down.name,
+        time_s,
+        end_s,
+        values,
+        downlink_up=values["down_bit_s"] > 0,
+        uplink_up=values["up_bit_s"] > 0,
+        notes=notes,
+    )
 
 
 def _repeated(recording: Recording, column: str, end_s: float) -> tuple[Floats, Floats]:
@@ -168,7 +177,8 @@ def write(trace: Trace, direction: str) -> bytes:
     Raises:
         TraceError: There is no delivery opportunity, or there are more than 500 million.
     """
-    bits = np.cumsum(trace.lengths_s() * np.where(trace.up, getattr(trace, f"{direction}_bit_s"), 0.0))
+    up = getattr(trace, f"{direction}link_up")
+    bits = np.cumsum(trace.lengths_s() * np.where(up, getattr(trace, f"{direction}_bit_s"), 0.0))
     total = int(bits[-1] / CHANCE_BITS + 1e-6)
     if not 1 <= total <= _MOST_CHANCES:
         raise TraceError(

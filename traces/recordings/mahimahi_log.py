@@ -87,6 +87,8 @@ def read(data: bytes, name: str, assumptions: Assumptions) -> Recording:
         form=FORM,
         values={_NAMES[direction]: rate_bit_s},
         substitutes={_NAMES[other]: rate_bit_s},
+        downlink_up=read.downlink_up if direction == "down" else None,
+        uplink_up=read.downlink_up if direction == "up" else None,
         notes=notes,
         start_utc=from_epoch(name, start_ms / 1e3) if start_ms > _SINCE_1970_MS else None,
     )

@@ -23,7 +23,7 @@ from traces.recordings.gaps import gaps_after
 from traces.recordings.ping_lines import ERROR, NO_ANSWER, Lines, lines_of_ping, sniff
 from traces.recordings.ping_stamps import Stamps, likely_interval_s, spread
 from traces.recordings.probes import Unanswered, each_way, probed_link
-from traces.recordings.recording import DELAYS, LOSSES, Assumptions, Recording
+from traces.recordings.recording import DELAYS, LOSSES, Assumptions, Recording, both_ways
 from traces.recordings.sampling import check_length, from_epoch, halves, in_order
 
 __all__ = ["read", "sniff", "unwrapped"]
@@ -78,10 +78,16 @@ def read(data: bytes, name: str, assumptions: Assumptions) -> Recording:
             " the link is down"
         )
     return Recording(
-        "ping", name, link.time_s, end_s - origin_s, values, link.up,
-        from_epoch(name, origin_s) if has_utc else None, notes=notes,
+        "ping",
+        name,
+        link.time_s,
+        end_s - origin_s,
+        values,
+        start_utc=from_epoch(name, origin_s) if has_utc else None,
+        notes=notes,
         gaps_s=_gaps(runs, spans_s - origin_s, origin_s),
-    )  # fmt: skip
+        **both_ways(link.up),
+    )
 
 
 @dataclass(frozen=True)

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from traces.trace import Trace
+from traces.trace import FLAGS, Trace
 
 if TYPE_CHECKING:
     from traces.orbits.element_set import ElementSet
@@ -26,7 +26,6 @@ Bools = npt.NDArray[np.bool_]
 RATES = ("down_bit_s", "up_bit_s")
 DELAYS = ("down_delay_s", "up_delay_s")
 LOSSES = ("down_loss", "up_loss")
-VALUES = (*RATES, *DELAYS, *LOSSES)
 
 SATURATED = (
     "the capacity was recorded with a saturating flow,"
@@ -128,14 +127,15 @@ class Recording:
         name: name of the file, for messages.
         time_s: float64[n], strictly increasing from 0.
         end_s: end of the last row.
-        values: some of VALUES, float64[n] each; NaN where nothing was measured.
-        up: bool[n]; None if the format has no outages.
+        values: some of `traces.trace.VALUES`, float64[n] each; NaN where nothing was measured.
+        downlink_up: bool[n], False in outages of the downlink; None if none is known.
+        uplink_up: bool[n], likewise of the uplink.
         start_utc: time of second 0, if the file has it.
         satellite: name of the satellite, if the file has it.
         station: name of the station, if the file has it.
         notes: what the reader assumed or changed, one line each.
         orbits: orbits and stations in order of time, if the file has them.
-        substitutes: float64[n] for some of VALUES, used if a value is neither recorded nor given.
+        substitutes: float64[n] for some of them, used if a value is neither recorded nor given.
         substitute_notes: what is said of a substitute that is used, if there is more to say than its name.
         gaps_s: float64[m, 2], begin and end of the times in which nothing was measured.
     """
@@ -145,7 +145,8 @@ class Recording:
     time_s: Floats
     end_s: float
     values: dict[str, Floats] = field(default_factory=dict)
-    up: Bools | None = None
+    downlink_up: Bools | None = None
+    uplink_up: Bools | None = None
     start_utc: datetime | None = None
     satellite: str | None = None
     station: str | None = None
@@ -154,3 +155,14 @@ class Recording:
     gaps_s: Floats = field(default_factory=lambda: np.empty((0, 2)))
     substitutes: dict[str, Floats] = field(default_factory=dict)
     substitute_notes: dict[str, str] = field(default_factory=dict)
+
+    def ups(self) -> tuple[Bools, Bools]:
+        """Return bool[n] of the downlink and of the uplink; the same array if they are alike."""
+        always = np.broadcast_to(True, len(self.time_s))
+        down, up = (always if flag is None else flag for flag in (self.downlink_up, self.uplink_up))
+        return down, up
+
+
+def both_ways(up: Bools | None) -> dict[str, Any]:
+    """Return the arguments of a `Recording` whose directions are up and down together."""
+    return dict.fromkeys(FLAGS, up)

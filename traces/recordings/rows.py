@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
-from traces.recordings.recording import Floats, Recording
+from traces.recordings.recording import Bools, Floats, Recording
 
 
 def each_column(columns: dict[str, Floats], change: Callable[[Floats], Floats]) -> dict[str, Floats]:
@@ -17,6 +18,14 @@ def each_column(columns: dict[str, Floats], change: Callable[[Floats], Floats]) 
         if id(column) not in changed:
             changed[id(column)] = change(column)
     return {name: changed[id(column)] for name, column in columns.items()}
+
+
+def each_flag(recording: Recording, change: Callable[[Bools], Bools]) -> dict[str, Any]:
+    """Apply `change` to what is known of both directions' outages; one array for both stays one."""
+    down, up = recording.downlink_up, recording.uplink_up
+    new_down = None if down is None else change(down)
+    new_up = new_down if up is down else None if up is None else change(up)
+    return {"downlink_up": new_down, "uplink_up": new_up}
 
 
 def merged_times(time_s: Floats, more_s: Floats) -> Floats:
@@ -44,7 +53,7 @@ def with_rows_at(recording: Recording, moments_s: Floats) -> Recording:
         time_s=time_s,
         values=each_column(recording.values, lambda column: column[rows]),
         substitutes=each_column(recording.substitutes, lambda column: column[rows]),
-        up=None if recording.up is None else recording.up[rows],
+        **each_flag(recording, lambda flag: flag[rows]),
     )
 
 

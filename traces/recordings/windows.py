@@ -14,7 +14,7 @@ import numpy as np
 
 from traces.errors import TraceError
 from traces.recordings.joining import ORBIT_STEP_S
-from traces.recordings.recording import DELAYS, Assumptions, Floats, Orbit, Recording
+from traces.recordings.recording import DELAYS, Assumptions, Floats, Orbit, Recording, both_ways
 
 if TYPE_CHECKING:
     from traces.orbits.element_set import ElementSet
@@ -119,7 +119,7 @@ def _of_windows(form: str, name: str, windows: list[Window]) -> Recording:
         time_s,
         spans[-1][1],
         values,
-        up=(np.searchsorted(edges, time_s, side="right") - 1) % 2 == 0,
+        **both_ways((np.searchsorted(edges, time_s, side="right") - 1) % 2 == 0),
         start_utc=start_utc,
         satellite=first.satellite,
         station=first.station,

@@ -61,10 +61,11 @@ def add_parser(subparsers: Any) -> None:
 def _run(arguments: argparse.Namespace) -> int:
     if arguments.direction and arguments.to != "mahimahi":
         raise UnitError(f"--direction has no effect with --to {arguments.to}; it is for mahimahi")
+    from testbed.cli.trace.description import up_time
+
     check_replaceable(arguments)
     trace = read_with_options(arguments)
     written = _write(trace, arguments)
-    contacts = trace.contacts()
     if arguments.json:
         report = {
             "file": str(arguments.output),
@@ -73,17 +74,15 @@ def _run(arguments: argparse.Namespace) -> int:
             "notes": list(trace.header.notes),
             "length_s": trace.end_s,
             "rows": len(trace),
-            "contacts": len(contacts),
+            "contacts": len(trace.contacts()),
             "written": written,
         }
         print(json.dumps(report, indent=2))
         return 0
-    up_s = sum(contact.duration_s for contact in contacts)
     print(
         f"wrote {arguments.output} from {trace.header.made_by}:"
         if written
-        else f"wrote {arguments.output}: {trace.header.made_by},"
-        f" {up_s:.6g} of {trace.end_s:.6g} s up, {len(trace)} rows"
+        else f"wrote {arguments.output}: {trace.header.made_by}, {up_time(trace)}, {len(trace)} rows"
     )
     for direction, amount in written.items():
         parts = [
@@ -99,6 +98,7 @@ def _run(arguments: argparse.Namespace) -> int:
 
 def _write(trace: Trace, arguments: argparse.Namespace) -> dict[str, dict[str, float]]:
     """Write the file; return what a foreign format holds in each direction, and what the trace holds."""
+    from testbed.cli.trace.description import carried
     from traces.trace_file import write_trace
 
     if arguments.to == "spaceverse":
@@ -106,18 +106,17 @@ def _write(trace: Trace, arguments: argparse.Namespace) -> dict[str, dict[str, f
         return {}
     from traces.recordings import ion, mahimahi
 
-    amounts: dict[str, dict[str, float]] = {}
     if arguments.to == "ion":
         data = ion.write(trace)
-        for direction, (seconds, size) in ion.carried(data).items():
-            up_s = sum(contact.duration_s for contact in trace.contacts())
-            amounts[direction] = {"s": seconds, "trace_s": up_s, "bytes": size}
+        held = {way: {"s": seconds, "bytes": size} for way, (seconds, size) in ion.carried(data).items()}
     else:
         direction = arguments.direction or "down"
         data = mahimahi.write(trace, direction)
-        amounts[direction] = {"bytes": data.count(b"\n") * mahimahi.CHANCE_BITS / 8.0}
-    for direction, amount in amounts.items():
-        amount["trace_bytes"] = float(trace.lengths_s() @ getattr(trace, f"{direction}_bit_s")) / 8
+        held = {direction: {"bytes": data.count(b"\n") * mahimahi.CHANCE_BITS / 8.0}}
+    amounts: dict[str, dict[str, float]] = {}
+    for direction, amount in held.items():
+        up_s, up_bytes = carried(trace, direction)
+        amounts[direction] = amount | ({"trace_s": up_s} if "s" in amount else {}) | {"trace_bytes": up_bytes}
     with replacing(arguments.output) as part:
         part.write_bytes(data)
     return amounts

@@ -58,19 +58,19 @@ def add_parser(subparsers: Any) -> None:
 
 
 def _run(arguments: argparse.Namespace) -> int:
+    from testbed.cli.trace.description import up_time
     from traces.trace_file import write_trace
 
     check_replaceable(arguments)
     trace = read_trace_or_recording(arguments.file)
     part = trace.cut(*_bounds_s(arguments, trace))
     write_trace(part, arguments.output)
-    up_s = sum(contact.duration_s for contact in part.contacts())
     if arguments.json:
         report = {
             "file": str(arguments.output),
             "start_utc": format_utc(part.header.start_utc),
             "length_s": part.end_s,
-            "up_s": up_s,
+            "up_s": sum(contact.duration_s for contact in part.contacts()),
             "contacts": len(part.contacts()),
             "rows": len(part),
         }
@@ -78,7 +78,7 @@ def _run(arguments: argparse.Namespace) -> int:
     else:
         print(
             f"wrote {arguments.output}: from {format_utc(part.header.start_utc)},"
-            f" {up_s:.6g} of {part.end_s:.6g} s up, {len(part)} rows"
+            f" {up_time(part)}, {len(part)} rows"
         )
     return 0
 

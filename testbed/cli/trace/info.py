@@ -42,16 +42,25 @@ def _run(arguments: argparse.Namespace) -> int:
     print(f"from {report['start_utc']}, {trace.end_s:g} s, {len(trace)} rows")
     for note in trace.header.notes:
         print(f"  {note}")
-    _print_contacts(report["contacts"], symmetric=bool(np.array_equal(trace.down_delay_s, trace.up_delay_s)))
+    symmetric = np.array_equal(trace.down_delay_s, trace.up_delay_s) and np.array_equal(
+        trace.up, trace.both_up
+    )
+    _print_contacts(report["contacts"], symmetric=bool(symmetric))
     return 0
 
 
-def _print_contacts(contacts: list[dict[str, float]], *, symmetric: bool) -> None:
-    """Print a row per contact; `symmetric` delays need one column only."""
+def _print_contacts(contacts: list[dict[str, Any]], *, symmetric: bool) -> None:
+    """Print a row per contact; `symmetric` delays need one column only.
+
+    Where a direction is down for a part of a contact, a column says how long each is up.
+    """
     from testbed.cli.trace.table import print_table
 
     directions = ["down"] if symmetric else ["down", "up"]
-    headings = ["contact", "AOS s", "LOS s", "length s", "down Mbit/s mean (peak)", "up Mbit/s mean"]
+    apart = any(map(_has_one_way, contacts))
+    headings = ["contact", "AOS s", "LOS s", "length s"]
+    headings += ["downlink/uplink up s"] if apart else []
+    headings += ["down Mbit/s mean (peak)", "up Mbit/s mean"]
     headings += ["delay ms"] if symmetric else ["delay ms down", "delay ms up"]
     rows = [
         [
@@ -59,10 +68,11 @@ def _print_contacts(contacts: list[dict[str, float]], *, symmetric: bool) -> Non
             f"{contact['aos_s']:.3f}",
             f"{contact['los_s']:.3f}",
             f"{contact['duration_s']:.1f}",
+            *([f"{contact['downlink_up_s']:.1f}/{contact['uplink_up_s']:.1f}"] if apart else []),
             f"{contact['down_mean_bit_s'] / 1e6:.4g} ({contact['down_peak_bit_s'] / 1e6:.4g})",
             f"{contact['up_mean_bit_s'] / 1e6:.4g}",
             *(
-                f"{contact[f'{way}_delay_least_s'] * 1e3:.2f} to {contact[f'{way}_delay_most_s'] * 1e3:.2f}"
+                _range_ms(contact[f"{way}_delay_least_s"], contact[f"{way}_delay_most_s"])
                 for way in directions
             ),
             f"{contact['down_bytes'] / 1e6:.4g}",
@@ -70,3 +80,11 @@ def _print_contacts(contacts: list[dict[str, float]], *, symmetric: bool) -> Non
         for number, contact in enumerate(contacts, start=1)
     ]
     print_table([*headings, "down MB"], rows)
+
+
+def _has_one_way(contact: dict[str, Any]) -> bool:
+    return any(contact[f"{way}link_up_s"] < contact["duration_s"] - 1e-6 for way in ("down", "up"))
+
+
+def _range_ms(least_s: float | None, most_s: float | None) -> str:
+    return "-" if least_s is None or most_s is None else f"{least_s * 1e3:.2f} to {most_s * 1e3:.2f}"

@@ -114,7 +114,7 @@ def _add_radio_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    from testbed.cli.trace.description import described
+    from testbed.cli.trace.description import described, up_time
     from traces.trace_file import write_trace
 
     check_replaceable(arguments)
@@ -124,10 +124,9 @@ def _run(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print(json.dumps({"file": str(arguments.output), **report}, indent=2))
         return 0
-    up_s = sum(contact.duration_s for contact in trace.contacts())
     print(
         f"wrote {arguments.output}: {trace.header.satellite} over {trace.header.station},"
-        f" {len(report['contacts'])} contacts, {up_s:.0f} of {trace.end_s:.0f} s up, {len(trace)} rows"
+        f" {len(report['contacts'])} contacts, {up_time(trace, '.0f')}, {len(trace)} rows"
     )
     return 0
 
@@ -159,10 +158,11 @@ def _station_trace(arguments: argparse.Namespace) -> Trace:
     missing = missing_contacts(trace, satellite, station, **link)
     if missing is not None:
         whose = f"{satellite.name} over {station.name}"
-        if trace.contacts():
-            subject = f"{missing.silent} of {missing.passes} passes of {whose} have no contact"
+        what = "two-way contact" if len(trace.contacts()) > len(trace.contacts("both")) else "contact"
+        if trace.contacts("both"):
+            subject = f"{missing.silent} of {missing.passes} passes of {whose} have no {what}"
         else:
-            subject = f"{satellite.name} has no contact over {station.name}"
+            subject = f"{satellite.name} has no {what} over {station.name}"
         fix = "choose another --radio" if missing.passes else "lower --mask or set a longer --duration"
         warnings.warn(f"{subject}: {missing.reason}; {fix}", stacklevel=2)
     return trace
@@ -198,7 +198,7 @@ def _crosslink_trace(arguments: argparse.Namespace) -> Trace:
         grazing_altitude_m=grazing_m,
         step_s=arguments.step,
     )
-    if not trace.contacts():
+    if not trace.contacts("both"):
         in_sight = sight(first, second, start_utc, length_s, grazing_altitude_m=grazing_m)
         fault = "see each other, but the radio link does not close" if in_sight else "never see each other"
         fix = "raise --eirp or change --radio" if in_sight else "set a longer --duration or lower --grazing"

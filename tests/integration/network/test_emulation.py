@@ -84,7 +84,7 @@ def test_a_delay_that_changes_fast_is_no_error_of_the_link() -> None:
     header = TraceHeader("S", "G", datetime(2018, 1, 20, tzinfo=timezone.utc), "a test")
     columns = {name: np.full(len(time_s), value) for name, value in (("rate", 20e6), ("loss", 0.0))}
     up, rate, loss = np.ones(len(time_s), dtype=bool), columns["rate"], columns["loss"]
-    trace = Trace(header, time_s, up, rate, rate, delay_s, delay_s, loss, loss, end_s=8.0)
+    trace = Trace(header, time_s, up, up, rate, rate, delay_s, delay_s, loss, loss, end_s=8.0)
 
     def play() -> dict[str, float]:
         with EmulatedLink(trace) as link:

@@ -29,6 +29,7 @@ from testbed.network.link_state import DOWN_STATE, GilbertElliott
 from testbed.network.player import Change, Player
 from testbed.network.sky import Sky
 from tests.support.network.pair import Pair, Stream, namespace_of, state
+from tests.support.one_way import one_way_trace
 from tests.support.starved import unless_starved
 from tests.support.waiting import wait_for
 from traces.trace import Trace, TraceHeader
@@ -109,8 +110,53 @@ def one_contact(aos_s: float, los_s: float) -> Trace:
     up = [False, True, False][-len(starts) :]
     rate, delay_s, loss = [np.where(up, value, 0.0) for value in (20e6, 0.006, 0.0)]
     return Trace(
-        header, np.array(starts), np.array(up), rate, rate, delay_s, delay_s, loss, loss, end_s=los_s + 1
+        header,
+        np.array(starts),
+        np.array(up),
+        np.array(up),
+        rate,
+        rate,
+        delay_s,
+        delay_s,
+        loss,
+        loss,
+        end_s=los_s + 1,
     )
+
+
+def test_a_direction_that_goes_down_by_its_trace_leaves_the_other_one_flowing() -> None:
+    """Both up, then the downlink only, then the uplink only, then none, for 0.5 s each."""
+    with EmulatedNetwork("nfqueue") as network:
+        pair = Pair(network)
+        trace, clock = one_way_trace(rate_bit_s=20e6, delay_s=0.005, step_s=0.5), RealClock()
+        carriers: list[tuple[float, bool]] = []
+        got: dict[str, list[float]] = {"down": [], "up": []}
+        with Player(clock, {pair.link: trace}) as player:
+            streams = {"down": Stream(pair), "up": Stream(pair, upwards=True)}
+            senders = [
+                threading.Thread(target=stream.send, args=(1000, 0.002)) for stream in streams.values()
+            ]
+            for sender in senders:
+                sender.start()
+            while clock.now_s() < 2.0:
+                for way, stream in streams.items():
+                    got[way] += [clock.now_s()] * len(stream.received())
+                carriers.append((clock.now_s(), pair.sky.links[pair.link.name].carrier()))
+                time.sleep(0.001)
+            for sender in senders:
+                sender.join()
+            assert player.error is None
+        late_s = max(0.03, *player.lateness_s) + 0.03
+
+        def during(way: str, begin_s: float, end_s: float) -> int:
+            return sum(begin_s + late_s < moment < end_s - late_s for moment in got[way])
+
+        assert during("down", 0.5, 1.0) > 100  # of 250, although the uplink is down
+        assert during("up", 1.0, 1.5) > 100
+        assert during("up", 0.5, 1.0) == during("down", 1.0, 1.5) == 0
+        assert during("up", 1.5, 2.0) == during("down", 1.5, 2.0) == 0
+        assert all(on for moment, on in carriers if late_s < moment < 1.5 - late_s)
+        assert not any(on for moment, on in carriers if 1.5 + late_s < moment < 2.0)
 
 
 def test_packets_pass_in_the_contact_and_only_then() -> None:

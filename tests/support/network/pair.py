@@ -56,16 +56,19 @@ class Pair:
 
 
 class Stream:
-    """Stream of numbered UDP packets from the satellite to the ground station."""
+    """Stream of numbered UDP packets from the satellite to the ground station, or upwards."""
 
-    def __init__(self, pair: Pair, size_bytes: int = 100) -> None:
+    def __init__(self, pair: Pair, size_bytes: int = 100, *, upwards: bool = False) -> None:
+        source, target, address = pair.satellite, pair.ground, GROUND
+        if upwards:
+            source, target, address = target, source, SATELLITE
         self._padding = bytes(size_bytes - 8)
-        self._receiver = pair.socket(pair.ground, socket.SOCK_DGRAM)
-        self._receiver.bind((GROUND, 5000))
+        self._receiver = pair.socket(target, socket.SOCK_DGRAM)
+        self._receiver.bind((address, 5000))
         self._receiver.setsockopt(socket.SOL_SOCKET, 33, 16 << 20)  # SO_RCVBUFFORCE
         self._receiver.setblocking(False)
-        self._sender = pair.socket(pair.satellite, socket.SOCK_DGRAM)
-        self._sender.connect((GROUND, 5000))
+        self._sender = pair.socket(source, socket.SOCK_DGRAM)
+        self._sender.connect((address, 5000))
         self.sent = 0
 
     def send(self, count: int = 1, every_s: float = 0.0) -> None:

@@ -102,15 +102,18 @@ def test_mask_cap_and_step_are_followed(dove, svalbard, day):
     assert (trace.time_s[trace.up][1:] % 10 == 0).all()
 
 
-def test_the_link_is_down_where_the_radio_does_not_close(dove, svalbard, day):
+def test_a_direction_is_down_where_its_radio_does_not_close(dove, svalbard, day):
     weak = replace(DOVE_X_BAND, eirp_dbw=DOVE_X_BAND.eirp_dbw - 8)
     start = day + timedelta(seconds=41_200)
     strong_trace = make_trace(dove, svalbard, start, 700)
     trace = make_trace(dove, svalbard, start, 700, downlink=weak)
-    (contact,), (full,) = trace.contacts(), strong_trace.contacts()
+    (contact,), (full,) = trace.contacts("down"), strong_trace.contacts("down")
     assert full.aos_s < contact.aos_s < contact.los_s < full.los_s
+    assert trace.contacts("both") == [contact]
+    assert trace.contacts() == trace.contacts("up") == strong_trace.contacts("both") == [full]
     outside = trace.time_s < contact.aos_s
-    assert (trace.up_bit_s[outside] == 0).all()
+    assert (trace.down_bit_s[outside] == 0).all()
+    assert np.array_equal(trace.up_bit_s[trace.uplink_up], strong_trace.up_bit_s[strong_trace.uplink_up])
 
 
 def test_old_elements_warn_with_their_age_and_fresh_ones_do_not(dove, svalbard, day):

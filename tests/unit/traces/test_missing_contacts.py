@@ -43,8 +43,8 @@ def test_a_satellite_beyond_the_radio_is_told(tmp_path: Path, capsys: pytest.Cap
     assert main(["trace", "make", *options, "-o", str(tmp_path / "out.csv")]) == 0
     error = capsys.readouterr().err
     assert error.startswith(
-        "spaceverse: warning: 17328 has no contact over 33,-118,30: it is above the elevation mask for"
-        " 40565 s (up to 89.4°), but the downlink does not close at its distance of at least 6001 km;"
+        "spaceverse: warning: 17328 has no two-way contact over 33,-118,30: it is above the elevation mask"
+        " for 40565 s (up to 89.4°), but the downlink does not close at its distance of at least 6001 km;"
         " choose another --radio\n"
     )
     assert "lower --mask" not in error
@@ -67,7 +67,7 @@ def test_the_direction_that_does_not_close_is_named(downlink, uplink, expected):
     missing = missing_contacts(trace, elements, place, **radios)
     if expected is None:
         assert missing is None
-        assert trace.contacts()
+        assert trace.contacts("both")
     else:
         assert missing is not None
         assert (missing.passes, missing.silent) == (1, 1)
@@ -94,7 +94,7 @@ def test_single_passes_without_a_contact_are_counted(dove, svalbard, day):
     trace = make_trace(dove, svalbard, day, 86_400, downlink=weak)
     missing = missing_contacts(trace, dove, svalbard, downlink=weak)
     assert missing is not None
-    assert 0 < len(trace.contacts()) == missing.passes - missing.silent < missing.passes
+    assert 0 < len(trace.contacts("both")) == missing.passes - missing.silent < missing.passes
     assert "the downlink does not close" in missing.reason
     assert missing_contacts(make_trace(dove, svalbard, day, 86_400), dove, svalbard) is None
 

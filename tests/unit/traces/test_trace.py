@@ -24,7 +24,8 @@ def two_contacts() -> Trace:
     return Trace(
         header=HEADER,
         time_s=[0, 10, 20, 30, 50],
-        up=[False, True, True, False, True],
+        downlink_up=[False, True, True, False, True],
+        uplink_up=[False, True, True, False, True],
         down_bit_s=[0, 2e6, 4e6, 0, 1e6],
         up_bit_s=[0, 1e5, 1e5, 0, 1e5],
         down_delay_s=[0, 0.004, 0.003, 0, 0.005],
@@ -62,7 +63,7 @@ def test_contacts_join_adjoining_rows_and_reach_the_end():
 def test_arrays_are_copies_and_refuse_to_be_written():
     times = np.array([0.0, 1.0])
     zeros = np.zeros(2)
-    trace = Trace(HEADER, times, *[zeros] * 7, 2.0, {"elevation_deg": zeros})
+    trace = Trace(HEADER, times, *[zeros] * 8, 2.0, {"elevation_deg": zeros})
     times[1] = 7
     assert trace.time_s[1] == 1
     for column in (*(getattr(trace, name) for name in COLUMNS), trace.extra["elevation_deg"]):
@@ -143,7 +144,8 @@ def traces(draw: st.DrawFn) -> Trace:
             draw(st.none() | MOMENT),
         ),
         time_s=[0.0, *times],
-        up=column(st.booleans()),
+        downlink_up=(down := column(st.booleans())),
+        uplink_up=down if draw(st.booleans()) else column(st.booleans()),
         down_bit_s=column(rate),
         up_bit_s=column(rate),
         down_delay_s=column(amount),
@@ -291,7 +293,7 @@ def test_a_long_recording_is_read_fast():
     count = 50_000
     times = np.arange(count) / 100
     ones = np.ones(count)
-    trace = Trace(HEADER, times, ones, ones * 1e6, ones * 1e5, *[ones * 0.03] * 4, times[-1] + 0.01)
+    trace = Trace(HEADER, times, ones, ones, ones * 1e6, ones * 1e5, *[ones * 0.03] * 4, times[-1] + 0.01)
     text = format_trace(trace)
     assert parse_trace(text) == trace
 
@@ -312,7 +314,7 @@ def test_short_and_long_numbers_are_read_exactly_and_faults_far_down_named():
     delays[-1] = 1e-7
     ones = np.ones(count)
     trace = Trace(
-        HEADER, np.arange(count) / 100, ones, ones * 1e6, ones, delays, delays, ones * 0, ones * 0, 450
+        HEADER, np.arange(count) / 100, ones, ones, ones * 1e6, ones, delays, delays, ones * 0, ones * 0, 450
     )
     text = format_trace(trace)
     assert parse_trace(text) == trace

@@ -26,16 +26,21 @@ def traces(draw: st.DrawFn) -> Trace:
     def column(least: float, greatest: float) -> list[float]:
         return draw(st.lists(st.floats(least, greatest), min_size=count, max_size=count))
 
-    up = np.array(draw(st.lists(st.booleans(), min_size=count, max_size=count)))
+    def flags() -> np.ndarray:
+        return np.array(draw(st.lists(st.booleans(), min_size=count, max_size=count)))
+
+    down = flags()
+    up = down if draw(st.booleans()) else flags()
     return Trace(
         header=HEADER,
         time_s=np.concatenate([[0.0], np.cumsum(lengths_s)[:-1]]),
-        up=up,
-        down_bit_s=np.where(up, column(1, 1e9), 0),
+        downlink_up=down,
+        uplink_up=up,
+        down_bit_s=np.where(down, column(1, 1e9), 0),
         up_bit_s=np.where(up, column(1, 1e9), 0),
-        down_delay_s=np.where(up, column(1e-9, 1), 0),
+        down_delay_s=np.where(down, column(1e-9, 1), 0),
         up_delay_s=np.where(up, column(1e-9, 1), 0),
-        down_loss=np.where(up, column(1e-9, 1), 0),
+        down_loss=np.where(down, column(1e-9, 1), 0),
         up_loss=np.where(up, column(1e-9, 1), 0),
         end_s=sum(lengths_s),
         extra={"elevation_deg": column(0, 90)} if draw(st.booleans()) else {},
@@ -76,7 +81,7 @@ def test_a_joined_trace_says_what_each_said(first: Trace, second: Trace, gap_s: 
 
 
 def test_joining_tells_whose_the_rest_is():
-    one = Trace(HEADER, [0], *[[1]] * 7, end_s=5, extra={"elevation_deg": [7]})
+    one = Trace(HEADER, [0], *[[1]] * 8, end_s=5, extra={"elevation_deg": [7]})
     other = replace(one, header=TraceHeader("T", "G", START + timedelta(hours=1), "b"), extra={})
     both = one.join(other)
     assert both.header.notes == ("from 5.0 s on: T over G, 2018-01-20T01:00:00Z",)
@@ -95,7 +100,9 @@ def test_resampling_moves_no_contact_and_loses_no_bit(trace: Trace, step_s: floa
     assert again.contacts() == trace.contacts()
     assert again.end_s == trace.end_s
     assert bits(again) == pytest.approx(bits(trace), rel=1e-9)
-    edges = {bound for one in trace.contacts() for bound in (one.aos_s, one.los_s)}
+    for way in ("down", "up"):
+        assert again.contacts(way) == trace.contacts(way)
+    edges = {s for way in ("down", "up") for one in trace.contacts(way) for s in (one.aos_s, one.los_s)}
     for moment in again.time_s:
         assert moment in edges or abs(moment / step_s - round(moment / step_s)) < 1e-6
     for name in COLUMNS[2:]:
@@ -110,7 +117,17 @@ def test_resampling_between_the_rows_changes_nothing(trace: Trace):
 
 def test_resampling_takes_the_mean():
     trace = Trace(
-        HEADER, [0, 3, 4], [1, 1, 1], [8, 4, 6], [1, 1, 1], [0, 0.4, 0], [0] * 3, [0] * 3, [0] * 3, end_s=8
+        HEADER,
+        [0, 3, 4],
+        [1] * 3,
+        [1] * 3,
+        [8, 4, 6],
+        [1] * 3,
+        [0, 0.4, 0],
+        [0] * 3,
+        [0] * 3,
+        [0] * 3,
+        end_s=8,
     )
     again = trace.resample(4)
     assert again.time_s.tolist() == [0, 4]
@@ -137,7 +154,7 @@ def test_scaling_there_and_back(trace: Trace, factor: float):
     "factors", [{"time": 0}, {"down_rate": -1}, {"up_rate": float("nan")}, {"delay": -0.1}]
 )
 def test_factors_that_cannot_be(factors: dict[str, float]):
-    trace = Trace(HEADER, [0], *[[1]] * 7, end_s=5)
+    trace = Trace(HEADER, [0], *[[1]] * 8, end_s=5)
     with pytest.raises(TraceError, match="cannot scale"):
         trace.scale(**factors)
     with pytest.raises(TraceError, match="finite down_bit_s"):

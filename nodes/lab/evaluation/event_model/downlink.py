@@ -125,7 +125,8 @@ class Downlink:
     def _ahead_s(self) -> float:
         """Return how much time of the line may be filled ahead of now."""
         row = self._line.row_at(self._free_s)
-        floor_s = 2 * self._chunk_bytes * 8 / row.down_bit_s if row.up else 0.0
+        carries = row.up and row.down_bit_s > 0
+        floor_s = 2 * self._chunk_bytes * 8 / row.down_bit_s if carries else 0.0
         return max(QUEUE_S, floor_s - row.down_delay_s - row.up_delay_s)
 
     def _send_next(self, now_s: float, los_s: float) -> None:

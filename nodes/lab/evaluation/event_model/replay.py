@@ -181,6 +181,7 @@ class _Board:
         self._captures_s = sorted(captures_s)
         self._with_foresight = with_foresight
         rates = [line.row_at(t).down_bit_s for contact in line.contacts for t in _seconds(contact)]
+        rates = [rate_bit_s for rate_bit_s in rates if rate_bit_s > 0]  # 0: one direction is down
         self.downlink = Downlink(line, median(rates) if rates else 1e6)
         self._free_s = 0.0
 

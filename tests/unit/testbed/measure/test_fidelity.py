@@ -29,7 +29,8 @@ def sawtooth(delays_s: tuple[float, float] = (0.01, 0.09), step_s: float = 0.02)
     return Trace(
         TraceHeader("S", "G", datetime(2018, 1, 20, tzinfo=timezone.utc), "a test"),
         time_s=time_s,
-        up=np.ones(len(time_s), dtype=bool),
+        downlink_up=np.ones(len(time_s), dtype=bool),
+        uplink_up=np.ones(len(time_s), dtype=bool),
         down_bit_s=np.where(time_s < 4, 2e6, 1e6),
         up_bit_s=np.full(len(time_s), 5e5),
         down_delay_s=down_s,
@@ -129,13 +130,14 @@ def test_a_probe_that_the_ground_sends_to_a_board_meets_the_uplink_first(tmp_pat
 
 def test_packets_wait_for_a_pause_to_end_and_are_sent_at_the_rates_of_the_time() -> None:
     trace = sawtooth()
-    up = np.array(trace.up)
-    up[50:100] = False  # from second 1 to 2
-    trace = Trace(**{**vars(trace), "up": up})
+    down = np.array(trace.downlink_up)
+    down[50:100] = False  # from second 1 to 2
+    trace = Trace(**{**vars(trace), "downlink_up": down})
     way = RequestedWay(trace, "down")
     assert way.serialised_s(0.5, 2e6) == pytest.approx(2.5)
     assert way.serialised_s(1.5, 2e4) == pytest.approx(2.01)
     assert way.serialised_s(0.5, 0.99e6) == pytest.approx(0.995)  # not at the end of the pause
+    assert RequestedWay(trace, "up").is_up(1.5)  # by itself
     assert way.serialised_s(7.5, 1e9) == 8.0
     assert way.bits(0.5, 2.5) == pytest.approx(2e6)
     assert [way.is_up(t) for t in (-0.1, 0.0, 1.5, 2.0, 8.0)] == [False, True, False, True, False]

@@ -18,6 +18,7 @@ from testbed.measure.probe import BUDGET, Probe, TrainShape, load_bit_s
 from testbed.results.latency import FrameResult
 from testbed.results.results import Results
 from testbed.results.table import results_table
+from tests.support.one_way import one_way_trace
 from traces.trace import Trace, TraceHeader
 
 
@@ -34,7 +35,8 @@ def trace() -> Trace:
     return Trace(
         header,
         time_s=np.array([0.0, 10.0, 20.0]),
-        up=np.array([False, True, False]),
+        downlink_up=np.array([False, True, False]),
+        uplink_up=np.array([False, True, False]),
         down_bit_s=np.array([0.0, 1e6, 0.0]),
         up_bit_s=np.array([0.0, 1e5, 0.0]),
         down_delay_s=np.array([0.0, 0.008, 0.0]),
@@ -133,3 +135,29 @@ def test_both_ends_on_one_machine_time_each_way_by_itself() -> None:
     assert record["rtt_s"] == pytest.approx(record["there_s"] + record["back_s"])
     assert 0 < record["there_s"] < 0.02
     assert 0 < record["back_s"] < 0.02
+
+
+def test_a_train_needs_its_own_direction_up_and_a_round_trip_both(
+    tmp_path: Path,
+) -> None:
+    satellite, ground = tmp_path / "s.jsonl", tmp_path / "g.jsonl"
+    seconds = (5, 15, 25, 35)  # both up, downlink only, uplink only, none
+    train = {"kind": "train", "rate_bit_s": 1e6, "dispersion_s": 0.02, "there_s": 0.02, "packets": 3}
+    train |= {"frame_bytes": 1514}
+    trains = [train | {"monotonic_s": 1000 + t} for t in seconds]
+    rtts = [{"kind": "rtt", "sequence": t, "monotonic_s": 1001 + t, "rtt_s": 0.03} for t in seconds]
+    satellite.write_text("\n".join(map(json.dumps, [*trains, *rtts])))
+    ground.write_text("\n".join(map(json.dumps, trains)))
+    record = compare(
+        link="S - G",
+        shaper="recording",
+        trace_name="t.csv",
+        trace=one_way_trace(),
+        start_monotonic_s=1000,
+        satellite_log=satellite,
+        ground_log=ground,
+        busy=[],
+    )
+    assert [sample.time_s for sample in record.down_rate] == [5, 15]
+    assert [sample.time_s for sample in record.up_rate] == [5, 25]
+    assert [sample.time_s for sample in record.rtt] == [6]

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from datetime import datetime, timezone
 
 import numpy as np
@@ -12,6 +13,7 @@ from testbed.network.clock import ManualClock, RealClock
 from testbed.network.link_state import DOWN_STATE, Direction, LinkState
 from testbed.network.player import Change, Player, unplayable
 from testbed.network.shapers.base import LinkPorts, RecordingShaper
+from tests.support.one_way import one_way_trace
 from tests.support.starved import unless_starved
 from tests.support.waiting import wait_for
 from traces.trace import Trace, TraceHeader
@@ -58,7 +60,17 @@ def trace(*rows: tuple[float, int, float, float, float, float], end_s: float = 1
     """Rows of time, up, rates down and up, delay and loss down; going up, delay and loss are twice that."""
     time_s, up, down_bit_s, up_bit_s, delay_s, loss = np.array(rows).T
     return Trace(
-        HEADER, time_s, up != 0, down_bit_s, up_bit_s, delay_s, 2 * delay_s, loss, 2 * loss, end_s=end_s
+        HEADER,
+        time_s,
+        up != 0,
+        up != 0,
+        down_bit_s,
+        up_bit_s,
+        delay_s,
+        2 * delay_s,
+        loss,
+        2 * loss,
+        end_s=end_s,
     )
 
 
@@ -102,6 +114,36 @@ def test_the_link_follows_its_trace_step_by_step(link: RecordedLink) -> None:
         (20.0, True),
         (40.0, False),
     ]
+
+
+def test_a_direction_goes_down_alone_and_the_contact_goes_on(link: RecordedLink) -> None:
+    clock, changes = ManualClock(-1.0), list[Change]()
+    apart = one_way_trace(rate_bit_s=4e6, delay_s=0.01, step_s=10.0)
+    with Player(clock, {link: apart}, changes.append) as player:
+        clock.advance_to(10.0)
+        until(lambda: not link.held()[1].up and link.held()[0].up)
+        assert link.held() == (LinkState(True, 4e6, 0.01, 0.0, 100_000), DOWN_STATE)
+        clock.advance_to(20.0)
+        until(lambda: not link.held()[0].up)
+        assert link.held() == (DOWN_STATE, LinkState(True, 1e6, 0.02, 0.0, 64_000))
+        clock.advance_to(30.0)
+        until(lambda: not link.held()[1].up)
+        assert player.error is None
+    assert [(change.time_s, change.up) for change in changes] == [
+        (-1.0, False),
+        (0.0, True),
+        (10.0, True),
+        (20.0, True),
+        (30.0, False),
+    ]
+
+
+def test_only_a_direction_that_is_up_must_be_playable() -> None:
+    apart = one_way_trace()
+    assert unplayable(apart) is None  # a rate of 0 is no matter while down
+    slow = replace(apart, up_bit_s=np.array([4.0, 0, 1e6, 0]))
+    assert unplayable(slow) == "at 0 s its up_bit_s is 4; while up, a link can do 8 or more"
+    assert unplayable(replace(slow, uplink_up=np.array([False, False, True, False]))) is None
 
 
 def test_the_first_state_is_there_when_start_returns(link: RecordedLink) -> None:

@@ -47,7 +47,9 @@ def test_prompt_answer_and_truth_stand_in_the_table(
 
 def test_a_link_keeps_its_name_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     header, one = TraceHeader("S", "G", datetime(2018, 1, 20, tzinfo=timezone.utc), "a test"), np.ones(1)
-    trace = Trace(header, one * 0, one > 0, one * 1e6, one * 1e6, *[one * 0.008] * 2, *[one * 0] * 2, 30.0)
+    trace = Trace(
+        header, one * 0, one > 0, one > 0, one * 1e6, one * 1e6, *[one * 0.008] * 2, *[one * 0] * 2, 30.0
+    )
     terminal = Terminal()
     monkeypatch.setattr(sys, "stdout", terminal)
     monkeypatch.setenv("TERM", "xterm")

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from nodes.contract.events import Malformed, ReceivedFirst
+from nodes.contract.events import LinkChanged, Malformed, ReceivedFirst
 from testbed.results.latency import FrameResult, disconnected, frame_latency, overlap_s, stamps_of, station_of
 from testbed.results.link_time import LinkTime
 from testbed.results.results import Results, busy_intervals, lost_events, malformed_counts
@@ -24,7 +24,7 @@ SECONDS = st.floats(0, 100)
 def link(rate_bit_s: float = 1e6, delay_s: float = 0.005) -> LinkTime:
     header, one = TraceHeader("S", "G", datetime(2018, 1, 20, tzinfo=timezone.utc), "a test"), np.ones(1)
     rates, delays = [one * rate_bit_s] * 2, [one * delay_s] * 2
-    return LinkTime(Trace(header, one * 0, one > 0, *rates, *delays, *[one * 0] * 2, 1000.0))
+    return LinkTime(Trace(header, one * 0, one > 0, one > 0, *rates, *delays, *[one * 0] * 2, 1000.0))
 
 
 def test_a_frame_that_waits_for_contact_and_is_answered_on_the_ground() -> None:
@@ -72,7 +72,9 @@ def test_an_item_behind_others_waits_in_the_link_and_is_not_serialised_longer() 
 def test_the_time_of_an_items_bytes_follows_the_rate_of_each_moment() -> None:
     header = TraceHeader("S", "G", datetime(2018, 1, 20, tzinfo=timezone.utc), "a test")
     rates, zero = np.array([1e6, 4e6]), np.zeros(2)
-    trace = Trace(header, np.array([0.0, 10.0]), np.ones(2) > 0, rates, rates, zero, zero, zero, zero, 20.0)
+    trace = Trace(
+        header, np.array([0.0, 10.0]), *[np.ones(2) > 0] * 2, rates, rates, zero, zero, zero, zero, 20.0
+    )
     wire_bits = 8 * 1514 * 500
     slow_bits = wire_bits - 4e6  # 1 s at the higher rate is not enough
     carried_s = LinkTime(trace, 100.0).serialisation_s(1448 * 500, 100.0, 111.0)
@@ -243,3 +245,13 @@ def test_what_a_policy_decided_is_told_as_it_happens() -> None:
         "sends the image, whole",
         "drops the frame",
     ]
+
+
+def test_a_direction_that_goes_down_is_told_as_it_happens() -> None:
+    console = Console(width=200, record=True, file=StringIO())
+    progress = TerminalProgress(console)
+    for up in ((True, True), (True, False), (False, True), (False, False)):
+        event = LinkChanged(link="L", up=any(up), lateness_s=0.0, downlink_up=up[0], uplink_up=up[1])
+        progress.event(record("run", event, time_s=2.0))
+    lines = [line.split("link L is ")[1] for line in console.export_text().strip().splitlines()]
+    assert lines == ["up", "up, its uplink is down", "up, its downlink is down", "down"]

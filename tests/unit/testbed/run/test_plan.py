@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from nodes.contract.config import GroundConfig, SatelliteConfig, read_config
+from nodes.contract.config import GroundConfig, LinkPlan, SatelliteConfig, read_config
 from nodes.contract.topics import slug
 from nodes.onboard.link_forecast import forecast
 from testbed.run.folder import RunFolder
@@ -14,6 +14,7 @@ from testbed.run.plan import RunPlan
 from testbed.run.traces import link_trace
 from testbed.scenario.file import load_scenario
 from tests.support import ROOT
+from tests.support.one_way import one_way_trace
 
 
 @pytest.fixture
@@ -39,6 +40,20 @@ def test_the_nodes_read_the_configurations_that_a_plan_writes(plan: RunPlan) -> 
     planned = satellite.stations[0].plan
     assert planned is not None
     assert forecast(planned).contacts == [(contact.aos_s, contact.los_s) for contact in trace.contacts()]
+
+
+def test_a_forecast_has_contact_while_a_carrier_is_there_and_bits_while_both_directions_are_up(
+    plan: RunPlan,
+) -> None:
+    (name,) = plan.traces
+    apart = replace(plan, traces={name: one_way_trace(rate_bit_s=4e6)})
+    config = apart.node_configs()["FLOCK 2P-1"]
+    planned = LinkPlan.model_validate(config["stations"][0]["plan"])
+    assert forecast(planned).contacts == [(0, 30)]
+    assert forecast(planned).bits_between(0, 40) == 10 * 4e6
+    assert forecast(planned).finish_s(0.0, 1e6) == 2.0
+    assert forecast(planned).finish_s(15.0, 1e6) is None
+    assert config["rate_bit_s"] == 4e6
 
 
 def test_a_policy_is_passed_on_with_what_it_needs(plan: RunPlan, tmp_path: Path) -> None:

@@ -198,7 +198,9 @@ def test_files_of_a_policy_that_are_not_there_are_named(tmp_path: Path) -> None:
 def test_a_trace_that_no_link_can_follow_is_refused_with_its_link(tmp_path: Path) -> None:
     scenario, one = make(tmp_path), np.ones(1)
     header = TraceHeader("S", "G", datetime(2018, 1, 20, tzinfo=timezone.utc), "a test")
-    trace = Trace(header, one * 0, one > 0, one * 5, one * 1e6, *[one * 0.01] * 2, *[one * 0] * 2, 30.0)
+    trace = Trace(
+        header, one * 0, one > 0, one > 0, one * 5, one * 1e6, *[one * 0.01] * 2, *[one * 0] * 2, 30.0
+    )
     write_trace(trace, tmp_path / "pass.csv")
     with pytest.raises(ScenarioError, match="link S - G cannot follow its trace: at 0 s its down_bit_s is 5"):
         link_trace(scenario, scenario.links[0])

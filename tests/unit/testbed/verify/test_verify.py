@@ -178,7 +178,7 @@ def long_trace() -> Trace:
     rate = np.where(up, 1e6, 0.0)
     header = TraceHeader("S", "G", datetime(2018, 1, 20, tzinfo=timezone.utc), "a test")
     zero = np.zeros(100)
-    return Trace(header, time_s, up, rate, rate, delay_s, delay_s, zero, zero, end_s=100.0)
+    return Trace(header, time_s, up, up, rate, rate, delay_s, delay_s, zero, zero, end_s=100.0)
 
 
 def test_the_steepest_piece_of_a_users_trace_is_taken() -> None:

@@ -125,7 +125,7 @@ def test_ion_of_a_pass_keeps_the_bytes_within_a_second():
     up = np.array([False, True, True, False])
     rate = np.array([0.0, 4e6, 2e6, 0.0])
     delay, loss = np.full(4, 0.003), np.zeros(4)
-    trace = Trace(header, time_s, up, rate, rate / 2, delay, delay, loss, loss, 9.0)
+    trace = Trace(header, time_s, up, up, rate, rate / 2, delay, delay, loss, loss, 9.0)
     again = parse_recording(write_ion(trace), "plan", SAMPLES["ion"].beside)
     assert again.contacts() == [Contact(2, 8)]  # 1.65 to 8.15 s after the whole second
     bits = float(again.lengths_s() @ again.down_bit_s)
@@ -160,8 +160,8 @@ def test_several_pairs_must_be_chosen_from():
 def test_mahimahi_counts_1500_bytes_per_line_and_repeats():
     trace = trace_of("mahimahi")
     assert trace.end_s == 0.2
-    assert trace.row_at(0).down_bit_s == pytest.approx(4 * 12000 / 0.1)
-    assert trace.row_at(0.15).down_bit_s == pytest.approx(4 * 12000 / 0.1)
+    assert trace.row_at(0).down_bit_s == pytest.approx(5 * 12000 / 0.1)  # the one at 100 ms ends its bin
+    assert trace.row_at(0.15).down_bit_s == pytest.approx(3 * 12000 / 0.1)
     assert float(trace.lengths_s() @ trace.down_bit_s) == pytest.approx(8 * 12000)
 
 
@@ -191,7 +191,7 @@ def test_mahimahi_comes_back_to_the_chance():
 def test_a_constant_rate_is_exact_in_mahimahi():
     header = TraceHeader("S", "G", datetime(2024, 1, 1, tzinfo=timezone.utc), "a test")
     one = np.ones(1)
-    trace = Trace(header, 0 * one, [True], 12e6 * one, 24e6 * one, one, one, 0 * one, 0 * one, 2.0)
+    trace = Trace(header, 0 * one, [True], [True], 12e6 * one, 24e6 * one, one, one, 0 * one, 0 * one, 2.0)
     assert write_mahimahi(trace, "down") == b"".join(b"%d\n" % ms for ms in range(1, 2001))
     assert write_mahimahi(trace, "up") == b"".join(b"%d\n%d\n" % (ms, ms) for ms in range(1, 2001))
 
@@ -223,7 +223,8 @@ def test_declared_columns_have_their_units():
     for second, share in ((0.5, 0.005), (2.5, 0.01)):  # of round trips, beside an RTT
         row = trace.row_at(second)
         assert (1 - row.up_loss) * (1 - row.down_loss) == pytest.approx(1 - share)
-    assert trace.contacts() == [Contact(0, 1), Contact(2, 3)]  # a rate of 0 is no link
+    assert trace.contacts("down") == [Contact(0, 1), Contact(2, 3)]  # a rate of 0 is no downlink
+    assert trace.contacts("up") == [Contact(0, 3)]
     assert trace.header.start_utc == datetime(2024, 1, 11, 10, tzinfo=timezone.utc)
 
 

@@ -58,10 +58,10 @@ def test_a_plan_of_one_direction_keeps_its_rate():
 def test_a_capacity_of_one_direction_keeps_its_rate():
     data = SAMPLES["mahimahi"].data
     alone = read(data, SAMPLES["mahimahi"].beside)
-    assert alone.row_at(0).down_bit_s == alone.row_at(0).up_bit_s == pytest.approx(480e3)
+    assert alone.row_at(0).down_bit_s == alone.row_at(0).up_bit_s == pytest.approx(600e3)
     assert any("up_bit_s was not recorded" in note for note in alone.header.notes)
     filled = read(data, SAMPLES["mahimahi"].beside, rate_bit_s=1e6)
-    assert (filled.row_at(0).down_bit_s, filled.row_at(0).up_bit_s) == (pytest.approx(480e3), 1e6)
+    assert (filled.row_at(0).down_bit_s, filled.row_at(0).up_bit_s) == (pytest.approx(600e3), 1e6)
 
 
 @pytest.mark.parametrize("name", ["up_bit_s", "up_delay_s"])

@@ -13,9 +13,10 @@ from PIL import Image
 
 from testbed.cli.main import main
 from testbed.cli.trace.table import print_table
+from tests.support.one_way import one_way_trace
 from traces.orbits.tle import FLOCK_TLE
 from traces.plot import figure_of
-from traces.trace_file import read_trace
+from traces.trace_file import read_trace, write_trace
 
 MAKE = ["trace", "make", "--satellite", "FLOCK 2P-1", "--station", "Svalbard", "--mask", "10"]
 DAY = ["--start", "2018-01-20T00:00:00Z", "--duration", "8h"]
@@ -347,3 +348,25 @@ def test_what_does_not_belong_to_a_crosslink_is_refused(tmp_path: Path, capsys, 
     assert code == 2
     assert said in err
     assert not path.exists()
+
+
+def test_commands_say_how_long_each_direction_is_up(tmp_path: Path, capsys):
+    path, part = tmp_path / "apart.csv", tmp_path / "part.csv"
+    write_trace(one_way_trace(), path)
+    code, out, err = spaceverse(capsys, "trace", "info", path)
+    assert (code, err) == (0, "")
+    assert "downlink/uplink up s" in out
+    assert "20.0/20.0" in out
+    (contact,) = json.loads(spaceverse(capsys, "trace", "info", path, "--json")[1])["contacts"]
+    assert (contact["duration_s"], contact["downlink_up_s"], contact["uplink_up_s"]) == (30, 20, 20)
+    assert (contact["down_bytes"], contact["up_bytes"]) == (20 * 4e6 / 8, 20 * 1e6 / 8)
+    assert (contact["down_delay_least_s"], contact["up_delay_least_s"]) == (0.01, 0.02)
+    code, out, _ = spaceverse(capsys, "trace", "cut", path, "--begin", 5, "--end", 25, "-o", part)
+    assert code == 0
+    assert f"20 s, downlink up for 15 s and uplink for 10 s, {len(read_trace(part))} rows" in out
+    code, out, _ = spaceverse(capsys, "trace", "convert", path, "--to", "ion", "-o", tmp_path / "plan")
+    assert code == 0
+    assert "ion holds of the uplink: 20 of 20 s, 2500000 of 2500000 bytes" in out
+    # A direction that is never up has no delay.
+    write_trace(one_way_trace().cut(10, 20), part)
+    assert " - " in spaceverse(capsys, "trace", "info", part)[1]
