@@ -76,7 +76,7 @@ setup(
     python_requires=">=3.10",
     packages=find_packages(include=["testbed*", "nodes*", "traces*", "topologies*"]),
     package_data={
-        "testbed": ["machine/*.c", "results/data/*", "py.typed"],
+        "testbed": ["machine/*.c", "replay/data/*", "results/data/*", "py.typed"],
         "nodes": ["data/**/*", "models/**/*", "py.typed"],
         "traces": ["orbits/data/*", "py.typed"],
     },

@@ -133,17 +133,32 @@ def _trace(arguments: argparse.Namespace) -> Trace:
 
 
 def _report(done: Replayed, terminal: Console, *, as_json: bool) -> None:
-    from testbed.results.table import link_table
-
     if as_json:
         print(json.dumps(done.to_json(), indent=2))
-    elif done.fidelity is not None:
-        terminal.print(link_table(done.fidelity))
-        if not done.fidelity.rtt:
-            terminal.print(
-                f"no probe found the link idle; {done.fidelity.rtt_behind_traffic} met the programs' traffic",
-                soft_wrap=True,
-            )
+    else:
+        _print_tables(done, terminal)
     for note in done.notes:
         terminal.print(f"note: {note}", soft_wrap=True)
+    for what, path in done.files.items():
+        terminal.print(f"{what}: {path}", soft_wrap=True)
     terminal.print(f"results: {done.folder}", style="bold", soft_wrap=True)
+
+
+def _print_tables(done: Replayed, terminal: Console) -> None:
+    from rich.box import SIMPLE
+    from rich.table import Table
+
+    shown = done.tables()
+    title = f"{done.played.played_s:.1f} s of the trace: requested and measured"
+    for rows, heading in ((shown.carried, title), (shown.accuracy, None)):
+        if len(rows) == 1:
+            continue
+        table = Table(box=SIMPLE, padding=(0, 1, 0, 0), title=heading)
+        table.add_column(rows[0][0], no_wrap=True)
+        for cell in rows[0][1:]:
+            table.add_column(cell, justify="right", no_wrap=True)
+        for row in rows[1:]:
+            table.add_row(*row)
+        terminal.print(table)
+    for note in (f"shaper {done.shaper}", *shown.notes):
+        terminal.print(note, soft_wrap=True)

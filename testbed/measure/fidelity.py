@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from bisect import bisect_left
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -16,6 +17,10 @@ from traces.trace import Trace
 
 Interval = tuple[float, float]
 WAYS: tuple[Way, Way] = ("down", "up")
+# Of each direction, when each probe entered the link (CLOCK_MONOTONIC, seconds) and the bytes before it.
+QueuesMet = Mapping[Way, Sequence[tuple[float, float]]]
+STAMPS_APART_S = 1e-3  # two clocks are read one after the other
+SENDING_S = 0.1  # from the probe's stamp to the link, on a busy machine; probes come every 250 ms
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +29,23 @@ class Sample:
 
     time_s: float
     requested: float
+    measured: float
+
+
+@dataclass(frozen=True, slots=True)
+class QueuedSample:
+    """One probe that waited behind other packets, seconds.
+
+    Attributes:
+        time_s: scenario time.
+        requested: delays that the trace requested.
+        queue: time that the bytes before it take at the requested rates; None if the link cannot tell.
+        measured: what it took.
+    """
+
+    time_s: float
+    requested: float
+    queue: float | None
     measured: float
 
 
@@ -39,6 +61,8 @@ class LinkFidelity:
             kernel.
         probe_load_bit_s: highest load of one direction by the probe itself.
         down_delay, up_delay: one-way delays of the same RTT probes; empty without a common clock.
+        queued_rtt: of the probes that met other packets.
+        unanswered_s: when probes were sent that were lost, scenario seconds.
         load: load of the machine (`ProcessorLoad.record`); None if it was not measured.
         counters: the shaper's counters by direction; None if it has none.
     """
@@ -54,6 +78,8 @@ class LinkFidelity:
     up_rate: tuple[Sample, ...]
     down_delay: tuple[Sample, ...] = ()
     up_delay: tuple[Sample, ...] = ()
+    queued_rtt: tuple[QueuedSample, ...] = ()
+    unanswered_s: tuple[float, ...] = ()
     load: Mapping[str, Any] | None = None
     counters: Mapping[str, Any] | None = None
 
@@ -63,6 +89,11 @@ class LinkFidelity:
         rows: list[tuple[str, ...]] = [("", "requested", "measured", "error", "samples")]
         rtt = [figures[name] for name in ("requested_rtt_s", "measured_rtt_s", "rtt_error_p50_s")]
         rows.append(("RTT, ms", *(_shown(value, 1e3) for value in rtt), str(len(self.rtt))))
+        if figures["queued_wait_s"] is not None:
+            wait_s = figures["queued_requested_rtt_s"] + figures["queued_wait_s"]
+            queued = (wait_s, figures["queued_measured_rtt_s"], figures["queued_rtt_error_p50_s"])
+            cells = (*(_shown(value, 1e3) for value in queued), str(len(self.queued_rtt)))
+            rows.append(("RTT + queue, ms", *cells))
         for way in ("down", "up"):
             rate = [figures[f"{end}_{way}_bit_s"] for end in ("requested", "measured")]
             error, samples = figures[f"{way}_rate_error"], figures[f"{way}_rate_samples"]
@@ -78,6 +109,11 @@ class LinkFidelity:
     def rtt_error_s(self, percentile: float) -> float | None:
         """Return a percentile of |RTT error|, seconds; None without a sample."""
         return _error_percentile(self.rtt, percentile)
+
+    def queued_rtt_error_s(self, percentile: float) -> float | None:
+        """Return a percentile of |RTT error| of the probes that met a queue of known length, or None."""
+        errors = [abs(s.measured - s.requested - s.queue) for s in self.queued_rtt if s.queue is not None]
+        return float(np.percentile(errors, percentile)) if errors else None
 
     def rate_error(self, samples: Sequence[Sample]) -> float | None:
         """Return the median of measured / requested - 1; None without a sample."""
@@ -97,6 +133,13 @@ class LinkFidelity:
             "measured_rtt_s": _median([s.measured for s in self.rtt]),
             "rtt_error_p50_s": self.rtt_error_s(50),
             "rtt_error_p99_s": self.rtt_error_s(99),
+            "queued_rtt_samples": len(self.queued_rtt),
+            "queued_requested_rtt_s": _median([s.requested for s in self.queued_rtt]),
+            "queued_wait_s": _median([s.queue for s in self.queued_rtt if s.queue is not None]),
+            "queued_measured_rtt_s": _median([s.measured for s in self.queued_rtt]),
+            "queued_rtt_error_p50_s": self.queued_rtt_error_s(50),
+            "queued_rtt_error_p99_s": self.queued_rtt_error_s(99),
+            "rtt_unanswered": len(self.unanswered_s),
             "down_delay_error_p50_s": _error_percentile(self.down_delay, 50),
             "up_delay_error_p50_s": _error_percentile(self.up_delay, 50),
             "requested_down_bit_s": _median([s.requested for s in self.down_rate]),
@@ -116,6 +159,8 @@ class LinkFidelity:
         return {
             **self.summary(),
             "rtt": [asdict(s) for s in self.rtt],
+            "queued_rtt": [asdict(s) for s in self.queued_rtt],
+            "unanswered_s": list(self.unanswered_s),
             "down_rate": [asdict(s) for s in self.down_rate],
             "up_rate": [asdict(s) for s in self.up_rate],
             "down_delay": [asdict(s) for s in self.down_delay],
@@ -143,9 +188,9 @@ def compare(
     trace_name: str,
     trace: Trace,
     start_monotonic_s: float,
-    satellite_log: Path,
-    ground_log: Path,
+    logs: tuple[Path, Path],
     busy: Sequence[Interval],
+    queues_met: QueuesMet | None = None,
 ) -> LinkFidelity:
     """Compare the records of the two probes with the trace.
 
@@ -155,25 +200,33 @@ def compare(
         trace_name: the trace's file name.
         trace: the requested link.
         start_monotonic_s: CLOCK_MONOTONIC of scenario second 0.
-        satellite_log: records of the probe at the satellite's end.
-        ground_log: records of the probe at the ground's end.
+        logs: records of the probes at the satellite's end and at the ground's.
         busy: intervals of scenario time in which other traffic was on the link. RTT probes that met it are
             counted but not compared, since they measure a queue. Trains that met it are left out.
+        queues_met: what the link told of the queues that the probes met, if it did. Then each RTT probe is
+            compared, in `rtt` or in `queued_rtt`.
     """
     ways = {way: RequestedWay(trace, way) for way in WAYS}
     trains = {
-        way: _trains(log, ways[way], start_monotonic_s)
-        for way, log in zip(WAYS, (ground_log, satellite_log), strict=True)
+        way: _trains(log, ways[way], start_monotonic_s) for way, log in zip(WAYS, logs[::-1], strict=True)
     }
+    unanswered_s = [record["monotonic_s"] - start_monotonic_s for record in records(logs[0], "unanswered")]
     rtt: list[Sample] = []
     one_way: dict[Way, list[Sample]] = {"down": [], "up": []}
-    behind = 0
-    for probe in round_trips(satellite_log, ways, start_monotonic_s):
+    queued: list[QueuedSample] = []
+    behind, last_sent_s = 0, 0.0
+    for probe in round_trips(logs[0], ways, start_monotonic_s, queues_met or {}):
+        last_sent_s = probe.sent_s
+        requested_s = sum(probe.requested_s.values())
         behind_train = any(train.delays(probe, way) for way in WAYS for train in trains[way])
-        if behind_train or _meets(busy, probe.sent_s, probe.arrived_s):
+        if probe.queue_s is None and (behind_train or _meets(busy, probe.sent_s, probe.arrived_s)):
             behind += 1
+            queued.append(QueuedSample(probe.arrived_s, requested_s, None, probe.rtt_s))
             continue
-        rtt.append(Sample(probe.arrived_s, sum(probe.requested_s.values()), probe.rtt_s))
+        if probe.queue_s:
+            queued.append(QueuedSample(probe.arrived_s, requested_s, probe.queue_s, probe.rtt_s))
+            continue
+        rtt.append(Sample(probe.arrived_s, requested_s, probe.rtt_s))
         for way, measured_s in probe.measured_s.items():
             one_way[way].append(Sample(probe.arrived_s, probe.requested_s[way], measured_s))
     contact_rate = trace.down_bit_s[trace.downlink_up]
@@ -189,6 +242,9 @@ def compare(
         up_rate=_rates(trains["up"], busy),
         down_delay=tuple(one_way["down"]),
         up_delay=tuple(one_way["up"]),
+        queued_rtt=tuple(queued),
+        # Packets never overtake: one without an answer is lost once a later one has been answered.
+        unanswered_s=tuple(sent_s for sent_s in unanswered_s if 0 <= sent_s < last_sent_s),
     )
 
 
@@ -202,6 +258,7 @@ class RoundTrip:
         entered_s: when the probe or its reply entered each direction.
         requested_s: what each direction was to take.
         measured_s: what each direction took; empty without a common clock.
+        queue_s: what the bytes before it took at the requested rates, both ways; None if unknown.
     """
 
     sent_s: float
@@ -210,9 +267,15 @@ class RoundTrip:
     entered_s: Mapping[Way, float]
     requested_s: Mapping[Way, float]
     measured_s: Mapping[Way, float]
+    queue_s: float | None
 
 
-def round_trips(log: Path, ways: Mapping[Way, RequestedWay], start_monotonic_s: float) -> Iterator[RoundTrip]:
+def round_trips(
+    log: Path,
+    ways: Mapping[Way, RequestedWay],
+    start_monotonic_s: float,
+    queues_met: QueuesMet,
+) -> Iterator[RoundTrip]:
     """Yield the answered probes that had a contact all the way, in the order in which they were sent.
 
     Each direction is asked what it requested when the packet entered it: the request as it was sent, its
@@ -232,7 +295,30 @@ def round_trips(log: Path, ways: Mapping[Way, RequestedWay], start_monotonic_s: 
         requested_s[back] = lines[back].leaves_s(replied_s, RTT_FRAME_BYTES) - replied_s
         measured_s = {there: record["there_s"], back: record["back_s"]} if "there_s" in record else {}
         entered_s = {there: sent_s, back: replied_s}
-        yield RoundTrip(sent_s, arrived_s, record["rtt_s"], entered_s, requested_s, measured_s)
+        queues_s = [
+            _queue_s(ways[way], entered_s[way], requested_s[way], start_monotonic_s, queues_met.get(way, ()))
+            for way in WAYS
+        ]
+        queue_s = None if None in queues_s else sum(q for q in queues_s if q is not None)
+        yield RoundTrip(sent_s, arrived_s, record["rtt_s"], entered_s, requested_s, measured_s, queue_s)
+
+
+def _queue_s(
+    way: RequestedWay,
+    entered_s: float,
+    requested_s: float,
+    start_monotonic_s: float,
+    met: Sequence[tuple[float, float]],
+) -> float | None:
+    """Return how much longer a probe was to take because of the queue that it met; None if none is known."""
+    next_ = bisect_left(met, (start_monotonic_s + entered_s - STAMPS_APART_S,))
+    if next_ == len(met) or met[next_][0] - start_monotonic_s > entered_s + SENDING_S:
+        return None
+    at_s, waiting_bytes = met[next_]
+    if not waiting_bytes:
+        return 0.0
+    at_s -= start_monotonic_s
+    return max(0.0, way.leaves_behind_s(at_s, RTT_FRAME_BYTES, waiting_bytes) - at_s - requested_s)
 
 
 @dataclass(frozen=True)

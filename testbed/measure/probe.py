@@ -113,21 +113,33 @@ class Probe:
     def send_rtt(self) -> None:
         """Send one RTT probe."""
         sent_ns = self._send(_RTT, 0, 0, payload_bytes=RTT_FRAME_BYTES - 42)
-        self.sent_ns[self.sequence] = sent_ns
+        if sent_ns is not None:
+            self.sent_ns[self.sequence] = sent_ns
         if len(self.sent_ns) > LONGEST_WAIT_S / RTT_INTERVAL_S:
-            del self.sent_ns[next(iter(self.sent_ns))]  # the oldest: lost
+            self._give_up(next(iter(self.sent_ns)))  # the oldest
+
+    def give_up(self) -> None:
+        """Record the probes that have no answer yet."""
+        for sequence in list(self.sent_ns):
+            self._give_up(sequence)
+
+    def _give_up(self, sequence: int) -> None:
+        sent_ns = self.sent_ns.pop(sequence)
+        self._write({"kind": "unanswered", "sequence": sequence, "sent_ns": sent_ns}, sent_ns)
 
     def _send_train(self) -> None:
         self.sequence += 1
         for index in range(self.train.count):
             self._send(_TRAIN, self.train.count, index, payload_bytes=self.train.frame_bytes - 42, step=0)
 
-    def _send(self, kind: int, count: int, last: int, payload_bytes: int, step: int = 1) -> int:
+    def _send(self, kind: int, count: int, last: int, payload_bytes: int, step: int = 1) -> int | None:
         self.sequence += step
         sent_ns = time.clock_gettime_ns(time.CLOCK_REALTIME)
         body = _HEADER.pack(kind, count, self.sequence, sent_ns, last)
-        with contextlib.suppress(OSError):  # no carrier: there is no contact to measure
+        try:
             self.socket.sendto(body.ljust(payload_bytes, b"\0"), self.peer)
+        except OSError:  # no carrier: there is no contact to measure
+            return None
         return sent_ns
 
     def receive(self) -> None:
@@ -186,9 +198,9 @@ class Probe:
                     arrived_ns,
                 )
 
-    def _write(self, record: dict[str, Any], arrived_ns: int) -> None:
-        """Write a record with the CLOCK_MONOTONIC of an arrival, which is on CLOCK_REALTIME."""
-        since_s = (time.clock_gettime_ns(time.CLOCK_REALTIME) - arrived_ns) / 1e9
+    def _write(self, record: dict[str, Any], stamp_ns: int) -> None:
+        """Write a record with the CLOCK_MONOTONIC of a stamp, which is on CLOCK_REALTIME."""
+        since_s = (time.clock_gettime_ns(time.CLOCK_REALTIME) - stamp_ns) / 1e9
         record["monotonic_s"] = time.monotonic() - since_s
         self.out.write(json.dumps(record) + "\n")
 
@@ -212,7 +224,11 @@ def main() -> int:
         os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(40))
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     with arguments.output.open("a", encoding="utf-8", buffering=1) as out:
-        Probe(arguments.peer, arguments.rate, arguments.asks, out, arguments.port).run()
+        probe = Probe(arguments.peer, arguments.rate, arguments.asks, out, arguments.port)
+        try:
+            probe.run()
+        finally:
+            probe.give_up()
     return 0
 
 

@@ -32,6 +32,7 @@ class RequestedWay:
         self._time_s = trace.time_s
         self._up = getattr(trace, f"{way}link_up")
         self._delay_s: Floats = getattr(trace, f"{way}_delay_s")
+        self._loss: Floats = getattr(trace, f"{way}_loss")
         self._rate_bit_s: Floats = np.where(self._up, getattr(trace, f"{way}_bit_s"), 0.0)
         self._edges_s = np.append(trace.time_s, trace.end_s)
         self._carried_bits = np.append(0.0, np.cumsum(self._rate_bit_s * trace.lengths_s()))
@@ -47,6 +48,10 @@ class RequestedWay:
     def delay_s(self, time_s: float) -> float:
         """Return the delay at a moment; before and after the trace, that of its first and last row."""
         return float(self._delay_s[self._row(time_s)])
+
+    def loss(self, time_s: float) -> float:
+        """Return the probability at a moment that a packet is lost; outside the trace as `delay_s`."""
+        return float(self._loss[self._row(time_s)])
 
     def bits(self, from_s: float, to_s: float) -> float:
         """Return how many bits the rates between two moments can carry."""
@@ -70,6 +75,21 @@ class RequestedWay:
             return self.end_s
         missing_bits = float(self._carried_bits[after]) - sent_bits
         return float(self._edges_s[after]) - missing_bits / float(self._rate_bit_s[after - 1])
+
+    def leaves_behind_s(self, entered_s: float, size_bytes: int, waiting_bytes: float) -> float:
+        """Return when a packet leaves that enters behind a queue, in scenario seconds.
+
+        Args:
+            entered_s: when it enters.
+            size_bytes: its size, Ethernet header included.
+            waiting_bytes: bytes before it that are still to be serialised.
+        """
+        sent_s = self.serialised_s(entered_s, (waiting_bytes + size_bytes) * 8)
+        left_s = sent_s + self.delay_s(sent_s)
+        # Those before it are sent all the time until then, the last of them just before each change.
+        first, last = np.searchsorted(self._time_s, [entered_s, sent_s], side="right")
+        before_s = self._time_s[first:last] + self._delay_s[first - 1 : last - 1]
+        return max(left_s, float(before_s.max(initial=left_s)))
 
     def _row(self, time_s: float) -> int:
         row = int(np.searchsorted(self._time_s, time_s, side="right")) - 1

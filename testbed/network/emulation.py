@@ -10,7 +10,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
 from types import TracebackType
@@ -22,13 +22,14 @@ from testbed.errors import InputError, TestbedError
 from testbed.kernel.namespace import NetworkNamespace
 from testbed.machine.processor_load import ProcessorLoad
 from testbed.machine.stop_request import signals_held
-from testbed.measure.fidelity import LinkFidelity
+from testbed.measure.fidelity import WAYS, LinkFidelity
 from testbed.measure.probe import PORT
+from testbed.measure.requested import Way
 from testbed.network.clock import Clock, RealClock
 from testbed.network.link import SkyLink
 from testbed.network.link_end import HostEnd
 from testbed.network.link_probe import LinkProbe, ProbeEnd
-from testbed.network.link_state import LinkState, OnContactEnd
+from testbed.network.link_state import Direction, LinkState, OnContactEnd
 from testbed.network.player import Change, PlayedLink, Player, states_of, unplayable
 from testbed.network.programs import Program
 from testbed.network.shapers.base import Shaper
@@ -287,6 +288,11 @@ class EmulatedNetwork:
         counted: dict[str, dict[str, float]] = self.sky.counters()["links"][link]
         return counted
 
+    def queues_met(self, link: str) -> dict[Way, list[tuple[float, float]]] | None:
+        """Return what the probes of a link met in each direction since the last call, see `Shaper`."""
+        met = {way: self.sky.shaper.queues_met(link, Direction(way)) for way in WAYS}
+        return {way: seen for way, seen in met.items() if seen is not None} or None
+
     def close(self) -> None:
         """Stop playing, end programs, and remove links, hosts and the sky. May be called twice."""
         self._closing.close()
@@ -312,6 +318,9 @@ class _Playing:
     clock: RealClock
     probe: LinkProbe | None
     load: ProcessorLoad
+    queues_met: dict[Way, list[tuple[float, float]]] = field(
+        default_factory=lambda: {way: [] for way in WAYS}
+    )
 
 
 class EmulatedLink:
@@ -435,7 +444,8 @@ class EmulatedLink:
     def fidelity(self) -> LinkFidelity:
         """Return requested against measured delay and rate so far, as a run's record has it.
 
-        Probes that met traffic of the hosts' programs measure a queue, not the link; they are left out.
+        Probes that met traffic of the hosts' programs are compared with the delay and the queue that they
+        met, if the shaper tells it.
         """
         playing = self._now()
         if playing.probe is None:
@@ -443,11 +453,14 @@ class EmulatedLink:
         busy = busy_intervals(
             self._traffic.readings, self.trace, playing.clock.start_monotonic_s, playing.probe.records
         )
+        for way, met in (self.network.queues_met(self.name) or {}).items():
+            playing.queues_met[way] += met
         return playing.probe.fidelity(
             shaper=self.network.shaper_text,
             start_monotonic_s=playing.clock.start_monotonic_s,
             trace_name=self.name,
             busy=busy,
+            queues_met=playing.queues_met,
             load=playing.load.record(),
             counters=self.network.counters(self.name),
         )

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from testbed.measure.fidelity import Interval, LinkFidelity, compare
+from testbed.measure.fidelity import Interval, LinkFidelity, QueuesMet, compare
 from testbed.measure.probe import PORT
 from testbed.network.link_state import LOWEST_RATE_BIT_S
 from testbed.network.programs import Program
@@ -84,6 +84,7 @@ class LinkProbe:
         start_monotonic_s: float,
         trace_name: str,
         busy: Sequence[Interval] = (),
+        queues_met: QueuesMet | None = None,
         load: Mapping[str, Any] | None = None,
         counters: Mapping[str, Any] | None = None,
     ) -> LinkFidelity:
@@ -94,6 +95,7 @@ class LinkProbe:
             start_monotonic_s: CLOCK_MONOTONIC of scenario second 0.
             trace_name: the trace's file name, for the record.
             busy: intervals of scenario time in which other traffic was on the link.
+            queues_met: what the link told of the queues that the probes met.
             load: how busy the machine was, see `ProcessorLoad.record`.
             counters: of the shaper, by direction.
         """
@@ -103,8 +105,8 @@ class LinkProbe:
             trace_name=trace_name,
             trace=self.trace,
             start_monotonic_s=start_monotonic_s,
-            satellite_log=self.records[0],
-            ground_log=self.records[1],
+            logs=self.records,
             busy=busy,
+            queues_met=queues_met,
         )
         return replace(record, load=load, counters=counters)

@@ -27,12 +27,21 @@ _LONGEST_S = 5.0
 Interval = tuple[float, float]
 
 
+class Counted(NamedTuple):
+    """What one host's interface has counted so far."""
+
+    received_bytes: int
+    received_packets: int
+    sent_bytes: int
+    sent_packets: int
+
+
 class Reading(NamedTuple):
-    """Bytes sent so far by each host, at a moment of CLOCK_MONOTONIC."""
+    """The counters of both hosts at a moment of CLOCK_MONOTONIC."""
 
     monotonic_s: float
-    satellite_bytes: int
-    ground_bytes: int
+    satellite: Counted
+    ground: Counted
 
 
 class TrafficMonitor:
@@ -62,15 +71,16 @@ class TrafficMonitor:
         next_s = time.monotonic()
         while not self._stop.wait(max(0.0, next_s - time.monotonic())):
             with suppress(OSError, ValueError, IndexError):  # a host that is being taken away
-                sent = [self._sent_bytes(path) for path in self._paths]
-                self.readings.append(Reading(time.monotonic(), *sent))
+                satellite, ground = (self._counted(path) for path in self._paths)
+                self.readings.append(Reading(time.monotonic(), satellite, ground))
             next_s += EVERY_S
 
-    def _sent_bytes(self, path: Path) -> int:
+    def _counted(self, path: Path) -> Counted:
         line = next(
             one for one in path.read_text().splitlines() if one.strip().startswith(f"{self._interface}:")
         )
-        return int(line.split(":", 1)[1].split()[8])
+        fields = line.split(":", 1)[1].split()
+        return Counted(*(int(fields[n]) for n in (0, 1, 8, 9)))
 
 
 def busy_intervals(
@@ -89,8 +99,8 @@ def busy_intervals(
     for before, after in pairwise(readings):
         begin_s, end_s = before.monotonic_s - start_monotonic_s, after.monotonic_s - start_monotonic_s
         for sent, own in (
-            (after.satellite_bytes - before.satellite_bytes, trains[1]),
-            (after.ground_bytes - before.ground_bytes, trains[0]),
+            (after.satellite.sent_bytes - before.satellite.sent_bytes, trains[1]),
+            (after.ground.sent_bytes - before.ground.sent_bytes, trains[0]),
         ):
             expected = sum(size for moment, size in own if begin_s - EVERY_S < moment < end_s + EVERY_S)
             if sent > _PROBE_BYTES + expected:

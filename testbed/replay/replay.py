@@ -9,7 +9,7 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta, timezone
@@ -21,7 +21,8 @@ import numpy as np
 from testbed.errors import CapabilityError, InputError
 from testbed.machine.processor_load import ProcessorLoad
 from testbed.machine.stop_request import Stopped, StopRequest
-from testbed.measure.fidelity import LinkFidelity
+from testbed.measure.fidelity import WAYS, LinkFidelity
+from testbed.measure.requested import Way
 from testbed.network.clock import RealClock
 from testbed.network.emulation import EmulatedNetwork
 from testbed.network.hosts import EmulatedHost
@@ -29,6 +30,10 @@ from testbed.network.link_probe import LinkProbe
 from testbed.network.player import unplayable
 from testbed.network.programs import DIE_WITH_PARENT, Program, end_session, exit_code, spawn
 from testbed.network.traffic import TrafficMonitor, busy_intervals
+from testbed.replay import drawing
+from testbed.replay.report import render
+from testbed.replay.table import Tables, tables
+from testbed.replay.timeline import BIN_S, Timeline, timeline
 from testbed.run.folder import RunFolder
 from traces.trace import Trace
 from traces.trace_file import write_trace
@@ -38,6 +43,9 @@ SATELLITE, GROUND = "10.66.0.1", "10.66.0.2"  # inside the hosts' own namespaces
 INTERFACE = "link0"
 LEAD_S = 0.3
 TICK_S = 0.05
+DRAWN_BINS = 240  # so many at least, where bins of `SHORTEST_BIN_S` are enough for them
+SHORTEST_BIN_S = 0.2
+ASK_QUEUES_S = 60.0  # the shaper keeps 17 minutes
 LISTENING_WITHIN_S = 5.0
 LISTENING_ANYWAY_S = 1.0  # a server that opens no port is started all the same
 _LISTEN = "0A"
@@ -89,6 +97,8 @@ class Replayed:
         folder: with the trace as played, logs and results.json.
         client_exit: the client's exit code; None if it was stopped at the trace's end, or there was none.
         fidelity: requested against measured; None without probes.
+        played: what was requested, offered and carried over time.
+        files: of the result, by what they hold.
         lateness_s: of each change of the link.
         counters: what became of the packets.
         exit_code: of the command.
@@ -99,6 +109,8 @@ class Replayed:
     start_utc: datetime
     client_exit: int | None
     fidelity: LinkFidelity | None
+    played: Timeline
+    files: Mapping[str, Path]
     lateness_s: tuple[float, ...]
     counters: dict[str, Any]
     notes: tuple[str, ...]
@@ -112,13 +124,19 @@ class Replayed:
             "shaper": self.shaper,
             "start_utc": format_utc(self.start_utc),
             "client_exit": self.client_exit,
+            "traffic": self.played.to_json(),
             "fidelity": self.fidelity.summary() if self.fidelity else None,
+            "files": {what: str(path) for what, path in self.files.items()},
             "changes": len(self.lateness_s),
             "lateness_p50_s": float(np.percentile(late, 50)),
             "lateness_p99_s": float(np.percentile(late, 99)),
             "counters": self.counters,
             "notes": list(self.notes),
         }
+
+    def tables(self) -> Tables:
+        """Return the tables to show."""
+        return tables(self.played, self.fidelity, self.counters)
 
 
 def at_speed(trace: Trace, speed: float) -> Trace:
@@ -182,6 +200,8 @@ class _Replay:
         self.plan, self.folder, self.stop, self.say, self.output = plan, folder, stop, say, output
         self.client_exit: int | None = None
         self.notes: list[str] = []
+        self.queues_met: dict[Way, list[tuple[float, float]]] = {}
+        self.next_ask_s = ASK_QUEUES_S
 
     def go(self) -> Replayed:
         trace_path = self.folder.traces / f"{self.plan.name}.csv"
@@ -202,6 +222,8 @@ class _Replay:
             player = network.play({self.plan.name: self.plan.trace}, clock)
             load = ProcessorLoad()
             self._run_programs(stack, clock, server)
+            played_s = clock.now_s()
+            self._ask_queues()
             processor, counters = load.record(), network.counters(self.plan.name)
             network.stop()
             if player.error is not None:
@@ -215,8 +237,10 @@ class _Replay:
                 trace_name=trace_path.name,
                 busy=busy_intervals(monitor.readings, self.plan.trace, start_monotonic_s, probe.records),
                 load=processor,
+                queues_met=self.queues_met,
                 counters=counters,
             )
+        curves = self.plan.trace, monitor.readings, start_monotonic_s, played_s, fidelity
         notes = [note for note in self.plan.trace.header.notes if "CellReplay" in note]
         done = Replayed(
             folder=self.folder.path,
@@ -224,6 +248,12 @@ class _Replay:
             start_utc=start_utc,
             client_exit=self.client_exit,
             fidelity=fidelity,
+            played=timeline(*curves),
+            files={
+                "timeline": self.folder.timeline,
+                "plot": self.folder.plot,
+                "report": self.folder.report,
+            },
             lateness_s=lateness_s,
             counters=counters,
             notes=(*notes, *self.notes),
@@ -231,8 +261,32 @@ class _Replay:
         )
         if fidelity is not None:
             self.folder.write_json(self.folder.fidelity, fidelity.to_json())
+        self.folder.write_text(self.folder.timeline, done.played.to_csv())
+        bin_s = min(BIN_S, max(SHORTEST_BIN_S, done.played.played_s / DRAWN_BINS))
+        self._draw(done, timeline(*curves, bin_s=bin_s))
         self.folder.write_json(self.folder.results, done.to_json())
         return done
+
+    def _draw(self, done: Replayed, drawn: Timeline) -> None:
+        trace = self.plan.trace
+        figure = drawing.figure_of(trace, drawn, done.fidelity)
+        self.folder.write_bytes(self.folder.plot, drawing.png(figure))
+        facts = {
+            "started": format_utc(done.start_utc),
+            "played": f"{done.played.played_s:.1f} s of {trace.end_s:g} s",
+            "client": self.plan.client or "none",
+            "server": self.plan.server or "none",
+            "shaper": done.shaper,
+        }
+        report = render(
+            f"Replay of {self.plan.name}", trace, done.tables(), drawing.svg(figure), facts, done.notes
+        )
+        self.folder.write_text(self.folder.report, report)
+
+    def _ask_queues(self) -> None:
+        met = self.network.queues_met(self.plan.name) or {}
+        for way in WAYS:
+            self.queues_met.setdefault(way, []).extend(met.get(way, ()))
 
     def _build(self) -> None:
         for end in ("satellite", "ground"):
@@ -296,6 +350,9 @@ class _Replay:
         while True:
             self._check()
             now_s = clock.now_s()
+            if now_s >= self.next_ask_s:
+                self._ask_queues()
+                self.next_ask_s = now_s + ASK_QUEUES_S
             if client is None and self.plan.client is not None and now_s >= at_s:
                 self.say(f"{now_s:7.2f} s  client starts: {self.plan.client}")
                 client = spawn(

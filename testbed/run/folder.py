@@ -22,6 +22,7 @@ class RunFolder:
     """The folder `runs/<time>-<scenario>/` and the names of its files.
 
     scenario.json  traces/  events.jsonl  fidelity.json  results.json  report.html  logs/  kept/
+    and of a replay: replay.csv  replay.png
     """
 
     def __init__(self, path: Path) -> None:
@@ -35,6 +36,8 @@ class RunFolder:
         self.scenario = path / "scenario.json"
         self.fidelity = path / "fidelity.json"
         self.results = path / "results.json"
+        self.timeline = path / "replay.csv"
+        self.plot = path / "replay.png"
         self.report = path / "report.html"
 
     @classmethod
@@ -114,6 +117,10 @@ class RunFolder:
             write_atomically(path, text)
         except OSError as error:
             raise TestbedError(f"cannot write {path}: {error.strerror}") from error
+
+    def write_bytes(self, path: Path, data: bytes) -> None:
+        """Write whole or not at all."""
+        write_atomically(path, data)
 
     def hand_over(self) -> None:
         """Make the user who called sudo the owner of the folder."""

@@ -436,8 +436,7 @@ class _Run:
             trace_name=self.plan.trace_path(link).name,
             trace=self.traces[link.name],
             start_monotonic_s=self.start_monotonic_s,
-            satellite_log=self.plan.probe_path(link, ground=False),
-            ground_log=self.plan.probe_path(link, ground=True),
+            logs=(self.plan.probe_path(link, ground=False), self.plan.probe_path(link, ground=True)),
             busy=[(begin - self.start_monotonic_s, end - self.start_monotonic_s) for begin, end in busy],
         )
         return replace(record, load=self.load, counters=self.counters[link.name])

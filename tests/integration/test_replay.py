@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import csv
 import json
+import math
 import os
 import re
 import signal
@@ -101,6 +103,56 @@ def test_iperf3_gets_the_recorded_rate(tmp_path: Path, footprint: Footprint) -> 
     unless_starved(means_bit_s, right)
 
 
+def test_a_full_link_is_compared_by_its_queue_and_its_bytes(tmp_path: Path, footprint: Footprint) -> None:
+    """The programs leave no moment in which a probe finds the link idle."""
+
+    def load() -> dict:
+        client = "iperf3 -c {server} -R -t 6"
+        return replayed(tmp_path, footprint, "--server", "iperf3 -s -1", "--client", client)[0]
+
+    def right(results: dict) -> bool:
+        fidelity, down = results["fidelity"], results["traffic"]["down"]
+        rtt = fidelity["queued_rtt_error_p50_s"] < 2e-3
+        return rtt and down["full_s"] >= 2 and abs(down["full_rate_error"]) < 0.03
+
+    results = unless_starved(load, right)
+    fidelity, traffic = results["fidelity"], results["traffic"]
+    assert fidelity["queued_rtt_samples"] >= 15
+    assert fidelity["queued_wait_s"] > 5e-3
+    assert fidelity["rtt_samples_behind_traffic"] == 0
+    assert 0.5 < traffic["down"]["carried_bytes"] / traffic["down"]["requested_bytes"] <= 1
+    assert traffic["up"]["carried_bytes"] <= traffic["up"]["offered_bytes"]
+    with Path(results["files"]["timeline"]).open() as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == math.ceil(traffic["played_s"])
+    assert [float(row["down_requested_bit_s"]) for row in rows[:5]] == [8e6, 8e6, 8e6, 4e6, 4e6]
+    carried = sum((float(r["end_s"]) - float(r["begin_s"])) * float(r["down_carried_bit_s"]) for r in rows)
+    assert carried / 8 == pytest.approx(traffic["down"]["carried_bytes"], rel=0.02)
+    assert all(row["measured_rtt_s"] for row in rows[:6])
+    assert Path(results["files"]["plot"]).read_bytes().startswith(b"\x89PNG")
+    assert "<svg" in Path(results["files"]["report"]).read_text()
+
+
+def test_a_replay_ends_in_tables_and_the_names_of_its_files(tmp_path: Path, footprint: Footprint) -> None:
+    done = subprocess.run(
+        command(tmp_path, "--client", "ping -c 5 -i 0.2 {server}"),
+        cwd=ROOT,
+        env={**footprint.environment, "COLUMNS": "80"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert max(map(len, lines)) <= 80 or str(tmp_path) in max(lines, key=len)
+    assert re.search(r"^ downlink +8\.000 +\d", done.stdout, re.MULTILINE)
+    assert re.search(r"^ RTT, no queue +40\.\d\d ms +4\d\.\d\d ms", done.stdout, re.MULTILINE)
+    for line, what in zip(lines[-4:], ("timeline", "plot", "report", "results"), strict=True):
+        assert line.startswith(f"{what}: ")
+        assert Path(line.split(": ")[1]).exists()
+
+
 def test_curl_fetches_a_file_over_http(tmp_path: Path, footprint: Footprint) -> None:
     (tmp_path / "frame.bin").write_bytes(os.urandom(1_000_000))
 
@@ -147,6 +199,7 @@ def test_a_contact_is_waited_for_and_its_end_ends_the_client(tmp_path: Path, foo
     results, _ = unless_starved(replay, lambda found: found[1] > 20)
     assert results["client_exit"] is None
     assert results["fidelity"] is None
+    assert results["traffic"]["down"]["carried_bytes"] > 500  # ping's replies
     assert results["notes"] == ["the client was stopped at the end of the trace"]
 
 

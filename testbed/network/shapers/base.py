@@ -73,6 +73,12 @@ class Shaper(Protocol):
     def counters(self, link: str, direction: Direction) -> dict[str, float]:
         """Return packet counters by name; the counters differ between shapers."""
 
+    def queues_met(self, link: str, direction: Direction) -> list[tuple[float, float]] | None:
+        """Return what frames of an RTT probe's size met since the last call, or None if it cannot be told.
+
+        Of each, when it entered the link (CLOCK_MONOTONIC, seconds) and the bytes that waited before it.
+        """
+
     def check(self) -> None:
         """Raise ShaperDiedError if the process of the shaper has ended, LinkError if a link is lost."""
 
@@ -121,6 +127,10 @@ class RecordingShaper:
     def counters(self, link: str, direction: Direction) -> dict[str, float]:
         """Return the number of applied states."""
         return {"applied": sum(entry[:2] == (link, direction) for entry in self.history)}
+
+    def queues_met(self, link: str, direction: Direction) -> list[tuple[float, float]] | None:
+        """Return None: nothing passes."""
+        return None
 
     def check(self) -> None:
         """Do nothing: a recording cannot fail."""

@@ -160,6 +160,9 @@ class NetemShaper:
                     f"link {link} {direction.value}: netem on {port} is not there: {error}"
                 ) from error
 
+    def queues_met(self, link: str, direction: Direction) -> None:
+        """Return None: netem tells no queue of a single packet, and its backlog holds what propagates too."""
+
     def check(self) -> None:
         """Raise LinkError if a netem is not what was last written to it; looks every `CHECK_EVERY_S` at most.
 

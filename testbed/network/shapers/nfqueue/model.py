@@ -102,6 +102,10 @@ class LinkModel:
         """Packets that wait or fly now."""
         return len(self._parcels)
 
+    def waiting_bytes(self, now_s: float) -> float:
+        """Return the bytes that a packet that arrives at `now_s` finds before it, still to be serialised."""
+        return max(0.0, self._idle_from_s - now_s) * self._bytes_s
+
     def arrive(self, packet_id: int, size_bytes: int, now_s: float) -> bool:
         """Admit a packet of `size_bytes`, Ethernet header included; return False if it is dropped."""
         counters = self.counters

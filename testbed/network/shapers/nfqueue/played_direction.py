@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import time
+from collections import deque
 
+from testbed.measure.probe import RTT_FRAME_BYTES
 from testbed.network.link_state import LinkState
 from testbed.network.shapers.nfqueue.model import LinkModel
 from testbed.network.shapers.nfqueue.packet_queue import KERNEL_QUEUE_PACKETS, PacketQueue
@@ -11,6 +13,7 @@ from testbed.network.shapers.nfqueue.packet_queue import KERNEL_QUEUE_PACKETS, P
 READ_AT_MOST = 64  # packets of one queue before other queues, and due packets, get their turn
 LATENESS_STEP_S, LATENESS_STEPS = 10e-6, 2000
 OLDEST_STAMP_S = 2.0
+QUEUES_KEPT = 4096  # 17 minutes of probes
 
 
 class Lateness:
@@ -41,12 +44,18 @@ class Lateness:
 
 
 class PlayedDirection:
-    """A queue, its model, and its place in the agenda."""
+    """A queue, its model, and its place in the agenda.
+
+    Attributes:
+        queues_met: of each frame of an RTT probe's size, when it arrived (CLOCK_MONOTONIC) and the bytes that
+            waited before it; the latest ones.
+    """
 
     def __init__(self, queue_number: int, seed: int) -> None:
         self.queue = PacketQueue(queue_number)
         self.model = LinkModel(seed)
         self.lateness = Lateness()
+        self.queues_met: deque[tuple[float, float]] = deque(maxlen=QUEUES_KEPT)
         self.planned_s = float("inf")  # the time of its valid entry in the agenda
 
     def take_in(self) -> bool:
@@ -62,6 +71,8 @@ class PlayedDirection:
             arrived_s -= offset_s
             if not now_s - OLDEST_STAMP_S < arrived_s <= now_s:  # no stamp, or the clock was set
                 arrived_s = now_s
+            if size_bytes == RTT_FRAME_BYTES:
+                self.queues_met.append((arrived_s, self.model.waiting_bytes(arrived_s)))
             if not self.model.arrive(packet_id, size_bytes, arrived_s):
                 refused.append(packet_id)
         if refused:

@@ -199,6 +199,10 @@ class Player:
                 **direction.lateness.summary(),
                 **kernel_drops(order["queue"]),
             }
+        elif order["do"] == "queues_met":
+            met = list(direction.queues_met)
+            direction.queues_met.clear()
+            return {"met": met}
         return direction.model.state.to_json()
 
 

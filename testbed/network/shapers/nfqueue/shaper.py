@@ -128,6 +128,10 @@ class NfqueueShaper:
         """
         return self._ask("counters", link, direction, queue=self._queues[link, direction])
 
+    def queues_met(self, link: str, direction: Direction) -> list[tuple[float, float]]:
+        """Return what the probes met since the last call, the latest 17 minutes of it."""
+        return [(at_s, size_bytes) for at_s, size_bytes in self._ask("queues_met", link, direction)["met"]]
+
     def check(self) -> None:
         """Raise ShaperDiedError if the process has ended."""
         if self._death is None and self._process.poll() is not None:

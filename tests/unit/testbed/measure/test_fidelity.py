@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -47,35 +48,60 @@ class PlayedWay:
     def __init__(self, trace: Trace, direction: Direction) -> None:
         self.model = LinkModel()
         rows = [states_of(row)[list(Direction).index(direction)] for row in trace.rows()]
+        self.queues_met: list[tuple[float, float]] = []
         self.changes = list(zip(trace.time_s.tolist(), rows, strict=True))
 
-    def cross_s(self, entered_s: list[float], size_bytes: int) -> list[float]:
-        """When each packet leaves."""
-        events: list[tuple[float, Any]] = [*self.changes, *((moment_s, None) for moment_s in entered_s)]
-        self.changes = []
+    def cross_s(
+        self, entered_s: list[float], size_bytes: int, others: Sequence[tuple[float, int]] = ()
+    ) -> list[float]:
+        """When each packet leaves; `others`, moments and sizes, enter between them."""
+        events: list[tuple[float, int, Any]] = [(moment_s, 0, state) for moment_s, state in self.changes]
+        events += [(moment_s, 1, size) for moment_s, size in others]
+        events += [(moment_s, 2, n) for n, moment_s in enumerate(entered_s)]
         left: dict[int, float] = {}
-        for moment_s, state in sorted(events, key=lambda event: (event[0], event[1] is None)):
-            if state is not None:
-                self.model.set(state, moment_s)
+        for moment_s, kind, what in sorted(events, key=lambda event: event[:2]):
+            if kind == 0:
+                self.model.set(what, moment_s)
+            elif kind == 1:
+                self.model.arrive(-1, what, moment_s)  # or it is dropped from a full queue
             else:
-                assert self.model.arrive(len(left), size_bytes, moment_s)
+                self.queues_met.append((START_S + moment_s, self.model.waiting_bytes(moment_s)))
+                assert self.model.arrive(what, size_bytes, moment_s)
             left |= {parcel.packet_id: parcel.due_s for parcel in self.model._parcels}
         return [left[n] for n in range(len(entered_s))]
 
 
-def measured(trace: Trace, folder: Path, *, board: bool = False) -> LinkFidelity:
-    """The fidelity of a link that plays the trace exactly; a board answers at once, and has its own clock."""
+def measured(
+    trace: Trace,
+    folder: Path,
+    *,
+    board: bool = False,
+    others: Sequence[tuple[float, int]] = (),
+    tells_queues: bool = True,
+    late_s: float = 0.0,
+) -> LinkFidelity:
+    """The fidelity of a link that plays the trace exactly; a board answers at once, and has its own clock.
+
+    Args:
+        others: moments and sizes of other packets downwards.
+        tells_queues: whether the link tells what the probes met, or only that there was traffic.
+        late_s: delay that the link adds to the trace's.
+    """
     first, second = list(Direction)[::-1] if board else list(Direction)
     sent_s = [0.05 + 0.25 * n for n in range(30)]
-    arrived_s = PlayedWay(trace, first).cross_s(sent_s, 64)
+    there, back = PlayedWay(trace, first), PlayedWay(trace, second)
+    arrived_s = [moment_s + late_s for moment_s in there.cross_s(sent_s, 64, others)]
     replied_s = [moment_s + (0 if board else TURNAROUND_S) for moment_s in arrived_s]
-    back_s = PlayedWay(trace, second).cross_s(replied_s, 64)
+    back_s = back.cross_s(replied_s, 64)
     lines = []
-    for n, (sent, there, reply, back) in enumerate(zip(sent_s, arrived_s, replied_s, back_s, strict=True)):
-        ways = {"there_s": there - sent, "back_s": back - reply, "turnaround_s": TURNAROUND_S}
+    moments = zip(sent_s, arrived_s, replied_s, back_s, strict=True)
+    for n, (sent, arrived, reply, returned) in enumerate(moments):
+        ways = {"there_s": arrived - sent, "back_s": returned - reply, "turnaround_s": TURNAROUND_S}
         rtt_s = ways["there_s"] + ways["back_s"]
         known = {"asked_by": "ground"} if board else ways
-        lines.append({"kind": "rtt", "sequence": n, "monotonic_s": START_S + back, "rtt_s": rtt_s, **known})
+        lines.append(
+            {"kind": "rtt", "sequence": n, "monotonic_s": START_S + returned, "rtt_s": rtt_s, **known}
+        )
     (folder / "satellite.jsonl").write_text("\n".join(map(json.dumps, lines)))
     trains = []
     for at_s in (0.48, 1.98, 3.99, 5.3):  # the second as the delay falls, the third as the rate changes
@@ -95,9 +121,9 @@ def measured(trace: Trace, folder: Path, *, board: bool = False) -> LinkFidelity
         trace_name="t.csv",
         trace=trace,
         start_monotonic_s=START_S,
-        satellite_log=folder / "satellite.jsonl",
-        ground_log=folder / "ground.jsonl",
-        busy=[],
+        logs=(folder / "satellite.jsonl", folder / "ground.jsonl"),
+        busy=[(moment_s, moment_s + 0.3) for moment_s, _ in others],
+        queues_met={"down": there.queues_met, "up": back.queues_met} if others and tells_queues else None,
     )
 
 
@@ -112,6 +138,51 @@ def test_a_link_that_plays_a_fast_trace_exactly_has_no_error(
     summary = record.summary()
     assert summary["down_delay_error_p50_s"] == pytest.approx(0, abs=1e-9)
     assert summary["up_delay_error_p50_s"] == pytest.approx(0, abs=1e-9)
+
+
+# A second of 1242-byte packets a little faster than the link, at 2 Mbit/s and across a change to 1 Mbit/s.
+OTHERS = [(start_s + 0.0045 * n, 1242) for start_s in (1.1, 3.5) for n in range(200)]
+
+
+def test_probes_that_met_traffic_are_compared_with_the_delay_and_the_queue(tmp_path: Path) -> None:
+    record = measured(sawtooth(), tmp_path, others=OTHERS)
+    assert record.rtt_behind_traffic == 0
+    assert len(record.queued_rtt) >= 6
+    assert max(sample.queue or 0 for sample in record.queued_rtt) > 0.1
+    assert record.queued_rtt_error_s(100) == pytest.approx(0, abs=1e-9)
+    assert len(record.rtt) >= 10
+    assert record.rtt_error_s(100) == pytest.approx(0, abs=1e-9)
+    late = measured(sawtooth(), tmp_path, others=OTHERS, late_s=5e-3)  # no part of the queue that was met
+    assert late.queued_rtt_error_s(50) == pytest.approx(5e-3, abs=1e-3)
+
+
+def test_a_link_that_tells_no_queue_still_gives_the_round_trips_under_traffic(tmp_path: Path) -> None:
+    record = measured(sawtooth(), tmp_path, others=OTHERS, tells_queues=False)
+    assert record.rtt_behind_traffic == len(record.queued_rtt) >= 6
+    assert all(sample.queue is None for sample in record.queued_rtt)
+    assert record.queued_rtt_error_s(50) is None
+    assert record.summary()["queued_wait_s"] is None
+    assert record.summary()["queued_measured_rtt_s"] > record.summary()["queued_requested_rtt_s"]
+
+
+def test_a_probe_is_lost_once_a_later_one_was_answered(tmp_path: Path) -> None:
+    measured(sawtooth(), tmp_path)
+    log = tmp_path / "satellite.jsonl"
+    with log.open("a") as file:
+        for sent_s in (2.9, 7.9):  # the last may still be under way
+            lost = {"kind": "unanswered", "sequence": 99, "sent_ns": 0, "monotonic_s": START_S + sent_s}
+            file.write("\n" + json.dumps(lost))
+    record = compare(
+        link="S - G",
+        shaper="model",
+        trace_name="t.csv",
+        trace=sawtooth(),
+        start_monotonic_s=START_S,
+        logs=(log, tmp_path / "ground.jsonl"),
+        busy=[],
+    )
+    assert record.unanswered_s == (pytest.approx(2.9),)
+    assert record.summary()["rtt_unanswered"] == 1
 
 
 def test_trains_are_compared_with_the_rates_that_served_them(tmp_path: Path) -> None:

@@ -65,8 +65,7 @@ def test_probes_outside_contacts_and_behind_traffic_are_not_judged(tmp_path: Pat
         trace_name="t.csv",
         trace=trace(),
         start_monotonic_s=1000,
-        satellite_log=satellite,
-        ground_log=ground,
+        logs=(satellite, ground),
         busy=[(14.0, 16.0)],
     )
     assert [s.time_s for s in record.rtt] == [12, 19]
@@ -131,10 +130,14 @@ def test_both_ends_on_one_machine_time_each_way_by_itself() -> None:
         time.sleep(0.02)
         other.receive()
         one.receive()
-    (record,) = [json.loads(line) for line in out.getvalue().splitlines()]
+        one.send_rtt()  # is not answered any more
+        one.give_up()
+    record, unanswered = [json.loads(line) for line in out.getvalue().splitlines()]
     assert record["rtt_s"] == pytest.approx(record["there_s"] + record["back_s"])
     assert 0 < record["there_s"] < 0.02
     assert 0 < record["back_s"] < 0.02
+    assert unanswered["kind"] == "unanswered"
+    assert record["monotonic_s"] < unanswered["monotonic_s"] <= time.monotonic()
 
 
 def test_a_train_needs_its_own_direction_up_and_a_round_trip_both(
@@ -142,8 +145,8 @@ def test_a_train_needs_its_own_direction_up_and_a_round_trip_both(
 ) -> None:
     satellite, ground = tmp_path / "s.jsonl", tmp_path / "g.jsonl"
     seconds = (5, 15, 25, 35)  # both up, downlink only, uplink only, none
-    train = {"kind": "train", "rate_bit_s": 1e6, "dispersion_s": 0.02, "there_s": 0.02, "packets": 3}
-    train |= {"frame_bytes": 1514}
+    train = {"kind": "train", "rate_bit_s": 1e6, "dispersion_s": 0.02, "there_s": 0.03}
+    train |= {"packets": 3, "frame_bytes": 1242}
     trains = [train | {"monotonic_s": 1000 + t} for t in seconds]
     rtts = [{"kind": "rtt", "sequence": t, "monotonic_s": 1001 + t, "rtt_s": 0.03} for t in seconds]
     satellite.write_text("\n".join(map(json.dumps, [*trains, *rtts])))
@@ -154,8 +157,7 @@ def test_a_train_needs_its_own_direction_up_and_a_round_trip_both(
         trace_name="t.csv",
         trace=one_way_trace(),
         start_monotonic_s=1000,
-        satellite_log=satellite,
-        ground_log=ground,
+        logs=(satellite, ground),
         busy=[],
     )
     assert [sample.time_s for sample in record.down_rate] == [5, 15]
