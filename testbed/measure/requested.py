@@ -86,7 +86,7 @@ class RequestedWay:
         """
         sent_s = self.serialised_s(entered_s, (waiting_bytes + size_bytes) * 8)
         left_s = sent_s + self.delay_s(sent_s)
-        # Those before it are sent all the time until then, the last of them just before each change.
+        # Those before it are sent all the time until then, the last at most a frame before each change.
         first, last = np.searchsorted(self._time_s, [entered_s, sent_s], side="right")
         before_s = self._time_s[first:last] + self._delay_s[first - 1 : last - 1]
         return max(left_s, float(before_s.max(initial=left_s)))

@@ -104,6 +104,8 @@ class LinkModel:
 
     def waiting_bytes(self, now_s: float) -> float:
         """Return the bytes that a packet that arrives at `now_s` finds before it, still to be serialised."""
+        if self._held_from_s is not None:
+            now_s = self._held_from_s
         return max(0.0, self._idle_from_s - now_s) * self._bytes_s
 
     def arrive(self, packet_id: int, size_bytes: int, now_s: float) -> bool:

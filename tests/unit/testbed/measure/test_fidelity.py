@@ -88,7 +88,7 @@ def measured(
         late_s: delay that the link adds to the trace's.
     """
     first, second = list(Direction)[::-1] if board else list(Direction)
-    sent_s = [0.05 + 0.25 * n for n in range(30)]
+    sent_s = [0.2 + 0.25 * n for n in range(30)]
     there, back = PlayedWay(trace, first), PlayedWay(trace, second)
     arrived_s = [moment_s + late_s for moment_s in there.cross_s(sent_s, 64, others)]
     replied_s = [moment_s + (0 if board else TURNAROUND_S) for moment_s in arrived_s]
@@ -149,7 +149,9 @@ def test_probes_that_met_traffic_are_compared_with_the_delay_and_the_queue(tmp_p
     assert record.rtt_behind_traffic == 0
     assert len(record.queued_rtt) >= 6
     assert max(sample.queue or 0 for sample in record.queued_rtt) > 0.1
-    assert record.queued_rtt_error_s(100) == pytest.approx(0, abs=1e-9)
+    assert record.queued_rtt_error_s(50) == pytest.approx(0, abs=1e-9)
+    # As the delay falls: when the last frame before it was sent is known to the length of one.
+    assert record.queued_rtt_error_s(100) == pytest.approx(0, abs=1242 * 8 / 2e6)
     assert len(record.rtt) >= 10
     assert record.rtt_error_s(100) == pytest.approx(0, abs=1e-9)
     late = measured(sawtooth(), tmp_path, others=OTHERS, late_s=5e-3)  # no part of the queue that was met

@@ -51,6 +51,20 @@ def test_a_10_kb_message_on_an_idle_100_kbit_s_link_takes_0_84_s() -> None:
     assert dues_s(model)[-1] == pytest.approx(50 + 0.837, abs=0.001)
 
 
+def test_it_tells_the_bytes_that_a_packet_would_wait_for() -> None:
+    model = model_with(delay_s=1.0)
+    assert model.waiting_bytes(0.0) == 0
+    for number in range(3):
+        model.arrive(number, FRAME_BYTES, 0.0)
+    assert model.waiting_bytes(0.004) == pytest.approx(2.6 * FRAME_BYTES)
+    model.set(LinkState(True, 10e6, 0.0, queue_bytes=10**9), 0.004)
+    assert model.waiting_bytes(0.004) == pytest.approx(2.6 * FRAME_BYTES)
+    model.set(HELD_STATE, 0.005)
+    assert model.waiting_bytes(9.0) == model.waiting_bytes(0.005) == pytest.approx(1.6 * FRAME_BYTES)
+    model.set(LinkState(True, 10e6, 0.0, queue_bytes=10**9), 10.0)
+    assert model.waiting_bytes(10.1) == 0  # what still propagates is no queue
+
+
 def test_a_change_of_rate_acts_on_the_bytes_that_are_left() -> None:
     model = model_with()
     for number in range(3):
