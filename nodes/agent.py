@@ -9,11 +9,14 @@ Its configuration (nodes/contract/board.py, AgentConfig):
     {"board": "jetson-1",
      "management": {"host": "192.168.55.100", "port": 1884,
                     "access": {"username": "jetson-1", "password": "..."},
-                    "ca_file": "/etc/spaceverse/ca.pem"},
+                    "ca_pem": "-----BEGIN CERTIFICATE-----..."},
      "folder": "/var/lib/spaceverse-agent",
-     "models": "/opt/spaceverse/models"}
+     "models": "/opt/spaceverse/models",
+     "allow_code": false}
 
 The run's management broker exists only during runs; between them the agent tries to connect every second.
+The connection uses TLS: whoever answers has to have a certificate for the configured host by the authority in
+the file, before the agent sends its password. A run's code (a policy file) is refused without "allow_code".
 The topics are in nodes/contract/topics.py, the messages in nodes/contract/board.py. The agent's state is
 JSON: {"state": "idle" | "fetching" | "running" | "ended" | "failed" | "gone", "run": name or null, "reason":
 text or null, "facts": {...}}; "gone" is also its last will.

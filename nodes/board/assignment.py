@@ -8,7 +8,12 @@ from typing import Any
 from pydantic import ValidationError
 
 from nodes.contract.board import FILE_PREFIX, AgentConfig, Assignment
-from nodes.contract.config import ConfigError, first_problem
+from nodes.contract.config import ConfigError, first_problem, is_policy_file
+from nodes.runtime.mqtt import tls_context
+
+# Of a confidence network (nodes/onboard/confidence.py). Fetched files get no other names, so that none is
+# taken for a program or a pickle.
+DATA_SUFFIXES = (".json", ".safetensors")
 
 
 def node_config(
@@ -23,12 +28,17 @@ def node_config(
         file_paths: paths of the fetched files, by SHA-256.
 
     Raises:
-        ConfigError: the configuration refers to a file that the assignment's `files` do not list.
+        ConfigError: the configuration refers to a file that the assignment's `files` do not list, or it
+            contains code that the agent does not allow.
         OSError: a folder cannot be created.
     """
+    check_code(assignment, agent)
     config: dict[str, Any] = _with_paths(assignment.config, file_paths)
     if isinstance(network := config.get("confidence"), dict):
         config["confidence"] = str(_folder_of(network, run_folder / "confidence"))
+    if isinstance(policy := config.get("policy"), dict):
+        (name,) = policy
+        config["policy"] = str(_folder_of(policy, run_folder / "policy") / Path(name).name)
     management = agent.management.model_copy(update={"access": assignment.access})
     box = "outbox" if assignment.role == "satellite" else "inbox"
     return {
@@ -41,6 +51,28 @@ def node_config(
         "measure_power": agent.power,
         "power_sensor": None if agent.power_sensor is None else agent.power_sensor.model_dump(),
     }
+
+
+def check_code(assignment: Assignment, agent: AgentConfig) -> None:
+    """Check that an assignment contains no code, unless the board's owner allows it.
+
+    Raises:
+        ConfigError: it does; the text is one line.
+    """
+    config = assignment.config
+    network, policy = config.get("confidence"), config.get("policy")
+    for name in network if isinstance(network, dict) else ():
+        if Path(name).suffix not in DATA_SUFFIXES:
+            raise ConfigError(f"assignment: {name!r} is no file of a confidence network")
+    if isinstance(policy, dict) and not (len(policy) == 1 and all(map(is_policy_file, policy))):
+        raise ConfigError("assignment: policy is neither a name nor one Python file")
+    code = next(iter(policy)) if isinstance(policy, dict) else str(policy)
+    if is_policy_file(code) and not agent.allow_code:
+        name = Path(code).name
+        raise ConfigError(
+            f"policy file {name!r} is code, which this board does not take from a run; use a policy of "
+            'nodes/policies, or set "allow_code": true in agent.json on the board and restart its agent'
+        )
 
 
 def model_folder(name: str, models: Path | None) -> str | Path:
@@ -66,8 +98,10 @@ def read_agent_config(path: Path) -> AgentConfig:
         raise ConfigError(f"{path}: cannot be read: {error}") from error
     except ValidationError as error:
         raise ConfigError(f"{path}: {first_problem(error, AgentConfig)}") from error
-    if (ca_file := config.management.ca_file) is not None and not ca_file.is_file():
-        raise ConfigError(f"{path}: ca_file {ca_file} is not a file")
+    try:
+        tls_context(config.management.ca_file, config.management.ca_pem)
+    except OSError as error:
+        raise ConfigError(f"{path}: management: {error}") from error
     return config
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import queue
+import ssl
+import sys
 import threading
 import time
 from dataclasses import dataclass
@@ -33,6 +35,9 @@ class Piece:
 class Mailbox:
     """Messages from the run, and the state that the agent publishes.
 
+    The broker proves its identity before the first byte of MQTT, the agent's password, is sent. Who cannot is
+    named on stderr, once per reason, and tried again: the run may come to the same address later.
+
     Args:
         address: address of the management broker.
         board: the board's name.
@@ -44,12 +49,14 @@ class Mailbox:
         self._state: dict[str, Any] = {"state": "idle", "run": None, "reason": None}
         self._lock = threading.Lock()
         self._heartbeats_s: dict[str, float] = {}
+        self._complaints: set[str] = set()
         self.assignment: bytes | None = None
         self.pieces: queue.SimpleQueue[Piece] = queue.SimpleQueue()
         self.changed = threading.Event()
         self._client = make_client(f"{name}-agent", address)
         self._client.will_set(topics.board_state(name), json.dumps({"state": GONE}), qos=1, retain=True)
         self._client.on_connect = self._on_connect
+        self._client.on_connect_fail = self._on_connect_fail
         self._client.message_callback_add(topics.HEARTBEAT, self._on_heartbeat)
         self._client.message_callback_add(topics.board_assignment(name), self._on_assignment)
         self._client.message_callback_add(topics.board_pieces(name), self._on_piece)
@@ -84,12 +91,34 @@ class Mailbox:
     def _on_connect(
         self, client: Client, _: object, __: ConnectFlags, reason: ReasonCode, ___: Properties | None
     ) -> None:
-        if not reason.is_failure:
+        if reason.is_failure:
+            self._complain(
+                f"the run at {self._address} refuses this board's account ({reason}); create agent.json "
+                "again on its machine: spaceverse board agent-config"
+            )
+        else:
+            self._complaints.clear()
             self.assignment = None  # the broker repeats a retained assignment; a new broker has none
             board = self._board
             filters = (topics.HEARTBEAT, topics.board_assignment(board), topics.board_pieces(board))
             client.subscribe([(topic, 1) for topic in filters])
             client.publish(topics.board_state(board), json.dumps(self._state), qos=1, retain=True)
+
+    def _on_connect_fail(self, _: Client, __: object) -> None:
+        error = sys.exc_info()[1]  # paho calls this while it handles the error, and does not pass it on
+        if isinstance(error, ssl.SSLError | ConnectionResetError):  # a broker without TLS may reset
+            reason = getattr(error, "verify_message", None) or getattr(error, "reason", None) or error
+            self._complain(
+                f"the server at {self._address} is not a run that this agent knows (TLS: {reason}); no "
+                "password was sent, and nothing is accepted from it"
+            )
+        elif not isinstance(error, ConnectionRefusedError):  # as between runs
+            self._complain(f"no connection to {self._address}: {error}")
+
+    def _complain(self, text: str) -> None:
+        if text not in self._complaints:
+            self._complaints.add(text)
+            print(f"agent: {text}", file=sys.stderr, flush=True)
 
     def _on_heartbeat(self, _: Client, __: object, message: MQTTMessage) -> None:
         try:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from types import FrameType
 from typing import Any
 
-from nodes.board.assignment import node_config, read_assignment
+from nodes.board.assignment import check_code, node_config, read_assignment
 from nodes.board.child import Child
 from nodes.board.facts import facts
 from nodes.board.files import Fetcher, FileError
@@ -89,6 +89,7 @@ class Service:
         """Accept an assignment if its run is alive."""
         try:
             assignment = read_assignment(payload)
+            check_code(assignment, self._config)  # before anything is fetched
         except ConfigError as error:
             self._done = payload
             self._tell("failed", None, str(error))

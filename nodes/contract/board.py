@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from nodes.contract.config import BrokerAddress, I2cPowerSensor, MqttAccess, PlainName
 from nodes.contract.strict import Strict, Text
@@ -78,11 +78,13 @@ class AgentConfig(Strict):
     Args:
         board: the board's name in the inventory.
         management: where runs have their management broker; `access` is the board's own, the same in every
-            run.
+            run. The authority (`ca_pem`, or `ca_file`) is required: the agent tells its password to, and
+            takes work from, only a broker with a certificate of this authority for `host`.
         folder: where the agent keeps fetched files, outboxes and logs.
         models: folder of models, each in a folder of its own; None for those that ship.
         power: whether to look for a power sensor and report the energy of each answer.
         power_sensor: the sensor to use instead of searching for one.
+        allow_code: whether a run may send code, i.e. a policy file, which the node then executes.
     """
 
     board: PlainName
@@ -91,6 +93,17 @@ class AgentConfig(Strict):
     models: Path | None = None
     power: bool = True
     power_sensor: I2cPowerSensor | None = None
+    allow_code: bool = False
+
+    @model_validator(mode="after")
+    def _verifies_runs(self) -> AgentConfig:
+        if self.management.host is None or not self.management.has_authority:
+            raise ValueError(
+                "management has no host and authority (ca_pem) by which the agent verifies a run, like files "
+                "of versions before TLS; create it again on the machine that runs the scenarios: "
+                f"sudo spaceverse board agent-config {self.board}, or board deploy"
+            )
+        return self
 
 
 class Assignment(Strict):
@@ -102,8 +115,8 @@ class Assignment(Strict):
         config: that program's configuration (nodes/contract/config.py) without the fields that the agent
             fills in: `management`, `clock`, `management_lost_after_s`, `outbox` or `inbox`. A text
             "sha256:HEX" in it stands for the path of that file; `confidence` is a folder, given as its files'
-            names and such texts. `model` is a folder's last name under the agent's `models` or among the
-            shipped ones, a path on the board, or a hub name.
+            names and such texts; so is `policy` if it is a Python file. `model` is a folder's last name under
+            the agent's `models` or among the shipped ones, a path on the board, or a hub name.
         access: the node's account at the management broker, for this run.
         files: size in bytes of each file to be fetched, by its SHA-256.
         heartbeat_lapse_s: time without a heartbeat after which the run counts as dead.

@@ -18,6 +18,11 @@ class ConfigError(ValueError):
     """A configuration that cannot be used; the message is one line with file, field and expectation."""
 
 
+def is_policy_file(policy: str) -> bool:
+    """Return whether a policy is given as a Python file, which is code, and not by its name."""
+    return policy.endswith(".py")
+
+
 def _printable(name: str) -> str:
     if not (0 < len(name) <= LONGEST_NAME and name.isprintable() and name == name.strip()):
         raise ValueError(f"a name has 1 to {LONGEST_NAME} printable characters, the first and last not blank")
@@ -41,8 +46,9 @@ class MqttAccess(Strict):
 class BrokerAddress(Strict):
     """Address of an MQTT broker: either `unix_socket`, or `host` (name or address, also IPv6) and `port`.
 
-    With `ca_file` the connection uses TLS, and the broker must have a certificate for `host` that this
-    authority has signed. Without `access` the program is anonymous.
+    With an authority, as the file `ca_file` or as PEM text in `ca_pem`, the connection uses TLS 1.3, and the
+    broker must have a certificate for `host` that this authority has signed. Without `access` the program is
+    anonymous.
     """
 
     unix_socket: Path | None = None
@@ -50,14 +56,22 @@ class BrokerAddress(Strict):
     port: Port = 1883
     access: MqttAccess | None = None
     ca_file: Path | None = None
+    ca_pem: str | None = Field(default=None, min_length=1, max_length=100_000, repr=False)
 
     @model_validator(mode="after")
     def _one_of_both(self) -> BrokerAddress:
         if (self.unix_socket is None) == (self.host is None):
             raise ValueError("set either unix_socket, or host and port")
-        if self.unix_socket is not None and self.ca_file is not None:
-            raise ValueError("ca_file applies to host and port only; a unix_socket needs no TLS")
+        if self.unix_socket is not None and self.has_authority:
+            raise ValueError("ca_file and ca_pem apply to host and port only; a unix_socket needs no TLS")
+        if self.ca_file is not None and self.ca_pem is not None:
+            raise ValueError("set either ca_file or ca_pem, not both")
         return self
+
+    @property
+    def has_authority(self) -> bool:
+        """Whether the broker has to prove its identity."""
+        return self.ca_file is not None or self.ca_pem is not None
 
     def __str__(self) -> str:
         return str(self.unix_socket) if self.unix_socket is not None else f"{self.host}:{self.port}"

@@ -13,6 +13,7 @@ from numbers import Real
 from pathlib import Path
 from typing import Any
 
+from nodes.contract.config import is_policy_file
 from nodes.failures import named, where_of
 from nodes.policies.baselines import (
     Cascade,
@@ -62,7 +63,7 @@ def policy_named(name: str, parameters: Mapping[str, Any] | None = None) -> Fram
         ValueError: There is no policy of this name, the file defines none, a parameter is unknown or not a
             number, or the policy cannot be created. The text is one line.
     """
-    make = _from_file(Path(name)) if name.endswith(".py") else POLICIES.get(name)
+    make = _from_file(Path(name)) if is_policy_file(name) else POLICIES.get(name)
     if make is None:
         near = difflib.get_close_matches(name, POLICIES, n=1)
         hint = f"did you mean {near[0]}? " if near else ""

@@ -14,7 +14,7 @@ UNIX_PORT = 1  # paho requires a positive port, also for a Unix socket
 
 
 def make_client(client_id: str, broker: BrokerAddress) -> Client:
-    """Return a client with a clean session. Raises OSError for a `ca_file` without a certificate."""
+    """Return a client with a clean session. Raises OSError for an authority without a certificate."""
     client = Client(
         CallbackAPIVersion.VERSION2,
         client_id=client_id,
@@ -22,8 +22,8 @@ def make_client(client_id: str, broker: BrokerAddress) -> Client:
         transport="unix" if broker.unix_socket is not None else "tcp",
     )
     identify(client, broker.access)
-    if broker.ca_file is not None:
-        client.tls_set_context(tls_context(broker.ca_file))
+    if broker.has_authority:
+        client.tls_set_context(tls_context(broker.ca_file, broker.ca_pem))
     return client
 
 
@@ -33,14 +33,15 @@ def identify(client: Client, access: MqttAccess | None) -> None:
         client.username_pw_set(access.username, access.password)
 
 
-def tls_context(ca_file: Path) -> ssl.SSLContext:
-    """Return a TLS context that trusts this authority alone. Raises OSError for an unusable file."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
+def tls_context(ca_file: Path | None, ca_pem: str | None = None) -> ssl.SSLContext:
+    """Return a TLS context that trusts this authority alone. Raises OSError for an unusable authority."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # which verifies certificate and host name
+    context.minimum_version = ssl.TLSVersion.TLSv1_3  # both ends are this project's
     try:
-        context.load_verify_locations(cafile=ca_file)
+        context.load_verify_locations(cafile=ca_file, cadata=ca_pem)
     except OSError as error:  # ssl.SSLError is one
-        raise OSError(f"ca_file {ca_file}: {error.strerror or error}") from error
+        what = "ca_pem" if ca_file is None else f"ca_file {ca_file}"
+        raise OSError(f"{what}: {error.strerror or error}") from error
     return context
 
 

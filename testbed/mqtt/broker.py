@@ -45,6 +45,7 @@ class TcpListener:
         lines = [f"listener {self.port} {self.address}"]
         if self.tls is not None:
             lines += [f"certfile {self.tls.certificate.resolve()}", f"keyfile {self.tls.key.resolve()}"]
+            lines.append("tls_version tlsv1.3")  # as the nodes require (nodes/runtime/mqtt.py)
         return lines
 
 

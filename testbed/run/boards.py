@@ -8,10 +8,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from nodes.contract.config import is_policy_file
 from nodes.contract.events import BoardChanged
 from nodes.contract.report import Report
 from nodes.contract.topics import slug
-from testbed.boards.agent_access import AGENT_PORT, agent_password, own_address
+from testbed.boards.agent_access import AGENT_PORT, agent_password, board_authority, own_address
 from testbed.boards.agents import BoardAgents, FileStore
 from testbed.boards.attachment import Attachment
 from testbed.boards.inventory import Board, place, read_inventory
@@ -19,6 +20,7 @@ from testbed.boards.link import BoardLink, ground_endpoint
 from testbed.errors import TestbedError
 from testbed.mqtt.accounts import Account, board_account
 from testbed.mqtt.broker import TcpListener
+from testbed.mqtt.certificates import Authority
 from testbed.network.link_state import OnContactEnd
 from testbed.network.sky import Sky
 from testbed.results.board_record import Absence, BoardRecord
@@ -94,9 +96,18 @@ class RunBoards:
         return made
 
     def listeners(self) -> list[TcpListener]:
-        """Return the management broker's listeners for boards: this machine's source address for each."""
-        addresses = {own_address(board) for board in self.plan.boards.values()}
-        return [TcpListener(address, AGENT_PORT) for address in sorted(addresses)]
+        """Return the management broker's listeners for boards: this machine's source address for each.
+
+        They use TLS with a certificate of the authority that the boards' agents know.
+        """
+        addresses = sorted({own_address(board) for board in self.plan.boards.values()})
+        if not addresses:
+            return []
+        # Not in the run's folder: its key is a secret of this machine, not of the run's owner. Stations'
+        # slugs, which name sockets in the same folder, have no capital letters.
+        authority = Authority(self.plan.sockets / "TLS", board_authority())
+        certificate = authority.issue("management", addresses)
+        return [TcpListener(address, AGENT_PORT, certificate) for address in addresses]
 
     def accounts(self) -> list[Account]:
         """Return the accounts of the agents at the management broker."""
@@ -155,7 +166,8 @@ class RunBoards:
             raise TestbedError(
                 f"board {board.name}: its agent did not connect to {own_address(board)}, port {AGENT_PORT}, "
                 f"within {REGISTERED_WITHIN_S:.0f} s; start it on the board: python -m nodes.agent CONFIG, "
-                f"where CONFIG is the output of `spaceverse board agent-config {board.name}` on this machine"
+                f"where CONFIG is the output of `spaceverse board agent-config {board.name}` on this machine "
+                "(and of this version: older ones have no authority); the agent's own output has the reason"
             )
 
     def records(self) -> tuple[BoardRecord, ...]:
@@ -188,6 +200,9 @@ def offered(config: dict[str, Any], files: FileStore) -> dict[str, Any]:
     for name in ("profile", "policy_parameters"):
         if isinstance(config.get(name), str):
             replaced[name] = files.add(Path(config[name]))
+    policy = config.get("policy")
+    if isinstance(policy, str) and is_policy_file(policy):  # taken by boards whose owner allows code only
+        replaced["policy"] = {Path(policy).name: files.add(Path(policy))}
     if config["confidence"] is not None:
         network = sorted(path for path in Path(config["confidence"]).iterdir() if path.is_file())
         replaced["confidence"] = {path.name: files.add(path) for path in network}

@@ -22,7 +22,7 @@ from pydantic import (
     model_validator,
 )
 
-from nodes.contract.config import ModelRun, Name, PolicyChoice
+from nodes.contract.config import ModelRun, Name, PolicyChoice, is_policy_file
 from nodes.contract.topics import slug
 from testbed.errors import ScenarioError
 from traces.orbits.stations import DEFAULT_MASK_DEG
@@ -33,7 +33,7 @@ AbsolutePath = Annotated[Path, AfterValidator(Path.absolute)]
 
 def _absolute_file(name: str) -> str:
     """Return a policy's name unchanged, and the absolute path of a policy's file."""
-    return str(Path(name).absolute()) if name.endswith(".py") else name
+    return str(Path(name).absolute()) if is_policy_file(name) else name
 
 
 PolicyName = Annotated[str, Field(min_length=1), AfterValidator(_absolute_file)]

@@ -1,5 +1,8 @@
 """The agent as a systemd unit of its board: written, started, and watched until it has stayed up.
 
+systemd runs it as a user of its own, who may write to the agent's folder only and has no capabilities. The
+configuration stays root's: before each start systemd copies it to where that user can read it.
+
 `systemctl restart` succeeds as soon as there is a process. An agent that ends a moment later, and again
 whenever systemd restarts it, is recognised by the state of its unit:
 
@@ -12,15 +15,26 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
+from testbed.boards.agent_access import AGENT_FOLDER
 from testbed.boards.ssh import Shell, SshError
 
+NAME = PurePosixPath(AGENT_FOLDER).name  # of its folder below /var/lib, its folder below /run, and its user
 UNIT = "spaceverse-agent.service"
 UNIT_PATH = PurePosixPath("/etc/systemd/system") / UNIT
 LOOK_EVERY_S = 0.3  # several times per second, for which systemd waits before it restarts the agent
 LAST_LINES = 3
+# Groups that may open the devices of GPUs, power sensors and I2C buses, where a board has them.
+DEVICE_GROUPS = ("video", "render", "i2c", "gpio")
+_GROUPS = (
+    "sh",
+    "-c",
+    'for group; do if getent group "$group" > /dev/null; then echo "$group"; fi; done',
+    "sh",
+)
 _SHOW = ("systemctl", "show", "-p", "ActiveState,SubState,NRestarts,ExecMainCode,ExecMainStatus", UNIT)
 # Output of the agent, without systemd's messages and earlier starts. A board may have no journal.
 _LAST_OUTPUT = (
@@ -76,11 +90,16 @@ async def start_agent(shell: Shell, python: str, config: PurePosixPath, watch_s:
     Raises:
         SshError: systemd rejected the unit, or the agent has ended; the text has its last output.
     """
-    await shell.write(UNIT_PATH, unit_text(python, config))
+    groups = (await shell.run(*_GROUPS, *DEVICE_GROUPS)).split()
+    await shell.write(UNIT_PATH, unit_text(python, config, groups))
     await shell.run("systemctl", "daemon-reload")
     await shell.run("systemctl", "enable", "--quiet", UNIT)
     since = (await shell.run("date", "+%s")).strip()  # by the clock of the board
-    await shell.run("systemctl", "restart", UNIT)
+    refused = ""
+    try:
+        await shell.run("systemctl", "restart", UNIT)
+    except SshError as error:  # a step before the agent's own program failed
+        refused = str(error)
     first = now = UnitState.of(await shell.run(*_SHOW))
     until_s = time.monotonic() + watch_s
     while not has_died(first, now):
@@ -88,7 +107,8 @@ async def start_agent(shell: Shell, python: str, config: PurePosixPath, watch_s:
             return
         await asyncio.sleep(LOOK_EVERY_S)
         now = UnitState.of(await shell.run(*_SHOW))
-    raise SshError(complaint(shell.board, now, await shell.run("sh", "-c", _LAST_OUTPUT, since)))
+    output = await shell.run("sh", "-c", _LAST_OUTPUT, since)
+    raise SshError(complaint(shell.board, now, output.strip() or refused))
 
 
 def complaint(board: str, state: UnitState, output: str) -> str:
@@ -101,8 +121,17 @@ def complaint(board: str, state: UnitState, output: str) -> str:
     )
 
 
-def unit_text(python: str, config: PurePosixPath) -> str:
-    """Return the agent's systemd unit, which restarts it whenever it ends, without a limit."""
+def unit_text(python: str, config: PurePosixPath, groups: Sequence[str] = ()) -> str:
+    """Return the agent's systemd unit, which restarts it whenever it ends, without a limit.
+
+    Args:
+        python: Python interpreter on the board.
+        config: Configuration of the agent, which only root can read.
+        groups: Groups of the board that may open the devices which a node needs.
+    """
+    copy = f'install -m 0400 -o "$$(stat -Lc %%u /run/{NAME})" {config} /run/{NAME}/{config.name}'
+    # Without PrivateDevices and ProtectClock, which hide GPUs and sensors, and MemoryDenyWriteExecute, which
+    # torch's compiled code does not survive.
     return f"""[Unit]
 Description=SpaceVerse agent of this board
 Wants=network-online.target
@@ -110,10 +139,42 @@ After=network-online.target
 StartLimitIntervalSec=0
 
 [Service]
-ExecStart={python} -m nodes.agent {config}
+ExecStartPre=+/bin/sh -c '{copy}'
+ExecStart={python} -m nodes.agent /run/{NAME}/{config.name}
 Restart=always
 RestartSec=1
 TimeoutStopSec=10
+
+User={NAME}
+DynamicUser=yes
+SupplementaryGroups={" ".join(groups)}
+StateDirectory={NAME}
+StateDirectoryMode=0700
+RuntimeDirectory={NAME}
+RuntimeDirectoryMode=0700
+Environment=HOME={AGENT_FOLDER}
+UMask=0077
+
+NoNewPrivileges=yes
+CapabilityBoundingSet=
+ProtectSystem=strict
+ProtectHome=read-only
+PrivateTmp=yes
+ProtectProc=invisible
+ProtectControlGroups=yes
+ProtectHostname=yes
+ProtectKernelLogs=yes
+ProtectKernelModules=yes
+ProtectKernelTunables=yes
+LockPersonality=yes
+RemoveIPC=yes
+RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6 AF_NETLINK
+RestrictNamespaces=yes
+RestrictRealtime=yes
+RestrictSUIDSGID=yes
+SystemCallArchitectures=native
+SystemCallFilter=@system-service
+SystemCallErrorNumber=EPERM
 
 [Install]
 WantedBy=multi-user.target

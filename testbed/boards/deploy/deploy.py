@@ -3,10 +3,11 @@
     /opt/spaceverse/wheels/     the bundle
                     venv/       a separate Python environment
                     models/     a folder per model
-                    agent.json  readable by its owner only
+                    agent.json  readable by root only
     /etc/systemd/system/spaceverse-agent.service    if the board has systemd
 
-A repeated deployment sends only files whose checksums differ.
+A repeated deployment sends only files whose checksums differ, and keeps the fields of agent.json that are the
+board's own (`OWN_FIELDS`).
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from testbed.boards.ssh import Shell, SshError
 from testbed.errors import InputError
 
 ROOT = PurePosixPath("/opt/spaceverse")
+OWN_FIELDS = ("allow_code", "power", "power_sensor")
 WATCH_S = 3.0  # plus twice the start-up time of the agent's program, so that late failures are seen, too
 
 _LOOK = """
@@ -116,8 +118,11 @@ async def deploy(
     installed = await _install(shell, root, wheels, step)
     step("sending models")
     model_files = await shell.put(files, root / "models")
+    # The agent runs as a user of its own, and root's umask may be strict.
+    await shell.run("chmod", "-R", "go+rX", str(root / "venv"), str(root / "models"))
     config = root / "agent.json"
-    text = json.dumps({**agent_config, "models": str(root / "models")}, indent=2)
+    own = _own_fields(await shell.run("sh", "-c", 'cat "$0" 2> /dev/null || true', str(config)))
+    text = json.dumps({**agent_config, **own, "models": str(root / "models")}, indent=2)
     await shell.write(config, text + "\n", 0o600)
     python = str(root / "venv/bin/python")
     begin_s = time.monotonic()
@@ -129,6 +134,15 @@ async def deploy(
     facts = json.loads(await shell.run(python, "-m", "nodes.agent", "--facts"))
     start_command = f"{python} -m nodes.agent {config}"
     return Deployed(len(sent), len(model_files), installed, system.has_systemd, start_command, facts)
+
+
+def _own_fields(text: str) -> dict[str, Any]:
+    """Return the fields of an agent.json that a board's owner has set; none if it is not readable."""
+    try:
+        config = json.loads(text)
+    except ValueError:
+        return {}
+    return {name: config[name] for name in OWN_FIELDS if name in config} if isinstance(config, dict) else {}
 
 
 def _check(system: BoardSystem, bundle: Path, manifest: Mapping[str, Any]) -> None:

@@ -39,6 +39,19 @@ for look in $(seq 100); do
 done
 exit 1
 """
+# Its capabilities and NoNewPrivs, whether it can write to /opt or read root's agent.json, who can, and
+# whether its folder is its own.
+HOW_CONFINED = """
+set -- $(awk '/^CapEff|^CapBnd/ {{c += ($2 != "0000000000000000")}}
+    /^NoNewPrivs/ {{n = $2}} END {{print c, n}}' /proc/{pid}/status)
+echo $1 $2
+uid=$(stat -c %u /proc/{pid}); test $uid -gt 0
+for action in "touch /opt/x" "cat /opt/spaceverse/agent.json"; do
+    nsenter -t {pid} -m setpriv --reuid $uid --clear-groups $action > /dev/null 2>&1 && echo yes || echo no
+done
+stat -c '%a %u' /opt/spaceverse/agent.json
+test $(stat -Lc %u /var/lib/spaceverse-agent) = $uid && echo same
+"""
 
 
 def agent_pid(desk: Desk) -> int:
@@ -62,6 +75,9 @@ def test_a_bare_board_is_made_one(wheels: Path, tmp_path: Path) -> None:  # noqa
         assert f"jetson-1: {count} wheels and 2 model files sent" in first.stdout
         assert "no systemd" not in first.stdout
         assert agent_pid(desk) > 0
+        confined = desk.board.shell(HOW_CONFINED.format(pid=agent_pid(desk)))
+        print(confined.stdout, confined.stderr)
+        assert confined.stdout.splitlines() == ["0 1", "no", "no", "600 0", "same"]
         killed = desk.board.shell(KILL_OFTEN)
         assert killed.returncode == 0
         wait_for(
@@ -80,7 +96,7 @@ def test_a_bare_board_is_made_one(wheels: Path, tmp_path: Path) -> None:  # noqa
         desk.board.wait_until_up()
         wait_for(lambda: agent_pid(desk) > 0, "an agent after switching on", UP_WITHIN_S)
 
-        # Its folder is on a disk that has become read-only: `--check` is content, and so is systemctl.
+        # Its disk is empty and read-only: `--check` is content, and systemd cannot make the folder.
         read_only = f"systemctl stop {UNIT} && rm -r /var/lib/* && mount -o remount,ro /var/lib"
         assert desk.board.shell(read_only).returncode == 0
         refused = desk.command(deploy)
@@ -88,7 +104,7 @@ def test_a_bare_board_is_made_one(wheels: Path, tmp_path: Path) -> None:  # noqa
         assert refused.returncode == 1 and "model files sent" not in refused.stdout
         (line,) = refused.stderr.strip().splitlines()
         assert "board jetson-1: the agent ends right after its start" in line
-        assert "Read-only file system" in line and f"journalctl -u {UNIT}" in line
+        assert "execution directory in /var/lib" in line and f"journalctl -u {UNIT}" in line
         assert desk.board.shell("mount -o remount,rw /var/lib").returncode == 0
         mended = desk.command(deploy)
         assert mended.returncode == 0, mended.stderr + mended.stdout

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,87 +14,14 @@ import pytest
 
 from nodes.contract import topics
 from nodes.contract.board import PIECE_BYTES
-from nodes.contract.events import EVENTS
 from nodes.data import EO_MINI
-from testbed.boards.agents import BoardAgents
-from testbed.mqtt.accounts import board_account, node_account, run_account
-from testbed.mqtt.broker import Broker, TcpListener, UnixListener
-from testbed.mqtt.management import ManagementPlane
-from testbed.network.programs import Program, spawn
+from tests.support.boards.agent_desk import LAPSE_S, Desk
 from tests.support.made_up_profile import MADE_UP
-from tests.support.nodes.ends import free_port
 from tests.support.waiting import wait_for
 
-LAPSE_S = 3.0
 READY_S = 60.0
 # A Raspberry Pi 5's program that always says 3 W.
 PMIC = "#!/bin/sh\nprintf ' VDD_CORE_A current(7)=3.0A\\n VDD_CORE_V volt(15)=1.0V\\n'\n"
-
-
-class Desk:
-    """The run's machine: broker, management plane, and the boards' desk."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder, self.port = folder, free_port()
-        self.run, self.node = run_account(), node_account("sat-1")
-        self.board = board_account("board-1", "the board's own")
-        self.broker = Broker(
-            folder,
-            [TcpListener("127.0.0.1", self.port), UnixListener(folder / "plane")],
-            name="management",
-            popen=spawn,
-            accounts=[self.run, self.node, self.board],
-        )
-        self.broker.start()
-        self.plane = ManagementPlane(folder / "plane", folder / "events.jsonl", self.run)
-        self.boards = self.new_boards("run-1")
-        self.agents: list[Program] = []
-
-    def new_boards(self, run: str) -> BoardAgents:
-        self.states: list[str] = []
-        return BoardAgents(
-            self.folder / "plane", run, self.run, heartbeat_lapse_s=LAPSE_S,
-            on_state=lambda board, state: self.states.append(state["state"]),
-        )  # fmt: skip
-
-    def agent(self, password: str = "the board's own") -> Program:  # noqa: S107 - a test's
-        config = {
-            "board": "board-1",
-            "management": {
-                "host": "127.0.0.1", "port": self.port,
-                "access": {"username": "board-1", "password": password},
-            },
-            "folder": str(self.folder / "board"),
-        }  # fmt: skip
-        path = self.folder / "agent.json"
-        path.write_text(json.dumps(config))
-        self.agents.append(
-            Program("agent", [sys.executable, "-m", "nodes.agent", str(path)], log=self.folder / "agent.log")
-        )
-        return self.agents[-1]
-
-    def satellite(self, **changes: Any) -> dict[str, Any]:
-        image = self.boards.files.add(EO_MINI / "e0001.jpg")
-        frames = [{"frame": f"f{n}", "image": image, "prompt": "How many?", "capture_s": n} for n in range(3)]
-        station = {"name": "Svalbard", "host": "127.0.0.1", "port": 9}
-        config = {
-            "name": "Sat 1", "model": "/only/on/the/host/compact", "stations": [station], "frames": frames,
-            "rate_bit_s": 1e6,
-        }  # fmt: skip
-        return config | changes
-
-    def state(self) -> str:
-        return str(self.boards.state("board-1")["state"])
-
-    def events(self, kind: str) -> list[dict[str, Any]]:
-        return [record.to_json() for record in self.plane.seen(EVENTS[kind])]
-
-    def close(self) -> None:
-        for agent in self.agents:
-            agent.stop()
-        self.boards.close()
-        self.plane.close()
-        self.broker.stop()
 
 
 @pytest.fixture
@@ -241,3 +167,4 @@ def test_a_stranger_with_another_password_hears_nothing(desk: Desk) -> None:
     desk.boards.assign("board-1", "satellite", {})
     time.sleep(2.0)
     assert desk.states == [] and agent.process.poll() is None
+    wait_for(lambda: "refuses this board's account" in desk.agent_log.read_text(), "the agent's complaint")

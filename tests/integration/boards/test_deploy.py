@@ -15,12 +15,12 @@ import pytest
 
 from nodes.models import COMPACT
 from testbed.boards.deploy import bundle
-from testbed.boards.deploy.agent_unit import unit_text
 from testbed.boards.deploy.bundle import Target, make_bundle
 from testbed.boards.deploy.deploy import Deployed, deploy
 from testbed.boards.inventory import Board
 from testbed.boards.ssh import SshError, connect
 from testbed.errors import CapabilityError, InputError
+from testbed.mqtt.certificates import new_authority
 from tests.support.boards.sshd import ssh_board
 
 pytestmark = pytest.mark.root
@@ -30,7 +30,13 @@ PYTHON = subprocess.run(
     env={"PATH": "/usr/local/bin:/usr/bin:/bin"}, capture_output=True, text=True, check=True,
 ).stdout.strip()  # fmt: skip
 HERE = Target(platform.machine(), PYTHON)
-AGENT = {"board": "board-1", "management": {"host": "127.0.0.1"}, "folder": "/tmp/never"}  # noqa: S108
+AUTHORITY = new_authority("a test").cert_pem.bytes().decode()
+AGENT = {
+    "board": "board-1",
+    "management": {"host": "127.0.0.1", "ca_pem": AUTHORITY},
+    "folder": "/tmp/never",  # noqa: S108
+    "allow_code": False,
+}
 # What the agent needs; torch would be a gigabyte for this machine.
 NEEDS = ["paho-mqtt>=2.1,<3", "msgpack>=1,<2", "pydantic>=2.6,<3"]
 
@@ -89,7 +95,10 @@ def test_a_board_is_given_everything_once_and_then_what_has_changed(
     check = [*first.start_command.split(), "--check"]
     assert subprocess.run(check, cwd="/", env={}, capture_output=True, check=False).returncode == 0
 
+    config.write_text(json.dumps(AGENT | {"allow_code": True, "power": False, "folder": "elsewhere"}))
     again = bring(access, wheels, root, model)
+    kept = AGENT | {"allow_code": True, "power": False, "models": str(root / "models")}
+    assert json.loads(config.read_text()) == kept, "the owner's own choices are kept"
     assert (again.wheels_sent, again.model_files_sent, again.installed) == (0, 0, False)
     (model / "config.json").write_text("{}")
     (root / "models/own-model/processor_config.json").write_text("damaged on the board")
@@ -169,10 +178,3 @@ def test_strangers_are_not_talked_to_and_failures_come_in_the_boards_words(
     nobody = board.model_copy(update={"ssh_port": 9})
     with pytest.raises(InputError, match="correct the inventory"):
         asyncio.run(run(nobody, identity, known_hosts, "true"))
-
-
-def test_the_unit_starts_the_agent_again_whenever_it_ends() -> None:
-    text = unit_text("/opt/spaceverse/venv/bin/python", PurePosixPath("/opt/spaceverse/agent.json"))
-    assert "ExecStart=/opt/spaceverse/venv/bin/python -m nodes.agent /opt/spaceverse/agent.json\n" in text
-    assert "Restart=always\n" in text
-    assert "StartLimitIntervalSec=0\n" in text.partition("[Service]")[0]

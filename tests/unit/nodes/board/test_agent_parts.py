@@ -9,19 +9,25 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import trustme
 from hypothesis import given
 from hypothesis import strategies as st
 
 from nodes import agent
 from nodes.board.assignment import node_config, read_assignment
 from nodes.board.files import WINDOW, Fetcher, FileError
-from nodes.contract.board import PIECE_BYTES, AgentConfig
+from nodes.contract.board import PIECE_BYTES, AgentConfig, Assignment
 from nodes.contract.config import BrokerAddress, ConfigError
 from nodes.models import COMPACT
+from nodes.onboard.confidence import FILE
 
 CONFIG: dict[str, Any] = {
     "board": "jetson-1",
-    "management": {"host": "127.0.0.1", "access": {"username": "jetson-1", "password": "x"}},
+    "management": {
+        "host": "127.0.0.1",
+        "access": {"username": "jetson-1", "password": "x"},
+        "ca_pem": trustme.CA().cert_pem.bytes().decode(),
+    },
     "folder": "/tmp/agent",  # noqa: S108 - never made
 }
 
@@ -91,6 +97,7 @@ def test_the_agent_fills_in_what_only_the_board_knows(tmp_path: Path) -> None:
     assert (config["clock"], config["management_lost_after_s"]) == ("own", 7)
     address = BrokerAddress.model_validate(config["management"])
     assert address.access is not None and (address.host, address.access.username) == ("127.0.0.1", "sat")
+    assert address.ca_pem == CONFIG["management"]["ca_pem"], "the node verifies the run, too"
     own = agent_config.model_copy(update={"models": tmp_path})
     (tmp_path / "compact").mkdir()
     assert node_config(assignment, own, tmp_path, {digest: tmp_path})["model"] == str(tmp_path / "compact")
@@ -107,6 +114,54 @@ def test_what_is_no_assignment_is_refused_in_a_line(payload: bytes) -> None:
         read_assignment(payload)
 
 
+def test_code_and_what_may_be_code_is_refused_unless_the_owner_allows_it(tmp_path: Path) -> None:
+    digest = "ab" * 32
+    careful = AgentConfig.model_validate(CONFIG)
+    willing = careful.model_copy(update={"allow_code": True})
+    paths = {digest: tmp_path / digest}
+
+    def made(agent: AgentConfig, **config: Any) -> dict[str, Any]:
+        assignment = Assignment(run="r", role="satellite", config={"model": "m", **config})
+        return node_config(assignment, agent, tmp_path, paths)
+
+    for policy in ({"mine.py": f"sha256:{digest}"}, "/opt/mine.py"):
+        with pytest.raises(ConfigError, match=r"^policy file 'mine.py' is code, [^\n]*\"allow_code\": true"):
+            made(careful, policy=policy)
+    assert made(willing, policy="/opt/mine.py")["policy"] == "/opt/mine.py"
+    fetched = Path(made(willing, policy={"../../mine.py": f"sha256:{digest}"})["policy"])
+    assert fetched == tmp_path / "policy/mine.py" and fetched.readlink() == tmp_path / digest
+    two = {"a.py": f"sha256:{digest}", "b.py": f"sha256:{digest}"}
+    for policy in (two, {}, {"mine.so": f"sha256:{digest}"}):
+        with pytest.raises(ConfigError, match="neither a name nor one Python file"):
+            made(willing, policy=policy)
+    for name in ("mine.py", "pytorch_model.bin", "x.pkl", "confidence.json.py"):
+        with pytest.raises(ConfigError, match="no file of a confidence network"):
+            made(willing, confidence={name: f"sha256:{digest}"})
+    assert made(careful, policy="spaceverse", confidence={FILE: f"sha256:{digest}"})["policy"] == "spaceverse"
+
+
+@pytest.mark.parametrize("management", [{"ca_pem": None}, {"host": None, "unix_socket": "/run/plane"}])
+def test_a_file_without_an_authority_is_refused_with_the_command_that_makes_it_anew(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], management: dict[str, Any]
+) -> None:
+    path = tmp_path / "agent.json"
+    old = {**CONFIG["management"], "ca_pem": None, **management}
+    path.write_text(json.dumps({**CONFIG, "management": old}))
+    for option in ([], ["--check"]):
+        assert agent.main([str(path), *option]) == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        assert "has no host and authority" in line and "spaceverse board agent-config jetson-1" in line
+
+
+def test_an_authority_that_is_none_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "agent.json"
+    for changes in ({"ca_pem": "nonsense"}, {"ca_file": "/nowhere"}, {"ca_pem": None, "ca_file": str(path)}):
+        path.write_text(json.dumps({**CONFIG, "management": {**CONFIG["management"], **changes}}))
+        assert agent.main([str(path)]) == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        assert line.startswith(f"agent: {path}: management: ")
+
+
 def test_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "agent.json"
     path.write_text(json.dumps(CONFIG))
@@ -114,9 +169,7 @@ def test_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
     path.write_text(json.dumps(CONFIG | {"bord": 1}))
     assert agent.main([str(path), "--check"]) == 2
     assert "unknown field 'bord'" in capsys.readouterr().err
-    path.write_text(json.dumps({**CONFIG, "management": {**CONFIG["management"], "ca_file": "/nowhere"}}))
-    assert agent.main([str(path)]) == 2
     assert agent.main([]) == 2
-    assert len(capsys.readouterr().err.splitlines()) == 2
+    assert len(capsys.readouterr().err.splitlines()) == 1
     assert agent.main(["--facts"]) == 0
     assert json.loads(capsys.readouterr().out)["packages"]["pydantic"]

@@ -96,7 +96,7 @@ def test_a_node_measures_with_the_sensor_of_its_agents_configuration(
         json.dumps(
             {
                 "board": "pi",
-                "management": {"host": "127.0.0.1"},
+                "management": {"host": "127.0.0.1", "ca_pem": "..."},
                 "folder": str(tmp_path),
                 "power_sensor": {"chip": "ina226", "shunt_ohm": 0.002},
             }

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from cryptography import x509
 from paho.mqtt.client import Client, MQTTMessage
 from paho.mqtt.enums import CallbackAPIVersion
 
-from nodes.board.assignment import node_config
+from nodes.board.assignment import node_config, read_agent_config
 from nodes.contract import topics
 from nodes.contract.board import PIECE_BYTES, AgentConfig, Assignment
 from nodes.contract.config import SatelliteConfig
 from nodes.runtime.contact import ToldContacts
-from testbed.boards.agent_access import agent_password
+from testbed.boards.agent_access import AGENT_PORT, agent_config, agent_password, board_authority
 from testbed.boards.agents import FileStore
 from testbed.boards.attachment import BoardRefusedError
 from testbed.boards.inventory import Board
@@ -116,7 +118,7 @@ def test_the_agent_makes_a_whole_configuration_of_what_a_board_is_told(tmp_path:
     told = plan.board_config("FLOCK 2P-1")
     assert not {"management", "outbox"} & told.keys() and "'truth'" not in str(told)
     agent = AgentConfig.model_validate(
-        {"board": "jetson-1", "management": {"host": "192.0.2.1"}, "folder": tmp_path}
+        {"board": "jetson-1", "management": {"host": "192.0.2.1", "ca_pem": "..."}, "folder": tmp_path}
     )
     whole = node_config(Assignment(run="r", role="satellite", config=told), agent, tmp_path, {})
     config = SatelliteConfig.model_validate(whole)
@@ -145,7 +147,7 @@ def test_a_board_is_given_its_policys_values_and_network(tmp_path: Path) -> None
         (fetched / digest).write_bytes(files.piece(digest, 0) or b"")
         assert (fetched / digest).stat().st_size == min(size_bytes, PIECE_BYTES)
     agent = AgentConfig.model_validate(
-        {"board": "jetson-1", "management": {"host": "192.0.2.1"}, "folder": tmp_path}
+        {"board": "jetson-1", "management": {"host": "192.0.2.1", "ca_pem": "..."}, "folder": tmp_path}
     )
     assignment = Assignment(run="r", role="satellite", config=told, files=sizes_bytes)
     paths = {digest: fetched / digest for digest in sizes_bytes}
@@ -203,10 +205,69 @@ def test_a_boards_password_is_made_once_and_is_its_owners(tmp_path: Path) -> Non
     first = agent_password("jetson-1", tmp_path)
     assert len(first) >= 32 and agent_password("jetson-1", tmp_path) == first
     assert agent_password("pi-2", tmp_path) != first
-    assert (tmp_path / "agents/jetson-1").stat().st_mode & 0o777 == 0o600
+    assert (tmp_path / "boards/passwords/jetson-1").stat().st_mode & 0o777 == 0o600
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match="run with sudo"):
         agent_password("x", tmp_path / "file")
+
+
+def test_a_password_that_went_over_the_network_in_clear_is_not_used_again(tmp_path: Path) -> None:
+    (tmp_path / "agents").mkdir()
+    (tmp_path / "agents/jetson-1").write_text("of an earlier version\n")
+    assert agent_password("jetson-1", tmp_path) != "of an earlier version"
+
+
+def test_the_authority_of_the_boards_is_made_once_and_its_key_is_its_owners(tmp_path: Path) -> None:
+    with ThreadPoolExecutor(4) as pool:  # as several commands that start at once
+        found = list(pool.map(lambda _: board_authority(tmp_path).cert_pem.bytes(), range(4)))
+    assert len(set(found)) == 1
+    path = tmp_path / "boards/authority.pem"
+    assert path.stat().st_mode & 0o777 == 0o600 and b"PRIVATE KEY" in path.read_bytes()
+    assert [entry.name for entry in path.parent.iterdir()] == ["authority.pem"]
+    path.write_bytes(found[0])
+    with pytest.raises(InputError, match=r"authority.pem holds no private key .*board agent-config"):
+        board_authority(tmp_path)
+
+
+def test_an_agents_configuration_has_the_authority_and_never_its_key(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("SPACEVERSE_STATE", str(tmp_path))
+    monkeypatch.setattr("testbed.boards.agent_access.own_address", lambda board: "192.0.2.1")
+    config = agent_config(board())
+    assert config["management"]["ca_pem"].encode() == board_authority().cert_pem.bytes()
+    assert "PRIVATE KEY" not in json.dumps(config) and config["allow_code"] is False
+    path = tmp_path / "agent.json"
+    path.write_text(json.dumps(config))
+    assert read_agent_config(path).management.host == "192.0.2.1"
+
+
+def test_a_run_proves_itself_to_boards_by_the_authority_at_the_address_that_they_call(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("SPACEVERSE_STATE", str(tmp_path / "state"))
+    monkeypatch.setattr("testbed.run.boards.own_address", lambda board: "192.0.2.1")
+    plan = RunPlan(scenario(), {}, RunFolder(tmp_path / "run"), tmp_path / "sockets", {"FLOCK 2P-1": board()})
+    (listener,) = RunBoards(plan, lambda event, monotonic_s=None: None).listeners()
+    assert listener.tls is not None and (listener.address, listener.port) == ("192.0.2.1", AGENT_PORT)
+    shown = x509.load_pem_x509_certificate(listener.tls.certificate.read_bytes())
+    shown.verify_directly_issued_by(x509.load_pem_x509_certificate(board_authority().cert_pem.bytes()))
+    names = shown.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    assert [str(name) for name in names.get_values_for_type(x509.IPAddress)] == ["192.0.2.1"]
+    assert not list((tmp_path / "run").rglob("*.key")), "the run's folder is the user's"
+    emulated = RunPlan(scenario(), {}, RunFolder(tmp_path), tmp_path)
+    none = RunBoards(emulated, lambda event, monotonic_s=None: None)
+    assert none.listeners() == []
+
+
+def test_a_policy_file_is_offered_under_its_own_name(tmp_path: Path) -> None:
+    policy = tmp_path / "mine.py"
+    policy.write_text("class Policy: ...")
+    files = FileStore()
+    config = {"frames": [], "stations": [], "confidence": None}
+    told = offered({**config, "policy": str(policy)}, files)
+    assert list(told["policy"]) == ["mine.py"] and files.sizes_bytes(told)
+    assert offered({**config, "policy": "spaceverse"}, files)["policy"] == "spaceverse"
 
 
 class Told:
