@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import errno
+import io
 import json
+import os
 import signal
 import sys
 from collections.abc import Sequence
@@ -11,7 +14,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from nodes.contract.files import replacing
+from nodes.contract.files import check_output, is_stdout, replacing
 from nodes.errors import AskError, ImageError, ModelError, first_line
 from nodes.vlm.image import open_image
 
@@ -25,6 +28,7 @@ if TYPE_CHECKING:
 
 PROGRAM = "python -m nodes.ask"
 EXIT_INTERRUPTED = 130
+EXIT_PIPE_CLOSED = 141
 _TITLE_CHARACTERS = 160
 _EPILOG = """examples:
   %(prog)s nodes/models/compact frame.jpg "How many ships?"
@@ -106,9 +110,13 @@ def run(options: argparse.Namespace) -> int:
         ImageError: The image cannot be used, or the folder of the attention map is missing.
         AskError: The model failed to answer.
     """
-    if options.attention and not options.attention.absolute().parent.is_dir():
-        folder = options.attention.parent
-        raise ImageError(f"folder {folder} for {options.attention} does not exist: create it first")
+    if options.attention:
+        try:
+            check_output(options.attention)
+        except OSError as error:
+            raise ImageError(f"--attention {options.attention}: {error.strerror}") from error
+        if is_stdout(options.attention):
+            raise ImageError("--attention -: the answer goes to standard output; name a file")
     image = open_image(options.image)
     model = _load(options)
     warm_up_s = None if options.cold else model.warm_up()
@@ -215,12 +223,25 @@ def main(arguments: Sequence[str] | None = None, program: str = PROGRAM) -> int:
     Returns:
         The exit code.
     """
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # an answer may hold what an ASCII terminal cannot show
     try:
         # `spaceverse ask` blocks the signal until this program can end without a traceback.
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
-        return run(parser(program).parse_args(arguments))
+        code = run(parser(program).parse_args(arguments))
+        sys.stdout.flush()
+        return code
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python writes again at its end
+        return EXIT_PIPE_CLOSED
+    except OSError as error:
+        if error.filename is not None or error.errno != errno.ENOSPC:
+            raise
+        print(f"spaceverse: error: the answer cannot be written: {error.strerror}", file=sys.stderr)
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
     except (AskError, ImageError, ModelError) as error:
         print(f"spaceverse: error: {error}", file=sys.stderr)
         return error.exit_code

@@ -22,7 +22,7 @@ from pydantic import ValidationError
 
 from nodes.board.assignment import model_folder
 from nodes.contract.config import ConfigError, I2cPowerSensor, first_problem
-from nodes.contract.files import write_atomically
+from nodes.contract.files import check_output, is_stdout, write_atomically
 from nodes.errors import ModelError
 from nodes.profiles.pace import further_tokens
 from nodes.profiles.profile import AnswerEnergy, Profile, Stage
@@ -303,21 +303,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return 0
         if options.repeats < 1 or options.cold_starts < 0 or options.tokens < 2:
             raise ConfigError("--repeats must be 1 or more, --cold-starts 0 or more, --tokens 2 or more")
-        if not options.output.absolute().parent.is_dir():
-            raise ConfigError(f"{options.output}: folder {options.output.parent} does not exist")
+        check_output(options.output)
         profile = measure_profile(
             str(model_folder(options.model, options.models)), name=options.name, data=options.data,
             repeats=options.repeats, cold_starts=options.cold_starts,
             max_new_tokens=options.tokens, device=options.device, threads=options.threads,
             sensor=options.sensor,
         )  # fmt: skip
+        write_atomically(options.output, profile.model_dump_json(indent=2) + "\n")
     except ValueError as error:  # of models, images, data and options: the user can fix these
         print(f"profile: error: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
-    write_atomically(options.output, profile.model_dump_json(indent=2) + "\n")
-    for line in lines(profile):
-        print(line)
-    print(f"written to {options.output}")
+    except OSError as error:
+        if error.filename is None:
+            raise
+        print(f"profile: error: {error.filename}: {error.strerror}", file=sys.stderr)
+        return 2
+    stream = sys.stderr if is_stdout(options.output) else sys.stdout
+    for line in (*lines(profile), f"written to {options.output}"):
+        print(line, file=stream)
     return 0
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from traces.errors import OutputFileError
-from traces.output_file import replacing
+from traces.output_file import is_stdout, replacing
 from traces.trace import Bools, Trace
 
 if TYPE_CHECKING:
@@ -33,16 +33,17 @@ def plot_trace(trace: Trace, path: str | Path, *, force: bool = True) -> None:
 
     Args:
         trace: the trace.
-        path: the file; its suffix (.png, .svg or .pdf) determines the format.
+        path: the file; its suffix (.png, .svg or .pdf) determines the format. "-" is standard output (PNG).
         force: replace an existing file.
 
     Raises:
         OutputFileError: The suffix is unknown, or the file cannot be written.
     """
-    if Path(path).suffix.lower() not in SUFFIXES:
+    suffix = ".png" if is_stdout(path) else Path(path).suffix.lower()
+    if suffix not in SUFFIXES:
         raise OutputFileError(f"cannot plot to {path}; expected a name that ends in {', '.join(SUFFIXES)}")
     with replacing(path, force=force) as part:
-        figure_of(trace).savefig(part, dpi=150)
+        figure_of(trace).savefig(part, dpi=150, format=suffix[1:])
 
 
 def figure_of(trace: Trace) -> Figure:

@@ -1,20 +1,32 @@
 """Files that appear whole or not at all, and the checksum by which a run and a board name files.
 
 Every program of `nodes` and `testbed` replaces files by these functions. `traces` has its own
-(traces/output_file.py): it imports neither of the two.
+(traces/output_file.py): it imports neither of the two. Both follow symbolic links, never replace a device,
+and take "-" for standard output.
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import os
 import secrets
+import shutil
+import stat
+import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 OWNER_ONLY = 0o600
 BLOCK_BYTES = 1 << 20
+_STDOUT = ("-", "/dev/stdout")
+
+
+def is_stdout(path: Path) -> bool:
+    """Return whether a path stands for standard output."""
+    return str(path) in _STDOUT
 
 
 @contextlib.contextmanager
@@ -23,6 +35,9 @@ def replacing(path: Path, *, durable: bool = False, private: bool = False) -> It
 
     After an error `path` is as it was and the temporary file is gone. Several processes or threads may
     replace the same file: each has a temporary path of its own, and the last to finish wins.
+
+    Of a symbolic link, the file that it leads to is replaced. Devices and pipes stay what they are and are
+    written to, as is standard output (path "-"); the temporary path is then elsewhere.
 
     Args:
         path: the file to create or replace.
@@ -33,9 +48,15 @@ def replacing(path: Path, *, durable: bool = False, private: bool = False) -> It
         The path to write to. Its name starts with a dot and does not keep the suffix of `path`.
 
     Raises:
-        OSError: the file cannot be written, synced or renamed.
+        OSError: the file cannot be written, synced or renamed, or the path is that of a folder or another
+            thing that cannot be written.
     """
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(6)}.part")
+    place = _checked(path)
+    if place is None:
+        with _written_through(path) as temporary:
+            yield temporary
+        return
+    temporary = place.with_name(f".{place.name}.{secrets.token_hex(6)}.part")
     try:
         if private:
             os.close(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, OWNER_ONLY))
@@ -43,13 +64,58 @@ def replacing(path: Path, *, durable: bool = False, private: bool = False) -> It
         if durable:
             with temporary.open("rb") as file:
                 os.fsync(file.fileno())
-        temporary.replace(path)
+        temporary.replace(place)
     except BaseException:
         with contextlib.suppress(OSError):  # the first error is the one to show
             temporary.unlink(missing_ok=True)
         raise
     if durable:
-        sync_folder(path.parent)
+        sync_folder(place.parent)
+
+
+def check_output(path: Path) -> None:
+    """Check that `replacing` can write a file, before time is spent on its content.
+
+    Raises:
+        OSError: as in `replacing`.
+    """
+    place = _checked(path)
+    if place is None:
+        return
+    if not place.parent.is_dir():
+        raise FileNotFoundError(errno.ENOENT, f"there is no folder {place.parent}", str(path))
+    if not os.access(place.parent, os.W_OK | os.X_OK):
+        raise PermissionError(errno.EACCES, f"folder {place.parent} is not writable", str(path))
+
+
+def _checked(path: Path) -> Path | None:
+    """Return the path of the file to replace; None for what is written through."""
+    if is_stdout(path):
+        return None
+    with contextlib.suppress(FileNotFoundError):
+        mode = path.stat().st_mode
+        if stat.S_ISCHR(mode) or stat.S_ISFIFO(mode):
+            return None
+        if stat.S_ISDIR(mode):
+            raise IsADirectoryError(errno.EISDIR, "it is a folder; name a file", str(path))
+        if not stat.S_ISREG(mode):
+            raise OSError(errno.EINVAL, "it is not a regular file; name another", str(path))
+    return Path(os.path.realpath(path))
+
+
+@contextlib.contextmanager
+def _written_through(path: Path) -> Iterator[Path]:
+    with tempfile.TemporaryDirectory() as folder:
+        temporary = Path(folder) / "part"
+        yield temporary
+        with temporary.open("rb") as content:
+            if is_stdout(path):
+                sys.stdout.flush()
+                shutil.copyfileobj(content, sys.stdout.buffer)
+                sys.stdout.buffer.flush()
+            else:
+                with path.open("wb") as out:
+                    shutil.copyfileobj(content, out)
 
 
 def write_atomically(path: Path, data: bytes | str, *, durable: bool = False, private: bool = False) -> None:

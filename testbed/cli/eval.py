@@ -27,6 +27,7 @@ from nodes.contract.evaluation import (
     default_of,
     read_job,
 )
+from nodes.contract.files import write_atomically
 from testbed.cli.options_file import OptionsFile
 from testbed.cli.terminal.console import console
 from testbed.cli.units import DURATION, RATE, SIZE, UTC
@@ -310,7 +311,7 @@ def _write_job(arguments: argparse.Namespace, folder: Path) -> Path:
     for name, trace in traces.items():
         write_trace(trace, folder / "traces" / f"{name}.csv")
     path = folder / _JOB
-    path.write_text(_job(arguments, folder, cases, emulated).model_dump_json() + "\n", encoding="utf-8")
+    write_atomically(path, _job(arguments, folder, cases, emulated).model_dump_json() + "\n")
     return path
 
 

@@ -70,6 +70,10 @@ class CommandParser(OptionsFileParser):
             self.error(f"unrecognized arguments: {' '.join(unknown)}{self._suggestion(unknown)}")
         return parsed, []
 
+    def _print_message(self, message: str, file: Any = None) -> None:
+        """Print help or version; unlike the base class, do not hide that it could not be written."""
+        (file or sys.stderr).write(message)
+
     def _suggestion(self, unknown: Sequence[str]) -> str:
         options = [name for name in self._option_string_actions if name.startswith("--")]
         names = [word.partition("=")[0] for word in unknown if word.startswith("--")]

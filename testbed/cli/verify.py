@@ -8,6 +8,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from nodes.contract.files import check_output
 from testbed.cli.terminal.console import console
 from testbed.errors import CapabilityError, InputError
 from testbed.verify.verify import GROUPS, verify
@@ -109,6 +110,7 @@ def run(arguments: argparse.Namespace) -> int:
 def _checked(arguments: argparse.Namespace) -> Trace | None:
     """Check the options before minutes are spent on them; return the trace, if there is one."""
     from testbed.network.player import unplayable
+    from testbed.verify.pass_measurement import CAPTURES
     from traces.trace_file import read_trace
 
     if os.geteuid() != 0:
@@ -119,8 +121,7 @@ def _checked(arguments: argparse.Namespace) -> Trace | None:
     if arguments.plot is not None:
         if arguments.plot.suffix not in PLOT_SUFFIXES:
             raise InputError(f"plot {arguments.plot}: expected a name ending in {', '.join(PLOT_SUFFIXES)}")
-        if not arguments.plot.absolute().parent.is_dir():
-            raise InputError(f"plot {arguments.plot}: its folder does not exist")
+        check_output(arguments.plot)
     if arguments.capture is not None:
         try:
             arguments.capture.mkdir(exist_ok=True)
@@ -128,6 +129,8 @@ def _checked(arguments: argparse.Namespace) -> Trace | None:
             raise InputError(
                 f"capture {arguments.capture}: cannot make the folder: {error.strerror}"
             ) from error
+        for name in CAPTURES:
+            check_output(arguments.capture / name)
     if arguments.trace is None:
         return None
     trace = read_trace(arguments.trace)

@@ -105,22 +105,25 @@ class RunFolder:
 
     def write_json(self, path: Path, value: Any) -> None:
         """Write whole or not at all."""
-        self.write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
+        self.write_whole(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
 
-    def write_text(self, path: Path, text: str) -> None:
+    def write_whole(self, path: Path, text: str) -> None:
         """Write whole or not at all.
 
         Raises:
             TestbedError: the file cannot be written.
         """
-        try:
-            write_atomically(path, text)
-        except OSError as error:
-            raise TestbedError(f"cannot write {path}: {error.strerror}") from error
+        self._write(path, text)
 
     def write_bytes(self, path: Path, data: bytes) -> None:
-        """Write whole or not at all."""
-        write_atomically(path, data)
+        """Write whole or not at all. Raises TestbedError if the file cannot be written."""
+        self._write(path, data)
+
+    def _write(self, path: Path, content: str | bytes) -> None:
+        try:
+            write_atomically(path, content)
+        except OSError as error:
+            raise TestbedError(f"cannot write {path}: {error.strerror}") from error
 
     def hand_over(self) -> None:
         """Make the user who called sudo the owner of the folder."""

@@ -157,7 +157,7 @@ class _Run:
 
     def _write_inputs(self) -> None:
         self.progress.step("writing traces and configurations")
-        self.folder.write_text(self.folder.scenario, to_json(self.scenario))
+        self.folder.write_whole(self.folder.scenario, to_json(self.scenario))
         self.plan.write_inputs()
         self.authority = Authority(self.plan.certificates) if self.scenario.tls else None
 
@@ -417,7 +417,7 @@ class _Run:
         tracks = [link_track(self.scenario, link, self.traces[link.name]) for link in self.scenario.links]
         shown = [track for track in tracks if track is not None]
         report = render(results, self.scenario, self.traces, shown, self.folder.kept)
-        self.folder.write_text(self.folder.report, report)
+        self.folder.write_whole(self.folder.report, report)
         return results
 
     def _draw_kept(self, results: Results) -> None:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import runpy
+import traceback
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from pydantic import ValidationError
 
@@ -18,19 +21,19 @@ def load_scenario(path: Path) -> Scenario:
     Raises:
         ScenarioError: the file is missing or the scenario is invalid; the message is one line.
     """
-    if not path.is_file():
+    try:
+        found = path.is_file()
+        data = path.read_bytes() if found else b""
+    except OSError as error:
+        raise ScenarioError(f"{path} cannot be read: {error.strerror}") from None
+    if not found:
         raise ScenarioError(f"no scenario file at {path}: check the path")
     if path.suffix == ".json":
-        return build_scenario(lambda: Scenario.model_validate_json(path.read_bytes()), path)
+        return build_scenario(lambda: Scenario.model_validate_json(data), path)
     if path.suffix != ".py":
         raise ScenarioError(f"{path}: a scenario is a .py file with a function scenario(), or a .json file")
-    try:
-        # Any name but "__main__": the file's own start of a run must not be executed.
-        names = runpy.run_path(str(path), run_name="scenario")
-    except ValidationError as error:
-        raise ScenarioError(f"{path}: {one_line(error)}") from None
-    except (SyntaxError, ImportError, NameError, AttributeError, TypeError, ValueError, OSError) as error:
-        raise ScenarioError(f"{path} cannot be loaded: {type(error).__name__}: {error}") from None
+    # Any name but "__main__": the file's own start of a run must not be executed.
+    names: dict[str, Any] = _called(lambda: runpy.run_path(str(path), run_name="scenario"), path)
     make = names.get("scenario")
     if not callable(make):
         raise ScenarioError(f"{path} has no function scenario() that returns a testbed.Scenario")
@@ -47,13 +50,38 @@ def build_scenario(make: Callable[[], object], where: Path | str) -> Scenario:
     Raises:
         ScenarioError: the function failed, or its scenario is invalid.
     """
-    try:
-        scenario = make()
-    except ValidationError as error:
-        raise ScenarioError(f"{where}: {one_line(error)}") from None
-    except (TypeError, NameError, AttributeError, ValueError, OSError) as error:
-        raise ScenarioError(f"{where}: {type(error).__name__}: {error}") from None
+    scenario = _called(make, where)
     if not isinstance(scenario, Scenario):
         raise ScenarioError(f"{where}: scenario() returned {type(scenario).__name__}, not a Scenario")
     scenario.check_files()
     return scenario
+
+
+def _called(user_code: Callable[[], Any], where: Path | str) -> Any:
+    """Call code of the user's file; its errors become one line that names the file and the line in it."""
+    try:
+        return user_code()
+    except ValidationError as error:
+        raise ScenarioError(f"{_place(error, where)}: {one_line(error)}") from error
+    except (Exception, SystemExit) as error:
+        raise ScenarioError(f"{_place(error, where)}: {_text(error)}") from error
+
+
+def _place(error: BaseException, where: Path | str) -> str:
+    """Return the file and, if the error has one, the line in it: of the code nearest to the error."""
+    if isinstance(error, SyntaxError) and error.filename is not None and _is_same(error.filename, where):
+        return f"{where}, line {error.lineno}"
+    frames = traceback.extract_tb(error.__traceback__)
+    lines = [frame.lineno for frame in frames if _is_same(frame.filename, where)]
+    return f"{where}, line {lines[-1]}" if lines else str(where)
+
+
+def _text(error: BaseException) -> str:
+    if isinstance(error, TypeError) and "BaseModel.__init__() takes 1 positional" in str(error):
+        return "an argument without its name; write for example Satellite(name=..., model=...)"
+    text = error.msg if isinstance(error, SyntaxError) else " ".join(str(error).split())
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+def _is_same(filename: str, where: Path | str) -> bool:
+    return os.path.realpath(filename) == os.path.realpath(where)

@@ -10,6 +10,7 @@ from rich.box import SIMPLE
 from rich.table import Table
 from rich.text import Text
 
+from nodes.contract.files import replacing
 from testbed.verify.checks import Check, Unit
 from testbed.verify.pass_measurement import AlongPass
 
@@ -93,4 +94,5 @@ def plot_pass(along: AlongPass, title: str, path: Path) -> None:
     lower.plot(along.time_s, (along.measured_rtt_s - along.requested_rtt_s) * 1e3, ".", markersize=3)
     lower.axhline(0, linewidth=0.5, color="black")
     lower.set(xlabel="time since the trace's start, s", ylabel="measured - requested, ms")
-    figure.savefig(path, dpi=150)
+    with replacing(path) as part:
+        figure.savefig(part, dpi=150, format=path.suffix[1:])

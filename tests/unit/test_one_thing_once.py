@@ -23,9 +23,39 @@ PLACES = {
     "an event read as a bare dictionary": (r'\["event"\]|get\("event"\)', set()),
     "a parser of units": (r"def parse_(rate|duration|share|size)", {"traces/units.py"}),
     "the socket option of arrival stamps": (r"setsockopt\(.*TIMESTAMP", {"testbed/kernel/timestamps.py"}),
+    # All other files are replaced whole, by one of the two writers; these grow, or lie in a new folder.
+    "a file written in place": (
+        r"(?<!part)(?<!temporary)(?<!unfinished)\.write_(text|bytes)\(|savefig\((?!part|temporary|unfinished|text)"
+        r"|(?<!part)(?<!temporary)\.open\((.*, )?\"[wxa]b?\"",
+        {
+            "nodes/board/child.py",  # a log
+            "nodes/board/files.py",  # a file that is fetched in parts
+            "nodes/contract/files.py",
+            "nodes/lab/eo_mini/__main__.py",  # a data set in a new folder, as in the next two
+            "nodes/lab/eo_mini/build.py",
+            "nodes/lab/eo_mini/first_light.py",
+            "nodes/onboard/confidence.py",  # within `replacing`
+            "nodes/transfer/outbox.py",  # a new folder, renamed when it is complete
+            "testbed/boards/deploy/bundle.py",  # a folder under another name
+            "testbed/boards/echo_probe.py",  # measurements, line by line
+            "testbed/boards/machine_network/changes.py",  # kernel switches
+            "testbed/boards/machine_network/journal.py",
+            "testbed/boards/ssh.py",  # a file on a board
+            "testbed/cli/terminal/streams.py",  # the null device
+            "testbed/kernel/namespace_thread.py",  # kernel switches
+            "testbed/machine/uml.py",  # a guest's own folder
+            "testbed/measure/probe.py",  # measurements, line by line
+            "testbed/mqtt/broker.py",  # logs, and configurations in a run's folder
+            "testbed/mqtt/management.py",  # events, line by line
+            "testbed/network/programs.py",  # logs
+            "testbed/network/shapers/nfqueue/hook.py",  # kernel switches
+            "testbed/run/run.py",  # a log
+            "traces/output_file.py",
+        },
+    ),
     # `traces` and `nodes` are leaves, neither may import the other: each replaces its own files.
     "a file replaced whole": (
-        r"(part|partial|partly|temporary|making|unfinished)\.(replace|rename)\((path|target|self\._path)",
+        r"(part|partial|partly|temporary|making|unfinished)\.(replace|rename)\((path|place|target|self\._path)",
         {"nodes/contract/files.py", "traces/output_file.py"},
     ),
 }

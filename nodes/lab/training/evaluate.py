@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from nodes.contract.files import replacing
 from nodes.lab.eo_mini.gates import read_lines
 from nodes.lab.evaluation.figures import Interval, auroc, auroc_within, bootstrap
 from nodes.lab.evaluation.figures import share as share_of_groups
@@ -162,7 +163,7 @@ def select_heads(model: VisionLanguageModel, folder: Path, most: int = 4) -> lis
 
 def write_rows(rows: Sequence[Row], path: Path) -> None:
     """Write rows as CSV; the card can be computed from them without a model."""
-    with path.open("w", newline="") as file:
+    with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, [column.name for column in fields(Row)], lineterminator="\n")
         writer.writeheader()
         writer.writerows(asdict(row) for row in rows)

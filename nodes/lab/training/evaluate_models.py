@@ -16,6 +16,7 @@ from typing import Any
 from rich.progress import Progress
 from safetensors import safe_open
 
+from nodes.contract.files import write_atomically
 from nodes.data import EO_MINI
 from nodes.lab.eo_mini.gates import read_lines
 from nodes.lab.training.card import EvaluatedModel, ReferenceModel, card
@@ -52,9 +53,9 @@ def evaluate_folders(
             _store_facts(folder / _TRAINING, OTHERS / f"{folder.name}.json")
         else:
             write_rows(rows, folder / _ROWS)
-            (folder / "heads.json").write_text(json.dumps(heads) + "\n", encoding="utf-8")
+            write_atomically(folder / "heads.json", json.dumps(heads) + "\n")
     for folder in (FOLDER / "compact", FOLDER / "regular"):
-        (folder / "README.md").write_text(show_card(folder), encoding="utf-8")
+        write_atomically(folder / "README.md", show_card(folder))
         print(f"wrote {folder / 'README.md'}")
 
 
@@ -69,7 +70,7 @@ def _store_facts(of_training: Path, path: Path) -> None:
     """Copy a training.json without its curve, which is long."""
     training: dict[str, Any] = json.loads(of_training.read_text(encoding="utf-8"))
     facts = {name: value for name, value in training.items() if name != "curve"}
-    path.write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
+    write_atomically(path, json.dumps(facts, indent=1) + "\n")
 
 
 def _reference_model(rows: Path) -> ReferenceModel:

@@ -455,8 +455,8 @@ def _save_files(model: Any, processor: Any, recipe: Recipe, folder: Path) -> Non
         "video_processor_type": "Qwen2VLVideoProcessor"
     }  # AutoProcessor needs it if torchvision is installed
     sizes = {name: getattr(images, name) for name in ("patch_size", "temporal_patch_size", "merge_size")}
-    (folder / VIDEO_FILE).write_text(json.dumps(video | sizes) + "\n", encoding="utf-8")
-    (folder / VIEWS_FILE).write_text(json.dumps(asdict(recipe.views)) + "\n", encoding="utf-8")
+    write_atomically(folder / VIDEO_FILE, json.dumps(video | sizes) + "\n")
+    write_atomically(folder / VIEWS_FILE, json.dumps(asdict(recipe.views)) + "\n")
 
 
 def bfloat16_is_faster() -> bool:

@@ -20,7 +20,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from zipfile import ZipFile
 
-from nodes.contract.files import sha256
+from nodes.contract.files import sha256, write_atomically
 from testbed.errors import CapabilityError, InputError, TestbedError
 
 MANIFEST = "bundle.json"
@@ -111,7 +111,7 @@ def make_bundle(
         "requirements": pins,
         "files": {path.name: sha256(path) for path in wheels},
     }
-    (folder / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
+    write_atomically(folder / MANIFEST, json.dumps(manifest, indent=2) + "\n")
     return wheels
 
 

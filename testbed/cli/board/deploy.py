@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from nodes.contract.files import check_output, is_stdout, write_atomically
 from testbed.boards.inventory import Board, read_inventory
 from testbed.cli.board.options import add_inventory, add_login, add_name
 from testbed.errors import InputError
@@ -120,15 +121,14 @@ def _deploy(args: argparse.Namespace) -> int:
 def _profile(args: argparse.Namespace) -> int:
     if args.local == (args.name is not None):
         raise InputError("name a board of the inventory, or use --local to measure this machine")
-    if not args.output.absolute().parent.is_dir():
-        raise InputError(f"{args.output}: there is no folder {args.output.parent}; create it first")
+    check_output(args.output)
     options = ["--repeats", str(args.repeats), "--device", args.device]
     if args.local:
         command = [sys.executable, "-m", "nodes.profile", args.model, "--output", str(args.output), *options]
         return subprocess.run(command, check=False).returncode
     board = read_inventory(args.boards).board(args.name)
-    args.output.write_text(asyncio.run(_profile_board(board, args, options)), encoding="utf-8")
-    print(f"written to {args.output}")
+    write_atomically(args.output, asyncio.run(_profile_board(board, args, options)))
+    print(f"written to {args.output}", file=sys.stderr if is_stdout(args.output) else sys.stdout)
     return 0
 
 
@@ -141,5 +141,6 @@ async def _profile_board(board: Board, args: argparse.Namespace, options: list[s
         out = ROOT / "profile.json"
         program = [str(ROOT / "venv/bin/python"), "-m", "nodes.profile", args.model]
         program += ["--models", str(ROOT / "models"), "--name", board.name, "--output", str(out), *options]
-        print(await shell.run(*program), end="")
+        printed = await shell.run(*program)
+        print(printed, end="", file=sys.stderr if is_stdout(args.output) else sys.stdout)
         return await shell.run("cat", str(out))

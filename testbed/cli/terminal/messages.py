@@ -2,32 +2,68 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import sys
 import warnings
 from collections.abc import Callable
+
+from testbed.cli.terminal.streams import make_streams_usable, stop_writing_to_stdout
+
+_ENDED_BY_READER = 141  # as a shell reports SIGPIPE
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def guarded(command: Callable[[], int]) -> int:
     """Call `command` and return its exit code; an error meant for the user becomes one line on stderr.
 
-    Such an error is any exception with an integer `exit_code`. All others are defects and keep
-    their traceback.
+    Such an error is any exception with an integer `exit_code`, an operating system's error about a file, or a
+    full disk. All others are defects and keep their traceback.
     """
+    make_streams_usable()
     with warnings.catch_warnings():
         warnings.showwarning = _one_line_warning
         try:
-            return command()
+            code = _flushed(command)
         except KeyboardInterrupt:
             print("spaceverse: stopped", file=sys.stderr)
             return 130
         except BrokenPipeError:
-            return 141
+            stop_writing_to_stdout()
+            return _ENDED_BY_READER
         except Exception as error:
-            code = getattr(error, "exit_code", None)
-            if not isinstance(code, int):
+            described = _described(error)
+            if described is None:
                 raise
-            print(f"spaceverse: error: {error}", file=sys.stderr)
-            return code
+            text, code = described
+            print(f"spaceverse: error: {text}", file=sys.stderr)
+            if isinstance(error, OSError):
+                stop_writing_to_stdout()
+        return code
+
+
+def _flushed(command: Callable[[], int]) -> int:
+    try:
+        code = command()
+    except SystemExit:  # of --help, --version and the like, which ignore a full stdout
+        sys.stdout.flush()
+        raise
+    sys.stdout.flush()
+    return code
+
+
+def _described(error: Exception) -> tuple[str, int] | None:
+    """Return the message and the exit code of an error that the user can act on."""
+    code = getattr(error, "exit_code", None)
+    if isinstance(code, int):
+        return str(error), code
+    if not isinstance(error, OSError):
+        return None
+    if error.filename is not None:
+        return f"{os.fsdecode(error.filename)}: {error.strerror}", 2
+    if error.errno in _NO_ROOM:
+        return f"the output cannot be written: {error.strerror}; make room, or write elsewhere", 1
+    return None
 
 
 def _one_line_warning(message: Warning | str, *_: object, **__: object) -> None:

@@ -6,7 +6,7 @@ import argparse
 import json
 from typing import TYPE_CHECKING, Any
 
-from testbed.cli.trace.output_options import add_output_options, check_replaceable
+from testbed.cli.trace.output_options import add_output_options, check_replaceable, report_stream
 from testbed.cli.trace.recording_options import add_recording_options, read_with_options
 from traces.errors import UnitError
 from traces.output_file import replacing
@@ -79,10 +79,12 @@ def _run(arguments: argparse.Namespace) -> int:
         }
         print(json.dumps(report, indent=2))
         return 0
+    stream = report_stream(arguments.output)
     print(
         f"wrote {arguments.output} from {trace.header.made_by}:"
         if written
-        else f"wrote {arguments.output}: {trace.header.made_by}, {up_time(trace)}, {len(trace)} rows"
+        else f"wrote {arguments.output}: {trace.header.made_by}, {up_time(trace)}, {len(trace)} rows",
+        file=stream,
     )
     for direction, amount in written.items():
         parts = [
@@ -90,9 +92,9 @@ def _run(arguments: argparse.Namespace) -> int:
             for unit, held in amount.items()
             if f"trace_{unit}" in amount
         ]
-        print(f"  {arguments.to} holds of the {direction}link: {', '.join(parts)}")
+        print(f"  {arguments.to} holds of the {direction}link: {', '.join(parts)}", file=stream)
     for note in trace.header.notes:
-        print(f"  {note}")
+        print(f"  {note}", file=stream)
     return 0
 
 

@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from testbed.cli.trace.output_options import add_output_options, check_replaceable
+from testbed.cli.trace.output_options import add_output_options, check_replaceable, report_stream
 from testbed.cli.trace.reading import read_trace_or_recording
 from testbed.cli.units import DURATION
 from traces.errors import TraceError
@@ -78,7 +78,8 @@ def _run(arguments: argparse.Namespace) -> int:
     else:
         print(
             f"wrote {arguments.output}: from {format_utc(part.header.start_utc)},"
-            f" {up_time(part)}, {len(part)} rows"
+            f" {up_time(part)}, {len(part)} rows",
+            file=report_stream(arguments.output),
         )
     return 0
 

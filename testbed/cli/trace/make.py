@@ -18,7 +18,7 @@ from testbed.cli.trace.orbit_options import (
     stations_of,
     window_of,
 )
-from testbed.cli.trace.output_options import add_output_options, check_replaceable
+from testbed.cli.trace.output_options import add_output_options, check_replaceable, report_stream
 from testbed.cli.units import DURATION, RATE, option_type
 from traces.errors import LinkBudgetError, OrbitError, UnitError
 from traces.units import parse_share
@@ -126,7 +126,8 @@ def _run(arguments: argparse.Namespace) -> int:
         return 0
     print(
         f"wrote {arguments.output}: {trace.header.satellite} over {trace.header.station},"
-        f" {len(report['contacts'])} contacts, {up_time(trace, '.0f')}, {len(trace)} rows"
+        f" {len(report['contacts'])} contacts, {up_time(trace, '.0f')}, {len(trace)} rows",
+        file=report_stream(arguments.output),
     )
     return 0
 

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from testbed.cli.trace.output_options import add_output_options
+from testbed.cli.trace.output_options import add_output_options, check_replaceable, report_stream
 from testbed.cli.trace.reading import read_trace_or_recording
 
 _EXAMPLES = """examples:
@@ -35,7 +35,9 @@ def add_parser(subparsers: Any) -> None:
 def _run(arguments: argparse.Namespace) -> int:
     from traces.plot import plot_trace  # matplotlib is slow to import
 
-    output = arguments.output or arguments.file.with_suffix(".png")
-    plot_trace(read_trace_or_recording(arguments.file), output, force=arguments.force)
-    print(f"wrote {output}")
+    if arguments.output is None:
+        arguments.output = arguments.file.with_suffix(".png")
+    check_replaceable(arguments)
+    plot_trace(read_trace_or_recording(arguments.file), arguments.output, force=arguments.force)
+    print(f"wrote {arguments.output}", file=report_stream(arguments.output))
     return 0

@@ -8,7 +8,7 @@ import signal
 from collections.abc import Callable
 from typing import Any
 
-from testbed.cli.trace.output_options import add_output_options, check_replaceable
+from testbed.cli.trace.output_options import add_output_options, check_replaceable, report_stream
 from testbed.cli.units import DURATION
 from traces.errors import OutputFileError, UnitError
 
@@ -135,7 +135,8 @@ def _record(arguments: argparse.Namespace, stopped: Callable[[], bool], real_tim
         print(json.dumps(report, indent=2))
     else:
         answered = f"{report['answers']} of {report['probes']} probes answered"
-        print(f"wrote {arguments.output}: {trace.end_s:.1f} s, {answered}")
+        stream = report_stream(arguments.output)
+        print(f"wrote {arguments.output}: {trace.end_s:.1f} s, {answered}", file=stream)
         for note in trace.header.notes:
-            print(f"  {note}")
+            print(f"  {note}", file=stream)
     return 0

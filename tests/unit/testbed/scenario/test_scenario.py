@@ -204,3 +204,30 @@ def test_a_trace_that_no_link_can_follow_is_refused_with_its_link(tmp_path: Path
     write_trace(trace, tmp_path / "pass.csv")
     with pytest.raises(ScenarioError, match="link S - G cannot follow its trace: at 0 s its down_bit_s is 5"):
         link_trace(scenario, scenario.links[0])
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("\nx = [1][3]", "line 2: IndexError: list index out of range"),
+        ("def f():\n    raise KeyError('q')\ndef scenario():\n    f()", "line 2: KeyError: 'q'"),
+        ("def scenario():\n    return 1 / 0", "line 2: ZeroDivisionError"),
+        ("def scenario():\n\n    assert 1 == 2, 'two\\nlines'", "line 3: AssertionError: two lines"),
+        ("import sys\ndef scenario():\n    sys.exit('enough')", "line 3: SystemExit: enough"),
+        ("import json\njson.loads('{')", "line 2: JSONDecodeError"),
+        ("import json\ndef scenario(:", "line 2: SyntaxError: invalid syntax$"),
+        (
+            "from testbed import *\nS = Satellite('FLOCK 2P-1', board='b')",
+            r"line 2: an argument without its name",
+        ),
+        ("from testbed import *\n\nS = Satellite(nam='S')", "line 3: Satellite: model: Field required"),
+        ("raise RecursionError", "line 1: RecursionError$"),
+    ],
+)
+def test_an_error_of_a_scenario_file_has_the_line_in_it(tmp_path: Path, text: str, message: str) -> None:
+    path = tmp_path / "s.py"
+    path.write_text(text)
+    with pytest.raises(ScenarioError, match=message) as caught:
+        load_scenario(path)
+    assert str(caught.value).startswith(f"{path}, line ")
+    assert "\n" not in str(caught.value)
