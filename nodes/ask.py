@@ -75,7 +75,7 @@ def parser(program: str = PROGRAM) -> argparse.ArgumentParser:
         default=32,
         help="maximum number of tokens of the answer (default: %(default)s)",
     )
-    add("--device", default="cpu", help="torch device, e.g. cpu or cuda:0 (default: %(default)s)")
+    add("--device", help="torch device, e.g. cpu or cuda:0 (default: cpu)")
     add(
         "--dtype",
         choices=("float32", "bfloat16", "float16"),
@@ -139,9 +139,13 @@ def _load(options: argparse.Namespace) -> Any:
     from nodes.vlm.openai import connect, is_server
 
     if not is_server(options.model):
-        return load_model(options.model, device=options.device, dtype=options.dtype, threads=options.threads)
+        device = options.device or "cpu"
+        return load_model(options.model, device=device, dtype=options.dtype, threads=options.threads)
     if options.attention:
         raise ModelError(f"{options.model} is behind a server, which does not report attention")
+    for name in ("device", "dtype", "threads"):
+        if getattr(options, name) is not None:
+            raise ModelError(f"--{name} has no effect on {options.model}; set it where the server is started")
     return connect(options.model)
 
 

@@ -21,6 +21,9 @@ from typing import Any
 from nodes.errors import DataError
 
 IMAGE_ENDINGS = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".webp")
+_TEXTS = ("", ".txt", ".md", ".pdf", ".csv")  # README, LICENSE and the like
+_BESIDE_IMAGES = (*IMAGE_ENDINGS, ".db", ".ini", ".xml", ".txt")  # thumbnails and descriptions
+_FEWEST_CLASSES = 2
 _NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9_.-]")  # a pair's name is a file's name too
 SCENE_PROMPT = "What kind of scene is this? Answer with one of: {classes}."
 
@@ -61,14 +64,17 @@ def read_pairs(folder: Path, split: str | None = None) -> list[Pair]:
     Raises:
         DataError: The data set cannot be read or has no pairs.
     """
-    if not folder.is_dir():
-        raise DataError(f"no folder of images at {folder}: check the path")
-    if any(folder.glob("*.jsonl")):
-        pairs = _jsonl(folder, split)
-    elif any(folder.glob("*_questions.json")):
-        pairs = _rsvqa(folder, split)
-    else:
-        pairs = _classes(folder)
+    try:
+        if not folder.is_dir():
+            raise DataError(f"no folder of images at {folder}: check the path")
+        if any(folder.glob("*.jsonl")):
+            pairs = _jsonl(folder, split)
+        elif any(folder.glob("*_questions.json")):
+            pairs = _rsvqa(folder, split)
+        else:
+            pairs = _classes(folder, split)
+    except OSError as error:
+        raise DataError(f"{error.filename or folder} cannot be read: {error.strerror}") from error
     if not pairs:
         where = f" of split {split}" if split else ""
         raise DataError(f"{folder} contains no pairs{where}: `spaceverse eval --help` lists the layouts")
@@ -86,15 +92,18 @@ def _plain(text: str) -> str:
 
 def _jsonl(folder: Path, split: str | None) -> list[Pair]:
     path = folder / f"{split}.jsonl" if split else folder / "prompts.jsonl"
-    if not path.is_file():
+    own_file = path.is_file()
+    if not own_file:
         path = folder / "prompts.jsonl"
     pairs: list[Pair] = []
+    splits: set[str] = set()
     for number, line in enumerate(_text(path).splitlines(), start=1):
         if not line.strip():
             continue
         try:
             row = json.loads(line)
-            if split and row.get("split", split) != split:
+            splits |= {str(row["split"])} if "split" in row else set()
+            if split and row.get("split", split if own_file else None) != split:
                 continue
             pair = _pair_of(folder, row, len(pairs))
         except (ValueError, TypeError, KeyError, AttributeError) as error:
@@ -102,6 +111,12 @@ def _jsonl(folder: Path, split: str | None) -> list[Pair]:
         if not pair.image.is_file():
             raise DataError(f"{path}, line {number}: no image file {pair.image}")
         pairs.append(pair)
+    if split and not pairs:
+        splits |= {file.stem for file in folder.glob("*.jsonl") if file.name != "prompts.jsonl"}
+        known = (
+            f"its splits are {', '.join(sorted(splits))}" if splits else "it has no splits; omit the option"
+        )
+        raise DataError(f"{folder} contains no pairs of split {split}: {known}")
     return pairs
 
 
@@ -126,9 +141,15 @@ def _box(values: Any) -> tuple[float, float, float, float]:
 
 
 def _rsvqa(folder: Path, split: str | None) -> list[Pair]:
-    wanted = f"*{split}_questions.json" if split else "*_questions.json"
+    paths = sorted(folder.glob("*_questions.json"))
+    if split:
+        names = {path: path.name.removesuffix("_questions.json") for path in paths}
+        paths = [path for path, name in names.items() if f"_{name}".endswith(f"_{split}")]
+        if not paths:
+            known = ", ".join(sorted(name.rsplit("_", 1)[-1] for name in names.values()))
+            raise DataError(f"{folder} contains no pairs of split {split}: its splits are {known}")
     pairs = []
-    for path in sorted(folder.glob(wanted)):
+    for path in paths:
         answers = {
             row["id"]: row for row in _rows(Path(str(path).replace("_questions", "_answers")), "answers")
         }
@@ -163,14 +184,34 @@ def _image(folder: Path, stem: str) -> Path:
     raise DataError(f"{folder}: no image {stem} with suffix {', '.join(IMAGE_ENDINGS)}")
 
 
-def _classes(folder: Path) -> list[Pair]:
-    classes = sorted(place.name for place in folder.iterdir() if place.is_dir() and any(_images(place)))
+def _classes(folder: Path, split: str | None) -> list[Pair]:
+    if split:
+        raise DataError(
+            f"{folder}: a folder per class has no splits, and so no split {split}; omit the option"
+        )
+    entries = [place for place in sorted(folder.iterdir()) if not place.name.startswith(".")]
+    classes = [place.name for place in entries if place.is_dir() and any(_images(place))]
+    stray = [place.name for place in entries if not _of_classes(place)]
+    if stray or len(classes) < _FEWEST_CLASSES:
+        found = f"holds {stray[0]}" if stray else f"holds {len(classes)} of these folders"
+        raise DataError(
+            f"{folder} is not a data set: no prompts.jsonl, no *_questions.json, and no folders of images per"
+            f" class (it {found}); `spaceverse eval --help` lists the layouts"
+        )
     prompt = SCENE_PROMPT.format(classes=", ".join(_spoken(name) for name in classes))
     return [
         Pair(f"{name}-{image.stem}", f"{name}/{image.name}", image, prompt, _spoken(name), "scene")
         for name in classes
         for image in _images(folder / name)
     ]
+
+
+def _of_classes(place: Path) -> bool:
+    """Return whether an entry fits a folder of class folders, which a text may describe."""
+    if place.is_dir():
+        inside = [path for path in place.iterdir() if not path.name.startswith(".")]
+        return all(path.is_file() and path.suffix.lower() in _BESIDE_IMAGES for path in inside)
+    return place.suffix.lower() in _TEXTS
 
 
 def _images(folder: Path) -> Iterator[Path]:

@@ -37,6 +37,7 @@ from testbed.run.folder import RunFolder
 _SHIPPED = "eo-mini"
 _RATES_BIT_S = (1e6, 2e6, 5e6, 20e6)
 _JOB = "job.json"
+_QUICK = {"limit": 16, "passes": 1, "rates": [2e6], "interval": 10.0}  # unless given
 _ENDS_WITHIN_S = 10.0  # after Ctrl-C, for the current computation
 _EPILOG = """examples:
   # options from a file
@@ -220,7 +221,7 @@ def add_parser(subparsers: Any) -> None:
         help="also run this much of the first pass at each rate over the emulated network, in real "
         "time, with all policies except the oracle, and print the difference; needs root",
     )
-    add("--quick", action="store_true", help="16 pairs, one pass, 2 Mbit/s")
+    add("--quick", action="store_true", help="16 pairs, one pass, 2 Mbit/s, where not given otherwise")
     add("--json", action="store_true", help="print JSON: the content of results.json")
     parser.set_defaults(run=_run)
 
@@ -229,8 +230,9 @@ def _run(arguments: argparse.Namespace) -> int:
     if arguments.goal == "floor" and arguments.goal_bytes is not None:
         raise ScenarioError("--goal-bytes sets a byte budget: omit it, or omit --goal floor")
     if arguments.quick:
-        arguments.limit, arguments.passes, arguments.rates = arguments.limit or 16, 1, [2e6]
-        arguments.interval = 10.0
+        for name, value in _QUICK.items():
+            if name not in arguments.given:
+                setattr(arguments, name, value)
     with RunFolder.new(arguments.output, "eval", ("traces",)) as folder:
         job = _write_job(arguments, folder.path)
         code = _evaluate(job)

@@ -6,6 +6,7 @@ import argparse
 import re
 import sys
 import textwrap
+import warnings
 from collections.abc import Iterator, Sequence
 from difflib import get_close_matches
 from pathlib import Path
@@ -18,6 +19,25 @@ _SHELLS = ("bash", "zsh", "tcsh")
 # argparse takes such a word for a value. By its own pattern, "-33.9,18.4,10" and "-04:00" would be options.
 _BEGINS_WITH_A_NEGATIVE_NUMBER = re.compile(r"-\.?\d")
 _NO_VALUE = re.compile(r"argument (?:-\w/)?(--[\w-]+): expected one argument")
+
+
+_NOT_GIVEN = object()
+
+
+def refuse(arguments: argparse.Namespace, reason: str, *names: str) -> None:
+    """Refuse options that have no effect beside others.
+
+    Args:
+        arguments: of the command line.
+        reason: end of the message: with what they have no effect, and what to do.
+        names: the options' names in `arguments`.
+
+    Raises:
+        UsageError: one of the options was given.
+    """
+    for name in names:
+        if name in arguments.given:
+            raise UsageError(f"--{name.replace('_', '-')} has no effect {reason}")
 
 
 class HelpFormatter(argparse.HelpFormatter):
@@ -68,7 +88,23 @@ class CommandParser(OptionsFileParser):
         parsed, unknown = super().parse_known_args(args, namespace)
         if unknown:
             self.error(f"unrecognized arguments: {' '.join(unknown)}{self._suggestion(unknown)}")
+        if not any(isinstance(action, argparse._SubParsersAction) for action in self._actions):
+            parsed.given = self._given(args)
         return parsed, []
+
+    def _given(self, args: Sequence[str] | None) -> frozenset[str]:
+        """Return the names of the options that are on the command line or in the options file."""
+        # argparse gives a default only to what a namespace lacks; lists and counts would be added to.
+        added_to = (argparse._AppendAction, argparse._CountAction)
+        before = {
+            action.dest: None if isinstance(action, added_to) else _NOT_GIVEN
+            for action in self._actions
+            if action.option_strings and action.dest != argparse.SUPPRESS
+        }
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # all were shown when the values were read
+            parsed, _ = super().parse_known_args(args, argparse.Namespace(**before))
+        return frozenset(name for name, value in before.items() if getattr(parsed, name) is not value)
 
     def _print_message(self, message: str, file: Any = None) -> None:
         """Print help or version; unlike the base class, do not hide that it could not be written."""

@@ -5,10 +5,12 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nodes.contract.topics import slug
+from testbed.cli.parser import refuse
 from testbed.cli.terminal.console import console
 from testbed.cli.trace.recording_options import add_recording_options, read_with_options
 from testbed.cli.units import DURATION
@@ -99,6 +101,8 @@ def _add_link_options(group: argparse._ArgumentGroup) -> None:
 def _run(arguments: argparse.Namespace) -> int:
     from testbed.replay.replay import ReplayPlan, at_speed, replay  # Mininet is slow to import
 
+    if arguments.client is None:
+        refuse(arguments, "without --client; add --client COMMAND", "client_at")
     terminal = console(stderr=arguments.json)
     done = replay(
         ReplayPlan(
@@ -128,8 +132,16 @@ def _trace(arguments: argparse.Namespace) -> Trace:
     if arguments.begin is None and arguments.duration is None:
         return trace
     begin_s = arguments.begin or 0.0
-    end_s = trace.end_s if arguments.duration is None else min(trace.end_s, begin_s + arguments.duration)
-    return trace.cut(begin_s, end_s)
+    if arguments.duration is None:
+        return trace.cut(begin_s, trace.end_s)
+    end_s = begin_s + arguments.duration
+    if end_s > trace.end_s:
+        warnings.warn(
+            f"the trace ends at {trace.end_s:g} s, before --duration {arguments.duration:g} s is over;"
+            f" --loop {end_s:g} repeats it",
+            stacklevel=2,
+        )
+    return trace.cut(begin_s, min(trace.end_s, end_s))
 
 
 def _report(done: Replayed, terminal: Console, *, as_json: bool) -> None:

@@ -12,6 +12,7 @@ A bare number is in the unit of the second column.
 from __future__ import annotations
 
 import argparse
+import warnings
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -20,6 +21,7 @@ from traces.units import parse_duration_s, parse_rate_bit_s, parse_share, parse_
 from traces.utc import parse_utc
 
 T = TypeVar("T")
+_SLOWEST_PLAUSIBLE_BIT_S = 1000.0  # of a rate without a unit
 
 
 def option_type(name: str, parse: Callable[[str], T]) -> Callable[[str], T]:
@@ -40,7 +42,15 @@ def option_type(name: str, parse: Callable[[str], T]) -> Callable[[str], T]:
     return convert
 
 
-RATE = option_type("RATE", parse_rate_bit_s)
+def _rate_bit_s(text: str) -> float:
+    rate_bit_s = parse_rate_bit_s(text)
+    if rate_bit_s < _SLOWEST_PLAUSIBLE_BIT_S and text.strip()[-1:].isdigit():
+        number = f"{rate_bit_s:g}"
+        warnings.warn(f"a rate of {number} is {number} bit/s; write {number}M for Mbit/s", stacklevel=2)
+    return rate_bit_s
+
+
+RATE = option_type("RATE", _rate_bit_s)
 DURATION = option_type("DURATION", parse_duration_s)
 SHARE = option_type("SHARE", parse_share)
 SIZE = option_type("SIZE", parse_size_bytes)

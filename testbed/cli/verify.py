@@ -115,13 +115,13 @@ def _checked(arguments: argparse.Namespace) -> Trace | None:
 
     if os.geteuid() != 0:
         raise CapabilityError("verify creates network namespaces, which needs root: use sudo")
-    for option in ("plot", "capture"):
+    for option in ("plot", "capture", "trace"):
         if getattr(arguments, option) is not None and "pass" not in arguments.only:
             raise InputError(f"--{option} needs the pass: add pass to --only, or leave out --{option}")
     if arguments.plot is not None:
         if arguments.plot.suffix not in PLOT_SUFFIXES:
             raise InputError(f"plot {arguments.plot}: expected a name ending in {', '.join(PLOT_SUFFIXES)}")
-        check_output(arguments.plot)
+        _check_writable("plot", arguments.plot)
     if arguments.capture is not None:
         try:
             arguments.capture.mkdir(exist_ok=True)
@@ -130,7 +130,7 @@ def _checked(arguments: argparse.Namespace) -> Trace | None:
                 f"capture {arguments.capture}: cannot make the folder: {error.strerror}"
             ) from error
         for name in CAPTURES:
-            check_output(arguments.capture / name)
+            _check_writable("capture", arguments.capture / name)
     if arguments.trace is None:
         return None
     trace = read_trace(arguments.trace)
@@ -139,6 +139,13 @@ def _checked(arguments: argparse.Namespace) -> Trace | None:
     if (fault := unplayable(trace)) is not None:
         raise InputError(f"trace {arguments.trace} cannot be played: {fault}")
     return trace
+
+
+def _check_writable(what: str, path: Path) -> None:
+    try:
+        check_output(path)
+    except OSError as error:
+        raise InputError(f"{what} {path}: {error.strerror}") from error
 
 
 def _with_progress(arguments: argparse.Namespace, trace: Trace | None, stop: StopRequest) -> Verified:

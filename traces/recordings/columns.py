@@ -131,10 +131,10 @@ def read(data: bytes, name: str, assumptions: Assumptions) -> Recording:
     return _recording(name, columns, table, first_line, assumptions)
 
 
-def _separator(data: bytes, given: str, start: int, columns: list[Column]) -> str:
-    """Return the character between two fields; unless another is given, the one that fits the first line."""
+def _separator(data: bytes, given: str | None, start: int, columns: list[Column]) -> str:
+    """Return the character between two fields; unless it is given, the one that fits the first line."""
     first = data[start:].split(b"\n", 1)[0][:LONGEST_LINE].rstrip(b"\r").decode("utf-8", "replace")
-    if given == ",":
+    if given is None:
         # With decimal commas, as in 0;10,5;30, a comma is no separator.
         likely = (",", ";", "\t", "|")
         return next((text for text in likely if _fits(csv_fields(first, text), columns, likely)), ",")

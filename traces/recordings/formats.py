@@ -197,7 +197,7 @@ def read_recording(
         check_detected(recording)
     if up_file is not None:
         if form != "mahimahi":
-            raise TraceError(f"{name} is {form}; an uplink's file needs mahimahi")
+            raise TraceError(f"{name}: --up-file has no effect on a {form} recording; it is for mahimahi")
         if assumptions.up_bit_s is not None:
             raise TraceError(f"{name}: expected only one of --up-file and --up-rate")
         recording = mahimahi.with_uplink(

@@ -263,6 +263,8 @@ def _contacts(trace: Trace, way: str, shift_s: float) -> list[tuple[int, int, in
     bits = np.append(0.0, np.cumsum(np.diff(edges_s) * np.where(up, getattr(trace, f"{way}_bit_s"), 0.0)))
     up_s = np.append(0.0, np.cumsum(np.diff(edges_s) * up))
     seconds = np.arange(np.floor(edges_s[0]), np.floor(edges_s[-1]) + 1)
+    if len(seconds) < 2:
+        return []
     whole = np.diff(np.interp(seconds, edges_s, up_s)) > 1 - 1e-6
     rate = np.where(whole, np.round(np.diff(np.interp(seconds, edges_s, bits)) / 8, 0), 0.0).astype(np.int64)
     firsts = np.flatnonzero(np.append(True, rate[1:] != rate[:-1]))

@@ -8,7 +8,7 @@ of it.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from datetime import datetime, timezone
+from datetime import datetime, timezone, tzinfo
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -70,7 +70,7 @@ class Assumptions:
         place: the ground station for `elements`.
         range_delay: use the ranges of an ION plan, in whole light-seconds, as delays.
         columns: columns of a CSV file, declared as described in `traces.recordings.columns`.
-        separator: separator of a CSV file.
+        separator: separator of a CSV file; None: that of its first line.
         missing: numbers that stand for a missing value in a CSV file.
     """
 
@@ -85,7 +85,7 @@ class Assumptions:
     up_loss: float | None = None
     delays: Trace | Recording | None = None
     start_utc: datetime | None = None
-    zone: timezone | None = None
+    zone: tzinfo | None = None
     satellite: str | None = None
     station: str | None = None
     gaps: str = "hold"
@@ -99,7 +99,7 @@ class Assumptions:
     place: GroundStation | None = None
     range_delay: bool = False
     columns: str | None = None
-    separator: str = ","
+    separator: str | None = None
     missing: tuple[float, ...] = ()
 
 

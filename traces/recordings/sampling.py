@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta, timezone
+from datetime import datetime, timedelta, tzinfo
 from typing import Any
 
 import numpy as np
@@ -19,7 +19,7 @@ NOT_MEASURED = NOTHING | dict.fromkeys(
 _MOST_S = 1e10
 
 
-def parse_unix_s(text: str, where: str, zone: timezone | None) -> float:
+def parse_unix_s(text: str, where: str, zone: tzinfo | None) -> float:
     """Parse a time in ISO 8601 as seconds since 1970.
 
     Args:

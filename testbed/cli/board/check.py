@@ -4,11 +4,18 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
+import stat
+import sys
+import warnings
 from dataclasses import asdict
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, TextIO
 
+from nodes.contract.files import OWNER_ONLY, check_output, is_stdout, write_atomically
 from testbed.boards.inventory import Board, place, read_inventory
 from testbed.cli.board.options import add_inventory, add_login, add_name
+from testbed.cli.parser import refuse
 from testbed.errors import CapabilityError
 
 if TYPE_CHECKING:
@@ -51,6 +58,14 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "which is generated on the first call: store it where only the agent can read it. Needs root.",
     )
     add_name(joining)
+    joining.add_argument(
+        "-o",
+        "--output",
+        type=Path,
+        default=Path("-"),
+        metavar="FILE",
+        help="file to write, readable by its owner alone (default: -, standard output)",
+    )
     joining.set_defaults(run=_agent_config)
     for parser in (listing, checking, joining):
         add_inventory(parser)
@@ -76,6 +91,8 @@ def _check(args: argparse.Namespace) -> int:
     from testbed.boards.check.findings import usable
     from testbed.boards.check.system import check_system
 
+    if args.no_login:
+        refuse(args, "with --no-login; omit one of them", "identity", "known_hosts")
     board = read_inventory(args.boards).board(args.name)
     try:
         found = check_attachment(board)
@@ -96,8 +113,26 @@ def _check(args: argparse.Namespace) -> int:
 def _agent_config(args: argparse.Namespace) -> int:
     from testbed.boards.agent_access import agent_config
 
-    print(json.dumps(agent_config(read_inventory(args.boards).board(args.name)), indent=2))
+    check_output(args.output)
+    text = json.dumps(agent_config(read_inventory(args.boards).board(args.name)), indent=2) + "\n"
+    if is_stdout(args.output):
+        _keep_private(sys.stdout)
+        sys.stdout.write(text)
+    else:
+        write_atomically(args.output, text, private=True)
+        print(f"written to {args.output}, which only its owner can read")
     return 0
+
+
+def _keep_private(stream: TextIO) -> None:
+    """Take a file's content away from others before a password is written to it, if a shell made the file."""
+    try:
+        mode = os.fstat(stream.fileno()).st_mode
+    except (OSError, ValueError):  # no file at all
+        return
+    if stat.S_ISREG(mode) and mode & 0o077:
+        os.fchmod(stream.fileno(), OWNER_ONLY)
+        warnings.warn("the output has a password: only its owner can read the file now", stacklevel=2)
 
 
 def _lines(finding: Finding) -> list[str]:

@@ -11,6 +11,7 @@ from pathlib import Path
 from nodes.contract.files import check_output, is_stdout, write_atomically
 from testbed.boards.inventory import Board, read_inventory
 from testbed.cli.board.options import add_inventory, add_login, add_name
+from testbed.cli.parser import refuse
 from testbed.errors import InputError
 
 _DEPLOY_EPILOG = """examples:
@@ -121,6 +122,8 @@ def _deploy(args: argparse.Namespace) -> int:
 def _profile(args: argparse.Namespace) -> int:
     if args.local == (args.name is not None):
         raise InputError("name a board of the inventory, or use --local to measure this machine")
+    if args.local:
+        refuse(args, "with --local, which measures this machine", "boards", "identity", "known_hosts")
     check_output(args.output)
     options = ["--repeats", str(args.repeats), "--device", args.device]
     if args.local:

@@ -8,6 +8,7 @@ import signal
 from collections.abc import Callable
 from typing import Any
 
+from testbed.cli.parser import refuse
 from testbed.cli.trace.output_options import add_output_options, check_replaceable, report_stream
 from testbed.cli.units import DURATION
 from traces.errors import OutputFileError, UnitError
@@ -27,6 +28,10 @@ The downlink leads from the listening end to the connecting end. Without --clock
 the round trip, unless both ends run on one machine. Root is needed only for real-time priority, which makes
 the timestamps more precise.
 """
+
+_OF_CONNECTING = (
+    "output", "force", "duration", "wait", "step", "clock_bound", "satellite", "station", "json",
+)  # fmt: skip
 
 
 def add_parser(subparsers: Any) -> None:
@@ -79,6 +84,8 @@ def add_parser(subparsers: Any) -> None:
 def _run(arguments: argparse.Namespace) -> int:
     from testbed.measure.path.record import serve, take_real_time
 
+    if arguments.listen:
+        refuse(arguments, "with --listen; it is for --connect", *_OF_CONNECTING)
     if not 1 <= arguments.port <= 65535:
         raise UnitError(f"--port {arguments.port}: expected 1 to 65535")
     stopped = _on_signals()

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import argparse
 import re
+import warnings
 from dataclasses import replace
-from datetime import timedelta, timezone
+from datetime import datetime, timedelta, timezone, tzinfo
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -45,6 +46,7 @@ _FIELDS = {
     "missing": "missing",
 }
 """Fields of Assumptions, and the options that give them."""
+_LONG_DELAY_S = 2.0  # one-way; the Moon is at 1.3 s
 _ZONE = re.compile(r"([+-])(\d{2}):(\d{2})")
 
 
@@ -64,6 +66,23 @@ def parse_zone(text: str) -> timezone:
 
 
 ZONE = option_type("ZONE", parse_zone)
+
+
+class _NotedZone(tzinfo):
+    """A time zone that notes whether any time was in it."""
+
+    def __init__(self, zone: tzinfo) -> None:
+        self._zone, self.used = zone, False
+
+    def utcoffset(self, moment: datetime | None) -> timedelta | None:
+        self.used = True
+        return self._zone.utcoffset(moment)
+
+    def dst(self, moment: datetime | None) -> timedelta | None:
+        return self._zone.dst(moment)
+
+    def tzname(self, moment: datetime | None) -> str | None:
+        return self._zone.tzname(moment)
 
 
 def add_recording_options(parser: argparse.ArgumentParser) -> None:
@@ -125,7 +144,11 @@ def _add_general_options(group: argparse._ArgumentGroup) -> None:
 def _add_format_options(group: argparse._ArgumentGroup) -> None:
     add = group.add_argument
     add("--columns", metavar="LIST", help="CSV: columns, such as time=1:unix-ms,down=dl:Mbit/s,rtt=3:ms")
-    add("--separator", metavar="CHAR", help="CSV: separator between columns, or tab or space (default: ,)")
+    add(
+        "--separator",
+        metavar="CHAR",
+        help="CSV: separator between columns, or tab or space (default: the one in its first line)",
+    )
     add(
         "--missing",
         action="append",
@@ -173,9 +196,17 @@ def read_with_options(arguments: argparse.Namespace) -> Trace:
     delay_form = None if arguments.delay_file is None else form_of_delays(arguments.delay_file)
     # Also names options that repeat a default, which `read_recording` cannot tell from those left out.
     check_options(str(arguments.file), form, _given_fields(arguments), delay_form)
-    return read_recording(
-        arguments.file, values, arguments.form, up_file=arguments.up_file, delay_file=arguments.delay_file
+    zone = None if values.zone is None else _NotedZone(values.zone)
+    trace = read_recording(
+        arguments.file,
+        replace(values, zone=zone),
+        arguments.form,
+        up_file=arguments.up_file,
+        delay_file=arguments.delay_file,
     )
+    if zone is not None and not zone.used:
+        raise UnitError(f"{arguments.file}: --zone has no effect: no time in it lacks a zone; omit it")
+    return trace
 
 
 def assumptions(arguments: argparse.Namespace) -> Assumptions:
@@ -186,6 +217,11 @@ def assumptions(arguments: argparse.Namespace) -> Assumptions:
     """
     if arguments.bin is not None and not 1e-3 <= arguments.bin <= 1e4:
         raise UnitError(f"--bin {arguments.bin:g}: expected 1ms to 10000s")
+    for option in ("delay", "down_delay", "up_delay"):
+        delay_s = getattr(arguments, option)
+        if delay_s is not None and delay_s >= _LONG_DELAY_S:
+            name, number = option.replace("_", "-"), f"{delay_s:g}"
+            warnings.warn(f"--{name} is {number} s; write {number}ms for milliseconds", stacklevel=2)
     values = Assumptions(**{field: _value(arguments, field) for field in _given_fields(arguments)})
     return _with_orbit(values, arguments)
 

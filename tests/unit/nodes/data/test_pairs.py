@@ -107,8 +107,50 @@ def test_no_folder(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no folder"):
         read_pairs(tmp_path / "none")
     (tmp_path / "empty").mkdir()
-    with pytest.raises(DataError, match="contains no pairs"):
+    with pytest.raises(DataError, match="is not a data set"):
         read_pairs(tmp_path / "empty")
+
+
+def test_stray_pictures_are_no_data_set(tmp_path: Path) -> None:
+    image(tmp_path / "docs" / "figure.png")
+    for stray in ("src/main.py", "results.json", "docs/deep/x.png", "photo.jpg"):
+        image(tmp_path / "src" / "icon.png")
+        (tmp_path / stray).parent.mkdir(exist_ok=True)
+        (tmp_path / stray).write_bytes(b"stray")
+        with pytest.raises(DataError, match=r"not a data set: no prompts\.jsonl.*eval --help"):
+            read_pairs(tmp_path)
+        (tmp_path / stray).unlink()
+        if (tmp_path / "docs" / "deep").is_dir():
+            (tmp_path / "docs" / "deep").rmdir()
+    (tmp_path / "README.md").write_text("about the classes")
+    assert len(read_pairs(tmp_path)) == 2
+    (tmp_path / "src" / "icon.png").unlink()
+    with pytest.raises(DataError, match="holds 1 of these folders"):
+        read_pairs(tmp_path)
+
+
+def test_a_split_that_no_pair_has_is_refused_with_the_splits_that_there_are(tmp_path: Path) -> None:
+    image(tmp_path / "a.png")
+    lines(tmp_path / "prompts.jsonl", row(), row())
+    with pytest.raises(DataError, match="no pairs of split test: it has no splits; omit the option"):
+        read_pairs(tmp_path, "test")
+    lines(tmp_path / "prompts.jsonl", row(split="train"), row(split="val"), row())
+    with pytest.raises(DataError, match="no pairs of split test: its splits are train, val"):
+        read_pairs(tmp_path, "test")
+    assert len(read_pairs(tmp_path, "val")) == 1
+    lines(tmp_path / "test.jsonl", row())
+    assert len(read_pairs(tmp_path, "test")) == 1
+    image(tmp_path / "classes" / "one" / "1.png")
+    image(tmp_path / "classes" / "two" / "2.png")
+    with pytest.raises(DataError, match="a folder per class has no splits"):
+        read_pairs(tmp_path / "classes", "test")
+
+
+def test_a_split_of_rsvqa_is_a_whole_word(tmp_path: Path) -> None:
+    (tmp_path / "LR_split_test_questions.json").write_text('{"questions": []}')
+    (tmp_path / "LR_split_test_answers.json").write_text('{"answers": []}')
+    with pytest.raises(DataError, match="no pairs of split st: its splits are test"):
+        read_pairs(tmp_path, "st")
 
 
 def test_an_answer_is_right_but_for_its_dress() -> None:

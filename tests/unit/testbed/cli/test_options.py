@@ -241,3 +241,59 @@ def test_durations_of_an_evaluation_take_units_and_bare_numbers_are_seconds() ->
     bare = durations_s("--interval", "0.5", "--lead", "90", "--within", "120", "--emulated", "28")
     assert bare == (0.5, 90.0, 120.0, 28.0)
     assert durations_s("--interval=500ms", "--lead=1.5min", "--within=2min", "--emulated=28s") == bare
+
+
+@pytest.mark.parametrize(
+    ("text", "warned"), [("20", True), ("999", True), ("1000", False), ("20bit/s", False), ("20M", False)]
+)
+def test_a_small_rate_without_a_unit_warns_with_the_unit(
+    text: str, warned: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "down.mahi").write_bytes(b"1\n1\n2\n3\n100\n150\n199\n200\n")
+    line = ["trace", "convert", str(tmp_path / "down.mahi"), "--delay", "5ms", "--up-rate", text]
+    assert main([*line, "-o", str(tmp_path / "link.csv")]) == 0
+    said = f"warning: a rate of {text} is {text} bit/s; write {text}M for Mbit/s\n" in capsys.readouterr().err
+    assert said == warned
+
+
+def test_a_long_delay_names_its_unit(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "down.mahi").write_bytes(b"1\n1\n2\n3\n100\n150\n199\n200\n")
+    line = ["trace", "convert", str(tmp_path / "down.mahi"), "-o", str(tmp_path / "link.csv"), "--force"]
+    assert main([*line, "--delay", "25"]) == 0
+    assert "warning: --delay is 25 s; write 25ms for milliseconds\n" in capsys.readouterr().err
+    assert main([*line, "--delay", "25ms"]) == 0
+    assert capsys.readouterr().err == ""
+
+
+def test_a_zone_that_no_time_needs_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "r.csv").write_text("time,down\n2024-05-01T10:00:00Z,5\n2024-05-01T10:00:01Z,6\n")
+    columns = ["--columns", "time=time:iso,down=down:Mbit/s", "--up-rate", "5M", "--delay", "5ms"]
+    line = ["trace", "convert", str(tmp_path / "r.csv"), *columns, "-o", str(tmp_path / "link.csv")]
+    assert main([*line, "--zone", "+01:00"]) == 2
+    assert "--zone has no effect: no time in it lacks a zone" in capsys.readouterr().err
+    assert main(line) == 0
+
+
+def test_a_trace_shorter_than_a_second_is_no_contact_plan(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "down.mahi").write_bytes(b"1\n1\n2\n3\n100\n150\n199\n200\n")
+    line = ["trace", "convert", str(tmp_path / "down.mahi"), "--delay", "5ms", "--to", "ion"]
+    assert main([*line, "-o", str(tmp_path / "plan")]) == 2
+    assert "whole second" in capsys.readouterr().err
+
+
+def test_options_that_were_given_are_known_also_from_a_file(tmp_path: Path) -> None:
+    (tmp_path / "job.toml").write_text("passes = 3\n")
+    given = parser().parse_args(["eval", str(tmp_path / "job.toml"), "--rates", "5M", "-o", "runs"]).given
+    assert given == {"passes", "rates", "output"}
+
+
+def test_quick_changes_only_what_is_not_given() -> None:
+    from testbed.cli import eval as command
+
+    options = parser().parse_args(["eval", "--quick", "--passes", "3"])
+    with pytest.raises(TypeError):
+        options.output = None  # ends it right after the options
+        command._run(options)
+    assert (options.passes, options.rates, options.limit, options.interval) == (3, [2e6], 16, 10.0)

@@ -228,7 +228,7 @@ def test_what_cannot_be_done_is_refused_before_anything_is_measured(
     monkeypatch.setattr("os.geteuid", lambda: 0)
     with pytest.raises(InputError, match=r"plot .*pass\.txt: expected a name ending in \.png"):
         run(arguments(plot=tmp_path / "pass.txt"))
-    with pytest.raises(InputError, match="its folder does not exist"):
+    with pytest.raises(InputError, match="there is no folder"):
         run(arguments(plot=tmp_path / "none/pass.png"))
     with pytest.raises(InputError, match="--plot needs the pass: add pass to --only"):
         run(arguments(plot=tmp_path / "pass.png", only=["rtt"]))
