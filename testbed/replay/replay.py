@@ -261,7 +261,7 @@ class _Replay:
         )
         if fidelity is not None:
             self.folder.write_json(self.folder.fidelity, fidelity.to_json())
-        self.folder.write_text(self.folder.timeline, done.played.to_csv())
+        self.folder.write_whole(self.folder.timeline, done.played.to_csv())
         bin_s = min(BIN_S, max(SHORTEST_BIN_S, done.played.played_s / DRAWN_BINS))
         self._draw(done, timeline(*curves, bin_s=bin_s))
         self.folder.write_json(self.folder.results, done.to_json())
@@ -281,7 +281,7 @@ class _Replay:
         report = render(
             f"Replay of {self.plan.name}", trace, done.tables(), drawing.svg(figure), facts, done.notes
         )
-        self.folder.write_text(self.folder.report, report)
+        self.folder.write_whole(self.folder.report, report)
 
     def _ask_queues(self) -> None:
         met = self.network.queues_met(self.plan.name) or {}
