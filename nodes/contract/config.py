@@ -37,10 +37,23 @@ Limit = Annotated[int, Field(ge=1)]
 
 
 class MqttAccess(Strict):
-    """A program's account at a broker. By convention the user name is the node's slug, as in topics."""
+    """A program's account at a broker. By convention the user name is the node's slug, as in topics.
+
+    A broker with accounts takes the user name for the client id, so that nobody can take over the session of
+    another, and an account has one session at a time. A second session has a name of its own: `second`.
+    """
 
     username: str = Field(min_length=1, max_length=256)
     password: str = Field(min_length=1, max_length=1024, repr=False)
+
+    def second(self, session: str) -> MqttAccess:
+        """Return the same account under the name of a second session."""
+        return MqttAccess(username=session_name(self.username, session), password=self.password)
+
+
+def session_name(username: str, session: str) -> str:
+    """Return the user name of an account's second session; no slug contains a dot."""
+    return f"{username}.{session}"
 
 
 class BrokerAddress(Strict):

@@ -761,7 +761,7 @@ class BrokerRefused(Event):
 
     Args:
         broker: the broker's name.
-        kind: "login", "packet" or "publication"; "session" when a user took over another's client identifier.
+        kind: "login", "packet" or "publication".
         count: number of refusals of that kind so far.
         sender: client identifier of the latest.
         what: its topic, reason or user name.

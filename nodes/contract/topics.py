@@ -35,6 +35,11 @@ CONTROL = f"{_ROOT}/control"
 HEARTBEAT = f"{_ROOT}/heartbeat"
 HELLO = f"{_ROOT}/up"
 
+EXPRESS = "express"
+"""Name of the session for answers and heartbeats, beside the one for images."""
+BOARDS = "boards"
+"""Name of the run's session with the agents of boards."""
+
 _EVENT = f"{_ROOT}/event"
 _CONTACT = f"{_ROOT}/contact"
 _CLOCK_QUESTION = f"{_ROOT}/clock/ask"
@@ -120,7 +125,7 @@ def down_tree(satellite: str) -> str:
 
 def express(satellite: str) -> str:
     """Return the topic of a satellite's answers and heartbeats."""
-    return f"{down(satellite)}/express"
+    return f"{down(satellite)}/{EXPRESS}"
 
 
 def up(satellite: str) -> str:

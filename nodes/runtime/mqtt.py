@@ -13,15 +13,25 @@ from nodes.contract.config import BrokerAddress, MqttAccess
 UNIX_PORT = 1  # paho requires a positive port, also for a Unix socket
 
 
-def make_client(client_id: str, broker: BrokerAddress) -> Client:
-    """Return a client with a clean session. Raises OSError for an authority without a certificate."""
+def make_client(client_id: str, broker: BrokerAddress, session: str | None = None) -> Client:
+    """Return a client with a clean session.
+
+    Args:
+        client_id: MQTT client id, for brokers without accounts.
+        broker: the broker, with this program's account.
+        session: name of a second session of the same account; None for the first.
+
+    Raises:
+        OSError: the authority holds no certificate.
+    """
     client = Client(
         CallbackAPIVersion.VERSION2,
         client_id=client_id,
         clean_session=True,
         transport="unix" if broker.unix_socket is not None else "tcp",
     )
-    identify(client, broker.access)
+    access = broker.access
+    identify(client, access if access is None or session is None else access.second(session))
     if broker.has_authority:
         client.tls_set_context(tls_context(broker.ca_file, broker.ca_pem))
     return client

@@ -13,7 +13,7 @@ from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
-from nodes.contract.config import Station
+from nodes.contract.config import MqttAccess, Station
 from nodes.contract.events import Connected, ConnectionRefused
 from nodes.contract.report import Report
 from nodes.runtime.mqtt import identify
@@ -35,7 +35,8 @@ class Connection:
     so that no payload of a lost contact is sent in the next one.
 
     Args:
-        client_id: MQTT client id.
+        client_id: MQTT client id, for brokers without accounts.
+        access: account at the station's broker.
         station: station at the other end of the socket.
         opened: the connected socket.
         topic: topic to publish to.
@@ -48,6 +49,7 @@ class Connection:
         self,
         *,
         client_id: str,
+        access: MqttAccess | None,
         station: Station,
         opened: socket.socket,
         topic: str,
@@ -64,7 +66,7 @@ class Connection:
         self._heard = heard
         self._report = report
         self._client = _OpenedClient(client_id, opened)
-        identify(self._client, station.access)
+        identify(self._client, access)
         self._client.on_connect = self._on_connect
         self._client.on_message = self._on_message
         self._client.connect(station.host, station.port, keepalive=KEEPALIVE_S)

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import Protocol
 
 from nodes.contract import topics
-from nodes.contract.config import Station
+from nodes.contract.config import Station, session_name
 from nodes.contract.events import ContactChanged, Disconnected
 from nodes.contract.report import Report, ScenarioTime, no_time
 from nodes.transfer.connect import Opened, RacingConnector
@@ -189,8 +189,10 @@ class Downlink(threading.Thread):
         prepare_bulk(bulk, self._unsent_bytes)
         prepare_express(express)
         self._station = opened.station
+        access = opened.station.access
         self._bulk.connection = Connection(
             client_id=self._satellite,
+            access=access,
             station=opened.station,
             opened=bulk,
             topic=topics.down(self._satellite),
@@ -199,7 +201,8 @@ class Downlink(threading.Thread):
             heard=self._heard,
         )
         self._express.connection = Connection(
-            client_id=f"{self._satellite}-express",
+            client_id=session_name(self._satellite, topics.EXPRESS),
+            access=None if access is None else access.second(topics.EXPRESS),
             station=opened.station,
             opened=express,
             topic=topics.express(self._satellite),

@@ -74,8 +74,8 @@ class StationLink(threading.Thread):
         self._numbers = iter(range(1 << 62))
         self._stopping = threading.Event()
         self.failure: BaseException | None = None
-        self._bulk = self._client(BULK, f"{name}-ground")
-        self._express = self._client(EXPRESS, f"{name}-ground-express")
+        self._bulk = self._client(BULK, None)
+        self._express = self._client(EXPRESS, topics.EXPRESS)
 
     def run(self) -> None:
         """Serve until `stop`; store an unexpected error in `failure`."""
@@ -97,8 +97,9 @@ class StationLink(threading.Thread):
         """Ask the thread to end."""
         self._stopping.set()
 
-    def _client(self, urgency: int, client_id: str) -> Client:
-        client = make_client(client_id, self._broker)
+    def _client(self, urgency: int, session: str | None) -> Client:
+        client_id = f"{self._station}-ground" if session is None else f"{self._station}-ground-{session}"
+        client = make_client(client_id, self._broker, session)
         if urgency == BULK:
             client.on_connect = self._on_connect
             client.on_disconnect = self._on_disconnect

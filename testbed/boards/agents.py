@@ -22,7 +22,7 @@ from nodes.contract.board import (
     Role,
     RunHeartbeat,
 )
-from nodes.contract.config import MqttAccess
+from nodes.contract.config import MqttAccess, session_name
 from nodes.contract.files import sha256
 from testbed.errors import TestbedError
 from testbed.mqtt.accounts import Account
@@ -103,7 +103,8 @@ class BoardAgents:
         self._subscribed, self._ending = threading.Event(), threading.Event()
         self._client = mqtt.Client(CallbackAPIVersion.VERSION2, client_id="run-boards", transport="unix")
         if account is not None:
-            self._client.username_pw_set(account.username, account.password)
+            username = session_name(account.username, topics.BOARDS)
+            self._client.username_pw_set(username, account.password)
         self._client.reconnect_delay_set(1, 1)
         self._client.on_connect = lambda client, *_: client.subscribe(
             [(topics.board_state(topics.ANY), 1), (topics.board_request(topics.ANY), 0)]

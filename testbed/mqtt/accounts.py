@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from nodes.contract import topics
+from nodes.contract.config import session_name
 
 ITERATIONS = 101  # mosquitto 2.0's own default; the passwords are 192 random bits, so that guessing is vain
 SALT_BYTES = 12
@@ -22,12 +23,22 @@ PASSWORD_BYTES = 24
 
 @dataclass(frozen=True)
 class Account:
-    """A user of a broker, with the topics (MQTT filters) that it may write and read."""
+    """A user of a broker, with the topics (MQTT filters) that it may write and read.
+
+    The broker takes the user name for the client id. `sessions` names further sessions of the same account,
+    which may be open at the same time (nodes/contract/config.py, session_name).
+    """
 
     username: str
     writes: tuple[str, ...]
     reads: tuple[str, ...]
+    sessions: tuple[str, ...] = ()
     password: str = field(default_factory=lambda: secrets.token_urlsafe(PASSWORD_BYTES), repr=False)
+
+    @property
+    def usernames(self) -> list[str]:
+        """The user name of each session, the first session's first."""
+        return [self.username, *(session_name(self.username, session) for session in self.sessions)]
 
     def to_json(self) -> dict[str, str]:
         """Return the value of `access` in a node's configuration."""
@@ -40,12 +51,18 @@ def satellite_account(slug: str) -> Account:
         slug,
         writes=(topics.down(slug), topics.down_tree(slug)),
         reads=(topics.HELLO, topics.up(slug)),
+        sessions=(topics.EXPRESS,),
     )
 
 
 def ground_account(slug: str) -> Account:
     """Return the account of a ground station's program at its own broker."""
-    return Account(slug, writes=(topics.HELLO, topics.UP_TREE), reads=(topics.DOWN_TREE,))
+    return Account(
+        slug,
+        writes=(topics.HELLO, topics.UP_TREE),
+        reads=(topics.DOWN_TREE,),
+        sessions=(topics.EXPRESS,),
+    )
 
 
 def node_account(slug: str) -> Account:
@@ -87,6 +104,7 @@ def run_account() -> Account:
             topics.board_state(topics.ANY),
             topics.board_request(topics.ANY),
         ),
+        sessions=(topics.BOARDS,),
     )
 
 
@@ -97,7 +115,8 @@ def password_lines(accounts: Sequence[Account]) -> str:
         salt = os.urandom(SALT_BYTES)
         digest = hashlib.pbkdf2_hmac("sha512", account.password.encode(), salt, ITERATIONS)
         salt_text, digest_text = (base64.b64encode(raw).decode() for raw in (salt, digest))
-        lines.append(f"{account.username}:$7${ITERATIONS}${salt_text}${digest_text}\n")
+        hashed = f"$7${ITERATIONS}${salt_text}${digest_text}"
+        lines += [f"{username}:{hashed}\n" for username in account.usernames]
     return "".join(lines)
 
 
@@ -105,7 +124,8 @@ def acl_lines(accounts: Sequence[Account]) -> str:
     """Return mosquitto's acl_file; it rejects topics that it does not name (mosquitto.conf(5))."""
     lines = []
     for account in accounts:
-        lines.append(f"user {account.username}\n")
-        lines += [f"topic write {topic}\n" for topic in account.writes]
-        lines += [f"topic read {topic}\n" for topic in account.reads]
+        permissions = [f"topic write {topic}\n" for topic in account.writes]
+        permissions += [f"topic read {topic}\n" for topic in account.reads]
+        for username in account.usernames:
+            lines += [f"user {username}\n", *permissions]
     return "".join(lines)

@@ -216,8 +216,10 @@ class Broker:
         return self.folder / f"{self._name}.acl"
 
     def _config(self) -> str:
+        # Otherwise any account could end the session of another by taking its client id. Per listener.
+        bound = [] if self._accounts is None else ["use_username_as_clientid true"]
         lines = [
-            *(line for listener in self._listeners for line in listener.lines()),
+            *(line for listener in self._listeners for line in [*listener.lines(), *bound]),
             f"allow_anonymous {'true' if self._accounts is None else 'false'}",
             "persistence false",
             f"max_packet_size {MAX_PACKET_BYTES}",

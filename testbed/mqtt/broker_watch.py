@@ -24,7 +24,6 @@ REFUSALS = (
     ("login", re.compile(r"Client (?P<sender>.*?)(?: \[.*\])? disconnected, not authorised")),
     ("packet", re.compile(r"Client (?P<sender>.*?)(?: \[.*\])? disconnected due to (?P<what>[^.]*)")),
 )
-CONNECTED = re.compile(r"New client connected from .*? as (?P<sender>.*) \(p\d, c\d, k\d+, u'(?P<what>.*)'\)")
 # These reasons mean that the link of a connected client was lost: no refusal.
 NO_REFUSALS = ("timeout", "exceeded timeout", "administrative action")
 
@@ -50,9 +49,7 @@ class BrokerWatch:
 
     Args:
         broker: The broker, already started.
-        report: Receives `BrokerRestarted` and `BrokerRefused`. Kind "session": a user connected with the
-            client id of another. Mosquitto 2.0 accepts that and ends the other's connection, so it is only
-            counted.
+        report: Receives `BrokerRestarted` and `BrokerRefused`.
 
     Attributes:
         restarts: Number of restarts.
@@ -67,7 +64,6 @@ class BrokerWatch:
         self._next_s: float | None = None
         self._read_bytes = 0
         self._line = b""
-        self._users: dict[str, str] = {}
         self._told: Counter[str] = Counter()
         self._latest: dict[str, tuple[str, str | None]] = {}
         self._told_s = float("-inf")
@@ -132,11 +128,6 @@ class BrokerWatch:
                     self._count(line.decode(errors="replace"))
 
     def _count(self, line: str) -> None:
-        if found := CONNECTED.search(line):
-            client_id, user = found["sender"], found["what"]
-            if self._users.setdefault(client_id, user) != user:
-                self._refused("session", found)
-            return
         for kind, pattern in REFUSALS:
             if found := pattern.search(line):
                 if not found.groupdict().get("what", "").startswith(NO_REFUSALS):

@@ -154,11 +154,13 @@ def test_tls_and_passwords_keep_strangers_out(tmp_path: Path, stack: ExitStack) 
     folder.mkdir()
     passwords = folder / "passwords"
     passwords.touch()
-    for name in ("sat", "ground"):
-        subprocess.run(["mosquitto_passwd", "-b", str(passwords), name, f"{name}-secret"], check=True)
+    for name in ("sat", "sat.express", "ground"):
+        secret = f"{name.partition('.')[0]}-secret"
+        subprocess.run(["mosquitto_passwd", "-b", str(passwords), name, secret], check=True)
     (folder / "acl").write_text(
-        "user sat\ntopic write spaceverse/down/sat\ntopic write spaceverse/down/sat/#\n"
+        "user sat\ntopic write spaceverse/down/sat\n"
         "topic read spaceverse/up\ntopic read spaceverse/up/sat\n"
+        "user sat.express\ntopic write spaceverse/down/sat/express\n"
         "user ground\ntopic read spaceverse/down/#\ntopic write spaceverse/up\ntopic write spaceverse/up/#\n"
     )
     lines = [
