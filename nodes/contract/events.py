@@ -44,6 +44,11 @@ class Event(Strict):
         if "event_name" in vars(cls):
             EVENTS[cls.event_name] = cls
 
+    @classmethod
+    def roles(cls) -> frozenset[str]:
+        """Return who may report it: "satellite", "ground station", "agent", "run"."""
+        return frozenset(part.split(" with ")[0].strip() for part in cls.sent_by.split(","))
+
     def fields(self) -> dict[str, Any]:
         """Return the event's fields as plain values; defaults that were not given are left out."""
         return self.model_dump(exclude_unset=True)
@@ -86,7 +91,7 @@ class EventRecord(Strict):
     node: Text
     monotonic_s: float = Field(allow_inf_nan=False)
     time_s: float | None = None
-    sequence: int | None = None
+    sequence: int | None = Field(default=None, ge=1)
     run: Text | None = None
     own_monotonic_s: float | None = None
     clock_bound_s: float = 0.0
@@ -124,11 +129,22 @@ class EventRecord(Strict):
 
     @classmethod
     def from_line(cls, line: str | bytes | bytearray) -> EventRecord:
-        """Return the record in a line. Raises ValueError for what is not one."""
-        values = json.loads(line)
+        """Return the record in a line. Raises ValueError for what is not one, RecursionError if too deep."""
+        values = json.loads(line, parse_int=_number, parse_float=_number, parse_constant=_number)
         if not isinstance(values, dict):
             raise ValueError("an event must be a JSON object")
         return cls.from_json(values)
+
+
+LARGEST = 1e18
+"""Larger numbers in events are refused: sums, squares and differences of the others are still numbers."""
+
+
+def _number(text: str) -> int | float:
+    value = float(text)
+    if not abs(value) <= LARGEST:
+        raise ValueError(f"{text[:30]} is no plausible number")
+    return int(text) if text.lstrip("-").isdigit() else value
 
 
 _ENVELOPE = tuple(name for name in EventRecord.model_fields if name != "event")

@@ -22,6 +22,7 @@ from nodes.contract.messages import CLOCK_QUESTION_MAX_BYTES, ClockAnswer, Start
 from nodes.contract.strict import problem_text
 from testbed.errors import TestbedError
 from testbed.mqtt.accounts import Account
+from testbed.mqtt.admission import Admission
 
 REASON_MAX_CHARACTERS = 200
 RECONNECT_S = 0.05  # before the nodes are back, whose events nobody else would take
@@ -36,12 +37,20 @@ class ManagementPlane:
         account: the run's account at that broker; None if the broker has no accounts.
         run: the run's name; events of another run are ignored. They come from boards that do not know yet
             that their run was killed.
+        admission: decides which events of a node are accepted; None accepts every event of the contract.
     """
 
     def __init__(
-        self, socket: Path, log: Path, account: Account | None = None, *, run: str | None = None
+        self,
+        socket: Path,
+        log: Path,
+        account: Account | None = None,
+        *,
+        run: str | None = None,
+        admission: Admission | None = None,
     ) -> None:
         self._run = run
+        self._admission = admission
         self.events: list[EventRecord] = []
         self.fresh: queue.SimpleQueue[EventRecord] = queue.SimpleQueue()
         self._log = log.open("a", encoding="utf-8", buffering=1)
@@ -83,8 +92,13 @@ class ManagementPlane:
         except (ValueError, RecursionError) as error:
             self._reject(message.topic, len(message.payload), error)
             return
-        if record.run in (None, self._run) or self._run is None:
-            self._add(record)
+        if self._run is not None and record.run not in (None, self._run):
+            return
+        problem = None if self._admission is None else self._admission.problem(record, time.monotonic())
+        if problem is not None:
+            self._reject(message.topic, len(message.payload), ValueError(problem))
+            return
+        self._add(record)
 
     def _reject(self, topic: str, size_bytes: int, error: ValueError | RecursionError) -> None:
         self._malformed[topic] += 1

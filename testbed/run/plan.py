@@ -25,6 +25,7 @@ from testbed.mqtt.accounts import (
     run_account,
     satellite_account,
 )
+from testbed.mqtt.admission import Admission
 from testbed.run.folder import RunFolder
 from testbed.run.model_relay import server_of
 from testbed.scenario.model import GroundStation, Link, Satellite, Scenario
@@ -73,6 +74,14 @@ class RunPlan:
     def ground_accounts(self) -> dict[str, Account]:
         """Each ground program's account at its own broker."""
         return {g.name: ground_account(slug(g.name)) for g in self.scenario.stations}
+
+    def admission(self) -> Admission:
+        """Return the rules for events of nodes."""
+        return Admission(
+            {s.name: {frame.frame for frame in s.frames} for s in self.scenario.satellites},
+            ((link.satellite, link.station) for link in self.scenario.links),
+            (board.name for board in self.boards.values()),
+        )
 
     def broker_accounts(self, station: str) -> list[Account]:
         """Return the accounts at a station's broker."""

@@ -239,7 +239,9 @@ class _Run:
             self.stop.check()
             stack.enter_context(broker)
         name = self.folder.path.name
-        plane = ManagementPlane(socket, self.folder.events, self.plan.run_account, run=name)
+        plane = ManagementPlane(
+            socket, self.folder.events, self.plan.run_account, run=name, admission=self.plan.admission()
+        )
         stack.callback(plane.close)
         self.watches = [BrokerWatch(broker, plane.report) for broker in brokers]
         return plane

@@ -120,3 +120,15 @@ def test_a_record_of_the_run_needs_no_number() -> None:
         "up": True,
         "lateness_s": 0.0,
     }
+
+
+@pytest.mark.parametrize("number", ["Infinity", "NaN", "1e999", "-1e19", "1" + "0" * 400, "1" * 5000])
+def test_numbers_that_arithmetic_cannot_bear_are_refused(number: str) -> None:
+    line = json.dumps(LINE).replace("12.5", number)
+    with pytest.raises(ValueError, match="no plausible number"):
+        EventRecord.from_line(line)
+
+
+def test_whole_numbers_stay_whole() -> None:
+    record = EventRecord.from_line(json.dumps(LINE))
+    assert isinstance(record.sequence, int) and isinstance(record.time_s, float)
