@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.support.own_machine import enter_own_machine
 from tests.support.starved import Starvation
 
 # A test with one of these marks that failed while the machine was starved runs again and is listed as RERUN;
@@ -15,6 +16,22 @@ from tests.support.starved import Starvation
 REPEATABLE = ("root", "alone")
 REPEATS = 4
 _WATCH = pytest.StashKey[Starvation]()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--own-machines",
+        action="store_true",
+        help="give each worker network namespaces, /run and a journal of its own, so that tests that need "
+        "root can run side by side (with --numprocesses)",
+    )
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionstart(session: pytest.Session) -> None:
+    # Last: other plugins of a worker connect to the main process by loopback first.
+    if hasattr(session.config, "workerinput") and session.config.getoption("own_machines"):
+        enter_own_machine()
 
 
 @pytest.hookimpl(tryfirst=True)
