@@ -16,7 +16,7 @@ import math
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from datetime import timezone
+from datetime import tzinfo
 
 import numpy as np
 
@@ -72,7 +72,7 @@ def sniff(head: bytes) -> bool:
     return any(_REPLY.match(line) for line in head.split(b"\n") if len(line) < _LONGEST_LINE)
 
 
-def lines_of_ping(data: bytes, name: str, zone: timezone | None) -> tuple[Lines, Stamps | None]:
+def lines_of_ping(data: bytes, name: str, zone: tzinfo | None) -> tuple[Lines, Stamps | None]:
     """Return the lines about probes, and their timestamps; None for those of `ping -D`.
 
     Raises:
@@ -127,7 +127,7 @@ def _stamped_lines(block: bytes, name: str, first_line: int) -> Lines:
     return table.lines()
 
 
-def _any_lines(data: bytes, name: str, zone: timezone | None) -> tuple[Lines, Stamps]:
+def _any_lines(data: bytes, name: str, zone: tzinfo | None) -> tuple[Lines, Stamps]:
     stamps, table = Stamps(zone), _Table()
     for number, line in lines_of(data):
         if len(line) >= _LONGEST_LINE:

@@ -15,7 +15,7 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Sequence
-from datetime import datetime, timedelta, timezone
+from datetime import datetime, timedelta, timezone, tzinfo
 
 import numpy as np
 
@@ -50,7 +50,7 @@ class Stamps:
         zone: time zone of stamps without one.
     """
 
-    def __init__(self, zone: timezone | None) -> None:
+    def __init__(self, zone: tzinfo | None) -> None:
         self._zone = zone
         self._found: list[tuple[str, re.Match[str] | None]] = []
         self._kind: str | None = None
