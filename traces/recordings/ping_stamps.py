@@ -141,7 +141,7 @@ class Stamps:
             raise TraceError(
                 f"{where}: {found[0]!r} has no time zone; set it with --zone, such as --zone UTC"
             )
-        return self._zone.utcoffset(None).total_seconds()
+        return (self._zone.utcoffset(None) or timedelta(0)).total_seconds()
 
 
 def _kind_of(found: re.Match[str] | None) -> str:
