@@ -8,7 +8,8 @@ from typing import Any
 from pydantic import ValidationError
 
 from nodes.contract.board import FILE_PREFIX, AgentConfig, Assignment
-from nodes.contract.config import ConfigError, first_problem, is_policy_file
+from nodes.contract.config import ConfigError, first_problem
+from nodes.contract.files import is_policy_file
 from nodes.runtime.mqtt import tls_context
 
 # Of a confidence network (nodes/onboard/confidence.py). Fetched files get no other names, so that none is

@@ -18,11 +18,6 @@ class ConfigError(ValueError):
     """A configuration that cannot be used; the message is one line with file, field and expectation."""
 
 
-def is_policy_file(policy: str) -> bool:
-    """Return whether a policy is given as a Python file, which is code, and not by its name."""
-    return policy.endswith(".py")
-
-
 def _printable(name: str) -> str:
     if not (0 < len(name) <= LONGEST_NAME and name.isprintable() and name == name.strip()):
         raise ValueError(f"a name has 1 to {LONGEST_NAME} printable characters, the first and last not blank")

@@ -158,3 +158,8 @@ def sha256(path: Path) -> str:
         while block := file.read(BLOCK_BYTES):
             digest.update(block)
     return digest.hexdigest()
+
+
+def is_policy_file(policy: str) -> bool:
+    """Return whether a policy is given as a Python file, which is code, and not by its name."""
+    return policy.endswith(".py")

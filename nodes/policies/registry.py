@@ -13,7 +13,7 @@ from numbers import Real
 from pathlib import Path
 from typing import Any
 
-from nodes.contract.config import is_policy_file
+from nodes.contract.files import is_policy_file
 from nodes.failures import named, where_of
 from nodes.policies.baselines import (
     Cascade,

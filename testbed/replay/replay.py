@@ -270,7 +270,7 @@ class _Replay:
     def _draw(self, done: Replayed, drawn: Timeline) -> None:
         trace = self.plan.trace
         figure = drawing.figure_of(trace, drawn, done.fidelity)
-        self.folder.write_bytes(self.folder.plot, drawing.png(figure))
+        self.folder.write_whole(self.folder.plot, drawing.png(figure))
         facts = {
             "started": format_utc(done.start_utc),
             "played": f"{done.played.played_s:.1f} s of {trace.end_s:g} s",

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from nodes.contract.config import is_policy_file
 from nodes.contract.events import BoardChanged
+from nodes.contract.files import is_policy_file
 from nodes.contract.report import Report
 from nodes.contract.topics import slug
 from testbed.boards.agent_access import AGENT_PORT, agent_password, board_authority, own_address

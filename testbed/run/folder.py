@@ -107,19 +107,12 @@ class RunFolder:
         """Write whole or not at all."""
         self.write_whole(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
 
-    def write_whole(self, path: Path, text: str) -> None:
+    def write_whole(self, path: Path, content: str | bytes) -> None:
         """Write whole or not at all.
 
         Raises:
             TestbedError: the file cannot be written.
         """
-        self._write(path, text)
-
-    def write_bytes(self, path: Path, data: bytes) -> None:
-        """Write whole or not at all. Raises TestbedError if the file cannot be written."""
-        self._write(path, data)
-
-    def _write(self, path: Path, content: str | bytes) -> None:
         try:
             write_atomically(path, content)
         except OSError as error:

@@ -22,7 +22,8 @@ from pydantic import (
     model_validator,
 )
 
-from nodes.contract.config import ModelRun, Name, PolicyChoice, is_policy_file
+from nodes.contract.config import ModelRun, Name, PolicyChoice
+from nodes.contract.files import is_policy_file
 from nodes.contract.topics import slug
 from testbed.errors import ScenarioError
 from traces.orbits.stations import DEFAULT_MASK_DEG

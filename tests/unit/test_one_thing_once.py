@@ -25,7 +25,7 @@ PLACES = {
     "the socket option of arrival stamps": (r"setsockopt\(.*TIMESTAMP", {"testbed/kernel/timestamps.py"}),
     # All other files are replaced whole, by one of the two writers; these grow, or lie in a new folder.
     "a file written in place": (
-        r"(?<!part)(?<!temporary)(?<!unfinished)\.write_(text|bytes)\(|savefig\((?!part|temporary|unfinished|text)"
+        r"(?<!part)(?<!temporary)(?<!unfinished)\.write_(text|bytes)\(|savefig\((?!part|temporary|unfinished|text|data)"
         r"|(?<!part)(?<!temporary)\.open\((.*, )?\"[wxa]b?\"",
         {
             "nodes/board/child.py",  # a log

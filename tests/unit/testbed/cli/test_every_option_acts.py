@@ -210,7 +210,8 @@ OF_CROSSLINKS = {**NAMES_OF_ORBITS, "--crosslink": "FLOCK 2K-14"}
 PASS = {"--tail": "9s", "--lead": "9s", "--mask": "6"}
 OF_RECORDINGS = {
     "--delay-from": "delays.txt", "--tle": "two.tle", "--up-file": "up.mahi", "--satellite": "FLOCK 2P-2",
-    "--columns": "time=1:s,down=2:Mbit/s", "--gaps": "down", "--bin": "150ms", "--outage": "30ms",
+    "--columns": "time=1:s,down=2:Mbit/s,up=3:Mbit/s,rtt=4:ms", "--gaps": "down", "--bin": "150ms",
+    "--outage": "30ms",
     "--loop": "10h", "--delay-unit": "ns", "--missing": "18", "--from": "mahimahi",
 }  # fmt: skip
 OTHER_VALUES = {

@@ -73,7 +73,17 @@ def test_the_time_of_an_items_bytes_follows_the_rate_of_each_moment() -> None:
     header = TraceHeader("S", "G", datetime(2018, 1, 20, tzinfo=timezone.utc), "a test")
     rates, zero = np.array([1e6, 4e6]), np.zeros(2)
     trace = Trace(
-        header, np.array([0.0, 10.0]), *[np.ones(2) > 0] * 2, rates, rates, zero, zero, zero, zero, 20.0
+        header,
+        np.array([0.0, 10.0]),
+        np.ones(2) > 0,
+        np.ones(2) > 0,
+        rates,
+        rates,
+        zero,
+        zero,
+        zero,
+        zero,
+        20.0,
     )
     wire_bits = 8 * 1514 * 500
     slow_bits = wire_bits - 4e6  # 1 s at the higher rate is not enough
