@@ -39,6 +39,7 @@ def judge(report: Path, output: str) -> None:
     print(f"{len(cases)} inner tests passed")
 
 
+@pytest.mark.alone
 @pytest.mark.root
 @needs_uml
 def test_netem_shaper_with_the_kernel_of_user_mode_linux(

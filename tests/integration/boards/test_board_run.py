@@ -20,6 +20,7 @@ from traces.trace_file import read_trace
 
 pytestmark = [
     pytest.mark.root,
+    pytest.mark.alone,
     pytest.mark.skipif(uml.missing() is not None, reason=f"{uml.missing()}: {uml.FIX}"),
 ]
 TRACE = """# spaceverse-trace 2

@@ -28,7 +28,7 @@ from tests.support.network.pair import GROUND, Pair, Stream, state
 from tests.support.starved import Starvation, unless_starved
 from tests.support.waiting import wait_for
 
-pytestmark = pytest.mark.root
+pytestmark = [pytest.mark.root, pytest.mark.alone]
 
 
 @pytest.fixture

@@ -23,7 +23,7 @@ from tests.support.starved import unless_starved
 from traces.trace import Trace, TraceHeader
 from traces.trace_file import write_trace
 
-pytestmark = pytest.mark.root
+pytestmark = [pytest.mark.root, pytest.mark.alone]
 STATE = LinkState(True, 20e6, 0.01)
 
 

@@ -22,7 +22,7 @@ from testbed.network.link_state import DOWN_STATE, Direction, GilbertElliott, Li
 from tests.support.network.pair import GROUND, GROUND6, SATELLITE, Pair, Stream, state
 from tests.support.starved import unless_starved
 
-pytestmark = pytest.mark.root
+pytestmark = [pytest.mark.root, pytest.mark.alone]
 
 
 def test_a_link_starts_down_and_the_hosts_see_it(pair: Pair) -> None:

@@ -11,6 +11,7 @@ from testbed.machine import uml
 from tests.support import ROOT
 
 
+@pytest.mark.alone
 @pytest.mark.root
 @pytest.mark.skipif(uml.missing() is not None, reason=f"{uml.missing()}: {uml.FIX}")
 def test_by_nft_every_packet_is_shaped_arp_too(monkeypatch: pytest.MonkeyPatch) -> None:

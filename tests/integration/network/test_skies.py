@@ -35,7 +35,7 @@ from tests.support.waiting import wait_for
 from traces.trace import Trace, TraceHeader
 from traces.trace_file import write_trace
 
-pytestmark = pytest.mark.root
+pytestmark = [pytest.mark.root, pytest.mark.alone]
 
 
 def namespaces() -> set[str]:
