@@ -138,12 +138,26 @@ def station_of(records: Sequence[EventRecord], satellite: str) -> str | None:
     return None
 
 
-def last_step(records: Sequence[EventRecord], satellite: str) -> str:
-    """Return how far a frame without an answer came, in words."""
-    outage = next((e for r in records if isinstance(e := r.event, InferenceFailed) and e.put_off), None)
-    if outage is not None:
-        return f"its model's server was unavailable: {outage.reason}"
+def outages(records: Iterable[EventRecord]) -> dict[str, str]:
+    """Return the reason of the last outage of each node's server; only its first frame is told of one."""
+    return {
+        record.node: record.event.reason
+        for record in records
+        if isinstance(record.event, InferenceFailed) and record.event.put_off
+    }
+
+
+def last_step(records: Sequence[EventRecord], satellite: str, outage: str | None = None) -> str:
+    """Return how far a frame without an answer came, in words.
+
+    Args:
+        records: the frame's events.
+        satellite: the satellite that took it.
+        outage: why the server of its station's model was unavailable, if it was.
+    """
     stamps = stamps_of(records, satellite)
+    if outage is not None and "ground_start" in stamps and "ground_end" not in stamps:
+        return f"the server of the station's model was unavailable: {outage}"
     steps = {
         "ground_start": "inference on the ground did not end",
         "received": "it reached the ground, and inference there did not start",

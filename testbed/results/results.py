@@ -35,6 +35,7 @@ from testbed.results.latency import (
     disconnected,
     frame_latency,
     last_step,
+    outages,
     sent_bytes,
     stamps_of,
     station_of,
@@ -195,6 +196,7 @@ def frame_results(
         if record.frame in by_frame:
             by_frame[record.frame].append(record)
     last_s = max((record.monotonic_s for record in records), default=start_monotonic_s)
+    away = outages(records)
     results = []
     for satellite in scenario.satellites:
         gaps = disconnected(records, satellite.name, last_s)
@@ -216,6 +218,7 @@ def frame_results(
                     latency=latency,
                     end_to_end_s=whole_s,
                     station=station,
+                    outage=away.get(station or ""),
                 )
             )
     return tuple(results)
@@ -230,6 +233,7 @@ def _frame_result(
     latency: Latency | None,
     end_to_end_s: float | None,
     station: str | None,
+    outage: str | None,
 ) -> FrameResult:
     events = [record.event for record in records]
     answered = next((event for event in events if isinstance(event, Answered)), None)
@@ -266,7 +270,7 @@ def _frame_result(
         dropped=on_board is not None and on_board.decision == "drop",
         clock_bound_s=clock_bound_s(records),
         failure=failure_of(records, frame.truth),
-        reached=last_step(records, satellite.name),
+        reached=last_step(records, satellite.name, outage),
     )
 
 

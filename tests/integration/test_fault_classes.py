@@ -294,8 +294,8 @@ FAULTS = {
     "server-no-choice": Fault("send: server sends no choice", "IndexError in its reply"),
     "server-nothing": Fault("send: server answers nothing", "it answered without text"),
     "server-nan": Fault("send: server gives NaN", "model of G: the probabilities"),
-    "server-500": Fault("send: server says 500", "out of memory", 7.0),
-    "server-closes": Fault("send: server closes", "no server answers", 7.0),
+    "server-500": Fault("send: server says 500", "server of the station's model was unavailable", 7.0),
+    "server-closes": Fault("send: server closes", "server of the station's model was unavailable", 7.0),
     "late": Fault("send: ?", "it waited to be sent", LOS_S + 0.5),
 }  # fmt: skip
 FINE = {"fine-sent": Fault("send: ?", "", 1.0), "fine-dropped": Fault("drop: ?", "", 1.0)}

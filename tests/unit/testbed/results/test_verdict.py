@@ -92,9 +92,16 @@ def test_an_outage_that_ended_is_a_warning_and_one_that_did_not_is_the_cause() -
     passed = results([away, record("G", make.answered(), 9.0)], "f")
     assert agree(passed) == f"PASSED: 1 of 1 frame answered; 1 warning: {passed.warnings()[0]}"
     assert "no server answers" in passed.warnings()[0]
-    left = results([away], "f")
-    assert agree(left) == "FAILED: 1 of 1 frame has no answer"
-    assert "no server answers" in left.verdict.causes[0].line()
+    sent = [
+        record(node, event.model_copy(update={"frame": name}), at_s)
+        for name in ("f", "g")  # the outage is told of the first one only
+        for node, event, at_s in (("S", make.finished(decision="offload"), 1.0), ("G", make.received(), 2.0))
+    ]
+    begun = [record("G", make.started().model_copy(update={"frame": name}), 4.0) for name in ("f", "g")]
+    left = results([*sent, *begun, away], "f", "g")
+    assert agree(left) == "FAILED: 2 of 2 frames have no answer"
+    (cause,) = left.verdict.causes
+    assert "no server answers" in cause.line() and cause.frames == ("f", "g")
 
 
 def test_a_run_that_did_not_end_by_itself_has_not_passed() -> None:
