@@ -22,8 +22,10 @@ Errors of a single package are defined where they are raised:
     ├── ChronyError                         nodes.clocks.chrony: chrony gives no clock offset
     └── SourceError                         nodes.lab.eo_mini.packages: imagery cannot be fetched or differs
     OSError
-    ├── NoRoomError                         nodes.transfer.inbox: no space for an item at present
+    ├── NoRoomError                         nodes.transfer.senders.space: no space for an item at present
+    ├── GoneError                           nodes.transfer.inbox_item: an item's files were removed
     └── OutboxError                         nodes.transfer.outbox: an item cannot be stored or read
+        └── TransientOutboxError            nodes.transfer.outbox: the same may succeed later
     Exception
     └── ModelUnavailableError               nodes.runtime.program: the model did not load
 """

@@ -6,27 +6,44 @@ supervises them.
 
 from __future__ import annotations
 
+import contextlib
+import errno
+import hashlib
+import sys
 import threading
+import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, BinaryIO
 
-import msgpack
+import msgspec
 
 from nodes.contract.config import GroundConfig, check_ca_files
 from nodes.contract.events import Answered, AnsweredBy, FrameRefused, InboxTrouble, InferenceFinished
+from nodes.errors import ImageError
 from nodes.onboard.message import FORMS, answer_received
 from nodes.profiles.pace import PacedWork
 from nodes.runtime.inference import Inference, Question, StageTimes, check_confidence
 from nodes.runtime.management import ManagementPlane
 from nodes.runtime.program import Loop, check_model, leave, run_program, serve
+from nodes.transfer.files import BLOCK_BYTES, is_transient
 from nodes.transfer.inbox import Claim, Inbox, InboxItem
 from nodes.transfer.station import StationLink
 from nodes.vlm.protocol import AnsweringModel
 
 SWEEP_S = 2.0
+READ_AGAIN_S = 1.0
+READ_AGAIN_MAX_S = 60.0  # a disk that refuses a received image for longer has lost it
 CLAIMS_MAX = 64  # items waiting for the model; another station may take further ones
+TOLD_MAX = 1000
 DESCRIPTION = "Run a ground station: inbox, regular model, answers."
+
+
+class SatelliteAnswer(msgspec.Struct):
+    """The bytes of an answer, as a satellite sends them; unknown keys are ignored."""
+
+    answer: str
+    confidence: Annotated[float, msgspec.Meta(ge=0, le=sys.float_info.max)]
 
 
 class Ground:
@@ -38,6 +55,8 @@ class Ground:
         self._report = self._management.report
         self._inbox = Inbox(config.inbox, limit_bytes=config.inbox_limit_bytes, report=self._report)
         self._asked: dict[Path, Claim] = {}
+        self._unsettled: list[Claim] = []
+        self._told: set[tuple[str | None, str]] = set()
         self._inference = Inference(
             config,
             self._report,
@@ -63,17 +82,29 @@ class Ground:
     def _sweep_inbox(self, stopping: threading.Event) -> None:
         """Queue complete items without an answer: left by a crash, also of another station."""
         while not stopping.is_set():
-            for item in self._inbox.unanswered():
-                self._complete(item)
-            time_s = self._management.now_s()
-            if time_s is not None:
-                self._inbox.expire(time_s)
+            try:
+                self._sweep_once()
+            except OSError as error:
+                self._trouble(None, f"cannot be read: {error}")
             stopping.wait(SWEEP_S)
+
+    def _sweep_once(self) -> None:
+        self._settle_again()
+        for item in self._inbox.unanswered():
+            self._complete(item)
+        time_s = self._management.now_s()
+        if time_s is not None:
+            self._inbox.expire(time_s)
+        self._inbox.look_around()
 
     def _complete(self, item: InboxItem) -> None:
         if len(self._asked) >= CLAIMS_MAX:
             return  # the sweep finds it again
-        claim = item.claim()
+        try:
+            claim = item.claim()
+        except OSError as error:  # the sweep tries again
+            self._trouble(item.manifest.frame, f"{item.folder}: {error.strerror}")
+            return
         if claim is None:
             return  # another station's, or answered
         if item.manifest.kind == "answer":
@@ -93,19 +124,53 @@ class Ground:
     def _pass_on(self, claim: Claim) -> None:
         """Report the satellite's answer."""
         try:
-            body = msgpack.unpackb(claim.item.data_path.read_bytes())
-            answer, confidence = str(body["answer"]), float(body["confidence"])
-        except Exception as error:  # msgpack raises unrelated types on foreign bytes
+            data = claim.item.data_path.read_bytes()
+            if hashlib.sha256(data).digest() != claim.item.manifest.sha256:
+                self._refuse(claim, f"{claim.item.data_path}: damaged after it was received")
+                return
+            body = msgspec.msgpack.decode(data, type=SatelliteAnswer)
+        except OSError as error:  # a sweep finds it again
+            claim.release()
+            self._trouble(claim.item.manifest.frame, f"{claim.item.data_path}: {error.strerror}")
+            return
+        except Exception as error:  # msgspec raises unrelated types on foreign bytes
             self._refuse(claim, f"not an answer: {type(error).__name__}")
             return
-        self._report_answer(claim, answer, "satellite", confidence)
+        self._report_answer(claim, body.answer, "satellite", min(1.0, body.confidence))
 
     def _answer(self, model: AnsweringModel, question: Question, paced: PacedWork | None) -> Any:
-        answer = answer_received(
-            model, question.form, question.image, question.prompt, self._config.max_new_tokens
-        )
+        claim = self._asked[question.image]
+        with self._opened(claim) as file:
+            answer = answer_received(model, question.form, file, question.prompt, self._config.max_new_tokens)
         check_confidence(answer.confidence)
         return answer if paced is None else paced.answered(answer)
+
+    def _opened(self, claim: Claim) -> BinaryIO:
+        """Open a received image; wait while that fails for a reason that passes.
+
+        Raises:
+            ImageError: its bytes changed after it was received.
+            OSError: it cannot be read.
+        """
+        path, until_s = claim.item.data_path, time.monotonic() + READ_AGAIN_MAX_S
+        while True:
+            try:
+                file = path.open("rb")
+                break
+            except OSError as error:
+                if not is_transient(error) or time.monotonic() >= until_s:
+                    raise
+                self._trouble(claim.item.manifest.frame, f"{path}: {error.strerror}")
+            if self._management.stopped.wait(READ_AGAIN_S):
+                raise InterruptedError(errno.EINTR, "stopped", str(path))
+        digest = hashlib.sha256()
+        while block := file.read(BLOCK_BYTES):
+            digest.update(block)
+        if digest.digest() != claim.item.manifest.sha256:
+            file.close()
+            raise ImageError(f"{path}: damaged after it was received")
+        file.seek(0)
+        return file
 
     def _answered(self, question: Question, answer: Any, finished_s: float) -> None:
         times = StageTimes.of(answer)
@@ -144,8 +209,26 @@ class Ground:
         try:
             claim.answered()
         except OSError as error:  # stays claimed, so that it is reported twice only after a restart
-            reason = f"{claim.item.folder}: cannot be marked as answered: {error.strerror}"
-            self._report(InboxTrouble(frame=claim.item.manifest.frame, reason=reason))
+            self._unsettled.append(claim)
+            self._trouble(
+                claim.item.manifest.frame,
+                f"{claim.item.folder}: cannot be marked as answered: {error.strerror}",
+            )
+
+    def _settle_again(self) -> None:
+        """Mark what could not be marked before."""
+        for claim in list(self._unsettled):
+            with contextlib.suppress(OSError):
+                claim.answered()
+                self._unsettled.remove(claim)
+
+    def _trouble(self, frame: str | None, reason: str) -> None:
+        """Report a trouble of the inbox, once."""
+        if (frame, reason) not in self._told:
+            if len(self._told) >= TOLD_MAX:
+                self._told.clear()
+            self._told.add((frame, reason))
+            self._report(InboxTrouble(frame=frame, reason=reason))
 
 
 def check(config: GroundConfig, path: Path) -> None:

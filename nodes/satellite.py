@@ -7,7 +7,8 @@ inference thread, stage by stage, with the contact and the queue as they are at 
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,14 @@ from typing import Any
 import msgpack
 
 from nodes.contract.config import ConfigError, Frame, SatelliteConfig, Station, check_ca_files, check_images
-from nodes.contract.events import Captured, DecisionName, Dropped, FrameRefused, InferenceFinished
+from nodes.contract.events import (
+    Captured,
+    DecisionName,
+    Dropped,
+    FrameRefused,
+    InferenceFinished,
+    OutboxTrouble,
+)
 from nodes.contract.topics import slug
 from nodes.errors import ConfidenceError, ModelError
 from nodes.failures import failing_as
@@ -42,11 +50,13 @@ from nodes.runtime.management import ManagementPlane
 from nodes.runtime.program import Loop, ModelUnavailableError, check_model, leave, run_program, serve
 from nodes.transfer.downlink import ContactWatch, Downlink
 from nodes.transfer.flow_control import chunk_size_bytes
-from nodes.transfer.outbox import Outbox, OutboxError
+from nodes.transfer.outbox import Outbox, OutboxError, TransientOutboxError
 from nodes.vlm.folder import fingerprint
 
 DESCRIPTION = "Run a satellite: camera, compact model, policy, outbox and downlink."
 DROPPED_BY_POLICY = "dropped by the policy"
+STORE_AGAIN_S = 1.0
+STORE_AGAIN_MAX_S = 60.0  # a disk that refuses a frame for longer has lost it
 ANSWER_MAX_CHARACTERS = 800  # fits into one message together with the frame's name
 
 
@@ -202,21 +212,36 @@ class Satellite:
     def _send_answer(self, question: Question, reading: Reading) -> None:
         text = reading.answer[:ANSWER_MAX_CHARACTERS]
         body = msgpack.packb({"answer": text, "confidence": float(reading.token_confidence or 0.0)})
-        try:
-            expires_s = self._expires_s.get(question.frame)
-            self._outbox.add_answer(question.frame, body, {}, expires_s=expires_s)
-        except OutboxError as error:
-            self._report(FrameRefused(frame=question.frame, reason=str(error)))
-        self._downlink.wake()
+        expires_s = self._expires_s.get(question.frame)
+        self._store(
+            question.frame, lambda: self._outbox.add_answer(question.frame, body, {}, expires_s=expires_s)
+        )
 
     def _send_image(self, question: Question, message: FrameMessage) -> None:
-        try:
-            expires_s = self._expires_s.get(question.frame)
-            metadata = {"prompt": question.prompt, "form": message.form}
-            data = question.image if message.data is None else message.data
-            self._outbox.add_image(question.frame, data, metadata, expires_s=expires_s)
-        except OutboxError as error:
-            self._report(FrameRefused(frame=question.frame, reason=str(error)))
+        expires_s = self._expires_s.get(question.frame)
+        metadata = {"prompt": question.prompt, "form": message.form}
+        data = question.image if message.data is None else message.data
+        self._store(
+            question.frame,
+            lambda: self._outbox.add_image(question.frame, data, metadata, expires_s=expires_s),
+        )
+
+    def _store(self, frame: str, add: Callable[[], bool]) -> None:
+        """Put a frame's message into the outbox; wait while the disk refuses it, and then give it up."""
+        until_s = time.monotonic() + STORE_AGAIN_MAX_S
+        waits = False
+        while True:
+            try:
+                add()
+                break
+            except OutboxError as error:
+                retry = isinstance(error, TransientOutboxError) and time.monotonic() < until_s
+                if retry and not waits:
+                    self._report(OutboxTrouble(reason=f"frame {frame} waits: {error}"))
+                    waits = True
+                if not retry or self._management.stopped.wait(STORE_AGAIN_S):
+                    self._report(FrameRefused(frame=frame, reason=str(error)))
+                    break
         self._downlink.wake()
 
 

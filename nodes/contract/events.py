@@ -147,6 +147,27 @@ def _number(text: str) -> int | float:
     return int(text) if text.lstrip("-").isdigit() else value
 
 
+TEXT_MAX_BYTES = 100_000  # of one text of an event, encoded; brokers refuse messages of 2 MB
+
+
+def shortened(event: Event) -> Event:
+    """Return an event whose texts fit into a message; a text that was cut says so at its end."""
+    changes = {}
+    for name, value in event:
+        if isinstance(value, str) and (short := _short(value)) is not value:
+            changes[name] = short
+    return event.model_copy(update=changes) if changes else event
+
+
+def _short(text: str) -> str:
+    if len(text) * 12 <= TEXT_MAX_BYTES or len(json.dumps(text)) <= TEXT_MAX_BYTES:
+        return text  # one character takes up to twelve bytes
+    kept = text
+    while (size_bytes := len(json.dumps(kept))) > TEXT_MAX_BYTES:
+        kept = kept[: int(len(kept) * TEXT_MAX_BYTES / size_bytes * 0.99)]
+    return f"{kept} ... (cut: the first {len(kept)} of {len(text)} characters)"
+
+
 _ENVELOPE = tuple(name for name in EventRecord.model_fields if name != "event")
 
 
@@ -352,7 +373,7 @@ class EventsDropped(Event):
 
 
 class Malformed(Event):
-    """A received payload was rejected; at most one event a second and sender, with the count so far.
+    """A received payload was rejected or above a limit of its sender; at most one event a second and sender.
 
     Args:
         sender: the payload's sender, or the topic on which it came.
@@ -428,7 +449,7 @@ class Expired(ItemEvent):
 
 
 class OutboxTrouble(Event):
-    """The outbox could not note on disk that an item is settled; after a restart it is offered again.
+    """The outbox holds something damaged or foreign, or the disk refuses a file; the program goes on.
 
     Args:
         reason: the error.
@@ -487,7 +508,9 @@ class Disconnected(Event):
 
 
 class ConnectionRefused(Event):
-    """A station's broker refused the connection, or TLS failed; reported once until the reason changes.
+    """A station's broker refused the connection, TLS failed, or ten seconds of contact brought no connection.
+
+    Reported once until the reason changes.
 
     Args:
         station: the station.
@@ -552,7 +575,7 @@ class SendRefused(ItemEvent):
 
 
 class SendWaits(ItemEvent):
-    """The ground has no room for an item now; it is offered again later.
+    """The ground has no room for an item now, or it cannot be read on board now; it is offered again later.
 
     Args:
         reason: why.
@@ -613,7 +636,7 @@ class Received(ItemEvent):
 
 
 class InboxFull(ItemEvent):
-    """An item cannot be stored now; reported at most every ten seconds.
+    """An item cannot be stored now and is requested again; reported at most every ten seconds for each item.
 
     Args:
         reason: the error.
@@ -625,16 +648,18 @@ class InboxFull(ItemEvent):
     reason: Text
 
 
-class InboxTrouble(FrameEvent):
-    """The inbox could not note on disk that a frame is answered; after a restart it is answered again.
+class InboxTrouble(Event):
+    """The inbox holds something damaged or foreign, or the disk refuses a file; the program goes on.
 
     Args:
+        frame: the frame that it concerns, if it is known.
         reason: the error.
     """
 
     event_name = "inbox_trouble"
     sent_by = "ground station"
 
+    frame: Text | None = None
     reason: Text
 
 

@@ -14,7 +14,7 @@ from paho.mqtt.reasoncodes import ReasonCode
 from nodes.clocks.exchange import ClockExchange
 from nodes.contract import topics
 from nodes.contract.config import BrokerAddress
-from nodes.contract.events import Event, EventRecord, EventsDropped, Malformed
+from nodes.contract.events import Event, EventRecord, EventsDropped, Malformed, shortened
 from nodes.contract.messages import Start, Stop, read_command
 from nodes.contract.strict import problem_text
 from nodes.runtime.contact import ToldContacts
@@ -105,6 +105,7 @@ class ManagementPlane:
     def report(self, event: Event, *, monotonic_s: float | None = None) -> None:
         """Publish one event; from any thread, never blocks. See nodes.contract.report.Report."""
         monotonic_s = time.monotonic() if monotonic_s is None else monotonic_s
+        event = shortened(event)
         with self._changed:
             self._queue(event, monotonic_s)
             self._changed.notify_all()

@@ -39,10 +39,15 @@
 * Damage: both ends keep a digest of each stored chunk. The satellite refuses to send a damaged chunk. If an
   item's sha256 does not match, the ground requests its damaged chunks again, or all chunks if none is
   damaged. After three attempts it replies `refused`; the satellite then drops the item and reports it.
-* Space: both boxes are bounded (outbox.py, inbox.py), and a full disk counts as a full box. The outbox drops
-  the oldest item of the lowest priority. The inbox deletes the bytes of answered items, then unfinished items
-  that received nothing for a minute; otherwise it replies `wait`, and the item is offered again later. Every
-  drop is reported.
+  Files that somebody removes or cuts are requested again, as long as the satellite has them, and otherwise
+  reported. Stored manifests carry a digest; the name of a frame is also in the names of the outbox's files,
+  and the ground takes one message of each frame, so that no frame gets a second, different answer.
+* Space: both boxes are bounded (outbox.py, senders/space.py), and a full disk counts as a full box. The
+  outbox drops the oldest item of the lowest priority. The inbox deletes the bytes of answered items, then
+  unfinished items that received nothing for a minute; otherwise it replies `wait`, and the item is offered
+  again later. Every drop is reported. One satellite may hold half of the inbox, or one item.
+* Disks that refuse (no descriptors, read-only, full): the ground replies `wait`, the satellite keeps the
+  item, and both try again. What a process can never write (EFBIG) is reported.
 * Deadlines: from scenario second `expires` on, an item is worthless; whichever end holds it drops and
   reports it.
 * Storage: plain files, one folder per item. The model and the researcher need images as files anyway, and a

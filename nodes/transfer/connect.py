@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import ipaddress
+import os
 import socket
 import ssl
 import struct
@@ -21,6 +22,7 @@ CADENCE_S = 0.25
 FIRST_CADENCE_S = 0.05  # while the link is new, since its first packets are often lost
 FRESH_S = 0.25
 GIVE_UP_S = 5.0
+TELL_AFTER_S = 10.0  # of contact without a connection
 USER_TIMEOUT_MS = 5000
 NO_LINGER = struct.pack("ii", 1, 0)
 
@@ -118,10 +120,12 @@ class Opened:
 
 @dataclass
 class _Schedule:
-    """Time of the next attempt to reach a station."""
+    """Time of the next attempt to reach a station, and how the attempts went since the contact began."""
 
-    fresh_until_s: float
+    begun_s: float
     next_s: float = 0.0
+    problem: str = "no reply"
+    told: bool = False
 
 
 @dataclass
@@ -135,7 +139,8 @@ class RacingConnector:
     Args:
         stations: all configured stations, in order of preference.
         count: number of connections in a set.
-        report: receives connection_refused when a station cannot prove its identity.
+        report: receives connection_refused when a station cannot prove its identity, or is not reached for
+            TELL_AFTER_S.
 
     Raises:
         OSError: a station's `ca_file` cannot be used.
@@ -166,12 +171,19 @@ class RacingConnector:
         now_s = time.monotonic()
         self._forget_all_but(reachable)
         for station in reachable:
-            schedule = self._schedules.setdefault(station.name, _Schedule(now_s + FRESH_S))
+            schedule = self._schedules.setdefault(station.name, _Schedule(now_s))
             if now_s >= schedule.next_s:
-                schedule.next_s = now_s + (FIRST_CADENCE_S if now_s < schedule.fresh_until_s else CADENCE_S)
-                with contextlib.suppress(OSError):
+                fresh = now_s < schedule.begun_s + FRESH_S
+                schedule.next_s = now_s + (FIRST_CADENCE_S if fresh else CADENCE_S)
+                try:
                     context = self._contexts[station.name]
                     self._attempts.append(Attempt(station, self.count, context, now_s))
+                except OSError as error:
+                    self._note(station, error)
+            if now_s >= schedule.begun_s + TELL_AFTER_S and not schedule.told:
+                schedule.told = True
+                reason = f"no connection within {TELL_AFTER_S:g} s of contact: {schedule.problem}"
+                self.report(ConnectionRefused(station=station.name, reason=reason))
         for attempt in list(self._attempts):
             sockets = self._outcome(attempt, now_s)
             if sockets is not None:
@@ -201,7 +213,14 @@ class RacingConnector:
             self._attempts.remove(attempt)
             if isinstance(error, ssl.SSLError):
                 self._refuse(attempt.station, f"TLS: {error.reason or error}")
+            else:
+                self._note(attempt.station, error)
         return None
+
+    def _note(self, station: Station, error: OSError) -> None:
+        schedule = self._schedules.get(station.name)
+        if schedule is not None and error.errno is not None:
+            schedule.problem = os.strerror(error.errno) if error.errno > 0 else str(error.strerror or error)
 
     def _refuse(self, station: Station, reason: str) -> None:
         """Report a refusal, once per reason and not at every attempt."""

@@ -24,8 +24,8 @@ from nodes.transfer.messages import (
     encode,
 )
 from nodes.transfer.outbox import Outbox
-from nodes.transfer.refusals import Refusals
 from nodes.transfer.sender import Sender
+from nodes.transfer.senders.refusals import Refusals
 
 IDLE_WAIT_S = 0.05  # also the interval at which contacts are checked
 TIDY_S = 1.0
@@ -283,6 +283,7 @@ class Downlink(threading.Thread):
             return
         self._next_tidy_s = now_s + TIDY_S
         self.refusals.tell()
+        self._outbox.settle_again()
         self._pace()
         time_s, ends_s = self._scenario_s(), self._contact_ends_s()
         if time_s is not None:

@@ -1,4 +1,4 @@
-"""Access to parts of an item's files, and the digests that reveal damage."""
+"""Access to parts of an item's files, stored manifests, and the digests that reveal damage."""
 
 from __future__ import annotations
 
@@ -7,9 +7,66 @@ import hashlib
 import os
 from pathlib import Path
 
+from nodes.contract.files import write_atomically
+from nodes.transfer.messages import MalformedError, Manifest, decode_downward, encode
+
 BLOCK_BYTES = 1 << 20
 DIGEST_BYTES = 8
+FRAME_KEY_BYTES = 16
 NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT})
+# EFBIG is not among them: a file that is too large for the process stays so.
+TRANSIENT = NO_ROOM | {
+    errno.EMFILE,
+    errno.ENFILE,
+    errno.ENOMEM,
+    errno.EROFS,
+    errno.EAGAIN,
+    errno.EINTR,
+    errno.EBUSY,
+    errno.ETXTBSY,
+    errno.ESTALE,
+}
+_NO_FILE = (FileNotFoundError, NotADirectoryError, IsADirectoryError)
+
+
+def is_transient(error: OSError) -> bool:
+    """Return whether the same access may succeed later, without any change of the file."""
+    return error.errno in TRANSIENT
+
+
+def frame_key(frame: str) -> str:
+    """Return the name of a frame in names of files: a part of its sha256, hexadecimal."""
+    return hashlib.sha256(frame.encode(errors="surrogatepass")).digest()[:FRAME_KEY_BYTES].hex()
+
+
+def write_manifest(path: Path, manifest: Manifest) -> None:
+    """Store a manifest, durably and in one step, with a digest that reveals damage.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    payload = encode(manifest)
+    write_atomically(path, payload + chunk_digest(payload), durable=True)
+
+
+def read_manifest(path: Path) -> Manifest | None:
+    """Return a stored manifest; None if there is no such file, or it is damaged.
+
+    Files of older versions have no digest.
+
+    Raises:
+        OSError: the file cannot be read now.
+    """
+    try:
+        data = path.read_bytes()
+    except _NO_FILE:
+        return None
+    payload, digest = data[:-DIGEST_BYTES], data[-DIGEST_BYTES:]
+    try:
+        message = decode_downward(payload if chunk_digest(payload) == digest else data)
+    except MalformedError:
+        return None
+    return message if isinstance(message, Manifest) else None
 
 
 def write_at(path: Path, position: int, data: bytes) -> None:

@@ -20,6 +20,7 @@ SIZE_MAX_BYTES = 1 << 32
 CHUNKS_MAX = 1 << 20  # bounds the bitmap: 128 KiB
 METADATA_MAX_ENTRIES = 32
 METADATA_MAX_TEXT = 8000
+DEPTH_MAX = 16  # of the values of unknown keys
 _PROBLEM_MAX_TEXT = 200  # msgspec quotes values, which may be as long as a payload
 
 Kind = Literal["answer", "image"]
@@ -233,19 +234,23 @@ def _decode(payload: bytes, decoder: msgspec.msgpack.Decoder[_Message]) -> _Mess
 def _check_version(raw: msgspec.Raw | None) -> None:
     version = None if raw is None else msgspec.msgpack.decode(raw)
     if type(version) is not int or version != VERSION:
-        raise MalformedError(f"version {repr(version)[:40]} is not supported; expected {VERSION}")
+        # A list or map may be nested so deeply that repr() fails.
+        text = f"a {type(version).__name__}" if isinstance(version, list | dict) else repr(version)[:40]
+        raise MalformedError(f"version {text} is not supported; expected {VERSION}")
 
 
-def _check_ignored(value: object) -> None:
+def _check_ignored(value: object, depth: int = 0) -> None:
     """Check that the value of an unknown key is well formed, although it is ignored."""
+    if depth > DEPTH_MAX:
+        raise MalformedError(f"a value is nested more than {DEPTH_MAX} levels deep")
     if isinstance(value, list):
         for entry in value:
-            _check_ignored(entry)
+            _check_ignored(entry, depth + 1)
     elif isinstance(value, dict):
         for key, entry in value.items():
             if not isinstance(key, str | bytes):
                 raise MalformedError("a map has a key that is not a string")
-            _check_ignored(entry)
+            _check_ignored(entry, depth + 1)
 
 
 def _check_size(manifest: Manifest) -> None:

@@ -1,15 +1,19 @@
 """Items of a satellite, stored on disk until the ground has them.
 
-    outbox/pending/<sequence>-<id>/manifest     encoded manifest; holds the data of a small item
-    outbox/pending/<sequence>-<id>/data         bytes of a large item, a copy of the captured file
-    outbox/pending/<sequence>-<id>/digests      digest of each chunk, to find damage before it is sent
-    outbox/pending/<sequence>-<id>/begun        empty; exists if the ground may have a part of the item
-    outbox/released/<id>                        manifest of an item that the ground has confirmed
-    outbox/refused/<id>                         manifest of an item that could not be delivered
+    outbox/pending/<sequence>-<id>-<frame>/manifest     encoded manifest; holds the data of a small item
+    outbox/pending/<sequence>-<id>-<frame>/data         bytes of a large item, a copy of the captured file
+    outbox/pending/<sequence>-<id>-<frame>/digests      digest of each chunk, to find damage before it is sent
+    outbox/pending/<sequence>-<id>-<frame>/begun        empty; exists if the ground may have a part of it
+    outbox/released/<id>-<frame>                        manifest of an item that the ground has confirmed
+    outbox/refused/<id>-<frame>                         manifest of an item that could not be delivered
+
+<frame> is a digest of the frame's name. So a damaged manifest does not make the satellite take its frame
+again, and come to another answer. Older versions left it out.
 
 Renaming a manifest out of pending/ releases the item. Bytes without a manifest are left over from a crash and
-are removed when the outbox is opened. If the outbox or the disk is full, the oldest item of the lowest
-priority is dropped. No item is dropped for one of a lower priority.
+are removed when the outbox is opened; whatever else lies there is ignored and reported once. If the outbox or
+the disk is full, the oldest item of the lowest priority is dropped. No item is dropped for one of a lower
+priority.
 """
 
 from __future__ import annotations
@@ -19,6 +23,7 @@ import contextlib
 import hashlib
 import io
 import os
+import re
 import shutil
 import threading
 from collections.abc import Callable
@@ -30,35 +35,52 @@ from msgspec import UNSET
 from msgspec.structs import replace
 
 from nodes.contract.events import Dropped, Expired, OutboxTrouble
-from nodes.contract.files import sync_folder, write_atomically
+from nodes.contract.files import sync_folder
 from nodes.contract.report import Report, report_nothing
 from nodes.transfer.files import (
     DIGEST_BYTES,
     NO_ROOM,
     chunk_digest,
+    frame_key,
+    is_transient,
     read_at,
+    read_manifest,
+    write_manifest,
 )
 from nodes.transfer.messages import (
     INLINE_LIMIT_BYTES,
     Kind,
-    MalformedError,
     Manifest,
     Metadata,
-    decode_downward,
-    encode,
     item_id,
 )
 
 PRIORITIES: dict[Kind, int] = {"answer": 0, "image": 1}
 EXPRESS_PRIORITY = 0  # items of this priority use the express connection
 UNLIMITED_BYTES = 1 << 62
+MAKING = ".making"
+TOLD_MAX = 20  # strays
+_PENDING = re.compile(r"(\d{12,18})-([0-9a-f]{32})(?:-([0-9a-f]{32}))?")
+_SETTLED = re.compile(r"[0-9a-f]{32}(?:-([0-9a-f]{32}))?")
 
 
 class OutboxError(OSError):
-    """An item cannot be stored or read; the text has the file and the reason."""
+    """An item cannot be stored or read; the text has the file and the reason.
+
+    Attributes:
+        transient: whether the same may succeed later, such as on a disk that is read-only for a while.
+    """
+
+    transient = False
 
 
-class _NoRoomError(OutboxError):
+class TransientOutboxError(OutboxError):
+    """An item cannot be stored or read now, and may be later."""
+
+    transient = True
+
+
+class _NoRoomError(TransientOutboxError):
     """The disk is full; dropping an item may help."""
 
 
@@ -102,7 +124,7 @@ class OutboxItem:
             data = read_at(path, index * self.manifest.chunk_bytes, length)
             digest = read_at(self.folder / "digests", index * DIGEST_BYTES, DIGEST_BYTES)
         except OSError as error:
-            raise OutboxError(f"{path}: {error.strerror}") from error
+            raise _as_outbox_error(path, error) from error
         if len(data) != length:
             raise OutboxError(f"{path}: file ends before byte {index * self.manifest.chunk_bytes + length}")
         if chunk_digest(data) != digest:
@@ -138,9 +160,11 @@ class Outbox:
         self._lock = threading.RLock()
         self._adding = threading.Lock()  # held while an image is copied, which is too long for _lock
         self._pending: list[OutboxItem] = []
-        self._frames: set[tuple[Kind, str]] = set()
+        self._frames: set[str] = set()  # keys of frames that were ever added
+        self._unsettled: list[tuple[OutboxItem, str]] = []
         for name in ("pending", "released", "refused"):
             (folder / name).mkdir(parents=True, exist_ok=True)
+        self._strays = 0
         self._load()
         self._next_sequence = max((item.sequence for item in self._pending), default=0) + 1
 
@@ -158,7 +182,7 @@ class Outbox:
         try:
             size_bytes = image.stat().st_size if isinstance(image, Path) else len(image)
         except OSError as error:
-            raise OutboxError(f"{origin}: {error.strerror}") from error
+            raise _as_outbox_error(origin, error) from error
         if size_bytes == 0:
             raise OutboxError(f"{origin}: is empty")
 
@@ -193,7 +217,7 @@ class Outbox:
     def holds(self, frame: str) -> bool:
         """Return whether an answer or image of this frame was ever added, also before a restart."""
         with self._lock:
-            return any((kind, frame) in self._frames for kind in PRIORITIES)
+            return frame_key(frame) in self._frames
 
     def pending(self, limit: int, *, express: bool | None = None) -> list[OutboxItem]:
         """Return up to `limit` items that the ground does not have, in the order of sending.
@@ -234,7 +258,7 @@ class Outbox:
     def _add(self, kind: Kind, frame: str, size_bytes: int, make: Callable[[Path], Manifest]) -> bool:
         """Make space, create the item and put it in place; repeat if the disk was full."""
         with self._adding:
-            if (kind, frame) in self._frames:
+            if self.holds(frame):
                 return False
             self._make_room(size_bytes, PRIORITIES[kind])
             while True:
@@ -242,7 +266,7 @@ class Outbox:
                     self._commit(make)
                     return True
                 except _NoRoomError as error:
-                    self._drop_for(PRIORITIES[kind], str(error))
+                    self._drop_for(PRIORITIES[kind], str(error), TransientOutboxError)
                 finally:
                     shutil.rmtree(self._making, ignore_errors=True)
 
@@ -254,16 +278,16 @@ class Outbox:
         while self.depth()[1] + size_bytes > self._limit_bytes:
             self._drop_for(priority, f"the outbox is full: {self._limit_bytes} bytes")
 
-    def _drop_for(self, priority: int, reason: str) -> None:
+    def _drop_for(self, priority: int, reason: str, error: type[OutboxError] = OutboxError) -> None:
         """Drop the least valuable item.
 
         Raises:
-            OutboxError: the outbox is empty, or its least valuable item is more urgent than `priority`.
+            OutboxError: of type `error`; the outbox is empty, or its least valuable item is more urgent.
         """
         with self._lock:
             item = min(self._pending, key=lambda item: item.worth, default=None)
         if item is None or item.manifest.priority < priority:
-            raise OutboxError(f"{reason}; no pending item has the same or a lower priority")
+            raise error(f"{reason}; no pending item has the same or a lower priority")
         self._settle(item, "refused")
         self._report(
             Dropped(
@@ -274,23 +298,40 @@ class Outbox:
             )
         )
 
+    def settle_again(self) -> None:
+        """Try again to note on disk what could not be noted before; call it periodically."""
+        with self._lock:
+            unsettled, self._unsettled = self._unsettled, []
+            for item, outcome in unsettled:
+                self._note_settled(item, outcome)
+
     def _settle(self, item: OutboxItem, outcome: str) -> bool:
         with self._lock:
             if item not in self._pending:
                 return False
             self._pending.remove(item)
-            try:
-                (item.folder / "manifest").replace(self._folder / outcome / item.manifest.item_id.hex())
-                sync_folder(self._folder / outcome)
-            except OSError as error:
+            error = self._note_settled(item, outcome)
+            if error is not None:
                 # Settled in memory only: a restart offers the item again, and the ground replies `done`.
                 self._report(OutboxTrouble(reason=f"{item.folder}: {error.strerror}"))
-            shutil.rmtree(item.folder, ignore_errors=True)
             return True
+
+    def _note_settled(self, item: OutboxItem, outcome: str) -> OSError | None:
+        manifest, record = item.folder / "manifest", self._folder / outcome / _settled_name(item)
+        try:
+            if manifest.exists() or not record.exists():
+                manifest.replace(record)
+            sync_folder(record.parent)
+        except OSError as error:
+            self._unsettled.append((item, outcome))
+            return error
+        # Only now: a manifest that stays behind keeps the frame from being taken again.
+        shutil.rmtree(item.folder, ignore_errors=True)
+        return None
 
     @property
     def _making(self) -> Path:
-        return self._folder / "pending" / ".making"
+        return self._folder / "pending" / MAKING
 
     def _image(
         self, making: Path, source: BinaryIO, frame: str, metadata: Metadata, expires_s: float | None
@@ -330,49 +371,96 @@ class Outbox:
         making = self._making
         try:
             shutil.rmtree(making, ignore_errors=True)
-            making.mkdir()
+            making.mkdir(exist_ok=True)  # it stays where no descriptor is left to delete it
             manifest = make(making)
-            folder = self._folder / "pending" / f"{self._next_sequence:012d}-{manifest.item_id.hex()}"
-            write_atomically(making / "manifest", encode(manifest), durable=True)
+            name = f"{self._next_sequence:012d}-{manifest.item_id.hex()}-{frame_key(manifest.frame)}"
+            folder = self._folder / "pending" / name
+            write_manifest(making / "manifest", manifest)
             making.rename(folder)
-            sync_folder(folder.parent)
         except OutboxError:
             raise
         except OSError as error:
             raise _as_outbox_error(making, error) from error
+        try:
+            sync_folder(folder.parent)
+        except OSError as error:  # it is stored, and only a power failure could undo that
+            self._report(OutboxTrouble(reason=f"{folder}: {error.strerror}"))
         item = OutboxItem(manifest, self._next_sequence, folder)
         self._next_sequence += 1
         with self._lock:
             bisect.insort(self._pending, item, key=lambda item: item.order)
-            self._frames.add((manifest.kind, manifest.frame))
+            self._frames.add(frame_key(manifest.frame))
 
     def _load(self) -> None:
-        for folder in sorted((self._folder / "pending").iterdir()):
-            manifest = _read_manifest(folder / "manifest")
-            if manifest is None or folder.name.startswith("."):
-                shutil.rmtree(folder, ignore_errors=True)
-                continue
-            self._pending.append(OutboxItem(manifest, int(folder.name.split("-")[0]), folder))
-            self._frames.add((manifest.kind, manifest.frame))
-        self._pending.sort(key=lambda item: item.order)
+        """Read what an earlier process has left; report what cannot be read or does not belong here."""
         for outcome in ("released", "refused"):
-            for path in (self._folder / outcome).iterdir():
-                manifest = _read_manifest(path)
-                if manifest is not None:
-                    self._frames.add((manifest.kind, manifest.frame))
+            for path in sorted((self._folder / outcome).iterdir()):
+                self._load_settled(path)
+        for folder in sorted((self._folder / "pending").iterdir()):
+            if folder.name == MAKING:
+                shutil.rmtree(folder, ignore_errors=True)
+            else:
+                self._load_pending(folder)
+        self._pending.sort(key=lambda item: item.order)
+
+    def _load_settled(self, path: Path) -> None:
+        match = _SETTLED.fullmatch(path.name)
+        if match is None or not path.is_file():
+            self._stray(path)
+        elif match[1] is not None:
+            self._frames.add(match[1])
+        elif (manifest := self._read(path)) is not None:
+            self._frames.add(frame_key(manifest.frame))
+        else:
+            self._report(OutboxTrouble(reason=f"{path}: damaged; its frame may be taken again"))
+
+    def _load_pending(self, folder: Path) -> None:
+        match = _PENDING.fullmatch(folder.name)
+        if match is None or not folder.is_dir():
+            self._stray(folder)
+            return
+        if not (folder / "manifest").exists():  # left by a crash after the item was settled
+            shutil.rmtree(folder, ignore_errors=True)
+            return
+        manifest = self._read(folder / "manifest")
+        if manifest is None:
+            self._load_damaged(folder, match[3])
+        elif manifest.item_id.hex() != match[2] or frame_key(manifest.frame) in self._frames:
+            self._stray(folder)
+        else:
+            self._frames.add(frame_key(manifest.frame))
+            self._pending.append(OutboxItem(replace(manifest, query=0), int(match[1]), folder))
+
+    def _load_damaged(self, folder: Path, key: str | None) -> None:
+        """Give up an item without a readable manifest; a frame that was never begun is taken again."""
+        begun = (folder / "begun").exists()
+        if key is not None and begun:
+            self._frames.add(key)
+        ending = "its frame is given up" if begun else "its frame is taken again"
+        self._report(OutboxTrouble(reason=f"{folder / 'manifest'}: damaged; {ending}"))
+
+    def _read(self, path: Path) -> Manifest | None:
+        try:
+            return read_manifest(path)
+        except OSError as error:
+            self._report(OutboxTrouble(reason=f"{path}: {error.strerror or error}"))
+            return None
+
+    def _stray(self, path: Path) -> None:
+        self._strays += 1
+        if self._strays <= TOLD_MAX:
+            self._report(OutboxTrouble(reason=f"{path}: is no item and is ignored"))
+
+
+def _settled_name(item: OutboxItem) -> str:
+    return f"{item.manifest.item_id.hex()}-{frame_key(item.manifest.frame)}"
 
 
 def _as_outbox_error(path: Path, error: OSError) -> OutboxError:
-    kind = _NoRoomError if error.errno in NO_ROOM else OutboxError
+    kind = OutboxError
+    if is_transient(error):
+        kind = _NoRoomError if error.errno in NO_ROOM else TransientOutboxError
     return kind(f"{path}: {error.strerror or error}")
-
-
-def _read_manifest(path: Path) -> Manifest | None:
-    try:
-        message = decode_downward(path.read_bytes())
-    except (OSError, MalformedError):
-        return None
-    return replace(message, query=0) if isinstance(message, Manifest) else None
 
 
 def _copy_hashed(source: BinaryIO, making: Path, chunk_bytes: int) -> tuple[int, bytes]:

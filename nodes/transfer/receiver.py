@@ -2,16 +2,28 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable
 
 from msgspec import UNSET
 
-from nodes.contract.events import Expired, FrameRefused, HeartbeatReceived, InboxFull, Received, ReceivedFirst
+from nodes.contract.events import (
+    Event,
+    Expired,
+    FrameRefused,
+    HeartbeatReceived,
+    InboxFull,
+    InboxTrouble,
+    Received,
+    ReceivedFirst,
+)
 from nodes.contract.report import Report, ScenarioTime, no_time
 from nodes.transfer.files import NO_ROOM
 from nodes.transfer.inbox import Inbox, InboxItem
+from nodes.transfer.inbox_item import GoneError
 from nodes.transfer.messages import (
+    INLINE_LIMIT_BYTES,
     Chunk,
     Done,
     Have,
@@ -25,10 +37,13 @@ from nodes.transfer.messages import (
     decode_downward,
     item_id,
 )
-from nodes.transfer.refusals import Refusals
+from nodes.transfer.senders.limits import HEARTBEATS_PER_S, NEW_ITEMS_PER_S, PAYLOAD_MAX_BYTES, Limits
+from nodes.transfer.senders.refusals import Refusals
 
 MAX_TRIES = 3
 FULL_TOLD_EVERY_S = 10.0
+FULL_TOLD_MAX = 1000  # items whose last report is remembered
+OTHER_MESSAGE = "the ground has another message of this frame"
 
 
 class Receiver:
@@ -36,7 +51,8 @@ class Receiver:
 
     Args:
         inbox: box that stores the items.
-        report: receives received_first, received, refused, expired, inbox_full, heartbeat and malformed.
+        report: receives received_first, received, refused, expired, inbox_full, inbox_trouble, heartbeat and
+            malformed.
         on_complete: called once for each item that becomes complete.
         scenario_s: returns the scenario time, or None before it is known.
     """
@@ -53,13 +69,16 @@ class Receiver:
         self._on_complete = on_complete
         self._scenario_s = scenario_s
         self._replies: dict[tuple[str, bytes], Upward] = {}
-        self._full_told_s = float("-inf")
+        self._full_told_s: dict[tuple[str, bytes], float] = {}
+        self._limits = Limits()
         self.refusals = Refusals(report)
         self.duplicates = 0
 
     def handle(self, satellite: str, payload: bytes, arrived_s: float) -> None:
         """Handle one payload from `satellite`, which arrived at `arrived_s` (CLOCK_MONOTONIC)."""
         try:
+            if len(payload) > PAYLOAD_MAX_BYTES:
+                raise MalformedError(f"{len(payload)} bytes; at most {PAYLOAD_MAX_BYTES} are allowed")
             message = decode_downward(payload)
             match message:
                 case Manifest():
@@ -80,11 +99,15 @@ class Receiver:
     def _manifest(self, satellite: str, manifest: Manifest, arrived_s: float) -> None:
         if manifest.item_id != item_id(satellite, manifest.kind, manifest.frame, manifest.sha256):
             raise MalformedError("item id does not match satellite, frame and content")
+        if manifest.kind == "answer" and not manifest.inline:
+            raise MalformedError(
+                f"answer of {manifest.size_bytes} bytes; at most {INLINE_LIMIT_BYTES} are allowed"
+            )
         if not self._inbox.fits(manifest.size_bytes):
-            self._refuse_unopened(satellite, manifest, "larger than the whole inbox", arrived_s)
+            self._refuse_unopened(satellite, manifest, "larger than the whole inbox")
             return
         try:
-            item, new = self._inbox.open(satellite, manifest)
+            item, new = self._opened(satellite, manifest)
         except OSError as error:
             self._no_room(manifest, satellite, error, None)
             return
@@ -93,14 +116,32 @@ class Receiver:
             self._report(ReceivedFirst(frame=manifest.frame, what=manifest.kind), monotonic_s=arrived_s)
         self._work_on(item, arrived_s, None, None if manifest.data is UNSET else manifest.data)
 
+    def _opened(self, satellite: str, manifest: Manifest) -> tuple[InboxItem, bool]:
+        """Return (item, whether it is new); a new one counts against its satellite's limit."""
+        known = self._inbox.find(satellite, manifest.item_id)
+        if known is not None:
+            return self._inbox.open(satellite, manifest)
+        if not self._limits.of(satellite).new_items.take(time.monotonic()):
+            reason = f"more than {NEW_ITEMS_PER_S:g} new items a second"
+            self.refusals.add(satellite, reason)
+            raise BlockingIOError(reason)
+        return self._inbox.open(satellite, manifest)
+
     def _chunk(self, satellite: str, chunk: Chunk, arrived_s: float) -> None:
-        item = self._inbox.find(satellite, chunk.item_id)
-        if item is None or (item.refused is None and self._inbox.was_dropped(item)):
+        try:
+            item = self._inbox.find(satellite, chunk.item_id)
+            unknown = item is None or (item.refused is None and self._inbox.was_dropped(item))
+        except OSError as error:
+            self._replies[satellite, chunk.item_id] = Wait(chunk.item_id, _not_now(error))
+            return
+        if item is None or unknown:
             self._replies[satellite, chunk.item_id] = Unknown(chunk.item_id)
         else:
             self._work_on(item, arrived_s, chunk, None)
 
     def _heartbeat(self, satellite: str, heartbeat: Heartbeat, arrived_s: float) -> None:
+        if not self._limits.of(satellite).heartbeats.take(time.monotonic()):
+            raise MalformedError(f"more than {HEARTBEATS_PER_S:g} heartbeats a second")
         event = HeartbeatReceived(
             satellite=satellite,
             # Valid if both ends share one clock; otherwise wrong by the offset of the clocks.
@@ -117,22 +158,46 @@ class Receiver:
         finished = False
         try:
             with item.locked():
+                self._reopen_if_damaged(item)
                 if item.complete or item.refused is not None:
                     self.duplicates += chunk is not None or item.query > 1
                 elif not self._expired(item):
                     finished = self._store(item, arrived_s, chunk, inline)
+        except GoneError as error:
+            self._start_again(item, error)
+            return
         except OSError as error:
             self._no_room(item.manifest, item.satellite, error, item)
             return
         self._answer(item)
         if finished:
+            self._inbox.finished(item)
             self._on_complete(item)
+
+    def _reopen_if_damaged(self, item: InboxItem) -> None:
+        """Prepare to receive a complete item again if its bytes were removed or cut since."""
+        problem = item.lost() if item.complete else None
+        if problem is not None:
+            item.reopen()
+            reason = f"{problem}; requested again"
+            self._trouble(item.satellite, InboxTrouble(frame=item.manifest.frame, reason=reason))
+
+    def _start_again(self, item: InboxItem, error: GoneError) -> None:
+        """Forget an item whose folder was removed, and request its manifest."""
+        self._inbox.forget(item)
+        self._replies[item.satellite, item.manifest.item_id] = Unknown(item.manifest.item_id)
+        reason = f"{item.folder} {error.strerror}"
+        self._trouble(item.satellite, InboxTrouble(frame=item.manifest.frame, reason=reason))
 
     def _store(self, item: InboxItem, arrived_s: float, chunk: Chunk | None, inline: bytes | None) -> bool:
         """Store a chunk or an inline item; return whether the item has become complete."""
         if chunk is not None and not item.write(chunk):
             self.duplicates += 1
         if inline is None and (item.manifest.inline or not item.chunks.complete):
+            return False
+        if not item.claim_frame():
+            item.refuse(OTHER_MESSAGE)
+            self._inbox.finished(item)
             return False
         sha256_ok = item.finish(inline)
         event = Received(
@@ -145,7 +210,8 @@ class Receiver:
         if not sha256_ok and item.failed_tries >= MAX_TRIES:
             reason = f"sha256 mismatch in {MAX_TRIES} attempts"
             item.refuse(reason)
-            self._report(FrameRefused(frame=item.manifest.frame, reason=reason), monotonic_s=arrived_s)
+            self._inbox.finished(item)
+            self._trouble(item.satellite, FrameRefused(frame=item.manifest.frame, reason=reason))
         return sha256_ok
 
     def _expired(self, item: InboxItem) -> bool:
@@ -153,23 +219,36 @@ class Receiver:
         if time_s is None or not manifest.has_expired(time_s):
             return False
         item.refuse("expired")
+        self._inbox.finished(item)
         self._report(Expired(frame=manifest.frame, what=manifest.kind, expires_s=manifest.deadline_s))
         return True
 
     def _no_room(self, manifest: Manifest, satellite: str, error: OSError, item: InboxItem | None) -> None:
         """Make space after a failed write, and ask the satellite to wait."""
-        reason = f"cannot be stored: {error.strerror or error}"
-        self._replies[satellite, manifest.item_id] = Wait(manifest.item_id, reason[:500])
-        if time.monotonic() - self._full_told_s >= FULL_TOLD_EVERY_S:
-            self._full_told_s = time.monotonic()
-            self._report(InboxFull(frame=manifest.frame, what=manifest.kind, reason=reason))
+        reason = _not_now(error)
+        key = satellite, manifest.item_id
+        self._replies[key] = Wait(manifest.item_id, reason)
+        now_s = time.monotonic()
+        if now_s - self._full_told_s.get(key, float("-inf")) >= FULL_TOLD_EVERY_S:
+            if len(self._full_told_s) >= FULL_TOLD_MAX:
+                self._full_told_s.clear()
+            self._full_told_s[key] = now_s
+            self._trouble(satellite, InboxFull(frame=manifest.frame, what=manifest.kind, reason=reason))
         if item is not None:
             self._inbox.forget(item)  # the state on disk counts
         if error.errno in NO_ROOM:
-            self._inbox.relieve(manifest.priority, reason, keep=item)
+            with contextlib.suppress(OSError):  # an inbox that cannot be read now: the next offer tries again
+                self._inbox.relieve(manifest.priority, reason, keep=item)
 
-    def _refuse_unopened(self, satellite: str, manifest: Manifest, reason: str, arrived_s: float) -> None:
-        self._report(FrameRefused(frame=manifest.frame, reason=reason), monotonic_s=arrived_s)
+    def _trouble(self, satellite: str, event: Event) -> None:
+        """Report what a satellite's message caused, unless it causes a flood of reports."""
+        if self._limits.of(satellite).troubles.take(time.monotonic()):
+            self._report(event)
+        else:
+            self.refusals.add(satellite, "too many items that cannot be stored or are refused")
+
+    def _refuse_unopened(self, satellite: str, manifest: Manifest, reason: str) -> None:
+        self._trouble(satellite, FrameRefused(frame=manifest.frame, reason=reason))
         self._replies[satellite, manifest.item_id] = Refused(manifest.item_id, reason)
 
     def _answer(self, item: InboxItem) -> None:
@@ -182,3 +261,7 @@ class Receiver:
             base, bitmap = item.chunks.from_first_missing()
             reply = Have(item.manifest.item_id, item.query, base, bitmap)
         self._replies[item.satellite, item.manifest.item_id] = reply
+
+
+def _not_now(error: OSError) -> str:
+    return f"cannot be stored: {error.strerror or error}"[:500]

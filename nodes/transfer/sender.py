@@ -22,7 +22,7 @@ from nodes.transfer.messages import (
     Wait,
     encode,
 )
-from nodes.transfer.outbox import Outbox, OutboxError, OutboxItem
+from nodes.transfer.outbox import Outbox, OutboxError, OutboxItem, TransientOutboxError
 
 ITEMS_AT_ONCE = 32  # items under way at the same time, so that small ones fill a long path
 WAIT_S = 2.0  # until an item for which the ground had no space is offered again
@@ -269,6 +269,9 @@ class Sender:
         item = progress.item
         try:
             data = item.read_chunk(index)
+        except TransientOutboxError as error:
+            self._wait(progress, str(error), now_s)
+            return None
         except OutboxError as error:
             self._refused(progress, str(error))
             return None

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from nodes.contract.events import Event
-from nodes.transfer import inbox as inbox_module
+from nodes.transfer import inbox_item as item_module
 from nodes.transfer.flow_control import Window
 from nodes.transfer.inbox import Inbox, InboxItem
 from nodes.transfer.messages import (
@@ -27,6 +27,7 @@ from nodes.transfer.messages import (
 from nodes.transfer.outbox import Outbox, OutboxError
 from nodes.transfer.receiver import Receiver
 from nodes.transfer.sender import Sender
+from nodes.transfer.senders import space as space_module
 
 CHUNK_BYTES = 4096
 SIZE_BYTES = 20_000
@@ -187,8 +188,8 @@ def test_sweep_leaves_what_was_finished_while_it_looked(
     station.give(*taken[:-1])
     load = Inbox._load
 
-    def load_and_be_overtaken(inbox: Inbox, satellite: str, folder: Path) -> InboxItem | None:
-        item = load(inbox, satellite, folder)
+    def load_and_be_overtaken(inbox: Inbox, folder: Path, reader: bytes | None = None) -> InboxItem | None:
+        item = load(inbox, folder, reader)
         station.give(taken[-1])  # by the link's thread, just before the deadline
         return item
 
@@ -255,7 +256,7 @@ def test_unfinished_item_of_a_minute_ago_makes_room(
     station = Station(tmp_path, log, limit_bytes=int(1.5 * SIZE_BYTES))
     station.give(*first[:3])
     assert isinstance(station.give(second[0])[0], Wait)
-    monkeypatch.setattr(inbox_module, "IDLE_PART_S", -1.0)
+    monkeypatch.setattr(space_module, "IDLE_PART_S", -1.0)
     station.give(second[0])
     monkeypatch.undo()
     station.give(*second)
@@ -280,7 +281,7 @@ def test_disk_that_refuses_a_chunk_costs_a_repeat_and_nothing_else(
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     with monkeypatch.context() as patched:
-        patched.setattr(inbox_module, "write_at", full)
+        patched.setattr(item_module, "write_at", full)
         (wait,) = station.give(*taken[2:])
         assert isinstance(wait, Wait) and "No space" in wait.reason
     (have,) = station.give(taken[0])

@@ -1,0 +1,192 @@
+"""The ground program between inbox and model: foreign answers, damage, disks that refuse for a while."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import resource
+import threading
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import msgpack
+import pytest
+from PIL import Image
+
+from nodes.contract.config import BrokerAddress, GroundConfig
+from nodes.ground import Ground
+from nodes.runtime.inference import Question
+from nodes.transfer.inbox import InboxItem
+from nodes.transfer.messages import Kind, Manifest, encode, item_id
+from nodes.transfer.receiver import Receiver
+
+
+class Station:
+    """A ground program whose threads do not run; the test does their work."""
+
+    def __init__(self, folder: Path) -> None:
+        broker = BrokerAddress(unix_socket=folder / "socket")
+        config = GroundConfig(
+            name="G", management=broker, broker=broker, model="owner/model", inbox=folder / "inbox"
+        )
+        self.ground = Ground(config)
+        self.receiver = Receiver(self.ground._inbox, self.ground._report, self.ground._complete)
+
+    def give(self, content: bytes, kind: Kind, frame: str = "f", **metadata: str) -> InboxItem:
+        sha256 = hashlib.sha256(content).digest()
+        name = item_id("sat", kind, frame, sha256)
+        manifest = Manifest(
+            item_id=name,
+            kind=kind,
+            frame=frame,
+            size_bytes=len(content),
+            sha256=sha256,
+            chunk_bytes=4096,
+            priority=0,
+            metadata=metadata,
+            query=1,
+            data=content,
+        )
+        self.receiver.handle("sat", encode(manifest), 0.0)
+        item = self.ground._inbox.find("sat", name)
+        assert item is not None
+        return item
+
+    def events(self, name: str) -> list[dict[str, Any]]:
+        return [r.event.fields() for r in self.ground._management._waiting if r.name == name]
+
+
+@pytest.fixture
+def station(tmp_path: Path) -> Station:
+    return Station(tmp_path)
+
+
+def nested(depth: int) -> bytes:
+    return b"\x91" * depth + b"\xc0"
+
+
+@pytest.mark.parametrize("depth", [1, 100, 900, 990, 1020, 3000])
+@pytest.mark.parametrize("key", ["answer", "confidence", "extra"])
+def test_nested_answer_is_refused_and_the_next_is_passed_on(station: Station, depth: int, key: str) -> None:
+    fields = {"answer": b"\xa3yes", "confidence": b"\xcb" + bytes(8), key: nested(depth)}
+    body = b"".join(bytes([0xA0 + len(name)]) + name.encode() + value for name, value in fields.items())
+    station.give(bytes([0x80 + len(fields)]) + body, "answer", "bad")
+    station.give(msgpack.packb({"answer": "yes", "confidence": 0.5}), "answer", "good")
+    answered = [e["frame"] for e in station.events("answered")]
+    refused = [e["frame"] for e in station.events("refused")]
+    assert "good" in answered and ("bad" in refused or (key == "extra" and "bad" in answered))
+
+
+@pytest.mark.parametrize("confidence", [float("nan"), float("inf"), -1.0, "high", None])
+def test_answer_with_an_absurd_confidence_is_refused(station: Station, confidence: object) -> None:
+    station.give(msgpack.packb({"answer": "yes", "confidence": confidence}), "answer")
+    assert len(station.events("refused")) == 1 and station.events("answered") == []
+
+
+def test_answer_that_changed_on_disk_is_not_passed_on(station: Station) -> None:
+    station.ground._asked = {Path(str(n)): None for n in range(64)}  # type: ignore[misc]  # the queue is full
+    item = station.give(msgpack.packb({"answer": "yes", "confidence": 0.5}), "answer")
+    item.data_path.write_bytes(item.data_path.read_bytes().replace(b"yes", b"no!"))
+    station.ground._asked = {}
+    station.ground._sweep_once()
+    assert station.events("answered") == []
+    (refused,) = station.events("refused")
+    assert "damaged after it was received" in refused["reason"]
+
+
+def test_answer_that_cannot_be_read_now_is_passed_on_later(station: Station) -> None:
+    answer = msgpack.packb({"answer": "yes", "confidence": 0.5})
+    station.ground._asked = {Path(str(n)): None for n in range(64)}  # type: ignore[misc]
+    item = station.give(answer, "answer")
+    station.ground._asked = {}
+    claim = item.claim()
+    assert claim is not None
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (3, before[1]))
+    try:
+        station.ground._complete(item)
+        station.ground._pass_on(claim)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+    assert station.events("answered") == station.events("refused") == []
+    assert "Too many open files" in station.events("inbox_trouble")[0]["reason"]
+    station.ground._sweep_once()
+    assert [e["answer"] for e in station.events("answered")] == ["yes"]
+
+
+def test_answered_frame_that_cannot_be_marked_is_marked_later_and_not_reported_again(
+    station: Station, tmp_path: Path
+) -> None:
+    station.ground._asked = {Path(str(n)): None for n in range(64)}  # type: ignore[misc]
+    item = station.give(msgpack.packb({"answer": "yes", "confidence": 0.5}), "answer")
+    station.ground._asked = {}
+    claim = item.claim()
+    assert claim is not None
+    item.folder.rename(tmp_path / "away")
+    station.ground._report_answer(claim, "yes", "satellite", 0.5)
+    (tmp_path / "away").rename(item.folder)
+    assert "cannot be marked" in station.events("inbox_trouble")[0]["reason"]
+    station.ground._sweep_once()
+    assert (item.folder / "answered").exists() and len(station.events("answered")) == 1
+
+
+class Model:
+    """Answers with the size of the picture."""
+
+    def answer(self, image: Image.Image, prompt: str, *, max_new_tokens: int) -> SimpleNamespace:
+        return SimpleNamespace(text=str(image.size), confidence=0.5)
+
+
+def picture() -> bytes:
+    data = io.BytesIO()
+    Image.new("RGB", (64, 48)).save(data, "PNG")
+    return data.getvalue()
+
+
+def ask(station: Station, item: InboxItem) -> Any:
+    return station.ground._answer(Model(), Question("f", item.data_path, "?"), None).text  # type: ignore[arg-type]
+
+
+def test_image_that_changed_on_disk_is_not_answered(station: Station) -> None:
+    item = station.give(picture(), "image", prompt="?")
+    assert ask(station, item) == "(64, 48)"
+    content = bytearray(item.data_path.read_bytes())
+    content[-1] ^= 1
+    item.data_path.write_bytes(content)
+    with pytest.raises(ValueError, match="damaged after it was received"):
+        ask(station, item)
+
+
+def test_model_waits_for_an_image_that_cannot_be_opened_now(
+    station: Station, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("nodes.ground.READ_AGAIN_S", 0.01)
+    item = station.give(picture(), "image", prompt="?")
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    timer = threading.Timer(0.3, resource.setrlimit, (resource.RLIMIT_NOFILE, before))
+    timer.start()
+    resource.setrlimit(resource.RLIMIT_NOFILE, (3, before[1]))
+    try:
+        assert ask(station, item) == "(64, 48)"
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+        timer.cancel()
+    assert len(station.events("inbox_trouble")) == 1, "reported once, not at every attempt"
+
+
+def test_answer_of_megabytes_becomes_an_event_that_brokers_take(station: Station) -> None:
+    item = station.give(picture(), "image", prompt="?")
+    station.ground._report_answer(
+        station.ground._asked[item.data_path], "\N{WAVING HAND SIGN}x\n" * 1_000_000, "ground", 0.5
+    )
+    (record,) = (r for r in station.ground._management._waiting if r.name == "answered")
+    assert len(record.to_line()) < 200_000
+    answer = record.event.fields()["answer"]
+    assert answer.endswith("of 3000000 characters)") and answer.startswith("\N{WAVING HAND SIGN}x\n")
+
+
+def test_texts_of_usual_length_are_left_alone(station: Station) -> None:
+    item = station.give(msgpack.packb({"answer": "x" * 3000, "confidence": 0.5}), "answer")
+    assert item.complete and station.events("answered")[0]["answer"] == "x" * 3000
+    assert item.answered

@@ -1,0 +1,74 @@
+"""The satellite's program on a disk that refuses files for a while, or for good."""
+
+from __future__ import annotations
+
+import resource
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from nodes.contract.config import BrokerAddress, Frame, SatelliteConfig, Station
+from nodes.onboard.judge import Judge
+from nodes.onboard.message import FrameMessage
+from nodes.policies import flying_policy
+from nodes.runtime.inference import Question
+from nodes.satellite import Satellite
+
+
+@pytest.fixture
+def satellite(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Satellite:
+    monkeypatch.setattr("nodes.satellite.STORE_AGAIN_S", 0.02)
+    image = tmp_path / "frame.jpg"
+    image.write_bytes(b"x" * 20_000)
+    config = SatelliteConfig(
+        name="Sat",
+        management=BrokerAddress(unix_socket=tmp_path / "socket"),
+        model="owner/model",
+        stations=[Station(name="G", host="127.0.0.1", port=1883)],
+        frames=[Frame(frame="f", image=image, prompt="?", capture_s=0.0)],
+        outbox=tmp_path / "outbox",
+        rate_bit_s=1e6,
+        accept_confidence=0.5,
+    )
+    return Satellite(config, flying_policy(config.policy, config.parameters), Judge())
+
+
+def events(satellite: Satellite, name: str) -> list[dict[str, Any]]:
+    return [r.event.fields() for r in satellite._management._waiting if r.name == name]
+
+
+def send(satellite: Satellite) -> None:
+    frame = satellite._config.frames[0]
+    satellite._send_image(Question(frame.frame, frame.image, frame.prompt), FrameMessage("whole"))
+
+
+def test_frame_waits_for_a_disk_that_refuses_it_for_a_while(satellite: Satellite) -> None:
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    timer = threading.Timer(0.3, resource.setrlimit, (resource.RLIMIT_NOFILE, before))
+    timer.start()
+    resource.setrlimit(resource.RLIMIT_NOFILE, (3, before[1]))
+    try:
+        send(satellite)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+        timer.cancel()
+    assert satellite._outbox.holds("f") and events(satellite, "refused") == []
+    (trouble,) = events(satellite, "outbox_trouble")
+    assert "frame f waits" in trouble["reason"] and "Too many open files" in trouble["reason"]
+
+
+def test_frame_that_the_disk_refuses_for_good_is_given_up_by_name(
+    satellite: Satellite, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("nodes.satellite.STORE_AGAIN_MAX_S", 0.1)
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (3, before[1]))
+    try:
+        send(satellite)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+    (refused,) = events(satellite, "refused")
+    assert refused["frame"] == "f" and "Too many open files" in refused["reason"]
+    assert not satellite._outbox.holds("f")
