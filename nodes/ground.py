@@ -119,7 +119,9 @@ class Ground:
             self._refuse(claim, f"unknown form of image: {form!r:.40}")
             return
         self._asked[item.data_path] = claim
-        self._inference.ask(Question(item.manifest.frame, item.data_path, prompt, str(form)))
+        self._inference.ask(
+            Question(item.manifest.frame, item.data_path, prompt, str(form), satellite=item.satellite)
+        )
 
     def _pass_on(self, claim: Claim) -> None:
         """Report the satellite's answer."""
@@ -182,6 +184,7 @@ class Ground:
             vision_s=times.vision_s,
             prefill_s=times.prefill_s,
             decode_s=times.decode_s,
+            satellite=question.satellite,
         )
         self._report(event, monotonic_s=finished_s)
         self._report_answer(self._asked.pop(question.image), answer.text, "ground", answer.confidence)
@@ -197,12 +200,14 @@ class Ground:
         self, claim: Claim, answer: str, answered_by: AnsweredBy, confidence: float | None
     ) -> None:
         frame = claim.item.manifest.frame
-        self._report(Answered(frame=frame, answer=answer, answered_by=answered_by, confidence=confidence))
+        event = Answered(frame=frame, answer=answer, answered_by=answered_by, confidence=confidence)
+        self._report(event.sent_from(claim.item.satellite))
         # Marked after the report: a crash in between reports it twice, which a reader can see.
         self._settle(claim)
 
     def _refuse(self, claim: Claim, reason: str) -> None:
-        self._report(FrameRefused(frame=claim.item.manifest.frame, reason=reason))
+        event = FrameRefused(frame=claim.item.manifest.frame, reason=reason)
+        self._report(event.sent_from(claim.item.satellite))
         self._settle(claim)
 
     def _settle(self, claim: Claim) -> None:

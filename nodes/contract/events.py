@@ -11,12 +11,15 @@ docs/reference/events.md is made from these classes (nodes/contract/reference.py
 from __future__ import annotations
 
 import json
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field
 
 from nodes.contract.board import BoardFacts, ChronyReport, Role
 from nodes.contract.strict import Strict, Text
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 RUN = "run"  # the node's name in events of the run itself
 
@@ -59,9 +62,15 @@ class FrameEvent(Event):
 
     Args:
         frame: the frame's name.
+        satellite: in a ground station's events, slug of the satellite whose account sent the frame's item.
     """
 
     frame: Text
+    satellite: Text | None = None
+
+    def sent_from(self, satellite: str) -> Self:
+        """Return the event with the satellite whose account sent the frame's item."""
+        return self.model_copy(update={"satellite": satellite})
 
 
 class ItemEvent(FrameEvent):

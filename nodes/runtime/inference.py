@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from nodes.contract.config import NodeConfig
-from nodes.contract.events import FailedPart, InferenceFailed, InferenceStarted, Ready
+from nodes.contract.events import FailedPart, FrameEvent, InferenceFailed, InferenceStarted, Ready
 from nodes.contract.report import Report
 from nodes.errors import ImageError, PartError, ServerUnavailableError
 from nodes.failures import named, where_of
@@ -32,12 +32,17 @@ OUTAGES_MAX = 10  # that begin with one image, others answered in between: then 
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """A frame and the question about it; `form` is that of its bytes (nodes/onboard/message.py)."""
+    """A frame and the question about it.
+
+    `form` is that of its bytes (nodes/onboard/message.py). `satellite` is set on the ground: the slug of the
+    satellite that sent it.
+    """
 
     frame: str
     image: Path
     prompt: str
     form: str = "whole"
+    satellite: str | None = None
 
 
 class Inference(Loop):
@@ -111,7 +116,7 @@ class Inference(Loop):
 
     def _serve_one(self, model: AnsweringModel, question: Question) -> None:
         begin_s = time.monotonic()
-        self._report(InferenceStarted(frame=question.frame), monotonic_s=begin_s)
+        self._report(_of(question, InferenceStarted(frame=question.frame)), monotonic_s=begin_s)
         paced = self._pace.begin(question.frame, begin_s) if self._pace is not None else None
         try:
             done = self._work(model, question, paced)
@@ -136,7 +141,7 @@ class Inference(Loop):
             if self._outages[question.image] < OUTAGES_MAX:
                 self._put_off(self._on_put_off, question, failed)
                 return
-        self._report(failed)
+        self._report(_of(question, failed))
         self._on_failure(question, failed.reason)
 
     def _failure(self, question: Question, error: Exception) -> InferenceFailed:
@@ -165,7 +170,7 @@ class Inference(Loop):
     ) -> None:
         """Give a question back, wait a little before the next one. Told once, for all that follow, too."""
         if not self._server_away:
-            self._report(failed.model_copy(update={"put_off": True}))
+            self._report(_of(question, failed.model_copy(update={"put_off": True})))
         self._server_away = True
         give_back(question)
         self._stopping.wait(OUTAGE_WAIT_S)
@@ -193,3 +198,7 @@ class StageTimes:
             return cls()
         stages = answer.timings
         return cls(stages.preprocess_s, stages.vision_s, stages.prefill_s, stages.decode_s)
+
+
+def _of(question: Question, event: FrameEvent) -> FrameEvent:
+    return event if question.satellite is None else event.sent_from(question.satellite)

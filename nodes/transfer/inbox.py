@@ -193,9 +193,13 @@ class Inbox:
                 if not item.complete and item.refused is None:
                     item.refuse("expired")
                     manifest = item.manifest
-                    self._report(
-                        Expired(frame=manifest.frame, what=manifest.kind, expires_s=manifest.deadline_s)
+                    event = Expired(
+                        frame=manifest.frame,
+                        what=manifest.kind,
+                        expires_s=manifest.deadline_s,
+                        satellite=item.satellite,
                     )
+                    self._report(event)
 
     def forget(self, item: InboxItem) -> None:
         """Forget the state in memory, which may differ from the disk; the next access reads it again."""
@@ -222,7 +226,8 @@ class Inbox:
             problem = item.lost()
             if problem is not None and self._owed.pop(folder, None) is not None:
                 self._lost.add(folder)
-                self._report(FrameRefused(frame=item.manifest.frame, reason=problem))
+                refused = FrameRefused(frame=item.manifest.frame, reason=problem)
+                self._report(refused.sent_from(item.satellite))
 
     def _tell(self, path: Path, problem: str) -> None:
         if path in self._told or len(self._told) >= TOLD_MAX:

@@ -11,6 +11,7 @@ from msgspec import UNSET
 from nodes.contract.events import (
     Event,
     Expired,
+    FrameEvent,
     FrameRefused,
     HeartbeatReceived,
     InboxFull,
@@ -113,7 +114,8 @@ class Receiver:
             return
         item.query = manifest.query
         if new:
-            self._report(ReceivedFirst(frame=manifest.frame, what=manifest.kind), monotonic_s=arrived_s)
+            first = ReceivedFirst(frame=manifest.frame, what=manifest.kind, satellite=satellite)
+            self._report(first, monotonic_s=arrived_s)
         self._work_on(item, arrived_s, None, None if manifest.data is UNSET else manifest.data)
 
     def _opened(self, satellite: str, manifest: Manifest) -> tuple[InboxItem, bool]:
@@ -205,6 +207,7 @@ class Receiver:
             what=item.manifest.kind,
             size_bytes=item.manifest.size_bytes,
             sha256_ok=sha256_ok,
+            satellite=item.satellite,
         )
         self._report(event, monotonic_s=arrived_s)
         if not sha256_ok and item.failed_tries >= MAX_TRIES:
@@ -220,7 +223,8 @@ class Receiver:
             return False
         item.refuse("expired")
         self._inbox.finished(item)
-        self._report(Expired(frame=manifest.frame, what=manifest.kind, expires_s=manifest.deadline_s))
+        event = Expired(frame=manifest.frame, what=manifest.kind, expires_s=manifest.deadline_s)
+        self._report(event.sent_from(item.satellite))
         return True
 
     def _no_room(self, manifest: Manifest, satellite: str, error: OSError, item: InboxItem | None) -> None:
@@ -243,7 +247,7 @@ class Receiver:
     def _trouble(self, satellite: str, event: Event) -> None:
         """Report what a satellite's message caused, unless it causes a flood of reports."""
         if self._limits.of(satellite).troubles.take(time.monotonic()):
-            self._report(event)
+            self._report(event.sent_from(satellite) if isinstance(event, FrameEvent) else event)
         else:
             self.refusals.add(satellite, "too many items that cannot be stored or are refused")
 

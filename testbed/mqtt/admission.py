@@ -75,6 +75,9 @@ class Admission:
             return f"no satellite of this run has a frame {frame!r:.60}"
         if owner != record.node and owner not in self._peers[record.node]:
             return f"frame {frame!r:.60} is {owner}'s"
+        sender = record.event.satellite
+        if sender is not None and sender != slug(owner):
+            return f"frame {frame!r:.60} is {owner}'s, but {sender} sent it"
         return None
 
     def _foreign_peer(self, record: EventRecord) -> str | None:

@@ -60,7 +60,8 @@ STAND_IN_NOTE = (
 class Results:
     """All figures of a run, for the table, the report and results.json.
 
-    `malformed` counts the payloads that were refused, by the node that did so and the sender. `troubles`
+    `malformed` counts the payloads that were refused, by the node that did so and the sender; `refusals` has
+    the reason of the last, which quotes the payload as `repr` does. `troubles`
     are further events that tell of a failure, each in one line. `ending` is set for a run that did not
     come to its end. `shipped_models` says whether a node ran a model that ships with the project.
     """
@@ -73,6 +74,7 @@ class Results:
     lost_events: int = 0
     brokers: tuple[BrokerRecord, ...] = ()
     malformed: Mapping[str, int] = field(default_factory=dict)
+    refusals: Mapping[str, str] = field(default_factory=dict)
     clocks: tuple[NodeClock, ...] = ()
     boards: tuple[BoardRecord, ...] = ()
     paces: tuple[NodePace, ...] = ()
@@ -118,7 +120,10 @@ class Results:
                     f"bound {self.link_error_bound_s * 1e3:.3g} ms"
                 )
         found += [warning for broker in self.brokers if (warning := broker.warning())]
-        found += [f"{who}: {count} malformed payloads" for who, count in self.malformed.items()]
+        found += [
+            f"{who}: {count} payloads were refused, the last: {self.refusals.get(who, 'malformed')}"
+            for who, count in self.malformed.items()
+        ]
         found += [warning for clock in self.clocks if (warning := clock.warning())]
         found += [warning for board in self.boards for warning in board.warnings()]
         found += [warning for pace in self.paces if (warning := pace.warning())]
@@ -154,7 +159,7 @@ class Results:
         """Return the content of results.json: everything but the probes' samples (fidelity.json).
 
         Keys: verdict (Verdict), scenario, shaper, warnings, note, totals (see `totals`), links (summaries
-        of LinkFidelity), brokers (BrokerRecord), malformed (counts by "node, from sender"), clocks
+        of LinkFidelity), brokers (BrokerRecord), malformed (counts by "node, from sender"), refusals, clocks
         (NodeClock), boards (BoardRecord), paces (NodePace), lost_events, frames (FrameResult and
         `correct`).
         """
@@ -168,6 +173,7 @@ class Results:
             "links": [link.summary() for link in self.links],
             "brokers": [asdict(broker) for broker in self.brokers],
             "malformed": dict(self.malformed),
+            "refusals": dict(self.refusals),
             "clocks": [clock.to_json() for clock in self.clocks],
             "boards": [board.to_json() for board in self.boards],
             "paces": [asdict(pace) for pace in self.paces],
@@ -277,8 +283,9 @@ def _frame_result(
 def failure_of(records: Sequence[EventRecord], truth: str) -> str | None:
     """Return what failed about a frame: the node and its part, where, and the error; None if nothing did.
 
-    An answer without text is a failure too, unless that is the truth.
+    An answer without text is a failure too, unless that is the truth, and so are two answers that differ.
     """
+    answers: list[str] = []
     for record in records:
         match record.event:
             case InferenceFailed(put_off=False) as failed:
@@ -286,6 +293,11 @@ def failure_of(records: Sequence[EventRecord], truth: str) -> str | None:
                 return f"{failed.part or 'inference'} of {record.node}{where}: {failed.reason}"
             case Answered() as answered if not answered.answer.strip() and truth.strip():
                 return f"model of the {answered.answered_by}: it answered without text"
+            case Answered() as answered if answers and answered.answer != answers[0]:
+                first, other = (f"{text!r:.80}" for text in (answers[0], answered.answer))
+                return f"it was answered twice, and differently: {first}, then {other}"
+            case Answered() as answered:
+                answers.append(answered.answer)
     return None
 
 
@@ -323,6 +335,15 @@ def malformed_counts(records: Sequence[EventRecord]) -> dict[str, int]:
             key = f"{record.node}, from {record.event.sender}"
             counts[key] = max(counts.get(key, 0), record.event.count)
     return counts
+
+
+def last_refusals(records: Sequence[EventRecord]) -> dict[str, str]:
+    """Return the reason of the last rejected payload by "node, from sender"."""
+    return {
+        f"{record.node}, from {record.event.sender}": record.event.reason
+        for record in records
+        if isinstance(record.event, Malformed)
+    }
 
 
 def busy_intervals(records: Sequence[EventRecord], satellite: str) -> list[tuple[float, float]]:

@@ -44,6 +44,7 @@ from testbed.results.results import (
     Results,
     busy_intervals,
     frame_results,
+    last_refusals,
     lost_events,
     malformed_counts,
 )
@@ -401,6 +402,7 @@ class _Run:
             link_error_bound_s=self.scenario.link_error_bound_s,
             brokers=tuple(watch.to_record() for watch in self.watches),
             malformed=malformed_counts(events),
+            refusals=last_refusals(events),
             lost_events=lost_events(events),
             clocks=node_clocks(events),
             boards=self.boards.records(),

@@ -101,3 +101,10 @@ def test_an_absurd_number_is_refused_and_the_next_one_is_not(admission: Admissio
     assert problem(admission, "B", event, sequence=SKIPPED_MAX) is None, "lost while the broker was away"
     assert problem(admission, "B", event, sequence=1) is None, "the node was started again"
     assert problem(admission, "B", event, sequence=SKIPPED_MAX + 2) is not None
+
+
+def test_an_answer_that_another_satellite_sent_is_refused() -> None:
+    both = Admission({"A": {"a"}, "B": {"b"}}, [("A", "G"), ("B", "G")])
+    answer = Answered(frame="a", **ANSWER)
+    assert problem(both, "G", answer.sent_from("a")) is None
+    assert problem(both, "G", answer.sent_from("b")) == "frame 'a' is A's, but b sent it"

@@ -12,7 +12,7 @@ from rich.console import Console
 from nodes.contract.events import LinkChanged, Malformed, ReceivedFirst
 from testbed.results.latency import FrameResult, disconnected, frame_latency, overlap_s, stamps_of, station_of
 from testbed.results.link_time import LinkTime
-from testbed.results.results import Results, busy_intervals, lost_events, malformed_counts
+from testbed.results.results import Results, busy_intervals, failure_of, lost_events, malformed_counts
 from testbed.run.progress import TerminalProgress
 from tests.support import records as make
 from tests.support.records import record
@@ -216,6 +216,14 @@ def test_events_that_never_came_are_counted_and_repeats_are_not() -> None:
 def test_refusals_are_counted_by_who_refused_and_whom() -> None:
     rejected = [Malformed(sender="b", count=n, reason="not a payload") for n in (1, 7)]
     assert malformed_counts([record("G", event) for event in rejected]) == {"G, from b": 7}
+
+
+def test_two_answers_that_differ_are_a_failure_and_a_repeat_is_none() -> None:
+    first, again, other = (record("G", make.answered(text)) for text in ("two", "two", "three"))
+    assert failure_of([first, again], "two") is None
+    assert failure_of([first, again, other], "two") == (
+        "it was answered twice, and differently: 'two', then 'three'"
+    )
 
 
 def test_a_frame_that_a_policy_dropped_is_not_missed() -> None:
