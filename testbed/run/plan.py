@@ -34,6 +34,7 @@ from traces.trace_file import write_trace
 
 MQTT_PORT = 1883
 FIRST_PROBE_PORT = 40_000
+RATE_WITHOUT_CONTACT_BIT_S = 1e6  # no chunk is sent
 
 
 @dataclass(frozen=True)
@@ -216,7 +217,9 @@ class RunPlan:
             ],
             "outbox": str(self.config_path(satellite.name).parent / "outbox"),
             # The median, not the peak: chunks are sized in time, and at a low elevation the rate is low.
-            "rate_bit_s": statistics.median(row.down_bit_s for row in rows if row.both_up),
+            "rate_bit_s": statistics.median(
+                [row.down_bit_s for row in rows if row.both_up] or [RATE_WITHOUT_CONTACT_BIT_S]
+            ),
         }
 
     def board_config(self, satellite: str) -> dict[str, Any]:

@@ -53,10 +53,11 @@ from testbed.results.verdict import Ending
 from testbed.run.boards import RunBoards, boards_of
 from testbed.run.folder import RunFolder
 from testbed.run.model_relay import ModelRelay, server_of
+from testbed.run.offered_load import offered_load
 from testbed.run.plan import MQTT_PORT, RunPlan
 from testbed.run.progress import Progress
 from testbed.run.sockets import socket_folder
-from testbed.run.traces import link_trace, link_track
+from testbed.run.traces import link_traces, link_track
 from testbed.scenario.model import Link, Scenario, to_json
 from traces.trace_file import write_trace
 
@@ -104,7 +105,9 @@ def run_scenario(
     scenario.check_files()
     parent, progress = Path(folder), progress or Progress()
     with StopRequest() as stop:
-        traces = {link.name: link_trace(scenario, link) for link in scenario.links}
+        traces = link_traces(scenario)
+        for line in offered_load(scenario, traces):
+            progress.step(line)
         with RunFolder.new(parent, scenario.name) as run_folder:
             _LOG.info("run of scenario %s in %s", scenario.name, run_folder.path)
             run: _Run | None = None
@@ -293,6 +296,8 @@ class _Run:
 
     def _start_probes(self) -> None:
         for link in self.scenario.links:
+            if not self.traces[link.name].contacts("both"):
+                continue
             if self.boards.has(link):
                 mac = self.boards.links[link.name].path.mac
                 self._start_probe(link, link.station, self.plan.echo_probe_command(link, mac))

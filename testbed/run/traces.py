@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import replace
 from datetime import timedelta
 
@@ -23,25 +24,57 @@ from traces.trace_file import read_trace
 _ORBIT_S = 95 * 60
 
 
+def link_traces(scenario: Scenario) -> dict[str, Trace]:
+    """Compute or read the traces of all links, by the links' names; warn of those without a contact.
+
+    Raises:
+        ScenarioError: no link has a contact, no link can follow a trace, or a frame is captured after the
+            traces of its satellite's links have ended.
+    """
+    traces, silent = {}, []
+    for link in scenario.links:
+        traces[link.name], fault = _trace_and_fault(scenario, link)
+        silent += [fault] if fault else []
+    if len(silent) == len(traces):
+        raise ScenarioError(f"{silent[0]}; no frame could arrive")
+    for fault in silent:
+        warnings.warn(f"{fault}; the run uses the other links", stacklevel=2)
+    for satellite in scenario.satellites:
+        own = [link.name for link in scenario.links if link.satellite == satellite.name]
+        end_s = max(traces[name].end_s for name in own)
+        for frame in satellite.frames:
+            if frame.capture_s >= end_s:
+                raise ScenarioError(
+                    f"frame {frame.frame} of {satellite.name} is captured at {frame.capture_s:g} s, but its"
+                    f" links' traces end at {end_s:g} s; capture it earlier, or make the traces longer"
+                )
+    return traces
+
+
 def link_trace(scenario: Scenario, link: Link) -> Trace:
     """Compute or read the trace of a link.
 
     Raises:
         ScenarioError: the trace has no contact, or no link can follow it.
     """
+    trace, fault = _trace_and_fault(scenario, link)
+    if fault is not None:
+        raise ScenarioError(f"{fault}; no frame could arrive")
+    return trace
+
+
+def _trace_and_fault(scenario: Scenario, link: Link) -> tuple[Trace, str | None]:
+    """Return the trace, and what a trace without a contact lacks."""
     if isinstance(link.follows, Orbit):
         trace, reason = _orbit_trace(scenario, link, link.follows)
     else:
         trace, reason = read_trace(link.follows), ""
     if not trace.contacts("both"):
         one_way = " in both directions" if trace.contacts() else ""
-        raise ScenarioError(
-            f"link {link.name} has no contact within {trace.end_s:.0f} s{one_way}, so that no frame could"
-            f" arrive{reason}"
-        )
+        return trace, f"link {link.name} has no contact within {trace.end_s:.0f} s{one_way}{reason}"
     if (why := unplayable(trace)) is not None:
         raise ScenarioError(f"link {link.name} cannot follow its trace: {why}")
-    return trace
+    return trace, None
 
 
 def _orbit_trace(scenario: Scenario, link: Link, orbit: Orbit) -> tuple[Trace, str]:

@@ -197,7 +197,7 @@ class Scenario(_Data):
     link_error_bound_s: float = Field(default=1e-3, gt=0)
     probe: bool = True
     tls: bool = False
-    boards: AbsolutePath = Field(default=Path("boards.toml"), validate_default=True)
+    boards: AbsolutePath = Field(default_factory=lambda: Path("boards.toml").absolute())
     description: str = ""
 
     @model_validator(mode="after")
@@ -346,8 +346,15 @@ def one_line(error: ValidationError) -> str:
 
 
 def to_json(scenario: Scenario) -> str:
-    """Return the scenario as JSON that `load_scenario` can read."""
-    return json.dumps(scenario.model_dump(mode="json"), indent=2) + "\n"
+    """Return the scenario as JSON that `load_scenario` can read in any folder.
+
+    Folders of models become absolute. A board's model is a folder on the board, and stays as it is.
+    """
+    whole = scenario.model_dump(mode="json")
+    for node in (*whole["satellites"], *whole["stations"]):
+        if node.get("board") is None and Path(node["model"]).is_dir():
+            node["model"] = str(Path(node["model"]).absolute())
+    return json.dumps(whole, indent=2) + "\n"
 
 
 def _repeated(names: Sequence[str]) -> list[str]:
