@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import ast
+import inspect
 import json
 import os
+import re
 import subprocess
 import sys
+from collections import defaultdict
 from pathlib import Path
 
 import pytest
 
+import nodes
+import testbed
+import traces
 from tests.support import ROOT
 from tests.support.code_blocks import DATA, EXECUTABLE, PROSE, CodeBlock, code_blocks, pages
 
@@ -100,3 +107,41 @@ def _environment(folder: Path) -> dict[str, str]:
     spaceverse.chmod(0o755)
     path = os.pathsep.join([str(programs), str(Path(sys.executable).parent), os.environ["PATH"]])
     return {**os.environ, "PATH": path, "PYTHONPATH": str(ROOT)}
+
+
+def test_calls_of_the_public_api_in_the_docs_have_arguments_that_it_takes() -> None:
+    """Also in blocks that no test runs, and in the text: `Satellite(profile="jetson-1.json")`."""
+    public: dict[str, list[object]] = defaultdict(list)  # traces and testbed have a GroundStation each
+    for module in (testbed, traces, nodes):
+        for name in module.__all__:
+            public[name].append(getattr(module, name))
+    checked, wrong = 0, []
+    for page in pages():
+        blocks = [(block.line, block.text) for block in code_blocks(page) if block.language == "python"]
+        text = page.read_text(encoding="utf-8")
+        spans = [
+            (text.count("\n", 0, match.start()) + 1, match[1])
+            for match in re.finditer(r"(?<!`)`([A-Z]\w+\([^`\n]*\))`", text)
+        ]
+        for line, code in (*blocks, *spans):
+            for call in ast.walk(ast.parse(code.replace(", ...)", ")"))):
+                if not (
+                    isinstance(call, ast.Call) and isinstance(call.func, ast.Name) and call.func.id in public
+                ):
+                    continue
+                checked += 1
+                positional = [None for _ in call.args]
+                keywords = {keyword.arg: None for keyword in call.keywords if keyword.arg}
+                if not any(_takes(one, positional, keywords) for one in public[call.func.id]):
+                    wrong.append(f"{_name(page)}:{line}: {ast.unparse(call)}")
+    assert checked > 10
+    assert not wrong
+
+
+def _takes(called: object, positional: list[None], keywords: dict[str, None]) -> bool:
+    assert callable(called)
+    try:
+        inspect.signature(called).bind_partial(*positional, **keywords)
+    except TypeError:
+        return False
+    return True

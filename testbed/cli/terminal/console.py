@@ -2,27 +2,68 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from rich.console import Console
 
 _PIPE_WIDTH = 180  # characters of the widest table
+_ANY_WIDTH = 10_000
+_NARROW = 6  # characters of a column whose cells fold
 
 
 def console(*, stderr: bool = False) -> Console:
     """Return a console on stdout or stderr.
 
-    It is as wide as the terminal, or as COLUMNS says; a file or pipe gets whole tables. NO_COLOR and TERM
-    control the colours. Text is printed unchanged, since names, prompts and answers may contain [brackets].
+    It is as wide as the terminal, or as COLUMNS says; a file or pipe gets whole tables. Where a table does
+    not fit, its cells are folded, and none is cut. NO_COLOR and TERM control the colours. Text is printed
+    unchanged, since names, prompts and answers may contain [brackets].
 
     Args:
         stderr: print on stderr.
     """
-    from rich.console import Console  # slow to import, and many commands print plain lines
-
     stream = sys.stderr if stderr else sys.stdout
     width = None if stream.isatty() or "COLUMNS" in os.environ else _PIPE_WIDTH
-    return Console(stderr=stderr, width=width, markup=False, emoji=False, highlight=False)
+    made: Console = _console_class()(stderr=stderr, width=width, markup=False, emoji=False, highlight=False)
+    return made
+
+
+@functools.cache
+def _console_class() -> Any:
+    from rich.console import Console, Group  # slow to import, and many commands print plain lines
+    from rich.table import Table
+
+    class FoldingConsole(Console):
+        """A console that cuts no cell of a table."""
+
+        def print(self, *objects: Any, **options: Any) -> None:
+            """Print as the base class does; let the columns of tables that are too wide fold."""
+            for thing in objects:
+                self._let_fold(thing)
+            super().print(*objects, **options)
+
+        def _let_fold(self, thing: Any) -> None:
+            if isinstance(thing, Group):
+                for part in thing.renderables:
+                    self._let_fold(part)
+            if not isinstance(thing, Table):
+                return
+            wide = self.options.update(max_width=_ANY_WIDTH)
+            whole = self.measure(thing, options=wide).maximum
+            if whole <= self.width:
+                return
+            least = 0
+            for column in thing.columns:
+                column.overflow = "fold"
+                cells = [self.measure(cell, options=wide) for cell in (column.header, *column.cells)]
+                width = max((max(cell.maximum for cell in cells), column.min_width or 0))
+                whole -= width  # at last, the lines and spaces between the columns remain
+                least += width if column.no_wrap else min(width, _NARROW)
+            if whole + least > self.width:
+                for column in thing.columns:
+                    column.no_wrap, column.min_width = False, None
+
+    return FoldingConsole

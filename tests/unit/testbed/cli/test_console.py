@@ -8,9 +8,14 @@ import pty
 import re
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
+from rich.box import SIMPLE
+from rich.console import Group
+from rich.table import Table
+from rich.text import Text
 
 from testbed.cli.terminal.console import console
 from testbed.evaluation.table import results_table as evaluation_table
@@ -137,3 +142,64 @@ def test_the_doctor_fits_80_columns(tmp_path: Path) -> None:
     table = printed.split("fix with")[0]
     assert "capability" in table
     assert max(map(len, table.splitlines())) <= 80
+
+
+@pytest.mark.parametrize("width", [80, 60, 40])
+def test_no_character_of_a_table_is_cut(
+    width: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    headings = ["", "requested", "measured", "error", "bound", "n", "delay ms down", "delay ms up"]
+    cells = [
+        "FLOCK 2P-1 over Svalbard",
+        "123456789.123 ms",
+        *["1234.567 Mbit/s"] * 3,
+        "1000000",
+        *["4.52 to 12.34"] * 2,
+    ]
+    for options in ({"no_wrap": True}, {"no_wrap": True, "min_width": 20}, {}):
+        table = Table(title="a title that is not short", box=SIMPLE, padding=(0, 1, 0, 0))
+        for heading in headings:
+            table.add_column(heading, **options)  # type: ignore[arg-type]
+        table.add_row(*cells)
+        monkeypatch.setenv("COLUMNS", str(width))
+        console().print(Group(Text("before"), table))
+        printed = capsys.readouterr().out
+        assert max(map(len, printed.splitlines())) <= width
+        assert "…" not in printed
+        wanted = Counter("".join([*headings, *cells]).replace(" ", ""))
+        assert not wanted - Counter(printed)
+
+
+CONTACTS = [
+    {"aos_s": 12345.678, "los_s": 123456.789, "duration_s": 111111.1, "down_mean_bit_s": 123.4e6,
+     "down_peak_bit_s": 1234e6, "up_mean_bit_s": 123.4e3, "down_bytes": 1e12,
+     "down_delay_least_s": 0.01, "down_delay_most_s": 0.1, "up_delay_least_s": 0.01, "up_delay_most_s": 0.1}
+]  # fmt: skip
+
+
+def test_the_contacts_of_a_trace_with_two_delays_fit_80_columns(monkeypatch: pytest.MonkeyPatch) -> None:
+    from testbed.cli.trace import info
+
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stdout", terminal)
+    monkeypatch.setenv("COLUMNS", "80")
+    info._print_contacts(CONTACTS, symmetric=False)
+    printed = _ESCAPE.sub("", terminal.getvalue())
+    assert max(map(len, printed.splitlines())) <= 80
+    assert "…" not in printed
+    assert not Counter(
+        "12345.678123456.789111111.1123.4(1234)0.123410.00to100.0010.00to100.001e+06"
+    ) - Counter(printed)
+
+
+@pytest.mark.parametrize("arguments", [["doctor"], PASSES], ids=["doctor", "passes"])
+def test_a_piped_table_is_that_of_a_wide_terminal(arguments: list[str]) -> None:
+    line = [sys.executable, "-m", "testbed.cli", *arguments]
+    plain = {name: text for name, text in os.environ.items() if name != "COLUMNS"}
+    piped = subprocess.run(line, cwd=ROOT, env=plain, capture_output=True, text=True, check=False).stdout
+    shown = on_a_terminal(arguments, COLUMNS="180", NO_COLOR="1")
+
+    def words(text: str) -> list[str]:
+        return [word for word in text.split() if not word[0].isdigit()]  # such as free memory
+
+    assert words(piped) == words(shown)
