@@ -105,8 +105,10 @@ FORMATS = {
 }
 
 
-def format_of(data: bytes, name: str) -> str:
+def format_of(data: bytes, name: str, columns: str | None = None) -> str:
     """Return the name of a file's format, detected from its beginning; OWN for a trace.
+
+    With a declaration of columns, any other file is "csv".
 
     Raises:
         TraceError: The file has none of the formats.
@@ -114,6 +116,8 @@ def format_of(data: bytes, name: str) -> str:
     head = as_utf8(data[:_HEAD_BYTES])
     if head.startswith(_OWN_START):
         return OWN
+    if columns:
+        return "csv"
     form = next((known.name for known in FORMATS.values() if known.sniff(head)), None)
     if form is None:
         raise TraceError(
@@ -136,7 +140,7 @@ def parse_recording(data: bytes, name: str, assumptions: Assumptions, form: str 
         TraceError: The file is invalid; the message names the line and what was expected.
     """
     detected = form is None
-    form = form or ("csv" if assumptions.columns else format_of(data, name))
+    form = form or format_of(data, name, assumptions.columns)
     check_options(name, form, given_fields(assumptions))
     if form == OWN:
         return changed(parse_trace(data, name=name), assumptions)
@@ -183,7 +187,7 @@ def read_recording(
     assumptions = assumptions or Assumptions()
     data, name = _bytes(path), str(path)
     detected = form is None
-    form = form or ("csv" if assumptions.columns else format_of(data, name))
+    form = form or format_of(data, name, assumptions.columns)
     delay_form = None if delay_file is None else form_of_delays(delay_file)
     check_options(name, form, given_fields(assumptions), delay_form)
     if delay_file is not None:
@@ -220,12 +224,12 @@ def read_delays(path: str | Path, assumptions: Assumptions) -> Trace | Recording
 
 
 def form_of(path: str | Path, columns: str | None = None) -> str:
-    """Return the format of a file, detected from its beginning; "csv" if columns are declared.
+    """Return the format of a file, detected from its beginning; see `format_of`.
 
     Raises:
         TraceError: The file cannot be read, or has none of the formats.
     """
-    return "csv" if columns else format_of(_bytes(path, _HEAD_BYTES), str(path))
+    return format_of(_bytes(path, _HEAD_BYTES), str(path), columns)
 
 
 def form_of_delays(path: str | Path) -> str:
