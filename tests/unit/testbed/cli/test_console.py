@@ -173,6 +173,7 @@ def test_no_character_of_a_table_is_cut(
 CONTACTS = [
     {"aos_s": 12345.678, "los_s": 123456.789, "duration_s": 111111.1, "down_mean_bit_s": 123.4e6,
      "down_peak_bit_s": 1234e6, "up_mean_bit_s": 123.4e3, "down_bytes": 1e12,
+     "downlink_up_s": 1e5, "uplink_up_s": 1e4,
      "down_delay_least_s": 0.01, "down_delay_most_s": 0.1, "up_delay_least_s": 0.01, "up_delay_most_s": 0.1}
 ]  # fmt: skip
 

@@ -25,7 +25,7 @@ def trace(*rows: tuple[float, float], end_s: float) -> Trace:
     time_s, rate = (np.array(column, dtype=float) for column in zip(*rows, strict=True))
     up, zero = rate > 0, rate * 0
     header = TraceHeader("S", "G", datetime(2018, 1, 20, tzinfo=timezone.utc), "a test")
-    return Trace(header, time_s, up, rate, rate, zero, zero, zero, zero, end_s)
+    return Trace(header, time_s, up, up, rate, rate, zero, zero, zero, zero, end_s)
 
 
 def scenario(folder: Path, traces: Sequence[Trace], captures_s: Sequence[float] = (1.0,)) -> Scenario:
