@@ -90,8 +90,8 @@ class LinkFidelity:
         rtt = [figures[name] for name in ("requested_rtt_s", "measured_rtt_s", "rtt_error_p50_s")]
         rows.append(("RTT, ms", *(_shown(value, 1e3) for value in rtt), str(len(self.rtt))))
         if figures["queued_wait_s"] is not None:
-            wait_s = figures["queued_requested_rtt_s"] + figures["queued_wait_s"]
-            queued = (wait_s, figures["queued_measured_rtt_s"], figures["queued_rtt_error_p50_s"])
+            names = ("queued_expected_rtt_s", "queued_measured_rtt_s", "queued_rtt_error_p50_s")
+            queued = [figures[name] for name in names]
             cells = (*(_shown(value, 1e3) for value in queued), str(len(self.queued_rtt)))
             rows.append(("RTT + queue, ms", *cells))
         for way in ("down", "up"):
@@ -136,6 +136,9 @@ class LinkFidelity:
             "queued_rtt_samples": len(self.queued_rtt),
             "queued_requested_rtt_s": _median([s.requested for s in self.queued_rtt]),
             "queued_wait_s": _median([s.queue for s in self.queued_rtt if s.queue is not None]),
+            "queued_expected_rtt_s": _median(
+                [s.requested + s.queue for s in self.queued_rtt if s.queue is not None]
+            ),
             "queued_measured_rtt_s": _median([s.measured for s in self.queued_rtt]),
             "queued_rtt_error_p50_s": self.queued_rtt_error_s(50),
             "queued_rtt_error_p99_s": self.queued_rtt_error_s(99),

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from testbed.machine.processor_load import load_text
 from testbed.measure.fidelity import WAYS, LinkFidelity
 from testbed.measure.requested import Way
@@ -66,6 +68,9 @@ def tables(played: Timeline, fidelity: LinkFidelity | None, counters: Mapping[st
     if fidelity is None:
         notes.append("delays were not measured: --no-probe")
     else:
+        queues_s = [one.queue for one in fidelity.queued_rtt if one.queue is not None]
+        if queues_s:
+            notes.append(f"queue: {_ms(float(np.median(queues_s)))} (median), {_ms(max(queues_s))} at most")
         if fidelity.unanswered_s:
             lost = len(fidelity.unanswered_s)
             sent = lost + len(fidelity.rtt) + len(fidelity.queued_rtt)
@@ -88,9 +93,8 @@ def _round_trips(fidelity: LinkFidelity) -> list[Row]:
         if s["queued_wait_s"] is None:  # the link does not tell its queue
             rows.append(("RTT, behind traffic", f"{requested} + queue", measured, "-", count))
         else:
-            wait = f"{s['queued_requested_rtt_s'] * 1e3:.2f} + {_ms(s['queued_wait_s'])}"
             error = _errors(s["queued_rtt_error_p50_s"], s["queued_rtt_error_p99_s"])
-            rows.append(("RTT + queue", wait, measured, error, count))
+            rows.append(("RTT + queue", _ms(s["queued_expected_rtt_s"]), measured, error, count))
     return rows
 
 

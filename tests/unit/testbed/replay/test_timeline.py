@@ -129,7 +129,8 @@ def test_tables_under_load_have_no_row_without_a_number() -> None:
     assert [row[0] for row in found.accuracy[1:]] == [
         "RTT, no queue", "RTT + queue", "downlink, full", "downlink, loss",
     ]  # fmt: skip
-    assert "RTT + queue | 400.00 + 150.00 ms | 551.50 ms | p50 1.50, p99 1.99 ms | 2" in text
+    assert "RTT + queue | 550.00 ms | 551.50 ms | p50 1.50, p99 1.99 ms | 2" in text
+    assert "queue: 150.00 ms (median), 200.00 ms at most" in text
     assert "downlink, loss | 1.00% | 1.01% | +0.01% | 693" in text
     assert "downlink: packets lost of 700: 7 by the link's loss, 7 by a full queue" in text
     assert "RTT probes lost: 1 of 5" in text
