@@ -79,7 +79,8 @@ class RunFolder:
             folder = cls(parent / f"{stamp}-{name}{suffix}")
             try:
                 folder._made = [p for p in (parent, *parent.parents) if not p.exists()]
-                folder.path.mkdir(parents=True)
+                parent.mkdir(parents=True, exist_ok=True)
+                folder.path.mkdir(mode=0o700)  # what a run keeps may be private; its owner may share it
                 for part in parts:
                     (folder.path / part).mkdir()
             except FileExistsError:

@@ -9,14 +9,23 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from PIL import Image
 from pydantic import ValidationError
 
+from nodes.contract.files import is_policy_file
 from testbed.errors import ScenarioError
 from testbed.scenario.model import Scenario, one_line
 
 
-def load_scenario(path: Path) -> Scenario:
+def load_scenario(path: Path, *, allow_code: bool = False) -> Scenario:
     """Load the scenario at `path`, a .py or .json file.
+
+    A .py file is a program, and is run. A .json file is data, which may come from somebody else: it must not
+    make root run a file that it names, or copy one that is no image.
+
+    Args:
+        path: the file.
+        allow_code: whether a .json file may name files of policies, which are programs.
 
     Raises:
         ScenarioError: the file is missing or the scenario is invalid; the message is one line.
@@ -29,7 +38,9 @@ def load_scenario(path: Path) -> Scenario:
     if not found:
         raise ScenarioError(f"no scenario file at {path}: check the path")
     if path.suffix == ".json":
-        return build_scenario(lambda: Scenario.model_validate_json(data), path)
+        scenario = build_scenario(lambda: Scenario.model_validate_json(data), path)
+        _check_data(scenario, path, allow_code)
+        return scenario
     if path.suffix != ".py":
         raise ScenarioError(f"{path}: a scenario is a .py file with a function scenario(), or a .json file")
     # Any name but "__main__": the file's own start of a run must not be executed.
@@ -55,6 +66,22 @@ def build_scenario(make: Callable[[], object], where: Path | str) -> Scenario:
         raise ScenarioError(f"{where}: scenario() returned {type(scenario).__name__}, not a Scenario")
     scenario.check_files()
     return scenario
+
+
+def _check_data(scenario: Scenario, path: Path, allow_code: bool) -> None:
+    """Check what a scenario from somebody else could use a run for. Raises ScenarioError."""
+    for satellite in scenario.satellites:
+        if is_policy_file(satellite.policy) and not allow_code:
+            raise ScenarioError(
+                f"{path}: satellite {satellite.name}: the policy {satellite.policy} is a program, which the "
+                "run would execute; read it, and allow it with --allow-code"
+            )
+    for frame in scenario.frames().values():
+        try:
+            with Image.open(frame.image):  # reads the header
+                pass
+        except (OSError, ValueError, Image.DecompressionBombError):
+            raise ScenarioError(f"{path}: frame {frame.frame}: {frame.image} is not an image") from None
 
 
 def _called(user_code: Callable[[], Any], where: Path | str) -> Any:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from testbed.errors import ScenarioError
 from testbed.run.offered_load import carried_bytes, offered_load
@@ -29,7 +30,9 @@ def trace(*rows: tuple[float, float], end_s: float) -> Trace:
 
 
 def scenario(folder: Path, traces: Sequence[Trace], captures_s: Sequence[float] = (1.0,)) -> Scenario:
-    (folder / "f.jpg").write_bytes(b"x" * 1000)
+    Image.new("RGB", (1, 1)).save(folder / "f.jpg")
+    with (folder / "f.jpg").open("r+b") as image:
+        image.truncate(1000)
     for number, one in enumerate(traces):
         write_trace(one, folder / f"{number}.csv")
     frames = tuple(

@@ -1,10 +1,12 @@
 """A scenario holds, or says in one line what does not."""
 
+import json
 from datetime import datetime, timezone
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 from pydantic import ValidationError
 
 from testbed.errors import ScenarioError
@@ -28,7 +30,7 @@ from traces.utc import parse_utc
 
 def make(tmp_path: Path, **changes: object) -> Scenario:
     image, trace = tmp_path / "f1.jpg", tmp_path / "pass.csv"
-    image.write_bytes(b"jpeg")
+    Image.new("RGB", (8, 8)).save(image)
     trace.write_text("trace")
     frame = Frame(frame="f1", image=image, prompt="is there water?", truth="yes", capture_s=1)
     parts = {
@@ -133,6 +135,37 @@ def test_a_scenario_file_that_does_not_hold_is_one_line(tmp_path: Path, text: st
         load_scenario(path)
     assert str(path) in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def foreign(tmp_path: Path, **changes: object) -> Path:
+    """A scenario as JSON from somebody else, with an image."""
+    Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
+    (tmp_path / "pass.csv").write_text("")
+    satellite = {"name": "S", "model": "m", "frames": [{"frame": "f", "image": str(tmp_path / "a.png"),
+        "prompt": "?", "truth": "1", "capture_s": 0}]}  # fmt: skip
+    link = {"satellite": "S", "station": "G", "follows": str(tmp_path / "pass.csv")}
+    station = {"name": "G", "model": "m"}
+    whole = {"name": "foreign", "satellites": [satellite | changes], "stations": [station], "links": [link]}
+    path = tmp_path / "scenario.json"
+    path.write_text(json.dumps(whole))
+    return path
+
+
+def test_a_json_scenario_runs_no_code_unless_that_is_allowed(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text("raise SystemExit('it was run')")
+    path = foreign(tmp_path, policy=str(tmp_path / "mine.py"))
+    with pytest.raises(ScenarioError, match=r"mine\.py is a program, .* allow it with --allow-code"):
+        load_scenario(path)
+    assert load_scenario(path, allow_code=True).satellites[0].policy == str(tmp_path / "mine.py")
+
+
+def test_a_json_scenario_copies_no_file_that_is_not_an_image(tmp_path: Path) -> None:
+    secret = tmp_path / "passwords"
+    secret.write_text("root:x:0:0\n")
+    frame = {"frame": "f", "image": str(secret), "prompt": "?", "truth": "1", "capture_s": 0}
+    with pytest.raises(ScenarioError, match=r"frame f: .*passwords is not an image"):
+        load_scenario(foreign(tmp_path, frames=[frame]))
+    assert load_scenario(foreign(tmp_path)).name == "foreign"
 
 
 def test_loading_a_scenario_file_does_not_run_its_main_part(tmp_path: Path) -> None:
