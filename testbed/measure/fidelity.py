@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -211,8 +211,10 @@ def compare(
     """
     ways = {way: RequestedWay(trace, way) for way in WAYS}
     trains = {
-        way: _trains(log, ways[way], start_monotonic_s) for way, log in zip(WAYS, logs[::-1], strict=True)
+        way: _Trains(_trains(log, ways[way], start_monotonic_s))
+        for way, log in zip(WAYS, logs[::-1], strict=True)
     }
+    others = _Busy(busy)
     unanswered_s = [record["monotonic_s"] - start_monotonic_s for record in records(logs[0], "unanswered")]
     rtt: list[Sample] = []
     one_way: dict[Way, list[Sample]] = {"down": [], "up": []}
@@ -221,8 +223,9 @@ def compare(
     for probe in round_trips(logs[0], ways, start_monotonic_s, queues_met or {}):
         last_sent_s = probe.sent_s
         requested_s = sum(probe.requested_s.values())
-        behind_train = any(train.delays(probe, way) for way in WAYS for train in trains[way])
-        if probe.queue_s is None and (behind_train or _meets(busy, probe.sent_s, probe.arrived_s)):
+        if probe.queue_s is None and (
+            others.meets(probe.sent_s, probe.arrived_s) or any(trains[way].delay(probe, way) for way in WAYS)
+        ):
             behind += 1
             queued.append(QueuedSample(probe.arrived_s, requested_s, None, probe.rtt_s))
             continue
@@ -241,8 +244,8 @@ def compare(
         probe_load_bit_s=load_bit_s(float(contact_rate.max())) if contact_rate.size else 0.0,
         rtt=tuple(rtt),
         rtt_behind_traffic=behind,
-        down_rate=_rates(trains["down"], busy),
-        up_rate=_rates(trains["up"], busy),
+        down_rate=trains["down"].rates(others),
+        up_rate=trains["up"].rates(others),
         down_delay=tuple(one_way["down"]),
         up_delay=tuple(one_way["up"]),
         queued_rtt=tuple(queued),
@@ -369,12 +372,44 @@ def _trains(log: Path, way: RequestedWay, start_monotonic_s: float) -> list[_Tra
     return trains
 
 
-def _rates(trains: Sequence[_Train], busy: Sequence[Interval]) -> tuple[Sample, ...]:
-    return tuple(train.rate for train in trains if not _meets(busy, train.sent_s, train.arrived_s))
+class _Busy:
+    """Times in which other traffic was on the link."""
+
+    def __init__(self, intervals: Sequence[Interval]) -> None:
+        self._begins_s: list[float] = []
+        self._ends_s: list[float] = []
+        for begin_s, end_s in sorted(intervals):
+            if self._ends_s and begin_s <= self._ends_s[-1]:
+                self._ends_s[-1] = max(self._ends_s[-1], end_s)
+            else:
+                self._begins_s.append(begin_s)
+                self._ends_s.append(end_s)
+
+    def meets(self, from_s: float, to_s: float) -> bool:
+        """Return whether there was some between two moments."""
+        last = bisect_right(self._begins_s, to_s) - 1
+        return last >= 0 and self._ends_s[last] >= from_s
 
 
-def _meets(busy: Sequence[Interval], from_s: float, to_s: float) -> bool:
-    return any(begin <= to_s and from_s <= end for begin, end in busy)
+class _Trains:
+    """The trains of one direction, in the order in which they were sent."""
+
+    def __init__(self, trains: Sequence[_Train]) -> None:
+        self._trains = sorted(trains, key=lambda train: train.sent_s)
+        self._sent_s = [train.sent_s for train in self._trains]
+        self._longest_s = max((train.arrived_s - train.sent_s for train in trains), default=0.0)
+
+    def delay(self, probe: RoundTrip, way: Way) -> bool:
+        """Return whether a probe waits for one of them."""
+        entered_s = probe.entered_s[way]
+        # One and a half times its length a train is said to be in the way.
+        first = bisect_left(self._sent_s, entered_s - 1.5 * self._longest_s)
+        last = bisect_right(self._sent_s, entered_s)
+        return any(train.delays(probe, way) for train in self._trains[first:last])
+
+    def rates(self, busy: _Busy) -> tuple[Sample, ...]:
+        """Return requested and measured rate of those that met no other traffic."""
+        return tuple(one.rate for one in self._trains if not busy.meets(one.sent_s, one.arrived_s))
 
 
 def records(log: Path, kind: str) -> list[dict[str, Any]]:

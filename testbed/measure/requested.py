@@ -16,6 +16,7 @@ import numpy.typing as npt
 from traces.trace import Trace
 
 Floats = npt.NDArray[np.float64]
+Bools = npt.NDArray[np.bool_]
 Way = Literal["down", "up"]
 
 
@@ -41,22 +42,18 @@ class RequestedWay:
         """Return whether packets pass at a moment; False outside the trace."""
         return 0 <= time_s < self.end_s and bool(self._up[self._row(time_s)])
 
-    def rate_bit_s(self, time_s: float) -> float:
-        """Return the rate at a moment; 0 while the direction is down."""
-        return float(self._rate_bit_s[self._row(time_s)]) if 0 <= time_s < self.end_s else 0.0
-
     def delay_s(self, time_s: float) -> float:
         """Return the delay at a moment; before and after the trace, that of its first and last row."""
         return float(self._delay_s[self._row(time_s)])
 
-    def loss(self, time_s: float) -> float:
-        """Return the probability at a moment that a packet is lost; outside the trace as `delay_s`."""
-        return float(self._loss[self._row(time_s)])
+    def bits(self, times_s: Floats) -> Floats:
+        """Return how many bits the rates can carry from each moment to the next, float64[n - 1]."""
+        return np.diff(np.interp(times_s, self._edges_s, self._carried_bits))
 
-    def bits(self, from_s: float, to_s: float) -> float:
-        """Return how many bits the rates between two moments can carry."""
-        begin, end = np.interp([from_s, to_s], self._edges_s, self._carried_bits)
-        return float(end - begin)
+    def at(self, times_s: Floats) -> tuple[Bools, Floats, Floats, Floats]:
+        """Return whether packets pass, the rate (0 if not), delay and loss at many moments of the trace."""
+        rows = np.clip(np.searchsorted(self._time_s, times_s, side="right") - 1, 0, len(self._time_s) - 1)
+        return self._up[rows], self._rate_bit_s[rows], self._delay_s[rows], self._loss[rows]
 
     def serialised_s(self, entered_s: float, bits: float) -> float:
         """Return when a number of bits have been sent that have the link from `entered_s` on to themselves.

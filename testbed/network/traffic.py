@@ -6,14 +6,15 @@ every 50 ms, and the probes' own bytes are subtracted.
 
 from __future__ import annotations
 
-import math
 import threading
 import time
-from collections.abc import Sequence
+from array import array
 from contextlib import suppress
-from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
 
 from testbed.measure.fidelity import records
 from testbed.measure.probe import RTT_FRAME_BYTES
@@ -24,24 +25,22 @@ EVERY_S = 0.05
 _PROBE_BYTES = 4 * RTT_FRAME_BYTES  # RTT probes and echoes of one period, with room for a late reading
 _LONGEST_S = 5.0
 
+Floats = npt.NDArray[np.float64]
 Interval = tuple[float, float]
 
 
-class Counted(NamedTuple):
-    """What one host's interface has counted so far."""
+class Readings(NamedTuple):
+    """The counters of both hosts over time; float64[n] each, bytes so far.
 
-    received_bytes: int
-    received_packets: int
-    sent_bytes: int
-    sent_packets: int
+    Attributes:
+        monotonic_s: when they were read, CLOCK_MONOTONIC.
+    """
 
-
-class Reading(NamedTuple):
-    """The counters of both hosts at a moment of CLOCK_MONOTONIC."""
-
-    monotonic_s: float
-    satellite: Counted
-    ground: Counted
+    monotonic_s: Floats
+    satellite_received: Floats
+    satellite_sent: Floats
+    ground_received: Floats
+    ground_sent: Floats
 
 
 class TrafficMonitor:
@@ -53,7 +52,7 @@ class TrafficMonitor:
     """
 
     def __init__(self, satellite_pid: int, ground_pid: int, interface: str) -> None:
-        self.readings: list[Reading] = []
+        self._readings = array("d")  # a day of them has to fit
         self._paths = [Path(f"/proc/{pid}/net/dev") for pid in (satellite_pid, ground_pid)]
         self._interface = interface
         self._stop = threading.Event()
@@ -67,24 +66,30 @@ class TrafficMonitor:
         self._stop.set()
         self._thread.join()
 
+    @property
+    def readings(self) -> Readings:
+        """What was read so far."""
+        return Readings(*np.array(self._readings).reshape(-1, len(Readings._fields)).T)
+
     def _run(self) -> None:
         next_s = time.monotonic()
         while not self._stop.wait(max(0.0, next_s - time.monotonic())):
             with suppress(OSError, ValueError, IndexError):  # a host that is being taken away
-                satellite, ground = (self._counted(path) for path in self._paths)
-                self.readings.append(Reading(time.monotonic(), satellite, ground))
+                counted = [count for path in self._paths for count in self._counted(path)]
+                self._readings.extend([time.monotonic(), *counted])
             next_s += EVERY_S
 
-    def _counted(self, path: Path) -> Counted:
+    def _counted(self, path: Path) -> tuple[int, int]:
+        """Return the bytes that a host has received and sent."""
         line = next(
             one for one in path.read_text().splitlines() if one.strip().startswith(f"{self._interface}:")
         )
         fields = line.split(":", 1)[1].split()
-        return Counted(*(int(fields[n]) for n in (0, 1, 8, 9)))
+        return int(fields[0]), int(fields[8])
 
 
 def busy_intervals(
-    readings: Sequence[Reading], trace: Trace, start_monotonic_s: float, logs: tuple[Path, Path]
+    readings: Readings, trace: Trace, start_monotonic_s: float, logs: tuple[Path, Path]
 ) -> list[Interval]:
     """Return when other traffic was on the link, in scenario seconds.
 
@@ -94,36 +99,41 @@ def busy_intervals(
         start_monotonic_s: scenario second 0.
         logs: of the satellite's probe and of the ground's, which hold the trains that each received.
     """
-    trains = [_sent_trains(log, start_monotonic_s) for log in logs]
+    begins_s, ends_s = (times_s - start_monotonic_s for times_s in pairs(readings.monotonic_s))
     found: list[Interval] = []
-    for before, after in pairwise(readings):
-        begin_s, end_s = before.monotonic_s - start_monotonic_s, after.monotonic_s - start_monotonic_s
-        for sent, own in (
-            (after.satellite.sent_bytes - before.satellite.sent_bytes, trains[1]),
-            (after.ground.sent_bytes - before.ground.sent_bytes, trains[0]),
-        ):
-            expected = sum(size for moment, size in own if begin_s - EVERY_S < moment < end_s + EVERY_S)
-            if sent > _PROBE_BYTES + expected:
-                end_s = max(end_s, after.monotonic_s - start_monotonic_s + _drain_s(trace, end_s))
-                found.append((begin_s, end_s))
+    for counted, log in zip((readings.satellite_sent, readings.ground_sent), logs[::-1], strict=True):
+        moments_s, sent_bytes = _sent_trains(log, start_monotonic_s)
+        before, after = pairs(counted)
+        first = np.searchsorted(moments_s, begins_s - EVERY_S, side="right")
+        last = np.searchsorted(moments_s, ends_s + EVERY_S, side="left")
+        others = after - before > _PROBE_BYTES + sent_bytes[last] - sent_bytes[first]
+        drained_s = ends_s[others] + _drain_s(trace, ends_s[others])
+        found += zip(begins_s[others].tolist(), drained_s.tolist(), strict=True)
     return found
 
 
-def _sent_trains(log: Path, start_monotonic_s: float) -> list[tuple[float, int]]:
-    """Return when each train that arrived was sent, and its bytes."""
-    sent = []
-    for record in records(log, "train"):
-        sent_s = record["monotonic_s"] - record["there_s"] - start_monotonic_s
-        sent.append((sent_s, record["packets"] * record["frame_bytes"]))
-    return sent
+def pairs(values: Floats) -> tuple[Floats, Floats]:
+    """Return all values but the last, and all but the first."""
+    return values[:-1], values[1:]
 
 
-def _drain_s(trace: Trace, time_s: float) -> float:
-    """Return how long what was queued at `time_s` may take to come through."""
-    row = trace.row_at(min(max(time_s, 0.0), math.nextafter(trace.end_s, 0)))
-    ways = ((row.down_bit_s, row.downlink_up), (row.up_bit_s, row.uplink_up))
-    rate_bit_s = min((rate_bit_s for rate_bit_s, up in ways if up), default=0.0)
-    if not rate_bit_s:
-        return QUEUE_S
-    queue_s = max(QUEUE_S, QUEUE_BYTES * 8 / rate_bit_s)
-    return min(_LONGEST_S, queue_s + row.down_delay_s + row.up_delay_s)
+def _sent_trains(log: Path, start_monotonic_s: float) -> tuple[Floats, Floats]:
+    """Return when each train that arrived was sent, float64[n], and the bytes sent before each, [n + 1]."""
+    trains = sorted(
+        (one["monotonic_s"] - one["there_s"] - start_monotonic_s, one["packets"] * one["frame_bytes"])
+        for one in records(log, "train")
+    )
+    moments_s, sizes = np.array(trains, dtype=np.float64).reshape(-1, 2).T
+    return moments_s, np.append(0.0, np.cumsum(sizes))
+
+
+def _drain_s(trace: Trace, times_s: Floats) -> Floats:
+    """Return how long what was queued at each moment may take to come through."""
+    rows = np.clip(np.searchsorted(trace.time_s, times_s, side="right") - 1, 0, len(trace) - 1)
+    rate_bit_s = np.minimum(
+        np.where(trace.downlink_up, trace.down_bit_s, np.inf),
+        np.where(trace.uplink_up, trace.up_bit_s, np.inf),
+    )[rows]
+    queue_s = np.maximum(QUEUE_S, QUEUE_BYTES * 8 / rate_bit_s)  # the slower direction that is up
+    delays_s = (trace.down_delay_s + trace.up_delay_s)[rows]
+    return np.where(np.isfinite(rate_bit_s), np.minimum(_LONGEST_S, queue_s + delays_s), QUEUE_S)

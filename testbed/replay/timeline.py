@@ -6,7 +6,7 @@ import csv
 import io
 import math
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from itertools import pairwise
 from typing import Any
@@ -18,7 +18,7 @@ from testbed.measure.fidelity import WAYS, LinkFidelity
 from testbed.measure.probe import RTT_FRAME_BYTES
 from testbed.measure.requested import RequestedWay, Way
 from testbed.network.player import QUEUE_BYTES, QUEUE_S
-from testbed.network.traffic import Reading
+from testbed.network.traffic import Readings
 from traces.trace import Trace
 
 Floats = npt.NDArray[np.float64]
@@ -119,7 +119,7 @@ class Timeline:
 
 def timeline(
     trace: Trace,
-    readings: Sequence[Reading],
+    readings: Readings,
     start_monotonic_s: float,
     played_s: float,
     fidelity: LinkFidelity | None,
@@ -144,8 +144,8 @@ def timeline(
     carried: dict[Way, Carried] = {}
     for way, its in ways.items():
         curve = _Curve.of(readings, start_monotonic_s, way)
-        requested_bits = np.diff([its.bits(0.0, edge_s) for edge_s in edges_s])
-        delays_s = np.array([its.delay_s(edge_s) for edge_s in edges_s])
+        requested_bits = its.bits(edges_s)
+        _, _, delays_s, loss = its.at(edges_s)
         left_s = np.maximum.accumulate(edges_s + delays_s)
         offered_bytes = np.diff(np.interp(edges_s, curve.time_s, curve.offered_bytes))
         carried_bytes = np.diff(np.interp(left_s, curve.time_s, curve.carried_bytes))
@@ -153,17 +153,17 @@ def timeline(
         rates[f"{way}_offered_bit_s"] = (offered_bytes * 8 / lengths_s).tolist()
         rates[f"{way}_carried_bit_s"] = (carried_bytes * 8 / lengths_s).tolist()
         full = curve.full(its, edges_s) & np.isclose(lengths_s, bin_s)
-        loss = np.array([its.loss(begin_s) for begin_s in edges_s[:-1]])
         carried[way] = _total(
-            curve, requested_bits / lengths_s, carried_bytes * 8 / lengths_s, lengths_s, full, loss
+            curve, requested_bits / lengths_s, carried_bytes * 8 / lengths_s, lengths_s, full, loss[:-1]
         )
+    requested_rtts_s = _requested_rtts_s(ways, edges_s)
     probed = _Probed(fidelity, bin_s)
     bins = tuple(
         Bin(
             begin_s=begin_s,
             end_s=end_s,
             **{name: values[n] for name, values in rates.items()},
-            requested_rtt_s=_requested_rtt_s(ways, begin_s, end_s),
+            requested_rtt_s=requested_rtts_s[n],
             **probed.of(n),
         )
         for n, (begin_s, end_s) in enumerate(pairwise(edges_s.tolist()))
@@ -180,13 +180,15 @@ class _Curve:
     carried_bytes: Floats
 
     @classmethod
-    def of(cls, readings: Sequence[Reading], start_monotonic_s: float, way: Way) -> _Curve:
-        time_s = np.array([reading.monotonic_s for reading in readings]) - start_monotonic_s
-        ends = [(reading.satellite, reading.ground)[:: 1 if way == "down" else -1] for reading in readings]
-        if not ends:
+    def of(cls, readings: Readings, start_monotonic_s: float, way: Way) -> _Curve:
+        if not len(readings.monotonic_s):
             return cls(np.zeros(1), np.zeros(1), np.zeros(1))
-        offered = np.array([sender.sent_bytes for sender, _ in ends], dtype=np.float64)
-        carried = np.array([receiver.received_bytes for _, receiver in ends], dtype=np.float64)
+        time_s = readings.monotonic_s - start_monotonic_s
+        offered, carried = (
+            (readings.satellite_sent, readings.ground_received)
+            if way == "down"
+            else (readings.ground_sent, readings.satellite_received)
+        )
         return cls(
             time_s,
             offered - np.interp(0.0, time_s, offered),
@@ -199,20 +201,16 @@ class _Curve:
         The queue is computed from the bytes offered, so that a link that carries too little is seen. Bursts
         between two readings count as spread over the time: it is rather too short.
         """
-        waiting_bytes = np.zeros(len(self.time_s))
-        for n in range(1, len(self.time_s)):
-            before_s, now_s = self.time_s[n - 1], self.time_s[n]
-            more_bytes = self.offered_bytes[n] - self.offered_bytes[n - 1] - its.bits(before_s, now_s) / 8
-            longest_bytes = max(QUEUE_BYTES, its.rate_bit_s(now_s) / 8 * QUEUE_S)
-            waiting_bytes[n] = min(max(0.0, waiting_bytes[n - 1] + more_bytes), longest_bytes)
+        _, rates_bit_s, _, _ = its.at(self.time_s)
+        longest_bytes = np.maximum(QUEUE_BYTES, rates_bit_s / 8 * QUEUE_S)[1:]
+        more_bytes = np.diff(self.offered_bytes) - its.bits(self.time_s) / 8
+        waiting_bytes = [0.0]
+        for more, longest in zip(more_bytes.tolist(), longest_bytes.tolist(), strict=True):
+            waiting_bytes.append(min(max(0.0, waiting_bytes[-1] + more), longest))
+        first = np.searchsorted(self.time_s, edges_s[:-1], side="left").tolist()
+        last = np.searchsorted(self.time_s, edges_s[1:], side="right").tolist()
         return np.array(
-            [
-                bool(inside.any() and waiting_bytes[inside].min() >= FULL_BYTES)
-                for inside in (
-                    (self.time_s >= begin_s) & (self.time_s <= end_s)
-                    for begin_s, end_s in pairwise(edges_s.tolist())
-                )
-            ]
+            [min(waiting_bytes[i:j], default=0.0) >= FULL_BYTES for i, j in zip(first, last, strict=True)]
         )
 
 
@@ -232,15 +230,19 @@ def _total(
     )
 
 
-def _requested_rtt_s(ways: Mapping[Way, RequestedWay], begin_s: float, end_s: float) -> float | None:
-    """Return the mean RTT of a probe while both directions are up; None if they never are."""
-    looks_s = begin_s + (end_s - begin_s) * (np.arange(LOOKS) + 0.5) / LOOKS
-    delays_s = [
-        sum(its.delay_s(look_s) + RTT_FRAME_BYTES * 8 / its.rate_bit_s(look_s) for its in ways.values())
-        for look_s in looks_s.tolist()
-        if all(its.is_up(look_s) for its in ways.values())
-    ]
-    return float(np.mean(delays_s)) if delays_s else None
+def _requested_rtts_s(ways: Mapping[Way, RequestedWay], edges_s: Floats) -> list[float | None]:
+    """Return of each bin the mean RTT of a probe while both directions are up; None if they never are."""
+    shares = (np.arange(LOOKS) + 0.5) / LOOKS
+    looks_s = edges_s[:-1, None] + np.diff(edges_s)[:, None] * shares
+    up = np.ones(looks_s.shape, dtype=bool)
+    rtts_s = np.zeros(looks_s.shape)
+    for its in ways.values():
+        way_up, rates_bit_s, delays_s, _ = its.at(looks_s)
+        up &= way_up
+        rtts_s += delays_s + RTT_FRAME_BYTES * 8 / np.where(way_up, rates_bit_s, 1.0)
+    counts = up.sum(axis=1)
+    means_s = (rtts_s * up).sum(axis=1) / np.maximum(counts, 1)
+    return [float(mean_s) if count else None for mean_s, count in zip(means_s, counts, strict=True)]
 
 
 class _Probed:

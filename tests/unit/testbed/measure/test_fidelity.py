@@ -212,6 +212,6 @@ def test_packets_wait_for_a_pause_to_end_and_are_sent_at_the_rates_of_the_time()
     assert way.serialised_s(0.5, 0.99e6) == pytest.approx(0.995)  # not at the end of the pause
     assert RequestedWay(trace, "up").is_up(1.5)  # by itself
     assert way.serialised_s(7.5, 1e9) == 8.0
-    assert way.bits(0.5, 2.5) == pytest.approx(2e6)
+    assert way.bits(np.array([0.5, 2.5, 9.0])) == pytest.approx([2e6, 1.5 * 2e6 + 4e6])
     assert [way.is_up(t) for t in (-0.1, 0.0, 1.5, 2.0, 8.0)] == [False, True, False, True, False]
-    assert [way.rate_bit_s(t) for t in (-1.0, 0.5, 1.5, 7.9)] == [0.0, 2e6, 0.0, 1e6]
+    assert way.at(np.array([0.5, 1.5, 7.9]))[1].tolist() == [2e6, 0.0, 1e6]

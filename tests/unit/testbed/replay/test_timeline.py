@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from testbed.measure.fidelity import LinkFidelity, QueuedSample, Sample
-from testbed.network.traffic import Counted, Reading
+from testbed.network.traffic import Readings
 from testbed.replay import drawing
 from testbed.replay.report import render
 from testbed.replay.table import Tables, tables
@@ -46,20 +46,14 @@ def step() -> Trace:
     )
 
 
-def readings(share: float = 1.0) -> list[Reading]:
+def readings(share: float = 1.0) -> Readings:
     """A program that sends 5 Mbit/s from second 0.5 to 5, over a link that carries a share of its rate."""
     found, offered, waiting = [], 0.0, 0.0
     left = [0.0] * 6  # 300 ms of the delay
     carried = 0.0
     for n in range(-10, 160):
         now_s = n * 0.05
-        found.append(
-            Reading(
-                START_S + now_s,
-                Counted(0, 0, 7000 + round(offered), 0),
-                Counted(9000 + round(carried), 0, 0, 0),
-            )
-        )
+        found.append((START_S + now_s, 0, 7000 + round(offered), 9000 + round(carried), 0))
         more = 5e6 / 8 * 0.05 if 0.5 <= now_s < 5 else 0.0
         able = (4e6 if now_s < 3 else 2e6 if now_s < 6 else 0.0) * share / 8 * 0.05 if now_s >= 0 else 0.0
         offered += more
@@ -67,7 +61,10 @@ def readings(share: float = 1.0) -> list[Reading]:
         waiting = min(waiting + more - served, 100e3 if now_s < 3 else 64e3)
         left.append(served)
         carried += left.pop(0)
-    return found
+    return Readings(*np.array(found, dtype=np.float64).T)
+
+
+NOTHING = Readings(*np.zeros((5, 0)))
 
 
 def probed() -> LinkFidelity:
@@ -145,7 +142,7 @@ def test_without_probes_or_a_queue_there_is_still_an_answer() -> None:
     behind = replace(probed(), rtt=(), queued_rtt=(QueuedSample(1.5, 0.4, None, 0.502),))
     _, text = shown(timeline(step(), readings(), START_S, 7.5, behind), behind)
     assert "RTT, behind traffic | 400.00 ms + queue | 502.00 ms | - | 1" in text
-    empty = timeline(step(), [], START_S, 0.0, None)
+    empty = timeline(step(), NOTHING, START_S, 0.0, None)
     assert empty.carried["down"].carried_bytes == 0
     assert "nan" not in shown(empty, None)[1]
 
@@ -161,4 +158,6 @@ def test_the_report_shows_plot_tables_and_origin() -> None:
     labels = [axis.get_ylabel().split("\n")[0] for axis in figure.axes]
     assert labels == ["downlink", "uplink", "RTT"]
     assert drawing.png(figure).startswith(b"\x89PNG")
-    drawing.figure_of(step(), timeline(step(), [], START_S, 0.0, None), None)  # nothing measured is no error
+    drawing.figure_of(
+        step(), timeline(step(), NOTHING, START_S, 0.0, None), None
+    )  # nothing measured is no error
