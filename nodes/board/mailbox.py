@@ -53,7 +53,7 @@ class Mailbox:
         self.assignment: bytes | None = None
         self.pieces: queue.SimpleQueue[Piece] = queue.SimpleQueue()
         self.changed = threading.Event()
-        self._client = make_client(f"{name}-agent", address)
+        self._client = make_client(f"{name}-agent", address, topics.AGENT)
         self._client.will_set(topics.board_state(name), json.dumps({"state": GONE}), qos=1, retain=True)
         self._client.on_connect = self._on_connect
         self._client.on_connect_fail = self._on_connect_fail

@@ -39,6 +39,8 @@ EXPRESS = "express"
 """Name of the session for answers and heartbeats, beside the one for images."""
 BOARDS = "boards"
 """Name of the run's session with the agents of boards."""
+AGENT = "agent"
+"""Name of an agent's session for assignments and files, beside the one for events."""
 
 _EVENT = f"{_ROOT}/event"
 _CONTACT = f"{_ROOT}/contact"

@@ -82,6 +82,7 @@ def board_account(slug: str, password: str) -> Account:
         slug,
         writes=(topics.board_state(slug), topics.board_request(slug), *node.writes),
         reads=(*from_run, *node.reads),
+        sessions=(topics.AGENT,),
         password=password,
     )
 

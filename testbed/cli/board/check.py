@@ -54,8 +54,9 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     joining = subparsers.add_parser(
         "agent-config",
         help="print the configuration of a board's agent",
-        description="Print the configuration for `python -m nodes.agent` on a board. It contains a password, "
-        "which is generated on the first call: store it where only the agent can read it. Needs root.",
+        description="Print the configuration for `python -m nodes.agent` on a board: the address and the "
+        "authority of runs of this machine, and a password. Both are generated on the first call. Store the "
+        "output where only the agent can read it. Needs root.",
     )
     add_name(joining)
     joining.add_argument(
