@@ -62,8 +62,7 @@ def replacing(path: Path, *, durable: bool = False, private: bool = False) -> It
             os.close(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, OWNER_ONLY))
         yield temporary
         if durable:
-            with temporary.open("rb") as file:
-                os.fsync(file.fileno())
+            sync_file(temporary)
         temporary.replace(place)
     except BaseException:
         with contextlib.suppress(OSError):  # the first error is the one to show
@@ -132,6 +131,16 @@ def write_atomically(path: Path, data: bytes | str, *, durable: bool = False, pr
     """
     with replacing(path, durable=durable, private=private) as temporary:
         temporary.write_bytes(data.encode() if isinstance(data, str) else data)
+
+
+def sync_file(path: Path) -> None:
+    """Make the content of a file survive a power cut.
+
+    Raises:
+        OSError: the file cannot be opened or synced.
+    """
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
 
 
 def sync_folder(folder: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ssl
 from pathlib import Path
+from typing import TypeVar
 
 from paho.mqtt.client import Client
 from paho.mqtt.enums import CallbackAPIVersion
@@ -11,6 +12,9 @@ from paho.mqtt.enums import CallbackAPIVersion
 from nodes.contract.config import BrokerAddress, MqttAccess
 
 UNIX_PORT = 1  # paho requires a positive port, also for a Unix socket
+
+
+AnyClient = TypeVar("AnyClient", bound=Client)
 
 
 def make_client(client_id: str, broker: BrokerAddress, session: str | None = None) -> Client:
@@ -24,7 +28,14 @@ def make_client(client_id: str, broker: BrokerAddress, session: str | None = Non
     Raises:
         OSError: the authority holds no certificate.
     """
-    client = Client(
+    return make_client_of(Client, client_id, broker, session)
+
+
+def make_client_of(
+    kind: type[AnyClient], client_id: str, broker: BrokerAddress, session: str | None = None
+) -> AnyClient:
+    """Return a client of one class, as `make_client`."""
+    client = kind(
         CallbackAPIVersion.VERSION2,
         client_id=client_id,
         clean_session=True,

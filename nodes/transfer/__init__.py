@@ -51,10 +51,13 @@
 * Deadlines: from scenario second `expires` on, an item is worthless; whichever end holds it drops and
   reports it.
 * Storage: plain files, one folder per item. The model and the researcher need images as files anyway, and a
-  database would be a second copy of the state to keep consistent. A manifest is written, fsynced and renamed
-  into place. Chunks are not fsynced one by one: the sender keeps them all until `done`, and the ground sends
-  `done` after fsync and a sha256 over the stored bytes. A killed process loses nothing that it acknowledged.
+  database would be a second copy of the state to keep consistent. Chunks are not fsynced one by one: the
+  sender, which fsyncs its manifest, keeps them all until `done`, and the ground sends `done` after fsync of
+  manifest and bytes and a sha256 over the stored bytes. A killed process loses nothing that it acknowledged.
   A power failure may cost a repeat, never a wrong image.
+* Floods: all satellites share a station's connections to its broker. senders/ bounds what each may send
+  (rates, sizes, unfinished items, waiting bytes), discards what is above it before it is parsed, and serves
+  the satellites in turns by the time that they cost. What was refused is counted and reported by satellite.
 * Stations may share one inbox folder. The state of each item is on disk under a separate lock, and exactly
   one station gets the claim to answer it.
 * Order: the smallest priority number first (answers 0, images 1), then the oldest item; many items may be

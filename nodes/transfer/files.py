@@ -39,14 +39,19 @@ def frame_key(frame: str) -> str:
     return hashlib.sha256(frame.encode(errors="surrogatepass")).digest()[:FRAME_KEY_BYTES].hex()
 
 
-def write_manifest(path: Path, manifest: Manifest) -> None:
-    """Store a manifest, durably and in one step, with a digest that reveals damage.
+def write_manifest(path: Path, manifest: Manifest, *, durable: bool) -> None:
+    """Store a manifest in one step, with a digest that reveals damage.
+
+    Args:
+        path: the file.
+        manifest: the manifest.
+        durable: sync the file and its folder, so that it survives a power cut.
 
     Raises:
         OSError: it cannot be written.
     """
     payload = encode(manifest)
-    write_atomically(path, payload + chunk_digest(payload), durable=True)
+    write_atomically(path, payload + chunk_digest(payload), durable=durable)
 
 
 def read_manifest(path: Path) -> Manifest | None:

@@ -32,7 +32,6 @@ from collections import OrderedDict
 from pathlib import Path
 
 from nodes.contract.events import Expired, FrameRefused, InboxTrouble
-from nodes.contract.files import sync_folder
 from nodes.contract.report import Report, report_nothing
 from nodes.transfer.chunk_map import ChunkMap
 from nodes.transfer.files import read_manifest, write_manifest
@@ -244,8 +243,9 @@ class Inbox:
             if existing is not None:  # another station was quicker
                 item.manifest = existing
                 return item, False
-            write_manifest(folder / "manifest", manifest)
-            sync_folder(folder.parent)
+            # Not synced before the item is complete: until then the satellite has it, too, and a flood of
+            # manifests must not cost more than its bytes.
+            write_manifest(folder / "manifest", manifest, durable=False)
             if self._was_answered(folder):  # and removed afterwards: it must not be answered again
                 (folder / "answered").touch()
                 item.data_path.touch()

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from nodes.contract.files import sync_folder, write_atomically
+from nodes.contract.files import sync_file, sync_folder, write_atomically
 from nodes.transfer.chunk_map import ChunkMap
 from nodes.transfer.files import BLOCK_BYTES, DIGEST_BYTES, chunk_digest, frame_key, read_at, write_at
 from nodes.transfer.messages import Chunk, MalformedError, Manifest
@@ -133,9 +133,11 @@ class InboxItem:
                 self._discard_damage()
                 return False
             os.fsync(file.fileno())
+        sync_file(self.folder / "manifest")
         part.rename(self.data_path)
         (self.folder / "digests").unlink(missing_ok=True)
-        sync_folder(self.folder)
+        for folder in (self.folder, self.folder.parent, self.folder.parent.parent):
+            sync_folder(folder)
         self.complete = True
         return True
 

@@ -375,7 +375,7 @@ class Outbox:
             manifest = make(making)
             name = f"{self._next_sequence:012d}-{manifest.item_id.hex()}-{frame_key(manifest.frame)}"
             folder = self._folder / "pending" / name
-            write_manifest(making / "manifest", manifest)
+            write_manifest(making / "manifest", manifest, durable=True)
             making.rename(folder)
         except OutboxError:
             raise

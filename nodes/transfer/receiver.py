@@ -38,7 +38,13 @@ from nodes.transfer.messages import (
     decode_downward,
     item_id,
 )
-from nodes.transfer.senders.limits import HEARTBEATS_PER_S, NEW_ITEMS_PER_S, PAYLOAD_MAX_BYTES, Limits
+from nodes.transfer.senders.limits import (
+    HEARTBEATS_PER_S,
+    NEW_ITEMS_PER_S,
+    PAYLOAD_MAX_BYTES,
+    WAITS_PER_S,
+    Limits,
+)
 from nodes.transfer.senders.refusals import Refusals
 
 MAX_TRIES = 3
@@ -124,9 +130,7 @@ class Receiver:
         if known is not None:
             return self._inbox.open(satellite, manifest)
         if not self._limits.of(satellite).new_items.take(time.monotonic()):
-            reason = f"more than {NEW_ITEMS_PER_S:g} new items a second"
-            self.refusals.add(satellite, reason)
-            raise BlockingIOError(reason)
+            raise BlockingIOError(f"more than {NEW_ITEMS_PER_S:g} new items a second")
         return self._inbox.open(satellite, manifest)
 
     def _chunk(self, satellite: str, chunk: Chunk, arrived_s: float) -> None:
@@ -231,8 +235,10 @@ class Receiver:
         """Make space after a failed write, and ask the satellite to wait."""
         reason = _not_now(error)
         key = satellite, manifest.item_id
-        self._replies[key] = Wait(manifest.item_id, reason)
         now_s = time.monotonic()
+        if not self._limits.of(satellite).waits.take(now_s):
+            raise MalformedError(f"more than {WAITS_PER_S:g} items a second that cannot be stored")
+        self._replies[key] = Wait(manifest.item_id, reason)
         if now_s - self._full_told_s.get(key, float("-inf")) >= FULL_TOLD_EVERY_S:
             if len(self._full_told_s) >= FULL_TOLD_MAX:
                 self._full_told_s.clear()

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
-import queue
 import threading
 import time
 from collections.abc import Callable
-from typing import NamedTuple
 
 from paho.mqtt.client import Client, ConnectFlags, MQTTMessage
 from paho.mqtt.properties import Properties
@@ -17,32 +14,22 @@ from nodes.contract import topics
 from nodes.contract.config import BrokerAddress
 from nodes.contract.events import Connected, ConnectionRefused, Disconnected
 from nodes.contract.report import Report, ScenarioTime, no_time
-from nodes.runtime.mqtt import make_client, start
+from nodes.runtime.mqtt import make_client_of, start
 from nodes.transfer.inbox import Inbox, InboxItem
 from nodes.transfer.messages import Hello, encode
 from nodes.transfer.receiver import Receiver
+from nodes.transfer.senders.sieve import SievingClient
+from nodes.transfer.senders.turns import BULK, EXPRESS, Arrival, Turns
 
 KEEPALIVE_S = 15
-WAITING_MAX = 64  # payloads between network and disk, at most 16 MiB; beyond that TCP slows the sender
 BATCH_S = 0.02
-EXPRESS, BULK = 0, 1
-
-
-class Arrival(NamedTuple):
-    """A received payload; urgent payloads sort first, then earlier ones."""
-
-    urgency: int
-    at_s: float
-    number: int
-    satellite: str
-    payload: bytes
 
 
 class StationLink(threading.Thread):
     """Thread that stores payloads and replies; paho's network threads feed it.
 
     A slow disk therefore delays no keepalive. Urgent payloads have a separate connection here, too, and
-    overtake payloads that wait for the disk.
+    overtake payloads of the same satellite that wait for the disk. Satellites take turns.
 
     Args:
         name: the station's name, from which the MQTT client ids are made.
@@ -68,10 +55,7 @@ class StationLink(threading.Thread):
         self._station = name
         self._broker = broker
         self._report = report
-        self._arrivals: queue.PriorityQueue[Arrival] = queue.PriorityQueue()
-        self._bulk_room = threading.Semaphore(WAITING_MAX)
-        self._express_room = threading.Semaphore(WAITING_MAX)
-        self._numbers = iter(range(1 << 62))
+        self._arrivals = Turns()
         self._stopping = threading.Event()
         self.failure: BaseException | None = None
         self._bulk = self._client(BULK, None)
@@ -99,7 +83,8 @@ class StationLink(threading.Thread):
 
     def _client(self, urgency: int, session: str | None) -> Client:
         client_id = f"{self._station}-ground" if session is None else f"{self._station}-ground-{session}"
-        client = make_client(client_id, self._broker, session)
+        client = make_client_of(SievingClient, client_id, self._broker, session)
+        client.admits = lambda topic, size_bytes: self._arrivals.admits(_sender(topic), urgency, size_bytes)
         if urgency == BULK:
             client.on_connect = self._on_connect
             client.on_disconnect = self._on_disconnect
@@ -114,21 +99,20 @@ class StationLink(threading.Thread):
 
     def _store_batch(self) -> None:
         """Store waiting payloads, then reply once per item, so that a slower disk causes fewer replies."""
-        until_s = time.monotonic() + BATCH_S
-        with contextlib.suppress(queue.Empty):
-            self._store(self._arrivals.get(timeout=0.1))
-            while time.monotonic() < until_s:
-                self._store(self._arrivals.get_nowait())
+        until_s, timeout_s = time.monotonic() + BATCH_S, 0.1
+        while (arrival := self._arrivals.get(timeout_s)) is not None:
+            began_s = time.monotonic()
+            self.receiver.handle(arrival.sender, arrival.payload, arrival.at_s)
+            ended_s = time.monotonic()
+            self._arrivals.spent(arrival.sender, ended_s - began_s)
+            if ended_s >= until_s:
+                break
+            timeout_s = 0.0
         for satellite, reply in self.receiver.replies():
             self._bulk.publish(topics.up(satellite), encode(reply), qos=0)
+        for (sender, reason), count in self._arrivals.take_refused().items():
+            self.receiver.refusals.add(sender, reason, count)
         self.receiver.refusals.tell()
-
-    def _store(self, arrival: Arrival) -> None:
-        self._room(arrival.urgency).release()
-        self.receiver.handle(arrival.satellite, arrival.payload, arrival.at_s)
-
-    def _room(self, urgency: int) -> threading.Semaphore:
-        return self._bulk_room if urgency == BULK else self._express_room
 
     def _on_connect(
         self, client: Client, _: object, __: ConnectFlags, reason: ReasonCode, ___: Properties | None
@@ -154,11 +138,9 @@ class StationLink(threading.Thread):
             self._report(Disconnected(station=self._station, reason=str(reason)))
 
     def _take(self, urgency: int, message: MQTTMessage) -> None:
-        at_s = time.monotonic()
         satellite = topics.node_of(message.topic)
-        room = self._room(urgency)
-        while not self._stopping.is_set():
-            if room.acquire(timeout=0.1):
-                arrival = Arrival(urgency, at_s, next(self._numbers), satellite, bytes(message.payload))
-                self._arrivals.put(arrival)
-                return
+        self._arrivals.put(Arrival(urgency, time.monotonic(), satellite, bytes(message.payload)))
+
+
+def _sender(topic: bytes) -> str:
+    return topics.node_of(topic.decode(errors="replace"))

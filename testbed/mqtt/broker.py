@@ -23,6 +23,8 @@ _LOG = logging.getLogger(__name__)
 
 MAX_PACKET_BYTES = 2_000_000  # the default of mosquitto 2.1
 UNIX_PATH_LIMIT = 107  # struct sockaddr_un
+QUEUED_MAX = 100_000
+QUEUED_MAX_BYTES = 256 << 20
 PROBE = "PROBE"  # client id (and user name, if there are accounts) of the check that a broker answers
 CONNACK = bytes.fromhex("20020000")
 MQTT_CONNECT_TIMEOUT_S = 0.5
@@ -223,7 +225,9 @@ class Broker:
             f"allow_anonymous {'true' if self._accounts is None else 'false'}",
             "persistence false",
             f"max_packet_size {MAX_PACKET_BYTES}",
-            "max_queued_messages 10000",
+            # For a reader that pauses while somebody floods it: messages of everybody are lost beyond these.
+            f"max_queued_messages {QUEUED_MAX}",
+            f"max_queued_bytes {QUEUED_MAX_BYTES}",
             "set_tcp_nodelay true",
             "sys_interval 0",
             "log_dest stderr",

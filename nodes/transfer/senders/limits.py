@@ -5,10 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 PAYLOAD_MAX_BYTES = 512 * 1024  # twice the largest chunk
+SMALL_BYTES = 64 * 1024
+SMALL_PER_S = 1000.0  # payloads below SMALL_BYTES; larger ones are bounded by the link
+SMALL_AT_ONCE = 2000.0
 NEW_ITEMS_PER_S = 200.0
 NEW_ITEMS_AT_ONCE = 1000.0
 HEARTBEATS_PER_S = 20.0
 HEARTBEATS_AT_ONCE = 40.0
+WAITS_PER_S = 100.0  # replies that an item must wait; without a reply it is offered again, too
+WAITS_AT_ONCE = 200.0
 TROUBLES_PER_S = 5.0  # events about items that cannot be stored or are refused
 TROUBLES_AT_ONCE = 50.0
 SENDERS_MAX = 256  # a broker without accounts takes any number of names; the rest share one allowance
@@ -44,6 +49,7 @@ class SenderLimits:
 
     new_items: Allowance = field(default_factory=lambda: Allowance(NEW_ITEMS_PER_S, NEW_ITEMS_AT_ONCE))
     heartbeats: Allowance = field(default_factory=lambda: Allowance(HEARTBEATS_PER_S, HEARTBEATS_AT_ONCE))
+    waits: Allowance = field(default_factory=lambda: Allowance(WAITS_PER_S, WAITS_AT_ONCE))
     troubles: Allowance = field(default_factory=lambda: Allowance(TROUBLES_PER_S, TROUBLES_AT_ONCE))
 
 

@@ -37,12 +37,12 @@ class Refusals:
         """Number of refused payloads from all senders."""
         return sum(tally.count for tally in self._tallies.values())
 
-    def add(self, sender: str, reason: str) -> None:
-        """Count one refused payload."""
+    def add(self, sender: str, reason: str, count: int = 1) -> None:
+        """Count refused payloads of one sender."""
         if sender not in self._tallies and len(self._tallies) >= SENDERS_MAX:
             sender = OTHERS  # an attacker can use any number of names
         tally = self._tallies.setdefault(sender, _Tally())
-        tally.count += 1
+        tally.count += count
         tally.reason = reason
         self._tell(sender, tally)
 

@@ -17,6 +17,7 @@ from nodes.contract.report import Report
 from nodes.transfer.files import read_manifest
 from nodes.transfer.inbox_item import STATION_BYTES, InboxItem
 from nodes.transfer.messages import Manifest
+from nodes.transfer.senders.limits import Allowance
 
 SATELLITE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._-]{0,63}")
 ITEM_NAME = re.compile(r"[0-9a-f]{32}")
@@ -24,6 +25,8 @@ UNFINISHED_MAX = 256  # items of one satellite, which sends at most 64 at a time
 SHARE = 0.5  # of the inbox that one satellite may hold, unless it holds one item only
 IDLE_PART_S = 60.0  # an unfinished item that received nothing for this long may be dropped for others
 SCAN_AGE_S = 5.0
+SEARCHES_PER_S = 1.0  # for space, by one satellite without any: each reads the whole inbox
+SEARCHES_AT_ONCE = 20.0
 
 
 class NoRoomError(OSError):
@@ -48,6 +51,7 @@ class Space:
         self._used_bytes = 0
         self._held_bytes: Counter[str] = Counter()
         self._unfinished: Counter[str] = Counter()
+        self._searches: dict[str, Allowance] = {}
         self._scanned_s = float("-inf")
 
     def fits(self, size_bytes: int) -> bool:
@@ -63,12 +67,15 @@ class Space:
         """
         size_bytes = manifest.size_bytes
         plenty = self._used_bytes + size_bytes < self._limit_bytes / 2
-        age_s = time.monotonic() - self._scanned_s
-        if age_s >= SCAN_AGE_S * (12 if plenty else 1) or self._problem(satellite, size_bytes) is not None:
+        searches = self._searches.setdefault(satellite, Allowance(SEARCHES_PER_S, SEARCHES_AT_ONCE))
+        stale = time.monotonic() - self._scanned_s >= SCAN_AGE_S * (12 if plenty else 1)
+        if stale or (self._problem(satellite, size_bytes) and searches.take(time.monotonic())):
             self._scan()
         while (problem := self._problem(satellite, size_bytes)) is not None:
             reason, own = problem
-            if not self.relieve(manifest.priority, reason, of=satellite if own else None):
+            if not searches.take(time.monotonic()) or not self.relieve(
+                manifest.priority, reason, of=satellite if own else None
+            ):
                 raise NoRoomError(reason)
             self._scan()
         self._used_bytes += size_bytes

@@ -256,7 +256,8 @@ def test_ten_thousand_malformed_payloads_change_nothing_and_are_counted(
     content = image(tmp_path)
     outbox.add_image("dam", content, {"prompt": "what?"})
     wait_for(lambda: bool(report.of("delivered", frame="dam")), "delivery", 20)
-    wait_for(lambda: ground.of("malformed")[-1]["count"] == 10_000, "all refusals", 20)
+    # The stranger uses the satellite's own topic, whose limits may have cost the satellite repeats, too.
+    wait_for(lambda: 10_000 <= ground.of("malformed")[-1]["count"] < 10_500, "all refusals", 20)
     assert len(ground.of("malformed")) < 60, "a flood of events"
     assert ground.files() == {content.read_bytes(): 1}
-    assert len(list((tmp_path / "inbox").glob("*/*"))) == 1
+    assert len(list((tmp_path / "inbox").glob("*/*/data"))) == 1

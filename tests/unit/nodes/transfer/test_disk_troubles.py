@@ -130,6 +130,8 @@ def test_what_is_removed_from_the_inbox_half_way_is_sent_again(pair: Pair, what:
     pair.run()
     assert [item.data_path.read_bytes() for item in pair.completed] == [content]
     assert Inbox(pair.folder / "inbox").unanswered(), "a restarted station does not find it"
+    if what in ("inbox", "item", "files"):
+        assert "removed by another program" in pair.of("inbox_trouble")[0]["reason"]
 
 
 @pytest.mark.parametrize("cut", [True, False])
