@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ import pytest
 from nodes.transfer.flow_control import Window
 from nodes.transfer.inbox import Inbox
 from nodes.transfer.messages import Done, Have, Upward, Wait
-from nodes.transfer.outbox import Outbox, OutboxError
+from nodes.transfer.outbox import Outbox, OutboxError, TransientOutboxError
 from nodes.transfer.receiver import Receiver
 from nodes.transfer.sender import Sender
 from tests.support.nodes.ends import Recorder
@@ -30,6 +31,16 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(folder)], check=True)
     yield folder
     subprocess.run(["umount", str(folder)], check=True)
+
+
+@contextmanager
+def read_only(folder: Path) -> Iterator[None]:
+    """Make the disk read-only for a while."""
+    subprocess.run(["mount", "-o", "remount,ro", str(folder)], check=True)
+    try:
+        yield
+    finally:
+        subprocess.run(["mount", "-o", "remount,rw", str(folder)], check=True)
 
 
 def image(folder: Path, name: str) -> Path:
@@ -95,4 +106,36 @@ def test_inbox_on_a_full_disk_asks_to_wait_and_recovers(tmp_path: Path, small_di
     assert [e["sha256_ok"] for e in report.of("received")] == [True]
     (data,) = (small_disk / "inbox").glob("*/*/data")
     assert data.read_bytes() == (tmp_path / "image").read_bytes()
+    inbox.close()
+
+
+def test_disk_that_is_read_only_for_a_while_costs_a_repeat(tmp_path: Path, small_disk: Path) -> None:
+    report = Recorder()
+    outbox = Outbox(small_disk / "outbox", "sat", CHUNK_BYTES, report=report)
+    inbox = Inbox(small_disk / "inbox", report=report)
+    completed: list[bytes] = []
+    receiver = Receiver(inbox, report, lambda item: completed.append(item.data_path.read_bytes()))
+    content = os.urandom(400_000)
+    outbox.add_image("dam", content, {})
+    taken = payloads(outbox)
+
+    def give(some: list[bytes]) -> list[Upward]:
+        for payload in some:
+            receiver.handle("sat", payload, 0.0)
+        return [reply for _, reply in receiver.replies()]
+
+    give(taken[:3])
+    inbox.close()
+    with read_only(small_disk):
+        (reply,) = give(taken)
+        assert isinstance(reply, Wait) and "Read-only" in reply.reason
+        with pytest.raises(TransientOutboxError, match="Read-only"):
+            outbox.add_answer("later", b"yes", {})
+        (item,) = outbox.pending(1)
+        assert outbox.release(item), "settled in memory"
+        assert "Read-only" in report.of("outbox_trouble")[0]["reason"]
+    assert isinstance(give(taken)[-1], Done) and completed == [content]
+    outbox.settle_again()
+    again = Outbox(small_disk / "outbox", "sat", CHUNK_BYTES, report=report)
+    assert again.pending(9) == [] and again.holds("dam") and not again.holds("later")
     inbox.close()
