@@ -28,6 +28,7 @@ from nodes.transfer.messages import Upward, decode_upward, encode
 from nodes.transfer.outbox import Outbox, OutboxError
 from nodes.transfer.receiver import Receiver
 from nodes.transfer.sender import Sender
+from nodes.transfer.senders.limits import Limits
 from nodes.transfer.senders.space import IDLE_PART_S
 
 CHUNK_BYTES = 1024
@@ -188,6 +189,7 @@ class World:
         self.connect()
         for rest in range(REST_ROUNDS):
             self.now_s += 3.0
+            self.refill_limits()
             if rest % 20 == 19:
                 self.age_inbox()
             self.exchange(0.0)
@@ -198,6 +200,12 @@ class World:
         else:
             pytest.fail(f"does not come to rest: {self.outbox.pending(9)}")
         self.answer()
+
+    def refill_limits(self) -> None:
+        """Let seconds pass for the limits of a satellite, which go by the clock."""
+        for receiver in self.receivers.values():
+            receiver._limits = Limits()
+            receiver._inbox._space._searches.clear()
 
     def age_inbox(self) -> None:
         """Let a minute pass for the inbox, which goes by the time of files: what was given up makes room."""
