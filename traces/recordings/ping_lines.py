@@ -78,7 +78,8 @@ def lines_of_ping(data: bytes, name: str, zone: tzinfo | None) -> tuple[Lines, S
     Raises:
         TraceError: A timestamp is invalid, or some lines have none.
     """
-    if not any(_STAMPED.match(line) for line in data[: 4 * _PART_BYTES].split(b"\n")):
+    begin = data[: 4 * _PART_BYTES].split(b"\n")
+    if not any(_STAMPED.match(line) for line in begin if len(line) < _LONGEST_LINE):
         return _any_lines(data, name, zone)
     size = min(_BLOCK_BYTES, max(_PART_BYTES, len(data) // 16))
     return _joined(list(_parts(data, name, 0, len(data), size))), None
