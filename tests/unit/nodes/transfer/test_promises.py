@@ -23,6 +23,7 @@ from nodes.contract.events import Delivered, Event
 from nodes.runtime.contact import CarrierWatch
 from nodes.transfer.downlink import Downlink
 from nodes.transfer.flow_control import Window
+from nodes.transfer.inbox import Inbox
 from nodes.transfer.messages import (
     CHUNK_MAX_BYTES,
     CHUNK_MIN_BYTES,
@@ -37,6 +38,7 @@ from nodes.transfer.messages import (
     decode_downward,
 )
 from nodes.transfer.outbox import Outbox
+from nodes.transfer.receiver import Receiver
 from nodes.transfer.sender import Sender
 from tests.support.nodes.ends import Recorder
 from tests.support.waiting import wait_for
@@ -80,6 +82,10 @@ def test_limits_are_those_of_version_1() -> None:
     assert (INLINE_LIMIT_BYTES, METADATA_MAX_ENTRIES, METADATA_MAX_TEXT) == (4096, 32, 8000)
 
 
+def no_report(event: Event, *, monotonic_s: float | None = None) -> None:
+    """Drop the event."""
+
+
 def test_release_is_on_disk_before_it_is_reported_and_before_the_bytes_go(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -108,6 +114,30 @@ def test_release_is_on_disk_before_it_is_reported_and_before_the_bytes_go(
     sender.handle(Done(outbox.pending(1)[0].manifest.item_id), 1.0)
     assert order == ["synced with 1 record", "delivered"]
     assert not list((tmp_path / "outbox" / "pending").iterdir())
+
+
+def test_item_is_on_disk_before_the_ground_says_that_it_has_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[str] = []
+    really = os.fsync
+
+    def noted_fsync(descriptor: int) -> None:
+        really(descriptor)
+        synced.append(Path(f"/proc/self/fd/{descriptor}").readlink().name)
+
+    outbox = Outbox(tmp_path / "outbox", "sat", 4096)
+    outbox.add_image("f", bytes(10_000), {})
+    sender = Sender(outbox, Window(1e9), no_report)
+    sender.connected(0.0, 0.0)
+    receiver = Receiver(Inbox(tmp_path / "inbox"), no_report, lambda item: None)
+    monkeypatch.setattr(os, "fsync", noted_fsync)
+    while (payload := sender.next_payload(0.0)) is not None:
+        receiver.handle("sat", payload, 0.0)
+    ((_, reply),) = receiver.replies()
+    assert isinstance(reply, Done)
+    item = outbox.pending(1)[0].manifest.item_id.hex()
+    assert {"part", "manifest", item, "sat", "inbox"} <= set(synced)
 
 
 def test_outbox_keeps_its_order_over_a_restart(tmp_path: Path) -> None:
