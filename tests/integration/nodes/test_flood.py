@@ -21,7 +21,7 @@ from tests.support.waiting import wait_for
 
 pytestmark = pytest.mark.alone
 RATE_BIT_S = 40e6  # of either link
-IMAGE_BYTES = 10_000_000
+IMAGE_BYTES = 6_000_000
 FLOODS = ("manifests", "items", "chunks", "bodies", "rubbish", "heartbeats", "connections")
 SLOWER_MAX = 1.2
 FLOOD_HEAD_START_S = 1.0
@@ -74,7 +74,8 @@ def test_flood_of_one_satellite_slows_another_by_less_than_a_fifth(
         assert refused and refused[-1] > 5, "nothing was refused: no flood"
     assert len(refused) < 120, "a flood of events"
     assert ground.of("malformed", sender="sat") == [], "refused a satellite that does not flood"
-    assert len([e for e in ground.events if e["event"] != "heartbeat"]) < 3000, "a flood of events"
+    arrivals = "heartbeat", "received_first", "received"  # of what is accepted: 200 items a second
+    assert len([e for e in ground.events if e["event"] not in arrivals]) < 3000, "a flood of events"
 
 
 def test_image_of_a_satellite_that_comes_during_a_flood_is_received(
