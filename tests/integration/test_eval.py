@@ -17,7 +17,7 @@ from tests.support import ROOT
 from tests.support.waiting import wait_for
 from traces.trace_file import read_trace
 
-pytestmark = pytest.mark.xdist_group("eval")  # they share an evaluation
+pytestmark = pytest.mark.alone  # an evaluation takes all cores
 
 TURNS = """
 from nodes.policies import Accept, Continue, Drop, SendReduced, SendRegions, SendWhole

@@ -31,7 +31,7 @@ from testbed.run.progress import TerminalProgress
 from tests.support.faulty_server import faulty_server
 from tests.support.footprint import Footprint
 
-pytestmark = [pytest.mark.root, pytest.mark.xdist_group("fault classes")]  # they share a run
+pytestmark = pytest.mark.root
 
 AS_PROGRAM = """
 from testbed import Scenario

@@ -29,8 +29,6 @@ from nodes.vlm.openai import ServerAddress, connect, data_url, parse_address
 from testbed.run.model_relay import ModelRelay, server_of
 from tests.support.openai_server import NAME, served
 
-pytestmark = pytest.mark.xdist_group("openai")  # they share processes
-
 
 @pytest.fixture(scope="module")
 def url() -> Iterator[str]:

@@ -52,8 +52,6 @@ class Policy:
 """
 FORMS = ("reduced", "regions", None, None, "whole", None)  # as the policy says, in the order of capture
 
-pytestmark = pytest.mark.xdist_group("programs")  # they share processes
-
 
 class Run(Recorder):
     """Two brokers, two programs, and the management plane's other end."""
