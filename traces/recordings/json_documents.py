@@ -12,17 +12,22 @@ from traces.errors import TraceError
 _BLANK = re.compile(r"[\s,\x1e]*")  # 1e: the separator of RFC 7464
 
 
+def utf8_text(data: bytes, name: str) -> str:
+    """Return the text of a file. Raises TraceError with the line that is not UTF-8."""
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError as fault:
+        line = data.count(b"\n", 0, fault.start) + 1
+        raise TraceError(f"{name}, line {line}: expected UTF-8 text") from None
+
+
 def json_documents(data: bytes, name: str) -> Iterator[tuple[str, Any]]:
     """Yield the place, for messages, and the value of each document; the items of a list one by one.
 
     Raises:
         TraceError: The file is not JSON; the message names the line.
     """
-    try:
-        text = data.decode("utf-8")
-    except UnicodeDecodeError as fault:
-        line = data.count(b"\n", 0, fault.start) + 1
-        raise TraceError(f"{name}, line {line}: expected UTF-8 text") from None
+    text = utf8_text(data, name)
     place, line = 0, 1
     while True:
         after = _BLANK.match(text, place).end()  # type: ignore[union-attr]  # it always matches

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from traces.errors import TimeError, TraceError, TraceInputError
+from traces.recordings.json_documents import utf8_text
 from traces.recordings.recording import Assumptions, Recording
 from traces.recordings.windows import UNNAMED, Window, recording_of_pair
 from traces.utc import parse_utc
@@ -43,11 +44,7 @@ def read(data: bytes, name: str, assumptions: Assumptions) -> Recording:
 
 def _satnogs(data: bytes, name: str) -> Iterator[Window]:
     """Read one object at a time, since a whole list would take many times the file's size in memory."""
-    try:
-        text = data.decode("utf-8")
-    except UnicodeDecodeError as fault:
-        line = data.count(b"\n", 0, fault.start) + 1
-        raise TraceError(f"{name}, line {line}: expected UTF-8 text") from None
+    text = utf8_text(data, name)
     place, line = 0, 1
     while True:
         after = _BLANK.match(text, place).end()  # type: ignore[union-attr]  # it always matches
