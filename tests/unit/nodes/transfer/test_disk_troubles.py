@@ -378,3 +378,13 @@ def test_ground_takes_a_second_message_if_the_first_never_came(pair: Pair) -> No
     second = pair.add()
     pair.run()
     assert [item.data_path.read_bytes() for item in pair.completed] == [second]
+
+
+def test_removed_outbox_refuses_a_frame_at_once_with_its_path(tmp_path: Path) -> None:
+    outbox, image = Outbox(tmp_path / "outbox", "sat", 4096), tmp_path / "image"
+    image.write_bytes(bytes(9000))
+    shutil.rmtree(tmp_path / "outbox")
+    with pytest.raises(OutboxError, match=r"outbox/pending.*: No such file or directory") as raised:
+        outbox.add_image("dam", image, {})
+    assert not isinstance(raised.value, TransientOutboxError), "it would be tried in vain for a minute"
+    assert outbox.depth() == (0, 0)
