@@ -13,7 +13,6 @@ NODE = [
     "msgspec>=0.19,<1",  # typed messages of the transfer protocol, checked as they are decoded
     "msgpack>=1,<2",  # answers and regions, the content of what is transferred
     "pydantic>=2.6,<3",  # checks the programs' configuration files
-    "httpx>=0.27,<1",  # asks a regular model behind an OpenAI-compatible server: one POST, no client library
 ]
 
 # A power sensor in a board's supply line that its kernel has no driver for.

@@ -15,7 +15,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from nodes.contract.files import check_output, is_stdout, replacing
+from nodes.contract.strict import as_shown
 from nodes.errors import AskError, ImageError, ModelError, first_line
+from nodes.vlm.answer import check_confidence
 from nodes.vlm.image import open_image
 
 if TYPE_CHECKING:
@@ -125,6 +127,7 @@ def run(options: argparse.Namespace) -> int:
             answer = _answer_and_draw(model, image, options)
         else:
             answer = model.answer(image, options.prompt, max_new_tokens=options.tokens)
+        check_confidence(answer.confidence)
     except Exception as error:  # a user's model may raise anything
         raise AskError(
             f"{options.model} failed to answer about {options.image}: {first_line(error)}"
@@ -171,7 +174,7 @@ def _print(answer: Answer | ServerAnswer, warm_up_s: float | None, options: argp
     except ImportError:
         raise ModelError("tables need the package rich: pip install rich, or pass --json") from None
     table = Table("quantity", "value")
-    table.add_row("answer", Text(answer.text))
+    table.add_row("answer", Text(as_shown(answer.text)))
     confidence = "not reported by the server" if answer.confidence is None else f"{answer.confidence:.3f}"
     table.add_row("confidence", confidence)
     for name, seconds in times.items():
@@ -247,7 +250,7 @@ def main(arguments: Sequence[str] | None = None, program: str = PROGRAM) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except (AskError, ImageError, ModelError) as error:
-        print(f"spaceverse: error: {error}", file=sys.stderr)
+        print(f"spaceverse: error: {as_shown(str(error))}", file=sys.stderr)
         return error.exit_code
 
 

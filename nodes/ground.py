@@ -23,12 +23,13 @@ from nodes.contract.events import Answered, AnsweredBy, FrameRefused, InboxTroub
 from nodes.errors import ImageError
 from nodes.onboard.message import FORMS, answer_received
 from nodes.profiles.pace import PacedWork
-from nodes.runtime.inference import Inference, Question, StageTimes, check_confidence
+from nodes.runtime.inference import Inference, Question, StageTimes
 from nodes.runtime.management import ManagementPlane
 from nodes.runtime.program import Loop, check_model, leave, run_program, serve
 from nodes.transfer.files import BLOCK_BYTES, is_transient
 from nodes.transfer.inbox import Claim, Inbox, InboxItem
 from nodes.transfer.station import StationLink
+from nodes.vlm.answer import check_confidence
 from nodes.vlm.protocol import AnsweringModel
 
 SWEEP_S = 2.0

@@ -45,12 +45,13 @@ from nodes.policies import (
 )
 from nodes.profiles.pace import PacedWork
 from nodes.runtime.contact import CarrierWatch
-from nodes.runtime.inference import Inference, Question, StageTimes, check_confidence
+from nodes.runtime.inference import Inference, Question, StageTimes
 from nodes.runtime.management import ManagementPlane
 from nodes.runtime.program import Loop, ModelUnavailableError, check_model, leave, run_program, serve
 from nodes.transfer.downlink import ContactWatch, Downlink
 from nodes.transfer.flow_control import chunk_size_bytes
 from nodes.transfer.outbox import Outbox, OutboxError, TransientOutboxError
+from nodes.vlm.answer import check_confidence
 from nodes.vlm.folder import fingerprint
 
 DESCRIPTION = "Run a satellite: camera, compact model, policy, outbox and downlink."
@@ -170,6 +171,7 @@ class Satellite:
                 lambda: self._surroundings(self._capture_s[question.frame]),
             )
             check_confidence(reading.token_confidence)
+            check_confidence(reading.confidence, "figures of the confidence network")
             sends = not isinstance(decision, Accept | Drop)
             with failing_as("regions"):
                 message = frame.message(decision) if sends else None

@@ -13,15 +13,32 @@ class Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
-def _encodable(value: Any) -> Any:
+def encodable(value: Any) -> Any:
     """Replace lone surrogates, which JSON can carry and UTF-8 cannot."""
     if isinstance(value, str) and not value.isascii():
         return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
     return value
 
 
-Text = Annotated[str, BeforeValidator(_encodable)]
+Text = Annotated[str, BeforeValidator(encodable)]
 """Text of any origin, as file names, models and servers give it."""
+
+
+def as_shown(text: str) -> str:
+    r"""Return foreign text in one line, as a terminal can show it without being controlled by it.
+
+    Control characters, line ends, marks that change the direction of writing and lone surrogates become
+    escapes such as \x1b and \n.
+    """
+    if text.isprintable():
+        return text
+    return "".join(
+        sign if sign.isprintable() or sign in _HARMLESS else sign.encode("unicode_escape").decode()
+        for sign in text
+    )
+
+
+_HARMLESS = frozenset("\xa0\u2009\u202f\u3000\u200c\u200d")  # spaces, and joiners of letters and emoji
 
 
 def problem_text(error: Exception) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import queue
 import threading
 import time
@@ -129,7 +128,11 @@ class Inference(Loop):
         self._server_away = False
         if paced is not None:
             paced.tell()
-        self._on_done(question, done, finished_s)
+        try:
+            self._on_done(question, done, finished_s)
+        except Exception as error:  # what a model gave cannot be reported
+            self._failed(question, error)
+            return
         self._power.report_energy(
             question.frame, begin_s, finished_s, paced.held_s if paced is not None else ()
         )
@@ -174,12 +177,6 @@ class Inference(Loop):
         self._server_away = True
         give_back(question)
         self._stopping.wait(OUTAGE_WAIT_S)
-
-
-def check_confidence(confidence: float | None) -> None:
-    """Check the confidence that a model gives. Raises PartError if it is not a number."""
-    if confidence is not None and not math.isfinite(confidence):
-        raise PartError("model", f"the probabilities of its tokens are not numbers ({confidence})")
 
 
 @dataclass(frozen=True, slots=True)

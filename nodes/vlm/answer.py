@@ -6,7 +6,10 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from nodes.errors import PartError
 from nodes.vlm.peak_memory import PeakMemory
+
+ROUNDING = 1e-3  # log-probabilities of 16-bit models may exceed 0 by this
 
 
 @dataclass(frozen=True)
@@ -78,5 +81,20 @@ class ServerAnswer:
 
 
 def geometric_mean(logprobs: Sequence[float]) -> float:
-    """Return the geometric mean of the probabilities, given at least one log-probability."""
-    return math.exp(sum(logprobs) / len(logprobs))
+    """Return the geometric mean of the probabilities, given at least one log-probability.
+
+    It is NaN if one of them is none: NaN, or above 0 by more than rounding.
+    """
+    if not all(logprob <= ROUNDING for logprob in logprobs):
+        return math.nan
+    return math.exp(min(0.0, sum(logprobs) / len(logprobs)))
+
+
+def check_confidence(confidence: float | None, whose: str = "probabilities of its tokens") -> None:
+    """Check the confidence in an answer.
+
+    Raises:
+        PartError: It is not from 0 to 1.
+    """
+    if confidence is not None and not 0 <= confidence <= 1:
+        raise PartError("model", f"the {whose} are not numbers from 0 to 1 ({confidence})")

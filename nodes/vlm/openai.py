@@ -4,23 +4,31 @@
     openai:http://HOST:PORT/v1#NAME       the model called NAME
 
 If the environment variable OPENAI_API_KEY is set, it is sent as the key. The server is reached directly:
-proxy settings are ignored. Images are sent as PNG, so the server sees the same pixels as a local model.
+proxy settings are ignored, and redirects are not followed. Images are sent as PNG, so the server sees the
+same pixels as a local model.
+
+A server is not trusted: its reply is bounded in time and size, and each part that is used is checked.
 """
 
 from __future__ import annotations
 
 import base64
 import io
+import json
+import math
 import os
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from http.client import HTTPException
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from nodes.contract.strict import as_shown, encodable
 from nodes.errors import ModelError, ServerUnavailableError
 from nodes.vlm.answer import ServerAnswer, Timings
+from nodes.vlm.bounded_http import Bounds, Reply, ReplyError, send_request
 from nodes.vlm.image import WARM_UP_PROMPT, warm_up_image
 
 if TYPE_CHECKING:
@@ -28,9 +36,12 @@ if TYPE_CHECKING:
 
 PREFIX = "openai:"
 OVERLOADED = 429
-TIMEOUT_S = 300.0  # a large model may take minutes to answer about its first image
+TIMEOUT_S = 300.0  # of a whole request; a large model may take minutes to answer about its first image
 CONNECT_S = 10.0
+REPLY_MAX_BYTES = 4 << 20  # 4,096 tokens with a kilobyte each; as JSON it takes 20 times as much memory
+LEAST_LOGPROB = -9999.0  # as OpenAI gives for a token that is next to impossible
 REASON_CHARACTERS = 300
+NAMED_MODELS = 20
 
 
 @dataclass(frozen=True)
@@ -91,8 +102,10 @@ def connect(name: str, *, socket: Path | None = None) -> ServerModel:
 
 def _only(names: Sequence[str], url: str) -> str:
     if len(names) != 1:
-        has = f"serves {', '.join(names)}: choose one" if names else "serves no model: load one"
-        raise ModelError(f"{url} {has}, as in {PREFIX}{url}#{names[0] if names else 'model'}")
+        more = f" and {len(names) - NAMED_MODELS} more" if len(names) > NAMED_MODELS else ""
+        listed = ", ".join(f"{as_shown(name):.100}" for name in names[:NAMED_MODELS]) + more
+        has = f"serves {listed}: choose one" if names else "serves no model: load one"
+        raise ModelError(f"{url} {has}, as in {PREFIX}{url}#{as_shown(names[0]) if names else 'model'}")
     return names[0]
 
 
@@ -110,21 +123,9 @@ class ServerModel:
     parameters: int | None = None  # not reported by servers
 
     def __init__(self, url: str, name: str, *, socket: Path | None = None) -> None:
-        try:
-            import httpx  # only needed for a server
-        except ImportError as error:
-            raise ModelError(
-                f"{error}: a model behind a server needs httpx: pip install '.[node]'"
-            ) from error
-        self._url, self.name = url, name
-        self._http = httpx
+        self._url, self.name, self._socket = url, name, socket
         key = os.environ.get("OPENAI_API_KEY")
-        self._client = httpx.Client(
-            transport=httpx.HTTPTransport(uds=str(socket)) if socket is not None else None,
-            timeout=httpx.Timeout(TIMEOUT_S, connect=CONNECT_S),
-            headers={"Authorization": f"Bearer {key}"} if key else {},
-            trust_env=False,
-        )
+        self._headers = {"Authorization": f"Bearer {key}"} if key else {}
         self._sends_logprobs = True
 
     @property
@@ -140,7 +141,7 @@ class ServerModel:
         """
         body = self._request("GET", "/models")
         try:
-            return [str(model["id"]) for model in body["data"]]
+            return [_text(model["id"]) for model in _list(body["data"])]
         except (TypeError, KeyError) as error:
             raise self._unexpected_reply(error) from error
 
@@ -178,11 +179,11 @@ class ServerModel:
         )
         end_s = time.perf_counter()
         try:
-            choice = body["choices"][0]
-            text = str(choice["message"]["content"] or "").strip()
-            tokens = (choice.get("logprobs") or {}).get("content") or []
-            logprobs = tuple(float(token["logprob"]) for token in tokens)
-        except (TypeError, KeyError, IndexError, AttributeError, ValueError) as error:
+            choice = _list(body["choices"])[0]
+            text = _text(choice["message"]["content"] or "").strip()
+            tokens = _list((choice.get("logprobs") or {}).get("content") or [])
+            logprobs = tuple(_logprob(token["logprob"]) for token in tokens)
+        except (TypeError, KeyError, IndexError, AttributeError) as error:
             raise self._unexpected_reply(error) from error
         return ServerAnswer(text, logprobs, Timings(sent_s - begin_s, 0.0, 0.0, end_s - sent_s))
 
@@ -197,25 +198,39 @@ class ServerModel:
         return self._request("POST", "/chat/completions", request)
 
     def _request(self, method: str, path: str, body: Any = None) -> Any:
+        reply = self._send(method, path, None if body is None else json.dumps(body).encode())
+        if reply.status != 200:
+            temporary = reply.status == OVERLOADED or reply.status >= 500
+            kind = ServerUnavailableError if temporary else ModelError
+            raise kind(f"{self._url}{path} returned status {reply.status}: {_reason(reply)}")
         try:
-            reply = self._client.request(method, self._url + path, json=body)
-        except self._http.TimeoutException as error:
+            return _decoded(reply.body)
+        except ValueError as error:
+            raise self._unexpected_reply(error) from error
+
+    def _send(self, method: str, path: str, body: bytes | None) -> Reply:
+        try:
+            return send_request(
+                method,
+                self._url + path,
+                bounds=Bounds(CONNECT_S, TIMEOUT_S, REPLY_MAX_BYTES),
+                body=body,
+                headers={"Content-Type": "application/json", **self._headers},
+                unix_socket=self._socket,
+            )
+        except TimeoutError as error:
             raise ServerUnavailableError(
                 f"{self._url} did not answer in time: check whether the server is overloaded"
             ) from error
-        except self._http.HTTPError as error:
-            reason = " ".join(str(error).split()) or type(error).__name__
+        except ReplyError as error:
+            raise ModelError(f"{self._url}: {error}: check that it serves a model") from error
+        except (OSError, HTTPException) as error:
+            reason = one_line(str(error)) or type(error).__name__
             raise ServerUnavailableError(
                 f"no server answers at {self._url} ({reason}): start it, or check host and port"
             ) from error
-        if reply.status_code != 200:
-            temporary = reply.status_code == OVERLOADED or reply.status_code >= 500
-            kind = ServerUnavailableError if temporary else ModelError
-            raise kind(f"{self._url}{path} returned status {reply.status_code}: {_reason(reply)}")
-        try:
-            return reply.json()
-        except ValueError as error:
-            raise self._unexpected_reply(error) from error
+        except ValueError as error:  # a sign that a header or a path must not have
+            raise ModelError(f"{self._url} cannot be asked ({one_line(str(error))}): check it") from error
 
     def _unexpected_reply(self, error: Exception) -> ModelError:
         return ModelError(
@@ -231,12 +246,49 @@ def data_url(image: Image) -> str:
     return "data:image/png;base64," + base64.b64encode(data.getvalue()).decode()
 
 
-def _reason(reply: Any) -> str:
+def one_line(text: str) -> str:
+    """Return foreign text as one line of bounded length that a terminal can show."""
+    return as_shown(" ".join(text.split()))[:REASON_CHARACTERS]
+
+
+def _reason(reply: Reply) -> str:
     """Return a server's error message as one line of bounded length."""
+    if reply.location is not None and 300 <= reply.status < 400:
+        return f"it redirects to {one_line(reply.location)}; give that address if you trust it"
     try:
-        body = reply.json()
+        body = _decoded(reply.body)
         error = body.get("error", body)
         text = str(error.get("message", error) if isinstance(error, dict) else error)
     except (ValueError, AttributeError):
-        text = str(reply.text)
-    return " ".join(text.split())[:REASON_CHARACTERS] or "no further reason"
+        text = reply.body.decode(errors="replace")
+    return one_line(text) or "no further reason"
+
+
+def _decoded(body: bytes) -> Any:
+    """Return what JSON says. Raises ValueError for anything else, and for JSON that is nested too deeply."""
+    try:
+        return json.loads(body)
+    except RecursionError:
+        raise ValueError("JSON that is nested too deeply") from None
+
+
+def _list(value: Any) -> list[Any]:
+    if not isinstance(value, list):
+        raise TypeError("no list")
+    return value
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError("no text")
+    return str(encodable(value))
+
+
+def _logprob(value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise TypeError("no number")
+    try:
+        number = float(value)
+    except OverflowError:
+        return math.nan
+    return LEAST_LOGPROB if number < LEAST_LOGPROB else number

@@ -84,6 +84,8 @@ class ModelRelay:
                 back = threading.Thread(target=_pass_on, args=(server, client), daemon=True)
                 back.start()
                 _pass_on(client, server)
+                with contextlib.suppress(OSError):  # who has left waits for no reply
+                    server.shutdown(socket.SHUT_RDWR)
                 back.join()
                 self._open -= {client, server}
 

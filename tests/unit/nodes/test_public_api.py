@@ -13,7 +13,7 @@ import nodes
 import nodes.policies
 
 SOURCE = ast.parse(Path(nodes.__file__).read_text(encoding="utf-8"))
-HEAVY = {"torch", "transformers", "numpy", "PIL", "pydantic", "httpx", "rich", "matplotlib"}
+HEAVY = {"torch", "transformers", "numpy", "PIL", "pydantic", "rich", "matplotlib"}
 
 
 @pytest.mark.parametrize("name", nodes.__all__)

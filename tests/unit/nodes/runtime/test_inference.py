@@ -63,3 +63,40 @@ def test_an_image_that_breaks_the_server_each_time_is_given_up(monkeypatch: pyte
     assert ended[-1] == "poison: said 500"
     assert ended[:-1] == ["put off"] * (one_outage + OUTAGES_MAX - 1)
     assert events.count("inference_failed") == OUTAGES_MAX, "each outage is told once"
+
+
+def test_an_answer_that_cannot_be_reported_fails_its_frame_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(inference, "load_model", lambda config: (Parameters(), 0.0))
+    where = {"management": {"unix_socket": "m"}, "broker": {"unix_socket": "b"}, "inbox": "inbox"}
+    config = GroundConfig.model_validate({"name": "G", "model": str(COMPACT), **where})
+    ended: list[str] = []
+    over = threading.Event()
+
+    def done(question: Question, answer: str, finished_s: float) -> None:
+        if question.frame == "odd":
+            raise ValueError("no number")
+        ended.append(f"{question.frame}: {answer}")
+        over.set()
+
+    asking = Inference(
+        config,
+        lambda event, *, monotonic_s=None: None,
+        work=lambda model, question, paced: "water",
+        on_done=done,
+        on_failure=lambda question, reason: ended.append(f"{question.frame}: {reason}"),
+        prepare=lambda model: 0.0,
+    )
+    asking.start()
+    for name in ("odd", "good"):
+        asking.ask(Question(name, Path(name), "what?"))
+    assert over.wait(10)
+    asking.stop()
+    asking.join(5)
+    assert asking.failure is None
+    assert ended == ["odd: ValueError: no number", "good: water"]
+
+
+class Parameters:
+    """As much of a model as is told before the first question."""
+
+    parameters = 1

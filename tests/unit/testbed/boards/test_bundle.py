@@ -39,7 +39,7 @@ def test_the_node_resolves_to_wheels_for_aarch64(project: Path) -> None:
     wanted = requirements(project, bundle.EXTRAS)
     assert {package(need) for need in wanted} == {
         "torch", "transformers", "safetensors", "pillow", "numpy", "paho-mqtt", "msgpack", "msgspec",
-        "pydantic", "httpx", "smbus2",
+        "pydantic", "smbus2",
     }, "the node's extras and no other's"  # fmt: skip
     with ZipFile(project) as file:
         names = set(file.namelist())
