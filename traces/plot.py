@@ -66,7 +66,7 @@ def figure_of(trace: Trace) -> Figure:
     axes[1].set_xlim(0, trace.end_s / divisor)
     axes[1].xaxis.set_major_locator(MaxNLocator(nbins=10, steps=[1, 2, 3, 5, 6, 10]))
     axes[1].set_xlabel(f"{unit} since {trace.header.start_utc:%Y-%m-%d %H:%M:%S} UTC")
-    figure.suptitle(f"{trace.header.satellite} over {trace.header.station}", fontsize=12)
+    figure.suptitle(f"{trace.header.satellite} over {trace.header.station}", fontsize=12, parse_math=False)
     figure.align_ylabels()
     return figure
 

@@ -169,6 +169,10 @@ def sha256(path: Path) -> str:
     return digest.hexdigest()
 
 
+IMAGE_FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF", "PPM", "JPEG2000")
+"""Formats of frames, as Pillow names them. It passes some others on to programs, as EPS to Ghostscript."""
+
+
 def is_policy_file(policy: str) -> bool:
     """Return whether a policy is given as a Python file, which is code, and not by its name."""
     return policy.endswith(".py")

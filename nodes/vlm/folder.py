@@ -75,7 +75,7 @@ def _read_json(path: Path, advice: str) -> dict[str, Any]:
         content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ModelError(f"{path.parent} has no {path.name}: {advice}") from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ModelError(f"{path} cannot be read ({error}): copy the model again") from None
     if not isinstance(content, dict):
         raise ModelError(f"{path} is not a JSON object: copy the model again")
@@ -114,7 +114,7 @@ def _check_safetensors(path: Path) -> None:
             raise ValueError(f"it has {path.stat().st_size} bytes, its header states {expected_bytes}")
     except FileNotFoundError:
         raise ModelError(f"{path.parent} has no {path.name}: copy the model again") from None
-    except (OSError, ValueError, TypeError, KeyError, IndexError, AttributeError) as error:
+    except (OSError, ValueError, TypeError, KeyError, IndexError, AttributeError, RecursionError) as error:
         reason = (
             "its header is cut short" if isinstance(error, json.JSONDecodeError | UnicodeError) else error
         )

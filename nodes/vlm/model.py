@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 def load_model(
     name_or_folder: str | Path, *, device: str = "cpu", dtype: str | None = None, threads: int | None = None
 ) -> VisionLanguageModel:
-    """Load a vision-language model.
+    """Load a vision-language model; code in its folder is not run, whether in Python files or in pickles.
 
     Args:
         name_or_folder: A folder written by `save_pretrained`, or a hub name.
@@ -64,8 +64,10 @@ def load_model(
     automatic: Any = transformers  # only partly typed
     automatic.utils.logging.disable_progress_bar()
     try:
-        processor = load_processor(source)
-        network = automatic.AutoModelForImageTextToText.from_pretrained(source, dtype=chosen)
+        processor = load_processor(source, trust_remote_code=False)
+        network = automatic.AutoModelForImageTextToText.from_pretrained(
+            source, dtype=chosen, trust_remote_code=False, weights_only=True
+        )
         network = network.to(device).eval()
     except Exception as error:  # transformers has no common error class
         place = (

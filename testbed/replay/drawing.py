@@ -49,7 +49,8 @@ def figure_of(trace: Trace, played: Timeline, fidelity: LinkFidelity | None) -> 
         axis.legend(fontsize=8, loc="lower right", bbox_to_anchor=(1, 0.97), ncols=4, frameon=False)
     axes[2].set_xlim(0, played.played_s / divisor)
     axes[2].set_xlabel(f"{unit} of the trace (contact shaded)")
-    figure.suptitle(f"{trace.header.satellite} over {trace.header.station}: requested and measured")
+    names = f"{trace.header.satellite} over {trace.header.station}"
+    figure.suptitle(f"{names}: requested and measured", parse_math=False)
     figure.align_ylabels()
     return figure
 

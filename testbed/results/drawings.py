@@ -122,9 +122,11 @@ def ground_track(tracks: Sequence[Track]) -> str:
             (track.station_longitude_deg, track.station_latitude_deg),
             color="white",
             fontsize=9,
+            parse_math=False,  # a name may have a $
         )
     axes.set(xlim=(-180, 180), ylim=(-90, 90), xlabel="longitude, deg", ylabel="latitude, deg")
-    axes.legend(loc="lower left", fontsize=8, title="path during the run")
+    for text in axes.legend(loc="lower left", fontsize=8, title="path during the run").get_texts():
+        text.set_parse_math(False)
     return _svg(figure)
 
 

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Mapping, Sequence
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import jinja2
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
+from nodes.contract.files import IMAGE_FORMATS
 from nodes.contract.latency import LABELS, PARTS
 from testbed.results import drawings
 from testbed.results.results import Results
 from testbed.scenario.model import Scenario
 from traces.trace import Trace
 
+LARGEST_PIXELS = 100_000_000  # as for a node (nodes/vlm/image.py)
 _TEMPLATES = Path(__file__).parent / "data"
 
 
@@ -59,14 +63,26 @@ def _rows(results: Results) -> list[dict[str, Any]]:
     ]
 
 
+@contextmanager
+def _opened(path: Path) -> Iterator[Image.Image]:
+    """Open an image without Pillow's warnings about large or damaged ones."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        with Image.open(path, formats=IMAGE_FORMATS) as image:
+            yield image
+
+
 def _thumbnail(path: Path, side_px: int = 80) -> str:
-    """Return a small JPEG as a data URL; an empty string for a file that is not a picture."""
+    """Return a small JPEG as a data URL; an empty string for a file that is no picture, or a huge one."""
     try:
-        with Image.open(path) as image:
-            small = image.convert("RGB")
-    except (OSError, UnidentifiedImageError):
+        with _opened(path) as image:
+            if image.width * image.height > LARGEST_PIXELS:
+                return ""
+            small = image if image.mode in ("RGB", "L") else image.convert("RGB")
+            small.thumbnail((side_px, side_px))  # a JPEG is reduced as it is decoded
+            small = small.convert("RGB")
+    except Exception:  # Pillow's decoders raise many types for damaged bytes; the frame has its reason
         return ""
-    small.thumbnail((side_px, side_px))
     data = io.BytesIO()
     small.save(data, "JPEG", quality=80)
     return "data:image/jpeg;base64," + base64.b64encode(data.getvalue()).decode()

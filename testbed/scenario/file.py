@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import runpy
 import traceback
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from typing import Any
 from PIL import Image
 from pydantic import ValidationError
 
-from nodes.contract.files import is_policy_file
+from nodes.contract.files import IMAGE_FORMATS, is_policy_file
 from testbed.errors import ScenarioError
 from testbed.scenario.model import Scenario, one_line
 
@@ -78,10 +79,16 @@ def _check_data(scenario: Scenario, path: Path, allow_code: bool) -> None:
             )
     for frame in scenario.frames().values():
         try:
-            with Image.open(frame.image):  # reads the header
-                pass
-        except (OSError, ValueError, Image.DecompressionBombError):
-            raise ScenarioError(f"{path}: frame {frame.frame}: {frame.image} is not an image") from None
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # of large ones
+                Image.open(frame.image, formats=IMAGE_FORMATS).close()  # reads the header
+        except Image.DecompressionBombError:
+            pass  # an image; its frame will fail, with the reason
+        except Exception:  # Pillow's decoders raise many types for damaged bytes
+            kinds = ", ".join(IMAGE_FORMATS)
+            raise ScenarioError(
+                f"{path}: frame {frame.frame}: {frame.image} is not an image ({kinds})"
+            ) from None
 
 
 def _called(user_code: Callable[[], Any], where: Path | str) -> Any:

@@ -166,6 +166,11 @@ def test_a_json_scenario_copies_no_file_that_is_not_an_image(tmp_path: Path) -> 
     with pytest.raises(ScenarioError, match=r"frame f: .*passwords is not an image"):
         load_scenario(foreign(tmp_path, frames=[frame]))
     assert load_scenario(foreign(tmp_path)).name == "foreign"
+    secret.write_text("%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\n")
+    with pytest.raises(ScenarioError, match=r"passwords is not an image \(JPEG, PNG"):
+        load_scenario(foreign(tmp_path, frames=[frame]))
+    Image.new("1", (20_000, 20_000)).save(secret, "PNG")
+    assert load_scenario(foreign(tmp_path, frames=[frame])), "an image, which its frame is refused for"
 
 
 def test_loading_a_scenario_file_does_not_run_its_main_part(tmp_path: Path) -> None:

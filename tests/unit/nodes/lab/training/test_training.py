@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 import json
+import os
 import resource
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import numpy as np
@@ -511,3 +513,24 @@ def test_recalling_leaves_the_tower_as_it_is_and_no_file(tmp_path: Path) -> None
     assert changed
     assert not {name for name in changed if ".visual." in name}
     assert not list((tmp_path / "model").glob("kept*"))
+
+
+class _Evil:
+    """A pickle that runs a command as it is read."""
+
+    def __init__(self, marker: Path) -> None:
+        self.marker = marker
+
+    def __reduce__(self) -> Any:
+        return os.system, (f"touch {self.marker}",)
+
+
+def test_a_state_from_somebody_else_runs_nothing(tmp_path: Path) -> None:
+    recipe, marker, folder = RECIPES["compact"], tmp_path / "was-run", tmp_path / "model"
+    folder.mkdir()
+    torch.save({"progress": {"step": 1}, "model": _Evil(marker)}, folder / "training-state.pt")
+    with pytest.raises(UnpicklingError):
+        train.needs_windows(recipe, folder, resume=True)
+    with pytest.raises(UnpicklingError):
+        _training(recipe, [_frame(tmp_path)], tmp_path, resume=True)
+    assert not marker.exists()

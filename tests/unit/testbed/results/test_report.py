@@ -1,0 +1,91 @@
+"""The report shows foreign text and images as they are, and survives all of them."""
+
+from __future__ import annotations
+
+import struct
+import warnings
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from testbed.results import drawings
+from testbed.results.latency import FrameResult
+from testbed.results.report import render
+from testbed.results.results import Results
+from testbed.results.verdict import Ending
+from testbed.scenario.model import Scenario
+
+SCRIPT = "<script>alert('\"')</script>"
+
+
+def huge_png(path: Path, side_px: int) -> Path:
+    """Write the head of a PNG that says it is `side_px` wide and high."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    head = struct.pack(">IIBBBBB", side_px, side_px, 8, 2, 0, 0, 0)
+    data = chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(bytes(1000))) + chunk(b"IEND", b"")
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + data)
+    return path
+
+
+def page(image: Path, text: str, name: str = "S", kept: Path = Path("/nowhere")) -> str:
+    """Return the report of one frame, with `text` wherever foreign text may stand."""
+    scenario = Scenario.model_validate(
+        {
+            "name": "s",
+            "description": text,
+            "satellites": [
+                {
+                    "name": name,
+                    "model": text,
+                    "frames": [{"frame": "f", "image": image, "prompt": text, "truth": text, "capture_s": 0}],
+                }
+            ],
+            "stations": [{"name": "G", "model": text}],
+            "links": [{"satellite": name, "station": "G", "follows": "t.csv"}],
+        }
+    )
+    frame = FrameResult("f", name, text, text, text, 0.0, text, "ground", None, text, 0, None, None, text)
+    results = Results(
+        "s", "nfqueue", (frame,), (), 1e-3, malformed={text: 1}, troubles=(text,), ending=Ending(text, 1)
+    )
+    return render(results, scenario, {}, [], kept)
+
+
+def test_foreign_text_is_text_everywhere(tmp_path: Path) -> None:
+    Image.new("RGB", (8, 8)).save(tmp_path / "f.png")
+    whole = page(tmp_path / "f.png", SCRIPT, name=SCRIPT)
+    assert "<script" not in whole.lower()
+    assert whole.count("&lt;script&gt;alert(&#39;&#34;&#39;)&lt;/script&gt;") >= 10
+
+
+@pytest.mark.parametrize("side_px", [9_990, 11_000, 14_000, 60_000])
+def test_a_picture_of_any_size_costs_its_thumbnail_only(tmp_path: Path, side_px: int) -> None:
+    Image.new("RGB", (300, 200), (0, 128, 0)).save(tmp_path / "f.jpg")
+    with warnings.catch_warnings(record=True) as told:
+        whole = page(huge_png(tmp_path / "huge.png", side_px), "?", kept=tmp_path)
+    assert whole.count("<img ") == 1, "what was kept is shown"
+    assert told == []
+
+
+def test_a_picture_that_takes_much_memory_is_not_decoded(tmp_path: Path) -> None:
+    Image.new("1", (12_000, 10_000)).save(tmp_path / "f.png")
+    assert "<img " not in page(tmp_path / "f.png", "?")
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "P", "RGBA", "CMYK", "I;16"])
+def test_a_picture_of_any_kind_has_a_thumbnail(tmp_path: Path, mode: str) -> None:
+    Image.new(mode, (400, 300)).save(tmp_path / "f.tif")
+    assert page(tmp_path / "f.tif", "?").count("data:image/jpeg;base64,") == 1
+
+
+def test_a_ground_track_takes_names_as_text() -> None:
+    here, run = np.zeros(3), np.ones(3, dtype=bool)
+    names = ("$x^$", "<script>", "a$b")
+    svg = drawings.ground_track([drawings.Track(name, here, here, run, name, 0.0, 0.0) for name in names])
+    assert svg.startswith("<svg") and "<script" not in svg
