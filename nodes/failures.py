@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from nodes.errors import ImageError, NodeError, PartError, first_line
+from nodes.errors import ImageError, NodeError, PartError, ServerUnavailableError, first_line
 
 _OWN_FOLDER = str(Path(__file__).parent)
 _LIBRARIES = (sysconfig.get_path("stdlib"), sysconfig.get_path("platstdlib"), "<")
@@ -16,10 +16,10 @@ _LIBRARIES = (sysconfig.get_path("stdlib"), sysconfig.get_path("platstdlib"), "<
 
 @contextmanager
 def failing_as(part: str) -> Iterator[None]:
-    """Raise a PartError for whatever the body raises, apart from that and from an ImageError."""
+    """Raise a PartError for what the body raises, apart from errors of images, servers and other parts."""
     try:
         yield
-    except (PartError, ImageError):
+    except (PartError, ImageError, ServerUnavailableError):
         raise
     except Exception as error:
         raise PartError(part, named(error), where_of(error)) from error

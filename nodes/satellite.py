@@ -115,6 +115,7 @@ class Satellite:
             work=self._decide,
             on_done=self._decided,
             on_failure=self._failed,
+            on_put_off=self._again,
             prepare=self._warm_up,
         )
         self._camera = Loop("camera", self._take_frames)
@@ -150,6 +151,10 @@ class Satellite:
             return
         self._report(Captured(frame=frame.frame, size_bytes=size_bytes))
         self._inference.ask(Question(frame.frame, frame.image, frame.prompt))
+
+    def _again(self, question: Question) -> None:
+        """Ask once more: the process that holds the model went away."""
+        self._inference.ask(question)
 
     def _warm_up(self, model: Any) -> float:
         try:

@@ -231,6 +231,8 @@ class NodeConfig(ModelRun):
         measure_power: whether to find the board's power sensor and report the energy of each answer: this
             machine's own work, without the delays that `profile` adds.
         power_sensor: the sensor to use where the kernel has no driver for it; None: search for one.
+        shared_models: Unix socket of the process that holds the models of several nodes (nodes/vlm/shared);
+            None: the node loads its model itself.
     """
 
     name: Name
@@ -239,6 +241,7 @@ class NodeConfig(ModelRun):
     management_lost_after_s: float = Field(default=5.0, gt=0, allow_inf_nan=False)
     measure_power: bool = False
     power_sensor: I2cPowerSensor | None = None
+    shared_models: Path | None = None
 
 
 class SatelliteConfig(NodeConfig, PolicyChoice):

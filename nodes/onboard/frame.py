@@ -18,7 +18,7 @@ from nodes.policies import Decision, Reading
 from nodes.profiles.pace import PacedWork
 from nodes.vlm.answer import Answer
 from nodes.vlm.image import WARM_UP_PROMPT, open_image, warm_up_image
-from nodes.vlm.model import VisionLanguageModel
+from nodes.vlm.protocol import StagedModel
 
 
 class OnboardFrame:
@@ -39,7 +39,7 @@ class OnboardFrame:
 
     def __init__(
         self,
-        model: VisionLanguageModel,
+        model: StagedModel,
         image: Path,
         prompt: str,
         judge: Judge,
@@ -106,7 +106,7 @@ class OnboardFrame:
         return self._judge.scores(self._staged.attention())
 
 
-def warm_up(model: VisionLanguageModel, judge: Judge) -> float:
+def warm_up(model: StagedModel, judge: Judge) -> float:
     """Go through all stages about a grey image and return the duration in seconds.
 
     Raises:

@@ -21,8 +21,7 @@ from nodes.onboard.layout import Layout
 from nodes.policies import Reading
 from nodes.regions import scores_from_map
 from nodes.vlm.answer import Answer
-from nodes.vlm.model import VisionLanguageModel
-from nodes.vlm.session import Session
+from nodes.vlm.protocol import StagedModel
 from nodes.vlm.token_grid import frame_map
 from nodes.vlm.views import shown
 
@@ -52,7 +51,7 @@ class StagedAnswer:
     """
 
     def __init__(
-        self, model: VisionLanguageModel, image: Image.Image, prompt: str, layout: Layout, max_new_tokens: int
+        self, model: StagedModel, image: Image.Image, prompt: str, layout: Layout, max_new_tokens: int
     ) -> None:
         self._layout = layout
         self._prompt_features = prompt_features(prompt)
@@ -64,9 +63,7 @@ class StagedAnswer:
             (left * across, upper * down, right * across, lower * down)
             for left, upper, right, lower in boxes or [(0.0, 0.0, float(image.width), float(image.height))]
         ]
-        self._session: Session = model.begin(
-            list(images), prompt, boxes=on_map, max_new_tokens=max_new_tokens
-        )
+        self._session = model.begin(list(images), prompt, boxes=on_map, max_new_tokens=max_new_tokens)
 
     def __enter__(self) -> StagedAnswer:
         return self

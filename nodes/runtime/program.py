@@ -219,6 +219,10 @@ def load_model(config: NodeConfig) -> tuple[AnsweringModel, float]:
         model: AnsweringModel
         if isinstance(config, GroundConfig) and is_server(config.model):
             model = connect(config.model, socket=config.model_socket)
+        elif config.shared_models is not None:
+            from nodes.vlm.shared.remote import connect_model  # imports numpy and Pillow
+
+            model = connect_model(config.model, config.shared_models, config.model_threads)
         else:
             from nodes.vlm import model as vlm  # torch takes seconds, and --check must not
 

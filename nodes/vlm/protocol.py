@@ -1,4 +1,4 @@
-"""Interfaces of models: one shared by local models and servers, one for models that can be paused."""
+"""Interfaces of models: of all of them, of those that answer in stages, and of those that a session runs."""
 
 from __future__ import annotations
 
@@ -6,10 +6,14 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
     from PIL.Image import Image
 
     from nodes.vlm.answer import Answer, ServerAnswer
     from nodes.vlm.peak_memory import MemoryWatch
+    from nodes.vlm.token_grid import Box, TokenGrid
+    from nodes.vlm.views import Views
 
 
 class AnsweringModel(Protocol):
@@ -36,6 +40,62 @@ class AnsweringModel(Protocol):
             prompt: The question.
             max_new_tokens: Maximum length of the answer.
         """
+
+
+class AnswerInProgress(Protocol):
+    """An answer in progress: a `Session`, or one in another process."""
+
+    visual_features: NDArray[np.float32]
+    finished: bool
+
+    def __exit__(self, *_: object) -> None:
+        """Forget it."""
+
+    @property
+    def tokens(self) -> Sequence[int]:
+        """Tokens of the answer so far."""
+
+    @property
+    def logprobs(self) -> Sequence[float]:
+        """Their log-probabilities."""
+
+    @property
+    def hidden_states(self) -> NDArray[np.float32]:
+        """float32[k, dim]: the state from which each token was chosen."""
+
+    @property
+    def grids(self) -> list[TokenGrid]:
+        """Grids of the image tokens over the frame. Raises ValueError."""
+
+    def decode(self, max_tokens: int | None = None) -> None:
+        """Decode further tokens."""
+
+    def attention(self, *, all_keys: bool = False) -> NDArray[np.float32]:
+        """Return the attention from the prompt to the image tokens. Raises ValueError."""
+
+    def answer(self) -> Answer:
+        """Return the answer as decoded so far."""
+
+
+class StagedModel(AnsweringModel, Protocol):
+    """A model that answers in stages: a local one, or one that another process holds."""
+
+    @property
+    def views(self) -> Views | None:
+        """The views in which a frame is shown to the model; None for the frame itself."""
+
+    def now_s(self) -> float:
+        """Return the monotonic time in seconds, once the model is idle."""
+
+    def begin(
+        self,
+        images: Image | Sequence[Image],
+        prompt: str,
+        *,
+        boxes: Sequence[Box] | None = None,
+        max_new_tokens: int = 32,
+    ) -> AnswerInProgress:
+        """Preprocess a prompt and encode its images. Raises ValueError if the family cannot be paused."""
 
 
 class PausableModel(Protocol):

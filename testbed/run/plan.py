@@ -6,6 +6,7 @@ It is pure data and can be read and tested without root.
 from __future__ import annotations
 
 import json
+import os
 import statistics
 import sys
 from collections.abc import Mapping
@@ -34,6 +35,7 @@ from traces.trace_file import write_trace
 
 MQTT_PORT = 1883
 FIRST_PROBE_PORT = 40_000
+KEPT_MODELS = "SPACEVERSE_MODELS"  # environment: the socket of a `python -m nodes.vlm.shared` that is kept
 RATE_WITHOUT_CONTACT_BIT_S = 1e6  # no chunk is sent
 
 
@@ -121,6 +123,25 @@ class RunPlan:
     def model_socket(self, station: str) -> Path:
         """Unix socket that leads a station's program to its model, where that is behind a server."""
         return self.sockets / f"{slug(station)}-model"
+
+    @property
+    def models_socket(self) -> Path:
+        """Unix socket of the process that holds the models of the emulated nodes."""
+        kept = os.environ.get(KEPT_MODELS)
+        return Path(kept).absolute() if kept else self.sockets / "models"
+
+    @property
+    def models_command(self) -> list[str] | None:
+        """The command of that process; None if no node needs it, or if the user keeps one."""
+        local = [n for n in self.node_names if n not in self.boards and server_of(self.model_of(n)) is None]
+        if not local or os.environ.get(KEPT_MODELS):
+            return None
+        return [sys.executable, "-m", "nodes.vlm.shared", "--socket", str(self.models_socket)]
+
+    def model_of(self, node: str) -> str:
+        """Return the name or folder of a node's model."""
+        nodes: list[Satellite | GroundStation] = [*self.scenario.satellites, *self.scenario.stations]
+        return next(one.model for one in nodes if one.name == node)
 
     def interface(self, link: Link) -> str:
         """Name of the link's interface, the same in both hosts."""
@@ -225,7 +246,11 @@ class RunPlan:
     def board_config(self, satellite: str) -> dict[str, Any]:
         """Return the part of a satellite's configuration that its board receives; its agent adds the rest."""
         config = self._satellite_config(self.scenario.satellite(satellite))
-        return {key: value for key, value in config.items() if key not in ("management", "outbox")}
+        return {
+            key: value
+            for key, value in config.items()
+            if key not in ("management", "outbox", "shared_models")
+        }
 
     def _station_config(self, link: Link) -> dict[str, Any]:
         station = {
@@ -257,6 +282,7 @@ class RunPlan:
                 "unix_socket": str(self.management_socket),
                 "access": self.node_accounts[node.name].to_json(),
             },
+            "shared_models": str(self.models_socket),
             **node.model_dump(mode="json", include=set(ModelRun.model_fields), exclude_none=True),
         }
 

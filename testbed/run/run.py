@@ -272,6 +272,8 @@ class _Run:
                 stack.enter_context(ModelRelay(self.plan.model_socket(station.name), *server))
         self.boards.assign(stack)
         stack.callback(self._stop_programs)
+        if command := self.plan.models_command:
+            self.programs.append(Program("models", command, log=self.plan.log_path("models")))
         for name in self.plan.emulated_names:
             self.stop.check()
             self.programs.append(

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from testbed import Orbit, Scenario, load_scenario, run_scenario
+from testbed.run.plan import KEPT_MODELS
 from tests.support import ROOT
 from tests.support.footprint import Footprint
 
@@ -83,7 +84,9 @@ def test_a_topology_runs_and_answers_every_frame(
     footprint: Footprint,
     capfd: pytest.CaptureFixture[str],
     caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.delenv(KEPT_MODELS)  # each with a process of its own for its models
     caplog.set_level(logging.DEBUG, logger="testbed")
     scenario = shortened(load_scenario(ROOT / f"topologies/{name}.py"), *PARTS_S[name])
     outcome = run_scenario(scenario, folder=tmp_path / "runs")
