@@ -132,13 +132,20 @@ def test_errors_come_back_as_they_were_raised(
     assert connect_model(folder, host[0], 1).parameters == model.parameters
 
 
+def is_closed(connection: socket.socket) -> bool:
+    try:
+        return connection.recv(1) == b""
+    except ConnectionResetError:  # closed with unread bytes
+        return True
+
+
 def test_rubbish_closes_its_own_connection_only(host: tuple[Path, subprocess.Popen[bytes]]) -> None:
     for rubbish in (b"\xff" * 40, (3).to_bytes(8, "big") + b"\xc1\xc1\xc1", b""):
         with socket.socket(socket.AF_UNIX) as stranger:
             stranger.connect(str(host[0]))
             stranger.sendall(rubbish)
             stranger.shutdown(socket.SHUT_WR)
-            assert stranger.recv(1) == b""
+            assert is_closed(stranger)
     with socket.socket(socket.AF_UNIX) as node:
         node.connect(str(host[0]))
         send(node, {"model": str(COMPACT), "threads": 1})
@@ -148,7 +155,7 @@ def test_rubbish_closes_its_own_connection_only(host: tuple[Path, subprocess.Pop
         send(node, ["no", "request"])
         assert "error" in receive(node)
         node.sendall((1 << 40).to_bytes(8, "big"))
-        assert node.recv(1) == b""
+        assert is_closed(node)
     assert connect_model(COMPACT, host[0], 1).parameters > 0
 
 
