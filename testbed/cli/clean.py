@@ -6,6 +6,7 @@ import argparse
 import json
 from typing import TYPE_CHECKING
 
+from testbed.cli.terminal.messages import say
 from testbed.errors import CapabilityError
 
 if TYPE_CHECKING:
@@ -62,7 +63,7 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         print(json.dumps({"clean": restored, "journals": lines}, indent=2))
     else:
-        print("\n".join(lines) or "nothing to clean up")
+        say("\n".join(lines) or "nothing to clean up")
     return 0 if restored else 1
 
 

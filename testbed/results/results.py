@@ -27,6 +27,7 @@ from nodes.contract.events import (
 )
 from nodes.contract.intervals import wilson_interval
 from nodes.contract.latency import PARTS, Latency
+from nodes.contract.strict import as_shown
 from testbed.measure.fidelity import LinkFidelity
 from testbed.mqtt.broker_watch import BrokerRecord
 from testbed.results.board_record import BoardRecord
@@ -129,7 +130,7 @@ class Results:
         found += [warning for pace in self.paces if (warning := pace.warning())]
         if self.lost_events:
             found.append(f"{self.lost_events} node events were lost (a broker may have crashed)")
-        return [*found, *self.troubles]
+        return [as_shown(text) for text in (*found, *self.troubles)]
 
     def totals(self) -> dict[str, Any]:
         """Return counts of frames, the accuracy with its interval, bytes and mean latencies.

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
+from nodes.contract.strict import as_shown
 from testbed.results.latency import FrameResult
 
 Status = Literal["passed", "failed", "stopped"]
@@ -90,13 +91,16 @@ def verdict(frames: Sequence[FrameResult], warnings: Sequence[str], ending: Endi
     if left:
         parts.append(f"{len(left)} of {_frames(len(frames))} {'has' if len(left) == 1 else 'have'} no answer")
     if ending is None and not parts:
-        return Verdict("passed", 0, _passed(frames, warnings), ())
-    causes = [Cause(ending.reason)] if ending is not None else []
+        return Verdict("passed", 0, as_shown(_passed(frames, warnings)), ())
+    causes = [Cause(as_shown(ending.reason))] if ending is not None else []
     causes += _grouped([(frame.failure or "", frame.frame) for frame in failed])
     causes += _grouped([(_no_answer(frame), frame.frame) for frame in left])
     status: Status = "stopped" if ending is not None and ending.stopped else "failed"
     return Verdict(
-        status, ending.exit_code if ending else 1, f"{status.upper()}: {'; '.join(parts)}", tuple(causes)
+        status,
+        ending.exit_code if ending else 1,
+        as_shown(f"{status.upper()}: {'; '.join(parts)}"),
+        tuple(causes),
     )
 
 
@@ -118,7 +122,7 @@ def _grouped(failures: Sequence[tuple[str, str]]) -> list[Cause]:
     frames: dict[str, list[str]] = {}
     for reason, frame in failures:
         frames.setdefault(reason, []).append(frame)
-    return [Cause(reason, tuple(names)) for reason, names in frames.items()]
+    return [Cause(as_shown(reason), tuple(names)) for reason, names in frames.items()]
 
 
 def _frames(count: int) -> str:

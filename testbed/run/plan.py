@@ -9,16 +9,18 @@ import json
 import os
 import statistics
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from nodes.contract.config import ModelRun, PolicyChoice
+from nodes.contract.config import LONGEST_NAME, ModelRun, PolicyChoice
+from nodes.contract.events import RUN
 from nodes.contract.files import write_atomically
 from nodes.contract.topics import slug
 from testbed.boards.inventory import Board
+from testbed.errors import ScenarioError
 from testbed.mqtt.accounts import (
     Account,
     ground_account,
@@ -36,6 +38,7 @@ from traces.trace_file import write_trace
 MQTT_PORT = 1883
 FIRST_PROBE_PORT = 40_000
 KEPT_MODELS = "SPACEVERSE_MODELS"  # environment: the socket of a `python -m nodes.vlm.shared` that is kept
+MANAGEMENT, MODELS, DRAWINGS = "management", "models", "drawings"  # names of a run's own programs
 RATE_WITHOUT_CONTACT_BIT_S = 1e6  # no chunk is sent
 
 
@@ -57,6 +60,40 @@ class RunPlan:
     sockets: Path
     boards: Mapping[str, Board] = field(default_factory=dict)
     run_account: Account = field(default_factory=run_account)
+
+    def __post_init__(self) -> None:
+        """Check that no two parts of the run have the same name or files. Raises ScenarioError."""
+        owners: dict[Path, str] = {}
+        for path, owner in self._places():
+            other = owners.setdefault(path, owner)
+            if other != owner:
+                raise ScenarioError(f"{owner} and {other} would share {path.name}: give one another name")
+        for name in (*self.node_names, *(board.name for board in self.boards.values())):
+            if len(slug(name)) > LONGEST_NAME:  # ligatures become several letters
+                raise ScenarioError(f"{name!r} has more than {LONGEST_NAME} letters: give it a shorter name")
+            if slug(name) == RUN:
+                raise ScenarioError(f"{name!r} is the name of the run itself: give the node another name")
+
+    def _places(self) -> Iterator[tuple[Path, str]]:
+        """Yield the paths that are made of names, each with what it is of."""
+        yield from self._own_places()
+        for satellite in self.scenario.satellites:
+            yield self.log_path(satellite.name), f"satellite {satellite.name!r}"
+        for station in (s.name for s in self.scenario.stations):
+            yield self.log_path(station), f"station {station!r}"
+            yield self.log_path(self.broker_name(station)), f"the broker of station {station!r}"
+            yield self.broker_socket(station), f"the broker of station {station!r}"
+            yield self.model_socket(station), f"the model of station {station!r}"
+        for link in self.scenario.links:
+            for path in (self.trace_path(link), self.compensated_trace_path(link), self.probe_log_path(link)):
+                yield path, f"link {link.name!r}"
+
+    def _own_places(self) -> Iterator[tuple[Path, str]]:
+        yield self.management_socket, "the run's management broker"
+        yield self.log_path(MANAGEMENT), "the run's management broker"
+        yield self.sockets / MODELS, "the process of the models"
+        yield self.log_path(MODELS), "the process of the models"
+        yield self.log_path(DRAWINGS), "what draws the received images"
 
     @cached_property
     def node_accounts(self) -> dict[str, Account]:
@@ -114,7 +151,11 @@ class RunPlan:
     @property
     def management_socket(self) -> Path:
         """Unix socket of the management broker."""
-        return self.sockets / "management"
+        return self.sockets / MANAGEMENT
+
+    def broker_name(self, station: str) -> str:
+        """Return the name of a station's broker, of which its files are made."""
+        return f"{slug(station)}-broker"
 
     def broker_socket(self, station: str) -> Path:
         """Unix socket of a ground station's broker, for its own program."""
@@ -128,7 +169,7 @@ class RunPlan:
     def models_socket(self) -> Path:
         """Unix socket of the process that holds the models of the emulated nodes."""
         kept = os.environ.get(KEPT_MODELS)
-        return Path(kept).absolute() if kept else self.sockets / "models"
+        return Path(kept).absolute() if kept else self.sockets / MODELS
 
     @property
     def models_command(self) -> list[str] | None:
@@ -175,6 +216,10 @@ class RunPlan:
     def log_path(self, name: str) -> Path:
         """Return the path of a program's output."""
         return self.folder.logs / f"{slug(name)}.log"
+
+    def probe_log_path(self, link: Link) -> Path:
+        """Return the path of the output of a link's probes."""
+        return self.log_path(f"{link.name} probe")
 
     def probe_path(self, link: Link, *, ground: bool) -> Path:
         """Return the path of the measurements of one end of a link's probe."""

@@ -26,6 +26,7 @@ from nodes.contract.events import (
     Ready,
     SendStarted,
 )
+from nodes.contract.strict import as_shown
 from traces.trace import Trace
 
 _LOG = logging.getLogger(__name__)
@@ -184,6 +185,10 @@ def countdown(trace: Trace, now_s: float) -> str:
 
 
 def _sentence(record: EventRecord) -> str:
+    return as_shown(_told(record))
+
+
+def _told(record: EventRecord) -> str:
     node = record.node
     match record.event:
         case Ready() as ready:

@@ -54,7 +54,7 @@ from testbed.run.boards import RunBoards, boards_of
 from testbed.run.folder import RunFolder
 from testbed.run.model_relay import ModelRelay, server_of
 from testbed.run.offered_load import offered_load
-from testbed.run.plan import MQTT_PORT, RunPlan
+from testbed.run.plan import DRAWINGS, MANAGEMENT, MODELS, MQTT_PORT, RunPlan
 from testbed.run.progress import Progress
 from testbed.run.sockets import socket_folder
 from testbed.run.traces import link_traces, link_track
@@ -233,7 +233,7 @@ class _Run:
             Broker(
                 self.folder.logs,
                 [UnixListener(socket), *self.boards.listeners()],
-                name="management",
+                name=MANAGEMENT,
                 popen=spawn,
                 accounts=[*self.plan.management_accounts, *self.boards.accounts()],
             ),
@@ -260,7 +260,7 @@ class _Run:
                 *(TcpListener(address, MQTT_PORT, tls) for address in addresses),
                 UnixListener(self.plan.broker_socket(station)),
             ],
-            name=f"{slug(station)}-broker",
+            name=self.plan.broker_name(station),
             popen=partial(spawn, netns_pid=self.network.hosts[station].pid),
             accounts=self.plan.broker_accounts(station),
         )
@@ -273,7 +273,7 @@ class _Run:
         self.boards.assign(stack)
         stack.callback(self._stop_programs)
         if command := self.plan.models_command:
-            self.programs.append(Program("models", command, log=self.plan.log_path("models")))
+            self.programs.append(Program(MODELS, command, log=self.plan.log_path(MODELS)))
         for name in self.plan.emulated_names:
             self.stop.check()
             self.programs.append(
@@ -309,7 +309,7 @@ class _Run:
                 self._start_probe(link, name, self.plan.probe_command(link, ground=ground))
 
     def _start_probe(self, link: Link, name: str, command: list[str]) -> None:
-        self.network.start_probe(f"probe of {name}", name, command, self.plan.log_path(f"{link.name} probe"))
+        self.network.start_probe(f"probe of {name}", name, command, self.plan.probe_log_path(link))
 
     def _stop_programs(self) -> None:
         for program in (*self.network.probes, *self.programs):
@@ -434,7 +434,7 @@ class _Run:
     def _draw_kept(self, results: Results) -> None:
         """Draw the images as received, in a process of its own; on failure the report shows none."""
         if any(frame.form is not None for frame in results.frames):
-            with self.plan.log_path("drawings").open("wb") as log:
+            with self.plan.log_path(DRAWINGS).open("wb") as log:
                 subprocess.run(
                     self.plan.drawing_command(), stdout=log, stderr=log, check=False, start_new_session=True
                 )

@@ -24,6 +24,7 @@ from pydantic import (
 
 from nodes.contract.config import ModelRun, Name, PolicyChoice
 from nodes.contract.files import is_policy_file
+from nodes.contract.strict import Text
 from nodes.contract.topics import slug
 from testbed.errors import ScenarioError
 from traces.orbits.stations import DEFAULT_MASK_DEG
@@ -59,10 +60,10 @@ class Frame(_Data):
 
     frame: str = Field(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9_.-]+$")
     image: AbsolutePath
-    prompt: str = Field(min_length=1)
-    truth: str
+    prompt: Text = Field(min_length=1)
+    truth: Text
     capture_s: float = Field(ge=0)
-    kind: str = ""
+    kind: Text = ""
 
 
 class RadioChanges(_Data):
@@ -198,7 +199,7 @@ class Scenario(_Data):
     probe: bool = True
     tls: bool = False
     boards: AbsolutePath = Field(default_factory=lambda: Path("boards.toml").absolute())
-    description: str = ""
+    description: Text = ""
 
     @model_validator(mode="after")
     def _names_are_unique(self) -> Scenario:

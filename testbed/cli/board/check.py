@@ -16,6 +16,7 @@ from nodes.contract.files import OWNER_ONLY, check_output, is_stdout, write_atom
 from testbed.boards.inventory import Board, place, read_inventory
 from testbed.cli.board.options import add_inventory, add_login, add_name
 from testbed.cli.parser import refuse
+from testbed.cli.terminal.messages import say
 from testbed.errors import CapabilityError
 
 if TYPE_CHECKING:
@@ -79,7 +80,7 @@ def _list(args: argparse.Namespace) -> int:
     if args.json:
         print(json.dumps([board.model_dump(mode="json") for board in boards.values()], indent=2))
     else:
-        print("\n".join(_line(board) for board in boards.values()))
+        say("\n".join(_line(board) for board in boards.values()))
     return 0
 
 
@@ -105,9 +106,9 @@ def _check(args: argparse.Namespace) -> int:
         findings = [asdict(finding) for finding in found]
         print(json.dumps({"board": board.name, "usable": usable(found), "findings": findings}, indent=2))
     else:
-        print("\n".join(line for finding in found for line in _lines(finding)))
+        say("\n".join(line for finding in found for line in _lines(finding)))
         verdict = "can be attached" if usable(found) else "is refused"
-        print(f"\nboard {board.name} {verdict}")
+        say(f"\nboard {board.name} {verdict}")
     return 0 if usable(found) else 1
 
 
@@ -121,7 +122,7 @@ def _agent_config(args: argparse.Namespace) -> int:
         sys.stdout.write(text)
     else:
         write_atomically(args.output, text, private=True)
-        print(f"written to {args.output}, which only its owner can read")
+        say(f"written to {args.output}, which only its owner can read")
     return 0
 
 

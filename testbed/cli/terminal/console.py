@@ -5,7 +5,10 @@ from __future__ import annotations
 import functools
 import os
 import sys
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
+
+from nodes.contract.strict import as_shown
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -20,7 +23,7 @@ def console(*, stderr: bool = False) -> Console:
 
     It is as wide as the terminal, or as COLUMNS says; a file or pipe gets whole tables. Where a table does
     not fit, its cells are folded, and none is cut. NO_COLOR and TERM control the colours. Text is printed
-    unchanged, since names, prompts and answers may contain [brackets].
+    unchanged, since names, prompts and answers may contain [brackets], apart from control characters.
 
     Args:
         stderr: print on stderr.
@@ -34,10 +37,20 @@ def console(*, stderr: bool = False) -> Console:
 @functools.cache
 def _console_class() -> Any:
     from rich.console import Console, Group  # slow to import, and many commands print plain lines
+    from rich.segment import Segment
     from rich.table import Table
 
     class FoldingConsole(Console):
-        """A console that cuts no cell of a table."""
+        """A console that cuts no cell of a table, and whose text cannot control the terminal."""
+
+        def render(self, *arguments: Any, **options: Any) -> Iterator[Any]:
+            """Render as the base class does; control characters in a text become escapes."""
+            for segment in super().render(*arguments, **options):
+                if segment.control or segment.text.isprintable():
+                    yield segment
+                else:
+                    lines = map(as_shown, segment.text.split("\n"))
+                    yield Segment("\n".join(lines), segment.style)
 
         def print(self, *objects: Any, **options: Any) -> None:
             """Print as the base class does; let the columns of tables that are too wide fold."""

@@ -7,11 +7,23 @@ import os
 import sys
 import warnings
 from collections.abc import Callable
+from typing import TextIO
 
+from nodes.contract.strict import as_shown
 from testbed.cli.terminal.streams import make_streams_usable, stop_writing_to_stdout
 
 _ENDED_BY_READER = 141  # as a shell reports SIGPIPE
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+def say(text: str, stream: TextIO | None = None) -> None:
+    """Print lines that may hold foreign text, such as a name from a file, which cannot control the terminal.
+
+    Args:
+        text: one or more lines.
+        stream: where to; stdout if None.
+    """
+    print("\n".join(map(as_shown, text.split("\n"))), file=stream)
 
 
 def guarded(command: Callable[[], int]) -> int:
@@ -36,7 +48,7 @@ def guarded(command: Callable[[], int]) -> int:
             if described is None:
                 raise
             text, code = described
-            print(f"spaceverse: error: {text}", file=sys.stderr)
+            say(f"spaceverse: error: {text}", sys.stderr)
             if isinstance(error, OSError):
                 stop_writing_to_stdout()
         return code
@@ -67,4 +79,4 @@ def _described(error: Exception) -> tuple[str, int] | None:
 
 
 def _one_line_warning(message: Warning | str, *_: object, **__: object) -> None:
-    print(f"spaceverse: warning: {message}", file=sys.stderr)
+    say(f"spaceverse: warning: {message}", sys.stderr)

@@ -6,6 +6,7 @@ import argparse
 import json
 from typing import TYPE_CHECKING, Any
 
+from testbed.cli.terminal.messages import say
 from testbed.cli.trace.output_options import add_output_options, check_replaceable, report_stream
 from testbed.cli.trace.recording_options import add_recording_options, read_with_options
 from traces.errors import UnitError
@@ -80,11 +81,11 @@ def _run(arguments: argparse.Namespace) -> int:
         print(json.dumps(report, indent=2))
         return 0
     stream = report_stream(arguments.output)
-    print(
+    say(
         f"wrote {arguments.output} from {trace.header.made_by}:"
         if written
         else f"wrote {arguments.output}: {trace.header.made_by}, {up_time(trace)}, {len(trace)} rows",
-        file=stream,
+        stream,
     )
     for direction, amount in written.items():
         parts = [
@@ -92,9 +93,9 @@ def _run(arguments: argparse.Namespace) -> int:
             for unit, held in amount.items()
             if f"trace_{unit}" in amount
         ]
-        print(f"  {arguments.to} holds of the {direction}link: {', '.join(parts)}", file=stream)
+        say(f"  {arguments.to} holds of the {direction}link: {', '.join(parts)}", stream)
     for note in trace.header.notes:
-        print(f"  {note}", file=stream)
+        say(f"  {note}", stream)
     return 0
 
 

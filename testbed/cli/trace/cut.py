@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from testbed.cli.terminal.messages import say
 from testbed.cli.trace.output_options import add_output_options, check_replaceable, report_stream
 from testbed.cli.trace.reading import read_trace_or_recording
 from testbed.cli.units import DURATION
@@ -76,10 +77,10 @@ def _run(arguments: argparse.Namespace) -> int:
         }
         print(json.dumps(report, indent=2))
     else:
-        print(
+        say(
             f"wrote {arguments.output}: from {format_utc(part.header.start_utc)},"
             f" {up_time(part)}, {len(part)} rows",
-            file=report_stream(arguments.output),
+            report_stream(arguments.output),
         )
     return 0
 

@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from testbed.cli.terminal.messages import say
 from testbed.cli.trace.reading import read_trace_or_recording
 
 _EXAMPLES = """examples:
@@ -38,10 +39,10 @@ def _run(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print(json.dumps({"file": str(arguments.file), **report}, indent=2))
         return 0
-    print(f"{report['satellite']} over {report['station']}, {report['made_by']}")
-    print(f"from {report['start_utc']}, {trace.end_s:g} s, {len(trace)} rows")
+    say(f"{report['satellite']} over {report['station']}, {report['made_by']}")
+    say(f"from {report['start_utc']}, {trace.end_s:g} s, {len(trace)} rows")
     for note in trace.header.notes:
-        print(f"  {note}")
+        say(f"  {note}")
     symmetric = np.array_equal(trace.down_delay_s, trace.up_delay_s) and np.array_equal(
         trace.up, trace.both_up
     )

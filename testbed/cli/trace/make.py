@@ -10,6 +10,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, TypedDict
 
+from testbed.cli.terminal.messages import say
 from testbed.cli.trace.orbit_options import (
     add_orbit_options,
     crosslinked_of,
@@ -124,10 +125,10 @@ def _run(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print(json.dumps({"file": str(arguments.output), **report}, indent=2))
         return 0
-    print(
+    say(
         f"wrote {arguments.output}: {trace.header.satellite} over {trace.header.station},"
         f" {len(report['contacts'])} contacts, {up_time(trace, '.0f')}, {len(trace)} rows",
-        file=report_stream(arguments.output),
+        report_stream(arguments.output),
     )
     return 0
 

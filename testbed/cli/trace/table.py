@@ -5,7 +5,9 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
+from nodes.contract.strict import as_shown
 from testbed.cli.terminal.console import console
+from testbed.cli.terminal.messages import say
 
 _LEFT = ("satellite", "station")
 _MOST_FOR_RICH = 500  # rich measures every cell, which is slow for thousands of rows
@@ -22,8 +24,9 @@ def print_table(headings: Sequence[str], rows: Sequence[Sequence[str]], *, empty
         empty: text to print instead of a table without rows.
     """
     if not rows:
-        print(empty)
+        say(empty)
         return
+    rows = [[as_shown(cell) for cell in row] for row in rows]
     if len(rows) > _MOST_FOR_RICH or not sys.stdout.isatty():
         _print_plainly(headings, rows)
         return
@@ -46,4 +49,4 @@ def _print_plainly(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> No
     widths = [max(map(len, column)) for column in zip(headings, *rows, strict=True)]
     signs = ["<" if heading in _LEFT else ">" for heading in headings]
     line = "  ".join(f"{{:{sign}{width}}}" for sign, width in zip(signs, widths, strict=True))
-    print("\n".join(line.format(*row).rstrip() for row in (headings, *rows)))
+    say("\n".join(line.format(*row).rstrip() for row in (headings, *rows)))

@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import io
+import json
 import sys
+import warnings
 from datetime import datetime, timezone
 
 import numpy as np
 import pytest
 
+from nodes.contract.events import FrameRefused
+from nodes.contract.strict import as_shown
 from testbed.cli.terminal.console import console
+from testbed.cli.terminal.messages import guarded, say
 from testbed.cli.trace.table import print_table
+from testbed.errors import InputError
 from testbed.results.latency import FrameResult
 from testbed.results.results import Results
 from testbed.results.table import results_table
+from testbed.results.verdict import Ending
 from testbed.run.progress import TerminalProgress
 from tests.support.records import answered, record
 from traces.trace import Trace, TraceHeader
@@ -65,3 +72,57 @@ def test_a_satellite_keeps_the_brackets_in_its_name(capsys: pytest.CaptureFixtur
     print_table(("satellite", "n"), [("CUBE [b]", "1"), ("CUBE [/]", "2")])
     assert "CUBE [b]" in (out := capsys.readouterr().out)
     assert "CUBE [/]" in out
+
+
+HOSTILE = ["\x1b[2J", "\x9b31m", "a\rb", "\x07", "\u202eabc", "\u2028", "\ud800", "\x1b]0;title\x07", "\x00"]
+
+
+def controls(text: str) -> set[str]:
+    """Return the signs of a text that are neither printable nor ends of lines."""
+    return {sign for sign in text if not sign.isprintable() and sign != "\n"}
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_no_text_controls_the_terminal(text: str, capsys: pytest.CaptureFixture[str]) -> None:
+    escaped = as_shown(text)
+    assert escaped.isprintable() and escaped != text
+    progress = TerminalProgress(console())
+    progress.event(record("S", FrameRefused(frame="f", reason=text), time_s=1.0))
+    assert f"refused: {escaped}" in capsys.readouterr().out.replace("\ufffd", escaped)
+    progress.step(text)
+    frame = FrameResult("f", "S", text, text, text, 0.0, text, "ground", None, None, 0, None, None, text)
+    results = Results("s", "nfqueue", (frame,), (), 1.0, troubles=(text,), ending=Ending(text, 1))
+    console().print(results_table(results, 180))
+    print_table(("satellite", "n"), [(text, "1")])
+    say(f"two\nlines {text}")
+    assert guarded(lambda: _fail(text)) == 2
+    printed = capsys.readouterr()
+    assert not controls(printed.out) and not controls(printed.err)
+    assert f"lines {escaped}" in printed.out
+    assert f"spaceverse: error: {escaped}" in printed.err
+    verdict = results.verdict
+    assert escaped in verdict.headline and escaped in verdict.causes[0].reason
+    assert escaped in results.warnings()[-1]
+    assert json.loads(json.dumps(results.to_json()))["frames"][0]["answer"] == text, (
+        "the file has it as it was"
+    )
+
+
+def _fail(text: str) -> int:
+    warnings.warn(text, stacklevel=1)
+    raise InputError(text)
+
+
+def test_a_second_line_is_no_line_of_the_result() -> None:
+    results = Results(
+        "s", "nfqueue", (), (), 1.0, troubles=("a\nPASSED: 1 of 1",), ending=Ending("b\nPASSED", 1)
+    )
+    assert results.verdict.headline == r"FAILED: b\nPASSED"
+    assert results.warnings() == [r"a\nPASSED: 1 of 1"]
+
+
+@pytest.mark.parametrize("text", ["Tromsø 天宫 🛰\ufe0f", "क्\u200dष", "a\xa0b", "100 % °C …"])
+def test_text_of_any_language_is_left_alone(text: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert as_shown(text) == text
+    console().print(text)
+    assert capsys.readouterr().out == f"{text}\n"

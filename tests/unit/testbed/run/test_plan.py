@@ -1,6 +1,7 @@
 """What a run plans is what the nodes' programs accept."""
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,10 +10,12 @@ import pytest
 from nodes.contract.config import GroundConfig, LinkPlan, SatelliteConfig, read_config
 from nodes.contract.topics import slug
 from nodes.onboard.link_forecast import forecast
+from testbed.errors import ScenarioError
 from testbed.run.folder import RunFolder
 from testbed.run.plan import RunPlan
 from testbed.run.traces import link_trace
 from testbed.scenario.file import load_scenario
+from testbed.scenario.model import Scenario
 from tests.support import ROOT
 from tests.support.one_way import one_way_trace
 
@@ -104,3 +107,61 @@ def test_a_satellite_of_two_stations_has_an_account_at_each_and_one_inbox(tmp_pa
     assert {g.inbox for g in grounds} == {plan.inbox}
     ports = {tuple(plan.probe_command(link, ground=False)[-3:-1]) for link in scenario.links}
     assert len(ports) == 2, "two probes of one host need a port each"
+
+
+@pytest.mark.parametrize(
+    ("satellites", "stations", "words"),
+    [
+        (["S"], ["Management"], "station 'Management' and the run's management broker would share"),
+        (["S"], ["G", "G model"], "'G model' and the model of station 'G' would share g-model"),
+        (
+            ["S"],
+            ["G", "G-Broker"],
+            "the broker of station 'G' would share g-broker.log",
+        ),
+        (["G (broker)"], ["G"], "would share g-broker.log"),
+        (["S"], ["Models"], "station 'Models' and the process of the models would share models.log"),
+        (["Drawings"], ["G"], "would share drawings.log"),
+        (["S", "S G probe"], ["G"], "would share s-g-probe.log"),
+        (["A", "A B"], ["C", "B C"], "link 'A B - C' and link 'A - B C' would share a-b-c.csv"),
+        (["Run"], ["G"], "'Run' is the name of the run itself"),
+        (["S"], ["run"], "'run' is the name of the run itself"),
+        (["\u2121" * 64], ["G"], "has more than 64 letters"),
+    ],
+)
+def test_no_node_has_the_name_of_another_part_of_the_run(
+    tmp_path: Path, satellites: list[str], stations: list[str], words: str
+) -> None:
+    with pytest.raises(ScenarioError) as caught:
+        planned(tmp_path, satellites, stations)
+    assert words in str(caught.value)
+    assert str(caught.value).isprintable()
+
+
+@pytest.mark.parametrize("name", ["../../etc", "..", "a/b", "$(reboot)", "'; x", "-rf", "Alpha One express"])
+def test_a_name_stays_inside_the_folder_of_the_run(tmp_path: Path, name: str) -> None:
+    plan = planned(tmp_path, [name, "Alpha One"], ["RUN.boards"])
+    for path in (plan.log_path(name), plan.config_path(name), plan.trace_path(plan.scenario.links[0])):
+        assert path.resolve().is_relative_to(plan.folder.path.resolve())
+        assert re.fullmatch(r"[a-z0-9][a-z0-9.-]*", path.name)
+
+
+def planned(folder: Path, satellites: list[str], stations: list[str]) -> RunPlan:
+    """Return the plan of a scenario with these nodes and every link between them."""
+    frame = {"image": "f.png", "prompt": "?", "truth": "1", "capture_s": 0}
+    scenario = Scenario.model_validate(
+        {
+            "name": "s",
+            "satellites": [
+                {"name": name, "model": "m", "frames": [frame | {"frame": f"f{number}"}]}
+                for number, name in enumerate(satellites)
+            ],
+            "stations": [{"name": name, "model": "m"} for name in stations],
+            "links": [
+                {"satellite": one, "station": other, "follows": "t.csv"}
+                for one in satellites
+                for other in stations
+            ],
+        }
+    )
+    return RunPlan(scenario, {}, RunFolder(folder / "run"), folder / "sockets")
