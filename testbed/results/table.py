@@ -20,12 +20,15 @@ from testbed.results.results import Results
 
 
 def results_table(results: Results, width: int) -> RenderableType:
-    """Return verdict, causes, warnings, frames, totals and links, for a console `width` characters wide."""
+    """Return verdict, causes, warnings, frames, totals and links, for a console `width` characters wide.
+
+    Verdict, causes and warnings are one line each, however long.
+    """
     verdict = results.verdict
     parts: list[RenderableType] = [
-        Text(verdict.headline, style="bold green" if verdict.exit_code == 0 else "bold red"),
-        *(Text(f"  {cause.line()}", style="red") for cause in verdict.causes),
-        *(Text(f"WARNING: {text}", style="bold yellow") for text in results.warnings()),
+        _line(verdict.headline, "bold green" if verdict.exit_code == 0 else "bold red"),
+        *(_line(f"  {cause.line()}", "red") for cause in verdict.causes),
+        *(_line(f"WARNING: {text}", "bold yellow") for text in results.warnings()),
     ]
     parts += [
         *_frames(results, width),
@@ -36,6 +39,10 @@ def results_table(results: Results, width: int) -> RenderableType:
         *([Text(results.note, style="dim")] if results.note else []),
     ]
     return Group(*parts)
+
+
+def _line(text: str, style: str) -> Text:
+    return Text(text, style=style, no_wrap=True, overflow="ignore")
 
 
 def _frames(results: Results, width: int) -> list[Table]:

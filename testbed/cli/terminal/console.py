@@ -53,10 +53,10 @@ def _console_class() -> Any:
                     yield Segment("\n".join(lines), segment.style)
 
         def print(self, *objects: Any, **options: Any) -> None:
-            """Print as the base class does; let the columns of tables that are too wide fold."""
+            """Print as the base class does, but let tables that are too wide fold, and cut no long line."""
             for thing in objects:
                 self._let_fold(thing)
-            super().print(*objects, **options)
+            super().print(*objects, **{"crop": False, **options})
 
         def _let_fold(self, thing: Any) -> None:
             if isinstance(thing, Group):

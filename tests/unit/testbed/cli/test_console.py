@@ -22,6 +22,7 @@ from testbed.evaluation.table import results_table as evaluation_table
 from testbed.results.latency import FrameResult
 from testbed.results.results import Results
 from testbed.results.table import results_table
+from testbed.results.verdict import Ending
 from tests.support import ROOT
 
 _ESCAPE = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
@@ -113,6 +114,20 @@ def test_the_results_of_a_run_fit_80_columns(
     assert "1234567" in printed
     for heading in ("prompt", "answer", "conf", "bytes", "total", "ground"):
         assert heading in printed
+
+
+def test_verdict_causes_and_warnings_of_a_run_are_one_line_each(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv("COLUMNS", raising=False)
+    trouble = "outbox: " + "a long path " * 30 + "end"
+    frame = FrameResult("f", "S", "?", "two", "two", 0.0, "two", "ground", 0.75, None, 0, None, None)
+    ending, troubles = Ending(trouble, 1), (f"S: {trouble}",)
+    results = Results("a test", "recording", (frame,), (), 1.0, troubles=troubles, ending=ending)
+    terminal = console()
+    terminal.print(results_table(results, terminal.width))
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[:3] == [results.verdict.headline, f"  {trouble}", f"WARNING: S: {trouble}"]
 
 
 def test_the_results_of_an_evaluation_fit_80_columns(
