@@ -61,13 +61,13 @@ LOST = (
 )  # a frame that does not arrive ends with one of these
 
 
-def noise_frames(folder: Path, count: int, random_state: int) -> list[Frame]:
-    """Return incompressible images of about 200 kB each."""
+def noise_frames(folder: Path, count: int, random_state: int, side_px: int = SIDE_PX) -> list[Frame]:
+    """Return incompressible images, of about 200 kB each at 400 pixels a side."""
     drawn = np.random.default_rng(random_state)
     frames = []
     for number in range(count):
         path = folder / f"n{number:03}.jpg"
-        pixels = drawn.integers(0, 256, (SIDE_PX, SIDE_PX, 3), dtype=np.uint8)
+        pixels = drawn.integers(0, 256, (side_px, side_px, 3), dtype=np.uint8)
         Image.fromarray(pixels).save(path, quality=95)
         frames.append(Frame(frame=path.stem, image=path, prompt="is there a dam?", truth="no", capture_s=0.0))
     return frames
