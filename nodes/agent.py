@@ -18,14 +18,15 @@ The run's management broker exists only during runs; between them the agent trie
 The connection uses TLS: whoever answers has to have a certificate for the configured host by the authority in
 the file, before the agent sends its password. A run's code (a policy file) is refused without "allow_code".
 The topics are in nodes/contract/topics.py, the messages in nodes/contract/board.py. The agent's state is
-JSON: {"state": "idle" | "fetching" | "running" | "ended" | "failed" | "gone", "run": name or null, "reason":
-text or null, "facts": {...}}; "gone" is also its last will.
+JSON: {"state": "idle" | "fetching" | "running" | "restarting" | "ended" | "failed" | "gone", "run": name or
+null, "reason": text or null, "facts": {...}}; "gone" is also its last will.
 
 A node is started only while heartbeats of its run arrive. If none arrives for `heartbeat_lapse_s`, the run is
 considered dead: the agent stops the node and waits for the next run. A shorter loss of the broker has no
 effect: node and agent queue their events and send them later. The node uses the board's clock and compares
 it with the run's (nodes/clocks/exchange.py). The assignment is retained, so a restarted agent starts the node
-again, which continues with the same outbox. The host's side is testbed/boards/agents.py.
+again, which continues with the same outbox. So does a node that died (nodes.contract.board.RestartRule). The
+host's side is testbed/boards/agents.py.
 """
 
 from __future__ import annotations

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import hashlib
+import queue
 import sys
 import threading
 import time
@@ -19,7 +20,14 @@ from typing import Annotated, Any, BinaryIO
 import msgspec
 
 from nodes.contract.config import GroundConfig, check_ca_files
-from nodes.contract.events import Answered, AnsweredBy, FrameRefused, InboxTrouble, InferenceFinished
+from nodes.contract.events import (
+    Answered,
+    AnsweredBy,
+    Event,
+    FrameRefused,
+    InboxTrouble,
+    InferenceFinished,
+)
 from nodes.errors import ImageError
 from nodes.onboard.message import FORMS, answer_received
 from nodes.profiles.pace import PacedWork
@@ -33,6 +41,7 @@ from nodes.vlm.answer import check_confidence
 from nodes.vlm.protocol import AnsweringModel
 
 SWEEP_S = 2.0
+SETTLE_S = 0.25
 READ_AGAIN_S = 1.0
 READ_AGAIN_MAX_S = 60.0  # a disk that refuses a received image for longer has lost it
 CLAIMS_MAX = 64  # items waiting for the model; another station may take further ones
@@ -57,6 +66,8 @@ class Ground:
         self._inbox = Inbox(config.inbox, limit_bytes=config.inbox_limit_bytes, report=self._report)
         self._asked: dict[Path, Claim] = {}
         self._unsettled: list[Claim] = []
+        self._reported: set[Path] = set()  # items whose answer is on its way to the run
+        self._taken: queue.SimpleQueue[Claim] = queue.SimpleQueue()  # whose answer the run's broker has
         self._told: set[tuple[str | None, str]] = set()
         self._inference = Inference(
             config,
@@ -78,7 +89,10 @@ class Ground:
 
     def run(self) -> int:
         """Serve until the end; return the exit status."""
-        return serve(self._config, self._management, [self._link, self._inference, self._sweep])
+        try:
+            return serve(self._config, self._management, [self._link, self._inference, self._sweep])
+        finally:
+            self._settle_taken(0.0)
 
     def _sweep_inbox(self, stopping: threading.Event) -> None:
         """Queue complete items without an answer: left by a crash, also of another station."""
@@ -87,7 +101,9 @@ class Ground:
                 self._sweep_once()
             except OSError as error:
                 self._trouble(None, f"cannot be read: {error}")
-            stopping.wait(SWEEP_S)
+            until_s = time.monotonic() + SWEEP_S
+            while not stopping.is_set() and time.monotonic() < until_s:
+                self._settle_taken(SETTLE_S)
 
     def _sweep_once(self) -> None:
         self._settle_again()
@@ -99,7 +115,7 @@ class Ground:
         self._inbox.look_around()
 
     def _complete(self, item: InboxItem) -> None:
-        if len(self._asked) >= CLAIMS_MAX:
+        if len(self._asked) + len(self._reported) >= CLAIMS_MAX:
             return  # the sweep finds it again
         try:
             claim = item.claim()
@@ -202,14 +218,29 @@ class Ground:
     ) -> None:
         frame = claim.item.manifest.frame
         event = Answered(frame=frame, answer=answer, answered_by=answered_by, confidence=confidence)
-        self._report(event.sent_from(claim.item.satellite))
-        # Marked after the report: a crash in between reports it twice, which a reader can see.
-        self._settle(claim)
+        self._report_end(event.sent_from(claim.item.satellite), claim)
 
     def _refuse(self, claim: Claim, reason: str) -> None:
         event = FrameRefused(frame=claim.item.manifest.frame, reason=reason)
-        self._report(event.sent_from(claim.item.satellite))
-        self._settle(claim)
+        self._report_end(event.sent_from(claim.item.satellite), claim)
+
+    def _report_end(self, event: Event, claim: Claim) -> None:
+        """Report what ends a frame. Its item is settled once the run's broker has the event.
+
+        A crash before that reports it twice, which a reader can see; settled before, it could be lost.
+        """
+        self._reported.add(claim.item.folder)
+        self._management.report(event, on_taken=lambda: self._taken.put(claim))
+
+    def _settle_taken(self, timeout_s: float) -> None:
+        """Settle items whose end was reported; wait so long for the first one."""
+        try:
+            while True:
+                claim = self._taken.get(timeout=timeout_s) if timeout_s > 0 else self._taken.get_nowait()
+                self._settle(claim)
+                self._reported.discard(claim.item.folder)
+        except queue.Empty:
+            return
 
     def _settle(self, claim: Claim) -> None:
         try:

@@ -66,7 +66,9 @@ class Child:
         return self._process.wait()
 
     def last_line(self) -> str:
-        """Return the last line of the node's output."""
+        """Return the last line of the node's output, or the signal that killed it."""
+        if (status := self.status()) is not None and status < 0:
+            return f"killed by signal {-status}"
         try:
             lines = self._log.read_bytes()[-8192:].decode(errors="replace").strip().splitlines()
         except OSError:

@@ -6,7 +6,8 @@ import json
 import queue
 import signal
 import threading
-from dataclasses import dataclass
+import time
+from dataclasses import dataclass, field
 from types import FrameType
 from typing import Any
 
@@ -15,7 +16,7 @@ from nodes.board.child import Child
 from nodes.board.facts import facts
 from nodes.board.files import Fetcher, FileError
 from nodes.board.mailbox import Mailbox
-from nodes.contract.board import AgentConfig, Assignment
+from nodes.contract.board import GIVEN_UP, AgentConfig, Assignment, RestartRule
 from nodes.contract.config import ConfigError
 from nodes.contract.events import AgentAssigned, NodeEnded, NodeStarted, NodeStopped
 from nodes.contract.files import write_atomically
@@ -23,6 +24,7 @@ from nodes.contract.topics import slug
 from nodes.runtime.management import ManagementPlane
 
 TICK_S = 0.1
+FINAL_STATUSES = (0, 2)  # stopped as requested; unusable configuration or model
 
 
 @dataclass
@@ -34,6 +36,8 @@ class _Job:
     fetcher: Fetcher
     plane: ManagementPlane
     child: Child | None = None
+    rule: RestartRule = field(default_factory=RestartRule)
+    start_s: float = float("-inf")  # not before, CLOCK_MONOTONIC
 
 
 class Service:
@@ -110,11 +114,13 @@ class Service:
     def _go_on(self, job: _Job) -> None:
         try:
             if job.child is None:
+                if time.monotonic() < job.start_s:
+                    return
                 self._fetch(job)
                 if job.fetcher.complete:
                     self._start(job)
             elif (status := job.child.status()) is not None:
-                self._ended(job, status, job.child.last_line())
+                self._died(job, status, job.child.last_line())
         except (ConfigError, FileError, OSError) as error:
             self._ended(job, None, str(error))
 
@@ -137,6 +143,16 @@ class Service:
         job.child = Child(job.assignment.role, path, folder / "log")
         job.plane.report(NodeStarted(pid=job.child.pid, role=job.assignment.role))
         self._tell("running", job.assignment.run)
+
+    def _died(self, job: _Job, status: int, reason: str) -> None:
+        """Start the node of a job again, unless it has ended as it should, cannot run, or dies too often."""
+        pause_s = None if status in FINAL_STATUSES else job.rule.pause_s(time.monotonic())
+        if pause_s is None:
+            self._ended(job, status, reason if status in FINAL_STATUSES else f"{reason}; {GIVEN_UP}")
+            return
+        job.child, job.start_s = None, time.monotonic() + pause_s
+        job.plane.report(NodeEnded(status=status, reason=reason))
+        self._tell("restarting", job.assignment.run, reason)  # to the run, an absence
 
     def _ended(self, job: _Job, status: int | None, reason: str) -> None:
         """Finish a job whose node has ended by itself or could not be started."""

@@ -6,6 +6,7 @@ A node is started only while its run's heartbeat is heard, and stopped when none
 
 from __future__ import annotations
 
+from collections import deque
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -18,6 +19,9 @@ FILE_PREFIX = "sha256:"  # begins a value of a node's configuration that stands 
 PIECE_BYTES = 128 * 1024
 HEARTBEAT_S = 1.0
 GONE = "gone"  # the state of an agent that has left, or was lost: its last will
+RESTARTS_MAX = 3
+RESTARTS_WITHIN_S = 60.0
+PAUSE_S = 0.5  # before the second restart of a row, and twice as long before each further one
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 RunId = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$")]
@@ -150,3 +154,30 @@ class FileRequest(Strict):
 
     sha256: str
     offset: int
+
+
+GIVEN_UP = f"it died again after {RESTARTS_MAX} restarts within {RESTARTS_WITHIN_S:.0f} s"
+
+
+class RestartRule:
+    """When a node's program that died is started again: RESTARTS_MAX times within RESTARTS_WITHIN_S.
+
+    The same rule holds for programs of a run and for those of a board's agent.
+    """
+
+    def __init__(self) -> None:
+        self._restarts_s: deque[float] = deque()
+
+    def pause_s(self, now_s: float) -> float | None:
+        """Note a death, and return the seconds until the restart; None gives the node up.
+
+        Args:
+            now_s: CLOCK_MONOTONIC.
+        """
+        while self._restarts_s and now_s - self._restarts_s[0] >= RESTARTS_WITHIN_S:
+            self._restarts_s.popleft()
+        in_a_row = len(self._restarts_s)
+        if in_a_row >= RESTARTS_MAX:
+            return None
+        self._restarts_s.append(now_s)
+        return PAUSE_S * float(2**in_a_row - 1)

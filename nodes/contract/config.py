@@ -238,7 +238,7 @@ class NodeConfig(ModelRun):
     name: Name
     management: BrokerAddress
     clock: Literal["shared", "own"] = "shared"
-    management_lost_after_s: float = Field(default=5.0, gt=0, allow_inf_nan=False)
+    management_lost_after_s: float = Field(default=60.0, gt=0, allow_inf_nan=False)
     measure_power: bool = False
     power_sensor: I2cPowerSensor | None = None
     shared_models: Path | None = None

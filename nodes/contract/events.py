@@ -27,6 +27,7 @@ ItemKind = Literal["answer", "image"]
 AnsweredBy = Literal["satellite", "ground"]
 DecisionName = Literal["answer", "offload", "drop"]
 FailedPart = Literal["policy", "model", "server", "regions", "image"]
+ProgramState = Literal["lost", "ready", "given up"]
 
 EVENTS: dict[str, type[Event]] = {}
 """Each kind of event by its name."""
@@ -788,6 +789,23 @@ class BoardChanged(Event):
 
     board: Text
     state: Text
+    reason: Text | None = None
+
+
+class ProgramChanged(Event):
+    """A node's program, or a probe, has died, works again after a restart, or was given up.
+
+    Args:
+        program: name of the node, or of the probe.
+        state: "lost", "ready" or "given up"; a lost program of a node is started again.
+        reason: how it ended, or why it was given up.
+    """
+
+    event_name = "program"
+    sent_by = "run"
+
+    program: Text
+    state: ProgramState
     reason: Text | None = None
 
 

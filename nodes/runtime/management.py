@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
+from collections.abc import Callable
 from typing import Literal
 
 from paho.mqtt.client import Client, ConnectFlags, MQTTMessage
@@ -25,6 +26,7 @@ FLUSH_S = 2.0
 WAITING_MAX = 10_000
 UNDER_WAY_MAX = 16
 LOOK_AGAIN_S = 1.0  # at a clock that is compared while one waits
+OnTaken = Callable[[], None]
 
 
 class ManagementPlane:
@@ -63,7 +65,9 @@ class ManagementPlane:
         self._start_monotonic_s: float | None = None
         # Kept here and not in paho, which would keep any number. The few that paho has are those that it
         # sends again after a reconnection; newer ones wait until it has (`_catching_up`).
-        self._waiting: deque[EventRecord] = deque()
+        self._waiting: deque[tuple[EventRecord, OnTaken | None]] = deque()
+        self._on_taken: dict[int, OnTaken | None] = {}  # by the message that is under way
+        self._taken_early: set[int] = set()  # messages that were taken before `publish` returned
         self._under_way = 0
         self._dropped = 0
         self._connected = self._catching_up = False
@@ -102,12 +106,21 @@ class ManagementPlane:
         self._client.disconnect()
         self._client.loop_stop()
 
-    def report(self, event: Event, *, monotonic_s: float | None = None) -> None:
-        """Publish one event; from any thread, never blocks. See nodes.contract.report.Report."""
+    def report(
+        self, event: Event, *, monotonic_s: float | None = None, on_taken: OnTaken | None = None
+    ) -> None:
+        """Publish one event; from any thread, never blocks. See nodes.contract.report.Report.
+
+        Args:
+            event: what happened.
+            monotonic_s: when; None for now.
+            on_taken: called once the broker has the event, or it was dropped; from any thread, and
+                must not block.
+        """
         monotonic_s = time.monotonic() if monotonic_s is None else monotonic_s
         event = shortened(event)
         with self._changed:
-            self._queue(event, monotonic_s)
+            self._queue(event, monotonic_s, on_taken)
             self._changed.notify_all()
 
     def now_s(self) -> float | None:
@@ -152,8 +165,7 @@ class ManagementPlane:
                 self._connected, self._catching_up = True, self._under_way > 0
                 if self._dropped:
                     while len(self._waiting) >= WAITING_MAX:  # room for saying so
-                        self._waiting.popleft()
-                        self._dropped += 1
+                        self._drop()
                     dropped, self._dropped = self._dropped, 0
                     self._queue(EventsDropped(count=dropped), time.monotonic())
                 self._changed.notify_all()
@@ -171,6 +183,11 @@ class ManagementPlane:
             self._under_way -= 1
             self._catching_up = False
             self._changed.notify_all()
+            if mid not in self._on_taken:
+                self._taken_early.add(mid)
+            on_taken = self._on_taken.pop(mid, None)
+        if on_taken is not None:
+            on_taken()
 
     def _publish_events(self) -> None:
         while True:
@@ -180,9 +197,16 @@ class ManagementPlane:
                     self._changed.wait(None if self.clock is None else LOOK_AGAIN_S / 10)
                 if self._closed:
                     return
-                record = self._waiting.popleft()
+                record, on_taken = self._waiting.popleft()
                 self._under_way += 1
-            self._client.publish(self._topic, self._in_the_runs_time(record).to_line(), qos=1)
+            info = self._client.publish(self._topic, self._in_the_runs_time(record).to_line(), qos=1)
+            with self._lock:
+                if taken := info.mid in self._taken_early:
+                    self._taken_early.remove(info.mid)
+                else:
+                    self._on_taken[info.mid] = on_taken
+            if taken and on_taken is not None:
+                on_taken()
 
     def _may_publish(self) -> bool:
         ready = self._connected and not self._catching_up and self._under_way < UNDER_WAY_MAX
@@ -203,7 +227,7 @@ class ManagementPlane:
         }
         return record.model_copy(update=stamps)
 
-    def _queue(self, event: Event, monotonic_s: float) -> None:
+    def _queue(self, event: Event, monotonic_s: float, on_taken: OnTaken | None = None) -> None:
         self._sequence += 1
         record = EventRecord(
             node=self._node,
@@ -214,10 +238,16 @@ class ManagementPlane:
         )
         if self._run is not None:
             record = record.model_copy(update={"run": self._run})
-        self._waiting.append(record)
+        self._waiting.append((record, on_taken))
         while len(self._waiting) > WAITING_MAX:
-            self._waiting.popleft()
-            self._dropped += 1
+            self._drop()
+
+    def _drop(self) -> None:
+        """Drop the oldest event that waits. Its reporter must not wait for ever: `on_taken` is called."""
+        _, on_taken = self._waiting.popleft()
+        self._dropped += 1
+        if on_taken is not None:
+            on_taken()
 
     def _on_message(self, _: Client, __: object, message: MQTTMessage) -> None:
         try:

@@ -130,7 +130,8 @@ def serve(
 ) -> int:
     """Run the parts until a signal, a stop command, a failure, or the loss of the management broker.
 
-    A node ends when its management broker is lost for `management_lost_after_s`: its run has died.
+    While the management broker is away, events wait. A node ends when it is lost for
+    `management_lost_after_s`: its run has died.
     """
     signalled = threading.Event()
 

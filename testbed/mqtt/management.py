@@ -9,7 +9,7 @@ import contextlib
 import queue
 import threading
 import time
-from collections import Counter
+from collections import Counter, deque
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,8 @@ from testbed.mqtt.accounts import Account
 from testbed.mqtt.admission import Admission
 
 REASON_MAX_CHARACTERS = 200
+KEEPALIVE_S = 5  # a broker that hangs is noticed after some ten seconds at most
+REPEATED_MAX = 64  # events of a node, which has 16 under way, as the broker has 20
 RECONNECT_S = 0.05  # before the nodes are back, whose events nobody else would take
 
 
@@ -60,7 +62,13 @@ class ManagementPlane:
         self._command: Start | Stop | None = None  # the latest
         self._contacts: dict[str, dict[str, bool]] = {}  # as last announced, by node
         self._ready = threading.Event()
-        self._client = mqtt.Client(CallbackAPIVersion.VERSION2, client_id="run", transport="unix")
+        self._answered = threading.Event()
+        self._away_since_s: float | None = None
+        self._recent: dict[str, deque[tuple[int | None, float]]] = {}
+        # A lasting session: the broker keeps the events that come while this connection is away.
+        self._client = mqtt.Client(
+            CallbackAPIVersion.VERSION2, client_id="run", transport="unix", clean_session=False
+        )
         if account is not None:
             self._client.username_pw_set(account.username, account.password)
         # paho says int, and only adds it to a clock.
@@ -71,7 +79,8 @@ class ManagementPlane:
             [(topics.event(topics.ANY), 1), (topics.clock_question(topics.ANY), 0)]
         )
         self._client.on_subscribe = self._on_subscribe
-        self._client.connect(str(socket))
+        self._client.on_disconnect = self._on_disconnect
+        self._client.connect(str(socket), keepalive=KEEPALIVE_S)
         self._client.loop_start()
         if not self._ready.wait(5):
             raise TestbedError(f"the management broker at {socket} did not answer within 5 s")
@@ -84,7 +93,24 @@ class ManagementPlane:
             client.publish(topics.CONTROL, command.model_dump_json(), qos=1, retain=True)
         for node, told in contacts.items():
             client.publish(topics.contact(topics.slug(node)), contacts_json(told), qos=1, retain=True)
+        self._away_since_s = None
         self._ready.set()
+        self._answered.set()
+
+    def _on_disconnect(self, *_: object) -> None:
+        if self._away_since_s is None:
+            self._away_since_s = time.monotonic()
+
+    def lost_s(self) -> float:
+        """Return for how long the broker has been away, seconds; 0 while connected."""
+        away_since_s = self._away_since_s
+        return 0.0 if away_since_s is None else time.monotonic() - away_since_s
+
+    def answers(self, within_s: float) -> bool:
+        """Return whether the broker answers within some seconds; one that hangs does not."""
+        self._answered.clear()
+        self._client.subscribe(topics.clock_question(topics.ANY), 0)
+        return self._answered.wait(within_s)
 
     def _on_message(self, client: mqtt.Client, userdata: Any, message: mqtt.MQTTMessage) -> None:
         try:
@@ -98,7 +124,17 @@ class ManagementPlane:
         if problem is not None:
             self._reject(message.topic, len(message.payload), ValueError(problem))
             return
-        self._add(record)
+        if not self._is_repeated(record):
+            self._add(record)
+
+    def _is_repeated(self, record: EventRecord) -> bool:
+        """Return whether an event has come before; after a lost connection, the last ones come again."""
+        recent = self._recent.setdefault(record.node, deque(maxlen=REPEATED_MAX))
+        key = record.sequence, record.monotonic_s
+        if record.sequence is None or key not in recent:
+            recent.append(key)
+            return False
+        return True
 
     def _reject(self, topic: str, size_bytes: int, error: ValueError | RecursionError) -> None:
         self._malformed[topic] += 1
@@ -159,7 +195,8 @@ class ManagementPlane:
         with self._lock:
             self._command = command
         info = self._client.publish(topics.CONTROL, command.model_dump_json(), qos=1, retain=True)
-        info.wait_for_publish(timeout=5)
+        with contextlib.suppress(RuntimeError):  # not connected: it is published again with the connection
+            info.wait_for_publish(timeout=5)
 
     def close(self) -> None:
         """Leave the broker and close the log; may be called twice."""

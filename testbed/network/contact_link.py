@@ -291,4 +291,5 @@ def _on_contact_end(requested: OnContactEnd | str) -> OnContactEnd:
 
 
 def _namespace_path(node: Any) -> str:
-    return f"/proc/{node.pid}/ns/net"
+    kept = getattr(node, "namespaces", None)  # of the hosts of this project, see hosts.py
+    return f"/proc/{node.pid}/ns/net" if kept is None else str(kept.net)

@@ -277,11 +277,23 @@ class EmulatedNetwork:
 
     def check(self) -> None:
         """Raise what has gone wrong: with a link, its shaper, the player, or a probe."""
+        self.check_links()
+        for program in self.probes:
+            program.check(started=True)
+
+    def check_links(self) -> None:
+        """Raise what has gone wrong with a link, its shaper or the player."""
         self.sky.check()
         if self.player is not None and self.player.error is not None:
             raise self.player.error
-        for program in self.probes:
-            program.check(started=True)
+
+    def take_ended_probes(self) -> list[Program]:
+        """Return the probe programs that have ended since the last call, and watch them no longer."""
+        ended = [program for program in self.probes if program.ending() is not None]
+        for program in ended:
+            self.probes.remove(program)
+            program.stop()
+        return ended
 
     def counters(self, link: str) -> dict[str, dict[str, float]]:
         """Return the shaper's counters of a link, by direction."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import time
 import uuid
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -20,6 +21,46 @@ from testbed.machine.system_path import find_program, system_path
 from testbed.network.programs import end_session, spawn
 
 MARK = "SPACEVERSE_HOST"  # variable in the environment of a host's programs
+STANDS_IN_WITHIN_S = 2.0
+
+
+class HostNamespaces:
+    """The network and mount namespaces of a host, kept by descriptors, so that no process has to live there.
+
+    Args:
+        pid: a process in them.
+
+    Attributes:
+        net: path of the network namespace, for setns or `nsenter --net=`.
+        mount: path of the mount namespace.
+    """
+
+    def __init__(self, pid: int) -> None:
+        self._descriptors: list[int] = []
+        try:
+            self.net, self.mount = self._keep(pid, "net"), self._keep(pid, "mnt")
+        except BaseException:
+            self.close()
+            raise
+
+    def hold(self, process: subprocess.Popen[Any]) -> bool:
+        """Return whether a process is in these namespaces."""
+        with suppress(OSError):
+            return all(
+                os.path.samestat(Path(f"/proc/{process.pid}/ns/{kind}").stat(), os.fstat(descriptor))
+                for kind, descriptor in zip(("net", "mnt"), self._descriptors, strict=True)
+            )
+        return False
+
+    def close(self) -> None:
+        """Let the namespaces go; may be called twice."""
+        while self._descriptors:
+            os.close(self._descriptors.pop())
+
+    def _keep(self, pid: int, kind: str) -> str:
+        descriptor = os.open(f"/proc/{pid}/ns/{kind}", os.O_RDONLY | os.O_CLOEXEC)
+        self._descriptors.append(descriptor)
+        return f"/proc/{os.getpid()}/fd/{descriptor}"
 
 
 class HostNetwork(Mininet):  # type: ignore[misc]  # Mininet is untyped
@@ -47,7 +88,9 @@ class HostNetwork(Mininet):  # type: ignore[misc]  # Mininet is untyped
 
     def addHost(self, name: str, cls: Any = None, **params: Any) -> Any:  # noqa: N802 - Mininet's name
         """Add a host; its addresses are those of its links, unless `ip` gives its first interface one."""
-        return super().addHost(name, cls=cls, **{"ip": None, **params})
+        node = super().addHost(name, cls=cls, **{"ip": None, **params})
+        node.namespaces = HostNamespaces(node.pid)
+        return node
 
     def __enter__(self) -> HostNetwork:
         return self
@@ -61,6 +104,7 @@ class HostNetwork(Mininet):  # type: ignore[misc]  # Mininet is untyped
             for host in self.hosts:
                 if host.shell is not None:
                     host.terminate()
+                host.namespaces.close()
 
 
 class EmulatedHost:
@@ -78,6 +122,7 @@ class EmulatedHost:
         self._addresses = addresses
         self._namespace: NetworkNamespace | None = None
         self._processes: list[subprocess.Popen[Any]] = []
+        self._stand_in: subprocess.Popen[Any] | None = None
         self._mark = f"{MARK}={uuid.uuid4().hex}".encode()
 
     def __repr__(self) -> str:
@@ -93,13 +138,17 @@ class EmulatedHost:
 
     @property
     def pid(self) -> int:
-        """Process id of the host's shell, whose network namespace is the host's."""
-        return int(self.node.pid)
+        """Process id of the host's shell, whose namespaces are the host's; of another one if it has died."""
+        if self.node.shell is None or self.node.shell.poll() is None:
+            return int(self.node.pid)
+        if self._stand_in is None or self._stand_in.poll() is not None:
+            self._stand_in = self._enter().call(self._start_stand_in)
+        return self._stand_in.pid
 
     @property
     def namespace_path(self) -> str:
         """Path of the host's network namespace, for setns or `nsenter --net=`."""
-        return f"/proc/{self.pid}/ns/net"
+        return str(self.node.namespaces.net)
 
     def popen(self, command: str | Sequence[str], **options: Any) -> subprocess.Popen[Any]:
         """Start a program in the host; it ends with the network at the latest.
@@ -160,6 +209,21 @@ class EmulatedHost:
             self._kill_others()
             self._namespace.close()
             self._namespace = None
+
+    def _start_stand_in(self) -> subprocess.Popen[Any]:
+        """Start a process that does nothing, in the host's namespaces."""
+        namespaces = self.node.namespaces
+        command = ["nsenter", f"--net={namespaces.net}", f"--mount={namespaces.mount}", "sleep", "infinity"]
+        process = spawn(command, stdin=subprocess.DEVNULL)
+        self._processes.append(process)
+        give_up_s = time.monotonic() + STANDS_IN_WITHIN_S
+        while not namespaces.hold(process):
+            if process.poll() is not None or time.monotonic() > give_up_s:
+                raise TestbedError(
+                    f"{self.name}: its shell has died, and nsenter cannot enter its namespaces"
+                )
+            time.sleep(0.005)
+        return process
 
     def _words(self, command: str | Sequence[str]) -> list[str]:
         if not isinstance(command, str):

@@ -21,6 +21,8 @@ _LOG = logging.getLogger(__name__)
 # with SIGKILL leaves none behind.  setpriv (util-linux), since preexec_fn is unsafe beside threads.
 DIE_WITH_PARENT = ["setpriv", "--pdeathsig", "KILL"]
 ENDS_WITHIN_S = 2.0
+EXIT_USAGE = 2
+LOG_TAIL_BYTES = 8192
 
 
 def spawn(command: Sequence[str], *, netns_pid: int | None = None, **options: Any) -> subprocess.Popen[Any]:
@@ -110,17 +112,28 @@ class Program:
             started: whether the run has started. A program that ends with exit code 2 before that has got
                 invalid input: then the error's exit code is 2 as well.
         """
-        if (code := exit_code(self.process)) is not None:
-            error = TestbedError(
-                f"{self.name} ended with exit code {code}: {self.last_line()} (log: {self.log})"
-            )
-            error.exit_code = 2 if code == 2 and not started else 1
+        if (ending := self.ending()) is not None:
+            error = TestbedError(f"{self.name} {ending}")
+            error.exit_code = 2 if exit_code(self.process) == EXIT_USAGE and not started else 1
             raise error
+
+    def ending(self) -> str | None:
+        """Return how it has ended, with the last line of its log; None while it runs."""
+        code = exit_code(self.process)
+        if code is None:
+            return None
+        if code < 0:
+            names = {number.value: number.name for number in signal.Signals}
+            return f"was killed by {names.get(-code, f'signal {-code}')}"
+        return f"ended with exit code {code}: {self.last_line()} (log: {self.log})"
 
     def last_line(self) -> str:
         """Return the last non-empty line of its log."""
-        text = self.log.read_text(errors="replace").strip() if self.log.exists() else ""
-        return text.splitlines()[-1] if text else "it printed nothing"
+        try:
+            lines = self.log.read_bytes()[-LOG_TAIL_BYTES:].decode(errors="replace").strip().splitlines()
+        except OSError as error:
+            return f"its log cannot be read: {error.strerror}"
+        return lines[-1] if lines else "it printed nothing"
 
     def stop(self, patience_s: float = 3.0) -> None:
         """Send SIGTERM, and SIGKILL to its whole session after `patience_s`. May be called twice."""

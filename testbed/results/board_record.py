@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
+from testbed.results.absence import Absence
+
 
 class MeasuredPath(Protocol):
     """The measured path of a board, as `testbed.boards.path` provides it."""
@@ -24,27 +26,6 @@ class MeasuredPath(Protocol):
 
     def to_json(self) -> dict[str, Any]:
         """Return all fields."""
-
-
-@dataclass(frozen=True)
-class Absence:
-    """A period in which a board took no part in the run.
-
-    Args:
-        from_s: Scenario time at which its agent stopped reporting that it is well.
-        why: Reason that was reported.
-        until_s: Scenario time at which its agent had restarted the node; None if it did not.
-    """
-
-    from_s: float
-    why: str
-    until_s: float | None = None
-
-    def line(self, board: str) -> str:
-        """Return the absence in words."""
-        if self.until_s is None:
-            return f"board {board} was lost at {self.from_s:.1f} s: {self.why}"
-        return f"board {board} was absent from {self.from_s:.1f} to {self.until_s:.1f} s: {self.why}"
 
 
 @dataclass(frozen=True)
@@ -79,7 +60,7 @@ class BoardRecord:
 
     def warnings(self) -> list[str]:
         """Return a line for each absence."""
-        return [absence.line(self.board) for absence in self.absences]
+        return [absence.line(f"board {self.board}") for absence in self.absences]
 
     def to_json(self) -> dict[str, Any]:
         """Return all fields."""

@@ -30,6 +30,7 @@ from nodes.contract.latency import PARTS, Latency
 from nodes.contract.strict import as_shown
 from testbed.measure.fidelity import LinkFidelity
 from testbed.mqtt.broker_watch import BrokerRecord
+from testbed.results.absence import Absences, absences, lines_about
 from testbed.results.board_record import BoardRecord
 from testbed.results.latency import (
     FrameResult,
@@ -63,7 +64,8 @@ class Results:
 
     `malformed` counts the payloads that were refused, by the node that did so and the sender; `refusals` has
     the reason of the last, which quotes the payload as `repr` does. `troubles`
-    are further events that tell of a failure, each in one line. `ending` is set for a run that did not
+    are further events that tell of a failure, each in one line. `absences` are the periods in which a node's
+    program or a probe had died, by its name. `ending` is set for a run that did not
     come to its end. `shipped_models` says whether a node ran a model that ships with the project.
     """
 
@@ -80,6 +82,7 @@ class Results:
     boards: tuple[BoardRecord, ...] = ()
     paces: tuple[NodePace, ...] = ()
     troubles: tuple[str, ...] = ()
+    absences: Absences = field(default_factory=dict)
     ending: Ending | None = None
     shipped_models: bool = False
 
@@ -128,6 +131,7 @@ class Results:
         found += [warning for clock in self.clocks if (warning := clock.warning())]
         found += [warning for board in self.boards for warning in board.warnings()]
         found += [warning for pace in self.paces if (warning := pace.warning())]
+        found += [absence.line(who) for who, own in self.absences.items() for absence in own]
         if self.lost_events:
             found.append(f"{self.lost_events} node events were lost (a broker may have crashed)")
         return [as_shown(text) for text in (*found, *self.troubles)]
@@ -161,8 +165,8 @@ class Results:
 
         Keys: verdict (Verdict), scenario, shaper, warnings, note, totals (see `totals`), links (summaries
         of LinkFidelity), brokers (BrokerRecord), malformed (counts by "node, from sender"), refusals, clocks
-        (NodeClock), boards (BoardRecord), paces (NodePace), lost_events, frames (FrameResult and
-        `correct`).
+        (NodeClock), boards (BoardRecord), paces (NodePace), absences (Absence, by program), lost_events,
+        frames (FrameResult and `correct`).
         """
         return {
             "verdict": self.verdict.to_json(),
@@ -178,6 +182,7 @@ class Results:
             "clocks": [clock.to_json() for clock in self.clocks],
             "boards": [board.to_json() for board in self.boards],
             "paces": [asdict(pace) for pace in self.paces],
+            "absences": {who: [asdict(absence) for absence in own] for who, own in self.absences.items()},
             "lost_events": self.lost_events,
             "frames": [{**asdict(f), "correct": f.correct} for f in self.frames],
         }
@@ -203,10 +208,11 @@ def frame_results(
         if record.frame in by_frame:
             by_frame[record.frame].append(record)
     last_s = max((record.monotonic_s for record in records), default=start_monotonic_s)
-    away = outages(records)
+    away, lost = outages(records), absences(records)
     results = []
     for satellite in scenario.satellites:
         gaps = disconnected(records, satellite.name, last_s)
+        stations = [link.station for link in scenario.links if link.satellite == satellite.name]
         for frame in satellite.frames:
             own = by_frame[frame.frame]
             stamps = stamps_of(own, satellite.name)
@@ -216,6 +222,7 @@ def frame_results(
             if link is not None and stamps.keys() >= _WHOLE_STEPS and failure_of(own, frame.truth) is None:
                 latency = frame_latency(stamps, gaps, link, sent_bytes(own))
             whole_s = stamps["answered"] - stamps["captured"] if latency else None
+            lost_lines = lines_about(lost, satellite.name, stations, received="received" in stamps)
             results.append(
                 _frame_result(
                     satellite,
@@ -225,7 +232,7 @@ def frame_results(
                     latency=latency,
                     end_to_end_s=whole_s,
                     station=station,
-                    outage=away.get(station or ""),
+                    reached="; ".join([*lost_lines, last_step(own, satellite.name, away.get(station or ""))]),
                 )
             )
     return tuple(results)
@@ -240,7 +247,7 @@ def _frame_result(
     latency: Latency | None,
     end_to_end_s: float | None,
     station: str | None,
-    outage: str | None,
+    reached: str,
 ) -> FrameResult:
     events = [record.event for record in records]
     answered = next((event for event in events if isinstance(event, Answered)), None)
@@ -277,7 +284,7 @@ def _frame_result(
         dropped=on_board is not None and on_board.decision == "drop",
         clock_bound_s=clock_bound_s(records),
         failure=failure_of(records, frame.truth),
-        reached=last_step(records, satellite.name, outage),
+        reached=reached,
     )
 
 

@@ -44,6 +44,7 @@ from nodes.contract.events import (
     OutboxTrouble,
     Paced,
     PowerSensorFound,
+    ProgramChanged,
     Ready,
     Received,
     ReceivedFirst,
@@ -78,7 +79,8 @@ TROUBLES: dict[type[Event], Callable[[Any], str | None]] = {
 
 TOLD_ELSEWHERE = (
     FrameRefused, Expired, Dropped, SendRefused,  # reasons of frames without an answer
-    Malformed, BrokerRestarted, BrokerRefused, ClockCompared, Paced, BoardChanged,  # warnings of their own
+    Malformed, BrokerRestarted, BrokerRefused, ClockCompared, Paced,  # warnings of their own
+    BoardChanged, ProgramChanged,
 )  # fmt: skip
 
 NO_FAILURE = (

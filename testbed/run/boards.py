@@ -23,7 +23,8 @@ from testbed.mqtt.broker import TcpListener
 from testbed.mqtt.certificates import Authority
 from testbed.network.link_state import OnContactEnd
 from testbed.network.sky import Sky
-from testbed.results.board_record import Absence, BoardRecord
+from testbed.results.absence import Absence
+from testbed.results.board_record import BoardRecord
 from testbed.run.plan import RunPlan
 from testbed.scenario.model import Link, Scenario
 

@@ -23,6 +23,7 @@ from nodes.contract.events import (
     InferenceFailed,
     InferenceFinished,
     LinkChanged,
+    ProgramChanged,
     Ready,
     SendStarted,
 )
@@ -200,9 +201,9 @@ def _told(record: EventRecord) -> str:
             return f"{node}: {finished.frame} {_decided(finished)}"
         case Answered() as answered:
             return f"ground: {answered.frame} answered by {answered.answered_by}: {answered.answer!r}"
-        case BoardChanged() as board:
-            reason = f": {board.reason}" if board.reason else ""
-            return f"board {board.board} is {board.state}{reason}"
+        case BoardChanged() | ProgramChanged() as changed:
+            who = f"board {changed.board}" if isinstance(changed, BoardChanged) else changed.program
+            return f"{who} is {changed.state}" + (f": {changed.reason}" if changed.reason else "")
         case InferenceFailed() as failed:
             where = f", {failed.where}" if failed.where else ""
             return f"{node}: {failed.frame} failed: {failed.part or 'inference'}{where}: {failed.reason}"

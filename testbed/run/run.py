@@ -8,6 +8,7 @@ Steps, undone in reverse order whatever happens in between:
 from __future__ import annotations
 
 import logging
+import math
 import os
 import queue
 import signal
@@ -21,13 +22,13 @@ from functools import partial
 from pathlib import Path
 
 from nodes.contract.config import is_shipped
-from nodes.contract.events import Answered, Event, EventRecord, LinkChanged, Ready
+from nodes.contract.events import Answered, Event, EventRecord, LinkChanged, ProgramChanged, Ready
 from nodes.contract.topics import slug
 from testbed.errors import CapabilityError, ScenarioError, TestbedError
 from testbed.machine.processor_load import ProcessorLoad
 from testbed.machine.stop_request import Stopped, StopRequest
 from testbed.measure.fidelity import LinkFidelity, compare
-from testbed.mqtt.broker import Broker, TcpListener, UnixListener
+from testbed.mqtt.broker import Broker, BrokerError, TcpListener, UnixListener
 from testbed.mqtt.broker_watch import BrokerWatch
 from testbed.mqtt.certificates import Authority
 from testbed.mqtt.management import ManagementPlane
@@ -35,6 +36,7 @@ from testbed.network.clock import RealClock
 from testbed.network.emulation import EmulatedNetwork
 from testbed.network.player import Change
 from testbed.network.programs import Program, spawn
+from testbed.results.absence import absences
 from testbed.results.link_time import LinkTime
 from testbed.results.node_clocks import node_clocks
 from testbed.results.node_pace import node_paces
@@ -57,6 +59,7 @@ from testbed.run.offered_load import offered_load
 from testbed.run.plan import DRAWINGS, MANAGEMENT, MODELS, MQTT_PORT, RunPlan
 from testbed.run.progress import Progress
 from testbed.run.sockets import socket_folder
+from testbed.run.supervision import ManagementWatch, SupervisedNode
 from testbed.run.traces import link_traces, link_track
 from testbed.scenario.model import Link, Scenario, to_json
 from traces.trace_file import write_trace
@@ -137,8 +140,9 @@ class _Run:
     def __init__(self, plan: RunPlan, progress: Progress, stop: StopRequest) -> None:
         self.plan, self.scenario, self.traces, self.folder = plan, plan.scenario, plan.traces, plan.folder
         self.progress, self.stop = progress, stop
-        self.programs: list[Program] = []
+        self.nodes: dict[str, SupervisedNode] = {}
         self.watches: list[BrokerWatch] = []
+        self.station_watches: dict[str, BrokerWatch] = {}
         self.played = dict(plan.traces)  # less the boards' own delays
         self.boards = RunBoards(plan, self._report)
         self.plane: ManagementPlane | None = None
@@ -155,9 +159,9 @@ class _Run:
             plane = self.plane = self._start_brokers(stack)
             self._start_nodes(stack, plane)
             self._play(stack, plane)
-            self._gather(plane)
+            ending = self._gather(plane)
             self.progress.step("removing hosts, links and programs")
-        return self._results(plane, self.network.shaper_text)
+        return self._results(plane, self.network.shaper_text, ending)
 
     def _write_inputs(self) -> None:
         self.progress.step("writing traces and configurations")
@@ -247,7 +251,9 @@ class _Run:
             socket, self.folder.events, self.plan.run_account, run=name, admission=self.plan.admission()
         )
         stack.callback(plane.close)
-        self.watches = [BrokerWatch(broker, plane.report) for broker in brokers]
+        management, *stations = [BrokerWatch(broker, plane.report) for broker in brokers]
+        self.watches = [management, *stations]
+        self.station_watches = {g.name: w for g, w in zip(self.scenario.stations, stations, strict=True)}
         return plane
 
     def _station_broker(self, station: str) -> Broker:
@@ -276,14 +282,7 @@ class _Run:
             self.programs.append(Program(MODELS, command, log=self.plan.log_path(MODELS)))
         for name in self.plan.emulated_names:
             self.stop.check()
-            self.programs.append(
-                Program(
-                    name,
-                    self.plan.node_command(name),
-                    log=self.plan.log_path(name),
-                    netns_pid=self.network.hosts[name].pid,
-                )
-            )
+            self.nodes[name] = SupervisedNode(name, partial(self._program, name), self._report_program)
         waiting = set(self.plan.node_names)
         deadline_s = time.monotonic() + READY_WITHIN_S
         while waiting:
@@ -295,6 +294,24 @@ class _Run:
                 )
         if self.scenario.probe:
             self._start_probes()
+
+    def _program(self, node: str) -> Program:
+        """Start a node's program in its host."""
+        return Program(
+            node,
+            self.plan.node_command(node),
+            log=self.plan.log_path(node),
+            netns_pid=self.network.hosts[node].pid,
+        )
+
+    def _report_program(self, event: ProgramChanged) -> None:
+        if self.plane is not None:
+            self.plane.report(event, time_s=self.clock.now_s() if self.started else None)
+
+    @property
+    def started(self) -> bool:
+        """Whether scenario second 0 is set."""
+        return self.start_monotonic_s > 0
 
     def _start_probes(self) -> None:
         for link in self.scenario.links:
@@ -309,12 +326,14 @@ class _Run:
                 self._start_probe(link, name, self.plan.probe_command(link, ground=ground))
 
     def _start_probe(self, link: Link, name: str, command: list[str]) -> None:
-        self.network.start_probe(f"probe of {name}", name, command, self.plan.probe_log_path(link))
+        log = self.plan.probe_log_path(link)
+        self.network.start_probe(f"the probe of link {link.name} at {name}", name, command, log)
 
     def _stop_programs(self) -> None:
-        for program in (*self.network.probes, *self.programs):
+        programs: list[Program | SupervisedNode] = [*self.network.probes, *self.nodes.values()]
+        for program in programs:
             program.ask_to_stop()
-        for program in (*self.network.probes, *self.programs):
+        for program in programs:
             program.stop()
 
     def _play(self, stack: ExitStack, plane: ManagementPlane) -> None:
@@ -347,22 +366,48 @@ class _Run:
         self.network.play(self.played, self.clock, on_change)
         self.progress.playing(self.traces)
 
-    def _gather(self, plane: ManagementPlane) -> None:
-        """Wait until every frame has its answer, or until no more answers can arrive."""
-        wanted = set(self.scenario.frames())
+    def _gather(self, plane: ManagementPlane) -> Ending | None:
+        """Wait until every frame has its answer, or until no more answers can arrive.
+
+        Returns:
+            Why the run ended early; None if it did not.
+        """
+        ending: Ending | None = None
+        give_up_s = math.inf
+        wanted, done = set(self.scenario.frames()), set[str | None]()
         load = ProcessorLoad()
         end_s = max(trace.end_s for trace in self.traces.values()) + self.scenario.grace_s
-        while self.clock.now_s() < end_s:
+        management = ManagementWatch(plane, self._report_program)
+        while self.clock.now_s() < end_s or (not wanted <= done and management.delays_the_end()):
             self._step(plane)
-            self.network.check()
+            management.look()
+            self.network.check_links()
+            for probe in self.network.take_ended_probes():
+                event = ProgramChanged(program=probe.name, state="given up", reason=f"it {probe.ending()}")
+                self._report_program(event)
             self.progress.tick(self.clock.now_s())
             done = {record.frame for record in plane.seen(*ENDS)}
             if wanted <= done and self._pass_is_over():
                 break
+            if not wanted <= done and (lost := self._all_lost()) is not None:
+                give_up_s = min(give_up_s, self.clock.now_s() + self.scenario.grace_s)
+                if self.clock.now_s() > give_up_s:  # what is on its way has had the time to arrive
+                    ending = Ending(lost, 1)
+                    break
         plane.stop_nodes()
         for watch in self.watches:
             watch.look(last=True)
         self.load, self.counters = load.record(), self.network.sky.counters()["links"]
+        return ending
+
+    def _all_lost(self) -> str | None:
+        """Return why no further frame can be answered, if no satellite or no station is left."""
+        for kind, nodes in (("satellite", self.scenario.satellites), ("station", self.scenario.stations)):
+            names = [node.name for node in nodes]
+            lost = [node for name in names if (node := self.nodes.get(name)) and node.given_up is not None]
+            if len(lost) == len(names):
+                return f"no {kind} is left: " + "; ".join(f"{node.name}: {node.given_up}" for node in lost)
+        return None
 
     def _pass_is_over(self) -> bool:
         """Return whether all contacts have ended; a run that ends earlier would not cover its pass."""
@@ -374,17 +419,34 @@ class _Run:
         self.stop.check()
         try:
             while True:
-                self.progress.event(plane.fresh.get(timeout=TICK_S))
+                record = plane.fresh.get(timeout=TICK_S)
+                self.progress.event(record)
+                if isinstance(record.event, Ready) and record.node in self.nodes:
+                    self.nodes[record.node].is_ready()
                 if plane.fresh.empty():
                     break
         except queue.Empty:
             pass
-        for watch in self.watches:
-            watch.look()
-        self.boards.look(self.clock.now_s() if self.start_monotonic_s > 0 else None)
-        for program in self.programs:
-            program.check(started=self.start_monotonic_s > 0)
+        self._look_after_brokers()
+        self.boards.look(self.clock.now_s() if self.started else None)
+        for node in self.nodes.values():
+            node.look(started=self.started)
         plane.check()
+
+    def _look_after_brokers(self) -> None:
+        """Restart brokers that died. A station whose broker cannot be kept is lost, and the others go on."""
+        for watch in self.watches:
+            if watch not in self.station_watches.values():
+                watch.look()
+        for station, watch in self.station_watches.items():
+            if station in self.nodes and self.nodes[station].given_up is not None:
+                continue
+            try:
+                watch.look()
+            except BrokerError as error:
+                if not self.started:
+                    raise
+                self.nodes[station].lose(str(error))
 
     def write_ending(self, ending: Ending) -> None:
         """Write results.json of a run that did not come to its end, as far as its disk lets it."""
@@ -415,13 +477,14 @@ class _Run:
             boards=self.boards.records(),
             paces=node_paces(events),
             troubles=troubles(events),
+            absences=absences(events),
             ending=ending,
             shipped_models=any(map(is_shipped, models)),
         )
 
-    def _results(self, plane: ManagementPlane, shaper: str) -> Results:
+    def _results(self, plane: ManagementPlane, shaper: str, ending: Ending | None) -> Results:
         links = tuple(self._fidelity(link, plane, shaper) for link in self.scenario.links)
-        results = self._figures(plane.events, shaper, links)
+        results = self._figures(plane.events, shaper, links, ending)
         self.folder.write_json(self.folder.fidelity, [link.to_json() for link in links])
         self.folder.write_json(self.folder.results, results.to_json())
         self._draw_kept(results)

@@ -6,174 +6,42 @@ each in a frame of its own. Faults that end a run have short runs of their own.
 
 from __future__ import annotations
 
-import io
-import json
 import os
 import shutil
 import signal
-import subprocess
+import threading
+import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, redirect_stderr, redirect_stdout, suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
 from safetensors.numpy import load_file, save_file
 
+from nodes.contract.board import GIVEN_UP
 from nodes.contract.events import Delivered, EventRecord, Ready
 from nodes.models import COMPACT
-from testbed.cli.main import main
-from testbed.run import progress
-from testbed.run.progress import TerminalProgress
 from tests.support.faulty_server import faulty_server
 from tests.support.footprint import Footprint
+from tests.support.injected_run import (
+    DOWN,
+    HEADER,
+    LOS_S,
+    TRACE,
+    UP,
+    Ended,
+    fill,
+    picture,
+    processes_of,
+    run,
+    scenario_of,
+    small_disk,
+)
 
 pytestmark = pytest.mark.root
-
-AS_PROGRAM = """
-from testbed import Scenario
-
-def scenario():
-    return Scenario.model_validate_json({text!r})
-"""
-
-HEADER = """# spaceverse-trace 2
-# satellite: S
-# station: G
-# start_utc: 2018-01-20T00:00:00Z
-# end_s: {end_s}
-# made_by: a test
-time_s,up,down_bit_s,up_bit_s,down_delay_s,up_delay_s,down_loss,up_loss
-"""
-UP, DOWN = "{},1,8000000.0,1000000.0,0.005,0.005,0.0,0.0\n", "{},0,0.0,0.0,0.0,0.0,0.0,0.0\n"
-LOS_S, END_S = 12.0, 13.0
-TRACE = HEADER.format(end_s=END_S) + UP.format(0.0) + DOWN.format(LOS_S)
-
-# Decides by the prompt, "what to do: ...".
-POLICY = """
-from nodes.policies import Accept, Continue, Drop, SendReduced, SendRegions, SendWhole
-
-
-class Policy:
-    def decide(self, situation):
-        match situation.prompt.split(": ")[0]:
-            case "policy raises":
-                raise RuntimeError("boom")
-            case "policy compares with text":
-                return Accept() if situation.whole_bytes >= "1000" else SendWhole()
-            case "policy returns nothing":
-                return None
-            case "policy returns a class":
-                return SendWhole
-            case "policy returns text for a number":
-                return SendReduced("2")
-            case "policy returns NaN":
-                return SendRegions(float("nan"))
-            case "policy never decides":
-                return Continue()
-            case "drop":
-                return Drop()
-            case "send":
-                return SendWhole()
-            case "regions":
-                return SendRegions(5000)
-        return Accept() if situation.finished else Continue()
-"""
-
-
-@dataclass(frozen=True)
-class Ended:
-    """A command that has ended: exit code, what it printed, results.json if there is one."""
-
-    code: int
-    output: str
-    errors: str
-    results: dict[str, Any] | None
-
-    @property
-    def first_line(self) -> str:
-        """The first line of the result, after the lines of progress."""
-        heads = ("PASSED", "FAILED", "STOPPED")
-        return next((line for line in self.output.splitlines() if line.startswith(heads)), "")
-
-
-class Injector(TerminalProgress):
-    """Progress that calls back at each step and event, in the run's own thread."""
-
-    at_step: Callable[[str], None]
-    at_event: Callable[[EventRecord], None]
-
-    def step(self, text: str) -> None:
-        super().step(text)
-        type(self).at_step(text)
-
-    def event(self, record: EventRecord) -> None:
-        super().event(record)
-        type(self).at_event(record)
-
-
-def run(
-    scenario: dict[str, Any] | Path,
-    folder: Path,
-    *,
-    at_step: Callable[[str], None] = lambda text: None,
-    at_event: Callable[[EventRecord], None] = lambda record: None,
-    output: Path | None = None,
-) -> Ended:
-    """Run a scenario as the command does, with faults injected at steps and events."""
-    path = scenario if isinstance(scenario, Path) else folder / "scenario.py"
-    if not isinstance(scenario, Path):  # JSON may name no program, and images only
-        path.write_text(AS_PROGRAM.format(text=json.dumps(scenario)))
-    runs = output or folder / "runs"
-    said, errors = io.StringIO(), io.StringIO()
-    hooks = {"at_step": staticmethod(at_step), "at_event": staticmethod(at_event)}
-    with pytest.MonkeyPatch.context() as patch, redirect_stdout(said), redirect_stderr(errors):
-        patch.setattr(progress, "TerminalProgress", type("Injecting", (Injector,), hooks))
-        code = main(["run", str(path), "--output", str(runs)])
-    found = list(runs.glob("*/results.json")) if runs.is_dir() else []
-    results = json.loads(found[0].read_text()) if found else None
-    return Ended(code, said.getvalue(), errors.getvalue(), results)
-
-
-def picture(folder: Path, name: str, side_px: int = 64) -> Path:
-    """Write a picture of noise, which no codec makes small."""
-    pixels = np.random.default_rng(len(name)).integers(0, 256, (side_px, side_px, 3), dtype=np.uint8)
-    Image.fromarray(pixels).save(folder / name, "JPEG", quality=90)
-    return folder / name
-
-
-def scenario_of(
-    folder: Path, *, frames: list[dict[str, Any]] | None = None, **changes: Any
-) -> dict[str, Any]:
-    """Return a scenario of one satellite with one frame, as JSON; `changes` replace parts of it."""
-    (folder / "pass.csv").write_text(TRACE)
-    (folder / "mine.py").write_text(POLICY)
-    frame = {
-        "frame": "f",
-        "image": str(picture(folder, "f.jpg")),
-        "prompt": "?",
-        "truth": "yes",
-        "capture_s": 1.0,
-    }
-    satellite = {
-        "name": "S",
-        "model": str(COMPACT),
-        "policy": str(folder / "mine.py"),
-        "frames": frames or [frame],
-    }
-    link = {"satellite": "S", "station": "G", "follows": str(folder / "pass.csv")}
-    whole: dict[str, Any] = {
-        "name": "faults", "satellites": [satellite], "links": [link], "probe": False, "grace_s": 2.0,
-        "boards": str(folder / "boards.toml"),
-        "stations": [{"name": "G", "model": "openai:http://127.0.0.1:9/v1#only"}],
-    }  # fmt: skip
-    satellite.update(changes.pop("satellite", {}))
-    frame.update(changes.pop("frame", {}))
-    return whole | changes
-
 
 # Bad input: nothing is built
 
@@ -347,8 +215,8 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Ended, Pa
         def at_step(text: str) -> None:
             if text.startswith("building"):  # hosts see what is mounted before they are made
                 (made,) = folder.glob("runs/*")
-                stack.enter_context(_small_disk(made / "inbox", "300k"))
-                stack.enter_context(_small_disk(made / "nodes/n/outbox", "200k"))
+                stack.enter_context(small_disk(made / "inbox", "300k"))
+                stack.enter_context(small_disk(made / "nodes/n/outbox", "200k"))
 
         delivered: set[str] = set()
 
@@ -360,32 +228,9 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Ended, Pa
             if isinstance(event, Delivered) and record.node == "N":
                 delivered.add(event.frame)
                 if len(delivered) == 2:
-                    _fill(outbox)
+                    fill(outbox)
 
         yield run(scenario, folder, at_step=at_step, at_event=at_event), folder
-
-
-def _fill(folder: Path) -> None:
-    """Fill the file system of a folder."""
-    with suppress(OSError), (folder / "filler").open("wb", buffering=0) as file:
-        while file.write(bytes(1 << 12)):
-            pass
-
-
-class _small_disk:  # noqa: N801 - a context manager
-    """A small file system at a folder, which is created."""
-
-    def __init__(self, folder: Path, size: str) -> None:
-        self._folder, self._size = folder, size
-
-    def __enter__(self) -> None:
-        self._folder.mkdir()
-        subprocess.run(
-            ["mount", "-t", "tmpfs", "-o", f"size={self._size}", "none", str(self._folder)], check=True
-        )
-
-    def __exit__(self, *_: object) -> None:
-        subprocess.run(["umount", "--lazy", str(self._folder)], check=True)
 
 
 def test_the_run_of_all_faults_has_failed_everywhere_alike(shared: tuple[Ended, Path]) -> None:
@@ -426,28 +271,24 @@ def test_troubles_that_ended_are_named_too(shared: tuple[Ended, Path]) -> None:
 # Faults that end the run
 
 
-def _processes_of(config: Path) -> list[int]:
-    """Return the processes that have a file as an argument."""
-    found = []
-    for path in Path("/proc").glob("[0-9]*/cmdline"):
-        try:
-            words = path.read_bytes().decode(errors="replace").split("\0")
-        except OSError:
-            continue
-        if str(config) in words:
-            found.append(int(path.parent.name))
-    return found
-
-
 def _kill_the_satellite(folder: Path) -> None:
+    """Kill it again and again: the run starts it again, at first."""
     (config,) = folder.glob("runs/*/nodes/s/config.json")
-    for pid in _processes_of(config):
-        os.kill(pid, signal.SIGKILL)
+
+    def kill() -> None:
+        until_s = time.monotonic() + 30.0
+        while time.monotonic() < until_s and any(folder.glob("runs/*/results.json")) is False:
+            for pid in processes_of(config):
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+            time.sleep(0.05)
+
+    threading.Thread(target=kill, daemon=True).start()
 
 
 def _kill_the_broker_for_good(folder: Path) -> None:
     (config,) = folder.glob("runs/*/logs/g-broker.conf")
-    pids = _processes_of(config)
+    pids = processes_of(config)
     config.unlink()
     config.mkdir()  # so that it cannot be written anew
     for pid in pids:
@@ -474,7 +315,7 @@ class Abort:
 
 
 ABORTS = {
-    "node killed": Abort(_kill_the_satellite, 1, "S ended with exit code -9"),
+    "node killed": Abort(_kill_the_satellite, 1, f"was killed by SIGKILL; {GIVEN_UP}"),
     "broker killed for good": Abort(
         _kill_the_broker_for_good, 1, "broker g-broker died and could not be kept"
     ),
@@ -523,10 +364,10 @@ def test_a_run_that_ends_early_says_so_everywhere(tmp_path: Path, fault: str) ->
 def test_a_full_disk_of_the_runs_folder_ends_the_run(tmp_path: Path) -> None:
     def at_event(record: EventRecord) -> None:
         if isinstance(record.event, Ready):
-            _fill(tmp_path / "runs")
+            fill(tmp_path / "runs")
 
     with ExitStack() as stack:
-        stack.enter_context(_small_disk(tmp_path / "runs", "2m"))
+        stack.enter_context(small_disk(tmp_path / "runs", "2m"))
         server = stack.enter_context(faulty_server())
         scenario = scenario_of(tmp_path, stations=[{"name": "G", "model": server}])
         (tmp_path / "pass.csv").write_text(HEADER.format(end_s=3.0) + UP.format(0.0) + DOWN.format(2.0))

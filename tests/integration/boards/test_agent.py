@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from nodes.contract import topics
-from nodes.contract.board import PIECE_BYTES
+from nodes.contract.board import GIVEN_UP, PIECE_BYTES, RESTARTS_MAX
 from nodes.data import EO_MINI
 from tests.support.boards.agent_desk import LAPSE_S, Desk
 from tests.support.made_up_profile import MADE_UP
@@ -133,6 +133,19 @@ def test_a_node_that_cannot_be_is_told_with_its_own_words_and_the_next_assignmen
     agent.ask_to_stop()
     wait_for(lambda: agent.process.poll() == 0, "end of the agent")
     wait_for(lambda: desk.state() == "gone", "its farewell")
+
+
+def test_a_node_that_is_killed_is_started_again_and_given_up_in_the_end(desk: Desk) -> None:
+    desk.agent()
+    wait_for(lambda: desk.state() == "idle", "registration", 20)
+    desk.boards.assign("board-1", "satellite", desk.satellite(), desk.node.to_json())
+    for times in range(1, RESTARTS_MAX + 2):
+        wait_for(lambda times=times: len(desk.events("node_started")) == times, "start", 20)  # type: ignore[misc]
+        os.kill(desk.events("node_started")[-1]["pid"], signal.SIGKILL)
+    wait_for(lambda: desk.state() == "failed", "end of patience", 10)
+    assert "restarting" in desk.states
+    assert desk.boards.state("board-1")["reason"] == f"killed by signal 9; {GIVEN_UP}"
+    assert [event["status"] for event in desk.events("node_ended")] == [-9] * (RESTARTS_MAX + 1)
 
 
 def test_a_run_that_has_no_heartbeat_is_not_begun_and_a_dismissed_board_is_idle(desk: Desk) -> None:

@@ -104,6 +104,7 @@ class Run(Recorder):
             "broker": {"unix_socket": str(folder / "ground.sock")},
             "model": str(REGULAR),
             "inbox": str(folder / "inbox"),
+            "management_lost_after_s": 5.0,
         }
         self.programs: dict[str, subprocess.Popen[bytes]] = {}
         bad = {**ground, "name": "Bad", "model": "owner/none"}
