@@ -28,11 +28,10 @@ class Absence:
 
     def line(self, who: str) -> str:
         """Return the absence in words."""
-        begin = "before the start" if self.from_s is None else f"{self.from_s:.1f} s"
+        begin = None if self.from_s is None else f"{self.from_s:.1f}"
         if self.until_s is not None:
-            return f"{who} was absent from {begin} to {self.until_s:.1f} s: {self.why}"
-        at = begin if self.from_s is None else f"at {begin}"
-        return f"{who} was lost {at}: {self.why}"
+            return f"{who} was absent from {begin or 'the start'} to {self.until_s:.1f} s: {self.why}"
+        return f"{who} was lost {'before the start' if begin is None else f'at {begin} s'}: {self.why}"
 
 
 Absences = Mapping[str, tuple[Absence, ...]]

@@ -68,6 +68,7 @@ _LOG = logging.getLogger(__name__)
 READY_WITHIN_S = 180.0  # time for a 7 B model from a slow disk
 LEAD_S = 1.0  # from the start message to scenario second 0
 TICK_S = 0.1
+MODELS_SHOWN = "the process of the models"
 ENDS = (Answered, *ENDS_WITHOUT_ANSWER)  # events that end a frame
 
 
@@ -279,7 +280,8 @@ class _Run:
         self.boards.assign(stack)
         stack.callback(self._stop_programs)
         if command := self.plan.models_command:
-            self.programs.append(Program(MODELS, command, log=self.plan.log_path(MODELS)))
+            start = partial(self._models_program, command)
+            self.nodes[MODELS] = SupervisedNode(MODELS_SHOWN, start, self._report_program, says_ready=False)
         for name in self.plan.emulated_names:
             self.stop.check()
             self.nodes[name] = SupervisedNode(name, partial(self._program, name), self._report_program)
@@ -303,6 +305,11 @@ class _Run:
             log=self.plan.log_path(node),
             netns_pid=self.network.hosts[node].pid,
         )
+
+    def _models_program(self, command: list[str]) -> Program:
+        """Start the process that holds the models."""
+        self.plan.models_socket.unlink(missing_ok=True)  # of one that was killed
+        return Program(MODELS, command, log=self.plan.log_path(MODELS))
 
     def _report_program(self, event: ProgramChanged) -> None:
         if self.plane is not None:

@@ -29,13 +29,22 @@ class SupervisedNode:
         name: the node's name.
         start: starts the program.
         report: receives each change as an event of the run.
+        says_ready: whether `is_ready` is called once it works; else it works as soon as it is started.
 
     Attributes:
         given_up: why it is not started any more; None while it is supervised.
     """
 
-    def __init__(self, name: str, start: Callable[[], Program], report: Callable[[ProgramChanged], None]):
+    def __init__(
+        self,
+        name: str,
+        start: Callable[[], Program],
+        report: Callable[[ProgramChanged], None],
+        *,
+        says_ready: bool = True,
+    ) -> None:
         self.name = name
+        self._says_ready = says_ready
         self.given_up: str | None = None
         self._start = start
         self._report = report
@@ -98,6 +107,9 @@ class SupervisedNode:
             self._program = self._start()
         except (OSError, TestbedError) as error:  # no process, no descriptor, no host
             self._died(f"its program could not be started: {error}", started)
+            return
+        if not self._says_ready:
+            self.is_ready()
 
     def _died(self, ending: str, started: bool) -> None:
         now_s = time.monotonic()

@@ -146,7 +146,7 @@ def test_each_death_stands_in_the_timeline(survived: tuple[Ended, Path, dict[str
     for name in ("S", "G", "the management broker"):
         (absence,) = absences[name]
         assert absence["until_s"] > absence["from_s"] > 0, name
-        line = f"{name} was absent from {absence['from_s']:.1f} s to {absence['until_s']:.1f} s"
+        line = f"{name} was absent from {absence['from_s']:.1f} to {absence['until_s']:.1f} s"
         assert any(line in warning for warning in ended.results["warnings"])
     assert {"lost", "ready"} <= {event["state"] for event in events(folder, "program")}
 

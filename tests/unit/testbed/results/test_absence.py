@@ -47,10 +47,10 @@ def test_a_restart_is_an_absence_and_a_warning() -> None:
         changed("S", "lost", 2.0, "its program was killed by SIGKILL"),
         record("S", Captured(frame="S1", size_bytes=1), 2.5),
         changed("S", "ready", 6.0),
-        record("G", Answered(frame="S1", answer="yes", answered_by="ground"), 7.0),
-        record("G", Answered(frame="T1", answer="yes", answered_by="ground"), 7.0),
+        record("G", Answered(frame="S1", answer="yes", answered_by="ground", confidence=None), 7.0),
+        record("G", Answered(frame="T1", answer="yes", answered_by="ground", confidence=None), 7.0),
     )
-    line = "S was absent from 2.0 s to 6.0 s: its program was killed by SIGKILL"
+    line = "S was absent from 2.0 to 6.0 s: its program was killed by SIGKILL"
     assert found.warnings() == [line]
     assert found.verdict.headline == f"PASSED: 2 of 2 frames answered; 1 warning: {line}"
     assert found.to_json()["absences"] == {
@@ -62,7 +62,7 @@ def test_frames_of_a_satellite_that_was_given_up_are_named_with_the_cause() -> N
     found = results(
         changed("S", "lost", 2.0, "killed"),
         changed("S", "given up", 4.0, "killed; 3 restarts"),
-        record("G", Answered(frame="T1", answer="yes", answered_by="ground"), 7.0),
+        record("G", Answered(frame="T1", answer="yes", answered_by="ground", confidence=None), 7.0),
     )
     assert causes(found) == {
         "S1": "no answer from S: S was lost at 2.0 s: killed; 3 restarts; it was not captured"
@@ -74,7 +74,7 @@ def test_a_station_that_is_gone_explains_what_it_received_and_nothing_that_went_
         changed("G", "given up", 2.0, "no broker"),
         record("S", Captured(frame="S1", size_bytes=1), 0.5),
         record("G", Received(frame="S1", what="answer", size_bytes=1, sha256_ok=True), 1.0),
-        record("H", Answered(frame="T1", answer="yes", answered_by="ground"), 7.0),
+        record("H", Answered(frame="T1", answer="yes", answered_by="ground", confidence=None), 7.0),
     )
     assert list(causes(found)) == ["S1"]
     assert "G was lost at 2.0 s: no broker" in causes(found)["S1"]

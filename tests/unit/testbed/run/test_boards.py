@@ -310,7 +310,7 @@ def test_an_agent_that_is_started_again_is_waited_for_and_its_absence_is_told(
     ):
         look(state, 90 + scenario_s, scenario_s)
     look("failed", 99, 9.0)
-    lines = [absence.line("jetson-1") for absence in boards._absences["FLOCK 2P-1"]]
+    lines = [absence.line("board jetson-1") for absence in boards._absences["FLOCK 2P-1"]]
     assert lines == [
         "board jetson-1 was absent from 2.0 to 5.0 s: its agent does not respond",
         "board jetson-1 was lost at 9.0 s: no model",

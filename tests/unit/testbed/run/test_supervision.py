@@ -18,11 +18,11 @@ from tests.support.waiting import wait_for
 class Node:
     """A supervised node whose program is a shell command."""
 
-    def __init__(self, folder: Path, command: str) -> None:
+    def __init__(self, folder: Path, command: str, *, says_ready: bool = True) -> None:
         self.told: list[tuple[str, str | None]] = []
         self.programs: list[Program] = []
         self._folder, self.command = folder, command
-        self.supervised = SupervisedNode("S", self._start, self._tell)
+        self.supervised = SupervisedNode("S", self._start, self._tell, says_ready=says_ready)
 
     def _start(self) -> Program:
         program = Program("S", ["sh", "-c", self.command], log=self._folder / "log")
@@ -50,6 +50,14 @@ def test_a_killed_program_is_started_again_and_said_to_be_back_once_it_is_ready(
     assert node.told[1:] == [("ready", None)]
     node.supervised.stop()
     assert node.programs[1].process.returncode is not None
+
+
+def test_a_program_that_says_nothing_is_back_as_soon_as_it_is_started(tmp_path: Path) -> None:
+    node = Node(tmp_path, "exec sleep 60", says_ready=False)
+    node.programs[0].process.send_signal(signal.SIGKILL)
+    node.look_until_started_again(1)
+    assert [state for state, _ in node.told] == ["lost", "ready"]
+    node.supervised.stop()
 
 
 def test_a_program_that_dies_again_and_again_is_given_up_with_its_last_words(
