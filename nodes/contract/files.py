@@ -133,6 +133,32 @@ def write_atomically(path: Path, data: bytes | str, *, durable: bool = False, pr
         temporary.write_bytes(data.encode() if isinstance(data, str) else data)
 
 
+def write_in(folder: int, name: str, data: bytes | str) -> None:
+    """Replace a file of an open folder by `data` in one step.
+
+    Unlike `write_atomically` it follows no symbolic link and no path, so that nobody who moves or replaces
+    the folder can make it write elsewhere.
+
+    Args:
+        folder: descriptor of the folder.
+        name: name of the file in it.
+        data: its new content; text is written as UTF-8.
+
+    Raises:
+        OSError: the file cannot be written or renamed.
+    """
+    temporary = f".{name}.{secrets.token_hex(6)}.part"
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    try:
+        with open(os.open(temporary, flags, 0o666, dir_fd=folder), "wb") as file:  # noqa: PTH123
+            file.write(data.encode() if isinstance(data, str) else data)
+        os.replace(temporary, name, src_dir_fd=folder, dst_dir_fd=folder)
+    except BaseException:
+        with contextlib.suppress(OSError):  # the first error is the one to show
+            os.unlink(temporary, dir_fd=folder)
+        raise
+
+
 def sync_file(path: Path) -> None:
     """Make the content of a file survive a power cut.
 

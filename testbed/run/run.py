@@ -168,6 +168,7 @@ class _Run:
         self.progress.step("writing traces and configurations")
         self.folder.write_whole(self.folder.scenario, to_json(self.scenario))
         self.plan.write_inputs()
+        self.folder.check_place()
         self.authority = Authority(self.plan.certificates) if self.scenario.tls else None
 
     def _check_nodes(self) -> None:
@@ -424,6 +425,7 @@ class _Run:
     def _step(self, plane: ManagementPlane) -> None:
         """Wait for one tick: show new events, check that all processes live, obey a stop request."""
         self.stop.check()
+        self.folder.check_place()
         try:
             while True:
                 record = plane.fresh.get(timeout=TICK_S)

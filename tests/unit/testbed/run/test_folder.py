@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -46,6 +47,94 @@ def test_a_folder_that_cannot_be_made_is_one_line(tmp_path: Path) -> None:
     for parent in (tmp_path / "file", tmp_path / "file/runs", tmp_path / ("x" * 300)):
         with pytest.raises(InputError, match="choose another --output"):
             RunFolder.create(parent, "test")
+
+
+def swapped(folder: RunFolder, target: Path) -> Path:
+    """Move a run's folder away and put a link to another one in its place; return where it is now."""
+    away = folder.path.rename(folder.path.with_name("away"))
+    folder.path.symlink_to(target)
+    return away
+
+
+@pytest.fixture
+def others(tmp_path: Path) -> Path:
+    """A folder of somebody else's, with files of the names of a run's."""
+    (tmp_path / "others/logs").mkdir(parents=True)
+    for name in ("results.json", "report.html", "secret", "logs/secret"):
+        (tmp_path / "others" / name).write_text("theirs")
+    return tmp_path / "others"
+
+
+def test_a_folder_that_was_replaced_leads_nobody_to_anothers_files(tmp_path: Path, others: Path) -> None:
+    with RunFolder.new(tmp_path / "runs", "test") as folder:
+        folder.check_place()
+        away = swapped(folder, others)
+        with pytest.raises(TestbedError, match="was moved, removed or replaced"):
+            folder.check_place()
+        folder.write_json(folder.results, {"ours": 1})
+        folder.write_whole(folder.report, "ours")
+        assert (away / "results.json").read_text() == '{\n  "ours": 1\n}\n'
+    assert {path.read_text() for path in others.rglob("*") if path.is_file()} == {"theirs"}
+    assert sorted(path.name for path in others.rglob("*")) == [
+        "logs",
+        "report.html",
+        "results.json",
+        *["secret"] * 2,
+    ]
+
+
+def test_removing_a_folder_that_was_replaced_removes_nothing_of_others(tmp_path: Path, others: Path) -> None:
+    with pytest.raises(ScenarioError), RunFolder.new(tmp_path / "runs", "test") as folder:
+        (folder.path / "link").symlink_to(others)
+        away = swapped(folder, others)
+        raise ScenarioError("no")
+    assert len(list(others.rglob("*"))) == 5
+    assert list(away.iterdir()) == [], "what the run had made is gone"
+
+
+@pytest.mark.parametrize("what", ["link", "folder"])
+def test_a_file_that_is_a_link_is_replaced_and_not_followed(tmp_path: Path, others: Path, what: str) -> None:
+    with RunFolder.new(tmp_path / "runs", "test") as folder:
+        folder.results.symlink_to(others / "results.json" if what == "link" else others)
+        folder.write_whole(folder.results, "ours")
+        assert folder.results.read_text() == "ours" and not folder.results.is_symlink()
+    assert (others / "results.json").read_text() == "theirs"
+
+
+def test_a_folder_that_is_gone_is_one_line(tmp_path: Path) -> None:
+    with RunFolder.new(tmp_path / "runs", "test") as folder:
+        shutil.rmtree(folder.path)
+        with pytest.raises(TestbedError, match="was moved, removed or replaced"):
+            folder.check_place()
+        with pytest.raises(TestbedError, match=r"cannot write .*results\.json"):
+            folder.write_whole(folder.results, "ours")
+
+
+def test_a_folder_is_not_held_for_ever(tmp_path: Path) -> None:
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    for _ in range(3):
+        with RunFolder.new(tmp_path / "runs", "test"):
+            pass
+    assert len(list(Path("/proc/self/fd").iterdir())) == before
+
+
+@pytest.mark.root
+def test_what_root_hands_over_is_what_it_made(
+    tmp_path: Path, others: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SUDO_UID", "65534")
+    monkeypatch.setenv("SUDO_GID", "65534")
+    with RunFolder.new(tmp_path / "new/runs", "test") as folder:
+        (folder.logs / "a.log").write_text("ours")
+        (folder.logs / "link").symlink_to(others / "secret")
+        (folder.path / "folder").symlink_to(others)
+        away = swapped(folder, others)
+        (tmp_path / "new").rename(tmp_path / "moved")
+        (tmp_path / "new").symlink_to(others)
+    away = tmp_path / "moved/runs" / away.name
+    assert {path.stat().st_uid for path in (others, *others.rglob("*"))} == {0}
+    assert {path.lstat().st_uid for path in (away, *away.rglob("*"))} == {65534}
+    assert (tmp_path / "moved").stat().st_uid == 0, "it is no longer where it was made"
 
 
 @pytest.mark.root
