@@ -72,4 +72,5 @@ def _line(entry: LeftBehind) -> str:
 
     state = "running" if entry.owner.alive() else "ended"
     changes = ", ".join(map(describe, entry.changes)) or "no changes yet"
-    return f"{entry.what} (process {entry.owner.pid}, {state}): {changes}"
+    damage = f"; {entry.problem}" if entry.problem is not None else ""
+    return f"{entry.what} (process {entry.owner.pid}, {state}): {changes}{damage}"

@@ -62,5 +62,8 @@ def remove_left_behind() -> list[Path]:
     removed = left_behind()
     for path in removed:
         with suppress(FileNotFoundError):  # another process is cleaning up, too
-            shutil.rmtree(path)
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+            else:  # not a run's, and in the way of one
+                path.unlink()
     return removed

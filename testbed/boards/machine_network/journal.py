@@ -11,6 +11,8 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import re
+import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
@@ -23,6 +25,9 @@ from testbed.machine.process_identity import ProcessIdentity, boot_id, namespace
 STATE_VARIABLE = "SPACEVERSE_STATE"
 DEFAULT_STATE = Path("/var/lib/spaceverse")  # survives a reboot; see the Filesystem Hierarchy Standard, 5.8
 VERSION = 1
+UNKNOWN = ""  # boot or namespace of an owner that is known from a file name only
+MOST_BYTES = 10_000_000
+_NAME = re.compile(r"(\d{1,18})-(\d{1,18})-[^/]*\.jsonl")
 
 Change: TypeAlias = dict[str, Any]
 Undo: TypeAlias = Callable[[Change], bool]  # False: the interface, and so the change, no longer exists
@@ -110,20 +115,22 @@ class LeftBehind:
         path: Its file.
         what: Its purpose in words.
         owner: The process that wrote it.
-        changes: The changes that it records, in order.
+        changes: The changes that it records, in order; those that can be read.
+        problem: What is wrong with the file; None if nothing is.
     """
 
     path: Path
     what: str
     owner: ProcessIdentity
     changes: list[Change]
+    problem: str | None = None
 
 
 def found_journals(folder: Path | None = None) -> list[LeftBehind]:
-    """Return all journals on this machine, the newest first.
+    """Return all journals on this machine, the newest first; also damaged ones.
 
     Raises:
-        TestbedError: a journal cannot be read.
+        PermissionError: not root.
     """
     newest_first = sorted(_paths(folder), key=_changed_ns, reverse=True)
     return [journal for path in newest_first if (journal := _read(path)) is not None]
@@ -148,7 +155,8 @@ def clean(undo: Undo, folder: Path | None = None) -> tuple[list[str], bool]:
             well = well and done
         for path in _paths(folder):
             # The owner died before the first line was complete, so it had changed nothing.
-            if not _alive(path) and not _first_line_is_whole(path):
+            owner = _named_owner(path)
+            if owner is not None and not _lives(owner) and _has_no_line(path):
                 path.unlink(missing_ok=True)
     return lines, well
 
@@ -170,6 +178,8 @@ def undo_all(changes: list[Change], undo: Undo) -> tuple[list[Change], list[str]
                 gone.append(change)
         except (OSError, TestbedError) as error:
             failures.append(f"cannot undo {describe(change)}: {error}")
+        except Exception as error:  # a line of a damaged journal; the others are undone nevertheless
+            failures.append(f"cannot undo {describe(change)}: {type(error).__name__}: {error}")
     return gone, failures
 
 
@@ -181,6 +191,10 @@ def describe(change: Change) -> str:
 
 def _clean_one(left: LeftBehind, undo: Undo) -> tuple[str, bool]:
     who = f"{left.what} (process {left.owner.pid})"
+    if left.owner.boot_id == UNKNOWN:
+        if _lives(left.owner):
+            return f"{who}: still running, not touched", True
+        return f"{left.path}: {left.problem}: kept; see what it records, and remove it", False
     if left.owner.boot_id != boot_id():
         left.path.unlink(missing_ok=True)
         return f"{who}: the machine was restarted, which undid {len(left.changes)} changes", True
@@ -194,9 +208,10 @@ def _clean_one(left: LeftBehind, undo: Undo) -> tuple[str, bool]:
     gone, failures = undo_all(left.changes, undo)
     if failures:
         return f"{who}: {'; '.join(failures)}", False
+    aside = "" if left.problem is None else f"; {left.problem}, kept as {_set_aside(left.path)}"
     left.path.unlink(missing_ok=True)
     dropped = f"; dropped because the interface is gone: {', '.join(map(describe, gone))}" if gone else ""
-    return f"{who}: {len(left.changes) - len(gone)} changes undone{dropped}", True
+    return f"{who}: {len(left.changes) - len(gone)} changes undone{dropped}{aside}", not aside
 
 
 def _namespace_exists(namespace: str) -> bool:
@@ -219,36 +234,96 @@ def _changed_ns(path: Path) -> int:
         return 0
 
 
-def _alive(path: Path) -> bool:
-    """Return whether the owner in a journal's file name still runs, as far as a name can tell."""
-    pid, ticks, _ = path.name.split("-", 2)
-    return start_ticks(int(pid)) == int(ticks)
+def _named_owner(path: Path) -> ProcessIdentity | None:
+    """Return the owner that a journal's file name tells, as far as a name can."""
+    name = _NAME.fullmatch(path.name)
+    return ProcessIdentity(int(name[1]), int(name[2]), UNKNOWN, UNKNOWN) if name is not None else None
 
 
-def _first_line_is_whole(path: Path) -> bool:
+def _lives(owner: ProcessIdentity) -> bool:
+    """Return whether a process that is known by a file name alone still runs."""
+    return start_ticks(owner.pid) == owner.start_ticks
+
+
+def _has_no_line(path: Path) -> bool:
     try:
-        return b"\n" in path.read_bytes()
-    except FileNotFoundError:
+        return b"\n" not in _content(path)
+    except (OSError, ValueError):
         return False
 
 
 def _read(path: Path) -> LeftBehind | None:
     try:
-        records = list(_records(path.read_bytes()))
+        lines = _content(path).split(b"\n")[:-1]  # an incomplete last line's change was never made
     except FileNotFoundError:  # its owner has just finished
         return None
-    if not records:  # nothing was changed yet
+    except PermissionError:
+        raise
+    except (OSError, ValueError) as error:
+        return _damaged(path, str(error))
+    if not lines:  # nothing was changed yet
         return None
-    header = records[0]
-    if header.get("version") != VERSION:
-        raise TestbedError(f"{path}: journal of another version; use the spaceverse version that wrote it")
-    return LeftBehind(path, str(header["what"]), ProcessIdentity(**header["owner"]), records[1:])
+    try:
+        what, owner = _header(lines[0])
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
+        return _damaged(path, f"its first line is damaged ({type(error).__name__}: {error})")
+    changes, unread = [], []
+    for number, line in enumerate(lines[1:], start=2):
+        try:
+            changes.append(_change(line))
+        except (ValueError, RecursionError):
+            unread.append(str(number))
+    return LeftBehind(
+        path,
+        what,
+        owner,
+        changes,
+        f"line {', '.join(unread[:5])} of its journal is damaged" if unread else None,
+    )
 
 
-def _records(data: bytes) -> Iterator[dict[str, Any]]:
-    """Yield complete lines; an incomplete last line was cut off, and its change was never made."""
-    for line in data.split(b"\n")[:-1]:
-        yield json.loads(line)
+def _damaged(path: Path, problem: str) -> LeftBehind:
+    owner = _named_owner(path) or ProcessIdentity(0, 0, UNKNOWN, UNKNOWN)
+    return LeftBehind(path, path.name, owner, [], " ".join(problem.split())[:200])
+
+
+def _content(path: Path) -> bytes:
+    """Return the bytes of a journal, which is a file of its own and small. Raises ValueError if it is not."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    with open(descriptor, "rb") as file:  # noqa: PTH123
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            raise ValueError("not a regular file")
+        if status.st_size > MOST_BYTES:
+            raise ValueError(f"{status.st_size} bytes, more than a journal can have")
+        return file.read()
+
+
+def _header(line: bytes) -> tuple[str, ProcessIdentity]:
+    """Return purpose and owner. Raises ValueError, TypeError or KeyError for another line."""
+    header = json.loads(line)
+    if header["version"] != VERSION:
+        raise ValueError(f"version {header['version']!r:.20}; use the spaceverse version that wrote it")
+    owner = ProcessIdentity(**header["owner"])
+    numbers, texts = (owner.pid, owner.start_ticks), (owner.boot_id, owner.namespace)
+    if any(type(number) is not int for number in numbers) or any(type(text) is not str for text in texts):
+        raise TypeError("its owner is none")
+    return str(header["what"]), owner
+
+
+def _change(line: bytes) -> Change:
+    change = json.loads(line)
+    if not isinstance(change, dict) or not isinstance(change.get("kind"), str):
+        raise ValueError("no change")
+    return change
+
+
+def _set_aside(path: Path) -> Path:
+    """Keep a journal that was undone as far as it can be read, under a name that `clean` does not look at."""
+    aside = path.with_suffix(".damaged")
+    with suppress(OSError):
+        os.link(path, aside)
+    return aside
 
 
 @contextmanager
