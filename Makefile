@@ -24,7 +24,10 @@ $(VENV)/.done: setup.py Makefile tooling/debian-packages
 run: setup
 	$(BIN)/spaceverse run topologies/dove_pass.py
 
-test: lint docs unit integration
+test: setup
+	$(MAKE) --jobs 2 --output-sync=target lint docs
+	$(MAKE) unit
+	$(MAKE) integration
 
 lint: setup
 	$(BIN)/ruff check .
@@ -40,7 +43,8 @@ unit: setup
 
 # Workers of the first line have network namespaces of their own, so that tests that need root run side by side.
 integration: setup
-	$(BIN)/python -m pytest --numprocesses 3 --own-machines --dist loadfile -m "not alone" tests/integration tests/docs
+	$(BIN)/python -m pytest --numprocesses 4 --own-machines --dist loadgroup --no-loadscope-reorder \
+	    -m "not alone" tests/integration tests/docs
 	$(BIN)/python -m pytest -m alone tests/integration tests/docs
 
 bench: setup

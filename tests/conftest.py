@@ -44,13 +44,26 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Skip tests that need root without it; repeat those that measure time if the machine was starved."""
+    """Skip tests that need root without it; repeat those that measure time if the machine was starved.
+
+    Tests that share a fixture stay on one worker; long ones begin first, so that none is left at the end.
+    """
+    items.sort(key=lambda item: item.get_closest_marker("long") is None)  # otherwise in their order
     for item in items:
         if any(item.get_closest_marker(mark) for mark in REPEATABLE):
             starved = pytest.mark.flaky(reruns=REPEATS, condition=lambda _: config.stash[_WATCH].starved)
             item.add_marker(starved)
+        if _shares_a_fixture(item):
+            item.add_marker(pytest.mark.xdist_group(item.path.stem))
         if os.geteuid() != 0 and item.get_closest_marker("root"):
             item.add_marker(pytest.mark.skip(reason="needs root: sudo make test"))
+
+
+def _shares_a_fixture(item: pytest.Item) -> bool:
+    """Return whether a test outside of tests/unit shares a fixture with others of its module."""
+    definitions = item._fixtureinfo.name2fixturedefs.values()  # type: ignore[attr-defined]
+    shared = any(fixture.scope == "module" for found in definitions for fixture in found)
+    return shared and "tests/unit" not in item.nodeid
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)

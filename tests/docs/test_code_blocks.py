@@ -52,11 +52,13 @@ def test_data_in_the_docs_can_be_read(page: Path) -> None:
             tomllib.loads(block.text)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("page", OTHER_PAGES, ids=_name)
 def test_the_blocks_of_a_page_run(page: Path, tmp_path: Path) -> None:
     _run_page(page, tmp_path)
 
 
+@pytest.mark.long
 @pytest.mark.root
 @pytest.mark.parametrize("page", ROOT_PAGES, ids=_name)
 def test_the_blocks_of_a_page_that_needs_root_run(page: Path, tmp_path: Path) -> None:

@@ -233,6 +233,7 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Ended, Pa
         yield run(scenario, folder, at_step=at_step, at_event=at_event), folder
 
 
+@pytest.mark.long
 def test_the_run_of_all_faults_has_failed_everywhere_alike(shared: tuple[Ended, Path]) -> None:
     ended, _ = shared
     assert ended.results is not None, ended.errors
@@ -362,6 +363,7 @@ def test_a_run_that_ends_early_says_so_everywhere(tmp_path: Path, fault: str) ->
     assert abort.cause in said or ("Stopped." in ended.output and abort.code == 130)
 
 
+@pytest.mark.long
 def test_a_full_disk_of_the_runs_folder_ends_the_run(tmp_path: Path) -> None:
     def at_event(record: EventRecord) -> None:
         if isinstance(record.event, Ready):

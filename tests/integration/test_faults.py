@@ -26,6 +26,7 @@ RATE_BIT_S = 1e6
 IMAGES_PER_FAULT = 1.0
 
 
+@pytest.mark.long
 def test_every_image_arrives_once_or_is_reported(tmp_path: Path) -> None:
     drawn = random.Random(SEED)  # noqa: S311 - seeded so that a failure can be repeated
     kinds = [FaultyRun.FAULTS[number % len(FaultyRun.FAULTS)] for number in range(FAULTS)]

@@ -98,6 +98,7 @@ def command(scenario: Path, folder: Path, *options: str) -> list[str]:
     ]
 
 
+@pytest.mark.long
 def test_a_run_answers_every_frame_and_says_where_the_time_went(tmp_path: Path, footprint: Footprint) -> None:
     scenario = write_scenario(tmp_path, accept=0.9)
     done = subprocess.run(
@@ -164,6 +165,7 @@ def scenario():
 """
 
 
+@pytest.mark.long
 def test_images_begun_at_one_station_end_at_another_over_tls(tmp_path: Path, footprint: Footprint) -> None:
     rows = TRACE.split("0.0,0,0.0", maxsplit=1)[0]
     off, on = "{},0,0.0,0.0,0.0,0.0,0.0,0.0\n", "{},1,160000.0,250000.0,0.006,0.006,0.0,0.0\n"
@@ -217,6 +219,7 @@ def brokers_below(folder: Path) -> list[int]:
     return found
 
 
+@pytest.mark.long
 def test_a_run_outlives_its_brokers(tmp_path: Path, footprint: Footprint) -> None:
     process = subprocess.Popen(
         command(

@@ -76,6 +76,7 @@ def test_a_topology_imports_from_the_public_api_alone(path: Path) -> None:
     assert ours <= PUBLIC
 
 
+@pytest.mark.long
 @pytest.mark.root
 @pytest.mark.parametrize("name", PARTS_S)
 def test_a_topology_runs_and_answers_every_frame(

@@ -21,7 +21,7 @@ from tests.support.waiting import wait_for
 
 pytestmark = pytest.mark.alone
 RATE_BIT_S = 40e6  # of either link
-IMAGE_BYTES = 6_000_000
+IMAGE_BYTES = 4_000_000
 FLOODS = ("manifests", "items", "chunks", "bodies", "rubbish", "heartbeats", "connections")
 SLOWER_MAX = 1.2
 FLOOD_HEAD_START_S = 1.0

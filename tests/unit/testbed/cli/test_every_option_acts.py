@@ -212,7 +212,7 @@ OF_RECORDINGS = {
     "--delay-from": "delays.txt", "--tle": "two.tle", "--up-file": "up.mahi", "--satellite": "FLOCK 2P-2",
     "--columns": "time=1:s,down=2:Mbit/s,up=3:Mbit/s,rtt=4:ms", "--gaps": "down", "--bin": "150ms",
     "--outage": "30ms",
-    "--loop": "10m", "--delay-unit": "ns", "--missing": "18", "--from": "mahimahi",
+    "--loop": "1m", "--delay-unit": "ns", "--missing": "18", "--from": "mahimahi",
 }  # fmt: skip
 OTHER_VALUES = {
     "mahimahi": {"--from": "ping"},
