@@ -14,9 +14,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from nodes.contract.latency import LABELS, PARTS
-from testbed.measure.fidelity import LinkFidelity
+from testbed.measure.fidelity import LinkFidelity, Sample
 from testbed.results.latency import FrameResult
 from traces.trace import Trace
+
+SAMPLES_MAX = 1000  # in a plot of a link, 11 inches wide
 
 WORLD_MAP = Path(__file__).parent / "data" / "blue-marble.jpg"
 
@@ -81,20 +83,28 @@ def link_record(link: LinkFidelity, trace: Trace) -> str:
         (below, link.down_rate, 1e-6, "downlink, Mbit/s"),
     ):
         _shade_contacts(axes, [trace])
-        times = [s.time_s for s in samples]
+        drawn = _thinned(samples)
+        times = [s.time_s for s in drawn]
         axes.plot(
             times,
-            [s.requested * factor for s in samples],
+            [s.requested * factor for s in drawn],
             color="#0072B2",
             label="configured",
             drawstyle="steps-post",
         )
-        axes.plot(times, [s.measured * factor for s in samples], ".", color="#D55E00", label="measured", ms=3)
+        axes.plot(times, [s.measured * factor for s in drawn], ".", color="#D55E00", label="measured", ms=3)
         axes.set_ylabel(label)
     above.legend(fontsize=7, loc="upper right")
     below.set_ylim(0, 1.2 * max((max(s.requested, s.measured) * 1e-6 for s in link.down_rate), default=1.0))
     below.set_xlabel("scenario time, s (contact shaded)")
     return _svg(figure)
+
+
+def _thinned(samples: Sequence[Sample]) -> list[Sample]:
+    """Return samples for a plot: of too many, the one with the largest error of each group."""
+    size = -(-len(samples) // SAMPLES_MAX) or 1
+    groups = (samples[first : first + size] for first in range(0, len(samples), size))
+    return [max(group, key=lambda s: abs(s.measured - s.requested)) for group in groups]
 
 
 def ground_track(tracks: Sequence[Track]) -> str:

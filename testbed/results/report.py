@@ -16,11 +16,13 @@ from PIL import Image
 from nodes.contract.files import IMAGE_FORMATS
 from nodes.contract.latency import LABELS, PARTS
 from testbed.results import drawings
+from testbed.results.latency import FrameResult
 from testbed.results.results import Results
 from testbed.scenario.model import Scenario
 from traces.trace import Trace
 
 LARGEST_PIXELS = 100_000_000  # as for a node (nodes/vlm/image.py)
+PICTURED_MAX = 300  # frames with pictures, and in the timeline; the table has all
 _TEMPLATES = Path(__file__).parent / "data"
 
 
@@ -35,7 +37,9 @@ def render(
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(_TEMPLATES), autoescape=True, undefined=jinja2.StrictUndefined
     )
-    images = {name: _thumbnail(frame.image) for name, frame in scenario.frames().items()}
+    frames = scenario.frames()
+    shown = _pictured(results.frames)
+    images = {f.frame: _thumbnail(frames[f.frame].image) for f in shown if f.frame in frames}
     return environment.get_template("report.html.j2").render(
         results=results,
         totals=results.totals(),
@@ -46,7 +50,8 @@ def render(
         images=images,
         kept={name: picture for name in images if (picture := _thumbnail(kept / f"{name}.jpg", 320))},
         parts=list(LABELS.items()),
-        timeline=drawings.timeline(results.frames, list(traces.values())),
+        timeline=drawings.timeline(shown, list(traces.values())),
+        not_pictured=len(results.frames) - len(shown),
         link_records=[
             (link.summary(), drawings.link_record(link, traces[link.link])) for link in results.links
         ],
@@ -54,6 +59,15 @@ def render(
         note=results.note,
         rows=_rows(results),
     )
+
+
+def _pictured(frames: Sequence[FrameResult]) -> list[FrameResult]:
+    """Return the frames that are drawn: all, or of too many those that failed first, then the slowest."""
+    if len(frames) <= PICTURED_MAX:
+        return list(frames)
+    worst = sorted(frames, key=lambda f: (f.failure is None, -(f.end_to_end_s or float("inf"))))
+    chosen = {f.frame for f in worst[:PICTURED_MAX]}
+    return [f for f in frames if f.frame in chosen]
 
 
 def _rows(results: Results) -> list[dict[str, Any]]:

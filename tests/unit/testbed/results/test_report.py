@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from testbed.measure.fidelity import Sample
 from testbed.results import drawings
 from testbed.results.latency import FrameResult
 from testbed.results.report import render
@@ -89,3 +90,46 @@ def test_a_ground_track_takes_names_as_text() -> None:
     names = ("$x^$", "<script>", "a$b")
     svg = drawings.ground_track([drawings.Track(name, here, here, run, name, 0.0, 0.0) for name in names])
     assert svg.startswith("<svg") and "<script" not in svg
+
+
+def of_many(folder: Path, count: int) -> str:
+    """Return the report of so many frames: the first failed, the last took longest."""
+    Image.new("RGB", (8, 8)).save(folder / "f.png")
+    names = [f"f{number}" for number in range(count)]
+    taken = [
+        {"frame": name, "image": folder / "f.png", "prompt": "?", "truth": "", "capture_s": 0}
+        for name in names
+    ]
+    scenario = Scenario.model_validate(
+        {
+            "name": "s",
+            "satellites": [{"name": "S", "model": "m", "frames": taken}],
+            "stations": [{"name": "G", "model": "m"}],
+            "links": [{"satellite": "S", "station": "G", "follows": "t.csv"}],
+        }
+    )
+    frames = tuple(
+        FrameResult(
+            name, "S", "?", "", "two", 0.0, "two", "ground", 0.5, None, 0, 1.0 + number, None,
+            failure=None if number else "failed",
+        )
+        for number, name in enumerate(names)
+    )  # fmt: skip
+    return render(Results("s", "nfqueue", frames, (), 1e-3), scenario, {}, [], Path("/nowhere"))
+
+
+def test_of_many_frames_the_worst_are_pictured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("testbed.results.report.PICTURED_MAX", 2)
+    few, many = of_many(tmp_path, 2), of_many(tmp_path, 4)
+    assert few.count("<img") == many.count("<img") == 2
+    assert 'alt="f0"' in many and 'alt="f3"' in many
+    assert "<td>f1</td>" in many and "<td>f2</td>" in many
+    assert "2 of 4 frames" in " ".join(many.split()) and "pictured below" not in few
+
+
+def test_a_plot_of_many_samples_keeps_the_largest_errors(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(drawings, "SAMPLES_MAX", 3)
+    samples = [Sample(float(n), 1.0, 1.0 + (n in (4, 7)) * n) for n in range(8)]
+    assert drawings._thinned(samples) == [samples[0], samples[4], samples[7]]
+    assert drawings._thinned(samples[:3]) == samples[:3]
+    assert drawings._thinned([]) == []
