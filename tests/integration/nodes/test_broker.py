@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import os
 import socket
+import ssl
+import stat
 import subprocess
 from pathlib import Path
 
+import paho.mqtt.client as mqtt
 import pytest
+from paho.mqtt.enums import CallbackAPIVersion
 
-from testbed.mqtt.broker import Broker, BrokerError, TcpListener, UnixListener
+from testbed.mqtt.accounts import Account, node_account
+from testbed.mqtt.broker import MAX_PACKET_BYTES, Broker, BrokerError, TcpListener, UnixListener
+from testbed.mqtt.certificates import Authority
+from tests.support.waiting import wait_for
 
 
 def test_both_listeners_accept_and_nothing_is_left(tmp_path: Path, port: int) -> None:
@@ -54,3 +61,61 @@ def test_popen_is_used(tmp_path: Path, port: int) -> None:
 
     with Broker(tmp_path, [TcpListener("127.0.0.1", port)], popen=popen):
         assert len(commands) == 1
+
+
+def test_only_tls_1_3_is_spoken(tmp_path: Path, port: int) -> None:
+    authority = Authority(tmp_path / "tls")
+    context = ssl.create_default_context(cafile=authority.certificate)
+    with Broker(tmp_path, [TcpListener("127.0.0.1", port, authority.issue("g", ["127.0.0.1"]))]):
+
+        def spoken() -> str | None:
+            with (
+                socket.create_connection(("127.0.0.1", port), 1) as plain,
+                context.wrap_socket(plain, server_hostname="127.0.0.1") as secured,
+            ):
+                return secured.version()
+
+        assert spoken() == "TLSv1.3"
+        context.maximum_version = ssl.TLSVersion.TLSv1_2
+        with pytest.raises((ssl.SSLError, ConnectionError)):
+            spoken()
+
+
+class Session:
+    """A client that notes why its session ended."""
+
+    def __init__(self, socket_path: Path, account: Account | None, client_id: str) -> None:
+        self.ended: list[str] = []
+        self.reason: list[str] = []
+        self.client = mqtt.Client(CallbackAPIVersion.VERSION2, client_id=client_id, transport="unix")
+        if account is not None:
+            self.client.username_pw_set(account.username, account.password)
+        self.client.on_connect = lambda client, _, __, reason, ___: self.reason.append(str(reason))
+        self.client.on_disconnect = lambda client, _, __, reason, ___: self.ended.append(str(reason))
+        self.client.reconnect_delay_set(60, 60)
+        self.client.connect(str(socket_path))
+        self.client.loop_start()
+        wait_for(lambda: bool(self.reason), "reply of the broker")
+
+    def close(self) -> None:
+        self.client.disconnect()
+        self.client.loop_stop()
+
+
+def test_accounts_are_needed_and_nobody_takes_a_session_by_its_client_id(tmp_path: Path) -> None:
+    path, accounts = tmp_path / "socket", (node_account("a"), node_account("b"))
+    with Broker(tmp_path, [UnixListener(path)], accounts=accounts):
+        for name in ("broker.passwords", "broker.acl"):
+            assert stat.S_IMODE((tmp_path / name).stat().st_mode) == 0o600
+        a = Session(path, accounts[0], "a")
+        nobody = Session(path, None, "a")
+        b = Session(path, accounts[1], "a")
+        try:
+            assert (a.reason, b.reason) == (["Success"], ["Success"])
+            assert "authorized" in nobody.reason[0]
+            b.client.publish("spaceverse/event/b", bytes(MAX_PACKET_BYTES + 1000), qos=0)
+            wait_for(lambda: bool(b.ended), "end of a session with a packet that is too large")
+            assert a.ended == []
+        finally:
+            for session in (a, nobody, b):
+                session.close()
