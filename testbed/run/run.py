@@ -161,11 +161,16 @@ class _Run:
             self._start_nodes(stack, plane)
             self._play(stack, plane)
             ending = self._gather(plane)
-            self.progress.step("removing hosts, links and programs")
+            self._begin("removing hosts, links and programs")
         return self._results(plane, self.network.shaper_text, ending)
 
+    def _begin(self, step: str) -> None:
+        """Tell that a step begins, in the folder that the run has made."""
+        self.folder.check_place()
+        self.progress.step(step)
+
     def _write_inputs(self) -> None:
-        self.progress.step("writing traces and configurations")
+        self._begin("writing traces and configurations")
         self.folder.write_whole(self.folder.scenario, to_json(self.scenario))
         self.plan.write_inputs()
         self.folder.check_place()
@@ -173,7 +178,7 @@ class _Run:
 
     def _check_nodes(self) -> None:
         """Let each program check its own configuration: only the programs know models and policies."""
-        self.progress.step("checking configurations and models")
+        self._begin("checking configurations and models")
         names = self.plan.emulated_names
         pool = ThreadPoolExecutor(os.cpu_count())  # most of a check is Python's own start
         try:
@@ -195,7 +200,7 @@ class _Run:
         )
 
     def _build(self, stack: ExitStack) -> EmulatedNetwork:
-        self.progress.step("building hosts and links")
+        self._begin("building hosts and links")
         network = stack.enter_context(EmulatedNetwork(self.scenario.shaper, check_stop=self.stop.check))
         for name in self.plan.emulated_names:
             network.add_host(name)
@@ -220,7 +225,7 @@ class _Run:
     def _add_board(self, stack: ExitStack, link: Link, network: EmulatedNetwork) -> None:
         """Attach a board; its link plays the trace minus the delay of the board's own path."""
         self.stop.check()
-        self.progress.step(f"measuring the path to the board of {link.satellite}")
+        self._begin(f"measuring the path to the board of {link.satellite}")
         station = network.hosts[link.station]
         made = network.links[link.name] = self.boards.add_link(
             stack, link, network.sky, station.namespace_path
@@ -233,7 +238,7 @@ class _Run:
             self.plane.report(event, monotonic_s=monotonic_s)
 
     def _start_brokers(self, stack: ExitStack) -> ManagementPlane:
-        self.progress.step("starting brokers")
+        self._begin("starting brokers")
         socket = self.plan.management_socket
         brokers = [
             Broker(
@@ -274,7 +279,7 @@ class _Run:
         )
 
     def _start_nodes(self, stack: ExitStack, plane: ManagementPlane) -> None:
-        self.progress.step("starting the nodes' programs and loading models")
+        self._begin("starting the nodes' programs and loading models")
         for station in self.scenario.stations:
             if server := server_of(station.model):
                 stack.enter_context(ModelRelay(self.plan.model_socket(station.name), *server))

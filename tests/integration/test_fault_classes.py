@@ -6,6 +6,7 @@ each in a frame of its own. Faults that end a run have short runs of their own.
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -378,3 +379,29 @@ def test_a_full_disk_of_the_runs_folder_ends_the_run(tmp_path: Path) -> None:
     assert ended.code == 1
     assert f"{tmp_path}/runs/" in ended.errors and "No space left on device" in ended.errors
     assert ended.results is None and "PASSED" not in ended.output
+
+
+def test_a_folder_that_is_replaced_during_a_run_leads_to_nobody_elses(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SUDO_UID", "65534")
+    monkeypatch.setenv("SUDO_GID", "65534")
+    others = tmp_path / "others"
+    others.mkdir()
+    (others / "results.json").write_text('"theirs"')
+
+    def at_step(text: str) -> None:
+        if text.startswith("building"):
+            (made,) = tmp_path.glob("runs/*")
+            made.rename(tmp_path / "away")
+            made.symlink_to(others)
+
+    ended = run(scenario_of(tmp_path), tmp_path, at_step=at_step)
+    (line,) = ended.errors.splitlines()
+    assert ended.code == 1 and "was moved, removed or replaced during the run" in line
+    assert [path.name for path in others.iterdir()] == ["results.json"]
+    assert {path.stat().st_uid for path in (others, others / "results.json")} == {0}
+    assert (others / "results.json").read_text() == '"theirs"'
+    verdict = json.loads((tmp_path / "away/results.json").read_text())["verdict"]
+    assert verdict["headline"].startswith("FAILED: ") and "was moved" in verdict["headline"]
+    assert {path.stat().st_uid for path in (tmp_path / "away").rglob("*")} == {65534}
