@@ -13,11 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from nodes.contract import events as contract
-from nodes.contract.config import Station
+from nodes.contract.config import MqttAccess, Station
 from nodes.runtime.contact import CarrierWatch
 from nodes.transfer.downlink import Downlink
 from nodes.transfer.flow_control import chunk_size_bytes
 from nodes.transfer.outbox import Outbox
+from testbed.mqtt.accounts import Account
 from testbed.network.programs import spawn
 from tests.support.waiting import wait_for
 
@@ -49,15 +50,18 @@ class Recorder:
 class GroundEnd(Recorder):
     """Ground end as a process that can be killed and restarted with the same inbox."""
 
-    def __init__(self, unix_socket: Path, inbox: Path) -> None:
+    def __init__(self, unix_socket: Path, inbox: Path, account: Account | None = None) -> None:
         super().__init__()
         self.inbox = inbox
-        self._command = [sys.executable, str(GROUND_END), str(unix_socket), str(inbox)]
+        self.errors = inbox.with_name("ground-errors.txt")
+        access = [account.username, account.password] if account is not None else []
+        self._command = [sys.executable, str(GROUND_END), str(unix_socket), str(inbox), *access]
         self.start()
 
     def start(self) -> None:
         already = len(self.of("connected"))
-        self.process = spawn(self._command, stdout=subprocess.PIPE)
+        with self.errors.open("ab") as errors:
+            self.process = spawn(self._command, stdout=subprocess.PIPE, stderr=errors)
         threading.Thread(target=self._read, args=(self.process,), daemon=True).start()
         wait_for(lambda: len(self.of("connected")) > already, "ground end")
 
@@ -80,9 +84,10 @@ class GroundEnd(Recorder):
 class SatelliteEnd(Recorder):
     """Satellite end in this process; `rate_bit_s` sets sizes of chunks and window as on a real link."""
 
-    def __init__(self, outbox: Path, port: int, rate_bit_s: float) -> None:
+    def __init__(self, outbox: Path, port: int, rate_bit_s: float, account: Account | None = None) -> None:
         super().__init__()
         self._arguments = outbox, port, rate_bit_s
+        self._access = None if account is None else MqttAccess(**account.to_json())
         self.start()
 
     def start(self) -> None:
@@ -90,7 +95,9 @@ class SatelliteEnd(Recorder):
         self.outbox = Outbox(outbox, "sat", chunk_size_bytes(rate_bit_s))
         self.downlink = Downlink(
             satellite="Sat",
-            stations={Station(name="Ground", host="127.0.0.1", port=port): CarrierWatch(None)},
+            stations={
+                Station(name="Ground", host="127.0.0.1", port=port, access=self._access): CarrierWatch(None)
+            },
             outbox=self.outbox,
             rate_bit_s=rate_bit_s,
             report=self,

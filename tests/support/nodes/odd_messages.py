@@ -1,16 +1,20 @@
-"""Messages of a broken or hostile node: events of the contract, drawn by their types and then spoiled."""
+"""Messages of a broken or hostile node: events of the contract and messages of the transfer, spoiled."""
 
 from __future__ import annotations
 
+import hashlib
 import json
 import random
 from collections.abc import Callable
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
+import msgpack
 from pydantic import BaseModel
 
+from nodes.contract import topics
 from nodes.contract.events import EVENTS
+from nodes.transfer.messages import item_id
 
 TEXTS = (
     "",
@@ -45,6 +49,48 @@ def odd_event(drawn: random.Random, envelope: Callable[[], dict[str, Any]]) -> b
         values.setdefault("frame", drawn.choice(("a", "b")))
     payload = json.dumps(values).encode("utf-8", "surrogatepass")
     return _spoilt(payload, drawn) if drawn.random() < 0.2 else payload
+
+
+def odd_transfer(drawn: random.Random, satellite: str) -> tuple[str, bytes]:
+    """Return (topic, payload) as a satellite sends them: some as the protocol says, most with faults.
+
+    The items are of frames that no run has.
+    """
+    kind = drawn.choice(("manifest", "manifest", "chunk", "heartbeat", "have", "done", "odd"))
+    values: dict[Any, Any] = {"v": 1, "t": kind, **_transfer_fields(drawn, satellite)[kind]}
+    for _ in range(drawn.choice((0, 0, 1, 1, 2, 5))):
+        name = drawn.choice(sorted(values))
+        if drawn.random() < 0.3 and len(values) > 1:
+            values.pop(name)
+        else:
+            values[name] = drawn.choice(ODD)
+    try:
+        payload = msgpack.packb(values, unicode_errors="surrogatepass")
+    except (OverflowError, ValueError):
+        payload = b"\x81\xa1v\xcf" + b"\xff" * 8
+    if drawn.random() < 0.2:
+        payload = _spoilt(payload, drawn) if drawn.random() < 0.9 else b"\x81\xa1v" + b"\x91" * DEPTH
+    return drawn.choice((topics.down(satellite), topics.express(satellite))), payload
+
+
+def _transfer_fields(drawn: random.Random, satellite: str) -> dict[str, dict[str, Any]]:
+    data = drawn.randbytes(drawn.choice((0, 1, 100, 4096, 4097)))
+    frame, sha256 = f"odd-{drawn.randrange(1000)}", hashlib.sha256(data).digest()
+    identity = item_id(satellite, "image", frame, sha256)
+    size_bytes = drawn.choice((len(data), len(data), 5000, 1 << 20, 1 << 32, 1 << 40))
+    return {
+        "manifest": {
+            "id": identity, "kind": drawn.choice(("image", "answer")), "frame": frame, "size": size_bytes,
+            "sha256": sha256, "chunk": drawn.choice((1024, 65536, 262144, 1)), "priority": 1,
+            "meta": {"prompt": "?", "form": "whole"}, "query": 1,
+            **({"data": data} if drawn.random() < 0.7 else {}),
+        },
+        "chunk": {"id": identity, "offset": drawn.choice((0, 1024, 65536, 7)), "data": data},
+        "heartbeat": {"monotonic": 1.0, "time": 2.0, "pending": 1, "bytes": 2, "contacts": 3},
+        "have": {"id": identity, "query": 1, "base": 0, "bits": b"\xff"},
+        "done": {"id": identity},
+        "odd": {},
+    }  # fmt: skip
 
 
 def _spoilt(payload: bytes, drawn: random.Random) -> bytes:

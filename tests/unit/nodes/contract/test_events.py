@@ -8,10 +8,11 @@ import math
 from pathlib import Path
 
 import pytest
+from pydantic import Field, ValidationError
 
 from nodes.contract import events
 from nodes.contract.events import EVENTS, Event, EventRecord, InferenceFinished, LinkChanged, Malformed
-from nodes.contract.strict import problem_text
+from nodes.contract.strict import Strict, problem_text
 from tests.support import ROOT
 
 LINE = {
@@ -132,3 +133,15 @@ def test_numbers_that_arithmetic_cannot_bear_are_refused(number: str) -> None:
 def test_whole_numbers_stay_whole() -> None:
     record = EventRecord.from_line(json.dumps(LINE))
     assert isinstance(record.sequence, int) and isinstance(record.time_s, float)
+
+
+class Measured(Strict):
+    value: float
+    more: dict[str, float] = Field(default={})
+
+
+@pytest.mark.parametrize("value", [float("inf"), float("-inf"), float("nan")])
+def test_no_number_of_the_contract_is_infinite(value: float) -> None:
+    for values in ({"value": value}, {"value": 0.0, "more": {"a": value}}):
+        with pytest.raises(ValidationError, match="finite"):
+            Measured.model_validate(values)

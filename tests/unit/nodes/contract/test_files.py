@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import stat
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -106,3 +107,11 @@ def test_durable_syncs_the_file_before_its_name_and_the_folder_after(
     assert steps == ["file, unnamed", "folder, named"]
     write_atomically(target, b"data")
     assert len(steps) == 2
+
+
+def test_a_socket_is_no_file_to_replace(tmp_path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as made:
+        made.bind(str(tmp_path / "socket"))
+        with pytest.raises(OSError, match="not a regular file"):
+            write_atomically(tmp_path / "socket", b"x")
+    assert (tmp_path / "socket").is_socket()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import time
 from pathlib import Path
 from typing import Any
@@ -241,3 +242,17 @@ def test_a_chunk_has_a_largest_size() -> None:
         else:
             with pytest.raises(MalformedError):
                 decode_downward(payload)
+
+
+def test_an_item_in_the_folder_of_another_satellite_is_none(ends: Ends, tmp_path: Path) -> None:
+    ends.transfer("f")
+    (item,) = ends.inbox.unanswered()
+    shutil.copytree(item.folder, tmp_path / "deep/er/inbox/other" / item.folder.name)
+    assert [found.satellite for found in ends.inbox.unanswered()] == ["sat"]
+    assert ends.inbox.find("other", item.manifest.item_id) is None
+
+
+@pytest.mark.parametrize("name", ["../sat", "/sat", "", ".", "a/b", "S\0"])
+def test_the_name_of_a_satellite_is_no_path(ends: Ends, name: str) -> None:
+    with pytest.raises(MalformedError, match="not allowed"):
+        ends.inbox.find(name, bytes(16))

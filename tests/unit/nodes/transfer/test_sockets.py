@@ -58,12 +58,13 @@ def test_what_the_kernel_holds_of_images_is_bounded(
         downlink.start()
         try:
             wait_for(lambda: downlink._bulk.connection is not None, "connection")
-            assert downlink._bulk.connection is not None
+            assert downlink._bulk.connection is not None and downlink._express.connection is not None
             held = downlink._bulk.connection.socket.getsockopt(socket.IPPROTO_TCP, TCP_NOTSENT_LOWAT)
+            mark = downlink._express.connection.socket.getsockopt(socket.IPPROTO_IP, socket.IP_TOS)
         finally:
             downlink.stop()
             downlink.join(5)
-    assert held == unsent_bytes
+    assert held == unsent_bytes and mark == EXPEDITED
 
 
 @pytest.mark.parametrize(
@@ -79,3 +80,64 @@ def test_urgent_messages_are_marked(family: socket.AddressFamily, level: int, op
         assert made.getsockopt(level, option) == EXPEDITED
         assert made.getsockopt(socket.SOL_SOCKET, socket.SO_PRIORITY) == 6  # TC_PRIO_INTERACTIVE
         assert made.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF) <= 2 * 16 * 1024
+
+
+class Line:
+    """A connection whose socket takes everything."""
+
+    alive, drained_s, refused = True, 0.0, False
+
+    def __init__(self) -> None:
+        self.sent: list[bytes] = []
+
+    def drained(self) -> bool:
+        return True
+
+    def send(self, payload: bytes) -> None:
+        self.sent.append(payload)
+
+    def close(self) -> None:
+        self.alive = False
+
+
+def grounded(folder: Path, *names: str) -> Downlink:
+    """Return a downlink to these stations, whose thread does not run."""
+    stations = {Station(name=name, host="127.0.0.1", port=9): CarrierWatch(None) for name in names}
+    outbox = Outbox(folder, "sat", 4096)
+    return Downlink(satellite="Sat", stations=stations, outbox=outbox, rate_bit_s=1e9, report=Recorder())
+
+
+@pytest.mark.parametrize("answer_waits", [False, True])
+def test_images_pause_while_an_answer_waits(tmp_path: Path, answer_waits: bool) -> None:
+    downlink = grounded(tmp_path, "G")
+    bulk, express = Line(), Line()
+    downlink._bulk.connection, downlink._express.connection = bulk, express  # type: ignore[assignment]
+    downlink._outbox.add_image("image", bytes(100_000), {})
+    if answer_waits:
+        downlink._outbox.add_answer("answer", b"yes", {})
+    downlink._feed(next(iter(downlink._stations)))
+    assert len(express.sent) == answer_waits
+    assert len(bulk.sent) == (1 if answer_waits else 26)
+
+
+def test_a_silent_station_is_the_last_choice_and_one_that_refuses_none(tmp_path: Path) -> None:
+    downlink = grounded(tmp_path, "G", "H")
+    g, h = downlink._stations
+    assert downlink._preferred([g, h]) == [g, h]
+    downlink._shunned["G"] = float("inf")
+    assert downlink._preferred([g, h]) == [h] and downlink._preferred([g]) == [g]
+    downlink._refused_until_s["H"] = float("inf")
+    assert downlink._preferred([g, h]) == [g] and downlink._preferred([h]) == []
+
+
+def test_a_station_that_refuses_the_account_is_not_asked_again_at_once(tmp_path: Path) -> None:
+    downlink = grounded(tmp_path, "G")
+    (station,) = downlink._stations
+    near, far = socket.socketpair()
+    with near, far:
+        line = Line()
+        line.refused, line.alive, line.socket = True, False, near  # type: ignore[attr-defined]
+        line.serve = lambda readable, writable: None  # type: ignore[attr-defined]
+        downlink._bulk.connection, downlink._station = line, station  # type: ignore[assignment]
+        downlink._wait()
+    assert downlink._station is None and downlink._preferred([station]) == []
