@@ -44,7 +44,7 @@ unit: setup
 # Workers of the first line have network namespaces of their own, so that tests that need root run side by side.
 integration: setup
 	$(BIN)/python -m pytest --numprocesses 4 --own-machines --dist loadgroup --no-loadscope-reorder \
-	    -m "not alone" tests/integration tests/docs
+	    -m "not alone" tests/integration tests/campaign tests/docs
 	$(BIN)/python -m pytest -m alone tests/integration tests/docs
 
 bench: setup

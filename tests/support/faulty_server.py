@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+Behaviour = Callable[[str, bytes], str]
+"""Of (prompt, image as PNG): what the server does, in the words of a prompt; called in several threads."""
 
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    behaves: Behaviour
 
     def do_GET(self) -> None:
         self._reply(200, json.dumps({"data": [{"id": "only"}]}))
 
     def do_POST(self) -> None:
         request = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        prompt = request["messages"][0]["content"][-1]["text"]
-        match prompt.split(": ")[-1]:
+        *images, text = request["messages"][0]["content"]
+        image = base64.b64decode(images[0]["image_url"]["url"].partition(",")[2])
+        match type(self).behaves(text["text"], image).split(": ")[-1]:
             case "server closes":
                 self.close_connection = True
             case "server says 400":
@@ -52,9 +58,10 @@ def _completion(text: str, logprob: str = "-0.1") -> str:
 
 
 @contextmanager
-def faulty_server() -> Iterator[str]:
+def faulty_server(behaves: Behaviour = lambda prompt, image: prompt) -> Iterator[str]:
     """Serve from a thread and yield the address as a scenario's model."""
-    with ThreadingHTTPServer(("127.0.0.1", 0), _Handler) as server:
+    handler = type("Handler", (_Handler,), {"behaves": staticmethod(behaves)})
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         try:
             yield f"openai:http://127.0.0.1:{server.server_address[1]}/v1"
