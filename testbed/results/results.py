@@ -63,7 +63,8 @@ class Results:
     """All figures of a run, for the table, the report and results.json.
 
     `malformed` counts the payloads that were refused, by the node that did so and the sender; `refusals` has
-    the reason of the last, which quotes the payload as `repr` does. `troubles`
+    the reason of the last, which quotes the payload as `repr` does. `machine` has
+    what this machine lacked for the run, each in one line. `troubles`
     are further events that tell of a failure, each in one line. `absences` are the periods in which a node's
     program or a probe had died, by its name. `ending` is set for a run that did not
     come to its end. `shipped_models` says whether a node ran a model that ships with the project.
@@ -81,6 +82,7 @@ class Results:
     clocks: tuple[NodeClock, ...] = ()
     boards: tuple[BoardRecord, ...] = ()
     paces: tuple[NodePace, ...] = ()
+    machine: tuple[str, ...] = ()
     troubles: tuple[str, ...] = ()
     absences: Absences = field(default_factory=dict)
     ending: Ending | None = None
@@ -113,7 +115,7 @@ class Results:
 
     def warnings(self) -> list[str]:
         """Return the warnings, such as links beyond their bounds; failures are in the verdict."""
-        found = []
+        found = [*self.machine]
         for link in self.links:
             error_s = link.rtt_error_s(50)
             if error_s is None:

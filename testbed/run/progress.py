@@ -28,6 +28,7 @@ from nodes.contract.events import (
     SendStarted,
 )
 from nodes.contract.strict import as_shown
+from testbed.results.lateness import LATE_S
 from traces.trace import Trace
 
 _LOG = logging.getLogger(__name__)
@@ -196,7 +197,9 @@ def _told(record: EventRecord) -> str:
             size = "" if ready.parameters is None else f", {ready.parameters / 1e6:.1f} M parameters"
             return f"{node}: model loaded in {ready.load_s:.1f} s{size}"
         case LinkChanged() as link:
-            return f"link {link.link} is {_carrying(link)}"
+            is_late = link.lateness_s > LATE_S and (record.time_s or 0.0) > 0
+            late = f", {link.lateness_s * 1e3:.0f} ms late" if is_late else ""
+            return f"link {link.link} is {_carrying(link)}{late}"
         case InferenceFinished() as finished if finished.decision is not None:
             return f"{node}: {finished.frame} {_decided(finished)}"
         case Answered() as answered:

@@ -37,6 +37,7 @@ from testbed.network.emulation import EmulatedNetwork
 from testbed.network.player import Change
 from testbed.network.programs import Program, spawn
 from testbed.results.absence import absences
+from testbed.results.lateness import lateness_warning
 from testbed.results.link_time import LinkTime
 from testbed.results.node_clocks import node_clocks
 from testbed.results.node_pace import node_paces
@@ -53,6 +54,7 @@ from testbed.results.results import (
 from testbed.results.troubles import troubles
 from testbed.results.verdict import Ending
 from testbed.run.boards import RunBoards, boards_of
+from testbed.run.ceilings import ceilings
 from testbed.run.folder import RunFolder
 from testbed.run.model_relay import ModelRelay, server_of
 from testbed.run.offered_load import offered_load
@@ -110,7 +112,8 @@ def run_scenario(
     parent, progress = Path(folder), progress or Progress()
     with StopRequest() as stop:
         traces = link_traces(scenario)
-        for line in offered_load(scenario, traces):
+        limits = ceilings(scenario, traces, [s.name for s in scenario.satellites if s.board is not None])
+        for line in (*offered_load(scenario, traces), *(f"WARNING: {limit}" for limit in limits)):
             progress.step(line)
         with RunFolder.new(parent, scenario.name) as run_folder:
             _LOG.info("run of scenario %s in %s", scenario.name, run_folder.path)
@@ -118,7 +121,7 @@ def run_scenario(
             try:
                 with socket_folder() as sockets:
                     plan = RunPlan(scenario, traces, run_folder, sockets, boards_of(scenario))
-                    run = _Run(plan, progress, stop)
+                    run = _Run(plan, progress, stop, limits)
                     results = run.go()
             except Stopped:
                 name = signal.Signals(stop.signal_number or signal.SIGINT).name
@@ -138,7 +141,10 @@ def run_scenario(
 class _Run:
     """A run in progress."""
 
-    def __init__(self, plan: RunPlan, progress: Progress, stop: StopRequest) -> None:
+    def __init__(
+        self, plan: RunPlan, progress: Progress, stop: StopRequest, limits: Sequence[str] = ()
+    ) -> None:
+        self.limits = limits
         self.plan, self.scenario, self.traces, self.folder = plan, plan.scenario, plan.traces, plan.folder
         self.progress, self.stop = progress, stop
         self.nodes: dict[str, SupervisedNode] = {}
@@ -147,6 +153,7 @@ class _Run:
         self.played = dict(plan.traces)  # less the boards' own delays
         self.boards = RunBoards(plan, self._report)
         self.plane: ManagementPlane | None = None
+        self.late_s: list[float] = []  # lateness of each change of a link, from scenario second 0 on
         self.start_monotonic_s = 0.0
         self.load: dict[str, float | None] = {}
         self.counters: dict[str, dict[str, dict[str, float]]] = {}
@@ -357,6 +364,8 @@ class _Run:
         ends = {link.name: (link.satellite, link.station) for link in self.scenario.links}
 
         def on_change(change: Change) -> None:
+            if change.time_s >= 0:
+                self.late_s.append(change.lateness_s)
             before, now = was_up.get(change.link), (change.down.up, change.up_link.up)
             if before != now:
                 was_up[change.link] = now
@@ -490,11 +499,17 @@ class _Run:
             clocks=node_clocks(events),
             boards=self.boards.records(),
             paces=node_paces(events),
+            machine=self._machine(),
             troubles=troubles(events),
             absences=absences(events),
             ending=ending,
             shipped_models=any(map(is_shipped, models)),
         )
+
+    def _machine(self) -> tuple[str, ...]:
+        """Return what this machine lacked for the run, in lines."""
+        late = lateness_warning(self.late_s)
+        return (*self.limits, *([late] if late is not None else []))
 
     def _results(self, plane: ManagementPlane, shaper: str, ending: Ending | None) -> Results:
         links = tuple(self._fidelity(link, plane, shaper) for link in self.scenario.links)

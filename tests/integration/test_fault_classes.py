@@ -20,11 +20,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 from safetensors.numpy import load_file, save_file
 
 from nodes.contract.board import GIVEN_UP
 from nodes.contract.events import Delivered, EventRecord, Ready
 from nodes.models import COMPACT
+from testbed.results import lateness
 from tests.support.faulty_server import faulty_server
 from tests.support.footprint import Footprint
 from tests.support.injected_run import (
@@ -161,6 +163,7 @@ FAULTS = {
     "image-text": Fault("?", "image of S", image=_file("image-text.jpg", "no picture" * 500)),
     "image-cut": Fault("?", "image of S", image=lambda folder: _cut(picture(folder, "image-cut.jpg"))),
     "image-empty": Fault("?", "image of S", image=_file("image-empty.jpg", "")),
+    "image-huge": Fault("?", "limit of 100 megapixels", image=lambda at: _huge(at / "huge.png")),
     "image-gone": Fault("send: ?", "image-gone.jpg: No such file", image=_file("image-gone.jpg", "x")),
     "outbox-full": Fault("send: ?", "No space left", 6.0, "N"),
     "inbox-full": Fault("send: ?", "it was on its way", 5.0, image=lambda at: picture(at, "big", 600)),
@@ -169,11 +172,18 @@ FAULTS = {
     "server-no-choice": Fault("send: server sends no choice", "IndexError in its reply"),
     "server-nothing": Fault("send: server answers nothing", "it answered without text"),
     "server-nan": Fault("send: server gives NaN", "model of G: the probabilities"),
+    "server-1e6": Fault("send: server gives 1e6", "model of G: the probabilities"),
+    "server-nested": Fault("send: server nests", "ValueError in its reply"),
     "server-500": Fault("send: server says 500", "server of the station's model was unavailable", 7.0),
     "server-closes": Fault("send: server closes", "server of the station's model was unavailable", 7.0),
     "late": Fault("send: ?", "it waited to be sent", LOS_S + 0.5),
 }  # fmt: skip
 FINE = {"fine-sent": Fault("send: ?", "", 1.0), "fine-dropped": Fault("drop: ?", "", 1.0)}
+
+
+def _huge(path: Path) -> Path:
+    Image.new("1", (20_000, 20_000)).save(path)
+    return path
 
 
 def _cut(path: Path) -> Path:
@@ -207,6 +217,7 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Ended, Pa
         ]  # fmt: skip
 
     with ExitStack() as stack:
+        stack.enter_context(pytest.MonkeyPatch.context()).setattr(lateness, "LATE_S", -1.0)  # all are late
         server = stack.enter_context(faulty_server())
         scenario = scenario_of(folder, frames=frames("S"), stations=[{"name": "G", "model": server}])
         nan = {"name": "N", "model": str(_model_of_nan(folder)), "frames": frames("N")}
@@ -268,6 +279,9 @@ def test_troubles_that_ended_are_named_too(shared: tuple[Ended, Path]) -> None:
     ended, _ = shared
     assert ended.results is not None
     assert any("G: an item could not be stored at once" in warning for warning in ended.results["warnings"])
+    assert ended.results["warnings"][0].startswith("links changed up to "), (
+        "that is what other figures rest on"
+    )
 
 
 # Faults that end the run

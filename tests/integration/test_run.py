@@ -112,7 +112,7 @@ def test_a_run_answers_every_frame_and_says_where_the_time_went(tmp_path: Path, 
     assert done.returncode == 0, done.stderr
     results = json.loads(done.stdout)
     assert results["totals"]["answered"] == 4
-    assert results["warnings"] == []
+    assert [text for text in results["warnings"] if not text.startswith("links changed up to ")] == []
     for frame in results["frames"]:
         assert sum(frame["latency"].values()) == pytest.approx(frame["end_to_end_s"], rel=0.01)
         assert min(frame["latency"].values()) > -1e-3

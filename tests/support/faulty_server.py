@@ -39,6 +39,10 @@ class _Handler(BaseHTTPRequestHandler):
                 self._reply(200, _completion(""))
             case "server gives NaN":
                 self._reply(200, _completion("yes", "NaN"))
+            case "server gives 1e6":
+                self._reply(200, _completion("yes", "1e6"))
+            case "server nests":
+                self._reply(200, "[" * 100_000)
             case _:
                 self._reply(200, _completion("yes"))
 

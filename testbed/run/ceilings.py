@@ -1,0 +1,169 @@
+"""What a run needs of this machine, against what the machine has: memory, descriptors, cores.
+
+The constants were measured with runs of 3 and 12 satellites; the sum was 9 % above what the processes had in
+memory.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import warnings
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from PIL import Image
+
+from nodes.contract.files import IMAGE_FORMATS
+from testbed.machine.resources import allow_descriptors, available_memory_bytes, usable_cores
+from testbed.run.model_relay import server_of
+from testbed.scenario.model import GroundStation, Satellite, Scenario
+from traces.trace import Trace
+
+MB = 1_000_000
+RUN_BYTES = 110 * MB
+NODE_BYTES = 42 * MB
+PROBE_BYTES = 9 * MB  # of one end
+BROKER_BYTES = 3 * MB
+MODELS_BYTES = 155 * MB  # what the processes of the models share: torch, transformers
+MODEL_BYTES = 160 * MB  # of one of them, without its weights
+WEIGHT_BYTES = 4  # float32, whatever the weights were saved as
+PIXEL_BYTES = 9  # of an image while it is decoded
+MOST_HEADER_BYTES = 100 * MB
+MOST_PIXELS = 100 * MB  # of a larger image the header alone is read (nodes/vlm/image.py)
+
+RUN_DESCRIPTORS, HOST_DESCRIPTORS = 60, 4
+BROKER_DESCRIPTORS = 3  # of a station's broker, for each satellite
+WATCHED_DESCRIPTORS = 1000  # select(2), by which the run hears of its brokers, watches numbers below 1,024
+
+LINKS_PER_CORE = 25  # 60 on two busy cores began contacts up to 222 ms late
+CHANGES_PER_S = 2000.0  # take 15 % (nfqueue) to 24 % (netem) of a core
+
+
+@dataclass(frozen=True)
+class Needs:
+    """What a run needs at least.
+
+    Args:
+        memory_bytes: memory of all processes, with each node decoding its largest image.
+        descriptors: open files of the run's own process.
+        broker_descriptors: open files of the station's broker that needs most.
+        links: number of emulated links.
+        changes_per_s: changes of all links' states, on average.
+    """
+
+    memory_bytes: int
+    descriptors: int
+    broker_descriptors: int
+    links: int
+    changes_per_s: float
+
+
+def needs_of(scenario: Scenario, traces: Mapping[str, Trace], boards: Collection[str] = ()) -> Needs:
+    """Return what a run needs of this machine.
+
+    Args:
+        scenario: what is run.
+        traces: the trace of each link.
+        boards: names of the satellites that are boards, whose programs run elsewhere.
+    """
+    satellites = [satellite for satellite in scenario.satellites if satellite.name not in boards]
+    nodes: list[Satellite | GroundStation] = [*satellites, *scenario.stations]
+    pixels = {satellite.name: _largest_pixels(satellite) for satellite in scenario.satellites}
+    decoded = sum(pixels[satellite.name] for satellite in satellites)
+    for station in scenario.stations:
+        seen = [pixels[link.satellite] for link in scenario.links if link.station == station.name]
+        decoded += max(seen, default=0)
+    models = {(node.model, node.model_threads) for node in nodes if server_of(node.model) is None}
+    memory = RUN_BYTES + NODE_BYTES * len(nodes) + PIXEL_BYTES * decoded
+    memory += BROKER_BYTES * (1 + len(scenario.stations))
+    memory += 2 * PROBE_BYTES * len(scenario.links) * scenario.probe
+    memory += MODELS_BYTES * bool(models)
+    memory += sum(MODEL_BYTES + WEIGHT_BYTES * weights_of(Path(model)) for model, _ in models)
+    shared = [sum(link.station == station.name for link in scenario.links) for station in scenario.stations]
+    return Needs(
+        memory,
+        RUN_DESCRIPTORS + HOST_DESCRIPTORS * len(nodes),
+        RUN_DESCRIPTORS + BROKER_DESCRIPTORS * max(shared),
+        sum(link.satellite not in boards for link in scenario.links),
+        _changes_per_s(list(traces.values())),
+    )
+
+
+def ceilings(scenario: Scenario, traces: Mapping[str, Trace], boards: Collection[str] = ()) -> list[str]:
+    """Return a line for everything of which this machine may have too little.
+
+    The limit of open files is raised as far as the run needs it.
+
+    Args:
+        scenario: what is run.
+        traces: the trace of each link.
+        boards: names of the satellites that are boards.
+    """
+    needs, cores = needs_of(scenario, traces, boards), usable_cores()
+    lines = []
+    free_bytes = available_memory_bytes()
+    if free_bytes is not None and needs.memory_bytes > free_bytes:
+        lines.append(
+            f"this run needs about {needs.memory_bytes / 1e9:.1f} GB of memory, and "
+            f"{free_bytes / 1e9:.1f} GB are free: use fewer nodes, smaller images or smaller models"
+        )
+    allowed = allow_descriptors(max(needs.descriptors, needs.broker_descriptors))
+    for wanted, possible in (
+        (needs.descriptors, min(allowed, WATCHED_DESCRIPTORS)),
+        (needs.broker_descriptors, allowed),
+    ):
+        if wanted > possible:
+            lines.append(
+                f"this run needs about {wanted} open files in one process, and {possible} are possible: "
+                "use fewer nodes"
+            )
+    if needs.links > LINKS_PER_CORE * cores:
+        lines.append(
+            f"{needs.links} links on {cores} cores: beyond {LINKS_PER_CORE} a core, contacts may begin late; "
+            "use fewer links, or more cores"
+        )
+    if needs.changes_per_s > CHANGES_PER_S:
+        lines.append(
+            f"the links change {needs.changes_per_s:.0f} times a second in all; up to {CHANGES_PER_S:.0f} "
+            "were measured: use traces with fewer rows"
+        )
+    return lines
+
+
+def weights_of(folder: Path) -> int:
+    """Return the number of weights in a folder's safetensors files; 0 for a hub name."""
+    return sum(_numbers_in(path) for path in folder.glob("*.safetensors")) if folder.is_dir() else 0
+
+
+def _numbers_in(path: Path) -> int:
+    """Return the number of numbers in a safetensors file, by its header."""
+    try:
+        with path.open("rb") as file:
+            header = json.loads(file.read(min(MOST_HEADER_BYTES, int.from_bytes(file.read(8), "little"))))
+        return sum(math.prod(entry["shape"]) for key, entry in header.items() if key != "__metadata__")
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        return 0  # the program that loads it says what is wrong
+
+
+def _largest_pixels(satellite: Satellite) -> int:
+    return max((_pixels(path) for path in {frame.image for frame in satellite.frames}), default=0)
+
+
+def _pixels(path: Path) -> int:
+    """Return the number of pixels that decoding an image takes; 0 for one that will be refused."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of large ones
+            with Image.open(path, formats=IMAGE_FORMATS) as image:  # reads the header
+                pixels = image.width * image.height
+    except Exception:  # Pillow's decoders raise many types for damaged bytes
+        return 0
+    return pixels if pixels <= MOST_PIXELS else 0
+
+
+def _changes_per_s(traces: list[Trace]) -> float:
+    """Return the mean number of rows that all links play in a second of the longest trace."""
+    longest_s = max((trace.end_s for trace in traces), default=0.0)
+    return sum(len(trace) for trace in traces) / longest_s if longest_s else 0.0
