@@ -14,8 +14,16 @@ from nodes.vlm.folder import check_model_folder, is_hub_name
 
 
 @pytest.mark.parametrize("folder", [COMPACT, REGULAR])
-def test_the_shipped_pair_passes(folder: Path) -> None:
+def test_the_shipped_pair_passes_and_only_whole(folder: Path, tmp_path: Path) -> None:
     check_model_folder(folder)
+    for left_out in ("config.json", "processor_config.json", "model.safetensors"):
+        part = tmp_path / left_out
+        part.mkdir()
+        for path in folder.iterdir():
+            if path.name != left_out:
+                (part / path.name).symlink_to(path)
+        with pytest.raises(ModelError, match=r"has no (weights|\S+json)"):
+            check_model_folder(part)
 
 
 def test_checking_and_finding_the_pair_import_no_torch() -> None:

@@ -11,7 +11,14 @@ from pathlib import Path
 import pytest
 from cryptography import x509
 
-from testbed.mqtt.certificates import VALIDITY, Authority, Certificate
+from testbed.mqtt.certificates import (
+    VALIDITY,
+    Authority,
+    Certificate,
+    authority_pem,
+    new_authority,
+    read_authority,
+)
 
 
 def handshake(server: Certificate, trusted: Path, host: str) -> None:
@@ -63,3 +70,12 @@ def test_it_expires_and_cannot_sign_and_its_key_is_private(tmp_path: Path) -> No
     assert not certificate.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
     assert issued.key.stat().st_mode & 0o777 == 0o600
     assert issued.certificate.name == f"{name}.pem", "a long name is cut in the certificate only"
+
+
+def test_an_authority_is_kept_as_text(tmp_path: Path) -> None:
+    kept = authority_pem(new_authority("authority of a test"))
+    again = Authority(tmp_path / "again", read_authority(kept))
+    first = Authority(tmp_path / "first", read_authority(kept))
+    handshake(again.issue("g", ["10.0.0.1"]), first.certificate, "10.0.0.1")
+    with pytest.raises(ValueError):
+        read_authority(b"something else")

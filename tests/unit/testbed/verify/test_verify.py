@@ -137,7 +137,10 @@ def test_a_judged_figure_is_fit_for_json() -> None:
         at_most_check("contact", "AOS", [np.float64(0.001)], 0.02),
         at_most_check("contact", "AOS", [math.nan], 0.02),
     ]
-    assert [json.loads(json.dumps(check.to_json()))["ok"] for check in checks] == [True] * 4 + [False]
+    for check in checks:  # neither numpy's numbers nor NaN, which JSON does not have
+        assert json.loads(json.dumps(check.to_json(), allow_nan=False)) == check.to_json()
+    assert [check.to_json()["ok"] for check in checks] == [True] * 4 + [False]
+    assert {type(check.to_json()["ok"]) for check in checks} == {bool}
 
 
 def test_reordered_and_lost_packets_are_counted() -> None:
