@@ -27,7 +27,8 @@ Errors of a single package are defined where they are raised:
     └── OutboxError                         nodes.transfer.outbox: an item cannot be stored or read
         └── TransientOutboxError            nodes.transfer.outbox: the same may succeed later
     Exception
-    └── ModelUnavailableError               nodes.runtime.program: the model did not load
+    ├── ModelUnavailableError               nodes.runtime.program: the model did not load
+    └── ReplyError                          nodes.vlm.bounded_http: a reply is too large, or in another form
 """
 
 from __future__ import annotations

@@ -54,7 +54,7 @@ class Station:
         return item
 
     def events(self, name: str) -> list[dict[str, Any]]:
-        return [r.event.fields() for r in self.ground._management._waiting if r.name == name]
+        return [r.event.fields() for r, _ in self.ground._management._waiting if r.name == name]
 
 
 @pytest.fixture
@@ -180,7 +180,7 @@ def test_answer_of_megabytes_becomes_an_event_that_brokers_take(station: Station
     station.ground._report_answer(
         station.ground._asked[item.data_path], "\N{WAVING HAND SIGN}x\n" * 1_000_000, "ground", 0.5
     )
-    (record,) = (r for r in station.ground._management._waiting if r.name == "answered")
+    (record,) = (r for r, _ in station.ground._management._waiting if r.name == "answered")
     assert len(record.to_line()) < 200_000
     answer = record.event.fields()["answer"]
     assert answer.endswith("of 3000000 characters)") and answer.startswith("\N{WAVING HAND SIGN}x\n")

@@ -36,7 +36,7 @@ def satellite(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Satellite:
 
 
 def events(satellite: Satellite, name: str) -> list[dict[str, Any]]:
-    return [r.event.fields() for r in satellite._management._waiting if r.name == name]
+    return [r.event.fields() for r, _ in satellite._management._waiting if r.name == name]
 
 
 def send(satellite: Satellite) -> None:
