@@ -6,6 +6,7 @@ The management broker is reached by a Unix socket and never shaped; nothing on i
 from __future__ import annotations
 
 import contextlib
+import math
 import queue
 import threading
 import time
@@ -25,6 +26,7 @@ from testbed.mqtt.accounts import Account
 from testbed.mqtt.admission import Admission
 
 REASON_MAX_CHARACTERS = 200
+REFUSALS_EVERY_S = 1.0  # of one topic; a flood of them must not fill the log, nor keep others waiting
 KEEPALIVE_S = 5  # a broker that hangs is noticed after some ten seconds at most
 REPEATED_MAX = 64  # events of a node, which has 16 under way, as the broker has 20
 RECONNECT_S = 0.05  # before the nodes are back, whose events nobody else would take
@@ -59,6 +61,8 @@ class ManagementPlane:
         self._unwritten: OSError | None = None
         self._lock = threading.Lock()
         self._malformed: Counter[str] = Counter()
+        self._untold: dict[str, tuple[int, ValueError | RecursionError]] = {}  # the last refusal, by topic
+        self._told_s: dict[str, float] = {}
         self._command: Start | Stop | None = None  # the latest
         self._contacts: dict[str, dict[str, bool]] = {}  # as last announced, by node
         self._ready = threading.Event()
@@ -137,11 +141,22 @@ class ManagementPlane:
         return True
 
     def _reject(self, topic: str, size_bytes: int, error: ValueError | RecursionError) -> None:
+        """Count a refused payload; it is told at once, but of many only the last one in each second."""
         self._malformed[topic] += 1
-        reason = problem_text(error)[:REASON_MAX_CHARACTERS]
-        self.report(
-            Malformed(sender=topic, count=self._malformed[topic], reason=reason, size_bytes=size_bytes)
-        )
+        self._untold[topic] = size_bytes, error
+        self._tell_refusals(time.monotonic())
+
+    def _tell_refusals(self, now_s: float = math.inf) -> None:
+        for topic in list(self._untold):
+            if now_s - self._told_s.get(topic, -math.inf) < REFUSALS_EVERY_S:
+                continue
+            found = self._untold.pop(topic, None)  # another thread may have told it
+            if found is not None:
+                self._told_s[topic] = now_s
+                size_bytes, error = found
+                reason = problem_text(error)[:REASON_MAX_CHARACTERS]
+                count = self._malformed[topic]
+                self.report(Malformed(sender=topic, count=count, reason=reason, size_bytes=size_bytes))
 
     def report(self, event: Event, *, monotonic_s: float | None = None, time_s: float | None = None) -> None:
         """Add an event of the run itself.
@@ -166,7 +181,8 @@ class ManagementPlane:
         self.fresh.put(record)
 
     def check(self) -> None:
-        """Raise TestbedError if an event could not be written."""
+        """Tell of refusals, and raise TestbedError if an event could not be written; call it often."""
+        self._tell_refusals(time.monotonic())
         if self._unwritten is not None:
             raise TestbedError(f"{self._log.name}: {self._unwritten.strerror}: make room, and run again")
 
@@ -202,6 +218,7 @@ class ManagementPlane:
         """Leave the broker and close the log; may be called twice."""
         self._client.disconnect()
         self._client.loop_stop()
+        self._tell_refusals()
         with self._lock, contextlib.suppress(OSError):  # what a full disk did not take: see `check`
             self._log.close()
 
