@@ -119,7 +119,10 @@ def run(options: argparse.Namespace) -> int:
             raise ImageError(f"--attention {options.attention}: {error.strerror}") from error
         if is_stdout(options.attention):
             raise ImageError("--attention -: the answer goes to standard output; name a file")
-    image = open_image(options.image)
+    try:
+        image = open_image(options.image)
+    except OSError as error:
+        raise ImageError(f"{options.image}: {error.strerror}") from error
     model = _load(options)
     warm_up_s = None if options.cold else model.warm_up()
     try:

@@ -28,13 +28,14 @@ from nodes.contract.events import (
     InboxTrouble,
     InferenceFinished,
 )
+from nodes.contract.files import is_transient
 from nodes.errors import ImageError
 from nodes.onboard.message import FORMS, answer_received
 from nodes.profiles.pace import PacedWork
 from nodes.runtime.inference import Inference, Question, StageTimes
 from nodes.runtime.management import ManagementPlane
 from nodes.runtime.program import Loop, check_model, leave, run_program, serve
-from nodes.transfer.files import BLOCK_BYTES, is_transient
+from nodes.transfer.files import BLOCK_BYTES
 from nodes.transfer.inbox import Claim, Inbox, InboxItem
 from nodes.transfer.station import StationLink
 from nodes.vlm.answer import check_confidence

@@ -24,6 +24,7 @@ from nodes.contract.events import (
     InferenceFinished,
     OutboxTrouble,
 )
+from nodes.contract.files import patiently
 from nodes.contract.topics import slug
 from nodes.errors import ConfidenceError, ModelError
 from nodes.failures import failing_as
@@ -145,7 +146,7 @@ class Satellite:
 
     def _take(self, frame: Frame) -> None:
         try:
-            size_bytes = frame.image.stat().st_size
+            size_bytes = self._size_bytes(frame.frame, frame.image)
         except OSError as error:
             self._report(FrameRefused(frame=frame.frame, reason=f"{frame.image}: {error.strerror}"))
             return
@@ -155,6 +156,13 @@ class Satellite:
     def _again(self, question: Question) -> None:
         """Ask once more: the process that holds the model went away."""
         self._inference.ask(question)
+
+    def _size_bytes(self, frame: str, image: Path) -> int:
+        return patiently(lambda: image.stat().st_size, lambda error: self._waits(frame, error))
+
+    def _waits(self, frame: str, error: OSError) -> None:
+        """Report that a frame waits for its image."""
+        self._report(OutboxTrouble(reason=f"frame {frame} waits for its image: {error}"))
 
     def _warm_up(self, model: Any) -> float:
         try:
@@ -166,13 +174,19 @@ class Satellite:
         """Let the policy decide about one frame, and make the message that is sent for it."""
         config = self._config
         with OnboardFrame(
-            model, question.image, question.prompt, self._judge, config.max_new_tokens, paced
+            model,
+            question.image,
+            question.prompt,
+            self._judge,
+            config.max_new_tokens,
+            paced,
+            lambda error: self._waits(question.frame, error),
         ) as frame:
             decision, reading = decide_frame(
                 self._policy,
                 frame,
                 question.prompt,
-                question.image.stat().st_size,
+                self._size_bytes(question.frame, question.image),
                 lambda: self._surroundings(self._capture_s[question.frame]),
             )
             check_confidence(reading.token_confidence)

@@ -16,11 +16,30 @@ import shutil
 import stat
 import sys
 import tempfile
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TypeVar
+
+T = TypeVar("T")
 
 OWNER_ONLY = 0o600
 BLOCK_BYTES = 1 << 20
+NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT})
+# EFBIG is not among them: a file that is too large for the process stays so.
+TRANSIENT = NO_ROOM | {
+    errno.EMFILE,
+    errno.ENFILE,
+    errno.ENOMEM,
+    errno.EROFS,
+    errno.EAGAIN,
+    errno.EINTR,
+    errno.EBUSY,
+    errno.ETXTBSY,
+    errno.ESTALE,
+}
+AGAIN_S = 1.0
+AGAIN_MAX_S = 60.0  # a disk that refuses a file for longer will not give it
 _STDOUT = ("-", "/dev/stdout")
 
 
@@ -193,6 +212,34 @@ def sha256(path: Path) -> str:
         while block := file.read(BLOCK_BYTES):
             digest.update(block)
     return digest.hexdigest()
+
+
+def is_transient(error: OSError) -> bool:
+    """Return whether the same access may succeed later, without any change of the file."""
+    return error.errno in TRANSIENT
+
+
+def patiently(attempt: Callable[[], T], on_wait: Callable[[OSError], None]) -> T:
+    """Return what `attempt` returns; repeat it while it fails for a reason that passes.
+
+    Args:
+        attempt: accesses a file.
+        on_wait: called once, before the first wait, with the error.
+
+    Raises:
+        OSError: the reason does not pass, or did not within AGAIN_MAX_S.
+    """
+    until_s, told = time.monotonic() + AGAIN_MAX_S, False
+    while True:
+        try:
+            return attempt()
+        except OSError as error:
+            if not is_transient(error) or time.monotonic() >= until_s:
+                raise
+            if not told:
+                on_wait(error)
+                told = True
+        time.sleep(AGAIN_S)
 
 
 IMAGE_FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF", "PPM", "JPEG2000")

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Callable
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 
 from PIL import Image
 
+from nodes.contract.files import patiently
 from nodes.errors import ModelError, first_line
 from nodes.onboard.confidence import END
 from nodes.onboard.judge import Judge
@@ -35,6 +37,7 @@ class OnboardFrame:
         max_new_tokens: Maximum length of the answer.
         paced: The pace of another machine, to which each stage and each message is delayed; None for no
             delay.
+        on_wait: Called with the error while the image cannot be opened for a reason that passes.
     """
 
     def __init__(
@@ -45,10 +48,12 @@ class OnboardFrame:
         judge: Judge,
         max_new_tokens: int,
         paced: PacedWork | None = None,
+        on_wait: Callable[[OSError], None] = lambda error: None,
     ) -> None:
         self._model, self._image, self._prompt = model, image, prompt
         self._judge, self._max_new_tokens = judge, max_new_tokens
         self._paced = paced
+        self._on_wait = on_wait
         self._begun = False
 
     def __enter__(self) -> OnboardFrame:
@@ -90,7 +95,7 @@ class OnboardFrame:
 
     @cached_property
     def _pixels(self) -> Image.Image:
-        return open_image(self._image)
+        return patiently(lambda: open_image(self._image), self._on_wait)
 
     @cached_property
     def _staged(self) -> StagedAnswer:

@@ -26,6 +26,7 @@ from PIL import Image
 from nodes.onboard.layout import Layout
 from nodes.policies import Decision, SendReduced, SendRegions, SendWhole
 from nodes.regions import Grid, Unpacked, pack, unpack
+from nodes.regions.payload import MAX_BYTES
 from nodes.vlm.answer import Answer, ServerAnswer
 from nodes.vlm.image import open_image
 from nodes.vlm.protocol import AnsweringModel
@@ -92,7 +93,10 @@ def read_regions(source: Path | BinaryIO) -> Unpacked:
         PayloadError: The message is malformed.
         OSError: It cannot be read.
     """
-    return unpack(source.read_bytes() if isinstance(source, Path) else source.read())
+    if not isinstance(source, Path):
+        return unpack(source.read(MAX_BYTES + 1))
+    with source.open("rb") as file:
+        return unpack(file.read(MAX_BYTES + 1))
 
 
 def received_frame(form: str, source: Path | BinaryIO) -> Image.Image:

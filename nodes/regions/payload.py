@@ -28,6 +28,8 @@ VERSION = 1
 Codec = Literal["JPEG", "WEBP"]
 MAX_PIXELS = 64 << 20
 MAX_SIDE_PX = 20_000
+MAX_BYTES = 128 << 20  # of a message; a frame of MAX_PIXELS takes half as many
+MAX_ENTRIES = 1 << 16  # of a list: one byte of a message is enough for an entry, which takes eight
 _LARGEST_REDUCTION = 16
 _LEAST_OVERVIEW_PX = 28
 
@@ -206,7 +208,13 @@ def unpack(data: bytes) -> Unpacked:
         PayloadError: The message is malformed.
     """
     try:
-        fields = msgpack.unpackb(data, strict_map_key=True)
+        if len(data) > MAX_BYTES:
+            raise PayloadError(f"message of regions with {len(data)} bytes; at most {MAX_BYTES} are allowed")
+        fields = msgpack.unpackb(
+            data, strict_map_key=True, max_array_len=MAX_ENTRIES, max_map_len=MAX_ENTRIES, max_ext_len=0
+        )
+    except PayloadError:
+        raise
     except Exception as error:  # msgpack raises half a dozen unrelated types on foreign bytes
         raise PayloadError(f"not a message of regions: {type(error).__name__}") from error
     if not isinstance(fields, dict) or fields.get("t") != "regions":

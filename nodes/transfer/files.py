@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import os
 from pathlib import Path
@@ -13,25 +12,7 @@ from nodes.transfer.messages import MalformedError, Manifest, decode_downward, e
 BLOCK_BYTES = 1 << 20
 DIGEST_BYTES = 8
 FRAME_KEY_BYTES = 16
-NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT})
-# EFBIG is not among them: a file that is too large for the process stays so.
-TRANSIENT = NO_ROOM | {
-    errno.EMFILE,
-    errno.ENFILE,
-    errno.ENOMEM,
-    errno.EROFS,
-    errno.EAGAIN,
-    errno.EINTR,
-    errno.EBUSY,
-    errno.ETXTBSY,
-    errno.ESTALE,
-}
 _NO_FILE = (FileNotFoundError, NotADirectoryError, IsADirectoryError)
-
-
-def is_transient(error: OSError) -> bool:
-    """Return whether the same access may succeed later, without any change of the file."""
-    return error.errno in TRANSIENT
 
 
 def frame_key(frame: str) -> str:

@@ -35,14 +35,12 @@ from msgspec import UNSET
 from msgspec.structs import replace
 
 from nodes.contract.events import Dropped, Expired, OutboxTrouble
-from nodes.contract.files import sync_folder
+from nodes.contract.files import NO_ROOM, is_transient, sync_folder
 from nodes.contract.report import Report, report_nothing
 from nodes.transfer.files import (
     DIGEST_BYTES,
-    NO_ROOM,
     chunk_digest,
     frame_key,
-    is_transient,
     read_at,
     read_manifest,
     write_manifest,

@@ -19,8 +19,8 @@ from nodes.contract.events import (
     Received,
     ReceivedFirst,
 )
+from nodes.contract.files import NO_ROOM
 from nodes.contract.report import Report, ScenarioTime, no_time
-from nodes.transfer.files import NO_ROOM
 from nodes.transfer.inbox import Inbox, InboxItem
 from nodes.transfer.inbox_item import GoneError
 from nodes.transfer.messages import (

@@ -10,7 +10,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
-from nodes.contract.files import IMAGE_FORMATS
+from nodes.contract.files import IMAGE_FORMATS, is_transient
 from nodes.errors import ImageError, first_line
 
 if TYPE_CHECKING:
@@ -38,6 +38,7 @@ def open_image(path: str | Path | BinaryIO) -> Image:
     Raises:
         ImageError: The image is missing or damaged, has another format than IMAGE_FORMATS, or more than
             LARGEST_PIXELS.
+        OSError: The file cannot be opened at present, such as for too many open files.
     """
     from PIL import Image, ImageOps  # not for --help
 
@@ -56,10 +57,12 @@ def open_image(path: str | Path | BinaryIO) -> Image:
         raise _too_large(path, "far above it") from None
     except FileNotFoundError:
         raise ImageError(f"no image {path}: check the path") from None
+    except OSError as error:
+        if is_transient(error):
+            raise
+        raise _unreadable(path, error) from None
     except Exception as error:  # Pillow's decoders raise many types for damaged bytes
-        raise ImageError(
-            f"{path} cannot be read as an image ({first_line(error)}): use a complete image file"
-        ) from None
+        raise _unreadable(path, error) from None
 
 
 def warm_up_image() -> Image:
@@ -67,6 +70,10 @@ def warm_up_image() -> Image:
     from PIL import Image  # not for --help
 
     return Image.new("RGB", (WARM_UP_SIDE_PX, WARM_UP_SIDE_PX), (128, 128, 128))
+
+
+def _unreadable(path: str | Path | BinaryIO, error: Exception) -> ImageError:
+    return ImageError(f"{path} cannot be read as an image ({first_line(error)}): use a complete image file")
 
 
 def _too_large(path: str | Path | BinaryIO, size: str) -> ImageError:

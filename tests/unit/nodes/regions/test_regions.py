@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import itertools
+import struct
+import tracemalloc
 
 import msgpack
 import numpy as np
@@ -12,9 +15,10 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from nodes.errors import PayloadError
+from nodes.onboard.message import read_regions
 from nodes.regions import Grid, choose, pack, scores_from_map, unpack
 from nodes.regions.drawing import draw_kept
-from nodes.regions.payload import Settings, difference, overview_size
+from nodes.regions.payload import MAX_BYTES, Settings, difference, overview_size
 
 WORTH = (0.4, 1.0)
 
@@ -204,3 +208,26 @@ def test_a_drawing_frames_what_was_kept() -> None:
     left, upper, *_ = (edge * 2 for edge in grid.box(5))
     assert drawing.getpixel((left + 20, upper + 1)) == (80, 220, 100)
     assert np.asarray(drawing.crop((2, 2, 70, 50)).convert("L")).mean() < 80  # dimmed
+
+
+class Endless(io.BytesIO):
+    """A file of nothing but zeros, however much is asked for."""
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        assert size is not None and 0 <= size <= 2 * MAX_BYTES, "more than a message has"
+        return bytes(size)
+
+
+def test_a_message_of_any_size_takes_little_memory() -> None:
+    with pytest.raises(PayloadError, match=f"{MAX_BYTES + 1} bytes; at most {MAX_BYTES} are allowed"):
+        read_regions(Endless())
+    bombs = [b"\xdd" + struct.pack(">I", 4_000_000) + b"\xc0" * 4_000_000, b"\x91" * 4_000_000]
+    bombs.append(b"\x81\xa1t" + bombs[0])
+    for bomb in bombs:
+        tracemalloc.start()
+        try:
+            with pytest.raises(PayloadError, match="not a message of regions: "):
+                unpack(bomb)
+            assert tracemalloc.get_traced_memory()[1] < 2 * len(bomb), "an entry of a byte takes eight"
+        finally:
+            tracemalloc.stop()
