@@ -47,8 +47,8 @@ def send(satellite: Satellite) -> None:
 def test_frame_waits_for_a_disk_that_refuses_it_for_a_while(satellite: Satellite) -> None:
     before = resource.getrlimit(resource.RLIMIT_NOFILE)
     timer = threading.Timer(0.3, resource.setrlimit, (resource.RLIMIT_NOFILE, before))
-    timer.start()
     resource.setrlimit(resource.RLIMIT_NOFILE, (3, before[1]))
+    timer.start()
     try:
         send(satellite)
     finally:
