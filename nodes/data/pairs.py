@@ -97,7 +97,7 @@ def _jsonl(folder: Path, split: str | None) -> list[Pair]:
         path = folder / "prompts.jsonl"
     pairs: list[Pair] = []
     splits: set[str] = set()
-    for number, line in enumerate(_text(path).splitlines(), start=1):
+    for number, line in enumerate(_text(path).split("\n"), start=1):
         if not line.strip():
             continue
         try:

@@ -310,7 +310,8 @@ def read_frames(folder: Path, capture_s: Sequence[float]) -> tuple[Frame, ...]:
     """
     path = folder / "prompts.jsonl"
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        # JSON may hold other ends of lines in its texts, such as U+2028, which `splitlines` takes for one.
+        lines = path.read_text(encoding="utf-8").rstrip("\n").split("\n")
     except OSError as error:
         raise ScenarioError(f"cannot read the prompts at {path}: {error.strerror}") from None
     if len(lines) < len(capture_s):

@@ -39,6 +39,9 @@ def guarded(command: Callable[[], int]) -> int:
             code = _flushed(command)
         except KeyboardInterrupt:
             print("spaceverse: stopped", file=sys.stderr)
+            # Python notes an interrupt that passed through an exec() of text, as dataclasses use it during
+            # imports, and would end this process by SIGINT, whatever its exit code. Another exec forgets it.
+            exec("")  # noqa: S102
             return 130
         except BrokenPipeError:
             stop_writing_to_stdout()
