@@ -11,9 +11,11 @@ import time
 from pathlib import Path
 
 from nodes.contract.config import ConfigError
+from nodes.contract.files import tail
 
 PATIENCE_S = 3.0
 LONGEST_LINE = 500
+LOG_TAIL_BYTES = 8192
 
 
 class Child:
@@ -70,7 +72,7 @@ class Child:
         if (status := self.status()) is not None and status < 0:
             return f"killed by signal {-status}"
         try:
-            lines = self._log.read_bytes()[-8192:].decode(errors="replace").strip().splitlines()
+            lines = tail(self._log, LOG_TAIL_BYTES).decode(errors="replace").strip().splitlines()
         except OSError:
             return "no log"
         return lines[-1][:LONGEST_LINE] if lines else "no output"

@@ -201,6 +201,23 @@ def sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
+def tail(path: Path, most_bytes: int, from_byte: int = 0) -> bytes:
+    """Return the end of a file that may be of any size.
+
+    Args:
+        path: the file.
+        most_bytes: how much to read at most.
+        from_byte: what lies before is left out.
+
+    Raises:
+        OSError: the file cannot be read.
+    """
+    with path.open("rb") as file:
+        size_bytes = file.seek(0, os.SEEK_END)
+        file.seek(max(from_byte, size_bytes - most_bytes))
+        return file.read(most_bytes)
+
+
 def sha256(path: Path) -> str:
     """Return the SHA-256 of a file, hexadecimal.
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Protocol
 
-from nodes.contract.files import write_atomically
+from nodes.contract.files import tail, write_atomically
 from testbed.errors import TestbedError
 from testbed.machine.system_path import find_program
 from testbed.mqtt.accounts import Account, acl_lines, password_lines
@@ -22,6 +22,7 @@ from testbed.mqtt.certificates import Certificate
 _LOG = logging.getLogger(__name__)
 
 MAX_PACKET_BYTES = 2_000_000  # the default of mosquitto 2.1
+LOG_TAIL_BYTES = 8192
 UNIX_PATH_LIMIT = 107  # struct sockaddr_un
 QUEUED_MAX = 100_000
 QUEUED_MAX_BYTES = 256 << 20
@@ -184,7 +185,7 @@ class Broker:
     def log_tail(self, lines: int = 5) -> str:
         """Return the last lines of its log, joined into one."""
         try:
-            text = self.log_path.read_bytes()[self._log_begin :].decode(errors="replace")
+            text = tail(self.log_path, LOG_TAIL_BYTES, self._log_begin).decode(errors="replace")
         except OSError:
             return "no log"
         return " | ".join(text.splitlines()[-lines:]) or "empty log"

@@ -13,6 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from nodes.contract.files import tail
 from testbed.errors import TestbedError
 
 _LOG = logging.getLogger(__name__)
@@ -130,7 +131,7 @@ class Program:
     def last_line(self) -> str:
         """Return the last non-empty line of its log."""
         try:
-            lines = self.log.read_bytes()[-LOG_TAIL_BYTES:].decode(errors="replace").strip().splitlines()
+            lines = tail(self.log, LOG_TAIL_BYTES).decode(errors="replace").strip().splitlines()
         except OSError as error:
             return f"its log cannot be read: {error.strerror}"
         return lines[-1] if lines else "it printed nothing"

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from nodes.contract.files import replacing, write_atomically
+from nodes.contract.files import replacing, tail, write_atomically
 
 
 def test_bytes_and_text_are_written_as_they_are(tmp_path: Path) -> None:
@@ -115,3 +115,14 @@ def test_a_socket_is_no_file_to_replace(tmp_path: Path) -> None:
         with pytest.raises(OSError, match="not a regular file"):
             write_atomically(tmp_path / "socket", b"x")
     assert (tmp_path / "socket").is_socket()
+
+
+def test_the_end_of_a_file_of_any_size_is_read_quickly(tmp_path: Path) -> None:
+    (tmp_path / "log").write_bytes(b"first\nlast\n")
+    assert tail(tmp_path / "log", 5) == b"last\n"
+    assert tail(tmp_path / "log", 100) == b"first\nlast\n"
+    assert tail(tmp_path / "log", 100, 6) == b"last\n"
+    assert tail(tmp_path / "log", 3, 6) == b"st\n"
+    assert tail(tmp_path / "log", 100, 1000) == b""
+    os.truncate(tmp_path / "log", 1 << 40)  # of holes: reading it whole would take a terabyte
+    assert tail(tmp_path / "log", 4) == bytes(4)

@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 from pydantic import ValidationError
 
+from nodes.data.pairs import read_pairs
 from testbed.errors import ScenarioError
 from testbed.run.traces import link_trace
 from testbed.scenario.file import build_scenario, load_scenario
@@ -192,6 +193,18 @@ def test_frames_are_read_with_their_capture_times(tmp_path: Path) -> None:
     ]
     with pytest.raises(ScenarioError, match="has 2 frames"):
         read_frames(tmp_path, [1, 2, 3])
+
+
+@pytest.mark.parametrize("sign", ["\u2028", "\u2029", "\x85", "\x1e", "\x0c"])
+def test_a_text_may_hold_what_other_files_end_lines_with(tmp_path: Path, sign: str) -> None:
+    row = {"frame": "a", "image": "a.jpg", "prompt": f"a{sign}b", "truth": "yes"}
+    text = json.dumps(row, ensure_ascii=sign < " ") + "\n"
+    (tmp_path / "prompts.jsonl").write_text(text, encoding="utf-8")
+    (frame,) = read_frames(tmp_path, [1])
+    assert frame.prompt == f"a{sign}b"
+    Image.new("RGB", (8, 8)).save(tmp_path / "a.jpg")
+    (pair,) = read_pairs(tmp_path)
+    assert pair.prompt == f"a{sign}b"
 
 
 def test_a_time_needs_a_zone() -> None:
