@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import AfterValidator, BaseModel, Field, ValidationError, model_validator
 
-from nodes.contract.strict import Strict
+from nodes.contract.strict import Strict, problems_of
 
 MAX_NEW_TOKENS = 8  # of an answer, unless configured
 LONGEST_NAME = 64
@@ -331,13 +331,9 @@ def check_ca_files(addresses: Iterable[BrokerAddress | Station], path: Path) -> 
 
 def first_problem(error: ValidationError, kind: type[BaseModel]) -> str:
     """Return the first problem in words, and the number of further ones."""
-    problems = error.errors()
-    first = problems[0]
-    where = ".".join(str(part) for part in first["loc"])
+    problems = problems_of(error)
+    first = error.errors()[0]
     more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
-    if first["type"] == "extra_forbidden":
-        at_top = len(first["loc"]) == 1
-        known = f"; known fields: {', '.join(kind.model_fields)}" if at_top else ""
-        return f"unknown field {where!r}{known}{more}"
-    message = first["msg"].removeprefix("Value error, ")
-    return f"{where}: {message}{more}" if where else f"{message}{more}"
+    at_top = first["type"] == "extra_forbidden" and len(first["loc"]) == 1
+    known = f"; known fields: {', '.join(kind.model_fields)}" if at_top else ""
+    return f"{problems[0]}{known}{more}"

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
+
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
 
 
 class Strict(BaseModel):
@@ -45,6 +48,20 @@ def problem_text(error: Exception) -> str:
     """Return what is wrong with a payload, in one line: of several problems the first."""
     if not isinstance(error, ValidationError):
         return f"{type(error).__name__}: {error}"
-    first = error.errors(include_url=False, include_input=False)[0]
-    field = ".".join(str(part) for part in first["loc"])
-    return f"{field}: {first['msg']}" if field else first["msg"]
+    return problems_of(error)[0]
+
+
+def problems_of(error: ValidationError) -> list[str]:
+    """Return each problem of a model in words: field and fault."""
+    return [_in_words(item) for item in error.errors(include_url=False, include_input=False)]
+
+
+def _in_words(item: ErrorDetails) -> str:
+    field = ".".join(str(part) for part in item["loc"])
+    if item["type"] == "extra_forbidden":
+        return f"unknown field {field!r}"
+    message = item["msg"].removeprefix("Value error, ")
+    if item["type"] == "union_tag_invalid":
+        found, known = item["ctx"]["tag"], item["ctx"]["expected_tags"]
+        message = f"unknown kind {found!r}; expected one of {known}"
+    return f"{field}: {message}" if field else message

@@ -29,6 +29,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from nodes.contract.strict import problem_text
 from testbed.errors import InputError
 
 # Imported by name: a type checker for 3.10 would look for a package that is not installed on 3.11.
@@ -201,19 +202,19 @@ def read_inventory(path: Path = DEFAULT_PATH) -> Inventory:
     try:
         tables = _File.model_validate(raw).boards
     except ValidationError as error:
-        raise InputError(f"{path}: {_problem(error)}; a board is a table [boards.NAME]") from error
+        raise InputError(f"{path}: {problem_text(error)}; a board is a table [boards.NAME]") from error
     boards = {name: _board(path, name, table) for name, table in tables.items()}
     try:
         return Inventory(boards=boards)
     except ValidationError as error:
-        raise InputError(f"{path}: {_problem(error)}") from error
+        raise InputError(f"{path}: {problem_text(error)}") from error
 
 
 def _board(path: Path, name: str, table: dict[str, Any]) -> Board:
     try:
         return Board.model_validate({**table, "name": name})
     except ValidationError as error:
-        raise InputError(f"{path}: board {name}: {_problem(error)}") from error
+        raise InputError(f"{path}: board {name}: {problem_text(error)}") from error
 
 
 def place(attach: Attachment) -> str:
@@ -234,15 +235,3 @@ def _address(text: str) -> str:
         return str(ipaddress.ip_address(text))
     except ValueError:
         raise ValueError(f"{text!r} is not an IP address") from None
-
-
-def _problem(error: ValidationError) -> str:
-    first = error.errors()[0]
-    where = ".".join(str(part) for part in first["loc"])
-    message = first["msg"].removeprefix("Value error, ")
-    if first["type"] == "extra_forbidden":
-        return f"unknown field {where!r}"
-    if first["type"] == "union_tag_invalid":
-        kind, kinds = first["ctx"]["tag"], first["ctx"]["expected_tags"]
-        return f"{where}: unknown kind {kind!r}; expected one of {kinds}"
-    return f"{where}: {message}" if where else message

@@ -117,8 +117,10 @@ def options_from_file(path: Path, parser: argparse.ArgumentParser) -> dict[str, 
         name = key.replace("-", "_")
         action = actions.get(name)
         if action is None:
-            nearest = get_close_matches(name, actions, n=_NEAREST, cutoff=0.0)
-            raise InputError(f"{path}: unknown option {key!r}; the nearest are {', '.join(nearest)}")
+            near = get_close_matches(name, actions, n=_NEAREST)
+            known = f"known options: {', '.join(sorted(actions))}"
+            hint = f"did you mean {' or '.join(near)}?" if near else known
+            raise InputError(f"{path}: unknown option {key!r}; {hint}")
         if action.dest in values:
             raise InputError(f"{path}: {key!r} sets an option that another key sets already")
         try:

@@ -24,7 +24,7 @@ from pydantic import (
 
 from nodes.contract.config import ModelRun, Name, PolicyChoice
 from nodes.contract.files import is_policy_file
-from nodes.contract.strict import Text
+from nodes.contract.strict import Text, problems_of
 from nodes.contract.topics import slug
 from testbed.errors import ScenarioError
 from traces.orbits.stations import DEFAULT_MASK_DEG
@@ -337,14 +337,7 @@ def read_frames(folder: Path, capture_s: Sequence[float]) -> tuple[Frame, ...]:
 
 def one_line(error: ValidationError) -> str:
     """Return a pydantic error as one line: each field and its fault."""
-    parts = []
-    for item in error.errors():
-        where = ".".join(str(p) for p in item["loc"]) or "scenario"
-        if item["type"] == "extra_forbidden":
-            parts.append(f"{where}: unknown field (misspelled?)")
-        else:
-            parts.append(f"{where}: {item['msg'].removeprefix('Value error, ')}")
-    return f"{error.title}: " + "; ".join(parts)
+    return f"{error.title}: {'; '.join(problems_of(error))}"
 
 
 def to_json(scenario: Scenario) -> str:

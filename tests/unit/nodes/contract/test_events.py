@@ -50,7 +50,7 @@ def test_a_line_is_read_and_written_as_it_was() -> None:
     [
         ({"event": "invented"}, "unknown event 'invented'"),
         ({"event": ["captured"]}, "unknown event"),
-        ({"surprise": 1}, "surprise: Extra inputs"),
+        ({"surprise": 1}, "unknown field 'surprise'"),
         ({"confidence": "much"}, "confidence: Input should be a valid number"),
         ({"decision": "perhaps"}, "decision: Input should be"),
         ({"monotonic_s": math.inf}, "monotonic_s: Input should be a finite number"),

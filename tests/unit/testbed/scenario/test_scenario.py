@@ -53,8 +53,7 @@ def test_a_scenario_round_trips_through_json(tmp_path: Path) -> None:
 def test_a_misspelled_field_is_named(tmp_path: Path) -> None:
     with pytest.raises(ValidationError) as caught:
         make(tmp_path, shapper="netem")
-    assert "shapper" in one_line(caught.value)
-    assert "misspelled" in one_line(caught.value)
+    assert "unknown field 'shapper'" in one_line(caught.value)
     assert "\n" not in one_line(caught.value)
 
 
@@ -119,11 +118,11 @@ def test_a_missing_image_is_named(tmp_path: Path) -> None:
         ("def scenario(:", "SyntaxError"),
         (
             "from testbed.scenario.model import Scenario\ndef scenario(): return Scenario(nam='x')",
-            "nam: unknown field",
+            "unknown field 'nam'",
         ),
         (
             "from testbed.scenario.model import GroundStation\nG = GroundStation(nmae='G', model='regular')",
-            "nmae: unknown field",
+            "unknown field 'nmae'",
         ),
         ("X = float('x')", "ValueError"),
         ("open('/nowhere')", "FileNotFoundError"),
