@@ -319,7 +319,7 @@ def _frames(flight: Flight, faults: list[Fault], results: dict[str, Any]) -> lis
     """Every frame has its answer, or is named with its cause where a fault may have cost it."""
     causes = {frame: cause["reason"] for cause in results["verdict"]["causes"] for frame in cause["frames"]}
     shown = {frame["frame"]: frame for frame in results["frames"]}
-    may_lose = any(fault.costs for fault in faults)
+    may_lose = sum(fault.costs for fault in faults)  # each destroys what there is of one frame
     wrong = [f"frame {name} is not in results.json" for name in flight.frames.keys() - shown.keys()]
     for name, frame in shown.items():
         if frame["answer"] is not None and name not in causes:
@@ -334,6 +334,8 @@ def _frames(flight: Flight, faults: list[Fault], results: dict[str, Any]) -> lis
         elif not may_lose:
             wrong.append(f"frame {name} was lost, although no fault destroyed it: {reason}")
     failed = {name for name in shown if name in causes}
+    if len(failed) > may_lose > 0:
+        wrong.append(f"{len(failed)} frames were lost, and {may_lose} destroyed")
     if (results["verdict"]["exit_code"] == 0) == bool(failed):
         wrong.append(f"exit code {results['verdict']['exit_code']} with {len(failed)} frames that failed")
     return wrong
