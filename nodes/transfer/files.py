@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from dataclasses import dataclass
 from pathlib import Path
 
 from nodes.contract.files import write_atomically
@@ -12,7 +13,40 @@ from nodes.transfer.messages import MalformedError, Manifest, decode_downward, e
 BLOCK_BYTES = 1 << 20
 DIGEST_BYTES = 8
 FRAME_KEY_BYTES = 16
+RESERVE_BYTES = 32 << 20  # of a disk, not used for images: for results, events, answers
+RESERVE_SHARE = 0.05  # of a small disk
 _NO_FILE = (FileNotFoundError, NotADirectoryError, IsADirectoryError)
+
+
+@dataclass(frozen=True, slots=True)
+class Shortfall:
+    """What a disk lacks for an item.
+
+    Args:
+        size_bytes: the missing space.
+        reason: the same in words.
+    """
+
+    size_bytes: int
+    reason: str
+
+
+def disk_shortfall(folder: Path, size_bytes: int) -> Shortfall | None:
+    """Return what the disk of a folder lacks for an item beside its reserve; None if there is room.
+
+    Raises:
+        OSError: the disk cannot be read.
+    """
+    disk = os.statvfs(next(path for path in (folder, *folder.parents) if path.is_dir()))
+    whole, free = disk.f_blocks * disk.f_frsize, disk.f_bavail * disk.f_frsize
+    reserve = min(RESERVE_BYTES, int(whole * RESERVE_SHARE))
+    lacking = size_bytes + reserve - free
+    if whole == 0 or lacking <= 0:  # some file systems do not say their size
+        return None
+    return Shortfall(
+        lacking,
+        f"{folder}: No space left on its disk but a reserve of {reserve} bytes: {free} of {whole} are free",
+    )
 
 
 def frame_key(frame: str) -> str:

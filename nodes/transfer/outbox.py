@@ -40,6 +40,7 @@ from nodes.contract.report import Report, report_nothing
 from nodes.transfer.files import (
     DIGEST_BYTES,
     chunk_digest,
+    disk_shortfall,
     frame_key,
     read_at,
     read_manifest,
@@ -189,7 +190,8 @@ class Outbox:
                 with image.open("rb") if isinstance(image, Path) else io.BytesIO(image) as source:
                     return self._image(making, source, frame, metadata, expires_s)
             except OSError as error:
-                raise _as_outbox_error(origin, error) from error
+                place = self._folder if error.errno in NO_ROOM else origin
+                raise _as_outbox_error(place, error) from error
 
         return self._add("image", frame, size_bytes, make)
 
@@ -261,12 +263,29 @@ class Outbox:
             self._make_room(size_bytes, PRIORITIES[kind])
             while True:
                 try:
+                    if kind == "image":
+                        self._check_reserve(size_bytes)
                     self._commit(make)
                     return True
                 except _NoRoomError as error:
                     self._drop_for(PRIORITIES[kind], str(error), TransientOutboxError)
                 finally:
                     shutil.rmtree(self._making, ignore_errors=True)
+
+    def _check_reserve(self, size_bytes: int) -> None:
+        """Check that the disk keeps its reserve, for results and answers, beside a new image.
+
+        Raises:
+            _NoRoomError: it does not, and dropping items helps.
+            TransientOutboxError: something else fills the disk.
+        """
+        try:
+            lacking = disk_shortfall(self._folder, size_bytes)
+        except OSError as error:
+            raise _as_outbox_error(self._folder, error) from error
+        if lacking is not None:
+            helps = lacking.size_bytes <= self.depth()[1]
+            raise (_NoRoomError if helps else TransientOutboxError)(lacking.reason)
 
     def _make_room(self, size_bytes: int, priority: int) -> None:
         if size_bytes > self._limit_bytes:

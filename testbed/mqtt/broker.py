@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import socket
 import subprocess
 import time
@@ -15,6 +16,7 @@ from typing import IO, Any, Protocol
 
 from nodes.contract.files import tail, write_atomically
 from testbed.errors import TestbedError
+from testbed.machine.disk import disk_problem
 from testbed.machine.system_path import find_program
 from testbed.mqtt.accounts import Account, acl_lines, password_lines
 from testbed.mqtt.certificates import Certificate
@@ -119,6 +121,7 @@ class Broker:
         self._probe = Account(PROBE, writes=(), reads=())
         self._accounts = None if accounts is None else [*accounts, self._probe]
         self._process: Process | None = None
+        self._written = False  # whether its files are whole
         self._log_begin = 0  # start of the current process's log lines
         self.folder = folder
         self.config_path = folder / f"{name}.conf"
@@ -157,11 +160,12 @@ class Broker:
             self.folder.mkdir(parents=True, exist_ok=True)
             self._remove_sockets()
             self._write_config()
+            with self.log_path.open("ab") as log:
+                self._log_begin = log.tell()
+                self._process = self._spawn(log)
         except OSError as error:
-            raise BrokerError(f"broker {self._name}: {error.filename}: {error.strerror}") from error
-        with self.log_path.open("ab") as log:
-            self._log_begin = log.tell()
-            self._process = self._spawn(log)
+            place = Path(str(error.filename or self.log_path))
+            raise BrokerError(f"broker {self._name}: {disk_problem(place, error)}") from error
         try:
             self._wait_until_ready()
         except BaseException:
@@ -181,6 +185,15 @@ class Broker:
                 process.kill()
                 process.wait(timeout=3.0)
         self._remove_sockets()
+
+    def ending(self) -> str:
+        """Return the signal that killed it, as the beginning of a sentence about its log; "" for none."""
+        code = None if self._process is None else self._process.poll()
+        if code is None or code >= 0:
+            return ""
+        name = {number.value: number.name for number in signal.Signals}.get(-code, f"signal {-code}")
+        limit = ", for its log reached the limit of file sizes (ulimit -f)" if name == "SIGXFSZ" else ""
+        return f"killed by {name}{limit}; "
 
     def log_tail(self, lines: int = 5) -> str:
         """Return the last lines of its log, joined into one."""
@@ -205,10 +218,16 @@ class Broker:
         self.stop()
 
     def _write_config(self) -> None:
-        if self._accounts is not None:
-            write_atomically(self._password_path, password_lines(self._accounts), private=True)
-            write_atomically(self._acl_path, acl_lines(self._accounts), private=True)
-        self.config_path.write_text(self._config(), encoding="utf-8")
+        """Write its files; those of an earlier start do where the disk is full."""
+        try:
+            if self._accounts is not None:
+                write_atomically(self._password_path, password_lines(self._accounts), private=True)
+                write_atomically(self._acl_path, acl_lines(self._accounts), private=True)
+            write_atomically(self.config_path, self._config())
+        except OSError:
+            if not self._written:
+                raise
+        self._written = True
 
     @property
     def _password_path(self) -> Path:

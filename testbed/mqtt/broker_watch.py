@@ -6,6 +6,7 @@ import re
 import time
 from collections import Counter
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 
 from nodes.contract.events import BrokerRefused, BrokerRestarted
@@ -60,6 +61,7 @@ class BrokerWatch:
         self._broker = broker
         self._report = report
         self._in_a_row = 0
+        self._ending = ""
         self._started_s = time.monotonic()
         self._next_s: float | None = None
         self._read_bytes = 0
@@ -91,6 +93,7 @@ class BrokerWatch:
 
     def _revive(self) -> None:
         now_s = time.monotonic()
+        self._ending = self._broker.ending() or self._ending
         if self._next_s is None:
             if now_s - self._started_s > STABLE_S:
                 self._in_a_row = 0
@@ -115,11 +118,11 @@ class BrokerWatch:
     def _lost(self) -> BrokerError:
         return BrokerError(
             f"broker {self._broker.name} died and could not be kept alive by {self._in_a_row} restarts: "
-            f"{self._broker.log_tail()} (log: {self._broker.log_path})"
+            f"{self._ending}{self._broker.log_tail()} (log: {self._broker.log_path})"
         )
 
     def _read_log(self) -> None:
-        with self._broker.log_path.open("rb") as log:
+        with suppress(OSError), self._broker.log_path.open("rb") as log:  # refusals are then not counted
             log.seek(self._read_bytes)
             while block := log.read(BLOCK_BYTES):
                 self._read_bytes += len(block)

@@ -181,10 +181,13 @@ class ManagementPlane:
         self.fresh.put(record)
 
     def check(self) -> None:
-        """Tell of refusals, and raise TestbedError if an event could not be written; call it often."""
+        """Tell of refusals; call it often."""
         self._tell_refusals(time.monotonic())
-        if self._unwritten is not None:
-            raise TestbedError(f"{self._log.name}: {self._unwritten.strerror}: make room, and run again")
+
+    @property
+    def unwritten(self) -> OSError | None:
+        """Why an event could not be written; all of them are in `events`."""
+        return self._unwritten
 
     def seen(self, *kinds: type[Event]) -> list[EventRecord]:
         """Return the records of these kinds of event so far."""

@@ -240,6 +240,9 @@ class _Replay:
                 queues_met=self.queues_met,
                 counters=counters,
             )
+        self.folder.check_room()
+        if self.folder.trouble is not None:
+            self.notes.append(self.folder.trouble)
         curves = self.plan.trace, monitor.readings, start_monotonic_s, played_s, fidelity
         notes = [note for note in self.plan.trace.header.notes if "CellReplay" in note]
         done = Replayed(
@@ -260,17 +263,17 @@ class _Replay:
             exit_code=1 if self.client_exit else 0,
         )
         if fidelity is not None:
-            self.folder.write_json(self.folder.fidelity, fidelity.to_json())
-        self.folder.write_whole(self.folder.timeline, done.played.to_csv())
+            self.folder.keep_json(self.folder.fidelity, fidelity.to_json())
+        self.folder.keep(self.folder.timeline, done.played.to_csv())
         bin_s = min(BIN_S, max(SHORTEST_BIN_S, done.played.played_s / DRAWN_BINS))
         self._draw(done, timeline(*curves, bin_s=bin_s))
-        self.folder.write_json(self.folder.results, done.to_json())
+        self.folder.keep_json(self.folder.results, done.to_json())
         return done
 
     def _draw(self, done: Replayed, drawn: Timeline) -> None:
         trace = self.plan.trace
         figure = drawing.figure_of(trace, drawn, done.fidelity)
-        self.folder.write_whole(self.folder.plot, drawing.png(figure))
+        self.folder.keep(self.folder.plot, drawing.png(figure))
         facts = {
             "started": format_utc(done.start_utc),
             "played": f"{done.played.played_s:.1f} s of {trace.end_s:g} s",
@@ -281,7 +284,7 @@ class _Replay:
         report = render(
             f"Replay of {self.plan.name}", trace, done.tables(), drawing.svg(figure), facts, done.notes
         )
-        self.folder.write_whole(self.folder.report, report)
+        self.folder.keep(self.folder.report, report)
 
     def _ask_queues(self) -> None:
         met = self.network.queues_met(self.plan.name) or {}

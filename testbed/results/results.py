@@ -66,8 +66,9 @@ class Results:
     the reason of the last, which quotes the payload as `repr` does. `machine` has
     what this machine lacked for the run, each in one line. `troubles`
     are further events that tell of a failure, each in one line. `absences` are the periods in which a node's
-    program or a probe had died, by its name. `ending` is set for a run that did not
-    come to its end. `shipped_models` says whether a node ran a model that ships with the project.
+    program or a probe had died, by its name. `disk` says why files of the run are elsewhere. `ending` is set
+    for a run that did not come to its end. `shipped_models` says whether a node ran a model that ships with
+    the project.
     """
 
     scenario: str
@@ -85,6 +86,7 @@ class Results:
     machine: tuple[str, ...] = ()
     troubles: tuple[str, ...] = ()
     absences: Absences = field(default_factory=dict)
+    disk: str | None = None
     ending: Ending | None = None
     shipped_models: bool = False
 
@@ -115,7 +117,7 @@ class Results:
 
     def warnings(self) -> list[str]:
         """Return the warnings, such as links beyond their bounds; failures are in the verdict."""
-        found = [*self.machine]
+        found = [*filter(None, [self.disk]), *self.machine]
         for link in self.links:
             error_s = link.rtt_error_s(50)
             if error_s is None:

@@ -6,6 +6,8 @@ import contextlib
 import errno
 import json
 import os
+import shutil
+import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -14,7 +16,11 @@ from typing import Any
 
 from nodes.contract.files import write_atomically, write_in
 from testbed.errors import InputError, TestbedError
+from testbed.machine.disk import disk_problem
 
+OTHER_PLACES = ("/var/tmp", "/dev/shm")  # noqa: S108 - a new folder in one of them, where TMPDIR is full, too
+OUTCOMES = ("events", "fidelity", "results", "timeline", "plot", "report")  # written at the end of a run
+NEEDED_BYTES = 1 << 20
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 PARTS = ("traces", "logs", "nodes")
 
@@ -27,12 +33,18 @@ class RunFolder:
 
     Root writes to it, in a place where others may rename and replace it. It is therefore held open from its
     creation on: what this class writes, removes or hands over is the folder that it created, wherever it is.
+
+    Attributes:
+        elsewhere: where outcomes are if this folder could not take them; None as long as it can.
+        trouble: the same with the reason, in one line.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self._made: list[tuple[Path, os.stat_result]] = []  # parents that did not exist before
         self._descriptor: int | None = None
+        self.elsewhere: Path | None = None
+        self.trouble: str | None = None
         self.traces = path / "traces"
         self.logs = path / "logs"
         self.nodes = path / "nodes"
@@ -102,10 +114,13 @@ class RunFolder:
 
     def begun(self) -> bool:
         """Return whether a program has logged something, or there are results."""
-        held = self.path if self._descriptor is None else Path(f"/proc/self/fd/{self._descriptor}")
+        held = self._held()
         logs = held / self.logs.name
         written = logs.glob("*") if logs.is_dir() else ()
         return (held / self.results.name).exists() or any(log.lstat().st_size for log in written)
+
+    def _held(self) -> Path:
+        return self.path if self._descriptor is None else Path(f"/proc/self/fd/{self._descriptor}")
 
     def check_place(self) -> None:
         """Check that the folder's path still leads to it.
@@ -147,12 +162,78 @@ class RunFolder:
             TestbedError: the file cannot be written.
         """
         try:
-            if self._descriptor is not None and path.parent == self.path:
-                write_in(self._descriptor, path.name, content)
-            else:
-                write_atomically(path, content)
+            self._write(path, content)
         except OSError as error:
-            raise TestbedError(f"cannot write {path}: {error.strerror}") from error
+            raise TestbedError(f"cannot write {disk_problem(path, error)}") from error
+
+    def _write(self, path: Path, content: str | bytes) -> None:
+        if self._descriptor is not None and path.parent == self.path:
+            write_in(self._descriptor, path.name, content)
+        else:
+            write_atomically(path, content)
+
+    def keep_json(self, path: Path, value: Any) -> None:
+        """Write an outcome, as `keep`."""
+        self.keep(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
+
+    def keep(self, path: Path, content: str | bytes) -> None:
+        """Write an outcome whole: elsewhere if this folder cannot take it, for what was measured is precious.
+
+        A file above the limit of the process (ulimit -f) fits nowhere: `trouble` tells that it is missing.
+
+        Args:
+            path: one of the attributes of this folder, which leads to the file afterwards.
+            content: the file's content.
+
+        Raises:
+            TestbedError: the file cannot be written anywhere.
+        """
+        try:
+            self._write(path, content)
+        except OSError as error:
+            if error.errno == errno.EFBIG:
+                self.trouble = self.trouble or f"{disk_problem(path, error)}; it was not written"
+                return
+            self._leave(path, error)
+            self.write_whole(self._moved(path), content)
+
+    def check_room(self) -> None:
+        """See that the outcomes can be written here; else they go elsewhere, and `trouble` tells.
+
+        Raises:
+            TestbedError: they cannot be written anywhere.
+        """
+        if self.elsewhere is not None:
+            return
+        try:
+            _try_to_write(self._held())
+        except OSError as error:
+            if error.errno != errno.EFBIG:
+                self._leave(self.results, error)
+
+    def _moved(self, path: Path) -> Path:
+        return path if self.elsewhere is None else self.elsewhere / path.name
+
+    def _leave(self, path: Path, error: OSError) -> None:
+        """From now on, write outcomes to a new folder."""
+        problem = disk_problem(path, error)
+        if self.elsewhere is not None:
+            raise TestbedError(f"cannot write {problem}") from error
+        for parent in dict.fromkeys((tempfile.gettempdir(), *OTHER_PLACES)):
+            made = None
+            try:
+                made = Path(tempfile.mkdtemp(prefix=f"spaceverse-{self.path.name}-", dir=parent))
+                _try_to_write(made)
+                break
+            except OSError:
+                if made is not None:
+                    shutil.rmtree(made, ignore_errors=True)
+        else:
+            raise TestbedError(f"cannot write {problem}; nor to any temporary folder") from error
+        self.elsewhere = made
+        self.trouble = f"{problem}; the results of this run are in {made}"
+        for name in OUTCOMES:
+            setattr(self, name, self._moved(getattr(self, name)))
 
     def hand_over(self) -> None:
         """Make the user who called sudo the owner of the folder."""
@@ -166,6 +247,10 @@ class RunFolder:
                     os.chown(name, *owner, dir_fd=folder, follow_symlinks=False)
             with contextlib.suppress(OSError):
                 os.fchown(folder, *owner)
+        made_here = [] if self.elsewhere is None else [*self.elsewhere.iterdir(), self.elsewhere]
+        for path in made_here:  # nobody else can write there by now
+            with contextlib.suppress(OSError):
+                os.chown(path, *owner, follow_symlinks=False)
         for path, made in self._made:
             with contextlib.suppress(OSError):
                 _hand_over_made(path, made, owner)
@@ -199,3 +284,10 @@ def _hand_over_made(path: Path, made: os.stat_result, owner: tuple[int, int]) ->
             os.fchown(descriptor, *owner)
     finally:
         os.close(descriptor)
+
+
+def _try_to_write(folder: Path) -> None:
+    """See that a folder takes some bytes. Raises OSError."""
+    with tempfile.TemporaryFile(dir=folder) as file:
+        file.write(bytes(NEEDED_BYTES))
+        file.flush()

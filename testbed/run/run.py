@@ -25,6 +25,7 @@ from nodes.contract.config import is_shipped
 from nodes.contract.events import Answered, Event, EventRecord, LinkChanged, ProgramChanged, Ready
 from nodes.contract.topics import slug
 from testbed.errors import CapabilityError, ScenarioError, TestbedError
+from testbed.machine.disk import disk_problem
 from testbed.machine.processor_load import ProcessorLoad
 from testbed.machine.stop_request import Stopped, StopRequest
 from testbed.measure.fidelity import LinkFidelity, compare
@@ -130,12 +131,22 @@ def run_scenario(
                 progress.step("Stopped. All namespaces, interfaces and processes were removed.")
                 return Outcome(run_folder, None, stop.exit_code)
             except Exception as error:
-                code = getattr(error, "exit_code", 1)
+                known = _named(error, run_folder)
+                code = getattr(known, "exit_code", 1)
                 if run is not None and (code != 2 or run_folder.begun()):  # else the folder is removed
-                    reason = str(error) if hasattr(error, "exit_code") else f"{type(error).__name__}: {error}"
+                    reason = str(known) if hasattr(known, "exit_code") else f"{type(known).__name__}: {known}"
                     run.write_ending(Ending(reason, code))
-                raise
+                if known is error:
+                    raise
+                raise known from error
     return Outcome(run_folder, results, results.verdict.exit_code)
+
+
+def _named(error: Exception, folder: RunFolder) -> Exception:
+    """Return the error of a run for one of the operating system, such as a full disk."""
+    if not isinstance(error, OSError):
+        return error
+    return TestbedError(disk_problem(Path(str(error.filename or folder.path)), error))
 
 
 class _Run:
@@ -155,6 +166,7 @@ class _Run:
         self.plane: ManagementPlane | None = None
         self.late_s: list[float] = []  # lateness of each change of a link, from scenario second 0 on
         self.start_monotonic_s = 0.0
+        self.told_of_disk = False
         self.load: dict[str, float | None] = {}
         self.counters: dict[str, dict[str, dict[str, float]]] = {}
 
@@ -455,6 +467,10 @@ class _Run:
         for node in self.nodes.values():
             node.look(started=self.started)
         plane.check()
+        if plane.unwritten is not None and not self.told_of_disk:
+            self.told_of_disk = True
+            problem = disk_problem(self.folder.events, plane.unwritten)
+            self.progress.step(f"{problem}; the run goes on, and keeps its events in memory")
 
     def _look_after_brokers(self) -> None:
         """Restart brokers that died. A station whose broker cannot be kept is lost, and the others go on."""
@@ -472,11 +488,21 @@ class _Run:
                 self.nodes[station].lose(str(error))
 
     def write_ending(self, ending: Ending) -> None:
-        """Write results.json of a run that did not come to its end, as far as its disk lets it."""
+        """Write results.json of a run that did not come to its end."""
         events = self.plane.events if self.plane is not None else []
         with suppress(TestbedError):
+            self.folder.check_room()
+            self._keep_events()
             results = self._figures(events, self.scenario.shaper, ending=ending)
-            self.folder.write_json(self.folder.results, results.to_json())
+            self.folder.keep_json(self.folder.results, results.to_json())
+        if self.folder.trouble is not None:
+            self.progress.step(self.folder.trouble)
+
+    def _keep_events(self) -> None:
+        """Write all events again if the disk did not take one of them."""
+        if self.plane is not None and self.plane.unwritten is not None:
+            lines = [record.to_line() + "\n" for record in self.plane.events]
+            self.folder.keep(self.folder.events, "".join(lines))
 
     def _figures(
         self,
@@ -501,6 +527,7 @@ class _Run:
             paces=node_paces(events),
             machine=self._machine(),
             troubles=troubles(events),
+            disk=self.folder.trouble,
             absences=absences(events),
             ending=ending,
             shipped_models=any(map(is_shipped, models)),
@@ -513,20 +540,22 @@ class _Run:
 
     def _results(self, plane: ManagementPlane, shaper: str, ending: Ending | None) -> Results:
         links = tuple(self._fidelity(link, plane, shaper) for link in self.scenario.links)
+        self.folder.check_room()
+        self._keep_events()
+        self.folder.keep_json(self.folder.fidelity, [link.to_json() for link in links])
         results = self._figures(plane.events, shaper, links, ending)
-        self.folder.write_json(self.folder.fidelity, [link.to_json() for link in links])
-        self.folder.write_json(self.folder.results, results.to_json())
+        self.folder.keep_json(self.folder.results, results.to_json())
         self._draw_kept(results)
         tracks = [link_track(self.scenario, link, self.traces[link.name]) for link in self.scenario.links]
         shown = [track for track in tracks if track is not None]
         report = render(results, self.scenario, self.traces, shown, self.folder.kept)
-        self.folder.write_whole(self.folder.report, report)
+        self.folder.keep(self.folder.report, report)
         return results
 
     def _draw_kept(self, results: Results) -> None:
         """Draw the images as received, in a process of its own; on failure the report shows none."""
         if any(frame.form is not None for frame in results.frames):
-            with self.plan.log_path(DRAWINGS).open("wb") as log:
+            with suppress(OSError), self.plan.log_path(DRAWINGS).open("wb") as log:
                 subprocess.run(
                     self.plan.drawing_command(), stdout=log, stderr=log, check=False, start_new_session=True
                 )

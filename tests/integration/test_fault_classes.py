@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import resource
 import shutil
 import signal
 import threading
@@ -24,7 +26,7 @@ from PIL import Image
 from safetensors.numpy import load_file, save_file
 
 from nodes.contract.board import GIVEN_UP
-from nodes.contract.events import Delivered, EventRecord, Ready
+from nodes.contract.events import Answered, Delivered, EventRecord, Ready
 from nodes.models import COMPACT
 from testbed.results import lateness
 from tests.support.faulty_server import faulty_server
@@ -378,21 +380,71 @@ def test_a_run_that_ends_early_says_so_everywhere(tmp_path: Path, fault: str) ->
     assert abort.cause in said or ("Stopped." in ended.output and abort.code == 130)
 
 
+def test_too_few_descriptors_end_a_run_with_one_line(tmp_path: Path) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+
+    def at_step(text: str) -> None:
+        if text.startswith("starting brokers"):
+            in_use = len(list(Path("/proc/self/fd").iterdir()))
+            resource.setrlimit(resource.RLIMIT_NOFILE, (in_use + 2, hard))
+
+    with Footprint() as footprint:
+        try:
+            ended = run(scenario_of(tmp_path), tmp_path, at_step=at_step)
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        assert footprint.left_behind() == {}
+    (line,) = ended.errors.splitlines()
+    assert re.search(r"Too many open files: this process may have \d+ files open \(ulimit -n\)", line)
+    assert ended.results is not None and ended.results["verdict"]["exit_code"] == ended.code == 1
+    assert "Too many open files" in ended.results["verdict"]["headline"]
+
+
 @pytest.mark.long
-def test_a_full_disk_of_the_runs_folder_ends_the_run(tmp_path: Path) -> None:
+def test_a_full_disk_of_the_runs_folder_costs_no_results(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun: list[str] = []
+    (tmp_path / "temporary").mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "temporary"))
+
     def at_event(record: EventRecord) -> None:
-        if isinstance(record.event, Ready):
+        if isinstance(record.event, Answered) and not begun:
+            begun.append(record.event.frame)
             fill(tmp_path / "runs")
 
     with ExitStack() as stack:
         stack.enter_context(small_disk(tmp_path / "runs", "2m"))
         server = stack.enter_context(faulty_server())
-        scenario = scenario_of(tmp_path, stations=[{"name": "G", "model": server}])
-        (tmp_path / "pass.csv").write_text(HEADER.format(end_s=3.0) + UP.format(0.0) + DOWN.format(2.0))
+        frames = [
+            {
+                "frame": name,
+                "image": str(picture(tmp_path, f"{name}.jpg")),
+                "prompt": "send: ?",
+                "truth": "yes",
+                "capture_s": at_s,
+            }
+            for name, at_s in [("first", 0.0), *((f"late{number}", 3.0) for number in range(20))]
+        ]
+        scenario = scenario_of(tmp_path, frames=frames, stations=[{"name": "G", "model": server}])
+        (tmp_path / "pass.csv").write_text(HEADER.format(end_s=5.0) + UP.format(0.0) + DOWN.format(4.5))
         ended = run(scenario, tmp_path, at_event=at_event)
-    assert ended.code == 1
-    assert f"{tmp_path}/runs/" in ended.errors and "No space left on device" in ended.errors
-    assert ended.results is None and "PASSED" not in ended.output
+        assert ended.results is None, "there is no room for them"
+    (made,) = (tmp_path / "temporary").iterdir()
+    assert {path.name for path in made.iterdir()} == {
+        "results.json", "report.html", "fidelity.json", "events.jsonl"
+    }  # fmt: skip
+    results = json.loads((made / "results.json").read_text())
+    assert ended.code == results["verdict"]["exit_code"] == 1
+    assert results["verdict"]["headline"] == ended.first_line == "FAILED: 20 of 21 frames have no answer"
+    frames_by_name = {frame["frame"]: frame for frame in results["frames"]}
+    assert frames_by_name["first"]["correct"]
+    warning = results["warnings"][0]
+    assert f"{tmp_path}/runs/" in warning and "No space left on device: 0.0 MB of 2.1 MB are free" in warning
+    assert warning.endswith(f"the results of this run are in {made}")
+    assert f"report: {made}/report.html" in ended.output and ended.errors == ""
+    events = [json.loads(line) for line in (made / "events.jsonl").read_text().splitlines()]
+    assert events[0]["event"] and {"first", "late19"} <= {event.get("frame") for event in events}
 
 
 def test_a_folder_that_is_replaced_during_a_run_leads_to_nobody_elses(

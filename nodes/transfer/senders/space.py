@@ -14,7 +14,7 @@ from pathlib import Path
 
 from nodes.contract.events import Dropped
 from nodes.contract.report import Report
-from nodes.transfer.files import read_manifest
+from nodes.transfer.files import disk_shortfall, read_manifest
 from nodes.transfer.inbox_item import STATION_BYTES, InboxItem
 from nodes.transfer.messages import Manifest
 from nodes.transfer.senders.limits import Allowance
@@ -124,7 +124,8 @@ class Space:
             return f"{satellite} has {UNFINISHED_MAX} unfinished items", True
         if self._used_bytes + size_bytes > self._limit_bytes:
             return f"the inbox is full: {self._limit_bytes} bytes", False
-        return None
+        lacking = disk_shortfall(self._folder, size_bytes)
+        return None if lacking is None else (lacking.reason, False)
 
     def _scan(self) -> None:
         """Measure the inbox, including items of other stations; unfinished items count in full."""

@@ -13,7 +13,7 @@ import pytest
 from nodes.transfer.flow_control import Window
 from nodes.transfer.inbox import Inbox
 from nodes.transfer.messages import Done, Have, Upward, Wait
-from nodes.transfer.outbox import Outbox, OutboxError, TransientOutboxError
+from nodes.transfer.outbox import Outbox, TransientOutboxError
 from nodes.transfer.receiver import Receiver
 from nodes.transfer.sender import Sender
 from tests.support.nodes.ends import Recorder
@@ -73,12 +73,35 @@ def test_outbox_on_a_full_disk_drops_the_oldest_and_goes_on(tmp_path: Path, smal
     with pytest.raises(OSError), filler.open("wb", buffering=0) as file:
         while True:
             file.write(bytes(4096))
-    with pytest.raises(OutboxError, match="no pending item has the same or a lower priority"):
+    with pytest.raises(TransientOutboxError, match="No space left on its disk but a reserve"):
         outbox.add_image("too much", image(tmp_path, "image"), {})
     assert [item.manifest.frame for item in outbox.pending(9)] == ["answer"]
     filler.unlink()
     outbox.add_image("again", image(tmp_path, "image"), {})
     assert Outbox(small_disk / "outbox", "sat", CHUNK_BYTES).holds("again")
+
+
+def test_images_leave_a_reserve_that_answers_may_use(tmp_path: Path, small_disk: Path) -> None:
+    report = Recorder()
+    outbox = Outbox(small_disk / "outbox", "sat", CHUNK_BYTES, report=report)
+    inbox = Inbox(small_disk / "inbox", report=report)
+    receiver = Receiver(inbox, report, lambda item: None)
+    left_bytes = IMAGE_BYTES + 40_000
+    disk = os.statvfs(small_disk)
+    (small_disk / "filler").write_bytes(bytes(disk.f_bavail * disk.f_frsize - left_bytes))
+    with pytest.raises(
+        TransientOutboxError, match=r"a reserve of 104857 bytes: 9\d\d\d\d\d of 2097152 are free"
+    ):
+        outbox.add_image("dam", image(tmp_path, "image"), {})
+    assert outbox.add_answer("answer", b"yes", {})
+    elsewhere = Outbox(tmp_path / "outbox", "sat", CHUNK_BYTES)
+    elsewhere.add_image("dam", image(tmp_path, "image"), {})
+    receiver.handle("sat", payloads(elsewhere)[0], 0.0)
+    ((_, reply),) = receiver.replies()
+    assert isinstance(reply, Wait) and "a reserve of 104857 bytes" in reply.reason
+    assert not list((small_disk / "inbox").rglob("part"))
+    (small_disk / "filler").unlink()
+    assert outbox.add_image("dam", image(tmp_path, "image"), {})
 
 
 def test_inbox_on_a_full_disk_asks_to_wait_and_recovers(tmp_path: Path, small_disk: Path) -> None:
@@ -93,10 +116,11 @@ def test_inbox_on_a_full_disk_asks_to_wait_and_recovers(tmp_path: Path, small_di
         return reply
 
     filler = small_disk / "filler"
-    filler.write_bytes(bytes(1_500_000))
     outbox.add_image("dam", image(tmp_path, "image"), {})
     taken = payloads(outbox)
-    replies = [give(payload) for payload in taken]
+    replies = [give(taken[0])]
+    filler.write_bytes(bytes(1_500_000))
+    replies += [give(payload) for payload in taken[1:]]
     assert isinstance(replies[0], Have) and isinstance(replies[-1], Wait)
     (full,) = report.of("inbox_full")
     assert "No space left" in full["reason"]

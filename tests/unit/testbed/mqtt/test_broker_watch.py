@@ -31,6 +31,9 @@ class Mortal:
             raise BrokerError("no")
         self.running = True
 
+    def ending(self) -> str:
+        return "killed by SIGXFSZ; "
+
     def log_tail(self) -> str:
         return "last words"
 
@@ -87,7 +90,7 @@ def test_a_broker_that_dies_at_once_is_restarted_later_and_later_and_given_up(
     ]
     assert all(later > sooner for sooner, later in pairwise(waited_s))
     assert waited_s[-1] == pytest.approx(0.1 * (2 ** (RESTARTS_IN_A_ROW - 1) - 1), abs=0.1)
-    with pytest.raises(BrokerError, match=f"{RESTARTS_IN_A_ROW} restarts: last words"):
+    with pytest.raises(BrokerError, match=f"{RESTARTS_IN_A_ROW} restarts: killed by SIGXFSZ; last words"):
         watched.die(times, 0.5)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import shutil
 from pathlib import Path
 
@@ -146,3 +147,61 @@ def test_it_is_the_users_who_called_sudo(tmp_path: Path, monkeypatch: pytest.Mon
     for path in (tmp_path / "runs", folder.path, folder.logs, folder.scenario):
         assert (path.stat().st_uid, path.stat().st_gid) == (65534, 65534)
     assert tmp_path.stat().st_uid == os.geteuid()
+
+
+def test_outcomes_go_elsewhere_and_that_is_said_if_the_folder_was_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "temporary"))
+    (tmp_path / "temporary").mkdir()
+    with RunFolder.new(tmp_path / "runs", "test") as folder:
+        folder.check_room()
+        assert folder.trouble is None
+        folder.keep_json(folder.fidelity, [1])
+        assert folder.fidelity.read_text() == "[\n  1\n]\n"
+        folder.remove()
+        folder.keep_json(folder.results, {"a": 1})
+        folder.keep(folder.report, "<html>")
+    (made,) = (tmp_path / "temporary").iterdir()
+    assert folder.results == made / "results.json" and folder.results.read_text() == '{\n  "a": 1\n}\n'
+    assert folder.report.read_text() == "<html>"
+    assert folder.trouble is not None
+    assert folder.trouble.endswith(f"results.json: No such file or directory: its folder was removed; "
+                                   f"the results of this run are in {made}")  # fmt: skip
+
+
+def test_a_folder_without_room_is_noticed_before_anything_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    with RunFolder.new(tmp_path / "runs", "test") as folder:
+        folder.remove()
+        folder.check_room()
+        assert folder.elsewhere is not None and folder.results.parent == folder.elsewhere
+        folder.check_room()
+        assert not list(folder.elsewhere.iterdir())
+
+
+def test_an_input_is_not_written_elsewhere(tmp_path: Path) -> None:
+    with RunFolder.new(tmp_path / "runs", "test") as folder:
+        folder.remove()
+        with pytest.raises(TestbedError, match=r"scenario\.json: No such file or directory"):
+            folder.write_whole(folder.scenario, "{}")
+        assert folder.elsewhere is None
+
+
+def test_a_file_above_the_limit_of_the_process_is_left_out_and_that_is_said(tmp_path: Path) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    with RunFolder.new(tmp_path / "runs", "test") as folder:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, hard))
+        try:
+            folder.check_room()
+            folder.keep(folder.report, bytes(20_000))
+            folder.keep_json(folder.results, {"a": 1})
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        assert folder.elsewhere is None and folder.results.exists() and not folder.report.exists()
+    assert folder.trouble == (
+        f"{folder.report}: File too large: the largest allowed file has 10000 bytes (ulimit -f); "
+        "it was not written"
+    )

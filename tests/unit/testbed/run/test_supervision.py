@@ -75,7 +75,10 @@ def test_a_program_that_dies_again_and_again_is_given_up_with_its_last_words(
     assert len(node.programs) == 4
 
 
-def test_a_program_that_cannot_be_started_counts_as_a_death(tmp_path: Path) -> None:
+def test_a_program_that_cannot_be_started_counts_as_a_death(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("nodes.contract.board.PAUSE_S", 0.01)
     node = Node(tmp_path, "exit 1")
     node.programs[0].process.wait()
     (tmp_path / "log").unlink()
