@@ -11,7 +11,7 @@ import io
 import os
 import random
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +37,7 @@ from tests.support.waiting import wait_for
 MESSAGES = int(os.environ.get("MESSAGES", "3000"))
 SEED = int(os.environ.get("SEED", "20261130"))
 BATCH = 200
+BACKLOG = 2000
 
 
 def _client(stack: ExitStack, socket: Path, account: Account) -> Client:
@@ -85,9 +86,13 @@ def test_what_one_node_says_changes_nothing_for_the_others(tmp_path: Path) -> No
             info = b.publish(topics.event("b"), odd_event(drawn, envelope), qos=1)
             if number % BATCH == BATCH - 1:
                 info.wait_for_publish(30)
+                # Not faster than the run reads: what exceeds the broker's queue is lost, of everybody.
+                wait_for(lambda sent=number: _heard(plane) > sent - BACKLOG, "run to read", 60, every_s=0.05)
         say(g, "G", Answered(frame="a", answer="two", answered_by="ground", confidence=0.5))
         wait_for(lambda: bool([r for r in plane.seen(Answered) if r.node == "G"]), "A's answer", 60)
-        wait_for(lambda: _taken(plane) + len(repeated) == MESSAGES, "every message of B", 60)
+        with suppress(AssertionError):
+            wait_for(lambda: _taken(plane) + len(repeated) == MESSAGES, "messages of B", 60, every_s=0.5)
+        assert (_taken(plane), len(repeated)) == (MESSAGES - len(repeated), len(repeated))
         check(plane.events, begin_s)
         told = sum(isinstance(r.event, Malformed) and r.node == "run" for r in plane.events)
         print(f"{MESSAGES} messages in {time.monotonic() - begin_s:.0f} s, {told} events about refused ones")
@@ -95,6 +100,10 @@ def test_what_one_node_says_changes_nothing_for_the_others(tmp_path: Path) -> No
         assert told < 10 + 2 * (time.monotonic() - begin_s), "a flood of events"
         assert {record.node for record in plane.events} <= {"A", "B", "G", "run"}
         assert a.is_connected() and g.is_connected()
+
+
+def _heard(plane: ManagementPlane) -> int:
+    return plane._malformed.total() + len(plane.events)
 
 
 def _taken(plane: ManagementPlane) -> int:
