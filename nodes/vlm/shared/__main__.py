@@ -60,6 +60,8 @@ class _Ended(BaseException):
 
 
 def _leave(number: int, frame: Any) -> None:
+    for again in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(again, signal.SIG_IGN)  # a second request must not interrupt the end
     raise _Ended
 
 

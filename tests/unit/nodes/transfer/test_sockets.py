@@ -11,7 +11,7 @@ from nodes.contract.config import Station
 from nodes.runtime.contact import CarrierWatch
 from nodes.transfer import connect
 from nodes.transfer.connect import USER_TIMEOUT_MS, Attempt
-from nodes.transfer.connection import EXPEDITED, TCP_NOTSENT_LOWAT, prepare_express
+from nodes.transfer.connection import EXPEDITED, TCP_NOTSENT_LOWAT, Connection, prepare_express
 from nodes.transfer.downlink import UNSENT_CEILING_BYTES, Downlink
 from nodes.transfer.outbox import Outbox
 from tests.support.nodes.ends import Recorder
@@ -141,3 +141,22 @@ def test_a_station_that_refuses_the_account_is_not_asked_again_at_once(tmp_path:
         downlink._bulk.connection, downlink._station = line, station  # type: ignore[assignment]
         downlink._wait()
     assert downlink._station is None and downlink._preferred([station]) == []
+
+
+@pytest.mark.parametrize("accepted", [True, False])
+def test_a_session_lives_only_if_the_broker_takes_it(accepted: bool) -> None:
+    report = Recorder()
+    near, far = socket.socketpair()
+    with far:
+        connection = Connection(
+            client_id="sat", access=None, station=Station(name="G", host="127.0.0.1"), opened=near,
+            topic="spaceverse/down/sat", report=report, heard=lambda payload: None,
+        )  # fmt: skip
+        assert connection.alive
+        far.sendall(b"\x20\x02\x00" + (b"\x00" if accepted else b"\x05"))
+        connection.serve(True, False)
+        assert (connection.alive, connection.refused) == (accepted, not accepted)
+        assert len(report.of("connected")) == accepted
+        assert len(report.of("connection_refused", station="G")) == (not accepted)
+        connection.close()
+        assert not connection.alive
