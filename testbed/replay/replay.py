@@ -329,6 +329,7 @@ class _Replay:
         started_s = time.monotonic()
         while time.monotonic() < started_s + LISTENING_WITHIN_S:
             self.stop.check()
+            self.folder.check_place()
             if _ports(host.pid) - before:
                 return server
             server.check(started=False)
@@ -385,6 +386,7 @@ class _Replay:
     def _check(self) -> None:
         if not self.plan.shell:  # there Ctrl-C belongs to what runs in the shell
             self.stop.check()
+            self.folder.check_place()
         self.network.check()
 
     def _shell(self) -> subprocess.Popen[bytes]:

@@ -41,8 +41,9 @@ def hostile_server(script: Script, tls: ssl.SSLContext | None = None) -> Iterato
             with connection, contextlib.suppress(OSError):
                 head, _, rest = _until_body(connection)
                 length = re.search(r"(?i)\r\ncontent-length: *(\d+)", head)
-                while len(rest) < int(length[1] if length else 0):
-                    rest += connection.recv(1 << 16)
+                left = int(length[1] if length else 0) - len(rest)
+                while left > 0 and (block := connection.recv(1 << 20)):
+                    left -= len(block)
                 server.requests.append(head)
                 script(server, connection)
 

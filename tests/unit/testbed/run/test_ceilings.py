@@ -11,7 +11,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from nodes.contract.events import LinkChanged
 from nodes.models import COMPACT, REGULAR
+from testbed.cli.terminal.console import console
 from testbed.machine import resources
 from testbed.results.lateness import LATE_S, lateness_warning
 from testbed.results.results import Results
@@ -25,7 +27,9 @@ from testbed.run.ceilings import (
     needs_of,
     weights_of,
 )
+from testbed.run.progress import TerminalProgress
 from testbed.scenario.model import Scenario
+from tests.support.records import record
 from traces.trace import Trace, TraceHeader
 
 GB = 1_000_000_000
@@ -151,3 +155,14 @@ def test_links_that_follow_their_traces_late_are_a_warning() -> None:
     assert text.startswith("links changed up to 222 ms late (2 of 4 changes by more than 20 ms)")
     results = Results("s", "nfqueue", (), (), 1.0, machine=(text,), troubles=("later",))
     assert results.warnings() == [text, "later"], "first, since other figures rest on it"
+
+
+def test_a_late_change_is_said_when_it_happens(capsys: pytest.CaptureFixture[str]) -> None:
+    progress = TerminalProgress(console())
+    for time_s, late_s in ((-1.0, 0.5), (1.0, 0.222), (2.0, 0.001)):
+        change = LinkChanged(link="S - G", up=True, lateness_s=late_s, downlink_up=True, uplink_up=True)
+        progress.event(record("run", change, time_s=time_s))
+    first, second, third = capsys.readouterr().out.splitlines()
+    assert "late" not in first, "scenario second 0 has not come"
+    assert second.endswith("link S - G is up, 222 ms late")
+    assert third.endswith("link S - G is up")
