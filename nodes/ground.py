@@ -77,6 +77,7 @@ class Ground:
             on_done=self._answered,
             on_failure=self._failed,
             on_put_off=self._put_off,
+            speed=self._management.speed,
         )
         self._link = StationLink(
             name=config.name,

@@ -107,7 +107,7 @@ class Satellite:
             rate_bit_s=config.rate_bit_s,
             report=self._report,
             heartbeat_s=config.heartbeat_s,
-            scenario_s=self._management.now_s,
+            clock=self._management,
             contact_ends_s=self._contact_ends_s,
         )
         self._inference = Inference(
@@ -118,6 +118,7 @@ class Satellite:
             on_failure=self._failed,
             on_put_off=self._again,
             prepare=self._warm_up,
+            speed=self._management.speed,
         )
         self._camera = Loop("camera", self._take_frames)
 
@@ -128,7 +129,7 @@ class Satellite:
     def _watch(self, station: Station) -> ContactWatch:
         if station.told:
             return self._management.contacts.watch(station.name)
-        return CarrierWatch(station.interface)
+        return CarrierWatch(station.interface, self._management.speed)
 
     def _contact_ends_s(self) -> float | None:
         """Return the scenario time at which this contact ends, as configured, or None if it is unknown."""

@@ -255,7 +255,8 @@ class SatelliteConfig(NodeConfig, PolicyChoice):
         heartbeat_s: time between two heartbeats during contact; 0 means none.
         contact_ends_s: scenario times at which contacts will end. The satellite then starts no item that it
             cannot send in time. Without them an item that is cut off continues in the next contact.
-        rate_bit_s: planning rate of the downlink, from which chunks are sized.
+        rate_bit_s: planning rate of the downlink, bits in a second of scenario time; it sets the
+            size of chunks.
     """
 
     stations: list[Station] = Field(min_length=1)

@@ -268,7 +268,7 @@ class Paced(FrameEvent):
     """The model has worked on a frame at the pace of another machine's profile.
 
     Args:
-        profile: name of the profile.
+        profile: name of the profile. All durations are of scenario time.
         profile_s: time that the profile's machine would have taken.
         computed_s: time that this machine took.
         late_s: how much later than the profile's machine this machine was ready.

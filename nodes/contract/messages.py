@@ -1,6 +1,6 @@
 """Messages of the management plane from a run to its nodes; the topics are in nodes/contract/topics.py.
 
-On CONTROL, retained: `{"command": "start", "start_monotonic_s": 12.5}`, `{"command": "stop"}`.
+On CONTROL, retained: `{"command": "start", "start_monotonic_s": 12.5, "speed": 1.0}`, `{"command": "stop"}`.
 """
 
 from __future__ import annotations
@@ -19,10 +19,12 @@ class Start(Strict):
 
     Args:
         start_monotonic_s: scenario second 0 on CLOCK_MONOTONIC of the run's machine.
+        speed: seconds of scenario time in one of CLOCK_MONOTONIC.
     """
 
     command: Literal["start"] = "start"
     start_monotonic_s: float = Field(allow_inf_nan=False)
+    speed: float = Field(default=1.0, gt=0, allow_inf_nan=False)
 
 
 class Stop(Strict):

@@ -26,3 +26,24 @@ ScenarioTime: TypeAlias = Callable[[], "float | None"]
 def no_time() -> float | None:
     """Return None: scenario time is unknown."""
     return None
+
+
+class ScenarioClock(Protocol):
+    """Scenario time, and how fast it runs; a node's management plane is one."""
+
+    def now_s(self) -> float | None:
+        """Return the scenario time, seconds, or None before the run has announced it."""
+
+    def speed(self) -> float:
+        """Return the seconds of scenario time in a real one; 1 before the run has announced it."""
+
+
+class NoClock:
+    """The clock of a node before it hears of its run, and of parts without one."""
+
+    def now_s(self) -> None:
+        """Return None: scenario time is unknown."""
+
+    def speed(self) -> float:
+        """Return 1."""
+        return 1.0

@@ -1,7 +1,8 @@
 """Delays of a model's work to the pace of the machine in a profile.
 
 This machine computes the answer; only its time is that of the other machine. An answer that this machine
-computes more slowly than the profile's machine is not delayed, and `late_s` has its lateness.
+computes more slowly than the profile's machine is not delayed, and `late_s` has its lateness. All durations
+that are told are of scenario time: where that runs faster, this machine has less time for an answer.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import time
 from dataclasses import replace
 from typing import Protocol, TypeVar
 
+from nodes.clocks.timescale import Speed, real_speed
 from nodes.contract.events import Paced
 from nodes.contract.report import Report
 from nodes.profiles.profile import Profile
@@ -39,12 +41,16 @@ class Pace:
         profile: times of the machine.
         report: receives `Paced` for every frame that the model worked on.
         max_new_tokens: largest number of tokens in an answer.
+        speed: returns how fast scenario time runs.
     """
 
-    def __init__(self, profile: Profile, report: Report, max_new_tokens: int) -> None:
+    def __init__(
+        self, profile: Profile, report: Report, max_new_tokens: int, speed: Speed = real_speed
+    ) -> None:
         self.profile = profile
         self.report = report
         self.max_new_tokens = max_new_tokens
+        self.speed = speed
 
     def begin(self, frame: str, begin_s: float) -> PacedWork:
         """Return the pace of the work on one frame, begun at `begin_s` (CLOCK_MONOTONIC)."""
@@ -56,6 +62,7 @@ class PacedWork:
 
     def __init__(self, pace: Pace, frame: str, begin_s: float) -> None:
         self._pace, self._frame, self._begin_s = pace, frame, begin_s
+        self._speed = pace.speed()
         self._planned_s: dict[str, float] = {}  # by the profile's names of stages
         self._late_s = 0.0
         self.held_s: list[tuple[float, float]] = []  # idle spans (from, to), CLOCK_MONOTONIC
@@ -83,7 +90,7 @@ class PacedWork:
         if all(name in self._pace.profile.stages for name in names):
             self._plan(*names)
         else:
-            self._planned_s["message"] = time.monotonic() - self._done_s
+            self._planned_s["message"] = (time.monotonic() - self._done_s) * self._speed
         self._hold()
 
     def answered(self, answer: AnyAnswer) -> AnyAnswer:
@@ -108,7 +115,7 @@ class PacedWork:
                 frame=self._frame,
                 profile=self._pace.profile.name,
                 profile_s=sum(self._planned_s.values()),
-                computed_s=time.monotonic() - self._begin_s - held_s,
+                computed_s=(time.monotonic() - self._begin_s - held_s) * self._speed,
                 late_s=self._late_s,
             )
         )
@@ -122,10 +129,10 @@ class PacedWork:
 
     def _hold(self) -> None:
         arrived_s = time.monotonic()
-        due_s = self._begin_s + sum(self._planned_s.values())
+        due_s = self._begin_s + sum(self._planned_s.values()) / self._speed
         while (left_s := due_s - time.monotonic()) > 0:
             time.sleep(max(0.0, left_s - SLEEP_UNTIL_S))
-        self._late_s = -left_s
+        self._late_s = -left_s * self._speed
         self._done_s = time.monotonic()
         if due_s > arrived_s:
             self.held_s.append((arrived_s, self._done_s))

@@ -11,6 +11,7 @@ import time
 
 from paho.mqtt.client import Client, MQTTMessage
 
+from nodes.clocks.timescale import Speed, real_speed
 from nodes.contract import topics
 from nodes.contract.messages import read_contacts
 
@@ -21,6 +22,12 @@ ETHTOOL_GLINK = 0x0000000A
 IFF_UP = 0x1
 
 POLL_S = 0.05
+POLL_AT_LEAST_S = 0.005
+
+
+def poll_s(speed: float) -> float:
+    """Return the seconds between two looks at a contact: POLL_S of scenario time, but no busy loop."""
+    return min(POLL_S, max(POLL_AT_LEAST_S, POLL_S / speed))
 
 
 class CarrierWatch:
@@ -32,20 +39,22 @@ class CarrierWatch:
 
     Args:
         interface: its name; None means that there is always contact.
+        speed: returns how fast scenario time runs.
     """
 
-    def __init__(self, interface: str | None) -> None:
+    def __init__(self, interface: str | None, speed: Speed = real_speed) -> None:
         self._interface = interface
+        self._speed = speed
         self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self._asked_s = -1.0
         self._up = False
 
     def up(self) -> bool:
-        """Return whether there is carrier now, or was at most POLL_S ago."""
+        """Return whether there is carrier now, or was at most `poll_s` ago."""
         if self._interface is None:
             return True
         now_s = time.monotonic()
-        if now_s - self._asked_s >= POLL_S:
+        if now_s - self._asked_s >= poll_s(self._speed()):
             self._asked_s = now_s
             self._up = self._ask(self._interface.encode())
         return self._up

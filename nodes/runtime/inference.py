@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from nodes.clocks.timescale import Speed, real_speed
 from nodes.contract.config import NodeConfig
 from nodes.contract.events import FailedPart, FrameEvent, InferenceFailed, InferenceStarted, Ready
 from nodes.contract.report import Report
@@ -57,6 +58,7 @@ class Inference(Loop):
         on_put_off: called in this thread with a question that the model's server could not take now; it has
             to be asked again. None: that is a failure like any other.
         prepare: called with the model before the first question; seconds that it took.
+        speed: returns how fast scenario time runs; a profile's pace follows it.
     """
 
     def __init__(
@@ -69,6 +71,7 @@ class Inference(Loop):
         on_failure: Callable[[Question, str], None],
         on_put_off: Callable[[Question], None] | None = None,
         prepare: Callable[[Any], float] = warm_up,
+        speed: Speed = real_speed,
     ) -> None:
         super().__init__("inference", self._serve)
         self._config = config
@@ -80,6 +83,7 @@ class Inference(Loop):
         self._server_away = False
         self._outages: Counter[Path] = Counter()
         self._prepare = prepare
+        self._speed = speed
         self._pace: Pace | None = None
         self._questions: queue.SimpleQueue[Question] = queue.SimpleQueue()
 
@@ -92,7 +96,7 @@ class Inference(Loop):
         warm_up_s = self._prepare(model)
         if self._config.profile is not None:
             profile = read_profile(self._config.profile)
-            self._pace = Pace(profile, self._report, self._config.max_new_tokens)
+            self._pace = Pace(profile, self._report, self._config.max_new_tokens, self._speed)
         with PowerWatch(self._config.measure_power, self._report, self._config.power_sensor) as self._power:
             self._ready(model, load_s, warm_up_s)
             while not stopping.is_set():

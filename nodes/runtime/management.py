@@ -13,6 +13,7 @@ from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
 from nodes.clocks.exchange import ClockExchange
+from nodes.clocks.timescale import Timescale
 from nodes.contract import topics
 from nodes.contract.config import BrokerAddress
 from nodes.contract.events import Event, EventRecord, EventsDropped, Malformed, shortened
@@ -62,7 +63,7 @@ class ManagementPlane:
         self._topic = topics.event(topics.slug(node))
         self._lock = threading.Lock()
         self._sequence = 0
-        self._start_monotonic_s: float | None = None
+        self._scale: Timescale | None = None
         # Kept here and not in paho, which would keep any number. The few that paho has are those that it
         # sends again after a reconnection; newer ones wait until it has (`_catching_up`).
         self._waiting: deque[tuple[EventRecord, OnTaken | None]] = deque()
@@ -129,11 +130,12 @@ class ManagementPlane:
 
     def scenario_s(self, monotonic_s: float) -> float | None:
         """Scenario time of a value of this node's CLOCK_MONOTONIC; None before the start is known."""
-        start_s = self._start_monotonic_s
-        if self.clock is None:
-            return None if start_s is None else monotonic_s - start_s
-        run_s = self.clock.run_s(monotonic_s)
-        return None if start_s is None or run_s is None else run_s - start_s
+        run_s = monotonic_s if self.clock is None else self.clock.run_s(monotonic_s)
+        return None if self._scale is None or run_s is None else self._scale.at(run_s)
+
+    def speed(self) -> float:
+        """Seconds of scenario time in a real one; 1 before the start is known."""
+        return 1.0 if self._scale is None else self._scale.speed
 
     def wait_until(self, time_s: float) -> bool:
         """Sleep until an absolute scenario time; False if the node was stopped first."""
@@ -144,7 +146,8 @@ class ManagementPlane:
                 continue
             if now_s >= time_s:
                 return True
-            self.stopped.wait(time_s - now_s if self.clock is None else min(time_s - now_s, LOOK_AGAIN_S))
+            left_s = (time_s - now_s) / self.speed()
+            self.stopped.wait(left_s if self.clock is None else min(left_s, LOOK_AGAIN_S))
         return False
 
     def lost_s(self) -> float:
@@ -216,11 +219,11 @@ class ManagementPlane:
         """Return a record with its stamps converted to the run's clock, as well as it is known by now."""
         if self.clock is None:
             return record
-        own_s, start_s = record.monotonic_s, self._start_monotonic_s
+        own_s, scale = record.monotonic_s, self._scale
         offset = self.clock.at(own_s)
         run_s = own_s + offset.offset_s
         stamps = {
-            "time_s": None if record.time_s is None or start_s is None else run_s - start_s,
+            "time_s": None if record.time_s is None or scale is None else scale.at(run_s),
             "monotonic_s": run_s,
             "own_monotonic_s": own_s,
             "clock_bound_s": offset.bound_s,
@@ -257,7 +260,7 @@ class ManagementPlane:
             return
         match command:
             case Start() if not self.started.is_set():
-                self._start_monotonic_s = command.start_monotonic_s
+                self._scale = Timescale.starting(command.start_monotonic_s, command.speed)
                 self.started.set()
             case Stop():
                 self.stopped.set()

@@ -21,6 +21,7 @@ from nodes.runtime.mqtt import tls_context
 CADENCE_S = 0.25
 FIRST_CADENCE_S = 0.05  # while the link is new, since its first packets are often lost
 FRESH_S = 0.25
+CADENCE_AT_LEAST_S = 0.01  # where scenario time runs faster, of which the three above are seconds
 GIVE_UP_S = 5.0
 TELL_AFTER_S = 10.0  # of contact without a connection
 USER_TIMEOUT_MS = 5000
@@ -141,6 +142,7 @@ class RacingConnector:
         count: number of connections in a set.
         report: receives connection_refused when a station cannot prove its identity, or is not reached for
             TELL_AFTER_S.
+        speed: how fast scenario time runs.
 
     Raises:
         OSError: a station's `ca_file` cannot be used.
@@ -149,6 +151,7 @@ class RacingConnector:
     stations: Sequence[Station]
     count: int
     report: Report
+    speed: float = 1.0
     _attempts: list[Attempt] = field(default_factory=list, init=False)
     _schedules: dict[str, _Schedule] = field(default_factory=dict, init=False)
 
@@ -173,8 +176,9 @@ class RacingConnector:
         for station in reachable:
             schedule = self._schedules.setdefault(station.name, _Schedule(now_s))
             if now_s >= schedule.next_s:
-                fresh = now_s < schedule.begun_s + FRESH_S
-                schedule.next_s = now_s + (FIRST_CADENCE_S if fresh else CADENCE_S)
+                fresh = now_s < schedule.begun_s + FRESH_S / self.speed
+                cadence_s = FIRST_CADENCE_S if fresh else CADENCE_S
+                schedule.next_s = now_s + max(cadence_s / self.speed, min(cadence_s, CADENCE_AT_LEAST_S))
                 try:
                     context = self._contexts[station.name]
                     self._attempts.append(Attempt(station, self.count, context, now_s))

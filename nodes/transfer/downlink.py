@@ -13,7 +13,8 @@ from typing import Protocol
 from nodes.contract import topics
 from nodes.contract.config import Station, session_name
 from nodes.contract.events import ContactChanged, Disconnected
-from nodes.contract.report import Report, ScenarioTime, no_time
+from nodes.contract.report import NoClock, Report, ScenarioClock, ScenarioTime, no_time
+from nodes.runtime.contact import poll_s
 from nodes.transfer.connect import Opened, RacingConnector
 from nodes.transfer.connection import Connection, prepare_bulk, prepare_express
 from nodes.transfer.flow_control import Window
@@ -27,8 +28,8 @@ from nodes.transfer.outbox import Outbox
 from nodes.transfer.sender import Sender
 from nodes.transfer.senders.refusals import Refusals
 
-IDLE_WAIT_S = 0.05  # also the interval at which contacts are checked
 TIDY_S = 1.0
+TIDY_AT_LEAST_S = 0.05
 UNSENT_S = 0.02
 UNSENT_FLOOR_BYTES = 16 * 1024
 UNSENT_CEILING_BYTES = 256 * 1024
@@ -74,10 +75,11 @@ class Downlink(threading.Thread):
         satellite: name of the satellite; topics and MQTT client ids contain its slug.
         stations: ground stations in order of preference, each with its contact watch.
         outbox: items to send; call `wake` after adding one.
-        rate_bit_s: planning rate of the downlink.
+        rate_bit_s: planning rate of the downlink, bits in a second of scenario time.
         report: receives contact, connected and disconnected, and the senders' events.
         heartbeat_s: time between two heartbeats while connected; 0 means none.
-        scenario_s: returns the scenario time, or None before it is known.
+        clock: scenario time. However fast it runs, keepalives, heartbeats, time limits and pauses after a
+            refusal stay real.
         contact_ends_s: returns the scenario time at which this contact ends, or None if it is unknown.
     """
 
@@ -90,7 +92,7 @@ class Downlink(threading.Thread):
         rate_bit_s: float,
         report: Report,
         heartbeat_s: float = 0.0,
-        scenario_s: ScenarioTime = no_time,
+        clock: ScenarioClock | None = None,
         contact_ends_s: ScenarioTime = no_time,
     ) -> None:
         super().__init__(name="downlink", daemon=True)
@@ -99,7 +101,7 @@ class Downlink(threading.Thread):
         self._outbox = outbox
         self._report = report
         self._heartbeat_s = heartbeat_s
-        self._scenario_s = scenario_s
+        self._clock = clock or NoClock()
         self._contact_ends_s = contact_ends_s
         self._bulk = Lane(outbox, rate_bit_s, report, express=False)
         self._express = Lane(outbox, rate_bit_s, report, express=True)
@@ -150,6 +152,7 @@ class Downlink(threading.Thread):
             self._connector.abandon()
 
     def _turn(self) -> None:
+        self._connector.speed = self._bulk.window.speed = self._express.window.speed = self._clock.speed()
         reachable = self._look()
         if self._station is not None and self._station not in reachable:
             self._drop("contact lost")
@@ -221,7 +224,7 @@ class Downlink(threading.Thread):
         estimate, the estimate would fall further.
         """
         connection, window = self._bulk.connection, self._bulk.window
-        if connection is not None and connection.alive and window.rtt_s >= PACED_RTT_S:
+        if connection is not None and connection.alive and window.rtt_s >= PACED_RTT_S / window.speed:
             connection.pace(max(window.rate_byte_s, window.planned_byte_s) * PACE_MARGIN)
 
     def _feed(self, station: Station) -> None:
@@ -243,7 +246,7 @@ class Downlink(threading.Thread):
             pending, pending_bytes = self._outbox.depth()
             heartbeat = Heartbeat(
                 monotonic_s=now_s,
-                time_s=self._scenario_s(),
+                time_s=self._clock.now_s(),
                 pending=pending,
                 pending_bytes=pending_bytes,
                 contacts=self._contacts,
@@ -253,7 +256,7 @@ class Downlink(threading.Thread):
     def _wait(self) -> None:
         reading: list[socket.socket] = [self._wake_read]
         writing: list[socket.socket] = []
-        wait_s = IDLE_WAIT_S
+        wait_s = poll_s(self._clock.speed())
         connections = [lane.connection for lane in self._lanes if lane.connection is not None]
         for connection in connections:
             if connection.alive:
@@ -277,21 +280,23 @@ class Downlink(threading.Thread):
             self._drop("connection lost")
 
     def _tidy(self) -> None:
-        """Do the periodic work, once every TIDY_S."""
+        """Do the periodic work, once every TIDY_S of scenario time."""
         now_s = time.monotonic()
         if now_s < self._next_tidy_s:
             return
-        self._next_tidy_s = now_s + TIDY_S
+        speed = self._clock.speed()
+        self._next_tidy_s = now_s + max(TIDY_S / speed, min(TIDY_S, TIDY_AT_LEAST_S))
         self.refusals.tell()
         self._outbox.settle_again()
         self._pace()
-        time_s, ends_s = self._scenario_s(), self._contact_ends_s()
+        time_s, ends_s = self._clock.now_s(), self._contact_ends_s()
         if time_s is not None:
             self._outbox.expire(time_s)
         for lane in self._lanes:
             lane.sender.forget_settled()
             known = time_s is not None and ends_s is not None and ends_s > time_s
-            lane.sender.contact_ends_s = now_s + ends_s - time_s if known else None  # type: ignore[operator]
+            left_s = ends_s - time_s if known else None  # type: ignore[operator]
+            lane.sender.contact_ends_s = None if left_s is None else now_s + left_s / speed
         if self._station is not None and self._bulk.sender.silences > SILENCES_MAX:
             others = [s for s in self._look() if s != self._station]
             if others:

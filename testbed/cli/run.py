@@ -21,6 +21,8 @@ from testbed.scenario.model import Scenario
 _EPILOG = """examples:
   sudo spaceverse run topologies/dove_pass.py
   sudo spaceverse run topologies/dove_pass.py --shaper netem --output /tmp/runs
+  # 20 times as fast as real time; every node of the scenario needs a profile
+  sudo spaceverse run pass.py --speed 20
   # repeat a run
   sudo spaceverse run runs/20261123T120000-dove_pass/scenario.json
   sudo spaceverse run topologies/dove_pass.py --json | jq .totals
@@ -43,7 +45,7 @@ def add_parser(subparsers: Any) -> None:
     parser = subparsers.add_parser(
         "run",
         help="run a scenario: hosts, links, programs and models; show where the time went",
-        description="Run a scenario in real time. Needs root. Removes everything that it creates.",
+        description="Run a scenario in real time, or faster. Needs root. Removes everything that it creates.",
         epilog=_EPILOG,
     )
     parser.add_argument(
@@ -71,6 +73,13 @@ def _loaded(arguments: argparse.Namespace) -> Scenario:
 def _add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--shaper", choices=["auto", "nfqueue", "netem"], help="link shaper (default: the scenario's)"
+    )
+    parser.add_argument(
+        "--speed",
+        type=float,
+        metavar="FACTOR",
+        help="run faster than real time, 1 to 1000 times (default: the scenario's, or 1): rates, delays and "
+        "profiles scale with it; results are in scenario time",
     )
     parser.add_argument(
         "-o",
@@ -115,7 +124,7 @@ def _run(scenario: Scenario, arguments: argparse.Namespace) -> int:
     if arguments.shaper:
         scenario = scenario.model_copy(update={"shaper": arguments.shaper})
     terminal = console(stderr=arguments.json)
-    outcome = run_scenario(scenario, arguments.output, TerminalProgress(terminal))
+    outcome = run_scenario(scenario, arguments.output, TerminalProgress(terminal), speed=arguments.speed)
     if outcome.results is None:
         return outcome.exit_code
     if arguments.json:

@@ -11,8 +11,10 @@ from typing import Any
 
 import numpy as np
 
+from nodes.clocks.timescale import Timescale
 from testbed.measure.probe import RTT_FRAME_BYTES, load_bit_s
 from testbed.measure.requested import PacketLine, RequestedWay, Way
+from testbed.measure.scenario_time import in_scenario_time
 from traces.trace import Trace
 
 Interval = tuple[float, float]
@@ -190,7 +192,7 @@ def compare(
     shaper: str,
     trace_name: str,
     trace: Trace,
-    start_monotonic_s: float,
+    scale: Timescale,
     logs: tuple[Path, Path],
     busy: Sequence[Interval],
     queues_met: QueuesMet | None = None,
@@ -202,25 +204,25 @@ def compare(
         shaper: the shaper's name and how it works.
         trace_name: the trace's file name.
         trace: the requested link.
-        start_monotonic_s: CLOCK_MONOTONIC of scenario second 0.
+        scale: scenario time.
         logs: records of the probes at the satellite's end and at the ground's.
         busy: intervals of scenario time in which other traffic was on the link. RTT probes that met it are
             counted but not compared, since they measure a queue. Trains that met it are left out.
         queues_met: what the link told of the queues that the probes met, if it did. Then each RTT probe is
-            compared, in `rtt` or in `queued_rtt`.
+            compared, in `rtt` or in `queued_rtt`. At speed 1 only.
     """
+    start_monotonic_s = scale.start_monotonic_s
     ways = {way: RequestedWay(trace, way) for way in WAYS}
-    trains = {
-        way: _Trains(_trains(log, ways[way], start_monotonic_s))
-        for way, log in zip(WAYS, logs[::-1], strict=True)
-    }
+    trains = {way: _Trains(_trains(log, ways[way], scale)) for way, log in zip(WAYS, logs[::-1], strict=True)}
     others = _Busy(busy)
-    unanswered_s = [record["monotonic_s"] - start_monotonic_s for record in records(logs[0], "unanswered")]
+    unanswered_s = [
+        record["monotonic_s"] - start_monotonic_s for record in records(logs[0], "unanswered", scale)
+    ]
     rtt: list[Sample] = []
     one_way: dict[Way, list[Sample]] = {"down": [], "up": []}
     queued: list[QueuedSample] = []
     behind, last_sent_s = 0, 0.0
-    for probe in round_trips(logs[0], ways, start_monotonic_s, queues_met or {}):
+    for probe in round_trips(logs[0], ways, scale, queues_met or {}):
         last_sent_s = probe.sent_s
         requested_s = sum(probe.requested_s.values())
         if probe.queue_s is None and (
@@ -241,7 +243,7 @@ def compare(
         shaper=shaper,
         trace=trace_name,
         clock_bound_s=0.0,
-        probe_load_bit_s=load_bit_s(float(contact_rate.max())) if contact_rate.size else 0.0,
+        probe_load_bit_s=load_bit_s(float(contact_rate.max()), scale.speed) if contact_rate.size else 0.0,
         rtt=tuple(rtt),
         rtt_behind_traffic=behind,
         down_rate=trains["down"].rates(others),
@@ -279,7 +281,7 @@ class RoundTrip:
 def round_trips(
     log: Path,
     ways: Mapping[Way, RequestedWay],
-    start_monotonic_s: float,
+    scale: Timescale,
     queues_met: QueuesMet,
 ) -> Iterator[RoundTrip]:
     """Yield the answered probes that had a contact all the way, in the order in which they were sent.
@@ -288,7 +290,8 @@ def round_trips(
     reply as it left the other end. The delay may have changed meanwhile.
     """
     lines = {way: PacketLine(ways[way]) for way in WAYS}
-    for record in sorted(records(log, "rtt"), key=lambda record: int(record["sequence"])):
+    start_monotonic_s = scale.start_monotonic_s
+    for record in sorted(records(log, "rtt", scale), key=lambda record: int(record["sequence"])):
         there, back = WAYS[::-1] if record.get("asked_by") == "ground" else WAYS
         turnaround_s = record.get("turnaround_s", 0.0)
         arrived_s = record["monotonic_s"] - start_monotonic_s
@@ -344,11 +347,11 @@ class _Train:
         return waits or self.sent_s <= entered_s < self.arrived_s > entered_s + probe.requested_s[way]
 
 
-def _trains(log: Path, way: RequestedWay, start_monotonic_s: float) -> list[_Train]:
+def _trains(log: Path, way: RequestedWay, scale: Timescale) -> list[_Train]:
     """Return the trains that met no end of a contact."""
     trains = []
-    for record in records(log, "train"):
-        arrived_s = record["monotonic_s"] - start_monotonic_s
+    for record in records(log, "train", scale):
+        arrived_s = record["monotonic_s"] - scale.start_monotonic_s
         sent_s = arrived_s - record["there_s"]
         if not (way.is_up(sent_s) and way.is_up(arrived_s)):
             continue
@@ -412,8 +415,8 @@ class _Trains:
         return tuple(one.rate for one in self._trains if not busy.meets(one.sent_s, one.arrived_s))
 
 
-def records(log: Path, kind: str) -> list[dict[str, Any]]:
-    """Return what a probe has recorded of one kind, "rtt" or "train"."""
+def records(log: Path, kind: str, scale: Timescale | None = None) -> list[dict[str, Any]]:
+    """Return what a probe has recorded of one kind, "rtt" or "train", in scenario time if that is given."""
     if not log.exists():
         return []
     found = []
@@ -423,5 +426,5 @@ def records(log: Path, kind: str) -> list[dict[str, Any]]:
         except ValueError:  # the last line of a probe that was killed
             continue
         if record["kind"] == kind:
-            found.append(record)
+            found.append(in_scenario_time(record, scale))
     return found

@@ -11,7 +11,9 @@ Two kinds of probe, both UDP:
             them all, also the delay of each direction
     train   n back-to-back frames one way; (n - 1) frames / dispersion is the link's rate
 A train lasts 20 ms at line rate (or is 100 packets long), and trains are so rare that together they stay
-under `BUDGET`, 1 %, of that rate. RTT probes add 2 kbit/s each way. `load_bit_s` is the sum.
+under `BUDGET`, 1 %, of that rate. RTT probes add 2 kbit/s each way. `load_bit_s` is the sum. Where scenario
+time runs faster, both are as short and as frequent in it, down to `SHORTEST_TRAIN_S` and `RTT_AT_LEAST_S` of
+real time. Records are of real time, see `testbed.measure.scenario_time`.
 """
 
 from __future__ import annotations
@@ -36,10 +38,12 @@ PORT = 47770
 RTT_FRAME_BYTES = 64  # Ethernet header 14 + IP 20 + UDP 8 + payload 22
 TRAIN_FRAME_BYTES = 1242  # 14 + 20 + 8 + 1200
 RTT_INTERVAL_S = 0.25
+RTT_AT_LEAST_S = 0.05
 TRAIN_INTERVAL_S = 2.0
 SLOW_TRAIN_FRAME_BYTES = 314  # below SLOW_BIT_S, where a train of full frames would be in the way
 SLOW_BIT_S = 2e6
 TRAIN_LENGTH_S = 20e-3
+SHORTEST_TRAIN_S = 5e-3
 BUDGET = 0.01  # share of the line rate that trains may use
 LONGEST_WAIT_S = 30.0  # for an echo
 
@@ -57,17 +61,30 @@ class TrainShape:
     interval_s: float
 
     @classmethod
-    def for_rate(cls, rate_bit_s: float) -> TrainShape:
+    def for_rate(cls, rate_bit_s: float, speed: float = 1.0) -> TrainShape:
         """Return the shape for a rate: short enough not to disturb, long enough to be timed."""
         frame_bytes = TRAIN_FRAME_BYTES if rate_bit_s >= SLOW_BIT_S else SLOW_TRAIN_FRAME_BYTES
-        count = min(100, max(3, round(TRAIN_LENGTH_S * rate_bit_s / (frame_bytes * 8)) + 1))
-        return cls(count, frame_bytes, max(TRAIN_INTERVAL_S, count * frame_bytes * 8 / (BUDGET * rate_bit_s)))
+        length_s = max(TRAIN_LENGTH_S / speed, SHORTEST_TRAIN_S)
+        count = min(100, max(3, round(length_s * rate_bit_s / (frame_bytes * 8)) + 1))
+        interval_s = max(TRAIN_INTERVAL_S / speed, count * frame_bytes * 8 / (BUDGET * rate_bit_s))
+        return cls(count, frame_bytes, interval_s)
 
 
-def load_bit_s(rate_bit_s: float) -> float:
-    """Return the most traffic that the probe itself adds to one direction, bit/s."""
-    train = TrainShape.for_rate(rate_bit_s)
-    return train.count * train.frame_bytes * 8 / train.interval_s + RTT_FRAME_BYTES * 8 / RTT_INTERVAL_S
+def rtt_interval_s(speed: float) -> float:
+    """Return the real seconds between two RTT probes."""
+    return max(RTT_INTERVAL_S / speed, RTT_AT_LEAST_S)
+
+
+def load_bit_s(rate_bit_s: float, speed: float = 1.0) -> float:
+    """Return the most traffic that the probe itself adds to one direction, bit/s of scenario time.
+
+    Args:
+        rate_bit_s: highest rate of the direction, in scenario time.
+        speed: seconds of scenario time in a real one.
+    """
+    train = TrainShape.for_rate(rate_bit_s * speed, speed)
+    trains_bit_s = train.count * train.frame_bytes * 8 / train.interval_s
+    return (trains_bit_s + RTT_FRAME_BYTES * 8 / rtt_interval_s(speed)) / speed
 
 
 class Probe:
@@ -75,16 +92,27 @@ class Probe:
 
     Args:
         peer: IPv4 address of the other end.
-        rate_bit_s: configured rate of the direction away from this end.
+        rate_bit_s: configured rate of the direction away from this end, in real time.
         asks: whether this end sends RTT probes.
         out: where a JSON line per finished probe goes.
+        speed: seconds of scenario time in a real one.
     """
 
-    def __init__(self, peer: str, rate_bit_s: float, asks: bool, out: TextIO, port: int = PORT) -> None:
+    def __init__(
+        self,
+        peer: str,
+        rate_bit_s: float,
+        asks: bool,
+        out: TextIO,
+        port: int = PORT,
+        *,
+        speed: float = 1.0,
+    ) -> None:
         self.peer = (peer, port)
         self.asks = asks
         self.out = out
-        self.train = TrainShape.for_rate(rate_bit_s)
+        self.train = TrainShape.for_rate(rate_bit_s, speed)
+        self.rtt_interval_s = rtt_interval_s(speed)
         self.socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         stamp_arrivals(self.socket)
         self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
@@ -102,7 +130,7 @@ class Probe:
             now_s = time.monotonic()
             if self.asks and now_s >= next_rtt_s:
                 self.send_rtt()
-                next_rtt_s += RTT_INTERVAL_S
+                next_rtt_s += self.rtt_interval_s
             if now_s >= next_train_s:
                 self._send_train()
                 next_train_s += self.train.interval_s
@@ -115,7 +143,7 @@ class Probe:
         sent_ns = self._send(_RTT, 0, 0, payload_bytes=RTT_FRAME_BYTES - 42)
         if sent_ns is not None:
             self.sent_ns[self.sequence] = sent_ns
-        if len(self.sent_ns) > LONGEST_WAIT_S / RTT_INTERVAL_S:
+        if len(self.sent_ns) > LONGEST_WAIT_S / self.rtt_interval_s:
             self._give_up(next(iter(self.sent_ns)))  # the oldest
 
     def give_up(self) -> None:
@@ -215,6 +243,9 @@ def main() -> int:
     parser.add_argument("--peer", required=True, help="IPv4 address of the other end")
     parser.add_argument("--port", type=int, default=PORT, help="UDP port at both ends, one for each link")
     parser.add_argument("--rate", type=float, required=True, help="configured rate away from this end, bit/s")
+    parser.add_argument(
+        "--speed", type=float, default=1.0, help="seconds of scenario time in a real one; probes come faster"
+    )
     parser.add_argument("--asks", action="store_true", help="this end sends the RTT probes")
     parser.add_argument(
         "-o", "--output", type=Path, required=True, metavar="FILE", help="JSON lines are appended here"
@@ -224,7 +255,9 @@ def main() -> int:
         os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(40))
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     with arguments.output.open("a", encoding="utf-8", buffering=1) as out:
-        probe = Probe(arguments.peer, arguments.rate, arguments.asks, out, arguments.port)
+        probe = Probe(
+            arguments.peer, arguments.rate, arguments.asks, out, arguments.port, speed=arguments.speed
+        )
         try:
             probe.run()
         finally:

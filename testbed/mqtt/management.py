@@ -194,9 +194,9 @@ class ManagementPlane:
         with self._lock:
             return [record for record in self.events if isinstance(record.event, kinds)]
 
-    def start_nodes(self, start_monotonic_s: float) -> None:
-        """Announce scenario second 0 to every node, as a value of CLOCK_MONOTONIC."""
-        self._publish(Start(start_monotonic_s=start_monotonic_s))
+    def start_nodes(self, start_monotonic_s: float, speed: float = 1.0) -> None:
+        """Announce scenario time to every node: second 0 as a value of CLOCK_MONOTONIC, and its speed."""
+        self._publish(Start(start_monotonic_s=start_monotonic_s, speed=speed))
 
     def stop_nodes(self) -> None:
         """Stop every node."""

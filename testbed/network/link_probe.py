@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from nodes.clocks.timescale import Timescale
 from testbed.measure.fidelity import Interval, LinkFidelity, QueuesMet, compare
 from testbed.measure.probe import PORT
 from testbed.network.link_state import LOWEST_RATE_BIT_S
@@ -104,7 +105,7 @@ class LinkProbe:
             shaper=shaper,
             trace_name=trace_name,
             trace=self.trace,
-            start_monotonic_s=start_monotonic_s,
+            scale=Timescale.starting(start_monotonic_s),
             logs=self.records,
             busy=busy,
             queues_met=queues_met,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from enum import Enum
 from operator import attrgetter
 from typing import Any
@@ -130,6 +130,21 @@ class LinkState:
         if self.queue_s is None:
             return self.queue_bytes
         return max(1, round(self.queue_s * self.rate_bit_s / 8))
+
+    def accelerated(self, speed: float) -> LinkState:
+        """Return the state of a link on which all passes `speed` times as fast.
+
+        A queue's bytes, and the loss of each packet, are the same.
+        """
+        if speed == 1:
+            return self
+        return replace(
+            self,
+            rate_bit_s=self.rate_bit_s * speed,
+            delay_s=self.delay_s / speed,
+            jitter_s=self.jitter_s / speed,
+            queue_s=None if self.queue_s is None else self.queue_s / speed,
+        )
 
     def to_json(self) -> dict[str, Any]:
         """Return all fields as JSON and msgpack types."""

@@ -67,8 +67,9 @@ class Change:
     Args:
         link: the link's name.
         time_s: scenario time of the change in the trace.
-        lateness_s: delay from then until it was in force, seconds.
-        down, up_link: the states that were written, satellite to ground and back.
+        lateness_s: delay from then until it was in force, seconds of scenario time.
+        down, up_link: the states that the trace asks for, satellite to ground and back; where the clock runs
+            ahead, faster ones were written.
     """
 
     link: str
@@ -122,7 +123,7 @@ class Player:
     """Plays one trace on each link, in a thread of its own; after its end, a link is down.
 
     Args:
-        clock: scenario time; second 0 is the traces' second 0.
+        clock: scenario time; second 0 is the traces' second 0. Links are as much faster as it runs.
         links: the trace of each link.
         on_change: called in the player's thread after every change; an exception ends the play.
         queue_s: length of each direction's queue in seconds of its rate; traces have no queues.
@@ -130,7 +131,7 @@ class Player:
 
     Attributes:
         error: the exception that ended the play early, or None; all links are then down.
-        lateness_s: of each change so far, seconds.
+        lateness_s: of each change so far, seconds of scenario time.
     """
 
     def __init__(
@@ -247,7 +248,7 @@ class Player:
             if self._passed_s >= self._next_check_s:
                 for link in self._links:
                     link.check()
-                self._next_check_s = self._clock.now_s() + CHECK_EVERY_S
+                self._next_check_s = self._clock.now_s() + CHECK_EVERY_S * self._clock.speed
             until_s = min(time_s, self._next_check_s)
             if not self._clock.wait_until(until_s, self._stop):
                 return False
@@ -257,17 +258,18 @@ class Player:
 
     def _apply(self, link: PlayedLink, time_s: float, states: States) -> None:
         if self._held.get(link) != states:
-            link.set(*states)
+            link.set(*self._written(states))
             self._note(link, time_s, self._clock.now_s(), states)
 
     def _apply_all(self, due: Mapping[PlayedLink, tuple[float, States]]) -> None:
         by_sky: dict[LinkSetter, dict[str, States]] = {}
         new = {link: change for link, change in due.items() if self._held.get(link) != change[1]}
         for link, (_, states) in new.items():
+            written = self._written(states)
             if link.sky is None or len(new) == 1:
-                link.set(*states)
+                link.set(*written)
             else:
-                by_sky.setdefault(link.sky, {})[link.name] = states
+                by_sky.setdefault(link.sky, {})[link.name] = written
         for sky, requested in by_sky.items():
             sky.set_links(requested)
         now_s = self._clock.now_s()
@@ -291,6 +293,11 @@ class Player:
 
     def _states(self, row: TraceRow) -> tuple[LinkState, LinkState]:
         return states_of(row, self._queue_s, self._queue_at_least_bytes)
+
+    def _written(self, states: States) -> States:
+        """Return the states that pass as much in a real second as was asked for in one of scenario time."""
+        speed = self._clock.speed
+        return states[0].accelerated(speed), states[1].accelerated(speed)
 
     def _take_down(self) -> None:
         """Take every link down, whatever else is wrong: no link stays up without its trace."""

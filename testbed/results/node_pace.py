@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from nodes.contract.events import EventRecord, Paced
 
 # A sleep may end a little late; beside answers that take tenths of a second that does not count.
-TOLERATED_S = 5e-3
+TOLERATED_S = 5e-3  # real
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,7 @@ class NodePace:
         profile: name of the profile.
         answers: number of answers.
         late: number of answers that came later than on the profile's machine.
-        late_s: largest delay of an answer.
+        late_s: largest delay of an answer, seconds of scenario time.
     """
 
     node: str
@@ -39,13 +39,18 @@ class NodePace:
         )
 
 
-def node_paces(records: Iterable[EventRecord]) -> tuple[NodePace, ...]:
-    """Return the paces of the nodes that follow a profile, sorted by node."""
+def node_paces(records: Iterable[EventRecord], speed: float = 1.0) -> tuple[NodePace, ...]:
+    """Return the paces of the nodes that follow a profile, sorted by node.
+
+    Args:
+        records: the run's events.
+        speed: seconds of scenario time in a real one.
+    """
     paced: dict[tuple[str, str], list[float]] = {}
     for record in records:
         if isinstance(record.event, Paced):
             paced.setdefault((record.node, record.event.profile), []).append(record.event.late_s)
     return tuple(
-        NodePace(node, profile, len(late_s), sum(s > TOLERATED_S for s in late_s), max(late_s))
+        NodePace(node, profile, len(late_s), sum(s > TOLERATED_S * speed for s in late_s), max(late_s))
         for (node, profile), late_s in sorted(paced.items())
     )

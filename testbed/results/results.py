@@ -32,6 +32,7 @@ from testbed.measure.fidelity import LinkFidelity
 from testbed.mqtt.broker_watch import BrokerRecord
 from testbed.results.absence import Absences, absences, lines_about
 from testbed.results.board_record import BoardRecord
+from testbed.results.keeping_up import Acceleration
 from testbed.results.latency import (
     FrameResult,
     disconnected,
@@ -69,6 +70,7 @@ class Results:
     program or a probe had died, by its name. `disk` says why files of the run are elsewhere. `ending` is set
     for a run that did not come to its end. `shipped_models` says whether a node ran a model that ships with
     the project.
+    `acceleration` is set for a run at a speed above 1. All times are of scenario time.
     """
 
     scenario: str
@@ -89,6 +91,7 @@ class Results:
     disk: str | None = None
     ending: Ending | None = None
     shipped_models: bool = False
+    acceleration: Acceleration | None = None
 
     @property
     def verdict(self) -> Verdict:
@@ -118,6 +121,8 @@ class Results:
     def warnings(self) -> list[str]:
         """Return the warnings, such as links beyond their bounds; failures are in the verdict."""
         found = [*filter(None, [self.disk]), *self.machine]
+        if self.acceleration is not None and (warning := self.acceleration.warning()):
+            found.append(warning)
         for link in self.links:
             error_s = link.rtt_error_s(50)
             if error_s is None:
@@ -167,15 +172,16 @@ class Results:
     def to_json(self) -> dict[str, Any]:
         """Return the content of results.json: everything but the probes' samples (fidelity.json).
 
-        Keys: verdict (Verdict), scenario, shaper, warnings, note, totals (see `totals`), links (summaries
-        of LinkFidelity), brokers (BrokerRecord), malformed (counts by "node, from sender"), refusals, clocks
-        (NodeClock), boards (BoardRecord), paces (NodePace), absences (Absence, by program), lost_events,
-        frames (FrameResult and `correct`).
+        Keys: verdict (Verdict), scenario, shaper, acceleration (Acceleration; null at speed 1), warnings,
+        note, totals (see `totals`), links (summaries of LinkFidelity), brokers (BrokerRecord), malformed
+        (counts by "node, from sender"), refusals, clocks (NodeClock), boards (BoardRecord), paces (NodePace),
+        absences (Absence, by program), lost_events, frames (FrameResult and `correct`).
         """
         return {
             "verdict": self.verdict.to_json(),
             "scenario": self.scenario,
             "shaper": self.shaper,
+            "acceleration": self.acceleration.to_json() if self.acceleration is not None else None,
             "warnings": self.warnings(),
             "note": self.note,
             "totals": self.totals(),

@@ -50,7 +50,7 @@ class Needs:
         descriptors: open files of the run's own process.
         broker_descriptors: open files of the station's broker that needs most.
         links: number of emulated links.
-        changes_per_s: changes of all links' states, on average.
+        changes_per_s: changes of all links' states in a real second, on average.
     """
 
     memory_bytes: int
@@ -87,7 +87,7 @@ def needs_of(scenario: Scenario, traces: Mapping[str, Trace], boards: Collection
         RUN_DESCRIPTORS + HOST_DESCRIPTORS * len(nodes),
         RUN_DESCRIPTORS + BROKER_DESCRIPTORS * max(shared),
         sum(link.satellite not in boards for link in scenario.links),
-        _changes_per_s(list(traces.values())),
+        _changes_per_s(list(traces.values())) * scenario.speed,
     )
 
 

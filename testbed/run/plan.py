@@ -245,7 +245,10 @@ class RunPlan:
             "--peer",
             self.address(link, ground=not ground),
         ]
-        command += ["--rate", str(best.up_bit_s if ground else best.down_bit_s)]
+        rate_bit_s, speed = best.up_bit_s if ground else best.down_bit_s, self.scenario.speed
+        command += ["--rate", str(rate_bit_s * speed)]
+        if speed != 1:
+            command += ["--speed", str(speed)]
         command += ["--output", str(self.probe_path(link, ground=ground))]
         command += ["--port", str(FIRST_PROBE_PORT + self._number(link))]  # hosts may have several links
         return command if ground else [*command, "--asks"]

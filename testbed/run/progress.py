@@ -28,7 +28,7 @@ from nodes.contract.events import (
     SendStarted,
 )
 from nodes.contract.strict import as_shown
-from testbed.results.lateness import LATE_S
+from testbed.results.keeping_up import LATE_S
 from traces.trace import Trace
 
 _LOG = logging.getLogger(__name__)

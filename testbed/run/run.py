@@ -38,7 +38,7 @@ from testbed.network.emulation import EmulatedNetwork
 from testbed.network.player import Change
 from testbed.network.programs import Program, spawn
 from testbed.results.absence import absences
-from testbed.results.lateness import lateness_warning
+from testbed.results.keeping_up import acceleration, in_scenario_time, lateness_warning
 from testbed.results.link_time import LinkTime
 from testbed.results.node_clocks import node_clocks
 from testbed.results.node_pace import node_paces
@@ -62,6 +62,7 @@ from testbed.run.offered_load import offered_load
 from testbed.run.plan import DRAWINGS, MANAGEMENT, MODELS, MQTT_PORT, RunPlan
 from testbed.run.progress import Progress
 from testbed.run.sockets import socket_folder
+from testbed.run.speed import check_speed
 from testbed.run.supervision import ManagementWatch, SupervisedNode
 from testbed.run.traces import link_traces, link_track
 from testbed.scenario.model import Link, Scenario, to_json
@@ -70,6 +71,8 @@ from traces.trace_file import write_trace
 _LOG = logging.getLogger(__name__)
 READY_WITHIN_S = 180.0  # time for a 7 B model from a slow disk
 LEAD_S = 1.0  # from the start message to scenario second 0
+GRACE_AT_LEAST_S = 5.0  # real, of a longer `grace_s` at a high speed
+LAST_EVENTS_S = 0.5  # real, after the last contact
 TICK_S = 0.1
 MODELS_SHOWN = "the process of the models"
 ENDS = (Answered, *ENDS_WITHOUT_ANSWER)  # events that end a frame
@@ -92,9 +95,13 @@ class Outcome:
 
 
 def run_scenario(
-    scenario: Scenario, folder: str | Path = "runs", progress: Progress | None = None
+    scenario: Scenario,
+    folder: str | Path = "runs",
+    progress: Progress | None = None,
+    *,
+    speed: float | None = None,
 ) -> Outcome:
-    """Run `scenario` in real time and return its results. Needs root.
+    """Run `scenario` in real time, or faster, and return its results. Needs root.
 
     Ctrl-C, an interrupted notebook cell and `kill` end the run in order: everything that it made is removed.
 
@@ -102,6 +109,7 @@ def run_scenario(
         scenario: what to run.
         folder: parent of the run's folder.
         progress: display of the progress, such as `TerminalProgress(rich.console.Console())`; None: none.
+        speed: seconds of scenario time in a real one; None: the scenario's.
 
     Raises:
         InputError: the scenario cannot be run here; nothing was built.
@@ -109,7 +117,10 @@ def run_scenario(
     """
     if os.geteuid() != 0:
         raise CapabilityError("a run creates network namespaces, which needs root: use sudo")
+    if speed is not None:
+        scenario = scenario.at_speed(speed)
     scenario.check_files()
+    check_speed(scenario)
     parent, progress = Path(folder), progress or Progress()
     with StopRequest() as stop:
         traces = link_traces(scenario)
@@ -369,9 +380,9 @@ class _Run:
             program.stop()
 
     def _play(self, stack: ExitStack, plane: ManagementPlane) -> None:
-        self.start_monotonic_s = time.monotonic() + LEAD_S
-        self.clock = RealClock(self.start_monotonic_s)
-        plane.start_nodes(self.start_monotonic_s)
+        self.clock = RealClock(time.monotonic() + LEAD_S, self.scenario.speed)
+        self.start_monotonic_s = self.clock.start_monotonic_s
+        plane.start_nodes(self.start_monotonic_s, self.scenario.speed)
         was_up: dict[str, tuple[bool, bool]] = {}
         ends = {link.name: (link.satellite, link.station) for link in self.scenario.links}
 
@@ -392,7 +403,7 @@ class _Run:
                         downlink_up=now[0],
                         uplink_up=now[1],
                     ),
-                    monotonic_s=self.start_monotonic_s + change.time_s,
+                    monotonic_s=self.clock.scale.monotonic_of(change.time_s),
                     time_s=change.time_s,
                 )
 
@@ -410,7 +421,9 @@ class _Run:
         give_up_s = math.inf
         wanted, done = set(self.scenario.frames()), set[str | None]()
         load = ProcessorLoad()
-        end_s = max(trace.end_s for trace in self.traces.values()) + self.scenario.grace_s
+        grace_s = self.scenario.grace_s
+        grace_s = max(grace_s, min(grace_s, GRACE_AT_LEAST_S) * self.scenario.speed)
+        end_s = max(trace.end_s for trace in self.traces.values()) + grace_s
         management = ManagementWatch(plane, self._report_program)
         while self.clock.now_s() < end_s or (not wanted <= done and management.delays_the_end()):
             self._step(plane)
@@ -424,7 +437,7 @@ class _Run:
             if wanted <= done and self._pass_is_over():
                 break
             if not wanted <= done and (lost := self._all_lost()) is not None:
-                give_up_s = min(give_up_s, self.clock.now_s() + self.scenario.grace_s)
+                give_up_s = min(give_up_s, self.clock.now_s() + grace_s)
                 if self.clock.now_s() > give_up_s:  # what is on its way has had the time to arrive
                     ending = Ending(lost, 1)
                     break
@@ -446,7 +459,7 @@ class _Run:
     def _pass_is_over(self) -> bool:
         """Return whether all contacts have ended; a run that ends earlier would not cover its pass."""
         last_s = max(contact.los_s for trace in self.traces.values() for contact in trace.contacts())
-        return self.clock.now_s() > last_s + 0.5
+        return self.clock.now_s() > last_s + LAST_EVENTS_S * self.scenario.speed
 
     def _step(self, plane: ManagementPlane) -> None:
         """Wait for one tick: show new events, check that all processes live, obey a stop request."""
@@ -512,6 +525,9 @@ class _Run:
         ending: Ending | None = None,
     ) -> Results:
         models = [node.model for node in (*self.scenario.satellites, *self.scenario.stations)]
+        if self.started:
+            events = in_scenario_time(events, self.clock.scale)
+        paces = node_paces(events, self.scenario.speed)
         return Results(
             scenario=self.scenario.name,
             shaper=shaper,
@@ -524,8 +540,9 @@ class _Run:
             lost_events=lost_events(events),
             clocks=node_clocks(events),
             boards=self.boards.records(),
-            paces=node_paces(events),
+            paces=paces,
             machine=self._machine(),
+            acceleration=acceleration(self.scenario.speed, links, self.late_s, paces),
             troubles=troubles(events),
             disk=self.folder.trouble,
             absences=absences(events),
@@ -535,7 +552,7 @@ class _Run:
 
     def _machine(self) -> tuple[str, ...]:
         """Return what this machine lacked for the run, in lines."""
-        late = lateness_warning(self.late_s)
+        late = lateness_warning(self.late_s) if self.scenario.speed == 1 else None  # see `acceleration`
         return (*self.limits, *([late] if late is not None else []))
 
     def _results(self, plane: ManagementPlane, shaper: str, ending: Ending | None) -> Results:
@@ -562,14 +579,15 @@ class _Run:
 
     def _fidelity(self, link: Link, plane: ManagementPlane, shaper: str) -> LinkFidelity:
         busy = busy_intervals(plane.events, link.satellite)
+        scale = self.clock.scale
         record = compare(
             link=link.name,
             shaper=shaper,
             trace_name=self.plan.trace_path(link).name,
             trace=self.traces[link.name],
-            start_monotonic_s=self.start_monotonic_s,
+            scale=scale,
             logs=(self.plan.probe_path(link, ground=False), self.plan.probe_path(link, ground=True)),
-            busy=[(begin - self.start_monotonic_s, end - self.start_monotonic_s) for begin, end in busy],
+            busy=[(scale.at(begin), scale.at(end)) for begin, end in busy],
         )
         return replace(record, load=self.load, counters=self.counters[link.name])
 

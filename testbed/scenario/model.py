@@ -181,8 +181,11 @@ class Scenario(_Data):
         stations: ground stations and their programs.
         links: links between them, in order of each satellite's preference.
         shaper: "nfqueue", "netem", or "auto" for the best one that this machine supports.
-        grace_s: time to wait for pending answers after the last trace ends, in seconds.
-        link_error_bound_s: largest acceptable median RTT error of a link, in seconds.
+        speed: seconds of scenario time in a real one, 1 to 1000. Above 1, every node needs a profile, and
+            none can be a board or have a model behind a server.
+        grace_s: time to wait for pending answers after the last trace ends, in seconds of scenario time, but
+            at least 5 s of real time.
+        link_error_bound_s: largest acceptable median RTT error of a link, in seconds of scenario time.
         probe: measure each link during the run.
         tls: encrypt the satellites' connections to the stations' brokers, with certificates made for the run.
         boards: inventory file of the physical boards (testbed/boards/inventory.py).
@@ -194,6 +197,7 @@ class Scenario(_Data):
     stations: tuple[GroundStation, ...] = Field(min_length=1)
     links: tuple[Link, ...] = Field(min_length=1)
     shaper: ShaperName = "auto"
+    speed: float = Field(default=1.0, ge=1, le=1000)
     grace_s: float = Field(default=30.0, ge=0)
     link_error_bound_s: float = Field(default=1e-3, gt=0)
     probe: bool = True
@@ -240,6 +244,17 @@ class Scenario(_Data):
                 f"satellite without a link, so that no frame could arrive: {', '.join(unlinked)}"
             )
         return self
+
+    def at_speed(self, speed: float) -> Scenario:
+        """Return the scenario with another `speed`.
+
+        Raises:
+            ScenarioError: it is not 1 to 1000.
+        """
+        try:
+            return Scenario.model_validate({**dict(self), "speed": speed})
+        except ValidationError as error:
+            raise ScenarioError(one_line(error)) from None
 
     def satellite(self, name: str) -> Satellite:
         """Return the satellite called `name`.

@@ -91,6 +91,20 @@ def test_start_gives_the_clock_and_stop_ends_the_wait(desk: Desk, plane: Managem
     says.join()  # it waits for the broker's word, for which the desk has to be there still
 
 
+def test_scenario_time_runs_as_fast_as_the_start_says(desk: Desk, plane: ManagementPlane) -> None:
+    assert plane.speed() == 1
+    start_s = time.monotonic() + 0.1
+    desk.say(json.dumps({"command": "start", "start_monotonic_s": start_s, "speed": 20}))
+    assert plane.wait_until(4.0)
+    assert 0.2 <= time.monotonic() - start_s < 0.3
+    assert plane.speed() == 20
+    assert plane.scenario_s(start_s + 5.0) == pytest.approx(100.0)
+    plane.report(Captured(frame="late", size_bytes=0), monotonic_s=start_s + 0.5)
+    wait_for(lambda: desk.events, "an event")
+    assert desk.events[0]["time_s"] == pytest.approx(10.0)
+    assert desk.events[0]["monotonic_s"] == pytest.approx(start_s + 0.5)
+
+
 def test_start_that_was_said_before_is_heard(desk: Desk, path: Path) -> None:
     desk.say(json.dumps({"command": "start", "start_monotonic_s": 1.0}))
     late = ManagementPlane(BrokerAddress(unix_socket=path), "Late")

@@ -107,3 +107,24 @@ def test_a_message_that_the_profile_does_not_know_takes_as_long_as_here() -> Non
 )
 def test_the_token_that_ends_an_answer_costs_as_well(tokens: int, most: int, further: int) -> None:
     assert further_tokens(tokens, most) == further
+
+
+def test_where_time_runs_faster_a_machine_has_less_time_and_says_so_in_scenario_time() -> None:
+    report = Recorder()
+    pace = Pace(PROFILE, report, max_new_tokens=8, speed=lambda: 4.0)
+    with Starvation() as starvation:
+        begin_s = time.monotonic()
+        work = pace.begin("f1", begin_s)
+        held = work.answered(answer(1))
+        took_s = time.monotonic() - begin_s
+        work.tell()
+    assert took_s >= 0.18 / 4
+    assert took_s < 0.18 / 4 + 1e-3 or starvation.starved
+    assert held.timings == Timings(0.02, 0.10, 0.05, pytest.approx(0.01))
+    late = pace.begin("f2", time.monotonic() - 1.0)
+    late.answered(answer(1))
+    late.tell()
+    on_time, event = report.of("paced")
+    assert on_time["profile_s"] == pytest.approx(0.18)
+    assert event["late_s"] == pytest.approx(4.0 - 0.18, abs=0.2)
+    assert event["computed_s"] == pytest.approx(4.0, abs=0.2)

@@ -216,3 +216,20 @@ def test_chunks_of_a_manifest_cover_it() -> None:
     assert IMAGE.chunks == 3
     assert [IMAGE.chunk_length(index) for index in range(3)] == [4096, 4096, 1808]
     assert ANSWER.chunks == 0
+
+
+@pytest.mark.parametrize("speed", [1, 7, 50])
+def test_a_faster_link_has_the_same_window_in_bytes(speed: int) -> None:
+    windows = [Window(20e6), Window(20e6)]
+    windows[1].speed = speed
+    for window in windows:
+        now_s, rate_byte_s = 10.0, 10e6 / 8
+        window.connected(0.1 / window.speed, now_s)
+        for _ in range(400):
+            latency_s = window.limit_bytes / rate_byte_s
+            now_s += 10_000 / rate_byte_s
+            window.acknowledged(10_000, latency_s / window.speed, True, 10.0 + (now_s - 10.0) / window.speed)
+    real, fast = windows
+    assert fast.limit_bytes == pytest.approx(real.limit_bytes, abs=2)
+    assert fast.rate_byte_s == pytest.approx(real.rate_byte_s * speed, rel=1e-4)
+    assert fast.silence_s() >= 1.0  # TCP repeats in real time

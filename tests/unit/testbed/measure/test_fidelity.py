@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import astuple
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from nodes.clocks.timescale import Timescale
 from testbed.measure.fidelity import LinkFidelity, compare
 from testbed.measure.requested import RequestedWay
 from testbed.network.link_state import Direction
@@ -120,7 +122,7 @@ def measured(
         shaper="model",
         trace_name="t.csv",
         trace=trace,
-        start_monotonic_s=START_S,
+        scale=Timescale.starting(START_S),
         logs=(folder / "satellite.jsonl", folder / "ground.jsonl"),
         busy=[(moment_s, moment_s + 0.3) for moment_s, _ in others],
         queues_met={"down": there.queues_met, "up": back.queues_met} if others and tells_queues else None,
@@ -179,7 +181,7 @@ def test_a_probe_is_lost_once_a_later_one_was_answered(tmp_path: Path) -> None:
         shaper="model",
         trace_name="t.csv",
         trace=sawtooth(),
-        start_monotonic_s=START_S,
+        scale=Timescale.starting(START_S),
         logs=(log, tmp_path / "ground.jsonl"),
         busy=[],
     )
@@ -215,3 +217,25 @@ def test_packets_wait_for_a_pause_to_end_and_are_sent_at_the_rates_of_the_time()
     assert way.bits(np.array([0.5, 2.5, 9.0])) == pytest.approx([2e6, 1.5 * 2e6 + 4e6])
     assert [way.is_up(t) for t in (-0.1, 0.0, 1.5, 2.0, 8.0)] == [False, True, False, True, False]
     assert way.at(np.array([0.5, 1.5, 7.9]))[1].tolist() == [2e6, 0.0, 1e6]
+
+
+def test_a_link_that_plays_a_trace_ahead_of_time_is_compared_in_scenario_time(tmp_path: Path) -> None:
+    requested, speed = sawtooth((0.01, 0.09)), 20.0
+    expected = measured(requested, tmp_path)
+    logs = tmp_path / "satellite.jsonl", tmp_path / "ground.jsonl"
+    for log in logs:  # as probes write them where all takes a twentieth of the time
+        records = [json.loads(line) for line in log.read_text().splitlines()]
+        for one in records:
+            one["monotonic_s"] = START_S + (one["monotonic_s"] - START_S) / speed
+            for name in ("rtt_s", "there_s", "back_s", "turnaround_s", "dispersion_s"):
+                if name in one:
+                    one[name] /= speed
+        log.write_text("\n".join(map(json.dumps, records)))
+    scale = Timescale.starting(START_S, speed)
+    found = compare(
+        link="S - G", shaper="model", trace_name="t.csv", trace=requested, scale=scale, logs=logs, busy=[]
+    )
+    assert len(found.rtt) == len(expected.rtt) and len(found.down_rate) == len(expected.down_rate) > 0
+    assert found.rtt_error_s(100) == pytest.approx(0, abs=1e-9)
+    for ours, theirs in zip(found.down_rate, expected.down_rate, strict=True):
+        assert astuple(ours) == pytest.approx(astuple(theirs), rel=1e-6)

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from nodes.clocks.timescale import Timescale
 from testbed.machine.processor_load import ProcessorLoad, load_text
 from testbed.measure.fidelity import LinkFidelity, Sample, compare
 from testbed.measure.probe import BUDGET, Probe, TrainShape, load_bit_s
@@ -64,7 +65,7 @@ def test_probes_outside_contacts_and_behind_traffic_are_not_judged(tmp_path: Pat
         shaper="recording",
         trace_name="t.csv",
         trace=trace(),
-        start_monotonic_s=1000,
+        scale=Timescale.starting(1000),
         logs=(satellite, ground),
         busy=[(14.0, 16.0)],
     )
@@ -156,10 +157,18 @@ def test_a_train_needs_its_own_direction_up_and_a_round_trip_both(
         shaper="recording",
         trace_name="t.csv",
         trace=one_way_trace(),
-        start_monotonic_s=1000,
+        scale=Timescale.starting(1000),
         logs=(satellite, ground),
         busy=[],
     )
     assert [sample.time_s for sample in record.down_rate] == [5, 15]
     assert [sample.time_s for sample in record.up_rate] == [5, 25]
     assert [sample.time_s for sample in record.rtt] == [6]
+
+
+@pytest.mark.parametrize("speed", [2, 20, 1000])
+@pytest.mark.parametrize("rate_bit_s", [1e5, 4e6, 1e8])
+def test_probes_of_a_faster_link_are_no_heavier(rate_bit_s: float, speed: float) -> None:
+    train = TrainShape.for_rate(rate_bit_s * speed, speed)
+    assert train.count * train.frame_bytes * 8 / train.interval_s <= BUDGET * rate_bit_s * speed * 1.001
+    assert load_bit_s(rate_bit_s, speed) <= BUDGET * rate_bit_s * 1.001 + 2048

@@ -51,3 +51,14 @@ def test_no_chain_can_have_every_mean(loss: float, burst_packets: float) -> None
 def test_a_state_travels_whole(state: LinkState) -> None:
     assert LinkState.from_json(state.to_json()) == state
     assert LinkState.from_row(state.to_row()) == state
+
+
+def test_on_a_faster_link_all_takes_as_much_less_time() -> None:
+    chain = GilbertElliott(0.1, 0.2)
+    asked = LinkState(True, 1e6, 0.1, 0.0, 5000, jitter_s=0.02, bursty_loss=chain, queue_s=0.2)
+    assert asked.accelerated(1) is asked
+    assert DOWN_STATE.accelerated(20) == DOWN_STATE
+    fast = asked.accelerated(20)
+    assert (fast.rate_bit_s, fast.delay_s, fast.jitter_s) == (20e6, 0.005, 0.001)
+    assert fast.queue_limit_bytes == asked.queue_limit_bytes  # and so as much less time, too
+    assert (fast.up, fast.loss, fast.bursty_loss, fast.queue_bytes) == (True, 0.0, chain, 5000)

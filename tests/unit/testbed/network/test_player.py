@@ -1,5 +1,6 @@
 """The player against a clock that moves only when told and a shaper that only remembers."""
 
+import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -274,3 +275,27 @@ def test_what_links_refuse_is_found_before_they_are_made(row: tuple[float, ...],
         with pytest.raises(ValueError, match=r"rate_bit_s|delay_s"):
             player.start()
     player.stop()
+
+
+def test_where_time_runs_faster_links_do_and_changes_are_told_as_the_trace_has_them(
+    link: RecordedLink,
+) -> None:
+    changes: list[Change] = []
+    with Player(ManualClock(15.0, speed=20), {link: PASS}, changes.append):
+        down, up = link.held()
+    told = changes[0]
+    assert (down.rate_bit_s, down.delay_s) == (told.down.rate_bit_s * 20, told.down.delay_s / 20)
+    assert (up.rate_bit_s, up.delay_s) == (told.up_link.rate_bit_s * 20, told.up_link.delay_s / 20)
+    assert down.queue_limit_bytes == told.down.queue_limit_bytes
+    assert told.down.rate_bit_s == PASS.row_at(15.0).down_bit_s
+
+
+def test_a_clock_that_runs_ahead_is_waited_for_in_its_own_time() -> None:
+    def late_s() -> float:
+        begun_s = time.monotonic()
+        clock = RealClock(begun_s, speed=20)
+        assert clock.wait_until(4.0, threading.Event())
+        assert clock.now_s() >= 4.0
+        return time.monotonic() - begun_s - 0.2
+
+    unless_starved(late_s, lambda late_s: 0 <= late_s < 0.01)

@@ -1,0 +1,56 @@
+"""A scenario that cannot run faster than real time is refused in one line, before anything is built."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from testbed.errors import ScenarioError
+from testbed.run.speed import check_speed
+from testbed.scenario.model import Scenario
+from tests.support.made_up_profile import MADE_UP
+
+
+def scenario(folder: Path, speed: float, satellite: dict[str, Any], station: dict[str, Any]) -> Scenario:
+    (folder / "profile.json").write_text(json.dumps(MADE_UP))
+    frame = {"frame": "f", "image": "f.png", "prompt": "?", "truth": "", "capture_s": 0}
+    node = {"model": "m", "profile": folder / "profile.json"}
+    return Scenario.model_validate(
+        {
+            "name": "s",
+            "speed": speed,
+            "satellites": [{"name": "S", "frames": [frame], **node, **satellite}],
+            "stations": [{"name": "G", **node, **station}],
+            "links": [{"satellite": "S", "station": "G", "follows": "t.csv"}],
+        }
+    )
+
+
+@pytest.mark.parametrize(
+    ("satellite", "station", "reason"),
+    [
+        ({"profile": None}, {}, "S has no profile"),
+        ({"board": "orin"}, {}, "S is the board orin"),
+        ({}, {"profile": None}, "G has no profile"),
+        ({}, {"profile": None, "model": "openai:http://localhost:8000/v1"}, "G has a model behind a server"),
+    ],
+)
+def test_a_node_whose_time_is_its_own_is_named(
+    tmp_path: Path, satellite: dict[str, Any], station: dict[str, Any], reason: str
+) -> None:
+    check_speed(scenario(tmp_path, 1, satellite, station))
+    with pytest.raises(ScenarioError, match=rf"^speed 20: {reason}.* or run at speed 1$"):
+        check_speed(scenario(tmp_path, 20, satellite, station))
+
+
+def test_nodes_with_a_profile_may_run_ahead(tmp_path: Path) -> None:
+    check_speed(scenario(tmp_path, 20, {}, {}))
+
+
+@pytest.mark.parametrize("speed", [0.5, 0, -1, 1001, float("nan")])
+def test_a_speed_that_cannot_be_is_refused(tmp_path: Path, speed: float) -> None:
+    with pytest.raises(ScenarioError, match="speed: Input should be"):
+        scenario(tmp_path, 1, {}, {}).at_speed(speed)
