@@ -44,6 +44,7 @@ from nodes.policies import (
     decide_frame,
     flying_policy,
 )
+from nodes.policies.send_order import SEND_ORDERS
 from nodes.profiles.pace import PacedWork
 from nodes.runtime.contact import CarrierWatch
 from nodes.runtime.inference import Inference, Question, StageTimes
@@ -51,7 +52,8 @@ from nodes.runtime.management import ManagementPlane
 from nodes.runtime.program import Loop, ModelUnavailableError, check_model, leave, run_program, serve
 from nodes.transfer.downlink import ContactWatch, Downlink
 from nodes.transfer.flow_control import chunk_size_bytes
-from nodes.transfer.outbox import Outbox, OutboxError, TransientOutboxError
+from nodes.transfer.messages import Metadata
+from nodes.transfer.outbox import VALUE, Outbox, OutboxError, TransientOutboxError
 from nodes.vlm.answer import check_confidence
 from nodes.vlm.folder import fingerprint
 
@@ -95,11 +97,13 @@ class Satellite:
             slug(config.name),
             chunk_size_bytes(config.rate_bit_s),
             limit_bytes=config.outbox_limit_bytes,
+            send_key=SEND_ORDERS[config.send_order],
             report=self._report,
         )
         self._expires_s = {
             f.frame: f.capture_s + f.expires_after_s for f in config.frames if f.expires_after_s is not None
         }
+        self._values = {frame.frame: frame.value for frame in config.frames if frame.value != 1.0}
         self._downlink = Downlink(
             satellite=config.name,
             stations={station: self._watch(station) for station in config.stations},
@@ -236,17 +240,23 @@ class Satellite:
         body = msgpack.packb({"answer": text, "confidence": float(reading.token_confidence or 0.0)})
         expires_s = self._expires_s.get(question.frame)
         self._store(
-            question.frame, lambda: self._outbox.add_answer(question.frame, body, {}, expires_s=expires_s)
+            question.frame,
+            lambda: self._outbox.add_answer(
+                question.frame, body, self._worth(question.frame), expires_s=expires_s
+            ),
         )
 
     def _send_image(self, question: Question, message: FrameMessage) -> None:
         expires_s = self._expires_s.get(question.frame)
-        metadata = {"prompt": question.prompt, "form": message.form}
+        metadata: Metadata = {"prompt": question.prompt, "form": message.form, **self._worth(question.frame)}
         data = question.image if message.data is None else message.data
         self._store(
             question.frame,
             lambda: self._outbox.add_image(question.frame, data, metadata, expires_s=expires_s),
         )
+
+    def _worth(self, frame: str) -> dict[str, float]:
+        return {VALUE: self._values[frame]} if frame in self._values else {}
 
     def _store(self, frame: str, add: Callable[[], bool]) -> None:
         """Put a frame's message into the outbox; wait while the disk refuses it, and then give it up."""

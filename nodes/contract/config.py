@@ -29,6 +29,7 @@ Name = Annotated[str, AfterValidator(_printable)]
 PlainName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9 ._-]{0,63}$")]
 Port = Annotated[int, Field(ge=1, le=65535)]
 Limit = Annotated[int, Field(ge=1)]
+SendOrder = Literal["oldest", "newest", "value", "deadline"]
 
 
 class MqttAccess(Strict):
@@ -138,6 +139,7 @@ class Frame(Strict):
         capture_s: scenario time of the capture; it may lie before the first contact.
         expires_after_s: time after the capture from which the answer is worthless, and neither it nor the
             image is sent; None means never.
+        value: worth of the answer beside that of other frames, for the send order `value`.
     """
 
     frame: str = Field(min_length=1, max_length=200)
@@ -145,6 +147,7 @@ class Frame(Strict):
     prompt: str = Field(min_length=1, max_length=4000)
     capture_s: float = Field(ge=0, allow_inf_nan=False)
     expires_after_s: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+    value: float = Field(default=1.0, ge=0, allow_inf_nan=False)
 
 
 class I2cPowerSensor(Strict):
@@ -197,12 +200,14 @@ class PolicyChoice(Strict):
         accept_confidence: the policy parameter of this name, 0 to 1.
         confidence: folder of a trained confidence network (nodes/onboard/judge.py). Without it a policy has
             only the token probabilities, and regions are found by all attention heads alike.
+        send_order: order in which images that wait for a contact are sent (nodes/policies/send_order.py).
     """
 
     policy: str = "offload-after"
     policy_parameters: dict[str, Any] | Path = Field(default_factory=dict)
     accept_confidence: float | None = Field(default=None, ge=0, le=1)
     confidence: Path | None = None
+    send_order: SendOrder = "oldest"
 
     @model_validator(mode="after")
     def _one_threshold(self) -> PolicyChoice:

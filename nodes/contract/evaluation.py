@@ -7,7 +7,7 @@ from typing import Any, Literal, get_args
 
 from pydantic import Field, ValidationError, model_validator
 
-from nodes.contract.config import MAX_NEW_TOKENS, ConfigError, PlanRow, first_problem
+from nodes.contract.config import MAX_NEW_TOKENS, ConfigError, PlanRow, SendOrder, first_problem
 from nodes.contract.strict import Strict
 
 POLICY_NAMES = (
@@ -85,6 +85,7 @@ class Job(Strict):
             accurate ones within a byte budget.
         goal_bytes: The budget, in mean bytes per frame; None stands for a share of sending everything.
         jobs: Number of processes that compute outcomes, each with its own models and `threads`.
+        send_order: Order in which images that wait for a contact are sent (nodes/policies/send_order.py).
         times: Profile of another machine (nodes/profiles/profile.py); None measures this machine.
     """
 
@@ -96,6 +97,7 @@ class Job(Strict):
     cases: list[JobCase] = Field(min_length=1)
     emulated: list[JobCase] = Field(default=[])
     answer_within_s: float = Field(default=600.0, gt=0)
+    send_order: SendOrder = "oldest"
     target: Literal["correctness", "agreement"] = "correctness"
     goal: Literal["floor", "budget"] = "floor"
     goal_bytes: float | None = Field(default=None, gt=0)

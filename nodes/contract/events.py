@@ -480,6 +480,8 @@ class ContactChanged(Event):
     Args:
         station: the station.
         up: whether there is contact now.
+        waiting: number of items on board that the ground does not have.
+        waiting_bytes: size of these items.
     """
 
     event_name = "contact"
@@ -487,6 +489,8 @@ class ContactChanged(Event):
 
     station: Text
     up: bool
+    waiting: int | None = None
+    waiting_bytes: int | None = None
 
 
 class Connected(Event):

@@ -175,7 +175,10 @@ class Downlink(threading.Thread):
             if up != self.contact_up.get(station.name):
                 self.contact_up[station.name] = up
                 self._contacts += up
-                self._report(ContactChanged(station=station.name, up=up))
+                waiting, waiting_bytes = self._outbox.depth()
+                self._report(
+                    ContactChanged(station=station.name, up=up, waiting=waiting, waiting_bytes=waiting_bytes)
+                )
             if up:
                 reachable.append(station)
         return reachable

@@ -12,8 +12,8 @@ again, and come to another answer. Older versions left it out.
 
 Renaming a manifest out of pending/ releases the item. Bytes without a manifest are left over from a crash and
 are removed when the outbox is opened; whatever else lies there is ignored and reported once. If the outbox or
-the disk is full, the oldest item of the lowest priority is dropped. No item is dropped for one of a lower
-priority.
+the disk is full, the least valuable item of the lowest priority is dropped, of equals the oldest. No item is
+dropped for one of a lower priority.
 """
 
 from __future__ import annotations
@@ -57,6 +57,8 @@ from nodes.transfer.messages import (
 PRIORITIES: dict[Kind, int] = {"answer": 0, "image": 1}
 EXPRESS_PRIORITY = 0  # items of this priority use the express connection
 UNLIMITED_BYTES = 1 << 62
+VALUE = "value"  # key of an item's worth in its metadata
+SendKey = Callable[[int, float, float | None], tuple[float, ...]]  # as in nodes/policies/send_order.py
 MAKING = ".making"
 TOLD_MAX = 20  # strays
 _PENDING = re.compile(r"(\d{12,18})-([0-9a-f]{32})(?:-([0-9a-f]{32}))?")
@@ -92,14 +94,15 @@ class OutboxItem:
     folder: Path
 
     @property
-    def order(self) -> tuple[int, int]:
-        """Sort key of sending: the next item first."""
-        return self.manifest.priority, self.sequence
+    def value(self) -> float:
+        """Worth of the item beside that of others."""
+        value = self.manifest.metadata.get(VALUE, 1.0)
+        return float(value) if isinstance(value, int | float) else 1.0
 
     @property
-    def worth(self) -> tuple[int, int]:
-        """Sort key of dropping: the oldest item of the lowest priority first."""
-        return -self.manifest.priority, self.sequence
+    def worth(self) -> tuple[int, float, int]:
+        """Sort key of dropping: of the lowest priority the least valuable item, of equals the oldest."""
+        return -self.manifest.priority, self.value, self.sequence
 
     @property
     def begun(self) -> bool:
@@ -139,6 +142,8 @@ class Outbox:
         satellite: the satellite's name in topics, a part of every item's id.
         chunk_bytes: chunk size of new items.
         limit_bytes: largest total size of the pending items.
+        send_key: sort key of an item by its number, value and deadline, among items of one priority; by
+            default the oldest is sent first.
         report: receives dropped, expired and outbox_trouble.
     """
 
@@ -149,8 +154,10 @@ class Outbox:
         chunk_bytes: int,
         *,
         limit_bytes: int = UNLIMITED_BYTES,
+        send_key: SendKey = lambda number, value, deadline_s: (number,),
         report: Report = report_nothing,
     ) -> None:
+        self._send_key = send_key
         self._folder = folder
         self._satellite = satellite
         self._chunk_bytes = chunk_bytes
@@ -287,6 +294,11 @@ class Outbox:
             helps = lacking.size_bytes <= self.depth()[1]
             raise (_NoRoomError if helps else TransientOutboxError)(lacking.reason)
 
+    def _turn(self, item: OutboxItem) -> tuple[float, ...]:
+        """Sort key of sending: the next item first."""
+        manifest = item.manifest
+        return (manifest.priority, *self._send_key(item.sequence, item.value, manifest.deadline_s))
+
     def _make_room(self, size_bytes: int, priority: int) -> None:
         if size_bytes > self._limit_bytes:
             raise OutboxError(
@@ -405,7 +417,7 @@ class Outbox:
         item = OutboxItem(manifest, self._next_sequence, folder)
         self._next_sequence += 1
         with self._lock:
-            bisect.insort(self._pending, item, key=lambda item: item.order)
+            bisect.insort(self._pending, item, key=self._turn)
             self._frames.add(frame_key(manifest.frame))
 
     def _load(self) -> None:
@@ -418,7 +430,7 @@ class Outbox:
                 shutil.rmtree(folder, ignore_errors=True)
             else:
                 self._load_pending(folder)
-        self._pending.sort(key=lambda item: item.order)
+        self._pending.sort(key=self._turn)
 
     def _load_settled(self, path: Path) -> None:
         match = _SETTLED.fullmatch(path.name)

@@ -157,6 +157,12 @@ def add_parser(subparsers: Any) -> None:
         help="deadline after capture (default: %(default)g s)",
     )
     add(
+        "--send-order",
+        choices=["oldest", "newest", "deadline"],
+        default=default_of("send_order"),
+        help="which of the images that wait for a contact is sent first (default: %(default)s)",
+    )
+    add(
         "--target",
         choices=choices_of("target"),
         default=default_of("target"),
@@ -294,7 +300,7 @@ def _write_job(arguments: argparse.Namespace, folder: Path) -> Path:
     if arguments.passes < 1 or arguments.interval <= 0 or arguments.lead <= 0:
         raise ScenarioError("--passes, --interval and --lead must be above 0")
     if arguments.emulated is not None:
-        check_playable(arguments.policies)
+        check_playable(arguments.policies, arguments.send_order)
     sky = Sky(
         arguments.satellite,
         arguments.station,
@@ -333,6 +339,7 @@ def _job(arguments: argparse.Namespace, folder: Path, cases: list[JobCase], emul
             cases=cases,
             emulated=emulated,
             answer_within_s=arguments.within,
+            send_order=arguments.send_order,
             target=arguments.target,
             goal=arguments.goal or (default_of("goal") if arguments.goal_bytes is None else "budget"),
             goal_bytes=arguments.goal_bytes,

@@ -17,6 +17,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from nodes.contract.config import SendOrder
 from nodes.contract.files import write_atomically
 from nodes.contract.queueing import completion_times_s
 from testbed.errors import CapabilityError, ScenarioError, TestbedError
@@ -92,15 +93,19 @@ class Difference:
         }
 
 
-def check_playable(policies: Sequence[str]) -> None:
+def check_playable(policies: Sequence[str], send_order: SendOrder) -> None:
     """Check that something can be run over the emulated network.
 
     Raises:
-        ScenarioError: No policy except the oracle is requested.
+        ScenarioError: No policy except the oracle is requested, or images are to be sent by deadline.
         CapabilityError: The process is not root.
     """
     if not set(policies) - {NOT_PLAYED}:
         raise ScenarioError(f"--emulated runs all policies except {NOT_PLAYED}; --policies names no other")
+    if send_order == "deadline":  # an image on board past its deadline is dropped there, and not in the model
+        raise ScenarioError(
+            "--emulated cannot send by deadline: omit it, or use --send-order oldest or newest"
+        )
     if os.geteuid() != 0:
         raise CapabilityError(
             "--emulated creates network namespaces and needs root: prefix the command with sudo"
@@ -149,6 +154,7 @@ def _scenario(
                 policy_parameters=folder / "policies.json",
                 confidence=folder / "confidence",
                 profile=results["compute_times"]["profile"],
+                send_order=results["send_order"],
                 frames=tuple(
                     Frame(frame=row["pair"], capture_s=float(row["capture_s"]), **questions[row["pair"]])
                     for row in rows

@@ -11,7 +11,7 @@ import numpy as np
 from nodes.clocks.timescale import Timescale
 from nodes.contract.events import EventRecord
 from testbed.measure.fidelity import LinkFidelity
-from testbed.results.node_pace import NodePace
+from testbed.results.nodes.pace import NodePace
 
 LATE_S = 0.02  # the player applies the changes of 4 ms together; an idle machine stays below 10 ms
 LATE_AHEAD_S = 0.25  # of scenario time, where that runs ahead; traces of orbits change every second

@@ -1,7 +1,7 @@
 """Latency of each frame and its parts, from the events of a run.
 
 The parts are those of nodes/contract/latency.py. Every stamp is CLOCK_MONOTONIC of the run's machine, so that
-stamps of two programs may be subtracted; a board converts its stamps and bounds the error (node_clocks.py).
+stamps of two programs may be subtracted; a board converts its stamps and bounds the error (nodes/clocks.py).
 """
 
 from __future__ import annotations

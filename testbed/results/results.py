@@ -31,7 +31,7 @@ from nodes.contract.strict import as_shown
 from testbed.measure.fidelity import LinkFidelity
 from testbed.mqtt.broker_watch import BrokerRecord
 from testbed.results.absence import Absences, absences, lines_about
-from testbed.results.board_record import BoardRecord
+from testbed.results.contacts import Backlog
 from testbed.results.keeping_up import Acceleration
 from testbed.results.latency import (
     FrameResult,
@@ -44,8 +44,9 @@ from testbed.results.latency import (
     station_of,
 )
 from testbed.results.link_time import LinkTime
-from testbed.results.node_clocks import NodeClock, clock_bound_s
-from testbed.results.node_pace import NodePace
+from testbed.results.nodes.board import BoardRecord
+from testbed.results.nodes.clocks import NodeClock, clock_bound_s
+from testbed.results.nodes.pace import NodePace
 from testbed.results.verdict import Ending, Verdict, verdict
 from testbed.scenario.model import Frame, Satellite, Scenario
 
@@ -89,6 +90,7 @@ class Results:
     troubles: tuple[str, ...] = ()
     absences: Absences = field(default_factory=dict)
     disk: str | None = None
+    backlogs: tuple[Backlog, ...] = ()
     ending: Ending | None = None
     shipped_models: bool = False
     acceleration: Acceleration | None = None
@@ -175,7 +177,8 @@ class Results:
         Keys: verdict (Verdict), scenario, shaper, acceleration (Acceleration; null at speed 1), warnings,
         note, totals (see `totals`), links (summaries of LinkFidelity), brokers (BrokerRecord), malformed
         (counts by "node, from sender"), refusals, clocks (NodeClock), boards (BoardRecord), paces (NodePace),
-        absences (Absence, by program), lost_events, frames (FrameResult and `correct`).
+        absences (Absence, by program), lost_events, backlogs (Backlog, at the end of each contact),
+        frames (FrameResult and `correct`).
         """
         return {
             "verdict": self.verdict.to_json(),
@@ -194,6 +197,7 @@ class Results:
             "paces": [asdict(pace) for pace in self.paces],
             "absences": {who: [asdict(absence) for absence in own] for who, own in self.absences.items()},
             "lost_events": self.lost_events,
+            "backlogs": [asdict(backlog) for backlog in self.backlogs],
             "frames": [{**asdict(f), "correct": f.correct} for f in self.frames],
         }
 

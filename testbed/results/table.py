@@ -34,6 +34,7 @@ def results_table(results: Results, width: int) -> RenderableType:
     parts += [
         *_frames(results, width),
         _totals(results),
+        *(Text(backlog.line()) for backlog in results.backlogs if backlog.items),
         *(Text(board.line()) for board in results.boards),
         *(Text(clock.line()) for clock in results.clocks),
         *map(link_table, results.links),

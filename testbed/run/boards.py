@@ -24,7 +24,7 @@ from testbed.mqtt.certificates import Authority
 from testbed.network.link_state import OnContactEnd
 from testbed.network.sky import Sky
 from testbed.results.absence import Absence
-from testbed.results.board_record import BoardRecord
+from testbed.results.nodes.board import BoardRecord
 from testbed.run.plan import RunPlan
 from testbed.scenario.model import Link, Scenario
 

@@ -15,6 +15,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from nodes.contract import config as contract
 from nodes.contract.config import LONGEST_NAME, ModelRun, PolicyChoice
 from nodes.contract.events import RUN
 from nodes.contract.files import write_atomically
@@ -281,8 +282,7 @@ class RunPlan:
             "stations": [self._station_config(link) for link in links],
             **satellite.model_dump(mode="json", include=set(PolicyChoice.model_fields)),
             "frames": [
-                {"frame": f.frame, "image": str(f.image), "prompt": f.prompt, "capture_s": f.capture_s}
-                for f in satellite.frames
+                f.model_dump(mode="json", include=set(contract.Frame.model_fields)) for f in satellite.frames
             ],
             "outbox": str(self.config_path(satellite.name).parent / "outbox"),
             # The median, not the peak: chunks are sized in time, and at a low elevation the rate is low.

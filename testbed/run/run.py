@@ -38,10 +38,11 @@ from testbed.network.emulation import EmulatedNetwork
 from testbed.network.player import Change
 from testbed.network.programs import Program, spawn
 from testbed.results.absence import absences
+from testbed.results.contacts import backlogs
 from testbed.results.keeping_up import acceleration, in_scenario_time, lateness_warning
 from testbed.results.link_time import LinkTime
-from testbed.results.node_clocks import node_clocks
-from testbed.results.node_pace import node_paces
+from testbed.results.nodes.clocks import node_clocks
+from testbed.results.nodes.pace import node_paces
 from testbed.results.report import render
 from testbed.results.results import (
     ENDS_WITHOUT_ANSWER,
@@ -546,6 +547,7 @@ class _Run:
             troubles=troubles(events),
             disk=self.folder.trouble,
             absences=absences(events),
+            backlogs=backlogs(events),
             ending=ending,
             shipped_models=any(map(is_shipped, models)),
         )

@@ -56,6 +56,9 @@ class Frame(_Data):
         truth: correct answer; used for scoring only and never given to a node.
         capture_s: scenario time of the capture, in seconds.
         kind: category of the prompt, for tables.
+        expires_after_s: time after the capture from which the answer is worthless and nothing more of it is
+            sent. None: never.
+        value: worth of the answer beside that of other frames, for the send order "value".
     """
 
     frame: str = Field(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9_.-]+$")
@@ -64,6 +67,8 @@ class Frame(_Data):
     truth: Text
     capture_s: float = Field(ge=0)
     kind: Text = ""
+    expires_after_s: float | None = Field(default=None, gt=0)
+    value: float = Field(default=1.0, ge=0)
 
 
 class RadioChanges(_Data):
@@ -118,6 +123,8 @@ class Satellite(ModelRun, PolicyChoice):
             evaluation's `policies.json`.
         accept_confidence: confidence threshold, 0 to 1: the policy parameter of this name.
         confidence: folder of a trained confidence network, such as an evaluation's `confidence/`.
+        send_order: order in which images that wait for a contact are sent: "oldest", "newest", "value" or
+            "deadline" first.
         model_threads: CPU threads for inference.
         max_new_tokens: longest answer, in tokens.
         profile: measured inference times of a board (`python -m nodes.profile`); delays its answers.

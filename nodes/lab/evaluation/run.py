@@ -114,6 +114,7 @@ def run_job(job: Job, progress: Progress) -> dict[str, Any]:
         "compute_times": {**asdict(times), "profile": None if job.times is None else str(job.times)},
         "target": job.target,
         "answer_within_s": job.answer_within_s,
+        "send_order": job.send_order,
         "chosen": chosen,
         "test": figures_on_test_pairs(evaluated_pairs, judge),
         "cases": summaries(rows, [case.rate_bit_s for case in job.cases], job.policies),
@@ -347,6 +348,7 @@ def replay_case(
                 captures,
                 line,
                 answer_within_s=job.answer_within_s,
+                send_order=job.send_order,
                 reporting_s=reporting_s,
                 with_foresight=foresight,
             ):

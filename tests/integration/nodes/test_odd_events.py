@@ -26,8 +26,8 @@ from testbed.mqtt.admission import Admission
 from testbed.mqtt.broker import Broker, UnixListener
 from testbed.mqtt.management import ManagementPlane
 from testbed.network.programs import spawn
-from testbed.results.node_clocks import node_clocks
-from testbed.results.node_pace import node_paces
+from testbed.results.nodes.clocks import node_clocks
+from testbed.results.nodes.pace import node_paces
 from testbed.results.results import frame_results, lost_events, malformed_counts
 from testbed.run.progress import TerminalProgress
 from testbed.scenario.model import Frame, GroundStation, Link, Satellite, Scenario

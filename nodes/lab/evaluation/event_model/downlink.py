@@ -17,7 +17,9 @@ from typing import Literal
 from msgspec import UNSET
 
 from nodes.contract import topics
+from nodes.contract.config import SendOrder
 from nodes.onboard.link_forecast import LinkForecast
+from nodes.policies.send_order import SEND_ORDERS
 from nodes.transfer.flow_control import QUEUE_S, chunk_size_bytes
 from nodes.transfer.messages import INLINE_LIMIT_BYTES, Chunk, Manifest, encode
 from nodes.transfer.outbox import PRIORITIES
@@ -46,7 +48,7 @@ class Item:
         bytes_sent: Bytes of messages, including repeated ones.
         serialised_s: Time that the line spent on its messages, including repeated ones.
         delay_s: Propagation delay of its last message.
-        order: Sort key in the outbox: priority, then order of arrival.
+        order: Sort key in the outbox: priority, then the send order's.
     """
 
     name: str
@@ -62,7 +64,7 @@ class Item:
     bytes_sent: int = 0
     serialised_s: float = 0.0
     delay_s: float = 0.0
-    order: tuple[int, int] = field(default=(0, 0))
+    order: tuple[float, ...] = field(default=(0, 0))
 
 
 class Downlink:
@@ -72,9 +74,17 @@ class Downlink:
         line: The link over time.
         rate_bit_s: Planning rate that determines the chunk size, as in the satellite's program.
         satellite: Name of the satellite, a part of every topic.
+        send_order: Order of the images that wait.
     """
 
-    def __init__(self, line: LinkForecast, rate_bit_s: float, satellite: str = "satellite") -> None:
+    def __init__(
+        self,
+        line: LinkForecast,
+        rate_bit_s: float,
+        satellite: str = "satellite",
+        send_order: SendOrder = "oldest",
+    ) -> None:
+        self._send_key = SEND_ORDERS[send_order]
         self._line = line
         self._chunk_bytes = chunk_size_bytes(rate_bit_s)
         self._topic_bytes = len(topics.down(satellite))
@@ -84,11 +94,21 @@ class Downlink:
         self._free_s = 0.0
         self.items: list[Item] = []
 
-    def add(self, name: str, kind: Literal["answer", "image"], size_bytes: int, now_s: float) -> Item:
+    def add(
+        self,
+        name: str,
+        kind: Literal["answer", "image"],
+        size_bytes: int,
+        now_s: float,
+        *,
+        value: float = 1.0,
+        deadline_s: float | None = None,
+    ) -> Item:
         """Put an item into the outbox at `now_s`, which must not precede the time played so far."""
         self.advance(now_s)
         payloads = payload_sizes(name, kind, size_bytes, self._chunk_bytes)
-        item = Item(name, kind, size_bytes, now_s, payloads, order=(PRIORITIES[kind], self._added))
+        order = (PRIORITIES[kind], *self._send_key(self._added, value, deadline_s))
+        item = Item(name, kind, size_bytes, now_s, payloads, order=order)
         self._added += 1
         self._pending.append(item)
         self._pending.sort(key=lambda pending: pending.order)

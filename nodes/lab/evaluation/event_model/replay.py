@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Protocol
 
+from nodes.contract.config import SendOrder
 from nodes.contract.latency import Latency
 from nodes.contract.queueing import completion_times_s
 from nodes.lab.evaluation.event_model.downlink import Downlink, Item
@@ -144,6 +145,7 @@ def replay(
     answer_within_s: float = 600.0,
     reporting_s: float = 0.0,
     with_foresight: bool = False,
+    send_order: SendOrder = "oldest",
 ) -> list[ReplayedPair]:
     """Play frames over a line.
 
@@ -155,8 +157,9 @@ def replay(
             current or next contact.
         reporting_s: Time per on-board answer, which the ground station reports one by one.
         with_foresight: Whether the policy is told the outcomes beforehand, as the oracle is.
+        send_order: Order of the images that wait; a frame's deadline is that of its answer.
     """
-    board = _Board(policy, line, [time_s for time_s, _ in captures], with_foresight)
+    board = _Board(policy, line, [time_s for time_s, _ in captures], with_foresight, send_order)
     replayed: list[ReplayedPair] = []
     handlings: list[_Handling] = []
     for capture_s, pair in sorted(captures, key=lambda capture: capture[0]):
@@ -174,7 +177,12 @@ class _Board:
     """The satellite: one computer and one outbox."""
 
     def __init__(
-        self, policy: FramePolicy, line: LinkForecast, captures_s: Sequence[float], with_foresight: bool
+        self,
+        policy: FramePolicy,
+        line: LinkForecast,
+        captures_s: Sequence[float],
+        with_foresight: bool,
+        send_order: SendOrder,
     ) -> None:
         self._policy = policy
         self._line = line
@@ -182,7 +190,7 @@ class _Board:
         self._with_foresight = with_foresight
         rates = [line.row_at(t).down_bit_s for contact in line.contacts for t in _seconds(contact)]
         rates = [rate_bit_s for rate_bit_s in rates if rate_bit_s > 0]  # 0: one direction is down
-        self.downlink = Downlink(line, median(rates) if rates else 1e6)
+        self.downlink = Downlink(line, median(rates) if rates else 1e6, send_order=send_order)
         self._free_s = 0.0
 
     def handle(self, capture_s: float, pair: PairOutcomes, row: ReplayedPair) -> _Handling:
@@ -204,14 +212,18 @@ class _Board:
         sent, item = None, None
         if isinstance(decision, Accept):
             row.answered_by, row.answer, row.right = "satellite", reading.answer, pair.right_on_board()
-            item = self.downlink.add(pair.name, "answer", ANSWER_BYTES, clock.now_s)
+            item = self.downlink.add(
+                pair.name, "answer", ANSWER_BYTES, clock.now_s, deadline_s=row.deadline_s
+            )
         elif not isinstance(decision, Drop):
             sent = pair.sent(decision)
             if isinstance(decision, SendRegions):
                 clock.spend(pair.attention_s(reading))
             clock.spend(sent.prepare_s)
             row.answered_by, row.answer, row.right = "ground", sent.answer, sent.right
-            item = self.downlink.add(pair.name, "image", sent.size_bytes, clock.now_s)
+            item = self.downlink.add(
+                pair.name, "image", sent.size_bytes, clock.now_s, deadline_s=row.deadline_s
+            )
         self._free_s = clock.now_s
         row.onboard_inference_s = clock.now_s - start_s
         return _Handling(start_s, clock.now_s, sent, item)

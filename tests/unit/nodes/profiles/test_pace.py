@@ -13,7 +13,7 @@ from nodes.onboard.stages import Stage
 from nodes.profiles.pace import Pace, further_tokens
 from nodes.profiles.profile import Profile
 from nodes.vlm.answer import Answer, Timings
-from testbed.results.node_pace import node_paces
+from testbed.results.nodes.pace import node_paces
 from tests.support.made_up_profile import MADE_UP
 from tests.support.nodes.ends import Recorder
 from tests.support.records import record, started

@@ -12,7 +12,7 @@ from nodes.clocks.timescale import Timescale
 from testbed.measure.fidelity import LinkFidelity, Sample
 from testbed.results.keeping_up import Acceleration, acceleration, in_scenario_time
 from testbed.results.latency import FrameResult
-from testbed.results.node_pace import NodePace
+from testbed.results.nodes.pace import NodePace
 from testbed.results.results import Results
 from testbed.results.table import results_table
 from tests.support.records import captured, record

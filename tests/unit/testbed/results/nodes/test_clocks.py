@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from nodes.contract.events import ClockCompared, Event, EventRecord
-from testbed.results.node_clocks import clock_bound_s, node_clocks
+from testbed.results.nodes.clocks import clock_bound_s, node_clocks
 from tests.support import records as make
 from tests.support.records import record
 
