@@ -19,7 +19,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TypeVar
+from typing import BinaryIO, TypeVar
 
 T = TypeVar("T")
 
@@ -259,6 +259,25 @@ def patiently(attempt: Callable[[], T], on_wait: Callable[[OSError], None]) -> T
         time.sleep(AGAIN_S)
 
 
+def has_too_many_scans(kind: str | None, file: BinaryIO) -> bool:
+    """Return whether an image is a JPEG of more than MOST_SCANS scans; a progressive one has about ten.
+
+    A scan of 64 bytes makes a decoder go through all of the image, so that a file of a megabyte can take half
+    an hour. The file is read to its end, and is then where it was.
+    """
+    if kind not in ("JPEG", "MPO"):
+        return False
+    position, found, before = file.tell(), 0, b""
+    file.seek(0)
+    while found <= MOST_SCANS and (block := file.read(BLOCK_BYTES)):
+        found += (before + block).count(_SCAN)
+        before = block[-1:]
+    file.seek(position)
+    return found > MOST_SCANS
+
+
+MOST_SCANS = 100
+_SCAN = b"\xff\xda"  # the data of an image never hold it: after ff they have 00
 IMAGE_FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF", "PPM", "JPEG2000")
 """Formats of frames, as Pillow names them. It passes some others on to programs, as EPS to Ghostscript."""
 

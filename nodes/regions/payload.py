@@ -20,6 +20,7 @@ import msgpack
 import numpy as np
 from PIL import Image
 
+from nodes.contract.files import MOST_SCANS, has_too_many_scans
 from nodes.errors import PayloadError
 from nodes.regions.choice import choose
 from nodes.regions.grid import Grid
@@ -270,6 +271,8 @@ def _decoded(data: object, what: str, most: tuple[int, int]) -> Image.Image:
         raise PayloadError(f"{what} is not an image")
     try:
         with Image.open(io.BytesIO(data), formats=("JPEG", "WEBP")) as opened:
+            if has_too_many_scans(opened.format, io.BytesIO(data)):
+                raise PayloadError(f"{what} is a JPEG of more than {MOST_SCANS} scans")
             if opened.size[0] > most[0] or opened.size[1] > most[1]:
                 raise PayloadError(f"{what} has {_px(opened.size)}; expected at most {_px(most)}")
             image: Image.Image = opened.convert("RGB")

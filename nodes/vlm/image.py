@@ -8,9 +8,9 @@ A file with more than 100 megapixels is rejected before its pixels are read; bel
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO, cast
 
-from nodes.contract.files import IMAGE_FORMATS, is_transient
+from nodes.contract.files import IMAGE_FORMATS, MOST_SCANS, has_too_many_scans, is_transient
 from nodes.errors import ImageError, first_line
 
 if TYPE_CHECKING:
@@ -47,6 +47,8 @@ def open_image(path: str | Path | BinaryIO) -> Image:
             width, height = opened.size
             if width * height > LARGEST_PIXELS:
                 raise _too_large(path, f"{width} x {height} px")
+            if has_too_many_scans(opened.format, cast("BinaryIO", opened.fp)):
+                raise ImageError(f"{path} is a JPEG of more than {MOST_SCANS} scans: save it again")
             opened.draft("RGB", (LONGEST_SIDE_PX, LONGEST_SIDE_PX))
             opened.load()
             ImageOps.exif_transpose(opened, in_place=True)

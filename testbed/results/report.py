@@ -8,12 +8,12 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, cast
 
 import jinja2
-from PIL import Image
+from PIL import Image, ImageFile
 
-from nodes.contract.files import IMAGE_FORMATS
+from nodes.contract.files import IMAGE_FORMATS, has_too_many_scans
 from nodes.contract.latency import LABELS, PARTS
 from testbed.results import drawings
 from testbed.results.latency import FrameResult
@@ -78,7 +78,7 @@ def _rows(results: Results) -> list[dict[str, Any]]:
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[Image.Image]:
+def _opened(path: Path) -> Iterator[ImageFile.ImageFile]:
     """Open an image without Pillow's warnings about large or damaged ones."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -92,7 +92,9 @@ def _thumbnail(path: Path, side_px: int = 80) -> str:
         with _opened(path) as image:
             if image.width * image.height > LARGEST_PIXELS:
                 return ""
-            small = image if image.mode in ("RGB", "L") else image.convert("RGB")
+            if has_too_many_scans(image.format, cast("BinaryIO", image.fp)):
+                return ""
+            small: Image.Image = image if image.mode in ("RGB", "L") else image.convert("RGB")
             small.thumbnail((side_px, side_px))  # a JPEG is reduced as it is decoded
             small = small.convert("RGB")
     except Exception:  # Pillow's decoders raise many types for damaged bytes; the frame has its reason

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import io
 import random
 import stat
 import struct
+import time
 import tracemalloc
 import zlib
 from pathlib import Path
 
+import msgpack
 import numpy as np
 import pytest
 from PIL import Image
 
-from nodes.contract.files import IMAGE_FORMATS
-from nodes.errors import ImageError
+from nodes.contract import files
+from nodes.contract.files import IMAGE_FORMATS, MOST_SCANS, has_too_many_scans
+from nodes.errors import ImageError, PayloadError
+from nodes.regions import unpack
 from nodes.vlm.image import open_image
 
 
@@ -54,6 +59,44 @@ def test_deep_grey_is_not_copied_over_and_over(tmp_path: Path) -> None:
     finally:
         tracemalloc.stop()
     assert peak_bytes < 8 * 1500**2, "it was 17 bytes a pixel"
+
+
+def of_scans(image: Image.Image, count: int) -> bytes:
+    """Return a progressive JPEG whose last scan comes `count` times more."""
+    whole = io.BytesIO()
+    image.save(whole, "JPEG", progressive=True)
+    data = whole.getvalue()
+    begin, end = data.rindex(b"\xff\xda"), len(data) - 2
+    return data[:end] + data[begin:end] * count + data[end:]
+
+
+def test_an_image_that_takes_hours_is_not_decoded(tmp_path: Path) -> None:
+    large = Image.new("L", (4000, 4000))
+    (tmp_path / "f.jpg").write_bytes(of_scans(large, 2000))
+    began_s = time.monotonic()
+    with pytest.raises(ImageError, match="is a JPEG of more than 100 scans"):
+        open_image(tmp_path / "f.jpg")
+    assert time.monotonic() - began_s < 5, "it would take a minute, and of a megabyte half an hour"
+    (tmp_path / "f.jpg").write_bytes(of_scans(Image.new("L", (64, 64)), 80))
+    assert open_image(tmp_path / "f.jpg").size == (64, 64)
+
+
+def test_regions_that_take_hours_are_not_decoded() -> None:
+    fields = {"v": 1, "t": "regions", "size": [4000, 4000], "grid": [1, 1], "regions": []}
+    data = of_scans(Image.new("L", (4000, 4000)), 2000)
+    with pytest.raises(PayloadError, match="the overview is a JPEG of more than 100 scans"):
+        unpack(msgpack.packb(fields | {"overview": data}))
+
+
+def test_scans_are_counted_across_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(files, "BLOCK_BYTES", 8)
+    for gap in range(9):
+        data = (bytes(gap) + b"\xff\xda") * (MOST_SCANS + 1)
+        file = io.BytesIO(data)
+        file.seek(7)
+        assert has_too_many_scans("JPEG", file) and file.tell() == 7
+        assert not has_too_many_scans("JPEG", io.BytesIO(data[:-1]))
+        assert not has_too_many_scans("PNG", file)
 
 
 def test_an_image_that_is_a_program_is_not_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

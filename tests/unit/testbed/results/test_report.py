@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from testbed.measure.fidelity import Sample
-from testbed.results import drawings
+from testbed.results import drawings, report
 from testbed.results.latency import FrameResult
 from testbed.results.report import render
 from testbed.results.results import Results
@@ -74,9 +74,18 @@ def test_a_picture_of_any_size_costs_its_thumbnail_only(tmp_path: Path, side_px:
     assert told == []
 
 
-def test_a_picture_that_takes_much_memory_is_not_decoded(tmp_path: Path) -> None:
-    Image.new("1", (12_000, 10_000)).save(tmp_path / "f.png")
+def test_a_picture_that_takes_much_memory_is_not_decoded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Image.new("1", (120, 100)).save(tmp_path / "f.png")
+    assert "<img " in page(tmp_path / "f.png", "?")
+    monkeypatch.setattr(report, "LARGEST_PIXELS", 11_999)
     assert "<img " not in page(tmp_path / "f.png", "?")
+    Image.new("L", (64, 64)).save(tmp_path / "f.jpg", progressive=True)
+    data = (tmp_path / "f.jpg").read_bytes()
+    assert "<img " in page(tmp_path / "f.jpg", "?")
+    (tmp_path / "f.jpg").write_bytes(data[:-2] + data[data.rindex(b"\xff\xda") : -2] * 200 + data[-2:])
+    assert "<img " not in page(tmp_path / "f.jpg", "?"), "large ones of many scans take hours"
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "P", "RGBA", "CMYK", "I;16"])
