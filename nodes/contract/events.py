@@ -779,6 +779,23 @@ class LinkChanged(Event):
     uplink_up: bool | None = None
 
 
+class LinkRepaired(Event):
+    """Another program had changed an end of an emulated link, which was set again.
+
+    Args:
+        link: the link's name.
+        end: the node at that end.
+        change: what had been changed.
+    """
+
+    event_name = "link_repaired"
+    sent_by = "run"
+
+    link: Text
+    end: Text
+    change: Text
+
+
 class BoardChanged(Event):
     """A board's agent has reported a new state.
 

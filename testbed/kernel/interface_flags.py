@@ -30,7 +30,7 @@ from testbed.kernel.netlink import (
 
 IFF_UP, IFF_RUNNING, IFF_LOWER_UP = 0x1, 0x40, 0x10000
 _READY = IFF_UP | IFF_RUNNING
-SIOCGIFFLAGS, SIOCSIFFLAGS = 0x8913, 0x8914
+SIOCGIFFLAGS, SIOCSIFFLAGS, SIOCGIFADDR = 0x8913, 0x8914, 0x8915
 BRIDGE_PORT_FORWARDING = 3
 RTM_GETLINK, IFLA_LINKINFO, IFLA_INFO_SLAVE_DATA, IFLA_BRPORT_STATE = 18, 18, 5, 1
 IFLA_EXT_MASK, RTEXT_FILTER_SKIP_STATS = 29, 8
@@ -38,6 +38,7 @@ DUMPS = 10  # attempts to read all interfaces while others change them
 
 _T = TypeVar("_T")
 _IFREQ = struct.Struct("16sH22x")  # name and flags, netdevice(7)
+_IFREQ_ADDRESS = struct.Struct("16sHH4s16x")  # name; family, port and address
 _IFINFOMSG = struct.Struct("=BxHiII")  # family, type, index, flags, change; rtnetlink(7)
 
 
@@ -70,21 +71,33 @@ class InterfaceFlags(NamespaceThread):
 
         This namespace's thread goes there for the one look: `enter` would start a thread for it.
         """
+        flags, _ = self._look_into(path, name, with_address=False)
+        return bool(flags & IFF_UP), flags & _READY == _READY
 
-        def look() -> int:
+    def look_for_address(self, path: str, name: str) -> tuple[bool, str | None]:
+        """Return `is_up` and the first IPv4 address of interface `name` in the namespace at `path`.
+
+        Raises:
+            LinkError: there is no such interface or namespace.
+        """
+        flags, address = self._look_into(path, name, with_address=True)
+        return bool(flags & IFF_UP), address
+
+    def _look_into(self, path: str, name: str, *, with_address: bool) -> tuple[int, str | None]:
+        def look() -> tuple[int, str | None]:
             join_namespace(path)
             try:
                 with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as there:
-                    answer = fcntl.ioctl(there, SIOCGIFFLAGS, _IFREQ.pack(name.encode(), 0))
+                    request = _IFREQ.pack(name.encode(), 0)
+                    flags = int(_IFREQ.unpack(fcntl.ioctl(there, SIOCGIFFLAGS, request))[1])
+                    return flags, _address(there, name) if with_address else None
             finally:
                 self._rejoin()
-            return int(_IFREQ.unpack(answer)[1])
 
         try:
-            flags = self.call(look)
+            return self.call(look)
         except OSError as error:
             raise LinkError(f"cannot read interface {name} in {path}: {error.strerror}") from error
-        return bool(flags & IFF_UP), flags & _READY == _READY
 
     def flags(self) -> dict[str, int]:
         """Return the flags of each interface, netdevice(7), by its name; one dump, cheap among hundreds.
@@ -194,3 +207,16 @@ def _name_and_flags(link: bytes) -> tuple[str, int]:
     length, _ = ATTRIBUTE.unpack_from(link, _IFINFOMSG.size)
     name = link[_IFINFOMSG.size + ATTRIBUTE.size : _IFINFOMSG.size + length]
     return name.rstrip(b"\0").decode(errors="replace"), _IFINFOMSG.unpack_from(link)[3]
+
+
+def _address(there: socket.socket, name: str) -> str | None:
+    """Return the first IPv4 address of an interface; None without one."""
+    try:
+        answer = fcntl.ioctl(
+            there, SIOCGIFADDR, _IFREQ_ADDRESS.pack(name.encode(), socket.AF_INET, 0, bytes(4))
+        )
+    except OSError as error:
+        if error.errno == errno.EADDRNOTAVAIL:
+            return None
+        raise
+    return socket.inet_ntoa(_IFREQ_ADDRESS.unpack(answer)[3])

@@ -9,6 +9,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -184,7 +185,8 @@ class Broker:
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait(timeout=3.0)
-        self._remove_sockets()
+        with suppress(OSError):  # a disk that is read-only now must not hide how the run went
+            self._remove_sockets()
 
     def ending(self) -> str:
         """Return the signal that killed it, as the beginning of a sentence about its log; "" for none."""

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from nodes.contract.events import (
+    RUN,
     AgentAssigned,
     Answered,
     BoardChanged,
@@ -37,6 +38,7 @@ from nodes.contract.events import (
     InferenceFinished,
     InferenceStarted,
     LinkChanged,
+    LinkRepaired,
     Malformed,
     NodeEnded,
     NodeStarted,
@@ -73,6 +75,7 @@ TROUBLES: dict[type[Event], Callable[[Any], str | None]] = {
     Received: lambda e: None if e.sha256_ok else "an item arrived damaged, and was requested again",
     ConnectionRefused: lambda e: f"station {e.station} refused the connection: {e.reason}",
     Disconnected: lambda e: f"station {e.station}: {e.reason}" if e.reason == NO_REPLY else None,
+    LinkRepaired: lambda e: f"link {e.link}, at {e.end}: {e.change} by another program; it was set again",
     NodeEnded: lambda e: f"the node's program ended by itself: {e.reason}",
 }
 """The text of each kind of event that may tell of a failure; None where the event tells of none."""
@@ -98,6 +101,6 @@ def troubles(records: Iterable[EventRecord]) -> tuple[str, ...]:
         if text_of is not None and (text := text_of(record.event)) is not None:
             counts[record.node, text] = counts.get((record.node, text), 0) + 1
     return tuple(
-        f"{node}: {text}" + (f" ({count} times)" if count > 1 else "")
+        (text if node == RUN else f"{node}: {text}") + (f" ({count} times)" if count > 1 else "")
         for (node, text), count in counts.items()
     )

@@ -23,6 +23,7 @@ from nodes.contract.events import (
     InferenceFailed,
     InferenceFinished,
     LinkChanged,
+    LinkRepaired,
     ProgramChanged,
     Ready,
     SendStarted,
@@ -161,6 +162,13 @@ class TerminalProgress(Progress):
             )
             table.add_row(f"{now_s:7.1f} s", Text(name, "bold"), state, countdown(trace, now_s))
         return table
+
+
+def _state(link: LinkChanged | LinkRepaired) -> str:
+    """Return what happened to a link."""
+    if isinstance(link, LinkRepaired):
+        return f", at {link.end}: {link.change}; it was set again"
+    return f" is {_carrying(link)}"
 
 
 def _carrying(link: LinkChanged) -> str:

@@ -22,7 +22,15 @@ from functools import partial
 from pathlib import Path
 
 from nodes.contract.config import is_shipped
-from nodes.contract.events import Answered, Event, EventRecord, LinkChanged, ProgramChanged, Ready
+from nodes.contract.events import (
+    Answered,
+    Event,
+    EventRecord,
+    LinkChanged,
+    LinkRepaired,
+    ProgramChanged,
+    Ready,
+)
 from nodes.contract.topics import slug
 from testbed.errors import CapabilityError, ScenarioError, TestbedError
 from testbed.machine.disk import disk_problem
@@ -408,6 +416,11 @@ class _Run:
                     time_s=change.time_s,
                 )
 
+        from testbed.network.contact_link import ContactLink  # Mininet is slow to import
+        from testbed.network.end_watch import EndWatch
+
+        own_links = [link for link in self.network.links.values() if isinstance(link, ContactLink)]
+        self.ends = EndWatch(own_links)
         stack.callback(self.network.stop)
         self.network.play(self.played, self.clock, on_change)
         self.progress.playing(self.traces)
@@ -430,6 +443,7 @@ class _Run:
             self._step(plane)
             management.look()
             self.network.check_links()
+            self._look_after_ends(plane)
             for probe in self.network.take_ended_probes():
                 event = ProgramChanged(program=probe.name, state="given up", reason=f"it {probe.ending()}")
                 self._report_program(event)
@@ -447,6 +461,13 @@ class _Run:
             watch.look(last=True)
         self.load, self.counters = load.record(), self.network.sky.counters()["links"]
         return ending
+
+    def _look_after_ends(self, plane: ManagementPlane) -> None:
+        """Set again what another program changed at the ends of links, and report it."""
+        ends = {link.name: (link.satellite, link.station) for link in self.scenario.links}
+        for link, number, change in self.ends.look():
+            event = LinkRepaired(link=link, end=ends[link][number], change=change)
+            plane.report(event, time_s=self.clock.now_s())
 
     def _all_lost(self) -> str | None:
         """Return why no further frame can be answered, if no satellite or no station is left."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 import shutil
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -42,6 +43,11 @@ def socket_folder() -> Iterator[Path]:
         yield path
     finally:
         shutil.rmtree(path, ignore_errors=True)
+        if path.exists():
+            warnings.warn(
+                f"{path} could not be removed; run this once {PARENT} can be written to: spaceverse clean",
+                stacklevel=3,
+            )
 
 
 def left_behind() -> list[Path]:

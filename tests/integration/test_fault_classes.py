@@ -12,6 +12,8 @@ import re
 import resource
 import shutil
 import signal
+import subprocess
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -26,7 +28,7 @@ from PIL import Image
 from safetensors.numpy import load_file, save_file
 
 from nodes.contract.board import GIVEN_UP
-from nodes.contract.events import Answered, Delivered, EventRecord, Ready
+from nodes.contract.events import Answered, Captured, Delivered, EventRecord, Ready
 from nodes.models import COMPACT
 from testbed.results import lateness
 from tests.support.faulty_server import faulty_server
@@ -471,3 +473,51 @@ def test_a_folder_that_is_replaced_during_a_run_leads_to_nobody_elses(
     verdict = json.loads((tmp_path / "away/results.json").read_text())["verdict"]
     assert verdict["headline"].startswith("FAILED: ") and "was moved" in verdict["headline"]
     assert {path.stat().st_uid for path in (tmp_path / "away").rglob("*")} == {65534}
+
+
+@pytest.fixture
+def run_folder() -> Iterator[Path]:
+    """A file system instead of /run: one of which sockets' paths are short enough."""
+    folder = Path(tempfile.mkdtemp(prefix="run", dir="/tmp"))
+    subprocess.run(["mount", "-t", "tmpfs", "none", str(folder)], check=True)
+    yield folder
+    subprocess.run(["umount", "--lazy", str(folder)], check=True)
+    folder.rmdir()
+
+
+def test_what_others_change_behind_a_runs_back_is_named_and_the_run_goes_on(
+    tmp_path: Path, run_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("testbed.run.sockets.PARENT", run_folder)
+
+    def at_event(record: EventRecord) -> None:
+        if isinstance(record.event, Captured) and record.event.frame == "early":
+            for node, words in (("g", "addr flush dev link0"), ("s", "link set link0 down")):
+                (config,) = tmp_path.glob(f"runs/*/nodes/{node}/config.json")
+                command = ["mnexec", "-a", str(processes_of(config)[0]), "ip", *words.split()]
+                subprocess.run(command, check=True)
+        if isinstance(record.event, Answered) and record.event.frame == "late":
+            subprocess.run(["mount", "-o", "remount,ro", str(run_folder)], check=True)
+
+    usual = str(picture(tmp_path, "usual.jpg"))
+    frames = [
+        {"frame": name, "image": usual, "prompt": "send: ?", "truth": "yes", "capture_s": at_s}
+        for name, at_s in (("early", 0.5), ("late", 4.0))
+    ]
+    with Footprint() as footprint:
+        with ExitStack() as stack:
+            server = stack.enter_context(faulty_server())
+            scenario = scenario_of(tmp_path, frames=frames, stations=[{"name": "G", "model": server}])
+            (tmp_path / "pass.csv").write_text(HEADER.format(end_s=8.0) + UP.format(0.0) + DOWN.format(7.0))
+            ended = run(scenario, tmp_path, at_event=at_event)
+        assert footprint.left_behind() == {}
+    assert ended.results is not None, ended.errors
+    assert ended.code == ended.results["verdict"]["exit_code"] == 0, ended.output
+    again = "by another program; it was set again"
+    assert {
+        f"link S - G, at G: the address 10.0.0.2 of its interface link0 was removed {again}",
+        f"link S - G, at S: its interface link0 was taken down {again}",
+    } <= set(ended.results["warnings"])
+    (left,) = run_folder.iterdir()
+    (line,) = ended.errors.splitlines()
+    assert f"{left} could not be removed" in line and "spaceverse clean" in line
