@@ -108,3 +108,9 @@ def test_an_answer_that_another_satellite_sent_is_refused() -> None:
     answer = Answered(frame="a", **ANSWER)
     assert problem(both, "G", answer.sent_from("a")) is None
     assert problem(both, "G", answer.sent_from("b")) == "frame 'a' is A's, but b sent it"
+
+
+def test_all_roles_of_a_node_are_named_in_a_fixed_order() -> None:
+    both = Admission({"A": {"a"}}, [("A", "G")], agents=["A"])
+    event = LinkChanged(link="A - G", up=True, lateness_s=0.0)
+    assert problem(both, "A", event) == "link is not for a board's agent or satellite to report"
