@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from testbed.results.results import Results
     from testbed.run.progress import TerminalProgress
     from testbed.run.run import Outcome, run_scenario
+    from testbed.scenario.constellation import Camera, Constellation
     from testbed.scenario.file import load_scenario
     from testbed.scenario.model import (
         Frame,
@@ -46,7 +47,9 @@ if TYPE_CHECKING:
     from traces.trace import Trace
 
 __all__ = [
+    "Camera",
     "CapabilityError",
+    "Constellation",
     "ContactLink",
     "EmulatedLink",
     "EmulatedNetwork",
@@ -93,6 +96,7 @@ _NAMES_BY_MODULE = {
     "testbed.results.results": ("Results",),
     "testbed.run.progress": ("TerminalProgress",),
     "testbed.run.run": ("Outcome", "run_scenario"),
+    "testbed.scenario.constellation": ("Camera", "Constellation"),
     "testbed.scenario.file": ("load_scenario",),
     "testbed.scenario.model": (
         "Frame",
