@@ -329,7 +329,7 @@ def test_bad_input_gets_one_line_and_exit_code_2(tmp_path: Path) -> None:
         assert list(tmp_path.glob("runs/*")) == []
         return line
 
-    assert "shapper: unknown field" in error_of(extra="shapper='netem',")
+    assert "unknown field 'shapper'" in error_of(extra="shapper='netem',")
     assert "has no parameter shares; its parameters: accept_confidence" in error_of(
         accept="None, policy_parameters={'shares': [0.1]}"
     )
