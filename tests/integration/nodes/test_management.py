@@ -14,7 +14,7 @@ from paho.mqtt.client import Client
 from paho.mqtt.enums import CallbackAPIVersion
 
 from nodes.contract.config import BrokerAddress
-from nodes.contract.events import Captured, InferenceStarted, NodeStopped
+from nodes.contract.events import Captured, EventRecord, InferenceStarted, NodeStopped
 from nodes.runtime import management
 from nodes.runtime.management import ManagementPlane
 from testbed.mqtt import management as management_of_runs
@@ -200,5 +200,59 @@ def test_events_that_cannot_be_written_are_kept_in_memory(broker: Broker, path: 
             plane.report(NodeStopped(status=0, reason="asked"))
         assert plane.unwritten is not None and plane.unwritten.errno == errno.ENOSPC
         assert len(plane.events) == 2
+    finally:
+        plane.close()
+
+
+def test_a_reporter_hears_when_the_broker_has_its_event(broker: Broker, path: Path) -> None:
+    taken: list[int] = []
+    plane = ManagementPlane(BrokerAddress(unix_socket=path), "Tell")
+    plane.open()
+    wait_for(lambda: plane.lost_s() == 0, "connection")
+    plane.report(Captured(frame="f", size_bytes=1), on_taken=lambda: taken.append(1))
+    wait_for(lambda: taken == [1], "word of the first")
+    broker.stop()
+    wait_for(lambda: plane.lost_s() > 0, "loss")
+    plane.report(Captured(frame="f", size_bytes=2), on_taken=lambda: taken.append(2))
+    time.sleep(0.2)
+    assert taken == [1], "nobody has it"
+    broker.start()
+    wait_for(lambda: taken == [1, 2], "word of the second")
+    plane.close()
+
+
+def test_a_reporter_does_not_wait_for_an_event_that_was_dropped(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(management, "WAITING_MAX", 2)
+    taken: list[int] = []
+    plane = ManagementPlane(BrokerAddress(unix_socket=path), "Tell")
+    for number in range(4):
+        event = Captured(frame="f", size_bytes=number)
+        plane.report(event, on_taken=lambda number=number: taken.append(number))  # type: ignore[misc]
+    assert taken == [0, 1]
+
+
+def test_events_that_come_while_the_run_is_away_are_kept_and_repeats_count_once(
+    desk: Desk, path: Path, tmp_path: Path
+) -> None:
+    plane = management_of_runs.ManagementPlane(path, tmp_path / "events.jsonl")
+    try:
+        captured = Captured(frame="f", size_bytes=1)
+        node = EventRecord(node="S", monotonic_s=time.monotonic(), sequence=1, event=captured)
+        later = node.model_copy(update={"sequence": 2})
+        plane._client.disconnect()
+        wait_for(lambda: plane.lost_s() > 0, "loss")
+        for record in (node, later, later, node):
+            desk.client.publish("spaceverse/event/s", record.to_line(), qos=1).wait_for_publish(5)
+        assert plane.events == []
+        assert not plane.answers(0.1)
+        plane.stop_nodes()  # is said again with the connection
+        plane._client.loop_stop()
+        plane._client.reconnect()
+        plane._client.loop_start()
+        wait_for(lambda: len(plane.events) == 2, "the events")
+        assert plane.answers(5) and plane.lost_s() == 0
+        assert [record.sequence for record in plane.events] == [1, 2]
     finally:
         plane.close()
