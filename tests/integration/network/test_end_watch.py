@@ -47,6 +47,8 @@ def test_an_interface_that_was_taken_down_is_set_up_again(pair: Pair) -> None:
     ip(pair.satellite, "link", "set", name, "down")
     assert watch.look() == [(pair.link.name, 0, f"its interface {name} was taken down")]
     assert watch.look() == []
+    known, _, _ = pair.satellite.pexec("ip", "neigh", "show", GROUND)
+    assert "PERMANENT" in known, "a radio link has no ARP"
     assert len(pair.rtts_ms(1)) == 1
 
 
