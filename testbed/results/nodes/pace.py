@@ -9,6 +9,7 @@ from nodes.contract.events import EventRecord, Paced
 
 # A sleep may end a little late; beside answers that take tenths of a second that does not count.
 TOLERATED_S = 5e-3  # real
+TOLERATED_SHARE = 0.05  # of the profile's time for an answer, where scenario time runs ahead
 
 
 @dataclass(frozen=True)
@@ -46,11 +47,22 @@ def node_paces(records: Iterable[EventRecord], speed: float = 1.0) -> tuple[Node
         records: the run's events.
         speed: seconds of scenario time in a real one.
     """
-    paced: dict[tuple[str, str], list[float]] = {}
+    paced: dict[tuple[str, str], list[Paced]] = {}
     for record in records:
         if isinstance(record.event, Paced):
-            paced.setdefault((record.node, record.event.profile), []).append(record.event.late_s)
+            paced.setdefault((record.node, record.event.profile), []).append(record.event)
     return tuple(
-        NodePace(node, profile, len(late_s), sum(s > TOLERATED_S * speed for s in late_s), max(late_s))
-        for (node, profile), late_s in sorted(paced.items())
+        NodePace(
+            node,
+            profile,
+            len(answers),
+            sum(one.late_s > _tolerated_s(one, speed) for one in answers),
+            max(one.late_s for one in answers),
+        )
+        for (node, profile), answers in sorted(paced.items())
     )
+
+
+def _tolerated_s(answer: Paced, speed: float) -> float:
+    share = 0.0 if speed == 1 else TOLERATED_SHARE
+    return max(TOLERATED_S * speed, share * answer.profile_s)
