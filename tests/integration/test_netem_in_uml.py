@@ -1,10 +1,15 @@
-"""Runs tests/netem in User-Mode Linux, and on this kernel if it has netem, too."""
+"""Runs tests/netem and `verify` with netem in User-Mode Linux; the tests on this kernel, too, if it has netem."""
 
 import io
+import json
 import os
 import signal
 import subprocess
 import sys
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -14,7 +19,10 @@ from testbed.errors import CapabilityError, InputError
 from testbed.machine import uml
 from testbed.network.shapers.netem.shaper import netem_lack
 from tests.support import ROOT
+from tests.support.verified import judge
 
+VERIFY = [sys.executable, "-m", "testbed.cli.main", "verify", "--quick", "--json", "--shaper", "netem"]
+BOOT_S = 1.0  # by then the first guest shows that its processor is taken
 needs_uml = pytest.mark.skipif(uml.missing() is not None, reason=f"{uml.missing()}: {uml.FIX}")
 
 
@@ -23,7 +31,7 @@ def pytest_command(report: Path, *more: str) -> list[str]:
     return [sys.executable, "-m", "pytest", *options, *more, str(ROOT / "tests/netem")]
 
 
-def judge(report: Path, output: str) -> None:
+def judge_inner(report: Path, output: str) -> None:
     """Fail, showing every inner outcome, unless tests ran, and all passed or could not be decided."""
     if not report.exists():
         pytest.fail(f"the inner run made no report\n{output}", pytrace=False)
@@ -39,26 +47,60 @@ def judge(report: Path, output: str) -> None:
     print(f"{len(cases)} inner tests passed")
 
 
+@dataclass(frozen=True)
+class Guest:
+    """What a guest has done: exit status of its command, output, error output."""
+
+    status: int
+    out: bytes
+    err: bytes
+
+
+def in_guest(command: Sequence[str], environment: dict[str, str], writable: Sequence[Path] = ()) -> Guest:
+    out, err = io.BytesIO(), io.BytesIO()
+    status = uml.run_in_uml(
+        command,
+        timeout_s=1200,
+        real_time=True,
+        environment={"PYTHONDONTWRITEBYTECODE": "1", **environment},
+        writable=writable,
+        stdout=out,
+        stderr=err,
+    )
+    return Guest(status, out.getvalue(), err.getvalue())
+
+
+@pytest.fixture(scope="module")
+def guests_of_all(tmp_path_factory: pytest.TempPathFactory) -> tuple[Guest, Guest, Path]:
+    """Two guests side by side: a guest has one processor, and chooses one that is idle."""
+    folder = tmp_path_factory.mktemp("guests")
+    report = folder / "inner.xml"
+    with pytest.MonkeyPatch.context() as patch, ThreadPoolExecutor() as pool:
+        patch.chdir(ROOT)
+        tests = pool.submit(in_guest, pytest_command(report), {"SPACEVERSE_NETEM_REQUIRED": "1"}, [folder])
+        time.sleep(BOOT_S)
+        verified = pool.submit(in_guest, VERIFY, {})
+        return tests.result(), verified.result(), report
+
+
 @pytest.mark.alone
 @pytest.mark.root
 @needs_uml
-def test_netem_shaper_with_the_kernel_of_user_mode_linux(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(ROOT)
-    output = io.BytesIO()
-    report = tmp_path / "inner.xml"
-    status = uml.run_in_uml(
-        pytest_command(report),
-        timeout_s=1200,
-        real_time=True,
-        environment={"SPACEVERSE_NETEM_REQUIRED": "1", "PYTHONDONTWRITEBYTECODE": "1"},
-        writable=[tmp_path],
-        stdout=output,
-        stderr=output,
-    )
-    judge(report, output.getvalue().decode(errors="replace"))
-    assert status == 0
+def test_netem_shaper_with_the_kernel_of_user_mode_linux(guests_of_all: tuple[Guest, Guest, Path]) -> None:
+    guest, _, report = guests_of_all
+    judge_inner(report, (guest.out + guest.err).decode(errors="replace"))
+    assert guest.status == 0
+
+
+@pytest.mark.alone
+@pytest.mark.root
+@needs_uml
+def test_verify_with_netem_in_user_mode_linux(guests_of_all: tuple[Guest, Guest, Path]) -> None:
+    _, guest, _ = guests_of_all
+    assert guest.out, guest.err.decode(errors="replace")
+    found = json.loads(guest.out)
+    assert guest.status == (0 if found["ok"] else 1)
+    judge(found)
 
 
 if netem_lack() is None:
@@ -70,7 +112,7 @@ if netem_lack() is None:
         command = pytest_command(report, f"--ignore={ROOT / 'tests/netem/test_guest_kernel.py'}")
         environment = {**os.environ, "SPACEVERSE_NETEM_REQUIRED": "1"}
         done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
-        judge(report, done.stdout + done.stderr)
+        judge_inner(report, done.stdout + done.stderr)
         assert done.returncode == 0
 
 

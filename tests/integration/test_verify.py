@@ -1,11 +1,10 @@
-"""`spaceverse verify --quick`, with nfqueue on this machine and with netem in User-Mode Linux.
+"""`spaceverse verify --quick` with nfqueue on this machine; test_netem_in_uml.py has netem.
 
 Reordering, loss, bytes after LOS and a wrong loss rate must not occur on a busy machine either. The bounds on
 time and rate apply to an idle machine only, not to one that runs tests. Here each of these figures must
 exist, and a link with a larger error than any machine could cause must fail.
 """
 
-import io
 import json
 import os
 import signal
@@ -19,7 +18,6 @@ from typing import Any
 
 import pytest
 
-from testbed.machine import uml
 from testbed.measure.captures import compare, read_capture
 from testbed.network.link_state import Direction, LinkState
 from testbed.network.shapers.nfqueue.shaper import NfqueueShaper
@@ -27,19 +25,10 @@ from testbed.verify.pass_measurement import CAPTURES
 from testbed.verify.verify import verify
 from tests.support import ROOT
 from tests.support.footprint import Footprint
+from tests.support.verified import is_exact, judge
 
 COMMAND = [sys.executable, "-m", "testbed.cli.main", "verify", "--quick", "--json"]
-SEEN = {"rtt", "tcp", "udp", "message", "loss", "jitter", "change", "frames", "pass", "contact"}
 TOO_LATE_S, TOO_SLOW = 5e-3, 0.8  # worse than a starved machine makes a median, and than it makes a rate
-
-
-def judge(found: dict[str, Any]) -> None:
-    """All was measured, and nothing happened that must not happen."""
-    assert {check["group"] for check in found["checks"]} - {"capture"} == SEEN
-    wrong = [check for check in found["checks"] if is_exact(check) and not check["ok"]]
-    assert wrong == []
-    assert [check for check in found["checks"] if check["measured"] is None or check["samples"] < 1] == []
-    assert found["ok"] == all(check["ok"] for check in found["checks"])
 
 
 class WrongShaper(NfqueueShaper):
@@ -73,11 +62,6 @@ def test_a_link_that_is_late_and_slow_is_found_so() -> None:
     assert [check.what for check in along if check.ok] == []
 
 
-def is_exact(check: dict[str, Any]) -> bool:
-    """Whether the bound holds on a busy machine as well."""
-    return check["error_unit"] in ("packets", "bytes") or check["group"] == "loss"
-
-
 @pytest.mark.alone
 @pytest.mark.root
 def test_nfqueue_on_this_machine(tmp_path: Path) -> None:
@@ -99,24 +83,6 @@ def test_nfqueue_on_this_machine(tmp_path: Path) -> None:
     assert plot.read_bytes().startswith(b"\x89PNG")
     down = compare(*(read_capture(captures / name) for name in CAPTURES))["down"]
     assert (down.duplicated, down.reordered) == (0, 0)
-
-
-@pytest.mark.alone
-@pytest.mark.root
-@pytest.mark.skipif(uml.missing() is not None, reason=f"{uml.missing()}: {uml.FIX}")
-def test_netem_in_user_mode_linux(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(ROOT)
-
-    out, err = io.BytesIO(), io.BytesIO()
-    environment = {"PYTHONDONTWRITEBYTECODE": "1"}
-    command = [*COMMAND, "--shaper", "netem"]
-    status = uml.run_in_uml(
-        command, timeout_s=1200, real_time=True, environment=environment, stdout=out, stderr=err
-    )
-    assert out.getvalue(), err.getvalue().decode(errors="replace")
-    found: dict[str, Any] = json.loads(out.getvalue())
-    assert status == (0 if found["ok"] else 1)
-    judge(found)
 
 
 @pytest.mark.root
