@@ -1,4 +1,4 @@
-"""Runs tests/netem and `verify` with netem in User-Mode Linux, and tests/netem here if this kernel has netem."""
+"""Runs tests/netem and `verify` with netem in User-Mode Linux, and tests/netem where the kernel has netem."""
 
 import io
 import json
