@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from statistics import fmean
 from typing import Any
 
+from nodes.contract import topics
 from nodes.contract.events import (
+    RUN,
     Answered,
     Captured,
     Delivered,
@@ -332,21 +335,26 @@ def _reason(event: FrameRefused | Expired | Dropped | SendRefused) -> str:
 def lost_events(records: Sequence[EventRecord]) -> int:
     """Return the number of events that nodes numbered and that never arrived.
 
-    A node that was started again counts from 1 again.
+    A node that was started again counts from 1 again. Events that arrived and were refused are none of them.
 
     Args:
         records: in order of arrival, which within a node is that of their numbers.
     """
-    lost = 0
+    lost: Counter[str] = Counter()
     last: dict[str, int] = {}
+    refused: dict[str, int] = {}
     for record in records:
         number, node = record.sequence, record.node
+        if node == RUN and isinstance(record.event, Malformed):
+            refused[record.event.sender] = record.event.count
         if number is None:
             continue
         before = 0 if number == 1 else last.get(node, 0)
-        lost += max(0, number - before - 1)
+        lost[node] += max(0, number - before - 1)
         last[node] = number if number == 1 else max(number, before)
-    return lost
+    return sum(
+        max(0, count - refused.get(topics.event(topics.slug(node)), 0)) for node, count in lost.items()
+    )
 
 
 def malformed_counts(records: Sequence[EventRecord]) -> dict[str, int]:

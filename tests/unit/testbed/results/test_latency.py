@@ -213,6 +213,15 @@ def test_events_that_never_came_are_counted_and_repeats_are_not() -> None:
     assert lost_events([record("S", make.started(), sequence=n) for n in numbers]) == 3
 
 
+def test_an_event_that_was_refused_did_come() -> None:
+    refused = Malformed(sender="spaceverse/event/s", count=3, reason="?", size_bytes=1)
+    records = [record("S", make.started(), sequence=1), record("run", refused)]
+    assert lost_events([*records, record("S", make.started(), sequence=7)]) == 2
+    assert lost_events([*records, record("S", make.started(), sequence=3)]) == 0
+    other = record("run", refused.model_copy(update={"sender": "spaceverse/event/other"}))
+    assert lost_events([records[0], other, record("S", make.started(), sequence=3)]) == 1
+
+
 def test_refusals_are_counted_by_who_refused_and_whom() -> None:
     rejected = [Malformed(sender="b", count=n, reason="not a payload") for n in (1, 7)]
     assert malformed_counts([record("G", event) for event in rejected]) == {"G, from b": 7}
