@@ -609,7 +609,7 @@ class HeartbeatReceived(Event):
 
     Args:
         satellite: the slug of the satellite's name.
-        delay_s: time on the way; across machines it is wrong by the offset of their clocks.
+        delay_s: real time on the way; across machines it is wrong by the offset of their clocks.
         sent_s: scenario time at which the satellite sent it; None before it knew the start.
         pending: number of items in the satellite's outbox.
         pending_bytes: size of those items.
@@ -764,7 +764,7 @@ class LinkChanged(Event):
     Args:
         link: the link's name.
         up: whether there is a contact now: whether either direction carries packets.
-        lateness_s: delay of the change after the trace's time.
+        lateness_s: delay of the change after the trace's time, in scenario time.
         downlink_up: whether packets to the ground pass; None in older files, where it is `up`.
         uplink_up: whether packets to the satellite pass; None in older files, where it is `up`.
     """

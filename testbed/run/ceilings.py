@@ -38,6 +38,7 @@ BROKER_DESCRIPTORS = 3  # of a station's broker, for each satellite
 WATCHED_DESCRIPTORS = 1000  # select(2), by which the run hears of its brokers, watches numbers below 1,024
 
 LINKS_PER_CORE = 25  # 60 on two busy cores began contacts up to 222 ms late
+NFQUEUE_BIT_S = 300e6  # of one link, 89 % of a core
 CHANGES_PER_S = 2000.0  # take 15 % (nfqueue) to 24 % (netem) of a core
 
 
@@ -51,6 +52,7 @@ class Needs:
         broker_descriptors: open files of the station's broker that needs most.
         links: number of emulated links.
         changes_per_s: changes of all links' states in a real second, on average.
+        rate_bit_s: largest rate of a direction of a link, in real time.
     """
 
     memory_bytes: int
@@ -58,6 +60,7 @@ class Needs:
     broker_descriptors: int
     links: int
     changes_per_s: float
+    rate_bit_s: float = 0.0
 
 
 def needs_of(scenario: Scenario, traces: Mapping[str, Trace], boards: Collection[str] = ()) -> Needs:
@@ -88,6 +91,7 @@ def needs_of(scenario: Scenario, traces: Mapping[str, Trace], boards: Collection
         RUN_DESCRIPTORS + BROKER_DESCRIPTORS * max(shared),
         sum(link.satellite not in boards for link in scenario.links),
         _changes_per_s(list(traces.values())) * scenario.speed,
+        max((_rate_bit_s(trace) for trace in traces.values()), default=0.0) * scenario.speed,
     )
 
 
@@ -129,6 +133,11 @@ def ceilings(scenario: Scenario, traces: Mapping[str, Trace], boards: Collection
             f"the links change {needs.changes_per_s:.0f} times a second in all; up to {CHANGES_PER_S:.0f} "
             "were measured: use traces with fewer rows"
         )
+    if needs.rate_bit_s > NFQUEUE_BIT_S and scenario.shaper != "netem" and scenario.speed > 1:
+        lines.append(
+            f"at speed {scenario.speed:g} a link has up to {needs.rate_bit_s / 1e6:.0f} Mbit/s of real "
+            f"traffic; nfqueue carries about {NFQUEUE_BIT_S / 1e6:.0f}: use a lower speed, or netem"
+        )
     return lines
 
 
@@ -161,6 +170,10 @@ def _pixels(path: Path) -> int:
     except Exception:  # Pillow's decoders raise many types for damaged bytes
         return 0
     return pixels if pixels <= MOST_PIXELS else 0
+
+
+def _rate_bit_s(trace: Trace) -> float:
+    return float(max(trace.down_bit_s.max(initial=0.0), trace.up_bit_s.max(initial=0.0)))
 
 
 def _changes_per_s(traces: list[Trace]) -> float:

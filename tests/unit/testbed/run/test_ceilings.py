@@ -120,6 +120,15 @@ def test_what_is_short_is_said(tmp_path: Path, free: None, monkeypatch: pytest.M
     assert any("about 240 open files in one process, and 200 are" in one for one in ceilings(crowd, {}))
 
 
+def test_links_too_fast_for_nfqueue_at_a_speed_are_said(tmp_path: Path, free: None) -> None:
+    for shaper, speed, said in (("auto", 400, True), ("auto", 200, False), ("netem", 400, False)):
+        scenario = scenario_of(tmp_path, 1, shaper=shaper, speed=speed)
+        lines = ceilings(scenario, {"S0 - G": trace_of(1)})
+        assert (
+            any("up to 400 Mbit/s of real traffic; nfqueue carries about 300" in one for one in lines) == said
+        )
+
+
 def test_the_limit_of_open_files_is_raised_as_far_as_it_is_needed() -> None:
     before = resource.getrlimit(resource.RLIMIT_NOFILE)
     try:
