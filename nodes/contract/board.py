@@ -10,7 +10,14 @@ from collections import deque
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import (
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidatorFunctionWrapHandler,
+    field_validator,
+    model_validator,
+)
 
 from nodes.contract.config import BrokerAddress, I2cPowerSensor, MqttAccess, PlainName
 from nodes.contract.strict import Strict, Text
@@ -74,6 +81,30 @@ class BoardFacts(Strict):
     models: list[Text]
     chrony: ChronyReport | Text
     boot: Text | None
+
+
+class AgentState(Strict):
+    """What an agent says of itself; unknown fields are ignored, as are facts of another form.
+
+    Args:
+        state: what it does: "idle", "fetching", "running", "failed", "ended", GONE and others.
+        reason: why it failed or ended.
+        facts: the board's software and free space.
+    """
+
+    model_config = ConfigDict(extra="ignore", frozen=True, allow_inf_nan=False)
+
+    state: Text = Field(min_length=1, max_length=100)
+    reason: Text | None = None
+    facts: BoardFacts | None = None
+
+    @field_validator("facts", mode="wrap")
+    @classmethod
+    def _known_facts(cls, value: Any, read: ValidatorFunctionWrapHandler) -> Any:
+        try:
+            return read(value)
+        except ValidationError:
+            return None
 
 
 class AgentConfig(Strict):

@@ -106,7 +106,7 @@ def _jsonl(folder: Path, split: str | None) -> list[Pair]:
             if split and row.get("split", split if own_file else None) != split:
                 continue
             pair = _pair_of(folder, row, len(pairs))
-        except (ValueError, TypeError, KeyError, AttributeError) as error:
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
             raise DataError(f"{path}, line {number}: {type(error).__name__}: {error}") from error
         if not pair.image.is_file():
             raise DataError(f"{path}, line {number}: no image file {pair.image}")
@@ -227,7 +227,7 @@ def _spoken(name: str) -> str:
 def _rows(path: Path, key: str) -> list[dict[str, Any]]:
     try:
         rows = json.loads(_text(path))[key]
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise DataError(f"{path}: cannot read the list {key!r}: {type(error).__name__}") from error
     if not isinstance(rows, list):
         raise DataError(f"{path}: {key!r} is not a list")

@@ -138,7 +138,7 @@ def parameters_in(path: Path, name: str) -> dict[str, Any]:
         parameters = by_name.get(name, {})
         if not isinstance(parameters, dict):
             raise TypeError(f"{name} is not an object")
-    except (OSError, ValueError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, TypeError, AttributeError, RecursionError) as error:
         raise ValueError(f"{path} does not contain parameters by policy name: {error}") from error
     return parameters
 

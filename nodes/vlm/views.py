@@ -101,7 +101,7 @@ def read_views(folder: str | Path) -> Views | None:
         content = json.loads(path.read_text(encoding="utf-8"))
         tile_px = content["tile_px"]
         views = Views(None if tile_px is None else int(tile_px), int(content["overview_px"]))
-    except (OSError, ValueError, TypeError, KeyError) as error:
+    except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
         raise ValueError(
             f"{path} does not define tile_px and overview_px in pixels: {type(error).__name__}"
         ) from error

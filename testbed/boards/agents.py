@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -17,6 +16,7 @@ from nodes.contract.board import (
     GONE,
     HEARTBEAT_S,
     PIECE_BYTES,
+    AgentState,
     Assignment,
     FileRequest,
     Role,
@@ -191,9 +191,8 @@ class BoardAgents:
                 request = FileRequest.model_validate_json(message.payload)
                 self._answer(board, request.sha256, request.offset)
                 return
-            said = json.loads(message.payload)
-            state = {**said, "state": str(said["state"])}
-        except (ValueError, TypeError, KeyError, OSError):
+            state = AgentState.model_validate_json(message.payload).model_dump(mode="json")
+        except (ValueError, OSError):
             return  # not from an agent, or the file no longer exists; the board repeats its request
         with self._lock:
             self._states[board] = state

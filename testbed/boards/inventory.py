@@ -197,7 +197,7 @@ def read_inventory(path: Path = DEFAULT_PATH) -> Inventory:
         raise InputError(
             f"{path}: {error.strerror}; create the inventory, or name another with --boards"
         ) from error
-    except (_toml.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (_toml.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise InputError(f"{path}: not TOML: {error}") from error
     try:
         tables = _File.model_validate(raw).boards

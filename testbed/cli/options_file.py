@@ -154,7 +154,7 @@ def _read_toml(path: Path) -> Mapping[str, Any]:
         options: dict[str, Any] = _toml.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: cannot be read: {error}") from error
-    except _toml.TOMLDecodeError as error:
+    except (_toml.TOMLDecodeError, RecursionError) as error:
         raise InputError(f"{path}: not valid TOML: {error}") from error
     return options
 

@@ -48,10 +48,13 @@ def check_system(
     begin = printed.rfind("\n{\n") + 1 if "\n{\n" in printed else 0
     try:
         facts = json.loads(printed[begin:])
-    except ValueError:
+    except (ValueError, RecursionError):
         lines = printed.strip().splitlines() or ["it printed nothing"]
         return [Finding(WHAT, "refused", f"it has no agent: {lines[-1]}", INSTALL)]
-    return list(system_findings(facts))
+    try:
+        return list(system_findings(facts))
+    except (ValueError, TypeError, KeyError, AttributeError):
+        return [Finding(WHAT, "refused", "its agent reports other facts than this version reads", INSTALL)]
 
 
 async def _query_agent(board: Board, identity: Path | None, known_hosts: Path | None) -> str:
