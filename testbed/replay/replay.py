@@ -387,7 +387,11 @@ class _Replay:
         if not self.plan.shell:  # there Ctrl-C belongs to what runs in the shell
             self.stop.check()
             self.folder.check_place()
-        self.network.check()
+        self.network.check_links()
+        for probe in self.network.take_ended_probes():
+            note = f"{probe.name} {probe.ending()}: what it measured ends there"
+            self.say(note)
+            self.notes.append(note)
 
     def _shell(self) -> subprocess.Popen[bytes]:
         """Open a shell on this terminal; the kernel ends it with us."""

@@ -28,6 +28,7 @@ pytestmark = pytest.mark.root
 PYTHON = sys.executable
 # A recording of a download: 8 Mbit/s, then half of it; a round trip of 40 ms, then of 30 ms.
 LINK = "time_s,down_mbit,up_mbit,rtt_ms\n0,8,2,40\n3,4,2,30\n9,4,2,30\n"
+ENDS = ("satellite", "ground")
 COLUMNS = ["--columns", "time=time_s:s,down=down_mbit:Mbit/s,up=up_mbit:Mbit/s,rtt=rtt_ms:ms"]
 
 
@@ -245,6 +246,25 @@ def test_programs_for_root_are_found_where_path_leaves_sbin_out(tmp_path: Path, 
         check=False,
     )
     assert done.returncode == 0, done.stderr
+
+
+def test_a_probe_that_dies_costs_its_figures_only(tmp_path: Path, footprint: Footprint) -> None:
+    (tmp_path / "client.sh").write_text(
+        f"""sleep 1
+for process in /proc/[0-9]*; do
+    if tr '\\0' ' ' < $process/cmdline | grep -q 'testbed.measure.probe.*{tmp_path}'; then
+        kill -9 ${{process#/proc/}}
+    fi
+done 2> /dev/null
+sleep 1
+echo still here
+"""
+    )
+    results, said = replayed(tmp_path, footprint, "--client", f"sh {tmp_path}/client.sh")
+    notes = [f"probe at the {end} was killed by SIGKILL: what it measured ends there" for end in ENDS]
+    assert set(notes) <= set(results["notes"]) and notes[0] in said
+    assert "still here" in said
+    assert results["fidelity"]["rtt_samples"] < 20
 
 
 def test_exit_codes(tmp_path: Path, footprint: Footprint) -> None:
