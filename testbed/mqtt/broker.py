@@ -149,6 +149,11 @@ class Broker:
         """Whether the process runs."""
         return self._process is not None and self._process.poll() is None
 
+    @property
+    def reachable(self) -> bool:
+        """Whether its Unix sockets are where clients look for them."""
+        return all(one.path.exists() for one in self._listeners if isinstance(one, UnixListener))
+
     def start(self) -> None:
         """Write the configuration, start mosquitto, and wait until it accepts connections.
 
@@ -160,6 +165,9 @@ class Broker:
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             self._remove_sockets()
+            for listener in self._listeners:
+                if isinstance(listener, UnixListener):  # whose folder somebody may have removed
+                    listener.path.parent.mkdir(mode=0o700, exist_ok=True)
             self._write_config()
             with self.log_path.open("ab") as log:
                 self._log_begin = log.tell()

@@ -84,7 +84,11 @@ class BrokerWatch:
         self._read_log()
         if last or time.monotonic() - self._told_s >= TELL_EVERY_S:
             self._tell()
-        if not last and not self._broker.running:
+        if last:
+            return
+        if self._broker.running and not self._broker.reachable:  # somebody removed its socket
+            self._broker.stop()
+        if not self._broker.running:
             self._revive()
 
     def to_record(self) -> BrokerRecord:

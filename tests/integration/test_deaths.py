@@ -34,7 +34,7 @@ from tests.support.injected_run import (
 )
 from tests.support.waiting import wait_for
 
-pytestmark = pytest.mark.root
+pytestmark = [pytest.mark.root, pytest.mark.long]
 
 HANGS_S = 16.0  # a node used to end about 15 s after its management broker began to hang
 LOS_S = 6.0

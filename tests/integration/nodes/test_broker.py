@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import socket
 import ssl
 import stat
@@ -15,7 +16,9 @@ from paho.mqtt.enums import CallbackAPIVersion
 
 from testbed.mqtt.accounts import Account, node_account
 from testbed.mqtt.broker import MAX_PACKET_BYTES, Broker, BrokerError, TcpListener, UnixListener
+from testbed.mqtt.broker_watch import BrokerWatch
 from testbed.mqtt.certificates import Authority
+from tests.support.nodes.ends import Recorder
 from tests.support.waiting import wait_for
 
 
@@ -30,6 +33,19 @@ def test_both_listeners_accept_and_nothing_is_left(tmp_path: Path, port: int) ->
     assert not path.exists()
     with pytest.raises(ProcessLookupError):
         os.kill(pid, 0)
+
+
+def test_a_socket_that_was_removed_with_its_folder_is_made_again(tmp_path: Path) -> None:
+    path, told = tmp_path / "sockets/broker.sock", Recorder()
+    path.parent.mkdir()
+    with Broker(tmp_path / "b", [UnixListener(path)]) as broker:
+        watch = BrokerWatch(broker, told)
+        watch.look()
+        assert watch.restarts == 0
+        shutil.rmtree(path.parent)
+        wait_for(lambda: watch.restarts == 1, "restart", meanwhile=watch.look)
+        assert path.is_socket() and broker.running
+        assert told.of("broker_restarted")[0]["restarts"] == 1
 
 
 def test_tcp_alone_is_waited_for(tmp_path: Path, port: int) -> None:

@@ -23,13 +23,16 @@ class Mortal:
     def __init__(self, folder: Path) -> None:
         self.log_path = folder / "log"
         self.log_path.touch()
-        self.running = True
+        self.running = self.reachable = True
         self.refuses = False
 
     def start(self) -> None:
         if self.refuses:
             raise BrokerError("no")
-        self.running = True
+        self.running = self.reachable = True
+
+    def stop(self) -> None:
+        self.running = False
 
     def ending(self) -> str:
         return "killed by SIGXFSZ; "
