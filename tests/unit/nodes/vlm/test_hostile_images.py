@@ -37,9 +37,9 @@ def png(width: int, height: int, depth: int, colour: int, *more: bytes) -> bytes
     return b"\x89PNG\r\n\x1a\n" + head + b"".join(more) + _chunk(b"IDAT", pixels) + _chunk(b"IEND", b"")
 
 
-def test_a_text_that_unpacks_to_gigabytes_is_not_unpacked(tmp_path: Path) -> None:
+def test_a_text_that_unpacks_to_more_than_a_megabyte_is_not_unpacked(tmp_path: Path) -> None:
     packer = zlib.compressobj(9)
-    bomb = b"".join(packer.compress(bytes(1 << 20)) for _ in range(80)) + packer.flush()
+    bomb = b"".join(packer.compress(bytes(1 << 20)) for _ in range(3)) + packer.flush()
     for kind, head in ((b"zTXt", b"k\0\0"), (b"iTXt", b"k\0\1\0\0\0"), (b"iCCP", b"k\0\0")):
         (tmp_path / "f.png").write_bytes(png(64, 64, 8, 2, _chunk(kind, head + bomb)))
         try:

@@ -65,7 +65,7 @@ def test_foreign_text_is_text_everywhere(tmp_path: Path) -> None:
     assert whole.count("&lt;script&gt;alert(&#39;&#34;&#39;)&lt;/script&gt;") >= 10
 
 
-@pytest.mark.parametrize("side_px", [9_990, 11_000, 14_000, 60_000])
+@pytest.mark.parametrize("side_px", [9_990, 14_000])
 def test_a_picture_of_any_size_costs_its_thumbnail_only(tmp_path: Path, side_px: int) -> None:
     Image.new("RGB", (300, 200), (0, 128, 0)).save(tmp_path / "f.jpg")
     with warnings.catch_warnings(record=True) as told:
@@ -74,27 +74,28 @@ def test_a_picture_of_any_size_costs_its_thumbnail_only(tmp_path: Path, side_px:
     assert told == []
 
 
-def test_a_picture_that_takes_much_memory_is_not_decoded(
+def test_a_picture_that_takes_much_memory_or_hours_is_not_decoded(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     Image.new("1", (120, 100)).save(tmp_path / "f.png")
-    assert "<img " in page(tmp_path / "f.png", "?")
-    monkeypatch.setattr(report, "LARGEST_PIXELS", 11_999)
-    assert "<img " not in page(tmp_path / "f.png", "?")
+    assert report._thumbnail(tmp_path / "f.png")
     Image.new("L", (64, 64)).save(tmp_path / "f.jpg", progressive=True)
     data = (tmp_path / "f.jpg").read_bytes()
-    assert "<img " in page(tmp_path / "f.jpg", "?")
+    assert report._thumbnail(tmp_path / "f.jpg")
     (tmp_path / "f.jpg").write_bytes(data[:-2] + data[data.rindex(b"\xff\xda") : -2] * 200 + data[-2:])
-    assert "<img " not in page(tmp_path / "f.jpg", "?"), "large ones of many scans take hours"
+    assert not report._thumbnail(tmp_path / "f.jpg"), "large ones of many scans take hours"
+    monkeypatch.setattr(report, "LARGEST_PIXELS", 11_999)
+    assert not report._thumbnail(tmp_path / "f.png")
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "P", "RGBA", "CMYK", "I;16"])
 def test_a_picture_of_any_kind_has_a_thumbnail(tmp_path: Path, mode: str) -> None:
     Image.new(mode, (400, 300)).save(tmp_path / "f.tif")
-    assert page(tmp_path / "f.tif", "?").count("data:image/jpeg;base64,") == 1
+    assert report._thumbnail(tmp_path / "f.tif").startswith("data:image/jpeg;base64,")
 
 
-def test_a_ground_track_takes_names_as_text() -> None:
+def test_a_ground_track_takes_names_as_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(drawings, "WORLD_MAP", tmp_path / "none")  # it takes longer than the names
     here, run = np.zeros(3), np.ones(3, dtype=bool)
     names = ("$x^$", "<script>", "a$b")
     svg = drawings.ground_track([drawings.Track(name, here, here, run, name, 0.0, 0.0) for name in names])

@@ -69,7 +69,7 @@ def free(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "allow_descriptors", lambda wanted: 1024)
 
 
-def test_each_part_of_a_run_needs_memory(tmp_path: Path) -> None:
+def test_each_part_of_a_run_needs_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def needed(satellites: int = 1, **changes: Any) -> int:
         return needs_of(scenario_of(tmp_path, satellites, **changes), {}).memory_bytes
 
@@ -79,8 +79,10 @@ def test_each_part_of_a_run_needs_memory(tmp_path: Path) -> None:
     served = [{"name": "G", "model": "openai:http://localhost:8000/v1"}]
     assert needed(1) - needed(1, stations=served) == MODEL_BYTES + 4 * weights_of(REGULAR)
     # A satellite and its station decode it.
-    assert needed(1, side_px=5000) - needed(1) == 2 * PIXEL_BYTES * (5000**2 - 100**2)
-    assert needed(1, side_px=10_100) == needed(1) - 2 * small, "it is refused by its header"
+    assert needed(1, side_px=900) - needed(1) == 2 * PIXEL_BYTES * (900**2 - 100**2)
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "MOST_PIXELS", 900**2 - 1)
+        assert needed(1, side_px=900) == needed(1) - 2 * small, "it is refused by its header"
     on_board = needs_of(scenario_of(tmp_path, 1), {}, ["S0"])
     assert on_board.memory_bytes < needed(1) - NODE_BYTES and on_board.links == 0
 
