@@ -203,6 +203,7 @@ class Ground:
             vision_s=times.vision_s,
             prefill_s=times.prefill_s,
             decode_s=times.decode_s,
+            remembered=getattr(answer, "remembered", None) or None,
             satellite=question.satellite,
         )
         self._report(event, monotonic_s=finished_s)

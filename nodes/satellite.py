@@ -220,6 +220,7 @@ class Satellite:
             vision_s=times.vision_s,
             prefill_s=times.prefill_s,
             decode_s=times.decode_s,
+            remembered=getattr(decided.answer, "remembered", None) or None,
             decision=decided.name,
             form=message.form if message is not None else None,
         )

@@ -238,6 +238,8 @@ class NodeConfig(ModelRun):
         power_sensor: the sensor to use where the kernel has no driver for it; None: search for one.
         shared_models: Unix socket of the process that holds the models of several nodes (nodes/vlm/shared);
             None: the node loads its model itself.
+        answer_memory: folder of answers that need not be computed again (nodes/vlm/shared/memory.py); needs
+            `shared_models`, and a `profile` that says how long they take.
     """
 
     name: Name
@@ -247,6 +249,7 @@ class NodeConfig(ModelRun):
     measure_power: bool = False
     power_sensor: I2cPowerSensor | None = None
     shared_models: Path | None = None
+    answer_memory: Path | None = None
 
 
 class SatelliteConfig(NodeConfig, PolicyChoice):

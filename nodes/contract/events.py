@@ -226,6 +226,7 @@ class InferenceFinished(FrameEvent):
         stage: the stage at which a satellite's policy decided; see nodes/policies.
         decision: the decision of a satellite's policy; None on the ground.
         form: form in which an offloaded frame is sent; see nodes/onboard/message.py.
+        remembered: whether the answer had been computed before and was taken from a memory.
     """
 
     event_name = "inference_finished"
@@ -241,6 +242,7 @@ class InferenceFinished(FrameEvent):
     stage: int | None = None
     decision: DecisionName | None = None
     form: Text | None = None
+    remembered: bool | None = None
 
 
 class InferenceFailed(FrameEvent):

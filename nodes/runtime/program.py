@@ -223,7 +223,9 @@ def load_model(config: NodeConfig) -> tuple[AnsweringModel, float]:
         elif config.shared_models is not None:
             from nodes.vlm.shared.remote import connect_model  # imports numpy and Pillow
 
-            model = connect_model(config.model, config.shared_models, config.model_threads)
+            model = connect_model(
+                config.model, config.shared_models, config.model_threads, memory=config.answer_memory
+            )
         else:
             from nodes.vlm import model as vlm  # torch takes seconds, and --check must not
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from nodes.errors import PartError
 from nodes.vlm.peak_memory import PeakMemory
@@ -46,6 +47,7 @@ class Answer:
         token_logprobs: Log-probability of each token.
         timings: Duration of each stage.
         peak_memory: Peak memory use, if it was measured.
+        remembered: Whether it was computed before and taken from a memory (nodes/vlm/shared/memory.py).
     """
 
     text: str
@@ -53,6 +55,7 @@ class Answer:
     token_logprobs: tuple[float, ...]
     timings: Timings
     peak_memory: PeakMemory | None = None
+    remembered: bool = False
 
     @property
     def confidence(self) -> float:
@@ -98,3 +101,16 @@ def check_confidence(confidence: float | None, whose: str = "probabilities of it
     """
     if confidence is not None and not 0 <= confidence <= 1:
         raise PartError("model", f"the {whose} are not numbers from 0 to 1 ({confidence})")
+
+
+def answer_of(fields: Mapping[str, Any]) -> Answer:
+    """Return the answer whose fields `dataclasses.asdict` gave."""
+    peak = fields["peak_memory"]
+    return Answer(
+        fields["text"],
+        tuple(fields["token_ids"]),
+        tuple(fields["token_logprobs"]),
+        Timings(**fields["timings"]),
+        None if peak is None else PeakMemory(**peak),
+        fields["remembered"],
+    )

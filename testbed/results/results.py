@@ -72,9 +72,10 @@ class Results:
     what this machine lacked for the run, each in one line. `troubles`
     are further events that tell of a failure, each in one line. `absences` are the periods in which a node's
     program or a probe had died, by its name. `disk` says why files of the run are elsewhere. `ending` is set
-    for a run that did not come to its end. `shipped_models` says whether a node ran a model that ships with
-    the project.
-    `acceleration` is set for a run at a speed above 1. All times are of scenario time.
+    for a run that did not come to its end. `computed` and `remembered` count the models' answers that
+    were computed in the run, and in an earlier one. `shipped_models` says whether a node ran a model that
+    ships with the project. `acceleration` is set for a run at a speed above 1. All times are of scenario
+    time.
     """
 
     scenario: str
@@ -94,6 +95,8 @@ class Results:
     absences: Absences = field(default_factory=dict)
     disk: str | None = None
     backlogs: tuple[Backlog, ...] = ()
+    computed: int = 0
+    remembered: int = 0
     ending: Ending | None = None
     shipped_models: bool = False
     acceleration: Acceleration | None = None
@@ -170,6 +173,8 @@ class Results:
             "accuracy": self.correct / len(self.frames),
             "accuracy_95": [low, high],
             "bytes_sent": sum(f.bytes_sent for f in self.frames),
+            "answers_computed": self.computed,
+            "answers_remembered": self.remembered,
             "mean_end_to_end_s": fmean(f.end_to_end_s or 0.0 for f in done) if done else None,
             "mean_latency_parts_s": parts_s,
         }

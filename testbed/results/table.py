@@ -132,6 +132,12 @@ def _totals(results: Results) -> Text:
         f"(95 % interval {low:.2f} to {high:.2f}, n = {totals['frames']}); "
         f"{totals['bytes_sent']:,} bytes down; "
         + (f"mean end to end {mean_s:.2f} s" if mean_s is not None else "no frame went end to end")
+        + (
+            f"; {results.remembered} of {results.remembered + results.computed} answers of models were known "
+            "from earlier runs"
+            if results.remembered
+            else ""
+        )
     )
 
 

@@ -297,7 +297,7 @@ class RunPlan:
         return {
             key: value
             for key, value in config.items()
-            if key not in ("management", "outbox", "shared_models")
+            if key not in ("management", "outbox", "shared_models", "answer_memory")
         }
 
     def _station_config(self, link: Link) -> dict[str, Any]:
@@ -331,6 +331,7 @@ class RunPlan:
                 "access": self.node_accounts[node.name].to_json(),
             },
             "shared_models": str(self.models_socket),
+            "answer_memory": None if self.scenario.answers is None else str(self.scenario.answers),
             **node.model_dump(mode="json", include=set(ModelRun.model_fields), exclude_none=True),
         }
 

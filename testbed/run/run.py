@@ -26,6 +26,7 @@ from nodes.contract.events import (
     Answered,
     Event,
     EventRecord,
+    InferenceFinished,
     LinkChanged,
     LinkRepaired,
     ProgramChanged,
@@ -550,6 +551,7 @@ class _Run:
         if self.started:
             events = in_scenario_time(events, self.clock.scale)
         paces = node_paces(events, self.scenario.speed)
+        inferences = [record.event for record in events if isinstance(record.event, InferenceFinished)]
         return Results(
             scenario=self.scenario.name,
             shaper=shaper,
@@ -569,6 +571,8 @@ class _Run:
             disk=self.folder.trouble,
             absences=absences(events),
             backlogs=backlogs(events),
+            computed=sum(one.remembered is None and one.prefill_s is not None for one in inferences),
+            remembered=sum(one.remembered is True for one in inferences),
             ending=ending,
             shipped_models=any(map(is_shipped, models)),
         )

@@ -1,4 +1,4 @@
-"""Refusal of scenarios that cannot be run faster than real time."""
+"""Refusal of scenarios in which a node's computing time is not that of a profile, where it has to be."""
 
 from __future__ import annotations
 
@@ -8,13 +8,18 @@ from testbed.scenario.model import GroundStation, Satellite, Scenario
 
 
 def check_speed(scenario: Scenario) -> None:
-    """Check that every node can keep scenario time at the scenario's speed. Raises ScenarioError."""
-    if scenario.speed == 1:
-        return
+    """Check that every node can keep scenario time at the scenario's speed, and with kept answers.
+
+    Raises:
+        ScenarioError: A node's computing time is not that of a profile.
+    """
     nodes: list[Satellite | GroundStation] = [*scenario.satellites, *scenario.stations]
     for node in nodes:
-        if (reason := _reason(node)) is not None:
+        reason = _reason(node)
+        if reason is not None and scenario.speed != 1:
             raise ScenarioError(f"speed {scenario.speed:g}: {node.name} {reason}, or run at speed 1")
+        if scenario.answers is not None and node.profile is None and not node.model.startswith(SERVED):
+            raise ScenarioError(f"answers: {node.name} {reason}, or omit answers")
 
 
 def _reason(node: Satellite | GroundStation) -> str | None:

@@ -197,6 +197,8 @@ class Scenario(_Data):
         tls: encrypt the satellites' connections to the stations' brokers, with certificates made for the run.
         boards: inventory file of the physical boards (testbed/boards/inventory.py).
         description: one sentence for the report.
+        answers: folder that keeps the models' answers for further runs. What is known from there is not
+            computed again, and takes as long as the node's profile says: every node then needs one.
     """
 
     name: str = Field(pattern=r"^[A-Za-z0-9_.-]+$")
@@ -211,6 +213,7 @@ class Scenario(_Data):
     tls: bool = False
     boards: AbsolutePath = Field(default_factory=lambda: Path("boards.toml").absolute())
     description: Text = ""
+    answers: AbsolutePath | None = None
 
     @model_validator(mode="after")
     def _names_are_unique(self) -> Scenario:

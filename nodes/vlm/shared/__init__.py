@@ -9,5 +9,6 @@ Each model has a process of its own, forked from the one that has imported them.
 wire.py       messages over the socket
 serve.py      the process of one model
 host.py       accepts connections and hands each to the process of its model
+memory.py     answers that were computed before
 remote.py     a model and a session as a node uses them
 """

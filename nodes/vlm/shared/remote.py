@@ -12,10 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nodes.errors import ModelError, ServerUnavailableError, first_line
-from nodes.vlm.answer import Answer, Timings
+from nodes.vlm.answer import Answer, answer_of
 from nodes.vlm.folder import check_model_folder
 from nodes.vlm.image import WARM_UP_PROMPT, warm_up_image
-from nodes.vlm.peak_memory import PeakMemory
 from nodes.vlm.shared.wire import raise_error, receive, rgb, send
 from nodes.vlm.token_grid import Box, TokenGrid
 from nodes.vlm.views import read_views, shown
@@ -27,20 +26,23 @@ CONNECT_S = 10.0  # while the process is being started
 _AGAIN_S = 0.05
 
 
-def connect_model(name_or_folder: str | Path, host: Path, threads: int | None = None) -> SharedModel:
+def connect_model(
+    name_or_folder: str | Path, host: Path, threads: int | None = None, *, memory: Path | None = None
+) -> SharedModel:
     """Return a model that another process holds; that process loads it, unless it did so before.
 
     Args:
         name_or_folder: As for `nodes.vlm.model.load_model`.
         host: Unix socket of the process.
         threads: Number of torch threads.
+        memory: Folder of answers that need not be computed again (memory.py).
 
     Raises:
         ModelError: The model cannot be loaded.
         ServerUnavailableError: Nobody listens on the socket.
     """
     check_model_folder(name_or_folder)
-    return SharedModel(str(name_or_folder), host, threads)
+    return SharedModel(str(name_or_folder), host, threads, memory)
 
 
 class SharedModel:
@@ -49,12 +51,12 @@ class SharedModel:
     After a failed connection the next prompt connects anew; sessions of the old one are lost.
     """
 
-    def __init__(self, name: str, host: Path, threads: int | None) -> None:
+    def __init__(self, name: str, host: Path, threads: int | None, memory: Path | None = None) -> None:
         try:
             self.views = read_views(name)
         except ValueError as error:
             raise ModelError(str(error)) from error
-        self._name, self._host, self._threads = name, host, threads
+        self._name, self._host, self._threads, self._memory = name, host, threads, memory
         self._connection: socket.socket | None = None
         self._described = self._connect()
 
@@ -83,7 +85,9 @@ class SharedModel:
         pictures = rgb(images) if isinstance(images, Sequence) else rgb([images])[0]
         if self._connection is None:
             self._described = self._connect()
-        return _answer(self.request("answer", images=pictures, prompt=prompt, max_new_tokens=max_new_tokens))
+        return answer_of(
+            self.request("answer", images=pictures, prompt=prompt, max_new_tokens=max_new_tokens)
+        )
 
     def begin(
         self,
@@ -151,6 +155,8 @@ class SharedModel:
             connection.close()
             raise_error(reply["error"])
         self._connection = connection
+        if self._memory is not None:
+            self.request("remember", folder=str(self._memory))
         return reply["value"]
 
     def _gone(self, why: str) -> ServerUnavailableError:
@@ -181,7 +187,7 @@ class SharedSession:
     def _take(self, state: dict[str, Any]) -> None:
         self.finished = bool(state["finished"])
         self.hidden_states: NDArray[np.float32] = state["hidden_states"]
-        self._answer = _answer(state["answer"])
+        self._answer = answer_of(state["answer"])
 
     @property
     def tokens(self) -> list[int]:
@@ -213,14 +219,3 @@ class SharedSession:
             "attention", session=self._number, all_keys=all_keys
         )
         return weights
-
-
-def _answer(fields: dict[str, Any]) -> Answer:
-    peak = fields["peak_memory"]
-    return Answer(
-        fields["text"],
-        tuple(fields["token_ids"]),
-        tuple(fields["token_logprobs"]),
-        Timings(**fields["timings"]),
-        None if peak is None else PeakMemory(**peak),
-    )

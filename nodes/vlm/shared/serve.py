@@ -6,12 +6,14 @@ import itertools
 import os
 import socket
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nodes.vlm.answer import Answer
+from nodes.vlm.folder import fingerprint
+from nodes.vlm.shared.memory import AnswerMemory, RememberedSession
 from nodes.vlm.shared.wire import error_reply, receive, send
 
 if TYPE_CHECKING:
@@ -48,7 +50,7 @@ class ModelServer:
             threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
 
     def _serve(self, connection: socket.socket) -> None:
-        node = _Node(self._loaded, self._computing)
+        node = _Node(self._loaded, self._computing, self._name)
         with connection:
             try:
                 send(connection, node.reply({"do": "describe"}))
@@ -71,12 +73,16 @@ class _Node:
     Args:
         model: Returns the model.
         computing: Held during each computation.
+        name: Folder or hub name of the model.
     """
 
-    def __init__(self, model: Callable[[], VisionLanguageModel], computing: threading.Lock) -> None:
-        self._loaded, self._computing = model, computing
+    def __init__(
+        self, model: Callable[[], VisionLanguageModel], computing: threading.Lock, name: str
+    ) -> None:
+        self._loaded, self._computing, self._name = model, computing, name
+        self._memory: AnswerMemory | None = None
         self._numbers = itertools.count(1)
-        self._sessions: dict[int, Session] = {}
+        self._sessions: dict[int, Session | RememberedSession] = {}
 
     def reply(self, request: dict[str, Any]) -> dict[str, Any]:
         """Return the reply to a request: its value, or the error that it raised."""
@@ -90,14 +96,34 @@ class _Node:
         model = self._loaded()
         return {"parameters": model.parameters}
 
+    def _remember(self, folder: str) -> None:
+        self._memory = AnswerMemory(Path(folder), fingerprint(self._name))
+
     def _answer(self, images: Any, prompt: str, max_new_tokens: int) -> dict[str, Any]:
-        return asdict(self._loaded().answer(images, prompt, max_new_tokens=max_new_tokens))
+        several = images if isinstance(images, list) else [images]
+        memory = self._memory
+        key = memory.key("answer", several, prompt, len(several), max_new_tokens) if memory else ""
+        if memory is not None and (known := memory.get(key)) is not None:
+            return known | {"remembered": True}
+        answer = asdict(self._loaded().answer(images, prompt, max_new_tokens=max_new_tokens))
+        if memory is not None:
+            memory.put(key, answer)
+        return answer
 
     def _begin(
         self, images: list[Any], prompt: str, boxes: list[list[float]] | None, max_new_tokens: int
     ) -> dict[str, Any]:
         places = None if boxes is None else [(box[0], box[1], box[2], box[3]) for box in boxes]
-        session = self._loaded().begin(images, prompt, boxes=places, max_new_tokens=max_new_tokens)
+
+        def begin() -> Session:
+            return self._loaded().begin(images, prompt, boxes=places, max_new_tokens=max_new_tokens)
+
+        session: Session | RememberedSession
+        if self._memory is None:
+            session = begin()
+        else:
+            key = self._memory.key("session", images, prompt, places, max_new_tokens)
+            session = RememberedSession(self._memory, key, begin, self._text_of, max_new_tokens)
         number = next(self._numbers)
         self._sessions[number] = session
         return {"session": number, "visual_features": session.visual_features} | self._state(session)
@@ -116,7 +142,10 @@ class _Node:
         if (open_session := self._sessions.pop(session, None)) is not None:
             open_session.__exit__()
 
-    def _state(self, session: Session) -> dict[str, Any]:
+    def _text_of(self, tokens: Sequence[int]) -> str:
+        return str(self._loaded().processor.decode(list(tokens), skip_special_tokens=True)).strip()
+
+    def _state(self, session: Session | RememberedSession) -> dict[str, Any]:
         answer: Answer = session.answer()
         return {
             "finished": session.finished,

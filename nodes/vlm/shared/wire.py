@@ -24,9 +24,23 @@ _ARRAY, _PIXELS = 1, 2  # extension types
 _RAISED_ALIKE = {kind.__name__: kind for kind in (ImageError, ModelError, PayloadError, ValueError)}
 
 
+def packed(message: Any) -> bytes:
+    """Return a message as bytes."""
+    data: bytes = msgpack.packb(message, default=_extension)
+    return data
+
+
+def unpacked(data: bytes | bytearray) -> Any:
+    """Return the message of bytes. Raises ValueError if they are none."""
+    try:
+        return msgpack.unpackb(data, ext_hook=_object)
+    except (msgpack.UnpackException, TypeError, KeyError, IndexError) as error:
+        raise ValueError(str(error)) from error
+
+
 def send(connection: socket.socket, message: Any) -> None:
     """Send one message. Raises OSError."""
-    data = msgpack.packb(message, default=_extension)
+    data = packed(message)
     connection.sendall(len(data).to_bytes(_LENGTH_BYTES, "big"))
     connection.sendall(data)
 
@@ -42,7 +56,7 @@ def receive(connection: socket.socket) -> Any:
     if size_bytes > MESSAGE_MAX_BYTES:
         raise OSError(f"a message of {size_bytes} bytes")
     try:
-        return msgpack.unpackb(_exactly(connection, size_bytes), ext_hook=_object)
+        return unpacked(_exactly(connection, size_bytes))
     except ValueError as error:
         raise OSError(f"not a message: {error}") from error
 

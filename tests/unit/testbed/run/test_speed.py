@@ -54,3 +54,13 @@ def test_nodes_with_a_profile_may_run_ahead(tmp_path: Path) -> None:
 def test_a_speed_that_cannot_be_is_refused(tmp_path: Path, speed: float) -> None:
     with pytest.raises(ScenarioError, match="speed: Input should be"):
         scenario(tmp_path, 1, {}, {}).at_speed(speed)
+
+
+def test_answers_are_kept_only_where_a_profile_says_how_long_they_take(tmp_path: Path) -> None:
+    def keeping(satellite: dict[str, Any], station: dict[str, Any]) -> Scenario:
+        return scenario(tmp_path, 1, satellite, station).model_copy(update={"answers": tmp_path})
+
+    check_speed(keeping({}, {}))
+    check_speed(keeping({}, {"profile": None, "model": "openai:http://localhost:8000/v1"}))  # never kept
+    with pytest.raises(ScenarioError, match=r"^answers: G has no profile, so that .*, or omit answers$"):
+        check_speed(keeping({}, {"profile": None}))
