@@ -52,8 +52,15 @@ class HostNamespaces:
             )
         return False
 
+    def release(self) -> None:
+        """Let the namespaces go, and keep the paths from leading to others."""
+        nothing = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+        for descriptor in self._descriptors:
+            os.dup2(nothing, descriptor, inheritable=False)
+        os.close(nothing)
+
     def close(self) -> None:
-        """Let the namespaces go; may be called twice."""
+        """Let the namespaces go; the paths may lead to others from now on. May be called twice."""
         while self._descriptors:
             os.close(self._descriptors.pop())
 
@@ -90,6 +97,15 @@ class HostNetwork(Mininet):  # type: ignore[misc]  # Mininet is untyped
         """Add a host; its addresses are those of its links, unless `ip` gives its first interface one."""
         node = super().addHost(name, cls=cls, **{"ip": None, **params})
         node.namespaces = HostNamespaces(node.pid)
+        terminate = node.terminate
+
+        def terminate_and_release() -> None:
+            try:
+                terminate()
+            finally:
+                node.namespaces.release()
+
+        node.terminate = terminate_and_release
         return node
 
     def __enter__(self) -> HostNetwork:
