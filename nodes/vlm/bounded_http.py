@@ -118,18 +118,12 @@ def _reply(response: http.client.HTTPResponse, most_bytes: int) -> Reply:
     coding = response.headers.get("Content-Encoding", "identity")
     if coding != "identity":
         raise ReplyError(f"its reply is encoded as {coding!r:.20}, which was not asked for")
-    if (response.length or 0) > most_bytes:
-        raise ReplyError(_too_large(most_bytes))
     body = bytearray()
     while block := response.read(_BLOCK_BYTES):
         body += block
         if len(body) > most_bytes:
-            raise ReplyError(_too_large(most_bytes))
+            raise ReplyError(f"its reply is larger than {most_bytes / 1e6:.0f} MB")
     return Reply(response.status, bytes(body), response.headers.get("Location"))
-
-
-def _too_large(most_bytes: int) -> str:
-    return f"its reply is larger than {most_bytes / 1e6:.0f} MB"
 
 
 class _Deadline(io.RawIOBase):

@@ -20,7 +20,9 @@ from PIL import Image
 from nodes.errors import ModelError, PartError, ServerUnavailableError
 from nodes.vlm import openai
 from nodes.vlm.answer import ServerAnswer, check_confidence
+from nodes.vlm.bounded_http import _Deadline
 from nodes.vlm.openai import REPLY_MAX_BYTES, connect
+from testbed.run.model_relay import ModelRelay
 from tests.support.hostile_server import HostileServer, completion, hostile_server, replying
 
 Script = Callable[[HostileServer, socket.socket], None]
@@ -99,7 +101,11 @@ def _dribble(server: HostileServer, connection: socket.socket, data: bytes) -> N
         time.sleep(0.02)
 
 
-@pytest.mark.parametrize("script", [_slow_head, _slow_body, _not_yet])
+def _silent(server: HostileServer, connection: socket.socket) -> None:
+    time.sleep(3)
+
+
+@pytest.mark.parametrize("script", [_slow_head, _slow_body, _not_yet, _silent])
 def test_a_server_that_sends_a_byte_now_and_then_is_too_slow(
     script: Script, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -220,6 +226,16 @@ def test_a_key_or_path_that_no_request_can_have_is_refused(monkeypatch: pytest.M
         assert not any("X-Evil" in head.replace("\\r\\n", "") for head in server.requests)
 
 
+def test_nothing_is_read_or_sent_after_the_deadline() -> None:
+    one, other = socket.socketpair()
+    with one, other:
+        other.sendall(b"late")
+        late = _Deadline(one, time.monotonic() - 1)
+        for use in (lambda: late.readinto(bytearray(4)), lambda: late.sendall(b"x")):
+            with pytest.raises(TimeoutError):
+                use()
+
+
 def test_a_server_with_tls_has_to_prove_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     authority = trustme.CA()
     for name, trusted in (("127.0.0.1", True), ("other.example", False)):
@@ -231,6 +247,11 @@ def test_a_server_with_tls_has_to_prove_its_name(tmp_path: Path, monkeypatch: py
             if trusted:
                 assert ask(server).text == "yes"
                 assert f"Host: {server.url.split('/')[2]}" in server.requests[0]
+                port = int(server.url.split(":")[2].split("/")[0])
+                with ModelRelay(tmp_path / "socket", "127.0.0.1", port):
+                    usual = connect("openai:https://127.0.0.1/v1#m", socket=tmp_path / "socket")
+                    assert usual.answer(GREY, "?").text == "yes"
+                assert "\r\nHost: 127.0.0.1\r\n" in server.requests[1], "the usual port is not named"
             else:
                 with pytest.raises(ServerUnavailableError, match="certificate verify failed"):
                     ask(server)
