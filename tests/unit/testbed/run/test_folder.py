@@ -6,6 +6,7 @@ import os
 import resource
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -136,6 +137,46 @@ def test_what_root_hands_over_is_what_it_made(
     assert {path.stat().st_uid for path in (others, *others.rglob("*"))} == {0}
     assert {path.lstat().st_uid for path in (away, *away.rglob("*"))} == {65534}
     assert (tmp_path / "moved").stat().st_uid == 0, "it is no longer where it was made"
+
+
+@pytest.mark.parametrize("by", ["a link", "a folder"])
+def test_a_folder_that_is_replaced_as_it_is_made_is_not_taken(
+    tmp_path: Path, others: Path, monkeypatch: pytest.MonkeyPatch, by: str
+) -> None:
+    """Somebody waits for the folder, and is quicker than the run that opens it."""
+    make, replaced, empty = Path.mkdir, [], tmp_path / "empty"
+    empty.mkdir()
+
+    def replacing(path: Path, *arguments: int, **options: Any) -> None:
+        make(path, *arguments, **options)
+        if "-test" in path.name and not replaced:
+            replaced.append(path.rename(path.with_name("away")))
+            if by == "a link":
+                path.symlink_to(empty)
+            else:
+                others.rename(path)
+
+    monkeypatch.setattr(Path, "mkdir", replacing)
+    try:
+        folder = RunFolder.create(tmp_path / "runs", "test")
+    except InputError as error:
+        assert "choose another --output" in str(error)
+    else:
+        assert folder.path.name.endswith("-test.1"), "another name"
+    theirs = next(tmp_path.glob("runs/*-test"))
+    assert len(list(theirs.iterdir())) == (0 if by == "a link" else 4), "nothing was made in it"
+
+
+@pytest.mark.root
+def test_a_parent_that_another_folder_replaced_is_not_handed_over(
+    tmp_path: Path, others: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SUDO_UID", "65534")
+    monkeypatch.setenv("SUDO_GID", "65534")
+    with RunFolder.new(tmp_path / "new/runs", "test"):
+        (tmp_path / "new").rename(tmp_path / "moved")
+        others.rename(tmp_path / "new")
+    assert {path.stat().st_uid for path in (tmp_path / "new", *(tmp_path / "new").rglob("*"))} == {0}
 
 
 @pytest.mark.root
