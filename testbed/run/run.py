@@ -72,7 +72,7 @@ from testbed.run.offered_load import offered_load
 from testbed.run.plan import DRAWINGS, MANAGEMENT, MODELS, MQTT_PORT, RunPlan
 from testbed.run.progress import Progress
 from testbed.run.sockets import socket_folder
-from testbed.run.speed import check_speed
+from testbed.run.speed import check_speed, hasten_tcp
 from testbed.run.supervision import ManagementWatch, SupervisedNode
 from testbed.run.traces import link_traces, link_track
 from testbed.scenario.model import Link, Scenario, to_json
@@ -260,6 +260,7 @@ class _Run:
                 on_contact_end=link.on_contact_end,
             )
         network.start()
+        hasten_tcp(network.hosts.values(), self.scenario.speed)
         return network
 
     def _add_board(self, stack: ExitStack, link: Link, network: EmulatedNetwork) -> None:

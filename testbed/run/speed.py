@@ -1,10 +1,32 @@
-"""Refusal of scenarios in which a node's computing time is not that of a profile, where it has to be."""
+"""Refusal of scenarios in which a node's computing time is not that of a profile, where it has to be.
+
+In the hosts of an accelerated run, TCP repeats lost packets sooner.
+"""
 
 from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 from testbed.errors import ScenarioError
 from testbed.run.model_relay import SERVED
 from testbed.scenario.model import GroundStation, Satellite, Scenario
+
+if TYPE_CHECKING:
+    from testbed.network.hosts import EmulatedHost  # Mininet is slow to import
+
+RTO_MIN_S = 0.2  # of Linux
+RTO_AT_LEAST_S = 0.01
+RTO_FILE = "/proc/sys/net/ipv4/tcp_rto_min_us"  # of each network namespace, since Linux 6.11
+
+
+def hasten_tcp(hosts: Iterable[EmulatedHost], speed: float) -> None:
+    """Let TCP in the hosts repeat lost packets as much sooner, down to 10 ms; no effect on older kernels."""
+    if speed == 1:
+        return
+    shortest_us = round(max(RTO_MIN_S / speed, RTO_AT_LEAST_S) * 1e6)
+    for host in hosts:
+        host.run(["sh", "-c", f"test ! -e {RTO_FILE} || echo {shortest_us} > {RTO_FILE}"])
 
 
 def check_speed(scenario: Scenario) -> None:

@@ -11,7 +11,9 @@ import pytest
 from nodes.data import FIRST_LIGHT
 from nodes.models import COMPACT
 from testbed import GroundStation, Link, Satellite, Scenario, read_frames, run_scenario
+from testbed.network.emulation import EmulatedNetwork
 from testbed.results.link_time import LinkTime
+from testbed.run.speed import RTO_FILE, hasten_tcp
 from tests.support.footprint import Footprint
 from tests.support.made_up_profile import MADE_UP
 from traces.trace_file import read_trace
@@ -85,3 +87,15 @@ def test_a_run_ahead_of_real_time_has_the_latencies_of_real_time(tmp_path: Path)
     (record,) = results.links
     assert (record.rtt_error_s(50) or 1.0) < 0.01
     assert abs(record.rate_error(record.down_rate) or 0.0) < 0.1
+
+
+def test_tcp_of_the_hosts_repeats_sooner() -> None:
+    if not Path(RTO_FILE).exists():
+        pytest.skip("this kernel has no tcp_rto_min_us")
+    before = Path(RTO_FILE).read_text()
+    with EmulatedNetwork() as network:
+        hosts = [network.add_host("S"), network.add_host("G")]
+        for speed, shortest_us in ((1, 200_000), (5, 40_000), (50, 10_000)):
+            hasten_tcp(hosts, speed)
+            assert [int(host.run(["cat", RTO_FILE]).stdout) for host in hosts] == [shortest_us] * 2
+    assert Path(RTO_FILE).read_text() == before
