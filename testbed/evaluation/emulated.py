@@ -154,7 +154,7 @@ def _scenario(
                 policy_parameters=folder / "policies.json",
                 confidence=folder / "confidence",
                 profile=results["compute_times"]["profile"],
-                send_order=results["send_order"],
+                send_order=results.get("send_order", "oldest"),
                 frames=tuple(
                     Frame(frame=row["pair"], capture_s=float(row["capture_s"]), **questions[row["pair"]])
                     for row in rows
