@@ -31,6 +31,7 @@ PASSED, NOTHING_RUN = 0, 5
 
 def copy_tree(folder: Path) -> None:
     """Copy what the tests need; what is big and never changed is linked."""
+    folder.chmod(0o755)  # some tests are other users
     for name in COPIED:
         shutil.copytree(
             ROOT / name, folder / name, symlinks=True,
@@ -59,6 +60,7 @@ def tests_fail(tree: Path, tests: str) -> str | None:
     """
     own = ["-n", "1", "--own-machines"] if os.geteuid() == 0 and "integration" in tests else []
     with tempfile.TemporaryDirectory(prefix="mutant", dir=_fast_disk()) as temporary:
+        Path(temporary).chmod(0o755)
         command = [
             sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *own, *tests.split(),
         ]  # fmt: skip
