@@ -43,6 +43,7 @@ def pytest_configure(config: pytest.Config) -> None:
     config.add_cleanup(watch.__exit__)
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist, which puts groups into names
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Skip tests that need root without it; repeat those that measure time if the machine was starved.
 
@@ -75,6 +76,15 @@ def pytest_runtest_setup(item: pytest.Item) -> Iterator[None]:
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     repeats = len(terminalreporter.stats.get("rerun", []))
     terminalreporter.write_line(f"repeats of tests on a starved machine: {repeats}")
+
+
+@pytest.fixture(scope="session")
+def models_of_all_runs() -> Iterator[None]:
+    """One process for the models of all runs of the session."""
+    from tests.support.kept_models import kept_models  # not for unit tests and guests
+
+    with kept_models():
+        yield
 
 
 @pytest.hookimpl(trylast=True)

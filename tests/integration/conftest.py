@@ -1,5 +1,8 @@
 """Runs of these tests share one process for their models."""
 
-from tests.support.kept_models import models_of_all_runs
+import pytest
 
-__all__ = ["models_of_all_runs"]
+
+@pytest.fixture(scope="session", autouse=True)
+def _models(models_of_all_runs: None) -> None:
+    """Start it with the first test."""

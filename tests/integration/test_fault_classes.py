@@ -30,7 +30,7 @@ from safetensors.numpy import load_file, save_file
 from nodes.contract.board import GIVEN_UP
 from nodes.contract.events import Answered, Captured, Delivered, EventRecord, Ready
 from nodes.models import COMPACT
-from testbed.results import lateness
+from testbed.results import keeping_up
 from tests.support.faulty_server import faulty_server
 from tests.support.footprint import Footprint
 from tests.support.injected_run import (
@@ -221,7 +221,7 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Ended, Pa
         ]  # fmt: skip
 
     with ExitStack() as stack:
-        stack.enter_context(pytest.MonkeyPatch.context()).setattr(lateness, "LATE_S", -1.0)  # all are late
+        stack.enter_context(pytest.MonkeyPatch.context()).setattr(keeping_up, "LATE_S", -1.0)  # all are late
         server = stack.enter_context(faulty_server())
         scenario = scenario_of(folder, frames=frames("S"), stations=[{"name": "G", "model": server}])
         nan = {"name": "N", "model": str(_model_of_nan(folder)), "frames": frames("N")}
