@@ -43,19 +43,22 @@ def pytest_configure(config: pytest.Config) -> None:
     config.add_cleanup(watch.__exit__)
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist, which puts groups into names
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Keep tests that share a fixture on one worker; xdist reads the groups before it modifies the items."""
+    if _shares_a_fixture(item):
+        item.add_marker(pytest.mark.xdist_group(item.path.stem))
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Skip tests that need root without it; repeat those that measure time if the machine was starved.
 
-    Tests that share a fixture stay on one worker; long ones begin first, so that none is left at the end.
+    Long tests begin first, so that none is left at the end.
     """
     items.sort(key=lambda item: item.get_closest_marker("long") is None)  # otherwise in their order
     for item in items:
         if any(item.get_closest_marker(mark) for mark in REPEATABLE):
             starved = pytest.mark.flaky(reruns=REPEATS, condition=lambda _: config.stash[_WATCH].starved)
             item.add_marker(starved)
-        if _shares_a_fixture(item):
-            item.add_marker(pytest.mark.xdist_group(item.path.stem))
         if os.geteuid() != 0 and item.get_closest_marker("root"):
             item.add_marker(pytest.mark.skip(reason="needs root: sudo make test"))
 
