@@ -123,7 +123,7 @@ def test_a_file_gives_the_options_and_the_command_line_overrides_it(tmp_path: Pa
     job.write_text('rate = "2M"\n')
     done = spaceverse(str(job), cache=tmp_path)
     assert done.returncode == 2
-    assert f"{job}: unknown option 'rate'; the nearest are rates" in done.stderr
+    assert f"{job}: unknown option 'rate'; did you mean rates?" in done.stderr
 
 
 @pytest.mark.parametrize(
