@@ -42,6 +42,9 @@ class Policy:
 """
 
 
+PAIRS = "10"  # the same in all evaluations here, which share a cache of outcomes
+
+
 def spaceverse(*arguments: str, cache: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "testbed.cli.main", "eval", "--cache", str(cache), *arguments],
@@ -55,7 +58,7 @@ def spaceverse(*arguments: str, cache: Path) -> subprocess.CompletedProcess[str]
 @pytest.fixture(scope="module")
 def quick(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, dict[str, object]]:
     folder = tmp_path_factory.mktemp("eval")
-    fewer = "--quick", "--limit", "8"
+    fewer = "--quick", "--limit", PAIRS
     done = spaceverse(*fewer, "--json", "--output", str(folder / "runs"), cache=folder / "cache")
     assert done.returncode == 0, done.stderr
     (made,) = (folder / "runs").iterdir()
@@ -203,7 +206,7 @@ def test_over_the_emulated_network_every_decision_has_the_modelled_answer(
     folder, _, _ = quick
     policy = tmp_path / "turns.py"
     policy.write_text(TURNS)
-    cases = ["--limit", "16", "--passes", "1", "--rates", "2M", "--lead", "12", "--interval", "2"]
+    cases = ["--limit", PAIRS, "--passes", "1", "--rates", "2M", "--lead", "12", "--interval", "2"]
     output = ["--policies", str(policy), "oracle", "--emulated", "28", "--output", str(tmp_path), "--json"]
     done = spaceverse(*cases, *output, cache=folder / "cache")
     assert done.returncode == 0, done.stderr
