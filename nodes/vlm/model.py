@@ -18,8 +18,8 @@ from nodes.errors import ModelError, first_line
 from nodes.vlm.answer import Answer, Timings
 from nodes.vlm.chunked_vision import chunk_vision
 from nodes.vlm.folder import check_model_folder, is_hub_name
-from nodes.vlm.image import WARM_UP_PROMPT, warm_up_image
 from nodes.vlm.peak_memory import MemoryWatch
+from nodes.vlm.protocol import answer_once
 from nodes.vlm.views import Views, read_views, shown
 
 if TYPE_CHECKING:
@@ -144,10 +144,7 @@ class VisionLanguageModel:
         Raises:
             ModelError: The model cannot answer.
         """
-        try:
-            return self.answer(warm_up_image(), WARM_UP_PROMPT, max_new_tokens=2).timings.total_s
-        except Exception as error:  # a user's model may raise anything
-            raise ModelError(f"the model was loaded but cannot answer: {first_line(error)}") from error
+        return answer_once(self)
 
     def prepare(self, images: Image | Sequence[Image], prompt: str) -> Any:
         """Return the network's inputs, on its device."""

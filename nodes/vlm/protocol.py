@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
+from nodes.errors import ModelError, first_line
+from nodes.vlm.image import WARM_UP_PROMPT, warm_up_image
+
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
@@ -40,6 +43,14 @@ class AnsweringModel(Protocol):
             prompt: The question.
             max_new_tokens: Maximum length of the answer.
         """
+
+
+def answer_once(model: AnsweringModel) -> float:
+    """Let a model answer once about a grey image and return the duration in seconds. Raises ModelError."""
+    try:
+        return model.answer(warm_up_image(), WARM_UP_PROMPT, max_new_tokens=2).timings.total_s
+    except Exception as error:  # a user's model may raise anything
+        raise ModelError(f"the model was loaded but cannot answer: {first_line(error)}") from error
 
 
 class AnswerInProgress(Protocol):

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from nodes.errors import ModelError, ServerUnavailableError, first_line
 from nodes.vlm.answer import Answer, answer_of
 from nodes.vlm.folder import check_model_folder
-from nodes.vlm.image import WARM_UP_PROMPT, warm_up_image
+from nodes.vlm.protocol import answer_once
 from nodes.vlm.shared.wire import raise_error, receive, rgb, send
 from nodes.vlm.token_grid import Box, TokenGrid
 from nodes.vlm.views import read_views, shown
@@ -75,10 +75,7 @@ class SharedModel:
         Raises:
             ModelError: The model cannot answer.
         """
-        try:
-            return self.answer(warm_up_image(), WARM_UP_PROMPT, max_new_tokens=2).timings.total_s
-        except Exception as error:  # a user's model may raise anything
-            raise ModelError(f"the model was loaded but cannot answer: {first_line(error)}") from error
+        return answer_once(self)
 
     def answer(self, images: Image | Sequence[Image], prompt: str, *, max_new_tokens: int = 32) -> Answer:
         """Answer a prompt about a frame or several images; see `VisionLanguageModel.answer`."""
