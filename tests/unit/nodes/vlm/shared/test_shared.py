@@ -98,9 +98,12 @@ def test_nodes_with_the_same_model_share_a_process_and_take_turns(
 def test_a_killed_process_of_a_model_costs_its_sessions_only(
     host: tuple[Path, subprocess.Popen[bytes]], frame: Image.Image
 ) -> None:
-    model, bystander = connect_model(COMPACT, host[0], 3), connect_model(COMPACT, host[0], 1)
+    bystander = connect_model(COMPACT, host[0], 1)
+    others = set(processes_of(host[1]))
+    model = connect_model(COMPACT, host[0], 3)
+    (own,) = set(processes_of(host[1])) - others
     session = model.begin(frame, PROMPT, max_new_tokens=8)
-    os.kill(processes_of(host[1])[-1], signal.SIGKILL)
+    os.kill(own, signal.SIGKILL)
     with pytest.raises(
         ServerUnavailableError, match=r"the process of the model does not answer at .*models.sock"
     ):
