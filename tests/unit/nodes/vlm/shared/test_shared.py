@@ -34,6 +34,7 @@ PROMPT = "How many ships are on the water?"
 def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, subprocess.Popen[bytes]]]:
     path = tmp_path_factory.mktemp("models") / "models.sock"
     process = subprocess.Popen([sys.executable, "-m", "nodes.vlm.shared", "--socket", str(path)])
+    connect_model(COMPACT, path, 1)  # waits until it listens
     yield path, process
     process.terminate()
     assert process.wait(10) == 0
