@@ -232,6 +232,15 @@ class RunPlan:
         program = "nodes.satellite" if is_satellite else "nodes.ground"
         return [sys.executable, "-m", program, "--config", str(self.config_path(node))]
 
+    @property
+    def check_command(self) -> list[str]:
+        """The command that checks the configurations of all emulated nodes."""
+        command = [sys.executable, "-m", "nodes.check"]
+        for kind, nodes in (("satellite", self.scenario.satellites), ("ground", self.scenario.stations)):
+            if paths := [str(self.config_path(node.name)) for node in nodes if node.name not in self.boards]:
+                command += [f"--{kind}", *paths]
+        return command
+
     def drawing_command(self) -> list[str]:
         """Return the command that draws what was received of frames."""
         return [sys.executable, "-m", "nodes.draw_received", str(self.inbox), str(self.folder.kept)]

@@ -7,6 +7,7 @@ Steps, undone in reverse order whatever happens in between:
 
 from __future__ import annotations
 
+import json
 import logging
 import math
 import os
@@ -15,7 +16,6 @@ import signal
 import subprocess
 import time
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from functools import partial
@@ -45,7 +45,7 @@ from testbed.mqtt.management import ManagementPlane
 from testbed.network.clock import RealClock
 from testbed.network.emulation import EmulatedNetwork
 from testbed.network.player import Change
-from testbed.network.programs import Program, spawn
+from testbed.network.programs import Program, end_session, spawn
 from testbed.results.absence import absences
 from testbed.results.contacts import backlogs
 from testbed.results.keeping_up import acceleration, in_scenario_time, lateness_warning
@@ -217,27 +217,29 @@ class _Run:
         self.authority = Authority(self.plan.certificates) if self.scenario.tls else None
 
     def _check_nodes(self) -> None:
-        """Let each program check its own configuration: only the programs know models and policies."""
+        """Let the programs check their configurations: only they know models and policies."""
         self._begin("checking configurations and models")
         names = self.plan.emulated_names
-        pool = ThreadPoolExecutor(os.cpu_count())  # most of a check is Python's own start
-        try:
-            for name, done in zip(names, pool.map(self._check, names), strict=True):
-                self.stop.check()
-                if done.returncode != 0:
-                    lines = done.stderr.strip().splitlines() or ["no message"]
-                    raise ScenarioError(f"{name}: {lines[-1]}")
-        finally:
-            pool.shutdown(cancel_futures=True)
+        if not names:
+            return
+        pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+        with spawn(self.plan.check_command, **pipes, text=True) as process:
+            try:
+                said, errors = self._said(process)
+            finally:
+                end_session(process)
+        found = {one["config"]: one["fault"] for one in map(json.loads, said.splitlines())}
+        unchecked = (errors.strip().splitlines() or ["no message"])[-1]
+        for name in names:
+            if (fault := found.get(str(self.plan.config_path(name)), unchecked)) is not None:
+                raise ScenarioError(f"{name}: {fault}")
 
-    def _check(self, node: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [*self.plan.node_command(node), "--check"],
-            capture_output=True,
-            text=True,
-            check=False,
-            start_new_session=True,  # Ctrl-C is meant for the run
-        )
+    def _said(self, process: subprocess.Popen[str]) -> tuple[str, str]:
+        """Return what a process prints until it ends, on standard output and error; obey a stop request."""
+        while True:
+            self.stop.check()
+            with suppress(subprocess.TimeoutExpired):
+                return process.communicate(timeout=TICK_S)
 
     def _build(self, stack: ExitStack) -> EmulatedNetwork:
         self._begin("building hosts and links")
