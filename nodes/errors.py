@@ -8,7 +8,8 @@
     ├── ConfidenceError (ValueError)        a confidence network cannot be trained or read
     ├── PayloadError (ValueError)           a message of regions is malformed
     ├── PartError (ValueError)              a policy, a model or regions failed about one frame; exit code 2
-    └── AskError (RuntimeError)             `spaceverse ask`: the model failed to answer; exit code 1
+    ├── AskError (RuntimeError)             `spaceverse ask`: the model failed to answer; exit code 1
+    └── WithdrawnError                      a frame cannot be worked on now, and will be asked again
 
 Errors of a single package are defined where they are raised:
 
@@ -80,6 +81,10 @@ class PartError(NodeError, ValueError):
     def __init__(self, part: str, reason: str, where: str | None = None) -> None:
         super().__init__(f"{part}{f' {where}' if where else ''}: {reason}")
         self.part, self.reason, self.where = part, reason, where
+
+
+class WithdrawnError(NodeError):
+    """A frame whose image is not there at present; it is asked again when it is."""
 
 
 class AskError(NodeError, RuntimeError):

@@ -29,7 +29,7 @@ from nodes.contract.events import (
     InferenceFinished,
 )
 from nodes.contract.files import is_transient
-from nodes.errors import ImageError
+from nodes.errors import ServerUnavailableError, WithdrawnError
 from nodes.onboard.message import FORMS, answer_received
 from nodes.profiles.pace import PacedWork
 from nodes.runtime.inference import Inference, Question, StageTimes
@@ -119,6 +119,8 @@ class Ground:
     def _complete(self, item: InboxItem) -> None:
         if len(self._asked) + len(self._reported) >= CLAIMS_MAX:
             return  # the sweep finds it again
+        if item.data_path in self._asked or item.folder in self._reported:
+            return  # it came a second time, and the first question about it still waits
         try:
             claim = item.claim()
         except OSError as error:  # the sweep tries again
@@ -147,7 +149,8 @@ class Ground:
         try:
             data = claim.item.data_path.read_bytes()
             if hashlib.sha256(data).digest() != claim.item.manifest.sha256:
-                self._refuse(claim, f"{claim.item.data_path}: damaged after it was received")
+                self._inbox.miss(claim.item)
+                claim.release()
                 return
             body = msgspec.msgpack.decode(data, type=SatelliteAnswer)
         except OSError as error:  # a sweep finds it again
@@ -161,8 +164,19 @@ class Ground:
 
     def _answer(self, model: AnsweringModel, question: Question, paced: PacedWork | None) -> Any:
         claim = self._asked[question.image]
+        if not claim.holds:
+            raise WithdrawnError(f"{claim.item.folder} was replaced by another program")
         with self._opened(claim) as file:
-            answer = answer_received(model, question.form, file, question.prompt, self._config.max_new_tokens)
+            try:
+                answer = answer_received(
+                    model, question.form, file, question.prompt, self._config.max_new_tokens
+                )
+            except ServerUnavailableError:
+                raise
+            except Exception as error:
+                if claim.item.damage() is not None:  # while it was read
+                    raise self._missed(claim) from error
+                raise
         check_confidence(answer.confidence)
         return answer if paced is None else paced.answered(answer)
 
@@ -170,7 +184,7 @@ class Ground:
         """Open a received image; wait while that fails for a reason that passes.
 
         Raises:
-            ImageError: its bytes changed after it was received.
+            WithdrawnError: its bytes changed after it was received; they are asked for again.
             OSError: it cannot be read.
         """
         path, until_s = claim.item.data_path, time.monotonic() + READ_AGAIN_MAX_S
@@ -179,6 +193,8 @@ class Ground:
                 file = path.open("rb")
                 break
             except OSError as error:
+                if isinstance(error, FileNotFoundError):
+                    raise self._missed(claim) from error
                 if not is_transient(error) or time.monotonic() >= until_s:
                     raise
                 self._trouble(claim.item.manifest.frame, f"{path}: {error.strerror}")
@@ -189,9 +205,17 @@ class Ground:
             digest.update(block)
         if digest.digest() != claim.item.manifest.sha256:
             file.close()
-            raise ImageError(f"{path}: damaged after it was received")
+            raise self._missed(claim)
         file.seek(0)
         return file
+
+    def _missed(self, claim: Claim) -> WithdrawnError:
+        """Have the bytes of an item asked for again."""
+        try:
+            self._inbox.miss(claim.item)
+        except OSError as error:  # its question comes again, and finds the same
+            self._trouble(claim.item.manifest.frame, f"{claim.item.folder}: {error.strerror}")
+        return WithdrawnError(f"{claim.item.data_path} is not as it was received")
 
     def _answered(self, question: Question, answer: Any, finished_s: float) -> None:
         times = StageTimes.of(answer)
@@ -213,7 +237,7 @@ class Ground:
         self._refuse(self._asked.pop(question.image), reason)
 
     def _put_off(self, question: Question) -> None:
-        """Release a question that the model's server cannot take now; a sweep finds it again."""
+        """Release a question that cannot be answered now; a sweep finds it again."""
         self._asked.pop(question.image).release()
 
     def _report_answer(
@@ -233,6 +257,7 @@ class Ground:
         A crash before that reports it twice, which a reader can see; settled before, it could be lost.
         """
         self._reported.add(claim.item.folder)
+        claim.item.was_answered = True  # if its bytes are lost from now on, nobody needs them
         self._management.report(event, on_taken=lambda: self._taken.put(claim))
 
     def _settle_taken(self, timeout_s: float) -> None:

@@ -128,7 +128,11 @@ class Satellite:
 
     def run(self) -> int:
         """Serve until the end; return the exit status."""
-        return serve(self._config, self._management, [self._downlink, self._inference, self._camera])
+        try:
+            return serve(self._config, self._management, [self._downlink, self._inference, self._camera])
+        finally:
+            if self._management.run_ended:
+                self._outbox.forget_kept()
 
     def _watch(self, station: Station) -> ContactWatch:
         if station.told:

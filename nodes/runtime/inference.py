@@ -15,7 +15,7 @@ from nodes.clocks.timescale import Speed, real_speed
 from nodes.contract.config import NodeConfig
 from nodes.contract.events import FailedPart, FrameEvent, InferenceFailed, InferenceStarted, Ready
 from nodes.contract.report import Report
-from nodes.errors import ImageError, PartError, ServerUnavailableError
+from nodes.errors import ImageError, PartError, ServerUnavailableError, WithdrawnError
 from nodes.failures import named, where_of
 from nodes.profiles.pace import Pace, PacedWork
 from nodes.profiles.profile import read_profile
@@ -55,8 +55,8 @@ class Inference(Loop):
             whatever it raises is a failure of that frame.
         on_done: called in this thread with (question, what `work` gave, finished_s).
         on_failure: called in this thread with (question, reason).
-        on_put_off: called in this thread with a question that the model's server could not take now; it has
-            to be asked again. None: that is a failure like any other.
+        on_put_off: called in this thread with a question that the model's server could not take now, or that
+            `work` withdrew; it has to be asked again. None: that is a failure like any other.
         prepare: called with the model before the first question; seconds that it took.
         speed: returns how fast scenario time runs; a profile's pace follows it.
     """
@@ -142,6 +142,9 @@ class Inference(Loop):
         )
 
     def _failed(self, question: Question, error: Exception) -> None:
+        if isinstance(error, WithdrawnError) and self._on_put_off is not None:
+            self._on_put_off(question)
+            return
         failed = self._failure(question, error)
         if isinstance(error, ServerUnavailableError) and self._on_put_off is not None:
             self._outages[question.image] += not self._server_away

@@ -77,6 +77,7 @@ class ManagementPlane:
         self._away_since_s: float | None = time.monotonic()
         self.started = threading.Event()
         self.stopped = threading.Event()
+        self.run_ended = False  # by the run's own word, and not by a signal
         self._client = make_client(f"{topics.slug(node)}-management", address)
         self._client.on_connect = self._on_connect
         self._client.on_disconnect = self._on_disconnect
@@ -263,4 +264,5 @@ class ManagementPlane:
                 self._scale = Timescale.starting(command.start_monotonic_s, command.speed)
                 self.started.set()
             case Stop():
+                self.run_ended = True
                 self.stopped.set()

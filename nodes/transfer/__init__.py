@@ -39,9 +39,12 @@
 * Damage: both ends keep a digest of each stored chunk. The satellite refuses to send a damaged chunk. If an
   item's sha256 does not match, the ground requests its damaged chunks again, or all chunks if none is
   damaged. After three attempts it replies `refused`; the satellite then drops the item and reports it.
-  Files that somebody removes or cuts are requested again, as long as the satellite has them, and otherwise
-  reported. Stored manifests carry a digest; the name of a frame is also in the names of the outbox's files,
+  Stored manifests carry a digest; the name of a frame is also in the names of the outbox's files,
   and the ground takes one message of each frame, so that no frame gets a second, different answer.
+* Loss after `done`: by `again(id, sha256)` the ground asks for an item whose bytes were removed, cut or
+  changed before it was answered. The satellite keeps released bytes while there is room (repeats/kept.py). It
+  replies `coming` and sends the item like a new one, at most three times, or `gone` with a reason, which the
+  ground reports. Older satellites do not know `again`: after 30 requests without a reply the frame is lost.
 * Space: both boxes are bounded (outbox.py, senders/space.py), and a full disk counts as a full box. The
   outbox drops the oldest item of the lowest priority. The inbox deletes the bytes of answered items, then
   unfinished items that received nothing for a minute; otherwise it replies `wait`, and the item is offered

@@ -19,12 +19,14 @@ from nodes.transfer.connect import Opened, RacingConnector
 from nodes.transfer.connection import Connection, prepare_bulk, prepare_express
 from nodes.transfer.flow_control import Window
 from nodes.transfer.messages import (
+    Again,
     Heartbeat,
     MalformedError,
     decode_upward,
     encode,
 )
 from nodes.transfer.outbox import Outbox
+from nodes.transfer.repeats.requests import REQUESTS_PER_S, Requests
 from nodes.transfer.sender import Sender
 from nodes.transfer.senders.refusals import Refusals
 
@@ -124,6 +126,7 @@ class Downlink(threading.Thread):
         self._wake_write.setblocking(False)
         self.failure: BaseException | None = None
         self.refusals = Refusals(report)
+        self._requests = Requests(outbox)
 
     def wake(self) -> None:
         """Check the outbox now."""
@@ -233,6 +236,7 @@ class Downlink(threading.Thread):
     def _feed(self, station: Station) -> None:
         watch = self._stations[station]
         self._beat()
+        self._reply()
         self._express.feed(watch.up)
         self._bulk.feed(lambda: watch.up() and self._express_is_idle())
 
@@ -255,6 +259,15 @@ class Downlink(threading.Thread):
                 contacts=self._contacts,
             )
             connection.send(encode(heartbeat))
+
+    def _reply(self) -> None:
+        """Reply to the station's requests for released items."""
+        connection = self._express.connection
+        while connection is not None and connection.alive and connection.drained():
+            reply = self._requests.next_reply()
+            if reply is None:
+                return
+            connection.send(encode(reply))
 
     def _wait(self) -> None:
         reading: list[socket.socket] = [self._wake_read]
@@ -312,6 +325,10 @@ class Downlink(threading.Thread):
         except MalformedError as error:
             self.refusals.add("ground", str(error))
             return
+        if isinstance(message, Again):
+            if not self._requests.handle(message, time.monotonic()):
+                self.refusals.add("ground", f"more than {REQUESTS_PER_S:g} requests a second for old items")
+            return
         for lane in self._lanes:
             lane.sender.handle(message, time.monotonic())
 
@@ -322,6 +339,7 @@ class Downlink(threading.Thread):
             if lane.connection is not None:
                 lane.connection.close()
                 lane.connection = None
+        self._requests.forget()
         self._report(Disconnected(station=self._station.name, reason=reason))
         self._station = None
         self._only_the_link_was_lost = False

@@ -6,7 +6,8 @@
     inbox/<satellite>/<id>/digests      eight bytes for each chunk in `part`; zeros: the chunk is missing
     inbox/<satellite>/<id>/data         all bytes, verified: `part` renamed; exists if the item is complete.
                                         Truncated to nothing if space was needed after the answer
-    inbox/<satellite>/<id>/unanswered   empty; locked by the station that is answering the item
+    inbox/<satellite>/<id>/unanswered   empty; locked by the station that is answering the item. Without
+                                        `part` and `data`: the item was lost, and is asked for again
     inbox/<satellite>/<id>/answered     `unanswered` renamed: a model, or the satellite, has answered
     inbox/<satellite>/<id>/refused      the reason; exists if the item must not be sent again
     inbox/<satellite>/.frames/<key>     link that names the item which alone may be answered for a frame
@@ -31,7 +32,7 @@ import os
 from collections import OrderedDict
 from pathlib import Path
 
-from nodes.contract.events import Expired, FrameRefused, InboxTrouble
+from nodes.contract.events import Expired, InboxTrouble
 from nodes.contract.report import Report, report_nothing
 from nodes.transfer.chunk_map import ChunkMap
 from nodes.transfer.files import read_manifest, write_manifest
@@ -57,7 +58,7 @@ class Inbox:
     """The items that stations have received.
 
     One thread calls `open`, `find`, `finished`, `forget` and `relieve`; another may call `unanswered`,
-    `expire` and `look_around`.
+    `expire` and `look_around`. `repeats/asking.py` asks for what is in `missed`.
 
     Args:
         folder: folder of the items, created if missing; several stations may share it.
@@ -76,7 +77,7 @@ class Inbox:
         self._settled: set[Path] = set()
         self._answered: set[Path] = set()
         self._owed: dict[Path, InboxItem] = {}  # complete items whose answer has not been seen
-        self._lost: set[Path] = set()  # whose loss was reported
+        self.missed: dict[Path, tuple[InboxItem, str]] = {}  # to be asked for again, and why
         self._told: set[Path] = set()
         folder.mkdir(parents=True, exist_ok=True)
 
@@ -139,32 +140,88 @@ class Inbox:
         """Note that an item is complete or refused; a complete one is watched until it is answered."""
         self._space.finished(item.satellite)
         if item.complete:
-            self._lost.discard(item.folder)
+            self.missed.pop(item.folder, None)
             self._owed[item.folder] = item
 
     def unanswered(self) -> list[InboxItem]:
         """Return the complete items whose answer has not been reported, in order of completion.
 
-        Items whose bytes were removed or cut after they were complete are reported as refused: the satellite
-        has deleted its own copy.
+        Items whose bytes were removed or cut after they were complete are `missed` from then on: the
+        satellite may have deleted its own copy, and is asked for them.
 
         Raises:
             OSError: the inbox cannot be read now.
         """
         by_completion: list[tuple[int, InboxItem]] = []
         for folder in item_folders(self._folder):
-            if folder in self._settled or self._is_settled(folder) or not (folder / "data").exists():
+            if folder in self._settled or self._is_settled(folder):
+                continue
+            if not (folder / "data").exists():
+                self._find_missed(folder)
                 continue
             item = self._load(folder)
             if item is None:
                 self._tell(folder, "its manifest is missing or damaged, so it cannot be answered")
-            elif item.complete and folder not in self._lost:
-                self._owed.setdefault(folder, item)
+            elif item.complete:
+                owed = self._owed.setdefault(folder, item)
                 with contextlib.suppress(FileNotFoundError):
-                    by_completion.append((item.data_path.stat().st_mtime_ns, item))
-        self._report_lost()
+                    by_completion.append((item.data_path.stat().st_mtime_ns, owed))
+        for item in list(self._owed.values()):
+            if item.lost() is not None:
+                try:
+                    self.miss(item)
+                except OSError as error:  # the next look tries again
+                    self._tell(item.folder, f"has lost its bytes, and cannot be written: {error.strerror}")
         by_completion.sort(key=lambda pair: pair[0])
-        return [item for _, item in by_completion if item.folder not in self._lost]
+        return [item for _, item in by_completion if item.folder in self._owed]
+
+    def miss(self, item: InboxItem) -> bool:
+        """Note that the bytes of a complete item are not as they came, and discard what is left of them.
+
+        Returns False if they are. May be called from any thread.
+
+        Raises:
+            OSError: they cannot be read or discarded now.
+        """
+        if self._was_answered(item.folder):
+            self.missed.pop(item.folder, None)
+            return True
+        # A separate id in the lock file, so that this object and the link's notice each other's changes.
+        found = self._load(item.folder, os.urandom(STATION_BYTES))
+        if found is None:  # the folder or its manifest was removed
+            item.folder.mkdir(parents=True, exist_ok=True)
+            empty = ChunkMap(item.manifest.chunks)
+            found = InboxItem(item.satellite, item.manifest, item.folder, empty, os.urandom(STATION_BYTES))
+            write_manifest(item.folder / "manifest", item.manifest, durable=False)
+        with contextlib.closing(found), found.locked():
+            if found.refused is not None or found.answered or (found.folder / "part").exists():
+                return True
+            if found.is_missed and item.folder in self.missed:
+                return True
+            problem = found.damage()
+            if problem is None:
+                return False
+            (found.folder / "unanswered").touch()
+            found.reopen()
+        self._owed.pop(item.folder, None)
+        self._note_missed(found, problem)
+        return True
+
+    def _find_missed(self, folder: Path) -> None:
+        """Find an item that was complete, and lost its bytes while no station looked."""
+        if folder in self.missed or folder in self._owed:
+            return
+        item = self._load(folder, os.urandom(STATION_BYTES))
+        if item is None or not item.is_missed:
+            return
+        with contextlib.closing(item), item.locked():
+            missed = item.is_missed
+        if missed:
+            self._note_missed(item, f"{item.data_path} was removed before it was answered")
+
+    def _note_missed(self, item: InboxItem, problem: str) -> None:
+        self.missed[item.folder] = item, problem
+        self._report(InboxTrouble(frame=item.manifest.frame, reason=f"{problem}; asked for again"))
 
     def look_around(self) -> None:
         """Report, once each, files and folders that do not belong into an inbox.
@@ -219,14 +276,6 @@ class Inbox:
                 self._answered.add(folder)
             return True
         return False
-
-    def _report_lost(self) -> None:
-        for folder, item in list(self._owed.items()):
-            problem = item.lost()
-            if problem is not None and self._owed.pop(folder, None) is not None:
-                self._lost.add(folder)
-                refused = FrameRefused(frame=item.manifest.frame, reason=problem)
-                self._report(refused.sent_from(item.satellite))
 
     def _tell(self, path: Path, problem: str) -> None:
         if path in self._told or len(self._told) >= TOLD_MAX:

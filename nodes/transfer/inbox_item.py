@@ -131,6 +131,7 @@ class InboxItem:
                 digest.update(block)
             if digest.digest() != self.manifest.sha256:
                 self._discard_damage()
+                part.touch()  # without it, the bytes would seem to be lost, while the satellite sends them
                 return False
             os.fsync(file.fileno())
         sync_file(self.folder / "manifest")
@@ -184,6 +185,8 @@ class InboxItem:
     def reopen(self) -> None:
         """Make a complete item whose bytes were damaged incomplete, so that it can be sent again.
 
+        `unanswered` stays: it tells that the satellite may have deleted its bytes.
+
         Raises:
             OSError: the damaged bytes cannot be deleted.
         """
@@ -209,6 +212,28 @@ class InboxItem:
         if size_bytes < 0:
             return f"{self.data_path} was removed before it was answered"
         return f"{self.data_path} has {size_bytes} of {self.manifest.size_bytes} bytes"
+
+    def damage(self) -> str | None:
+        """Return how the bytes of a complete item without an answer changed since they came, else None.
+
+        Raises:
+            OSError: they cannot be read now.
+        """
+        problem = self.lost()
+        if problem is None and not self.was_answered and not self.answered:
+            digest = hashlib.sha256()
+            with self.data_path.open("rb", buffering=0) as file:
+                while block := file.read(BLOCK_BYTES):
+                    digest.update(block)
+            if digest.digest() != self.manifest.sha256:
+                return f"{self.data_path}: damaged after it was received"
+        return problem
+
+    @property
+    def is_missed(self) -> bool:
+        """Whether nothing is left of the bytes of an item that was complete and has no answer."""
+        names = ("part", "data", "answered", "refused")  # `part` first: it may become `data` now
+        return (self.folder / "unanswered").exists() and not any((self.folder / n).exists() for n in names)
 
     def claim(self) -> Claim | None:
         """Return the right to answer the item, or None.
@@ -278,6 +303,14 @@ class Claim:
         self.item.was_answered = True
         sync_folder(folder)
         self.release()
+
+    @property
+    def holds(self) -> bool:
+        """Whether it is still the only right; it is not if somebody replaced the item's folder."""
+        try:
+            return os.path.samestat(os.fstat(self._descriptor), (self.item.folder / "unanswered").stat())
+        except OSError:
+            return False
 
     def release(self) -> None:
         """Release the item; without an answer, this station or another may claim it again."""

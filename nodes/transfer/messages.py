@@ -28,6 +28,7 @@ MetadataText: TypeAlias = Annotated[str, Meta(max_length=METADATA_MAX_TEXT)]
 Metadata: TypeAlias = Mapping[MetadataText, MetadataText | int | float | bool | None]
 
 ItemId: TypeAlias = Annotated[bytes, Meta(min_length=ID_BYTES, max_length=ID_BYTES)]
+Sha256: TypeAlias = Annotated[bytes, Meta(min_length=SHA256_BYTES, max_length=SHA256_BYTES)]
 Count: TypeAlias = Annotated[int, Meta(ge=0, le=1 << 62)]
 Seconds: TypeAlias = Annotated[float, Meta(ge=-sys.float_info.max, le=sys.float_info.max)]  # finite
 Reason: TypeAlias = Annotated[str, Meta(max_length=500)]
@@ -59,7 +60,7 @@ class Manifest(Struct, frozen=True, kw_only=True, tag_field="t", tag="manifest")
     kind: Kind
     frame: Annotated[str, Meta(max_length=200)]
     size_bytes: Annotated[int, Meta(ge=1, le=SIZE_MAX_BYTES)] = field(name="size")
-    sha256: Annotated[bytes, Meta(min_length=SHA256_BYTES, max_length=SHA256_BYTES)]
+    sha256: Sha256
     chunk_bytes: Annotated[int, Meta(ge=CHUNK_MIN_BYTES, le=CHUNK_MAX_BYTES)] = field(name="chunk")
     priority: Annotated[int, Meta(ge=0, le=255)]
     metadata: Annotated[Metadata, Meta(max_length=METADATA_MAX_ENTRIES)] = field(name="meta")
@@ -117,6 +118,19 @@ class Heartbeat(Struct, frozen=True, kw_only=True, tag_field="t", tag="heartbeat
     contacts: Count
 
 
+class Coming(Struct, frozen=True, tag_field="t", tag="coming"):
+    """Reply to `Again`: the item waits to be sent."""
+
+    item_id: ItemId = field(name="id")
+
+
+class Gone(Struct, frozen=True, tag_field="t", tag="gone"):
+    """Reply to `Again`: the satellite cannot send the item any more."""
+
+    item_id: ItemId = field(name="id")
+    reason: Reason
+
+
 class Have(Struct, frozen=True, tag_field="t", tag="have"):
     """The chunks that the ground has.
 
@@ -159,12 +173,19 @@ class Unknown(Struct, frozen=True, tag_field="t", tag="unknown"):
     item_id: ItemId = field(name="id")
 
 
+class Again(Struct, frozen=True, tag_field="t", tag="again"):
+    """The ground has lost the bytes of an item that it had confirmed, and asks for them again."""
+
+    item_id: ItemId = field(name="id")
+    sha256: Sha256
+
+
 class Hello(Struct, frozen=True, tag_field="t", tag="hello"):
     """A ground program has just subscribed; earlier messages may be lost."""
 
 
-Downward: TypeAlias = Manifest | Chunk | Heartbeat
-Upward: TypeAlias = Have | Done | Refused | Wait | Unknown | Hello
+Downward: TypeAlias = Manifest | Chunk | Heartbeat | Coming | Gone
+Upward: TypeAlias = Have | Done | Refused | Wait | Unknown | Again | Hello
 _Message = TypeVar("_Message", Downward, Upward)
 
 

@@ -6,14 +6,15 @@
     outbox/pending/<sequence>-<id>-<frame>/begun        empty; exists if the ground may have a part of it
     outbox/released/<id>-<frame>                        manifest of an item that the ground has confirmed
     outbox/refused/<id>-<frame>                         manifest of an item that could not be delivered
+    outbox/kept/, outbox/again/                         bytes of released items: repeats/kept.py
 
 <frame> is a digest of the frame's name. So a damaged manifest does not make the satellite take its frame
 again, and come to another answer. Older versions left it out.
 
 Renaming a manifest out of pending/ releases the item. Bytes without a manifest are left over from a crash and
 are removed when the outbox is opened; whatever else lies there is ignored and reported once. If the outbox or
-the disk is full, the least valuable item of the lowest priority is dropped, of equals the oldest. No item is
-dropped for one of a lower priority.
+the disk is full, kept bytes are deleted, and then the least valuable item of the lowest priority is dropped,
+of equals the oldest. No item is dropped for one of a lower priority.
 """
 
 from __future__ import annotations
@@ -53,6 +54,7 @@ from nodes.transfer.messages import (
     Metadata,
     item_id,
 )
+from nodes.transfer.repeats.kept import REPEATS_MAX, Kept
 
 PRIORITIES: dict[Kind, int] = {"answer": 0, "image": 1}
 EXPRESS_PRIORITY = 0  # items of this priority use the express connection
@@ -171,6 +173,7 @@ class Outbox:
         for name in ("pending", "released", "refused"):
             (folder / name).mkdir(parents=True, exist_ok=True)
         self._strays = 0
+        self._kept = Kept(folder)
         self._load()
         self._next_sequence = max((item.sequence for item in self._pending), default=0) + 1
 
@@ -252,6 +255,32 @@ class Outbox:
         """Delete the bytes of an undeliverable item and keep its id; False if it was not pending."""
         return self._settle(item, "refused")
 
+    def send_again(self, wanted: bytes, sha256: bytes) -> str | None:
+        """Make a released item pending again; return why that cannot be, or None if it is pending.
+
+        Args:
+            wanted: id of the item.
+            sha256: digest of its bytes.
+
+        Raises:
+            TransientOutboxError: it cannot be done now.
+        """
+        with self._lock:
+            if any(item.manifest.item_id == wanted for item in self._pending):
+                return None
+            self.settle_again()
+            if any(item.manifest.item_id == wanted for item, _ in self._unsettled):
+                raise TransientOutboxError(f"{self._folder}: the item's release is not on disk yet")
+            try:
+                return self._reopen(wanted, sha256)
+            except OSError as error:
+                raise TransientOutboxError(f"{self._folder}: {error.strerror or error}") from error
+
+    def forget_kept(self) -> None:
+        """Delete the bytes of released items: nobody will ask for them any more."""
+        with self._lock:
+            self._kept.clear()
+
     def expire(self, time_s: float) -> list[OutboxItem]:
         """Drop, report and return each item whose deadline has passed at a scenario time."""
         with self._lock:
@@ -275,6 +304,9 @@ class Outbox:
                     self._commit(make)
                     return True
                 except _NoRoomError as error:
+                    with self._lock:
+                        if self._kept.free(size_bytes):
+                            continue
                     self._drop_for(PRIORITIES[kind], str(error), TransientOutboxError)
                 finally:
                     shutil.rmtree(self._making, ignore_errors=True)
@@ -291,7 +323,7 @@ class Outbox:
         except OSError as error:
             raise _as_outbox_error(self._folder, error) from error
         if lacking is not None:
-            helps = lacking.size_bytes <= self.depth()[1]
+            helps = lacking.size_bytes <= self.depth()[1] + self._kept.size_bytes
             raise (_NoRoomError if helps else TransientOutboxError)(lacking.reason)
 
     def _turn(self, item: OutboxItem) -> tuple[float, ...]:
@@ -306,6 +338,8 @@ class Outbox:
             )
         while self.depth()[1] + size_bytes > self._limit_bytes:
             self._drop_for(priority, f"the outbox is full: {self._limit_bytes} bytes")
+        with self._lock:
+            self._kept.free(self._kept.size_bytes + self.depth()[1] + size_bytes - self._limit_bytes)
 
     def _drop_for(self, priority: int, reason: str, error: type[OutboxError] = OutboxError) -> None:
         """Drop the least valuable item.
@@ -355,7 +389,40 @@ class Outbox:
             self._unsettled.append((item, outcome))
             return error
         # Only now: a manifest that stays behind keeps the frame from being taken again.
-        shutil.rmtree(item.folder, ignore_errors=True)
+        if outcome == "released":
+            self._keep(item.folder)
+        else:
+            shutil.rmtree(item.folder, ignore_errors=True)
+        return None
+
+    def _keep(self, folder: Path) -> None:
+        """Keep the bytes of a released item for a while, as far as the pending items leave room."""
+        self._kept.keep(folder)
+        self._kept.free(self._kept.size_bytes + self.depth()[1] - self._limit_bytes)
+
+    def _reopen(self, wanted: bytes, sha256: bytes) -> str | None:
+        """Do the work of `send_again` for an item that is not pending. Raises OSError."""
+        folder = self._kept.interrupted(wanted)
+        if folder is None:
+            record = next((self._folder / "released").glob(f"{wanted.hex()}*"), None)
+            manifest = None if record is None else self._read(record)
+            if record is None or manifest is None or (manifest.item_id, manifest.sha256) != (wanted, sha256):
+                return "the satellite has no record of its delivery"
+            folder = self._kept.find(wanted)
+            if folder is None and not manifest.inline:
+                return "the satellite has deleted its bytes to make room"
+            if not self._kept.count_repeat(wanted):
+                return f"the satellite has sent it again {REPEATS_MAX} times"
+            if folder is None:
+                name = f"{self._next_sequence:012d}-{wanted.hex()}-{frame_key(manifest.frame)}"
+                folder = self._kept.folder / name
+                folder.mkdir()
+                self._next_sequence += 1
+            # In this order: at every moment, a restart finds the manifest, and its frame is not taken again.
+            self._kept.take(folder, record)
+        place = self._folder / "pending" / folder.name
+        folder.rename(place)
+        self._load_reopened(place)
         return None
 
     @property
@@ -425,6 +492,8 @@ class Outbox:
         for outcome in ("released", "refused"):
             for path in sorted((self._folder / outcome).iterdir()):
                 self._load_settled(path)
+        for folder in self._kept.load():
+            folder.rename(self._folder / "pending" / folder.name)
         for folder in sorted((self._folder / "pending").iterdir()):
             if folder.name == MAKING:
                 shutil.rmtree(folder, ignore_errors=True)
@@ -449,7 +518,10 @@ class Outbox:
             self._stray(folder)
             return
         if not (folder / "manifest").exists():  # left by a crash after the item was settled
-            shutil.rmtree(folder, ignore_errors=True)
+            if (self._folder / "released" / f"{match[2]}-{match[3]}").exists():
+                self._keep(folder)
+            else:
+                shutil.rmtree(folder, ignore_errors=True)
             return
         manifest = self._read(folder / "manifest")
         if manifest is None:
@@ -459,6 +531,12 @@ class Outbox:
         else:
             self._frames.add(frame_key(manifest.frame))
             self._pending.append(OutboxItem(replace(manifest, query=0), int(match[1]), folder))
+
+    def _load_reopened(self, folder: Path) -> None:
+        manifest = self._read(folder / "manifest")
+        if manifest is not None:
+            item = OutboxItem(replace(manifest, query=0), int(folder.name.partition("-")[0]), folder)
+            bisect.insort(self._pending, item, key=self._turn)
 
     def _load_damaged(self, folder: Path, key: str | None) -> None:
         """Give up an item without a readable manifest; a frame that was never begun is taken again."""

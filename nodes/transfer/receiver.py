@@ -26,7 +26,9 @@ from nodes.transfer.inbox_item import GoneError
 from nodes.transfer.messages import (
     INLINE_LIMIT_BYTES,
     Chunk,
+    Coming,
     Done,
+    Gone,
     Have,
     Heartbeat,
     MalformedError,
@@ -38,6 +40,7 @@ from nodes.transfer.messages import (
     decode_downward,
     item_id,
 )
+from nodes.transfer.repeats.asking import Asking
 from nodes.transfer.senders.limits import (
     HEARTBEATS_PER_S,
     NEW_ITEMS_PER_S,
@@ -78,6 +81,7 @@ class Receiver:
         self._replies: dict[tuple[str, bytes], Upward] = {}
         self._full_told_s: dict[tuple[str, bytes], float] = {}
         self._limits = Limits()
+        self._asking = Asking(inbox, report)
         self.refusals = Refusals(report)
         self.duplicates = 0
 
@@ -87,6 +91,7 @@ class Receiver:
             if len(payload) > PAYLOAD_MAX_BYTES:
                 raise MalformedError(f"{len(payload)} bytes; at most {PAYLOAD_MAX_BYTES} are allowed")
             message = decode_downward(payload)
+            self._asking.heard(satellite, time.monotonic())
             match message:
                 case Manifest():
                     self._manifest(satellite, message, arrived_s)
@@ -94,13 +99,18 @@ class Receiver:
                     self._chunk(satellite, message, arrived_s)
                 case Heartbeat():
                     self._heartbeat(satellite, message, arrived_s)
+                case Coming() | Gone():
+                    self._asking.reply(satellite, message, time.monotonic())
         except MalformedError as error:
             self.refusals.add(satellite, str(error))
 
     def replies(self) -> list[tuple[str, Upward]]:
-        """Return (satellite, reply) for each item touched since the last call."""
-        replies = [(satellite, reply) for (satellite, _), reply in self._replies.items()]
+        """Return (satellite, reply) for each item touched since the last call, and requests that are due."""
+        replies: list[tuple[str, Upward]] = [
+            (satellite, reply) for (satellite, _), reply in self._replies.items()
+        ]
         self._replies.clear()
+        replies += self._asking.due(time.monotonic())
         return replies
 
     def _manifest(self, satellite: str, manifest: Manifest, arrived_s: float) -> None:

@@ -12,6 +12,7 @@ from nodes.contract.report import Report
 from nodes.transfer.chunk_map import ChunkMap
 from nodes.transfer.flow_control import Window
 from nodes.transfer.messages import (
+    Again,
     Chunk,
     Done,
     Have,
@@ -161,6 +162,8 @@ class Sender:
             self._heard(now_s)
             self._ask_all(now_s)
             return
+        if isinstance(message, Again):
+            return  # repeats/requests.py handles it
         progress = self._progress.get(message.item_id)
         if progress is None:
             return

@@ -293,19 +293,52 @@ def inbox_digests_are_removed(flight: Flight) -> None:
     _unfinished(flight, "digests", None)
 
 
-@fault(costs=True)
+def _unanswered(flight: Flight) -> Path | None:
+    """Draw a complete item of which the answer has not been reported; wait a little for one."""
+    until_s = time.monotonic() + 3.0
+    while time.monotonic() < until_s and not flight.ended.is_set():
+        found = sorted(flight.inbox.glob(f"{VICTIM.lower()}/*/unanswered"))
+        found = [path.with_name("data") for path in found if path.with_name("data").exists()]
+        if found:
+            return flight.drawn.choice(found)
+        flight.wait(0.01)
+    return None
+
+
+def _complete(flight: Flight, how: Callable[[Path, random.Random], None] | None) -> None:
+    """Spoil a complete item, before it is answered if there is one: the satellite sends it again."""
+    path = _unanswered(flight) or _drawn_file(flight, flight.inbox, f"{VICTIM.lower()}/*/data")
+    if how is None:
+        _remove(path)
+    else:
+        how(path, flight.drawn)
+
+
+@fault()
 def inbox_data_is_flipped(flight: Flight) -> None:
-    _flip(_drawn_file(flight, flight.inbox, f"{VICTIM.lower()}/*/data"), flight.drawn)
+    _complete(flight, _flip)
 
 
-@fault(costs=True)
+@fault()
 def inbox_data_is_cut(flight: Flight) -> None:
-    _cut(_drawn_file(flight, flight.inbox, f"{VICTIM.lower()}/*/data"), flight.drawn)
+    _complete(flight, _cut)
 
 
-@fault(costs=True)
+@fault()
 def inbox_data_is_removed(flight: Flight) -> None:
-    _remove(_drawn_file(flight, flight.inbox, f"{VICTIM.lower()}/*/data"))
+    _complete(flight, None)
+
+
+@fault(lasts_s=6)
+def complete_items_are_cut_while_the_model_is_away(flight: Flight) -> None:
+    flight.outage = "server says 500"
+    try:
+        flight.wait(2.0, 3.0)
+        for path in sorted(flight.inbox.glob(f"{VICTIM.lower()}/*/unanswered")):
+            _cut(path.with_name("data"), flight.drawn)
+        flight.wait(0.5, 1.0)
+    finally:
+        flight.outage = ""
 
 
 @fault(costs=True)

@@ -232,6 +232,8 @@ def _droppable(folder: Path, priority: int, *, answered: bool) -> tuple[int, int
         if (folder / "data").exists() or (folder / "refused").exists():
             return None
         begun = (folder / "part").exists()
+        if not begun and (folder / "unanswered").exists():
+            return None  # its bytes were lost, and nothing else remembers that they are owed
         status = (folder / ("part" if begun else "manifest")).stat()
         if time.time() - status.st_mtime > IDLE_PART_S:
             if begun and manifest.priority >= priority:

@@ -56,7 +56,7 @@ def odd_transfer(drawn: random.Random, satellite: str) -> tuple[str, bytes]:
 
     The items are of frames that no run has.
     """
-    kind = drawn.choice(("manifest", "manifest", "chunk", "heartbeat", "have", "done", "odd"))
+    kind = drawn.choice(("manifest", "manifest", "chunk", "heartbeat", "coming", "gone", "have", "odd"))
     values: dict[Any, Any] = {"v": 1, "t": kind, **_transfer_fields(drawn, satellite)[kind]}
     for _ in range(drawn.choice((0, 0, 1, 1, 2, 5))):
         name = drawn.choice(sorted(values))
@@ -88,7 +88,8 @@ def _transfer_fields(drawn: random.Random, satellite: str) -> dict[str, dict[str
         "chunk": {"id": identity, "offset": drawn.choice((0, 1024, 65536, 7)), "data": data},
         "heartbeat": {"monotonic": 1.0, "time": 2.0, "pending": 1, "bytes": 2, "contacts": 3},
         "have": {"id": identity, "query": 1, "base": 0, "bits": b"\xff"},
-        "done": {"id": identity},
+        "coming": {"id": identity},
+        "gone": {"id": identity, "reason": drawn.choice(TEXTS)},
         "odd": {},
     }  # fmt: skip
 

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import io
+import os
 import resource
+import shutil
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -15,10 +18,11 @@ import pytest
 from PIL import Image
 
 from nodes.contract.config import BrokerAddress, GroundConfig
+from nodes.errors import WithdrawnError
 from nodes.ground import Ground
 from nodes.runtime.inference import Question
 from nodes.transfer.inbox import InboxItem
-from nodes.transfer.messages import Kind, Manifest, encode, item_id
+from nodes.transfer.messages import Again, Kind, Manifest, encode, item_id
 from nodes.transfer.receiver import Receiver
 
 
@@ -93,13 +97,19 @@ def test_answer_with_an_absurd_confidence_is_refused(station: Station, confidenc
 
 def test_answer_that_changed_on_disk_is_not_passed_on(station: Station) -> None:
     station.ground._asked = {Path(str(n)): None for n in range(64)}  # type: ignore[misc]  # the queue is full
-    item = station.give(msgpack.packb({"answer": "yes", "confidence": 0.5}), "answer")
+    answer = msgpack.packb({"answer": "yes", "confidence": 0.5})
+    item = station.give(answer, "answer")
+    station.receiver.replies()
     item.data_path.write_bytes(item.data_path.read_bytes().replace(b"yes", b"no!"))
     station.ground._asked = {}
     station.ground._sweep_once()
-    assert station.events("answered") == []
-    (refused,) = station.events("refused")
-    assert "damaged after it was received" in refused["reason"]
+    assert station.events("answered") == station.events("refused") == []
+    (trouble,) = station.events("inbox_trouble")
+    assert "damaged after it was received; asked for again" in trouble["reason"]
+    ((_, request),) = station.receiver.replies()
+    assert request == Again(item.manifest.item_id, item.manifest.sha256)
+    station.give(answer, "answer")
+    assert [e["answer"] for e in station.events("answered")] == ["yes"]
 
 
 def test_answer_that_cannot_be_read_now_is_passed_on_later(station: Station) -> None:
@@ -156,14 +166,85 @@ def ask(station: Station, item: InboxItem) -> Any:
     return station.ground._answer(Model(), Question("f", item.data_path, "?"), None).text  # type: ignore[arg-type]
 
 
-def test_image_that_changed_on_disk_is_not_answered(station: Station) -> None:
-    item = station.give(picture(), "image", prompt="?")
-    assert ask(station, item) == "(64, 48)"
+def flip(item: InboxItem) -> None:
     content = bytearray(item.data_path.read_bytes())
     content[-1] ^= 1
     item.data_path.write_bytes(content)
-    with pytest.raises(ValueError, match="damaged after it was received"):
+
+
+def cut(item: InboxItem) -> None:
+    os.truncate(item.data_path, 10)
+
+
+def remove(item: InboxItem) -> None:
+    item.data_path.unlink()
+
+
+class Answer(SimpleNamespace):
+    def __init__(self) -> None:
+        timings = SimpleNamespace(preprocess_s=None, vision_s=None, prefill_s=None, decode_s=None)
+        super().__init__(text="yes", confidence=0.5, timings=timings)
+
+
+@pytest.mark.parametrize("how", [flip, cut, remove])
+def test_image_that_changed_on_disk_is_asked_for_again_and_then_answered(
+    station: Station, how: Callable[[InboxItem], None]
+) -> None:
+    item = station.give(picture(), "image", prompt="?")
+    assert ask(station, item) == "(64, 48)"
+    how(item)
+    with pytest.raises(WithdrawnError):
         ask(station, item)
+    question = Question("f", item.data_path, "?")
+    station.ground._put_off(question)
+    station.ground._sweep_once()
+    assert station.ground._asked == {} and station.events("refused") == []
+    assert any(isinstance(message, Again) for _, message in station.receiver.replies())
+    station.give(picture(), "image", prompt="?")
+    assert ask(station, item) == "(64, 48)"
+    assert len(station.events("inbox_trouble")) == 1
+
+
+def test_image_that_is_cut_while_the_model_reads_it_is_asked_for_again(station: Station) -> None:
+    item = station.give(picture(), "image", prompt="?")
+
+    class Reader(Model):
+        def answer(self, image: Image.Image, prompt: str, *, max_new_tokens: int) -> SimpleNamespace:
+            cut(item)
+            raise OSError("image file is truncated")
+
+    with pytest.raises(WithdrawnError):
+        station.ground._answer(Reader(), Question("f", item.data_path, "?"), None)  # type: ignore[arg-type]
+    assert [type(message) for _, message in station.receiver.replies()][-1] is Again
+
+
+def test_image_that_came_twice_while_it_waited_for_the_model_is_answered_once(station: Station) -> None:
+    item = station.give(picture(), "image", prompt="?")
+    item.data_path.unlink()
+    station.ground._sweep_once()
+    station.give(picture(), "image", prompt="?")
+    question = Question("f", item.data_path, "?")
+    assert ask(station, item) == "(64, 48)"
+    station.ground._answered(question, Answer(), 0.0)
+    station.take_events()
+    shutil.rmtree(item.folder)  # as in the case above, but too late to matter
+    station.receiver.replies()
+    station.ground._sweep_once()
+    assert station.receiver.replies() == [] and station.ground._inbox.missed == {}
+    assert station.ground._asked == {} and len(station.events("answered")) == 1
+
+
+def test_image_whose_folder_was_replaced_is_asked_about_once(station: Station) -> None:
+    item = station.give(picture(), "image", prompt="?")
+    shutil.rmtree(item.folder)
+    station.ground._sweep_once()
+    station.give(picture(), "image", prompt="?")  # its manifest is unknown now
+    station.give(picture(), "image", prompt="?")
+    with pytest.raises(WithdrawnError, match="replaced"):
+        ask(station, item)  # its claim is one on a file that is gone, and another station may have one
+    station.ground._put_off(Question("f", item.data_path, "?"))
+    station.ground._sweep_once()
+    assert ask(station, item) == "(64, 48)"
 
 
 def test_model_waits_for_an_image_that_cannot_be_opened_now(

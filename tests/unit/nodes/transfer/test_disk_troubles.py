@@ -8,80 +8,13 @@ import resource
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from nodes.contract.events import Event
-from nodes.transfer.flow_control import Window
-from nodes.transfer.inbox import Inbox, InboxItem
-from nodes.transfer.messages import Hello, Upward, decode_upward, encode
+from nodes.transfer.inbox import Inbox
+from nodes.transfer.messages import Hello
 from nodes.transfer.outbox import Outbox, OutboxError, TransientOutboxError
-from nodes.transfer.receiver import Receiver
-from nodes.transfer.sender import Sender
-
-CHUNK_BYTES = 4096
-SIZE_BYTES = 50_000
-
-
-class Pair:
-    """Both ends in one folder, and a line between them that the test is."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.events: list[dict[str, Any]] = []
-        self.completed: list[InboxItem] = []
-        self.now_s = 100.0
-        self.start_satellite()
-        self.start_station()
-
-    def report(self, event: Event, *, monotonic_s: float | None = None) -> None:
-        self.events.append({"event": event.event_name, **event.fields()})
-
-    def of(self, event: str) -> list[dict[str, Any]]:
-        return [e for e in self.events if e["event"] == event]
-
-    def start_satellite(self) -> None:
-        self.outbox = Outbox(self.folder / "outbox", "sat", CHUNK_BYTES, report=self.report)
-        self.sender = Sender(self.outbox, Window(8e5), self.report)
-        self.sender.connected(0.1, self.now_s)
-
-    def start_station(self) -> None:
-        self.inbox = Inbox(self.folder / "inbox", report=self.report)
-        self.receiver = Receiver(self.inbox, self.report, self.completed.append)
-
-    def add(self, frame: str = "dam", size_bytes: int = SIZE_BYTES) -> bytes:
-        content = os.urandom(size_bytes)
-        assert self.outbox.add_image(frame, content, {"prompt": "?"})
-        return content
-
-    def take(self) -> list[bytes]:
-        taken = []
-        while (payload := self.sender.next_payload(self.now_s)) is not None:
-            taken.append(payload)
-            self.sender.written(self.now_s)
-        return taken
-
-    def give(self, taken: list[bytes]) -> list[Upward]:
-        for payload in taken:
-            self.receiver.handle("sat", payload, self.now_s)
-        return [decode_upward(encode(reply)) for _, reply in self.receiver.replies()]
-
-    def turn(self) -> None:
-        for reply in self.give(self.take()):
-            self.sender.handle(reply, self.now_s)
-        self.now_s += 3.0
-
-    def run(self) -> None:
-        for _ in range(60):
-            self.turn()
-            if self.sender.idle:
-                return
-        pytest.fail("the transfer does not come to an end")
-
-    def item_folder(self) -> Path:
-        (manifest,) = (self.folder / "inbox").glob("*/*/manifest")
-        return manifest.parent
+from tests.support.nodes.pair import SIZE_BYTES, Pair
 
 
 @pytest.fixture
@@ -153,26 +86,6 @@ def test_complete_bytes_that_were_cut_or_removed_are_requested_again(pair: Pair,
     assert data.read_bytes() == content
     (trouble,) = pair.of("inbox_trouble")
     assert trouble["frame"] == "dam" and "requested again" in trouble["reason"]
-
-
-def test_what_vanishes_after_the_satellite_has_deleted_it_is_reported(pair: Pair) -> None:
-    for frame in ("removed", "cut", "whole", "answered"):
-        pair.add(frame)
-    pair.run()
-    assert len(pair.inbox.unanswered()) == 4
-    items = {item.manifest.frame: item for item in pair.completed}
-    claim = items["answered"].claim()
-    assert claim is not None
-    claim.answered()
-    shutil.rmtree(items["answered"].folder)
-    shutil.rmtree(items["removed"].folder)
-    os.truncate(items["cut"].data_path, 100)
-    assert [item.manifest.frame for item in pair.inbox.unanswered()] == ["whole"]
-    assert pair.inbox.unanswered()
-    refused = {e["frame"]: e["reason"] for e in pair.of("refused")}
-    assert refused.keys() == {"removed", "cut"} and len(pair.of("refused")) == 2
-    assert "removed before it was answered" in refused["removed"]
-    assert f"100 of {SIZE_BYTES} bytes" in refused["cut"]
 
 
 def test_what_was_answered_and_removed_is_not_answered_again(pair: Pair) -> None:
