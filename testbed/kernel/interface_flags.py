@@ -31,6 +31,7 @@ from testbed.kernel.netlink import (
 IFF_UP, IFF_RUNNING, IFF_LOWER_UP = 0x1, 0x40, 0x10000
 _READY = IFF_UP | IFF_RUNNING
 SIOCGIFFLAGS, SIOCSIFFLAGS, SIOCGIFADDR = 0x8913, 0x8914, 0x8915
+SIOCGIFHWADDR, SIOCGIFINDEX = 0x8927, 0x8933
 BRIDGE_PORT_FORWARDING = 3
 RTM_GETLINK, IFLA_LINKINFO, IFLA_INFO_SLAVE_DATA, IFLA_BRPORT_STATE = 18, 18, 5, 1
 IFLA_EXT_MASK, RTEXT_FILTER_SKIP_STATS = 29, 8
@@ -38,6 +39,8 @@ DUMPS = 10  # attempts to read all interfaces while others change them
 
 _T = TypeVar("_T")
 _IFREQ = struct.Struct("16sH22x")  # name and flags, netdevice(7)
+_IFREQ_INDEX = struct.Struct("16si20x")
+_IFREQ_ETHERNET = struct.Struct("16sH6s16x")  # name; family and address
 _IFREQ_ADDRESS = struct.Struct("16sHH4s16x")  # name; family, port and address
 _IFINFOMSG = struct.Struct("=BxHiII")  # family, type, index, flags, change; rtnetlink(7)
 
@@ -65,6 +68,12 @@ class InterfaceFlags(NamespaceThread):
         The kernel answers once it has finished changes of interfaces that it has begun. Raises LinkError.
         """
         return self._tried(f"read port {port}", lambda: self._port_state(port) == BRIDGE_PORT_FORWARDING)
+
+    def mac(self, name: str) -> str:
+        """Return the Ethernet address of `name`. Raises LinkError."""
+        answer = self._ioctl(SIOCGIFHWADDR, "read", name, _IFREQ.pack(name.encode(), 0))
+        octets: bytes = _IFREQ_ETHERNET.unpack(answer)[2]
+        return octets.hex(":")
 
     def look_into(self, path: str, name: str) -> tuple[bool, bool]:
         """Return `is_up` and `is_ready` of interface `name` in the namespace at `path`. Raises LinkError.
@@ -117,25 +126,27 @@ class InterfaceFlags(NamespaceThread):
 
     def _flags(self, name: str, wanted: int | None = None) -> int:
         """Return the flags of an interface, after setting them to `wanted` if that is given; netdevice(7)."""
+        what = "read" if wanted is None else "set"
+        if wanted is not None:
+            self._ioctl(SIOCSIFFLAGS, what, name, _IFREQ.pack(name.encode(), wanted))
+        request = self._requests.get(name)
+        if request is None:
+            request = self._requests[name] = _IFREQ.pack(name.encode(), 0)
+        flags: int = _IFREQ.unpack(self._ioctl(SIOCGIFFLAGS, what, name, request))[1]
+        return flags
+
+    def _ioctl(self, number: int, what: str, name: str, request: bytes) -> bytes:
         # A socket stays in the namespace where it was made, so the namespace's thread need not do this.
         if self._any_socket is None:
             self._any_socket = self.call(lambda: socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
         try:
-            if wanted is not None:
-                fcntl.ioctl(self._any_socket, SIOCSIFFLAGS, _IFREQ.pack(name.encode(), wanted))
-            request = self._requests.get(name)
-            if request is None:
-                request = self._requests[name] = _IFREQ.pack(name.encode(), 0)
-            answer = fcntl.ioctl(self._any_socket, SIOCGIFFLAGS, request)
+            return fcntl.ioctl(self._any_socket, number, request)
         except OSError as error:
-            what = "read" if wanted is None else "set"
             raise LinkError(
                 f"cannot {what} interface {name} in network namespace {self._what}: {error.strerror}"
             ) from error
         except ValueError:
             raise LinkError(f"network namespace {self._what} is closed") from None
-        flags: int = _IFREQ.unpack(answer)[1]
-        return flags
 
     def _port_state(self, port: str) -> int | None:
         """Return IFLA_BRPORT_STATE, or None if it is no port; runs in the namespace's thread."""
@@ -186,9 +197,11 @@ class InterfaceFlags(NamespaceThread):
 
     def _index(self, name: str) -> int:
         try:
-            return socket.if_nametoindex(name)  # of the calling thread's namespace
-        except OSError as error:
+            answer = self._ioctl(SIOCGIFINDEX, "read", name, _IFREQ.pack(name.encode(), 0))
+        except LinkError as error:
             raise LinkError(f"there is no interface {name} in network namespace {self._what}") from error
+        index: int = _IFREQ_INDEX.unpack(answer)[1]
+        return index
 
     def _tried(self, what: str, action: Callable[[], _T]) -> _T:
         try:

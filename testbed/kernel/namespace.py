@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from pyroute2 import IPRoute
-from pyroute2.ethtool.ioctl import IoctlEthtool
 from pyroute2.netlink.exceptions import NetlinkError
 
+from testbed.kernel import offloads, rtnetlink
 from testbed.kernel.errors import LinkError
 from testbed.kernel.interface_flags import BRIDGE_PORT_FORWARDING, IFF_LOWER_UP, IFF_UP, InterfaceFlags
 
-NUD_PERMANENT = 0x80
 RT_SCOPE_LINK = 253
 
 # Interface numbers of sky ports start here. A veth whose two ends happen to share a number (each namespace
@@ -57,6 +56,7 @@ class NetworkNamespace(InterfaceFlags):
 
     def __init__(self, join: Callable[[], None], what: str) -> None:
         self._netlink: Any = None
+        self._raw_requests: rtnetlink.Rtnetlink | None = None
         super().__init__(join, what)
 
     def read(self, name: str) -> InterfaceReading:
@@ -69,13 +69,7 @@ class NetworkNamespace(InterfaceFlags):
 
     def add_bridge(self, name: str) -> None:
         """Add a bridge that is up and does nothing but forward: no spanning tree, no multicast snooping."""
-        self._do(
-            f"add bridge {name}",
-            lambda ipr: ipr.link(
-                "add", ifname=name, kind="bridge", br_stp_state=0, br_forward_delay=0, br_mcast_snooping=0
-            ),
-        )
-        self.set_up(name, True)
+        self._request(f"add bridge {name}", rtnetlink.bridge(name))
 
     def add_veth(
         self,
@@ -86,85 +80,80 @@ class NetworkNamespace(InterfaceFlags):
         index: int | None = None,
         peer_mac: str | None = None,
         mtu_bytes: int = 1500,
+        group: int = 0,
     ) -> None:
         """Add a veth here whose other end (of MTU 1500) appears directly in the namespace at `peer_path`.
 
-        Neither end is ever seen by a third namespace, so names need to be unique only where they live.
+        Neither end is ever seen by a third namespace, so names need to be unique only where they live. This
+        end belongs to a group, for `delete_group`.
         """
-        peer: dict[str, Any] = {"ifname": peer_name}
-        if peer_mac is not None:
-            peer["address"] = peer_mac
-
-        def add(ipr: Any) -> None:
+        what = f"add veth {name} to {peer_name}"
+        try:
             fd = os.open(peer_path, os.O_RDONLY | os.O_CLOEXEC)
-            try:
-                number = {} if index is None else {"index": index}
-                peer["net_ns_fd"] = fd
-                ipr.link("add", ifname=name, kind="veth", mtu=mtu_bytes, peer=peer, **number)
-            finally:
-                os.close(fd)
-
-        self._do(f"add veth {name} to {peer_name}", add)
+        except OSError as error:
+            raise LinkError(f"cannot {what} in network namespace {self._what}: {error}") from error
+        try:
+            self._request(
+                what,
+                rtnetlink.veth(
+                    name,
+                    peer_name=peer_name,
+                    peer_namespace=fd,
+                    index=index,
+                    peer_mac=peer_mac,
+                    mtu_bytes=mtu_bytes,
+                    group=group,
+                ),
+            )
+        finally:
+            os.close(fd)
 
     def plug(self, port: str, bridge: str) -> None:
         """Make `port` a port of `bridge` that never learns: what enters at one port leaves at the other."""
-
-        def plug(ipr: Any) -> None:
-            index, master = self._index(port), self._index(bridge)
-            ipr.link("set", index=index, master=master)
-            ipr.brport("set", index=index, learning=0, unicast_flood=1, mcast_flood=1, bcast_flood=1)
-
-        self._do(f"plug {port} into {bridge}", plug)
+        index = self._index(port)
+        self._request(
+            f"plug {port} into {bridge}",
+            rtnetlink.change(index, master=self._index(bridge)),
+            rtnetlink.bridge_port(index, flooding=True, learning=False),
+        )
 
     def set_flooding(self, port: str, on: bool) -> None:
         """Let the bridge send packets out of `port`, or none at all.
 
         A bridge that never learns floods every packet, so a port without flooding gets none.
         """
-
-        def flood(ipr: Any) -> None:
-            ipr.brport("set", index=self._index(port), unicast_flood=on, mcast_flood=on, bcast_flood=on)
-
-        self._do(f"{'open' if on else 'close'} {port}", flood)
+        self._request(
+            f"{'open' if on else 'close'} {port}", rtnetlink.bridge_port(self._index(port), flooding=on)
+        )
 
     def set_mac(self, name: str, mac: str) -> None:
         """Give an interface an Ethernet address."""
-        self._do(
-            f"set the address of {name}",
-            lambda ipr: ipr.link("set", index=self._index(name), address=mac),
-        )
+        self._request(f"set the address of {name}", rtnetlink.change(self._index(name), mac=mac))
 
     def set_mtu(self, name: str, mtu_bytes: int) -> None:
         """Set the largest IP packet of an interface, bytes."""
-        self._do(
-            f"set the MTU of {name} to {mtu_bytes}",
-            lambda ipr: ipr.link("set", index=self._index(name), mtu=mtu_bytes),
+        self._request(
+            f"set the MTU of {name} to {mtu_bytes}", rtnetlink.change(self._index(name), mtu_bytes=mtu_bytes)
         )
 
     def add_address(self, name: str, address: str, prefix_length: int) -> None:
         """Give an interface an IPv4 or IPv6 address; no error if it has it already."""
-
-        def add(ipr: Any) -> None:
-            ipr.addr("replace", index=self._index(name), address=address, prefixlen=prefix_length)
-
-        self._do(f"add address {address}/{prefix_length} to {name}", add)
+        self._request(
+            f"add address {address}/{prefix_length} to {name}",
+            rtnetlink.address(self._index(name), address, prefix_length),
+        )
 
     def remove_address(self, name: str, address: str, prefix_length: int) -> None:
         """Remove an address from an interface."""
-
-        def remove(ipr: Any) -> None:
-            ipr.addr("del", index=self._index(name), address=address, prefixlen=prefix_length)
-
-        self._do(f"remove address {address}/{prefix_length} from {name}", remove)
+        self._request(
+            f"remove address {address}/{prefix_length} from {name}",
+            rtnetlink.address(self._index(name), address, prefix_length, present=False),
+        )
 
     def addresses(self, name: str) -> list[str]:
         """Return the addresses of an interface as text, "10.0.0.1/24"."""
-
-        def read(ipr: Any) -> list[str]:
-            found = ipr.get_addr(index=self._index(name))
-            return [f"{address.get('address')}/{address['prefixlen']}" for address in found]
-
-        return self._do(f"read the addresses of {name}", read)
+        index, what = self._index(name), f"read the addresses of {name}"
+        return self._tried(what, lambda: self._rtnetlink().addresses(index))
 
     def add_route(self, name: str, destination: str) -> None:
         """Send packets for `destination`, such as "192.0.2.7/32", directly out of an interface."""
@@ -176,20 +165,25 @@ class NetworkNamespace(InterfaceFlags):
 
     def add_neighbour(self, name: str, address: str, mac: str) -> None:
         """Tell interface `name` the Ethernet address of `address` for good, so that it never asks."""
-
-        def add(ipr: Any) -> None:
-            ipr.neigh("replace", ifindex=self._index(name), dst=address, lladdr=mac, state=NUD_PERMANENT)
-
-        self._do(f"add neighbour {address} to {name}", add)
+        self._request(
+            f"add neighbour {address} to {name}", rtnetlink.neighbour(self._index(name), address, mac)
+        )
 
     def delete(self, name: str) -> None:
         """Delete an interface; no error if it is gone already (its peer's namespace may have ended)."""
+        try:
+            index = self._index(name)
+        except LinkError:
+            return
+        self._request(f"delete {name}", rtnetlink.deletion(index=index))
 
-        def delete(ipr: Any) -> None:
-            with suppress(LinkError):
-                ipr.link("del", index=self._index(name))
-
-        self._do(f"delete {name}", delete)
+    def delete_group(self, group: int) -> None:
+        """Delete the interfaces of a group in one go: each deletion by itself waits for the whole kernel."""
+        try:
+            self._request(f"delete the interfaces of group {group}", rtnetlink.deletion(group=group))
+        except LinkError as error:
+            if getattr(error.__cause__, "errno", None) != errno.ENODEV:  # it has none
+                raise
 
     def disable_super_packets(self, name: str) -> None:
         """Switch off every offload that lets frames larger than the MTU reach a shaper, and read it back.
@@ -199,33 +193,31 @@ class NetworkNamespace(InterfaceFlags):
         """
 
         def disable() -> list[str]:
-            ethtool = IoctlEthtool(name)
-            try:
-                features = ethtool.get_features()
-                for feature in [found for found, on, *_ in features if on and _makes_super_packets(found)]:
-                    features[feature] = False
-                ethtool.set_features(features)
-            finally:
-                ethtool.close()
-            return self.super_packet_features(name)
+            offloads.disable_super_packets(name)
+            return offloads.super_packet_features(name)
 
-        if left := self.call(disable):
+        if left := self._tried(f"switch off offloads of {name}", disable):
             raise LinkError(
                 f"interface {name} keeps {', '.join(left)} on; it cannot be shaped packet by packet"
             )
 
     def super_packet_features(self, name: str) -> list[str]:
         """Return the offloads of `name` that are on and make frames larger than the MTU."""
+        return self._tried(f"read the offloads of {name}", lambda: offloads.super_packet_features(name))
 
-        def read() -> list[str]:
-            ethtool = IoctlEthtool(name)
-            try:
-                features = ethtool.get_features()
-                return [found for found, on, fixed, *_ in features if on and _makes_super_packets(found)]
-            finally:
-                ethtool.close()
+    def _request(self, what: str, *requests: rtnetlink.Request) -> None:
+        """Carry requests out, in any thread: a socket stays in the namespace where it was made."""
+        if self._closed:
+            raise LinkError(f"network namespace {self._what} is closed")
+        try:
+            self._rtnetlink().do(requests)
+        except (OSError, ValueError) as error:
+            raise LinkError(f"cannot {what} in network namespace {self._what}: {error}") from error
 
-        return self.call(read)
+    def _rtnetlink(self) -> rtnetlink.Rtnetlink:
+        if self._raw_requests is None:
+            self._raw_requests = self.call(rtnetlink.Rtnetlink)
+        return self._raw_requests
 
     def _ipr(self) -> Any:
         if self._netlink is None:
@@ -249,6 +241,11 @@ class NetworkNamespace(InterfaceFlags):
         if self._netlink is not None:
             self._netlink.close()
 
+    def _close_sockets(self) -> None:
+        super()._close_sockets()
+        if self._raw_requests is not None:
+            self._raw_requests.close()
+
 
 def _reading(link: Any) -> InterfaceReading:
     port_state = link.get_nested("IFLA_LINKINFO", "IFLA_INFO_SLAVE_DATA", "IFLA_BRPORT_STATE")
@@ -261,14 +258,3 @@ def _reading(link: Any) -> InterfaceReading:
         mtu_bytes=link.get("mtu"),
         mac=link.get("address"),
     )
-
-
-def _makes_super_packets(feature: str) -> bool:
-    return "segmentation" in feature or feature in {
-        "tx-gso-list",
-        "rx-gro",
-        "rx-gro-list",
-        "rx-gro-hw",
-        "rx-lro",
-        "rx-udp-gro-forwarding",
-    }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import ipaddress
 import threading
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from testbed.errors import InputError
 from testbed.kernel.ethernet import link_local
 from testbed.kernel.namespace import NetworkNamespace
 from testbed.network.clock import Clock, RealClock
-from testbed.network.link_end import HostEnd
+from testbed.network.link_end import HostEnd, host_at
 from testbed.network.link_state import LinkState, OnContactEnd
 from testbed.network.player import Player
 from testbed.network.sky import Sky
@@ -73,7 +74,7 @@ class ContactInterface(Intf):  # type: ignore[misc]  # Mininet is untyped
         with self.namespace() as space:
             found = {str(ipaddress.ip_interface(one).ip) for one in space.addresses(self.name)}
             if space.read_sysctl(f"ipv6/conf/{self.name}/disable_ipv6") == "0":
-                found.add(link_local(space.read(self.name).mac))
+                found.add(link_local(space.mac(self.name)))
         return sorted(found)
 
     def setMAC(self, macstr: str) -> None:  # noqa: N802
@@ -96,9 +97,9 @@ class ContactInterface(Intf):  # type: ignore[misc]  # Mininet is untyped
         if self.link is not None:
             self.link.delete()
 
-    def namespace(self) -> NetworkNamespace:
-        """Enter the host's namespace; the caller closes it."""
-        return NetworkNamespace.enter(_namespace_path(self.node), f"of {self.node.name}")
+    def namespace(self) -> AbstractContextManager[NetworkNamespace]:
+        """Enter the host's namespace."""
+        return host_at(_namespace(self.node), _namespace_path(self.node), self.node.name)
 
 
 class ContactLink(Link):  # type: ignore[misc]  # Mininet is untyped
@@ -159,8 +160,8 @@ class ContactLink(Link):  # type: ignore[misc]  # Mininet is untyped
         try:
             self.sky_link = self._sky.add_link(
                 self.name,
-                HostEnd(_namespace_path(node1), names[0], addr1),
-                HostEnd(_namespace_path(node2), names[1], addr2),
+                HostEnd(_namespace_path(node1), names[0], addr1, _namespace(node1)),
+                HostEnd(_namespace_path(node2), names[1], addr2, _namespace(node2)),
                 _on_contact_end(on_contact_end),
             )
             self.intf1 = self._interface(node1, names[0], ports[0], addr1, {**params, **(params1 or {})})
@@ -211,7 +212,7 @@ class ContactLink(Link):  # type: ignore[misc]  # Mininet is untyped
             return
         for one, other in ((self.intf1, self.intf2), (self.intf2, self.intf1)):
             with one.namespace() as space:
-                mac = space.read(one.name).mac
+                mac = space.mac(one.name)
             addresses = one.addresses()
             with other.namespace() as space:
                 for address in addresses:
@@ -290,6 +291,11 @@ def _on_contact_end(requested: OnContactEnd | str) -> OnContactEnd:
         raise InputError(f"on_contact_end is {requested!r}; choose {choice}") from None
 
 
+def _namespace(node: Any) -> NetworkNamespace | None:
+    """Return the namespace of a host of this project, and None for another Mininet host; see hosts.py."""
+    return getattr(node, "namespace", None)
+
+
 def _namespace_path(node: Any) -> str:
-    kept = getattr(node, "namespaces", None)  # of the hosts of this project, see hosts.py
-    return f"/proc/{node.pid}/ns/net" if kept is None else str(kept.net)
+    kept = _namespace(node)
+    return f"/proc/{node.pid}/ns/net" if kept is None else kept.path

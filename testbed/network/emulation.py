@@ -104,16 +104,18 @@ class EmulatedNetwork:
             node_name: Mininet's name for it, which its default interface names begin with; h0, h1, ... if
                 None.
         """
-        from testbed.network.hosts import EmulatedHost, HostNetwork  # Mininet is slow to import
+        # Mininet is slow to import.
+        from testbed.network.hosts import EmulatedHost, HostNetwork, end_programs_of
 
         self._check_stop()
         if name in self.hosts:
             raise InputError(f"there are two hosts named {name!r}; give each host its own name")
         if self._mininet is None:
             self._mininet = self._closing.enter_context(HostNetwork())
+            self._closing.callback(self.sky.remove_links)
+            self._closing.callback(lambda: end_programs_of(list(self.hosts.values())))
         node = self._mininet.addHost(node_name or f"h{len(self.hosts)}")
         host = self.hosts[name] = EmulatedHost(name, node, self.addresses)
-        self._closing.callback(host.end_programs)
         return host
 
     def add_namespace(self, name: str) -> NetworkNamespace:
@@ -211,6 +213,7 @@ class EmulatedNetwork:
         self._check_stop()
         if self._mininet is not None:
             self._mininet.start()
+        self.sky.shaper.make_ready()
 
     def play(
         self,

@@ -63,7 +63,7 @@ class EndWatch:
 def _change(link: ContactLink, end: ContactInterface) -> str | None:
     assert link.sky is not None  # noqa: S101  # a link that exists has one
     try:
-        up, address = link.sky.namespace.look_for_address(end.node.namespaces.net, end.name)
+        up, address = link.sky.namespace.look_for_address(end.node.namespace.path, end.name)
     except LinkError:  # it has vanished: the sky tells
         return None
     if not up:

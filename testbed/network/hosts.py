@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import time
 import uuid
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -14,60 +13,98 @@ from types import TracebackType
 from typing import Any
 
 from mininet.net import Mininet
+from mininet.node import Host
 
 from testbed.errors import CapabilityError, LinkError, TestbedError
-from testbed.kernel.namespace import NetworkNamespace
+from testbed.kernel.host_namespace import HostNamespace
 from testbed.machine.system_path import find_program, system_path
-from testbed.network.programs import end_session, spawn
+from testbed.network.programs import ask_session_to_end, end_session, spawn
 
 MARK = "SPACEVERSE_HOST"  # variable in the environment of a host's programs
-STANDS_IN_WITHIN_S = 2.0
 
 
-class HostNamespaces:
-    """The network and mount namespaces of a host, kept by descriptors, so that no process has to live there.
+class ContactHost(Host):  # type: ignore[misc]  # Mininet is untyped
+    """A Mininet host whose shell is started when it is first used.
 
-    Args:
-        pid: a process in them.
+    Without one, a host costs a millisecond and no process.
 
     Attributes:
-        net: path of the network namespace, for setns or `nsenter --net=`.
-        mount: path of the mount namespace.
+        namespace: its namespaces, which outlive its shell.
     """
 
-    def __init__(self, pid: int) -> None:
-        self._descriptors: list[int] = []
+    def __init__(self, name: str, **params: Any) -> None:
+        self.namespace = HostNamespace.make(f"of {name}")
+        self._shell: subprocess.Popen[Any] | None = None
+        self._starts = False
+        self._ended = False
         try:
-            self.net, self.mount = self._keep(pid, "net"), self._keep(pid, "mnt")
+            super().__init__(name, **params)
         except BaseException:
-            self.close()
+            self.namespace.close()
             raise
 
-    def hold(self, process: subprocess.Popen[Any]) -> bool:
-        """Return whether a process is in these namespaces."""
-        with suppress(OSError):
-            return all(
-                os.path.samestat(Path(f"/proc/{process.pid}/ns/{kind}").stat(), os.fstat(descriptor))
-                for kind, descriptor in zip(("net", "mnt"), self._descriptors, strict=True)
-            )
-        return False
+    @property
+    def shell(self) -> subprocess.Popen[Any] | None:
+        """The shell, which is started by the first look; None once the host has ended."""
+        if self._shell is None and not (self._ended or self._starts):
+            self._starts = True
+            try:
+                super().startShell("-cd")
+            finally:
+                self._starts = False
+        return self._shell
 
-    def release(self) -> None:
-        """Let the namespaces go, and keep the paths from leading to others."""
-        nothing = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
-        for descriptor in self._descriptors:
-            os.dup2(nothing, descriptor, inheritable=False)
-        os.close(nothing)
+    @shell.setter
+    def shell(self, shell: subprocess.Popen[Any] | None) -> None:
+        self._shell = shell
 
-    def close(self) -> None:
-        """Let the namespaces go; the paths may lead to others from now on. May be called twice."""
-        while self._descriptors:
-            os.close(self._descriptors.pop())
+    @property
+    def pid(self) -> int | None:
+        """Process id of the shell, which is started by the first look."""
+        shell = self.shell
+        return None if shell is None else shell.pid
 
-    def _keep(self, pid: int, kind: str) -> str:
-        descriptor = os.open(f"/proc/{pid}/ns/{kind}", os.O_RDONLY | os.O_CLOEXEC)
-        self._descriptors.append(descriptor)
-        return f"/proc/{os.getpid()}/fd/{descriptor}"
+    @pid.setter
+    def pid(self, pid: int | None) -> None:
+        """Do nothing: it is the shell's."""
+
+    @property
+    def shell_pid(self) -> int | None:
+        """Process id of the shell if that runs."""
+        running = self._shell is not None and self._shell.poll() is None
+        return self._shell.pid if running and self._shell is not None else None
+
+    def startShell(self, mnopts: str | None = None) -> None:  # noqa: N802 - Mininet's names
+        """Do nothing yet; see `shell`."""
+
+    def _popen(self, cmd: Sequence[str], **params: Any) -> subprocess.Popen[Any]:
+        """Start a program in the host's namespaces."""
+        return self.namespace.call(lambda: subprocess.Popen(cmd, cwd=os.getcwd(), **params))
+
+    def config(
+        self,
+        mac: str | None = None,
+        ip: str | None = None,
+        defaultRoute: str | None = None,  # noqa: N803 - Mininet's name
+        lo: str = "up",
+        **_: Any,
+    ) -> dict[str, Any]:
+        """Apply Mininet's parameters, without a shell as far as possible."""
+        result: dict[str, Any] = {}
+        self.setParam(result, "setMAC", mac=mac)
+        self.setParam(result, "setIP", ip=ip)
+        self.setParam(result, "setDefaultRoute", defaultRoute=defaultRoute)
+        self.namespace.set_up("lo", lo == "up")
+        return result
+
+    def terminate(self) -> None:
+        """End the shell and everything in the namespaces."""
+        try:
+            if self._shell is not None:
+                super().terminate()
+        finally:
+            self._ended = True
+            self.namespace.release()
 
 
 class HostNetwork(Mininet):  # type: ignore[misc]  # Mininet is untyped
@@ -95,18 +132,7 @@ class HostNetwork(Mininet):  # type: ignore[misc]  # Mininet is untyped
 
     def addHost(self, name: str, cls: Any = None, **params: Any) -> Any:  # noqa: N802 - Mininet's name
         """Add a host; its addresses are those of its links, unless `ip` gives its first interface one."""
-        node = super().addHost(name, cls=cls, **{"ip": None, **params})
-        node.namespaces = HostNamespaces(node.pid)
-        terminate = node.terminate
-
-        def terminate_and_release() -> None:
-            try:
-                terminate()
-            finally:
-                node.namespaces.release()
-
-        node.terminate = terminate_and_release
-        return node
+        return super().addHost(name, cls=cls or ContactHost, **{"ip": None, **params})
 
     def __enter__(self) -> HostNetwork:
         return self
@@ -118,9 +144,9 @@ class HostNetwork(Mininet):  # type: ignore[misc]  # Mininet is untyped
             self.stop()
         finally:  # a link that cannot be deleted keeps no host alive
             for host in self.hosts:
-                if host.shell is not None:
-                    host.terminate()
-                host.namespaces.close()
+                host.terminate()
+                if isinstance(host, ContactHost):
+                    host.namespace.close()
 
 
 class EmulatedHost:
@@ -130,16 +156,22 @@ class EmulatedHost:
         name: what a scenario or a script calls it.
         node: the Mininet host.
         addresses: the IPv4 address of each host of the network, by name; read when a command is given.
+
+    Attributes:
+        processes: programs that were started and not ended.
+        has_run: whether there were any, which may have left others behind.
+        mark: variable in their environment, and in nobody else's.
     """
 
     def __init__(self, name: str, node: Any, addresses: Mapping[str, str]) -> None:
         self.name = name
         self.node = node
         self._addresses = addresses
-        self._namespace: NetworkNamespace | None = None
-        self._processes: list[subprocess.Popen[Any]] = []
+        self._space: HostNamespace = node.namespace
+        self.has_run = False
+        self.processes: list[subprocess.Popen[Any]] = []
         self._stand_in: subprocess.Popen[Any] | None = None
-        self._mark = f"{MARK}={uuid.uuid4().hex}".encode()
+        self.mark = f"{MARK}={uuid.uuid4().hex}".encode()
 
     def __repr__(self) -> str:
         return f"<host {self.name}, {self._addresses.get(self.name, 'no address')}>"
@@ -154,17 +186,17 @@ class EmulatedHost:
 
     @property
     def pid(self) -> int:
-        """Process id of the host's shell, whose namespaces are the host's; of another one if it has died."""
-        if self.node.shell is None or self.node.shell.poll() is None:
-            return int(self.node.pid)
+        """Id of a process in the host's namespaces: its shell if that runs, or one that does nothing."""
+        if (pid := self.node.shell_pid) is not None:
+            return int(pid)
         if self._stand_in is None or self._stand_in.poll() is not None:
-            self._stand_in = self._enter().call(self._start_stand_in)
+            self._stand_in = self._space.call(self._start_stand_in)
         return self._stand_in.pid
 
     @property
     def namespace_path(self) -> str:
         """Path of the host's network namespace, for setns or `nsenter --net=`."""
-        return str(self.node.namespaces.net)
+        return self._space.path
 
     def popen(self, command: str | Sequence[str], **options: Any) -> subprocess.Popen[Any]:
         """Start a program in the host; it ends with the network at the latest.
@@ -176,16 +208,17 @@ class EmulatedHost:
         """
         words = self._words(command)
         settings = {"text": True, "stdin": subprocess.DEVNULL, **options}
-        mark, _, value = self._mark.decode().partition("=")
+        mark, _, value = self.mark.decode().partition("=")
         settings["env"] = {**(settings.get("env") or os.environ), mark: value}
 
         def start() -> subprocess.Popen[Any]:
             process = spawn(words, netns_pid=self.pid, **settings)
-            self._processes.append(process)  # here, so that no interrupt of the caller comes in between
+            self.has_run = True
+            self.processes.append(process)  # here, so that no interrupt of the caller comes in between
             return process
 
         # A program ends with the thread that started it. The namespace's thread lives as long as the host.
-        return self._enter().call(start)
+        return self._space.call(start)
 
     def run(
         self, command: str | Sequence[str], *, timeout_s: float | None = None, check: bool = True
@@ -208,7 +241,7 @@ class EmulatedHost:
             for stream in (process.stdout, process.stderr):
                 if stream is not None:
                     stream.close()
-            self._processes.remove(process)
+            self.processes.remove(process)
         if check and process.returncode != 0:
             lines = (errors.strip() or out.strip() or "it printed nothing").splitlines()
             raise TestbedError(
@@ -218,27 +251,11 @@ class EmulatedHost:
 
     def end_programs(self) -> None:
         """End every program in the host, also those that left their session."""
-        while self._processes:
-            end_session(self._processes[-1])
-            self._processes.pop()
-        if self._namespace is not None:
-            self._kill_others()
-            self._namespace.close()
-            self._namespace = None
+        end_programs_of([self])
 
     def _start_stand_in(self) -> subprocess.Popen[Any]:
-        """Start a process that does nothing, in the host's namespaces."""
-        namespaces = self.node.namespaces
-        command = ["nsenter", f"--net={namespaces.net}", f"--mount={namespaces.mount}", "sleep", "infinity"]
-        process = spawn(command, stdin=subprocess.DEVNULL)
-        self._processes.append(process)
-        give_up_s = time.monotonic() + STANDS_IN_WITHIN_S
-        while not namespaces.hold(process):
-            if process.poll() is not None or time.monotonic() > give_up_s:
-                raise TestbedError(
-                    f"{self.name}: its shell has died, and nsenter cannot enter its namespaces"
-                )
-            time.sleep(0.005)
+        process = spawn(["sleep", "infinity"], stdin=subprocess.DEVNULL)
+        self.processes.append(process)
         return process
 
     def _words(self, command: str | Sequence[str]) -> list[str]:
@@ -248,14 +265,20 @@ class EmulatedHost:
             command = command.replace(f"{{{name}}}", address)
         return ["sh", "-c", command]
 
-    def _enter(self) -> NetworkNamespace:
-        if self._namespace is None:
-            self._namespace = NetworkNamespace.enter(self.namespace_path, f"of {self.name}")
-        return self._namespace
 
-    def _kill_others(self) -> None:
-        """Kill programs that have left the session in which they were started, told by their environment."""
-        for entry in Path("/proc").glob("[0-9]*/environ"):
-            with suppress(OSError):  # it has ended meanwhile
-                if self._mark in entry.read_bytes().split(b"\0"):
-                    os.kill(int(entry.parent.name), signal.SIGKILL)
+def end_programs_of(hosts: Sequence[EmulatedHost]) -> None:
+    """End every program in some hosts, also those that left their session, side by side."""
+    processes = [process for host in hosts for process in host.processes]
+    for process in processes:
+        ask_session_to_end(process)
+    for process in reversed(processes):
+        end_session(process)
+    # Programs that have left the session in which they were started are told by their environment.
+    marks = {host.mark for host in hosts if host.has_run}
+    for entry in Path("/proc").glob("[0-9]*/environ") if marks else ():
+        with suppress(OSError):  # it has ended meanwhile
+            if not marks.isdisjoint(entry.read_bytes().split(b"\0")):
+                os.kill(int(entry.parent.name), signal.SIGKILL)
+    for host in hosts:
+        host.processes.clear()
+        host.has_run = False

@@ -80,12 +80,15 @@ class SkyLink:
         self._flooding = dict.fromkeys(Direction, True)
         self._passing: tuple[bool, bool] | None = None  # which directions `set` last left open
         self._closing = ExitStack()
+        self._bridges = ExitStack()
         hosts = {self.ports.satellite: satellite, self.ports.ground: ground}
-        with ExitStack() as building:
+        with ExitStack() as bridges, ExitStack() as building:
             bridge = f"br{number}"
-            _add_bridge(building, sky.namespace, bridge)
+            _add_bridge(bridges, sky.namespace, bridge)
             if on_contact_end is OnContactEnd.HOLD:
-                self.ends = {_add_gate(building, sky.namespace, p, bridge, e): e for p, e in hosts.items()}
+                self.ends = {
+                    _add_gate(building, bridges, sky.namespace, p, bridge, e): e for p, e in hosts.items()
+                }
             else:
                 self.ends = hosts
                 for port, end in hosts.items():
@@ -96,7 +99,7 @@ class SkyLink:
             if on_contact_end is OnContactEnd.HOLD:
                 for direction in Direction:
                     sky.shaper.apply(name, direction, HELD_STATE)
-            self._closing = building.pop_all()
+            self._closing, self._bridges = building.pop_all(), bridges.pop_all()
 
     def set(self, down: LinkState, up: LinkState) -> None:
         """Write both directions whole, then the carrier, and read all of it back.
@@ -213,6 +216,11 @@ class SkyLink:
         with self.lock:
             self.sky.forget(self)
             self._closing.close()
+            self._bridges.close()
+
+    def leave_bridges(self) -> None:
+        """Leave it to the end of the sky to delete the bridge: the kernel takes 17 ms for each."""
+        self._bridges.pop_all()
 
     def _set_carrier(self, up: bool) -> None:
         space = self.sky.namespace
@@ -291,10 +299,12 @@ def _add_bridge(building: ExitStack, space: NetworkNamespace, bridge: str) -> No
     building.callback(space.delete, bridge)
 
 
-def _add_gate(building: ExitStack, space: NetworkNamespace, port: str, bridge: str, end: LinkEnd) -> str:
-    """Add a port with a gate before it, and the gate's name."""
+def _add_gate(
+    building: ExitStack, bridges: ExitStack, space: NetworkNamespace, port: str, bridge: str, end: LinkEnd
+) -> str:
+    """Add a port with a gate before it, and return the gate's name."""
     gate, gate_bridge, inner = f"g{port}", f"b{port}", f"i{port}"
-    _add_bridge(building, space, gate_bridge)
+    _add_bridge(bridges, space, gate_bridge)
     _add_port(space, gate, gate_bridge, end)
     building.callback(space.delete, gate)
     space.add_veth(port, peer_name=inner, peer_path=space.path, mtu_bytes=PORT_MTU_BYTES)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Protocol
 
 from testbed.kernel.namespace import NetworkNamespace
 
 PORT_MTU_BYTES = 65535  # the hosts' own MTUs limit packets; the sky passes any size
+PORT_GROUP = 1  # of the interfaces in a sky that lead to hosts; 0 is every other interface's
 
 # Otherwise a host checks for 1 s at every AOS whether its own addresses are in use, and looks for routers.
 # Both ends of a link are known.
@@ -39,11 +41,13 @@ class HostEnd:
         namespace_path: the namespace, as a path such as /proc/PID/ns/net.
         interface: the interface's name there.
         mac: its Ethernet address; None lets the kernel choose.
+        host: the namespace itself, where it is at hand: to enter it by its path takes a thread.
     """
 
     namespace_path: str
     interface: str
     mac: str | None = None
+    host: NetworkNamespace | None = None
 
     def add_port(self, sky: NetworkNamespace, port: str, index: int) -> None:
         """Add a veth between the sky and the host."""
@@ -54,17 +58,22 @@ class HostEnd:
             index=index,
             peer_mac=self.mac,
             mtu_bytes=PORT_MTU_BYTES,
+            group=PORT_GROUP,
         )
         try:
             sky.disable_super_packets(port)
-            with NetworkNamespace.enter(self.namespace_path, f"of {self.interface}") as host:
-                host.disable_super_packets(self.interface)
-                for setting, value in QUIET_IPV6.items():
-                    set_if_known(host, f"ipv6/conf/{self.interface}/{setting}", value)
-                host.set_up(self.interface, True)
+            with host_at(self.host, self.namespace_path, self.interface) as host:
+                host.call(lambda: self._make_ready(host))
         except BaseException:
             sky.delete(port)
             raise
+
+    def _make_ready(self, host: NetworkNamespace) -> None:
+        """Set the interface up; runs in the host's thread, to which every call from outside is a switch."""
+        host.disable_super_packets(self.interface)
+        for setting, value in QUIET_IPV6.items():
+            set_if_known(host, f"ipv6/conf/{self.interface}/{setting}", value)
+        host.set_up(self.interface, True)
 
     def look(self, sky: NetworkNamespace, port: str) -> tuple[bool, bool]:
         """Look from the sky into the host."""
@@ -75,3 +84,8 @@ def set_if_known(space: NetworkNamespace, name: str, value: str) -> None:
     """Write a sysctl of a namespace, where the kernel has it."""
     if space.read_sysctl(name) is not None:
         space.write_sysctl(name, value)
+
+
+def host_at(host: NetworkNamespace | None, path: str, what: str) -> AbstractContextManager[NetworkNamespace]:
+    """Return a host's namespace, entered by its path if it is not at hand."""
+    return nullcontext(host) if host is not None else NetworkNamespace.enter(path, f"of {what}")

@@ -55,6 +55,16 @@ def exit_code(process: subprocess.Popen[Any]) -> int | None:
     return found.si_status if found.si_code == os.CLD_EXITED else -found.si_status
 
 
+def ask_session_to_end(process: subprocess.Popen[Any], number: signal.Signals = signal.SIGTERM) -> None:
+    """Send a signal to a process made by `spawn` and to its session, and do not wait."""
+    if exit_code(process) is not None:
+        return
+    if os.getpgid(process.pid) == process.pid:
+        os.killpg(process.pid, number)
+    else:
+        process.send_signal(number)
+
+
 def end_session(process: subprocess.Popen[Any], first: signal.Signals = signal.SIGTERM) -> None:
     """End a process and its whole session, and reap it. May be called twice.
 
@@ -67,10 +77,7 @@ def end_session(process: subprocess.Popen[Any], first: signal.Signals = signal.S
     for number, patience_s in ((first, ENDS_WITHIN_S), (signal.SIGTERM, 1.0)):
         if exit_code(process) is not None:
             break
-        if os.getpgid(process.pid) == process.pid:
-            os.killpg(process.pid, number)
-        else:
-            process.send_signal(number)
+        ask_session_to_end(process, number)
         give_up_s = time.monotonic() + patience_s
         while exit_code(process) is None and time.monotonic() < give_up_s:
             time.sleep(0.01)

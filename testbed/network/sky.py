@@ -20,7 +20,7 @@ from testbed.errors import CapabilityError, InputError, LinkError, TestbedError
 from testbed.kernel.interface_flags import IFF_UP
 from testbed.kernel.namespace import NetworkNamespace
 from testbed.network.link import SkyLink, differences
-from testbed.network.link_end import LinkEnd, set_if_known
+from testbed.network.link_end import PORT_GROUP, LinkEnd, set_if_known
 from testbed.network.link_state import Direction, LinkState, OnContactEnd
 from testbed.network.shapers.base import Shaper
 from testbed.network.shapers.choice import choose_shaper
@@ -178,12 +178,23 @@ class Sky:
         """Drop a link that has closed itself."""
         self._links.pop(link.name, None)
 
+    def remove_links(self) -> None:
+        """Remove every link at once, as far as others can see: the bridges end with the sky."""
+        self._closed.set()
+        with ExitStack() as closing:  # each one, also after an error
+            links = list(self._links.values())
+            for link in links:
+                link.leave_bridges()
+                closing.callback(link.close)
+            closing.callback(self.namespace.delete_group, PORT_GROUP)
+            for link in links:
+                closing.callback(self.shaper.detach, link.name)
+
     def close(self) -> None:
         """Take down every link, end the shaper, and give back the namespace. May be called twice."""
         self._closed.set()
         with self._closing:
-            for link in list(self._links.values()):
-                self._closing.callback(link.close)
+            self._closing.callback(self.remove_links)
 
     def __enter__(self) -> Sky:
         return self

@@ -50,6 +50,12 @@ class Shaper(Protocol):
     def attach(self, ports: LinkPorts) -> None:
         """Take charge of a link; both directions start down. Raises LinkError."""
 
+    def make_ready(self) -> None:
+        """Finish for all links what `attach` has begun; otherwise the first state that is written does.
+
+        Raises LinkError.
+        """
+
     def detach(self, link: str) -> None:
         """Give a link back, its ports still there; a link that is not known is no error."""
 
@@ -104,6 +110,9 @@ class RecordingShaper:
         """Remember the link as down in both directions."""
         for direction in Direction:
             self.states[ports.link, direction] = DOWN_STATE
+
+    def make_ready(self) -> None:
+        """Do nothing."""
 
     def detach(self, link: str) -> None:
         """Forget the link's states, not its history."""

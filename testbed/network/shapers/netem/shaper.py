@@ -92,6 +92,9 @@ class NetemShaper:
                     raise failure
                 self._interface[key] = (port, index)
 
+    def make_ready(self) -> None:
+        """Do nothing: `attach` has done all."""
+
     def detach(self, link: str) -> None:
         """Take the link's netems off its ports."""
         with self._lock:

@@ -54,6 +54,8 @@ class NfqueueShaper:
         self._lock = threading.Lock()
         self._queues: dict[tuple[str, Direction], int] = {}
         self._numbers = itertools.count(1)
+        self._without_rule: dict[str, dict[str, int]] = {}  # queues by port, of each new link
+        self._rules_lock = threading.Lock()
         self._death: str | None = None
         self._closing = ExitStack()
         with ExitStack() as building:
@@ -83,11 +85,27 @@ class NfqueueShaper:
             seed = zlib.crc32(f"{self._seed}/{ports.link}/{direction.value}".encode())
             self._ask("attach", ports.link, direction, queue=queue, seed=seed)
             self._queues[ports.link, direction] = queue
-        queues = {ports.entry(direction): self._queues[ports.link, direction] for direction in Direction}
-        add_rules(self._sky, self.hook, queues)
+        entries = {ports.entry(direction): self._queues[ports.link, direction] for direction in Direction}
+        self._without_rule[ports.link] = entries
+
+    def make_ready(self) -> None:
+        """Send the packets of new links to their queues: one program for all, which takes 3 ms to start.
+
+        Until a link's first state it has no carrier, so that nothing passes by its queues.
+        """
+        if not self._without_rule:
+            return
+        with self._rules_lock:
+            added = dict(self._without_rule)
+            entries = {port: queue for link in added.values() for port, queue in link.items()}
+            if entries:
+                add_rules(self._sky, self.hook, entries)
+            for link in added:
+                self._without_rule.pop(link, None)
 
     def detach(self, link: str) -> None:
         """Let go of a link that is being deleted; does nothing for one that is unknown."""
+        self._without_rule.pop(link, None)
         for direction in Direction:
             if self._queues.pop((link, direction), None) is not None:
                 with suppress(LinkError):  # a dead process plays nothing
@@ -100,6 +118,7 @@ class NfqueueShaper:
 
     def apply_all(self, requested: Sequence[tuple[str, Direction, LinkState]]) -> list[LinkState]:
         """Write many states, each whole, with one message and one answer for every STATES_AT_ONCE of them."""
+        self.make_ready()
         held = []
         for first in range(0, len(requested), STATES_AT_ONCE):
             held += self._apply_some(requested[first : first + STATES_AT_ONCE])
