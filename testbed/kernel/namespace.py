@@ -211,7 +211,7 @@ class NetworkNamespace(InterfaceFlags):
             raise LinkError(f"network namespace {self._what} is closed")
         try:
             self._rtnetlink().do(requests)
-        except (OSError, ValueError) as error:
+        except OSError as error:
             raise LinkError(f"cannot {what} in network namespace {self._what}: {error}") from error
 
     def _rtnetlink(self) -> rtnetlink.Rtnetlink:

@@ -47,11 +47,11 @@ class ContactHost(Host):  # type: ignore[misc]  # Mininet is untyped
     def shell(self) -> subprocess.Popen[Any] | None:
         """The shell, which is started by the first look; None once the host has ended."""
         if self._shell is None and not (self._ended or self._starts):
-            self._starts = True
+            self._starts, self.inNamespace = True, False  # or mnexec makes further namespaces
             try:
-                super().startShell("-cd")
+                super().startShell()
             finally:
-                self._starts = False
+                self._starts, self.inNamespace = False, True
         return self._shell
 
     @shell.setter
@@ -79,7 +79,7 @@ class ContactHost(Host):  # type: ignore[misc]  # Mininet is untyped
 
     def _popen(self, cmd: Sequence[str], **params: Any) -> subprocess.Popen[Any]:
         """Start a program in the host's namespaces."""
-        return self.namespace.call(lambda: subprocess.Popen(cmd, cwd=os.getcwd(), **params))
+        return self.namespace.call(lambda: subprocess.Popen(cmd, cwd=Path.cwd(), **params))
 
     def config(
         self,

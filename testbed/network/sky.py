@@ -183,6 +183,8 @@ class Sky:
         self._closed.set()
         with ExitStack() as closing:  # each one, also after an error
             links = list(self._links.values())
+            if not links:
+                return
             for link in links:
                 link.leave_bridges()
                 closing.callback(link.close)

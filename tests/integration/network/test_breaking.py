@@ -23,6 +23,7 @@ from testbed.network.emulation import EmulatedNetwork
 from testbed.network.link_state import DOWN_STATE, Direction, GilbertElliott, LinkState
 from testbed.network.shapers.nfqueue.shaper import NfqueueShaper
 from tests.integration.test_run import ROOT, command, write_scenario
+from tests.support.child_processes import children_of
 from tests.support.footprint import Footprint
 from tests.support.network.pair import GROUND, Pair, Stream, state
 from tests.support.starved import Starvation, unless_starved
@@ -334,11 +335,6 @@ def test_a_run_whose_shaper_is_killed_ends_with_one_clear_line(tmp_path: Path) -
         assert "Traceback" not in said
         assert "nfqueue process ended (status -9)" in said.strip().splitlines()[-1]
         assert footprint.left_behind() == {}
-
-
-def children_of(pid: int) -> list[int]:
-    lists = [task.read_text() for task in Path(f"/proc/{pid}/task").glob("*/children")]
-    return [int(child) for line in lists for child in line.split()]
 
 
 def command_line(pid: int) -> str:
