@@ -114,6 +114,7 @@ class Satellite:
             clock=self._management,
             contact_ends_s=self._contact_ends_s,
         )
+        self._downlink.queue_every_s = config.queue_every_s
         self._inference = Inference(
             config,
             self._report,

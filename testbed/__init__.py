@@ -32,7 +32,10 @@ if TYPE_CHECKING:
     from testbed.results.results import Results
     from testbed.run.progress import TerminalProgress
     from testbed.run.run import Outcome, run_scenario
+    from testbed.run.traces import link_traces
     from testbed.scenario.constellation import Camera, Constellation
+    from testbed.scenario.dishes.plan import DishPlan, dish_plan
+    from testbed.scenario.dishes.schedulers import DishScheduler, InView
     from testbed.scenario.file import load_scenario
     from testbed.scenario.model import (
         Frame,
@@ -51,10 +54,13 @@ __all__ = [
     "CapabilityError",
     "Constellation",
     "ContactLink",
+    "DishPlan",
+    "DishScheduler",
     "EmulatedLink",
     "EmulatedNetwork",
     "Frame",
     "GroundStation",
+    "InView",
     "InputError",
     "Link",
     "LinkError",
@@ -72,6 +78,8 @@ __all__ = [
     "TestbedError",
     "Trace",
     "UsageError",
+    "dish_plan",
+    "link_traces",
     "load_scenario",
     "read_frames",
     "run_as_script",
@@ -95,8 +103,11 @@ _NAMES_BY_MODULE = {
     "testbed.network.sky": ("Sky",),
     "testbed.results.results": ("Results",),
     "testbed.run.progress": ("TerminalProgress",),
+    "testbed.run.traces": ("link_traces",),
     "testbed.run.run": ("Outcome", "run_scenario"),
     "testbed.scenario.constellation": ("Camera", "Constellation"),
+    "testbed.scenario.dishes.plan": ("DishPlan", "dish_plan"),
+    "testbed.scenario.dishes.schedulers": ("DishScheduler", "InView"),
     "testbed.scenario.file": ("load_scenario",),
     "testbed.scenario.model": (
         "Frame",

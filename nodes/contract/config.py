@@ -265,6 +265,8 @@ class SatelliteConfig(NodeConfig, PolicyChoice):
             cannot send in time. Without them an item that is cut off continues in the next contact.
         rate_bit_s: planning rate of the downlink, bits in a second of scenario time; it sets the
             size of chunks.
+        queue_every_s: how often the satellite reports its queue if that has changed, in scenario time; None:
+            never. A scheduler of dishes may depend on it.
     """
 
     stations: list[Station] = Field(min_length=1)
@@ -274,6 +276,7 @@ class SatelliteConfig(NodeConfig, PolicyChoice):
     heartbeat_s: float = Field(default=5.0, ge=0, allow_inf_nan=False)
     contact_ends_s: list[float] = Field(default_factory=list)
     rate_bit_s: float = Field(gt=0, allow_inf_nan=False)
+    queue_every_s: float | None = Field(default=None, gt=0, allow_inf_nan=False)
 
     @model_validator(mode="after")
     def _unique_stations(self) -> SatelliteConfig:

@@ -476,6 +476,27 @@ class OutboxTrouble(Event):
 # The downlink
 
 
+class QueueReported(Event):
+    """What a satellite has on board for the ground; for schedulers of dishes that depend on it.
+
+    Args:
+        items: number of items that the ground does not have.
+        size_bytes: their size.
+        best_value: the highest value among them; 0 without items.
+        deadline_s: the nearest deadline among them, scenario time; null if none has one.
+        sending: whether an item is partly sent.
+    """
+
+    event_name = "queue"
+    sent_by = "satellite"
+
+    items: int
+    size_bytes: int
+    best_value: float
+    deadline_s: float | None
+    sending: bool
+
+
 class ContactChanged(Event):
     """A satellite's contact with a station began or ended, as its network interface or the run says.
 
@@ -796,6 +817,50 @@ class LinkRepaired(Event):
     link: Text
     end: Text
     change: Text
+
+
+class DishAssigned(Event):
+    """A station has given a dish to a satellite.
+
+    Args:
+        station: the station.
+        dish: number of the dish, from 1.
+        satellite: the satellite.
+        open_s: scenario time at which the dish has turned to it and the link is up.
+        scheduler: who decided.
+        why: why the satellite got it.
+        waiting: satellites in view of the station that got no dish at that moment.
+    """
+
+    event_name = "dish_assigned"
+    sent_by = "run"
+
+    station: Text
+    dish: int
+    satellite: Text
+    open_s: float
+    scheduler: Text
+    why: Text
+    waiting: list[Text]
+
+
+class DishReleased(Event):
+    """A satellite has lost its dish.
+
+    Args:
+        station: the station.
+        dish: number of the dish, from 1.
+        satellite: the satellite.
+        why: its pass ended, or another satellite got the dish.
+    """
+
+    event_name = "dish_released"
+    sent_by = "run"
+
+    station: Text
+    dish: int
+    satellite: Text
+    why: Text
 
 
 class BoardChanged(Event):

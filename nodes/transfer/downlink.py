@@ -12,7 +12,7 @@ from typing import Protocol
 
 from nodes.contract import topics
 from nodes.contract.config import Station, session_name
-from nodes.contract.events import ContactChanged, Disconnected
+from nodes.contract.events import ContactChanged, Disconnected, QueueReported
 from nodes.contract.report import NoClock, Report, ScenarioClock, ScenarioTime, no_time
 from nodes.runtime.contact import poll_s
 from nodes.transfer.connect import Opened, RacingConnector
@@ -83,6 +83,9 @@ class Downlink(threading.Thread):
         clock: scenario time. However fast it runs, keepalives, heartbeats, time limits and pauses after a
             refusal stay real.
         contact_ends_s: returns the scenario time at which this contact ends, or None if it is unknown.
+
+    Attributes:
+        queue_every_s: how often a changed queue is reported, in scenario time; None: never.
     """
 
     def __init__(
@@ -105,6 +108,9 @@ class Downlink(threading.Thread):
         self._heartbeat_s = heartbeat_s
         self._clock = clock or NoClock()
         self._contact_ends_s = contact_ends_s
+        self.queue_every_s: float | None = None
+        self._queue = QueueReported(items=0, size_bytes=0, best_value=0.0, deadline_s=None, sending=False)
+        self._next_queue_s = 0.0
         self._bulk = Lane(outbox, rate_bit_s, report, express=False)
         self._express = Lane(outbox, rate_bit_s, report, express=True)
         self._lanes = self._express, self._bulk
@@ -313,11 +319,28 @@ class Downlink(threading.Thread):
             known = time_s is not None and ends_s is not None and ends_s > time_s
             left_s = ends_s - time_s if known else None  # type: ignore[operator]
             lane.sender.contact_ends_s = None if left_s is None else now_s + left_s / speed
+        self._report_queue(now_s, speed)
         if self._station is not None and self._bulk.sender.silences > SILENCES_MAX:
             others = [s for s in self._look() if s != self._station]
             if others:
                 self._shunned[self._station.name] = now_s + SHUN_S
                 self._drop("no reply from the ground program")
+
+    def _report_queue(self, now_s: float, speed: float) -> None:
+        if self.queue_every_s is None or now_s < self._next_queue_s:
+            return
+        items, size_bytes = self._outbox.depth()
+        value, deadline_s = self._outbox.most_urgent()
+        queue = QueueReported(
+            items=items,
+            size_bytes=size_bytes,
+            best_value=value,
+            deadline_s=deadline_s,
+            sending=any(lane.sender.sent_bytes > 0 for lane in self._lanes),
+        )
+        if queue != self._queue:
+            self._queue, self._next_queue_s = queue, now_s + self.queue_every_s / speed
+            self._report(queue)
 
     def _heard(self, payload: bytes) -> None:
         try:

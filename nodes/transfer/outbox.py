@@ -247,6 +247,13 @@ class Outbox:
         with self._lock:
             return len(self._pending), sum(item.manifest.size_bytes for item in self._pending)
 
+    def most_urgent(self) -> tuple[float, float | None]:
+        """Return (highest value of a pending item, or 0; nearest deadline, or None)."""
+        with self._lock:
+            values = [item.value for item in self._pending]
+            deadlines_s = [s for item in self._pending if (s := item.manifest.deadline_s) is not None]
+        return max(values, default=0.0), min(deadlines_s, default=None)
+
     def release(self, item: OutboxItem) -> bool:
         """Delete the bytes of an item that the ground has and keep its id; False if it was not pending."""
         return self._settle(item, "released")

@@ -58,7 +58,7 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument(
         "--allow-code",
         action="store_true",
-        help="allow a .json scenario to name Python files of policies, which the run executes",
+        help="allow a .json scenario to name Python files of policies and schedulers, which the run executes",
     )
     _add_options(parser)
     parser.set_defaults(run=lambda arguments: _run(_loaded(arguments), arguments))

@@ -16,6 +16,7 @@ from PIL import Image, ImageFile
 from nodes.contract.files import IMAGE_FORMATS, has_too_many_scans
 from nodes.contract.latency import LABELS, PARTS
 from testbed.results import drawings
+from testbed.results.dishes import turn_rows, use_rows
 from testbed.results.latency import FrameResult
 from testbed.results.results import Results
 from testbed.scenario.model import Scenario
@@ -58,6 +59,7 @@ def render(
         ground_track=drawings.ground_track(tracks) if tracks else None,
         note=results.note,
         rows=_rows(results),
+        dish_tables=[rows for rows in (turn_rows(results.dishes), use_rows(results.dish_uses)) if rows],
     )
 
 

@@ -35,6 +35,7 @@ from testbed.measure.fidelity import LinkFidelity
 from testbed.mqtt.broker_watch import BrokerRecord
 from testbed.results.absence import Absences, absences, lines_about
 from testbed.results.contacts import Backlog
+from testbed.results.dishes import DishUse
 from testbed.results.keeping_up import Acceleration
 from testbed.results.latency import (
     FrameResult,
@@ -51,6 +52,7 @@ from testbed.results.nodes.board import BoardRecord
 from testbed.results.nodes.clocks import NodeClock, clock_bound_s
 from testbed.results.nodes.pace import NodePace
 from testbed.results.verdict import Ending, Verdict, verdict
+from testbed.scenario.dishes.desk import Turn
 from testbed.scenario.model import Frame, Satellite, Scenario
 
 _WHOLE_STEPS = {"captured", "onboard_start", "onboard_end", "sent", "received", "answered"}
@@ -73,9 +75,10 @@ class Results:
     are further events that tell of a failure, each in one line. `absences` are the periods in which a node's
     program or a probe had died, by its name. `disk` says why files of the run are elsewhere. `ending` is set
     for a run that did not come to its end. `computed` and `remembered` count the models' answers that
-    were computed in the run, and in an earlier one. `shipped_models` says whether a node ran a model that
-    ships with the project. `acceleration` is set for a run at a speed above 1. All times are of scenario
-    time.
+    were computed in the run, and in an earlier one. `dishes` are the turns of satellites at stations that
+    have too few dishes, and `dish_uses` what these were used for. `shipped_models` says whether a node ran a
+    model that ships with the project. `acceleration` is set for a run at a speed above 1. All times are of
+    scenario time.
     """
 
     scenario: str
@@ -95,6 +98,8 @@ class Results:
     absences: Absences = field(default_factory=dict)
     disk: str | None = None
     backlogs: tuple[Backlog, ...] = ()
+    dishes: tuple[Turn, ...] = ()
+    dish_uses: tuple[DishUse, ...] = ()
     computed: int = 0
     remembered: int = 0
     ending: Ending | None = None
@@ -186,6 +191,7 @@ class Results:
         note, totals (see `totals`), links (summaries of LinkFidelity), brokers (BrokerRecord), malformed
         (counts by "node, from sender"), refusals, clocks (NodeClock), boards (BoardRecord), paces (NodePace),
         absences (Absence, by program), lost_events, backlogs (Backlog, at the end of each contact),
+        dishes (Turn: who had which dish when), dish_uses (DishUse, by station and satellite),
         frames (FrameResult and `correct`).
         """
         return {
@@ -206,6 +212,8 @@ class Results:
             "absences": {who: [asdict(absence) for absence in own] for who, own in self.absences.items()},
             "lost_events": self.lost_events,
             "backlogs": [asdict(backlog) for backlog in self.backlogs],
+            "dishes": [asdict(turn) for turn in self.dishes],
+            "dish_uses": [asdict(use) for use in self.dish_uses],
             "frames": [{**asdict(f), "correct": f.correct} for f in self.frames],
         }
 

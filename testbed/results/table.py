@@ -15,6 +15,7 @@ from rich.text import Text
 from nodes.contract.latency import SHORT_LABELS
 from testbed.machine.processor_load import load_text
 from testbed.measure.fidelity import LinkFidelity
+from testbed.results.dishes import dish_tables
 from testbed.results.latency import FrameResult
 from testbed.results.results import Results
 
@@ -35,6 +36,7 @@ def results_table(results: Results, width: int) -> RenderableType:
         *_frames(results, width),
         _totals(results),
         *(Text(backlog.line()) for backlog in results.backlogs if backlog.items),
+        *dish_tables(results.dishes, results.dish_uses),
         *(Text(board.line()) for board in results.boards),
         *(Text(clock.line()) for clock in results.clocks),
         *map(link_table, results.links),

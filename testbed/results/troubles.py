@@ -23,6 +23,8 @@ from nodes.contract.events import (
     ContactChanged,
     Delivered,
     Disconnected,
+    DishAssigned,
+    DishReleased,
     Dropped,
     EnergyUnknown,
     EnergyUsed,
@@ -47,6 +49,7 @@ from nodes.contract.events import (
     Paced,
     PowerSensorFound,
     ProgramChanged,
+    QueueReported,
     Ready,
     Received,
     ReceivedFirst,
@@ -89,7 +92,7 @@ TOLD_ELSEWHERE = (
 NO_FAILURE = (
     Ready, InferenceStarted, InferenceFinished, EnergyUsed, Captured, ContactChanged, Connected, SendStarted,
     SendFinished, Delivered, HeartbeatReceived, ReceivedFirst, Answered, AgentAssigned, NodeStarted,
-    NodeStopped, LinkChanged,
+    NodeStopped, LinkChanged, DishAssigned, DishReleased, QueueReported,
 )  # fmt: skip
 
 

@@ -5,13 +5,26 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from testbed.scenario.capacity import carried_bytes
+from testbed.scenario.dishes.plan import ESTIMATED_BY, DishPlan
 from testbed.scenario.model import Satellite, Scenario
 from traces.trace import Trace
 
 
-def offered_load(scenario: Scenario, traces: Mapping[str, Trace]) -> list[str]:
-    """Return a line per satellite: the size of its images, and what its links can carry of them."""
-    return [_line(scenario, satellite, traces) for satellite in scenario.satellites]
+def offered_load(
+    scenario: Scenario, traces: Mapping[str, Trace], dishes: DishPlan | None = None
+) -> list[str]:
+    """Return a line per satellite: the size of its images, and what its links can carry of them.
+
+    Args:
+        scenario: the scenario.
+        traces: each link's trace.
+        dishes: the plan of the dishes, if some station has too few for all of its links.
+    """
+    served = traces if dishes is None else dishes.traces
+    lines = [_line(scenario, satellite, served) for satellite in scenario.satellites]
+    if dishes is not None and dishes.live:
+        lines.append(f"The run decides who gets a dish; these loads are those with {ESTIMATED_BY}.")
+    return lines
 
 
 def _line(scenario: Scenario, satellite: Satellite, traces: Mapping[str, Trace]) -> str:

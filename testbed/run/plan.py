@@ -53,6 +53,7 @@ class RunPlan:
         folder: where its files go.
         sockets: a folder with a short path, for Unix sockets.
         boards: the board of each satellite that is one.
+        queue_every_s: how often satellites report their queues; None: never.
     """
 
     scenario: Scenario
@@ -60,6 +61,7 @@ class RunPlan:
     folder: RunFolder
     sockets: Path
     boards: Mapping[str, Board] = field(default_factory=dict)
+    queue_every_s: float | None = None
     run_account: Account = field(default_factory=run_account)
 
     def __post_init__(self) -> None:
@@ -294,6 +296,7 @@ class RunPlan:
                 f.model_dump(mode="json", include=set(contract.Frame.model_fields)) for f in satellite.frames
             ],
             "outbox": str(self.config_path(satellite.name).parent / "outbox"),
+            "queue_every_s": self.queue_every_s,
             # The median, not the peak: chunks are sized in time, and at a low elevation the rate is low.
             "rate_bit_s": statistics.median(
                 [row.down_bit_s for row in rows if row.both_up] or [RATE_WITHOUT_CONTACT_BIT_S]

@@ -17,6 +17,7 @@ from nodes.contract.events import (
     Answered,
     BoardChanged,
     Captured,
+    DishAssigned,
     Event,
     EventRecord,
     FrameRefused,
@@ -221,7 +222,15 @@ def _told(record: EventRecord) -> str:
         case FrameRefused() as refused:
             return f"{node}: {refused.frame} refused: {refused.reason}"
         case _:
-            return ""
+            return _of_the_run(record.event)
+
+
+def _of_the_run(event: Event) -> str:
+    """Return what the run itself has decided, as text."""
+    if isinstance(event, DishAssigned):
+        wait = f"; {', '.join(event.waiting)} must wait" if event.waiting else ""
+        return f"{event.station}: dish {event.dish} turns to {event.satellite}, {event.why}{wait}"
+    return ""
 
 
 def _decided(finished: InferenceFinished) -> str:

@@ -48,6 +48,7 @@ from testbed.network.player import Change
 from testbed.network.programs import Program, end_session, spawn
 from testbed.results.absence import absences
 from testbed.results.contacts import backlogs
+from testbed.results.dishes import DishUse, dish_uses, turns_of
 from testbed.results.keeping_up import acceleration, in_scenario_time, lateness_warning
 from testbed.results.link_time import LinkTime
 from testbed.results.nodes.clocks import node_clocks
@@ -66,6 +67,7 @@ from testbed.results.troubles import troubles
 from testbed.results.verdict import Ending
 from testbed.run.boards import RunBoards, boards_of
 from testbed.run.ceilings import ceilings
+from testbed.run.dishes.served import QUEUE_EVERY_S, RunDishes
 from testbed.run.folder import RunFolder
 from testbed.run.model_relay import ModelRelay, server_of
 from testbed.run.offered_load import offered_load
@@ -75,6 +77,7 @@ from testbed.run.sockets import socket_folder
 from testbed.run.speed import check_speed, hasten_tcp
 from testbed.run.supervision import ManagementWatch, SupervisedNode
 from testbed.run.traces import link_traces, link_track
+from testbed.scenario.dishes.plan import dish_plan
 from testbed.scenario.model import Link, Scenario, to_json
 from traces.trace_file import write_trace
 
@@ -134,16 +137,24 @@ def run_scenario(
     parent, progress = Path(folder), progress or Progress()
     with StopRequest() as stop:
         traces = link_traces(scenario)
+        dishes = dish_plan(scenario, traces)
         limits = ceilings(scenario, traces, [s.name for s in scenario.satellites if s.board is not None])
-        for line in (*offered_load(scenario, traces), *(f"WARNING: {limit}" for limit in limits)):
+        for line in (*offered_load(scenario, traces, dishes), *(f"WARNING: {limit}" for limit in limits)):
             progress.step(line)
         with RunFolder.new(parent, scenario.name) as run_folder:
             _LOG.info("run of scenario %s in %s", scenario.name, run_folder.path)
             run: _Run | None = None
             try:
                 with socket_folder() as sockets:
-                    plan = RunPlan(scenario, traces, run_folder, sockets, boards_of(scenario))
-                    run = _Run(plan, progress, stop, limits)
+                    plan = RunPlan(
+                        scenario,
+                        traces if dishes is None or dishes.live else dishes.traces,
+                        run_folder,
+                        sockets,
+                        boards_of(scenario),
+                        QUEUE_EVERY_S if dishes is not None and dishes.live else None,
+                    )
+                    run = _Run(plan, progress, stop, limits, RunDishes(scenario, traces, dishes))
                     results = run.go()
             except Stopped:
                 name = signal.Signals(stop.signal_number or signal.SIGINT).name
@@ -174,9 +185,14 @@ class _Run:
     """A run in progress."""
 
     def __init__(
-        self, plan: RunPlan, progress: Progress, stop: StopRequest, limits: Sequence[str] = ()
+        self,
+        plan: RunPlan,
+        progress: Progress,
+        stop: StopRequest,
+        limits: Sequence[str],
+        dishes: RunDishes,
     ) -> None:
-        self.limits = limits
+        self.limits, self.dishes = limits, dishes
         self.plan, self.scenario, self.traces, self.folder = plan, plan.scenario, plan.traces, plan.folder
         self.progress, self.stop = progress, stop
         self.nodes: dict[str, SupervisedNode] = {}
@@ -426,7 +442,10 @@ class _Run:
         own_links = [link for link in self.network.links.values() if isinstance(link, ContactLink)]
         self.ends = EndWatch(own_links)
         stack.callback(self.network.stop)
-        self.network.play(self.played, self.clock, on_change)
+        stack.callback(self.dishes.stop)
+        self.dishes.gate(self.network.links)
+        self.network.play(self.played, self.clock, self.dishes.watch(on_change))
+        self.dishes.start(self.clock, plane)
         self.progress.playing(self.traces)
 
     def _gather(self, plane: ManagementPlane) -> Ending | None:
@@ -447,6 +466,7 @@ class _Run:
             self._step(plane)
             management.look()
             self.network.check_links()
+            self.dishes.check()
             self._look_after_ends(plane)
             for probe in self.network.take_ended_probes():
                 event = ProgramChanged(program=probe.name, state="given up", reason=f"it {probe.ending()}")
@@ -574,11 +594,24 @@ class _Run:
             disk=self.folder.trouble,
             absences=absences(events),
             backlogs=backlogs(events),
+            dishes=turns_of(events),
+            dish_uses=self._dish_uses(events),
             computed=sum(one.remembered is None and one.prefill_s is not None for one in inferences),
             remembered=sum(one.remembered is True for one in inferences),
             ending=ending,
             shipped_models=any(map(is_shipped, models)),
         )
+
+    def _dish_uses(self, events: Sequence[EventRecord]) -> tuple[DishUse, ...]:
+        start_s = self.start_monotonic_s
+        busy = {
+            satellite.name: [
+                (begin_s - start_s, end_s - start_s)
+                for begin_s, end_s in busy_intervals(events, satellite.name)
+            ]
+            for satellite in self.scenario.satellites
+        }
+        return dish_uses(self.scenario, self.dishes.in_view, turns_of(events), busy)
 
     def _machine(self) -> tuple[str, ...]:
         """Return what this machine lacked for the run, in lines."""
@@ -586,6 +619,7 @@ class _Run:
         return (*self.limits, *([late] if late is not None else []))
 
     def _results(self, plane: ManagementPlane, shaper: str, ending: Ending | None) -> Results:
+        self.traces = self.dishes.left(self.traces)
         links = tuple(self._fidelity(link, plane, shaper) for link in self.scenario.links)
         self.folder.check_room()
         self._keep_events()

@@ -22,7 +22,17 @@ import numpy as np
 from nodes.contract.topics import slug
 from testbed.errors import ScenarioError
 from testbed.scenario.capacity import rate_cap_for
-from testbed.scenario.model import GroundStation, Link, Orbit, RadioChanges, Satellite, read_frames
+from testbed.scenario.dishes.plan import dish_plan
+from testbed.scenario.model import (
+    SLEW_S,
+    GroundStation,
+    Link,
+    Orbit,
+    RadioChanges,
+    Satellite,
+    Scenario,
+    read_frames,
+)
 from traces.errors import OrbitError, StationError
 from traces.make import make_trace
 from traces.orbits.element_set import ElementSet
@@ -160,10 +170,18 @@ class Constellation:
             made.append(Satellite(name=name, frames=tuple(frames), **options))
         return tuple(made)
 
-    def at_load(self, load: float, camera: Camera) -> Constellation:
+    def at_load(
+        self, load: float, camera: Camera, *, dishes: int | None = None, slew_s: float = SLEW_S
+    ) -> Constellation:
         """Return the constellation with downlinks so slow that the frames are `load` times what they carry.
 
         Every frame counts as sent whole, over all satellites, from the first capture to the end.
+
+        Args:
+            load: the load.
+            camera: the satellites' camera.
+            dishes: of each station, as for `ground_stations`; given to the longest passes.
+            slew_s: as in `GroundStation`.
 
         Raises:
             ScenarioError: a load of 0 or less, or one that even the unlimited links would not reach.
@@ -173,23 +191,30 @@ class Constellation:
         radio = preset(self.radio)
         downlink = replace(radio.downlink, **self.downlink.model_dump(exclude_none=True))
         uplink = replace(radio.uplink, **self.uplink.model_dump(exclude_none=True))
-        fleet, offered_bytes = [], 0
-        for satellite in self.satellites(camera, model="any"):
-            offered_bytes += sum(frame.image.stat().st_size for frame in satellite.frames)
-            traces = [
-                make_trace(
-                    self._known[satellite.name],
-                    station(place),
-                    self.start,
-                    self.length_s,
-                    downlink=downlink,
-                    uplink=uplink,
-                    elevation_mask_deg=self.elevation_mask_deg,
-                )
-                for place in self.stations
-                if place in self._contacts[satellite.name]
-            ]
-            fleet.append((traces, satellite.frames[0].capture_s))
+        satellites, links = self.satellites(camera, model="any"), self.links()
+        offered_bytes = sum(f.image.stat().st_size for one in satellites for f in one.frames)
+        traces = {
+            link.name: make_trace(
+                self._known[link.satellite],
+                station(link.station),
+                self.start,
+                self.length_s,
+                downlink=downlink,
+                uplink=uplink,
+                elevation_mask_deg=self.elevation_mask_deg,
+            )
+            for link in links
+        }
+        stations = self.ground_stations(model="any", dishes=dishes, slew_s=slew_s)
+        plan = dish_plan(Scenario(name="any", satellites=satellites, stations=stations, links=links), traces)
+        served = traces if plan is None else plan.traces
+        fleet = [
+            (
+                [served[link.name] for link in links if link.satellite == satellite.name],
+                satellite.frames[0].capture_s,
+            )
+            for satellite in satellites
+        ]
         try:
             cap_bit_s = rate_cap_for(load, offered_bytes, fleet)
         except ValueError as error:
@@ -200,7 +225,7 @@ class Constellation:
         """Return the stations that see a satellite.
 
         Args:
-            options: further fields of each `GroundStation`, such as `model`.
+            options: further fields of each `GroundStation`, such as `model`, `dishes` and `scheduler`.
         """
         seen = {place for by_place in self._contacts.values() for place in by_place}
         return tuple(GroundStation(name=place, **options) for place in self.stations if place in seen)

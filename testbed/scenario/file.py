@@ -26,7 +26,7 @@ def load_scenario(path: Path, *, allow_code: bool = False) -> Scenario:
 
     Args:
         path: the file.
-        allow_code: whether a .json file may name files of policies, which are programs.
+        allow_code: whether a .json file may name files of policies and schedulers, which are programs.
 
     Raises:
         ScenarioError: the file is missing or the scenario is invalid; the message is one line.
@@ -76,6 +76,12 @@ def _check_data(scenario: Scenario, path: Path, allow_code: bool) -> None:
             raise ScenarioError(
                 f"{path}: satellite {satellite.name}: the policy {satellite.policy} is a program, which the "
                 "run would execute; read it, and allow it with --allow-code"
+            )
+    for name in (scenario.scheduler, *(station.scheduler for station in scenario.stations)):
+        if name is not None and is_policy_file(name) and not allow_code:
+            raise ScenarioError(
+                f"{path}: the scheduler {name} is a program, which the run would execute; read it, "
+                "and allow it with --allow-code"
             )
     for frame in scenario.frames().values():
         try:

@@ -27,6 +27,7 @@ from nodes.contract.files import is_policy_file
 from nodes.contract.strict import Text, problems_of
 from nodes.contract.topics import slug
 from testbed.errors import ScenarioError
+from testbed.scenario.dishes.schedulers import known_scheduler
 from traces.orbits.stations import DEFAULT_MASK_DEG
 
 # Absolute, so that a run's scenario.json can be run again from any folder.
@@ -39,7 +40,10 @@ def _absolute_file(name: str) -> str:
 
 
 PolicyName = Annotated[str, Field(min_length=1), AfterValidator(_absolute_file)]
+SchedulerName = Annotated[str, AfterValidator(known_scheduler)]
 ShaperName = Literal["auto", "nfqueue", "netem"]
+# Half a turn in azimuth at 10 degrees a second, and 12 s until the receiver has locked.
+SLEW_S = 30.0
 
 
 class _Data(BaseModel):
@@ -150,11 +154,17 @@ class GroundStation(ModelRun):
         model_threads: CPU threads for inference.
         max_new_tokens: longest answer, in tokens.
         profile: measured inference times of another machine; answers are delayed to match.
+        dishes: number of satellites that it serves at once; None: as many as it has links.
+        scheduler: who gets a dish; None: the scenario's scheduler.
+        slew_s: time that a dish needs from one satellite to another, in seconds: to turn and to lock on.
     """
 
     name: Name
     place: str | None = None
     profile: AbsolutePath | None = None
+    dishes: int | None = Field(default=None, ge=1)
+    scheduler: SchedulerName | None = None
+    slew_s: float = Field(default=SLEW_S, ge=0, le=600)
 
 
 class Link(_Data):
@@ -199,6 +209,8 @@ class Scenario(_Data):
         description: one sentence for the report.
         answers: folder that keeps the models' answers for further runs. What is known from there is not
             computed again, and takes as long as the node's profile says: every node then needs one.
+        scheduler: who gets a dish of a station that has fewer of them than satellites: "longest-pass",
+            "round-robin", "most-backlog", "highest-value", or a Python file (see `DishScheduler`).
     """
 
     name: str = Field(pattern=r"^[A-Za-z0-9_.-]+$")
@@ -214,6 +226,7 @@ class Scenario(_Data):
     boards: AbsolutePath = Field(default_factory=lambda: Path("boards.toml").absolute())
     description: Text = ""
     answers: AbsolutePath | None = None
+    scheduler: SchedulerName = "longest-pass"
 
     @model_validator(mode="after")
     def _names_are_unique(self) -> Scenario:

@@ -20,7 +20,7 @@ from tests.support.footprint import Footprint
 
 FILES = sorted(path for path in (ROOT / "topologies").glob("*.py") if path.name != "__init__.py")
 # Seconds that are left out at the beginning of each pass, and seconds that are run.
-PARTS_S = {"dove_pass": (18, 16), "dove_fleet": (75, 20), "two_stations": (20, 50)}
+PARTS_S = {"dove_pass": (18, 16), "dishes": (25, 18), "dove_fleet": (75, 20), "two_stations": (20, 50)}
 TESTED_ELSEWHERE = {"three_hosts"}  # a Mininet script: tests/integration/network/test_three_hosts.py
 PUBLIC = {"testbed", "traces", "nodes", "nodes.policies"}
 
@@ -94,6 +94,12 @@ def test_a_topology_runs_and_answers_every_frame(
     assert outcome.exit_code == 0
     assert outcome.results is not None
     assert outcome.results.answered == 4 * len(scenario.satellites)
+    if name == "dishes":
+        assert {turn.satellite for turn in outcome.results.dishes} == {"FLOCK 2P-1", "FLOCK 2P-12"}
+        assert any(
+            turn.waiting == ("FLOCK 2P-12",) or "got the dish" in turn.ended
+            for turn in outcome.results.dishes
+        )
     assert outcome.folder.path.parent == tmp_path / "runs"
     written = json.loads(outcome.folder.results.read_text())
     assert written == json.loads(json.dumps(outcome.results.to_json()))

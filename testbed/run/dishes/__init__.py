@@ -1,0 +1,1 @@
+"""Dishes during a run."""

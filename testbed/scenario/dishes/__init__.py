@@ -1,0 +1,1 @@
+"""Dishes of ground stations: who gets one, and when."""
