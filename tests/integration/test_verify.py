@@ -45,7 +45,7 @@ class WrongShaper(NfqueueShaper):
         return replace(state, rate_bit_s=TOO_SLOW * state.rate_bit_s, delay_s=state.delay_s + TOO_LATE_S)
 
 
-@pytest.mark.alone
+@pytest.mark.long
 @pytest.mark.root
 def test_a_link_that_is_late_and_slow_is_found_so() -> None:
     groups = {"rtt", "tcp", "udp", "message", "pass"}
@@ -62,7 +62,7 @@ def test_a_link_that_is_late_and_slow_is_found_so() -> None:
     assert [check.what for check in along if check.ok] == []
 
 
-@pytest.mark.alone
+@pytest.mark.long
 @pytest.mark.root
 def test_nfqueue_on_this_machine(tmp_path: Path) -> None:
     plot, captures = tmp_path / "pass.png", tmp_path / "captures"
