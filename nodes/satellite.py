@@ -46,7 +46,7 @@ from nodes.policies import (
 )
 from nodes.policies.send_order import SEND_ORDERS
 from nodes.profiles.pace import PacedWork
-from nodes.runtime.contact import CarrierWatch
+from nodes.runtime.contact import CarrierWatch, RouteWatch
 from nodes.runtime.inference import Inference, Question, StageTimes
 from nodes.runtime.management import ManagementPlane
 from nodes.runtime.program import Loop, ModelUnavailableError, check_model, leave, run_program, serve
@@ -138,6 +138,8 @@ class Satellite:
     def _watch(self, station: Station) -> ContactWatch:
         if station.told:
             return self._management.contacts.watch(station.name)
+        if station.routed:
+            return RouteWatch(station.host, self._management.speed)
         return CarrierWatch(station.interface, self._management.speed)
 
     def _contact_ends_s(self) -> float | None:

@@ -116,6 +116,8 @@ class Station(Strict):
         interface: network interface whose carrier means contact with this station; None: always contact.
         told: whether the run announces the contacts over the management plane, since this machine's own
             interface keeps its carrier (a board's).
+        routed: whether contact means that this machine has a route to `host`, an IPv4 address, whatever
+            interface it leads out of.
         plan: forecast of the contacts, for the policy; without one it takes the contact for endless.
     """
 
@@ -124,6 +126,7 @@ class Station(Strict):
     port: Port = 1883
     interface: str | None = Field(default=None, min_length=1, max_length=15)
     told: bool = False
+    routed: bool = False
     access: MqttAccess | None = None
     ca_file: Path | None = None
     plan: LinkPlan | None = None

@@ -802,6 +802,21 @@ class LinkChanged(Event):
     uplink_up: bool | None = None
 
 
+class PathChanged(Event):
+    """The way of a satellite's packets to mission control has changed, as computed from the contacts.
+
+    Args:
+        satellite: the satellite.
+        path: the nodes on the way, from the satellite to mission control; empty while there is none.
+    """
+
+    event_name = "path"
+    sent_by = "run"
+
+    satellite: Text
+    path: list[Text]
+
+
 class LinkRepaired(Event):
     """Another program had changed an end of an emulated link, which was set again.
 

@@ -1,4 +1,4 @@
-"""Contact with ground stations: from the carrier of a network interface, or as announced by the run."""
+"""Contact with ground stations: from a carrier, from a route, or as announced by the run."""
 
 from __future__ import annotations
 
@@ -28,6 +28,38 @@ POLL_AT_LEAST_S = 0.005
 def poll_s(speed: float) -> float:
     """Return the seconds between two looks at a contact: POLL_S of scenario time, but no busy loop."""
     return min(POLL_S, max(POLL_AT_LEAST_S, POLL_S / speed))
+
+
+class RouteWatch:
+    """Whether the kernel has a route to an address, in the network namespace of the calling process.
+
+    Args:
+        host: IPv4 address.
+        speed: returns how fast scenario time runs.
+    """
+
+    def __init__(self, host: str, speed: Speed = real_speed) -> None:
+        self._host = host
+        self._speed = speed
+        self._asked_s = -1.0
+        self._up = False
+
+    def up(self) -> bool:
+        """Return whether there is a route now, or was at most `poll_s` ago."""
+        now_s = time.monotonic()
+        if now_s - self._asked_s >= poll_s(self._speed()):
+            self._asked_s = now_s
+            self._up = self._ask()
+        return self._up
+
+    def _ask(self) -> bool:
+        # To connect a datagram socket sends nothing; the kernel looks the route up.
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+            try:
+                probe.connect((self._host, 9))
+            except OSError:
+                return False
+        return True
 
 
 class CarrierWatch:

@@ -56,6 +56,7 @@ class FrameResult:
         failure: the part that failed and its error. The answer is then that of the ground, which gets the
             frame as captured; the frame counts neither as answered nor as right, and has no latency.
         reached: how far a frame without an answer came.
+        via: stations and satellites through which its image or answer came to mission control.
     """
 
     frame: str
@@ -79,6 +80,7 @@ class FrameResult:
     clock_bound_s: float = 0.0
     failure: str | None = None
     reached: str = "nothing was reported about it"
+    via: tuple[str, ...] = ()
 
     @property
     def answered(self) -> bool:

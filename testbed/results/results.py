@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from statistics import fmean
 from typing import Any
 
@@ -33,6 +33,7 @@ from nodes.contract.latency import PARTS, Latency
 from nodes.contract.strict import as_shown
 from testbed.measure.fidelity import LinkFidelity
 from testbed.mqtt.broker_watch import BrokerRecord
+from testbed.network.routes.schedule import RouteSchedule
 from testbed.results.absence import Absences, absences, lines_about
 from testbed.results.contacts import Backlog
 from testbed.results.dishes import DishUse
@@ -223,6 +224,7 @@ def frame_results(
     records: Sequence[EventRecord],
     start_monotonic_s: float,
     links: Mapping[tuple[str, str], LinkTime],
+    routes: RouteSchedule | None = None,
 ) -> tuple[FrameResult, ...]:
     """Return one result for every frame of the scenario, also for frames without any event.
 
@@ -231,6 +233,7 @@ def frame_results(
         records: the run's events.
         start_monotonic_s: scenario second 0 on CLOCK_MONOTONIC.
         links: the link of each (satellite, station).
+        routes: the ways to mission control.
     """
     records = sorted(records, key=lambda record: record.monotonic_s)  # they arrive in another order
     by_frame: dict[str, list[EventRecord]] = {name: [] for name in scenario.frames()}
@@ -242,7 +245,7 @@ def frame_results(
     results = []
     for satellite in scenario.satellites:
         gaps = disconnected(records, satellite.name, last_s)
-        stations = [link.station for link in scenario.links if link.satellite == satellite.name]
+        stations = scenario.receivers_of(satellite.name)
         for frame in satellite.frames:
             own = by_frame[frame.frame]
             stamps = stamps_of(own, satellite.name)
@@ -253,18 +256,18 @@ def frame_results(
                 latency = frame_latency(stamps, gaps, link, sent_bytes(own))
             whole_s = stamps["answered"] - stamps["captured"] if latency else None
             lost_lines = lines_about(lost, satellite.name, stations, received="received" in stamps)
-            results.append(
-                _frame_result(
-                    satellite,
-                    frame,
-                    own,
-                    start_monotonic_s,
-                    latency=latency,
-                    end_to_end_s=whole_s,
-                    station=station,
-                    reached="; ".join([*lost_lines, last_step(own, satellite.name, away.get(station or ""))]),
-                )
+            via = _via(routes, satellite.name, station, stamps, start_monotonic_s)
+            result = _frame_result(
+                satellite,
+                frame,
+                own,
+                start_monotonic_s,
+                latency=latency,
+                end_to_end_s=whole_s,
+                station=station,
+                reached="; ".join([*lost_lines, last_step(own, satellite.name, away.get(station or ""))]),
             )
+            results.append(replace(result, via=via))
     return tuple(results)
 
 
@@ -316,6 +319,21 @@ def _frame_result(
         failure=failure_of(records, frame.truth),
         reached=reached,
     )
+
+
+def _via(
+    routes: RouteSchedule | None,
+    satellite: str,
+    station: str | None,
+    stamps: Mapping[str, float],
+    start_monotonic_s: float,
+) -> tuple[str, ...]:
+    """Return the nodes between a satellite and mission control over which a frame's item came."""
+    if routes is None or station != routes.root or not stamps.keys() >= {"sent", "received"}:
+        return ()
+    begin_s, end_s = (stamps[name] - start_monotonic_s for name in ("sent", "received"))
+    ways = [stay.path for stay in routes.stays(satellite) if stay.begin_s < end_s and stay.end_s > begin_s]
+    return tuple(dict.fromkeys(node for path in ways for node in path[1:-1]))
 
 
 def failure_of(records: Sequence[EventRecord], truth: str) -> str | None:

@@ -47,6 +47,7 @@ from nodes.contract.events import (
     NodeStopped,
     OutboxTrouble,
     Paced,
+    PathChanged,
     PowerSensorFound,
     ProgramChanged,
     QueueReported,
@@ -92,7 +93,7 @@ TOLD_ELSEWHERE = (
 NO_FAILURE = (
     Ready, InferenceStarted, InferenceFinished, EnergyUsed, Captured, ContactChanged, Connected, SendStarted,
     SendFinished, Delivered, HeartbeatReceived, ReceivedFirst, Answered, AgentAssigned, NodeStarted,
-    NodeStopped, LinkChanged, DishAssigned, DishReleased, QueueReported,
+    NodeStopped, LinkChanged, DishAssigned, DishReleased, QueueReported, PathChanged,
 )  # fmt: skip
 
 

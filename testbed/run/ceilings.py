@@ -18,7 +18,7 @@ from PIL import Image
 from nodes.contract.files import IMAGE_FORMATS
 from testbed.machine.resources import allow_descriptors, available_memory_bytes, usable_cores
 from testbed.run.model_relay import server_of
-from testbed.scenario.model import GroundStation, Satellite, Scenario
+from testbed.scenario.model import GroundNode, Satellite, Scenario
 from traces.trace import Trace
 
 MB = 1_000_000
@@ -72,27 +72,31 @@ def needs_of(scenario: Scenario, traces: Mapping[str, Trace], boards: Collection
         boards: names of the satellites that are boards, whose programs run elsewhere.
     """
     satellites = [satellite for satellite in scenario.satellites if satellite.name not in boards]
-    nodes: list[Satellite | GroundStation] = [*satellites, *scenario.stations]
+    nodes: list[Satellite | GroundNode] = [*satellites, *scenario.receivers]
+    hosts = len(satellites) + len(scenario.ground_nodes)
+    shared = {node.name: _satellites_of(scenario, node.name) for node in scenario.receivers}
     pixels = {satellite.name: _largest_pixels(satellite) for satellite in scenario.satellites}
     decoded = sum(pixels[satellite.name] for satellite in satellites)
-    for station in scenario.stations:
-        seen = [pixels[link.satellite] for link in scenario.links if link.station == station.name]
-        decoded += max(seen, default=0)
+    for seen in shared.values():
+        decoded += max((pixels[satellite] for satellite in seen), default=0)
     models = {(node.model, node.model_threads) for node in nodes if server_of(node.model) is None}
     memory = RUN_BYTES + NODE_BYTES * len(nodes) + PIXEL_BYTES * decoded
-    memory += BROKER_BYTES * (1 + len(scenario.stations))
+    memory += BROKER_BYTES * (1 + len(shared))
     memory += 2 * PROBE_BYTES * len(scenario.links) * scenario.probe
     memory += MODELS_BYTES * bool(models)
     memory += sum(MODEL_BYTES + WEIGHT_BYTES * weights_of(Path(model)) for model, _ in models)
-    shared = [sum(link.station == station.name for link in scenario.links) for station in scenario.stations]
     return Needs(
         memory,
-        RUN_DESCRIPTORS + HOST_DESCRIPTORS * len(nodes),
-        RUN_DESCRIPTORS + BROKER_DESCRIPTORS * max(shared),
-        sum(link.satellite not in boards for link in scenario.links),
+        RUN_DESCRIPTORS + HOST_DESCRIPTORS * hosts,
+        RUN_DESCRIPTORS + BROKER_DESCRIPTORS * max(map(len, shared.values())),
+        sum(link.ends[0] not in boards for link in scenario.network_links),
         _changes_per_s(list(traces.values())) * scenario.speed,
         max((_rate_bit_s(trace) for trace in traces.values()), default=0.0) * scenario.speed,
     )
+
+
+def _satellites_of(scenario: Scenario, receiver: str) -> list[str]:
+    return [s.name for s in scenario.satellites if receiver in scenario.receivers_of(s.name)]
 
 
 def ceilings(scenario: Scenario, traces: Mapping[str, Trace], boards: Collection[str] = ()) -> list[str]:

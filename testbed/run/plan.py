@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from nodes.contract import config as contract
 from nodes.contract.config import LONGEST_NAME, ModelRun, PolicyChoice
@@ -32,7 +32,8 @@ from testbed.mqtt.accounts import (
 from testbed.mqtt.admission import Admission
 from testbed.run.folder import RunFolder
 from testbed.run.model_relay import server_of
-from testbed.scenario.model import GroundStation, Link, Satellite, Scenario
+from testbed.run.routed.routing import Routing, routing_of
+from testbed.scenario.model import EarthLink, GroundNode, Link, Satellite, Scenario
 from traces.trace import Trace
 from traces.trace_file import write_trace
 
@@ -41,6 +42,7 @@ FIRST_PROBE_PORT = 40_000
 KEPT_MODELS = "SPACEVERSE_MODELS"  # environment: the socket of a `python -m nodes.vlm.shared` that is kept
 MANAGEMENT, MODELS, DRAWINGS = "management", "models", "drawings"  # names of a run's own programs
 RATE_WITHOUT_CONTACT_BIT_S = 1e6  # no chunk is sent
+AnyLink: TypeAlias = Link | EarthLink
 
 
 @dataclass(frozen=True)
@@ -82,12 +84,12 @@ class RunPlan:
         yield from self._own_places()
         for satellite in self.scenario.satellites:
             yield self.log_path(satellite.name), f"satellite {satellite.name!r}"
-        for station in (s.name for s in self.scenario.stations):
+        for station in (s.name for s in self.scenario.receivers):
             yield self.log_path(station), f"station {station!r}"
             yield self.log_path(self.broker_name(station)), f"the broker of station {station!r}"
             yield self.broker_socket(station), f"the broker of station {station!r}"
             yield self.model_socket(station), f"the model of station {station!r}"
-        for link in self.scenario.links:
+        for link in self.scenario.network_links:
             for path in (self.trace_path(link), self.compensated_trace_path(link), self.probe_log_path(link)):
                 yield path, f"link {link.name!r}"
 
@@ -97,6 +99,16 @@ class RunPlan:
         yield self.sockets / MODELS, "the process of the models"
         yield self.log_path(MODELS), "the process of the models"
         yield self.log_path(DRAWINGS), "what draws the received images"
+
+    @cached_property
+    def routing(self) -> Routing | None:
+        """The routes to mission control; None without one."""
+        return routing_of(self.scenario, self.traces)
+
+    @cached_property
+    def network_traces(self) -> dict[str, Trace]:
+        """The trace of every link, by its name."""
+        return {**self.traces, **(self.routing.earth_traces if self.routing is not None else {})}
 
     @cached_property
     def node_accounts(self) -> dict[str, Account]:
@@ -109,27 +121,38 @@ class RunPlan:
         return [self.run_account, *self.node_accounts.values()]
 
     @cached_property
-    def link_accounts(self) -> dict[str, Account]:
-        """Each satellite's account at the station of a link, by the link's name; another at each station."""
-        return {link.name: satellite_account(slug(link.satellite)) for link in self.scenario.links}
+    def satellite_accounts(self) -> dict[tuple[str, str], Account]:
+        """Each satellite's account at each of its receivers: (satellite, receiver)."""
+        return {
+            (satellite.name, receiver): satellite_account(slug(satellite.name))
+            for satellite in self.scenario.satellites
+            for receiver in self.scenario.receivers_of(satellite.name)
+        }
 
     @cached_property
     def ground_accounts(self) -> dict[str, Account]:
         """Each ground program's account at its own broker."""
-        return {g.name: ground_account(slug(g.name)) for g in self.scenario.stations}
+        return {g.name: ground_account(slug(g.name)) for g in self.scenario.receivers}
 
     def admission(self) -> Admission:
         """Return the rules for events of nodes."""
         return Admission(
             {s.name: {frame.frame for frame in s.frames} for s in self.scenario.satellites},
-            ((link.satellite, link.station) for link in self.scenario.links),
+            self.satellite_accounts,
             (board.name for board in self.boards.values()),
         )
 
     def broker_accounts(self, station: str) -> list[Account]:
-        """Return the accounts at a station's broker."""
+        """Return the accounts at a receiver's broker."""
+        own = [account for (_, at), account in self.satellite_accounts.items() if at == station]
+        return [self.ground_accounts[station], *own]
+
+    def broker_addresses(self, station: str) -> list[str]:
+        """Return the addresses at which satellites reach a receiver's broker."""
+        if self.routing is not None and station == self.routing.control:
+            return [self.routing.addresses[station]]
         links = [link for link in self.scenario.links if link.station == station]
-        return [self.ground_accounts[station], *(self.link_accounts[link.name] for link in links)]
+        return [self.address(link, ground=True) for link in links]
 
     @property
     def certificates(self) -> Path:
@@ -143,8 +166,14 @@ class RunPlan:
 
     @property
     def node_names(self) -> list[str]:
-        """Every satellite and ground station."""
-        return [*(s.name for s in self.scenario.satellites), *(g.name for g in self.scenario.stations)]
+        """Every node with a program: the satellites, and who receives from them."""
+        return [*(s.name for s in self.scenario.satellites), *(g.name for g in self.scenario.receivers)]
+
+    @property
+    def host_names(self) -> list[str]:
+        """Every node that is not a board, also stations that only forward."""
+        nodes: list[Satellite | GroundNode] = [*self.scenario.satellites, *self.scenario.ground_nodes]
+        return [node.name for node in nodes if node.name not in self.boards]
 
     @property
     def emulated_names(self) -> list[str]:
@@ -184,31 +213,35 @@ class RunPlan:
 
     def model_of(self, node: str) -> str:
         """Return the name or folder of a node's model."""
-        nodes: list[Satellite | GroundStation] = [*self.scenario.satellites, *self.scenario.stations]
+        nodes: list[Satellite | GroundNode] = [*self.scenario.satellites, *self.scenario.receivers]
         return next(one.model for one in nodes if one.name == node)
 
-    def interface(self, link: Link) -> str:
+    def interface(self, link: AnyLink) -> str:
         """Name of the link's interface, the same in both hosts."""
         return f"link{self._number(link)}"
 
-    def address(self, link: Link, *, ground: bool) -> str:
+    def address(self, link: AnyLink, *, ground: bool) -> str:
         """IPv4 address of one end; of 10.0.0.0/8, which is seen inside the hosts' namespaces only.
 
         Of a link to a board, as its inventory says.
         """
-        if link.satellite in self.boards:
-            return self.boards[link.satellite].link_addresses()[1 if ground else 0]
+        if link.ends[0] in self.boards:
+            return self.boards[link.ends[0]].link_addresses()[1 if ground else 0]
         number = self._number(link)
         return f"10.{number // 256}.{number % 256}.{2 if ground else 1}"
 
-    def _number(self, link: Link) -> int:
-        return self.scenario.links.index(link)
+    def _number(self, link: AnyLink) -> int:
+        return self._numbers[link.name]
 
-    def trace_path(self, link: Link) -> Path:
+    @cached_property
+    def _numbers(self) -> dict[str, int]:
+        return {link.name: number for number, link in enumerate(self.scenario.network_links)}
+
+    def trace_path(self, link: AnyLink) -> Path:
         """Return the path of a link's trace."""
         return self.folder.traces / f"{slug(link.name)}.csv"
 
-    def compensated_trace_path(self, link: Link) -> Path:
+    def compensated_trace_path(self, link: AnyLink) -> Path:
         """Return the path of the trace played on a board's link: less the delay of the board's own path."""
         return self.folder.traces / f"{slug(link.name)}-compensated.csv"
 
@@ -220,7 +253,7 @@ class RunPlan:
         """Return the path of a program's output."""
         return self.folder.logs / f"{slug(name)}.log"
 
-    def probe_log_path(self, link: Link) -> Path:
+    def probe_log_path(self, link: AnyLink) -> Path:
         """Return the path of the output of a link's probes."""
         return self.log_path(f"{link.name} probe")
 
@@ -238,7 +271,7 @@ class RunPlan:
     def check_command(self) -> list[str]:
         """The command that checks the configurations of all emulated nodes."""
         command = [sys.executable, "-m", "nodes.check"]
-        for kind, nodes in (("satellite", self.scenario.satellites), ("ground", self.scenario.stations)):
+        for kind, nodes in (("satellite", self.scenario.satellites), ("ground", self.scenario.receivers)):
             if paths := [str(self.config_path(node.name)) for node in nodes if node.name not in self.boards]:
                 command += [f"--{kind}", *paths]
         return command
@@ -273,8 +306,8 @@ class RunPlan:
 
     def write_inputs(self) -> None:
         """Write scenario, traces and every node's configuration."""
-        for link in self.scenario.links:
-            write_trace(self.traces[link.name], self.trace_path(link))
+        for link in self.scenario.network_links:
+            write_trace(self.network_traces[link.name], self.trace_path(link))
         for node, config in self.node_configs().items():
             if node in self.boards:
                 continue
@@ -284,13 +317,23 @@ class RunPlan:
     def node_configs(self) -> dict[str, dict[str, Any]]:
         """Return each program's configuration, as `nodes.contract.config` reads it."""
         satellites = {s.name: self._satellite_config(s) for s in self.scenario.satellites}
-        return satellites | {g.name: self._ground_config(g) for g in self.scenario.stations}
+        return satellites | {g.name: self._ground_config(g) for g in self.scenario.receivers}
 
     def _satellite_config(self, satellite: Satellite) -> dict[str, Any]:
-        links = [link for link in self.scenario.links if link.satellite == satellite.name]
-        rows = [row for link in links for row in self.traces[link.name].rows()]
+        receiving = self.scenario.receivers_of(satellite.name)
+        links = [
+            link
+            for link in self.scenario.links
+            if link.satellite == satellite.name and link.station in receiving
+        ]
+        stations = [self._station_config(link) for link in links]
+        traces = [self.traces[link.name] for link in links]
+        if self.routing is not None and satellite.name in self.routing.paths:
+            stations.append(self._control_config(satellite.name, self.routing))
+            traces.append(self.routing.paths[satellite.name])
+        rows = [row for trace in traces for row in trace.rows()]
         return self._node_config(satellite) | {
-            "stations": [self._station_config(link) for link in links],
+            "stations": stations,
             **satellite.model_dump(mode="json", include=set(PolicyChoice.model_fields)),
             "frames": [
                 f.model_dump(mode="json", include=set(contract.Frame.model_fields)) for f in satellite.frames
@@ -319,13 +362,26 @@ class RunPlan:
             "port": MQTT_PORT,
             # A board's own interface keeps its carrier when the contact ends.
             **({"told": True} if link.satellite in self.boards else {"interface": self.interface(link)}),
-            "access": self.link_accounts[link.name].to_json(),
+            "access": self.satellite_accounts[link.satellite, link.station].to_json(),
             # What an operator knows beforehand. A policy may spend a contact by it.
             "plan": _link_plan(self.traces[link.name]),
         }
-        return station | ({"ca_file": str(self.certificates / "ca.pem")} if self.scenario.tls else {})
+        return station | self._authority_config()
 
-    def _ground_config(self, ground: GroundStation) -> dict[str, Any]:
+    def _control_config(self, satellite: str, routing: Routing) -> dict[str, Any]:
+        return {
+            "name": routing.control,
+            "host": routing.addresses[routing.control],
+            "port": MQTT_PORT,
+            "routed": True,
+            "access": self.satellite_accounts[satellite, routing.control].to_json(),
+            "plan": _link_plan(routing.paths[satellite]),
+        } | self._authority_config()
+
+    def _authority_config(self) -> dict[str, Any]:
+        return {"ca_file": str(self.certificates / "ca.pem")} if self.scenario.tls else {}
+
+    def _ground_config(self, ground: GroundNode) -> dict[str, Any]:
         return self._node_config(ground) | {
             "broker": {
                 "unix_socket": str(self.broker_socket(ground.name)),
@@ -335,7 +391,7 @@ class RunPlan:
             "model_socket": str(self.model_socket(ground.name)) if server_of(ground.model) else None,
         }
 
-    def _node_config(self, node: Satellite | GroundStation) -> dict[str, Any]:
+    def _node_config(self, node: Satellite | GroundNode) -> dict[str, Any]:
         return {
             "name": node.name,
             "management": {

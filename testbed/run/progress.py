@@ -25,6 +25,7 @@ from nodes.contract.events import (
     InferenceFinished,
     LinkChanged,
     LinkRepaired,
+    PathChanged,
     ProgramChanged,
     Ready,
     SendStarted,
@@ -205,10 +206,8 @@ def _told(record: EventRecord) -> str:
         case Ready() as ready:
             size = "" if ready.parameters is None else f", {ready.parameters / 1e6:.1f} M parameters"
             return f"{node}: model loaded in {ready.load_s:.1f} s{size}"
-        case LinkChanged() as link:
-            is_late = link.lateness_s > LATE_S and (record.time_s or 0.0) > 0
-            late = f", {link.lateness_s * 1e3:.0f} ms late" if is_late else ""
-            return f"link {link.link} is {_carrying(link)}{late}"
+        case LinkChanged() | PathChanged() as network:
+            return _network(network, record.time_s or 0.0)
         case InferenceFinished() as finished if finished.decision is not None:
             return f"{node}: {finished.frame} {_decided(finished)}"
         case Answered() as answered:
@@ -231,6 +230,15 @@ def _of_the_run(event: Event) -> str:
         wait = f"; {', '.join(event.waiting)} must wait" if event.waiting else ""
         return f"{event.station}: dish {event.dish} turns to {event.satellite}, {event.why}{wait}"
     return ""
+
+
+def _network(change: LinkChanged | PathChanged, time_s: float) -> str:
+    """Return what has changed in the network, as text."""
+    if isinstance(change, PathChanged):
+        return f"{change.satellite}: " + (" > ".join(change.path[1:]) or "no way to mission control")
+    is_late = change.lateness_s > LATE_S and time_s > 0
+    late = f", {change.lateness_s * 1e3:.0f} ms late" if is_late else ""
+    return f"link {change.link} is {_carrying(change)}{late}"
 
 
 def _decided(finished: InferenceFinished) -> str:

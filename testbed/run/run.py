@@ -46,6 +46,7 @@ from testbed.network.clock import RealClock
 from testbed.network.emulation import EmulatedNetwork
 from testbed.network.player import Change
 from testbed.network.programs import Program, end_session, spawn
+from testbed.network.routes.routed_hosts import RoutedHost, RoutePlayer
 from testbed.results.absence import absences
 from testbed.results.contacts import backlogs
 from testbed.results.dishes import DishUse, dish_uses, turns_of
@@ -73,6 +74,8 @@ from testbed.run.model_relay import ModelRelay, server_of
 from testbed.run.offered_load import offered_load
 from testbed.run.plan import DRAWINGS, MANAGEMENT, MODELS, MQTT_PORT, RunPlan
 from testbed.run.progress import Progress
+from testbed.run.routed.hosts import routed_hosts
+from testbed.run.routed.reports import PathReports
 from testbed.run.sockets import socket_folder
 from testbed.run.speed import check_speed, hasten_tcp
 from testbed.run.supervision import ManagementWatch, SupervisedNode
@@ -198,9 +201,11 @@ class _Run:
         self.nodes: dict[str, SupervisedNode] = {}
         self.watches: list[BrokerWatch] = []
         self.station_watches: dict[str, BrokerWatch] = {}
-        self.played = dict(plan.traces)  # less the boards' own delays
+        self.played = dict(plan.network_traces)  # less the boards' own delays
         self.boards = RunBoards(plan, self._report)
         self.plane: ManagementPlane | None = None
+        self.routed: dict[str, RoutedHost] = {}
+        self.routes: RoutePlayer | None = None
         self.late_s: list[float] = []  # lateness of each change of a link, from scenario second 0 on
         self.start_monotonic_s = 0.0
         self.told_of_disk = False
@@ -260,15 +265,14 @@ class _Run:
     def _build(self, stack: ExitStack) -> EmulatedNetwork:
         self._begin("building hosts and links")
         network = stack.enter_context(EmulatedNetwork(self.scenario.shaper, check_stop=self.stop.check))
-        for name in self.plan.emulated_names:
+        for name in self.plan.host_names:
             network.add_host(name)
-        for link in self.scenario.links:
-            if self.boards.has(link):
+        for link in self.scenario.network_links:
+            if isinstance(link, Link) and self.boards.has(link):
                 self._add_board(stack, link, network)
                 continue
             network.add_link(
-                link.satellite,
-                link.station,
+                *link.ends,
                 name=link.name,
                 interface=self.plan.interface(link),
                 addresses=(
@@ -279,6 +283,7 @@ class _Run:
             )
         network.start()
         hasten_tcp(network.hosts.values(), self.scenario.speed)
+        self.routed = routed_hosts(stack, self.plan, network)
         return network
 
     def _add_board(self, stack: ExitStack, link: Link, network: EmulatedNetwork) -> None:
@@ -307,7 +312,7 @@ class _Run:
                 popen=spawn,
                 accounts=[*self.plan.management_accounts, *self.boards.accounts()],
             ),
-            *(self._station_broker(ground.name) for ground in self.scenario.stations),
+            *(self._station_broker(ground.name) for ground in self.scenario.receivers),
         ]
         for broker in brokers:
             self.stop.check()
@@ -319,12 +324,11 @@ class _Run:
         stack.callback(plane.close)
         management, *stations = [BrokerWatch(broker, plane.report) for broker in brokers]
         self.watches = [management, *stations]
-        self.station_watches = {g.name: w for g, w in zip(self.scenario.stations, stations, strict=True)}
+        self.station_watches = {g.name: w for g, w in zip(self.scenario.receivers, stations, strict=True)}
         return plane
 
     def _station_broker(self, station: str) -> Broker:
-        links = [link for link in self.scenario.links if link.station == station]
-        addresses = [self.plan.address(link, ground=True) for link in links]
+        addresses = self.plan.broker_addresses(station)
         tls = self.authority.issue(slug(station), addresses) if self.authority is not None else None
         return Broker(
             self.folder.logs,
@@ -339,7 +343,7 @@ class _Run:
 
     def _start_nodes(self, stack: ExitStack, plane: ManagementPlane) -> None:
         self._begin("starting the nodes' programs and loading models")
-        for station in self.scenario.stations:
+        for station in self.scenario.receivers:
             if server := server_of(station.model):
                 stack.enter_context(ModelRelay(self.plan.model_socket(station.name), *server))
         self.boards.assign(stack)
@@ -413,7 +417,7 @@ class _Run:
         self.start_monotonic_s = self.clock.start_monotonic_s
         plane.start_nodes(self.start_monotonic_s, self.scenario.speed)
         was_up: dict[str, tuple[bool, bool]] = {}
-        ends = {link.name: (link.satellite, link.station) for link in self.scenario.links}
+        ends = {link.name: link.ends for link in self.scenario.network_links}
 
         def on_change(change: Change) -> None:
             if change.time_s >= 0:
@@ -446,7 +450,18 @@ class _Run:
         self.dishes.gate(self.network.links)
         self.network.play(self.played, self.clock, self.dishes.watch(on_change))
         self.dishes.start(self.clock, plane)
+        self._play_routes(stack, plane)
         self.progress.playing(self.traces)
+
+    def _play_routes(self, stack: ExitStack, plane: ManagementPlane) -> None:
+        """Make the routes to mission control follow the contacts."""
+        routing = self.plan.routing
+        if routing is None:
+            return
+        on_step = PathReports(routing, plane.report, self.clock.scale.monotonic_of)
+        self.routes = RoutePlayer(self.clock, routing.schedule, self.routed, on_step)
+        stack.callback(self.routes.stop)
+        self.routes.start()
 
     def _gather(self, plane: ManagementPlane) -> Ending | None:
         """Wait until every frame has its answer, or until no more answers can arrive.
@@ -467,6 +482,8 @@ class _Run:
             management.look()
             self.network.check_links()
             self.dishes.check()
+            if self.routes is not None:
+                self.routes.check()
             self._look_after_ends(plane)
             for probe in self.network.take_ended_probes():
                 event = ProgramChanged(program=probe.name, state="given up", reason=f"it {probe.ending()}")
@@ -488,14 +505,16 @@ class _Run:
 
     def _look_after_ends(self, plane: ManagementPlane) -> None:
         """Set again what another program changed at the ends of links, and report it."""
-        ends = {link.name: (link.satellite, link.station) for link in self.scenario.links}
+        ends = {link.name: link.ends for link in self.scenario.network_links}
         for link, number, change in self.ends.look():
+            if self.routes is not None:
+                self.routes.restore(ends[link][number])
             event = LinkRepaired(link=link, end=ends[link][number], change=change)
             plane.report(event, time_s=self.clock.now_s())
 
     def _all_lost(self) -> str | None:
         """Return why no further frame can be answered, if no satellite or no station is left."""
-        for kind, nodes in (("satellite", self.scenario.satellites), ("station", self.scenario.stations)):
+        for kind, nodes in (("satellite", self.scenario.satellites), ("station", self.scenario.receivers)):
             names = [node.name for node in nodes]
             lost = [node for name in names if (node := self.nodes.get(name)) and node.given_up is not None]
             if len(lost) == len(names):
@@ -570,7 +589,7 @@ class _Run:
         links: tuple[LinkFidelity, ...] = (),
         ending: Ending | None = None,
     ) -> Results:
-        models = [node.model for node in (*self.scenario.satellites, *self.scenario.stations)]
+        models = [node.model for node in (*self.scenario.satellites, *self.scenario.receivers)]
         if self.started:
             events = in_scenario_time(events, self.clock.scale)
         paces = node_paces(events, self.scenario.speed)
@@ -578,7 +597,13 @@ class _Run:
         return Results(
             scenario=self.scenario.name,
             shaper=shaper,
-            frames=frame_results(self.scenario, events, self.start_monotonic_s, self._link_times()),
+            frames=frame_results(
+                self.scenario,
+                events,
+                self.start_monotonic_s,
+                self._link_times(),
+                self.plan.routing.schedule if self.plan.routing is not None else None,
+            ),
             links=links,
             link_error_bound_s=self.scenario.link_error_bound_s,
             brokers=tuple(watch.to_record() for watch in self.watches),
@@ -657,7 +682,16 @@ class _Run:
 
     def _link_times(self) -> dict[tuple[str, str], LinkTime]:
         links = self.scenario.links
-        return {
+        routing = self.plan.routing
+        ways = (
+            {}
+            if routing is None
+            else {
+                (satellite, routing.control): LinkTime(trace, self.start_monotonic_s)
+                for satellite, trace in routing.paths.items()
+            }
+        )
+        return ways | {
             (link.satellite, link.station): LinkTime(
                 self.traces[link.name],
                 self.start_monotonic_s,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from testbed.errors import ScenarioError
 from testbed.run.model_relay import SERVED
-from testbed.scenario.model import GroundStation, Satellite, Scenario
+from testbed.scenario.model import GroundNode, Satellite, Scenario
 
 if TYPE_CHECKING:
     from testbed.network.hosts import EmulatedHost  # Mininet is slow to import
@@ -35,7 +35,7 @@ def check_speed(scenario: Scenario) -> None:
     Raises:
         ScenarioError: A node's computing time is not that of a profile.
     """
-    nodes: list[Satellite | GroundStation] = [*scenario.satellites, *scenario.stations]
+    nodes: list[Satellite | GroundNode] = [*scenario.satellites, *scenario.receivers]
     for node in nodes:
         reason = _reason(node)
         if reason is not None and scenario.speed != 1:
@@ -44,7 +44,7 @@ def check_speed(scenario: Scenario) -> None:
             raise ScenarioError(f"answers: {node.name} {reason}, or omit answers")
 
 
-def _reason(node: Satellite | GroundStation) -> str | None:
+def _reason(node: Satellite | GroundNode) -> str | None:
     """Return why a node's time cannot be accelerated, and what to do."""
     if isinstance(node, Satellite) and node.board is not None:
         return f"is the board {node.board}, which computes in real time; emulate it with its profile"

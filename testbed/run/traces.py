@@ -11,7 +11,7 @@ import numpy as np
 from testbed.errors import ScenarioError
 from testbed.network.player import unplayable
 from testbed.results.drawings import Track
-from testbed.scenario.model import GroundStation, Link, Orbit, RadioChanges, Scenario
+from testbed.scenario.model import GroundNode, Link, Orbit, RadioChanges, Scenario
 from traces.make import make_trace, missing_contacts
 from traces.orbits.elements import find_satellite, read_elements
 from traces.orbits.orbit import ground_track
@@ -80,7 +80,7 @@ def _trace_and_fault(scenario: Scenario, link: Link) -> tuple[Trace, str | None]
 def _orbit_trace(scenario: Scenario, link: Link, orbit: Orbit) -> tuple[Trace, str]:
     """Return the trace of an orbit, and the reason for passes without a contact as the end of a message."""
     satellite = find_satellite(read_elements(orbit.elements), link.satellite, at_utc=orbit.start)
-    place = _place(scenario.station(link.station))
+    place = place_of(scenario.station(link.station))
     downlink = _changed(preset(orbit.radio).downlink, orbit.downlink)
     uplink = _changed(preset(orbit.radio).uplink, orbit.uplink)
     trace = make_trace(
@@ -102,7 +102,12 @@ def _changed(radio: RadioLink, changes: RadioChanges) -> RadioLink:
     return replace(radio, **changes.model_dump(exclude_none=True))
 
 
-def _place(ground: GroundStation) -> Place:
+def place_of(ground: GroundNode) -> Place:
+    """Return where a station is.
+
+    Raises:
+        StationError: its name is not in the catalogue, and its place is not given or wrong.
+    """
     if ground.place is None:
         return station(ground.name)
     return replace(station(ground.place), name=ground.name)
@@ -115,7 +120,7 @@ def link_track(scenario: Scenario, link: Link, trace: Trace) -> Track | None:
     """
     if not isinstance(link.follows, Orbit):
         return None
-    place = _place(scenario.station(link.station))
+    place = place_of(scenario.station(link.station))
     times_s = np.arange(-_ORBIT_S / 2, trace.end_s + _ORBIT_S / 2, 10.0)
     element_sets = read_elements(link.follows.elements)
     elements = find_satellite(element_sets, link.satellite, at_utc=link.follows.start)

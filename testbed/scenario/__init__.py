@@ -4,10 +4,12 @@ from testbed.scenario.model import (
     Frame,
     GroundStation,
     Link,
+    MissionControl,
     Orbit,
     RadioChanges,
     Satellite,
     Scenario,
+    TerrestrialLink,
     read_frames,
 )
 
@@ -15,9 +17,11 @@ __all__ = [
     "Frame",
     "GroundStation",
     "Link",
+    "MissionControl",
     "Orbit",
     "RadioChanges",
     "Satellite",
     "Scenario",
+    "TerrestrialLink",
     "read_frames",
 ]

@@ -29,6 +29,7 @@ from nodes.contract.topics import slug
 from testbed.errors import ScenarioError
 from testbed.scenario.dishes.schedulers import known_scheduler
 from traces.orbits.stations import DEFAULT_MASK_DEG
+from traces.terrestrial import DETOUR, TERRESTRIAL_BIT_S
 
 # Absolute, so that a run's scenario.json can be run again from any folder.
 AbsolutePath = Annotated[Path, AfterValidator(Path.absolute)]
@@ -44,6 +45,7 @@ SchedulerName = Annotated[str, AfterValidator(known_scheduler)]
 ShaperName = Literal["auto", "nfqueue", "netem"]
 # Half a turn in azimuth at 10 degrees a second, and 12 s until the receiver has locked.
 SLEW_S = 30.0
+RouteName = Literal["delay", "data"]
 
 
 class _Data(BaseModel):
@@ -144,12 +146,22 @@ class Satellite(ModelRun, PolicyChoice):
     board: str | None = None
 
 
-class GroundStation(ModelRun):
+class GroundNode(ModelRun):
+    """A node on the ground: what a station and mission control have in common."""
+
+    name: Name
+    model: str = ""
+    place: str | None = None
+    profile: AbsolutePath | None = None
+
+
+class GroundStation(GroundNode):
     """A ground station and the program that runs in it.
 
     Args:
         name: station of the catalogue in `traces.orbits.stations`, or any name if `place` is set.
         model: model name or folder of the regular model, or a server's address: openai:http://HOST:PORT/v1.
+            A station without one forwards everything to mission control, and receives nothing itself.
         place: "latitude,longitude,altitude" in degrees, degrees and metres.
         model_threads: CPU threads for inference.
         max_new_tokens: longest answer, in tokens.
@@ -159,12 +171,52 @@ class GroundStation(ModelRun):
         slew_s: time that a dish needs from one satellite to another, in seconds: to turn and to lock on.
     """
 
-    name: Name
-    place: str | None = None
-    profile: AbsolutePath | None = None
     dishes: int | None = Field(default=None, ge=1)
     scheduler: SchedulerName | None = None
     slew_s: float = Field(default=SLEW_S, ge=0, le=600)
+
+
+class TerrestrialLink(_Data):
+    """A fixed link between a station and mission control.
+
+    Args:
+        station: name of the station.
+        delay_s: one-way delay; None: that of a fibre along the great circle (`traces.terrestrial`).
+        rate_bit_s: rate in each direction.
+    """
+
+    station: str
+    delay_s: float | None = Field(default=None, ge=0, le=60)
+    rate_bit_s: float = Field(default=TERRESTRIAL_BIT_S, gt=0, le=1e12)
+
+
+class MissionControl(GroundNode):
+    """A host behind the stations, which receives from all satellites through whichever station sees them.
+
+    Stations without a model forward to it, and it answers with its own. Every station has a fixed link to it.
+
+    Args:
+        name: any name.
+        model: as of a `GroundStation`; needed.
+        place: "latitude,longitude,altitude", or the name of a station in the catalogue. Needed unless every
+            link has its delay.
+        links: links that differ from the default.
+        rate_bit_s: rate of the others.
+        detour: length of a fibre as a multiple of the great circle.
+        model_threads: CPU threads for inference.
+        max_new_tokens: longest answer, in tokens.
+        profile: measured inference times of another machine; answers are delayed to match.
+    """
+
+    name: Name = "Mission control"
+    links: tuple[TerrestrialLink, ...] = ()
+    rate_bit_s: float = Field(default=TERRESTRIAL_BIT_S, gt=0, le=1e12)
+    detour: float = Field(default=DETOUR, ge=1, le=10)
+
+    def link_to(self, station: str) -> TerrestrialLink:
+        """Return the link to a station."""
+        own = next((link for link in self.links if link.station == station), None)
+        return own or TerrestrialLink(station=station, rate_bit_s=self.rate_bit_s)
 
 
 class Link(_Data):
@@ -188,6 +240,35 @@ class Link(_Data):
         """Name of the link in tables, files and events."""
         return f"{self.satellite} - {self.station}"
 
+    @property
+    def ends(self) -> tuple[str, str]:
+        """The nodes at its ends: at the satellite's of its trace, and at the station's."""
+        return self.satellite, self.station
+
+
+class EarthLink(_Data):
+    """A link of mission control, as a part of the network; made by `Scenario.earth_links`.
+
+    Args:
+        station: the station.
+        mission_control: name of mission control.
+        on_contact_end: as of a `Link`.
+    """
+
+    station: str
+    mission_control: str
+    on_contact_end: Literal["purge", "hold"] = "purge"
+
+    @property
+    def name(self) -> str:
+        """Name of the link in tables, files and events."""
+        return f"{self.station} - {self.mission_control}"
+
+    @property
+    def ends(self) -> tuple[str, str]:
+        """The nodes at its ends."""
+        return self.station, self.mission_control
+
 
 class Scenario(_Data):
     """Complete description of a run.
@@ -197,6 +278,9 @@ class Scenario(_Data):
         satellites: satellites and their programs.
         stations: ground stations and their programs.
         links: links between them, in order of each satellite's preference.
+        mission_control: a host behind the stations, for those that have no model of their own.
+        routes: how packets find mission control: on the way with the shortest delay ("delay"), or on the one
+            that carries most before it closes ("data").
         shaper: "nfqueue", "netem", or "auto" for the best one that this machine supports.
         speed: seconds of scenario time in a real one, 1 to 1000. Above 1, every node needs a profile, and
             none can be a board or have a model behind a server.
@@ -217,6 +301,8 @@ class Scenario(_Data):
     satellites: tuple[Satellite, ...] = Field(min_length=1)
     stations: tuple[GroundStation, ...] = Field(min_length=1)
     links: tuple[Link, ...] = Field(min_length=1)
+    mission_control: MissionControl | None = None
+    routes: RouteName = "delay"
     shaper: ShaperName = "auto"
     speed: float = Field(default=1.0, ge=1, le=1000)
     grace_s: float = Field(default=30.0, ge=0)
@@ -231,7 +317,7 @@ class Scenario(_Data):
     @model_validator(mode="after")
     def _names_are_unique(self) -> Scenario:
         boards = [s.board for s in self.satellites if s.board is not None]
-        nodes = [*(s.name for s in self.satellites), *(s.name for s in self.stations)]
+        nodes = [*(s.name for s in self.satellites), *(s.name for s in self.ground_nodes)]
         for kind, names in (
             ("satellite", [s.name for s in self.satellites]),
             ("station", [s.name for s in self.stations]),
@@ -268,6 +354,62 @@ class Scenario(_Data):
             )
         return self
 
+    @model_validator(mode="after")
+    def _somebody_receives(self) -> Scenario:
+        control, stations = self.mission_control, {s.name for s in self.stations}
+        if control is None:
+            if silent := [s.name for s in self.stations if not s.model]:
+                raise ValueError(
+                    f"station without a model, and there is no mission_control to receive for it:"
+                    f" {', '.join(silent)}"
+                )
+            return self
+        if not control.model:
+            raise ValueError(f"{control.name} needs a model")
+        for link in control.links:
+            if link.station not in stations:
+                raise ValueError(f"{control.name} has a link to unknown station {link.station!r}")
+        forwarding = {s.name for s in self.stations if not s.model}
+        for satellite in self.satellites:
+            if satellite.board is not None and any(
+                link.satellite == satellite.name and link.station in forwarding for link in self.links
+            ):
+                raise ValueError(
+                    f"satellite {satellite.name!r} is a board, which routes no packets to {control.name};"
+                    " give its station a model"
+                )
+        return self
+
+    @property
+    def ground_nodes(self) -> tuple[GroundNode, ...]:
+        """The stations, and mission control."""
+        return self.stations if self.mission_control is None else (*self.stations, self.mission_control)
+
+    @property
+    def receivers(self) -> tuple[GroundNode, ...]:
+        """The nodes on the ground that receive and answer: those with a model."""
+        return tuple(node for node in self.ground_nodes if node.model)
+
+    @property
+    def earth_links(self) -> tuple[EarthLink, ...]:
+        """The links of mission control."""
+        if self.mission_control is None:
+            return ()
+        control = self.mission_control.name
+        return tuple(EarthLink(station=station.name, mission_control=control) for station in self.stations)
+
+    @property
+    def network_links(self) -> tuple[Link | EarthLink, ...]:
+        """Every link, those of satellites first."""
+        return (*self.links, *self.earth_links)
+
+    def receivers_of(self, satellite: str) -> tuple[str, ...]:
+        """Return who may receive from a satellite, in order of its preference."""
+        receiving = {node.name for node in self.receivers}
+        own = [link.station for link in self.links if link.satellite == satellite]
+        control = [] if self.mission_control is None else [self.mission_control.name]
+        return tuple(name for name in (*own, *control) if name in receiving)
+
     def at_speed(self, speed: float) -> Scenario:
         """Return the scenario with another `speed`.
 
@@ -287,13 +429,13 @@ class Scenario(_Data):
         """
         return {s.name: s for s in self.satellites}[name]
 
-    def station(self, name: str) -> GroundStation:
-        """Return the ground station called `name`.
+    def station(self, name: str) -> GroundNode:
+        """Return the ground station, or the mission control, called `name`.
 
         Raises:
             KeyError: no station has this name.
         """
-        return {s.name: s for s in self.stations}[name]
+        return {s.name: s for s in self.ground_nodes}[name]
 
     def frames(self) -> dict[str, Frame]:
         """Return the frames of all satellites, by name."""
@@ -314,7 +456,7 @@ class Scenario(_Data):
         for frame in self.frames().values():
             if not frame.image.is_file():
                 raise ScenarioError(f"frame {frame.frame}: no image file at {frame.image}")
-        nodes: list[Satellite | GroundStation] = [*self.satellites, *self.stations]
+        nodes: list[Satellite | GroundNode] = [*self.satellites, *self.ground_nodes]
         for node in nodes:
             if node.profile is not None and not node.profile.is_file():
                 raise ScenarioError(f"{node.name}: no profile at {node.profile}")
@@ -384,8 +526,9 @@ def to_json(scenario: Scenario) -> str:
     Folders of models become absolute. A board's model is a folder on the board, and stays as it is.
     """
     whole = scenario.model_dump(mode="json")
-    for node in (*whole["satellites"], *whole["stations"]):
-        if node.get("board") is None and Path(node["model"]).is_dir():
+    control = whole["mission_control"]
+    for node in (*whole["satellites"], *whole["stations"], *([] if control is None else [control])):
+        if node.get("board") is None and node["model"] and Path(node["model"]).is_dir():
             node["model"] = str(Path(node["model"]).absolute())
     return json.dumps(whole, indent=2) + "\n"
 

@@ -13,14 +13,21 @@ from pathlib import Path
 
 import pytest
 
-from testbed import Orbit, Scenario, load_scenario, run_scenario
+from nodes.contract.events import Connected, EventRecord, SendFinished
+from testbed import Orbit, Outcome, Scenario, load_scenario, run_scenario
 from testbed.run.plan import KEPT_MODELS
 from tests.support import ROOT
 from tests.support.footprint import Footprint
 
 FILES = sorted(path for path in (ROOT / "topologies").glob("*.py") if path.name != "__init__.py")
 # Seconds that are left out at the beginning of each pass, and seconds that are run.
-PARTS_S = {"dove_pass": (18, 16), "dishes": (25, 18), "dove_fleet": (75, 20), "two_stations": (20, 50)}
+PARTS_S = {
+    "dove_pass": (18, 16),
+    "dishes": (25, 18),
+    "dove_fleet": (75, 20),
+    "handover": (0, 18),
+    "two_stations": (20, 50),
+}
 TESTED_ELSEWHERE = {"three_hosts"}  # a Mininet script: tests/integration/network/test_three_hosts.py
 PUBLIC = {"testbed", "traces", "nodes", "nodes.policies"}
 
@@ -109,6 +116,20 @@ def test_a_topology_runs_and_answers_every_frame(
     for text in ("network namespace sky created", "with shaper", "listens on", "process", "model loaded in"):
         assert text in caplog.text
     assert "late: down" in caplog.text  # each change of a link
+    CHECKS.get(name, lambda _: None)(outcome)
+
+
+def an_image_goes_over_to_the_next_station(outcome: Outcome) -> None:
+    """One image was begun over Svalbard and ended over Tromso, in one session; nothing was sent twice."""
+    assert outcome.results is not None
+    records = [EventRecord.from_line(line) for line in outcome.folder.events.read_text().splitlines()]
+    assert [r.event.station for r in records if isinstance(r.event, Connected)] == ["Mission control"]
+    assert ("Svalbard", "Tromso") in [frame.via for frame in outcome.results.frames]
+    sent = [r.event for r in records if isinstance(r.event, SendFinished)]
+    assert [event.resent_chunks for event in sent] == [0] * 4
+
+
+CHECKS = {"handover": an_image_goes_over_to_the_next_station}
 
 
 # All imports come before root is given up: the checkout may be in a folder that only root can enter.

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network
 
@@ -130,16 +130,24 @@ class RoutePlayer:
         clock: scenario time.
         schedule: the routes.
         hosts: the hosts, by name.
+        on_step: called in its thread once the routes of a step are set.
 
     Attributes:
         error: the exception that ended it early, or None.
         lateness_s: of each step so far, seconds of scenario time.
     """
 
-    def __init__(self, clock: Clock, schedule: RouteSchedule, hosts: Mapping[str, RoutedHost]) -> None:
+    def __init__(
+        self,
+        clock: Clock,
+        schedule: RouteSchedule,
+        hosts: Mapping[str, RoutedHost],
+        on_step: Callable[[RouteStep], None] | None = None,
+    ) -> None:
         self.error: Exception | None = None
         self.lateness_s: list[float] = []
         self._clock, self._schedule, self._hosts = clock, schedule, dict(hosts)
+        self._on_step = on_step
         self._addresses = {name: host.address for name, host in hosts.items()}
         self._lock = threading.Lock()
         self._stop = threading.Event()
@@ -194,6 +202,8 @@ class RoutePlayer:
                 host.follow(tables.get(name, {}), self._addresses) for name, host in self._hosts.items()
             )
             self._now = step
+        if self._on_step is not None:
+            self._on_step(step)
         _LOG.debug("routes at %.3f s: %d changed", step.time_s, changed)
 
     def _table(self, step: RouteStep, name: str) -> Table:

@@ -11,6 +11,7 @@ from contextlib import ExitStack
 
 import pytest
 
+from nodes.runtime.contact import RouteWatch
 from testbed.kernel.namespace import NetworkNamespace
 from testbed.network.clock import RealClock
 from testbed.network.emulation import EmulatedNetwork
@@ -79,6 +80,7 @@ def handover() -> Iterator[Handover]:
 def test_a_stream_goes_over_to_the_next_station_without_a_loss_and_is_refused_where_no_route_is(
     handover: Handover,
 ) -> None:
+    watch, contact = RouteWatch(handover.address["M"]), list[tuple[float, bool]]()
     with handover.socket("M", socket.SOCK_DGRAM) as there, handover.socket("S", socket.SOCK_DGRAM) as here:
         there.bind((handover.address["M"], 4000))
         sent: dict[int, float] = {}
@@ -86,6 +88,7 @@ def test_a_stream_goes_over_to_the_next_station_without_a_loss_and_is_refused_wh
         for number in range(150):
             handover.clock.wait_until(0.01 + number * 0.02, _never())
             at_s = handover.clock.now_s()
+            contact.append((at_s, handover.spaces["S"].call(watch.up)))
             try:
                 here.sendto(number.to_bytes(2, "big"), (handover.address["M"], 4000))
                 sent[number] = at_s
@@ -100,6 +103,9 @@ def test_a_stream_goes_over_to_the_next_station_without_a_loss_and_is_refused_wh
                 arrived[int.from_bytes(data, "big")] = source[0]
         except TimeoutError:
             pass
+    for at_s, up in contact:  # to the poll of a watch
+        assert up or not any(begin + 0.1 < at_s < end for begin, end in ((0.2, 1.6), (2.2, 2.8))), at_s
+        assert not up or not any(begin < at_s < end for begin, end in ((0, 0.15), (1.7, 2.2))), at_s
     assert set(arrived.values()) == {handover.address["S"]}  # one address, whatever the station
     assert any(at_s < 0.2 for at_s in refused)
     assert any(1.7 < at_s < 2.2 for at_s in refused)  # at once, while no station sees it
