@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import hashlib
+import io
 import queue
 import sys
 import threading
@@ -29,7 +30,7 @@ from nodes.contract.events import (
     InferenceFinished,
 )
 from nodes.contract.files import is_transient
-from nodes.errors import ServerUnavailableError, WithdrawnError
+from nodes.errors import WithdrawnError
 from nodes.onboard.message import FORMS, answer_received
 from nodes.profiles.pace import PacedWork
 from nodes.runtime.inference import Inference, Question, StageTimes
@@ -45,6 +46,7 @@ SWEEP_S = 2.0
 SETTLE_S = 0.25
 READ_AGAIN_S = 1.0
 READ_AGAIN_MAX_S = 60.0  # a disk that refuses a received image for longer has lost it
+IN_MEMORY_BYTES = 32 << 20
 CLAIMS_MAX = 64  # items waiting for the model; another station may take further ones
 TOLD_MAX = 1000
 DESCRIPTION = "Run a ground station: inbox, regular model, answers."
@@ -171,17 +173,16 @@ class Ground:
                 answer = answer_received(
                     model, question.form, file, question.prompt, self._config.max_new_tokens
                 )
-            except ServerUnavailableError:
-                raise
-            except Exception as error:
-                if claim.item.damage() is not None:  # while it was read
-                    raise self._missed(claim) from error
-                raise
+            finally:
+                if not isinstance(file, io.BytesIO) and claim.item.damage() is not None:  # while it was read
+                    raise self._missed(claim)
         check_confidence(answer.confidence)
         return answer if paced is None else paced.answered(answer)
 
     def _opened(self, claim: Claim) -> BinaryIO:
-        """Open a received image; wait while that fails for a reason that passes.
+        """Return a received image with its bytes as they came; wait while a reason that passes prevents it.
+
+        A file of up to IN_MEMORY_BYTES is read whole, so that it cannot change any more.
 
         Raises:
             WithdrawnError: its bytes changed after it was received; they are asked for again.
@@ -190,7 +191,7 @@ class Ground:
         path, until_s = claim.item.data_path, time.monotonic() + READ_AGAIN_MAX_S
         while True:
             try:
-                file = path.open("rb")
+                file: BinaryIO = path.open("rb")
                 break
             except OSError as error:
                 if isinstance(error, FileNotFoundError):
@@ -200,12 +201,18 @@ class Ground:
                 self._trouble(claim.item.manifest.frame, f"{path}: {error.strerror}")
             if self._management.stopped.wait(READ_AGAIN_S):
                 raise InterruptedError(errno.EINTR, "stopped", str(path))
+        whole = io.BytesIO() if claim.item.manifest.size_bytes <= IN_MEMORY_BYTES else None
         digest = hashlib.sha256()
         while block := file.read(BLOCK_BYTES):
             digest.update(block)
+            if whole is not None:
+                whole.write(block)
         if digest.digest() != claim.item.manifest.sha256:
             file.close()
             raise self._missed(claim)
+        if whole is not None:
+            file.close()
+            file = whole
         file.seek(0)
         return file
 

@@ -11,7 +11,7 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, BinaryIO
 
 import msgpack
 import pytest
@@ -205,13 +205,34 @@ def test_image_that_changed_on_disk_is_asked_for_again_and_then_answered(
     assert len(station.events("inbox_trouble")) == 1
 
 
-def test_image_that_is_cut_while_the_model_reads_it_is_asked_for_again(station: Station) -> None:
+def test_model_sees_the_bytes_that_were_checked_also_if_they_change_meanwhile(
+    station: Station, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    image = picture()
+    item = station.give(image, "image", prompt="?")
+    seen: list[bytes] = []
+
+    def reading(model: Model, form: str, file: BinaryIO, prompt: str, most: int) -> SimpleNamespace:
+        cut(item)
+        flip(item)
+        seen.append(file.read())
+        return SimpleNamespace(text="yes", confidence=0.5)
+
+    monkeypatch.setattr("nodes.ground.answer_received", reading)
+    assert ask(station, item) == "yes" and seen == [image]
+
+
+def test_large_image_that_changes_while_the_model_reads_it_is_asked_for_again(
+    station: Station, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("nodes.ground.IN_MEMORY_BYTES", 10)
     item = station.give(picture(), "image", prompt="?")
+    assert ask(station, item) == "(64, 48)"
 
     class Reader(Model):
         def answer(self, image: Image.Image, prompt: str, *, max_new_tokens: int) -> SimpleNamespace:
-            cut(item)
-            raise OSError("image file is truncated")
+            flip(item)
+            return super().answer(image, prompt, max_new_tokens=max_new_tokens)
 
     with pytest.raises(WithdrawnError):
         station.ground._answer(Reader(), Question("f", item.data_path, "?"), None)  # type: ignore[arg-type]
