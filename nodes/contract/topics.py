@@ -39,6 +39,8 @@ EXPRESS = "express"
 """Name of the session for answers and heartbeats, beside the one for images."""
 BOARDS = "boards"
 """Name of the run's session with the agents of boards."""
+EVENTS = "events"
+"""First part of the names of the run's sessions for the events of single nodes."""
 AGENT = "agent"
 """Name of an agent's session for assignments and files, beside the one for events."""
 

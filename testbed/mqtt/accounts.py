@@ -19,6 +19,7 @@ from nodes.contract.config import session_name
 ITERATIONS = 101  # mosquitto 2.0's own default; the passwords are 192 random bits, so that guessing is vain
 SALT_BYTES = 12
 PASSWORD_BYTES = 24
+EVENT_SESSIONS_MAX = 256  # of more nodes, some share a session: each costs a descriptor at both ends
 
 
 @dataclass(frozen=True)
@@ -87,8 +88,23 @@ def board_account(slug: str, password: str) -> Account:
     )
 
 
-def run_account() -> Account:
-    """Return the account of the run at the management broker; no node's slug has capital letters."""
+def event_sessions(nodes: Sequence[str]) -> dict[str, list[str]]:
+    """Return the names of the run's sessions for events, each with the slugs of its nodes.
+
+    A broker drops what exceeds a session's queue: alone in its session, a node can lose its own events only.
+    """
+    sessions: dict[str, list[str]] = {}
+    for number, node in enumerate(nodes):
+        sessions.setdefault(f"{topics.EVENTS}.{nodes[number % EVENT_SESSIONS_MAX]}", []).append(node)
+    return sessions
+
+
+def run_account(nodes: Sequence[str] = ()) -> Account:
+    """Return the account of the run at the management broker; no node's slug has capital letters.
+
+    Args:
+        nodes: slugs of the nodes whose events have sessions of their own.
+    """
     return Account(
         "RUN",
         writes=(
@@ -105,7 +121,7 @@ def run_account() -> Account:
             topics.board_state(topics.ANY),
             topics.board_request(topics.ANY),
         ),
-        sessions=(topics.BOARDS,),
+        sessions=(topics.BOARDS, *event_sessions(nodes)),
     )
 
 

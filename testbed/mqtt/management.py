@@ -11,6 +11,7 @@ import queue
 import threading
 import time
 from collections import Counter, deque
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,14 +23,14 @@ from nodes.contract.events import RUN, Event, EventRecord, Malformed
 from nodes.contract.messages import CLOCK_QUESTION_MAX_BYTES, ClockAnswer, Start, Stop, contacts_json
 from nodes.contract.strict import problem_text
 from testbed.errors import TestbedError
-from testbed.mqtt.accounts import Account
+from testbed.mqtt.accounts import Account, event_sessions
 from testbed.mqtt.admission import Admission
+from testbed.mqtt.sessions import RECONNECT_S, Sessions
 
 REASON_MAX_CHARACTERS = 200
 REFUSALS_EVERY_S = 1.0  # of one topic; a flood of them must not fill the log, nor keep others waiting
 KEEPALIVE_S = 5  # a broker that hangs is noticed after some ten seconds at most
 REPEATED_MAX = 64  # events of a node, which has 16 under way, as the broker has 20
-RECONNECT_S = 0.05  # before the nodes are back, whose events nobody else would take
 
 
 class ManagementPlane:
@@ -42,6 +43,8 @@ class ManagementPlane:
         run: the run's name; events of another run are ignored. They come from boards that do not know yet
             that their run was killed.
         admission: decides which events of a node are accepted; None accepts every event of the contract.
+        nodes: slugs of the nodes, which need `account`: each has a session, so that a flood of one cannot
+            displace the events of another. None: one session for whatever node there is.
     """
 
     def __init__(
@@ -52,6 +55,7 @@ class ManagementPlane:
         *,
         run: str | None = None,
         admission: Admission | None = None,
+        nodes: Sequence[str] | None = None,
     ) -> None:
         self._run = run
         self._admission = admission
@@ -77,17 +81,22 @@ class ManagementPlane:
             self._client.username_pw_set(account.username, account.password)
         # paho says int, and only adds it to a clock.
         self._client.reconnect_delay_set(RECONNECT_S, RECONNECT_S)  # type: ignore[arg-type]
-        self._client.on_message = self._on_message
-        self._client.message_callback_add(topics.clock_question(topics.ANY), _tell_the_time)
-        self._client.on_connect = lambda client, *_: client.subscribe(
-            [(topics.event(topics.ANY), 1), (topics.clock_question(topics.ANY), 0)]
-        )
+        self._client.on_message = self._take
+        alone = nodes is None or account is None
+        filters = _filters(topics.ANY) if alone else [(topics.clock_question(RUN), 0)]
+        self._client.on_connect = lambda client, *_: client.subscribe(filters)
         self._client.on_subscribe = self._on_subscribe
         self._client.on_disconnect = self._on_disconnect
         self._client.connect(str(socket), keepalive=KEEPALIVE_S)
         self._client.loop_start()
         if not self._ready.wait(5):
             raise TestbedError(f"the management broker at {socket} did not answer within 5 s")
+        self._sessions: Sessions | None = None
+        if nodes is not None and account is not None:
+            sessions = {
+                name: [f for n in own for f in _filters(n)] for name, own in event_sessions(nodes).items()
+            }
+            self._sessions = Sessions(socket, account, sessions, self._take)
 
     def _on_subscribe(self, client: mqtt.Client, *_: object) -> None:
         """Publish what a restarted broker has forgotten: the latest command and the contacts."""
@@ -113,10 +122,16 @@ class ManagementPlane:
     def answers(self, within_s: float) -> bool:
         """Return whether the broker answers within some seconds; one that hangs does not."""
         self._answered.clear()
-        self._client.subscribe(topics.clock_question(topics.ANY), 0)
+        self._client.subscribe(topics.clock_question(RUN), 0)
         return self._answered.wait(within_s)
 
-    def _on_message(self, client: mqtt.Client, userdata: Any, message: mqtt.MQTTMessage) -> None:
+    def _take(self, client: mqtt.Client, userdata: Any, message: mqtt.MQTTMessage) -> None:
+        if message.topic == topics.clock_question(topics.node_of(message.topic)):
+            _tell_the_time(client, message)
+        else:
+            self._on_message(message)
+
+    def _on_message(self, message: mqtt.MQTTMessage) -> None:
         try:
             record = _read_event(message.payload, message.topic)
         except (ValueError, RecursionError) as error:
@@ -181,7 +196,9 @@ class ManagementPlane:
         self.fresh.put(record)
 
     def check(self) -> None:
-        """Tell of refusals; call it often."""
+        """Tell of refusals; call it often. Raises what has ended the thread that hears the nodes."""
+        if self._sessions is not None and self._sessions.failure is not None:
+            raise self._sessions.failure
         self._tell_refusals(time.monotonic())
 
     @property
@@ -221,12 +238,19 @@ class ManagementPlane:
         """Leave the broker and close the log; may be called twice."""
         self._client.disconnect()
         self._client.loop_stop()
+        if self._sessions is not None:
+            self._sessions.stop()
         self._tell_refusals()
         with self._lock, contextlib.suppress(OSError):  # what a full disk did not take: see `check`
             self._log.close()
 
 
-def _tell_the_time(client: mqtt.Client, _: object, message: mqtt.MQTTMessage) -> None:
+def _filters(node: str) -> list[tuple[str, int]]:
+    """Return what the run reads of a node (topic, QoS)."""
+    return [(topics.event(node), 1), (topics.clock_question(node), 0)]
+
+
+def _tell_the_time(client: mqtt.Client, message: mqtt.MQTTMessage) -> None:
     """Answer a node that compares its clock with the run's (nodes/clocks/exchange.py)."""
     received_s = time.monotonic()
     if len(message.payload) > CLOCK_QUESTION_MAX_BYTES:

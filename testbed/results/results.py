@@ -87,7 +87,7 @@ class Results:
     frames: tuple[FrameResult, ...]
     links: tuple[LinkFidelity, ...]
     link_error_bound_s: float
-    lost_events: int = 0
+    lost_events: Mapping[str, int] = field(default_factory=dict)
     brokers: tuple[BrokerRecord, ...] = ()
     malformed: Mapping[str, int] = field(default_factory=dict)
     refusals: Mapping[str, str] = field(default_factory=dict)
@@ -155,8 +155,10 @@ class Results:
         found += [warning for board in self.boards for warning in board.warnings()]
         found += [warning for pace in self.paces if (warning := pace.warning())]
         found += [absence.line(who) for who, own in self.absences.items() for absence in own]
-        if self.lost_events:
-            found.append(f"{self.lost_events} node events were lost (a broker may have crashed)")
+        found += [
+            f"{node}: {count} of its events were lost (too many at once, or a broker crashed)"
+            for node, count in self.lost_events.items()
+        ]
         return [as_shown(text) for text in (*found, *self.troubles)]
 
     def totals(self) -> dict[str, Any]:
@@ -191,9 +193,9 @@ class Results:
         Keys: verdict (Verdict), scenario, shaper, acceleration (Acceleration; null at speed 1), warnings,
         note, totals (see `totals`), links (summaries of LinkFidelity), brokers (BrokerRecord), malformed
         (counts by "node, from sender"), refusals, clocks (NodeClock), boards (BoardRecord), paces (NodePace),
-        absences (Absence, by program), lost_events, backlogs (Backlog, at the end of each contact),
-        dishes (Turn: who had which dish when), dish_uses (DishUse, by station and satellite),
-        frames (FrameResult and `correct`).
+        absences (Absence, by program), lost_events, lost_events_of (by node), backlogs (Backlog, at the end
+        of each contact), dishes (Turn: who had which dish when), dish_uses (DishUse, by station and
+        satellite), frames (FrameResult and `correct`).
         """
         return {
             "verdict": self.verdict.to_json(),
@@ -211,7 +213,8 @@ class Results:
             "boards": [board.to_json() for board in self.boards],
             "paces": [asdict(pace) for pace in self.paces],
             "absences": {who: [asdict(absence) for absence in own] for who, own in self.absences.items()},
-            "lost_events": self.lost_events,
+            "lost_events": sum(self.lost_events.values()),
+            "lost_events_of": dict(self.lost_events),
             "backlogs": [asdict(backlog) for backlog in self.backlogs],
             "dishes": [asdict(turn) for turn in self.dishes],
             "dish_uses": [asdict(use) for use in self.dish_uses],
@@ -363,8 +366,8 @@ def _reason(event: FrameRefused | Expired | Dropped | SendRefused) -> str:
     return event.reason
 
 
-def lost_events(records: Sequence[EventRecord]) -> int:
-    """Return the number of events that nodes numbered and that never arrived.
+def lost_events(records: Sequence[EventRecord]) -> dict[str, int]:
+    """Return the number of events that a node numbered and that never arrived, by node.
 
     A node that was started again counts from 1 again. Events that arrived and were refused are none of them.
 
@@ -383,9 +386,8 @@ def lost_events(records: Sequence[EventRecord]) -> int:
         before = 0 if number == 1 else last.get(node, 0)
         lost[node] += max(0, number - before - 1)
         last[node] = number if number == 1 else max(number, before)
-    return sum(
-        max(0, count - refused.get(topics.event(topics.slug(node)), 0)) for node, count in lost.items()
-    )
+    missing = {node: count - refused.get(topics.event(topics.slug(node)), 0) for node, count in lost.items()}
+    return {node: count for node, count in missing.items() if count > 0}
 
 
 def malformed_counts(records: Sequence[EventRecord]) -> dict[str, int]:

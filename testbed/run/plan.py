@@ -64,7 +64,6 @@ class RunPlan:
     sockets: Path
     boards: Mapping[str, Board] = field(default_factory=dict)
     queue_every_s: float | None = None
-    run_account: Account = field(default_factory=run_account)
 
     def __post_init__(self) -> None:
         """Check that no two parts of the run have the same name or files. Raises ScenarioError."""
@@ -109,6 +108,16 @@ class RunPlan:
     def network_traces(self) -> dict[str, Trace]:
         """The trace of every link, by its name."""
         return {**self.traces, **(self.routing.earth_traces if self.routing is not None else {})}
+
+    @cached_property
+    def event_nodes(self) -> list[str]:
+        """The slug of everything that sends events: nodes and the agents of boards."""
+        return [slug(name) for name in (*self.node_names, *(board.name for board in self.boards.values()))]
+
+    @cached_property
+    def run_account(self) -> Account:
+        """The run's own account on the management plane."""
+        return run_account(self.event_nodes)
 
     @cached_property
     def node_accounts(self) -> dict[str, Account]:

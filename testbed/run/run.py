@@ -319,7 +319,12 @@ class _Run:
             stack.enter_context(broker)
         name = self.folder.path.name
         plane = ManagementPlane(
-            socket, self.folder.events, self.plan.run_account, run=name, admission=self.plan.admission()
+            socket,
+            self.folder.events,
+            self.plan.run_account,
+            run=name,
+            admission=self.plan.admission(),
+            nodes=self.plan.event_nodes,
         )
         stack.callback(plane.close)
         management, *stations = [BrokerWatch(broker, plane.report) for broker in brokers]

@@ -329,7 +329,7 @@ def inbox_data_is_removed(flight: Flight) -> None:
     _complete(flight, None)
 
 
-@fault(lasts_s=6)
+@fault(repeats=True, lasts_s=6)
 def complete_items_are_cut_while_the_model_is_away(flight: Flight) -> None:
     flight.outage = "server says 500"
     try:

@@ -9,8 +9,10 @@ from paho.mqtt.client import topic_matches_sub
 
 from nodes.contract import topics
 from testbed.mqtt.accounts import (
+    EVENT_SESSIONS_MAX,
     Account,
     board_account,
+    event_sessions,
     ground_account,
     node_account,
     run_account,
@@ -69,3 +71,17 @@ def test_accounts_have_passwords_of_their_own() -> None:
     passwords = {node_account("a").password for _ in range(3)}
     assert len(passwords) == 3 and min(map(len, passwords)) >= 32
     assert node_account("a").password not in repr(node_account("a"))
+
+
+def test_each_node_has_a_session_for_its_events_and_thousands_share_some() -> None:
+    assert event_sessions(["boards", "a"]) == {"events.boards": ["boards"], "events.a": ["a"]}
+    assert run_account(["boards", "a"]).usernames == [
+        "RUN",
+        "RUN.boards",
+        "RUN.events.boards",
+        "RUN.events.a",
+    ]
+    nodes = [f"sat-{number}" for number in range(1000)]
+    sessions = event_sessions(nodes)
+    assert len(sessions) == EVENT_SESSIONS_MAX
+    assert sorted(node for own in sessions.values() for node in own) == sorted(nodes)
