@@ -14,8 +14,8 @@ from testbed.cli.terminal.messages import say
 from testbed.cli.trace.orbit_options import (
     add_orbit_options,
     crosslinked_of,
-    grazing_altitude_m_of,
     satellites_of,
+    sight_limits_of,
     stations_of,
     window_of,
 )
@@ -37,6 +37,9 @@ _EXAMPLES = """examples:
       --station 52.1,4.3,10 --duration 6h -o mine.csv
   spaceverse trace make --satellite "FLOCK 2P-1" --crosslink "FLOCK 2K-13" \\
       --eirp 40 --rate-cap 10M -o isl.csv
+  spaceverse trace make --walker 53:24/3/1@550 --start 2018-01-20T00:00:00Z \\
+      --satellite "Walker 53:24/3/1 P1-S1" --crosslink "Walker 53:24/3/1 P2-S1" \\
+      --rate 100M --max-range 5000 --max-slew 1 -o optical.csv
 """
 _LONGEST_MARGIN_S = 86_400.0
 
@@ -104,6 +107,12 @@ def _add_radio_options(parser: argparse.ArgumentParser) -> None:
         help="with --crosslink: EIRP of both satellites (default: that of the preset's satellite)",
     )
     group.add_argument(
+        "--rate",
+        type=RATE,
+        metavar="RATE",
+        help="with --crosslink: fixed rate both ways, as of optical terminals, instead of a link budget",
+    )
+    group.add_argument(
         "--weather",
         type=option_type("SHARE", _percentage),
         metavar="SHARE",
@@ -140,8 +149,11 @@ def _station_trace(arguments: argparse.Namespace) -> Trace:
     from traces.radio.link_budget import preset
 
     radio = preset(arguments.radio)
-    if arguments.eirp is not None:
-        raise LinkBudgetError("--eirp requires --crosslink; with --station choose a preset by --radio")
+    for option in ("eirp", "rate"):
+        if getattr(arguments, option) is not None:
+            raise LinkBudgetError(
+                f"--{option} requires --crosslink; with --station choose a preset by --radio"
+            )
     (satellite,), (station,) = satellites_of(arguments), stations_of(arguments)
     start_utc, length_s = window_of(arguments, satellite)
     if arguments.pass_number is not None:
@@ -180,9 +192,9 @@ def _crosslink_trace(arguments: argparse.Namespace) -> Trace:
         raise LinkBudgetError("--weather requires --station: there is no weather between satellites")
     (first,), (second,) = satellites_of(arguments), crosslinked_of(arguments)
     start_utc, length_s = window_of(arguments, first)
-    grazing_m = grazing_altitude_m_of(arguments)
+    limits = sight_limits_of(arguments)
     if arguments.pass_number is not None:
-        windows = sight(first, second, start_utc, length_s, grazing_altitude_m=grazing_m)
+        windows = sight(first, second, start_utc, length_s, **limits)
         edges = [(window.aos_s, window.los_s) for window in windows]
         what = f"{first.name} in sight of {second.name}"
         start_utc, length_s = _pass_window(arguments, what, edges, start_utc)
@@ -195,15 +207,15 @@ def _crosslink_trace(arguments: argparse.Namespace) -> Trace:
         second,
         start_utc,
         length_s,
-        forward=_capped(radio, arguments.rate_cap),
-        back=_capped(radio, arguments.up_rate_cap),
-        grazing_altitude_m=grazing_m,
+        forward=arguments.rate or _capped(radio, arguments.rate_cap),
+        back=arguments.rate or _capped(radio, arguments.up_rate_cap),
+        **limits,
         step_s=arguments.step,
     )
     if not trace.contacts("both"):
-        in_sight = sight(first, second, start_utc, length_s, grazing_altitude_m=grazing_m)
+        in_sight = sight(first, second, start_utc, length_s, **limits)
         fault = "see each other, but the radio link does not close" if in_sight else "never see each other"
-        fix = "raise --eirp or change --radio" if in_sight else "set a longer --duration or lower --grazing"
+        fix = "raise --eirp or change --radio" if in_sight else "set a longer --duration or looser limits"
         warnings.warn(f"{first.name} and {second.name} {fault}; {fix}", stacklevel=2)
     return trace
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypedDict
 
 from testbed.cli.units import DURATION, UTC
 from traces.errors import OrbitError
@@ -86,6 +86,10 @@ def add_orbit_options(parser: argparse.ArgumentParser, *, many: bool) -> None:
         metavar="KM",
         help="with --crosslink: lowest altitude of the line of sight (default: 100)",
     )
+    for option, unit, what in (("range", "KM", "longest distance"), ("slew", "DEG_S", "fastest turn")):
+        parser.add_argument(
+            f"--max-{option}", type=float, metavar=unit, help=f"with --crosslink: {what} (default: any)"
+        )
     parser.add_argument(
         "--mask", type=float, metavar="DEG", help="elevation mask of a contact (default: that of the station)"
     )
@@ -126,11 +130,23 @@ def crosslinked_of(arguments: argparse.Namespace) -> list[ElementSet]:
     return [find_satellite(element_sets, name, at_utc=arguments.start) for name in names]
 
 
-def grazing_altitude_m_of(arguments: argparse.Namespace) -> float:
-    """Return the lowest altitude of a crosslink's line of sight, in metres."""
+class SightLimits(TypedDict):
+    """The arguments of `sight` that limit a crosslink."""
+
+    grazing_altitude_m: float
+    max_range_m: float | None
+    max_slew_deg_s: float | None
+
+
+def sight_limits_of(arguments: argparse.Namespace) -> SightLimits:
+    """Return the limits of a crosslink."""
     from traces.orbits.crosslink import GRAZING_ALTITUDE_M
 
-    return GRAZING_ALTITUDE_M if arguments.grazing is None else float(arguments.grazing * 1e3)
+    return {
+        "grazing_altitude_m": GRAZING_ALTITUDE_M if arguments.grazing is None else arguments.grazing * 1e3,
+        "max_range_m": None if arguments.max_range is None else arguments.max_range * 1e3,
+        "max_slew_deg_s": arguments.max_slew,
+    }
 
 
 def _element_sets(arguments: argparse.Namespace) -> list[ElementSet]:
@@ -150,10 +166,12 @@ def stations_of(arguments: argparse.Namespace) -> list[GroundStation]:
 
     Raises:
         StationError: no station has this name.
-        OrbitError: --grazing is set, which applies to crosslinks only.
+        OrbitError: --grazing, --max-range or --max-slew is set, which apply to crosslinks only.
     """
-    if arguments.grazing is not None:
-        raise OrbitError("--grazing requires --crosslink; with --station use --mask DEG")
+    for option in ("grazing", "max_range", "max_slew"):
+        if getattr(arguments, option) is not None:
+            name = option.replace("_", "-")
+            raise OrbitError(f"--{name} requires --crosslink; with --station use --mask DEG")
     from traces.orbits.stations import STATIONS, station
 
     names = [arguments.station] if isinstance(arguments.station, str) else arguments.station

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 from testbed.cli.trace.orbit_options import (
     add_orbit_options,
     crosslinked_of,
-    grazing_altitude_m_of,
     satellites_of,
+    sight_limits_of,
     stations_of,
     window_of,
 )
@@ -110,10 +110,10 @@ def _run_crosslinks(arguments: argparse.Namespace) -> int:
     if arguments.satellite is None:
         satellites = _propagable(satellites, start_utc, length_s)
     warn_if_stale([*satellites, *others], start_utc, length_s)
-    grazing_m = grazing_altitude_m_of(arguments)
+    limits = sight_limits_of(arguments)
     rows: list[dict[str, Any]] = []
     for first, second in ((first, second) for first in satellites for second in others if first != second):
-        windows = sight(first, second, start_utc, length_s, grazing_altitude_m=grazing_m)
+        windows = sight(first, second, start_utc, length_s, **limits)
         for number, window in enumerate(windows, start=1):
             edges_s = (window.aos_s, window.los_s)
             range_km = crosslink(first, second, start_utc, edges_s).range_m / 1e3

@@ -63,6 +63,70 @@ def test_neighbours_of_one_plane_always_see_each_other_and_opposites_never():
     assert 350e3 < altitude_m.min() < altitude_m.max() < 395e3
 
 
+def test_satellites_of_one_circular_orbit_keep_their_distance_and_need_not_turn():
+    ring = walker(12, 1, 0, inclination_deg=97, altitude_m=600e3, epoch_utc=DAY)
+    seen = crosslink(ring[0], ring[1], DAY, np.arange(0, 6000, 60.0))
+    chord_m = 2 * 6978e3 * np.sin(np.radians(15))
+    assert seen.range_m == pytest.approx(chord_m, rel=0.005)  # the elements are mean ones
+    assert np.degrees(seen.slew_rad_s).max() < 0.002
+
+
+def test_perpendicular_planes_see_each_other_while_the_line_clears_the_earth():
+    # Both at the argument u of latitude: the angle between them has the cosine sin(u)^2.
+    first, second = walker(2, 2, 0, inclination_deg=90, altitude_m=1500e3, epoch_utc=DAY, star=True)
+    radius_m, earth_m = 7878e3, 6367e3  # at 46 degrees, where the line is lowest as it clears the Earth
+    widest = 2 * np.arccos((earth_m + 100e3) / radius_m)
+    share = 1 - 2 * np.arcsin(np.sqrt(np.cos(widest))) / np.pi
+    half_orbit_s = np.pi * np.sqrt(radius_m**3 / 3.986e14)
+    windows = sight(first, second, DAY, 4 * half_orbit_s)
+    whole = [window for window in windows if window.aos_s > 0 and window.los_s < 4 * half_orbit_s]
+    assert len(whole) >= 3
+    for window in whole:
+        assert window.duration_s == pytest.approx(share * half_orbit_s, rel=0.02)
+        assert (window.aos_s + window.los_s) / 2 % half_orbit_s == pytest.approx(half_orbit_s / 2, abs=30)
+
+
+def test_a_terminal_turns_as_seen_from_a_satellite_with_one_side_down(flock):
+    ends = flock[0], flock[150]
+    times_s = np.arange(0, 6000, 1.0)
+    seen = crosslink(*ends, DAY, times_s)
+    moments = load.timescale(builtin=True).utc(2018, 1, 20, 0, 0, times_s)
+    states = [
+        EarthSatellite(one.line1, one.line2, "", load.timescale(builtin=True)).at(moments) for one in ends
+    ]
+    rates = []
+    for own, other in (states, states[::-1]):
+        line = other.xyz.m - own.xyz.m
+        line /= np.linalg.norm(line, axis=0)
+        radial = own.xyz.m / np.linalg.norm(own.xyz.m, axis=0)
+        across = np.cross(own.xyz.m, own.velocity.m_per_s, axis=0)
+        across /= np.linalg.norm(across, axis=0)
+        axes = np.stack([radial, across, np.cross(across, radial, axis=0)])
+        rates.append(np.linalg.norm(np.gradient(np.einsum("axt,xt->at", axes, line), axis=1), axis=0))
+    expected = np.maximum(*rates)[1:-1]
+    assert seen.slew_rad_s[1:-1] == pytest.approx(expected, rel=1e-3, abs=2e-6)
+    assert np.degrees(expected).max() > 0.1
+
+
+def test_limits_of_range_and_slew_hold_inside_and_not_outside(flock):
+    first, second = flock[0], flock[150]
+    limits = {"max_range_m": 3000e3, "max_slew_deg_s": 0.12}
+    windows = sight(first, second, DAY, 20_000, **limits)
+    times_s = np.arange(0, 20_000, 2.0)
+    seen = crosslink(first, second, DAY, times_s)
+    slew_deg_s = np.degrees(seen.slew_rad_s)
+    allowed = (seen.line_altitude_m > 100e3) & (seen.range_m < 3000e3) & (slew_deg_s < 0.12)
+    inside = np.zeros(len(times_s), bool)
+    for window in windows:
+        inside |= (times_s > window.aos_s) & (times_s < window.los_s)
+    sure = (np.abs(seen.range_m - 3000e3) > 100) & (np.abs(slew_deg_s - 0.12) > 1e-4)
+    assert np.array_equal(inside[sure], allowed[sure])
+    assert len(windows) >= 2
+    trace = make_crosslink_trace(first, second, DAY, 20_000, forward=1e8, back=2e6, **limits)
+    assert len(trace.contacts("both")) == len(windows)
+    assert (set(trace.down_bit_s[trace.up]), set(trace.up_bit_s[trace.up])) == ({1e8}, {2e6})
+
+
 def test_a_window_shorter_than_the_grid_is_found(flock):
     # Two rings that cross: the line between these two is highest for a moment, four times a day and more.
     first, second = flock[0], flock[150]
@@ -99,6 +163,8 @@ def test_the_trace_of_a_relay_follows_the_distance(flock):
 def test_what_cannot_be_is_refused(flock):
     with pytest.raises(OrbitError, match="grazing altitude"):
         sight(flock[0], flock[1], DAY, 60, grazing_altitude_m=2e7)
+    with pytest.raises(OrbitError, match="largest range is -1"):
+        sight(flock[0], flock[1], DAY, 60, max_range_m=-1)
     with pytest.raises(OrbitError, match="31 days"):
         sight(flock[0], flock[1], DAY, 0)
     with pytest.raises(TraceError, match="step is"):

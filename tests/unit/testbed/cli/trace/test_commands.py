@@ -317,6 +317,18 @@ def test_a_crosslink_is_a_trace_between_two_satellites(tmp_path: Path, capsys):
     )
 
 
+def test_an_optical_crosslink_has_a_fixed_rate_within_range_and_slew(tmp_path: Path, capsys):
+    path, lengths_s = tmp_path / "isl.csv", []
+    for limits in ([], ["--max-range", 3000], ["--max-range", 3000, "--max-slew", 0.3]):
+        options = ["--duration", "12h", "--rate", "100M", *limits, "-o", path, "--force"]
+        assert spaceverse(capsys, "trace", "make", *CROSSLINK, *options)[0] == 0
+        trace = read_trace(path)
+        assert set(trace.down_bit_s[trace.up]) == set(trace.up_bit_s[trace.up]) == {100e6}
+        lengths_s.append(sum(contact.duration_s for contact in trace.contacts()))
+    assert lengths_s[0] > lengths_s[1] > lengths_s[2] > 0
+    assert any("at most 3000 km long, turning at most 0.3" in note for note in trace.header.notes)
+
+
 def test_a_higher_line_of_sight_is_shorter_and_one_window_can_be_cut_out(tmp_path: Path, capsys):
     lengths_s = []
     for grazing_km in (0, 300):
@@ -340,6 +352,12 @@ def test_a_higher_line_of_sight_is_shorter_and_one_window_can_be_cut_out(tmp_pat
         (["--crosslink", "NOBODY 7"], "NOBODY 7"),
         (["--station", "Svalbard", "--grazing", 5], "--grazing requires --crosslink"),
         (["--station", "Svalbard", "--eirp", 5], "--eirp requires --crosslink"),
+        (["--station", "Svalbard", "--rate", "1M"], "--rate requires --crosslink"),
+        (["--station", "Svalbard", "--max-range", 5], "--max-range requires --crosslink"),
+        (
+            ["--crosslink", "FLOCK 2P-5", "--max-slew", 0],
+            "the largest slew is 0.0; expected a number above 0",
+        ),
     ],
 )
 def test_what_does_not_belong_to_a_crosslink_is_refused(tmp_path: Path, capsys, options, said):
