@@ -258,8 +258,10 @@ def test_a_killed_shaper_takes_the_carrier_though_nobody_looks(fresh: Pair) -> N
     assert not fresh.link.sky_link.carrier()
 
 
-def test_a_shaper_that_hangs_lets_nothing_pass_and_is_reported(fresh: Pair) -> None:
-    fresh.shaper._control.settimeout(0.3)
+def test_a_shaper_that_hangs_lets_nothing_pass_and_is_reported(
+    fresh: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("testbed.network.shapers.nfqueue.player_process.ANSWER_WITHIN_S", 0.3)
     stream = Stream(fresh)
     os.kill(fresh.shaper.pid, signal.SIGSTOP)
     stream.send(5)

@@ -58,14 +58,13 @@ class PlayedDirection:
         self.queues_met: deque[tuple[float, float]] = deque(maxlen=QUEUES_KEPT)
         self.planned_s = float("inf")  # the time of its valid entry in the agenda
 
-    def take_in(self) -> bool:
-        """Read packets that wait in the socket; return whether there may be more."""
+    def take_in(self) -> int:
+        """Read packets that wait in the socket, READ_AT_MOST at a time; return how many it read."""
         offset_s = time.time() - time.monotonic()
         refused: list[int] = []
-        for _ in range(READ_AT_MOST):
-            packet = self.queue.read()
-            if packet is None:
-                break
+        taken = 0
+        while taken < READ_AT_MOST and (packet := self.queue.read()) is not None:
+            taken += 1
             packet_id, size_bytes, arrived_s = packet
             now_s = time.monotonic()
             arrived_s -= offset_s
@@ -77,7 +76,7 @@ class PlayedDirection:
                 refused.append(packet_id)
         if refused:
             self.queue.drop(refused)
-        return packet is not None
+        return taken
 
     def let_out(self, now_s: float) -> None:
         """Send the verdicts that are due at `now_s`."""
@@ -100,5 +99,5 @@ class PlayedDirection:
             self.queue.drop_up_to(purge.last_id)
         if not state.up:
             for _ in range(KERNEL_QUEUE_PACKETS // READ_AT_MOST):
-                if not self.take_in():
+                if self.take_in() < READ_AT_MOST:
                     break

@@ -7,41 +7,34 @@ from __future__ import annotations
 
 import itertools
 import os
-import socket
-import subprocess
-import sys
-import tempfile
 import threading
 import zlib
 from collections.abc import Sequence
-from contextlib import ExitStack, suppress
-from pathlib import Path
+from contextlib import ExitStack, closing, suppress
 from typing import Any
 
-import msgpack
-
-from testbed.errors import LinkError, ShaperDiedError
+from testbed.errors import LinkError
 from testbed.kernel.namespace import NetworkNamespace
-from testbed.network.link_state import Direction, LinkState
+from testbed.network.link_state import DOWN_STATE, Direction, LinkState
 from testbed.network.shapers.base import LinkPorts
 from testbed.network.shapers.nfqueue.hook import add_rules, call_iptables_on_bridges, find_hook
+from testbed.network.shapers.nfqueue.player_process import PlayerProcess
 
-START_WITHIN_S = 60.0  # starting Python takes seconds on a starved virtual machine
-ANSWER_WITHIN_S = 5.0
 STATES_AT_ONCE = 200  # some 20 kB, which fits into any socket buffer
 
 
 class NfqueueShaper:
-    """Plays all links of a sky in one process.
+    """Plays the links of a sky in one process, or in several that share them.
 
     Args:
         sky_netns_path: path of the sky's namespace.
         seed: of random loss; each link and direction derives its own from it and its name.
+        processes: most processes; each further link starts one until then. By default half as many as there
+            are processors, since the kernel needs as much time again to send and to receive the packets.
 
     Attributes:
         hook: how packets get into the queues: "nft" (everything, ARP too), or "iptables-nft" or
             "iptables-legacy" (IPv4 and IPv6; ARP passes at once while the link is up).
-        realtime: whether the process has real-time priority.
 
     Raises CapabilityError when this machine has no NFQUEUE, naming what to install.
     """
@@ -49,30 +42,37 @@ class NfqueueShaper:
     name = "nfqueue"
     can_hold = True
 
-    def __init__(self, sky_netns_path: str, seed: int = 0) -> None:
+    def __init__(self, sky_netns_path: str, seed: int = 0, processes: int | None = None) -> None:
         self._seed = seed
-        self._lock = threading.Lock()
+        self._most = processes or max(1, (os.cpu_count() or 1) // 2)
+        self._processes: list[PlayerProcess] = []
+        self._players: dict[str, PlayerProcess] = {}  # of each link
         self._queues: dict[tuple[str, Direction], int] = {}
         self._numbers = itertools.count(1)
         self._without_rule: dict[str, dict[str, int]] = {}  # queues by port, of each new link
         self._rules_lock = threading.Lock()
-        self._death: str | None = None
         self._closing = ExitStack()
         with ExitStack() as building:
             self._sky = building.enter_context(NetworkNamespace.enter(sky_netns_path, "sky"))
             self.hook = find_hook()
             call_iptables_on_bridges(self._sky, self.hook != "nft")
-            self._stderr = building.enter_context(tempfile.TemporaryFile())
-            self._process = self._start(building)
-            self._control.settimeout(START_WITHIN_S)
-            self.realtime = bool(self._receive()["realtime"])
-            self._control.settimeout(ANSWER_WITHIN_S)
+            self._processes.append(building.enter_context(closing(PlayerProcess(self._sky))))
             self._closing = building.pop_all()
 
     @property
     def pid(self) -> int:
-        """Process id of the process that plays the links."""
-        return self._process.pid
+        """Process id of the first process that plays links."""
+        return self._processes[0].pid
+
+    @property
+    def pids(self) -> tuple[int, ...]:
+        """Process ids of the processes that play links."""
+        return tuple(process.pid for process in self._processes)
+
+    @property
+    def realtime(self) -> bool:
+        """Whether the processes have real-time priority."""
+        return all(process.realtime for process in self._processes)
 
     def how(self) -> str:
         """Return the hook, and whether the process that plays the links has real-time priority."""
@@ -80,6 +80,8 @@ class NfqueueShaper:
 
     def attach(self, ports: LinkPorts) -> None:
         """Take charge of a link; both directions start down."""
+        process = self._players[ports.link] = self._process_of_new()
+        process.links += 1
         for direction in Direction:
             queue = next(self._numbers)
             seed = zlib.crc32(f"{self._seed}/{ports.link}/{direction.value}".encode())
@@ -106,10 +108,14 @@ class NfqueueShaper:
     def detach(self, link: str) -> None:
         """Let go of a link that is being deleted; does nothing for one that is unknown."""
         self._without_rule.pop(link, None)
+        if (process := self._players.get(link)) is None:
+            return
+        process.links -= 1
         for direction in Direction:
             if self._queues.pop((link, direction), None) is not None:
                 with suppress(LinkError):  # a dead process plays nothing
                     self._ask("detach", link, direction)
+        del self._players[link]
 
     def apply(self, link: str, direction: Direction, state: LinkState) -> LinkState:
         """Write `state` whole; rate and delay act at once on what still waits to be sent."""
@@ -119,15 +125,22 @@ class NfqueueShaper:
     def apply_all(self, requested: Sequence[tuple[str, Direction, LinkState]]) -> list[LinkState]:
         """Write many states, each whole, with one message and one answer for every STATES_AT_ONCE of them."""
         self.make_ready()
-        held = []
-        for first in range(0, len(requested), STATES_AT_ONCE):
-            held += self._apply_some(requested[first : first + STATES_AT_ONCE])
+        held: list[LinkState] = [DOWN_STATE] * len(requested)
+        for process in self._processes:
+            its = [n for n, (link, _, _) in enumerate(requested) if self._player_of(link) is process]
+            for first in range(0, len(its), STATES_AT_ONCE):
+                some = its[first : first + STATES_AT_ONCE]
+                found = self._apply_some(process, [requested[n] for n in some])
+                for number, state in zip(some, found, strict=True):
+                    held[number] = state
         return held
 
-    def _apply_some(self, requested: Sequence[tuple[str, Direction, LinkState]]) -> list[LinkState]:
+    def _apply_some(
+        self, process: PlayerProcess, requested: Sequence[tuple[str, Direction, LinkState]]
+    ) -> list[LinkState]:
         rows = [state.to_row() for _, _, state in requested]
         keys = [(link, direction.value) for link, direction, _ in requested]
-        reply = self._order({"do": "apply", "states": list(zip(keys, rows, strict=True))})
+        reply = process.order({"do": "apply", "states": list(zip(keys, rows, strict=True))})
         if error := reply.get("error"):
             raise LinkError(f"the nfqueue process could not apply a state: {error}")
         return [
@@ -152,87 +165,30 @@ class NfqueueShaper:
         return [(at_s, size_bytes) for at_s, size_bytes in self._ask("queues_met", link, direction)["met"]]
 
     def check(self) -> None:
-        """Raise ShaperDiedError if the process has ended."""
-        if self._death is None and self._process.poll() is not None:
-            self._death = self._describe_death()
-        if self._death is not None:
-            raise ShaperDiedError(self._death)
+        """Raise ShaperDiedError if a process has ended."""
+        for process in self._processes:
+            process.check()
 
     def close(self) -> None:
-        """End the process; the kernel drops what it had parked. May be called twice."""
-        if self._death is None:
-            self._death = "the nfqueue shaper is closed"
+        """End the processes; the kernel drops what they had parked. May be called twice."""
         self._closing.close()
 
-    def _start(self, building: ExitStack) -> subprocess.Popen[bytes]:
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        self._control = building.enter_context(ours)
-        with theirs:
-            arguments = [sys.executable, "-m", "testbed.network.shapers.nfqueue.process"]
-            arguments += ["--control-fd", str(theirs.fileno()), "--parent-pid", str(os.getpid())]
-            process = self._sky.popen(
-                arguments,
-                pass_fds=[theirs.fileno()],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=self._stderr,
-                start_new_session=True,  # Ctrl-C is for the run, which closes us in its order
-                env=_environment(),
-            )
-        building.callback(_end, process)
-        return process
-
     def _ask(self, do: str, link: str, direction: Direction, **more: Any) -> dict[str, Any]:
-        reply = self._order({"do": do, "link": link, "direction": direction.value, **more})
+        reply = self._player_of(link).order({"do": do, "link": link, "direction": direction.value, **more})
         if error := reply.get("error"):
             raise LinkError(f"link {link} {direction.value}: the nfqueue process could not {do}: {error}")
         return reply
 
-    def _order(self, order: dict[str, Any]) -> dict[str, Any]:
-        with self._lock:
-            self.check()
-            try:
-                self._control.send(msgpack.packb(order))
-            except OSError:
-                self._fail()
-            return self._receive()
-
-    def _receive(self) -> dict[str, Any]:
+    def _player_of(self, link: str) -> PlayerProcess:
         try:
-            packed = self._control.recv(1 << 17)
-        except TimeoutError:
-            raise LinkError(
-                f"the nfqueue process (pid {self.pid}) did not answer within {self._control.gettimeout()} s"
-            ) from None
-        except OSError:
-            packed = b""
-        if not packed:
-            self._fail()
-        reply: dict[str, Any] = msgpack.unpackb(packed)
-        return reply
+            return self._players[link]
+        except KeyError:
+            raise LinkError(f"link {link}: the nfqueue shaper does not play it") from None
 
-    def _fail(self) -> None:
-        with suppress(subprocess.TimeoutExpired):
-            self._process.wait(1.0)
-        self._death = self._describe_death()
-        raise ShaperDiedError(self._death)
-
-    def _describe_death(self) -> str:
-        self._stderr.seek(0)
-        said = self._stderr.read().decode(errors="replace").strip().splitlines()
-        why = f": {said[-1]}" if said else ""
-        return (
-            f"the nfqueue process ended (status {self._process.returncode}){why}; its links drop every packet"
-        )
-
-
-def _end(process: subprocess.Popen[bytes]) -> None:
-    process.kill()  # nothing to save: what it parked is dropped either way
-    process.wait()
-
-
-def _environment() -> dict[str, str]:
-    """Return our environment, with which the child finds this package and no file hides a module."""
-    package_parent = str(Path(__file__).resolve().parents[4])
-    path = os.pathsep.join([package_parent, *filter(None, [os.environ.get("PYTHONPATH")])])
-    return {**os.environ, "PYTHONPATH": path, "PYTHONSAFEPATH": "1"}
+    def _process_of_new(self) -> PlayerProcess:
+        """Return the process for another link: the one with the fewest, or a new one while there may be."""
+        fewest = min(self._processes, key=lambda process: process.links)
+        if fewest.links == 0 or len(self._processes) == self._most:
+            return fewest
+        self._processes.append(self._closing.enter_context(closing(PlayerProcess(self._sky))))
+        return self._processes[-1]
