@@ -902,6 +902,7 @@ class ProgramChanged(Event):
         program: name of the node, or of the probe.
         state: "lost", "ready" or "given up"; a lost program of a node is started again.
         reason: how it ended, or why it was given up.
+        killed: whether a signal ended it, so that its last events may be missing.
     """
 
     event_name = "program"
@@ -910,6 +911,7 @@ class ProgramChanged(Event):
     program: Text
     state: ProgramState
     reason: Text | None = None
+    killed: bool = False
 
 
 class BrokerRestarted(Event):

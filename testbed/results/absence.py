@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from nodes.contract.events import EventRecord, ProgramChanged
 
 MANAGEMENT = "the management broker"
+MAY_MISS = "; its last events before that may be missing"
 
 
 @dataclass(frozen=True)
@@ -19,12 +20,18 @@ class Absence:
         why: Its reason.
         until_s: Scenario time of the return; None if there was none.
         for_good: Whether it was given up.
+        killed: Whether a signal ended it, so that its last events before may be missing.
     """
 
     from_s: float | None
     why: str
     until_s: float | None = None
     for_good: bool = False
+    killed: bool = False
+
+    def warning(self, who: str) -> str:
+        """Return the absence in words, and what it may have cost beside frames."""
+        return self.line(who) + (MAY_MISS if self.killed else "")
 
     def line(self, who: str) -> str:
         """Return the absence in words."""
@@ -55,9 +62,12 @@ def absences(records: Iterable[EventRecord]) -> dict[str, tuple[Absence, ...]]:
             elif away:
                 own[-1] = replace(own[-1], until_s=record.time_s)
         elif away:
-            own[-1] = replace(own[-1], why=event.reason or own[-1].why, for_good=event.state == "given up")
+            given_up = event.state == "given up"
+            killed = own[-1].killed or event.killed
+            own[-1] = replace(own[-1], why=event.reason or own[-1].why, for_good=given_up, killed=killed)
         else:
-            own.append(Absence(record.time_s, event.reason or "", for_good=event.state == "given up"))
+            given_up = event.state == "given up"
+            own.append(Absence(record.time_s, event.reason or "", for_good=given_up, killed=event.killed))
     return {name: tuple(own) for name, own in found.items() if own}
 
 

@@ -154,7 +154,7 @@ class Results:
         found += [warning for clock in self.clocks if (warning := clock.warning())]
         found += [warning for board in self.boards for warning in board.warnings()]
         found += [warning for pace in self.paces if (warning := pace.warning())]
-        found += [absence.line(who) for who, own in self.absences.items() for absence in own]
+        found += [absence.warning(who) for who, own in self.absences.items() for absence in own]
         found += [
             f"{node}: {count} of its events were lost (too many at once, or a broker crashed)"
             for node, count in self.lost_events.items()

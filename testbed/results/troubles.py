@@ -59,12 +59,17 @@ from nodes.contract.events import (
     SendStarted,
     SendWaits,
 )
+from testbed.results.absence import MAY_MISS
 
 NO_REPLY = "no reply from the ground program"  # reason of a `disconnected`; others are ends of contacts
 
 
 def _outage(event: InferenceFailed) -> str | None:
     return f"its model's server was unavailable, and asked again: {event.reason}" if event.put_off else None
+
+
+def _killed(event: NodeEnded) -> bool:
+    return event.status is not None and event.status < 0
 
 
 TROUBLES: dict[type[Event], Callable[[Any], str | None]] = {
@@ -80,7 +85,7 @@ TROUBLES: dict[type[Event], Callable[[Any], str | None]] = {
     ConnectionRefused: lambda e: f"station {e.station} refused the connection: {e.reason}",
     Disconnected: lambda e: f"station {e.station}: {e.reason}" if e.reason == NO_REPLY else None,
     LinkRepaired: lambda e: f"link {e.link}, at {e.end}: {e.change} by another program; it was set again",
-    NodeEnded: lambda e: f"the node's program ended by itself: {e.reason}",
+    NodeEnded: lambda e: f"the node's program ended by itself: {e.reason}" + (MAY_MISS if _killed(e) else ""),
 }
 """The text of each kind of event that may tell of a failure; None where the event tells of none."""
 

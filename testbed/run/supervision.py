@@ -71,7 +71,8 @@ class SupervisedNode:
             if not started and exit_code(self._program.process) == EXIT_USAGE:
                 self._program.check(started=False)
             self._program.stop()
-            self._died(f"its program {ending}", started)
+            killed = (exit_code(self._program.process) or 0) < 0
+            self._died(f"its program {ending}", started, killed=killed)
 
     def is_ready(self) -> None:
         """Note that the program works, as its event `ready` says."""
@@ -111,23 +112,23 @@ class SupervisedNode:
         if not self._says_ready:
             self.is_ready()
 
-    def _died(self, ending: str, started: bool) -> None:
+    def _died(self, ending: str, started: bool, *, killed: bool = False) -> None:
         now_s = time.monotonic()
         pause_s = self._rule.pause_s(now_s)
         if pause_s is not None:
             self._restart_s = now_s + pause_s
             if not self._away:
                 self._away = True
-                self._tell("lost", ending)
+                self._tell("lost", ending, killed=killed)
             return
         reason = f"{ending}; {GIVEN_UP}"
         if not started:
             raise TestbedError(f"{self.name}: {reason}")
         self.given_up = reason
-        self._tell("given up", reason)
+        self._tell("given up", reason, killed=killed)
 
-    def _tell(self, state: ProgramState, reason: str | None = None) -> None:
-        self._report(ProgramChanged(program=self.name, state=state, reason=reason))
+    def _tell(self, state: ProgramState, reason: str | None = None, *, killed: bool = False) -> None:
+        self._report(ProgramChanged(program=self.name, state=state, reason=reason, killed=killed))
 
 
 class ManagementWatch:

@@ -11,8 +11,10 @@ from testbed.scenario.model import Frame, GroundStation, Link, Satellite, Scenar
 from tests.support.records import record
 
 
-def changed(program: str, state: ProgramState, at_s: float | None, reason: str | None = None) -> EventRecord:
-    event = ProgramChanged(program=program, state=state, reason=reason)
+def changed(
+    program: str, state: ProgramState, at_s: float | None, reason: str | None = None, *, killed: bool = False
+) -> EventRecord:
+    event = ProgramChanged(program=program, state=state, reason=reason, killed=killed)
     return EventRecord(node="run", time_s=at_s, monotonic_s=at_s or 0.0, event=event)
 
 
@@ -54,8 +56,22 @@ def test_a_restart_is_an_absence_and_a_warning() -> None:
     assert found.warnings() == [line]
     assert found.verdict.headline == f"PASSED: 2 of 2 frames answered; 1 warning: {line}"
     assert found.to_json()["absences"] == {
-        "S": [{"from_s": 2.0, "until_s": 6.0, "for_good": False, "why": "its program was killed by SIGKILL"}]
-    }
+        "S": [
+            {
+                "from_s": 2.0, "until_s": 6.0, "for_good": False, "killed": False,
+                "why": "its program was killed by SIGKILL",
+            }
+        ]
+    }  # fmt: skip
+
+
+def test_a_program_that_was_killed_may_have_taken_events_with_it() -> None:
+    killed = changed("S", "lost", 2.0, "its program was killed by SIGKILL", killed=True)
+    (warning,) = results(killed, changed("S", "ready", 6.0)).warnings()
+    assert warning.endswith("was killed by SIGKILL; its last events before that may be missing")
+    given_up = changed("S", "given up", 6.0, "3 restarts")
+    (absence,) = absences([killed, given_up])["S"]
+    assert absence.killed and absence.for_good
 
 
 def test_frames_of_a_satellite_that_was_given_up_are_named_with_the_cause() -> None:

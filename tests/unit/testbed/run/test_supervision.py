@@ -31,6 +31,7 @@ class Node:
 
     def _tell(self, event: ProgramChanged) -> None:
         self.told.append((event.state, event.reason))
+        self.killed = event.killed
 
     def look_until_started_again(self, times: int) -> None:
         wait_for(lambda: len(self.programs) > times, "restart", meanwhile=self.look)
@@ -43,7 +44,7 @@ def test_a_killed_program_is_started_again_and_said_to_be_back_once_it_is_ready(
     node = Node(tmp_path, "exec sleep 60")
     node.programs[0].process.send_signal(signal.SIGKILL)
     node.look_until_started_again(1)
-    assert node.told == [("lost", "its program was killed by SIGKILL")]
+    assert node.told == [("lost", "its program was killed by SIGKILL")] and node.killed
     assert node.supervised.given_up is None
     node.supervised.is_ready()
     node.supervised.is_ready()
@@ -66,7 +67,7 @@ def test_a_program_that_dies_again_and_again_is_given_up_with_its_last_words(
     monkeypatch.setattr("nodes.contract.board.PAUSE_S", 0.01)
     node = Node(tmp_path, "echo out of memory; exit 1")
     wait_for(lambda: node.supervised.given_up is not None, "end of patience", meanwhile=node.look)
-    assert len(node.programs) == 4
+    assert len(node.programs) == 4 and not node.killed, "it had the time to send its events"
     assert [state for state, _ in node.told] == ["lost", "given up"]
     assert node.supervised.given_up == (
         f"its program ended with exit code 1: out of memory (log: {tmp_path}/log); {GIVEN_UP}"
