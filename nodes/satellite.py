@@ -237,7 +237,11 @@ class Satellite:
         elif decided.name == "answer":
             self._send_answer(question, reading)
         else:
-            self._report(Dropped(frame=question.frame, what="image", reason=DROPPED_BY_POLICY))
+            # Noted once the run knows: a crash before that decides again, and one after it does not.
+            self._management.report(
+                Dropped(frame=question.frame, what="image", reason=DROPPED_BY_POLICY),
+                on_taken=lambda: self._outbox.give_up(question.frame),
+            )
 
     def _failed(self, question: Question, reason: str) -> None:
         """Send a frame that the compact model could not answer: the ground may be able to."""

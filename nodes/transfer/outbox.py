@@ -5,7 +5,8 @@
     outbox/pending/<sequence>-<id>-<frame>/digests      digest of each chunk, to find damage before it is sent
     outbox/pending/<sequence>-<id>-<frame>/begun        empty; exists if the ground may have a part of it
     outbox/released/<id>-<frame>                        manifest of an item that the ground has confirmed
-    outbox/refused/<id>-<frame>                         manifest of an item that could not be delivered
+    outbox/refused/<id>-<frame>                         manifest of an item that could not be delivered.
+                                                        Empty, with an id of zeros: a dropped frame
     outbox/kept/, outbox/again/                         bytes of released items: repeats/kept.py
 
 <frame> is a digest of the frame's name. So a damaged manifest does not make the satellite take its frame
@@ -63,6 +64,7 @@ VALUE = "value"  # key of an item's worth in its metadata
 SendKey = Callable[[int, float, float | None], tuple[float, ...]]  # as in nodes/policies/send_order.py
 MAKING = ".making"
 TOLD_MAX = 20  # strays
+NO_ITEM = "0" * 32
 _PENDING = re.compile(r"(\d{12,18})-([0-9a-f]{32})(?:-([0-9a-f]{32}))?")
 _SETTLED = re.compile(r"[0-9a-f]{32}(?:-([0-9a-f]{32}))?")
 
@@ -228,6 +230,13 @@ class Outbox:
         """Return whether an answer or image of this frame was ever added, also before a restart."""
         with self._lock:
             return frame_key(frame) in self._frames
+
+    def give_up(self, frame: str) -> None:
+        """Note that nothing is sent for a frame, so that it is not taken again after a restart."""
+        key = frame_key(frame)
+        self._frames.add(key)
+        with contextlib.suppress(OSError):  # then it is decided again, which costs nothing but time
+            (self._folder / "refused" / f"{NO_ITEM}-{key}").touch()
 
     def pending(self, limit: int, *, express: bool | None = None) -> list[OutboxItem]:
         """Return up to `limit` items that the ground does not have, in the order of sending.

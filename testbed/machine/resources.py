@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import resource
 from pathlib import Path
 
+from testbed.errors import TestbedError
+
+_SHORT = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN)
 _CGROUPS = Path("/sys/fs/cgroup")
 
 
@@ -40,6 +44,23 @@ def _within(group: Path) -> int | None:
         return max(0, int((group / "memory.max").read_text()) - int((group / "memory.current").read_text()))
     except (OSError, ValueError):  # "max", or no such group
         return None
+
+
+def raise_if_short(error: BaseException) -> None:
+    """Raise the right cause of a failed trial, if this machine was out of descriptors, memory or processes.
+
+    Raises:
+        TestbedError: it was; the trial says nothing about what was tried.
+    """
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, OSError) and cause.errno in _SHORT:
+            text = f"this machine could not be examined: {os.strerror(cause.errno)}"
+            if cause.errno == errno.EMFILE:
+                limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+                text += f"; this process may open {limit} files (ulimit -n)"
+            raise TestbedError(text) from error
+        cause = cause.__cause__
 
 
 def allow_descriptors(wanted: int) -> int:

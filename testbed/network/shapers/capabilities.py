@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 
+from testbed.errors import TestbedError
 from testbed.machine.capabilities import AS_ROOT, Capability
 from testbed.network.shapers.netem.shaper import netem_fix, netem_lack
 from testbed.network.shapers.nfqueue.hook import NFQUEUE_FIX, nfqueue_way
@@ -12,7 +13,13 @@ from testbed.network.shapers.nfqueue.hook import NFQUEUE_FIX, nfqueue_way
 
 def shaper_capabilities() -> list[Capability]:
     """Try each shaper; never raises."""
-    return [_netem(), _nfqueue()]
+    found = []
+    for name, tried in (("netem", _netem), ("nfqueue", _nfqueue)):
+        try:
+            found.append(tried())
+        except TestbedError as error:
+            found.append(Capability(name, False, str(error), "shapes links", "try again with fewer programs"))
+    return found
 
 
 def _netem() -> Capability:

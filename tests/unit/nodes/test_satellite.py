@@ -12,9 +12,10 @@ import pytest
 from nodes.contract.config import BrokerAddress, Frame, SatelliteConfig, Station
 from nodes.onboard.judge import Judge
 from nodes.onboard.message import FrameMessage
-from nodes.policies import flying_policy
+from nodes.policies import Drop, Reading, flying_policy
 from nodes.runtime.inference import Question
-from nodes.satellite import Satellite
+from nodes.satellite import Decided, Satellite
+from nodes.transfer.outbox import Outbox
 
 
 @pytest.fixture
@@ -72,3 +73,16 @@ def test_frame_that_the_disk_refuses_for_good_is_given_up_by_name(
     (refused,) = events(satellite, "refused")
     assert refused["frame"] == "f" and "Too many open files" in refused["reason"]
     assert not satellite._outbox.holds("f")
+
+
+def test_frame_that_the_policy_dropped_is_not_taken_again_after_a_restart(satellite: Satellite) -> None:
+    frame = satellite._config.frames[0]
+    question = Question(frame.frame, frame.image, frame.prompt)
+    satellite._decided(question, Decided(Drop(), Reading(1, True, 0.5, 0.5, "no"), None, None), 0.0)
+    assert not satellite._outbox.holds("f"), "the run does not know of it yet"
+    taken = [on_taken for _, on_taken in satellite._management._waiting if on_taken is not None]
+    for on_taken in taken:
+        on_taken()
+    again = Outbox(satellite._config.outbox, "sat", 4096, report=satellite._report)
+    assert again.holds("f") and satellite._outbox.holds("f")
+    assert len(events(satellite, "dropped")) == 1 and events(satellite, "outbox_trouble") == []

@@ -34,6 +34,7 @@ from pathlib import Path
 
 from testbed.errors import CapabilityError, LinkError, TestbedError
 from testbed.kernel.namespace import NetworkNamespace
+from testbed.machine.resources import raise_if_short
 from testbed.network.link_state import Direction, LinkState, OnContactEnd
 from testbed.network.shapers.base import LinkPorts
 from testbed.network.shapers.netem.parameters import CLOSED, NetemParameters
@@ -226,13 +227,19 @@ class NetemShaper:
 
 
 def netem_lack() -> str | None:
-    """Return why netem does not work here, or None; it is tried on the loopback of a new namespace."""
+    """Return why netem does not work here, or None; it is tried on the loopback of a new namespace.
+
+    Raises:
+        TestbedError: this machine is out of descriptors, memory or processes, and nothing could be tried.
+    """
     try:
         with NetworkNamespace.create("probe") as namespace:
             NetemShaper(namespace.path).close()
     except TestbedError as error:
+        raise_if_short(error)
         return "not probed without root" if os.geteuid() != 0 else str(error).split(";")[0]
     except OSError as error:
+        raise_if_short(error)
         return f"the kernel refused: {error}"
     return None
 

@@ -16,6 +16,7 @@ from typing import Literal
 
 from testbed.errors import CapabilityError, LinkError, TestbedError
 from testbed.kernel.namespace import NetworkNamespace
+from testbed.machine.resources import raise_if_short
 from testbed.machine.system_path import find_program
 
 NFQUEUE_FIX = "apt-get install iptables nftables && modprobe -a nfnetlink_queue xt_NFQUEUE br_netfilter"
@@ -47,6 +48,9 @@ def nfqueue_way() -> NfqueueWay | None:
     """Return how bridged packets can be sent to NFQUEUE here: the first way that works, or None.
 
     Each way is tried with a real rule in a new namespace that has a bridge, and queue 1 is bound.
+
+    Raises:
+        TestbedError: this machine is out of descriptors, memory or processes, and nothing could be tried.
     """
     had_br_netfilter = BRIDGE_SYSCTLS.exists()
     try:
@@ -55,7 +59,8 @@ def nfqueue_way() -> NfqueueWay | None:
             for way in _NFQUEUE_RULES:
                 if _takes_rule(namespace, way) and namespace.call(_binds_queue):
                     return way
-    except (TestbedError, OSError):
+    except (TestbedError, OSError) as error:
+        raise_if_short(error)
         return None
     finally:
         if not had_br_netfilter and BRIDGE_SYSCTLS.exists():
