@@ -56,6 +56,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """
     items.sort(key=lambda item: item.get_closest_marker("long") is None)  # otherwise in their order
     for item in items:
+        if config.getoption("loadgroup", False) and item.get_closest_marker("xdist_group"):
+            assert "@" in item.nodeid, "pytest-xdist does not see groups: see pytest in setup.py"
         if any(item.get_closest_marker(mark) for mark in REPEATABLE):
             starved = pytest.mark.flaky(reruns=REPEATS, condition=lambda _: config.stash[_WATCH].starved)
             item.add_marker(starved)
