@@ -4,9 +4,9 @@
     sudo python benchmarks/dishes.py most-backlog       one of them
 
 Each Dove sees Svalbard for seven minutes, and shares 107 to 167 s of these with another. All capture an image
-every 15 s; those of the second are worth three times as much. The downlinks are so slow that all images are
-as large as what the dish carries if the longest passes have it. Each image is sent whole. Latencies are those
-of the answered frames; what is not answered was on board at the end.
+every 15 s for 400 s; those of the second are worth three times as much. The downlinks are so slow that all
+images are as large as what the dish carries if the longest passes have it. Each image is sent whole.
+Latencies are those of the answered frames; what is not answered was on board at the end.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def scenario(folder: Path, scheduler: str) -> Scenario:
         length_s=990,
         elevation_mask_deg=10,
     )
-    camera = Camera(folder=FIRST_LIGHT, every_s=15, until_s=900, min_sun_deg=None)
+    camera = Camera(folder=FIRST_LIGHT, every_s=15, until_s=400, min_sun_deg=None)
     sky = sky.at_load(1.0, camera, dishes=1)
     options = {"model": str(COMPACT), "profile": profile}
     satellites = tuple(

@@ -319,7 +319,7 @@ def judge_of(config: SatelliteConfig) -> Judge:
         return Judge()
     judge = Judge.load(config.confidence)
     trained_for = judge.network.about.get("weights") if judge.network is not None else None
-    if trained_for not in (None, fingerprint(config.model)):
+    if trained_for not in (None, fingerprint(config.damaged_from or config.model)):
         raise ConfidenceError(
             f"{config.confidence} was trained for other weights than those of {config.model}: train it again"
         )

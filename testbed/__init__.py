@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from testbed.scenario.constellation import Camera, Constellation
     from testbed.scenario.dishes.plan import DishPlan, dish_plan
     from testbed.scenario.dishes.schedulers import DishScheduler, InView
+    from testbed.scenario.faults import BitFlips, LinkCut, RateDegraded, SatelliteLost, StationDown
     from testbed.scenario.file import load_scenario
     from testbed.scenario.model import (
         Frame,
@@ -52,6 +53,7 @@ if TYPE_CHECKING:
     from traces.trace import Trace
 
 __all__ = [
+    "BitFlips",
     "Camera",
     "CapabilityError",
     "Constellation",
@@ -65,18 +67,22 @@ __all__ = [
     "InView",
     "InputError",
     "Link",
+    "LinkCut",
     "LinkError",
     "LinkState",
     "MissionControl",
     "Orbit",
     "Outcome",
     "RadioChanges",
+    "RateDegraded",
     "Results",
     "Satellite",
+    "SatelliteLost",
     "Scenario",
     "ScenarioError",
     "ShaperDiedError",
     "Sky",
+    "StationDown",
     "TerminalProgress",
     "TerrestrialLink",
     "TestbedError",
@@ -112,6 +118,13 @@ _NAMES_BY_MODULE = {
     "testbed.scenario.constellation": ("Camera", "Constellation"),
     "testbed.scenario.dishes.plan": ("DishPlan", "dish_plan"),
     "testbed.scenario.dishes.schedulers": ("DishScheduler", "InView"),
+    "testbed.scenario.faults": (
+        "BitFlips",
+        "LinkCut",
+        "RateDegraded",
+        "SatelliteLost",
+        "StationDown",
+    ),
     "testbed.scenario.file": ("load_scenario",),
     "testbed.scenario.model": (
         "Frame",

@@ -270,6 +270,8 @@ class SatelliteConfig(NodeConfig, PolicyChoice):
             size of chunks.
         queue_every_s: how often the satellite reports its queue if that has changed, in scenario time; None:
             never. A scheduler of dishes may depend on it.
+        damaged_from: folder of the model of which `model` is a damaged copy; the confidence network was
+            trained for that one.
     """
 
     stations: list[Station] = Field(min_length=1)
@@ -280,6 +282,7 @@ class SatelliteConfig(NodeConfig, PolicyChoice):
     contact_ends_s: list[float] = Field(default_factory=list)
     rate_bit_s: float = Field(gt=0, allow_inf_nan=False)
     queue_every_s: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+    damaged_from: str | None = None
 
     @model_validator(mode="after")
     def _unique_stations(self) -> SatelliteConfig:

@@ -878,6 +878,44 @@ class DishReleased(Event):
     why: Text
 
 
+class FaultBegan(Event):
+    """A fault of the scenario begins.
+
+    Args:
+        fault: its number in the scenario, from 1.
+        what: its kind.
+        target: what it hits: a satellite, a station or a link.
+        until_s: scenario time of its end; null if it never ends.
+        effect: what it does; of flipped bits the first ones.
+    """
+
+    event_name = "fault_began"
+    sent_by = "run"
+
+    fault: int
+    what: Text
+    target: Text
+    until_s: float | None
+    effect: Text
+
+
+class FaultEnded(Event):
+    """A fault of the scenario has ended.
+
+    Args:
+        fault: its number in the scenario, from 1.
+        what: its kind.
+        target: what it hit.
+    """
+
+    event_name = "fault_ended"
+    sent_by = "run"
+
+    fault: int
+    what: Text
+    target: Text
+
+
 class BoardChanged(Event):
     """A board's agent has reported a new state.
 

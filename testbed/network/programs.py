@@ -153,6 +153,12 @@ class Program:
             self._signal(signal.SIGKILL)
             self.process.wait()
 
+    def kill(self) -> None:
+        """End it at once, with SIGKILL to its whole session, as a loss of power does."""
+        if self.process.poll() is None:
+            self._signal(signal.SIGKILL)
+            self.process.wait()
+
     def ask_to_stop(self) -> None:
         """Send SIGTERM and do not wait, so that several programs can end side by side."""
         if self.process.poll() is None:

@@ -15,6 +15,7 @@ from matplotlib.figure import Figure
 
 from nodes.contract.latency import LABELS, PARTS
 from testbed.measure.fidelity import LinkFidelity, Sample
+from testbed.results.faults import FaultRecord
 from testbed.results.latency import FrameResult
 from traces.trace import Trace
 
@@ -45,9 +46,17 @@ class Track:
     station_longitude_deg: float
 
 
-def timeline(frames: Sequence[FrameResult], traces: Sequence[Trace]) -> str:
-    """Return one bar per frame from capture to answer, coloured by the parts of its latency."""
-    figure = Figure(figsize=(11, 1.4 + 0.27 * len(frames)), layout="constrained")
+def timeline(
+    frames: Sequence[FrameResult], traces: Sequence[Trace], faults: Sequence[FaultRecord] = ()
+) -> str:
+    """Return one bar per frame from capture to answer, coloured by the parts of its latency.
+
+    Args:
+        frames: the frames.
+        traces: of all links, whose contacts are shaded.
+        faults: of the scenario; each has a line of its own above the frames.
+    """
+    figure = Figure(figsize=(11, 1.4 + 0.27 * (len(frames) + len(faults))), layout="constrained")
     axes = figure.add_subplot()
     _shade_contacts(axes, traces)
     for row, frame in enumerate(frames):
@@ -68,7 +77,14 @@ def timeline(frames: Sequence[FrameResult], traces: Sequence[Trace]) -> str:
     axes.legend(
         handles=handles, ncols=len(handles), fontsize=7, loc="lower center", bbox_to_anchor=(0.5, 1.0)
     )
-    axes.set_yticks(range(len(frames)), [f.frame for f in frames], fontsize=7)
+    end_s = max((trace.end_s for trace in traces), default=0.0)
+    for row, fault in enumerate(faults, start=-len(faults)):
+        until_s = max(end_s, fault.at_s) if fault.until_s is None else fault.until_s
+        axes.barh(row, until_s - fault.at_s, left=fault.at_s, color="#D55E00", height=0.7, hatch="///")
+    names = [*(f"{fault.what}: {fault.target}" for fault in faults), *(f.frame for f in frames)]
+    axes.set_yticks(range(-len(faults), len(frames)), names, fontsize=7)
+    for label in axes.get_yticklabels():
+        label.set_parse_math(False)
     axes.invert_yaxis()
     axes.set_xlabel("scenario time, s (contact shaded)")
     return _svg(figure)

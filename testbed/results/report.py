@@ -51,7 +51,7 @@ def render(
         images=images,
         kept={name: picture for name in images if (picture := _thumbnail(kept / f"{name}.jpg", 320))},
         parts=list(LABELS.items()),
-        timeline=drawings.timeline(shown, list(traces.values())),
+        timeline=drawings.timeline(shown, list(traces.values()), results.faults),
         not_pictured=len(results.frames) - len(shown),
         link_records=[
             (link.summary(), drawings.link_record(link, traces[link.link])) for link in results.links

@@ -37,6 +37,7 @@ from testbed.network.routes.schedule import RouteSchedule
 from testbed.results.absence import Absences, absences, lines_about
 from testbed.results.contacts import Backlog
 from testbed.results.dishes import DishUse
+from testbed.results.faults import FaultRecord
 from testbed.results.keeping_up import Acceleration
 from testbed.results.latency import (
     FrameResult,
@@ -77,9 +78,9 @@ class Results:
     program or a probe had died, by its name. `disk` says why files of the run are elsewhere. `ending` is set
     for a run that did not come to its end. `computed` and `remembered` count the models' answers that
     were computed in the run, and in an earlier one. `dishes` are the turns of satellites at stations that
-    have too few dishes, and `dish_uses` what these were used for. `shipped_models` says whether a node ran a
-    model that ships with the project. `acceleration` is set for a run at a speed above 1. All times are of
-    scenario time.
+    have too few dishes, and `dish_uses` what these were used for. `faults` are those of the scenario.
+    `shipped_models` says whether a node ran a model that ships with the project. `acceleration` is set for a
+    run at a speed above 1. All times are of scenario time.
     """
 
     scenario: str
@@ -101,6 +102,7 @@ class Results:
     backlogs: tuple[Backlog, ...] = ()
     dishes: tuple[Turn, ...] = ()
     dish_uses: tuple[DishUse, ...] = ()
+    faults: tuple[FaultRecord, ...] = ()
     computed: int = 0
     remembered: int = 0
     ending: Ending | None = None
@@ -195,7 +197,8 @@ class Results:
         (counts by "node, from sender"), refusals, clocks (NodeClock), boards (BoardRecord), paces (NodePace),
         absences (Absence, by program), lost_events, lost_events_of (by node), backlogs (Backlog, at the end
         of each contact), dishes (Turn: who had which dish when), dish_uses (DishUse, by station and
-        satellite), frames (FrameResult and `correct`).
+        satellite), faults (FaultRecord: what broke, when, and the frames that it hit), frames (FrameResult
+        and `correct`).
         """
         return {
             "verdict": self.verdict.to_json(),
@@ -218,6 +221,7 @@ class Results:
             "backlogs": [asdict(backlog) for backlog in self.backlogs],
             "dishes": [asdict(turn) for turn in self.dishes],
             "dish_uses": [asdict(use) for use in self.dish_uses],
+            "faults": [asdict(fault) for fault in self.faults],
             "frames": [{**asdict(f), "correct": f.correct} for f in self.frames],
         }
 

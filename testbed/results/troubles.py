@@ -32,6 +32,8 @@ from nodes.contract.events import (
     EventRecord,
     EventsDropped,
     Expired,
+    FaultBegan,
+    FaultEnded,
     FrameRefused,
     HeartbeatReceived,
     InboxFull,
@@ -92,7 +94,7 @@ TROUBLES: dict[type[Event], Callable[[Any], str | None]] = {
 TOLD_ELSEWHERE = (
     FrameRefused, Expired, Dropped, SendRefused,  # reasons of frames without an answer
     Malformed, BrokerRestarted, BrokerRefused, ClockCompared, Paced,  # warnings of their own
-    BoardChanged, ProgramChanged,
+    BoardChanged, ProgramChanged, FaultBegan, FaultEnded,
 )  # fmt: skip
 
 NO_FAILURE = (

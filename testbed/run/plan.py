@@ -56,6 +56,7 @@ class RunPlan:
         sockets: a folder with a short path, for Unix sockets.
         boards: the board of each satellite that is one.
         queue_every_s: how often satellites report their queues; None: never.
+        foreseen: the traces that operators know of, without faults; None: `traces`.
     """
 
     scenario: Scenario
@@ -64,6 +65,7 @@ class RunPlan:
     sockets: Path
     boards: Mapping[str, Board] = field(default_factory=dict)
     queue_every_s: float | None = None
+    foreseen: Mapping[str, Trace] | None = None
 
     def __post_init__(self) -> None:
         """Check that no two parts of the run have the same name or files. Raises ScenarioError."""
@@ -102,7 +104,7 @@ class RunPlan:
     @cached_property
     def routing(self) -> Routing | None:
         """The routes to mission control; None without one."""
-        return routing_of(self.scenario, self.traces)
+        return routing_of(self.scenario, self.foreseen or self.traces)
 
     @cached_property
     def network_traces(self) -> dict[str, Trace]:
@@ -318,10 +320,16 @@ class RunPlan:
         for link in self.scenario.network_links:
             write_trace(self.network_traces[link.name], self.trace_path(link))
         for node, config in self.node_configs().items():
-            if node in self.boards:
-                continue
-            self.config_path(node).parent.mkdir()
-            write_atomically(self.config_path(node), json.dumps(config, indent=2) + "\n", private=True)
+            if node not in self.boards:
+                self.config_path(node).parent.mkdir()
+                self._write(node, config)
+
+    def write_config(self, node: str, changes: Mapping[str, Any]) -> None:
+        """Write a node's configuration again, with changes, for its next start."""
+        self._write(node, self.node_configs()[node] | dict(changes))
+
+    def _write(self, node: str, config: Mapping[str, Any]) -> None:
+        write_atomically(self.config_path(node), json.dumps(config, indent=2) + "\n", private=True)
 
     def node_configs(self) -> dict[str, dict[str, Any]]:
         """Return each program's configuration, as `nodes.contract.config` reads it."""
@@ -336,7 +344,7 @@ class RunPlan:
             if link.satellite == satellite.name and link.station in receiving
         ]
         stations = [self._station_config(link) for link in links]
-        traces = [self.traces[link.name] for link in links]
+        traces = [(self.foreseen or self.traces)[link.name] for link in links]
         if self.routing is not None and satellite.name in self.routing.paths:
             stations.append(self._control_config(satellite.name, self.routing))
             traces.append(self.routing.paths[satellite.name])
@@ -373,7 +381,7 @@ class RunPlan:
             **({"told": True} if link.satellite in self.boards else {"interface": self.interface(link)}),
             "access": self.satellite_accounts[link.satellite, link.station].to_json(),
             # What an operator knows beforehand. A policy may spend a contact by it.
-            "plan": _link_plan(self.traces[link.name]),
+            "plan": _link_plan((self.foreseen or self.traces)[link.name]),
         }
         return station | self._authority_config()
 

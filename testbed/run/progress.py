@@ -20,6 +20,8 @@ from nodes.contract.events import (
     DishAssigned,
     Event,
     EventRecord,
+    FaultBegan,
+    FaultEnded,
     FrameRefused,
     InferenceFailed,
     InferenceFinished,
@@ -229,6 +231,10 @@ def _of_the_run(event: Event) -> str:
     if isinstance(event, DishAssigned):
         wait = f"; {', '.join(event.waiting)} must wait" if event.waiting else ""
         return f"{event.station}: dish {event.dish} turns to {event.satellite}, {event.why}{wait}"
+    if isinstance(event, FaultBegan):
+        return f"fault: {event.what}: {event.target}: {event.effect}"
+    if isinstance(event, FaultEnded):
+        return f"fault is over: {event.what}: {event.target}"
     return ""
 
 

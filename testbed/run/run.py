@@ -50,6 +50,7 @@ from testbed.network.routes.routed_hosts import RoutedHost, RoutePlayer
 from testbed.results.absence import absences
 from testbed.results.contacts import backlogs
 from testbed.results.dishes import DishUse, dish_uses, turns_of
+from testbed.results.faults import explained, fault_records
 from testbed.results.keeping_up import acceleration, in_scenario_time, lateness_warning
 from testbed.results.link_time import LinkTime
 from testbed.results.nodes.clocks import node_clocks
@@ -69,6 +70,7 @@ from testbed.results.verdict import Ending
 from testbed.run.boards import RunBoards, boards_of
 from testbed.run.ceilings import ceilings
 from testbed.run.dishes.served import QUEUE_EVERY_S, RunDishes
+from testbed.run.faults.played import RunFaults
 from testbed.run.folder import RunFolder
 from testbed.run.model_relay import ModelRelay, server_of
 from testbed.run.offered_load import offered_load
@@ -79,7 +81,7 @@ from testbed.run.routed.reports import PathReports
 from testbed.run.sockets import socket_folder
 from testbed.run.speed import check_speed, hasten_tcp
 from testbed.run.supervision import ManagementWatch, SupervisedNode
-from testbed.run.traces import link_traces, link_track
+from testbed.run.traces import link_traces, link_track, played_traces
 from testbed.scenario.dishes.plan import dish_plan
 from testbed.scenario.model import Link, Scenario, to_json
 from traces.trace_file import write_trace
@@ -141,6 +143,8 @@ def run_scenario(
     with StopRequest() as stop:
         traces = link_traces(scenario)
         dishes = dish_plan(scenario, traces)
+        foreseen = traces if dishes is None or dishes.live else dishes.traces
+        played = played_traces(scenario, foreseen)
         limits = ceilings(scenario, traces, [s.name for s in scenario.satellites if s.board is not None])
         for line in (*offered_load(scenario, traces, dishes), *(f"WARNING: {limit}" for limit in limits)):
             progress.step(line)
@@ -151,11 +155,12 @@ def run_scenario(
                 with socket_folder() as sockets:
                     plan = RunPlan(
                         scenario,
-                        traces if dishes is None or dishes.live else dishes.traces,
+                        played,
                         run_folder,
                         sockets,
                         boards_of(scenario),
                         QUEUE_EVERY_S if dishes is not None and dishes.live else None,
+                        foreseen,
                     )
                     run = _Run(plan, progress, stop, limits, RunDishes(scenario, traces, dishes))
                     results = run.go()
@@ -203,6 +208,7 @@ class _Run:
         self.station_watches: dict[str, BrokerWatch] = {}
         self.played = dict(plan.network_traces)  # less the boards' own delays
         self.boards = RunBoards(plan, self._report)
+        self.faults = RunFaults(plan, self.nodes, self._report_at)
         self.plane: ManagementPlane | None = None
         self.routed: dict[str, RoutedHost] = {}
         self.routes: RoutePlayer | None = None
@@ -234,6 +240,7 @@ class _Run:
         self._begin("writing traces and configurations")
         self.folder.write_whole(self.folder.scenario, to_json(self.scenario))
         self.plan.write_inputs()
+        self.faults.prepare()
         self.folder.check_place()
         self.authority = Authority(self.plan.certificates) if self.scenario.tls else None
 
@@ -300,6 +307,11 @@ class _Run:
     def _report(self, event: Event, *, monotonic_s: float | None = None) -> None:
         if self.plane is not None:
             self.plane.report(event, monotonic_s=monotonic_s)
+
+    def _report_at(self, event: Event, time_s: float) -> None:
+        if self.plane is not None:
+            monotonic_s = self.clock.scale.monotonic_of(time_s)
+            self.plane.report(event, monotonic_s=monotonic_s, time_s=time_s)
 
     def _start_brokers(self, stack: ExitStack) -> ManagementPlane:
         self._begin("starting brokers")
@@ -489,12 +501,13 @@ class _Run:
             self.dishes.check()
             if self.routes is not None:
                 self.routes.check()
+            self.faults.look(self.clock.now_s())
             self._look_after_ends(plane)
             for probe in self.network.take_ended_probes():
                 event = ProgramChanged(program=probe.name, state="given up", reason=f"it {probe.ending()}")
                 self._report_program(event)
             self.progress.tick(self.clock.now_s())
-            done = {record.frame for record in plane.seen(*ENDS)}
+            done = {record.frame for record in plane.seen(*ENDS)} | self.faults.missed
             if wanted <= done and self._pass_is_over():
                 break
             if not wanted <= done and (lost := self._all_lost()) is not None:
@@ -528,7 +541,7 @@ class _Run:
 
     def _pass_is_over(self) -> bool:
         """Return whether all contacts have ended; a run that ends earlier would not cover its pass."""
-        last_s = max(contact.los_s for trace in self.traces.values() for contact in trace.contacts())
+        last_s = max((one.los_s for trace in self.traces.values() for one in trace.contacts()), default=0.0)
         return self.clock.now_s() > last_s + LAST_EVENTS_S * self.scenario.speed
 
     def _step(self, plane: ManagementPlane) -> None:
@@ -537,7 +550,7 @@ class _Run:
         self.folder.check_place()
         try:
             while True:
-                record = plane.fresh.get(timeout=TICK_S)
+                record = plane.fresh.get(timeout=self._tick_s())
                 self.progress.event(record)
                 if isinstance(record.event, Ready) and record.node in self.nodes:
                     self.nodes[record.node].is_ready()
@@ -554,6 +567,13 @@ class _Run:
             self.told_of_disk = True
             problem = disk_problem(self.folder.events, plane.unwritten)
             self.progress.step(f"{problem}; the run goes on, and keeps its events in memory")
+
+    def _tick_s(self) -> float:
+        """Return how long to wait for events: less than TICK_S before a fault of the scenario."""
+        if not self.started:
+            return TICK_S
+        left_s = (self.faults.next_s - self.clock.now_s()) / self.scenario.speed
+        return min(TICK_S, max(0.001, left_s))
 
     def _look_after_brokers(self) -> None:
         """Restart brokers that died. A station whose broker cannot be kept is lost, and the others go on."""
@@ -598,17 +618,20 @@ class _Run:
         if self.started:
             events = in_scenario_time(events, self.clock.scale)
         paces = node_paces(events, self.scenario.speed)
+        frames = frame_results(
+            self.scenario,
+            events,
+            self.start_monotonic_s,
+            self._link_times(),
+            self.plan.routing.schedule if self.plan.routing is not None else None,
+        )
+        faults = fault_records(self.scenario, events, frames, self.start_monotonic_s)
         inferences = [record.event for record in events if isinstance(record.event, InferenceFinished)]
         return Results(
             scenario=self.scenario.name,
             shaper=shaper,
-            frames=frame_results(
-                self.scenario,
-                events,
-                self.start_monotonic_s,
-                self._link_times(),
-                self.plan.routing.schedule if self.plan.routing is not None else None,
-            ),
+            frames=explained(frames, faults),
+            faults=faults,
             links=links,
             link_error_bound_s=self.scenario.link_error_bound_s,
             brokers=tuple(watch.to_record() for watch in self.watches),

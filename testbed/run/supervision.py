@@ -51,6 +51,7 @@ class SupervisedNode:
         self._rule = RestartRule()
         self._restart_s: float | None = None  # when a dead program is started again
         self._away = False
+        self._paused = False
         self._program = start()
 
     def look(self, *, started: bool) -> None:
@@ -63,7 +64,7 @@ class SupervisedNode:
         Raises:
             TestbedError: the run cannot start without it.
         """
-        if self.given_up is not None:
+        if self.given_up is not None or self._paused:
             return
         if self._restart_s is not None:
             self._restart(started)
@@ -76,7 +77,7 @@ class SupervisedNode:
 
     def is_ready(self) -> None:
         """Note that the program works, as its event `ready` says."""
-        if self._away and self._restart_s is None and self.given_up is None:
+        if self._away and self._restart_s is None and self.given_up is None and not self._paused:
             self._away = False
             self._tell("ready")
 
@@ -90,6 +91,23 @@ class SupervisedNode:
             self.given_up = reason
             self.stop()
             self._tell("given up", reason)
+
+    def pause(self, reason: str) -> None:
+        """End the program at once, until `resume`.
+
+        Args:
+            reason: as the results name it, such as a fault of the scenario.
+        """
+        if self.given_up is None and not self._paused:
+            self._paused, self._restart_s = True, None
+            self._program.kill()
+            self._away = True
+            self._tell("lost", reason)
+
+    def resume(self) -> None:
+        """Let `look` start the program again that was paused."""
+        if self._paused:
+            self._paused, self._restart_s = False, time.monotonic()
 
     def ask_to_stop(self) -> None:
         """Ask the program to end, and do not wait."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import timedelta
 
@@ -11,6 +12,7 @@ import numpy as np
 from testbed.errors import ScenarioError
 from testbed.network.player import unplayable
 from testbed.results.drawings import Track
+from testbed.scenario.faults import faulty_traces
 from testbed.scenario.model import GroundNode, Link, Orbit, RadioChanges, Scenario
 from traces.make import make_trace, missing_contacts
 from traces.orbits.elements import find_satellite, read_elements
@@ -61,6 +63,19 @@ def link_trace(scenario: Scenario, link: Link) -> Trace:
     if fault is not None:
         raise ScenarioError(f"{fault}; no frame could arrive")
     return trace
+
+
+def played_traces(scenario: Scenario, traces: Mapping[str, Trace]) -> dict[str, Trace]:
+    """Return the traces of all links with the scenario's faults, by the links' names.
+
+    Raises:
+        ScenarioError: a link cannot be as slow as a fault asks for.
+    """
+    faulty = faulty_traces(scenario, traces)
+    for name, trace in faulty.items():
+        if trace is not traces[name] and (why := unplayable(trace)) is not None:
+            raise ScenarioError(f"link {name} cannot follow its trace with the scenario's faults: {why}")
+    return faulty
 
 
 def _trace_and_fault(scenario: Scenario, link: Link) -> tuple[Trace, str | None]:

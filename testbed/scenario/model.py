@@ -28,6 +28,7 @@ from nodes.contract.strict import Text, problems_of
 from nodes.contract.topics import slug
 from testbed.errors import ScenarioError
 from testbed.scenario.dishes.schedulers import known_scheduler
+from testbed.scenario.faults import Fault, check_weights, fault_problem
 from traces.orbits.stations import DEFAULT_MASK_DEG
 from traces.terrestrial import DETOUR, TERRESTRIAL_BIT_S
 
@@ -295,6 +296,8 @@ class Scenario(_Data):
             computed again, and takes as long as the node's profile says: every node then needs one.
         scheduler: who gets a dish of a station that has fewer of them than satellites: "longest-pass",
             "round-robin", "most-backlog", "highest-value", or a Python file (see `DishScheduler`).
+        faults: what breaks during the run: `SatelliteLost`, `StationDown`, `LinkCut`, `RateDegraded`,
+            `BitFlips`.
     """
 
     name: str = Field(pattern=r"^[A-Za-z0-9_.-]+$")
@@ -313,6 +316,7 @@ class Scenario(_Data):
     description: Text = ""
     answers: AbsolutePath | None = None
     scheduler: SchedulerName = "longest-pass"
+    faults: tuple[Fault, ...] = ()
 
     @model_validator(mode="after")
     def _names_are_unique(self) -> Scenario:
@@ -410,6 +414,12 @@ class Scenario(_Data):
         control = [] if self.mission_control is None else [self.mission_control.name]
         return tuple(name for name in (*own, *control) if name in receiving)
 
+    @model_validator(mode="after")
+    def _faults_have_targets(self) -> Scenario:
+        if (problem := fault_problem(self)) is not None:
+            raise ValueError(f"fault {problem}")
+        return self
+
     def at_speed(self, speed: float) -> Scenario:
         """Return the scenario with another `speed`.
 
@@ -465,6 +475,8 @@ class Scenario(_Data):
             if not path.is_file():
                 what = "element file" if isinstance(link.follows, Orbit) else "trace file"
                 raise ScenarioError(f"link {link.name}: no {what} at {path}")
+        if (problem := check_weights(self)) is not None:
+            raise ScenarioError(f"fault {problem}")
 
 
 class _PromptRow(BaseModel):

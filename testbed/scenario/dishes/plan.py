@@ -70,12 +70,18 @@ def dish_plan(scenario: Scenario, traces: Mapping[str, Trace]) -> DishPlan | Non
         traces: the trace of each link by its name, as if it were always served.
 
     Raises:
-        ScenarioError: a scheduler cannot be used, or fails.
+        ScenarioError: a scheduler cannot be used, or fails; or it decides during a run with routes.
     """
     stations = stations_with_dishes(scenario)
     if not stations:
         return None
     live = any(station.scheduler.live for station in stations)
+    if live and scenario.mission_control is not None:
+        named = next(station.named for station in stations if station.scheduler.live)
+        raise ScenarioError(
+            f"scheduler {named} decides during the run, but routes to {scenario.mission_control.name} are "
+            "computed before it: choose longest-pass or round-robin"
+        )
     if live:
         stations = [
             StationDishes(s.station, s.dishes, s.slew_s, LongestPass(), ESTIMATED_BY) for s in stations

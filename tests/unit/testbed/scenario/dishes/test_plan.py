@@ -106,3 +106,12 @@ def test_a_scenario_of_data_runs_no_scheduler_s_file(tmp_path: Path) -> None:
         with pytest.raises(ScenarioError, match=r"mine\.py is a program.*--allow-code"):
             load_scenario(path)
         assert load_scenario(path, allow_code=True) == made
+
+
+def test_routes_need_a_plan_that_is_known_before_the_run(tmp_path: Path) -> None:
+    lively = scenario(tmp_path, "most-backlog", dishes=1).model_dump()
+    routed = Scenario.model_validate(
+        lively | {"mission_control": {"name": "Control", "model": "regular", "place": "0,0,0"}}
+    )
+    with pytest.raises(ScenarioError, match="most-backlog decides during the run, but routes to Control are"):
+        dish_plan(routed, TRACES)

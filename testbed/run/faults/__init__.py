@@ -1,0 +1,1 @@
+"""Faults of a scenario during its run."""
