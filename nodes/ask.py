@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import errno
 import io
 import json
 import os
@@ -14,7 +13,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from nodes.contract.files import check_output, is_stdout, replacing
+from nodes.contract.files import NO_ROOM, check_output, is_stdout, replacing
 from nodes.contract.strict import as_shown
 from nodes.errors import AskError, ImageError, ModelError, first_line
 from nodes.vlm.answer import check_confidence
@@ -247,7 +246,7 @@ def main(arguments: Sequence[str] | None = None, program: str = PROGRAM) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python writes again at its end
         return EXIT_PIPE_CLOSED
     except OSError as error:
-        if error.filename is not None or error.errno != errno.ENOSPC:
+        if error.filename is not None or error.errno not in NO_ROOM:
             raise
         print(f"spaceverse: error: the answer cannot be written: {error.strerror}", file=sys.stderr)
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

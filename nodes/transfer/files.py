@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +17,24 @@ FRAME_KEY_BYTES = 16
 RESERVE_BYTES = 32 << 20  # of a disk, not used for images: for results, events, answers
 RESERVE_SHARE = 0.05  # of a small disk
 _NO_FILE = (FileNotFoundError, NotADirectoryError, IsADirectoryError)
+
+
+_WALL_S = time.time() - time.monotonic()  # at the start of this process
+
+
+def age_s(modified_s: float) -> float:
+    """Return for how long a file has not been modified, also if the wall clock was set meanwhile.
+
+    By the clock as it was when this process began, or as it is now: the shorter time, since what is thought
+    too old is deleted.
+
+    Args:
+        modified_s: the file's time, seconds of CLOCK_REALTIME.
+    """
+    now_s = time.monotonic()
+    return min(
+        (age for age in (_WALL_S + now_s - modified_s, time.time() - modified_s) if age >= 0), default=0.0
+    )
 
 
 @dataclass(frozen=True, slots=True)

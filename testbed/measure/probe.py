@@ -45,6 +45,7 @@ SLOW_BIT_S = 2e6
 TRAIN_LENGTH_S = 20e-3
 SHORTEST_TRAIN_S = 5e-3
 BUDGET = 0.01  # share of the line rate that trains may use
+STEP_NS = 20_000_000  # of the wall clock; what adjusts it gradually changes less during a probe
 LONGEST_WAIT_S = 30.0  # for an echo
 
 # kind, count or 0, sequence, time sent (an echo: when the probe arrived), index or turnaround; ns
@@ -118,7 +119,7 @@ class Probe:
         self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
         self.socket.bind(("0.0.0.0", port))  # noqa: S104 - inside a host of our own namespace
         self.sequence = 0
-        self.sent_ns: dict[int, int] = {}
+        self.sent_ns: dict[int, tuple[int, int]] = {}  # with the offset of the clocks then
         self.train_first_ns: dict[int, tuple[int, int]] = {}  # sent and arrived, by sequence
 
     def run(self) -> None:
@@ -142,7 +143,7 @@ class Probe:
         """Send one RTT probe."""
         sent_ns = self._send(_RTT, 0, 0, payload_bytes=RTT_FRAME_BYTES - 42)
         if sent_ns is not None:
-            self.sent_ns[self.sequence] = sent_ns
+            self.sent_ns[self.sequence] = sent_ns, _offset_ns()
         if len(self.sent_ns) > LONGEST_WAIT_S / self.rtt_interval_s:
             self._give_up(next(iter(self.sent_ns)))  # the oldest
 
@@ -152,8 +153,8 @@ class Probe:
             self._give_up(sequence)
 
     def _give_up(self, sequence: int) -> None:
-        sent_ns = self.sent_ns.pop(sequence)
-        self._write({"kind": "unanswered", "sequence": sequence, "sent_ns": sent_ns}, sent_ns)
+        sent_ns, offset_ns = self.sent_ns.pop(sequence)
+        self._write({"kind": "unanswered", "sequence": sequence, "sent_ns": sent_ns}, sent_ns, offset_ns)
 
     def _send_train(self) -> None:
         self.sequence += 1
@@ -180,7 +181,9 @@ class Probe:
         if kind == _RTT:
             self._echo(sequence, arrived_ns)
         elif kind == _ECHO and sequence in self.sent_ns:
-            sent_ns = self.sent_ns.pop(sequence)
+            sent_ns, offset_ns = self.sent_ns.pop(sequence)
+            if abs(_offset_ns() - offset_ns) > STEP_NS:
+                return  # the clock that stamps it was set meanwhile: it is neither answered nor lost
             there_ns, back_ns = stamp_ns - sent_ns, arrived_ns - stamp_ns - last
             self._write(
                 {
@@ -212,7 +215,7 @@ class Probe:
         elif index == count - 1 and sequence in self.train_first_ns:
             first_sent_ns, first_arrived_ns = self.train_first_ns.pop(sequence)
             dispersion_s = (arrived_ns - first_arrived_ns) / 1e9
-            if dispersion_s > 0:
+            if 0 < dispersion_s < LONGEST_WAIT_S:  # else the clock was set meanwhile
                 rate_bit_s = (count - 1) * frame_bytes * 8 / dispersion_s
                 self._write(
                     {
@@ -226,11 +229,21 @@ class Probe:
                     arrived_ns,
                 )
 
-    def _write(self, record: dict[str, Any], stamp_ns: int) -> None:
-        """Write a record with the CLOCK_MONOTONIC of a stamp, which is on CLOCK_REALTIME."""
-        since_s = (time.clock_gettime_ns(time.CLOCK_REALTIME) - stamp_ns) / 1e9
-        record["monotonic_s"] = time.monotonic() - since_s
+    def _write(self, record: dict[str, Any], stamp_ns: int, offset_ns: int | None = None) -> None:
+        """Write a record with the CLOCK_MONOTONIC of a stamp, which is on CLOCK_REALTIME.
+
+        Args:
+            record: what is known of a probe.
+            stamp_ns: when.
+            offset_ns: offset of the clocks at that time; None if it was just now.
+        """
+        record["monotonic_s"] = (stamp_ns - (_offset_ns() if offset_ns is None else offset_ns)) / 1e9
         self.out.write(json.dumps(record) + "\n")
+
+
+def _offset_ns() -> int:
+    """Return by how much CLOCK_REALTIME is ahead of CLOCK_MONOTONIC."""
+    return time.clock_gettime_ns(time.CLOCK_REALTIME) - time.monotonic_ns()
 
 
 def main() -> int:

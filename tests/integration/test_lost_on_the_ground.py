@@ -1,4 +1,7 @@
-"""Images that the station loses after they were complete and confirmed: they come again, and are answered."""
+"""Images that the station loses after they were complete and confirmed: they come again, and are answered.
+
+Meanwhile the wall clock of all programs is set forward and back, which changes nothing.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,8 @@ import pytest
 from nodes.contract.events import Delivered, EventRecord
 from nodes.transfer.files import read_manifest
 from tests.support.faulty_server import faulty_server
-from tests.support.injected_run import DOWN, HEADER, UP, picture, run, scenario_of
+from tests.support.injected_run import DOWN, HEADER, UP, picture, processes_of, run, scenario_of
+from tests.support.wall_clock import own_wall_clock
 
 pytestmark = pytest.mark.root
 FRAMES = ("first", "cut", "emptied", "flipped", "removed", "folder", "whole")
@@ -58,9 +62,16 @@ def test_images_lost_while_the_model_is_busy_come_again_and_each_is_answered_onc
             if delivered >= set(FRAMES) and not lost.is_set():
                 (inbox,) = tmp_path.glob("runs/*/inbox")
                 spoil(inbox)
+                for config in ("g", "s"):
+                    (pid,) = processes_of(inbox.parent / "nodes" / config / "config.json")
+                    assert "clock.so" in Path(f"/proc/{pid}/maps").read_text(), "it has the machine's clock"
+                clock.set(7200)
                 lost.set()
+            elif record.event.frame == "cut":
+                clock.set(-3600)
 
     with ExitStack() as stack:
+        clock = stack.enter_context(own_wall_clock(tmp_path))
         server = stack.enter_context(faulty_server(behaves))
         frames = [
             {
@@ -78,6 +89,7 @@ def test_images_lost_while_the_model_is_busy_come_again_and_each_is_answered_onc
     shown = {frame["frame"]: frame["answer"] for frame in ended.results["frames"]}
     assert shown == dict.fromkeys(FRAMES, "yes"), ended.output + ended.errors
     assert ended.code == 0 and ended.results["totals"]["answered"] == len(FRAMES)
+    assert all(0 < frame["end_to_end_s"] < 20 for frame in ended.results["frames"])
     (log,) = tmp_path.glob("runs/*/events.jsonl")
     events = [json.loads(line) for line in log.read_text().splitlines()]
     answered = Counter(event["frame"] for event in events if event["event"] == "answered")

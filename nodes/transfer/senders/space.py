@@ -14,7 +14,7 @@ from pathlib import Path
 
 from nodes.contract.events import Dropped
 from nodes.contract.report import Report
-from nodes.transfer.files import disk_shortfall, read_manifest
+from nodes.transfer.files import age_s, disk_shortfall, read_manifest
 from nodes.transfer.inbox_item import STATION_BYTES, InboxItem
 from nodes.transfer.messages import Manifest
 from nodes.transfer.senders.limits import Allowance
@@ -209,7 +209,7 @@ def is_counted(folder: Path) -> bool:
     if (folder / "part").exists():
         return True
     with contextlib.suppress(FileNotFoundError, NotADirectoryError):
-        return time.time() - (folder / "manifest").stat().st_mtime <= IDLE_PART_S
+        return age_s((folder / "manifest").stat().st_mtime) <= IDLE_PART_S
     return False
 
 
@@ -235,7 +235,7 @@ def _droppable(folder: Path, priority: int, *, answered: bool) -> tuple[int, int
         if not begun and (folder / "unanswered").exists():
             return None  # its bytes were lost, and nothing else remembers that they are owed
         status = (folder / ("part" if begun else "manifest")).stat()
-        if time.time() - status.st_mtime > IDLE_PART_S:
+        if age_s(status.st_mtime) > IDLE_PART_S:
             if begun and manifest.priority >= priority:
                 return 1, -manifest.priority, status.st_mtime_ns
             if not begun and not answered:

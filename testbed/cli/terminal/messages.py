@@ -9,11 +9,12 @@ import warnings
 from collections.abc import Callable
 from typing import TextIO
 
+from nodes.contract.files import NO_ROOM
 from nodes.contract.strict import as_shown
 from testbed.cli.terminal.streams import make_streams_usable, stop_writing_to_stdout
 
 _ENDED_BY_READER = 141  # as a shell reports SIGPIPE
-_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_NO_MORE = NO_ROOM | {errno.EFBIG}
 
 
 def say(text: str, stream: TextIO | None = None) -> None:
@@ -76,7 +77,7 @@ def _described(error: Exception) -> tuple[str, int] | None:
         return None
     if error.filename is not None:
         return f"{os.fsdecode(error.filename)}: {error.strerror}", 2
-    if error.errno in _NO_ROOM:
+    if error.errno in _NO_MORE:
         return f"the output cannot be written: {error.strerror}; make room, or write elsewhere", 1
     return None
 

@@ -11,6 +11,7 @@ import pytest
 
 from nodes.contract.events import Event
 from nodes.transfer import inbox_item as item_module
+from nodes.transfer import outbox as outbox_module
 from nodes.transfer.flow_control import Window
 from nodes.transfer.inbox import Inbox, InboxItem
 from nodes.transfer.messages import (
@@ -268,8 +269,9 @@ def test_unfinished_item_of_a_minute_ago_makes_room(
     )
 
 
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
 def test_disk_that_refuses_a_chunk_costs_a_repeat_and_nothing_else(
-    tmp_path: Path, log: Log, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, log: Log, monkeypatch: pytest.MonkeyPatch, number: int
 ) -> None:
     outbox = make_outbox(tmp_path, log)
     outbox.add_image("dam", image(tmp_path), {})
@@ -278,12 +280,12 @@ def test_disk_that_refuses_a_chunk_costs_a_repeat_and_nothing_else(
     station.give(*taken[:2])
 
     def full(*_: object) -> None:
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        raise OSError(number, os.strerror(number))
 
     with monkeypatch.context() as patched:
         patched.setattr(item_module, "write_at", full)
         (wait,) = station.give(*taken[2:])
-        assert isinstance(wait, Wait) and "No space" in wait.reason
+        assert isinstance(wait, Wait) and os.strerror(number) in wait.reason
     (have,) = station.give(taken[0])
     assert isinstance(have, Have) and have.base == 1
     station.give(*taken[2:])
@@ -363,3 +365,21 @@ def test_nothing_is_begun_that_cannot_finish_before_the_contact_ends(tmp_path: P
     sender.connected(0.0, now_s=100.0)
     untold = decode_downward(sender.next_payload(104.0) or b"")
     assert isinstance(untold, Manifest) and untold.frame == "huge", "without an end the order is by age"
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
+def test_outbox_drops_the_oldest_where_a_disk_or_a_quota_is_full(
+    tmp_path: Path, log: Log, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    outbox = make_outbox(tmp_path, log)
+    outbox.add_image("old", image(tmp_path), {})
+    copied = outbox_module._copy_hashed
+
+    def full_with_an_old_one(*arguments: Any) -> Any:
+        if outbox.depth()[0]:
+            raise OSError(number, os.strerror(number))
+        return copied(*arguments)
+
+    monkeypatch.setattr(outbox_module, "_copy_hashed", full_with_an_old_one)
+    outbox.add_image("new", image(tmp_path), {})
+    assert [item.manifest.frame for item in outbox.pending(9)] == ["new"]

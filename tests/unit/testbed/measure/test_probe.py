@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+import testbed.measure.probe as probe_module
 from nodes.clocks.timescale import Timescale
 from testbed.machine.processor_load import ProcessorLoad, load_text
 from testbed.measure.fidelity import LinkFidelity, Sample, compare
@@ -172,3 +173,29 @@ def test_probes_of_a_faster_link_are_no_heavier(rate_bit_s: float, speed: float)
     train = TrainShape.for_rate(rate_bit_s * speed, speed)
     assert train.count * train.frame_bytes * 8 / train.interval_s <= BUDGET * rate_bit_s * speed * 1.001
     assert load_bit_s(rate_bit_s, speed) <= BUDGET * rate_bit_s * 1.001 + 2048
+
+
+@pytest.mark.parametrize("step_ns", [3_600_000_000_000, -3_600_000_000_000])
+def test_a_probe_that_is_on_its_way_while_the_wall_clock_is_set_is_left_out(
+    monkeypatch: pytest.MonkeyPatch, step_ns: int
+) -> None:
+    out = StringIO()
+    probe = Probe("127.0.0.1", 1e6, True, out, port=0)
+    probe.peer = ("127.0.0.1", probe.socket.getsockname()[1])  # it answers itself
+    wall = time.time_ns() - time.monotonic_ns()
+    monkeypatch.setattr(probe_module, "_offset_ns", lambda: wall)
+    try:
+        for stepped in (0, step_ns):
+            probe.send_rtt()
+            probe.receive()
+            monkeypatch.setattr(probe_module, "_offset_ns", lambda stepped=stepped: wall + stepped)
+            probe.receive()
+        probe.send_rtt()
+        monkeypatch.setattr(probe_module, "_offset_ns", lambda: wall)
+        probe.give_up()
+    finally:
+        probe.socket.close()
+    rtt, unanswered = (json.loads(line) for line in out.getvalue().splitlines())
+    assert (rtt["kind"], unanswered["kind"]) == ("rtt", "unanswered")
+    assert abs(rtt["monotonic_s"] - time.monotonic()) < 5
+    assert abs(unanswered["monotonic_s"] - time.monotonic() + step_ns / 1e9) < 5, "not by the clock as it was"
