@@ -10,6 +10,7 @@ import contextlib
 import errno
 import hashlib
 import io
+import math
 import queue
 import sys
 import threading
@@ -79,7 +80,7 @@ class Ground:
             on_done=self._answered,
             on_failure=self._failed,
             on_put_off=self._put_off,
-            speed=self._management.speed,
+            clock=self._management,
         )
         self._link = StationLink(
             name=config.name,
@@ -90,6 +91,10 @@ class Ground:
             scenario_s=self._management.now_s,
         )
         self._sweep = Loop("sweep", self._sweep_inbox)
+        self._inference.on_activity = self._management.idleness.changed
+        self._left_over = True  # a sweep may find items to answer
+        for part in (self._inference.due_s, self._sweep_due_s):
+            self._management.idleness.watch(part)
 
     def run(self) -> int:
         """Serve until the end; return the exit status."""
@@ -98,6 +103,15 @@ class Ground:
         finally:
             self._settle_taken(0.0)
 
+    def _sweep_due_s(self) -> float:
+        """Return when a sweep has something to do; see `Idleness.watch`."""
+        return -math.inf if self._left_over else math.inf
+
+    def _leave(self) -> None:
+        """Leave an item to the next sweep."""
+        self._left_over = True
+        self._management.idleness.changed()
+
     def _sweep_inbox(self, stopping: threading.Event) -> None:
         """Queue complete items without an answer: left by a crash, also of another station."""
         while not stopping.is_set():
@@ -105,28 +119,34 @@ class Ground:
                 self._sweep_once()
             except OSError as error:
                 self._trouble(None, f"cannot be read: {error}")
+                self._leave()
             until_s = time.monotonic() + SWEEP_S
             while not stopping.is_set() and time.monotonic() < until_s:
                 self._settle_taken(SETTLE_S)
 
     def _sweep_once(self) -> None:
         self._settle_again()
+        was_left_over, self._left_over = self._left_over, False
         for item in self._inbox.unanswered():
             self._complete(item)
         time_s = self._management.now_s()
         if time_s is not None:
             self._inbox.expire(time_s)
         self._inbox.look_around()
+        if was_left_over:
+            self._management.idleness.changed()
 
     def _complete(self, item: InboxItem) -> None:
         if len(self._asked) + len(self._reported) >= CLAIMS_MAX:
-            return  # the sweep finds it again
+            self._leave()
+            return
         if item.data_path in self._asked or item.folder in self._reported:
             return  # it came a second time, and the first question about it still waits
         try:
             claim = item.claim()
-        except OSError as error:  # the sweep tries again
+        except OSError as error:
             self._trouble(item.manifest.frame, f"{item.folder}: {error.strerror}")
+            self._leave()
             return
         if claim is None:
             return  # another station's, or answered
@@ -155,8 +175,9 @@ class Ground:
                 claim.release()
                 return
             body = msgspec.msgpack.decode(data, type=SatelliteAnswer)
-        except OSError as error:  # a sweep finds it again
+        except OSError as error:
             claim.release()
+            self._leave()
             self._trouble(claim.item.manifest.frame, f"{claim.item.data_path}: {error.strerror}")
             return
         except Exception as error:  # msgspec raises unrelated types on foreign bytes
@@ -244,8 +265,9 @@ class Ground:
         self._refuse(self._asked.pop(question.image), reason)
 
     def _put_off(self, question: Question) -> None:
-        """Release a question that cannot be answered now; a sweep finds it again."""
+        """Release a question that cannot be answered now, and leave it to a sweep."""
         self._asked.pop(question.image).release()
+        self._leave()
 
     def _report_answer(
         self, claim: Claim, answer: str, answered_by: AnsweredBy, confidence: float | None

@@ -6,6 +6,7 @@ inference thread, stage by stage, with the contact and the queue as they are at 
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -123,8 +124,13 @@ class Satellite:
             on_failure=self._failed,
             on_put_off=self._again,
             prepare=self._warm_up,
-            speed=self._management.speed,
+            clock=self._management,
         )
+        self._next_capture_s = -math.inf
+        self._inference.on_activity = self._downlink.on_activity = self._management.idleness.changed
+        for part in (self._inference.due_s, self._downlink.due_s, lambda: self._next_capture_s):
+            self._management.idleness.watch(part)
+        self._management.on_change = self._downlink.retime
         self._camera = Loop("camera", self._take_frames)
 
     def run(self) -> int:
@@ -151,10 +157,17 @@ class Satellite:
 
     def _take_frames(self, stopping: threading.Event) -> None:
         for frame in sorted(self._config.frames, key=lambda frame: frame.capture_s):
+            self._next_capture(frame.capture_s)
             if not self._management.wait_until(frame.capture_s) or stopping.is_set():
                 return
             if not self._outbox.holds(frame.frame):  # else it was taken before a restart
                 self._take(frame)
+        self._next_capture(math.inf)
+
+    def _next_capture(self, time_s: float) -> None:
+        """Note when the camera has something to do next."""
+        self._next_capture_s = time_s
+        self._management.idleness.changed()
 
     def _take(self, frame: Frame) -> None:
         try:

@@ -817,6 +817,51 @@ class PathChanged(Event):
     path: list[Text]
 
 
+class TimeJumped(Event):
+    """Scenario time jumped over a span in which no node had anything to do.
+
+    Args:
+        from_s: scenario time at the jump.
+        to_s: scenario time after it: shortly before the next event.
+    """
+
+    event_name = "jump"
+    sent_by = "run"
+
+    from_s: float
+    to_s: float
+
+
+class SpeedChanged(Event):
+    """Scenario time goes on at another speed, and all links with it.
+
+    Args:
+        speed: seconds of scenario time in a real one, from here on.
+        before: the same until here.
+        reason: why.
+    """
+
+    event_name = "speed"
+    sent_by = "run"
+
+    speed: float
+    before: float
+    reason: Text
+
+
+class SkippingEnded(Event):
+    """The run skips no more idle time, since a node did not take part; it goes on without.
+
+    Args:
+        reason: which node, and what it did not do.
+    """
+
+    event_name = "skipping_ended"
+    sent_by = "run"
+
+    reason: Text
+
+
 class LinkRepaired(Event):
     """Another program had changed an end of an emulated link, which was set again.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from typing import Protocol, TypeAlias
 
@@ -36,6 +37,36 @@ class ScenarioClock(Protocol):
 
     def speed(self) -> float:
         """Return the seconds of scenario time in a real one; 1 before the run has announced it."""
+
+
+class WaitingClock(Protocol):
+    """Scenario time that can be waited for, and compared with CLOCK_MONOTONIC."""
+
+    def scenario_s(self, monotonic_s: float) -> float | None:
+        """Return the scenario time of a moment of CLOCK_MONOTONIC; None before it is known."""
+
+    def speed(self) -> float:
+        """Return the seconds of scenario time in a real one."""
+
+    def wait_until(self, time_s: float) -> bool:
+        """Wait for a scenario time; False if the node was stopped first."""
+
+
+class RealTime:
+    """CLOCK_MONOTONIC as scenario time, for work without a run."""
+
+    def scenario_s(self, monotonic_s: float) -> float:
+        """Return the same moment."""
+        return monotonic_s
+
+    def speed(self) -> float:
+        """Return 1."""
+        return 1.0
+
+    def wait_until(self, time_s: float) -> bool:
+        """Sleep until a moment of CLOCK_MONOTONIC."""
+        time.sleep(max(0.0, time_s - time.monotonic()))
+        return True
 
 
 class NoClock:

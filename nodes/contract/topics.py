@@ -10,6 +10,8 @@ a slug; with ANY in its place they return the filter for all nodes.
     contact(NODE)              run         JSON: contact by station, retained
     clock_question(NODE)       node        a random word
     clock_answer(NODE)         run         JSON, nodes/contract/messages.py
+    idleness(NODE)             node        JSON, nodes/contract/messages.py: what the node has to do
+    QUESTION                   run         JSON, nodes/contract/messages.py: are you idle?
     HEARTBEAT                  run         JSON: the run's name
     board_state(BOARD)         agent       JSON, nodes/contract/board.py, retained; also the agent's last will
     board_assignment(BOARD)    run         JSON, nodes/contract/board.py, retained; empty: stop the node
@@ -32,6 +34,7 @@ ANY = "+"
 _ROOT = "spaceverse"
 
 CONTROL = f"{_ROOT}/control"
+QUESTION = f"{_ROOT}/question"
 HEARTBEAT = f"{_ROOT}/heartbeat"
 HELLO = f"{_ROOT}/up"
 
@@ -46,6 +49,7 @@ AGENT = "agent"
 
 _EVENT = f"{_ROOT}/event"
 _CONTACT = f"{_ROOT}/contact"
+_IDLENESS = f"{_ROOT}/idleness"
 _CLOCK_QUESTION = f"{_ROOT}/clock/ask"
 _CLOCK_ANSWER = f"{_ROOT}/clock/answer"
 _BOARD = f"{_ROOT}/board"
@@ -74,6 +78,11 @@ def event(node: str) -> str:
 def contact(node: str) -> str:
     """Return the topic on which the run announces a node's contacts."""
     return f"{_CONTACT}/{node}"
+
+
+def idleness(node: str) -> str:
+    """Return the topic on which a node tells what it has to do."""
+    return f"{_IDLENESS}/{node}"
 
 
 def clock_question(node: str) -> str:

@@ -8,18 +8,19 @@ that are told are of scenario time: where that runs faster, this machine has les
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Protocol, TypeVar
 
-from nodes.clocks.timescale import Speed, real_speed
 from nodes.contract.events import Paced
-from nodes.contract.report import Report
+from nodes.contract.report import RealTime, Report, WaitingClock
 from nodes.profiles.profile import Profile
 from nodes.vlm.answer import Answer, ServerAnswer, Timings
 
 AnyAnswer = TypeVar("AnyAnswer", bound=Answer | ServerAnswer)
 
-SLEEP_UNTIL_S = 0.002  # before the due moment; from then on the clock is polled, since a sleep ends late
+# Real, before the due moment; from then on the clock is polled, since a sleep ends late.
+SLEEP_UNTIL_S = 0.002
 
 
 class ComputedStage(Protocol):
@@ -41,16 +42,23 @@ class Pace:
         profile: times of the machine.
         report: receives `Paced` for every frame that the model worked on.
         max_new_tokens: largest number of tokens in an answer.
-        speed: returns how fast scenario time runs.
+        clock: scenario time; a pace follows its jumps and its changes of speed.
+        on_hold: called with the scenario time until which a delay lasts, and with None when it has ended.
     """
 
     def __init__(
-        self, profile: Profile, report: Report, max_new_tokens: int, speed: Speed = real_speed
+        self,
+        profile: Profile,
+        report: Report,
+        max_new_tokens: int,
+        clock: WaitingClock | None = None,
+        on_hold: Callable[[float | None], None] = lambda until_s: None,
     ) -> None:
         self.profile = profile
         self.report = report
         self.max_new_tokens = max_new_tokens
-        self.speed = speed
+        self.clock = clock or RealTime()
+        self.on_hold = on_hold
 
     def begin(self, frame: str, begin_s: float) -> PacedWork:
         """Return the pace of the work on one frame, begun at `begin_s` (CLOCK_MONOTONIC)."""
@@ -62,7 +70,7 @@ class PacedWork:
 
     def __init__(self, pace: Pace, frame: str, begin_s: float) -> None:
         self._pace, self._frame, self._begin_s = pace, frame, begin_s
-        self._speed = pace.speed()
+        self._begin_time_s = self._time_s(begin_s)
         self._planned_s: dict[str, float] = {}  # by the profile's names of stages
         self._late_s = 0.0
         self.held_s: list[tuple[float, float]] = []  # idle spans (from, to), CLOCK_MONOTONIC
@@ -90,7 +98,8 @@ class PacedWork:
         if all(name in self._pace.profile.stages for name in names):
             self._plan(*names)
         else:
-            self._planned_s["message"] = (time.monotonic() - self._done_s) * self._speed
+            now_s = time.monotonic()
+            self._planned_s["message"] = self._time_s(now_s) - self._time_s(self._done_s)
         self._hold()
 
     def answered(self, answer: AnyAnswer) -> AnyAnswer:
@@ -109,13 +118,13 @@ class PacedWork:
         """Report the delays, if the model was used at all."""
         if not self._planned_s:
             return
-        held_s = sum(to_s - from_s for from_s, to_s in self.held_s)
+        held_s = sum(self._time_s(to_s) - self._time_s(from_s) for from_s, to_s in self.held_s)
         self._pace.report(
             Paced(
                 frame=self._frame,
                 profile=self._pace.profile.name,
                 profile_s=sum(self._planned_s.values()),
-                computed_s=(time.monotonic() - self._begin_s - held_s) * self._speed,
+                computed_s=self._time_s(time.monotonic()) - self._begin_time_s - held_s,
                 late_s=self._late_s,
             )
         )
@@ -129,13 +138,31 @@ class PacedWork:
 
     def _hold(self) -> None:
         arrived_s = time.monotonic()
-        due_s = self._begin_s + sum(self._planned_s.values()) / self._speed
-        while (left_s := due_s - time.monotonic()) > 0:
-            time.sleep(max(0.0, left_s - SLEEP_UNTIL_S))
-        self._late_s = -left_s * self._speed
-        self._done_s = time.monotonic()
-        if due_s > arrived_s:
+        due_time_s = self._begin_time_s + sum(self._planned_s.values())
+        if (late_s := self._time_s(arrived_s) - due_time_s) < 0:
+            late_s = self._wait_until(due_time_s)
+            self._done_s = time.monotonic()
             self.held_s.append((arrived_s, self._done_s))
+        else:
+            self._done_s = arrived_s
+        self._late_s = late_s
+
+    def _wait_until(self, time_s: float) -> float:
+        """Wait for a scenario time; return how much later it is then."""
+        clock = self._pace.clock
+        self._pace.on_hold(time_s)
+        try:
+            waits = clock.wait_until(time_s - SLEEP_UNTIL_S * clock.speed())
+            while (late_s := self._time_s(time.monotonic()) - time_s) < 0 and waits:
+                time.sleep(0)
+        finally:
+            self._pace.on_hold(None)
+        return max(0.0, late_s)
+
+    def _time_s(self, monotonic_s: float) -> float:
+        """Return the scenario time of a moment of CLOCK_MONOTONIC; the same moment before it is known."""
+        time_s = self._pace.clock.scenario_s(monotonic_s)
+        return monotonic_s if time_s is None else time_s
 
 
 def further_tokens(tokens: int, max_new_tokens: int) -> int:

@@ -52,6 +52,10 @@ class RouteWatch:
             self._up = self._ask()
         return self._up
 
+    def look(self) -> bool:
+        """Return whether there is a route at this moment; from any thread."""
+        return self._ask()
+
     def _ask(self) -> bool:
         # To connect a datagram socket sends nothing; the kernel looks the route up.
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
@@ -90,6 +94,10 @@ class CarrierWatch:
             self._asked_s = now_s
             self._up = self._ask(self._interface.encode())
         return self._up
+
+    def look(self) -> bool:
+        """Return whether there is carrier at this moment; from any thread."""
+        return self._interface is None or self._ask(self._interface.encode())
 
     def close(self) -> None:
         """Close the socket."""
@@ -156,3 +164,7 @@ class ToldContact:
     def up(self) -> bool:
         """Return whether there is contact now."""
         return self._contacts.up(self._station)
+
+    def look(self) -> bool:
+        """Return the same."""
+        return self.up()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import queue
 import threading
 import time
@@ -11,10 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from nodes.clocks.timescale import Speed, real_speed
 from nodes.contract.config import NodeConfig
 from nodes.contract.events import FailedPart, FrameEvent, InferenceFailed, InferenceStarted, Ready
-from nodes.contract.report import Report
+from nodes.contract.report import Report, WaitingClock
 from nodes.errors import ImageError, PartError, ServerUnavailableError, WithdrawnError
 from nodes.failures import named, where_of
 from nodes.profiles.pace import Pace, PacedWork
@@ -58,7 +58,10 @@ class Inference(Loop):
         on_put_off: called in this thread with a question that the model's server could not take now, or that
             `work` withdrew; it has to be asked again. None: that is a failure like any other.
         prepare: called with the model before the first question; seconds that it took.
-        speed: returns how fast scenario time runs; a profile's pace follows it.
+        clock: scenario time, which a profile's pace follows.
+
+    Attributes:
+        on_activity: called whenever the queue has something to do, has it at another time, or has nothing.
     """
 
     def __init__(
@@ -71,7 +74,7 @@ class Inference(Loop):
         on_failure: Callable[[Question, str], None],
         on_put_off: Callable[[Question], None] | None = None,
         prepare: Callable[[Any], float] = warm_up,
-        speed: Speed = real_speed,
+        clock: WaitingClock | None = None,
     ) -> None:
         super().__init__("inference", self._serve)
         self._config = config
@@ -83,20 +86,39 @@ class Inference(Loop):
         self._server_away = False
         self._outages: Counter[Path] = Counter()
         self._prepare = prepare
-        self._speed = speed
+        self._clock = clock
+        self.on_activity: Callable[[], None] = lambda: None
+        self._lock = threading.Lock()
+        self._unanswered = 0
+        self._held_until_s: float | None = None
         self._pace: Pace | None = None
         self._questions: queue.SimpleQueue[Question] = queue.SimpleQueue()
 
     def ask(self, question: Question) -> None:
         """Put a question in the queue; from any thread."""
+        with self._lock:
+            self._unanswered += 1
+        self.on_activity()
         self._questions.put(question)
+
+    def due_s(self) -> float:
+        """Return the scenario time at which there is something to do; see `Idleness.watch`."""
+        with self._lock:
+            if self._unanswered == 0:
+                return math.inf
+            return -math.inf if self._held_until_s is None else self._held_until_s
+
+    def _hold(self, until_s: float | None) -> None:
+        with self._lock:
+            self._held_until_s = until_s
+        self.on_activity()
 
     def _serve(self, stopping: threading.Event) -> None:
         model, load_s = load_model(self._config)
         warm_up_s = self._prepare(model)
         if self._config.profile is not None:
             profile = read_profile(self._config.profile)
-            self._pace = Pace(profile, self._report, self._config.max_new_tokens, self._speed)
+            self._pace = Pace(profile, self._report, self._config.max_new_tokens, self._clock, self._hold)
         with PowerWatch(self._config.measure_power, self._report, self._config.power_sensor) as self._power:
             self._ready(model, load_s, warm_up_s)
             while not stopping.is_set():
@@ -105,6 +127,9 @@ class Inference(Loop):
                 except queue.Empty:
                     continue
                 self._serve_one(model, question)
+                with self._lock:
+                    self._unanswered -= 1
+                self.on_activity()
 
     def _ready(self, model: AnsweringModel, load_s: float, warm_up_s: float) -> None:
         self._report(

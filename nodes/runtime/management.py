@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import math
 import threading
 import time
 from collections import deque
@@ -12,14 +14,18 @@ from paho.mqtt.client import Client, ConnectFlags, MQTTMessage
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
+from nodes.clocks.announced import announced, latest
+from nodes.clocks.changing_scale import ChangingScale
 from nodes.clocks.exchange import ClockExchange
 from nodes.clocks.timescale import Timescale
 from nodes.contract import topics
 from nodes.contract.config import BrokerAddress
 from nodes.contract.events import Event, EventRecord, EventsDropped, Malformed, shortened
-from nodes.contract.messages import Start, Stop, read_command
+from nodes.contract.messages import Idleness as IdlenessMessage
+from nodes.contract.messages import Start, Stop, read_command, read_question
 from nodes.contract.strict import problem_text
 from nodes.runtime.contact import ToldContacts
+from nodes.runtime.idleness import Idleness
 from nodes.runtime.mqtt import make_client, start
 
 KEEPALIVE_S = 5
@@ -63,7 +69,10 @@ class ManagementPlane:
         self._topic = topics.event(topics.slug(node))
         self._lock = threading.Lock()
         self._sequence = 0
-        self._scale: Timescale | None = None
+        self._time: ChangingScale | None = None
+        self._changes = 0  # of scenario time, that are in force
+        self.on_change: Callable[[], None] = lambda: None  # called after a jump or change of speed
+        self.idleness = Idleness()
         # Kept here and not in paho, which would keep any number. The few that paho has are those that it
         # sends again after a reconnection; newer ones wait until it has (`_catching_up`).
         self._waiting: deque[tuple[EventRecord, OnTaken | None]] = deque()
@@ -84,6 +93,7 @@ class ManagementPlane:
         self._client.on_message = self._on_message
         self._client.on_publish = self._on_publish
         self.clock = ClockExchange(self._client, topics.slug(node), self.report) if clock == "own" else None
+        self._client.message_callback_add(topics.QUESTION, self._on_question)
         self.contacts = ToldContacts(self._client, topics.slug(node))
 
     def open(self) -> None:
@@ -103,6 +113,7 @@ class ManagementPlane:
             )
             self._closed = True
             self._changed.notify_all()
+        self.idleness.stop()
         if self.clock is not None:
             self.clock.stop()
         self._client.disconnect()
@@ -131,25 +142,42 @@ class ManagementPlane:
 
     def scenario_s(self, monotonic_s: float) -> float | None:
         """Scenario time of a value of this node's CLOCK_MONOTONIC; None before the start is known."""
+        scale = self._scale
         run_s = monotonic_s if self.clock is None else self.clock.run_s(monotonic_s)
-        return None if self._scale is None or run_s is None else self._scale.at(run_s)
+        return None if scale is None or run_s is None else scale.at(run_s)
 
     def speed(self) -> float:
         """Seconds of scenario time in a real one; 1 before the start is known."""
-        return 1.0 if self._scale is None else self._scale.speed
+        scale = self._scale
+        return 1.0 if scale is None else scale.speed
+
+    @property
+    def _scale(self) -> Timescale | None:
+        return None if self._time is None else self._time.scale
 
     def wait_until(self, time_s: float) -> bool:
-        """Sleep until an absolute scenario time; False if the node was stopped first."""
+        """Wait for an absolute scenario time, also across jumps; False if the node was stopped first."""
         while not self.stopped.is_set():
-            now_s = self.now_s()
-            if now_s is None:
+            if self._time is None or self.now_s() is None:
                 (self.stopped if self.started.is_set() else self.started).wait(0.1)
                 continue
-            if now_s >= time_s:
-                return True
-            left_s = (time_s - now_s) / self.speed()
-            self.stopped.wait(left_s if self.clock is None else min(left_s, LOOK_AGAIN_S))
+            longest_s = math.inf if self.clock is None else LOOK_AGAIN_S
+            return self._time.wait_until(
+                time_s, self.stopped.is_set, monotonic=self._run_s, longest_s=longest_s
+            )
         return False
+
+    def end(self) -> None:
+        """Set `stopped`, and wake all that wait for scenario time."""
+        self.stopped.set()
+        if self._time is not None:
+            self._time.wake()
+
+    def _run_s(self) -> float:
+        """Return CLOCK_MONOTONIC of the run's machine, as well as it is known."""
+        own_s = time.monotonic()
+        run_s = None if self.clock is None else self.clock.run_s(own_s)
+        return own_s if run_s is None else run_s
 
     def lost_s(self) -> float:
         """For how long the broker has been away, seconds; 0 while connected."""
@@ -161,7 +189,7 @@ class ManagementPlane:
     ) -> None:
         if not reason.is_failure:
             self._away_since_s = None
-            client.subscribe(topics.CONTROL, qos=1)
+            client.subscribe([(topics.CONTROL, 1), (topics.QUESTION, 1)])
             self.contacts.connected()
             if self.clock is not None:
                 self.clock.connected()
@@ -260,9 +288,30 @@ class ManagementPlane:
             self.report(Malformed(sender="management", reason=problem_text(error), count=1))
             return
         match command:
-            case Start() if not self.started.is_set():
-                self._scale = Timescale.starting(command.start_monotonic_s, command.speed)
-                self.started.set()
+            case Start():
+                self._start(command)
             case Stop():
                 self.run_ended = True
-                self.stopped.set()
+                self.end()
+
+    def _start(self, command: Start) -> None:
+        """Follow scenario time from its start, or its latest jumps and changes of speed."""
+        if self._time is None:
+            self._time, self._changes = ChangingScale(announced(command)), command.changes
+            self.started.set()
+        elif command.changes > self._changes:
+            new = command.changes - self._changes
+            with contextlib.suppress(ValueError):  # of another run, whose start came too late
+                self._time.add(*latest(command, new))
+            self._changes = command.changes
+            self.on_change()
+        if command.skips:
+            self.idleness.tell(self._tell_idleness, lambda: self._changes)
+            self.idleness.changed()
+
+    def _on_question(self, _: Client, __: object, message: MQTTMessage) -> None:
+        with contextlib.suppress(ValueError):  # only the run may write there; its next message will be whole
+            self.idleness.ask(read_question(message.payload).question)
+
+    def _tell_idleness(self, message: IdlenessMessage) -> None:
+        self._client.publish(topics.idleness(topics.slug(self._node)), message.model_dump_json(), qos=0)

@@ -146,7 +146,7 @@ def serve(
     try:
         return _watch(config, management, parts, signalled)
     finally:
-        management.stopped.set()
+        management.end()
         for part in parts:
             part.stop()
         until_s = time.monotonic() + JOIN_S

@@ -60,7 +60,7 @@ class Connection:
         self.station = station
         self.socket = opened
         self._alive = True
-        self.refused = False
+        self.accepted = self.refused = False
         self.drained_s = time.monotonic()
         self._topic = topic
         self._heard = heard
@@ -120,7 +120,9 @@ class Connection:
         if reason.is_failure:
             self._alive, self.refused = False, True
             self._report(ConnectionRefused(station=self.station.name, reason=str(reason)))
-        elif self._heard is not None:
+            return
+        self.accepted = True
+        if self._heard is not None:
             self._report(Connected(station=self.station.name))
 
     def _on_message(self, _: Client, __: object, message: MQTTMessage) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import select
 import socket
 import threading
@@ -46,7 +47,10 @@ class ContactWatch(Protocol):
     """Detects whether there is contact with one station."""
 
     def up(self) -> bool:
-        """Return whether there is contact now; cheap, and never blocks."""
+        """Return whether there is contact now, or was a moment ago; cheap, and never blocks."""
+
+    def look(self) -> bool:
+        """Return whether there is contact at this moment; from any thread."""
 
 
 class Lane:
@@ -86,6 +90,8 @@ class Downlink(threading.Thread):
 
     Attributes:
         queue_every_s: how often a changed queue is reported, in scenario time; None: never.
+        on_activity: called in this thread whenever there is something to do, has to be at another time, or is
+            nothing to do any more.
     """
 
     def __init__(
@@ -111,6 +117,8 @@ class Downlink(threading.Thread):
         self.queue_every_s: float | None = None
         self._queue = QueueReported(items=0, size_bytes=0, best_value=0.0, deadline_s=None, sending=False)
         self._next_queue_s = 0.0
+        self.on_activity: Callable[[], None] = lambda: None
+        self._told_due_s = -math.inf
         self._bulk = Lane(outbox, rate_bit_s, report, express=False)
         self._express = Lane(outbox, rate_bit_s, report, express=True)
         self._lanes = self._express, self._bulk
@@ -138,6 +146,35 @@ class Downlink(threading.Thread):
         """Check the outbox now."""
         with contextlib.suppress(BlockingIOError):
             self._wake_write.send(b"w")
+
+    def retime(self) -> None:
+        """Look at all that depends on scenario time now: it has jumped, or changed its speed."""
+        self._next_tidy_s = 0.0
+        self.wake()
+
+    def due_s(self) -> float:
+        """Return the scenario time at which there is something to do: -inf now, inf never; from any thread.
+
+        A link that is up keeps the satellite busy until its connections are open and the ground has all
+        items. While every link is down, the next expiry counts alone, for the run knows the contacts.
+        """
+        looks = ((station.name, watch.look()) for station, watch in self._stations.items())
+        unseen = any(up != self.contact_up.get(name) for name, up in looks)
+        return -math.inf if unseen else self._due_s()
+
+    def _due_s(self) -> float:
+        items = self._outbox.count
+        if any(self.contact_up.values()) and not (self._is_open and items == 0):
+            return -math.inf
+        if self.queue_every_s is not None and items != self._queue.items:  # its report waits
+            return -math.inf
+        return self._outbox.next_expiry_s()
+
+    @property
+    def _is_open(self) -> bool:
+        return self._station is not None and all(
+            lane.connection is not None and lane.connection.accepted for lane in self._lanes
+        )
 
     def waiting(self) -> tuple[int, int]:
         """Return (bytes of the outbox that were not sent, items that the ground does not have)."""
@@ -174,6 +211,9 @@ class Downlink(threading.Thread):
         if self._station is not None:
             self._feed(self._station)
         self._sent_bytes = sum(lane.sender.sent_bytes for lane in self._lanes)
+        if (due_s := self._due_s()) != self._told_due_s:
+            self._told_due_s = due_s
+            self.on_activity()
         self._wait()
 
     def _look(self) -> list[Station]:

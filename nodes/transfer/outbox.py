@@ -24,6 +24,7 @@ import bisect
 import contextlib
 import hashlib
 import io
+import math
 import os
 import re
 import shutil
@@ -171,6 +172,7 @@ class Outbox:
         self._adding = threading.Lock()  # held while an image is copied, which is too long for _lock
         self._pending: list[OutboxItem] = []
         self._frames: set[str] = set()  # keys of frames that were ever added
+        self._next_expiry_s: float | None = None  # None: to be looked for
         self._unsettled: list[tuple[OutboxItem, str]] = []
         for name in ("pending", "released", "refused"):
             (folder / name).mkdir(parents=True, exist_ok=True)
@@ -250,6 +252,19 @@ class Outbox:
                 return self._pending[:limit]
             split = bisect.bisect_right(self._pending, EXPRESS_PRIORITY, key=lambda i: i.manifest.priority)
             return self._pending[: min(split, limit)] if express else self._pending[split : split + limit]
+
+    @property
+    def count(self) -> int:
+        """Number of items that the ground does not have."""
+        return len(self._pending)
+
+    def next_expiry_s(self) -> float:
+        """Return the scenario time at which the first pending item expires; inf if none does."""
+        with self._lock:
+            if self._next_expiry_s is None:
+                deadlines_s = [item.manifest.deadline_s for item in self._pending]
+                self._next_expiry_s = min((s for s in deadlines_s if s is not None), default=math.inf)
+            return self._next_expiry_s
 
     def depth(self) -> tuple[int, int]:
         """Return (number of pending items, their size in bytes)."""
@@ -389,6 +404,7 @@ class Outbox:
             if item not in self._pending:
                 return False
             self._pending.remove(item)
+            self._next_expiry_s = None
             error = self._note_settled(item, outcome)
             if error is not None:
                 # Settled in memory only: a restart offers the item again, and the ground replies `done`.
@@ -502,6 +518,7 @@ class Outbox:
         with self._lock:
             bisect.insort(self._pending, item, key=self._turn)
             self._frames.add(frame_key(manifest.frame))
+            self._next_expiry_s = None
 
     def _load(self) -> None:
         """Read what an earlier process has left; report what cannot be read or does not belong here."""
@@ -553,6 +570,7 @@ class Outbox:
         if manifest is not None:
             item = OutboxItem(replace(manifest, query=0), int(folder.name.partition("-")[0]), folder)
             bisect.insort(self._pending, item, key=self._turn)
+            self._next_expiry_s = None
 
     def _load_damaged(self, folder: Path, key: str | None) -> None:
         """Give up an item without a readable manifest; a frame that was never begun is taken again."""

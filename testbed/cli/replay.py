@@ -13,7 +13,7 @@ from nodes.contract.topics import slug
 from testbed.cli.parser import refuse
 from testbed.cli.terminal.console import console
 from testbed.cli.trace.recording_options import add_recording_options, read_with_options
-from testbed.cli.units import DURATION
+from testbed.cli.units import DURATION, factor
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -92,7 +92,7 @@ def _add_link_options(group: argparse._ArgumentGroup) -> None:
         default="auto",
         help="link shaper (default: auto, the best one that this machine supports)",
     )
-    add("--speed", type=float, default=1.0, metavar="FACTOR", help="play the trace faster (default: 1)")
+    add("--speed", type=factor, default=1.0, metavar="FACTOR", help="play the trace faster (default: 1)")
     add("--begin", type=DURATION, metavar="DURATION", help="begin at this time of the trace (default: 0)")
     add("--duration", type=DURATION, metavar="DURATION", help="length to play (default: to the trace's end)")
     add("--no-probe", action="store_true", help="do not measure the link while the programs run")

@@ -14,6 +14,7 @@ from testbed.cli.parser import CommandParser
 from testbed.cli.terminal.console import console
 from testbed.cli.terminal.log import add_log_options, logging_as_requested
 from testbed.cli.terminal.messages import guarded
+from testbed.cli.units import factor
 from testbed.errors import InputError
 from testbed.scenario.file import build_scenario, load_scenario
 from testbed.scenario.model import Scenario
@@ -23,6 +24,8 @@ _EPILOG = """examples:
   sudo spaceverse run topologies/dove_pass.py --shaper netem --output /tmp/runs
   # 20 times as fast as real time; every node of the scenario needs a profile
   sudo spaceverse run pass.py --speed 20
+  # a day: jump to the next event when idle, else as fast as this machine can
+  sudo spaceverse run day.py --skip-idle --speed auto
   # repeat a run
   sudo spaceverse run runs/20261123T120000-dove_pass/scenario.json
   sudo spaceverse run topologies/dove_pass.py --json | jq .totals
@@ -76,10 +79,16 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--speed",
-        type=float,
+        type=factor,
         metavar="FACTOR",
-        help="run faster than real time, 1 to 1000 times (default: the scenario's, or 1): rates, delays and "
-        "profiles scale with it; results are in scenario time",
+        help="run faster than real time, 1 to 1000 times, or auto: as fast as this machine can (default: the "
+        "scenario's, or 1); rates, delays and profiles scale with it; results are in scenario time",
+    )
+    parser.add_argument(
+        "--skip-idle",
+        action="store_true",
+        default=None,
+        help="jump to the next event whenever no node has anything to do (default: as the scenario says)",
     )
     parser.add_argument(
         "-o",
@@ -124,7 +133,13 @@ def _run(scenario: Scenario, arguments: argparse.Namespace) -> int:
     if arguments.shaper:
         scenario = scenario.model_copy(update={"shaper": arguments.shaper})
     terminal = console(stderr=arguments.json)
-    outcome = run_scenario(scenario, arguments.output, TerminalProgress(terminal), speed=arguments.speed)
+    outcome = run_scenario(
+        scenario,
+        arguments.output,
+        TerminalProgress(terminal),
+        speed=arguments.speed,
+        skip_idle=arguments.skip_idle,
+    )
     if outcome.results is None:
         return outcome.exit_code
     if arguments.json:

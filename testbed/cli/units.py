@@ -5,6 +5,7 @@
     SHARE       0 to 1     0.35   35%
     SIZE        bytes      4096   64kB   16MiB
     UTC         datetime   2018-01-20T00:00:00Z
+    FACTOR      times      20   auto
 
 A bare number is in the unit of the second column.
 """
@@ -14,7 +15,7 @@ from __future__ import annotations
 import argparse
 import warnings
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 from traces.errors import TraceInputError
 from traces.units import parse_duration_s, parse_rate_bit_s, parse_share, parse_size_bytes
@@ -55,3 +56,8 @@ DURATION = option_type("DURATION", parse_duration_s)
 SHARE = option_type("SHARE", parse_share)
 SIZE = option_type("SIZE", parse_size_bytes)
 UTC = option_type("UTC", parse_utc)
+
+
+def factor(text: str) -> float | Literal["auto"]:
+    """Return how many times as fast as real time, or "auto"."""
+    return "auto" if text == "auto" else float(text)

@@ -14,7 +14,7 @@ import numpy as np
 from nodes.clocks.timescale import Timescale
 from testbed.measure.probe import RTT_FRAME_BYTES, load_bit_s
 from testbed.measure.requested import PacketLine, RequestedWay, Way
-from testbed.measure.scenario_time import in_scenario_time
+from testbed.measure.scenario_time import in_scenario_time, is_comparable
 from traces.trace import Trace
 
 Interval = tuple[float, float]
@@ -237,13 +237,13 @@ def compare(
         rtt.append(Sample(probe.arrived_s, requested_s, probe.rtt_s))
         for way, measured_s in probe.measured_s.items():
             one_way[way].append(Sample(probe.arrived_s, probe.requested_s[way], measured_s))
-    contact_rate = trace.down_bit_s[trace.downlink_up]
+    contact_rate, first_speed = trace.down_bit_s[trace.downlink_up], scale.pieces[0].speed
     return LinkFidelity(
         link=link,
         shaper=shaper,
         trace=trace_name,
         clock_bound_s=0.0,
-        probe_load_bit_s=load_bit_s(float(contact_rate.max()), scale.speed) if contact_rate.size else 0.0,
+        probe_load_bit_s=load_bit_s(float(contact_rate.max()), first_speed) if contact_rate.size else 0.0,
         rtt=tuple(rtt),
         rtt_behind_traffic=behind,
         down_rate=trains["down"].rates(others),
@@ -425,6 +425,6 @@ def records(log: Path, kind: str, scale: Timescale | None = None) -> list[dict[s
             record = json.loads(line)
         except ValueError:  # the last line of a probe that was killed
             continue
-        if record["kind"] == kind:
+        if record["kind"] == kind and is_comparable(record, scale):
             found.append(in_scenario_time(record, scale))
     return found

@@ -70,8 +70,8 @@ def node_account(slug: str) -> Account:
     """Return the account of a node at the management broker."""
     return Account(
         slug,
-        writes=(topics.event(slug), topics.clock_question(slug)),
-        reads=(topics.CONTROL, topics.clock_answer(slug), topics.contact(slug)),
+        writes=(topics.event(slug), topics.idleness(slug), topics.clock_question(slug)),
+        reads=(topics.CONTROL, topics.QUESTION, topics.clock_answer(slug), topics.contact(slug)),
     )
 
 
@@ -109,6 +109,7 @@ def run_account(nodes: Sequence[str] = ()) -> Account:
         "RUN",
         writes=(
             topics.CONTROL,
+            topics.QUESTION,
             topics.clock_answer(topics.ANY),
             topics.contact(topics.ANY),
             topics.HEARTBEAT,
@@ -117,6 +118,7 @@ def run_account(nodes: Sequence[str] = ()) -> Account:
         ),
         reads=(
             topics.event(topics.ANY),
+            topics.idleness(topics.ANY),
             topics.clock_question(topics.ANY),
             topics.board_state(topics.ANY),
             topics.board_request(topics.ANY),

@@ -11,16 +11,27 @@ import queue
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import paho.mqtt.client as mqtt
 from paho.mqtt.enums import CallbackAPIVersion
 
+from nodes.clocks.announced import announcement
+from nodes.clocks.timescale import Timescale
 from nodes.contract import topics
 from nodes.contract.events import RUN, Event, EventRecord, Malformed
-from nodes.contract.messages import CLOCK_QUESTION_MAX_BYTES, ClockAnswer, Start, Stop, contacts_json
+from nodes.contract.messages import (
+    CLOCK_QUESTION_MAX_BYTES,
+    ClockAnswer,
+    Idleness,
+    Question,
+    Start,
+    Stop,
+    contacts_json,
+    read_idleness,
+)
 from nodes.contract.strict import problem_text
 from testbed.errors import TestbedError
 from testbed.mqtt.accounts import Account, event_sessions
@@ -45,6 +56,9 @@ class ManagementPlane:
         admission: decides which events of a node are accepted; None accepts every event of the contract.
         nodes: slugs of the nodes, which need `account`: each has a session, so that a flood of one cannot
             displace the events of another. None: one session for whatever node there is.
+
+    Attributes:
+        on_idleness: called with (slug of a node, what it has to do); from any thread, must not block.
     """
 
     def __init__(
@@ -59,6 +73,7 @@ class ManagementPlane:
     ) -> None:
         self._run = run
         self._admission = admission
+        self.on_idleness: Callable[[str, Idleness], None] = lambda slug, told: None
         self.events: list[EventRecord] = []
         self.fresh: queue.SimpleQueue[EventRecord] = queue.SimpleQueue()
         self._log = log.open("a", encoding="utf-8", buffering=1)
@@ -84,7 +99,9 @@ class ManagementPlane:
         self._client.on_message = self._take
         alone = nodes is None or account is None
         filters = _filters(topics.ANY) if alone else [(topics.clock_question(RUN), 0)]
+        filters.append((topics.idleness(topics.ANY), 0))
         self._client.on_connect = lambda client, *_: client.subscribe(filters)
+        self._client.message_callback_add(topics.idleness(topics.ANY), self._on_idleness)
         self._client.on_subscribe = self._on_subscribe
         self._client.on_disconnect = self._on_disconnect
         self._client.connect(str(socket), keepalive=KEEPALIVE_S)
@@ -145,6 +162,14 @@ class ManagementPlane:
             return
         if not self._is_repeated(record):
             self._add(record)
+
+    def _on_idleness(self, _: mqtt.Client, __: object, message: mqtt.MQTTMessage) -> None:
+        try:
+            told = read_idleness(message.payload)
+        except (ValueError, RecursionError) as error:
+            self._reject(message.topic, len(message.payload), error)
+            return
+        self.on_idleness(topics.node_of(message.topic), told)
 
     def _is_repeated(self, record: EventRecord) -> bool:
         """Return whether an event has come before; after a lost connection, the last ones come again."""
@@ -211,9 +236,24 @@ class ManagementPlane:
         with self._lock:
             return [record for record in self.events if isinstance(record.event, kinds)]
 
-    def start_nodes(self, start_monotonic_s: float, speed: float = 1.0) -> None:
-        """Announce scenario time to every node: second 0 as a value of CLOCK_MONOTONIC, and its speed."""
-        self._publish(Start(start_monotonic_s=start_monotonic_s, speed=speed))
+    def start_nodes(self, scale: Timescale, *, skips: bool = False) -> None:
+        """Announce scenario time to every node.
+
+        Args:
+            scale: as a function of CLOCK_MONOTONIC.
+            skips: whether nodes are to tell when they are idle, see `on_idleness`.
+        """
+        self._publish(announcement(scale, skips=skips))
+
+    def retime_nodes(self, scale: Timescale) -> None:
+        """Announce that scenario time jumps, or changes its speed; returns at once."""
+        with self._lock:
+            skips = isinstance(self._command, Start) and self._command.skips
+        self._publish(announcement(scale, skips=skips), wait_s=0)
+
+    def ask_nodes(self, question: int) -> None:
+        """Ask every node whether it is idle; returns at once. The answers come to `on_idleness`."""
+        self._client.publish(topics.QUESTION, Question(question=question).model_dump_json(), qos=1)
 
     def stop_nodes(self) -> None:
         """Stop every node."""
@@ -227,12 +267,14 @@ class ManagementPlane:
             text = contacts_json(told)
         self._client.publish(topics.contact(topics.slug(node)), text, qos=1, retain=True)
 
-    def _publish(self, command: Start | Stop) -> None:
+    def _publish(self, command: Start | Stop, wait_s: float = 5.0) -> None:
         with self._lock:
             self._command = command
         info = self._client.publish(topics.CONTROL, command.model_dump_json(), qos=1, retain=True)
+        if wait_s == 0:
+            return
         with contextlib.suppress(RuntimeError):  # not connected: it is published again with the connection
-            info.wait_for_publish(timeout=5)
+            info.wait_for_publish(timeout=wait_s)
 
     def close(self) -> None:
         """Leave the broker and close the log; may be called twice."""

@@ -6,11 +6,8 @@ import threading
 import time
 from typing import Protocol
 
-from nodes.clocks.timescale import Timescale
-
-# This close to its deadline a wait ignores `stop`: watching it takes several times the system calls of a
-# plain sleep, which counts when changes are milliseconds apart.
-DEAF_S = 0.05
+from nodes.clocks.changing_scale import ChangingScale
+from nodes.clocks.timescale import Piece, Timescale
 
 
 class Clock(Protocol):
@@ -23,24 +20,32 @@ class Clock(Protocol):
     def now_s(self) -> float:
         """Return the scenario time, seconds; negative before the start."""
 
+    def late_s(self, time_s: float) -> float:
+        """Return by how much a scenario time has passed, seconds of it; a jump takes none."""
+
     def wait_until(self, time_s: float, stop: threading.Event) -> bool:
         """Sleep to the absolute scenario time `time_s`; False if `stop` was set."""
 
+    def wake(self) -> None:
+        """Let every waiting thread look at its `stop`; call it after setting one."""
+
 
 class RealClock:
-    """Scenario time that follows CLOCK_MONOTONIC, as fast as it or faster.
+    """Scenario time that follows CLOCK_MONOTONIC, as fast as it or faster, and may jump.
 
     Args:
         start_monotonic_s: value of `time.monotonic()` that is scenario second 0.
-        speed: seconds of scenario time in a real one.
-
-    Attributes:
-        scale: the same as a function, which other programs can be told.
+        speed: seconds of scenario time in a real one, at first.
     """
 
     def __init__(self, start_monotonic_s: float | None = None, speed: float = 1.0) -> None:
         start_s = time.monotonic() if start_monotonic_s is None else start_monotonic_s
-        self.scale = Timescale.starting(start_s, speed)
+        self._scale = ChangingScale(Timescale.starting(start_s, speed))
+
+    @property
+    def scale(self) -> Timescale:
+        """Scenario time as a function, which other programs can be told; with all changes so far."""
+        return self._scale.scale
 
     @property
     def start_monotonic_s(self) -> float:
@@ -56,14 +61,22 @@ class RealClock:
         """Return the scenario time, seconds."""
         return self.scale.at(time.monotonic())
 
+    def late_s(self, time_s: float) -> float:
+        """Return by how much a scenario time has passed."""
+        scale = self.scale
+        return (time.monotonic() - scale.monotonic_of(time_s)) * scale.speed
+
+    def change(self, piece: Piece) -> Timescale:
+        """Go on with a jump, or another speed; return the scale then. Raises ValueError if it leads back."""
+        return self._scale.add(piece)
+
     def wait_until(self, time_s: float, stop: threading.Event) -> bool:
         """Sleep to an absolute deadline, so that lateness never adds up."""
-        while (left_s := (time_s - self.now_s()) / self.speed) > 0:
-            if left_s <= DEAF_S:
-                time.sleep(left_s)
-            elif stop.wait(left_s - DEAF_S):
-                return False
-        return not stop.is_set()
+        return self._scale.wait_until(time_s, stop.is_set)
+
+    def wake(self) -> None:
+        """Let every waiting thread look at its `stop`."""
+        self._scale.wake()
 
 
 class ManualClock:
@@ -78,6 +91,10 @@ class ManualClock:
         """Return the time that was last set."""
         return self._time_s
 
+    def late_s(self, time_s: float) -> float:
+        """Return by how much a time has passed."""
+        return self._time_s - time_s
+
     def advance_to(self, time_s: float) -> None:
         """Move forward and wake every waiting thread."""
         with self._moved:
@@ -85,10 +102,12 @@ class ManualClock:
             self._moved.notify_all()
 
     def wait_until(self, time_s: float, stop: threading.Event) -> bool:
-        """Wait for `advance_to` to reach `time_s`; polls `stop` every 10 ms."""
+        """Wait for `advance_to` to reach `time_s`."""
         with self._moved:
-            while self._time_s < time_s:
-                if stop.is_set():
-                    return False
-                self._moved.wait(0.01)
+            self._moved.wait_for(lambda: self._time_s >= time_s or stop.is_set())
         return not stop.is_set()
+
+    def wake(self) -> None:
+        """Let every waiting thread look at its `stop`."""
+        with self._moved:
+            self._moved.notify_all()

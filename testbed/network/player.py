@@ -6,6 +6,7 @@ import heapq
 import logging
 import math
 import threading
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from operator import itemgetter
@@ -30,6 +31,7 @@ QUEUE_S, QUEUE_BYTES = (
     64_000,
 )  # of each direction, since traces have no queues: seconds of its rate, at least
 States: TypeAlias = tuple[LinkState, LinkState]  # satellite to ground, and back
+DOWN_STATES = DOWN_STATE, DOWN_STATE
 
 
 class LinkSetter(Protocol):
@@ -119,6 +121,17 @@ def states_of(row: TraceRow, queue_s: float = QUEUE_S, queue_at_least_bytes: int
     return down, up
 
 
+def _edges(trace: Trace) -> Iterator[float]:
+    """Yield the times at which a direction of a trace opens or closes, and its end."""
+    before = (False, False)
+    for row in trace.rows():
+        if (row.downlink_up, row.uplink_up) != before:
+            before = row.downlink_up, row.uplink_up
+            yield row.time_s
+    if any(before):
+        yield trace.end_s
+
+
 class Player:
     """Plays one trace on each link, in a thread of its own; after its end, a link is down.
 
@@ -150,6 +163,8 @@ class Player:
         self._on_change = on_change
         self._queue_s = queue_s
         self._queue_at_least_bytes = queue_at_least_bytes
+        self._edges = {link: deque(_edges(trace)) for link, trace in self._links.items()}
+        self._setting = threading.RLock()  # while links are set
         self._held: dict[PlayedLink, tuple[LinkState, LinkState]] = {}
         self._stop = threading.Event()
         self._next_check_s = -math.inf
@@ -163,6 +178,9 @@ class Player:
         if self._thread is not None:
             raise RuntimeError("a player plays once")
         now_s = self._clock.now_s()
+        for edges in self._edges.values():
+            while edges and edges[0] <= now_s:
+                edges.popleft()
         try:
             for link, trace in self._links.items():
                 self._apply(link, now_s, self._states_at(trace, now_s))
@@ -175,9 +193,22 @@ class Player:
     def stop(self) -> None:
         """Stop following and take every link down. May be called twice; raises nothing, see `error`."""
         self._stop.set()
+        self._clock.wake()
         if self._thread is not None and self._thread is not threading.current_thread():
             self._thread.join()
         self._take_down()
+
+    def next_edge_s(self) -> float:
+        """Return the scenario time of the next edge that no link has yet; inf after the last.
+
+        An edge is the begin or the end of a contact, in either direction.
+        """
+        return min((edges[0] for edges in self._edges.values() if edges), default=math.inf)
+
+    def follow_speed(self) -> None:
+        """Set every link again, as fast as the clock runs now; call it after its speed has changed."""
+        with self._setting:
+            self._write({link: states for link, states in self._held.items() if states != DOWN_STATES})
 
     def join(self, timeout_s: float | None = None) -> bool:
         """Wait for the end of all traces; return False if they go on. Raises `error` if it is set."""
@@ -207,7 +238,10 @@ class Player:
             self._take_down()
 
     def _turns(self, from_s: float) -> Iterator[dict[PlayedLink, tuple[float, States]]]:
-        """Yield changes to make together: those within `TOGETHER_S`, or an edge of a contact by itself."""
+        """Yield changes to make together: those within `TOGETHER_S`, or an edge of a contact by itself.
+
+        Of a link's changes that have passed, as after a jump, only the latest is made.
+        """
         changes = self._changes(from_s)
         change = next(changes, None)
         while change is not None:
@@ -217,7 +251,9 @@ class Player:
             until_s = max(time_s + TOGETHER_S, self._passed_s)  # a late player catches up
             while (change := next(changes, None)) is not None and not edge:
                 time_s, link, states = change
-                if time_s > until_s or link in due or self._is_edge(link, states):
+                if time_s > until_s or self._is_edge(link, states):
+                    break
+                if link in due and time_s > self._passed_s:
                     break
                 due[link] = time_s, states
             yield due
@@ -259,12 +295,22 @@ class Player:
     def _apply(self, link: PlayedLink, time_s: float, states: States) -> None:
         if self._held.get(link) != states:
             link.set(*self._written(states))
-            self._note(link, time_s, self._clock.now_s(), states)
+            self._note(link, time_s, states)
 
     def _apply_all(self, due: Mapping[PlayedLink, tuple[float, States]]) -> None:
-        by_sky: dict[LinkSetter, dict[str, States]] = {}
         new = {link: change for link, change in due.items() if self._held.get(link) != change[1]}
-        for link, (_, states) in new.items():
+        with self._setting:
+            self._write({link: states for link, (_, states) in new.items()})
+            for link, (time_s, states) in new.items():
+                self._note(link, time_s, states)
+        for link, (time_s, _) in due.items():
+            edges = self._edges[link]
+            while edges and edges[0] <= time_s:
+                edges.popleft()
+
+    def _write(self, new: Mapping[PlayedLink, States]) -> None:
+        by_sky: dict[LinkSetter, dict[str, States]] = {}
+        for link, states in new.items():
             written = self._written(states)
             if link.sky is None or len(new) == 1:
                 link.set(*written)
@@ -272,13 +318,10 @@ class Player:
                 by_sky.setdefault(link.sky, {})[link.name] = written
         for sky, requested in by_sky.items():
             sky.set_links(requested)
-        now_s = self._clock.now_s()
-        for link, (time_s, states) in new.items():
-            self._note(link, time_s, now_s, states)
 
-    def _note(self, link: PlayedLink, time_s: float, now_s: float, states: States) -> None:
+    def _note(self, link: PlayedLink, time_s: float, states: States) -> None:
         self._held[link] = states
-        lateness_s = now_s - time_s
+        lateness_s = self._clock.late_s(time_s)
         _LOG.debug(
             "link %s at %.3f s, %.1f ms late: down %s, up %s", link.name, time_s, lateness_s * 1e3, *states
         )

@@ -14,7 +14,7 @@ from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Literal
 
 import numpy as np
 
@@ -139,10 +139,10 @@ class Replayed:
         return tables(self.played, self.fidelity, self.counters)
 
 
-def at_speed(trace: Trace, speed: float) -> Trace:
+def at_speed(trace: Trace, speed: float | Literal["auto"]) -> Trace:
     """Let the same rates and delays follow each other `speed` times as fast. Raises InputError."""
-    if not (0.001 <= speed <= 1000):
-        raise InputError(f"--speed {speed:g}: expected 0.001 to 1000")
+    if speed == "auto" or not (0.001 <= speed <= 1000):
+        raise InputError(f"--speed {speed}: expected 0.001 to 1000")
     if speed == 1:
         return trace
     header = replace(trace.header, notes=(*trace.header.notes, f"played at {speed:g} times its speed"))

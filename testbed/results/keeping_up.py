@@ -132,7 +132,7 @@ def in_scenario_time(records: Sequence[EventRecord], scale: Timescale) -> Sequen
 
     Both agree at the start of the scale, so that differences of stamps are seconds of scenario time.
     """
-    if scale.speed == 1:
+    if scale.is_real:
         return records
     start_s = scale.start_monotonic_s
     return [

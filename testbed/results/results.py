@@ -53,6 +53,7 @@ from testbed.results.link_time import LinkTime
 from testbed.results.nodes.board import BoardRecord
 from testbed.results.nodes.clocks import NodeClock, clock_bound_s
 from testbed.results.nodes.pace import NodePace
+from testbed.results.passage import Passage
 from testbed.results.verdict import Ending, Verdict, verdict
 from testbed.scenario.dishes.desk import Turn
 from testbed.scenario.model import Frame, Satellite, Scenario
@@ -80,7 +81,7 @@ class Results:
     were computed in the run, and in an earlier one. `dishes` are the turns of satellites at stations that
     have too few dishes, and `dish_uses` what these were used for. `faults` are those of the scenario.
     `shipped_models` says whether a node ran a model that ships with the project. `acceleration` is set for a
-    run at a speed above 1. All times are of scenario time.
+    run at a speed above 1, `passage` also for one that skips idle time. All times are of scenario time.
     """
 
     scenario: str
@@ -108,6 +109,7 @@ class Results:
     ending: Ending | None = None
     shipped_models: bool = False
     acceleration: Acceleration | None = None
+    passage: Passage | None = None
 
     @property
     def verdict(self) -> Verdict:
@@ -138,6 +140,8 @@ class Results:
         """Return the warnings, such as links beyond their bounds; failures are in the verdict."""
         found = [*filter(None, [self.disk]), *self.machine]
         if self.acceleration is not None and (warning := self.acceleration.warning()):
+            found.append(warning)
+        if self.passage is not None and (warning := self.passage.warning()):
             found.append(warning)
         for link in self.links:
             error_s = link.rtt_error_s(50)
@@ -192,19 +196,20 @@ class Results:
     def to_json(self) -> dict[str, Any]:
         """Return the content of results.json: everything but the probes' samples (fidelity.json).
 
-        Keys: verdict (Verdict), scenario, shaper, acceleration (Acceleration; null at speed 1), warnings,
-        note, totals (see `totals`), links (summaries of LinkFidelity), brokers (BrokerRecord), malformed
-        (counts by "node, from sender"), refusals, clocks (NodeClock), boards (BoardRecord), paces (NodePace),
-        absences (Absence, by program), lost_events, lost_events_of (by node), backlogs (Backlog, at the end
-        of each contact), dishes (Turn: who had which dish when), dish_uses (DishUse, by station and
-        satellite), faults (FaultRecord: what broke, when, and the frames that it hit), frames (FrameResult
-        and `correct`).
+        Keys: verdict (Verdict), scenario, shaper, acceleration (Acceleration; null at speed 1), passage
+        (Passage; null where scenario time is real time), warnings, note, totals (see `totals`), links
+        (summaries of LinkFidelity), brokers (BrokerRecord), malformed (counts by "node, from sender"),
+        refusals, clocks (NodeClock), boards (BoardRecord), paces (NodePace), absences (Absence, by program),
+        lost_events, lost_events_of (by node), backlogs (Backlog, at the end of each contact), dishes (Turn:
+        who had which dish when), dish_uses (DishUse, by station and satellite), faults (FaultRecord: what
+        broke, when, and the frames that it hit), frames (FrameResult and `correct`).
         """
         return {
             "verdict": self.verdict.to_json(),
             "scenario": self.scenario,
             "shaper": self.shaper,
             "acceleration": self.acceleration.to_json() if self.acceleration is not None else None,
+            "passage": self.passage.to_json() if self.passage is not None else None,
             "warnings": self.warnings(),
             "note": self.note,
             "totals": self.totals(),

@@ -30,6 +30,7 @@ def results_table(results: Results, width: int) -> RenderableType:
         _line(verdict.headline, "bold green" if verdict.exit_code == 0 else "bold red"),
         *(_line(f"  {cause.line()}", "red") for cause in verdict.causes),
         *([_line(results.acceleration.line(), "bold")] if results.acceleration is not None else []),
+        *([_line(results.passage.line(), "bold")] if results.passage is not None else []),
         *(_line(f"WARNING: {text}", "bold yellow") for text in results.warnings()),
     ]
     parts += [

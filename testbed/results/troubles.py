@@ -60,6 +60,9 @@ from nodes.contract.events import (
     SendRefused,
     SendStarted,
     SendWaits,
+    SkippingEnded,
+    SpeedChanged,
+    TimeJumped,
 )
 from testbed.results.absence import MAY_MISS
 
@@ -95,12 +98,13 @@ TOLD_ELSEWHERE = (
     FrameRefused, Expired, Dropped, SendRefused,  # reasons of frames without an answer
     Malformed, BrokerRestarted, BrokerRefused, ClockCompared, Paced,  # warnings of their own
     BoardChanged, ProgramChanged, FaultBegan, FaultEnded,
+    SkippingEnded, SpeedChanged,  # testbed/results/passage.py
 )  # fmt: skip
 
 NO_FAILURE = (
     Ready, InferenceStarted, InferenceFinished, EnergyUsed, Captured, ContactChanged, Connected, SendStarted,
     SendFinished, Delivered, HeartbeatReceived, ReceivedFirst, Answered, AgentAssigned, NodeStarted,
-    NodeStopped, LinkChanged, DishAssigned, DishReleased, QueueReported, PathChanged,
+    NodeStopped, LinkChanged, DishAssigned, DishReleased, QueueReported, PathChanged, TimeJumped,
 )  # fmt: skip
 
 

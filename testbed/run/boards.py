@@ -25,6 +25,7 @@ from testbed.network.link_state import OnContactEnd
 from testbed.network.sky import Sky
 from testbed.results.absence import Absence
 from testbed.results.nodes.board import BoardRecord
+from testbed.run.clock.skipping import NodeState
 from testbed.run.plan import RunPlan
 from testbed.scenario.model import Link, Scenario
 
@@ -150,6 +151,11 @@ class RunBoards:
                 self._refuse(board, state, reason, time.monotonic() - self._gone_since_s[satellite])
             else:
                 self._note_absence(satellite, state, reason, scenario_s)
+
+    def states(self) -> dict[str, NodeState]:
+        """Return the state of each board's program, by satellite."""
+        words: dict[str, NodeState] = {"running": "works", "failed": "off", "ended": "off"}
+        return {satellite: words.get(self._told.get(satellite, ""), "away") for satellite in self.plan.boards}
 
     def _note_absence(self, satellite: str, state: str, reason: str, scenario_s: float) -> None:
         absences = self._absences.setdefault(satellite, [])

@@ -31,9 +31,13 @@ from nodes.contract.events import (
     ProgramChanged,
     Ready,
     SendStarted,
+    SkippingEnded,
+    SpeedChanged,
+    TimeJumped,
 )
 from nodes.contract.strict import as_shown
 from testbed.results.keeping_up import LATE_S
+from testbed.results.passage import duration_text
 from traces.trace import Trace
 
 _LOG = logging.getLogger(__name__)
@@ -235,7 +239,20 @@ def _of_the_run(event: Event) -> str:
         return f"fault: {event.what}: {event.target}: {event.effect}"
     if isinstance(event, FaultEnded):
         return f"fault is over: {event.what}: {event.target}"
-    return ""
+    return _of_time(event)
+
+
+def _of_time(event: Event) -> str:
+    """Return how scenario time goes on, as text."""
+    match event:
+        case TimeJumped():
+            return f"jump over {duration_text(event.to_s - event.from_s)} of idle time"
+        case SpeedChanged():
+            return f"speed {event.speed:.3g}: {event.reason}"
+        case SkippingEnded():
+            return f"idle time is no longer skipped: {event.reason}"
+        case _:
+            return ""
 
 
 def _network(change: LinkChanged | PathChanged, time_s: float) -> str:

@@ -20,6 +20,7 @@ from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Literal
 
 from nodes.contract.config import is_shipped
 from nodes.contract.events import (
@@ -69,6 +70,8 @@ from testbed.results.troubles import troubles
 from testbed.results.verdict import Ending
 from testbed.run.boards import RunBoards, boards_of
 from testbed.run.ceilings import ceilings
+from testbed.run.clock.passing import PassingTime, next_of
+from testbed.run.clock.skipping import NextStop, NodeState
 from testbed.run.dishes.served import QUEUE_EVERY_S, RunDishes
 from testbed.run.faults.played import RunFaults
 from testbed.run.folder import RunFolder
@@ -117,7 +120,8 @@ def run_scenario(
     folder: str | Path = "runs",
     progress: Progress | None = None,
     *,
-    speed: float | None = None,
+    speed: float | Literal["auto"] | None = None,
+    skip_idle: bool | None = None,
 ) -> Outcome:
     """Run `scenario` in real time, or faster, and return its results. Needs root.
 
@@ -127,7 +131,8 @@ def run_scenario(
         scenario: what to run.
         folder: parent of the run's folder.
         progress: display of the progress, such as `TerminalProgress(rich.console.Console())`; None: none.
-        speed: seconds of scenario time in a real one; None: the scenario's.
+        speed: seconds of scenario time in a real one, or "auto"; None: the scenario's.
+        skip_idle: whether to jump over time in which no node has anything to do; None: the scenario's.
 
     Raises:
         InputError: the scenario cannot be run here; nothing was built.
@@ -137,6 +142,8 @@ def run_scenario(
         raise CapabilityError("a run creates network namespaces, which needs root: use sudo")
     if speed is not None:
         scenario = scenario.at_speed(speed)
+    if skip_idle is not None:
+        scenario = scenario.model_copy(update={"skip_idle": skip_idle})
     scenario.check_files()
     check_speed(scenario)
     parent, progress = Path(folder), progress or Progress()
@@ -432,7 +439,7 @@ class _Run:
     def _play(self, stack: ExitStack, plane: ManagementPlane) -> None:
         self.clock = RealClock(time.monotonic() + LEAD_S, self.scenario.speed)
         self.start_monotonic_s = self.clock.start_monotonic_s
-        plane.start_nodes(self.start_monotonic_s, self.scenario.speed)
+        plane.start_nodes(self.clock.scale, skips=self.scenario.skip_idle)
         was_up: dict[str, tuple[bool, bool]] = {}
         ends = {link.name: link.ends for link in self.scenario.network_links}
 
@@ -465,10 +472,28 @@ class _Run:
         stack.callback(self.network.stop)
         stack.callback(self.dishes.stop)
         self.dishes.gate(self.network.links)
-        self.network.play(self.played, self.clock, self.dishes.watch(on_change))
+        player = self.network.play(self.played, self.clock, self.dishes.watch(on_change))
         self.dishes.start(self.clock, plane)
         self._play_routes(stack, plane)
+        self.passing = PassingTime(
+            self.scenario,
+            self.plan.node_names,
+            self.clock,
+            player,
+            plane,
+            self._stops(),
+            other_machines=bool(self.boards.links),
+        )
+        stack.callback(self.passing.stop)
         self.progress.playing(self.traces)
+
+    def _stops(self) -> list[NextStop]:
+        """Return what no jump of scenario time may pass, beside events of nodes, captures and contacts."""
+        stops: list[NextStop] = [next_of([self._last_events_s(), self._end_s()])]
+        stops += [lambda _: self.dishes.next_s(), lambda _: self.faults.next_s]
+        if (routes := self.routes) is not None:
+            stops.append(lambda _: routes.next_s())
+        return stops
 
     def _play_routes(self, stack: ExitStack, plane: ManagementPlane) -> None:
         """Make the routes to mission control follow the contacts."""
@@ -490,9 +515,7 @@ class _Run:
         give_up_s = math.inf
         wanted, done = set(self.scenario.frames()), set[str | None]()
         load = ProcessorLoad()
-        grace_s = self.scenario.grace_s
-        grace_s = max(grace_s, min(grace_s, GRACE_AT_LEAST_S) * self.scenario.speed)
-        end_s = max(trace.end_s for trace in self.traces.values()) + grace_s
+        grace_s, end_s = self._grace_s(), self._end_s()
         management = ManagementWatch(plane, self._report_program)
         while self.clock.now_s() < end_s or (not wanted <= done and management.delays_the_end()):
             self._step(plane)
@@ -503,6 +526,7 @@ class _Run:
                 self.routes.check()
             self.faults.look(self.clock.now_s())
             self._look_after_ends(plane)
+            self.passing.look(self._node_states(), self.late_s)
             for probe in self.network.take_ended_probes():
                 event = ProgramChanged(program=probe.name, state="given up", reason=f"it {probe.ending()}")
                 self._report_program(event)
@@ -515,6 +539,7 @@ class _Run:
                 if self.clock.now_s() > give_up_s:  # what is on its way has had the time to arrive
                     ending = Ending(lost, 1)
                     break
+        self.passing.stop()
         plane.stop_nodes()
         for watch in self.watches:
             watch.look(last=True)
@@ -541,8 +566,26 @@ class _Run:
 
     def _pass_is_over(self) -> bool:
         """Return whether all contacts have ended; a run that ends earlier would not cover its pass."""
+        return self.clock.now_s() > self._last_events_s()
+
+    def _last_events_s(self) -> float:
+        """Return the scenario time by which the events of the last contact are there."""
         last_s = max((one.los_s for trace in self.traces.values() for one in trace.contacts()), default=0.0)
-        return self.clock.now_s() > last_s + LAST_EVENTS_S * self.scenario.speed
+        return last_s + LAST_EVENTS_S * self.scenario.speed
+
+    def _grace_s(self) -> float:
+        """Return the time to wait for pending answers after the last trace."""
+        grace_s = self.scenario.grace_s
+        return max(grace_s, min(grace_s, GRACE_AT_LEAST_S) * self.scenario.speed)
+
+    def _end_s(self) -> float:
+        """Return the scenario time at which the run ends at the latest."""
+        return max(trace.end_s for trace in self.traces.values()) + self._grace_s()
+
+    def _node_states(self) -> dict[str, NodeState]:
+        """Return the state of each node's program."""
+        emulated = {name: self.nodes[name].state for name in self.plan.emulated_names}
+        return emulated | self.boards.states()
 
     def _step(self, plane: ManagementPlane) -> None:
         """Wait for one tick: show new events, check that all processes live, obey a stop request."""
@@ -642,6 +685,7 @@ class _Run:
             boards=self.boards.records(),
             paces=paces,
             machine=self._machine(),
+            passage=self.passing.record(events) if self.started else None,
             acceleration=acceleration(self.scenario.speed, links, self.late_s, paces),
             troubles=troubles(events),
             disk=self.folder.trouble,

@@ -15,6 +15,7 @@ from testbed.errors import TestbedError
 from testbed.mqtt.management import ManagementPlane
 from testbed.network.programs import EXIT_USAGE, Program, exit_code
 from testbed.results.absence import MANAGEMENT
+from testbed.run.clock.skipping import NodeState
 
 AWAY_S = 2.0  # a management broker that died is started again sooner
 AWAY_MAX_S = 60.0
@@ -53,6 +54,13 @@ class SupervisedNode:
         self._away = False
         self._paused = False
         self._program = start()
+
+    @property
+    def state(self) -> NodeState:
+        """Whether the program works, is started again, or is off: given up, or paused by a fault."""
+        if self.given_up is not None or self._paused:
+            return "off"
+        return "away" if self._away or self._restart_s is not None else "works"
 
     def look(self, *, started: bool) -> None:
         """Start the program again if it has died; to be called often.

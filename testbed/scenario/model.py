@@ -271,6 +271,10 @@ class EarthLink(_Data):
         return self.station, self.mission_control
 
 
+AUTO = "auto"
+FIRST_AUTO_SPEED = 50.0
+
+
 class Scenario(_Data):
     """Complete description of a run.
 
@@ -285,6 +289,9 @@ class Scenario(_Data):
         shaper: "nfqueue", "netem", or "auto" for the best one that this machine supports.
         speed: seconds of scenario time in a real one, 1 to 1000. Above 1, every node needs a profile, and
             none can be a board or have a model behind a server.
+        adapt_speed: whether `speed` is only the first: the run slows down where this machine does not keep
+            up, and speeds up again. `speed="auto"` sets both.
+        skip_idle: whether scenario time jumps to the next event whenever no node has anything to do.
         grace_s: time to wait for pending answers after the last trace ends, in seconds of scenario time, but
             at least 5 s of real time.
         link_error_bound_s: largest acceptable median RTT error of a link, in seconds of scenario time.
@@ -308,6 +315,8 @@ class Scenario(_Data):
     routes: RouteName = "delay"
     shaper: ShaperName = "auto"
     speed: float = Field(default=1.0, ge=1, le=1000)
+    adapt_speed: bool = False
+    skip_idle: bool = False
     grace_s: float = Field(default=30.0, ge=0)
     link_error_bound_s: float = Field(default=1e-3, gt=0)
     probe: bool = True
@@ -317,6 +326,13 @@ class Scenario(_Data):
     answers: AbsolutePath | None = None
     scheduler: SchedulerName = "longest-pass"
     faults: tuple[Fault, ...] = ()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _automatic_speed(cls, values: Any) -> Any:
+        if isinstance(values, dict) and values.get("speed") == AUTO:
+            return {**values, "speed": FIRST_AUTO_SPEED, "adapt_speed": True}
+        return values
 
     @model_validator(mode="after")
     def _names_are_unique(self) -> Scenario:
@@ -420,14 +436,14 @@ class Scenario(_Data):
             raise ValueError(f"fault {problem}")
         return self
 
-    def at_speed(self, speed: float) -> Scenario:
-        """Return the scenario with another `speed`.
+    def at_speed(self, speed: float | Literal["auto"]) -> Scenario:
+        """Return the scenario with another `speed`, which is kept unless it is "auto".
 
         Raises:
-            ScenarioError: it is not 1 to 1000.
+            ScenarioError: it is neither 1 to 1000 nor "auto".
         """
         try:
-            return Scenario.model_validate({**dict(self), "speed": speed})
+            return Scenario.model_validate({**dict(self), "adapt_speed": False, "speed": speed})
         except ValidationError as error:
             raise ScenarioError(one_line(error)) from None
 

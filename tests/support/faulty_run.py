@@ -23,6 +23,7 @@ from paho.mqtt.client import Client, MQTTMessage
 from paho.mqtt.enums import CallbackAPIVersion
 from PIL import Image
 
+from nodes.clocks.timescale import Timescale
 from nodes.contract.events import Dropped, Expired, FrameRefused, SendRefused
 from nodes.models import COMPACT, REGULAR
 from testbed.mqtt.accounts import Account
@@ -136,7 +137,7 @@ class FaultyRun:
             self.start(node)
         self._listen()
         start_s = time.monotonic() + 0.2
-        self.plane.start_nodes(start_s)
+        self.plane.start_nodes(Timescale.starting(start_s))
         self._start_s = start_s
         self._play()
 

@@ -7,6 +7,7 @@ a TCP connection goes on when its route changes.
 from __future__ import annotations
 
 import logging
+import math
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -152,6 +153,7 @@ class RoutePlayer:
         self._lock = threading.Lock()
         self._stop = threading.Event()
         self._now = schedule.steps[0]
+        self._next_s = -math.inf
         self._thread = threading.Thread(target=self._play, name="routes", daemon=True)
 
     def start(self) -> None:
@@ -162,8 +164,13 @@ class RoutePlayer:
     def stop(self) -> None:
         """Stop following; the routes stay. May be called twice."""
         self._stop.set()
+        self._clock.wake()
         if self._thread.ident is not None:
             self._thread.join()
+
+    def next_s(self) -> float:
+        """Return the scenario time of the next step that the hosts do not follow yet; inf after the last."""
+        return self._next_s
 
     def check(self) -> None:
         """Raise the exception that ended it early."""
@@ -188,10 +195,12 @@ class RoutePlayer:
             for step in self._schedule.steps:
                 if step.time_s <= self._now.time_s:
                     continue
+                self._next_s = step.time_s
                 if not self._clock.wait_until(step.time_s, self._stop):
                     return
                 self._follow(step)
-                self.lateness_s.append(self._clock.now_s() - step.time_s)
+                self.lateness_s.append(self._clock.late_s(step.time_s))
+            self._next_s = math.inf
         except Exception as error:
             self.error = error
 

@@ -56,13 +56,14 @@ def node_paces(records: Iterable[EventRecord], speed: float = 1.0) -> tuple[Node
             node,
             profile,
             len(answers),
-            sum(one.late_s > _tolerated_s(one, speed) for one in answers),
+            sum(is_late(one, speed) for one in answers),
             max(one.late_s for one in answers),
         )
         for (node, profile), answers in sorted(paced.items())
     )
 
 
-def _tolerated_s(answer: Paced, speed: float) -> float:
+def is_late(answer: Paced, speed: float) -> bool:
+    """Return whether an answer came later than on the profile's machine, at a speed of scenario time."""
     share = 0.0 if speed == 1 else TOLERATED_SHARE
-    return max(TOLERATED_S * speed, share * answer.profile_s)
+    return answer.late_s > max(TOLERATED_S * speed, share * answer.profile_s)

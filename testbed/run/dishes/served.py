@@ -49,6 +49,7 @@ class RunDishes:
         self._gates: dict[str, GatedLink] = {}
         self._turns: list[Turn] = []
         self._known: dict[str, Queue] = {}
+        self._due_s = -math.inf
         self._read = 0  # events that were looked at
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
@@ -86,10 +87,15 @@ class RunDishes:
             self._thread = threading.Thread(target=self._serve, name="dishes", daemon=True)
             self._thread.start()
 
+    def next_s(self) -> float:
+        """Return the scenario time of the next decision or turn of a gate; inf if there is none."""
+        return self._due_s if self.live else math.inf
+
     def stop(self) -> None:
         """End the thread. May be called twice."""
         self._stopping.set()
         if self._thread is not None:
+            self._clock.wake()
             self._thread.join()
 
     def check(self) -> None:
@@ -136,6 +142,7 @@ class RunDishes:
         opening: list[tuple[float, str]] = []
         decision_s = desk.next_s(-math.inf)
         while (due_s := min(decision_s, opening[0][0] if opening else math.inf)) < math.inf:
+            self._due_s = due_s
             if not self._clock.wait_until(due_s, self._stopping):
                 return
             if opening and opening[0][0] <= due_s:
@@ -154,6 +161,7 @@ class RunDishes:
                 self._report(_assigned(turn, self._named), due_s)
             heapq.heapify(opening)
             decision_s = desk.next_s(due_s)
+        self._due_s = math.inf
 
     def _queues(self) -> dict[str, Queue]:
         """Return what each satellite reported last."""
@@ -169,7 +177,7 @@ class RunDishes:
         before = gate.passes
         gate.turn(is_open=is_open)
         if gate.passes != before:
-            self._tell(Change(link, due_s, self._clock.now_s() - due_s, *gate.passes))
+            self._tell(Change(link, due_s, self._clock.late_s(due_s), *gate.passes))
 
     def _report(self, event: Event, time_s: float) -> None:
         self._plane.report(event, monotonic_s=self._clock.scale.monotonic_of(time_s), time_s=time_s)

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from nodes.clocks.timescale import Timescale
 from nodes.contract import topics
 from nodes.contract.board import GIVEN_UP, PIECE_BYTES, RESTARTS_MAX
 from nodes.data import EO_MINI
@@ -62,7 +63,7 @@ def test_a_board_takes_part_through_the_deaths_of_broker_and_agent_and_ends_with
     assert "fetching" in desk.states and desk.state() == "running"
     fetched = {path.read_bytes() for path in (desk.folder / "board/files").iterdir()}
     assert fetched == {(EO_MINI / "e0001.jpg").read_bytes(), profile.read_bytes()}
-    desk.plane.start_nodes(time.monotonic())
+    desk.plane.start_nodes(Timescale.starting(time.monotonic()))
     wait_for(lambda: len(desk.events("energy")) == 3, "energy of three answers", 20)
     check_answers(desk)
     (started,) = desk.events("node_started")

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from nodes.clocks.timescale import Timescale
 from testbed.mqtt.broker import Broker, UnixListener
 from testbed.mqtt.management import ManagementPlane
 from testbed.network.programs import Program
@@ -69,7 +70,7 @@ def watch(run: ManagementPlane, node: Program, broker: Broker) -> list[dict[str,
     """Start the node's scenario time, take its broker away once, and end it."""
     wait_for(lambda: bool(seen(run, "clock")), "clock")
     start_s = time.monotonic() + 0.5
-    run.start_nodes(start_s)
+    run.start_nodes(Timescale.starting(start_s))
     wait_for(lambda: bool(seen(run, "two")), "event at 2 s")
     (two,) = seen(run, "two")[:1]
     # It waited by its own clock for a moment of the run's.

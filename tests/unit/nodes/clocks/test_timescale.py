@@ -54,3 +54,16 @@ def test_what_a_jump_skips_is_reached_at_its_moment() -> None:
 def test_at_speed_1_nothing_is_rounded_that_was_not_before(start_s: float, moment_s: float) -> None:
     assert Timescale.starting(start_s).at(moment_s) == moment_s - start_s
     assert Timescale.starting(start_s).monotonic_of(moment_s) == start_s + moment_s
+
+
+def test_a_scale_goes_on_with_jumps_and_speeds_but_never_back() -> None:
+    scale = Timescale.starting(100.0)
+    assert scale.is_real
+    longer = scale.then(Piece(110.0, 500.0, 1.0), Piece(120.0, 510.0, 4.0), Piece(130.0, 600.0, 2.0))
+    assert (scale.at(125.0), longer.at(125.0)) == (25.0, 530.0)
+    assert not longer.is_real and longer.jumps() == [(110.0, 10.0, 500.0), (130.0, 550.0, 600.0)]
+    assert [longer.speed_at(moment_s) for moment_s in (99.0, 121.0, 131.0)] == [1.0, 4.0, 2.0]
+    assert longer.changes_within(109.0, 110.0) and not longer.changes_within(110.0, 119.0)
+    for wrong in (Piece(129.0, 900.0, 1.0), Piece(140.0, 619.0, 1.0)):
+        with pytest.raises(ValueError, match="back"):
+            longer.then(wrong)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import threading
 import time
 
 import numpy as np
 import pytest
 
+from nodes.clocks.changing_scale import ChangingScale
+from nodes.clocks.timescale import Piece, Timescale
 from nodes.contract.events import EventRecord, Paced
 from nodes.onboard.confidence import END
 from nodes.onboard.stages import Stage
@@ -89,6 +92,19 @@ def test_stages_are_held_one_by_one_and_what_is_never_reached_costs_nothing() ->
     assert event["computed_s"] < 0.05 or starvation.starved
 
 
+class FollowedScale(ChangingScale):
+    """Scenario time as a node's management plane gives it."""
+
+    def scenario_s(self, monotonic_s: float) -> float:
+        return self.scale.at(monotonic_s)
+
+    def speed(self) -> float:
+        return self.scale.speed
+
+    def wait_until(self, time_s: float) -> bool:  # type: ignore[override]
+        return super().wait_until(time_s, lambda: False)
+
+
 def test_a_message_that_the_profile_does_not_know_takes_as_long_as_here() -> None:
     report = Recorder()
     work = Pace(PROFILE, report, max_new_tokens=8).begin("f1", time.monotonic())
@@ -111,7 +127,7 @@ def test_the_token_that_ends_an_answer_costs_as_well(tokens: int, most: int, fur
 
 def test_where_time_runs_faster_a_machine_has_less_time_and_says_so_in_scenario_time() -> None:
     report = Recorder()
-    pace = Pace(PROFILE, report, max_new_tokens=8, speed=lambda: 4.0)
+    pace = Pace(PROFILE, report, max_new_tokens=8, clock=FollowedScale(Timescale.starting(0.0, 4.0)))
     with Starvation() as starvation:
         begin_s = time.monotonic()
         work = pace.begin("f1", begin_s)
@@ -128,3 +144,25 @@ def test_where_time_runs_faster_a_machine_has_less_time_and_says_so_in_scenario_
     assert on_time["profile_s"] == pytest.approx(0.18)
     assert event["late_s"] == pytest.approx(4.0 - 0.18, abs=0.2)
     assert event["computed_s"] == pytest.approx(4.0, abs=0.2)
+
+
+def test_a_jump_ends_a_delay_and_times_are_of_scenario_time() -> None:
+    report, holds = Recorder(), list[float | None]()
+    begin_s = time.monotonic()
+    clock = FollowedScale(Timescale(Piece(begin_s, 1000.0, 1.0)))
+    vision = PROFILE.stages["vision"].model_copy(update={"p50_s": 600.0})
+    slow = PROFILE.model_copy(update={"stages": PROFILE.stages | {"vision": vision}})
+    work = Pace(slow, report, max_new_tokens=8, clock=clock, on_hold=holds.append).begin("f1", begin_s)
+    jump = threading.Timer(0.05, lambda: clock.add(Piece(time.monotonic(), 1600.0, 1.0)))
+    jump.start()
+    with Starvation() as starvation:
+        work.answered(answer(1))
+    took_s = time.monotonic() - begin_s
+    work.tell()
+    jump.join()
+    (event,) = report.of("paced")
+    assert holds == [pytest.approx(1600.08), None]
+    assert took_s > 0.1 and (took_s < 0.3 or starvation.starved)
+    assert event["profile_s"] == pytest.approx(600.08)
+    assert event["computed_s"] < 0.05
+    assert event["late_s"] < 0.1 or starvation.starved

@@ -9,13 +9,14 @@ from datetime import datetime, timezone
 import numpy as np
 import pytest
 
+from nodes.clocks.timescale import Piece
 from testbed.errors import LinkError, ShaperDiedError
 from testbed.network.clock import ManualClock, RealClock
 from testbed.network.link_state import DOWN_STATE, Direction, LinkState
 from testbed.network.player import Change, Player, unplayable
 from testbed.network.shapers.base import LinkPorts, RecordingShaper
 from tests.support.one_way import one_way_trace
-from tests.support.starved import unless_starved
+from tests.support.starved import Starvation, unless_starved
 from tests.support.waiting import wait_for
 from traces.trace import Trace, TraceHeader
 
@@ -299,3 +300,41 @@ def test_a_clock_that_runs_ahead_is_waited_for_in_its_own_time() -> None:
         return time.monotonic() - begun_s - 0.2
 
     unless_starved(late_s, lambda late_s: 0 <= late_s < 0.01)
+
+
+def test_after_a_jump_a_link_has_its_latest_state_at_once_and_is_not_late(link: RecordedLink) -> None:
+    rows = [(float(k), 1, (1 + k) * 1e6, 250e3, 0.006, 0) for k in range(60)]
+    changes, clock = list[Change](), RealClock(time.monotonic() - 0.5)
+    with Starvation() as starvation, Player(clock, {link: trace(*rows)}, changes.append) as player:
+        assert player.next_edge_s() == 100.0
+        clock.change(Piece(time.monotonic(), 50.5, 1.0))
+        until(lambda: link.held()[0].rate_bit_s == 51e6)
+        assert player.next_edge_s() == 100.0
+        clock.change(Piece(time.monotonic(), 99.99, 1.0))
+        until(lambda: not link.held()[0].up)
+        assert player.next_edge_s() == float("inf")
+    assert len(changes) < 10  # of 60
+    assert max(change.lateness_s for change in changes) < 0.1 or starvation.starved
+
+
+def test_the_next_edge_is_the_one_that_no_link_has_yet() -> None:
+    first, second = (RecordedLink(name, RecordingShaper()) for name in ("a", "b"))
+    clock = ManualClock(-1.0)
+    later = trace((0, 0, 0, 0, 0, 0), (25, 1, 4e6, 250e3, 0.006, 0), (35, 0, 0, 0, 0, 0))
+    with Player(clock, {first: PASS, second: later}) as player:
+        for time_s, next_s in ((-1.0, 10.0), (10.0, 25.0), (25.0, 35.0), (35.0, 40.0), (40.0, float("inf"))):
+            clock.advance_to(time_s)
+            until(lambda next_s=next_s: player.next_edge_s() == next_s)
+
+
+def test_at_another_speed_every_link_that_is_up_is_set_anew() -> None:
+    up, down = (RecordedLink(name, RecordingShaper()) for name in ("up", "down"))
+    clock, changes = ManualClock(15.0, speed=10), list[Change]()
+    later = trace((0, 0, 0, 0, 0, 0), (50, 1, 4e6, 250e3, 0.006, 0))
+    with Player(clock, {up: PASS, down: later}, changes.append) as player:
+        assert up.held()[0].rate_bit_s == 40e6
+        clock.speed = 2
+        player.follow_speed()
+        assert (up.held()[0].rate_bit_s, up.held()[0].delay_s) == (8e6, pytest.approx(0.003))
+        assert down.held() == (DOWN_STATE, DOWN_STATE)
+    assert len(changes) == 2  # the trace's
