@@ -24,7 +24,7 @@ _EPILOG = """examples:
   sudo spaceverse run topologies/dove_pass.py --shaper netem --output /tmp/runs
   # 20 times as fast as real time; every node of the scenario needs a profile
   sudo spaceverse run pass.py --speed 20
-  # a day: jump to the next event when idle, else as fast as this machine can
+  # jump to the next event when idle, else as fast as this machine can
   sudo spaceverse run day.py --skip-idle --speed auto
   # repeat a run
   sudo spaceverse run runs/20261123T120000-dove_pass/scenario.json

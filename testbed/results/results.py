@@ -35,10 +35,11 @@ from testbed.measure.fidelity import LinkFidelity
 from testbed.mqtt.broker_watch import BrokerRecord
 from testbed.network.routes.schedule import RouteSchedule
 from testbed.results.absence import Absences, absences, lines_about
+from testbed.results.clock.keeping_up import Acceleration
+from testbed.results.clock.passage import Passage
 from testbed.results.contacts import Backlog
 from testbed.results.dishes import DishUse
 from testbed.results.faults import FaultRecord
-from testbed.results.keeping_up import Acceleration
 from testbed.results.latency import (
     FrameResult,
     disconnected,
@@ -53,7 +54,6 @@ from testbed.results.link_time import LinkTime
 from testbed.results.nodes.board import BoardRecord
 from testbed.results.nodes.clocks import NodeClock, clock_bound_s
 from testbed.results.nodes.pace import NodePace
-from testbed.results.passage import Passage
 from testbed.results.verdict import Ending, Verdict, verdict
 from testbed.scenario.dishes.desk import Turn
 from testbed.scenario.model import Frame, Satellite, Scenario

@@ -98,7 +98,7 @@ TOLD_ELSEWHERE = (
     FrameRefused, Expired, Dropped, SendRefused,  # reasons of frames without an answer
     Malformed, BrokerRestarted, BrokerRefused, ClockCompared, Paced,  # warnings of their own
     BoardChanged, ProgramChanged, FaultBegan, FaultEnded,
-    SkippingEnded, SpeedChanged,  # testbed/results/passage.py
+    SkippingEnded, SpeedChanged,  # testbed/results/clock/passage.py
 )  # fmt: skip
 
 NO_FAILURE = (

@@ -36,8 +36,8 @@ from nodes.contract.events import (
     TimeJumped,
 )
 from nodes.contract.strict import as_shown
-from testbed.results.keeping_up import LATE_S
-from testbed.results.passage import duration_text
+from testbed.results.clock.keeping_up import LATE_S
+from testbed.results.clock.passage import duration_text
 from traces.trace import Trace
 
 _LOG = logging.getLogger(__name__)

@@ -49,10 +49,10 @@ from testbed.network.player import Change
 from testbed.network.programs import Program, end_session, spawn
 from testbed.network.routes.routed_hosts import RoutedHost, RoutePlayer
 from testbed.results.absence import absences
+from testbed.results.clock.keeping_up import acceleration, in_scenario_time, lateness_warning
 from testbed.results.contacts import backlogs
 from testbed.results.dishes import DishUse, dish_uses, turns_of
 from testbed.results.faults import explained, fault_records
-from testbed.results.keeping_up import acceleration, in_scenario_time, lateness_warning
 from testbed.results.link_time import LinkTime
 from testbed.results.nodes.clocks import node_clocks
 from testbed.results.nodes.pace import node_paces

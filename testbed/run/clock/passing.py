@@ -11,8 +11,8 @@ from nodes.contract.events import EventRecord, Paced
 from testbed.mqtt.management import ManagementPlane
 from testbed.network.clock import RealClock
 from testbed.network.player import Player
+from testbed.results.clock.passage import Passage, passage
 from testbed.results.nodes.pace import is_late
-from testbed.results.passage import Passage, passage
 from testbed.run.clock.auto_speed import AutoSpeed
 from testbed.run.clock.run_time import RunTime
 from testbed.run.clock.skipping import NextStop, NodeState, Skipping

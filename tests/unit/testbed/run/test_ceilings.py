@@ -15,7 +15,7 @@ from nodes.contract.events import LinkChanged
 from nodes.models import COMPACT, REGULAR
 from testbed.cli.terminal.console import console
 from testbed.machine import resources
-from testbed.results.keeping_up import LATE_S, lateness_warning
+from testbed.results.clock.keeping_up import LATE_S, lateness_warning
 from testbed.results.results import Results
 from testbed.run import ceilings as module
 from testbed.run.ceilings import (

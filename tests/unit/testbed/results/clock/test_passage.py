@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from nodes.contract.events import RUN, SkippingEnded, SpeedChanged, TimeJumped
-from testbed.results.passage import LISTED_MAX, Passage, duration_text, passage
+from testbed.results.clock.passage import LISTED_MAX, Passage, duration_text, passage
 from tests.support.records import record
 
 

@@ -10,7 +10,7 @@ from rich.console import Console
 
 from nodes.clocks.timescale import Timescale
 from testbed.measure.fidelity import LinkFidelity, Sample
-from testbed.results.keeping_up import Acceleration, acceleration, in_scenario_time
+from testbed.results.clock.keeping_up import Acceleration, acceleration, in_scenario_time
 from testbed.results.latency import FrameResult
 from testbed.results.nodes.pace import NodePace
 from testbed.results.results import Results
