@@ -17,8 +17,6 @@ from tests.support import ROOT
 from tests.support.waiting import wait_for
 from traces.trace_file import read_trace
 
-pytestmark = pytest.mark.alone  # an evaluation takes all cores
-
 TURNS = """
 from nodes.policies import Accept, Continue, Drop, SendReduced, SendRegions, SendWhole
 
@@ -55,7 +53,7 @@ def spaceverse(*arguments: str, cache: Path) -> subprocess.CompletedProcess[str]
     )
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="module")  # it takes all cores, so what uses it runs alone
 def quick(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, dict[str, object]]:
     folder = tmp_path_factory.mktemp("eval")
     fewer = "--quick", "--limit", PAIRS
@@ -65,6 +63,7 @@ def quick(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, dict[st
     return folder, made, json.loads(done.stdout)
 
 
+@pytest.mark.alone
 def test_quick_gives_every_policy_its_figures(quick: tuple[Path, Path, dict[str, object]]) -> None:
     _, made, results = quick
     (case,) = results["cases"]  # type: ignore[misc]
@@ -93,6 +92,7 @@ def test_quick_gives_every_policy_its_figures(quick: tuple[Path, Path, dict[str,
     assert json.loads((made / "results.json").read_text()) == results
 
 
+@pytest.mark.alone
 def test_quick_leaves_tables_traces_and_drawings(quick: tuple[Path, Path, dict[str, object]]) -> None:
     _, made, results = quick
     with (made / "pairs.csv").open(newline="") as file:
@@ -180,6 +180,7 @@ def test_what_a_stopped_evaluation_leaves_is_the_users_who_called_sudo(tmp_path:
     assert {path.stat().st_uid for path in made} == {65534}
 
 
+@pytest.mark.alone
 def test_the_network_alone_can_be_trained(
     quick: tuple[Path, Path, dict[str, object]], tmp_path: Path
 ) -> None:
@@ -199,6 +200,7 @@ def test_the_network_alone_can_be_trained(
     assert trained.read_bytes() == before.read_bytes()
 
 
+@pytest.mark.alone
 @pytest.mark.root
 def test_over_the_emulated_network_every_decision_has_the_modelled_answer(
     quick: tuple[Path, Path, dict[str, object]], tmp_path: Path

@@ -13,7 +13,7 @@ from testbed.kernel.interface_flags import IFF_UP
 from testbed.kernel.namespace import NetworkNamespace
 from tests.support.waiting import wait_for
 
-pytestmark = [pytest.mark.root, pytest.mark.alone]
+pytestmark = pytest.mark.root
 
 
 @pytest.fixture

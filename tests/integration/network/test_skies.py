@@ -35,7 +35,7 @@ from tests.support.waiting import wait_for
 from traces.trace import Trace, TraceHeader
 from traces.trace_file import write_trace
 
-pytestmark = [pytest.mark.root, pytest.mark.alone]
+pytestmark = pytest.mark.root
 
 
 def namespaces() -> set[str]:
@@ -124,6 +124,7 @@ def one_contact(aos_s: float, los_s: float) -> Trace:
     )
 
 
+@pytest.mark.alone
 def test_a_direction_that_goes_down_by_its_trace_leaves_the_other_one_flowing() -> None:
     """Both up, then the downlink only, then the uplink only, then none, for 0.5 s each."""
     with EmulatedNetwork("nfqueue") as network:
@@ -159,6 +160,7 @@ def test_a_direction_that_goes_down_by_its_trace_leaves_the_other_one_flowing() 
         assert not any(on for moment, on in carriers if 1.5 + late_s < moment < 2.0)
 
 
+@pytest.mark.alone
 def test_packets_pass_in_the_contact_and_only_then() -> None:
     with EmulatedNetwork("nfqueue") as network:
         pair = Pair(network)
@@ -200,6 +202,7 @@ def test_two_skies_do_not_meet() -> None:
     assert min(found["far"]) >= 40
 
 
+@pytest.mark.alone
 def test_three_links_of_one_sky_keep_their_own_states() -> None:
     with EmulatedNetwork("nfqueue") as network:
         pairs = [Pair(network, number) for number in range(3)]
@@ -300,6 +303,7 @@ def test_a_link_can_follow_a_trace_file_by_itself(tmp_path: Path) -> None:
         assert link.player.error is None
 
 
+@pytest.mark.alone
 def test_building_hosts_changes_no_limit_of_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     """Mininet's own first object raises these, and would here: its flag says that it has not yet."""
     monkeypatch.setattr(Mininet, "inited", False)
