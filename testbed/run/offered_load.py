@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from testbed.run.routed.routing import routing_of
 from testbed.scenario.capacity import carried_bytes
 from testbed.scenario.dishes.plan import ESTIMATED_BY, DishPlan
 from testbed.scenario.model import Satellite, Scenario
@@ -21,14 +22,21 @@ def offered_load(
         dishes: the plan of the dishes, if some station has too few for all of its links.
     """
     served = traces if dishes is None else dishes.traces
-    lines = [_line(scenario, satellite, served) for satellite in scenario.satellites]
+    routing = routing_of(scenario, served)
+    ways = {} if routing is None else routing.paths
+    lines = [_line(scenario, satellite, served, ways) for satellite in scenario.satellites]
     if dishes is not None and dishes.live:
         lines.append(f"The run decides who gets a dish; these loads are those with {ESTIMATED_BY}.")
     return lines
 
 
-def _line(scenario: Scenario, satellite: Satellite, traces: Mapping[str, Trace]) -> str:
-    own = [traces[link.name] for link in scenario.links if link.satellite == satellite.name]
+def _line(
+    scenario: Scenario, satellite: Satellite, traces: Mapping[str, Trace], ways: Mapping[str, Trace]
+) -> str:
+    if satellite.name in ways:
+        own = [ways[satellite.name]]
+    else:
+        own = [traces[link.name] for link in scenario.links if link.satellite == satellite.name]
     offered = sum(frame.image.stat().st_size for frame in satellite.frames)
     carried = carried_bytes(own, min(frame.capture_s for frame in satellite.frames))
     share = f"{offered / carried:.0%} of " if carried else ""

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 from nodes.contract import config as contract
 from nodes.contract.config import LONGEST_NAME, ModelRun, PolicyChoice
@@ -33,7 +33,7 @@ from testbed.mqtt.admission import Admission
 from testbed.run.folder import RunFolder
 from testbed.run.model_relay import server_of
 from testbed.run.routed.routing import Routing, routing_of
-from testbed.scenario.model import EarthLink, GroundNode, Link, Satellite, Scenario
+from testbed.scenario.model import AnyLink, GroundNode, Link, Satellite, Scenario
 from traces.trace import Trace
 from traces.trace_file import write_trace
 
@@ -42,7 +42,6 @@ FIRST_PROBE_PORT = 40_000
 KEPT_MODELS = "SPACEVERSE_MODELS"  # environment: the socket of a `python -m nodes.vlm.shared` that is kept
 MANAGEMENT, MODELS, DRAWINGS = "management", "models", "drawings"  # names of a run's own programs
 RATE_WITHOUT_CONTACT_BIT_S = 1e6  # no chunk is sent
-AnyLink: TypeAlias = Link | EarthLink
 
 
 @dataclass(frozen=True)
@@ -268,7 +267,7 @@ class RunPlan:
         """Return the path of the output of a link's probes."""
         return self.log_path(f"{link.name} probe")
 
-    def probe_path(self, link: Link, *, ground: bool) -> Path:
+    def probe_path(self, link: AnyLink, *, ground: bool) -> Path:
         """Return the path of the measurements of one end of a link's probe."""
         return self.folder.logs / f"{slug(link.name)}-probe-{'ground' if ground else 'satellite'}.jsonl"
 
@@ -291,7 +290,7 @@ class RunPlan:
         """Return the command that draws what was received of frames."""
         return [sys.executable, "-m", "nodes.draw_received", str(self.inbox), str(self.folder.kept)]
 
-    def probe_command(self, link: Link, *, ground: bool) -> list[str]:
+    def probe_command(self, link: AnyLink, *, ground: bool) -> list[str]:
         """Return the command of one end of a probe; the satellite's end measures round trips."""
         best = max(self.traces[link.name].rows(), key=lambda row: row.down_bit_s)
         command = [

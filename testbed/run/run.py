@@ -86,7 +86,7 @@ from testbed.run.speed import check_speed, hasten_tcp
 from testbed.run.supervision import ManagementWatch, SupervisedNode
 from testbed.run.traces import link_traces, link_track, played_traces
 from testbed.scenario.dishes.plan import dish_plan
-from testbed.scenario.model import Link, Scenario, to_json
+from testbed.scenario.model import AnyLink, Link, Scenario, to_json
 from traces.trace_file import write_trace
 
 _LOG = logging.getLogger(__name__)
@@ -414,18 +414,18 @@ class _Run:
         return self.start_monotonic_s > 0
 
     def _start_probes(self) -> None:
-        for link in self.scenario.links:
+        for link in self.scenario.sky_links:
             if not self.traces[link.name].contacts("both"):
                 continue
-            if self.boards.has(link):
+            if isinstance(link, Link) and self.boards.has(link):
                 mac = self.boards.links[link.name].path.mac
                 self._start_probe(link, link.station, self.plan.echo_probe_command(link, mac))
                 continue
             for ground in (False, True):
-                name = link.station if ground else link.satellite
+                name = link.ends[ground]
                 self._start_probe(link, name, self.plan.probe_command(link, ground=ground))
 
-    def _start_probe(self, link: Link, name: str, command: list[str]) -> None:
+    def _start_probe(self, link: AnyLink, name: str, command: list[str]) -> None:
         log = self.plan.probe_log_path(link)
         self.network.start_probe(f"the probe of link {link.name} at {name}", name, command, log)
 
@@ -717,7 +717,7 @@ class _Run:
 
     def _results(self, plane: ManagementPlane, shaper: str, ending: Ending | None) -> Results:
         self.traces = self.dishes.left(self.traces)
-        links = tuple(self._fidelity(link, plane, shaper) for link in self.scenario.links)
+        links = tuple(self._fidelity(link, plane, shaper) for link in self.scenario.sky_links)
         self.folder.check_room()
         self._keep_events()
         self.folder.keep_json(self.folder.fidelity, [link.to_json() for link in links])
@@ -738,8 +738,10 @@ class _Run:
                     self.plan.drawing_command(), stdout=log, stderr=log, check=False, start_new_session=True
                 )
 
-    def _fidelity(self, link: Link, plane: ManagementPlane, shaper: str) -> LinkFidelity:
-        busy = busy_intervals(plane.events, link.satellite)
+    def _fidelity(self, link: AnyLink, plane: ManagementPlane, shaper: str) -> LinkFidelity:
+        relayed = bool(self.scenario.crosslinks)
+        senders = [s.name for s in self.scenario.satellites] if relayed else [link.ends[0]]
+        busy = [interval for sender in senders for interval in busy_intervals(plane.events, sender)]
         scale = self.clock.scale
         record = compare(
             link=link.name,

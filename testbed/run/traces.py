@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import timedelta
+from pathlib import Path
 
 import numpy as np
 
@@ -13,12 +14,23 @@ from testbed.errors import ScenarioError
 from testbed.network.player import unplayable
 from testbed.results.drawings import Track
 from testbed.scenario.faults import faulty_traces
-from testbed.scenario.model import GroundNode, Link, Orbit, RadioChanges, Scenario
+from testbed.scenario.model import (
+    GroundNode,
+    InterSatelliteLink,
+    Link,
+    Orbit,
+    RadioChanges,
+    Scenario,
+    Sight,
+)
 from traces.make import make_trace, missing_contacts
+from traces.orbits.crosslink import make_crosslink_trace
+from traces.orbits.element_set import ElementSet
 from traces.orbits.elements import find_satellite, read_elements
 from traces.orbits.orbit import ground_track
 from traces.orbits.stations import GroundStation as Place
 from traces.orbits.stations import station
+from traces.orbits.walker import parse_walker
 from traces.radio.link_budget import RadioLink, preset
 from traces.trace import Trace
 from traces.trace_file import read_trace
@@ -34,15 +46,15 @@ def link_traces(scenario: Scenario) -> dict[str, Trace]:
             traces of its satellite's links have ended.
     """
     traces, silent = {}, []
-    for link in scenario.links:
+    for link in scenario.sky_links:
         traces[link.name], fault = _trace_and_fault(scenario, link)
         silent += [fault] if fault else []
-    if len(silent) == len(traces):
+    if len(silent) == len(traces) or not any(traces[link.name].contacts("both") for link in scenario.links):
         raise ScenarioError(f"{silent[0]}; no frame could arrive")
     for fault in silent:
         warnings.warn(f"{fault}; the run uses the other links", stacklevel=2)
     for satellite in scenario.satellites:
-        own = [link.name for link in scenario.links if link.satellite == satellite.name]
+        own = [link.name for link in scenario.sky_links if satellite.name in link.ends]
         end_s = max(traces[name].end_s for name in own)
         for frame in satellite.frames:
             if frame.capture_s >= end_s:
@@ -78,11 +90,14 @@ def played_traces(scenario: Scenario, traces: Mapping[str, Trace]) -> dict[str, 
     return faulty
 
 
-def _trace_and_fault(scenario: Scenario, link: Link) -> tuple[Trace, str | None]:
+def _trace_and_fault(scenario: Scenario, link: Link | InterSatelliteLink) -> tuple[Trace, str | None]:
     """Return the trace, and what a trace without a contact lacks."""
-    if isinstance(link.follows, Orbit):
+    if isinstance(link, Link) and isinstance(link.follows, Orbit):
         trace, reason = _orbit_trace(scenario, link, link.follows)
+    elif isinstance(link.follows, Sight):
+        trace, reason = _sight_trace(link.ends, link.follows), ""
     else:
+        assert isinstance(link.follows, Path)  # noqa: S101  # a link between satellites follows no orbit
         trace, reason = read_trace(link.follows), ""
     if not trace.contacts("both"):
         one_way = " in both directions" if trace.contacts() else ""
@@ -94,7 +109,7 @@ def _trace_and_fault(scenario: Scenario, link: Link) -> tuple[Trace, str | None]
 
 def _orbit_trace(scenario: Scenario, link: Link, orbit: Orbit) -> tuple[Trace, str]:
     """Return the trace of an orbit, and the reason for passes without a contact as the end of a message."""
-    satellite = find_satellite(read_elements(orbit.elements), link.satellite, at_utc=orbit.start)
+    satellite = find_satellite(element_sets_of(orbit), link.satellite, at_utc=orbit.start)
     place = place_of(scenario.station(link.station))
     downlink = _changed(preset(orbit.radio).downlink, orbit.downlink)
     uplink = _changed(preset(orbit.radio).uplink, orbit.uplink)
@@ -111,6 +126,33 @@ def _orbit_trace(scenario: Scenario, link: Link, orbit: Orbit) -> tuple[Trace, s
         trace, satellite, place, downlink=downlink, uplink=uplink, elevation_mask_deg=orbit.elevation_mask_deg
     )
     return trace, "" if missing is None else f": {missing.reason}"
+
+
+def element_sets_of(follows: Orbit | Sight) -> list[ElementSet]:
+    """Return the element sets of a file or of a Walker constellation.
+
+    Raises:
+        OrbitError: it has none.
+    """
+    if isinstance(follows.elements, str):
+        return parse_walker(follows.elements, follows.start)
+    return read_elements(follows.elements)
+
+
+def _sight_trace(ends: tuple[str, str], sight: Sight) -> Trace:
+    first, second = (find_satellite(element_sets_of(sight), end, at_utc=sight.start) for end in ends)
+    radio = sight.rate_bit_s if sight.radio is None else preset(sight.radio).downlink
+    return make_crosslink_trace(
+        first,
+        second,
+        sight.start,
+        sight.length_s,
+        forward=radio,
+        back=radio,
+        grazing_altitude_m=sight.grazing_altitude_m,
+        max_range_m=sight.max_range_m,
+        max_slew_deg_s=sight.max_slew_deg_s,
+    )
 
 
 def _changed(radio: RadioLink, changes: RadioChanges) -> RadioLink:
@@ -137,8 +179,7 @@ def link_track(scenario: Scenario, link: Link, trace: Trace) -> Track | None:
         return None
     place = place_of(scenario.station(link.station))
     times_s = np.arange(-_ORBIT_S / 2, trace.end_s + _ORBIT_S / 2, 10.0)
-    element_sets = read_elements(link.follows.elements)
-    elements = find_satellite(element_sets, link.satellite, at_utc=link.follows.start)
+    elements = find_satellite(element_sets_of(link.follows), link.satellite, at_utc=link.follows.start)
     begin = link.follows.start - timedelta(seconds=_ORBIT_S / 2)
     latitude_deg, longitude_deg = ground_track(elements, begin, times_s - times_s[0])
     return Track(

@@ -3,12 +3,14 @@
 from testbed.scenario.model import (
     Frame,
     GroundStation,
+    InterSatelliteLink,
     Link,
     MissionControl,
     Orbit,
     RadioChanges,
     Satellite,
     Scenario,
+    Sight,
     TerrestrialLink,
     read_frames,
 )
@@ -16,12 +18,14 @@ from testbed.scenario.model import (
 __all__ = [
     "Frame",
     "GroundStation",
+    "InterSatelliteLink",
     "Link",
     "MissionControl",
     "Orbit",
     "RadioChanges",
     "Satellite",
     "Scenario",
+    "Sight",
     "TerrestrialLink",
     "read_frames",
 ]

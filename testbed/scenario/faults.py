@@ -69,7 +69,7 @@ class LinkCut(_Fault):
     Args:
         at_s: scenario time at which it happens.
         until_s: when it works again; None for never.
-        target: name of the link, "satellite - station".
+        target: name of the link, "satellite - station" or "satellite - satellite".
         way: "down" (to the ground), "up" or "both".
     """
 
@@ -83,7 +83,7 @@ class RateDegraded(_Fault):
     Args:
         at_s: scenario time at which it begins.
         until_s: when it ends; None for never.
-        target: name of the link, "satellite - station".
+        target: name of the link, "satellite - station" or "satellite - satellite".
         factor: of its rate, above 0 and at most 1.
         loss: probability that a packet is lost, beside the link's own.
         way: "down" (to the ground), "up" or "both".
@@ -119,7 +119,7 @@ Fault = Annotated[
 def fault_problem(scenario: Scenario) -> str | None:
     """Return what is wrong with the faults of a scenario; None if nothing is."""
     satellites = {one.name: one for one in scenario.satellites}
-    stations, links = {one.name for one in scenario.stations}, {link.name for link in scenario.links}
+    stations, links = {one.name for one in scenario.stations}, {link.name for link in scenario.sky_links}
     for number, fault in enumerate(scenario.faults):
         if isinstance(fault, SatelliteLost | BitFlips):
             kind, known = "satellite", set(satellites)
@@ -171,7 +171,7 @@ def links_hit(scenario: Scenario, fault: Fault) -> list[str]:
     """Return the links that a fault takes down or slows."""
     if isinstance(fault, BitFlips):
         return []
-    return [link.name for link in scenario.links if fault.target in (link.name, link.satellite, link.station)]
+    return [link.name for link in scenario.sky_links if fault.target in (link.name, *link.ends)]
 
 
 def faulty_traces(scenario: Scenario, traces: Mapping[str, Trace]) -> dict[str, Trace]:

@@ -10,7 +10,7 @@ import json
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import (
     AfterValidator,
@@ -30,6 +30,7 @@ from testbed.errors import ScenarioError
 from testbed.scenario.dishes.schedulers import known_scheduler
 from testbed.scenario.faults import Fault, check_weights, fault_problem
 from traces.orbits.stations import DEFAULT_MASK_DEG
+from traces.orbits.walker import WALKER_TEXT
 from traces.terrestrial import DETOUR, TERRESTRIAL_BIT_S
 
 # Absolute, so that a run's scenario.json can be run again from any folder.
@@ -47,6 +48,7 @@ ShaperName = Literal["auto", "nfqueue", "netem"]
 # Half a turn in azimuth at 10 degrees a second, and 12 s until the receiver has locked.
 SLEW_S = 30.0
 RouteName = Literal["delay", "data"]
+Elements = Annotated[str, Field(pattern=WALKER_TEXT)] | AbsolutePath
 
 
 class _Data(BaseModel):
@@ -100,7 +102,8 @@ class Orbit(_Data):
     """A trace computed from orbital elements and a link budget.
 
     Args:
-        elements: file of element sets (TLE, 3LE or OMM).
+        elements: file of element sets (TLE, 3LE or OMM), or a Walker constellation such as
+            "53:24/3/1@550" (see `traces.orbits.walker`), whose epoch is `start`.
         start: UTC time of scenario second 0; see `traces.parse_utc`.
         length_s: length of the trace, in seconds.
         elevation_mask_deg: lowest elevation of a contact.
@@ -109,7 +112,7 @@ class Orbit(_Data):
         uplink: changes to the preset's uplink.
     """
 
-    elements: AbsolutePath
+    elements: Elements
     start: AwareDatetime
     length_s: float = Field(gt=0, le=7 * 86400)
     elevation_mask_deg: float = Field(default=DEFAULT_MASK_DEG, ge=0, lt=90)
@@ -247,6 +250,59 @@ class Link(_Data):
         return self.satellite, self.station
 
 
+class Sight(_Data):
+    """A trace between two satellites, computed from their orbits.
+
+    The defaults are assumptions for a small optical terminal.
+
+    Args:
+        elements: file of element sets (TLE, 3LE or OMM), or a Walker constellation; as of an `Orbit`.
+        start: UTC time of scenario second 0.
+        length_s: length of the trace, in seconds.
+        grazing_altitude_m: lowest altitude of the line of sight.
+        max_range_m: largest distance; None for any.
+        max_slew_deg_s: fastest turn of a terminal, on a satellite whose one side is always down; None for
+            any.
+        rate_bit_s: fixed rate in both directions.
+        radio: preset of a link budget instead of the fixed rate, as of an `Orbit`: its downlink, both ways.
+    """
+
+    elements: Elements
+    start: AwareDatetime
+    length_s: float = Field(gt=0, le=7 * 86400)
+    grazing_altitude_m: float = Field(default=100e3, ge=-100e3, le=10_000e3)
+    max_range_m: float | None = Field(default=5000e3, gt=0)
+    max_slew_deg_s: float | None = Field(default=1.0, gt=0)
+    rate_bit_s: float = Field(default=100e6, gt=0, le=1e12)
+    radio: str | None = None
+
+
+class InterSatelliteLink(_Data):
+    """A link between two satellites.
+
+    Args:
+        a: name of a satellite, which is in the place of the satellite in the link's trace.
+        b: name of another one, which is in the place of the station.
+        follows: orbits to compute the link's trace from, or a trace file.
+        on_contact_end: as of a `Link`.
+    """
+
+    a: str
+    b: str
+    follows: Sight | AbsolutePath
+    on_contact_end: Literal["purge", "hold"] = "purge"
+
+    @property
+    def name(self) -> str:
+        """Name of the link in tables, files and events."""
+        return f"{self.a} - {self.b}"
+
+    @property
+    def ends(self) -> tuple[str, str]:
+        """The satellites at its ends."""
+        return self.a, self.b
+
+
 class EarthLink(_Data):
     """A link of mission control, as a part of the network; made by `Scenario.earth_links`.
 
@@ -273,6 +329,7 @@ class EarthLink(_Data):
 
 AUTO = "auto"
 FIRST_AUTO_SPEED = 50.0
+AnyLink: TypeAlias = Link | InterSatelliteLink | EarthLink
 
 
 class Scenario(_Data):
@@ -283,6 +340,7 @@ class Scenario(_Data):
         satellites: satellites and their programs.
         stations: ground stations and their programs.
         links: links between them, in order of each satellite's preference.
+        crosslinks: links between satellites, over which those without a station relay to mission control.
         mission_control: a host behind the stations, for those that have no model of their own.
         routes: how packets find mission control: on the way with the shortest delay ("delay"), or on the one
             that carries most before it closes ("data").
@@ -311,6 +369,7 @@ class Scenario(_Data):
     satellites: tuple[Satellite, ...] = Field(min_length=1)
     stations: tuple[GroundStation, ...] = Field(min_length=1)
     links: tuple[Link, ...] = Field(min_length=1)
+    crosslinks: tuple[InterSatelliteLink, ...] = ()
     mission_control: MissionControl | None = None
     routes: RouteName = "delay"
     shaper: ShaperName = "auto"
@@ -342,7 +401,7 @@ class Scenario(_Data):
             ("satellite", [s.name for s in self.satellites]),
             ("station", [s.name for s in self.stations]),
             ("frame", [f.frame for s in self.satellites for f in s.frames]),
-            ("link", [link.name for link in self.links]),
+            ("link", [link.name for link in self.network_links]),
             ("board", boards),
         ):
             if repeated := _repeated(names):
@@ -368,7 +427,8 @@ class Scenario(_Data):
                 raise ValueError(
                     f"satellite {satellite.name!r} is a board, which supports only one link; it has {count}"
                 )
-        if unlinked := sorted(satellites - {link.satellite for link in self.links}):
+        linked = {end for link in self.network_links for end in link.ends}
+        if unlinked := sorted(satellites - linked):
             raise ValueError(
                 f"satellite without a link, so that no frame could arrive: {', '.join(unlinked)}"
             )
@@ -400,6 +460,25 @@ class Scenario(_Data):
                 )
         return self
 
+    @model_validator(mode="after")
+    def _crosslinks_join_satellites(self) -> Scenario:
+        if self.crosslinks and self.mission_control is None:
+            raise ValueError("crosslinks lead to mission_control alone, and there is none")
+        boards = {s.name: s.board is not None for s in self.satellites}
+        pairs: set[frozenset[str]] = set()
+        for link in self.crosslinks:
+            for end in link.ends:
+                if end not in boards:
+                    raise ValueError(f"crosslink refers to unknown satellite {end!r}")
+                if boards[end]:
+                    raise ValueError(f"satellite {end!r} is a board, which forwards no packets")
+            if len(pair := frozenset(link.ends)) == 1 or pair in pairs:
+                raise ValueError(
+                    f"crosslink {link.name} joins a satellite with itself, or the same two again"
+                )
+            pairs.add(pair)
+        return self
+
     @property
     def ground_nodes(self) -> tuple[GroundNode, ...]:
         """The stations, and mission control."""
@@ -419,9 +498,14 @@ class Scenario(_Data):
         return tuple(EarthLink(station=station.name, mission_control=control) for station in self.stations)
 
     @property
-    def network_links(self) -> tuple[Link | EarthLink, ...]:
+    def sky_links(self) -> tuple[Link | InterSatelliteLink, ...]:
+        """The links that end at a satellite."""
+        return (*self.links, *self.crosslinks)
+
+    @property
+    def network_links(self) -> tuple[AnyLink, ...]:
         """Every link, those of satellites first."""
-        return (*self.links, *self.earth_links)
+        return (*self.sky_links, *self.earth_links)
 
     def receivers_of(self, satellite: str) -> tuple[str, ...]:
         """Return who may receive from a satellite, in order of its preference."""
@@ -486,10 +570,11 @@ class Scenario(_Data):
         for node in nodes:
             if node.profile is not None and not node.profile.is_file():
                 raise ScenarioError(f"{node.name}: no profile at {node.profile}")
-        for link in self.links:
-            path = link.follows.elements if isinstance(link.follows, Orbit) else link.follows
-            if not path.is_file():
-                what = "element file" if isinstance(link.follows, Orbit) else "trace file"
+        for link in self.sky_links:
+            computed = isinstance(link.follows, Orbit | Sight)
+            path = link.follows.elements if isinstance(link.follows, Orbit | Sight) else link.follows
+            if isinstance(path, Path) and not path.is_file():
+                what = "element file" if computed else "trace file"
                 raise ScenarioError(f"link {link.name}: no {what} at {path}")
         if (problem := check_weights(self)) is not None:
             raise ScenarioError(f"fault {problem}")

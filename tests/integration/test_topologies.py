@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from nodes.contract.events import Connected, EventRecord, SendFinished
-from testbed import Orbit, Outcome, Scenario, load_scenario, run_scenario
+from testbed import Orbit, Outcome, Scenario, Sight, load_scenario, run_scenario
 from testbed.run.plan import KEPT_MODELS
 from tests.support import ROOT
 from tests.support.footprint import Footprint
@@ -26,6 +26,7 @@ PARTS_S = {
     "dishes": (25, 18),
     "dove_fleet": (75, 20),
     "handover": (0, 18),
+    "relay": (0, 26),
     "two_stations": (20, 50),
 }
 TESTED_ELSEWHERE = {"three_hosts"}  # a Mininet script: tests/integration/network/test_three_hosts.py
@@ -42,8 +43,8 @@ def footprint(monkeypatch: pytest.MonkeyPatch) -> Iterator[Footprint]:
 def shortened(scenario: Scenario, skipped_s: float, length_s: float) -> Scenario:
     """The same scenario with four frames, captured at once, and part of each pass."""
 
-    def part(orbit: object) -> Orbit:
-        assert isinstance(orbit, Orbit)
+    def part(orbit: object) -> Orbit | Sight:
+        assert isinstance(orbit, Orbit | Sight)
         start = orbit.start + timedelta(seconds=skipped_s)
         return orbit.model_copy(update={"start": start, "length_s": length_s})
 
@@ -59,7 +60,10 @@ def shortened(scenario: Scenario, skipped_s: float, length_s: float) -> Scenario
         for satellite in scenario.satellites
     )
     links = tuple(link.model_copy(update={"follows": part(link.follows)}) for link in scenario.links)
-    return scenario.model_copy(update={"satellites": satellites, "links": links})
+    crosslinks = tuple(
+        link.model_copy(update={"follows": part(link.follows)}) for link in scenario.crosslinks
+    )
+    return scenario.model_copy(update={"satellites": satellites, "links": links, "crosslinks": crosslinks})
 
 
 def test_every_topology_is_run_by_a_test() -> None:
@@ -100,7 +104,7 @@ def test_a_topology_runs_and_answers_every_frame(
     outcome = run_scenario(scenario, folder=tmp_path / "runs")
     assert outcome.exit_code == 0
     assert outcome.results is not None
-    assert outcome.results.answered == 4 * len(scenario.satellites)
+    assert outcome.results.answered == len(scenario.frames())
     if name == "dishes":
         assert {turn.satellite for turn in outcome.results.dishes} == {"FLOCK 2P-1", "FLOCK 2P-12"}
         assert any(
@@ -129,7 +133,18 @@ def an_image_goes_over_to_the_next_station(outcome: Outcome) -> None:
     assert [event.resent_chunks for event in sent] == [0] * 4
 
 
-CHECKS = {"handover": an_image_goes_over_to_the_next_station}
+def a_satellite_relays_through_one_and_then_through_two(outcome: Outcome) -> None:
+    assert outcome.results is not None
+    ways = {frame.via for frame in outcome.results.frames if frame.satellite == "FLOCK 3P-50"}
+    assert ("FLOCK 3P-52", "Svalbard") in ways
+    assert ("FLOCK 3P-52", "Svalbard", "FLOCK 2P-1") in ways
+    assert {frame.bytes_sent > 0 for frame in outcome.results.frames} == {True}
+
+
+CHECKS = {
+    "relay": a_satellite_relays_through_one_and_then_through_two,
+    "handover": an_image_goes_over_to_the_next_station,
+}
 
 
 # All imports come before root is given up: the checkout may be in a folder that only root can enter.

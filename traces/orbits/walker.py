@@ -20,7 +20,10 @@ from traces.utc import format_utc
 _EARTH_RADIUS_M = 6_378_135.0  # WGS 72, which SGP4 uses; so is the next constant
 _EARTH_MU_M3_S2 = 3.986008e14
 _MOST = 100_000
-_TEXT = re.compile(r"([\d.]+):(\d+)/(\d+)/(\d+)@([\d.]+)(star|delta)?")
+WALKER_TEXT = r"^([\d.]+):(\d+)/(\d+)/(\d+)@([\d.]+)(star|delta)?$"
+"""The form of a constellation as text; see `parse_walker`."""
+
+_TEXT = re.compile(WALKER_TEXT)
 
 
 def walker(

@@ -52,8 +52,9 @@ def routing_of(scenario: Scenario, traces: Mapping[str, Trace]) -> Routing | Non
         return None
     earth_traces = _earth_traces(scenario, control, traces)
     boards = {satellite.name for satellite in scenario.satellites if satellite.board is not None}
+    all_traces = earth_traces | dict(traces)
     links = [
-        RoutedLink(link.name, link.ends, (earth_traces | dict(traces))[link.name])
+        RoutedLink(link.name, link.ends, all_traces[link.name])
         for link in scenario.network_links
         if boards.isdisjoint(link.ends)
     ]

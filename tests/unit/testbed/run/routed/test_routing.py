@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ from testbed.scenario.model import (
     to_json,
 )
 from tests.support.network.contacts import contact_trace
+from traces.trace import Trace
 from traces.trace_file import write_trace
 
 TRACES = {"S - Svalbard": contact_trace((10, 40)), "S - Tromso": contact_trace((30, 60), rate_bit_s=3e6)}
@@ -53,8 +55,8 @@ def make(tmp_path: Path, **changes: Any) -> Scenario:
     return Scenario.model_validate({**parts, **changes})
 
 
-def plan_of(scenario: Scenario, tmp_path: Path) -> RunPlan:
-    return RunPlan(scenario, TRACES, RunFolder(tmp_path / "run"), Path("/tmp/s"))  # noqa: S108
+def plan_of(scenario: Scenario, tmp_path: Path, traces: Mapping[str, Trace] = TRACES) -> RunPlan:
+    return RunPlan(scenario, traces, RunFolder(tmp_path / "run"), Path("/tmp/s"))  # noqa: S108
 
 
 @pytest.mark.parametrize(
