@@ -9,11 +9,13 @@ from typing import Any
 from rich.table import Table
 
 from nodes.contract.events import DishAssigned, DishReleased, EventRecord
+from testbed.results.latency import FrameResult
 from testbed.results.link_time import Interval, overlap_s
 from testbed.scenario.dishes.desk import Turn
 from testbed.scenario.model import Scenario
 from traces.trace import Trace
 
+WITHOUT_AT_LEAST_S = 0.5
 ROWS_MAX = 60  # of the table on a terminal; the report has all
 _HEADINGS = ("station", "satellite", "in view, s", "served, s", "idle, s", "turning, s", "waiting, s")
 
@@ -99,6 +101,41 @@ def dish_uses(
             )
         )
     return tuple(found)
+
+
+def without_dish(
+    scenario: Scenario, in_view: Mapping[str, Trace], turns: Sequence[Turn], frames: Sequence[FrameResult]
+) -> tuple[FrameResult, ...]:
+    """Return the frames; those without an answer name stations that saw the satellite and gave it no dish.
+
+    Args:
+        scenario: the scenario.
+        in_view: each link's trace as if it were always served.
+        turns: who had a dish.
+        frames: the frames' results.
+    """
+    stations = {turn.station for turn in turns}
+    told = []
+    for frame in frames:
+        reasons = []
+        for link in scenario.links:
+            if frame.answer is not None or link.station not in stations or link.satellite != frame.satellite:
+                continue
+            trace = in_view[link.name]
+            view = [(contact.aos_s, contact.los_s) for contact in trace.contacts()]
+            own = [one for one in turns if (one.station, one.satellite) == (link.station, link.satellite)]
+            spans = [(one.open_s, trace.end_s if one.until_s is None else one.until_s) for one in own]
+            without_s = overlap_s(view, frame.capture_s, trace.end_s)
+            without_s -= sum(
+                overlap_s(view, max(open_s, frame.capture_s), until_s)
+                for open_s, until_s in spans
+                if until_s > max(open_s, frame.capture_s)
+            )
+            if without_s > WITHOUT_AT_LEAST_S:
+                seen = f"{link.station} saw {link.satellite} for {without_s:.0f} s"
+                reasons.append(f"{seen} without a free dish")
+        told.append(replace(frame, reached="; ".join([*reasons, frame.reached])) if reasons else frame)
+    return tuple(told)
 
 
 def _merged(intervals: Iterable[Interval]) -> list[Interval]:

@@ -51,7 +51,7 @@ from testbed.network.routes.routed_hosts import RoutedHost, RoutePlayer
 from testbed.results.absence import absences
 from testbed.results.clock.keeping_up import acceleration, in_scenario_time, lateness_warning
 from testbed.results.contacts import backlogs
-from testbed.results.dishes import DishUse, dish_uses, turns_of
+from testbed.results.dishes import DishUse, dish_uses, turns_of, without_dish
 from testbed.results.faults import explained, fault_records
 from testbed.results.link_time import LinkTime
 from testbed.results.nodes.clocks import node_clocks
@@ -85,6 +85,7 @@ from testbed.run.sockets import socket_folder
 from testbed.run.speed import check_speed, hasten_tcp
 from testbed.run.supervision import ManagementWatch, SupervisedNode
 from testbed.run.traces import link_traces, link_track, played_traces
+from testbed.scenario.dishes.desk import Turn
 from testbed.scenario.dishes.plan import dish_plan
 from testbed.scenario.model import AnyLink, Link, Scenario, to_json
 from traces.trace_file import write_trace
@@ -668,12 +669,13 @@ class _Run:
             self._link_times(),
             self.plan.routing.schedule if self.plan.routing is not None else None,
         )
+        turns = turns_of(events)
         faults = fault_records(self.scenario, events, frames, self.start_monotonic_s)
         inferences = [record.event for record in events if isinstance(record.event, InferenceFinished)]
         return Results(
             scenario=self.scenario.name,
             shaper=shaper,
-            frames=explained(frames, faults),
+            frames=explained(without_dish(self.scenario, self.dishes.in_view, turns, frames), faults),
             faults=faults,
             links=links,
             link_error_bound_s=self.scenario.link_error_bound_s,
@@ -691,15 +693,15 @@ class _Run:
             disk=self.folder.trouble,
             absences=absences(events),
             backlogs=backlogs(events),
-            dishes=turns_of(events),
-            dish_uses=self._dish_uses(events),
+            dishes=turns,
+            dish_uses=self._dish_uses(events, turns),
             computed=sum(one.remembered is None and one.prefill_s is not None for one in inferences),
             remembered=sum(one.remembered is True for one in inferences),
             ending=ending,
             shipped_models=any(map(is_shipped, models)),
         )
 
-    def _dish_uses(self, events: Sequence[EventRecord]) -> tuple[DishUse, ...]:
+    def _dish_uses(self, events: Sequence[EventRecord], turns: Sequence[Turn]) -> tuple[DishUse, ...]:
         start_s = self.start_monotonic_s
         busy = {
             satellite.name: [
@@ -708,7 +710,7 @@ class _Run:
             ]
             for satellite in self.scenario.satellites
         }
-        return dish_uses(self.scenario, self.dishes.in_view, turns_of(events), busy)
+        return dish_uses(self.scenario, self.dishes.in_view, turns, busy)
 
     def _machine(self) -> tuple[str, ...]:
         """Return what this machine lacked for the run, in lines."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from io import StringIO
 from pathlib import Path
 
@@ -9,7 +10,8 @@ import pytest
 from rich.console import Console
 
 from nodes.contract.events import RUN, DishAssigned, DishReleased, EventRecord
-from testbed.results.dishes import dish_tables, dish_uses, turns_of
+from testbed.results.dishes import dish_tables, dish_uses, turns_of, without_dish
+from testbed.results.results import frame_results
 from tests.unit.testbed.scenario.dishes.test_plan import TRACES, scenario
 
 
@@ -45,6 +47,17 @@ def test_turns_are_read_from_events_and_add_up(tmp_path: Path) -> None:
         shown.print(table)
     text = shown.file.getvalue()  # type: ignore[attr-defined]
     assert "B got the dish" in text and "320.0" in text and "the run ended" in text
+
+
+def test_a_frame_without_an_answer_tells_of_the_dish_that_it_did_not_get(tmp_path: Path) -> None:
+    made = scenario(tmp_path, dishes=1)
+    turns = turns_of([record(10, "A"), record(60, "A", ended=True), record(60, "B")])
+    frames = without_dish(made, TRACES, turns, frame_results(made, [], 1000.0, {}))
+    told = {frame.frame: frame.reached for frame in frames}
+    assert told["fA"] == "G saw A for 270 s without a free dish; it was not captured"
+    assert told["fB"] == "G saw B for 30 s without a free dish; it was not captured", "while it turned"
+    answered = [replace(frame, answer="yes") for frame in frames]
+    assert list(without_dish(made, TRACES, turns, answered)) == answered
 
 
 def test_a_run_without_scarce_dishes_has_no_rows(tmp_path: Path) -> None:

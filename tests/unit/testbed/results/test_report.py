@@ -13,10 +13,13 @@ from PIL import Image
 
 from testbed.measure.fidelity import Sample
 from testbed.results import drawings, report
+from testbed.results.dishes import DishUse
+from testbed.results.faults import FaultRecord
 from testbed.results.latency import FrameResult
 from testbed.results.report import render
 from testbed.results.results import Results
 from testbed.results.verdict import Ending
+from testbed.scenario.dishes.desk import Turn
 from testbed.scenario.model import Scenario
 
 SCRIPT = "<script>alert('\"')</script>"
@@ -35,7 +38,7 @@ def huge_png(path: Path, side_px: int) -> Path:
 
 
 def page(image: Path, text: str, name: str = "S", kept: Path = Path("/nowhere")) -> str:
-    """Return the report of one frame, with `text` wherever foreign text may stand."""
+    """Return the report of one frame, one turn and one fault, with `text` wherever foreign text may stand."""
     scenario = Scenario.model_validate(
         {
             "name": "s",
@@ -53,7 +56,17 @@ def page(image: Path, text: str, name: str = "S", kept: Path = Path("/nowhere"))
     )
     frame = FrameResult("f", name, text, text, text, 0.0, text, "ground", None, text, 0, None, None, text)
     results = Results(
-        "s", "nfqueue", (frame,), (), 1e-3, malformed={text: 1}, troubles=(text,), ending=Ending(text, 1)
+        "s",
+        "nfqueue",
+        (frame,),
+        (),
+        1e-3,
+        malformed={text: 1},
+        troubles=(text,),
+        ending=Ending(text, 1),
+        dishes=(Turn(text, 1, text, 0.0, 1.0, text, (text,)),),
+        dish_uses=(DishUse(text, text, 9, 8, 7, 6, 5),),
+        faults=(FaultRecord(text, text, 1.0, None, text, (text,)),),
     )
     return render(results, scenario, {}, [], kept)
 
@@ -62,7 +75,8 @@ def test_foreign_text_is_text_everywhere(tmp_path: Path) -> None:
     Image.new("RGB", (8, 8)).save(tmp_path / "f.png")
     whole = page(tmp_path / "f.png", SCRIPT, name=SCRIPT)
     assert "<script" not in whole.lower()
-    assert whole.count("&lt;script&gt;alert(&#39;&#34;&#39;)&lt;/script&gt;") >= 10
+    assert whole.count("&lt;script&gt;alert(&#39;&#34;&#39;)&lt;/script&gt;") >= 18
+    assert whole.count("<h2>Dishes</h2>") == whole.count("<h2>Faults of the scenario</h2>") == 1
 
 
 @pytest.mark.parametrize("side_px", [9_990, 14_000])

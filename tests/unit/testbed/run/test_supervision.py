@@ -106,3 +106,21 @@ def test_a_node_that_is_lost_on_purpose_is_not_started_again(tmp_path: Path) -> 
     node.look()
     assert node.told == [("given up", "its broker is gone")]
     assert len(node.programs) == 1 and node.programs[0].process.returncode is not None
+
+
+def test_a_paused_program_is_killed_and_starts_again_only_when_it_is_resumed(tmp_path: Path) -> None:
+    node = Node(tmp_path, "trap '' TERM; exec sleep 60")
+    node.supervised.resume()  # it is not paused
+    node.supervised.pause("fault: satellite lost")
+    node.supervised.pause("again")
+    assert node.programs[0].process.returncode == -signal.SIGKILL
+    node.supervised.is_ready()  # its last word, which came late
+    for _ in range(3):
+        node.look()
+    assert len(node.programs) == 1 and node.told == [("lost", "fault: satellite lost")]
+    node.supervised.resume()
+    node.look()
+    assert len(node.programs) == 2
+    node.supervised.is_ready()
+    assert node.told[1:] == [("ready", None)]
+    node.supervised.stop()
