@@ -6,18 +6,20 @@ import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import matplotlib as mpl
 import numpy as np
 import numpy.typing as npt
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 from nodes.contract.latency import LABELS, PARTS
 from testbed.measure.fidelity import LinkFidelity, Sample
 from testbed.results.faults import FaultRecord
 from testbed.results.latency import FrameResult
 from traces.trace import Trace
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 SAMPLES_MAX = 1000  # in a plot of a link, 11 inches wide
 
@@ -56,7 +58,9 @@ def timeline(
         traces: of all links, whose contacts are shaded.
         faults: of the scenario; each has a line of its own above the frames.
     """
-    figure = Figure(figsize=(11, 1.4 + 0.27 * (len(frames) + len(faults))), layout="constrained")
+    from matplotlib.patches import Patch
+
+    figure = _figure(1.4 + 0.27 * (len(frames) + len(faults)))
     axes = figure.add_subplot()
     _shade_contacts(axes, traces)
     for row, frame in enumerate(frames):
@@ -73,7 +77,7 @@ def timeline(
             left += width
         by = "board" if frame.answered_by == "satellite" else "ground"
         axes.annotate(f" {by}, {'right' if frame.correct else 'wrong'}", (left, row), va="center", fontsize=7)
-    handles = [mpl.patches.Patch(color=_COLOURS[p], label=LABELS[p]) for p in PARTS]
+    handles = [Patch(color=_COLOURS[p], label=LABELS[p]) for p in PARTS]
     axes.legend(
         handles=handles, ncols=len(handles), fontsize=7, loc="lower center", bbox_to_anchor=(0.5, 1.0)
     )
@@ -92,7 +96,7 @@ def timeline(
 
 def link_record(link: LinkFidelity, trace: Trace) -> str:
     """Return the configured and measured RTT and downlink rate of one link over the run."""
-    figure = Figure(figsize=(11, 4), layout="constrained")
+    figure = _figure(4)
     above, below = figure.subplots(2, 1, sharex=True)
     for axes, samples, factor, label in (
         (above, link.rtt, 1e3, "RTT, ms"),
@@ -125,13 +129,13 @@ def _thinned(samples: Sequence[Sample]) -> list[Sample]:
 
 def ground_track(tracks: Sequence[Track]) -> str:
     """Return a world map with each satellite's path, the part of the run in bold, and its station."""
-    figure = Figure(figsize=(11, 5.6), layout="constrained")
+    figure = _figure(5.6)
     axes = figure.add_subplot()
     axes.set_facecolor("#dfe7ee")
     if WORLD_MAP.exists():
-        axes.imshow(
-            mpl.image.imread(WORLD_MAP, format="jpeg"), extent=(-180, 180, -90, 90), interpolation="bilinear"
-        )
+        from matplotlib.image import imread
+
+        axes.imshow(imread(WORLD_MAP, format="jpeg"), extent=(-180, 180, -90, 90), interpolation="bilinear")
     named: set[str] = set()  # a satellite of several stations has a track for each
     for track in tracks:
         longitude, latitude = _broken_at_date_line(track.longitude_deg, track.latitude_deg)
@@ -167,6 +171,12 @@ def _shade_contacts(axes: Axes, traces: Sequence[Trace]) -> None:
     for trace in traces:
         for contact in trace.contacts():
             axes.axvspan(contact.aos_s, contact.los_s, color="#56B4E9", alpha=0.15, lw=0)
+
+
+def _figure(height_in: float) -> Figure:
+    from matplotlib.figure import Figure  # slow to import, and drawn with at the end of a run
+
+    return Figure(figsize=(11, height_in), layout="constrained")
 
 
 def _svg(figure: Figure) -> str:

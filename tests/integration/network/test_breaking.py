@@ -277,6 +277,10 @@ def test_a_shaper_that_hangs_lets_nothing_pass_and_is_reported(
         fresh.link.set(state(), state())
     assert not fresh.link.sky_link.carrier()
     stream.close()
+    monkeypatch.undo()
+    began_s = time.monotonic()
+    fresh.link.delete()
+    assert time.monotonic() - began_s < 3, "it is asked again, for both directions"
 
 
 # -- two at once --------------------------------------------------------------------------------------------

@@ -101,9 +101,11 @@ class PlayerProcess:
         try:
             packed = self._control.recv(1 << 17)
         except TimeoutError:
-            raise LinkError(
+            # It is not asked again: each order would wait as long, and take a late answer for its own.
+            self._death = (
                 f"the nfqueue process (pid {self.pid}) did not answer within {self._control.gettimeout()} s"
-            ) from None
+            )
+            raise LinkError(self._death) from None
         except OSError:
             packed = b""
         if not packed:
