@@ -11,6 +11,7 @@ docs/reference/events.md is made from these classes (nodes/contract/reference.py
 from __future__ import annotations
 
 import json
+import sys
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field
@@ -129,13 +130,20 @@ class EventRecord(Strict):
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> EventRecord:
         """Return the record in a line's object. Raises ValueError for what is not declared here."""
-        fields = dict(values)
+        # Names come again and again, and are kept once.
+        fields: dict[str, Any] = {
+            key: sys.intern(value) if type(value) is str and len(value) < 64 else value
+            for key, value in values.items()
+        }
         name = fields.pop("event", None)
         kind = EVENTS.get(name) if isinstance(name, str) else None
         if kind is None:
             raise ValueError(f"unknown event {name!r:.60}")
         envelope = {key: fields.pop(key) for key in _ENVELOPE if key in fields}
-        return cls(**envelope, event=kind.model_validate(fields))
+        made = cls(**envelope, event=kind.model_validate(fields))
+        _share_set_of_fields(made)
+        _share_set_of_fields(made.event)
+        return made
 
     @classmethod
     def from_line(cls, line: str | bytes | bytearray) -> EventRecord:
@@ -144,6 +152,17 @@ class EventRecord(Strict):
         if not isinstance(values, dict):
             raise ValueError("an event must be a JSON object")
         return cls.from_json(values)
+
+
+_SETS_OF_FIELDS: dict[frozenset[str], set[str]] = {}
+_SETS_MAX = 10_000
+
+
+def _share_set_of_fields(model: Strict) -> None:
+    """Let equal sets of fields be one: pydantic keeps a set for each object, larger than all its values."""
+    own = model.model_fields_set
+    if len(_SETS_OF_FIELDS) < _SETS_MAX:
+        object.__setattr__(model, "__pydantic_fields_set__", _SETS_OF_FIELDS.setdefault(frozenset(own), own))
 
 
 LARGEST = 1e18

@@ -6,6 +6,7 @@ with bad intentions, can therefore spoil its own results, but not those of other
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 
 from nodes.contract.events import EventRecord, FrameEvent
@@ -17,6 +18,8 @@ _ROLES = {AGENT: "board's agent", SATELLITE: SATELLITE, GROUND: GROUND}
 
 AHEAD_S = 5.0  # of now; clocks of other machines are compared to within some milliseconds
 BEHIND_S = 86400.0  # a board may have kept events for as long as it had no contact
+KEPT_MAX_BYTES = 512 << 20  # of one node's events: the run keeps them in memory
+EVENT_BYTES = 600  # that an event takes beside its texts
 SKIPPED_MAX = 1_000_000  # a node that has no broker keeps 10,000 events, and counts those that it drops
 
 
@@ -39,6 +42,7 @@ class Admission:
         self._peers: dict[str, set[str]] = {satellite: set() for satellite in satellites}
         self._roles: dict[str, set[str]] = {}
         self._last: dict[str, int] = {}
+        self._kept_bytes: Counter[str] = Counter()
         for satellite, station in links:
             self._peers.setdefault(satellite, set()).add(station)
             self._peers.setdefault(station, set()).add(satellite)
@@ -48,12 +52,13 @@ class Admission:
         for agent in agents:
             self._roles.setdefault(agent, set()).add(AGENT)
 
-    def problem(self, record: EventRecord, now_s: float) -> str | None:
+    def problem(self, record: EventRecord, now_s: float, size_bytes: int = 0) -> str | None:
         """Return why an event is refused, in one line; None for one that is accepted.
 
         Args:
             record: the event.
             now_s: CLOCK_MONOTONIC of the run's machine.
+            size_bytes: size of the message.
         """
         node, event = record.node, record.event
         roles = self._roles.get(node)
@@ -64,7 +69,11 @@ class Admission:
             return f"{event.event_name} is not for a {names} to report"
         if not now_s - BEHIND_S <= record.monotonic_s <= now_s + AHEAD_S + record.clock_bound_s:
             return f"it happened {record.monotonic_s - now_s:+.0f} s from now"
-        return self._foreign_frame(record) or self._foreign_peer(record) or self._skipped(record)
+        if self._kept_bytes[node] >= KEPT_MAX_BYTES:
+            return f"more than {KEPT_MAX_BYTES} bytes of events"
+        problem = self._foreign_frame(record) or self._foreign_peer(record) or self._skipped(record)
+        self._kept_bytes[node] += size_bytes + EVENT_BYTES if problem is None else 0
+        return problem
 
     def _foreign_frame(self, record: EventRecord) -> str | None:
         if not isinstance(record.event, FrameEvent):

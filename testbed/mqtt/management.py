@@ -156,9 +156,11 @@ class ManagementPlane:
             return
         if self._run is not None and record.run not in (None, self._run):
             return
-        problem = None if self._admission is None else self._admission.problem(record, time.monotonic())
+        size_bytes, problem = len(message.payload), None
+        if self._admission is not None:
+            problem = self._admission.problem(record, time.monotonic(), size_bytes)
         if problem is not None:
-            self._reject(message.topic, len(message.payload), ValueError(problem))
+            self._reject(message.topic, size_bytes, ValueError(problem))
             return
         if not self._is_repeated(record):
             self._add(record)

@@ -96,6 +96,7 @@ LEAD_S = 1.0  # from the start message to scenario second 0
 GRACE_AT_LEAST_S = 5.0  # real, of a longer `grace_s` at a high speed
 LAST_EVENTS_S = 0.5  # real, after the last contact
 TICK_S = 0.1
+EVENTS_A_STEP = 1000  # a flood of events must not keep the run from its other work
 MODELS_SHOWN = "the process of the models"
 ENDS = (Answered, *ENDS_WITHOUT_ANSWER)  # events that end a frame
 
@@ -514,7 +515,7 @@ class _Run:
         """
         ending: Ending | None = None
         give_up_s = math.inf
-        wanted, done = set(self.scenario.frames()), set[str | None]()
+        wanted, done, read = set(self.scenario.frames()), set[str | None](), 0
         load = ProcessorLoad()
         grace_s, end_s = self._grace_s(), self._end_s()
         management = ManagementWatch(plane, self._report_program)
@@ -532,7 +533,9 @@ class _Run:
                 event = ProgramChanged(program=probe.name, state="given up", reason=f"it {probe.ending()}")
                 self._report_program(event)
             self.progress.tick(self.clock.now_s())
-            done = {record.frame for record in plane.seen(*ENDS)} | self.faults.missed
+            fresh = plane.events[read:]
+            read += len(fresh)
+            done |= {record.frame for record in fresh if isinstance(record.event, ENDS)} | self.faults.missed
             if wanted <= done and self._pass_is_over():
                 break
             if not wanted <= done and (lost := self._all_lost()) is not None:
@@ -593,7 +596,7 @@ class _Run:
         self.stop.check()
         self.folder.check_place()
         try:
-            while True:
+            for _ in range(EVENTS_A_STEP):
                 record = plane.fresh.get(timeout=self._tick_s())
                 self.progress.event(record)
                 if isinstance(record.event, Ready) and record.node in self.nodes:

@@ -5,13 +5,22 @@ from __future__ import annotations
 import ast
 import json
 import math
+import tracemalloc
 from pathlib import Path
 
 import pytest
 from pydantic import Field, ValidationError
 
 from nodes.contract import events
-from nodes.contract.events import EVENTS, Event, EventRecord, InferenceFinished, LinkChanged, Malformed
+from nodes.contract.events import (
+    EVENTS,
+    Event,
+    EventRecord,
+    InferenceFinished,
+    LinkChanged,
+    Malformed,
+    Received,
+)
 from nodes.contract.strict import Strict, problem_text
 from tests.support import ROOT
 
@@ -145,3 +154,23 @@ def test_no_number_of_the_contract_is_infinite(value: float) -> None:
     for values in ({"value": value}, {"value": 0.0, "more": {"a": value}}):
         with pytest.raises(ValidationError, match="finite"):
             Measured.model_validate(values)
+
+
+def test_event_that_is_kept_takes_less_than_a_kilobyte() -> None:
+    event = Received(frame="dam-1", what="image", size_bytes=100_000, sha256_ok=True)
+    record = EventRecord(
+        node="Satellite 1", monotonic_s=1.25, time_s=0.5, event=event, sequence=7, run="20261130T120000Z"
+    )
+    line = record.to_line()
+    kept = [EventRecord.from_line(line)]
+    tracemalloc.start()
+    try:
+        kept += [EventRecord.from_line(line) for _ in range(500)]
+        size_bytes = tracemalloc.get_traced_memory()[0] / 500
+    finally:
+        tracemalloc.stop()
+    assert size_bytes < 900, f"{size_bytes:.0f} bytes"
+    assert all(one == record and one.to_line() == line for one in kept)
+    changed = kept[0].event.sent_from("sat")  # type: ignore[attr-defined]
+    assert changed.fields()["satellite"] == "sat"
+    assert kept[1].to_line() == line, "what is shared was changed"

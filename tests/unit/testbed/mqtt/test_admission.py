@@ -114,3 +114,13 @@ def test_all_roles_of_a_node_are_named_in_a_fixed_order() -> None:
     both = Admission({"A": {"a"}}, [("A", "G")], agents=["A"])
     event = LinkChanged(link="A - G", up=True, lateness_s=0.0)
     assert problem(both, "A", event) == "link is not for a board's agent or satellite to report"
+
+
+def test_a_node_that_never_stops_cannot_fill_the_memory_of_the_run(
+    admission: Admission, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("testbed.mqtt.admission.KEPT_MAX_BYTES", 3000)
+    made = record("Alpha One", Captured(frame="a", size_bytes=1), NOW_S - 1.0)
+    told = [admission.problem(made, NOW_S, 500) for _ in range(4)]
+    assert told == [None, None, None, "more than 3000 bytes of events"]
+    assert problem(admission, "B", Captured(frame="b", size_bytes=1)) is None
