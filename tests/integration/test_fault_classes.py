@@ -30,7 +30,7 @@ from safetensors.numpy import load_file, save_file
 from nodes.contract.board import GIVEN_UP
 from nodes.contract.events import Answered, Captured, Delivered, EventRecord, Ready
 from nodes.models import COMPACT
-from testbed.results import keeping_up
+from testbed.results.clock import keeping_up
 from tests.support.faulty_server import faulty_server
 from tests.support.footprint import Footprint
 from tests.support.injected_run import (
