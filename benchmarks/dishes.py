@@ -6,7 +6,8 @@
 Each Dove sees Svalbard for seven minutes, and shares 107 to 167 s of these with another. All capture an image
 every 15 s for 400 s; those of the second are worth three times as much. The downlinks are so slow that all
 images are as large as what the dish carries if the longest passes have it. Each image is sent whole.
-Latencies are those of the answered frames; what is not answered was on board at the end.
+Latencies are those of the answered frames. "Still on board" counts items at the end of each Dove's last contact:
+with the answered frames they are all frames, if none was lost.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ VALUES = {"FLOCK 2P-12": 3.0}
 HEADINGS = (
     "scheduler",
     "answered",
+    "still on board",
     "value",
     "mean latency, s",
     "worst, s",
@@ -85,6 +87,7 @@ def row(made: Scenario, results: Results) -> list[str]:
     return [
         made.scheduler,
         f"{len(answered)} of {len(frames)}",
+        str(sum({one.satellite: one.items for one in results.backlogs}.values())),
         f"{value:.0%}",
         f"{sum(latencies_s) / max(1, len(latencies_s)):.1f}",
         f"{max(latencies_s, default=0.0):.1f}",
