@@ -6,8 +6,8 @@
 Each Dove sees Svalbard for seven minutes, and shares 107 to 167 s of these with another. All capture an image
 every 15 s for 400 s; those of the second are worth three times as much. The downlinks are so slow that all
 images are as large as what the dish carries if the longest passes have it. Each image is sent whole.
-Latencies are those of the answered frames. "Still on board" counts items at the end of each Dove's last contact:
-with the answered frames they are all frames, if none was lost.
+Latencies are those of the answered frames. "Still on board" counts items at the end of each Dove's last
+contact: with the answered frames they are all frames, if none was lost.
 """
 
 from __future__ import annotations

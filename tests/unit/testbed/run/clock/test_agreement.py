@@ -265,6 +265,22 @@ def test_a_node_that_is_started_again_is_waited_for_and_tells_anew() -> None:
     assert found.step(102.0, 51.0, [90.0], WORTH_S) == Ask(2)
 
 
+def test_a_node_whose_first_word_came_while_it_was_started_again_is_asked_for_it() -> None:
+    found = agreement(idle(), idle())
+    found.attend(["n0"], ["n1"], 2.0)
+    found.tell("n1", idle(7))  # of its new process, before the run knows that it is ready
+    found.attend(["n0", "n1"], [], 5.0)
+    assert found.step(5.5, 5.0, [90.0], WORTH_S) is None
+    assert found.step(6.5, 6.0, [90.0], WORTH_S) == Ask(1)
+    assert found.step(6.6, 6.0, [90.0], WORTH_S) is None, "once"
+    for node in ("n0", "n1"):
+        found.tell(node, idle(7, answers=1))
+    assert found.step(6.7, 6.0, [90.0], WORTH_S) == Ask(2)
+    for node in ("n0", "n1"):
+        found.tell(node, idle(7, answers=2))
+    assert found.step(6.8, 6.0, [90.0], WORTH_S) == Jump(90.0)
+
+
 def test_a_node_that_is_given_up_is_not_asked() -> None:
     found = agreement(idle(), Told(version=1, busy=True))
     found.attend(["n0"], [], 1.0)
