@@ -41,6 +41,7 @@ class RunFaults:
             if fault.until_s is not None
         ]
         self._left = sorted(moments)  # of two at a time, one that ends goes first
+        self._just_s: float | None = None
         self._flips: dict[int, tuple[Flip, ...]] = {}
         self.missed: set[str] = set()
 
@@ -58,13 +59,21 @@ class RunFaults:
 
     @property
     def next_s(self) -> float:
-        """Scenario time of the next begin or end; infinite if there is none."""
+        """Scenario time of the next begin or end, or of the one just played; infinite if there is none.
+
+        No jump passes it: until the next `look`, nobody may know that a program starts again.
+        """
+        if self._just_s is not None:
+            return self._just_s
         return self._left[0][0] if self._left else math.inf
 
     def look(self, now_s: float) -> None:
         """Do what is due; to be called often."""
-        while self.next_s <= now_s:
-            time_s, begins, number = self._left.pop(0)
+        self._just_s = None
+        while self._left and self._left[0][0] <= now_s:
+            time_s, begins, number = self._left[0]
+            self._just_s = time_s
+            self._left.pop(0)
             fault = self._faults[number]
             if begins:
                 began = FaultBegan(
