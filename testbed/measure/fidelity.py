@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -345,6 +345,16 @@ class _Train:
         # Half as long again: the first packet's serialisation comes before the dispersion is counted.
         waits = self.sent_s <= entered_s <= self.sent_s + 1.5 * self.dispersion_s
         return waits or self.sent_s <= entered_s < self.arrived_s > entered_s + probe.requested_s[way]
+
+
+def trains_sent(logs: Iterable[Path], scale: Timescale) -> list[Interval]:
+    """Return when trains were on their way, by the records of the probes that received them."""
+    found = []
+    for log in logs:
+        for record in records(log, "train", scale):
+            arrived_s = record["monotonic_s"] - scale.start_monotonic_s
+            found.append((arrived_s - record["there_s"], arrived_s))
+    return found
 
 
 def _trains(log: Path, way: RequestedWay, scale: Timescale) -> list[_Train]:

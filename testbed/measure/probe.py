@@ -21,6 +21,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
+import math
 import os
 import select
 import signal
@@ -97,6 +98,7 @@ class Probe:
         asks: whether this end sends RTT probes.
         out: where a JSON line per finished probe goes.
         speed: seconds of scenario time in a real one.
+        trains: whether this end sends trains.
     """
 
     def __init__(
@@ -108,9 +110,10 @@ class Probe:
         port: int = PORT,
         *,
         speed: float = 1.0,
+        trains: bool = True,
     ) -> None:
         self.peer = (peer, port)
-        self.asks = asks
+        self.asks, self.trains = asks, trains
         self.out = out
         self.train = TrainShape.for_rate(rate_bit_s, speed)
         self.rtt_interval_s = rtt_interval_s(speed)
@@ -127,6 +130,8 @@ class Probe:
         next_rtt_s = time.monotonic()
         # Half an interval apart, so that the two ends' trains and the RTT probes do not meet.
         next_train_s = next_rtt_s + self.train.interval_s * (0.3 if self.asks else 0.8)
+        if not self.trains:
+            next_train_s = math.inf
         while True:
             now_s = time.monotonic()
             if self.asks and now_s >= next_rtt_s:
@@ -136,7 +141,8 @@ class Probe:
                 self._send_train()
                 next_train_s += self.train.interval_s
             deadline_s = min(next_rtt_s, next_train_s) if self.asks else next_train_s
-            if select.select([self.socket], [], [], max(0.0, deadline_s - time.monotonic()))[0]:
+            wait_s = None if math.isinf(deadline_s) else max(0.0, deadline_s - time.monotonic())
+            if select.select([self.socket], [], [], wait_s)[0]:
                 self.receive()
 
     def send_rtt(self) -> None:
@@ -260,6 +266,7 @@ def main() -> int:
         "--speed", type=float, default=1.0, help="seconds of scenario time in a real one; probes come faster"
     )
     parser.add_argument("--asks", action="store_true", help="this end sends the RTT probes")
+    parser.add_argument("--no-trains", action="store_true", help="this end sends no packet trains")
     parser.add_argument(
         "-o", "--output", type=Path, required=True, metavar="FILE", help="JSON lines are appended here"
     )
@@ -269,7 +276,13 @@ def main() -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     with arguments.output.open("a", encoding="utf-8", buffering=1) as out:
         probe = Probe(
-            arguments.peer, arguments.rate, arguments.asks, out, arguments.port, speed=arguments.speed
+            arguments.peer,
+            arguments.rate,
+            arguments.asks,
+            out,
+            arguments.port,
+            speed=arguments.speed,
+            trains=not arguments.no_trains,
         )
         try:
             probe.run()

@@ -33,8 +33,19 @@ def render(
     traces: Mapping[str, Trace],
     tracks: Sequence[drawings.Track],
     kept: Path,
+    ways: Mapping[str, Trace] | None = None,
 ) -> str:
-    """Return the report as HTML; `kept` is the folder of drawings of what was sent, if there are any."""
+    """Return the report as HTML.
+
+    Args:
+        results: the figures.
+        scenario: what was run.
+        traces: what each link followed.
+        tracks: ground tracks.
+        kept: the folder of drawings of what was sent, if there are any.
+        ways: the ways of satellites to mission control as traces, by the names of their records.
+    """
+    followed = {**traces, **(ways or {})}
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(_TEMPLATES), autoescape=True, undefined=jinja2.StrictUndefined
     )
@@ -54,7 +65,8 @@ def render(
         timeline=drawings.timeline(shown, list(traces.values()), results.faults),
         not_pictured=len(results.frames) - len(shown),
         link_records=[
-            (link.summary(), drawings.link_record(link, traces[link.link])) for link in results.links
+            (link.summary(), drawings.link_record(link, followed[link.link]))
+            for link in (*results.links, *results.ways)
         ],
         ground_track=drawings.ground_track(tracks) if tracks else None,
         note=results.note,

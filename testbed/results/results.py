@@ -80,8 +80,10 @@ class Results:
     for a run that did not come to its end. `computed` and `remembered` count the models' answers that
     were computed in the run, and in an earlier one. `dishes` are the turns of satellites at stations that
     have too few dishes, and `dish_uses` what these were used for. `faults` are those of the scenario.
-    `shipped_models` says whether a node ran a model that ships with the project. `acceleration` is set for a
-    run at a speed above 1, `passage` also for one that skips idle time. All times are of scenario time.
+    `ways` are those of satellites to mission control, compared as the links are: with the sum of the links'
+    delays by the routes of each moment. `shipped_models` says whether a node ran a model that ships with the
+    project. `acceleration` is set for a run at a speed above 1, `passage` also for one that skips idle time.
+    All times are of scenario time.
     """
 
     scenario: str
@@ -89,6 +91,7 @@ class Results:
     frames: tuple[FrameResult, ...]
     links: tuple[LinkFidelity, ...]
     link_error_bound_s: float
+    ways: tuple[LinkFidelity, ...] = ()
     lost_events: Mapping[str, int] = field(default_factory=dict)
     brokers: tuple[BrokerRecord, ...] = ()
     malformed: Mapping[str, int] = field(default_factory=dict)
@@ -143,7 +146,7 @@ class Results:
             found.append(warning)
         if self.passage is not None and (warning := self.passage.warning()):
             found.append(warning)
-        for link in self.links:
+        for link in (*self.links, *self.ways):
             error_s = link.rtt_error_s(50)
             if error_s is None:
                 found.append(f"link {link.link} was not measured: its figures are the configured ones")
@@ -197,8 +200,8 @@ class Results:
         """Return the content of results.json: everything but the probes' samples (fidelity.json).
 
         Keys: verdict (Verdict), scenario, shaper, acceleration (Acceleration; null at speed 1), passage
-        (Passage; null where scenario time is real time), warnings, note, totals (see `totals`), links
-        (summaries of LinkFidelity), brokers (BrokerRecord), malformed (counts by "node, from sender"),
+        (Passage; null where scenario time is real time), warnings, note, totals (see `totals`), links and
+        ways (summaries of LinkFidelity), brokers (BrokerRecord), malformed (counts by "node, from sender"),
         refusals, clocks (NodeClock), boards (BoardRecord), paces (NodePace), absences (Absence, by program),
         lost_events, lost_events_of (by node), backlogs (Backlog, at the end of each contact), dishes (Turn:
         who had which dish when), dish_uses (DishUse, by station and satellite), faults (FaultRecord: what
@@ -214,6 +217,7 @@ class Results:
             "note": self.note,
             "totals": self.totals(),
             "links": [link.summary() for link in self.links],
+            "ways": [way.summary() for way in self.ways],
             "brokers": [asdict(broker) for broker in self.brokers],
             "malformed": dict(self.malformed),
             "refusals": dict(self.refusals),

@@ -41,7 +41,7 @@ def results_table(results: Results, width: int) -> RenderableType:
         *dish_tables(results.dishes, results.dish_uses),
         *(Text(board.line()) for board in results.boards),
         *(Text(clock.line()) for clock in results.clocks),
-        *map(link_table, results.links),
+        *map(link_table, (*results.links, *results.ways)),
         *([Text(results.note, style="dim")] if results.note else []),
     ]
     return Group(*parts)

@@ -84,6 +84,8 @@ class RunPlan:
         yield from self._own_places()
         for satellite in self.scenario.satellites:
             yield self.log_path(satellite.name), f"satellite {satellite.name!r}"
+            if self.scenario.mission_control is not None:
+                yield self.way_probe_log_path(satellite.name), f"the way of satellite {satellite.name!r}"
         for station in (s.name for s in self.scenario.receivers):
             yield self.log_path(station), f"station {station!r}"
             yield self.log_path(self.broker_name(station)), f"the broker of station {station!r}"
@@ -290,22 +292,48 @@ class RunPlan:
         """Return the command that draws what was received of frames."""
         return [sys.executable, "-m", "nodes.draw_received", str(self.inbox), str(self.folder.kept)]
 
+    def way_probe_log_path(self, satellite: str) -> Path:
+        """Return the path of the output of the probes of a satellite's way to mission control."""
+        return self.log_path(f"{satellite} way probe")
+
+    def way_probe_path(self, satellite: str, *, ground: bool) -> Path:
+        """Return the path of the measurements of one end of such a probe."""
+        return self.folder.logs / f"{slug(satellite)}-way-probe-{'ground' if ground else 'satellite'}.jsonl"
+
+    def way_probe_command(self, satellite: str, *, ground: bool) -> list[str]:
+        """Return the command of one end of the probe of a satellite's way to mission control."""
+        assert self.routing is not None  # noqa: S101  # else there is no such way
+        number = list(self.routing.paths).index(satellite) + len(self._numbers)
+        command = self._probe_command(
+            self.routing.paths[satellite],
+            self.routing.addresses[satellite if ground else self.routing.control],
+            self.way_probe_path(satellite, ground=ground),
+            number,
+            ground=ground,
+        )
+        return [*command, "--no-trains"]  # several ways share a link
+
     def probe_command(self, link: AnyLink, *, ground: bool) -> list[str]:
         """Return the command of one end of a probe; the satellite's end measures round trips."""
-        best = max(self.traces[link.name].rows(), key=lambda row: row.down_bit_s)
-        command = [
-            sys.executable,
-            "-m",
-            "testbed.measure.probe",
-            "--peer",
+        return self._probe_command(
+            self.traces[link.name],
             self.address(link, ground=not ground),
-        ]
+            self.probe_path(link, ground=ground),
+            self._number(link),
+            ground=ground,
+        )
+
+    def _probe_command(
+        self, trace: Trace, peer: str, output: Path, number: int, *, ground: bool
+    ) -> list[str]:
+        best = max(trace.rows(), key=lambda row: row.down_bit_s)
         rate_bit_s, speed = best.up_bit_s if ground else best.down_bit_s, self.scenario.speed
+        command = [sys.executable, "-m", "testbed.measure.probe", "--peer", peer]
         command += ["--rate", str(rate_bit_s * speed)]
         if speed != 1:
             command += ["--speed", str(speed)]
-        command += ["--output", str(self.probe_path(link, ground=ground))]
-        command += ["--port", str(FIRST_PROBE_PORT + self._number(link))]  # hosts may have several links
+        command += ["--output", str(output)]
+        command += ["--port", str(FIRST_PROBE_PORT + number)]  # hosts may have several links
         return command if ground else [*command, "--asks"]
 
     def echo_probe_command(self, link: Link, mac: str) -> list[str]:

@@ -38,7 +38,7 @@ from testbed.errors import CapabilityError, ScenarioError, TestbedError
 from testbed.machine.disk import disk_problem
 from testbed.machine.processor_load import ProcessorLoad
 from testbed.machine.stop_request import Stopped, StopRequest
-from testbed.measure.fidelity import LinkFidelity, compare
+from testbed.measure.fidelity import Interval, LinkFidelity, compare, trains_sent
 from testbed.mqtt.broker import Broker, BrokerError, TcpListener, UnixListener
 from testbed.mqtt.broker_watch import BrokerWatch
 from testbed.mqtt.certificates import Authority
@@ -47,7 +47,6 @@ from testbed.network.clock import RealClock
 from testbed.network.emulation import EmulatedNetwork
 from testbed.network.player import Change
 from testbed.network.programs import Program, end_session, spawn
-from testbed.network.routes.routed_hosts import RoutedHost, RoutePlayer
 from testbed.results.absence import absences
 from testbed.results.clock.keeping_up import acceleration, in_scenario_time, lateness_warning
 from testbed.results.contacts import backlogs
@@ -79,8 +78,7 @@ from testbed.run.model_relay import ModelRelay, server_of
 from testbed.run.offered_load import offered_load
 from testbed.run.plan import DRAWINGS, MANAGEMENT, MODELS, MQTT_PORT, RunPlan
 from testbed.run.progress import Progress
-from testbed.run.routed.hosts import routed_hosts
-from testbed.run.routed.reports import PathReports
+from testbed.run.routed.run_routes import RunRoutes
 from testbed.run.sockets import socket_folder
 from testbed.run.speed import check_speed, hasten_tcp
 from testbed.run.supervision import ManagementWatch, SupervisedNode
@@ -219,8 +217,7 @@ class _Run:
         self.boards = RunBoards(plan, self._report)
         self.faults = RunFaults(plan, self.nodes, self._report_at)
         self.plane: ManagementPlane | None = None
-        self.routed: dict[str, RoutedHost] = {}
-        self.routes: RoutePlayer | None = None
+        self.routes = RunRoutes(plan)
         self.late_s: list[float] = []  # lateness of each change of a link, from scenario second 0 on
         self.start_monotonic_s = 0.0
         self.told_of_disk = False
@@ -299,7 +296,7 @@ class _Run:
             )
         network.start()
         hasten_tcp(network.hosts.values(), self.scenario.speed)
-        self.routed = routed_hosts(stack, self.plan, network)
+        self.routes.build(stack, network)
         return network
 
     def _add_board(self, stack: ExitStack, link: Link, network: EmulatedNetwork) -> None:
@@ -426,6 +423,7 @@ class _Run:
             for ground in (False, True):
                 name = link.ends[ground]
                 self._start_probe(link, name, self.plan.probe_command(link, ground=ground))
+        self.routes.start_probes(self.network)
 
     def _start_probe(self, link: AnyLink, name: str, command: list[str]) -> None:
         log = self.plan.probe_log_path(link)
@@ -442,6 +440,7 @@ class _Run:
         self.clock = RealClock(time.monotonic() + LEAD_S, self.scenario.speed)
         self.start_monotonic_s = self.clock.start_monotonic_s
         plane.start_nodes(self.clock.scale, skips=self.scenario.skip_idle)
+        self.routes.prepare(self.clock, plane.report)
         was_up: dict[str, tuple[bool, bool]] = {}
         ends = {link.name: link.ends for link in self.scenario.network_links}
 
@@ -451,6 +450,7 @@ class _Run:
             before, now = was_up.get(change.link), (change.down.up, change.up_link.up)
             if before != now:
                 was_up[change.link] = now
+                self.routes.link_changed(change)
                 if change.link in self.boards.links and (before is None or any(before) != change.up):
                     satellite, station = ends[change.link]
                     plane.tell_contact(satellite, station, change.up)
@@ -476,7 +476,7 @@ class _Run:
         self.dishes.gate(self.network.links)
         player = self.network.play(self.played, self.clock, self.dishes.watch(on_change))
         self.dishes.start(self.clock, plane)
-        self._play_routes(stack, plane)
+        self.routes.play(stack)
         self.passing = PassingTime(
             self.scenario,
             self.plan.node_names,
@@ -493,19 +493,7 @@ class _Run:
         """Return what no jump of scenario time may pass, beside events of nodes, captures and contacts."""
         stops: list[NextStop] = [next_of([self._last_events_s(), self._end_s()])]
         stops += [lambda _: self.dishes.next_s(), lambda _: self.faults.next_s]
-        if (routes := self.routes) is not None:
-            stops.append(lambda _: routes.next_s())
-        return stops
-
-    def _play_routes(self, stack: ExitStack, plane: ManagementPlane) -> None:
-        """Make the routes to mission control follow the contacts."""
-        routing = self.plan.routing
-        if routing is None:
-            return
-        on_step = PathReports(routing, plane.report, self.clock.scale.monotonic_of)
-        self.routes = RoutePlayer(self.clock, routing.schedule, self.routed, on_step)
-        stack.callback(self.routes.stop)
-        self.routes.start()
+        return [*stops, lambda _: self.routes.next_s()]
 
     def _gather(self, plane: ManagementPlane) -> Ending | None:
         """Wait until every frame has its answer, or until no more answers can arrive.
@@ -524,8 +512,7 @@ class _Run:
             management.look()
             self.network.check_links()
             self.dishes.check()
-            if self.routes is not None:
-                self.routes.check()
+            self.routes.check()
             self.faults.look(self.clock.now_s())
             self._look_after_ends(plane)
             self.passing.look(self._node_states(), self.late_s)
@@ -554,8 +541,7 @@ class _Run:
         """Set again what another program changed at the ends of links, and report it."""
         ends = {link.name: link.ends for link in self.scenario.network_links}
         for link, number, change in self.ends.look():
-            if self.routes is not None:
-                self.routes.restore(ends[link][number])
+            self.routes.restore(ends[link][number])
             event = LinkRepaired(link=link, end=ends[link][number], change=change)
             plane.report(event, time_s=self.clock.now_s())
 
@@ -659,6 +645,7 @@ class _Run:
         events: Sequence[EventRecord],
         shaper: str,
         links: tuple[LinkFidelity, ...] = (),
+        ways: tuple[LinkFidelity, ...] = (),
         ending: Ending | None = None,
     ) -> Results:
         models = [node.model for node in (*self.scenario.satellites, *self.scenario.receivers)]
@@ -670,7 +657,7 @@ class _Run:
             events,
             self.start_monotonic_s,
             self._link_times(),
-            self.plan.routing.schedule if self.plan.routing is not None else None,
+            self.routes.played(self.traces),
         )
         turns = turns_of(events)
         faults = fault_records(self.scenario, events, frames, self.start_monotonic_s)
@@ -681,6 +668,7 @@ class _Run:
             frames=explained(without_dish(self.scenario, self.dishes.in_view, turns, frames), faults),
             faults=faults,
             links=links,
+            ways=ways,
             link_error_bound_s=self.scenario.link_error_bound_s,
             brokers=tuple(watch.to_record() for watch in self.watches),
             malformed=malformed_counts(events),
@@ -723,15 +711,21 @@ class _Run:
     def _results(self, plane: ManagementPlane, shaper: str, ending: Ending | None) -> Results:
         self.traces = self.dishes.left(self.traces)
         links = tuple(self._fidelity(link, plane, shaper) for link in self.scenario.sky_links)
+        busy = self._busy(plane, [satellite.name for satellite in self.scenario.satellites])
+        ends = [(link, ground) for link in self.scenario.sky_links for ground in (False, True)]
+        logs = [self.plan.probe_path(link, ground=ground) for link, ground in ends]
+        busy += trains_sent(logs, self.clock.scale)
+        ways = self.routes.fidelities(self.routes.played(self.traces), self.clock, shaper, busy)
         self.folder.check_room()
         self._keep_events()
-        self.folder.keep_json(self.folder.fidelity, [link.to_json() for link in links])
-        results = self._figures(plane.events, shaper, links, ending)
+        self.folder.keep_json(self.folder.fidelity, [link.to_json() for link in (*links, *ways)])
+        results = self._figures(plane.events, shaper, links, ways, ending)
         self.folder.keep_json(self.folder.results, results.to_json())
         self._draw_kept(results)
         tracks = [link_track(self.scenario, link, self.traces[link.name]) for link in self.scenario.links]
         shown = [track for track in tracks if track is not None]
-        report = render(results, self.scenario, self.traces, shown, self.folder.kept)
+        drawn_ways = self.routes.traces(self.routes.played(self.traces))
+        report = render(results, self.scenario, self.traces, shown, self.folder.kept, drawn_ways)
         self.folder.keep(self.folder.report, report)
         return results
 
@@ -746,30 +740,26 @@ class _Run:
     def _fidelity(self, link: AnyLink, plane: ManagementPlane, shaper: str) -> LinkFidelity:
         relayed = bool(self.scenario.crosslinks)
         senders = [s.name for s in self.scenario.satellites] if relayed else [link.ends[0]]
-        busy = [interval for sender in senders for interval in busy_intervals(plane.events, sender)]
-        scale = self.clock.scale
         record = compare(
             link=link.name,
             shaper=shaper,
             trace_name=self.plan.trace_path(link).name,
             trace=self.traces[link.name],
-            scale=scale,
+            scale=self.clock.scale,
             logs=(self.plan.probe_path(link, ground=False), self.plan.probe_path(link, ground=True)),
-            busy=[(scale.at(begin), scale.at(end)) for begin, end in busy],
+            busy=self._busy(plane, senders),
         )
         return replace(record, load=self.load, counters=self.counters[link.name])
 
+    def _busy(self, plane: ManagementPlane, senders: Sequence[str]) -> list[Interval]:
+        """Return when any of some satellites was sending, in scenario time."""
+        scale = self.clock.scale
+        busy = [interval for sender in senders for interval in busy_intervals(plane.events, sender)]
+        return [(scale.at(begin), scale.at(end)) for begin, end in busy]
+
     def _link_times(self) -> dict[tuple[str, str], LinkTime]:
         links = self.scenario.links
-        routing = self.plan.routing
-        ways = (
-            {}
-            if routing is None
-            else {
-                (satellite, routing.control): LinkTime(trace, self.start_monotonic_s)
-                for satellite, trace in routing.paths.items()
-            }
-        )
+        ways = self.routes.link_times(self.routes.played(self.traces), self.start_monotonic_s)
         return ways | {
             (link.satellite, link.station): LinkTime(
                 self.traces[link.name],

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -74,6 +74,7 @@ class ContactGraph:
         self.closing_s = closing_s
         self.end_s = max((link.trace.end_s for link in links), default=0.0)
         self._links = [_LinkOverTime(link) for link in links]
+        self._by_name = {one.link.name: one for one in self._links}
 
     def moments(self, every_s: float) -> Floats:
         """Return when links open, begin to close and close; and moments `every_s` apart from 0 to the end."""
@@ -82,6 +83,14 @@ class ContactGraph:
             edges += [one.begins_s, one.ends_s, np.maximum(one.ends_s - self.closing_s, one.begins_s)]
         found: Floats = np.unique(np.concatenate([[0.0], *edges]))
         return found[found < self.end_s]
+
+    def open_at(self, time_s: float, among: Iterable[str]) -> set[str]:
+        """Return which of some links are open at a moment."""
+        return {name for name in among if self._by_name[name].is_open(time_s)}
+
+    def at(self, time_s: float) -> list[OpenLink]:
+        """Return the links that are open at a moment."""
+        return next(self.over(np.array([time_s])))[1]
 
     def over(self, moments_s: Floats) -> Iterator[tuple[float, list[OpenLink]]]:
         """Yield each moment with the links that are open then."""
@@ -107,6 +116,11 @@ class _LinkOverTime:
             for rate_bit_s in (trace.down_bit_s, trace.up_bit_s)
         ]
         self._delay_s = (trace.down_delay_s + trace.up_delay_s) / 2
+
+    def is_open(self, time_s: float) -> bool:
+        """Return whether both directions are up at a moment."""
+        number = int(np.searchsorted(self.begins_s, time_s, side="right")) - 1
+        return number >= 0 and time_s < float(self.ends_s[number])
 
     def at(self, times_s: Floats, closing_s: float) -> list[OpenLink | None]:
         """Return what the link is at each moment; None while it is not open."""

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import pairwise
 from operator import attrgetter
 
@@ -79,12 +79,16 @@ class RouteSchedule:
         links: all links.
         steps: the routes from each moment on at which some change, in order of time; the first is at 0 s.
         end_s: end of the last step.
+        graph: the contacts of the links.
+        choose: chose the routes.
     """
 
     root: str
     links: tuple[RoutedLink, ...]
     steps: tuple[RouteStep, ...]
     end_s: float
+    graph: ContactGraph = field(compare=False, repr=False)
+    choose: Choice = field(default=shortest_delay, compare=False, repr=False)
 
     @classmethod
     def compute(
@@ -122,7 +126,15 @@ class RouteSchedule:
             _check(parents, open_links, time_s)
             if not steps or parents != steps[-1].parents:
                 steps.append(RouteStep(time_s, parents))
-        return cls(root, tuple(links), tuple(steps) or (RouteStep(0.0, {}),), graph.end_s)
+        return cls(root, tuple(links), tuple(steps) or (RouteStep(0.0, {}),), graph.end_s, graph, choose)
+
+    def without(self, time_s: float, closed: Collection[str]) -> RouteStep:
+        """Return the routes at a moment at which some links are closed, whatever was foreseen."""
+        time_s = max(time_s, 0.0)
+        if not self.graph.open_at(time_s, closed):
+            return self.at(time_s)
+        links = [link for link in self.graph.at(time_s) if link.link not in closed]
+        return RouteStep(time_s, self.choose(links, self.root))
 
     def at(self, time_s: float) -> RouteStep:
         """Return the routes at a moment; before 0 s those of 0 s."""

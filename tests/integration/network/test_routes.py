@@ -16,9 +16,11 @@ from testbed.kernel.namespace import NetworkNamespace
 from testbed.network.clock import RealClock
 from testbed.network.emulation import EmulatedNetwork
 from testbed.network.routes.contact_graph import RoutedLink
-from testbed.network.routes.routed_hosts import Neighbour, RoutedHost, RoutePlayer, node_address
+from testbed.network.routes.route_player import RoutePlayer
+from testbed.network.routes.routed_hosts import Neighbour, RoutedHost, node_address
 from testbed.network.routes.schedule import RouteSchedule
 from tests.support.network.contacts import contact_trace
+from tests.support.waiting import wait_for
 from traces.trace import Trace
 
 pytestmark = pytest.mark.root
@@ -119,6 +121,15 @@ def test_stations_reach_each_other_and_the_satellite_through_mission_control(han
     handover.clock.wait_until(0.3, _never())  # the satellite is over G1
     for source, target in (("G1", "G2"), ("G2", "S"), ("S", "G2"), ("M", "S")):
         assert _ping(handover.spaces[source], handover.address[target]), (source, target)
+
+
+def test_a_link_that_is_cut_is_left_at_once(handover: Handover) -> None:
+    handover.clock.wait_until(0.7, _never())  # both stations see it, and the way over G1 is the shorter one
+    assert handover.player.steps[-1].path("S", "M") == ("S", "G1", "M")
+    handover.player.link_changed("S - G1", is_open=False)
+    wait_for(lambda: handover.player.steps[-1].path("S", "M") == ("S", "G2", "M"), "the other way")
+    assert _ping(handover.spaces["S"], handover.address["M"])
+    assert _ping(handover.spaces["M"], handover.address["S"])
 
 
 def test_routes_that_the_kernel_dropped_are_written_again(handover: Handover) -> None:

@@ -11,11 +11,9 @@ from PIL import Image
 from pydantic import ValidationError
 
 from nodes.contract.config import GroundConfig, SatelliteConfig
-from nodes.contract.events import PathChanged
 from testbed.errors import ScenarioError
 from testbed.run.folder import RunFolder
 from testbed.run.plan import RunPlan
-from testbed.run.routed.reports import PathReports
 from testbed.run.routed.routing import routing_of
 from testbed.scenario.file import load_scenario
 from testbed.scenario.model import (
@@ -141,18 +139,3 @@ def test_a_station_with_a_model_is_preferred_to_mission_control(tmp_path: Path) 
         ("Tromso", False),
         ("Mission control", True),
     ]
-
-
-def test_each_change_of_a_way_is_reported_once(tmp_path: Path) -> None:
-    routing = routing_of(make(tmp_path), TRACES)
-    assert routing is not None
-    told: list[tuple[float, list[str]]] = []
-
-    def report(event: PathChanged, *, monotonic_s: float, time_s: float) -> None:
-        assert monotonic_s == time_s + 1000
-        told.append((time_s, event.path))
-
-    reports = PathReports(routing, report, lambda time_s: time_s + 1000)
-    for step in routing.schedule.steps:
-        reports(step)
-    assert [(time_s, path[1:2]) for time_s, path in told] == [(10, ["Svalbard"]), (30, ["Tromso"]), (60, [])]
