@@ -6,8 +6,8 @@
 Each Dove sees Svalbard for seven minutes, and shares 107 to 167 s of these with another. All capture an image
 every 15 s for 400 s; those of the second are worth three times as much. The downlinks are so slow that all
 images are as large as what the dish carries if the longest passes have it. Each image is sent whole.
-Latencies are those of the answered frames. "Still on board" counts items at the end of each Dove's last
-contact: with the answered frames they are all frames, if none was lost.
+Latencies are those of the answered frames. "Still on board" counts frames that waited in an outbox, or were
+partly sent, when the run ended: with the answered frames they are all frames, if none was lost.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ SCHEDULERS = ("longest-pass", "round-robin", "most-backlog", "highest-value")
 SPEED = 10
 STAGES_S = {"preprocess": 0.1, "vision": 2.0, "prefill": 0.8, "decode": 0.1}
 VALUES = {"FLOCK 2P-12": 3.0}
+ON_BOARD = ("it waited to be sent when the run ended", "it was on its way when the run ended")
 HEADINGS = (
     "scheduler",
     "answered",
@@ -87,7 +88,7 @@ def row(made: Scenario, results: Results) -> list[str]:
     return [
         made.scheduler,
         f"{len(answered)} of {len(frames)}",
-        str(sum({one.satellite: one.items for one in results.backlogs}.values())),
+        str(sum(not f.answered and f.reached.endswith(ON_BOARD) for f in results.frames)),
         f"{value:.0%}",
         f"{sum(latencies_s) / max(1, len(latencies_s)):.1f}",
         f"{max(latencies_s, default=0.0):.1f}",

@@ -107,8 +107,7 @@ def _hit(
         return tuple(
             frame for node, frame, time_s in looked if node == fault.target and from_s <= time_s < until_s
         )
-    links = set(links_hit(scenario, fault))
-    satellites = {link.satellite for link in scenario.links if link.name in links}
+    satellites = _concerned(scenario, set(links_hit(scenario, fault)))
     hit = []
     for frame in frames:
         if frame.satellite not in satellites:
@@ -116,6 +115,17 @@ def _hit(
         if frame.capture_s < until_s and answered_s.get(frame.frame, math.inf) > from_s:
             hit.append(frame.frame)
     return tuple(hit)
+
+
+def _concerned(scenario: Scenario, links: set[str]) -> set[str]:
+    """Return the satellites whose frames some links may carry.
+
+    A link on the ground carries those of all satellites that its station sees.
+    """
+    ends = {end for link in scenario.network_links if link.name in links for end in link.ends}
+    stations = {link.station for link in scenario.earth_links if link.name in links}
+    seen = {link.satellite for link in scenario.links if link.station in stations}
+    return seen | (ends & {satellite.name for satellite in scenario.satellites})
 
 
 def explained(frames: Sequence[FrameResult], faults: Sequence[FaultRecord]) -> tuple[FrameResult, ...]:

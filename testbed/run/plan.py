@@ -33,6 +33,7 @@ from testbed.mqtt.admission import Admission
 from testbed.run.folder import RunFolder
 from testbed.run.model_relay import server_of
 from testbed.run.routed.routing import Routing, routing_of
+from testbed.run.traces import played_traces
 from testbed.scenario.model import AnyLink, GroundNode, Link, Satellite, Scenario
 from traces.trace import Trace
 from traces.trace_file import write_trace
@@ -110,7 +111,8 @@ class RunPlan:
     @cached_property
     def network_traces(self) -> dict[str, Trace]:
         """The trace of every link, by its name."""
-        return {**self.traces, **(self.routing.earth_traces if self.routing is not None else {})}
+        earth_traces = self.routing.earth_traces if self.routing is not None else {}
+        return {**self.traces, **played_traces(self.scenario, earth_traces)}
 
     @cached_property
     def event_nodes(self) -> list[str]:

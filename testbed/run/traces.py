@@ -78,7 +78,7 @@ def link_trace(scenario: Scenario, link: Link) -> Trace:
 
 
 def played_traces(scenario: Scenario, traces: Mapping[str, Trace]) -> dict[str, Trace]:
-    """Return the traces of all links with the scenario's faults, by the links' names.
+    """Return traces of links with the scenario's faults, by the links' names.
 
     Raises:
         ScenarioError: a link cannot be as slow as a fault asks for.

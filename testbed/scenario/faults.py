@@ -52,7 +52,7 @@ class SatelliteLost(_Fault):
 
 
 class StationDown(_Fault):
-    """A ground station loses its power: its program ends at once, and its links go down.
+    """A ground station, or mission control, loses its power: its program ends at once, and its links go down.
 
     Args:
         at_s: scenario time at which it happens.
@@ -69,8 +69,8 @@ class LinkCut(_Fault):
     Args:
         at_s: scenario time at which it happens.
         until_s: when it works again; None for never.
-        target: name of the link, "satellite - station" or "satellite - satellite".
-        way: "down" (to the ground), "up" or "both".
+        target: name of the link: "satellite - station", "satellite - satellite", "station - mission control".
+        way: "down" (from the first-named end to the other, as to the ground), "up" or "both".
     """
 
     what: Literal["link cut"] = "link cut"
@@ -83,10 +83,10 @@ class RateDegraded(_Fault):
     Args:
         at_s: scenario time at which it begins.
         until_s: when it ends; None for never.
-        target: name of the link, "satellite - station" or "satellite - satellite".
+        target: name of the link: "satellite - station", "satellite - satellite", "station - mission control".
         factor: of its rate, above 0 and at most 1.
         loss: probability that a packet is lost, beside the link's own.
-        way: "down" (to the ground), "up" or "both".
+        way: "down" (from the first-named end to the other, as to the ground), "up" or "both".
     """
 
     what: Literal["rate degraded"] = "rate degraded"
@@ -119,7 +119,8 @@ Fault = Annotated[
 def fault_problem(scenario: Scenario) -> str | None:
     """Return what is wrong with the faults of a scenario; None if nothing is."""
     satellites = {one.name: one for one in scenario.satellites}
-    stations, links = {one.name for one in scenario.stations}, {link.name for link in scenario.sky_links}
+    stations = {one.name for one in scenario.ground_nodes}
+    links = {link.name for link in scenario.network_links}
     for number, fault in enumerate(scenario.faults):
         if isinstance(fault, SatelliteLost | BitFlips):
             kind, known = "satellite", set(satellites)
@@ -171,19 +172,19 @@ def links_hit(scenario: Scenario, fault: Fault) -> list[str]:
     """Return the links that a fault takes down or slows."""
     if isinstance(fault, BitFlips):
         return []
-    return [link.name for link in scenario.sky_links if fault.target in (link.name, *link.ends)]
+    return [link.name for link in scenario.network_links if fault.target in (link.name, *link.ends)]
 
 
 def faulty_traces(scenario: Scenario, traces: Mapping[str, Trace]) -> dict[str, Trace]:
-    """Return the traces of all links with the scenario's faults.
+    """Return traces of links with the scenario's faults.
 
     Args:
         scenario: the scenario.
-        traces: each link's trace without faults, by the link's name.
+        traces: the traces without faults, by the links' names.
     """
     faulty = dict(traces)
     for fault in scenario.faults:
-        for name in links_hit(scenario, fault):
+        for name in traces.keys() & set(links_hit(scenario, fault)):
             end = "on" if fault.until_s is None else f"to {fault.until_s:g} s"
             note = f"fault from {fault.at_s:g} s {end}: {fault.what} ({described(fault)})"
             ways = _ways(getattr(fault, "way", "both"))

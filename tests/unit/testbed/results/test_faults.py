@@ -95,3 +95,14 @@ def test_each_fault_names_the_frames_that_it_hit(tmp_path: Path) -> None:
 def test_a_run_without_faults_has_no_records(tmp_path: Path) -> None:
     made = scenario(tmp_path)
     assert hit(made, way("A10", 10, 12, 15)) == []
+
+
+def test_a_fault_on_the_ground_hits_the_frames_of_all_satellites_that_the_station_sees(
+    tmp_path: Path,
+) -> None:
+    whole = scenario(tmp_path).model_dump()
+    control = {"name": "Control", "model": "m", "place": "0,0,0"}
+    fault = {"what": "link cut", "at_s": 20, "until_s": 60, "target": "G - Control"}
+    made = Scenario.model_validate(whole | {"mission_control": control, "faults": [fault]})
+    records = [*began(1, made), *way("A10", 10, 12, 15), *way("A50", 50, 52, 70), *way("B50", 50, 51, 80)]
+    assert hit(made, records) == [(("A50", "B50"), ())]

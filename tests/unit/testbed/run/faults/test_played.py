@@ -125,3 +125,25 @@ def test_weights_that_cannot_be_copied_end_the_run_before_it_begins(tmp_path: Pa
     (flight.plan.folder.path / "faults").write_text("in the way")
     with pytest.raises(ScenarioError, match=f"bit flips in the weights of {SATELLITE}: "):
         flight.faults.prepare()
+
+
+def test_links_on_the_ground_and_mission_control_fail_too(tmp_path: Path) -> None:
+    whole = load_scenario(ROOT / "topologies/handover.py")
+    control, station = whole.mission_control, whole.stations[0].name
+    assert control is not None
+    link = f"{station} - {control.name}"
+    faults = (
+        LinkCut(at_s=5, until_s=9, target=link),
+        StationDown(at_s=12, until_s=14, target=control.name),
+    )
+    scenario = Scenario.model_validate(dict(whole) | {"faults": faults})
+    traces = {one.name: link_trace(scenario, one) for one in scenario.links}
+    plan = RunPlan(scenario, traces, RunFolder.create(tmp_path, "faulty"), Path("/tmp/s"))  # noqa: S108
+    contacts = {name: [(c.aos_s, c.los_s) for c in t.contacts()] for name, t in plan.network_traces.items()}
+    assert contacts[link][:2] == [(0, 5), (9, 12)] and contacts[link][2][0] == 14
+    other = next(one.name for one in scenario.earth_links if one.name != link)
+    assert contacts[other][0] == (0, 12) and contacts[other][1][0] == 14
+    assert plan.routing is not None
+    foreseen = plan.routing.earth_traces[link].contacts()
+    assert len(foreseen) == 1, "the routes are computed without faults"
+    assert {one.name for one in scenario.links} <= contacts.keys()
