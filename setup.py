@@ -39,6 +39,7 @@ TESTBED = [
     "paho-mqtt>=2.1,<3",  # the management plane
     "trustme>=1.2,<2",  # a run's certificate authority and its stations' certificates
     "msgpack>=1,<2",  # binary schema of the shaper process's control messages
+    "setproctitle>=1.3,<2",  # `ps` shows which program a forked process is
     "shtab>=1.7,<2",  # `spaceverse --print-completion`, from the parsers of argparse
     "tomli>=2,<3; python_version < '3.11'",  # reads boards.toml; 3.11 has it as tomllib
 ]

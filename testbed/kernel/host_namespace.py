@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ctypes
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from testbed.kernel.namespace import NetworkNamespace
 from testbed.kernel.namespace_thread import CLONE_NEWNET, check_result
@@ -36,6 +38,17 @@ class HostNamespace(NetworkNamespace):
         space = cls(_unshare, what)
         space.set_up("lo", True)
         return space
+
+    @contextmanager
+    def descriptors(self) -> Iterator[list[int]]:
+        """Open descriptors of the network and the mount namespace, for setns(2)."""
+        paths = ("/proc/thread-self/ns/net", "/proc/thread-self/ns/mnt")
+        opened = self.call(lambda: [os.open(path, os.O_RDONLY | os.O_CLOEXEC) for path in paths])
+        try:
+            yield opened
+        finally:
+            for descriptor in opened:
+                os.close(descriptor)
 
     def release(self) -> None:
         """End everything in the namespaces, and keep `path` from leading to others until `close`."""

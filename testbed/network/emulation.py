@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -19,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from testbed.errors import InputError, TestbedError
+from testbed.forks.forks import Forks
 from testbed.kernel.namespace import NetworkNamespace
 from testbed.machine.processor_load import ProcessorLoad
 from testbed.machine.stop_request import signals_held
@@ -68,6 +70,7 @@ class EmulatedNetwork:
         links: links by name. A link made elsewhere, such as a board's, is added by assignment.
         player: makes the links follow their traces; None before `play`.
         probes: probe programs that were started.
+        forks: forks Python programs in Mininet hosts; None starts each by itself.
 
     Raises:
         CapabilityError: not root, or this machine has no such shaper.
@@ -82,6 +85,7 @@ class EmulatedNetwork:
         self.links: dict[str, PlayedLink] = {}
         self.probes: list[Program] = []
         self.player: Player | None = None
+        self.forks: Forks | None = None
         self.addresses: dict[str, str] = {}
         self._check_stop = check_stop
         self._mininet: HostNetwork | None = None
@@ -240,9 +244,16 @@ class EmulatedNetwork:
         if self.player is not None:
             self.player.stop()
 
+    def start_program(self, name: str, host: str, command: Sequence[str], log: Path) -> Program:
+        """Start a program in a Mininet host, as a fork where `forks` can."""
+        its, forks = self.hosts[host], self.forks
+        if forks is None:
+            return Program(name, command, log=log, netns_pid=its.pid)
+        return Program(name, command, log=log, start=partial(its.fork, forks))
+
     def start_probe(self, name: str, host: str, command: Sequence[str], log: Path) -> Program:
         """Start a probe program in a Mininet host; `check` then fails if it has ended."""
-        program = Program(name, command, log=log, netns_pid=self.hosts[host].pid)
+        program = self.start_program(name, host, command, log)
         self._watch([program])
         return program
 

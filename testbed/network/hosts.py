@@ -5,20 +5,22 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import sys
 import uuid
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, BinaryIO
 
 from mininet.net import Mininet
 from mininet.node import Host
 
 from testbed.errors import CapabilityError, LinkError, TestbedError
+from testbed.forks.forks import Forks
 from testbed.kernel.host_namespace import HostNamespace
 from testbed.machine.system_path import find_program, system_path
-from testbed.network.programs import ask_session_to_end, end_session, spawn
+from testbed.network.programs import Process, ask_session_to_end, end_session, spawn
 
 MARK = "SPACEVERSE_HOST"  # variable in the environment of a host's programs
 
@@ -219,6 +221,19 @@ class EmulatedHost:
 
         # A program ends with the thread that started it. The namespace's thread lives as long as the host.
         return self._space.call(start)
+
+    def fork(self, forks: Forks, command: Sequence[str], output: BinaryIO) -> Process:
+        """Start a Python program in the host, as a fork if `forks` has its module.
+
+        Args:
+            forks: forks programs; they end with it, too.
+            command: a program with its arguments.
+            output: file for what it prints.
+        """
+        if command[:2] == [sys.executable, "-m"] and command[2] in forks.modules:
+            with self._space.descriptors() as namespaces:
+                return forks.start(command[2], command[3:], output.fileno(), namespaces=namespaces)
+        return spawn(command, netns_pid=self.pid, stdin=subprocess.DEVNULL, stdout=output, stderr=output)
 
     def run(
         self, command: str | Sequence[str], *, timeout_s: float | None = None, check: bool = True

@@ -8,15 +8,19 @@ import shlex
 import signal
 import subprocess
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, TypeAlias
 
 from nodes.contract.files import tail
 from testbed.errors import TestbedError
+from testbed.forks.forks import ForkedProcess
 
 _LOG = logging.getLogger(__name__)
+
+Process: TypeAlias = "subprocess.Popen[Any] | ForkedProcess"
+Start: TypeAlias = Callable[[Sequence[str], BinaryIO], Process]
 
 # The kernel kills the program when the thread that started it ends, so that a run that was killed
 # with SIGKILL leaves none behind.  setpriv (util-linux), since preexec_fn is unsafe beside threads.
@@ -42,20 +46,22 @@ def spawn(command: Sequence[str], *, netns_pid: int | None = None, **options: An
     return process
 
 
-def exit_code(process: subprocess.Popen[Any]) -> int | None:
+def exit_code(process: Process) -> int | None:
     """Return a process's exit code if it has ended, without reaping it.
 
     Unlike `poll`, this keeps its process id and its group's from being reused.
     """
     if process.returncode is not None:
         return process.returncode
+    if isinstance(process, ForkedProcess):
+        return process.exit_code()
     found = os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT | os.WNOHANG)
     if found is None:
         return None
     return found.si_status if found.si_code == os.CLD_EXITED else -found.si_status
 
 
-def ask_session_to_end(process: subprocess.Popen[Any], number: signal.Signals = signal.SIGTERM) -> None:
+def ask_session_to_end(process: Process, number: signal.Signals = signal.SIGTERM) -> None:
     """Send a signal to a process made by `spawn` and to its session, and do not wait."""
     if exit_code(process) is not None:
         return
@@ -65,7 +71,7 @@ def ask_session_to_end(process: subprocess.Popen[Any], number: signal.Signals = 
         process.send_signal(number)
 
 
-def end_session(process: subprocess.Popen[Any], first: signal.Signals = signal.SIGTERM) -> None:
+def end_session(process: Process, first: signal.Signals = signal.SIGTERM) -> None:
     """End a process and its whole session, and reap it. May be called twice.
 
     Args:
@@ -96,7 +102,10 @@ class Program:
         command: program and arguments.
         log: file for what it prints.
         netns_pid: process id whose network namespace it joins (a Mininet host's shell), or None.
+        start: starts it, given the command and its log; by default `spawn` does.
     """
+
+    process: Process
 
     def __init__(
         self,
@@ -105,13 +114,17 @@ class Program:
         *,
         log: Path,
         netns_pid: int | None = None,
+        start: Start | None = None,
     ) -> None:
         self.name = name
         self.log = log
         with log.open("ab") as log_file:
-            self.process = spawn(
-                command, netns_pid=netns_pid, stdin=subprocess.DEVNULL, stdout=log_file, stderr=log_file
-            )
+            if start is not None:
+                self.process = start(command, log_file)
+            else:
+                self.process = spawn(
+                    command, netns_pid=netns_pid, stdin=subprocess.DEVNULL, stdout=log_file, stderr=log_file
+                )
 
     def check(self, *, started: bool) -> None:
         """Raise TestbedError with its last line if it has ended.

@@ -43,6 +43,14 @@ FIRST_PROBE_PORT = 40_000
 KEPT_MODELS = "SPACEVERSE_MODELS"  # environment: the socket of a `python -m nodes.vlm.shared` that is kept
 MANAGEMENT, MODELS, DRAWINGS = "management", "models", "drawings"  # names of a run's own programs
 RATE_WITHOUT_CONTACT_BIT_S = 1e6  # no chunk is sent
+# Imported once for all programs of a run: the programs, and what they import when they need it.
+FORKED = (
+    "nodes.satellite",
+    "nodes.ground",
+    "nodes.check",
+    "nodes.vlm.shared.remote",
+    "testbed.measure.probe",
+)
 
 
 @dataclass(frozen=True)

@@ -35,6 +35,7 @@ from nodes.contract.events import (
 )
 from nodes.contract.topics import slug
 from testbed.errors import CapabilityError, ScenarioError, TestbedError
+from testbed.forks.forks import LOOKS_EVERY_S, Forks
 from testbed.machine.disk import disk_problem
 from testbed.machine.processor_load import ProcessorLoad
 from testbed.machine.stop_request import Stopped, StopRequest
@@ -76,7 +77,7 @@ from testbed.run.faults.played import RunFaults
 from testbed.run.folder import RunFolder
 from testbed.run.model_relay import ModelRelay, server_of
 from testbed.run.offered_load import offered_load
-from testbed.run.plan import DRAWINGS, MANAGEMENT, MODELS, MQTT_PORT, RunPlan
+from testbed.run.plan import DRAWINGS, FORKED, MANAGEMENT, MODELS, MQTT_PORT, RunPlan
 from testbed.run.progress import Progress
 from testbed.run.routed.run_routes import RunRoutes
 from testbed.run.sockets import socket_folder
@@ -226,6 +227,7 @@ class _Run:
 
     def go(self) -> Results:
         with self.progress.shown(len(self.scenario.frames())), ExitStack() as stack:
+            self.forks = stack.enter_context(Forks(FORKED))  # imports while the next steps are made
             self._write_inputs()
             self._check_nodes()
             self.boards.attach(stack)
@@ -256,28 +258,29 @@ class _Run:
         names = self.plan.emulated_names
         if not names:
             return
-        pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-        with spawn(self.plan.check_command, **pipes, text=True) as process:
+        command = self.plan.check_command
+        said = os.memfd_create("check")  # on no disk, which may be full
+        with os.fdopen(said, encoding="utf-8", errors="replace") as text:
+            process = self.forks.start(command[2], command[3:], said)
             try:
-                said, errors = self._said(process)
+                while process.poll() is None:
+                    self.stop.check()
+                    time.sleep(LOOKS_EVERY_S)
             finally:
                 end_session(process)
-        found = {one["config"]: one["fault"] for one in map(json.loads, said.splitlines())}
-        unchecked = (errors.strip().splitlines() or ["no message"])[-1]
+            text.seek(0)
+            lines = text.read().splitlines()
+        answers = [json.loads(line) for line in lines if line.startswith("{")]
+        found = {one["config"]: one["fault"] for one in answers}
+        unchecked = next((line for line in reversed(lines) if line and line[0] != "{"), "no message")
         for name in names:
             if (fault := found.get(str(self.plan.config_path(name)), unchecked)) is not None:
                 raise ScenarioError(f"{name}: {fault}")
 
-    def _said(self, process: subprocess.Popen[str]) -> tuple[str, str]:
-        """Return what a process prints until it ends, on standard output and error; obey a stop request."""
-        while True:
-            self.stop.check()
-            with suppress(subprocess.TimeoutExpired):
-                return process.communicate(timeout=TICK_S)
-
     def _build(self, stack: ExitStack) -> EmulatedNetwork:
         self._begin("building hosts and links")
         network = stack.enter_context(EmulatedNetwork(self.scenario.shaper, check_stop=self.stop.check))
+        network.forks = self.forks
         for name in self.plan.host_names:
             network.add_host(name)
         for link in self.scenario.network_links:
@@ -391,12 +394,8 @@ class _Run:
 
     def _program(self, node: str) -> Program:
         """Start a node's program in its host."""
-        return Program(
-            node,
-            self.plan.node_command(node),
-            log=self.plan.log_path(node),
-            netns_pid=self.network.hosts[node].pid,
-        )
+        command, log = self.plan.node_command(node), self.plan.log_path(node)
+        return self.network.start_program(node, node, command, log)
 
     def _models_program(self, command: list[str]) -> Program:
         """Start the process that holds the models."""
