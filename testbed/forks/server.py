@@ -136,6 +136,7 @@ def main() -> int:
     parser.add_argument("--control-fd", type=int, required=True, help="socket that orders come in by")
     parser.add_argument("modules", nargs="+", help="what to import before the first fork")
     arguments = parser.parse_args()
+    setproctitle(f"{sys.executable} -m testbed.forks.server")  # without the names of programs
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the run, which closes us in its order
     with socket.socket(fileno=arguments.control_fd) as control:
         for name in arguments.modules:

@@ -154,8 +154,8 @@ def probe_is_killed(flight: Flight) -> None:
 
 
 @fault()
-def shell_of_a_host_is_killed(flight: Flight) -> None:
-    for pid in flight.children(f"mininet:h{flight.drawn.randrange(4)}"):
+def stand_in_of_a_host_is_killed(flight: Flight) -> None:
+    for pid in flight.children("sleep infinity"):
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
 
@@ -163,6 +163,13 @@ def shell_of_a_host_is_killed(flight: Flight) -> None:
 @fault(repeats=True, lasts_s=5)
 def models_of_the_run_are_killed(flight: Flight) -> None:
     for pid in flight.children("nodes.vlm.shared"):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+
+
+@fault(repeats=True, lasts_s=5)
+def what_forks_the_programs_is_killed(flight: Flight) -> None:
+    for pid in flight.children("testbed.forks.server"):
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
 

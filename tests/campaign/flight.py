@@ -30,6 +30,7 @@ from nodes.contract.events import EventRecord, LinkChanged
 from nodes.data import FIRST_LIGHT
 from nodes.models import COMPACT
 from testbed.scenario.model import read_frames
+from tests.support.child_processes import descendants_with
 from tests.support.faulty_run import noise_frames
 from tests.support.faulty_server import faulty_server
 from tests.support.footprint import Footprint
@@ -121,13 +122,7 @@ class Flight:
 
     def children(self, words: str) -> list[int]:
         """Return the processes of the run, which is in this process, whose command line has some words."""
-        found = []
-        for path in Path("/proc/self/task").glob("*/children"):
-            for pid in path.read_text().split():
-                with _may_be_gone():
-                    if words in Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode():
-                        found.append(int(pid))
-        return found
+        return descendants_with(words)
 
     def station(self) -> str:
         """Draw a station."""

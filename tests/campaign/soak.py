@@ -93,7 +93,7 @@ class Series:
 
 def command_of(pid: int) -> str:
     """Return a short name of a process: program and what it is about."""
-    words = Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace").split("\0")
+    words = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").split()
     names = [Path(word).parent.name if word.endswith("config.json") else Path(word).name for word in words]
     return " ".join(name for name in names if name and not name.startswith("python"))[:60]
 

@@ -20,6 +20,7 @@ import pytest
 
 from nodes.contract.board import GIVEN_UP
 from nodes.contract.events import Captured, EventRecord
+from tests.support.child_processes import descendants_with
 from tests.support.faulty_server import faulty_server
 from tests.support.footprint import Footprint
 from tests.support.injected_run import (
@@ -50,17 +51,6 @@ def made(folder: Path, pattern: str) -> Path:
     """Return the one file of the run."""
     (path,) = folder.glob(f"runs/*/{pattern}")
     return path
-
-
-def children(words: str) -> list[int]:
-    """Return this process's children whose command line has some words."""
-    found = []
-    for path in Path("/proc/self/task").glob("*/children"):
-        for pid in path.read_text().split():
-            with suppress(OSError):
-                if words in Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode():
-                    found.append(int(pid))
-    return found
 
 
 def frames(folder: Path, satellite: str, *capture_s: float) -> list[dict[str, Any]]:
@@ -101,9 +91,9 @@ def survived(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Ended, 
 
     def act() -> None:
         # Nothing but the run itself keeps the satellite's namespace now.
-        probes = children("testbed.measure.probe")
-        shells = children("mininet:h0")
-        kill(*shells, *probes, *processes_of(made(folder, "nodes/s/config.json")))
+        probes = descendants_with("testbed.measure.probe")
+        stand_ins = descendants_with("sleep infinity")
+        kill(*stand_ins, *probes, *processes_of(made(folder, "nodes/s/config.json")))
         time.sleep(0.3)
         kill(*processes_of(made(folder, "nodes/g/config.json")))
         wait_for(lambda: said(folder, "ready", "S") == 2 and said(folder, "ready", "G") == 2, "restarts", 30)

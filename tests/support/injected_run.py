@@ -168,7 +168,7 @@ def processes_of(config: Path) -> list[int]:
     found = []
     for path in Path("/proc").glob("[0-9]*/cmdline"):
         try:
-            words = path.read_bytes().decode(errors="replace").split("\0")
+            words = path.read_bytes().replace(b"\0", b" ").decode(errors="replace").split()
         except OSError:
             continue
         if str(config) in words:
