@@ -23,8 +23,8 @@ from traces.trace import Trace
 
 MB = 1_000_000
 RUN_BYTES = 110 * MB
-NODE_BYTES = 42 * MB
-PROBE_BYTES = 9 * MB  # of one end
+NODE_BYTES = 32 * MB  # of its own: it shares as much with the others, which are forks of one process
+PROBE_BYTES = 8 * MB  # of one end
 BROKER_BYTES = 3 * MB
 MODELS_BYTES = 155 * MB  # what the processes of the models share: torch, transformers
 MODEL_BYTES = 160 * MB  # of one of them, without its weights
