@@ -112,7 +112,7 @@ def test_what_is_short_is_said(tmp_path: Path, free: None, monkeypatch: pytest.M
     )
     monkeypatch.setattr(module, "available_memory_bytes", lambda: GB)
     (line, _) = ceilings(crowd, {})
-    assert line.startswith("this run needs about 4.") and "1.0 GB are free" in line
+    assert line.startswith("this run needs about 3.") and "1.0 GB are free" in line
     monkeypatch.setattr(module, "available_memory_bytes", lambda: None)
     assert len(ceilings(crowd, {})) == 1
     monkeypatch.setattr(module, "usable_cores", lambda: 1000)
