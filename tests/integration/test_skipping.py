@@ -3,24 +3,33 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import time
+from collections.abc import Callable
 from pathlib import Path
+from statistics import fmean
 
 import pytest
 
+from nodes.contract.events import EventRecord, SkippingEnded, TimeJumped
 from nodes.data import FIRST_LIGHT
 from nodes.models import COMPACT
-from testbed import GroundStation, Link, Outcome, Satellite, Scenario, read_frames, run_scenario
+from testbed import GroundStation, Link, Satellite, Scenario, read_frames, run_scenario
 from testbed.run.progress import Progress
+from testbed.run.run import Outcome
 from tests.support.footprint import Footprint
+from tests.support.injected_run import processes_of
 from tests.support.made_up_profile import MADE_UP
+from tests.support.starved import Starvation
 
 pytestmark = [pytest.mark.root]
 STAGES_S = {"preprocess": 0.05, "vision": 0.2, "prefill": 0.1, "decode": 0.0}
-SHORT, HOURS = (5.0,), (40.0, 3 * 3600.0)
+HOUR_S = 3600.0
 
 
-def scenario(folder: Path, gap_s: float, *, skip: bool) -> Scenario:
-    """Return a pass of 3 s, another after a gap, and frames before, in, between and after them."""
+def scenario(folder: Path, gap_s: float, *, skip: bool, between: int = 1) -> Scenario:
+    """Return a pass of 3 s, another after a gap, and frames before, in and between them."""
     second_s = 4.0 + gap_s
     rows = [(0, 0), (1, 1), (4, 0), (second_s, 1), (second_s + 3, 0)]
     (folder / "pass.csv").write_text(
@@ -32,7 +41,7 @@ def scenario(folder: Path, gap_s: float, *, skip: bool) -> Scenario:
     stages = {name: {"p50_s": s, "p95_s": s, "count": 1} for name, s in STAGES_S.items()}
     (folder / "profile.json").write_text(json.dumps(MADE_UP | {"stages": MADE_UP["stages"] | stages}))
     profile = folder / "profile.json"
-    captures_s = (0.2, 2.0, 4.0 + gap_s / 2, second_s + 1.0)
+    captures_s = (0.2, 2.0, *(4.0 + gap_s * k / (between + 1) for k in range(1, between + 1)), second_s + 1.0)
     return Scenario(
         name="passes",
         satellites=(
@@ -51,25 +60,117 @@ def scenario(folder: Path, gap_s: float, *, skip: bool) -> Scenario:
     )
 
 
-def run(folder: Path, gap_s: float, *, skip: bool, progress: Progress | None = None) -> Outcome:
-    folder.mkdir(exist_ok=True)
+class AtJumps(Progress):
+    """Calls something after each jump with the scenario time that it led to."""
+
+    def __init__(self, act: Callable[[float], None]) -> None:
+        self._act = act
+        self.ended: str | None = None
+
+    def event(self, record: EventRecord) -> None:
+        super().event(record)
+        if isinstance(record.event, TimeJumped):
+            self._act(record.event.to_s)
+        if isinstance(record.event, SkippingEnded):
+            self.ended = record.event.reason
+
+
+def run(made: Scenario, folder: Path, progress: Progress | None = None) -> Outcome:
     with Footprint() as footprint:
-        outcome = run_scenario(scenario(folder, gap_s, skip=skip), folder / "runs", progress)
+        outcome = run_scenario(made, folder / "runs", progress)
         assert footprint.left_behind() == {}
     return outcome
 
 
 def test_hours_between_passes_are_skipped_and_count_in_the_latencies(tmp_path: Path) -> None:
-    outcome = run(tmp_path, 3 * 3600.0, skip=True)
+    outcome = run(scenario(tmp_path, 3 * HOUR_S, skip=True), tmp_path)
     results = outcome.results
     assert results is not None and results.passage is not None
-    print(results.passage.line(), outcome.folder.path)
     assert [frame.answered for frame in results.frames] == [True] * 4
     assert results.passage.real_s < 20
-    assert results.passage.scenario_s > 3 * 3600
+    assert results.passage.scenario_s > 3 * HOUR_S
+    assert results.passage.skipped_s > 3 * HOUR_S - 60
     assert results.passage.ended is None
     between = results.frames[2]
-    assert between.end_to_end_s == pytest.approx(1.5 * 3600, rel=0.01)
+    assert between.end_to_end_s == pytest.approx(1.5 * HOUR_S, rel=0.01)
     assert between.latency is not None
     assert between.latency.total_s == pytest.approx(between.end_to_end_s, rel=0.01)
-    assert between.latency.contact_wait_s == pytest.approx(1.5 * 3600, rel=0.01)
+    assert between.latency.contact_wait_s == pytest.approx(1.5 * HOUR_S, rel=0.01)
+    assert "times as fast as real time" in outcome.folder.report.read_text()
+
+
+@pytest.mark.alone
+def test_answers_and_latencies_are_those_without_skipping(tmp_path: Path) -> None:
+    with Starvation() as starvation:
+        whole, skipped = (run(scenario(tmp_path, 4.0, skip=skip), tmp_path).results for skip in (False, True))
+    assert whole is not None and skipped is not None and skipped.passage is not None
+    assert whole.passage is None and skipped.passage.jumps_s
+    assert [f.answer for f in whole.frames] == [f.answer for f in skipped.frames]
+    means_s = [fmean(f.end_to_end_s or 0.0 for f in found.frames) for found in (whole, skipped)]
+    assert means_s[1] == pytest.approx(means_s[0], rel=0.05) or starvation.starved
+    (link,) = skipped.links
+    assert (link.rtt_error_s(50) or 1.0) < 1e-3 or starvation.starved
+
+
+def test_what_is_killed_in_a_jump_comes_back_and_no_image_is_lost(tmp_path: Path) -> None:
+    """Satellite, management broker and station die within jumps, one after the other."""
+    victims = ["nodes/s/config.json", "logs/management.conf", "nodes/g/config.json"]
+    killed = list[float]()
+
+    def act(to_s: float) -> None:
+        if len(killed) < len(victims) and to_s > HOUR_S * (len(killed) + 1) - 60:
+            (path,) = tmp_path.glob(f"runs/*/{victims[len(killed)]}")
+            for pid in processes_of(path):
+                os.kill(pid, signal.SIGKILL)
+            killed.append(to_s)
+
+    progress = AtJumps(act)
+    outcome = run(scenario(tmp_path, 4 * HOUR_S, skip=True, between=3), tmp_path, progress)
+    assert len(killed) == len(victims)
+    assert progress.ended is None
+    results = outcome.results
+    assert results is not None
+    assert [frame.answered for frame in results.frames] == [True] * 6
+    assert {"S", "G"} <= results.absences.keys()
+    assert results.passage is not None and results.passage.real_s < 60
+
+
+def test_a_node_that_hangs_ends_the_skipping_and_not_the_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("testbed.run.clock.agreement.ANSWERS_WITHIN_S", 1.0)
+    hung = list[int]()
+
+    def act(to_s: float) -> None:
+        if not hung and to_s > 4.0:
+            (path,) = tmp_path.glob("runs/*/nodes/g/config.json")
+            hung.extend(processes_of(path))
+            os.kill(hung[0], signal.SIGSTOP)
+
+    class GoesOn(AtJumps):
+        def event(self, record: EventRecord) -> None:
+            super().event(record)
+            if isinstance(record.event, SkippingEnded):
+                os.kill(hung[0], signal.SIGCONT)
+
+    progress = GoesOn(act)
+    outcome = run(scenario(tmp_path, 6.0, skip=True), tmp_path, progress)
+    results = outcome.results
+    assert results is not None and results.passage is not None
+    assert progress.ended is not None and progress.ended.startswith("g did not")
+    assert results.passage.ended == progress.ended
+    assert any("no longer skipped: g did not" in warning for warning in results.warnings())
+    assert [frame.answered for frame in results.frames] == [True] * 4
+
+
+def test_a_run_that_is_stopped_in_a_jump_leaves_nothing(tmp_path: Path) -> None:
+    stopped = list[float]()
+
+    def act(to_s: float) -> None:
+        if not stopped and to_s > HOUR_S:
+            stopped.append(time.monotonic())
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    outcome = run(scenario(tmp_path, 3 * HOUR_S, skip=True), tmp_path, AtJumps(act))
+    assert outcome.results is None and outcome.exit_code == 128 + signal.SIGTERM
+    assert stopped

@@ -17,7 +17,6 @@ from dataclasses import dataclass
 from nodes.contract.messages import Idleness
 
 ANSWERS_WITHIN_S = 10.0
-ASK_AGAIN_S = 1.0  # of a node that was started again, and has not told since it is ready
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,10 +73,10 @@ class Agreement:
         self._answers: dict[str, Idleness] = {}
         self._awaited_since_s = dict.fromkeys(nodes, now_s)  # by node: until it told what it has to do
         self._away: set[str] = set()
-        self._returned: set[str] = set()  # nodes that were started again
         self._held_until_s = -math.inf
         self._question = 0
         self._asked: _Asked | None = None
+        self._may_have_missed = False  # what a node told
         self._changes = 0
         self._changed_s = -math.inf
 
@@ -95,6 +94,7 @@ class Agreement:
         """Agree to nothing until a moment of CLOCK_MONOTONIC; what is asked now needs no answer."""
         self._held_until_s = max(self._held_until_s, until_s)
         self._asked = None
+        self._may_have_missed = True
 
     def attend(self, present: Iterable[str], away: Iterable[str], now_s: float) -> None:
         """Note which nodes work, and which do not for the time being; all others are given up or off.
@@ -112,9 +112,9 @@ class Agreement:
         self._awaited_since_s = {
             node: now_s if node in newly else since_s.get(node, now_s) for node in present | away
         }
-        self._returned = (self._returned | newly) & present
         if away or newly:
             self._asked = None
+            self._may_have_missed = True
         self._away = away
 
     def changed(self, changes: int, now_s: float) -> None:
@@ -134,14 +134,21 @@ class Agreement:
         """
         if self.ended is not None or now_s < self._held_until_s or self._away:
             return None
+        if self._may_have_missed:
+            self._may_have_missed = False
+            self._question += 1
+            return Ask(self._question)
         self._check_silence(now_s)
-        if self.ended is not None:
-            return None
-        if self._told.keys() != self._awaited_since_s.keys():
-            return self._ask_again(now_s)
-        if any(told.busy or told.changes < self._changes for told in self._told.values()):
-            return None
-        to_s = self._target_s(stops_s)
+        return self._negotiate(now_s, time_s, self._target_s(stops_s), worth_s) if self._all_idle else None
+
+    @property
+    def _all_idle(self) -> bool:
+        """Whether all nodes have told that they are idle, as far as that is known here."""
+        if self.ended is not None or self._told.keys() != self._awaited_since_s.keys():
+            return False
+        return not any(told.busy or told.changes < self._changes for told in self._told.values())
+
+    def _negotiate(self, now_s: float, time_s: float, to_s: float, worth_s: float) -> Ask | Jump | None:
         if self._asked is not None and time_s >= self._asked.to_s:
             self._asked = None  # what was to come has come
         if to_s - time_s < worth_s or math.isinf(to_s):
@@ -156,15 +163,6 @@ class Agreement:
         asked, self._asked = self._asked, None
         answered = {node: answer.version for node, answer in self._answers.items()}
         return Jump(min(to_s, asked.to_s)) if asked.versions == answered == self._versions() else None
-
-    def _ask_again(self, now_s: float) -> Ask | None:
-        """Ask everybody if a node that was started again has told only before the run took notice of it."""
-        silent = self._returned & (self._awaited_since_s.keys() - self._told.keys())
-        if not any(now_s - self._awaited_since_s[node] > ASK_AGAIN_S for node in silent):
-            return None
-        self._returned -= silent  # once
-        self._question += 1
-        return Ask(self._question)
 
     def _versions(self) -> dict[str, int]:
         return {node: told.version for node, told in self._told.items()}
