@@ -13,6 +13,7 @@ import numpy as np
 from testbed.errors import ScenarioError
 from testbed.network.player import unplayable
 from testbed.results.drawings import Track
+from testbed.scenario.elements import element_sets_of
 from testbed.scenario.faults import faulty_traces
 from testbed.scenario.model import (
     GroundNode,
@@ -25,12 +26,10 @@ from testbed.scenario.model import (
 )
 from traces.make import make_trace, missing_contacts
 from traces.orbits.crosslink import make_crosslink_trace
-from traces.orbits.element_set import ElementSet
-from traces.orbits.elements import find_satellite, read_elements
+from traces.orbits.elements import find_satellite
 from traces.orbits.orbit import ground_track
 from traces.orbits.stations import GroundStation as Place
 from traces.orbits.stations import station
-from traces.orbits.walker import parse_walker
 from traces.radio.link_budget import RadioLink, preset
 from traces.trace import Trace
 from traces.trace_file import read_trace
@@ -109,7 +108,9 @@ def _trace_and_fault(scenario: Scenario, link: Link | InterSatelliteLink) -> tup
 
 def _orbit_trace(scenario: Scenario, link: Link, orbit: Orbit) -> tuple[Trace, str]:
     """Return the trace of an orbit, and the reason for passes without a contact as the end of a message."""
-    satellite = find_satellite(element_sets_of(orbit), link.satellite, at_utc=orbit.start)
+    satellite = find_satellite(
+        element_sets_of(orbit.elements, orbit.start), link.satellite, at_utc=orbit.start
+    )
     place = place_of(scenario.station(link.station))
     downlink = _changed(preset(orbit.radio).downlink, orbit.downlink)
     uplink = _changed(preset(orbit.radio).uplink, orbit.uplink)
@@ -128,19 +129,10 @@ def _orbit_trace(scenario: Scenario, link: Link, orbit: Orbit) -> tuple[Trace, s
     return trace, "" if missing is None else f": {missing.reason}"
 
 
-def element_sets_of(follows: Orbit | Sight) -> list[ElementSet]:
-    """Return the element sets of a file or of a Walker constellation.
-
-    Raises:
-        OrbitError: it has none.
-    """
-    if isinstance(follows.elements, str):
-        return parse_walker(follows.elements, follows.start)
-    return read_elements(follows.elements)
-
-
 def _sight_trace(ends: tuple[str, str], sight: Sight) -> Trace:
-    first, second = (find_satellite(element_sets_of(sight), end, at_utc=sight.start) for end in ends)
+    first, second = (
+        find_satellite(element_sets_of(sight.elements, sight.start), end, at_utc=sight.start) for end in ends
+    )
     radio = sight.rate_bit_s if sight.radio is None else preset(sight.radio).downlink
     return make_crosslink_trace(
         first,
@@ -179,7 +171,9 @@ def link_track(scenario: Scenario, link: Link, trace: Trace) -> Track | None:
         return None
     place = place_of(scenario.station(link.station))
     times_s = np.arange(-_ORBIT_S / 2, trace.end_s + _ORBIT_S / 2, 10.0)
-    elements = find_satellite(element_sets_of(link.follows), link.satellite, at_utc=link.follows.start)
+    elements = find_satellite(
+        element_sets_of(link.follows.elements, link.follows.start), link.satellite, at_utc=link.follows.start
+    )
     begin = link.follows.start - timedelta(seconds=_ORBIT_S / 2)
     latitude_deg, longitude_deg = ground_track(elements, begin, times_s - times_s[0])
     return Track(

@@ -5,6 +5,8 @@ sky = Constellation(elements=FLOCK_TLE, patterns=("FLOCK 2P-*",), stations=("Sva
 camera = Camera(folder=FIRST_LIGHT, every_s=60)
 Scenario(name="fleet", satellites=sky.satellites(camera, model=str(COMPACT)),
          stations=sky.ground_stations(model=str(REGULAR)), links=sky.links())
+
+`elements="53:8/1/0@1000", relayed=True` makes a Walker constellation, whose `crosslinks()` join neighbours.
 """
 
 from __future__ import annotations
@@ -23,23 +25,27 @@ from nodes.contract.topics import slug
 from testbed.errors import ScenarioError
 from testbed.scenario.capacity import rate_cap_for
 from testbed.scenario.dishes.plan import dish_plan
+from testbed.scenario.elements import element_sets_of
 from testbed.scenario.model import (
     SLEW_S,
     GroundStation,
+    InterSatelliteLink,
     Link,
     Orbit,
     RadioChanges,
     Satellite,
     Scenario,
+    Sight,
     read_frames,
 )
 from traces.errors import OrbitError, StationError
 from traces.make import make_trace
 from traces.orbits.element_set import ElementSet
-from traces.orbits.elements import one_set_each, read_elements
+from traces.orbits.elements import one_set_each
 from traces.orbits.passes import Pass, find_passes
 from traces.orbits.stations import station
 from traces.orbits.sun import sun_elevation_below
+from traces.orbits.walker import neighbours
 from traces.radio.link_budget import preset
 
 
@@ -75,13 +81,14 @@ class Constellation:
     """Satellites that are found by name, with a link to each station that sees them.
 
     Args:
-        elements: file of element sets.
+        elements: file of element sets, or a Walker constellation as text, whose epoch is `start`.
         patterns: names of satellites; `*` stands for any characters and `?` for one, case does not count.
         stations: names of the catalogue (`traces.STATIONS`), in order of preference where a satellite sees
             several.
         start: UTC time of scenario second 0.
         length_s: length of the scenario, in seconds.
         count: number of satellites, the first of those that match and see a station; None for all.
+        relayed: whether satellites that see no station take part: they need crosslinks.
         elevation_mask_deg, radio, downlink, uplink: as in `Orbit`, of every link.
 
     Raises:
@@ -89,19 +96,20 @@ class Constellation:
             window is unsuitable.
     """
 
-    elements: Path
+    elements: Path | str
     patterns: Sequence[str]
     stations: Sequence[str]
     start: datetime
     length_s: float
     count: int | None = None
+    relayed: bool = False
     elevation_mask_deg: float = 5.0
     radio: str = "dove"
     downlink: RadioChanges = field(default_factory=RadioChanges)
     uplink: RadioChanges = field(default_factory=RadioChanges)
 
     def __post_init__(self) -> None:
-        if not self.names:
+        if not any(self._contacts.values()):
             raise ScenarioError(
                 f"no satellite of {self.elements} that matches {', '.join(self.patterns)} is seen by "
                 f"{', '.join(self.stations)} within {self.length_s:g} s"
@@ -136,6 +144,27 @@ class Constellation:
             for satellite, by_place in self._contacts.items()
             for place in self.stations
             if place in by_place
+        )
+
+    def crosslinks(self, *, across: bool = False, **options: Any) -> tuple[InterSatelliteLink, ...]:
+        """Return links between neighbours of a Walker constellation.
+
+        Args:
+            across: also join neighbours of different planes; see `traces.orbits.walker.neighbours`.
+            options: further fields of each `Sight`, such as `rate_bit_s`.
+
+        Raises:
+            ScenarioError: the elements are a file, which tells no neighbours.
+        """
+        if not isinstance(self.elements, str):
+            raise ScenarioError(
+                f"{self.elements} tells no neighbours; list the crosslinks, or use a Walker constellation"
+            )
+        follows = Sight(elements=self.elements, start=self.start, length_s=self.length_s, **options)
+        return tuple(
+            InterSatelliteLink(a=a, b=b, follows=follows)
+            for a, b in neighbours(self.elements, self.start, across=across)
+            if {a, b} <= set(self.names)
         )
 
     def satellites(self, camera: Camera, **options: Any) -> tuple[Satellite, ...]:
@@ -243,7 +272,7 @@ class Constellation:
     @cached_property
     def _known(self) -> dict[str, ElementSet]:
         try:
-            known = one_set_each(read_elements(self.elements), at_utc=self.start)
+            known = one_set_each(element_sets_of(self.elements, self.start), at_utc=self.start)
         except OrbitError as error:
             raise ScenarioError(str(error)) from error
         return {
@@ -271,7 +300,7 @@ class Constellation:
         found: dict[str, dict[str, list[Pass]]] = {name: {} for name in names}
         for satellite, place, pass_ in table.by_time():
             found[names[satellite]].setdefault(self.stations[place], []).append(pass_)
-        seen = {name: by_place for name, by_place in found.items() if by_place}
+        seen = {name: by_place for name, by_place in found.items() if by_place or self.relayed}
         return dict(list(seen.items())[: self.count])
 
 

@@ -26,8 +26,9 @@ PARTS_S = {
     "dishes": (25, 18),
     "dove_fleet": (75, 20),
     "handover": (0, 18),
-    "relay": (0, 26),
+    "relay": (0, 24),
     "two_stations": (20, 50),
+    "walker_ring": (0, 12),
 }
 TESTED_ELSEWHERE = {"three_hosts"}  # a Mininet script: tests/integration/network/test_three_hosts.py
 PUBLIC = {"testbed", "traces", "nodes", "nodes.policies"}

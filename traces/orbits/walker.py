@@ -114,3 +114,36 @@ def parse_walker(text: str, epoch_utc: datetime) -> list[ElementSet]:
         epoch_utc=epoch_utc,
         star=match[6] == "star",
     )
+
+
+def neighbours(text: str, epoch_utc: datetime, *, across: bool = False) -> list[tuple[str, str]]:
+    """Return the pairs of names of satellites that fly one behind the other in a plane, which is a ring.
+
+    Args:
+        text: as for `parse_walker`.
+        epoch_utc: likewise.
+        across: also return pairs of neighbouring planes: each satellite with the one of the next plane that
+            is ahead of it by the phasing. The planes of a star have a seam, where they pass each other in
+            opposite directions: no pair crosses it.
+
+    Raises:
+        OrbitError: as `parse_walker`.
+    """
+    names = [one.name for one in parse_walker(text, epoch_utc)]
+    match = _TEXT.fullmatch(text.strip())
+    assert match is not None  # noqa: S101  # it was parsed
+    planes, phasing, star = int(match[3]), int(match[4]), match[6] == "star"
+    each = len(names) // planes
+    pairs: dict[frozenset[str], tuple[str, str]] = {}
+    for plane in range(planes):
+        own = names[plane * each : (plane + 1) * each]
+        found = list(zip(own, [*own[1:], own[0]], strict=True))
+        if across and (plane + 1 < planes or not star):
+            # Once around, the phasing has added up to as many places as it says.
+            shift = phasing if plane + 1 == planes else 0
+            first = (plane + 1) % planes * each
+            found += [(name, names[first + (slot + shift) % each]) for slot, name in enumerate(own)]
+        for pair in found:
+            if len(key := frozenset(pair)) == 2:
+                pairs.setdefault(key, pair)
+    return list(pairs.values())

@@ -11,10 +11,11 @@ import pytest
 
 from nodes.data import FIRST_LIGHT
 from testbed.errors import ScenarioError
+from testbed.run.routed.routing import routing_of
 from testbed.run.traces import link_traces
 from testbed.scenario.capacity import carried_bytes
 from testbed.scenario.constellation import Camera, Constellation
-from testbed.scenario.model import Orbit, Scenario
+from testbed.scenario.model import MissionControl, Orbit, Scenario
 from traces.orbits.elements import find_satellite, read_elements
 from traces.orbits.passes import passes_over
 from traces.orbits.stations import station
@@ -118,3 +119,36 @@ def test_what_cannot_be_is_one_line(tmp_path: Path) -> None:
         replace(CAMERA, every_s=0)
     follows = SKY.links()[0].follows
     assert isinstance(follows, Orbit) and follows.length_s == 3600
+
+
+def test_a_walker_ring_relays_over_the_links_between_neighbours() -> None:
+    midnight = parse_utc("2018-01-20T00:00:00Z")
+    ring = Constellation(
+        elements="53:8/1/0@1000", patterns=("*",), stations=("Neustrelitz",), start=midnight, length_s=120,
+        relayed=True,
+    )  # fmt: skip
+    assert len(ring.names) == 8 and len(ring.links()) < 8
+    pairs = [link.ends for link in ring.crosslinks(max_range_m=6000e3)]
+    assert len(pairs) == 8
+    assert {end for pair in pairs for end in pair} == set(ring.names)
+    made = Scenario(
+        name="ring",
+        satellites=ring.satellites(CAMERA, model="compact"),
+        stations=ring.ground_stations(),
+        links=ring.links(),
+        crosslinks=ring.crosslinks(max_range_m=6000e3),
+        mission_control=MissionControl(model="regular", place="52.5,13.4,40"),
+    )
+    routing = routing_of(made, link_traces(made))
+    assert routing is not None
+    assert all(
+        routing.schedule.path(name, 1.0)[-2:] == ("Neustrelitz", "Mission control") for name in ring.names
+    )
+    alone = replace(ring, relayed=False)
+    assert {link.satellite for link in ring.links()} == set(alone.names)
+    assert {end for link in alone.crosslinks() for end in link.ends} <= set(alone.names)
+
+
+def test_a_file_of_element_sets_tells_no_neighbours() -> None:
+    with pytest.raises(ScenarioError, match="tells no neighbours; list the crosslinks"):
+        SKY.crosslinks()
