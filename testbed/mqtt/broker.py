@@ -205,6 +205,15 @@ class Broker:
         limit = ", for its log reached the limit of file sizes (ulimit -f)" if name == "SIGXFSZ" else ""
         return f"killed by {name}{limit}; "
 
+    def cut_log(self) -> None:
+        """Remove the log's lines so far: a flood of messages, each of them logged, must not fill the disk.
+
+        Raises:
+            OSError: they cannot be removed.
+        """
+        os.truncate(self.log_path, 0)  # mosquitto appends
+        self._log_begin = 0
+
     def log_tail(self, lines: int = 5) -> str:
         """Return the last lines of its log, joined into one."""
         try:

@@ -18,6 +18,7 @@ STABLE_S = 10.0  # a restart after such a long life starts a new row
 RESTARTS_IN_A_ROW = 6
 TELL_EVERY_S = 1.0
 BLOCK_BYTES = 1 << 20
+LOG_MAX_BYTES = 64 << 20
 
 # Log lines of mosquitto 2.0 and 2.1; the sender is a client id, if it is known.
 REFUSALS = (
@@ -133,6 +134,9 @@ class BrokerWatch:
                 *lines, self._line = (self._line + block).split(b"\n")
                 for line in lines:
                     self._count(line.decode(errors="replace"))
+            if self._read_bytes > LOG_MAX_BYTES:
+                self._broker.cut_log()
+                self._read_bytes, self._line = 0, b""
 
     def _count(self, line: str) -> None:
         for kind, pattern in REFUSALS:

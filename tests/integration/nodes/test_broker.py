@@ -14,6 +14,7 @@ import paho.mqtt.client as mqtt
 import pytest
 from paho.mqtt.enums import CallbackAPIVersion
 
+from testbed.mqtt import broker_watch
 from testbed.mqtt.accounts import Account, node_account
 from testbed.mqtt.broker import MAX_PACKET_BYTES, Broker, BrokerError, TcpListener, UnixListener
 from testbed.mqtt.broker_watch import BrokerWatch
@@ -135,3 +136,27 @@ def test_accounts_are_needed_and_nobody_takes_a_session_by_its_client_id(tmp_pat
         finally:
             for session in (a, nobody, b):
                 session.close()
+
+
+def test_log_of_a_flood_does_not_grow_for_ever_and_refusals_are_counted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(broker_watch, "LOG_MAX_BYTES", 20_000)
+    account, path = node_account("a"), tmp_path / "socket"
+    with Broker(tmp_path, [UnixListener(path)], accounts=[account]) as broker:
+        watch = BrokerWatch(broker, lambda event, **_: None)
+        client = mqtt.Client(CallbackAPIVersion.VERSION2, transport="unix")
+        client.username_pw_set(account.username, account.password)
+        client.connect(str(path))
+        client.loop_start()
+        largest_bytes = 0
+        for _ in range(20):
+            for _ in range(30):
+                info = client.publish("spaceverse/event/b", b"x", qos=1)
+            info.wait_for_publish(5)
+            watch.look()
+            largest_bytes = max(largest_bytes, broker.log_path.stat().st_size)
+        client.disconnect()
+        client.loop_stop()
+        assert largest_bytes < 40_000, "it was not cut, or the broker wrote on behind what was cut"
+        assert 500 < watch.refusals["publication"] <= 600
