@@ -1,6 +1,6 @@
 # sudo make run     sets up what is missing, then runs the main scenario
 # sudo make test    sets up what is missing, then runs every check and test
-.PHONY: setup run test unit integration lint docs bench clean
+.PHONY: setup run test unit online integration lint docs bench clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -26,7 +26,7 @@ run: setup
 
 test: setup
 	$(MAKE) --jobs 2 --output-sync=target lint docs
-	$(MAKE) unit
+	$(MAKE) --jobs 2 --output-sync=target unit online
 	$(MAKE) integration
 
 lint: setup
@@ -41,10 +41,14 @@ docs: setup
 unit: setup
 	$(BIN)/python -m pytest --numprocesses auto --dist worksteal tests/unit
 
+# Tests that fetch packages, for which they need this machine's own network.
+online: setup
+	$(BIN)/python -m pytest -m online tests/integration
+
 # Workers of the first line have network namespaces of their own, so that tests that need root run side by side.
 integration: setup
 	$(BIN)/python -m pytest --numprocesses 4 --own-machines --dist loadgroup --no-loadscope-reorder \
-	    -m "not alone" tests/integration tests/campaign tests/docs
+	    -m "not (alone or online)" tests/integration tests/campaign tests/docs
 	$(BIN)/python -m pytest -m alone tests/integration tests/docs
 
 bench: setup

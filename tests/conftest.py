@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, nullcontext
 
 import pytest
 
@@ -41,6 +42,17 @@ def pytest_configure(config: pytest.Config) -> None:
     config.stash[_WATCH] = watch = Starvation()
     watch.__enter__()
     config.add_cleanup(watch.__exit__)
+    if config.getoption("own_machines") and not hasattr(config, "workerinput"):
+        config.add_cleanup(_models_of_all_workers())
+
+
+def _models_of_all_workers() -> Callable[[], object]:
+    """Start the process that the workers to come find by the environment; return what ends it."""
+    from tests.support.kept_models import kept_models  # not for unit tests and guests
+
+    models = ExitStack()
+    models.enter_context(kept_models())
+    return models.close
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:
@@ -85,10 +97,10 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 @pytest.fixture(scope="session")
 def models_of_all_runs() -> Iterator[None]:
-    """One process for the models of all runs of the session."""
-    from tests.support.kept_models import kept_models  # not for unit tests and guests
+    """One process for the models of all runs of the session; workers have one in common."""
+    from tests.support.kept_models import KEPT_MODELS, kept_models  # not for unit tests and guests
 
-    with kept_models():
+    with nullcontext() if KEPT_MODELS in os.environ else kept_models():
         yield
 
 

@@ -13,7 +13,7 @@ from testbed.boards.check.findings import Finding, usable
 from tests.support.boards.played_host import ROOT
 from tests.support.boards.sshd import ssh_board
 
-pytestmark = [pytest.mark.root, pytest.mark.alone]  # an ssh server is fetched where none is installed
+pytestmark = [pytest.mark.root, pytest.mark.online]
 
 
 def test_a_board_is_asked_over_ssh(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -23,7 +23,7 @@ from testbed.errors import CapabilityError, InputError
 from testbed.mqtt.certificates import new_authority
 from tests.support.boards.sshd import ssh_board
 
-pytestmark = [pytest.mark.root, pytest.mark.alone]
+pytestmark = [pytest.mark.root, pytest.mark.online]
 # What a login finds here, which need not be the Python of these tests.
 PYTHON = subprocess.run(
     ["python3", "-c", "import sys; print('%d.%d' % sys.version_info[:2])"],
