@@ -307,7 +307,10 @@ class FaultyRun:
         captured = list(self.payloads)
         chosen = self._random.sample(captured, min(60, len(captured))) * 2
         self._random.shuffle(chosen)
-        client = self.client(f"by-hand-{time.monotonic_ns()}", self.plan.link_accounts[self._link.name])
+        client = self.client(
+            f"by-hand-{time.monotonic_ns()}",
+            self.plan.satellite_accounts[self._link.satellite, self._link.station],
+        )
         for topic, payload in chosen:
             client.publish(topic, payload, qos=0)
         self.wait(0.5)
