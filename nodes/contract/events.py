@@ -821,6 +821,25 @@ class LinkChanged(Event):
     uplink_up: bool | None = None
 
 
+class ContactLosses(Event):
+    """Packets that a link has lost at the end of a contact, in both directions; of links that nfqueue shapes.
+
+    Args:
+        link: the link's name.
+        inside: packets that were queued or in flight in it as the contact ended.
+        late: packets that came to it after that, before their sender or a router knew of the end.
+        overflow: packets for which its queue had no room during the contact.
+    """
+
+    event_name = "contact_losses"
+    sent_by = "run"
+
+    link: Text
+    inside: int
+    late: int
+    overflow: int
+
+
 class PathChanged(Event):
     """The way of a satellite's packets to mission control has changed, as computed from the contacts.
 

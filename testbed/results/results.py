@@ -37,7 +37,7 @@ from testbed.network.routes.schedule import RouteSchedule
 from testbed.results.absence import Absences, absences, lines_about
 from testbed.results.clock.keeping_up import Acceleration
 from testbed.results.clock.passage import Passage
-from testbed.results.contacts import Backlog
+from testbed.results.contacts import Backlog, Loss
 from testbed.results.dishes import DishUse
 from testbed.results.faults import FaultRecord
 from testbed.results.latency import (
@@ -104,6 +104,7 @@ class Results:
     absences: Absences = field(default_factory=dict)
     disk: str | None = None
     backlogs: tuple[Backlog, ...] = ()
+    losses: tuple[Loss, ...] = ()
     dishes: tuple[Turn, ...] = ()
     dish_uses: tuple[DishUse, ...] = ()
     faults: tuple[FaultRecord, ...] = ()
@@ -203,9 +204,9 @@ class Results:
         (Passage; null where scenario time is real time), warnings, note, totals (see `totals`), links and
         ways (summaries of LinkFidelity), brokers (BrokerRecord), malformed (counts by "node, from sender"),
         refusals, clocks (NodeClock), boards (BoardRecord), paces (NodePace), absences (Absence, by program),
-        lost_events, lost_events_of (by node), backlogs (Backlog, at the end of each contact), dishes (Turn:
-        who had which dish when), dish_uses (DishUse, by station and satellite), faults (FaultRecord: what
-        broke, when, and the frames that it hit), frames (FrameResult and `correct`).
+        lost_events, lost_events_of (by node), backlogs (Backlog) and losses (Loss) at the end of each
+        contact, dishes (Turn: who had which dish when), dish_uses (DishUse, by station and satellite), faults
+        (FaultRecord: what broke, when, and the frames that it hit), frames (FrameResult and `correct`).
         """
         return {
             "verdict": self.verdict.to_json(),
@@ -228,6 +229,7 @@ class Results:
             "lost_events": sum(self.lost_events.values()),
             "lost_events_of": dict(self.lost_events),
             "backlogs": [asdict(backlog) for backlog in self.backlogs],
+            "losses": [asdict(loss) for loss in self.losses],
             "dishes": [asdict(turn) for turn in self.dishes],
             "dish_uses": [asdict(use) for use in self.dish_uses],
             "faults": [asdict(fault) for fault in self.faults],

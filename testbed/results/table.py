@@ -37,6 +37,7 @@ def results_table(results: Results, width: int) -> RenderableType:
         *_frames(results, width),
         _totals(results),
         *(Text(backlog.line()) for backlog in results.backlogs if backlog.items),
+        *(Text(loss.line()) for loss in results.losses if loss.inside or loss.late),
         *(Text(fault.line()) for fault in results.faults),
         *dish_tables(results.dishes, results.dish_uses),
         *(Text(board.line()) for board in results.boards),

@@ -21,6 +21,7 @@ from nodes.contract.events import (
     Connected,
     ConnectionRefused,
     ContactChanged,
+    ContactLosses,
     Delivered,
     Disconnected,
     DishAssigned,
@@ -104,7 +105,8 @@ TOLD_ELSEWHERE = (
 NO_FAILURE = (
     Ready, InferenceStarted, InferenceFinished, EnergyUsed, Captured, ContactChanged, Connected, SendStarted,
     SendFinished, Delivered, HeartbeatReceived, ReceivedFirst, Answered, AgentAssigned, NodeStarted,
-    NodeStopped, LinkChanged, DishAssigned, DishReleased, QueueReported, PathChanged, TimeJumped,
+    NodeStopped, LinkChanged, ContactLosses, DishAssigned, DishReleased, QueueReported, PathChanged,
+    TimeJumped,
 )  # fmt: skip
 
 

@@ -25,6 +25,7 @@ from typing import Literal
 from nodes.contract.config import is_shipped
 from nodes.contract.events import (
     Answered,
+    ContactLosses,
     Event,
     EventRecord,
     InferenceFinished,
@@ -46,11 +47,12 @@ from testbed.mqtt.certificates import Authority
 from testbed.mqtt.management import ManagementPlane
 from testbed.network.clock import RealClock
 from testbed.network.emulation import EmulatedNetwork
+from testbed.network.link_state import Direction
 from testbed.network.player import Change
 from testbed.network.programs import Program, end_session, spawn
 from testbed.results.absence import absences
 from testbed.results.clock.keeping_up import acceleration, in_scenario_time, lateness_warning
-from testbed.results.contacts import backlogs
+from testbed.results.contacts import backlogs, losses
 from testbed.results.dishes import DishUse, dish_uses, turns_of, without_dish
 from testbed.results.faults import explained, fault_records
 from testbed.results.link_time import LinkTime
@@ -79,6 +81,7 @@ from testbed.run.model_relay import ModelRelay, server_of
 from testbed.run.offered_load import offered_load
 from testbed.run.plan import DRAWINGS, FORKED, MANAGEMENT, MODELS, MQTT_PORT, RunPlan
 from testbed.run.progress import Progress
+from testbed.run.routed.losses import LossWatch
 from testbed.run.routed.run_routes import RunRoutes
 from testbed.run.sockets import socket_folder
 from testbed.run.speed import check_speed, hasten_tcp
@@ -219,6 +222,7 @@ class _Run:
         self.faults = RunFaults(plan, self.nodes, self._report_at)
         self.plane: ManagementPlane | None = None
         self.routes = RunRoutes(plan)
+        self.losses = LossWatch(self._counted, self._report_losses)
         self.late_s: list[float] = []  # lateness of each change of a link, from scenario second 0 on
         self.start_monotonic_s = 0.0
         self.told_of_disk = False
@@ -312,6 +316,15 @@ class _Run:
         )
         self.played[link.name] = made.compensated(self.traces[link.name])
         write_trace(self.played[link.name], self.plan.compensated_trace_path(link))
+
+    def _counted(self, link: str) -> dict[str, dict[str, float]]:
+        """Return the shaper's counters of a link by direction."""
+        shaper = self.network.sky.shaper
+        return {way.value: dict(shaper.counters(link, way)) for way in Direction}
+
+    def _report_losses(self, event: ContactLosses) -> None:
+        if self.plane is not None:
+            self.plane.report(event, time_s=self.clock.now_s())
 
     def _report(self, event: Event, *, monotonic_s: float | None = None) -> None:
         if self.plane is not None:
@@ -531,6 +544,7 @@ class _Run:
                     break
         self.passing.stop()
         plane.stop_nodes()
+        self.losses.look(last=True)
         for watch in self.watches:
             watch.look(last=True)
         self.load, self.counters = load.record(), self.network.sky.counters()["links"]
@@ -584,6 +598,7 @@ class _Run:
             for _ in range(EVENTS_A_STEP):
                 record = plane.fresh.get(timeout=self._tick_s())
                 self.progress.event(record)
+                self.losses.note(record.event)
                 if isinstance(record.event, Ready) and record.node in self.nodes:
                     self.nodes[record.node].is_ready()
                 if plane.fresh.empty():
@@ -591,6 +606,7 @@ class _Run:
         except queue.Empty:
             pass
         self._look_after_brokers()
+        self.losses.look()
         self.boards.look(self.clock.now_s() if self.started else None)
         for node in self.nodes.values():
             node.look(started=self.started)
@@ -683,6 +699,7 @@ class _Run:
             disk=self.folder.trouble,
             absences=absences(events),
             backlogs=backlogs(events),
+            losses=losses(events),
             dishes=turns,
             dish_uses=self._dish_uses(events, turns),
             computed=sum(one.remembered is None and one.prefill_s is not None for one in inferences),
