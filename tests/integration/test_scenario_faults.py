@@ -33,17 +33,17 @@ TRACE = """# spaceverse-trace 2
 # satellite: S
 # station: G
 # start_utc: 2018-01-20T00:00:00Z
-# end_s: 48.0
+# end_s: 30.0
 # made_by: a test
 time_s,up,down_bit_s,up_bit_s,down_delay_s,up_delay_s,down_loss,up_loss
 0.0,1,1000000.0,250000.0,0.006,0.006,0.0,0.0
-46.0,0,0.0,0.0,0.0,0.0,0.0,0.0
+28.0,0,0.0,0.0,0.0,0.0,0.0,0.0
 """
 FAULTS = (
-    SatelliteLost(at_s=4, until_s=6, target="A"),
-    BitFlips(at_s=4, target="B", flips=2000, seed=3),
-    LinkCut(at_s=26, until_s=31, target="A - G"),  # by then both have started again, on a busy machine, too
-    RateDegraded(at_s=32, until_s=45, target="A - G", factor=0.25),
+    LinkCut(at_s=2, until_s=6, target="A - G"),
+    RateDegraded(at_s=7, until_s=16, target="A - G", factor=0.25),
+    BitFlips(at_s=8, target="B", flips=2000, seed=3),
+    SatelliteLost(at_s=18, until_s=20, target="A"),
 )
 
 
@@ -52,15 +52,19 @@ def scenario(folder: Path) -> Scenario:
     (folder / "profile.json").write_text(json.dumps(MADE_UP | {"stages": MADE_UP["stages"] | stages}))
     (folder / "pass.csv").write_text(TRACE)
     options = {"model": str(COMPACT), "profile": folder / "profile.json"}
-    frames = read_frames(FIRST_LIGHT, (1, 5, 27))
+    (first,) = read_frames(FIRST_LIGHT, [1])
+    captures_s = {"A": (1, 19), "B": (1, 10)}
     satellites = [
         Satellite(
             name=name,
             accept_confidence=1.0,
-            frames=tuple(f.model_copy(update={"frame": f"{name}{n}"}) for n, f in enumerate(frames)),
+            frames=tuple(
+                first.model_copy(update={"frame": f"{name}{number}", "capture_s": time_s})
+                for number, time_s in enumerate(times_s)
+            ),
             **options,
         )
-        for name in "AB"
+        for name, times_s in captures_s.items()
     ]
     links = [Link(satellite=name, station="G", follows=folder / "pass.csv") for name in "AB"]
     stations = [GroundStation(name="G", **options)]
@@ -75,7 +79,7 @@ def test_a_scenario_s_faults_happen_end_and_are_told(tmp_path: Path) -> None:
         assert footprint.left_behind() == {}
     results, folder = outcome.results, outcome.folder
     assert results is not None
-    lost, flips, cut, _ = results.faults
+    cut, _, flips, lost = results.faults
     assert [(f.what, f.at_s, f.until_s) for f in results.faults] == [
         (f.what, f.at_s, f.until_s) for f in FAULTS
     ]
@@ -85,26 +89,25 @@ def test_a_scenario_s_faults_happen_end_and_are_told(tmp_path: Path) -> None:
     assert {f.frame for f in results.frames if not f.answered} == {"A1"}
     (cause,) = results.verdict.causes
     assert "fault: satellite lost; it was not captured" in cause.line()
-    assert cut.frames == ("A2",) and cut.unanswered == ()
+    assert cut.frames == ("A0",) and cut.unanswered == ()
 
-    # The damaged model answers otherwise, and only on its satellite.
-    assert set(flips.frames) <= {"B1", "B2"} and flips.frames and "bit" in flips.effect
+    # The damaged model answers otherwise, and only from then on.
+    assert flips.frames == ("B1",) and "bit" in flips.effect
     records = [EventRecord.from_line(line) for line in folder.events.read_text().splitlines()]
     assert sum(isinstance(record.event, FaultBegan) for record in records) == len(FAULTS)
     assert sum(isinstance(record.event, FaultEnded) for record in records) == len(FAULTS) - 1
-    looked = {
-        (record.node, record.event.frame): record.event.confidence
+    sure = {
+        record.event.frame: record.event.confidence
         for record in records
         if isinstance(record.event, InferenceFinished) and record.node != "G"
     }
-    assert looked["A", "A0"] == looked["B", "B0"]
-    assert looked["A", "A2"] != looked["B", "B2"]
+    assert sure["A0"] == sure["B0"] != sure["B1"]
 
     # A link is compared with what was asked of it, faults and all.
     played = read_trace(folder.traces / "a-g.csv")
-    assert [played.row_at(s).down_bit_s for s in (31, 33, 45)] == [1e6, 0.25e6, 1e6]
-    assert [(c.aos_s, c.los_s) for c in played.contacts()] == [(0, 4), (6, 26), (31, 46)]
+    assert [played.row_at(s).down_bit_s for s in (6, 8, 17)] == [1e6, 0.25e6, 1e6]
+    assert [(c.aos_s, c.los_s) for c in played.contacts()] == [(0, 2), (6, 18), (20, 28)]
     link = next(link for link in results.links if link.link == "A - G")
     rates_bit_s = {round(one.requested) for one in link.down_rate}
-    assert rates_bit_s == {1_000_000, 250_000}
+    assert {1_000_000, 250_000} <= rates_bit_s  # a train of packets may have met both
     assert "bit flips in weights" in folder.report.read_text()
