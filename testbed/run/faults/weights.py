@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from nodes.contract.files import write_atomically
+from nodes.contract.files import replacing
 
 _LENGTH = struct.Struct("<Q")
 _SUFFIX = ".safetensors"
@@ -100,20 +100,33 @@ def _data_bytes(path: Path, begin: int) -> int:
 
 def _damaged(path: Path, to: Path, head: tuple[dict[str, Any], int], bits: Sequence[int]) -> list[Flip]:
     header, begin = head
-    data = bytearray(path.read_bytes()[begin:])
+    changed: dict[int, int] = {}  # bytes of the tensors by their place
     flips = []
-    for bit in bits:
-        where, offset, size_bytes, kind = _tensor_at(header, bit // 8)
-        first = offset + (bit // 8 - offset) // size_bytes * size_bytes
-        before = _shown(bytes(data[first : first + size_bytes]), kind)
-        data[bit // 8] ^= 1 << (bit % 8)
-        after = _shown(bytes(data[first : first + size_bytes]), kind)
-        number = 8 * (bit // 8 - first) + bit % 8
-        flips.append(Flip(path.name, where, (first - offset) // size_bytes, number, before, after))
-    about = dict(header.get("__metadata__", {})) | {"damage": json.dumps([flip.line() for flip in flips])}
-    text = json.dumps(header | {"__metadata__": about}).encode()
-    text += b" " * (-len(text) % 8)
-    write_atomically(to, _LENGTH.pack(len(text)) + text + bytes(data))
+    with path.open("rb") as source:
+        for bit in bits:
+            name, offset, size_bytes, kind = _tensor_at(header, bit // 8)
+            first = offset + (bit // 8 - offset) // size_bytes * size_bytes
+            source.seek(begin + first)
+            stored = source.read(size_bytes)
+            places = range(first, first + size_bytes)
+            now = bytearray(changed.get(place, byte) for place, byte in zip(places, stored, strict=True))
+            before = _shown(now, kind)
+            now[bit // 8 - first] ^= 1 << (bit % 8)
+            changed[bit // 8] = now[bit // 8 - first]
+            number = 8 * (bit // 8 - first) + bit % 8
+            flips.append(
+                Flip(path.name, name, (first - offset) // size_bytes, number, before, _shown(now, kind))
+            )
+        about = dict(header.get("__metadata__", {})) | {"damage": json.dumps([one.line() for one in flips])}
+        text = json.dumps(header | {"__metadata__": about}).encode()
+        text += b" " * (-len(text) % 8)
+        with replacing(to) as temporary, temporary.open("wb") as file:
+            file.write(_LENGTH.pack(len(text)) + text)
+            source.seek(begin)
+            shutil.copyfileobj(source, file)  # large ones do not fit into the memory twice
+            for place, byte in changed.items():
+                file.seek(_LENGTH.size + len(text) + place)
+                file.write(bytes([byte]))
     return flips
 
 
@@ -127,9 +140,9 @@ def _tensor_at(header: dict[str, Any], place: int) -> tuple[str, int, int, str]:
     return "padding", place, 1, "U8"
 
 
-def _shown(number: bytes, kind: str) -> str:
+def _shown(number: bytes | bytearray, kind: str) -> str:
     if kind == "BF16":
-        return f"{np.frombuffer(bytes(2) + number, '<f4')[0]:.4g}"
+        return f"{np.frombuffer(bytes(2) + bytes(number), '<f4')[0]:.4g}"
     if kind in _FLOATS:
         return f"{np.frombuffer(number, _FLOATS[kind])[0]:.4g}"
     return str(int.from_bytes(number, "little"))
