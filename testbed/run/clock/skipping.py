@@ -46,6 +46,7 @@ class Skipping:
         self._thread = threading.Thread(target=self._run, name="skipping", daemon=True)
         self.failure: BaseException | None = None
         plane.on_idleness = self._on_idleness
+        self._agreement.hold(time.monotonic())  # nodes may have told already: they are asked at first
 
     @property
     def ended(self) -> str | None:
