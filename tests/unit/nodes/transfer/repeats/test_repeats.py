@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from nodes.transfer.inbox import InboxItem
-from nodes.transfer.messages import Again, Chunk, Gone, decode_downward, encode
+from nodes.transfer.messages import Again, Chunk, Coming, Gone, decode_downward, encode
 from nodes.transfer.outbox import Outbox
-from nodes.transfer.repeats import asking, kept, requests
+from nodes.transfer.repeats import asking, kept
 from tests.support.nodes.pair import SIZE_BYTES, Pair
 
 
@@ -190,8 +190,9 @@ def test_requests_for_what_was_never_delivered_get_no_bytes(pair: Pair, what: st
 
 def test_flood_of_requests_is_counted_and_costs_no_memory(pair: Pair) -> None:
     heeded = [pair.requests.handle(Again(bytes([n % 256]) * 16, b"x" * 32), 1.0) for n in range(1000)]
-    assert sum(heeded) == requests.REQUESTS_AT_ONCE
-    assert sum(pair.requests.next_reply() is not None for _ in range(1000)) == requests.REQUESTS_AT_ONCE
+    assert sum(heeded) == 100
+    assert sum(pair.requests.next_reply() is not None for _ in range(1000)) == 100
+    assert sum(pair.requests.handle(Again(b"x" * 16, b"x" * 32), 2.0) for _ in range(1000)) == 50
 
 
 def test_satellite_that_does_not_know_the_request_is_given_up_and_one_that_is_away_is_not(
@@ -271,7 +272,7 @@ def test_oldest_bytes_go_first_and_the_queue_has_precedence(
     outbox.add_image("next", bytes(15_000), {})
     assert len(kept_frames(folder)) == 2
     outbox.add_image("more", bytes(14_000), {})
-    assert len(kept_frames(folder)) == 1 and outbox.depth() == (2, 29_000)
+    assert kept_frames(folder) == ["000000000004"] and outbox.depth() == (2, 29_000)
     outbox.add_image("most", bytes(11_000), {})
     assert kept_frames(folder) == [] and outbox.depth() == (3, 40_000), "none was dropped"
     outbox.release(outbox.pending(1)[0])
@@ -285,3 +286,47 @@ def test_bytes_are_kept_on_a_disk_with_room_only(pair: Pair, monkeypatch: pytest
     pair.add()
     pair.run()
     assert list((pair.folder / "outbox/kept").iterdir()) == []
+
+
+@pytest.mark.parametrize(("share", "count"), [(1.0, 1), (0.0, 0)])
+def test_small_disk_keeps_a_share(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch, share: float, count: int
+) -> None:
+    monkeypatch.setattr(kept, "KEPT_SHARE", share)
+    pair.add()
+    pair.run()
+    assert len(list((pair.folder / "outbox/kept").iterdir())) == count
+
+
+# Times
+
+
+def test_station_asks_at_once_then_more_often_while_the_satellite_is_heard(tmp_path: Path) -> None:
+    pair = Pair(tmp_path)
+    _, item = lost(pair)
+    pair.inbox.unanswered()
+    ask = asking.Asking(pair.inbox, pair.report)
+    wanted = [("sat", Again(item.manifest.item_id, item.manifest.sha256))]
+    assert ask.due(100.0) == wanted
+    assert ask.due(100.4) == ask.due(109.9) == [], "it may be out of contact"
+    assert ask.due(110.5) == wanted
+    ask.heard("sat", 110.6)
+    assert ask.due(112.0) == []
+    assert ask.due(112.6) == wanted
+    ask.reply("sat", Coming(item.manifest.item_id), 113.0)
+    ask.heard("sat", 114.0)
+    assert ask.due(150.0) == [] and ask.due(153.1) == wanted, "what was promised is asked for rarely"
+
+
+def test_station_asks_for_a_few_items_at_a_time(tmp_path: Path) -> None:
+    pair = Pair(tmp_path)
+    for number in range(asking.ASKED_AT_ONCE + 5):
+        pair.add(f"frame {number}", 10_000)
+    pair.run()
+    for item in pair.completed:
+        cut(item)
+    pair.inbox.unanswered()
+    ask = asking.Asking(pair.inbox, pair.report)
+    first, early, later = ask.due(100.0), ask.due(100.1), ask.due(100.6)
+    assert (len(first), len(early), len(later)) == (asking.ASKED_AT_ONCE, 0, 5)
+    assert len({request.item_id for _, request in first + later}) == asking.ASKED_AT_ONCE + 5
