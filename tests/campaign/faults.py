@@ -31,12 +31,14 @@ Inject = Callable[[Flight], None]
 BURST = 60  # messages
 
 
-def fault(*, costs: bool = False, repeats: bool = False, lasts_s: float = 1.0) -> Callable[[Inject], Inject]:
+def fault(
+    *, costs: bool = False, repeats: bool = False, lasts_s: float = 1.0, own_models: bool = False
+) -> Callable[[Inject], Inject]:
     """Add a class of fault; see `Fault`."""
 
     def add(inject: Inject) -> Inject:
         name = inject.__name__.replace("_", " ")
-        FAULTS.append(Fault(name, inject, costs=costs, repeats=repeats, lasts_s=lasts_s))
+        FAULTS.append(Fault(name, inject, costs, repeats, lasts_s, own_models))
         return inject
 
     return add
@@ -160,9 +162,10 @@ def stand_in_of_a_host_is_killed(flight: Flight) -> None:
             os.kill(pid, signal.SIGKILL)
 
 
-@fault(repeats=True, lasts_s=5)
+@fault(repeats=True, lasts_s=5, own_models=True)
 def models_of_the_run_are_killed(flight: Flight) -> None:
-    for pid in flight.children("nodes.vlm.shared"):
+    kept = flight.children(flight.kept_models) if flight.kept_models else []
+    for pid in set(flight.children("nodes.vlm.shared")).difference(kept):
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
 

@@ -22,6 +22,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import pytest
 from paho.mqtt.client import Client
 from paho.mqtt.enums import CallbackAPIVersion
 from PIL import Image
@@ -29,6 +30,7 @@ from PIL import Image
 from nodes.contract.events import EventRecord, LinkChanged
 from nodes.data import FIRST_LIGHT
 from nodes.models import COMPACT
+from testbed.run.plan import KEPT_MODELS
 from testbed.scenario.model import read_frames
 from tests.support.child_processes import descendants_with
 from tests.support.faulty_run import noise_frames
@@ -59,6 +61,7 @@ class Fault:
         costs: whether frames of the victim may be lost by it, each with its cause.
         repeats: whether a frame may be asked and answered twice, both times alike.
         lasts_s: about how long it takes.
+        own_models: whether the run needs a process of models of its own; runs of a test session share one.
     """
 
     name: str
@@ -66,6 +69,7 @@ class Fault:
     costs: bool = False
     repeats: bool = False
     lasts_s: float = 1.0
+    own_models: bool = False
 
 
 @dataclass
@@ -78,6 +82,7 @@ class Flight:
         done: names of the faults that were injected, in order.
         troubles: what went wrong with the injection itself.
         outage: what the model's server does instead of answering; "" for nothing.
+        kept_models: socket of the models that are not this run's; "" for none.
     """
 
     folder: Path
@@ -86,6 +91,7 @@ class Flight:
     done: list[str] = field(default_factory=list)
     troubles: list[str] = field(default_factory=list)
     outage: str = ""
+    kept_models: str = ""
     asked: list[tuple[str, str]] = field(default_factory=list)
     ended: threading.Event = field(default_factory=threading.Event)
 
@@ -204,6 +210,9 @@ def fly(folder: Path, faults: list[Fault], seed: str) -> tuple[Flight, list[str]
         os.environ[name] = footprint.environment[name]
         stack.callback(os.environ.pop, name)
         server = stack.enter_context(faulty_server(flight.answers))
+        if any(fault.own_models for fault in faults):
+            flight.kept_models = os.environ.get(KEPT_MODELS, "")
+            stack.enter_context(pytest.MonkeyPatch.context()).delenv(KEPT_MODELS, raising=False)
 
         def at_step(text: str) -> None:
             if text.startswith("building"):  # hosts see what is mounted before they are made
