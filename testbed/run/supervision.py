@@ -80,7 +80,8 @@ class SupervisedNode:
             if not started and exit_code(self._program.process) == EXIT_USAGE:
                 self._program.check(started=False)
             self._program.stop()
-            killed = (exit_code(self._program.process) or 0) < 0
+            # What says nothing, such as the process of the models, has no events to lose.
+            killed = self._says_ready and (exit_code(self._program.process) or 0) < 0
             self._died(f"its program {ending}", started, killed=killed)
 
     def is_ready(self) -> None:

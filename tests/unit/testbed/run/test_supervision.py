@@ -21,6 +21,7 @@ class Node:
     def __init__(self, folder: Path, command: str, *, says_ready: bool = True) -> None:
         self.told: list[tuple[str, str | None]] = []
         self.programs: list[Program] = []
+        self.killed = False
         self._folder, self.command = folder, command
         self.supervised = SupervisedNode("S", self._start, self._tell, says_ready=says_ready)
 
@@ -31,7 +32,7 @@ class Node:
 
     def _tell(self, event: ProgramChanged) -> None:
         self.told.append((event.state, event.reason))
-        self.killed = event.killed
+        self.killed |= event.killed
 
     def look_until_started_again(self, times: int) -> None:
         wait_for(lambda: len(self.programs) > times, "restart", meanwhile=self.look)
@@ -57,7 +58,7 @@ def test_a_program_that_says_nothing_is_back_as_soon_as_it_is_started(tmp_path: 
     node = Node(tmp_path, "exec sleep 60", says_ready=False)
     node.programs[0].process.send_signal(signal.SIGKILL)
     node.look_until_started_again(1)
-    assert [state for state, _ in node.told] == ["lost", "ready"]
+    assert [state for state, _ in node.told] == ["lost", "ready"] and not node.killed
     node.supervised.stop()
 
 
