@@ -132,6 +132,8 @@ def test_a_network_belongs_to_its_weights(
     assert check({**flying, "model": str(COMPACT)}, tmp_path) == 0
     assert check({**flying, "model": str(REGULAR)}, tmp_path) == 2
     assert "was trained for other weights" in capsys.readouterr().err
+    damaged = {"model": str(REGULAR), "damaged_from": str(COMPACT)}
+    assert check({**flying, **damaged}, tmp_path) == 0, "the network is that of the sound weights"
 
 
 @pytest.mark.parametrize("text", [None, "{", "[]", "\xff"])

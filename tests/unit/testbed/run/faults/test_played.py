@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from testbed.errors import ScenarioError
 from testbed.run.faults.played import RunFaults
 from testbed.run.folder import RunFolder
 from testbed.run.plan import RunPlan
-from testbed.run.traces import link_trace
+from testbed.run.traces import link_trace, played_traces
 from testbed.scenario.faults import BitFlips, LinkCut, SatelliteLost, StationDown
 from testbed.scenario.file import load_scenario
 from testbed.scenario.model import Scenario
@@ -118,6 +119,31 @@ def test_flipped_bits_are_loaded_from_a_copy_and_sound_ones_at_the_end(tmp_path:
     assert flight.config() == sound
     done = flight.nodes[SATELLITE].done
     assert [what.partition(":")[0] for what in done] == ["paused", "resumed", "paused", "resumed"]
+
+
+def test_a_restart_for_another_reason_does_not_bring_missed_frames_back(tmp_path: Path) -> None:
+    flight = Flight(
+        tmp_path,
+        SatelliteLost(at_s=20, until_s=60, target=SATELLITE),
+        BitFlips(at_s=70, target=SATELLITE, flips=1),
+    )
+    flight.faults.prepare()
+    flight.faults.look(75)
+    config = flight.config()
+    assert config.damaged_from is not None
+    assert flight.faults.missed and flight.faults.missed.isdisjoint(f.frame for f in config.frames)
+
+
+def test_satellites_do_not_foresee_faults(tmp_path: Path) -> None:
+    flight = Flight(tmp_path, LinkCut(at_s=1, target=f"{SATELLITE} - Svalbard"))
+    faulty = replace(
+        flight.plan,
+        traces=played_traces(flight.plan.scenario, flight.plan.traces),
+        foreseen=flight.plan.traces,
+    )
+    (seen,), (planned,) = (plan.node_configs()[SATELLITE]["stations"] for plan in (faulty, flight.plan))
+    assert seen["plan"] == planned["plan"]
+    assert faulty.network_traces != flight.plan.network_traces
 
 
 def test_weights_that_cannot_be_copied_end_the_run_before_it_begins(tmp_path: Path) -> None:

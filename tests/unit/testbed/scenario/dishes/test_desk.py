@@ -123,6 +123,12 @@ def test_a_satellite_holds_no_second_dish_while_another_waits() -> None:
     ]
 
 
+def test_a_free_dish_goes_first_to_one_that_nobody_serves() -> None:
+    here, there = PassInView("G", "A", 0, 200), PassInView("H", "A", 90, 400)
+    turns = played(desk("longest-pass", here, there, PassInView("H", "B", 90, 230)))
+    assert [(t.station, t.satellite) for t in turns if t.from_s == 90] == [("H", "B")]
+
+
 def test_a_user_s_file_is_asked_and_its_faults_name_it(tmp_path: Path) -> None:
     path = tmp_path / "mine.py"
     text = "from testbed import DishScheduler\nclass Scheduler(DishScheduler):\n    def score(self, one):\n"
