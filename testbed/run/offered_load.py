@@ -39,11 +39,10 @@ def _line(
         own = [traces[link.name] for link in scenario.links if link.satellite == satellite.name]
     offered = sum(frame.image.stat().st_size for frame in satellite.frames)
     carried = carried_bytes(own, min(frame.capture_s for frame in satellite.frames))
-    share = f"{offered / carried:.0%} of " if carried else ""
-    line = (
-        f"{satellite.name}: {len(satellite.frames)} images of {offered / 1e6:.3g} MB in all,"
-        f" {share}the {carried / 1e6:.3g} MB that its links carry"
-    )
+    line = f"{satellite.name}: {len(satellite.frames)} images of {offered / 1e6:.3g} MB in all"
+    if not carried:
+        return f"{line}, and its links carry nothing after the first: none can come down"
+    line += f", {offered / carried:.0%} of the {carried / 1e6:.3g} MB that its links carry"
     if offered > carried:
         line += (
             "; not all can come down whole: capture fewer, raise the rate, or let its policy drop or reduce"

@@ -79,6 +79,13 @@ def test_the_offered_load_counts_what_dishes_leave(tmp_path: Path) -> None:
     ]
 
 
+def test_a_satellite_that_gets_no_dish_is_told_before_the_run(tmp_path: Path) -> None:
+    limited = scenario(tmp_path, dishes=1)
+    traces = TRACES | {"A - G": passing(60, 100)}
+    lines = offered_load(limited, traces, dish_plan(limited, traces))
+    assert lines[0].endswith("and its links carry nothing after the first: none can come down")
+
+
 def test_a_station_s_own_scheduler_goes_first(tmp_path: Path) -> None:
     own = scenario(tmp_path, "most-backlog", dishes=1, scheduler="round-robin", slew_s=0)
     plan = dish_plan(own, TRACES)
