@@ -128,10 +128,13 @@ def an_image_goes_over_to_the_next_station(outcome: Outcome) -> None:
     """One image was begun over Svalbard and ended over Tromso, in one session; nothing was sent twice."""
     assert outcome.results is not None
     records = [EventRecord.from_line(line) for line in outcome.folder.events.read_text().splitlines()]
-    assert [r.event.station for r in records if isinstance(r.event, Connected)] == ["Mission control"]
+    sessions = [r for r in records if isinstance(r.event, Connected) and r.node == "FLOCK 2P-1"]
+    assert len(sessions) == 1
     assert ("Svalbard", "Tromso") in [frame.via for frame in outcome.results.frames]
     sent = [r.event for r in records if isinstance(r.event, SendFinished)]
     assert [event.resent_chunks for event in sent] == [0] * 4
+    (loss,) = [loss for loss in outcome.results.losses if loss.link == "FLOCK 2P-1 - Svalbard"]
+    assert loss.inside + loss.late <= 5  # of the link's own probe; nine or ten where the route changes at LOS
 
 
 def a_satellite_relays_through_one_and_then_through_two(outcome: Outcome) -> None:
