@@ -133,6 +133,15 @@ def leaf_parsers(parser: argparse.ArgumentParser) -> Iterator[argparse.ArgumentP
     yield parser
 
 
+def _declare_passed_on(parser: argparse.ArgumentParser) -> None:
+    """Replace subcommands that pass their arguments on by parsers that know the options."""
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for name, subparser in action.choices.items():
+                if (declared := subparser.get_default("completed_as")) is not None:
+                    action.choices[name] = declared()
+
+
 class PrintCompletion(argparse.Action):
     """An option that prints a script for shell completion and exits."""
 
@@ -149,6 +158,7 @@ class PrintCompletion(argparse.Action):
         """Print the script of the whole command line."""
         import shtab  # only here: no other command pays for it
 
+        _declare_passed_on(parser)
         for leaf in leaf_parsers(parser):
             for action in leaf._actions:
                 if action.type is Path:

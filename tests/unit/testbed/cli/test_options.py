@@ -193,6 +193,7 @@ def test_a_shell_gets_a_completion_script(shell: str, capsys: pytest.CaptureFixt
     script = capsys.readouterr().out
     assert "spaceverse" in script
     assert ("--rate-cap" in script) or shell == "tcsh"  # shtab completes only one level of subcommands there
+    assert "--attention" in script, "of `ask`, which passes its arguments on"
 
 
 def test_bash_completes_subcommands_and_options(tmp_path: Path) -> None:
