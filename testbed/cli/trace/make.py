@@ -38,7 +38,8 @@ _EXAMPLES = """examples:
   spaceverse trace make --satellite "FLOCK 2P-1" --crosslink "FLOCK 2K-13" \\
       --eirp 40 --rate-cap 10M -o isl.csv
   spaceverse trace make --walker 53:24/3/1@550 --start 2018-01-20T00:00:00Z \\
-      --satellite "Walker 53:24/3/1 P1-S1" --crosslink "Walker 53:24/3/1 P2-S1" \\
+      --satellite "Walker 53:24/3/1 P1-S1" \\
+      --crosslink "Walker 53:24/3/1 P2-S1" \\
       --rate 100M --max-range 5000 --max-slew 1 -o optical.csv
 """
 _LONGEST_MARGIN_S = 86_400.0
