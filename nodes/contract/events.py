@@ -28,7 +28,7 @@ ItemKind = Literal["answer", "image"]
 AnsweredBy = Literal["satellite", "ground"]
 DecisionName = Literal["answer", "offload", "drop"]
 FailedPart = Literal["policy", "model", "server", "regions", "image"]
-ProgramState = Literal["lost", "ready", "given up"]
+ProgramState = Literal["lost", "ready", "given up", "finished"]
 
 EVENTS: dict[str, type[Event]] = {}
 """Each kind of event by its name."""
@@ -1021,7 +1021,8 @@ class ProgramChanged(Event):
 
     Args:
         program: name of the node, or of the probe.
-        state: "lost", "ready" or "given up"; a lost program of a node is started again.
+        state: "lost", "ready" or "given up"; a lost program of a node is started again. A program of the
+            user's is "finished" or, after an error, "given up".
         reason: how it ended, or why it was given up.
         killed: whether a signal ended it, so that its last events may be missing.
     """

@@ -47,17 +47,21 @@ def run(args: argparse.Namespace) -> int:
     """
     from testbed.boards.machine_network import changes as host_changes
     from testbed.boards.machine_network import journal  # netlink is slow to import
+    from testbed.machine import control_group
     from testbed.run import sockets as socket_folder
 
     try:
         if args.list:
             journals = journal.found_journals()
             sockets = socket_folder.left_behind()
+            groups = control_group.left_behind()
             lines = [*map(_line, journals), *(f"{path}: sockets of a run that has ended" for path in sockets)]
-            restored = not sockets and all(entry.owner.alive() for entry in journals)
+            lines += [f"{path}: control group of a run that has ended" for path in groups]
+            restored = not sockets and not groups and all(entry.owner.alive() for entry in journals)
         else:
             lines, restored = journal.clean(host_changes.undo)
             lines += [f"{path}: removed" for path in socket_folder.remove_left_behind()]
+            lines += [f"{path}: removed" for path in control_group.remove_left_behind()]
     except PermissionError as error:
         raise CapabilityError(f"{error.filename}: {error.strerror}; run it with sudo") from error
     if args.json:

@@ -52,7 +52,7 @@ def absences(records: Iterable[EventRecord]) -> dict[str, tuple[Absence, ...]]:
     found: dict[str, list[Absence]] = {}
     for record in records:
         event = record.event
-        if not isinstance(event, ProgramChanged):
+        if not isinstance(event, ProgramChanged) or event.state == "finished":
             continue
         own = found.setdefault(event.program, [])
         away = bool(own) and own[-1].until_s is None

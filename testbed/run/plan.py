@@ -289,6 +289,10 @@ class RunPlan:
         program = "nodes.satellite" if is_satellite else "nodes.ground"
         return [sys.executable, "-m", program, "--config", str(self.config_path(node))]
 
+    def state_socket(self, node: str) -> Path:
+        """Return the path of the socket at which a node's programs ask for its state."""
+        return self.sockets / f"{slug(node)}.state"
+
     @property
     def check_command(self) -> list[str]:
         """The command that checks the configurations of all emulated nodes."""

@@ -80,6 +80,7 @@ from testbed.run.folder import RunFolder
 from testbed.run.model_relay import ModelRelay, server_of
 from testbed.run.offered_load import offered_load
 from testbed.run.plan import DRAWINGS, FORKED, MANAGEMENT, MODELS, MQTT_PORT, RunPlan
+from testbed.run.programs.user_programs import UserPrograms, check_programs
 from testbed.run.progress import Progress
 from testbed.run.routed.losses import LossWatch
 from testbed.run.routed.run_routes import RunRoutes
@@ -88,7 +89,7 @@ from testbed.run.speed import check_speed, hasten_tcp
 from testbed.run.supervision import ManagementWatch, SupervisedNode
 from testbed.run.traces import link_traces, link_track, played_traces
 from testbed.scenario.dishes.desk import Turn
-from testbed.scenario.dishes.plan import dish_plan
+from testbed.scenario.dishes.plan import DishPlan, dish_plan
 from testbed.scenario.model import AnyLink, Link, Scenario, to_json
 from traces.trace_file import write_trace
 
@@ -150,6 +151,7 @@ def run_scenario(
         scenario = scenario.model_copy(update={"skip_idle": skip_idle})
     scenario.check_files()
     check_speed(scenario)
+    check_programs(scenario)
     parent, progress = Path(folder), progress or Progress()
     with StopRequest() as stop:
         traces = link_traces(scenario)
@@ -170,7 +172,7 @@ def run_scenario(
                         run_folder,
                         sockets,
                         boards_of(scenario),
-                        QUEUE_EVERY_S if dishes is not None and dishes.live else None,
+                        QUEUE_EVERY_S if _reports_queues(scenario, dishes) else None,
                         foreseen,
                     )
                     run = _Run(plan, progress, stop, limits, RunDishes(scenario, traces, dishes))
@@ -200,6 +202,12 @@ def _named(error: Exception, folder: RunFolder) -> Exception:
     return TestbedError(disk_problem(Path(str(error.filename or folder.path)), error))
 
 
+def _reports_queues(scenario: Scenario, dishes: DishPlan | None) -> bool:
+    """Return whether somebody reads the queues of satellites: a scheduler, or programs on nodes."""
+    live = dishes is not None and dishes.live
+    return live or any(node.programs for node in scenario.nodes)
+
+
 class _Run:
     """A run in progress."""
 
@@ -223,6 +231,7 @@ class _Run:
         self.plane: ManagementPlane | None = None
         self.routes = RunRoutes(plan)
         self.losses = LossWatch(self._counted, self._report_losses)
+        self.user_programs = UserPrograms(plan, self.played, self._report_program)
         self.late_s: list[float] = []  # lateness of each change of a link, from scenario second 0 on
         self.start_monotonic_s = 0.0
         self.told_of_disk = False
@@ -239,6 +248,7 @@ class _Run:
             plane = self.plane = self._start_brokers(stack)
             self._start_nodes(stack, plane)
             self._play(stack, plane)
+            self.user_programs.start(stack, self.network, self.clock, plane)
             ending = self._gather(plane)
             self._begin("removing hosts, links and programs")
         return self._results(plane, self.network.shaper_text, ending)
@@ -527,6 +537,7 @@ class _Run:
             self.routes.check()
             self.faults.look(self.clock.now_s())
             self._look_after_ends(plane)
+            self.user_programs.look()
             self.passing.look(self._node_states(), self.late_s)
             for probe in self.network.take_ended_probes():
                 event = ProgramChanged(program=probe.name, state="given up", reason=f"it {probe.ending()}")

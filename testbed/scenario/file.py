@@ -83,6 +83,12 @@ def _check_data(scenario: Scenario, path: Path, allow_code: bool) -> None:
                 f"{path}: the scheduler {name} is a program, which the run would execute; read it, "
                 "and allow it with --allow-code"
             )
+    for node in scenario.nodes:
+        if node.programs and not allow_code:
+            raise ScenarioError(
+                f"{path}: {node.name}: the run would execute {' '.join(node.programs[0].command)}; read it, "
+                "and allow it with --allow-code"
+            )
     for frame in scenario.frames().values():
         try:
             with warnings.catch_warnings():

@@ -121,6 +121,24 @@ class Orbit(_Data):
     uplink: RadioChanges = RadioChanges()
 
 
+class NodeProgram(_Data):
+    """A program of the user's own that runs on a node, beside the node's program.
+
+    It sees the node's network, and can ask for the node's state (docs/scenarios.md).
+
+    Args:
+        name: unique on its node; part of its log's name.
+        command: the program and its arguments.
+        cores: processor time in seconds per second that it may take, by a control group; None: no limit.
+        memory_bytes: memory beyond which the kernel ends it, by a control group; None: no limit.
+    """
+
+    name: Name
+    command: tuple[str, ...] = Field(min_length=1)
+    cores: float | None = Field(default=None, ge=0.01)
+    memory_bytes: int | None = Field(default=None, ge=1 << 20)
+
+
 class Satellite(ModelRun, PolicyChoice):
     """A satellite and the program that runs on it.
 
@@ -139,6 +157,7 @@ class Satellite(ModelRun, PolicyChoice):
         max_new_tokens: longest answer, in tokens.
         profile: measured inference times of a board (`python -m nodes.profile`); delays its answers.
         board: inventory name of a physical board that replaces the emulated host.
+        programs: programs of the user's own that run on it; not on a board.
     """
 
     name: Name
@@ -148,6 +167,13 @@ class Satellite(ModelRun, PolicyChoice):
     confidence: AbsolutePath | None = None
     profile: AbsolutePath | None = None
     board: str | None = None
+    programs: tuple[NodeProgram, ...] = ()
+
+    @model_validator(mode="after")
+    def _programs_are_emulated(self) -> Satellite:
+        if self.board is not None and self.programs:
+            raise ValueError(f"satellite {self.name!r} is a board, on which the run starts no programs")
+        return self
 
 
 class GroundNode(ModelRun):
@@ -157,6 +183,7 @@ class GroundNode(ModelRun):
     model: str = ""
     place: str | None = None
     profile: AbsolutePath | None = None
+    programs: tuple[NodeProgram, ...] = ()
 
 
 class GroundStation(GroundNode):
@@ -173,6 +200,7 @@ class GroundStation(GroundNode):
         dishes: number of satellites that it serves at once; None: as many as it has links.
         scheduler: who gets a dish; None: the scenario's scheduler.
         slew_s: time that a dish needs from one satellite to another, in seconds: to turn and to lock on.
+        programs: programs of the user's own that run in it.
     """
 
     dishes: int | None = Field(default=None, ge=1)
@@ -483,6 +511,11 @@ class Scenario(_Data):
     def ground_nodes(self) -> tuple[GroundNode, ...]:
         """The stations, and mission control."""
         return self.stations if self.mission_control is None else (*self.stations, self.mission_control)
+
+    @property
+    def nodes(self) -> tuple[Satellite | GroundNode, ...]:
+        """The satellites and all nodes on the ground."""
+        return (*self.satellites, *self.ground_nodes)
 
     @property
     def receivers(self) -> tuple[GroundNode, ...]:

@@ -36,6 +36,7 @@ PLACES = {
             "nodes/lab/eo_mini/first_light.py",
             "nodes/onboard/confidence.py",  # within `replacing`
             "nodes/transfer/outbox.py",  # a new folder, renamed when it is complete
+            "testbed/machine/control_group.py",  # the kernel's files
             "testbed/boards/deploy/bundle.py",  # a folder under another name
             "testbed/boards/echo_probe.py",  # measurements, line by line
             "testbed/boards/machine_network/changes.py",  # kernel switches

@@ -1,0 +1,127 @@
+"""Starts the user's programs on the nodes of a run, limits them, and sees how they end."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from functools import partial
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from nodes.contract.events import ProgramChanged, QueueReported
+from nodes.contract.topics import slug
+from testbed.errors import CapabilityError
+from testbed.machine.control_group import ControlGroup, hierarchy
+from testbed.mqtt.management import ManagementPlane
+from testbed.network.clock import Clock
+from testbed.network.emulation import EmulatedNetwork
+from testbed.network.programs import Process, Program, exit_code, spawn
+from testbed.run.plan import RunPlan
+from testbed.run.programs.state import VARIABLE, NodeState, StateServer
+from testbed.scenario.model import NodeProgram, Scenario
+from traces.trace import Trace
+
+NODE_VARIABLE = "SPACEVERSE_NODE"  # environment of a program: name of its node
+
+
+def check_programs(scenario: Scenario) -> None:
+    """Check that this machine can limit the programs of a scenario.
+
+    Raises:
+        CapabilityError: it has no control groups for them.
+    """
+    for node in scenario.nodes:
+        for program in node.programs:
+            try:
+                if program.cores is not None:
+                    hierarchy("cpu")
+                if program.memory_bytes is not None:
+                    hierarchy("memory")
+            except CapabilityError as error:
+                raise CapabilityError(f"{node.name}: program {program.name}: {error}") from None
+
+
+class UserPrograms:
+    """The programs of all nodes of a run.
+
+    Args:
+        plan: the run's plan.
+        traces: the trace of each link.
+        report: receives how each one ends.
+    """
+
+    def __init__(
+        self, plan: RunPlan, traces: dict[str, Trace], report: Callable[[ProgramChanged], None]
+    ) -> None:
+        self._plan, self._traces, self._report = plan, traces, report
+        self._running: list[Program] = []
+
+    def start(self, stack: ExitStack, network: EmulatedNetwork, clock: Clock, plane: ManagementPlane) -> None:
+        """Start them; they end with `stack`.
+
+        Raises:
+            CapabilityError: one has limits, and this machine has no control groups for them.
+        """
+        for node in self._plan.scenario.nodes:
+            if not node.programs:
+                continue
+            socket = self._plan.state_socket(node.name)
+            links = {
+                link: self._traces[link.name]
+                for link in self._plan.scenario.network_links
+                if node.name in link.ends
+            }
+            queue = partial(_last_queue, plane, node.name)
+            stack.enter_context(StateServer(socket, NodeState(node.name, links, clock, queue)))
+            for program in node.programs:
+                self._start(stack, network, node.name, program, socket)
+
+    def look(self) -> None:
+        """Report those that have ended; to be called often."""
+        for program in self._running[:]:
+            if (code := exit_code(program.process)) is None:
+                continue
+            self._running.remove(program)
+            program.stop()  # what it left in its session
+            if code == 0:
+                event = ProgramChanged(program=program.name, state="finished")
+            else:
+                reason = f"it {program.ending()}"
+                event = ProgramChanged(program=program.name, state="given up", reason=reason)
+            self._report(event)
+
+    def _start(
+        self, stack: ExitStack, network: EmulatedNetwork, node: str, its: NodeProgram, socket: Path
+    ) -> None:
+        group = ControlGroup(cores=its.cores, memory_bytes=its.memory_bytes)
+        stack.callback(group.close)
+        environment = {**os.environ, VARIABLE: str(socket), NODE_VARIABLE: node}
+        pid = network.hosts[node].pid
+
+        def start(command: Sequence[str], log: BinaryIO) -> Process:
+            streams: dict[str, Any] = {"stdin": subprocess.DEVNULL, "stdout": log, "stderr": log}
+            process = spawn(command, netns_pid=pid, env=environment, **streams)
+            group.add(process.pid)
+            return process
+
+        name = f"{its.name} at {node}"
+        program = Program(name, its.command, log=self._plan.log_path(f"{node}-{slug(its.name)}"), start=start)
+        stack.callback(program.stop)
+        self._running.append(program)
+
+
+def _last_queue(plane: ManagementPlane, node: str) -> dict[str, Any] | None:
+    """Return the last report of a node's queue."""
+    for record in reversed(plane.events):
+        if record.node == node and isinstance(record.event, QueueReported):
+            event = record.event
+            return {
+                "at_s": record.time_s,
+                "items": event.items,
+                "size_bytes": event.size_bytes,
+                "best_value": event.best_value,
+                "deadline_s": event.deadline_s,
+            }
+    return None
