@@ -93,6 +93,6 @@ class AutoSpeed:
             late_s = float(np.percentile(self._late_s, 95))
             if late_s > LATENESS_BOUND_S:
                 return f"5 % of the links' changes were more than {late_s:.2f} s of scenario time late"
-        if self._late_answers > LATE_SHARE * self._answers:
+        if self._late_answers > max(1, LATE_SHARE * self._answers):  # one alone is no trend
             return f"{self._late_answers} of {self._answers} answers were later than their profile's"
         return None

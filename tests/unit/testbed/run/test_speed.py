@@ -46,6 +46,23 @@ def test_a_node_whose_time_is_its_own_is_named(
         check_speed(scenario(tmp_path, 20, satellite, station))
 
 
+def test_no_time_is_skipped_with_a_board(tmp_path: Path) -> None:
+    for satellite, refused in (({"board": "orin"}, True), ({}, False)):
+        skipping = scenario(tmp_path, 1, satellite, {}).model_copy(update={"skip_idle": True})
+        if refused:
+            with pytest.raises(ScenarioError, match=r"^skip_idle: S is the board orin"):
+                check_speed(skipping)
+        else:
+            check_speed(skipping)
+
+
+def test_an_automatic_speed_is_a_first_speed_that_may_change(tmp_path: Path) -> None:
+    automatic = scenario(tmp_path, 1, {}, {}).at_speed("auto")
+    assert (automatic.speed, automatic.adapt_speed) == (50.0, True)
+    fixed = automatic.at_speed(20)
+    assert (fixed.speed, fixed.adapt_speed) == (20.0, False)
+
+
 def test_nodes_with_a_profile_may_run_ahead(tmp_path: Path) -> None:
     check_speed(scenario(tmp_path, 20, {}, {}))
 

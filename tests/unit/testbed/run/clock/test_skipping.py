@@ -41,6 +41,26 @@ class Plane:
         self.on_idleness("dove", told)
 
 
+class Player:
+    """Counts how often links were set anew."""
+
+    followed = 0
+
+    def follow_speed(self) -> None:
+        self.followed += 1
+
+
+def test_another_speed_is_told_to_clock_nodes_and_links_and_goes_on_from_where_time_was() -> None:
+    plane, clock, player = Plane(), RealClock(speed=20.0), Player()
+    plane.on_idleness = lambda node, told: None
+    before_s = clock.now_s()
+    RunTime(clock, player, plane).run_at(5.0, "late")  # type: ignore[arg-type]
+    assert (clock.speed, plane.changes, player.followed) == (5.0, 1, 1)
+    assert before_s <= clock.now_s() < before_s + 5
+    (event,) = plane.reported
+    assert (event.speed, event.before, event.reason) == (5.0, 20.0, "late")
+
+
 def test_a_node_that_told_before_it_was_listened_to_is_asked_and_time_jumps_from_stop_to_stop() -> None:
     plane, clock = Plane(), RealClock()
     run_time = RunTime(clock, player=None, plane=plane)  # type: ignore[arg-type]
