@@ -1,7 +1,7 @@
 """Program of a ground station: receives answers and images, and answers the images with the regular model.
 
-Four threads: station link, inference, a sweep for complete items without an answer, and the main one, which
-supervises them.
+Five threads: station link, uplink of tasks, inference, a sweep for complete items without an answer, and the
+main one, which supervises them.
 """
 
 from __future__ import annotations
@@ -36,10 +36,11 @@ from nodes.onboard.message import FORMS, answer_received
 from nodes.profiles.pace import PacedWork
 from nodes.runtime.inference import Inference, Question, StageTimes
 from nodes.runtime.management import ManagementPlane
-from nodes.runtime.program import Loop, check_model, leave, run_program, serve
+from nodes.runtime.program import Loop, Part, check_model, leave, run_program, serve
 from nodes.transfer.files import BLOCK_BYTES
 from nodes.transfer.inbox import Claim, Inbox, InboxItem
 from nodes.transfer.station import StationLink
+from nodes.transfer.uplink.station import TaskUplink
 from nodes.vlm.answer import check_confidence
 from nodes.vlm.protocol import AnsweringModel
 
@@ -91,6 +92,19 @@ class Ground:
             scenario_s=self._management.now_s,
         )
         self._sweep = Loop("sweep", self._sweep_inbox)
+        self._uplink: TaskUplink | None = None
+        if config.uplink is not None:
+            self._uplink = TaskUplink(
+                config.uplink,
+                config.uplink_bit_s,
+                publish=self._link.publish,
+                report=self._report,
+                clock=self._management,
+            )
+            self._uplink.on_activity = self._management.idleness.changed
+            self._link.on_task_reply = self._uplink.heard
+            self._management.orders.watch(self._uplink.order)
+            self._management.idleness.watch(self._uplink.due_s)
         self._inference.on_activity = self._management.idleness.changed
         self._left_over = True  # a sweep may find items to answer
         for part in (self._inference.due_s, self._sweep_due_s):
@@ -99,7 +113,9 @@ class Ground:
     def run(self) -> int:
         """Serve until the end; return the exit status."""
         try:
-            return serve(self._config, self._management, [self._link, self._inference, self._sweep])
+            uplink = [] if self._uplink is None else [self._uplink]
+            parts: list[Part] = [self._link, self._inference, self._sweep, *uplink]
+            return serve(self._config, self._management, parts)
         finally:
             self._settle_taken(0.0)
 

@@ -1,7 +1,8 @@
 """Program of a satellite: captures frames, follows a policy, sends answers or images to the ground.
 
-Four threads: camera, inference, downlink, and the main one, which supervises them. The policy decides in the
-inference thread, stage by stage, with the contact and the queue as they are at that moment.
+Five threads: camera, inference, downlink, tasks from the ground, and the main one, which supervises them. The
+policy decides in the inference thread, stage by stage, with the contact and the queue as they are at that
+moment.
 """
 
 from __future__ import annotations
@@ -26,9 +27,11 @@ from nodes.contract.events import (
     OutboxTrouble,
 )
 from nodes.contract.files import patiently
+from nodes.contract.messages import Order, QuestionTask
 from nodes.contract.topics import slug
 from nodes.errors import ConfidenceError, ModelError
 from nodes.failures import failing_as
+from nodes.onboard.changes import Changes
 from nodes.onboard.frame import OnboardFrame, warm_up
 from nodes.onboard.judge import Judge
 from nodes.onboard.link_forecast import forecast
@@ -50,11 +53,13 @@ from nodes.profiles.pace import PacedWork
 from nodes.runtime.contact import CarrierWatch, RouteWatch
 from nodes.runtime.inference import Inference, Question, StageTimes
 from nodes.runtime.management import ManagementPlane
-from nodes.runtime.program import Loop, ModelUnavailableError, check_model, leave, run_program, serve
+from nodes.runtime.program import Loop, ModelUnavailableError, Part, check_model, leave, run_program, serve
 from nodes.transfer.downlink import ContactWatch, Downlink
 from nodes.transfer.flow_control import chunk_size_bytes
 from nodes.transfer.messages import Metadata
 from nodes.transfer.outbox import VALUE, Outbox, OutboxError, TransientOutboxError
+from nodes.transfer.uplink.kept_frames import KeptFrames
+from nodes.transfer.uplink.satellite import Outcome, RefusedTaskError, TaskInbox
 from nodes.vlm.answer import check_confidence
 from nodes.vlm.folder import fingerprint
 
@@ -88,6 +93,7 @@ class Satellite:
     def __init__(self, config: SatelliteConfig, policy: FramePolicy, judge: Judge) -> None:
         self._config = config
         self._policy = policy
+        self._changes = Changes(config)
         self._judge = judge
         self._plans = [forecast(station.plan) for station in config.stations if station.plan is not None]
         self._capture_s = {frame.frame: frame.capture_s for frame in config.frames}
@@ -105,6 +111,23 @@ class Satellite:
             f.frame: f.capture_s + f.expires_after_s for f in config.frames if f.expires_after_s is not None
         }
         self._values = {frame.frame: frame.value for frame in config.frames if frame.value != 1.0}
+        self._prompts: dict[str, str] = {}  # of questions that came up, by name, with their frame
+        self._ended: set[str] = set()  # of them, those without an answer
+        self._kept: KeptFrames | None = None
+        self._tasks: TaskInbox | None = None
+        if config.tasks is not None:
+            self._kept = KeptFrames(config.tasks / "kept", config.frames_kept_bytes)
+            self._tasks = TaskInbox(
+                config.tasks / "inbox",
+                slug(config.name),
+                carry_out=self._carry_out,
+                report=self._report,
+                scenario_s=self._management.now_s,
+            )
+            self._tasks.on_activity = self._management.idleness.changed
+            self._management.idleness.watch(self._tasks.due_s)
+            self._changes.add_all(self._tasks.received())
+            self._apply_changes()
         self._downlink = Downlink(
             satellite=config.name,
             stations={station: self._watch(station) for station in config.stations},
@@ -115,6 +138,7 @@ class Satellite:
             clock=self._management,
             contact_ends_s=self._contact_ends_s,
         )
+        self._downlink.tasks = self._tasks
         self._downlink.queue_every_s = config.queue_every_s
         self._inference = Inference(
             config,
@@ -136,10 +160,62 @@ class Satellite:
     def run(self) -> int:
         """Serve until the end; return the exit status."""
         try:
-            return serve(self._config, self._management, [self._downlink, self._inference, self._camera])
+            tasks = [] if self._tasks is None else [self._tasks]
+            parts: list[Part] = [self._downlink, self._inference, self._camera, *tasks]
+            return serve(self._config, self._management, parts)
         finally:
             if self._management.run_ended:
                 self._outbox.forget_kept()
+
+    def _apply_changes(self) -> None:
+        """Put the settings in force that tasks have changed."""
+        self._policy = self._changes.policy()
+        self._outbox.order_again(SEND_ORDERS[self._changes.send_order])
+        for frame, value in self._changes.values.items():
+            self._values[frame] = value
+            self._outbox.value_again(frame, value)
+
+    def _carry_out(self, order: Order) -> Outcome:
+        """Carry out a task from the ground. Raises RefusedTaskError."""
+        if isinstance(order.task, QuestionTask):
+            return self._ask_again(order.task)
+        known = getattr(order.task, "frame", None)
+        if known is not None and known not in self._capture_s:
+            raise RefusedTaskError(f"this satellite has no frame {known}")
+        try:
+            self._changes.add(order)
+        except ValueError as error:
+            raise RefusedTaskError(str(error)) from error
+        self._apply_changes()
+        self._downlink.wake()
+        return "done"
+
+    def _ask_again(self, task: QuestionTask) -> Outcome:
+        """Ask a question about a frame that is still on board; it is done once it needs no model any more."""
+        if self._outbox.holds(task.name) or task.name in self._ended:
+            return "done"
+        if task.name in self._prompts:
+            return "later"
+        image = None if self._kept is None else self._kept.image(task.frame)
+        if image is None:
+            raise RefusedTaskError(f"the satellite does not hold the image of frame {task.frame}")
+        now_s = self._management.now_s()
+        self._prompts[task.name] = task.frame
+        self._capture_s[task.name] = 0.0 if now_s is None else now_s
+        self._values[task.name] = task.value
+        if task.expires_s is not None:
+            self._expires_s[task.name] = task.expires_s
+        self._inference.ask(Question(task.name, image, task.prompt))
+        return "later"
+
+    def _end_question(self, name: str, *, answered: bool) -> None:
+        """Note that a question that came up needs its image no more."""
+        if self._tasks is None or self._kept is None or name not in self._prompts:
+            return
+        self._kept.release(self._prompts[name])
+        if not answered:
+            self._ended.add(name)
+        self._tasks.settled(name)
 
     def _watch(self, station: Station) -> ContactWatch:
         if station.told:
@@ -175,6 +251,11 @@ class Satellite:
         except OSError as error:
             self._report(FrameRefused(frame=frame.frame, reason=f"{frame.image}: {error.strerror}"))
             return
+        if self._kept is not None:
+            try:
+                self._kept.keep(frame.frame, frame.image)
+            except OSError as error:  # questions about it will be refused
+                self._report(OutboxTrouble(reason=f"frame {frame.frame} is not kept: {error}"))
         self._report(Captured(frame=frame.frame, size_bytes=size_bytes))
         self._inference.ask(Question(frame.frame, frame.image, frame.prompt))
 
@@ -255,6 +336,7 @@ class Satellite:
                 Dropped(frame=question.frame, what="image", reason=DROPPED_BY_POLICY),
                 on_taken=lambda: self._outbox.give_up(question.frame),
             )
+            self._end_question(question.frame, answered=False)
 
     def _failed(self, question: Question, reason: str) -> None:
         """Send a frame that the compact model could not answer: the ground may be able to."""
@@ -299,6 +381,7 @@ class Satellite:
                 if not retry or self._management.stopped.wait(STORE_AGAIN_S):
                     self._report(FrameRefused(frame=frame, reason=str(error)))
                     break
+        self._end_question(frame, answered=self._outbox.holds(frame))
         self._downlink.wake()
 
 

@@ -53,6 +53,7 @@ if TYPE_CHECKING:
         TerrestrialLink,
         read_frames,
     )
+    from testbed.scenario.tasks import PolicyChange, Priority, Question
     from traces.trace import Trace
 
 __all__ = [
@@ -78,6 +79,9 @@ __all__ = [
     "NodeProgram",
     "Orbit",
     "Outcome",
+    "PolicyChange",
+    "Priority",
+    "Question",
     "RadioChanges",
     "RateDegraded",
     "Results",
@@ -147,6 +151,7 @@ _NAMES_BY_MODULE = {
         "TerrestrialLink",
         "read_frames",
     ),
+    "testbed.scenario.tasks": ("PolicyChange", "Priority", "Question"),
     "traces.trace": ("Trace",),
 }
 _MODULE_OF = {name: module for module, names in _NAMES_BY_MODULE.items() for name in names}

@@ -12,6 +12,7 @@ from nodes.contract.strict import Strict, problems_of
 
 MAX_NEW_TOKENS = 8  # of an answer, unless configured
 LONGEST_NAME = 64
+FRAMES_KEPT_BYTES = 1 << 30
 
 
 class ConfigError(ValueError):
@@ -272,6 +273,9 @@ class SatelliteConfig(NodeConfig, PolicyChoice):
             never. A scheduler of dishes may depend on it.
         damaged_from: folder of the model of which `model` is a damaged copy; the confidence network was
             trained for that one.
+        tasks: folder of tasks from the ground and of what they need; None: the satellite takes none.
+        frames_kept_bytes: size of the captured images that it keeps for questions that come up later; new
+            ones displace the oldest.
     """
 
     stations: list[Station] = Field(min_length=1)
@@ -283,6 +287,8 @@ class SatelliteConfig(NodeConfig, PolicyChoice):
     rate_bit_s: float = Field(gt=0, allow_inf_nan=False)
     queue_every_s: float | None = Field(default=None, gt=0, allow_inf_nan=False)
     damaged_from: str | None = None
+    tasks: Path | None = None
+    frames_kept_bytes: int = Field(default=FRAMES_KEPT_BYTES, ge=0)
 
     @model_validator(mode="after")
     def _unique_stations(self) -> SatelliteConfig:
@@ -310,12 +316,16 @@ class GroundConfig(NodeConfig):
         inbox: folder of received items. Several stations may share it: an interrupted transfer then resumes
             at the next one.
         inbox_limit_bytes: largest size of the inbox.
+        uplink: folder of tasks that wait for their satellites, of this program alone; None: it sends none.
+        uplink_bit_s: planning rate of the uplinks, bits in a second of scenario time.
     """
 
     broker: BrokerAddress
     model_socket: Path | None = None
     inbox: Path
     inbox_limit_bytes: Limit = 64 << 30
+    uplink: Path | None = None
+    uplink_bit_s: float = Field(default=250e3, gt=0, allow_inf_nan=False)
 
 
 AnyConfig = TypeVar("AnyConfig", bound=NodeConfig)

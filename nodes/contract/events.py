@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 RUN = "run"  # the node's name in events of the run itself
 
-ItemKind = Literal["answer", "image"]
+ItemKind = Literal["answer", "image", "task"]
 AnsweredBy = Literal["satellite", "ground"]
 DecisionName = Literal["answer", "offload", "drop"]
 FailedPart = Literal["policy", "model", "server", "regions", "image"]
@@ -83,6 +83,16 @@ class ItemEvent(FrameEvent):
     """
 
     what: ItemKind
+
+
+class TaskEvent(Event):
+    """An event that concerns a task for a satellite.
+
+    Args:
+        task: the task's name; of a question, the name under which it is answered like a frame.
+    """
+
+    task: Text
 
 
 class EventRecord(Strict):
@@ -487,7 +497,66 @@ class OutboxTrouble(Event):
     """
 
     event_name = "outbox_trouble"
+    sent_by = "satellite, ground station"
+
+    reason: Text
+
+
+# Tasks that are sent up
+
+
+class TaskAsked(TaskEvent):
+    """The run hands a task to the ground: the operator asks for it.
+
+    Args:
+        what: its kind: "question", "priority" or "policy".
+        satellite: the satellite.
+    """
+
+    event_name = "task_asked"
+    sent_by = "run"
+
+    what: Text
+    satellite: Text
+
+
+class TaskQueued(TaskEvent):
+    """A ground program has a task on its disk, and sends it up when the satellite is connected."""
+
+    event_name = "task_queued"
+    sent_by = "ground station"
+
+
+class TaskSent(TaskEvent):
+    """The first byte of a task is on its way up."""
+
+    event_name = "task_sent"
+    sent_by = "ground station"
+
+
+class TaskReceived(TaskEvent):
+    """A satellite has a whole task on its disk, and its SHA-256 is right."""
+
+    event_name = "task_received"
     sent_by = "satellite"
+
+
+class TaskDone(TaskEvent):
+    """A satellite has carried out a task; of a question, its answer or image is in the outbox."""
+
+    event_name = "task_done"
+    sent_by = "satellite"
+
+
+class TaskRefused(TaskEvent):
+    """A task will not be carried out.
+
+    Args:
+        reason: why.
+    """
+
+    event_name = "task_refused"
+    sent_by = "satellite, ground station"
 
     reason: Text
 
@@ -713,7 +782,7 @@ class InboxTrouble(Event):
     """
 
     event_name = "inbox_trouble"
-    sent_by = "ground station"
+    sent_by = "satellite, ground station"
 
     frame: Text | None = None
     reason: Text

@@ -8,14 +8,18 @@ and when its next own event is due. Once none is busy, the run asks on QUESTION,
 the same message. Answers that have the same `version` as what was told before mean that no node had anything
 to do at the moment of the question: an activity in between would have another version. Then the run
 publishes the start with one more piece, and each node confirms by a message with the number of pieces.
+
+Tasks for satellites: on orders(NODE), retained, the run publishes all that it has handed to a ground program
+so far, so that one which was started again, or had no connection, misses none.
 """
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import Field, TypeAdapter, model_validator
 
+from nodes.contract.config import SendOrder
 from nodes.contract.strict import Strict
 
 CLOCK_QUESTION_MAX_BYTES = 64
@@ -85,10 +89,77 @@ class Idleness(Strict):
     answers: int | None = Field(default=None, ge=1)
 
 
+class QuestionTask(Strict):
+    """A new question about a frame that the satellite still holds.
+
+    Args:
+        name: name of the question, under which it is answered like a frame.
+        frame: the frame.
+        prompt: the question.
+        value: as of a frame.
+        expires_s: scenario time from which the answer is worthless; None for never.
+    """
+
+    what: Literal["question"] = "question"
+    name: str = Field(min_length=1, max_length=200)
+    frame: str = Field(min_length=1, max_length=200)
+    prompt: str = Field(min_length=1, max_length=4000)
+    value: float = Field(default=1.0, ge=0, allow_inf_nan=False)
+    expires_s: float | None = Field(default=None, allow_inf_nan=False)
+
+
+class PriorityTask(Strict):
+    """Another value of a frame, or another order of sending.
+
+    Args:
+        name: name of the task.
+        frame: the frame whose value changes; None for none.
+        value: its value.
+        send_order: the order of sending from now on; None leaves it.
+    """
+
+    what: Literal["priority"] = "priority"
+    name: str = Field(min_length=1, max_length=200)
+    frame: str | None = Field(default=None, max_length=200)
+    value: float = Field(default=1.0, ge=0, allow_inf_nan=False)
+    send_order: SendOrder | None = None
+
+
+class PolicyTask(Strict):
+    """Other parameters of the satellite's policy; those that are not named stay.
+
+    Args:
+        name: name of the task.
+        parameters: the parameters, such as `accept_confidence`.
+    """
+
+    what: Literal["policy"] = "policy"
+    name: str = Field(min_length=1, max_length=200)
+    parameters: dict[str, Any] = Field(min_length=1)
+
+
+AnyTask: TypeAlias = Annotated[QuestionTask | PriorityTask | PolicyTask, Field(discriminator="what")]
+
+
+class Order(Strict):
+    """A task for a satellite, as the run hands it to the ground and as the ground sends it up.
+
+    Args:
+        number: of two tasks that set the same, the one with the higher number holds, whichever comes first.
+        satellite: slug of the satellite.
+        task: what it has to do.
+    """
+
+    number: int = Field(ge=1)
+    satellite: str = Field(min_length=1, max_length=64)
+    task: AnyTask
+
+
 Command = Annotated[Start | Stop, Field(discriminator="command")]
 
 _COMMAND: TypeAdapter[Start | Stop] = TypeAdapter(Command)
 _CONTACTS: TypeAdapter[dict[str, bool]] = TypeAdapter(dict[str, bool])
+_ORDERS: TypeAdapter[list[Order]] = TypeAdapter(list[Order])
 
 
 def read_command(payload: bytes | bytearray) -> Start | Stop:
@@ -116,6 +187,16 @@ def read_contacts(payload: bytes | bytearray) -> dict[str, bool]:
 def contacts_json(contacts: dict[str, bool]) -> str:
     """Return the payload that `read_contacts` reads."""
     return _CONTACTS.dump_json(contacts).decode()
+
+
+def read_orders(payload: bytes | bytearray) -> list[Order]:
+    """Return all tasks that a ground program was handed so far. Raises ValueError."""
+    return _ORDERS.validate_json(payload)
+
+
+def orders_json(orders: list[Order]) -> str:
+    """Return the payload that `read_orders` reads."""
+    return _ORDERS.dump_json(orders).decode()
 
 
 class ClockAnswer(Strict):

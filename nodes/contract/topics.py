@@ -1,6 +1,6 @@
 """MQTT topics of a run, and names as they appear in them.
 
-The topics of a satellite and its ground station (the last four) are at each ground station's broker, which is
+The topics of a satellite and its ground station (the last six) are at each ground station's broker, which is
 reached over the emulated link. All others are at the management broker, which is never shaped. Functions take
 a slug; with ANY in its place they return the filter for all nodes.
 
@@ -8,6 +8,7 @@ a slug; with ANY in its place they return the filter for all nodes.
     event(NODE)                node        JSON, nodes/contract/events.py
     CONTROL                    run         JSON, nodes/contract/messages.py, retained
     contact(NODE)              run         JSON: contact by station, retained
+    orders(NODE)               run         JSON, nodes/contract/messages.py: tasks for satellites, retained
     clock_question(NODE)       node        a random word
     clock_answer(NODE)         run         JSON, nodes/contract/messages.py
     idleness(NODE)             node        JSON, nodes/contract/messages.py: what the node has to do
@@ -20,6 +21,8 @@ a slug; with ANY in its place they return the filter for all nodes.
     down(SATELLITE)            satellite   manifests and chunks, nodes/transfer/messages.py
     express(SATELLITE)         satellite   answers and heartbeats
     up(SATELLITE)              ground      replies to both
+    tasks_up(SATELLITE)        ground      manifests and chunks of tasks
+    tasks_down(SATELLITE)      satellite   replies to them
     HELLO                      ground      greeting after each connection, to every satellite
 """
 
@@ -38,6 +41,8 @@ QUESTION = f"{_ROOT}/question"
 HEARTBEAT = f"{_ROOT}/heartbeat"
 HELLO = f"{_ROOT}/up"
 
+TASKS = "tasks"
+"""Last part of the topics of tasks, in both directions."""
 EXPRESS = "express"
 """Name of the session for answers and heartbeats, beside the one for images."""
 BOARDS = "boards"
@@ -49,6 +54,7 @@ AGENT = "agent"
 
 _EVENT = f"{_ROOT}/event"
 _CONTACT = f"{_ROOT}/contact"
+_ORDERS = f"{_ROOT}/orders"
 _IDLENESS = f"{_ROOT}/idleness"
 _CLOCK_QUESTION = f"{_ROOT}/clock/ask"
 _CLOCK_ANSWER = f"{_ROOT}/clock/answer"
@@ -78,6 +84,11 @@ def event(node: str) -> str:
 def contact(node: str) -> str:
     """Return the topic on which the run announces a node's contacts."""
     return f"{_CONTACT}/{node}"
+
+
+def orders(node: str) -> str:
+    """Return the topic on which the run hands tasks for satellites to a ground program."""
+    return f"{_ORDERS}/{node}"
 
 
 def idleness(node: str) -> str:
@@ -144,6 +155,16 @@ def express(satellite: str) -> str:
 def up(satellite: str) -> str:
     """Return the topic of the ground's replies to a satellite."""
     return f"{HELLO}/{satellite}"
+
+
+def tasks_up(satellite: str) -> str:
+    """Return the topic of a satellite's tasks, on their way up."""
+    return f"{up(satellite)}/{TASKS}"
+
+
+def tasks_down(satellite: str) -> str:
+    """Return the topic of a satellite's replies to its tasks."""
+    return f"{down(satellite)}/{TASKS}"
 
 
 def node_of(topic: str) -> str:

@@ -27,6 +27,7 @@ from nodes.contract.strict import problem_text
 from nodes.runtime.contact import ToldContacts
 from nodes.runtime.idleness import Idleness
 from nodes.runtime.mqtt import make_client, start
+from nodes.runtime.orders import ToldOrders
 
 KEEPALIVE_S = 5
 FLUSH_S = 2.0
@@ -95,6 +96,7 @@ class ManagementPlane:
         self.clock = ClockExchange(self._client, topics.slug(node), self.report) if clock == "own" else None
         self._client.message_callback_add(topics.QUESTION, self._on_question)
         self.contacts = ToldContacts(self._client, topics.slug(node))
+        self.orders = ToldOrders(self._client, topics.slug(node))
 
     def open(self) -> None:
         """Begin to connect; returns at once."""
@@ -191,6 +193,7 @@ class ManagementPlane:
             self._away_since_s = None
             client.subscribe([(topics.CONTROL, 1), (topics.QUESTION, 1)])
             self.contacts.connected()
+            self.orders.connected()
             if self.clock is not None:
                 self.clock.connected()
             with self._changed:

@@ -24,7 +24,7 @@ TCP_NOTSENT_LOWAT = 25  # linux/tcp.h; Python has no name for it before 3.12
 SO_MAX_PACING_RATE = 47  # asm-generic/socket.h
 EXPEDITED = 0xB8  # DSCP EF, RFC 3246
 INTERACTIVE_PRIORITY = 6  # linux/pkt_sched.h: TC_PRIO_INTERACTIVE
-Heard = Callable[[bytes], None]
+Heard = Callable[[str, bytes], None]
 
 
 class Connection:
@@ -42,7 +42,7 @@ class Connection:
         topic: topic to publish to.
         report: receives connection_refused and, if `heard` is set, connected.
         replies: topics to subscribe to.
-        heard: receives the payloads of these topics.
+        heard: receives topic and payload of what comes there.
     """
 
     def __init__(
@@ -88,9 +88,14 @@ class Connection:
         with contextlib.suppress(OSError):
             self.socket.setsockopt(socket.SOL_SOCKET, SO_MAX_PACING_RATE, min(int(rate_byte_s), 0x7FFFFFFF))
 
-    def send(self, payload: bytes) -> None:
-        """Write a payload to the socket; `serve` writes the part that does not fit at once."""
-        self._note(self._client.publish(self._topic, payload, qos=0).rc)
+    def send(self, payload: bytes, topic: str | None = None) -> None:
+        """Write a payload to the socket; `serve` writes the part that does not fit at once.
+
+        Args:
+            payload: the payload.
+            topic: None for the connection's own.
+        """
+        self._note(self._client.publish(topic or self._topic, payload, qos=0).rc)
 
     def serve(self, readable: bool, writable: bool) -> None:
         """Read, write and keep the session alive."""
@@ -127,7 +132,7 @@ class Connection:
 
     def _on_message(self, _: Client, __: object, message: MQTTMessage) -> None:
         if self._heard is not None:
-            self._heard(bytes(message.payload))
+            self._heard(message.topic, bytes(message.payload))
 
 
 def prepare_bulk(opened: socket.socket, unsent_bytes: int) -> None:

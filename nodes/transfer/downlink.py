@@ -8,7 +8,7 @@ import select
 import socket
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 from nodes.contract import topics
@@ -22,7 +22,9 @@ from nodes.transfer.flow_control import Window
 from nodes.transfer.messages import (
     Again,
     Heartbeat,
+    Hello,
     MalformedError,
+    Upward,
     decode_upward,
     encode,
 )
@@ -30,6 +32,7 @@ from nodes.transfer.outbox import Outbox
 from nodes.transfer.repeats.requests import REQUESTS_PER_S, Requests
 from nodes.transfer.sender import Sender
 from nodes.transfer.senders.refusals import Refusals
+from nodes.transfer.uplink.satellite import TaskInbox
 
 TIDY_S = 1.0
 TIDY_AT_LEAST_S = 0.05
@@ -77,6 +80,8 @@ class Lane:
 class Downlink(threading.Thread):
     """Thread that owns the connections; other threads reach it through the outbox.
 
+    Tasks from the ground come over the connection of images.
+
     Args:
         satellite: name of the satellite; topics and MQTT client ids contain its slug.
         stations: ground stations in order of preference, each with its contact watch.
@@ -89,6 +94,7 @@ class Downlink(threading.Thread):
         contact_ends_s: returns the scenario time at which this contact ends, or None if it is unknown.
 
     Attributes:
+        tasks: takes tasks from the ground; None: none are taken.
         queue_every_s: how often a changed queue is reported, in scenario time; None: never.
         on_activity: called in this thread whenever there is something to do, has to be at another time, or is
             nothing to do any more.
@@ -114,6 +120,7 @@ class Downlink(threading.Thread):
         self._heartbeat_s = heartbeat_s
         self._clock = clock or NoClock()
         self._contact_ends_s = contact_ends_s
+        self.tasks: TaskInbox | None = None
         self.queue_every_s: float | None = None
         self._queue = QueueReported(items=0, size_bytes=0, best_value=0.0, deadline_s=None, sending=False)
         self._next_queue_s = 0.0
@@ -252,7 +259,11 @@ class Downlink(threading.Thread):
             opened=bulk,
             topic=topics.down(self._satellite),
             report=self._report,
-            replies=[topics.up(self._satellite), topics.HELLO],
+            replies=[
+                topics.up(self._satellite),
+                topics.HELLO,
+                *([] if self.tasks is None else [topics.tasks_up(self._satellite)]),
+            ],
             heard=self._heard,
         )
         self._express.connection = Connection(
@@ -263,10 +274,22 @@ class Downlink(threading.Thread):
             topic=topics.express(self._satellite),
             report=self._report,
         )
+        self._say_hello()
         self._next_beat_s = 0.0
         for lane in self._lanes:
             lane.sender.connected(opened.rtt_s, time.monotonic(), go_on=self._only_the_link_was_lost)
         self._pace()
+
+    def _say_hello(self) -> None:
+        """Tell the ground that tasks can come now."""
+        if self.tasks is not None:
+            self._reply_to_tasks([Hello()])
+
+    def _reply_to_tasks(self, replies: Sequence[Upward]) -> None:
+        connection = self._bulk.connection
+        for reply in replies:
+            if connection is not None and connection.alive:
+                connection.send(encode(reply), topics.tasks_down(self._satellite))
 
     def _pace(self) -> None:
         """Prevent TCP's startup from filling the link's queue; on short paths that does little harm.
@@ -382,7 +405,11 @@ class Downlink(threading.Thread):
             self._queue, self._next_queue_s = queue, now_s + self.queue_every_s / speed
             self._report(queue)
 
-    def _heard(self, payload: bytes) -> None:
+    def _heard(self, topic: str, payload: bytes) -> None:
+        if self.tasks is not None and topic == topics.tasks_up(self._satellite):
+            self.tasks.receive(payload)
+            self._reply_to_tasks(self.tasks.replies())
+            return
         try:
             message = decode_upward(payload)
         except MalformedError as error:
@@ -392,6 +419,8 @@ class Downlink(threading.Thread):
             if not self._requests.handle(message, time.monotonic()):
                 self.refusals.add("ground", f"more than {REQUESTS_PER_S:g} requests a second for old items")
             return
+        if isinstance(message, Hello):
+            self._say_hello()
         for lane in self._lanes:
             lane.sender.handle(message, time.monotonic())
 

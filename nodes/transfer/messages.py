@@ -23,7 +23,7 @@ METADATA_MAX_TEXT = 8000
 DEPTH_MAX = 16  # of the values of unknown keys
 _PROBLEM_MAX_TEXT = 200  # msgspec quotes values, which may be as long as a payload
 
-Kind = Literal["answer", "image"]
+Kind = Literal["answer", "image", "task"]
 MetadataText: TypeAlias = Annotated[str, Meta(max_length=METADATA_MAX_TEXT)]
 Metadata: TypeAlias = Mapping[MetadataText, MetadataText | int | float | bool | None]
 

@@ -58,7 +58,7 @@ from nodes.transfer.messages import (
 )
 from nodes.transfer.repeats.kept import REPEATS_MAX, Kept
 
-PRIORITIES: dict[Kind, int] = {"answer": 0, "image": 1}
+PRIORITIES: dict[Kind, int] = {"answer": 0, "image": 1, "task": 0}
 EXPRESS_PRIORITY = 0  # items of this priority use the express connection
 UNLIMITED_BYTES = 1 << 62
 VALUE = "value"  # key of an item's worth in its metadata
@@ -103,11 +103,6 @@ class OutboxItem:
         """Worth of the item beside that of others."""
         value = self.manifest.metadata.get(VALUE, 1.0)
         return float(value) if isinstance(value, int | float) else 1.0
-
-    @property
-    def worth(self) -> tuple[int, float, int]:
-        """Sort key of dropping: of the lowest priority the least valuable item, of equals the oldest."""
-        return -self.manifest.priority, self.value, self.sequence
 
     @property
     def begun(self) -> bool:
@@ -163,6 +158,7 @@ class Outbox:
         report: Report = report_nothing,
     ) -> None:
         self._send_key = send_key
+        self._values: dict[str, float] = {}  # set anew, by the frame
         self._folder = folder
         self._satellite = satellite
         self._chunk_bytes = chunk_bytes
@@ -202,7 +198,7 @@ class Outbox:
         def make(making: Path) -> Manifest:
             try:
                 with image.open("rb") if isinstance(image, Path) else io.BytesIO(image) as source:
-                    return self._image(making, source, frame, metadata, expires_s)
+                    return self._stored(making, source, "image", frame, metadata, expires_s)
             except OSError as error:
                 place = self._folder if error.errno in NO_ROOM else origin
                 raise _as_outbox_error(place, error) from error
@@ -227,6 +223,33 @@ class Outbox:
             return self._manifest("answer", frame, len(answer), digest, metadata, expires_s, answer)
 
         return self._add("answer", frame, len(answer), make)
+
+    def add_task(self, name: str, body: bytes, *, expires_s: float | None = None) -> bool:
+        """Add a task for a satellite; return False if one of this name was added before.
+
+        Raises:
+            OutboxError: it cannot be stored.
+        """
+
+        def make(making: Path) -> Manifest:
+            try:
+                return self._stored(making, io.BytesIO(body), "task", name, {}, expires_s)
+            except OSError as error:
+                raise _as_outbox_error(self._folder, error) from error
+
+        return self._add("task", name, len(body), make)
+
+    def value_again(self, frame: str, value: float) -> None:
+        """Set another value of a frame, in memory only, also of an item that waits already."""
+        with self._lock:
+            self._values[frame] = value
+            self._pending.sort(key=self._turn)
+
+    def order_again(self, send_key: SendKey) -> None:
+        """Set another order of sending, in memory only, also for items that wait already."""
+        with self._lock:
+            self._send_key = send_key
+            self._pending.sort(key=self._turn)
 
     def holds(self, frame: str) -> bool:
         """Return whether an answer or image of this frame was ever added, also before a restart."""
@@ -274,7 +297,7 @@ class Outbox:
     def most_urgent(self) -> tuple[float, float | None]:
         """Return (highest value of a pending item, or 0; nearest deadline, or None)."""
         with self._lock:
-            values = [item.value for item in self._pending]
+            values = [self._value(item) for item in self._pending]
             deadlines_s = [s for item in self._pending if (s := item.manifest.deadline_s) is not None]
         return max(values, default=0.0), min(deadlines_s, default=None)
 
@@ -360,7 +383,14 @@ class Outbox:
     def _turn(self, item: OutboxItem) -> tuple[float, ...]:
         """Sort key of sending: the next item first."""
         manifest = item.manifest
-        return (manifest.priority, *self._send_key(item.sequence, item.value, manifest.deadline_s))
+        return (manifest.priority, *self._send_key(item.sequence, self._value(item), manifest.deadline_s))
+
+    def _value(self, item: OutboxItem) -> float:
+        return self._values.get(item.manifest.frame, item.value)
+
+    def _worth(self, item: OutboxItem) -> tuple[int, float, int]:
+        """Sort key of dropping: of the lowest priority the least valuable item, of equals the oldest."""
+        return -item.manifest.priority, self._value(item), item.sequence
 
     def _make_room(self, size_bytes: int, priority: int) -> None:
         if size_bytes > self._limit_bytes:
@@ -379,7 +409,7 @@ class Outbox:
             OutboxError: of type `error`; the outbox is empty, or its least valuable item is more urgent.
         """
         with self._lock:
-            item = min(self._pending, key=lambda item: item.worth, default=None)
+            item = min(self._pending, key=self._worth, default=None)
         if item is None or item.manifest.priority < priority:
             raise error(f"{reason}; no pending item has the same or a lower priority")
         self._settle(item, "refused")
@@ -461,15 +491,21 @@ class Outbox:
     def _making(self) -> Path:
         return self._folder / "pending" / MAKING
 
-    def _image(
-        self, making: Path, source: BinaryIO, frame: str, metadata: Metadata, expires_s: float | None
+    def _stored(
+        self,
+        making: Path,
+        source: BinaryIO,
+        kind: Kind,
+        frame: str,
+        metadata: Metadata,
+        expires_s: float | None,
     ) -> Manifest:
         size_bytes, sha256 = _copy_hashed(source, making, self._chunk_bytes)
         inline = (making / "data").read_bytes() if size_bytes <= INLINE_LIMIT_BYTES else None
         if inline is not None:
             (making / "data").unlink()
             (making / "digests").unlink()
-        return self._manifest("image", frame, size_bytes, sha256, metadata, expires_s, inline)
+        return self._manifest(kind, frame, size_bytes, sha256, metadata, expires_s, inline)
 
     def _manifest(
         self,

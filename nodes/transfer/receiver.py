@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 from msgspec import UNSET
 
@@ -31,6 +31,7 @@ from nodes.transfer.messages import (
     Gone,
     Have,
     Heartbeat,
+    Kind,
     MalformedError,
     Manifest,
     Refused,
@@ -65,6 +66,7 @@ class Receiver:
             malformed.
         on_complete: called once for each item that becomes complete.
         scenario_s: returns the scenario time, or None before it is known.
+        kinds: of items that are taken; at a satellite, tasks.
     """
 
     def __init__(
@@ -73,7 +75,9 @@ class Receiver:
         report: Report,
         on_complete: Callable[[InboxItem], None],
         scenario_s: ScenarioTime = no_time,
+        kinds: Collection[Kind] = ("answer", "image"),
     ) -> None:
+        self._kinds = kinds
         self._inbox = inbox
         self._report = report
         self._on_complete = on_complete
@@ -116,6 +120,8 @@ class Receiver:
     def _manifest(self, satellite: str, manifest: Manifest, arrived_s: float) -> None:
         if manifest.item_id != item_id(satellite, manifest.kind, manifest.frame, manifest.sha256):
             raise MalformedError("item id does not match satellite, frame and content")
+        if manifest.kind not in self._kinds:
+            raise MalformedError(f"items of kind {manifest.kind!r} are not for this end")
         if manifest.kind == "answer" and not manifest.inline:
             raise MalformedError(
                 f"answer of {manifest.size_bytes} bytes; at most {INLINE_LIMIT_BYTES} are allowed"

@@ -38,6 +38,10 @@ class StationLink(threading.Thread):
         report: receives the receiver's events, connected and disconnected.
         on_complete: called in this thread once for each item that becomes complete.
         scenario_s: returns the scenario time, or None before it is known.
+
+    Attributes:
+        on_task_reply: called in a network thread with (satellite, what it says about its tasks); to be set
+            before the start. None: nobody sends tasks.
     """
 
     def __init__(
@@ -55,6 +59,7 @@ class StationLink(threading.Thread):
         self._station = name
         self._broker = broker
         self._report = report
+        self.on_task_reply: Callable[[str, bytes], None] | None = None
         self._arrivals = Turns()
         self._stopping = threading.Event()
         self.failure: BaseException | None = None
@@ -80,6 +85,10 @@ class StationLink(threading.Thread):
     def stop(self) -> None:
         """Ask the thread to end."""
         self._stopping.set()
+
+    def publish(self, topic: str, payload: bytes) -> None:
+        """Send a payload to the broker; from any thread. Without a connection it is lost."""
+        self._bulk.publish(topic, payload, qos=0)
 
     def _client(self, urgency: int, session: str | None) -> Client:
         client_id = f"{self._station}-ground" if session is None else f"{self._station}-ground-{session}"
@@ -121,6 +130,8 @@ class StationLink(threading.Thread):
             self._report(ConnectionRefused(station=self._station, reason=str(reason)))
             return
         client.subscribe(topics.down(topics.ANY), qos=0)
+        if self.on_task_reply is not None:
+            client.subscribe(topics.tasks_down(topics.ANY), qos=0)
         client.publish(topics.HELLO, encode(Hello()), qos=0)
         self._report(Connected(station=self._station))
 
@@ -139,6 +150,9 @@ class StationLink(threading.Thread):
 
     def _take(self, urgency: int, message: MQTTMessage) -> None:
         satellite = topics.node_of(message.topic)
+        if self.on_task_reply is not None and message.topic == topics.tasks_down(satellite):
+            self.on_task_reply(satellite, bytes(message.payload))
+            return
         self._arrivals.put(Arrival(urgency, time.monotonic(), satellite, bytes(message.payload)))
 
 

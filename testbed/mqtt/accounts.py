@@ -51,7 +51,7 @@ def satellite_account(slug: str) -> Account:
     return Account(
         slug,
         writes=(topics.down(slug), topics.down_tree(slug)),
-        reads=(topics.HELLO, topics.up(slug)),
+        reads=(topics.HELLO, topics.up(slug), topics.tasks_up(slug)),
         sessions=(topics.EXPRESS,),
     )
 
@@ -71,7 +71,13 @@ def node_account(slug: str) -> Account:
     return Account(
         slug,
         writes=(topics.event(slug), topics.idleness(slug), topics.clock_question(slug)),
-        reads=(topics.CONTROL, topics.QUESTION, topics.clock_answer(slug), topics.contact(slug)),
+        reads=(
+            topics.CONTROL,
+            topics.QUESTION,
+            topics.clock_answer(slug),
+            topics.contact(slug),
+            topics.orders(slug),
+        ),
     )
 
 
@@ -112,6 +118,7 @@ def run_account(nodes: Sequence[str] = ()) -> Account:
             topics.QUESTION,
             topics.clock_answer(topics.ANY),
             topics.contact(topics.ANY),
+            topics.orders(topics.ANY),
             topics.HEARTBEAT,
             topics.board_assignment(topics.ANY),
             topics.board_pieces(topics.ANY),

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 
-from nodes.contract.events import EventRecord, FrameEvent
+from nodes.contract.events import EventRecord, FrameEvent, TaskEvent
 from nodes.contract.topics import slug
 
 AGENT, SATELLITE, GROUND = "agent", "satellite", "ground station"
@@ -27,7 +27,7 @@ class Admission:
     """Decides on each event of a node.
 
     Args:
-        satellites: the frames of each satellite, by the satellite's name.
+        satellites: the frames and tasks of each satellite, by the satellite's name.
         links: (satellite, station) of each link.
         agents: names of the boards, whose agents report as well.
     """
@@ -76,15 +76,18 @@ class Admission:
         return problem
 
     def _foreign_frame(self, record: EventRecord) -> str | None:
-        if not isinstance(record.event, FrameEvent):
+        if isinstance(record.event, TaskEvent):
+            frame = record.event.task
+        elif isinstance(record.event, FrameEvent):
+            frame = record.event.frame
+        else:
             return None
-        frame = record.event.frame
         owner = self._owner.get(frame)
         if owner is None:
             return f"no satellite of this run has a frame {frame!r:.60}"
         if owner != record.node and owner not in self._peers[record.node]:
             return f"frame {frame!r:.60} is {owner}'s"
-        sender = record.event.satellite
+        sender = getattr(record.event, "satellite", None)
         if sender is not None and sender != slug(owner):
             return f"frame {frame!r:.60} is {owner}'s, but {sender} sent it"
         return None

@@ -26,10 +26,12 @@ from nodes.contract.messages import (
     CLOCK_QUESTION_MAX_BYTES,
     ClockAnswer,
     Idleness,
+    Order,
     Question,
     Start,
     Stop,
     contacts_json,
+    orders_json,
     read_idleness,
 )
 from nodes.contract.strict import problem_text
@@ -84,6 +86,7 @@ class ManagementPlane:
         self._told_s: dict[str, float] = {}
         self._command: Start | Stop | None = None  # the latest
         self._contacts: dict[str, dict[str, bool]] = {}  # as last announced, by node
+        self._orders: dict[str, list[Order]] = {}  # all so far, by ground program
         self._ready = threading.Event()
         self._answered = threading.Event()
         self._away_since_s: float | None = None
@@ -116,13 +119,16 @@ class ManagementPlane:
             self._sessions = Sessions(socket, account, sessions, self._take)
 
     def _on_subscribe(self, client: mqtt.Client, *_: object) -> None:
-        """Publish what a restarted broker has forgotten: the latest command and the contacts."""
+        """Publish what a restarted broker has forgotten: the latest command, the contacts and the tasks."""
         with self._lock:
             command, contacts = self._command, {node: dict(told) for node, told in self._contacts.items()}
+            orders = {node: orders_json(own) for node, own in self._orders.items()}
         if command is not None:
             client.publish(topics.CONTROL, command.model_dump_json(), qos=1, retain=True)
         for node, told in contacts.items():
             client.publish(topics.contact(topics.slug(node)), contacts_json(told), qos=1, retain=True)
+        for node, text in orders.items():
+            client.publish(topics.orders(topics.slug(node)), text, qos=1, retain=True)
         self._away_since_s = None
         self._ready.set()
         self._answered.set()
@@ -268,6 +274,13 @@ class ManagementPlane:
             told[station] = up
             text = contacts_json(told)
         self._client.publish(topics.contact(topics.slug(node)), text, qos=1, retain=True)
+
+    def hand_over(self, node: str, order: Order) -> None:
+        """Hand a task for a satellite to a ground program, beside those it was handed before."""
+        with self._lock:
+            self._orders.setdefault(node, []).append(order)
+            text = orders_json(self._orders[node])
+        self._client.publish(topics.orders(topics.slug(node)), text, qos=1, retain=True)
 
     def _publish(self, command: Start | Stop, wait_s: float = 5.0) -> None:
         with self._lock:

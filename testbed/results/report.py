@@ -19,6 +19,7 @@ from testbed.results import drawings
 from testbed.results.dishes import turn_rows, use_rows
 from testbed.results.latency import FrameResult
 from testbed.results.results import Results
+from testbed.results.tasks import QUESTION_LABELS
 from testbed.scenario.model import Scenario
 from traces.trace import Trace
 
@@ -62,6 +63,7 @@ def render(
         images=images,
         kept={name: picture for name in images if (picture := _thumbnail(kept / f"{name}.jpg", 320))},
         parts=list(LABELS.items()),
+        question_parts=list(QUESTION_LABELS.items()),
         timeline=drawings.timeline(shown, list(traces.values()), results.faults),
         not_pictured=len(results.frames) - len(shown),
         link_records=[

@@ -27,6 +27,9 @@ from nodes.contract.events import (
     SendFinished,
     SendRefused,
     SendStarted,
+    TaskEvent,
+    TaskReceived,
+    TaskRefused,
 )
 from nodes.contract.intervals import wilson_interval
 from nodes.contract.latency import PARTS, Latency
@@ -54,11 +57,15 @@ from testbed.results.link_time import LinkTime
 from testbed.results.nodes.board import BoardRecord
 from testbed.results.nodes.clocks import NodeClock, clock_bound_s
 from testbed.results.nodes.pace import NodePace
+from testbed.results.tasks import TaskRecord
 from testbed.results.verdict import Ending, Verdict, verdict
 from testbed.scenario.dishes.desk import Turn
 from testbed.scenario.model import Frame, Satellite, Scenario
+from testbed.scenario.tasks import Question
 
 _WHOLE_STEPS = {"captured", "onboard_start", "onboard_end", "sent", "received", "answered"}
+
+NOT_ON_BOARD = "the question did not reach the satellite"
 
 ENDS_WITHOUT_ANSWER = (FrameRefused, Expired, Dropped, SendRefused)
 
@@ -79,7 +86,8 @@ class Results:
     program or a probe had died, by its name. `disk` says why files of the run are elsewhere. `ending` is set
     for a run that did not come to its end. `computed` and `remembered` count the models' answers that
     were computed in the run, and in an earlier one. `dishes` are the turns of satellites at stations that
-    have too few dishes, and `dish_uses` what these were used for. `faults` are those of the scenario.
+    have too few dishes, and `dish_uses` what these were used for. `faults` are those of the scenario,
+    `tasks` those that went up.
     `ways` are those of satellites to mission control, compared as the links are: with the sum of the links'
     delays by the routes of each moment. `shipped_models` says whether a node ran a model that ships with the
     project. `acceleration` is set for a run at a speed above 1, `passage` also for one that skips idle time.
@@ -108,6 +116,7 @@ class Results:
     dishes: tuple[Turn, ...] = ()
     dish_uses: tuple[DishUse, ...] = ()
     faults: tuple[FaultRecord, ...] = ()
+    tasks: tuple[TaskRecord, ...] = ()
     computed: int = 0
     remembered: int = 0
     ending: Ending | None = None
@@ -165,6 +174,7 @@ class Results:
         found += [warning for board in self.boards for warning in board.warnings()]
         found += [warning for pace in self.paces if (warning := pace.warning())]
         found += [absence.warning(who) for who, own in self.absences.items() for absence in own]
+        found += [task.line() for task in self.tasks if task.refused is not None and task.what != "question"]
         found += [
             f"{node}: {count} of its events were lost (too many at once, or a broker crashed)"
             for node, count in self.lost_events.items()
@@ -206,7 +216,8 @@ class Results:
         refusals, clocks (NodeClock), boards (BoardRecord), paces (NodePace), absences (Absence, by program),
         lost_events, lost_events_of (by node), backlogs (Backlog) and losses (Loss) at the end of each
         contact, dishes (Turn: who had which dish when), dish_uses (DishUse, by station and satellite), faults
-        (FaultRecord: what broke, when, and the frames that it hit), frames (FrameResult and `correct`).
+        (FaultRecord: what broke, when, and the frames that it hit), tasks (TaskRecord: what went up, when it
+        was done, where the time of a question went), frames (FrameResult and `correct`).
         """
         return {
             "verdict": self.verdict.to_json(),
@@ -233,6 +244,7 @@ class Results:
             "dishes": [asdict(turn) for turn in self.dishes],
             "dish_uses": [asdict(use) for use in self.dish_uses],
             "faults": [asdict(fault) for fault in self.faults],
+            "tasks": [{**asdict(task), "asking_to_answer_s": task.asking_to_answer_s} for task in self.tasks],
             "frames": [{**asdict(f), "correct": f.correct} for f in self.frames],
         }
 
@@ -254,10 +266,12 @@ def frame_results(
         routes: the ways to mission control.
     """
     records = sorted(records, key=lambda record: record.monotonic_s)  # they arrive in another order
-    by_frame: dict[str, list[EventRecord]] = {name: [] for name in scenario.frames()}
+    names = [*scenario.frames(), *scenario.questions()]
+    by_frame: dict[str, list[EventRecord]] = {name: [] for name in names}
     for record in records:
-        if record.frame in by_frame:
-            by_frame[record.frame].append(record)
+        name = record.event.task if isinstance(record.event, TaskEvent) else record.frame
+        if name in by_frame:
+            by_frame[name].append(record)
     last_s = max((record.monotonic_s for record in records), default=start_monotonic_s)
     away, lost = outages(records), absences(records)
     results = []
@@ -286,7 +300,48 @@ def frame_results(
                 reached="; ".join([*lost_lines, last_step(own, satellite.name, away.get(station or ""))]),
             )
             results.append(replace(result, via=via))
+        results += [
+            _question_result(satellite, question, by_frame[question.name], start_monotonic_s, stations, lost)
+            for question in scenario.questions().values()
+            if question.satellite == satellite.name
+        ]
     return tuple(results)
+
+
+def _question_result(
+    satellite: Satellite,
+    question: Question,
+    records: Sequence[EventRecord],
+    start_monotonic_s: float,
+    stations: Sequence[str],
+    lost: Absences,
+) -> FrameResult:
+    """Return the row of a question that went up; the parts of its time are in its TaskRecord."""
+    stamps = stamps_of(records, satellite.name)
+    asked_s = start_monotonic_s + question.at_s
+    asked = Frame(
+        frame=question.name,
+        image=next(f.image for f in satellite.frames if f.frame == question.frame),
+        prompt=question.prompt,
+        truth=question.truth,
+        capture_s=question.at_s,
+        kind=question.kind,
+    )
+    received = any(isinstance(record.event, TaskReceived) for record in records)
+    step = (
+        last_step(records, satellite.name) if stamps else "it waited on board" if received else NOT_ON_BOARD
+    )
+    lost_lines = lines_about(lost, satellite.name, stations, received="received" in stamps)
+    return _frame_result(
+        satellite,
+        asked,
+        records,
+        start_monotonic_s,
+        latency=None,
+        end_to_end_s=stamps["answered"] - asked_s if "answered" in stamps else None,
+        station=station_of(records, satellite.name),
+        reached="; ".join([*lost_lines, step]),
+    )
 
 
 def _frame_result(
@@ -328,7 +383,9 @@ def _frame_result(
         bytes_sent=sum(event.bytes_sent for event in events if isinstance(event, SendFinished)),
         end_to_end_s=end_to_end_s,
         latency=latency,
-        refused=next((_reason(event) for event in events if isinstance(event, ENDS_WITHOUT_ANSWER)), None),
+        refused=next(
+            (_reason(e) for e in events if isinstance(e, (*ENDS_WITHOUT_ANSWER, TaskRefused))), None
+        ),
         station=station,
         form=on_board.form if on_board else None,
         stage=on_board.stage if on_board else None,
@@ -375,7 +432,7 @@ def failure_of(records: Sequence[EventRecord], truth: str) -> str | None:
     return None
 
 
-def _reason(event: FrameRefused | Expired | Dropped | SendRefused) -> str:
+def _reason(event: FrameRefused | Expired | Dropped | SendRefused | TaskRefused) -> str:
     if isinstance(event, Expired):
         return "it expired before it was delivered"
     return event.reason

@@ -39,6 +39,7 @@ def results_table(results: Results, width: int) -> RenderableType:
         *(Text(backlog.line()) for backlog in results.backlogs if backlog.items),
         *(Text(loss.line()) for loss in results.losses if loss.inside or loss.late),
         *(Text(fault.line()) for fault in results.faults),
+        *(Text(task.line()) for task in results.tasks),
         *dish_tables(results.dishes, results.dish_uses),
         *(Text(board.line()) for board in results.boards),
         *(Text(clock.line()) for clock in results.clocks),

@@ -63,6 +63,12 @@ from nodes.contract.events import (
     SendWaits,
     SkippingEnded,
     SpeedChanged,
+    TaskAsked,
+    TaskDone,
+    TaskQueued,
+    TaskReceived,
+    TaskRefused,
+    TaskSent,
     TimeJumped,
 )
 from testbed.results.absence import MAY_MISS
@@ -100,13 +106,14 @@ TOLD_ELSEWHERE = (
     Malformed, BrokerRestarted, BrokerRefused, ClockCompared, Paced,  # warnings of their own
     BoardChanged, ProgramChanged, FaultBegan, FaultEnded,
     SkippingEnded, SpeedChanged,  # testbed/results/clock/passage.py
+    TaskRefused,  # testbed/results/tasks.py
 )  # fmt: skip
 
 NO_FAILURE = (
     Ready, InferenceStarted, InferenceFinished, EnergyUsed, Captured, ContactChanged, Connected, SendStarted,
     SendFinished, Delivered, HeartbeatReceived, ReceivedFirst, Answered, AgentAssigned, NodeStarted,
     NodeStopped, LinkChanged, ContactLosses, DishAssigned, DishReleased, QueueReported, PathChanged,
-    TimeJumped,
+    TimeJumped, TaskAsked, TaskQueued, TaskSent, TaskReceived, TaskDone,
 )  # fmt: skip
 
 

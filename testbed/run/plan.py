@@ -35,6 +35,7 @@ from testbed.run.model_relay import server_of
 from testbed.run.routed.routing import Routing, routing_of
 from testbed.run.traces import played_traces
 from testbed.scenario.model import AnyLink, GroundNode, Link, Satellite, Scenario
+from testbed.scenario.tasks import task_name
 from traces.trace import Trace
 from traces.trace_file import write_trace
 
@@ -159,10 +160,16 @@ class RunPlan:
     def admission(self) -> Admission:
         """Return the rules for events of nodes."""
         return Admission(
-            {s.name: {frame.frame for frame in s.frames} for s in self.scenario.satellites},
+            {s.name: self._asked_of(s) for s in self.scenario.satellites},
             self.satellite_accounts,
             (board.name for board in self.boards.values()),
         )
+
+    def _asked_of(self, satellite: Satellite) -> set[str]:
+        """Return the names of a satellite's frames and tasks."""
+        tasks = enumerate(self.scenario.tasks, start=1)
+        named = {task_name(number, task) for number, task in tasks if task.satellite == satellite.name}
+        return {frame.frame for frame in satellite.frames} | named
 
     def broker_accounts(self, station: str) -> list[Account]:
         """Return the accounts at a receiver's broker."""
@@ -398,10 +405,19 @@ class RunPlan:
             ],
             "outbox": str(self.config_path(satellite.name).parent / "outbox"),
             "queue_every_s": self.queue_every_s,
+            **self._tasks_config(satellite),
             # The median, not the peak: chunks are sized in time, and at a low elevation the rate is low.
             "rate_bit_s": statistics.median(
                 [row.down_bit_s for row in rows if row.both_up] or [RATE_WITHOUT_CONTACT_BIT_S]
             ),
+        }
+
+    def _tasks_config(self, satellite: Satellite) -> dict[str, Any]:
+        if all(task.satellite != satellite.name for task in self.scenario.tasks):
+            return {}
+        return {
+            "tasks": str(self.config_path(satellite.name).parent / "tasks"),
+            "frames_kept_bytes": satellite.frames_kept_bytes,
         }
 
     def board_config(self, satellite: str) -> dict[str, Any]:
@@ -446,6 +462,7 @@ class RunPlan:
                 "access": self.ground_accounts[ground.name].to_json(),
             },
             "inbox": str(self.inbox),
+            "uplink": str(self.config_path(ground.name).parent / "uplink") if self.scenario.tasks else None,
             "model_socket": str(self.model_socket(ground.name)) if server_of(ground.model) else None,
         }
 

@@ -34,6 +34,7 @@ from nodes.contract.events import (
     ProgramChanged,
     Ready,
 )
+from nodes.contract.messages import Order
 from nodes.contract.topics import slug
 from testbed.errors import CapabilityError, ScenarioError, TestbedError
 from testbed.forks.forks import LOOKS_EVERY_S, Forks
@@ -68,6 +69,7 @@ from testbed.results.results import (
     lost_events,
     malformed_counts,
 )
+from testbed.results.tasks import task_records
 from testbed.results.troubles import troubles
 from testbed.results.verdict import Ending
 from testbed.run.boards import RunBoards, boards_of
@@ -87,6 +89,7 @@ from testbed.run.routed.run_routes import RunRoutes
 from testbed.run.sockets import socket_folder
 from testbed.run.speed import check_speed, hasten_tcp
 from testbed.run.supervision import ManagementWatch, SupervisedNode
+from testbed.run.tasks import RunTasks
 from testbed.run.traces import link_traces, link_track, played_traces
 from testbed.scenario.dishes.desk import Turn
 from testbed.scenario.dishes.plan import DishPlan, dish_plan
@@ -228,6 +231,7 @@ class _Run:
         self.played = dict(plan.network_traces)  # less the boards' own delays
         self.boards = RunBoards(plan, self._report)
         self.faults = RunFaults(plan, self.nodes, self._report_at)
+        self.tasks = RunTasks(plan.scenario, self._hand_over, self._report_at)
         self.plane: ManagementPlane | None = None
         self.routes = RunRoutes(plan)
         self.losses = LossWatch(self._counted, self._report_losses)
@@ -344,6 +348,10 @@ class _Run:
         if self.plane is not None:
             monotonic_s = self.clock.scale.monotonic_of(time_s)
             self.plane.report(event, monotonic_s=monotonic_s, time_s=time_s)
+
+    def _hand_over(self, node: str, order: Order) -> None:
+        if self.plane is not None:
+            self.plane.hand_over(node, order)
 
     def _start_brokers(self, stack: ExitStack) -> ManagementPlane:
         self._begin("starting brokers")
@@ -515,7 +523,7 @@ class _Run:
         """Return what no jump of scenario time may pass, beside events of nodes, captures and contacts."""
         stops: list[NextStop] = [next_of([self._last_events_s(), self._end_s()])]
         stops += [lambda _: self.dishes.next_s(), lambda _: self.faults.next_s]
-        return [*stops, lambda _: self.routes.next_s()]
+        return [*stops, lambda _: self.tasks.next_s(), lambda _: self.routes.next_s()]
 
     def _gather(self, plane: ManagementPlane) -> Ending | None:
         """Wait until every frame has its answer, or until no more answers can arrive.
@@ -525,7 +533,8 @@ class _Run:
         """
         ending: Ending | None = None
         give_up_s = math.inf
-        wanted, done, read = set(self.scenario.frames()), set[str | None](), 0
+        wanted = {*self.scenario.frames(), *self.scenario.questions()}
+        done, read = set[str | None](), 0
         load = ProcessorLoad()
         grace_s, end_s = self._grace_s(), self._end_s()
         management = ManagementWatch(plane, self._report_program)
@@ -536,6 +545,7 @@ class _Run:
             self.dishes.check()
             self.routes.check()
             self.faults.look(self.clock.now_s())
+            self.tasks.look(self.clock.now_s())
             self._look_after_ends(plane)
             self.user_programs.look()
             self.passing.look(self._node_states(), self.late_s)
@@ -545,7 +555,10 @@ class _Run:
             self.progress.tick(self.clock.now_s())
             fresh = plane.events[read:]
             read += len(fresh)
-            done |= {record.frame for record in fresh if isinstance(record.event, ENDS)} | self.faults.missed
+            for record in fresh:
+                self.tasks.heard(record)
+            done |= {record.frame for record in fresh if isinstance(record.event, ENDS)}
+            done |= self.faults.missed | self.tasks.ended
             if wanted <= done and self._pass_is_over():
                 break
             if not wanted <= done and (lost := self._all_lost()) is not None:
@@ -628,10 +641,11 @@ class _Run:
             self.progress.step(f"{problem}; the run goes on, and keeps its events in memory")
 
     def _tick_s(self) -> float:
-        """Return how long to wait for events: less than TICK_S before a fault of the scenario."""
+        """Return how long to wait for events: less than TICK_S before a fault or task of the scenario."""
         if not self.started:
             return TICK_S
-        left_s = (self.faults.next_s - self.clock.now_s()) / self.scenario.speed
+        next_s = min(self.faults.next_s, self.tasks.next_s())
+        left_s = (next_s - self.clock.now_s()) / self.scenario.speed
         return min(TICK_S, max(0.001, left_s))
 
     def _look_after_brokers(self) -> None:
@@ -693,6 +707,7 @@ class _Run:
             shaper=shaper,
             frames=explained(without_dish(self.scenario, self.dishes.in_view, turns, frames), faults),
             faults=faults,
+            tasks=task_records(self.scenario, events, self.start_monotonic_s),
             links=links,
             ways=ways,
             link_error_bound_s=self.scenario.link_error_bound_s,

@@ -22,13 +22,14 @@ from pydantic import (
     model_validator,
 )
 
-from nodes.contract.config import ModelRun, Name, PolicyChoice
+from nodes.contract.config import FRAMES_KEPT_BYTES, ModelRun, Name, PolicyChoice
 from nodes.contract.files import is_policy_file
 from nodes.contract.strict import Text, problems_of
 from nodes.contract.topics import slug
 from testbed.errors import ScenarioError
 from testbed.scenario.dishes.schedulers import known_scheduler
 from testbed.scenario.faults import Fault, check_weights, fault_problem
+from testbed.scenario.tasks import Question, Task, task_problem
 from traces.orbits.stations import DEFAULT_MASK_DEG
 from traces.orbits.walker import WALKER_TEXT
 from traces.terrestrial import DETOUR, TERRESTRIAL_BIT_S
@@ -158,6 +159,8 @@ class Satellite(ModelRun, PolicyChoice):
         profile: measured inference times of a board (`python -m nodes.profile`); delays its answers.
         board: inventory name of a physical board that replaces the emulated host.
         programs: programs of the user's own that run on it; not on a board.
+        frames_kept_bytes: size of the captured images that it keeps where a `Question` of the scenario may
+            come up; new ones displace the oldest.
     """
 
     name: Name
@@ -167,6 +170,7 @@ class Satellite(ModelRun, PolicyChoice):
     confidence: AbsolutePath | None = None
     profile: AbsolutePath | None = None
     board: str | None = None
+    frames_kept_bytes: int = Field(default=FRAMES_KEPT_BYTES, ge=0)
     programs: tuple[NodeProgram, ...] = ()
 
     @model_validator(mode="after")
@@ -391,6 +395,8 @@ class Scenario(_Data):
             "round-robin", "most-backlog", "highest-value", or a Python file (see `DishScheduler`).
         faults: what breaks during the run: `SatelliteLost`, `StationDown`, `LinkCut`, `RateDegraded`,
             `BitFlips`.
+        tasks: what the ground asks of satellites during the run, by uplink: `Question`, `Priority`,
+            `PolicyChange`.
     """
 
     name: str = Field(pattern=r"^[A-Za-z0-9_.-]+$")
@@ -413,6 +419,7 @@ class Scenario(_Data):
     answers: AbsolutePath | None = None
     scheduler: SchedulerName = "longest-pass"
     faults: tuple[Fault, ...] = ()
+    tasks: tuple[Task, ...] = ()
 
     @model_validator(mode="before")
     @classmethod
@@ -553,6 +560,12 @@ class Scenario(_Data):
             raise ValueError(f"fault {problem}")
         return self
 
+    @model_validator(mode="after")
+    def _tasks_fit(self) -> Scenario:
+        if (problem := task_problem(self)) is not None:
+            raise ValueError(f"task {problem}")
+        return self
+
     def at_speed(self, speed: float | Literal["auto"]) -> Scenario:
         """Return the scenario with another `speed`, which is kept unless it is "auto".
 
@@ -583,6 +596,10 @@ class Scenario(_Data):
     def frames(self) -> dict[str, Frame]:
         """Return the frames of all satellites, by name."""
         return {f.frame: f for s in self.satellites for f in s.frames}
+
+    def questions(self) -> dict[str, Question]:
+        """Return the questions that come up during the run, by name."""
+        return {task.name: task for task in self.tasks if isinstance(task, Question)}
 
     def check_files(self) -> None:
         """Check that every file of the scenario exists.

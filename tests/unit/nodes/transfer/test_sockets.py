@@ -150,7 +150,7 @@ def test_a_session_lives_only_if_the_broker_takes_it(accepted: bool) -> None:
     with far:
         connection = Connection(
             client_id="sat", access=None, station=Station(name="G", host="127.0.0.1"), opened=near,
-            topic="spaceverse/down/sat", report=report, heard=lambda payload: None,
+            topic="spaceverse/down/sat", report=report, heard=lambda topic, payload: None,
         )  # fmt: skip
         assert connection.alive
         far.sendall(b"\x20\x02\x00" + (b"\x00" if accepted else b"\x05"))

@@ -20,11 +20,12 @@ from testbed.mqtt.accounts import (
 )
 
 NODE_SAYS = {topics.event, topics.clock_question}
-NODE_HEARS = {topics.contact, topics.clock_answer}
+NODE_HEARS = {topics.contact, topics.clock_answer, topics.orders}
+SATELLITE_HEARS = {topics.up, topics.tasks_up}
 AGENT_SAYS = {topics.board_state, topics.board_request}
-SATELLITE_SAYS = {topics.down, topics.express}
+SATELLITE_SAYS = {topics.down, topics.express, topics.tasks_down}
 AGENT_HEARS = {topics.board_assignment, lambda slug: topics.board_piece(slug, "ab", 0)}
-OF_A_NODE = NODE_SAYS | NODE_HEARS | AGENT_SAYS | AGENT_HEARS | SATELLITE_SAYS | {topics.up}
+OF_A_NODE = NODE_SAYS | NODE_HEARS | AGENT_SAYS | AGENT_HEARS | SATELLITE_SAYS | SATELLITE_HEARS
 COMMON = {topics.CONTROL, topics.HEARTBEAT, topics.HELLO, "$SYS/broker/uptime", "spaceverse/else", "else"}
 ALL = COMMON | {name(slug) for name in OF_A_NODE for slug in ("a", "b", "express")}
 Names = set[Callable[[str], str]]
@@ -40,10 +41,10 @@ def allowed(filters: tuple[str, ...]) -> set[str]:
 
 EVERY = "a", "b", "express"
 ACCOUNTS: dict[str, tuple[Account, set[str], set[str]]] = {
-    "satellite": (satellite_account("a"), of(SATELLITE_SAYS, "a"), {topics.HELLO, topics.up("a")}),
+    "satellite": (satellite_account("a"), of(SATELLITE_SAYS, "a"), {topics.HELLO, *of(SATELLITE_HEARS, "a")}),
     "ground": (
         ground_account("g"),
-        {topics.HELLO, *of({topics.up}, *EVERY)},
+        {topics.HELLO, *of(SATELLITE_HEARS, *EVERY)},
         of(SATELLITE_SAYS, *EVERY),
     ),
     "node": (node_account("a"), of(NODE_SAYS, "a"), {topics.CONTROL, *of(NODE_HEARS, "a")}),

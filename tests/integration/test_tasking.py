@@ -1,0 +1,102 @@
+"""Tasks that go up during a run: a question about an old frame, and other settings of a satellite."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from nodes.contract.events import Answered, EventRecord, TaskDone, TaskQueued, TaskReceived
+from nodes.data import FIRST_LIGHT
+from nodes.models import COMPACT
+from testbed import (
+    GroundStation,
+    Link,
+    PolicyChange,
+    Priority,
+    Question,
+    Satellite,
+    Scenario,
+    read_frames,
+    run_scenario,
+)
+from tests.support.footprint import Footprint
+from tests.support.made_up_profile import MADE_UP
+
+pytestmark = pytest.mark.root
+STAGES_S = {"preprocess": 0.05, "vision": 0.2, "prefill": 0.1, "decode": 0.0}
+GAP_S = 1800.0
+
+
+def scenario(folder: Path) -> Scenario:
+    """Return two passes, half an hour apart, and tasks that are asked between them."""
+    second_s = 6.0 + GAP_S
+    rows = [(0, 1), (6, 0), (second_s, 1), (second_s + 8, 0)]
+    (folder / "pass.csv").write_text(
+        "# spaceverse-trace 2\n# satellite: S\n# station: G\n# start_utc: 2018-01-20T00:00:00Z\n"
+        f"# end_s: {second_s + 9}\n# made_by: a test\n"
+        "time_s,up,down_bit_s,up_bit_s,down_delay_s,up_delay_s,down_loss,up_loss\n"
+        + "".join(f"{t},{up},{up * 8e6},{up * 1e6},{up * 0.006},{up * 0.006},0.0,0.0\n" for t, up in rows)
+    )
+    stages = {name: {"p50_s": s, "p95_s": s, "count": 1} for name, s in STAGES_S.items()}
+    (folder / "profile.json").write_text(json.dumps(MADE_UP | {"stages": MADE_UP["stages"] | stages}))
+    options = {"model": str(COMPACT), "profile": folder / "profile.json"}
+    old, _ = frames = read_frames(FIRST_LIGHT, (0.5, second_s + 4))
+    return Scenario(
+        name="tasked",
+        satellites=(Satellite(name="S", accept_confidence=0.0, frames=frames, **options),),
+        stations=(GroundStation(name="G", **options),),
+        links=(Link(satellite="S", station="G", follows=folder / "pass.csv"),),
+        tasks=(
+            Question(
+                at_s=700, satellite="S", name="later", frame=old.frame, prompt=old.prompt, truth=old.truth
+            ),
+            PolicyChange(at_s=701, satellite="S", accept_confidence=1.0),
+            PolicyChange(at_s=702, satellite="S", parameters={"no_such": 1}),
+            Priority(at_s=703, satellite="S", send_order="newest"),
+        ),
+        skip_idle=True,
+        grace_s=2.0,
+        probe=False,
+    )
+
+
+def test_a_question_asked_out_of_contact_is_answered_after_the_next_and_its_time_adds_up(
+    tmp_path: Path,
+) -> None:
+    made = scenario(tmp_path)
+    with Footprint() as footprint:
+        outcome = run_scenario(made, tmp_path / "runs")
+        assert footprint.left_behind() == {}
+    results = outcome.results
+    assert results is not None
+    records = [EventRecord.from_line(line) for line in outcome.folder.events.read_text().splitlines()]
+    first, _, later = sorted(
+        results.frames, key=lambda frame: frame.capture_s != 0 and frame.frame == "later"
+    )
+    tasks = {task.task: task for task in results.tasks}
+    assert later.frame == "later" and later.answered
+
+    # The second pass begins at 1806 s: then the question goes up, and is asked once.
+    asked = tasks["later"]
+    assert asked.asked_s == pytest.approx(700, abs=1e-6)
+    assert asked.received_s is not None and 1806 < asked.received_s < 1809
+    (answered,) = [r for r in records if isinstance(r.event, Answered) and r.event.frame == "later"]
+    assert answered.time_s is not None and asked.time is not None
+    assert asked.time.total_s == pytest.approx(answered.time_s - 700, abs=1e-3)
+    assert asked.time.wait_up_s == pytest.approx(1806 - 700, abs=1)
+    assert asked.time.onboard_s == pytest.approx(0.35, abs=0.2)
+    assert results.tasks[0].asking_to_answer_s == pytest.approx(asked.time.total_s)
+
+    # Each task was stored, received and carried out once, or refused.
+    for name in tasks:
+        for kind in (TaskQueued, TaskReceived, TaskDone):
+            count = sum(isinstance(r.event, kind) and r.event.task == name for r in records)
+            assert count == (0 if kind is TaskDone and name == "task-3" else 1), (kind, name)
+    assert "no_such" in (tasks["task-3"].refused or "")
+    # The policy that first answered on board sends the new frame down.
+    assert first.answered_by == "satellite"
+    assert {f.answered_by for f in results.frames if f.capture_s > 1000} == {"ground"}
+    assert results.passage is not None and results.passage.real_s < 30
+    assert "Tasks that went up" in outcome.folder.report.read_text()
