@@ -156,13 +156,14 @@ class Results:
             found.append(warning)
         if self.passage is not None and (warning := self.passage.warning()):
             found.append(warning)
-        for link in (*self.links, *self.ways):
+        named = [(f"link {link.link}", link) for link in self.links]
+        for name, link in [*named, *((way.link, way) for way in self.ways)]:
             error_s = link.rtt_error_s(50)
             if error_s is None:
-                found.append(f"link {link.link} was not measured: its figures are the configured ones")
+                found.append(f"{name} was not measured: its figures are the configured ones")
             elif error_s > self.link_error_bound_s:
                 found.append(
-                    f"link {link.link} missed its bound: median RTT error {error_s * 1e3:.2f} ms, "
+                    f"{name} missed its bound: median RTT error {error_s * 1e3:.2f} ms, "
                     f"bound {self.link_error_bound_s * 1e3:.3g} ms"
                 )
         found += [warning for broker in self.brokers if (warning := broker.warning())]

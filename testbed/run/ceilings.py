@@ -52,7 +52,7 @@ class Needs:
         broker_descriptors: open files of the station's broker that needs most.
         links: number of emulated links.
         changes_per_s: changes of all links' states in a real second, on average.
-        rate_bit_s: largest rate of a direction of a link, in real time.
+        rate_bit_s: largest rate of a direction of a link to a station, in real time: others carry no more.
     """
 
     memory_bytes: int
@@ -82,7 +82,8 @@ def needs_of(scenario: Scenario, traces: Mapping[str, Trace], boards: Collection
     models = {(node.model, node.model_threads) for node in nodes if server_of(node.model) is None}
     memory = RUN_BYTES + NODE_BYTES * len(nodes) + PIXEL_BYTES * decoded
     memory += BROKER_BYTES * (1 + len(shared))
-    memory += 2 * PROBE_BYTES * len(scenario.links) * scenario.probe
+    ways = 0 if scenario.mission_control is None else len(satellites)
+    memory += 2 * PROBE_BYTES * (len(scenario.sky_links) + ways) * scenario.probe
     memory += MODELS_BYTES * bool(models)
     memory += sum(MODEL_BYTES + WEIGHT_BYTES * weights_of(Path(model)) for model, _ in models)
     return Needs(
@@ -91,7 +92,8 @@ def needs_of(scenario: Scenario, traces: Mapping[str, Trace], boards: Collection
         RUN_DESCRIPTORS + BROKER_DESCRIPTORS * max(map(len, shared.values())),
         sum(link.ends[0] not in boards for link in scenario.network_links),
         _changes_per_s(list(traces.values())) * scenario.speed,
-        max((_rate_bit_s(trace) for trace in traces.values()), default=0.0) * scenario.speed,
+        max((_rate_bit_s(traces[link.name]) for link in scenario.links if link.name in traces), default=0.0)
+        * scenario.speed,
     )
 
 

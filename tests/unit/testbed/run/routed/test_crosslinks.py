@@ -9,6 +9,7 @@ import pytest
 from pydantic import ValidationError
 
 from nodes.contract.config import SatelliteConfig
+from testbed.run.ceilings import PROBE_BYTES, needs_of
 from testbed.run.offered_load import offered_load
 from testbed.run.routed.routing import routing_of
 from testbed.run.traces import link_traces
@@ -122,3 +123,12 @@ def test_crosslinks_follow_the_orbits_of_a_walker_constellation(tmp_path: Path) 
     assert set(trace.down_bit_s.tolist()) == {5e7}
     # A chord of 45 degrees at 7378 km, one way at the speed of light.
     assert trace.row_at(0).down_delay_s == pytest.approx(0.01884, rel=0.01)
+
+
+def test_ways_and_crosslinks_are_probed_but_limit_no_rate(tmp_path: Path) -> None:
+    with_way = pair(tmp_path)
+    traces = link_traces(with_way)
+    needs = needs_of(with_way, traces)
+    unprobed = needs_of(with_way.model_copy(update={"probe": False}), traces)
+    assert needs.memory_bytes - unprobed.memory_bytes == 2 * PROBE_BYTES * (2 + 2)  # two links, two ways
+    assert needs.rate_bit_s == 1e6  # of the link to the station; the crosslink has 100 Mbit/s
