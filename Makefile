@@ -10,6 +10,9 @@ PACKAGES := mininet mosquitto iptables nftables iproute2 iputils-ping ethtool ip
 # The CPU build, where the package index at hand offers one: PIP_ARGS="--index-url URL".
 TORCH ?= torch==2.13.0
 
+# Tests start Python a thousand times: what it compiles is kept, whatever the environment says.
+export PYTHONDONTWRITEBYTECODE :=
+
 setup: $(VENV)/.done
 
 # Debian packages and the virtual environment, once; again only when setup.py has changed. Nothing is compiled: of
