@@ -26,7 +26,7 @@ def load_scenario(path: Path, *, allow_code: bool = False) -> Scenario:
 
     Args:
         path: the file.
-        allow_code: whether a .json file may name files of policies and schedulers, which are programs.
+        allow_code: whether a .json file may name programs: policies, schedulers, choices of routes.
 
     Raises:
         ScenarioError: the file is missing or the scenario is invalid; the message is one line.
@@ -77,6 +77,11 @@ def _check_data(scenario: Scenario, path: Path, allow_code: bool) -> None:
                 f"{path}: satellite {satellite.name}: the policy {satellite.policy} is a program, which the "
                 "run would execute; read it, and allow it with --allow-code"
             )
+    if is_policy_file(scenario.routes) and not allow_code:
+        raise ScenarioError(
+            f"{path}: the choice of routes {scenario.routes} is a program, which the run would execute; "
+            "read it, and allow it with --allow-code"
+        )
     for name in (scenario.scheduler, *(station.scheduler for station in scenario.stations)):
         if name is not None and is_policy_file(name) and not allow_code:
             raise ScenarioError(

@@ -48,7 +48,7 @@ SchedulerName = Annotated[str, AfterValidator(known_scheduler)]
 ShaperName = Literal["auto", "nfqueue", "netem"]
 # Half a turn in azimuth at 10 degrees a second, and 12 s until the receiver has locked.
 SLEW_S = 30.0
-RouteName = Literal["delay", "data"]
+RouteName = Annotated[str, Field(pattern=r"^(delay|data|.+\.py)$"), AfterValidator(_absolute_file)]
 Elements = Annotated[str, Field(pattern=WALKER_TEXT)] | AbsolutePath
 
 
@@ -375,7 +375,8 @@ class Scenario(_Data):
         crosslinks: links between satellites, over which those without a station relay to mission control.
         mission_control: a host behind the stations, for those that have no model of their own.
         routes: how packets find mission control: on the way with the shortest delay ("delay"), or on the one
-            that carries most before it closes ("data").
+            that carries most before it closes ("data"); or a Python file with a function
+            `choose(links, root)` (`testbed.network.routes.choice`).
         shaper: "nfqueue", "netem", or "auto" for the best one that this machine supports.
         speed: seconds of scenario time in a real one, 1 to 1000. Above 1, every node needs a profile, and
             none can be a board or have a model behind a server.

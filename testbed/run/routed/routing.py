@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from testbed.errors import ScenarioError
-from testbed.network.routes.choice import CHOICES
 from testbed.network.routes.contact_graph import RoutedLink
+from testbed.network.routes.named_choice import choice_named
 from testbed.network.routes.path_trace import path_trace
 from testbed.network.routes.routed_hosts import node_address
 from testbed.network.routes.schedule import RouteSchedule
@@ -46,6 +46,7 @@ def routing_of(scenario: Scenario, traces: Mapping[str, Trace]) -> Routing | Non
 
     Raises:
         ScenarioError: a place is unknown from which a delay follows.
+        InputError: the choice of routes cannot be used, or returns what is none.
     """
     control = scenario.mission_control
     if control is None:
@@ -58,7 +59,7 @@ def routing_of(scenario: Scenario, traces: Mapping[str, Trace]) -> Routing | Non
         for link in scenario.network_links
         if boards.isdisjoint(link.ends)
     ]
-    schedule = RouteSchedule.compute(links, control.name, CHOICES[scenario.routes])
+    schedule = RouteSchedule.compute(links, control.name, choice_named(scenario.routes))
     routed = [satellite.name for satellite in scenario.satellites if satellite.name not in boards]
     nodes = [*routed, *(node.name for node in scenario.ground_nodes)]
     return Routing(

@@ -11,7 +11,7 @@ from PIL import Image
 from pydantic import ValidationError
 
 from nodes.contract.config import GroundConfig, SatelliteConfig
-from testbed.errors import ScenarioError
+from testbed.errors import InputError, ScenarioError
 from testbed.run.folder import RunFolder
 from testbed.run.plan import RunPlan
 from testbed.run.routed.routing import routing_of
@@ -139,3 +139,38 @@ def test_a_station_with_a_model_is_preferred_to_mission_control(tmp_path: Path) 
         ("Tromso", False),
         ("Mission control", True),
     ]
+
+
+def test_a_function_of_ones_own_chooses_the_routes(tmp_path: Path) -> None:
+    file = tmp_path / "longest.py"
+    file.write_text(
+        "from testbed.network.routes.choice import shortest_delay\n"
+        "def choose(links, root):\n"
+        "    return shortest_delay([link for link in links if 'Svalbard' not in link.ends], root)\n"
+    )
+    scenario = make(tmp_path, routes=str(file))
+    routing = routing_of(scenario, TRACES)
+    assert routing is not None
+    assert routing.schedule.path("S", 35) == ("S", "Tromso", "Mission control")
+    assert routing.schedule.path("S", 20) == ()
+    path = tmp_path / "scenario.json"
+    path.write_text(to_json(scenario))
+    with pytest.raises(ScenarioError, match=r"longest\.py is a program, which the run would execute"):
+        load_scenario(path)
+    assert load_scenario(path, allow_code=True) == scenario
+
+
+def test_a_choice_of_routes_that_cannot_be_used_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ValidationError, match="routes"):
+        make(tmp_path, routes="shortest")
+    for text, said in (
+        (None, "or the path of a Python file"),
+        ("1/0", "cannot be used: ZeroDivisionError"),
+        ("", "no function"),
+        ("def choose(links, root): return links[0]", "failed: TypeError"),
+    ):
+        file = tmp_path / f"{len(said)}.py"
+        if text is not None:
+            file.write_text(text)
+        with pytest.raises(InputError, match=said):
+            routing_of(make(tmp_path, routes=str(file)), TRACES)
