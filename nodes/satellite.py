@@ -51,6 +51,7 @@ from nodes.policies import (
 from nodes.policies.send_order import SEND_ORDERS
 from nodes.profiles.pace import PacedWork
 from nodes.runtime.contact import CarrierWatch, RouteWatch
+from nodes.runtime.expected_contacts import ExpectedContacts
 from nodes.runtime.inference import Inference, Question, StageTimes
 from nodes.runtime.management import ManagementPlane
 from nodes.runtime.program import Loop, ModelUnavailableError, Part, check_model, leave, run_program, serve
@@ -66,6 +67,7 @@ from nodes.vlm.folder import fingerprint
 DESCRIPTION = "Run a satellite: camera, compact model, policy, outbox and downlink."
 DROPPED_BY_POLICY = "dropped by the policy"
 STORE_AGAIN_S = 1.0
+SOON_S = 0.2  # real; several looks at the carrier
 STORE_AGAIN_MAX_S = 60.0  # a disk that refuses a frame for longer has lost it
 ANSWER_MAX_CHARACTERS = 800  # fits into one message together with the frame's name
 
@@ -150,6 +152,8 @@ class Satellite:
             prepare=self._warm_up,
             clock=self._management,
         )
+        self._contacts = ExpectedContacts(station.plan for station in config.stations)
+        self._downlink.expects_contact = self._expects_contact
         self._next_capture_s = -math.inf
         self._inference.on_activity = self._downlink.on_activity = self._management.idleness.changed
         for part in (self._inference.due_s, self._downlink.due_s, lambda: self._next_capture_s):
@@ -223,6 +227,13 @@ class Satellite:
         if station.routed:
             return RouteWatch(station.host, self._management.speed)
         return CarrierWatch(station.interface, self._management.speed)
+
+    def _expects_contact(self) -> bool:
+        """Return whether a contact lasts or begins soon, as forecast."""
+        time_s = self._management.now_s()
+        if time_s is None:
+            return True
+        return self._contacts.between(time_s, time_s + SOON_S * self._management.speed())
 
     def _contact_ends_s(self) -> float | None:
         """Return the scenario time at which this contact ends, as configured, or None if it is unknown."""

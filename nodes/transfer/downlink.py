@@ -15,7 +15,7 @@ from nodes.contract import topics
 from nodes.contract.config import Station, session_name
 from nodes.contract.events import ContactChanged, Disconnected, QueueReported
 from nodes.contract.report import NoClock, Report, ScenarioClock, ScenarioTime, no_time
-from nodes.runtime.contact import poll_s
+from nodes.runtime.contact import POLL_S, poll_s
 from nodes.transfer.connect import Opened, RacingConnector
 from nodes.transfer.connection import Connection, prepare_bulk, prepare_express
 from nodes.transfer.flow_control import Window
@@ -98,6 +98,8 @@ class Downlink(threading.Thread):
         queue_every_s: how often a changed queue is reported, in scenario time; None: never.
         on_activity: called in this thread whenever there is something to do, has to be at another time, or is
             nothing to do any more.
+        expects_contact: returns whether a contact may begin within the next POLL_S of real time. Until then
+            carriers are looked at less often; cheap, and never blocks.
     """
 
     def __init__(
@@ -125,6 +127,7 @@ class Downlink(threading.Thread):
         self._queue = QueueReported(items=0, size_bytes=0, best_value=0.0, deadline_s=None, sending=False)
         self._next_queue_s = 0.0
         self.on_activity: Callable[[], None] = lambda: None
+        self.expects_contact: Callable[[], bool] = lambda: True
         self._told_due_s = -math.inf
         self._bulk = Lane(outbox, rate_bit_s, report, express=False)
         self._express = Lane(outbox, rate_bit_s, report, express=True)
@@ -341,7 +344,8 @@ class Downlink(threading.Thread):
     def _wait(self) -> None:
         reading: list[socket.socket] = [self._wake_read]
         writing: list[socket.socket] = []
-        wait_s = poll_s(self._clock.speed())
+        is_close = any(self.contact_up.values()) or self.expects_contact()
+        wait_s = poll_s(self._clock.speed()) if is_close else POLL_S
         connections = [lane.connection for lane in self._lanes if lane.connection is not None]
         for connection in connections:
             if connection.alive:
