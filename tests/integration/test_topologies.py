@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from nodes.contract.events import Connected, EventRecord, SendFinished
+from nodes.contract.events import Connected, EventRecord, SendFinished, SendStarted
 from testbed import Orbit, Outcome, Scenario, Sight, load_scenario, run_scenario
 from testbed.run.plan import KEPT_MODELS
 from tests.support import ROOT
@@ -23,6 +23,7 @@ FILES = sorted(path for path in (ROOT / "topologies").glob("*.py") if path.name 
 # Seconds that are left out at the beginning of each pass, and seconds that are run.
 PARTS_S = {
     "dove_pass": (18, 16),
+    "disaster": (18, 18),
     "dishes": (25, 18),
     "dove_fleet": (75, 20),
     "handover": (0, 18),
@@ -43,7 +44,7 @@ def footprint(monkeypatch: pytest.MonkeyPatch) -> Iterator[Footprint]:
 
 
 def shortened(scenario: Scenario, skipped_s: float, length_s: float) -> Scenario:
-    """The same scenario with four frames a satellite, captured at once, and part of each pass."""
+    """The scenario with four frames a satellite, captured at once, then its tasks, and part of each pass."""
     frames = 4 if len(scenario.satellites) < MANY else 1
 
     def part(orbit: object) -> Orbit | Sight:
@@ -66,7 +67,10 @@ def shortened(scenario: Scenario, skipped_s: float, length_s: float) -> Scenario
     crosslinks = tuple(
         link.model_copy(update={"follows": part(link.follows)}) for link in scenario.crosslinks
     )
-    return scenario.model_copy(update={"satellites": satellites, "links": links, "crosslinks": crosslinks})
+    tasks = tuple(task.model_copy(update={"at_s": 4.0}) for task in scenario.tasks)
+    return scenario.model_copy(
+        update={"satellites": satellites, "links": links, "crosslinks": crosslinks, "tasks": tasks}
+    )
 
 
 def test_every_topology_is_run_by_a_test() -> None:
@@ -107,7 +111,7 @@ def test_a_topology_runs_and_answers_every_frame(
     outcome = run_scenario(scenario, folder=tmp_path / "runs")
     assert outcome.exit_code == 0
     assert outcome.results is not None
-    assert outcome.results.answered == len(scenario.frames())
+    assert outcome.results.answered == len(scenario.frames()) + len(scenario.questions())
     if name == "dishes":
         assert {turn.satellite for turn in outcome.results.dishes} == {"FLOCK 2P-1", "FLOCK 2P-12"}
         assert any(
@@ -147,7 +151,22 @@ def a_satellite_relays_through_one_and_then_through_two(outcome: Outcome) -> Non
     assert {frame.bytes_sent > 0 for frame in outcome.results.frames} == {True}
 
 
+def a_question_waits_for_the_pass_and_the_urgent_images_go_first(outcome: Outcome) -> None:
+    assert outcome.results is not None
+    (asked,) = outcome.results.tasks
+    records = [EventRecord.from_line(line) for line in outcome.folder.events.read_text().splitlines()]
+    own = [record for record in records if record.node == asked.satellite]
+    risen_s = next(record.time_s or 0.0 for record in own if isinstance(record.event, Connected))
+    assert asked.asked_s == 4 and asked.time is not None and asked.received_s is not None
+    assert 4 < risen_s < asked.received_s
+    assert asked.time.total_s == pytest.approx(asked.asking_to_answer_s)
+    assert asked.time.wait_up_s == pytest.approx(risen_s - 4, abs=0.2)
+    sent = [record.event.frame for record in own if isinstance(record.event, SendStarted)]
+    assert {"e0080", "e0077"} == set(sent[:2]), "the other images have no deadline"
+
+
 CHECKS = {
+    "disaster": a_question_waits_for_the_pass_and_the_urgent_images_go_first,
     "relay": a_satellite_relays_through_one_and_then_through_two,
     "handover": an_image_goes_over_to_the_next_station,
 }
