@@ -528,7 +528,7 @@ class TaskQueued(TaskEvent):
 
 
 class TaskSent(TaskEvent):
-    """The first byte of a task is on its way up."""
+    """The first byte of a task was sent up; a satellite that has just left gets it in its next contact."""
 
     event_name = "task_sent"
     sent_by = "ground station"

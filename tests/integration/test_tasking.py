@@ -52,9 +52,9 @@ def scenario(folder: Path) -> Scenario:
             Question(
                 at_s=700, satellite="S", name="later", frame=old.frame, prompt=old.prompt, truth=old.truth
             ),
-            PolicyChange(at_s=701, satellite="S", accept_confidence=1.0),
-            PolicyChange(at_s=702, satellite="S", parameters={"no_such": 1}),
-            Priority(at_s=703, satellite="S", send_order="newest"),
+            PolicyChange(at_s=700, satellite="S", accept_confidence=1.0),
+            PolicyChange(at_s=700, satellite="S", parameters={"no_such": 1}),
+            Priority(at_s=700, satellite="S", send_order="newest"),
         ),
         skip_idle=True,
         grace_s=2.0,

@@ -23,7 +23,7 @@ from nodes.transfer.uplink.events import TaskReport
 
 LOOK_S = 0.2
 ROUND_TRIP_S = 0.1  # at first
-SILENCES_MAX = 2  # more of them mean that the satellite is gone
+SILENCES_MAX = 1  # more of them mean that the satellite is gone; until then the run cannot jump
 REPLIES_MAX = 1000  # that wait; of a flood the oldest are lost, and asked for again
 STORE_AGAIN_S = 1.0
 Publish = Callable[[str, bytes], object]
