@@ -123,6 +123,7 @@ def test_a_restart_of_either_end_loses_nothing_and_repeats_no_effect(line: Line)
     line.deliver(replies_lost=True)
     line.start_satellite()  # between received and done
     line.hello()
+    assert line.sent, "after each hello the station asks what has arrived"
     line.deliver()
     line.work()
     assert sorted(line.effects) == ["q1", "q2"]
@@ -134,6 +135,7 @@ def test_a_restart_of_either_end_loses_nothing_and_repeats_no_effect(line: Line)
     line.work()
     assert sorted(line.effects) == ["q1", "q2"]
     assert line.count(TaskDone) == 2 and line.count(TaskQueued) == 2
+    assert line.satellite is not None and line.satellite._inbox.unanswered() == []
 
 
 def test_what_is_to_be_done_later_is_asked_for_again_also_after_a_restart(line: Line) -> None:
