@@ -29,6 +29,7 @@ Errors of a single package are defined where they are raised:
         └── TransientOutboxError            nodes.transfer.outbox: the same may succeed later
     Exception
     ├── ModelUnavailableError               nodes.runtime.program: the model did not load
+    ├── RefusedTaskError                    nodes.transfer.uplink.satellite: a task cannot be carried out
     └── ReplyError                          nodes.vlm.bounded_http: a reply is too large, or in another form
 """
 

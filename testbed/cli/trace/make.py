@@ -232,8 +232,13 @@ def _pass_window(
     """Return start and length of the Nth pass with its lead and tail, in whole milliseconds."""
     number = arguments.pass_number
     if not 1 <= number <= len(edges):
+        limits = [
+            f"--{name}" for name in ("max-range", "max-slew") if getattr(arguments, name.replace("-", "_"))
+        ]
+        within = f" within {' and '.join(limits)}" if limits else ""
         raise OrbitError(
-            f"no pass {number} of {what}: the window has {len(edges)}; list them by `spaceverse trace passes`"
+            f"no pass {number} of {what}{within}: the window has {len(edges)}; "
+            "list them by `spaceverse trace passes`"
         )
     for option in ("lead", "tail"):
         if getattr(arguments, option) > _LONGEST_MARGIN_S:
