@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import math
-import select
+import selectors
 import socket
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 from nodes.contract import topics
 from nodes.contract.config import Station, session_name
@@ -357,7 +357,7 @@ class Downlink(threading.Thread):
             reading += shaking
             writing += connecting
             wait_s = min(wait_s, self._connector.wait_s())
-        readable, writable, _ = select.select(reading, writing, [], wait_s)
+        readable, writable = _ready(reading, writing, wait_s)
         if self._wake_read in readable:
             with contextlib.suppress(BlockingIOError):
                 self._wake_read.recv(4096)
@@ -439,3 +439,16 @@ class Downlink(threading.Thread):
         self._report(Disconnected(station=self._station.name, reason=reason))
         self._station = None
         self._only_the_link_was_lost = False
+
+
+def _ready(
+    reading: Sequence[socket.socket], writing: Sequence[socket.socket], wait_s: float
+) -> tuple[set[Any], set[Any]]:
+    """Wait until a socket can be read or written; return those that can. Descriptors may have any number."""
+    with selectors.PollSelector() as selector:
+        for one in {*reading, *writing}:
+            wanted = selectors.EVENT_READ * (one in reading) | selectors.EVENT_WRITE * (one in writing)
+            selector.register(one, wanted)
+        ready = selector.select(wait_s)
+    readable = {key.fileobj for key, events in ready if events & selectors.EVENT_READ}
+    return readable, {key.fileobj for key, events in ready if events & selectors.EVENT_WRITE}

@@ -265,6 +265,9 @@ class InboxItem:
             os.close(self._lock_file)
             self._lock_file = -1
 
+    def __del__(self) -> None:
+        self.close()  # it is a number, which nobody else would close
+
     def _gone(self) -> GoneError:
         return GoneError(errno.ENOENT, "was removed by another program", str(self.folder))
 
@@ -317,6 +320,9 @@ class Claim:
         if self._descriptor >= 0:
             os.close(self._descriptor)
             self._descriptor = -1
+
+    def __del__(self) -> None:
+        self.release()
 
 
 def _read_if_there(path: Path) -> bytes:

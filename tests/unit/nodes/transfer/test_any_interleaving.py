@@ -90,7 +90,7 @@ class World:
 
     def start_station(self, number: int) -> None:
         for claim in self.claims[number]:
-            os.close(claim._descriptor)  # what the kernel does for a process that was killed
+            claim.release()  # as the kernel does for a process that was killed
         self.claims[number] = []
         inbox = Inbox(self.folder / "inbox", limit_bytes=90_000, report=self.report)
         self.inboxes[number] = inbox

@@ -317,7 +317,7 @@ def test_exactly_one_station_may_answer_also_when_the_first_dies(tmp_path: Path,
     (seen_by_one,), (seen_by_other,) = one.inbox.unanswered(), other.inbox.unanswered()
     claim = seen_by_one.claim()
     assert claim is not None and seen_by_other.claim() is None
-    os.close(claim._descriptor)  # what the kernel does when a program is killed
+    claim.release()  # as the kernel does when a program is killed
     second = seen_by_other.claim()
     assert second is not None and seen_by_one.claim() is None
     second.answered()
