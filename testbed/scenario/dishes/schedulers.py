@@ -24,6 +24,7 @@ from __future__ import annotations
 import difflib
 import importlib.util
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -83,7 +84,7 @@ class InView:
         return self.queue or Queue()
 
 
-class DishScheduler:
+class DishScheduler(ABC):
     """Base of schedulers; the highest score gets a dish, and of equals the first of the scenario.
 
     Attributes:
@@ -98,9 +99,9 @@ class DishScheduler:
     margin: ClassVar[float] = 1.25
     margin_in_image: ClassVar[float] = 2.0
 
+    @abstractmethod
     def score(self, one: InView) -> float:
         """Return how much a satellite deserves a dish."""
-        raise NotImplementedError
 
     def rank(self, one: InView) -> tuple[float, ...]:
         """Return the order in which free dishes are given away, the largest first."""

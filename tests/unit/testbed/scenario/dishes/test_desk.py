@@ -142,6 +142,9 @@ def test_a_user_s_file_is_asked_and_its_faults_name_it(tmp_path: Path) -> None:
     path.write_text("class Scheduler: ...")
     with pytest.raises(ValueError, match=r"not a testbed\.DishScheduler"):
         scheduler_named(str(path))
+    path.write_text("from testbed import DishScheduler\nclass Scheduler(DishScheduler): ...")
+    with pytest.raises(ValueError, match=r"cannot be used: TypeError: .*abstract.*score"):
+        scheduler_named(str(path))
     path.write_text("oops(")
     with pytest.raises(ValueError, match="cannot be used: SyntaxError"):
         scheduler_named(str(path))
