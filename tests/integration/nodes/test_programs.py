@@ -22,6 +22,8 @@ from testbed.network.programs import spawn
 from tests.support.nodes.ends import Event, Recorder, free_port
 from tests.support.waiting import wait_for
 
+pytestmark = pytest.mark.alone  # they are timed
+
 FRAMES = 6
 READY_S = 60
 POLICY = """
@@ -168,7 +170,7 @@ def test_every_frame_is_answered_once(run: Run) -> None:
 
 def check_frame(run: Run, frame: str, form: str | None, capture_s: float, start_s: float) -> None:
     captured = run.one("captured", frame=frame)
-    assert capture_s <= captured["time_s"] < capture_s + 0.5  # other tests run beside this one
+    assert capture_s <= captured["time_s"] < capture_s + 0.1
     assert captured["monotonic_s"] - start_s == pytest.approx(captured["time_s"])
     onboard = run.one("inference_finished", frame=frame, node="Sat 1")
     assert onboard["form"] == form
