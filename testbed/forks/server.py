@@ -78,9 +78,16 @@ class Server:
 
     def _start(self, order: dict[str, Any], descriptors: list[int]) -> int:
         ours = os.getpid()
+        leads, tell = os.pipe()
         pid = os.fork()
         if pid == 0:
-            _become(order, descriptors, ours)
+            try:
+                _become(order, descriptors, ours, tell)
+            except BaseException:  # a signal whose handler raises came as the program ended
+                os._exit(EXIT_CRASHED)
+        os.close(tell)
+        os.read(leads, 1)  # from here on its process id is its session's and group's, and can be signalled
+        os.close(leads)
         ended = os.pidfd_open(pid)
         self._children[ended] = pid
         self._poll.register(ended, select.POLLIN)
@@ -96,14 +103,15 @@ class Server:
         self._control.send(msgpack.packb({"pid": pid, "code": code}))
 
 
-def _become(order: dict[str, Any], descriptors: list[int], parent: int) -> NoReturn:
-    """Become the program of an order; runs in the child."""
+def _become(order: dict[str, Any], descriptors: list[int], parent: int, tell: int) -> NoReturn:
+    """Become the program of an order, and close `tell` once it leads its session; runs in the child."""
     status = EXIT_CRASHED
     try:
         _libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
         if os.getppid() != parent:
             os._exit(EXIT_CRASHED)
         os.setsid()
+        os.close(tell)
         output, *namespaces = descriptors
         for namespace in namespaces:
             if _libc.setns(namespace, 0) != 0:
@@ -124,6 +132,8 @@ def _become(order: dict[str, Any], descriptors: list[int], parent: int) -> NoRet
     except BaseException:  # as the interpreter does
         traceback.print_exc()
     finally:
+        # A program is told to end more than once; from here on, that would end up in the server's own code.
+        signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
         with suppress(OSError, ValueError):
             sys.stdout.flush()
             sys.stderr.flush()

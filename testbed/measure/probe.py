@@ -287,6 +287,7 @@ def main() -> int:
         try:
             probe.run()
         finally:
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)  # a second one would leave some out
             probe.give_up()
     return 0
 

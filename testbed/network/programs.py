@@ -65,10 +65,11 @@ def ask_session_to_end(process: Process, number: signal.Signals = signal.SIGTERM
     """Send a signal to a process made by `spawn` and to its session, and do not wait."""
     if exit_code(process) is not None:
         return
-    if os.getpgid(process.pid) == process.pid:
-        os.killpg(process.pid, number)
-    else:
-        process.send_signal(number)
+    with suppress(ProcessLookupError):  # the process that had forked it was killed, and it with that
+        if os.getpgid(process.pid) == process.pid:
+            os.killpg(process.pid, number)
+        else:
+            process.send_signal(number)
 
 
 def end_session(process: Process, first: signal.Signals = signal.SIGTERM) -> None:
@@ -178,5 +179,7 @@ class Program:
             self._signal(signal.SIGTERM)
 
     def _signal(self, number: int) -> None:
-        # The child is its session's and group's leader, and not yet reaped: the id cannot be anybody else's.
-        os.killpg(self.process.pid, number)
+        # The child is its session's and group's leader, and not yet reaped: the id cannot be anybody else's,
+        # unless the process that had forked it was killed this very moment, and it with that.
+        with suppress(ProcessLookupError):
+            os.killpg(self.process.pid, number)

@@ -34,6 +34,10 @@ def main():
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(7))
         print("asleep", flush=True)
         time.sleep(60)
+    elif what == "told":
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+        print("told", flush=True)
+        time.sleep(60)
     elif what == "crash":
         raise RuntimeError("as expected")
     elif what == "kill":
@@ -97,6 +101,23 @@ def test_it_is_asked_to_end_and_shown_by_its_own_name(forks: Forks, output: Bina
         process.wait(0.02)
     end_session(process)
     assert process.returncode == 7
+
+
+def test_it_leads_its_session_from_the_start(forks: Forks, output: BinaryIO) -> None:
+    for _ in range(30):
+        process = start(forks, output, "sleep")
+        os.killpg(process.pid, signal.SIGKILL)
+        assert process.wait(10) == -9
+
+
+def test_a_program_that_is_told_to_end_again_and_again_ends_without_a_traceback(forks: Forks) -> None:
+    for _ in range(30):
+        with tempfile.TemporaryFile() as output:
+            process = start(forks, output, "told")
+            wait_for(lambda: "told" in said(output), "the program", 10)
+            while exit_code(process) is None:
+                os.killpg(process.pid, signal.SIGTERM)
+            assert process.wait(10) in (0, 1) and said(output) == "told\n"
 
 
 def test_many_threads_start_programs_at_once(forks: Forks) -> None:

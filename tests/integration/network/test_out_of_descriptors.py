@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import os
 import resource
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -34,21 +37,32 @@ def unlimited() -> object:
     forget()
 
 
-def open_files() -> int:
-    return 1 + max(int(path.name) for path in Path("/proc/self/fd").iterdir())
+@contextlib.contextmanager
+def spare_descriptors(count: int) -> Iterator[None]:
+    """Leave this process so many descriptors to open, also where it has closed some out of order."""
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    gc.collect()  # or it would give some back meanwhile
+    highest = max(int(path.name) for path in Path("/proc/self/fd").iterdir())
+    with contextlib.ExitStack() as fillers:
+        while fillers.enter_context(Path(os.devnull).open("rb")).fileno() < highest:
+            pass
+        highest = max(int(path.name) for path in Path("/proc/self/fd").iterdir())
+        resource.setrlimit(resource.RLIMIT_NOFILE, (highest + 1 + count, hard))
+        try:
+            yield
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def test_lack_of_descriptors_is_named_as_such_and_found_a_shaper_later() -> None:
-    hard, told = resource.getrlimit(resource.RLIMIT_NOFILE)[1], []
+    told = []
     for spare in range(12):
         forget()
-        resource.setrlimit(resource.RLIMIT_NOFILE, (open_files() + spare, hard))
-        try:
-            choice.choose_shaper()
-        except TestbedError as error:
-            told.append(str(error))
-        finally:
-            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+        with spare_descriptors(spare):
+            try:
+                choice.choose_shaper()
+            except TestbedError as error:
+                told.append(str(error))
         choice.choose_shaper()
     assert told, "there were enough descriptors"
     for text in told:
@@ -56,11 +70,17 @@ def test_lack_of_descriptors_is_named_as_such_and_found_a_shaper_later() -> None
 
 
 def test_doctor_says_so_and_does_not_end() -> None:
-    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-    resource.setrlimit(resource.RLIMIT_NOFILE, (open_files(), hard))
-    try:
+    with spare_descriptors(0):
         found = shaper_capabilities()
-    finally:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    assert all("Too many open files" in capability.detail for capability in found if not capability.ok)
-    assert not all(capability.ok for capability in found)
+    assert [capability.ok for capability in found] == [False, False]
+    assert all("Too many open files" in capability.detail for capability in found)
+
+
+def test_doctor_examines_what_it_can() -> None:
+    plain = shaper_capabilities()
+    for spare in range(1, 12):
+        forget()
+        with spare_descriptors(spare):
+            found = shaper_capabilities()
+        for capability, usual in zip(found, plain, strict=True):
+            assert capability == usual or "Too many open files" in capability.detail
