@@ -50,7 +50,7 @@ PLACES = {
             "testbed/mqtt/management.py",  # events, line by line
             "testbed/network/programs.py",  # logs
             "testbed/network/shapers/nfqueue/hook.py",  # kernel switches
-            "testbed/run/run.py",  # a log
+            "testbed/run/parts/figures.py",  # a log
             "traces/output_file.py",
         },
     ),
