@@ -25,15 +25,17 @@ from nodes.contract.events import (
     FrameRefused,
     InferenceFinished,
     OutboxTrouble,
+    TaskRefused,
 )
 from nodes.contract.files import patiently
 from nodes.contract.messages import Order, QuestionTask
 from nodes.contract.topics import slug
-from nodes.errors import ConfidenceError, ModelError
+from nodes.errors import ConfidenceError, ModelError, WithdrawnError
 from nodes.failures import failing_as
 from nodes.onboard.changes import Changes
 from nodes.onboard.frame import OnboardFrame, warm_up
 from nodes.onboard.judge import Judge
+from nodes.onboard.judge_choice import judge_of
 from nodes.onboard.link_forecast import forecast
 from nodes.onboard.message import FrameMessage
 from nodes.onboard.policy_inputs import surroundings
@@ -62,7 +64,6 @@ from nodes.transfer.outbox import VALUE, Outbox, OutboxError, TransientOutboxErr
 from nodes.transfer.uplink.kept_frames import KeptFrames
 from nodes.transfer.uplink.satellite import Outcome, RefusedTaskError, TaskInbox
 from nodes.vlm.answer import check_confidence
-from nodes.vlm.folder import fingerprint
 
 DESCRIPTION = "Run a satellite: camera, compact model, policy, outbox and downlink."
 DROPPED_BY_POLICY = "dropped by the policy"
@@ -74,12 +75,16 @@ ANSWER_MAX_CHARACTERS = 800  # fits into one message together with the frame's n
 
 @dataclass(frozen=True)
 class Decided:
-    """The outcome of a frame on board: decision, last reading, answer, message of an offloaded frame."""
+    """The outcome of a frame on board: decision, last reading, answer, message of an offloaded frame.
+
+    `network` is the version of the confidence network that judged it.
+    """
 
     decision: Decision
     reading: Reading
     answer: Any
     message: FrameMessage | None
+    network: str | None = None
 
     @property
     def name(self) -> DecisionName:
@@ -95,7 +100,7 @@ class Satellite:
     def __init__(self, config: SatelliteConfig, policy: FramePolicy, judge: Judge) -> None:
         self._config = config
         self._policy = policy
-        self._changes = Changes(config)
+        self._changes = Changes(config, judge)
         self._judge = judge
         self._plans = [forecast(station.plan) for station in config.stations if station.plan is not None]
         self._capture_s = {frame.frame: frame.capture_s for frame in config.frames}
@@ -173,7 +178,7 @@ class Satellite:
 
     def _apply_changes(self) -> None:
         """Put the settings in force that tasks have changed."""
-        self._policy = self._changes.policy()
+        self._policy, self._judge = self._changes.policy(), self._changes.judge
         self._outbox.order_again(SEND_ORDERS[self._changes.send_order])
         for frame, value in self._changes.values.items():
             self._values[frame] = value
@@ -282,20 +287,40 @@ class Satellite:
         self._report(OutboxTrouble(reason=f"frame {frame} waits for its image: {error}"))
 
     def _warm_up(self, model: Any) -> float:
-        try:
-            return warm_up(model, self._judge)
-        except ModelError as error:
-            raise ModelUnavailableError(str(error)) from error
+        while True:
+            judge = self._judge
+            try:
+                return warm_up(model, judge)
+            except ModelError as error:
+                if not self._gave_up(judge, str(error)):
+                    raise ModelUnavailableError(str(error)) from error
+
+    def _gave_up(self, judge: Judge, reason: str) -> bool:
+        """Go on with the network before one that came up and cannot be used; False of the configured one."""
+        task = self._changes.give_up(judge)
+        if task is None:
+            return False
+        self._judge = self._changes.judge
+        self._report(TaskRefused(task=task, reason=f"{reason}; the network before it stays"))
+        return True
 
     def _decide(self, model: Any, question: Question, paced: PacedWork | None) -> Decided:
         """Let the policy decide about one frame, and make the message that is sent for it."""
-        config = self._config
+        judge = self._judge
+        try:
+            return self._decide_by(judge, model, question, paced)
+        except ConfidenceError as error:
+            if self._gave_up(judge, str(error)):
+                raise WithdrawnError("it is judged again, by the network before") from error
+            raise
+
+    def _decide_by(self, judge: Judge, model: Any, question: Question, paced: PacedWork | None) -> Decided:
         with OnboardFrame(
             model,
             question.image,
             question.prompt,
-            self._judge,
-            config.max_new_tokens,
+            judge,
+            self._config.max_new_tokens,
             paced,
             lambda error: self._waits(question.frame, error),
         ) as frame:
@@ -311,7 +336,8 @@ class Satellite:
             sends = not isinstance(decision, Accept | Drop)
             with failing_as("regions"):
                 message = frame.message(decision) if sends else None
-            return Decided(decision, reading, frame.answer(), message)
+            network = None if reading.confidence is None else judge.version
+            return Decided(decision, reading, frame.answer(), message, network)
 
     def _surroundings(self, capture_s: float) -> tuple[Contact, Queue]:
         time_s = self._management.now_s()
@@ -327,6 +353,7 @@ class Satellite:
             answer=reading.answer,
             confidence=reading.token_confidence,
             network_confidence=reading.confidence,
+            network=decided.network,
             stage=reading.stage,
             preprocess_s=times.preprocess_s,
             vision_s=times.vision_s,
@@ -414,23 +441,6 @@ def check(config: SatelliteConfig, path: Path) -> None:
         judge_of(config)
     except ConfidenceError as error:
         raise ConfigError(f"{path}: confidence: {error}") from error
-
-
-def judge_of(config: SatelliteConfig) -> Judge:
-    """Return the judge with the configured confidence network; without one if none is configured.
-
-    Raises:
-        ConfidenceError: the network was trained for other weights than the model's.
-    """
-    if config.confidence is None:
-        return Judge()
-    judge = Judge.load(config.confidence)
-    trained_for = judge.network.about.get("weights") if judge.network is not None else None
-    if trained_for not in (None, fingerprint(config.damaged_from or config.model)):
-        raise ConfidenceError(
-            f"{config.confidence} was trained for other weights than those of {config.model}: train it again"
-        )
-    return judge
 
 
 def run(config: SatelliteConfig) -> int:

@@ -53,7 +53,7 @@ if TYPE_CHECKING:
         TerrestrialLink,
         read_frames,
     )
-    from testbed.scenario.tasks import PolicyChange, Priority, Question
+    from testbed.scenario.tasks import NetworkChange, PolicyChange, Priority, Question
     from traces.trace import Trace
 
 __all__ = [
@@ -76,6 +76,7 @@ __all__ = [
     "LinkError",
     "LinkState",
     "MissionControl",
+    "NetworkChange",
     "NodeProgram",
     "Orbit",
     "Outcome",
@@ -151,7 +152,7 @@ _NAMES_BY_MODULE = {
         "TerrestrialLink",
         "read_frames",
     ),
-    "testbed.scenario.tasks": ("PolicyChange", "Priority", "Question"),
+    "testbed.scenario.tasks": ("NetworkChange", "PolicyChange", "Priority", "Question"),
     "traces.trace": ("Trace",),
 }
 _MODULE_OF = {name: module for module, names in _NAMES_BY_MODULE.items() for name in names}

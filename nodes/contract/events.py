@@ -252,6 +252,7 @@ class InferenceFinished(FrameEvent):
         prefill_s: time until the first token.
         decode_s: time of the further tokens.
         network_confidence: a satellite's confidence network's estimate that the answer is right.
+        network: version of that network: the beginning of the checksum of its files.
         stage: the stage at which a satellite's policy decided; see nodes/policies.
         decision: the decision of a satellite's policy; None on the ground.
         form: form in which an offloaded frame is sent; see nodes/onboard/message.py.
@@ -268,6 +269,7 @@ class InferenceFinished(FrameEvent):
     prefill_s: float | None = None
     decode_s: float | None = None
     network_confidence: float | None = None
+    network: Text | None = None
     stage: int | None = None
     decision: DecisionName | None = None
     form: Text | None = None
@@ -509,8 +511,9 @@ class TaskAsked(TaskEvent):
     """The run hands a task to the ground: the operator asks for it.
 
     Args:
-        what: its kind: "question", "priority" or "policy".
+        what: its kind: "question", "priority", "policy" or "network".
         satellite: the satellite.
+        network: version of the confidence network that goes up.
     """
 
     event_name = "task_asked"
@@ -518,6 +521,7 @@ class TaskAsked(TaskEvent):
 
     what: Text
     satellite: Text
+    network: Text | None = None
 
 
 class TaskQueued(TaskEvent):

@@ -17,7 +17,7 @@ import stat
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import BinaryIO, TypeVar
 
@@ -285,3 +285,37 @@ IMAGE_FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF", "PPM", "JPEG2000")
 def is_policy_file(policy: str) -> bool:
     """Return whether a policy is given as a Python file, which is code, and not by its name."""
     return policy.endswith(".py")
+
+
+# Of a confidence network: data, so that reading them executes nothing.
+FILE, WEIGHTS = "confidence.json", "confidence.safetensors"
+NETWORK_MAX_BYTES = 8 << 20  # one that eval trains has 0.12 MB
+VERSION_DIGITS = 12
+
+
+def read_network(folder: Path) -> dict[str, bytes]:
+    """Return the files of the network in a folder, by name.
+
+    Raises:
+        OSError: a file is missing or cannot be read.
+        ValueError: they are too large.
+    """
+    sizes_bytes = sum((folder / name).stat().st_size for name in (FILE, WEIGHTS))
+    if sizes_bytes > NETWORK_MAX_BYTES:
+        raise ValueError(
+            f"{folder} has {sizes_bytes} bytes; a confidence network has at most {NETWORK_MAX_BYTES}"
+        )
+    return {name: (folder / name).read_bytes() for name in (FILE, WEIGHTS)}
+
+
+def network_sha256(files: Mapping[str, bytes]) -> str:
+    """Return the SHA-256 of a network's files, hexadecimal."""
+    digest = hashlib.sha256()
+    for name in sorted(files):
+        digest.update(hashlib.sha256(files[name]).digest())
+    return digest.hexdigest()
+
+
+def network_version(sha256: str) -> str:
+    """Return what events and results call the network of a checksum."""
+    return sha256[:VERSION_DIGITS]

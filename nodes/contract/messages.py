@@ -15,11 +15,13 @@ so far, so that one which was started again, or had no connection, misses none.
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import Field, TypeAdapter, model_validator
 
 from nodes.contract.config import SendOrder
+from nodes.contract.files import NETWORK_MAX_BYTES
 from nodes.contract.strict import Strict
 
 CLOCK_QUESTION_MAX_BYTES = 64
@@ -138,7 +140,26 @@ class PolicyTask(Strict):
     parameters: dict[str, Any] = Field(min_length=1)
 
 
-AnyTask: TypeAlias = Annotated[QuestionTask | PriorityTask | PolicyTask, Field(discriminator="what")]
+class NetworkTask(Strict):
+    """Another confidence network.
+
+    Args:
+        name: name of the task.
+        sha256: checksum of its files (nodes/contract/files.py).
+        folder: where its files are on the machine of the ground program; None on its way up.
+        files: its files in base64, by name; None until the ground has read them.
+    """
+
+    what: Literal["network"] = "network"
+    name: str = Field(min_length=1, max_length=200)
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+    folder: Path | None = None
+    files: dict[str, Annotated[str, Field(max_length=NETWORK_MAX_BYTES * 4 // 3 + 4)]] | None = None
+
+
+AnyTask: TypeAlias = Annotated[
+    QuestionTask | PriorityTask | PolicyTask | NetworkTask, Field(discriminator="what")
+]
 
 
 class Order(Strict):

@@ -1,4 +1,7 @@
-"""Settings of a satellite that tasks from the ground change: policy parameters, values, order of sending."""
+"""Settings of a satellite that tasks from the ground change.
+
+They are the policy's parameters, the confidence network, values of frames, and the order of sending.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from nodes.contract.config import SatelliteConfig, SendOrder
-from nodes.contract.messages import Order, PolicyTask, PriorityTask
+from nodes.contract.messages import NetworkTask, Order, PolicyTask, PriorityTask
+from nodes.onboard.judge import Judge
+from nodes.onboard.judge_choice import judge_sent_up
 from nodes.policies import FramePolicy, flying_policy
 from nodes.policies.registry import parameters_in
 
@@ -17,18 +22,27 @@ class Changes:
 
     Args:
         config: the settings at the start.
+        judge: the judge at the start.
     """
 
-    def __init__(self, config: SatelliteConfig) -> None:
+    def __init__(self, config: SatelliteConfig, judge: Judge) -> None:
         self._config = config
+        self._configured = judge
         self._orders: dict[int, Order] = {}
+        self._judges: dict[
+            int, tuple[str, Judge]
+        ] = {}  # by number of the task that brought it, with its name
 
     def add(self, order: Order) -> None:
         """Add a task.
 
         Raises:
-            ValueError: the policy refuses its parameters; the settings stay.
+            ValueError: the policy refuses its parameters, or the network cannot be used; the settings stay.
         """
+        if isinstance(order.task, NetworkTask):
+            judge = judge_sent_up(order.task, self._config, self._configured)
+            self._judges[order.number] = order.task.name, judge
+            return
         self._orders[order.number] = order
         if isinstance(order.task, PolicyTask):
             try:
@@ -55,6 +69,19 @@ class Changes:
             if isinstance(order.task, PolicyTask):
                 parameters |= order.task.parameters
         return flying_policy(self._config.policy, parameters)
+
+    @property
+    def judge(self) -> Judge:
+        """The judge with the confidence network that came up last."""
+        return self._judges[max(self._judges)][1] if self._judges else self._configured
+
+    def give_up(self, judge: Judge) -> str | None:
+        """Give up a network that came up; return the name of its task, or None of the configured one."""
+        for number, (name, one) in self._judges.items():
+            if one is judge:
+                del self._judges[number]
+                return name
+        return None
 
     @property
     def send_order(self) -> SendOrder:

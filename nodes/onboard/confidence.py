@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nodes.contract.files import replacing
+from nodes.contract.files import FILE, WEIGHTS, read_network, replacing
 from nodes.errors import ConfidenceError
 
 Floats = NDArray[np.float64]
@@ -33,7 +33,6 @@ _HIDDEN = 16
 _STEPS = 300
 _RATE = 5e-3
 _FOLDS = 5
-FILE, WEIGHTS = "confidence.json", "confidence.safetensors"
 
 
 def prompt_features(prompt: str) -> Floats:
@@ -98,6 +97,23 @@ class Head:
             )
         inner = np.tanh(((features - self.mean) / self.scale) @ self.components @ self.hidden + self.bias)
         return np.asarray(1 / (1 + np.exp(-(inner @ self.out + self.offset[0]))), dtype=np.float64)
+
+    def problem(self, features: int | None) -> str | None:
+        """Return why it cannot work, or None.
+
+        Args:
+            features: Number of its inputs; None if that is not known.
+        """
+        parts = [np.asarray(part) for part in vars(self).values()]
+        if not all(part.dtype.kind == "f" and np.isfinite(part).all() for part in parts):
+            return "has numbers that are not finite"
+        if features not in (None, self.mean.size):
+            return f"expects {self.mean.size} features, and the model has {features}"
+        count, middle, last = self.mean.size, self.components.shape[-1:], self.hidden.shape[-1:]
+        shapes = ((count,), (count,), (count, *middle), (*middle, *last), last, last, (1,))
+        if count == 0 or tuple(part.shape for part in parts) != shapes:
+            return "has shapes that do not fit"
+        return None if (self.scale != 0).all() else "divides by zero"
 
 
 def train_head(
@@ -257,11 +273,24 @@ class ConfidenceNetwork:
         Raises:
             ConfidenceError: The folder holds no confidence network.
         """
-        from safetensors.numpy import load_file
+        return cls.of_files(files_of(folder), folder)
+
+    @classmethod
+    def of_files(cls, files: Mapping[str, bytes], place: Path | str) -> ConfidenceNetwork:
+        """Read the files of a network.
+
+        Args:
+            files: Their contents, by name.
+            place: Where they are from, for errors.
+
+        Raises:
+            ConfidenceError: They are no confidence network.
+        """
+        from safetensors.numpy import load
 
         try:
-            about = json.loads((folder / FILE).read_text(encoding="utf-8"))
-            tensors = load_file(folder / WEIGHTS)
+            about = dict(json.loads(files[FILE].decode("utf-8")))
+            tensors = load(files[WEIGHTS])
             parts: dict[str, dict[int, dict[str, Floats]]] = {}
             for key, value in tensors.items():
                 target, stage, name = key.split("/")
@@ -271,7 +300,37 @@ class ConfidenceNetwork:
                 for target, stages in parts.items()
             }
         except Exception as error:  # the file may hold anything, and safetensors has errors of its own
-            raise ConfidenceError(
-                f"{folder} holds no confidence network ({type(error).__name__}): train it again"
-            ) from error
+            raise _no_network(place, error) from error
         return cls(heads, about)
+
+    def check(self, like: ConfidenceNetwork | None) -> None:
+        """Check that every head can work.
+
+        Args:
+            like: A network for the same model, whose heads have the same inputs.
+
+        Raises:
+            ConfidenceError: A head has a number that is not finite, or shapes that do not fit.
+        """
+        for target, stages in self.heads.items():
+            known = {} if like is None else like.heads.get(target, {})
+            for stage, head in stages.items():
+                expected = len(known[stage].mean) if stage in known else None
+                if (problem := head.problem(expected)) is not None:
+                    raise ConfidenceError(f"the head of stage {stage} for {target} {problem}")
+
+
+def files_of(folder: Path) -> dict[str, bytes]:
+    """Return the files of a network by name.
+
+    Raises:
+        ConfidenceError: There are none, or they are too large.
+    """
+    try:
+        return read_network(folder)
+    except (OSError, ValueError) as error:
+        raise _no_network(folder, error) from error
+
+
+def _no_network(place: Path | str, error: Exception) -> ConfidenceError:
+    return ConfidenceError(f"{place} holds no confidence network ({type(error).__name__}): train it again")

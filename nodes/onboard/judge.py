@@ -14,8 +14,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from nodes.contract.files import FILE, network_sha256, network_version
 from nodes.errors import ConfidenceError
-from nodes.onboard.confidence import FILE, ConfidenceNetwork, Floats
+from nodes.onboard.confidence import ConfidenceNetwork, Floats, files_of
 from nodes.onboard.layout import Layout
 
 Heads = Sequence[tuple[int, int]]
@@ -30,12 +31,14 @@ class Judge:
         target: The network's target that policies see.
         heads: (layer, head) pairs whose attention scores regions; empty for the mean of all heads.
         layout: The grid and the stages that network and heads were made for.
+        version: What events call the network; None without one that was read from files.
     """
 
     network: ConfidenceNetwork | None = None
     target: str = "correctness"
     heads: Heads = ()
     layout: Layout = field(default_factory=Layout)
+    version: str | None = None
 
     def confidence(self, stage: int, features: Floats) -> float | None:
         """Return the network's confidence at a stage, or None if it has no head for the stage."""
@@ -79,11 +82,24 @@ class Judge:
         Raises:
             ConfidenceError: The folder cannot be used.
         """
-        network = ConfidenceNetwork.load(folder)
-        about = network.about
+        return cls.of_files(files_of(folder), folder)
+
+    @classmethod
+    def of_files(cls, files: Mapping[str, bytes], place: Path | str) -> Judge:
+        """Read the files of a folder that `save` wrote.
+
+        Args:
+            files: Their contents, by name.
+            place: Where they are from, for errors.
+
+        Raises:
+            ConfidenceError: They cannot be used.
+        """
+        network = ConfidenceNetwork.of_files(files, place)
+        about, version = network.about, network_version(network_sha256(files))
         try:
             heads = tuple((int(layer), int(head)) for layer, head in about["heads"])
-            return cls(network, str(about["target"]), heads, Layout.from_json(about["layout"]))
+            return cls(network, str(about["target"]), heads, Layout.from_json(about["layout"]), version)
         except (TypeError, KeyError, ValueError) as error:
             reason = f"{type(error).__name__} in {FILE}"
-            raise ConfidenceError(f"{folder} cannot be used ({reason}): train it again") from error
+            raise ConfidenceError(f"{place} cannot be used ({reason}): train it again") from error

@@ -57,6 +57,7 @@ class FrameResult:
             frame as captured; the frame counts neither as answered nor as right, and has no latency.
         reached: how far a frame without an answer came.
         via: stations and satellites through which its image or answer came to mission control.
+        network: version of the confidence network that judged it on board.
     """
 
     frame: str
@@ -81,6 +82,7 @@ class FrameResult:
     failure: str | None = None
     reached: str = "nothing was reported about it"
     via: tuple[str, ...] = ()
+    network: str | None = None
 
     @property
     def answered(self) -> bool:

@@ -390,6 +390,7 @@ def _frame_result(
         station=station,
         form=on_board.form if on_board else None,
         stage=on_board.stage if on_board else None,
+        network=on_board.network if on_board else None,
         dropped=on_board is not None and on_board.decision == "drop",
         clock_bound_s=clock_bound_s(records),
         failure=failure_of(records, frame.truth),

@@ -73,6 +73,7 @@ class TaskRecord:
         answered_s: When the answer to a question was on the ground.
         refused: Why it was not carried out.
         time: Where the time of a question went.
+        network: Version of a confidence network.
         clock_bound_s: Largest error that clocks can cause in any of its times.
     """
 
@@ -86,6 +87,7 @@ class TaskRecord:
     refused: str | None = None
     time: QuestionTime | None = None
     clock_bound_s: float = 0.0
+    network: str | None = None
 
     @property
     def asking_to_answer_s(self) -> float | None:
@@ -94,7 +96,8 @@ class TaskRecord:
 
     def line(self) -> str:
         """Return one line for the table."""
-        begin = f"{self.what} {self.task} for {self.satellite}, asked at {self.asked_s:.1f} s"
+        version = "" if self.network is None else f" ({self.network})"
+        begin = f"{self.what} {self.task}{version} for {self.satellite}, asked at {self.asked_s:.1f} s"
         if self.refused is not None and self.done_s is None:
             return f"{begin}: refused: {self.refused}"
         if self.asking_to_answer_s is not None:
@@ -107,7 +110,8 @@ class TaskRecord:
             return f"{begin}: it did not reach the satellite"
         if self.done_s is None:
             return f"{begin}: on board after {self.received_s - self.asked_s:.2f} s, and not carried out"
-        return f"{begin}: carried out after {self.done_s - self.asked_s:.2f} s"
+        done = f"{begin}: carried out after {self.done_s - self.asked_s:.2f} s"
+        return done if self.refused is None else f"{done}, and given up: {self.refused}"
 
 
 def task_records(
@@ -155,6 +159,7 @@ def task_records(
                 refused=refused[0] if refused else None,
                 time=_question_time(stamps, gaps[task.satellite]),
                 clock_bound_s=clock_bound_s(own[name]),
+                network=next((r.event.network for r in own[name] if isinstance(r.event, TaskAsked)), None),
             )
         )
     return tuple(sorted(found, key=lambda one: one.asked_s))

@@ -8,7 +8,8 @@ import time
 from collections.abc import Callable
 
 from nodes.contract.events import Event, EventRecord, TaskAsked, TaskQueued, TaskRefused
-from nodes.contract.messages import Order
+from nodes.contract.files import network_version
+from nodes.contract.messages import NetworkTask, Order
 from testbed.scenario.model import Scenario
 from testbed.scenario.tasks import order_of, task_name
 
@@ -34,6 +35,8 @@ class RunTasks:
         self._scenario = scenario
         self._hand_over, self._report = hand_over, report
         self._left = sorted(enumerate(scenario.tasks, start=1), key=lambda one: one[1].at_s)
+        # Files may change or vanish during the run.
+        self._orders = {number: order_of(number, task) for number, task in self._left}
         self._untaken: dict[str, float] = {}  # handed over, by name: until when to wait for it
         self._just_s = math.inf
         self._refused: dict[str, set[str]] = {}  # by question: who gave it up
@@ -57,9 +60,12 @@ class RunTasks:
                 number, task = self._left.pop(0)
                 name = task_name(number, task)
                 self._untaken[name], self._just_s = time.monotonic() + TAKEN_WITHIN_S, task.at_s
-            self._report(TaskAsked(task=name, what=task.what, satellite=task.satellite), task.at_s)
+            order = self._orders[number]
+            network = network_version(order.task.sha256) if isinstance(order.task, NetworkTask) else None
+            asked = TaskAsked(task=name, what=task.what, satellite=task.satellite, network=network)
+            self._report(asked, task.at_s)
             for receiver in self._scenario.receivers_of(task.satellite):
-                self._hand_over(receiver, order_of(number, task))
+                self._hand_over(receiver, order)
 
     def heard(self, record: EventRecord) -> None:
         """Note what a node reports of tasks."""

@@ -29,7 +29,7 @@ from nodes.contract.topics import slug
 from testbed.errors import ScenarioError
 from testbed.scenario.dishes.schedulers import known_scheduler
 from testbed.scenario.faults import Fault, check_weights, fault_problem
-from testbed.scenario.tasks import Question, Task, task_problem
+from testbed.scenario.tasks import NetworkChange, Question, Task, task_problem
 from traces.orbits.stations import DEFAULT_MASK_DEG
 from traces.orbits.walker import WALKER_TEXT
 from traces.terrestrial import DETOUR, TERRESTRIAL_BIT_S
@@ -397,7 +397,7 @@ class Scenario(_Data):
         faults: what breaks during the run: `SatelliteLost`, `StationDown`, `LinkCut`, `RateDegraded`,
             `BitFlips`.
         tasks: what the ground asks of satellites during the run, by uplink: `Question`, `Priority`,
-            `PolicyChange`.
+            `PolicyChange`, `NetworkChange`.
     """
 
     name: str = Field(pattern=r"^[A-Za-z0-9_.-]+$")
@@ -627,6 +627,9 @@ class Scenario(_Data):
             if isinstance(path, Path) and not path.is_file():
                 what = "element file" if computed else "trace file"
                 raise ScenarioError(f"link {link.name}: no {what} at {path}")
+        for task in self.tasks:
+            if isinstance(task, NetworkChange) and (missing := task.problem()) is not None:
+                raise ScenarioError(f"task {task.what!r} at {task.at_s:g} s: {missing}")
         if (problem := check_weights(self)) is not None:
             raise ScenarioError(f"fault {problem}")
 

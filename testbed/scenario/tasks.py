@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from nodes.contract import messages
 from nodes.contract.config import SendOrder
+from nodes.contract.files import network_sha256, read_network
 from nodes.contract.messages import Order
 from nodes.contract.strict import Text
 from nodes.contract.topics import slug
@@ -101,7 +103,31 @@ class PolicyChange(_Task):
         return {**self.parameters, **own}
 
 
-Task = Annotated[Question | Priority | PolicyChange, Field(discriminator="what")]
+class NetworkChange(_Task):
+    """Another confidence network for a satellite, which judges its next frames.
+
+    Args:
+        at_s: scenario time at which the ground sends it.
+        satellite: the satellite.
+        network: folder of the network, such as an evaluation's `confidence/`. It has to be trained for the
+            weights of the satellite's model.
+    """
+
+    what: Literal["network"] = "network"
+    network: Annotated[Path, AfterValidator(Path.absolute)]
+
+    def problem(self) -> str | None:
+        """Return why its files cannot go up, or None."""
+        try:
+            read_network(self.network)
+        except OSError as error:
+            return f"no confidence network at {self.network}: {error.filename}: {error.strerror}"
+        except ValueError as error:
+            return str(error)
+        return None
+
+
+Task = Annotated[Question | Priority | PolicyChange | NetworkChange, Field(discriminator="what")]
 
 
 def task_name(number: int, task: Task) -> str:
@@ -139,8 +165,11 @@ def order_of(number: int, task: Task) -> Order:
     Args:
         number: its number in the scenario, from 1.
         task: the task.
+
+    Raises:
+        OSError: the files of a network cannot be read; as well ValueError.
     """
-    made: messages.QuestionTask | messages.PriorityTask | messages.PolicyTask
+    made: messages.AnyTask
     name = task_name(number, task)
     match task:
         case Question():
@@ -153,4 +182,7 @@ def order_of(number: int, task: Task) -> Order:
             made = messages.PriorityTask(name=name, frame=task.frame, value=value, send_order=task.send_order)
         case PolicyChange():
             made = messages.PolicyTask(name=name, parameters=task.changed)
+        case NetworkChange():
+            sha256 = network_sha256(read_network(task.network))
+            made = messages.NetworkTask(name=name, sha256=sha256, folder=task.network)
     return Order(number=number, satellite=slug(task.satellite), task=made)

@@ -9,12 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from nodes.contract.events import Answered, Event, EventRecord, TaskQueued, TaskReceived
+from nodes.contract.events import Answered, Event, EventRecord, InferenceFinished, TaskQueued, TaskReceived
 from nodes.data import FIRST_LIGHT
 from nodes.models import COMPACT
+from nodes.onboard.judge import Judge
 from testbed import (
     GroundStation,
     Link,
+    NetworkChange,
     PolicyChange,
     Priority,
     Question,
@@ -27,6 +29,7 @@ from testbed.run.progress import Progress
 from tests.support.footprint import Footprint
 from tests.support.injected_run import processes_of
 from tests.support.made_up_profile import MADE_UP
+from tests.support.nodes.made_up_network import write_network
 
 pytestmark = pytest.mark.root
 STAGES_S = {"preprocess": 0.05, "vision": 0.2, "prefill": 0.1, "decode": 0.0}
@@ -59,6 +62,8 @@ def scenario(folder: Path) -> Scenario:
             PolicyChange(at_s=700, satellite="S", accept_confidence=1.0),
             PolicyChange(at_s=700, satellite="S", parameters={"no_such": 1}),
             Priority(at_s=700, satellite="S", send_order="newest"),
+            NetworkChange(at_s=700, satellite="S", network=write_network(folder / "sure", 0.875)),
+            NetworkChange(at_s=700, satellite="S", network=write_network(folder / "other", 0.1, weights="x")),
         ),
         skip_idle=True,
         grace_s=2.0,
@@ -112,8 +117,17 @@ def test_a_question_is_answered_after_the_next_contact_also_if_programs_are_kill
 
     # Each task was carried out, or refused, whoever was killed meanwhile.
     assert set(results.absences) == {"G", "S"}
-    assert {task.task for task in results.tasks if task.done_s is None} == {"task-3"}
+    assert {task.task for task in results.tasks if task.done_s is None} == {"task-3", "task-6"}
     assert "no_such" in (tasks["task-3"].refused or "")
+    # The network that came up judges what comes then; one for another model is refused, and changes nothing.
+    assert "trained for other weights" in (tasks["task-6"].refused or "")
+    new = Judge.load(tmp_path / "sure").version
+    assert tasks["task-5"].network == new and tasks["task-6"].network not in (None, new)
+    (fresh,) = [f for f in results.frames if f.capture_s > 1000 and f.frame != "later"]
+    assert fresh.network == new
+    assert first.network is None
+    judged = [r.event for r in records if isinstance(r.event, InferenceFinished) and r.event.network == new]
+    assert judged and all(event.network_confidence == pytest.approx(0.875) for event in judged)
     # The policy that first answered on board sends the new frame down.
     assert first.answered_by == "satellite"
     assert {f.answered_by for f in results.frames if f.capture_s > 1000} == {"ground"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import math
 import threading
 import time
@@ -11,7 +12,8 @@ from pathlib import Path
 
 from nodes.contract import topics
 from nodes.contract.events import TaskQueued, TaskRefused
-from nodes.contract.messages import Order
+from nodes.contract.files import network_sha256, read_network
+from nodes.contract.messages import NetworkTask, Order
 from nodes.contract.report import Report, ScenarioClock
 from nodes.transfer.flow_control import Window, chunk_size_bytes
 from nodes.transfer.messages import Again, Hello, MalformedError, decode_upward, encode
@@ -180,8 +182,11 @@ class TaskUplink(threading.Thread):
             lane = self._lane(order.satellite)
             expires_s = getattr(order.task, "expires_s", None)
             try:
-                if lane.outbox.add_task(key[1], order.model_dump_json().encode(), expires_s=expires_s):
+                body = _whole(order).model_dump_json().encode()
+                if lane.outbox.add_task(key[1], body, expires_s=expires_s):
                     self._report(TaskQueued(task=key[1]))
+            except ValueError as error:
+                self._report(TaskRefused(task=key[1], reason=str(error)))
             except OutboxError as error:
                 if error.transient:
                     self._store_at_s = time.monotonic() + STORE_AGAIN_S
@@ -198,3 +203,22 @@ class TaskUplink(threading.Thread):
             with self._news:
                 self._lanes[satellite] = lane
         return lane
+
+
+def _whole(order: Order) -> Order:
+    """Return a task with the files that go up with it.
+
+    Raises:
+        ValueError: they are not there, or not as they were when the task was asked.
+    """
+    task = order.task
+    if not isinstance(task, NetworkTask) or task.folder is None:
+        return order
+    try:
+        files = read_network(task.folder)
+    except OSError as error:
+        raise ValueError(f"{error.filename}: {error.strerror}") from error
+    if network_sha256(files) != task.sha256:
+        raise ValueError(f"{task.folder} changed during the run")
+    texts = {name: base64.b64encode(data).decode() for name, data in files.items()}
+    return order.model_copy(update={"task": task.model_copy(update={"folder": None, "files": texts})})

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from nodes.contract.config import BrokerAddress, Frame, SatelliteConfig, Station
+from nodes.errors import ConfidenceError, WithdrawnError
 from nodes.onboard.judge import Judge
 from nodes.onboard.message import FrameMessage
 from nodes.policies import Drop, Reading, flying_policy
@@ -86,3 +87,24 @@ def test_frame_that_the_policy_dropped_is_not_taken_again_after_a_restart(satell
     again = Outbox(satellite._config.outbox, "sat", 4096, report=satellite._report)
     assert again.holds("f") and satellite._outbox.holds("f")
     assert len(events(satellite, "dropped")) == 1 and events(satellite, "outbox_trouble") == []
+
+
+def test_a_network_that_fails_at_a_frame_is_given_up_and_the_frame_is_judged_again(
+    satellite: Satellite, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    configured, came_up = satellite._judge, Judge(version="new")
+    satellite._changes._judges[1] = "n1", came_up
+    satellite._judge = came_up
+
+    def decide_by(judge: Judge, *_: object) -> Decided:
+        raise ConfidenceError("9 features")
+
+    monkeypatch.setattr(satellite, "_decide_by", decide_by)
+    question = Question("f", Path("f.jpg"), "?")
+    with pytest.raises(WithdrawnError):  # the frame is asked again
+        satellite._decide(None, question, None)
+    assert satellite._judge is configured
+    (refused,) = events(satellite, "task_refused")
+    assert refused == {"task": "n1", "reason": "9 features; the network before it stays"}
+    with pytest.raises(ConfidenceError):
+        satellite._decide(None, question, None)

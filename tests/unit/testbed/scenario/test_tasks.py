@@ -8,8 +8,11 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from nodes.contract.files import FILE, NETWORK_MAX_BYTES, WEIGHTS
+from nodes.contract.messages import NetworkTask
+from testbed.errors import ScenarioError
 from testbed.scenario.model import Scenario, to_json
-from testbed.scenario.tasks import PolicyChange, Priority, Question, order_of
+from testbed.scenario.tasks import NetworkChange, PolicyChange, Priority, Question, order_of
 from tests.unit.testbed.scenario.dishes.test_plan import scenario as without_tasks
 
 ASKED = {
@@ -45,6 +48,27 @@ def test_a_board_takes_no_tasks(tmp_path: Path) -> None:
     a, b = (dict(satellite) for satellite in made.satellites)
     with pytest.raises(ValidationError, match="needs an emulated satellite; 'A' is a board"):
         Scenario.model_validate({**dict(made), "satellites": (a | {"board": "x"}, b), "tasks": (ASKED,)})
+
+
+def test_a_network_is_checked_before_the_run_and_named_by_its_files(tmp_path: Path) -> None:
+    folder = tmp_path / "network"
+    made = scenario(tmp_path, NetworkChange(at_s=6, satellite="A", network=folder))
+    with pytest.raises(ScenarioError, match=r"'network' at 6 s: no confidence network at .*No such file"):
+        made.check_files()
+    folder.mkdir()
+    for name in (FILE, WEIGHTS):
+        (folder / name).write_bytes(b"{}")
+    made.check_files()
+    again = Scenario.model_validate_json(to_json(made))
+    assert again.tasks == made.tasks
+    order = order_of(1, made.tasks[0])
+    assert isinstance(order.task, NetworkTask) and order.task.folder == folder
+    (folder / WEIGHTS).write_bytes(b"other")
+    changed = order_of(1, made.tasks[0])
+    assert isinstance(changed.task, NetworkTask) and changed.task.sha256 != order.task.sha256
+    (folder / WEIGHTS).write_bytes(bytes(NETWORK_MAX_BYTES))
+    with pytest.raises(ScenarioError, match="a confidence network has at most"):
+        made.check_files()
 
 
 def test_tasks_survive_a_file_and_nodes_never_see_the_truth(tmp_path: Path) -> None:

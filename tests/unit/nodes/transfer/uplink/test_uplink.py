@@ -10,7 +10,8 @@ import pytest
 
 from nodes.contract import topics
 from nodes.contract.events import Event, TaskDone, TaskQueued, TaskReceived, TaskRefused, TaskSent
-from nodes.contract.messages import Order, PolicyTask, QuestionTask
+from nodes.contract.files import FILE, WEIGHTS, network_sha256, read_network
+from nodes.contract.messages import NetworkTask, Order, PolicyTask, QuestionTask
 from nodes.contract.report import NoClock
 from nodes.transfer.inbox import complete_items
 from nodes.transfer.messages import Hello, encode
@@ -212,3 +213,33 @@ def test_a_satellite_takes_tasks_alone_and_only_its_own(line: Line) -> None:
         "it is no task for this satellite"
     ]
     assert [manifest.kind for manifest, _ in complete_items(line.folder / "inbox")] == ["task"]
+
+
+def test_a_network_goes_up_with_its_files_unless_they_changed_since(line: Line, tmp_path: Path) -> None:
+    folder = tmp_path / "network"
+    folder.mkdir()
+    (folder / FILE).write_text("{}")
+    (folder / WEIGHTS).write_bytes(bytes(300_000))
+    sha256 = network_sha256(read_network(folder))
+    tasks = [NetworkTask(name=f"n{number}", sha256=sha256, folder=folder) for number in (1, 2, 3)]
+    orders = [Order(number=number, satellite="sat", task=task) for number, task in enumerate(tasks, start=1)]
+    line.station.order(orders[:1])
+    line.hello()
+    while line.count(TaskReceived) < 1:
+        line.deliver()
+    assert line.satellite is not None
+    ((order,),) = (line.satellite.received(),)
+    assert isinstance(order.task, NetworkTask) and order.task.folder is None
+    assert order.task.files is not None and sorted(order.task.files) == [FILE, WEIGHTS]
+
+    (folder / FILE).write_text("{} ")
+    line.station.order(orders[1:2])
+    line.station._turn()
+    (folder / WEIGHTS).unlink()
+    line.station.order(orders[2:])
+    line.station._turn()
+    refused = [event for event in line.events if isinstance(event, TaskRefused)]
+    assert [(event.task, event.reason) for event in refused] == [
+        ("n2", f"{folder} changed during the run"),
+        ("n3", f"{folder / WEIGHTS}: No such file or directory"),
+    ]
