@@ -8,16 +8,16 @@ import logging
 import subprocess
 import sys
 from collections.abc import Iterator
-from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
 from nodes.contract.events import Connected, EventRecord, SendFinished, SendStarted
-from testbed import Orbit, Outcome, Scenario, Sight, load_scenario, run_scenario
+from testbed import Outcome, Scenario, load_scenario, run_scenario
 from testbed.run.plan import KEPT_MODELS
 from tests.support import ROOT
 from tests.support.footprint import Footprint
+from tests.support.short_run import shortened, with_kept_answers
 
 FILES = sorted(path for path in (ROOT / "topologies").glob("*.py") if path.name != "__init__.py")
 # Seconds that are left out at the beginning of each pass, and seconds that are run.
@@ -31,7 +31,9 @@ PARTS_S = {
     "two_stations": (20, 50),
     "walker_ring": (0, 12),
 }
-MANY = 5  # satellites, for whose frames the models need longer than the part of the pass
+OWN_MODELS = {
+    "dove_pass"
+}  # started by the run, and asked for each answer; the others share models and answers
 TESTED_ELSEWHERE = {"three_hosts"}  # a Mininet script: tests/integration/network/test_three_hosts.py
 PUBLIC = {"testbed", "traces", "nodes", "nodes.policies"}
 
@@ -41,36 +43,6 @@ def footprint(monkeypatch: pytest.MonkeyPatch) -> Iterator[Footprint]:
     with Footprint() as made:
         monkeypatch.setenv(made.mark_name, made.environment[made.mark_name])
         yield made
-
-
-def shortened(scenario: Scenario, skipped_s: float, length_s: float) -> Scenario:
-    """The scenario with four frames a satellite, captured at once, then its tasks, and part of each pass."""
-    frames = 4 if len(scenario.satellites) < MANY else 1
-
-    def part(orbit: object) -> Orbit | Sight:
-        assert isinstance(orbit, Orbit | Sight)
-        start = orbit.start + timedelta(seconds=skipped_s)
-        return orbit.model_copy(update={"start": start, "length_s": length_s})
-
-    satellites = tuple(
-        satellite.model_copy(
-            update={
-                "frames": tuple(
-                    frame.model_copy(update={"capture_s": 0.5 + number})
-                    for number, frame in enumerate(satellite.frames[:frames])
-                )
-            }
-        )
-        for satellite in scenario.satellites
-    )
-    links = tuple(link.model_copy(update={"follows": part(link.follows)}) for link in scenario.links)
-    crosslinks = tuple(
-        link.model_copy(update={"follows": part(link.follows)}) for link in scenario.crosslinks
-    )
-    tasks = tuple(task.model_copy(update={"at_s": 4.0}) for task in scenario.tasks)
-    return scenario.model_copy(
-        update={"satellites": satellites, "links": links, "crosslinks": crosslinks, "tasks": tasks}
-    )
 
 
 def test_every_topology_is_run_by_a_test() -> None:
@@ -105,9 +77,12 @@ def test_a_topology_runs_and_answers_every_frame(
     caplog: pytest.LogCaptureFixture,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.delenv(KEPT_MODELS)  # each with a process of its own for its models
     caplog.set_level(logging.DEBUG, logger="testbed")
     scenario = shortened(load_scenario(ROOT / f"topologies/{name}.py"), *PARTS_S[name])
+    if name in OWN_MODELS:
+        monkeypatch.delenv(KEPT_MODELS)
+    else:
+        scenario = with_kept_answers(scenario)
     outcome = run_scenario(scenario, folder=tmp_path / "runs")
     assert outcome.exit_code == 0
     assert outcome.results is not None
