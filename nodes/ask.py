@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from nodes.contract.files import NO_ROOM, check_output, is_stdout, replacing
+from nodes.contract.models.command_line import add_model_options, model_options_of
 from nodes.contract.strict import as_shown
 from nodes.errors import AskError, ImageError, ModelError, first_line
 from nodes.vlm.answer import check_confidence
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from PIL.Image import Image
 
+    from nodes.contract.models.options import ModelOptions
     from nodes.vlm.answer import Answer, ServerAnswer
     from nodes.vlm.model import VisionLanguageModel
 
@@ -69,35 +71,10 @@ def parser(program: str = PROGRAM) -> argparse.ArgumentParser:
     add("image", metavar="IMAGE", type=Path, help="image file")
     add("prompt", metavar="PROMPT", help="question about the image")
     add("--attention", metavar="PNG", type=Path, help="draw a map of the model's attention to this file")
-    add(
-        "--tokens",
-        metavar="N",
-        type=_positive,
-        default=32,
-        help="maximum number of tokens of the answer (default: %(default)s)",
-    )
-    add("--device", help="torch device, e.g. cpu or cuda:0 (default: cpu)")
-    add(
-        "--dtype",
-        choices=("float32", "bfloat16", "float16"),
-        help="type of the weights (default: as saved; float32 on a CPU)",
-    )
     add("--cold", action="store_true", help="skip the warm-up, so that the times include one-time costs")
-    add(
-        "--threads", metavar="N", type=_positive, help="number of torch threads (default: torch's own choice)"
-    )
     add("--json", action="store_true", help="print one JSON object")
+    add_model_options(command_line, tokens=32)
     return command_line
-
-
-def _positive(text: str) -> int:
-    try:
-        value = int(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number") from None
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"{value} is less than 1")
-    return value
 
 
 def run(options: argparse.Namespace) -> int:
@@ -111,6 +88,10 @@ def run(options: argparse.Namespace) -> int:
         ImageError: The image cannot be used, or the folder of the attention map is missing.
         AskError: The model failed to answer.
     """
+    try:
+        runs = model_options_of(options)
+    except ValueError as error:
+        raise ModelError(str(error)) from error
     if options.attention:
         try:
             check_output(options.attention)
@@ -122,7 +103,7 @@ def run(options: argparse.Namespace) -> int:
         image = open_image(options.image)
     except OSError as error:
         raise ImageError(f"{options.image}: {error.strerror}") from error
-    model = _load(options)
+    model = _load(options, runs)
     warm_up_s = None if options.cold else model.warm_up()
     try:
         if options.attention:
@@ -138,20 +119,20 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
-def _load(options: argparse.Namespace) -> Any:
+def _load(options: argparse.Namespace, runs: ModelOptions) -> Any:
     """Return the model: an `AnsweringModel`, and a `VisionLanguageModel` if attention is requested."""
+    from nodes.vlm.loading.checks import check_server_options
     from nodes.vlm.model import load_model
     from nodes.vlm.openai import connect, is_server
 
     if not is_server(options.model):
-        device = options.device or "cpu"
-        return load_model(options.model, device=device, dtype=options.dtype, threads=options.threads)
+        return load_model(options.model, runs)
     if options.attention:
         raise ModelError(f"{options.model} is behind a server, which does not report attention")
-    for name in ("device", "dtype", "threads"):
-        if getattr(options, name) is not None:
-            raise ModelError(f"--{name} has no effect on {options.model}; set it where the server is started")
-    return connect(options.model)
+    if options.threads is not None:
+        raise ModelError(f"--threads has no effect on {options.model}; set it where the server is started")
+    check_server_options(options.model, runs)
+    return connect(options.model, options=runs)
 
 
 def _print(answer: Answer | ServerAnswer, warm_up_s: float | None, options: argparse.Namespace) -> None:

@@ -8,9 +8,9 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import AfterValidator, BaseModel, Field, ValidationError, model_validator
 
+from nodes.contract.models.options import ModelOptions, options_in
 from nodes.contract.strict import Strict, problems_of
 
-MAX_NEW_TOKENS = 8  # of an answer, unless configured
 LONGEST_NAME = 64
 FRAMES_KEPT_BYTES = 1 << 30
 
@@ -170,21 +170,24 @@ class I2cPowerSensor(Strict):
     address: int = Field(default=0x40, ge=0x08, le=0x77)
 
 
-class ModelRun(Strict):
+class ModelRun(ModelOptions):
     """A node's model and how it runs; common to scenarios and configurations of nodes.
 
     Args:
         model: name or folder of the model; a ground station's may be behind a server (nodes/vlm/openai.py).
         model_threads: CPU threads for inference.
-        max_new_tokens: longest answer, in tokens.
         profile: measured inference times of another machine (nodes/profiles/profile.py); answers are delayed
             to match.
     """
 
     model: str = Field(min_length=1)
     model_threads: int = Field(default=1, ge=1, le=1024)
-    max_new_tokens: int = Field(default=MAX_NEW_TOKENS, ge=1, le=4096)
     profile: Path | None = None
+
+    @property
+    def options(self) -> ModelOptions:
+        """How the model runs."""
+        return options_in(self)
 
 
 SHIPPED_MODELS = Path(__file__).resolve().parents[1] / "models"

@@ -7,7 +7,8 @@ from typing import Any, Literal, get_args
 
 from pydantic import Field, ValidationError, model_validator
 
-from nodes.contract.config import MAX_NEW_TOKENS, ConfigError, PlanRow, SendOrder, first_problem
+from nodes.contract.config import ConfigError, PlanRow, SendOrder, first_problem
+from nodes.contract.models.options import ModelOptions, options_in
 from nodes.contract.strict import Strict
 
 POLICY_NAMES = (
@@ -73,10 +74,11 @@ class JobData(Strict):
     limit: int | None = Field(default=None, ge=2)
 
 
-class Job(Strict):
-    """An evaluation: models, data, policies and links.
+class Job(ModelOptions):
+    """An evaluation: models and how both run, data, policies and links.
 
     Attributes:
+        model_threads: Threads of each process for inference; `threads` in older files.
         emulated: Cases that are also played over the emulated network; the event model's rows of them go to
             `modelled.csv`.
         answer_within_s: Deadline of an answer, in seconds after capture.
@@ -84,7 +86,7 @@ class Job(Strict):
         goal: "floor" selects the thresholds with the fewest bytes above an accuracy floor, "budget" the most
             accurate ones within a byte budget.
         goal_bytes: The budget, in mean bytes per frame; None stands for a share of sending everything.
-        jobs: Number of processes that compute outcomes, each with its own models and `threads`.
+        jobs: Number of processes that compute outcomes, each with its own models and threads.
         send_order: Order in which images that wait for a contact are sent (nodes/policies/send_order.py).
         times: Profile of another machine (nodes/profiles/profile.py); None measures this machine.
     """
@@ -102,13 +104,24 @@ class Job(Strict):
     goal: Literal["floor", "budget"] = "floor"
     goal_bytes: float | None = Field(default=None, gt=0)
     seed: int = 0
-    device: str = "cpu"
-    threads: int = Field(default=1, ge=1)
+    model_threads: int = Field(default=1, ge=1, le=1024)
     jobs: int = Field(default=1, ge=1)
-    max_new_tokens: int = Field(default=MAX_NEW_TOKENS, ge=1)
     times: Path | None = None
     cache: Path
     output: Path
+
+    @property
+    def options(self) -> ModelOptions:
+        """How both models run."""
+        return options_in(self)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _renamed(cls, fields: Any) -> Any:
+        if isinstance(fields, dict) and "threads" in fields:
+            fields = {"model_threads": fields["threads"]} | fields
+            del fields["threads"]
+        return fields
 
     @model_validator(mode="after")
     def _one_goal(self) -> Job:

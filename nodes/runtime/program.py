@@ -18,6 +18,7 @@ from nodes.errors import ModelError
 from nodes.profiles.profile import read_profile
 from nodes.runtime.management import ManagementPlane
 from nodes.vlm.folder import check_model_folder
+from nodes.vlm.loading.checks import check_options, check_server_options
 from nodes.vlm.openai import connect, is_server, parse_address
 from nodes.vlm.protocol import AnsweringModel
 
@@ -197,8 +198,10 @@ def check_model(config: NodeConfig, path: Path) -> None:
     try:
         if not is_server(config.model):
             check_model_folder(config.model)
+            check_options(config.model, config.options)
         elif isinstance(config, GroundConfig):
             parse_address(config.model)
+            check_server_options(config.model, config.options)
         else:
             raise ModelError(f"{config.model} is behind a server: a satellite needs a model on board")
     except ModelError as error:
@@ -219,17 +222,17 @@ def load_model(config: NodeConfig) -> tuple[AnsweringModel, float]:
     try:
         model: AnsweringModel
         if isinstance(config, GroundConfig) and is_server(config.model):
-            model = connect(config.model, socket=config.model_socket)
+            model = connect(config.model, socket=config.model_socket, options=config.options)
         elif config.shared_models is not None:
             from nodes.vlm.shared.remote import connect_model  # imports numpy and Pillow
 
             model = connect_model(
-                config.model, config.shared_models, config.model_threads, memory=config.answer_memory
+                config.model, config.shared_models, config.options, memory=config.answer_memory
             )
         else:
             from nodes.vlm import model as vlm  # torch takes seconds, and --check must not
 
-            model = vlm.load_model(config.model, threads=config.model_threads)
+            model = vlm.load_model(config.model, config.options)
     except ModelError as error:
         raise ModelUnavailableError(str(error)) from error
     except ImportError as error:

@@ -4,6 +4,7 @@ protocol.py         the interface that both kinds share
 model.py            a local model
 session.py          one prompt that is decoded step by step, with attention
 openai.py           a model behind a server
+loading/            checks before loading; size of images
 shared/             models that one process holds for many nodes
 answer.py           an answer and its timings
 folder.py           quick checks of a model's folder, without torch

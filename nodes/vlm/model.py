@@ -14,10 +14,17 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pydantic import ValidationError
+
+from nodes.contract.models.options import ModelOptions
+from nodes.contract.strict import problem_text
 from nodes.errors import ModelError, first_line
 from nodes.vlm.answer import Answer, Timings
 from nodes.vlm.chunked_vision import chunk_vision
 from nodes.vlm.folder import check_model_folder, is_hub_name
+from nodes.vlm.loading.arguments import loading_arguments
+from nodes.vlm.loading.checks import check_memory, check_options
+from nodes.vlm.loading.image_size import sized
 from nodes.vlm.peak_memory import MemoryWatch
 from nodes.vlm.protocol import answer_once
 from nodes.vlm.views import Views, read_views, shown
@@ -30,24 +37,32 @@ if TYPE_CHECKING:
 
 
 def load_model(
-    name_or_folder: str | Path, *, device: str = "cpu", dtype: str | None = None, threads: int | None = None
+    name_or_folder: str | Path,
+    options: ModelOptions | None = None,
+    *,
+    device: str | None = None,
+    dtype: str | None = None,
+    threads: int | None = None,
 ) -> VisionLanguageModel:
     """Load a vision-language model; code in its folder is not run, whether in Python files or in pickles.
 
     Args:
         name_or_folder: A folder written by `save_pretrained`, or a hub name.
-        device: torch device, e.g. cpu or cuda:0.
-        dtype: Type of the weights, e.g. float32 or bfloat16. By default the type in which they were saved,
-            and float32 on a CPU, where 16-bit types are slower.
-        threads: Number of torch threads of the whole process; by default torch's own choice.
+        options: How it runs; by default on the processor, in float32.
+        device: Torch device, instead of that of the options.
+        dtype: Type of the weights, instead of that of the options.
+        threads: Number of torch threads of the whole process, instead of that of the options.
 
     Returns:
         The loaded model.
 
     Raises:
-        ModelError: The model cannot be loaded.
+        ModelError: The model cannot be loaded, or cannot run so on this machine.
     """
+    runs = _options(options, device=device, dtype=dtype, model_threads=threads)
     check_model_folder(name_or_folder)
+    check_options(name_or_folder, runs)
+    check_memory(name_or_folder, runs)
     source = str(name_or_folder)
     try:
         views = read_views(source)
@@ -58,23 +73,33 @@ def load_model(
 
     from nodes.vlm.processor import load_processor  # imports transformers
 
-    if threads is not None:
-        torch.set_num_threads(threads)
-    chosen = getattr(torch, dtype) if dtype else (torch.float32 if device == "cpu" else "auto")
+    if runs.model_threads is not None:
+        torch.set_num_threads(runs.model_threads)
     automatic: Any = transformers  # only partly typed
     automatic.utils.logging.disable_progress_bar()
+    at = {} if runs.revision is None or not is_hub_name(source) else {"revision": runs.revision}
     try:
-        processor = load_processor(source, trust_remote_code=False)
+        processor = load_processor(source, trust_remote_code=False, **at)
         network = automatic.AutoModelForImageTextToText.from_pretrained(
-            source, dtype=chosen, trust_remote_code=False, weights_only=True
+            source, trust_remote_code=False, weights_only=True, **at, **loading_arguments(runs)
         )
-        network = network.to(device).eval()
+        network = (network if runs.quantisation else network.to(runs.device)).eval()
     except Exception as error:  # transformers has no common error class
         place = (
             f"{source} (no such folder, and not available from the hub)" if is_hub_name(source) else source
         )
         raise ModelError(f"cannot load a vision-language model from {place}: {first_line(error)}") from error
-    return VisionLanguageModel(network, processor, device, views)
+    return VisionLanguageModel(network, processor, runs.device, views, runs)
+
+
+def _options(options: ModelOptions | None, **instead: Any) -> ModelOptions:
+    """Return the options with those of `instead` that are set. Raises ModelError."""
+    given = {name: value for name, value in instead.items() if value is not None}
+    described = options or ModelOptions()
+    try:
+        return ModelOptions(**{name: getattr(described, name) for name in ModelOptions.model_fields} | given)
+    except ValidationError as error:
+        raise ModelError(problem_text(error)) from error
 
 
 class VisionLanguageModel:
@@ -87,10 +112,19 @@ class VisionLanguageModel:
         processor: Its processor.
         device: torch device, e.g. cpu or cuda:0.
         views: The views in which a frame is shown to the model; None for the frame itself.
+        options: How the model runs.
     """
 
-    def __init__(self, network: Any, processor: Any, device: str = "cpu", views: Views | None = None) -> None:
+    def __init__(
+        self,
+        network: Any,
+        processor: Any,
+        device: str = "cpu",
+        views: Views | None = None,
+        options: ModelOptions | None = None,
+    ) -> None:
         self.views = views
+        self.options = options or ModelOptions(device=device)
         self._network = network
         self._processor = processor
         self._device = device
@@ -149,7 +183,7 @@ class VisionLanguageModel:
     def prepare(self, images: Image | Sequence[Image], prompt: str) -> Any:
         """Return the network's inputs, on its device."""
         several = images if isinstance(images, Sequence) else shown(images, self.views)[0]
-        pictures = [image.convert("RGB") for image in several]
+        pictures = sized([image.convert("RGB") for image in several], self.options)
         if getattr(self._processor, "chat_template", None) is None:
             inputs = self._prepare_without_chat(pictures, prompt)
         else:
@@ -186,6 +220,11 @@ class VisionLanguageModel:
             return begin(self, list(images), prompt, boxes, max_new_tokens)
         shown_images, shown_boxes = shown(images, self.views)
         return begin(self, list(shown_images), prompt, boxes or shown_boxes, max_new_tokens)
+
+    @property
+    def place(self) -> str:
+        """Device and type of its weights, as they are: "cuda:0 bfloat16"."""
+        return f"{self._network.device} {str(self._network.dtype).removeprefix('torch.')}"
 
     @property
     def parameters(self) -> int:

@@ -25,11 +25,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from nodes.contract.models.options import ModelOptions
 from nodes.contract.strict import as_shown, encodable
 from nodes.errors import ModelError, ServerUnavailableError
 from nodes.vlm.answer import ServerAnswer, Timings
 from nodes.vlm.bounded_http import Bounds, Reply, ReplyError, send_request
 from nodes.vlm.image import WARM_UP_PROMPT, warm_up_image
+from nodes.vlm.loading.image_size import sized
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -79,12 +81,13 @@ def parse_address(name: str) -> ServerAddress:
     return ServerAddress(url.rstrip("/"), model or None)
 
 
-def connect(name: str, *, socket: Path | None = None) -> ServerModel:
+def connect(name: str, *, socket: Path | None = None, options: ModelOptions | None = None) -> ServerModel:
     """Connect to a server's model.
 
     Args:
         name: The address, as described for this module.
         socket: A Unix socket that leads to the server, if this process's network does not.
+        options: How it runs, of which the size of images is seen to here.
 
     Returns:
         The model.
@@ -94,7 +97,7 @@ def connect(name: str, *, socket: Path | None = None) -> ServerModel:
             exactly one.
     """
     address = parse_address(name)
-    model = ServerModel(address.url, address.model or "", socket=socket)
+    model = ServerModel(address.url, address.model or "", socket=socket, options=options)
     if address.model is None:
         model.name = _only(model.models(), address.url)
     return model
@@ -118,11 +121,15 @@ class ServerModel:
         url: The server's address, without a trailing slash.
         name: The model's name on the server.
         socket: A Unix socket that leads to the server.
+        options: How it runs; see `connect`.
     """
 
     parameters: int | None = None  # not reported by servers
 
-    def __init__(self, url: str, name: str, *, socket: Path | None = None) -> None:
+    def __init__(
+        self, url: str, name: str, *, socket: Path | None = None, options: ModelOptions | None = None
+    ) -> None:
+        self.options = options or ModelOptions()
         self._url, self.name, self._socket = url, name, socket
         key = os.environ.get("OPENAI_API_KEY")
         self._headers = {"Authorization": f"Bearer {key}"} if key else {}
@@ -165,7 +172,8 @@ class ServerModel:
         begin_s = time.perf_counter()
         several = list(images) if isinstance(images, Sequence) else [images]
         content: list[dict[str, Any]] = [
-            {"type": "image_url", "image_url": {"url": data_url(image)}} for image in several
+            {"type": "image_url", "image_url": {"url": data_url(image)}}
+            for image in sized(several, self.options)
         ]
         content.append({"type": "text", "text": prompt})
         sent_s = time.perf_counter()

@@ -28,6 +28,7 @@ from nodes.contract.evaluation import (
     read_job,
 )
 from nodes.contract.files import write_atomically
+from nodes.contract.models.command_line import add_model_options, model_options_of
 from testbed.cli.options_file import OptionsFile
 from testbed.cli.terminal.console import console
 from testbed.cli.units import DURATION, RATE, SIZE, UTC
@@ -183,19 +184,6 @@ def add_parser(subparsers: Any) -> None:
     add("--limit", type=int, metavar="N", help="use at most N pairs for selection and N for testing")
     add("--times", type=Path, metavar="FILE", help="profile of the satellite's computer (JSON)")
     add(
-        "--device",
-        default=default_of("device"),
-        metavar="DEVICE",
-        help="torch device, e.g. cpu or cuda:0 (default: %(default)s)",
-    )
-    add(
-        "--threads",
-        type=int,
-        default=default_of("threads"),
-        metavar="N",
-        help="torch threads (default: %(default)s)",
-    )
-    add(
         "--jobs",
         type=int,
         metavar="N",
@@ -229,6 +217,7 @@ def add_parser(subparsers: Any) -> None:
     )
     add("--quick", action="store_true", help="16 pairs, one pass, 2 Mbit/s, where not given otherwise")
     add("--json", action="store_true", help="print JSON: the content of results.json")
+    add_model_options(parser, tokens=default_of("max_new_tokens"), threads=default_of("model_threads"))
     parser.set_defaults(run=_run)
 
 
@@ -344,8 +333,7 @@ def _job(arguments: argparse.Namespace, folder: Path, cases: list[JobCase], emul
             goal=arguments.goal or (default_of("goal") if arguments.goal_bytes is None else "budget"),
             goal_bytes=arguments.goal_bytes,
             seed=arguments.seed,
-            device=arguments.device,
-            threads=arguments.threads,
+            **model_options_of(arguments).model_dump(exclude_none=True),
             jobs=arguments.jobs or _default_jobs(arguments),
             times=None if arguments.times is None else arguments.times.absolute(),
             cache=arguments.cache.absolute(),
@@ -353,6 +341,8 @@ def _job(arguments: argparse.Namespace, folder: Path, cases: list[JobCase], emul
         )
     except ValidationError as error:
         raise ScenarioError(f"unsuitable options: {first_problem(error, Job)}") from error
+    except ValueError as error:
+        raise ScenarioError(f"unsuitable option {error}") from error
 
 
 def _default_jobs(arguments: argparse.Namespace) -> int:

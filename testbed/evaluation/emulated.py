@@ -154,6 +154,7 @@ def _scenario(
                 policy_parameters=folder / "policies.json",
                 confidence=folder / "confidence",
                 profile=results["compute_times"]["profile"],
+                **results.get("options", {}),
                 send_order=results.get("send_order", "oldest"),
                 frames=tuple(
                     Frame(frame=row["pair"], capture_s=float(row["capture_s"]), **questions[row["pair"]])
@@ -161,7 +162,7 @@ def _scenario(
                 ),
             ),
         ),
-        stations=(GroundStation(name=station, model=models["regular"]),),
+        stations=(GroundStation(name=station, model=models["regular"], **results.get("options", {})),),
         links=(Link(satellite=satellite, station=station, follows=folder / "traces" / f"{link}.csv"),),
     )
 

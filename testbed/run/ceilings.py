@@ -6,8 +6,6 @@ memory.
 
 from __future__ import annotations
 
-import json
-import math
 import warnings
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
@@ -16,7 +14,10 @@ from pathlib import Path
 from PIL import Image
 
 from nodes.contract.files import IMAGE_FORMATS
-from testbed.machine.resources import allow_descriptors, available_memory_bytes, usable_cores
+from nodes.contract.models.memory import available_memory_bytes
+from nodes.contract.models.options import CPU
+from nodes.contract.models.weights import weight_bytes, weights_of
+from testbed.machine.resources import allow_descriptors, usable_cores
 from testbed.run.model_relay import server_of
 from testbed.scenario.model import GroundNode, Satellite, Scenario
 from traces.trace import Trace
@@ -28,9 +29,7 @@ PROBE_BYTES = 8 * MB  # of one end
 BROKER_BYTES = 3 * MB
 MODELS_BYTES = 155 * MB  # what the processes of the models share: torch, transformers
 MODEL_BYTES = 160 * MB  # of one of them, without its weights
-WEIGHT_BYTES = 4  # float32, whatever the weights were saved as
 PIXEL_BYTES = 9  # of an image while it is decoded
-MOST_HEADER_BYTES = 100 * MB
 MOST_PIXELS = 100 * MB  # of a larger image the header alone is read (nodes/vlm/image.py)
 
 RUN_DESCRIPTORS, HOST_DESCRIPTORS = 60, 4
@@ -79,13 +78,16 @@ def needs_of(scenario: Scenario, traces: Mapping[str, Trace], boards: Collection
     decoded = sum(pixels[satellite.name] for satellite in satellites)
     for seen in shared.values():
         decoded += max((pixels[satellite] for satellite in seen), default=0)
-    models = {(node.model, node.model_threads) for node in nodes if server_of(node.model) is None}
+    models = {(node.model, node.options.loading) for node in nodes if server_of(node.model) is None}
     memory = RUN_BYTES + NODE_BYTES * len(nodes) + PIXEL_BYTES * decoded
     memory += BROKER_BYTES * (1 + len(shared))
     ways = 0 if scenario.mission_control is None else len(satellites)
     memory += 2 * PROBE_BYTES * (len(scenario.sky_links) + ways) * scenario.probe
     memory += MODELS_BYTES * bool(models)
-    memory += sum(MODEL_BYTES + WEIGHT_BYTES * weights_of(Path(model)) for model, _ in models)
+    memory += sum(
+        MODEL_BYTES + round(weight_bytes(options) * weights_of(Path(model))) * (options.kind == CPU)
+        for model, options in models
+    )
     return Needs(
         memory,
         RUN_DESCRIPTORS + HOST_DESCRIPTORS * hosts,
@@ -145,21 +147,6 @@ def ceilings(scenario: Scenario, traces: Mapping[str, Trace], boards: Collection
             f"traffic; nfqueue carries about {NFQUEUE_BIT_S / 1e6:.0f}: use a lower speed, or netem"
         )
     return lines
-
-
-def weights_of(folder: Path) -> int:
-    """Return the number of weights in a folder's safetensors files; 0 for a hub name."""
-    return sum(_numbers_in(path) for path in folder.glob("*.safetensors")) if folder.is_dir() else 0
-
-
-def _numbers_in(path: Path) -> int:
-    """Return the number of numbers in a safetensors file, by its header."""
-    try:
-        with path.open("rb") as file:
-            header = json.loads(file.read(min(MOST_HEADER_BYTES, int.from_bytes(file.read(8), "little"))))
-        return sum(math.prod(entry["shape"]) for key, entry in header.items() if key != "__metadata__")
-    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
-        return 0  # the program that loads it says what is wrong
 
 
 def _largest_pixels(satellite: Satellite) -> int:

@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nodes.contract.files import write_atomically
+from nodes.contract.models.options import ModelOptions
 from nodes.data.pairs import Pair
 from nodes.errors import ModelError
 from nodes.onboard.confidence import END, token_confidence
@@ -28,6 +29,7 @@ from nodes.onboard.stages import StagedAnswer
 from nodes.policies import Decision, SendRegions
 from nodes.vlm.folder import check_model_folder, is_hub_name
 from nodes.vlm.image import open_image
+from nodes.vlm.loading.checks import check_options
 from nodes.vlm.model import VisionLanguageModel, load_model
 from nodes.vlm.openai import connect, is_server, parse_address
 from nodes.vlm.protocol import AnsweringModel
@@ -149,9 +151,7 @@ class Outcomes:
             its model at once, because the name is a part of cache keys.
         cache: Folder of the cache.
         layout: Division of frames into regions, and the stages of an answer.
-        device: Torch device, such as cpu or cuda:0.
-        threads: Number of torch threads.
-        max_new_tokens: Most tokens of an answer.
+        options: How both models run.
 
     Raises:
         ModelError: There is no such model, the server does not answer, or the compact model is a server's.
@@ -164,38 +164,46 @@ class Outcomes:
         cache: Path,
         *,
         layout: Layout | None = None,
-        device: str = "cpu",
-        threads: int = 1,
-        max_new_tokens: int = 8,
+        options: ModelOptions | None = None,
     ) -> None:
         self.layout = layout or Layout()
         if is_server(compact):
             raise ModelError(
                 f"{compact} is a server: the compact model must run locally, where it can be paused"
             )
+        self._options = options or ModelOptions(model_threads=1)
+        self._max_new_tokens = self._options.max_new_tokens
         if is_server(regular):
             regular = connect(regular).full_name
-        self.ids = {"compact": weights_id(compact), "regular": weights_id(regular)}
+        self.ids = {"compact": self._id(compact), "regular": self._id(regular)}
         self._names = {"compact": compact, "regular": regular}
         self._cache = Cache(cache)
-        self._device, self._threads, self._max_new_tokens = device, threads, max_new_tokens
         self.computed = 0
 
     def __getstate__(self) -> dict[str, Any]:
         """Return the state for another process, which loads the models itself."""
         return {name: value for name, value in self.__dict__.items() if name not in ("compact", "regular")}
 
+    def _id(self, name: str) -> str:
+        """Return what answers depend on: the weights, and how the model runs where that changes them."""
+        weights, runs = weights_id(name), self._options
+        if is_server(name):
+            runs = ModelOptions(min_pixels=runs.min_pixels, max_pixels=runs.max_pixels)
+        else:
+            check_options(name, runs)
+        return key_of(weights, runs.answer_key) if runs.answer_key else weights
+
     @cached_property
     def compact(self) -> VisionLanguageModel:
         """The compact model."""
-        return load_model(self._names["compact"], device=self._device, threads=self._threads)
+        return load_model(self._names["compact"], self._options)
 
     @cached_property
     def regular(self) -> AnsweringModel:
         """The regular model."""
         if is_server(self._names["regular"]):
-            return connect(self._names["regular"])
-        return load_model(self._names["regular"], device=self._device, threads=self._threads)
+            return connect(self._names["regular"], options=self._options)
+        return load_model(self._names["regular"], self._options)
 
     def onboard(self, pair: Pair) -> OnboardOutcome:
         """Return the compact model's outcome for a pair."""

@@ -108,6 +108,7 @@ def run_job(job: Job, progress: Progress) -> dict[str, Any]:
                 tick()
     results = {
         "models": {"compact": shipped(job.compact), "regular": shipped(job.regular)},
+        "options": job.options.model_dump(exclude_none=True),
         "pairs": len(test_pairs),
         "frames": len({pair.frame for pair in test_pairs}),
         "pairs_chosen_on": len(selection_pairs),
@@ -162,9 +163,7 @@ def outcomes_of(job: Job) -> Outcomes:
         shipped(job.compact),
         shipped(job.regular),
         job.cache,
-        device=job.device,
-        threads=job.threads,
-        max_new_tokens=job.max_new_tokens,
+        options=job.options,
     )
 
 
@@ -257,7 +256,7 @@ def measured_times(job: Job, outcomes: Outcomes, pairs: Sequence[Pair], progress
         *outcomes.ids.values(),
         machine,
         job.device,
-        job.threads,
+        job.model_threads,
         repr(outcomes.layout),
         repr(sizes),
         *ComputeTimes.stored_names(),

@@ -8,29 +8,30 @@ import socket
 from collections.abc import Callable
 from pathlib import Path
 
+from nodes.contract.models.options import ModelOptions
 from nodes.vlm.shared.serve import ModelServer
 from nodes.vlm.shared.wire import receive
 
 HELLO_WITHIN_S = 10.0
-Key = tuple[str, int | None, tuple[tuple[str, int, int], ...]]
+Key = tuple[str, ModelOptions, tuple[tuple[str, int, int], ...]]
 
 
 class ModelHost:
-    """One process for each model and number of threads, forked from this one at the first request.
+    """One process for each model and way to run it, forked from this one at the first request.
 
     This process must have one thread, and must not have computed with torch: a fork takes no other threads
     along. A model whose files have changed is another model.
 
     Args:
         listener: Socket on which nodes connect.
-        serve: What the process of a model does with its model, its threads and the socket over which its
+        serve: What the process of a model does with its model, its options and the socket over which its
             connections come.
     """
 
     def __init__(
         self,
         listener: socket.socket,
-        serve: Callable[[str, int | None, socket.socket], None] | None = None,
+        serve: Callable[[str, ModelOptions, socket.socket], None] | None = None,
     ) -> None:
         self._listener = listener
         self._serve = serve or _serve_model
@@ -46,23 +47,24 @@ class ModelHost:
                     connection.settimeout(HELLO_WITHIN_S)
                     hello = receive(connection)
                     connection.settimeout(None)
-                    self._hand_over(connection, str(hello["model"]), hello["threads"])
-                except (OSError, EOFError, TypeError, KeyError):
+                    options = ModelOptions.model_validate(hello["options"])
+                    self._hand_over(connection, str(hello["model"]), options)
+                except (OSError, EOFError, TypeError, KeyError, ValueError):
                     continue  # it sees its connection closed
 
-    def _hand_over(self, connection: socket.socket, model: str, threads: int | None) -> None:
-        key = (model, threads, _files(Path(model)))
+    def _hand_over(self, connection: socket.socket, model: str, options: ModelOptions) -> None:
+        key = (model, options, _files(Path(model)))
         for _ in range(2):
             process = self._processes.get(key)
             if process is None:
-                process = self._processes[key] = self._fork(model, threads)
+                process = self._processes[key] = self._fork(model, options)
             try:
                 socket.send_fds(process, [b"+"], [connection.fileno()])
                 return
             except OSError:  # it has died
                 self._processes.pop(key).close()
 
-    def _fork(self, model: str, threads: int | None) -> socket.socket:
+    def _fork(self, model: str, options: ModelOptions) -> socket.socket:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         if os.fork() != 0:
             theirs.close()
@@ -72,14 +74,14 @@ class ModelHost:
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
             for other in (self._listener, ours, *self._processes.values()):
                 other.close()
-            self._serve(model, threads, theirs)
+            self._serve(model, options, theirs)
             status = 0
         finally:
             os._exit(status)  # without the parent's own end
 
 
-def _serve_model(model: str, threads: int | None, control: socket.socket) -> None:
-    ModelServer(model, threads).serve_connections_of(control)
+def _serve_model(model: str, options: ModelOptions, control: socket.socket) -> None:
+    ModelServer(model, options).serve_connections_of(control)
 
 
 def _files(folder: Path) -> tuple[tuple[str, int, int], ...]:

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nodes.contract.files import write_atomically
+from nodes.contract.models.options import ModelOptions
 from nodes.vlm.answer import Answer, answer_of
 from nodes.vlm.shared.wire import packed, unpacked
 from nodes.vlm.token_grid import TokenGrid
@@ -35,10 +36,12 @@ class AnswerMemory:
     Args:
         folder: Where the records are; made if missing.
         model: Fingerprint of the model (nodes/vlm/folder.py).
+        options: How the model runs.
     """
 
-    def __init__(self, folder: Path, model: str) -> None:
-        self._folder, self._model = folder, model
+    def __init__(self, folder: Path, model: str, options: ModelOptions | None = None) -> None:
+        self._folder = folder
+        self._model = " ".join(filter(None, (model, options.answer_key if options else "")))
 
     def key(self, kind: str, images: Sequence[Image], prompt: str, *settings: object) -> str:
         """Return the name of a record: a digest of all that an answer depends on."""

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from nodes.contract.models.options import ModelOptions
 from nodes.errors import ModelError, ServerUnavailableError, first_line
 from nodes.vlm.answer import Answer, answer_of
 from nodes.vlm.folder import check_model_folder
@@ -27,14 +28,14 @@ _AGAIN_S = 0.05
 
 
 def connect_model(
-    name_or_folder: str | Path, host: Path, threads: int | None = None, *, memory: Path | None = None
+    name_or_folder: str | Path, host: Path, options: ModelOptions | None = None, *, memory: Path | None = None
 ) -> SharedModel:
     """Return a model that another process holds; that process loads it, unless it did so before.
 
     Args:
         name_or_folder: As for `nodes.vlm.model.load_model`.
         host: Unix socket of the process.
-        threads: Number of torch threads.
+        options: As for `nodes.vlm.model.load_model`.
         memory: Folder of answers that need not be computed again (memory.py).
 
     Raises:
@@ -42,7 +43,7 @@ def connect_model(
         ServerUnavailableError: Nobody listens on the socket.
     """
     check_model_folder(name_or_folder)
-    return SharedModel(str(name_or_folder), host, threads, memory)
+    return SharedModel(str(name_or_folder), host, options or ModelOptions(), memory)
 
 
 class SharedModel:
@@ -51,12 +52,13 @@ class SharedModel:
     After a failed connection the next prompt connects anew; sessions of the old one are lost.
     """
 
-    def __init__(self, name: str, host: Path, threads: int | None, memory: Path | None = None) -> None:
+    def __init__(self, name: str, host: Path, options: ModelOptions, memory: Path | None = None) -> None:
         try:
             self.views = read_views(name)
         except ValueError as error:
             raise ModelError(str(error)) from error
-        self._name, self._host, self._threads, self._memory = name, host, threads, memory
+        self._name, self._host, self._memory = name, host, memory
+        self.options = options
         self._connection: socket.socket | None = None
         self._described = self._connect()
 
@@ -64,6 +66,11 @@ class SharedModel:
     def parameters(self) -> int:
         """Number of weights; tied weights count once."""
         return int(self._described["parameters"])
+
+    @property
+    def place(self) -> str:
+        """Device and type of its weights, as they are."""
+        return str(self._described["place"])
 
     def now_s(self) -> float:
         """Return the monotonic time in seconds; every reply comes after its computation has ended."""
@@ -143,7 +150,7 @@ class SharedModel:
                     raise self._gone(str(error.strerror)) from error
                 time.sleep(_AGAIN_S)
         try:
-            send(connection, {"model": self._name, "threads": self._threads})
+            send(connection, {"model": self._name, "options": self.options.loading.model_dump()})
             reply = receive(connection)  # once it is loaded
         except (OSError, EOFError) as error:
             connection.close()

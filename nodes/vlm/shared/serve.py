@@ -11,6 +11,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from nodes.contract.models.options import ModelOptions
 from nodes.vlm.answer import Answer
 from nodes.vlm.folder import fingerprint
 from nodes.vlm.shared.memory import AnswerMemory, RememberedSession
@@ -31,11 +32,11 @@ class ModelServer:
 
     Args:
         model: Folder or hub name of the model.
-        threads: Number of torch threads.
+        options: How it runs.
     """
 
-    def __init__(self, model: str, threads: int | None) -> None:
-        self._name, self._threads = model, threads
+    def __init__(self, model: str, options: ModelOptions) -> None:
+        self._name, self._options = model, options
         self._model: VisionLanguageModel | None = None
         self._computing = threading.Lock()
 
@@ -50,7 +51,7 @@ class ModelServer:
             threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
 
     def _serve(self, connection: socket.socket) -> None:
-        node = _Node(self._loaded, self._computing, self._name)
+        node = _Node(self._loaded, self._computing, self._name, self._options)
         with connection:
             try:
                 send(connection, node.reply({"do": "describe"}))
@@ -63,7 +64,7 @@ class ModelServer:
         if self._model is None:
             from nodes.vlm.model import load_model
 
-            self._model = load_model(Path(self._name), threads=self._threads)
+            self._model = load_model(self._name, self._options)
         return self._model
 
 
@@ -74,12 +75,17 @@ class _Node:
         model: Returns the model.
         computing: Held during each computation.
         name: Folder or hub name of the model.
+        options: How it runs.
     """
 
     def __init__(
-        self, model: Callable[[], VisionLanguageModel], computing: threading.Lock, name: str
+        self,
+        model: Callable[[], VisionLanguageModel],
+        computing: threading.Lock,
+        name: str,
+        options: ModelOptions,
     ) -> None:
-        self._loaded, self._computing, self._name = model, computing, name
+        self._loaded, self._computing, self._name, self._options = model, computing, name, options
         self._memory: AnswerMemory | None = None
         self._numbers = itertools.count(1)
         self._sessions: dict[int, Session | RememberedSession] = {}
@@ -94,10 +100,10 @@ class _Node:
 
     def _describe(self) -> dict[str, Any]:
         model = self._loaded()
-        return {"parameters": model.parameters}
+        return {"parameters": model.parameters, "place": model.place}
 
     def _remember(self, folder: str) -> None:
-        self._memory = AnswerMemory(Path(folder), fingerprint(self._name))
+        self._memory = AnswerMemory(Path(folder), fingerprint(self._name), self._options)
 
     def _answer(self, images: Any, prompt: str, max_new_tokens: int) -> dict[str, Any]:
         several = images if isinstance(images, list) else [images]

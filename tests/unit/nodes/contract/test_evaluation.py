@@ -20,6 +20,7 @@ from nodes.contract.evaluation import (
     default_of,
     read_job,
 )
+from nodes.contract.models.options import ModelOptions
 from nodes.contract.queueing import completion_times_s
 from nodes.policies import POLICIES
 
@@ -43,11 +44,27 @@ def test_a_job_comes_back_as_it_was_written(tmp_path: Path) -> None:
 
 def test_defaults_and_choices_are_those_of_the_fields(tmp_path: Path) -> None:
     made = job(tmp_path)
-    for field in ("compact", "regular", "answer_within_s", "target", "goal", "seed", "device", "threads"):
+    for field in (
+        "compact",
+        "regular",
+        "answer_within_s",
+        "target",
+        "goal",
+        "seed",
+        "device",
+        "model_threads",
+    ):
         assert default_of(field) == getattr(made, field)
     assert set(choices_of("target")) == {"correctness", "agreement"}
     assert set(choices_of("goal")) == {"floor", "budget"}
     assert made.policies == list(POLICY_NAMES)
+
+
+def test_an_older_job_names_its_threads_otherwise(tmp_path: Path) -> None:
+    fields = job(tmp_path).model_dump(mode="json")
+    del fields["model_threads"]
+    made = Job.model_validate(fields | {"threads": 3})
+    assert made.options == ModelOptions(model_threads=3)
 
 
 def test_a_budget_needs_its_goal(tmp_path: Path) -> None:
@@ -60,7 +77,7 @@ def test_a_budget_needs_its_goal(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "expected"),
     [
-        ({"threads": 0}, r"job\.json: threads: .*greater than or equal to 1"),
+        ({"model_threads": 0}, r"job\.json: model_threads: .*greater than or equal to 1"),
         ({"polices": []}, r"job\.json: unknown field 'polices'; known fields: .*policies"),
         ({"cases": []}, r"job\.json: cases: "),
     ],

@@ -38,7 +38,7 @@ def test_errors_are_one_line_with_the_programs_exit_code(tmp_path: Path) -> None
         (["model", str(tmp_path / "none.png"), "?"], "no image"),
         (["--json", "model", str(tmp_path / "none.png"), "?"], "no image"),
         (["--", "model", str(tmp_path / "none.png"), "--json"], "no image"),
-        (["--tokens", "0", "model", "image", "?"], "0 is less than 1"),
+        (["--tokens", "0", "model", "image", "?"], "--tokens: Input should be greater than or equal to 1"),
         (["model"], "required: IMAGE, PROMPT"),
         (["model", "image", "?", "--none"], "unrecognized arguments: --none"),
     ):

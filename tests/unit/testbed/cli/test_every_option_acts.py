@@ -223,7 +223,8 @@ DEPENDS_ON_THE_DATA = {"--outage": "no outage of this length", "--gaps": "no gap
 OF_EVALUATIONS = {
     "--policies": "oracle", "--satellite": "FLOCK 2P-2", "--station": "Inuvik", "--times": "times.json",
     "--emulated": "20s", "--cache": "cache", "--output": "elsewhere", "--start": "2018-01-21T00:00:00Z",
-    "--limit": "9", "--within": "7s", "--threads": "3", "--jobs": "7", "--passes": "2",
+    "--limit": "9", "--within": "7s", "--threads": "3", "--tokens": "5",
+    "--min-pixels": "1000", "--max-pixels": "2000", "--jobs": "7", "--passes": "2",
 }  # fmt: skip
 BOARD = {"--boards": "other.toml", "--identity": "key", "--known-hosts": "hosts", "NAME": "b"}
 REPLAY = ["replay", "link.csv", "--client", "true"]

@@ -12,6 +12,8 @@ import pytest
 from PIL import Image
 
 from nodes.contract.events import LinkChanged
+from nodes.contract.models import memory
+from nodes.contract.models.weights import weights_of
 from nodes.models import COMPACT, REGULAR
 from testbed.cli.terminal.console import console
 from testbed.machine import resources
@@ -25,7 +27,6 @@ from testbed.run.ceilings import (
     PROBE_BYTES,
     ceilings,
     needs_of,
-    weights_of,
 )
 from testbed.run.progress import TerminalProgress
 from testbed.scenario.model import Scenario
@@ -144,18 +145,18 @@ def test_the_limit_of_open_files_is_raised_as_far_as_it_is_needed() -> None:
 
 
 def test_memory_is_what_machine_and_groups_allow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    whole = resources.available_memory_bytes()
+    whole = memory.available_memory_bytes()
     assert whole is not None and whole > 10_000_000
-    monkeypatch.setattr(resources, "_CGROUPS", tmp_path)
-    monkeypatch.setattr(resources, "_own_groups", lambda: [tmp_path / "inner", tmp_path])
+    monkeypatch.setattr(memory, "_CGROUPS", tmp_path)
+    monkeypatch.setattr(memory, "_own_groups", lambda: [tmp_path / "inner", tmp_path])
     (tmp_path / "inner").mkdir()
     (tmp_path / "inner/memory.max").write_text("max\n")
     for folder in (tmp_path, tmp_path / "inner"):
         (folder / "memory.current").write_text("7000000\n")
     (tmp_path / "memory.max").write_text("9000000\n")
-    assert resources.available_memory_bytes() == 2_000_000
+    assert memory.available_memory_bytes() == 2_000_000
     (tmp_path / "memory.max").write_text("5000000\n")
-    assert resources.available_memory_bytes() == 0
+    assert memory.available_memory_bytes() == 0
 
 
 def test_links_that_follow_their_traces_late_are_a_warning() -> None:

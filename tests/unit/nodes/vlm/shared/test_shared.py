@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from nodes.contract.models.options import ModelOptions
 from nodes.errors import ModelError, PartError, ServerUnavailableError
 from nodes.onboard.confidence import END
 from nodes.onboard.layout import Layout
@@ -27,6 +28,7 @@ from tests.support import ROOT
 from tests.support.waiting import wait_for
 
 COMPACT, REGULAR = ROOT / "nodes/models/compact", ROOT / "nodes/models/regular"
+ONE = ModelOptions(model_threads=1)
 PROMPT = "How many ships are on the water?"
 
 
@@ -34,7 +36,7 @@ PROMPT = "How many ships are on the water?"
 def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, subprocess.Popen[bytes]]]:
     path = tmp_path_factory.mktemp("models") / "models.sock"
     process = subprocess.Popen([sys.executable, "-m", "nodes.vlm.shared", "--socket", str(path)])
-    connect_model(COMPACT, path, 1)  # waits until it listens
+    connect_model(COMPACT, path, ONE)  # waits until it listens
     yield path, process
     process.terminate()
     assert process.wait(10) == 0
@@ -69,7 +71,7 @@ def test_stages_and_answers_are_those_of_a_local_model(
     host: tuple[Path, subprocess.Popen[bytes]], frame: Image.Image
 ) -> None:
     for folder in (COMPACT, REGULAR):
-        local, shared = load_model(folder, threads=1), connect_model(folder, host[0], 1)
+        local, shared = load_model(folder, threads=1), connect_model(folder, host[0], ONE)
         assert in_stages(shared, frame) == in_stages(local, frame)
         there, here = (model.answer(frame, PROMPT, max_new_tokens=8) for model in (shared, local))
         assert (there.text, there.token_logprobs) == (here.text, here.token_logprobs)
@@ -80,7 +82,7 @@ def test_stages_and_answers_are_those_of_a_local_model(
 def test_nodes_with_the_same_model_share_a_process_and_take_turns(
     host: tuple[Path, subprocess.Popen[bytes]], frame: Image.Image
 ) -> None:
-    one, other = connect_model(COMPACT, host[0], 1), connect_model(COMPACT, host[0], 1)
+    one, other = connect_model(COMPACT, host[0], ONE), connect_model(COMPACT, host[0], ONE)
     before = processes_of(host[1])
     first, second = (
         one.begin(frame, PROMPT, max_new_tokens=8),
@@ -99,9 +101,9 @@ def test_nodes_with_the_same_model_share_a_process_and_take_turns(
 def test_a_killed_process_of_a_model_costs_its_sessions_only(
     host: tuple[Path, subprocess.Popen[bytes]], frame: Image.Image
 ) -> None:
-    bystander = connect_model(COMPACT, host[0], 1)
+    bystander = connect_model(COMPACT, host[0], ONE)
     others = set(processes_of(host[1]))
-    model = connect_model(COMPACT, host[0], 3)
+    model = connect_model(COMPACT, host[0], ModelOptions(model_threads=3))
     (own,) = set(processes_of(host[1])) - others
     session = model.begin(frame, PROMPT, max_new_tokens=8)
     os.kill(own, signal.SIGKILL)
@@ -119,7 +121,7 @@ def test_a_killed_process_of_a_model_costs_its_sessions_only(
 def test_errors_come_back_as_they_were_raised(
     host: tuple[Path, subprocess.Popen[bytes]], frame: Image.Image, tmp_path: Path
 ) -> None:
-    model = connect_model(COMPACT, host[0], 1)
+    model = connect_model(COMPACT, host[0], ONE)
     with pytest.raises(ValueError, match=r"1 boxes for 2 images: pass one per image"):
         model.begin([frame, frame], PROMPT, boxes=[(0.0, 0.0, 1.0, 1.0)])
     with pytest.raises(PartError) as failed:
@@ -131,9 +133,9 @@ def test_errors_come_back_as_they_were_raised(
     config = (folder / "config.json").read_text()
     (folder / "config.json").write_text(config.replace("qwen2_vl", "qwen0_vl"))
     with pytest.raises(ModelError, match=r"cannot load a vision-language model from .*broken"):
-        connect_model(folder, host[0], 1)
+        connect_model(folder, host[0], ONE)
     (folder / "config.json").write_text(config)
-    assert connect_model(folder, host[0], 1).parameters == model.parameters
+    assert connect_model(folder, host[0], ONE).parameters == model.parameters
 
 
 def is_closed(connection: socket.socket) -> bool:
@@ -152,7 +154,7 @@ def test_rubbish_closes_its_own_connection_only(host: tuple[Path, subprocess.Pop
             assert is_closed(stranger)
     with socket.socket(socket.AF_UNIX) as node:
         node.connect(str(host[0]))
-        send(node, {"model": str(COMPACT), "threads": 1})
+        send(node, {"model": str(COMPACT), "options": ONE.model_dump()})
         assert receive(node)["value"]["parameters"] > 0
         send(node, {"do": "fly", "to": "the moon"})
         assert "AttributeError" in receive(node)["error"]["text"]
@@ -160,13 +162,13 @@ def test_rubbish_closes_its_own_connection_only(host: tuple[Path, subprocess.Pop
         assert "error" in receive(node)
         node.sendall((1 << 40).to_bytes(8, "big"))
         assert is_closed(node)
-    assert connect_model(COMPACT, host[0], 1).parameters > 0
+    assert connect_model(COMPACT, host[0], ONE).parameters > 0
 
 
 def test_models_end_with_the_process_that_holds_them(tmp_path: Path) -> None:
     path = tmp_path / "models.sock"
     with subprocess.Popen([sys.executable, "-m", "nodes.vlm.shared", "--socket", str(path)]) as process:
-        connect_model(COMPACT, path, 1)
+        connect_model(COMPACT, path, ONE)
         (child,) = processes_of(process)
         process.kill()
     wait_for(lambda: not Path(f"/proc/{child}").exists(), "end of the model's process", 5)
@@ -183,4 +185,19 @@ def test_no_process_of_models_is_a_server_that_is_away(
 ) -> None:
     monkeypatch.setattr("nodes.vlm.shared.remote.CONNECT_S", 0.1)
     with pytest.raises(ServerUnavailableError, match="No such file or directory"):
-        connect_model(COMPACT, tmp_path / "none.sock", 1)
+        connect_model(COMPACT, tmp_path / "none.sock", ONE)
+
+
+def test_another_way_to_run_a_model_is_another_process(
+    host: tuple[Path, subprocess.Popen[bytes]], frame: Image.Image
+) -> None:
+    whole = connect_model(COMPACT, host[0], ONE)
+    before = set(processes_of(host[1]))
+    small = connect_model(COMPACT, host[0], ModelOptions(model_threads=1, dtype="bfloat16", max_pixels=3136))
+    assert len(set(processes_of(host[1])) - before) == 1
+    assert (whole.place, small.place) == ("cpu float32", "cpu bfloat16")
+    confidences = {model.answer(frame, PROMPT).confidence for model in (whole, small)}
+    assert len(confidences) == 2
+    before = set(processes_of(host[1]))
+    connect_model(COMPACT, host[0], ModelOptions(model_threads=1, max_new_tokens=3))
+    assert set(processes_of(host[1])) == before, "the length of an answer is not part of a loaded model"

@@ -1,0 +1,1 @@
+"""How a model runs, and what a model's folder says of its weights."""

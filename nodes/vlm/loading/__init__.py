@@ -1,0 +1,1 @@
+"""What is seen to before a model is loaded: the device, its types, the memory, the size of images."""
