@@ -79,13 +79,14 @@ class NetworkNamespace(InterfaceFlags):
         peer_path: str,
         index: int | None = None,
         peer_mac: str | None = None,
+        peer_segments: int | None = None,
         mtu_bytes: int = 1500,
         group: int = 0,
     ) -> None:
         """Add a veth here whose other end (of MTU 1500) appears directly in the namespace at `peer_path`.
 
         Neither end is ever seen by a third namespace, so names need to be unique only where they live. This
-        end belongs to a group, for `delete_group`.
+        end belongs to a group, for `delete_group`; the other one sends at most `peer_segments` as one.
         """
         what = f"add veth {name} to {peer_name}"
         try:
@@ -101,6 +102,7 @@ class NetworkNamespace(InterfaceFlags):
                     peer_namespace=fd,
                     index=index,
                     peer_mac=peer_mac,
+                    peer_segments=peer_segments,
                     mtu_bytes=mtu_bytes,
                     group=group,
                 ),
@@ -200,6 +202,14 @@ class NetworkNamespace(InterfaceFlags):
             raise LinkError(
                 f"interface {name} keeps {', '.join(left)} on; it cannot be shaped packet by packet"
             )
+
+    def set_tcp_segmentation(self, name: str, on: bool) -> None:
+        """Let TCP hand several packets as one to `name`, or no longer. Raises LinkError."""
+        self._tried(f"set offloads of {name}", lambda: offloads.set_tcp_segmentation(name, on=on))
+
+    def mtu_bytes(self, name: str) -> int:
+        """Return the largest IP packet of `name`. Raises LinkError."""
+        return self._tried(f"read the MTU of {name}", lambda: offloads.mtu_bytes(name))
 
     def super_packet_features(self, name: str) -> list[str]:
         """Return the offloads of `name` that are on and make frames larger than the MTU."""

@@ -10,8 +10,9 @@ import fcntl
 import functools
 import socket
 import struct
+from collections.abc import Sequence
 
-SIOCETHTOOL = 0x8946
+SIOCGIFMTU, SIOCETHTOOL = 0x8921, 0x8946
 ETHTOOL_GSTRINGS = 0x1B
 ETHTOOL_GSSET_INFO = 0x37
 ETHTOOL_GFEATURES = 0x3A
@@ -20,6 +21,7 @@ ETH_SS_FEATURES = 4
 ETH_GSTRING_LEN = 32
 WORD_BITS = 32
 
+_TCP = {"tx-tcp-segmentation", "tx-tcp6-segmentation"}
 _SUPER_PACKETS = {
     "tx-gso-list",
     "rx-gro",
@@ -42,11 +44,24 @@ def disable_super_packets(interface: str) -> None:
         OSError: there is no such interface, or it does not know features.
     """
     with _Ethtool(interface) as ethtool:
-        words = _words(len(_feature_names()))
-        wanted = [0] * (2 * words)  # of each word: which bits to set, and to what
-        for bit in _of_super_packets():
-            wanted[bit // WORD_BITS * 2] |= 1 << bit % WORD_BITS
-        ethtool.ask(struct.pack(f"=II{2 * words}I", ETHTOOL_SFEATURES, words, *wanted))
+        _set(ethtool, _of_super_packets(), on=False)
+
+
+def set_tcp_segmentation(interface: str, *, on: bool) -> None:
+    """Let TCP hand several packets as one to an interface, or no longer; see `disable_super_packets`.
+
+    Raises:
+        OSError: there is no such interface, or it does not know features.
+    """
+    with _Ethtool(interface) as ethtool:
+        _set(ethtool, [n for n, name in enumerate(_feature_names()) if name in _TCP], on=on)
+
+
+def mtu_bytes(interface: str) -> int:
+    """Return the largest IP packet of an interface. Raises OSError."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
+        found = fcntl.ioctl(any_socket, SIOCGIFMTU, struct.pack("16si20x", interface.encode(), 0))
+    return int(struct.unpack("16si20x", found)[1])
 
 
 def super_packet_features(interface: str) -> list[str]:
@@ -98,6 +113,15 @@ def _of_super_packets() -> tuple[int, ...]:
     """Return the bits of the features that make frames larger than the MTU."""
     names = _feature_names()
     return tuple(n for n, name in enumerate(names) if "segmentation" in name or name in _SUPER_PACKETS)
+
+
+def _set(ethtool: _Ethtool, bits: Sequence[int], *, on: bool) -> None:
+    words = _words(len(_feature_names()))
+    wanted = [0] * (2 * words)  # of each word: which bits to set, and to what
+    for bit in bits:
+        for half in (0, 1) if on else (0,):
+            wanted[bit // WORD_BITS * 2 + half] |= 1 << bit % WORD_BITS
+    ethtool.ask(struct.pack(f"=II{2 * words}I", ETHTOOL_SFEATURES, words, *wanted))
 
 
 def _words(bits: int) -> int:

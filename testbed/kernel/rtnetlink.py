@@ -32,7 +32,7 @@ RTM_NEWLINK, RTM_DELLINK, RTM_SETLINK = 16, 17, 19
 RTM_NEWADDR, RTM_DELADDR, RTM_GETADDR, RTM_NEWNEIGH = 20, 21, 22, 28
 # linux/if_link.h, linux/veth.h
 IFLA_ADDRESS, IFLA_IFNAME, IFLA_MTU, IFLA_MASTER, IFLA_PROTINFO = 1, 3, 4, 10, 12
-IFLA_LINKINFO, IFLA_GROUP, IFLA_NET_NS_FD = 18, 27, 28
+IFLA_LINKINFO, IFLA_GROUP, IFLA_NET_NS_FD, IFLA_GSO_MAX_SEGS = 18, 27, 28, 40
 IFLA_INFO_KIND, IFLA_INFO_DATA, VETH_INFO_PEER = 1, 2, 1
 IFLA_BR_FORWARD_DELAY, IFLA_BR_STP_STATE, IFLA_BR_MCAST_SNOOPING = 1, 5, 23
 IFLA_BRPORT_LEARNING, FLOODING = 8, (9, 27, 30)  # of unicast, multicast and broadcast
@@ -66,14 +66,20 @@ def veth(
     peer_namespace: int,
     index: int | None = None,
     peer_mac: str | None = None,
+    peer_segments: int | None = None,
     mtu_bytes: int = 1500,
     group: int = 0,
 ) -> Request:
-    """Return the request for a veth whose other end is in the namespace of an open descriptor."""
+    """Return the request for a veth whose other end is in the namespace of an open descriptor.
+
+    `peer_segments` is the largest number of packets that the other end may send as one.
+    """
     peer = _IFINFOMSG.pack(socket.AF_UNSPEC, 0, 0, 0, 0) + _text(IFLA_IFNAME, peer_name)
     peer += _u32(IFLA_NET_NS_FD, peer_namespace)
     if peer_mac is not None:
         peer += _attribute(IFLA_ADDRESS, _ethernet(peer_mac))
+    if peer_segments is not None:
+        peer += _u32(IFLA_GSO_MAX_SEGS, peer_segments)
     kind = _text(IFLA_INFO_KIND, "veth") + _nest(IFLA_INFO_DATA, _nest(VETH_INFO_PEER, peer))
     body = _IFINFOMSG.pack(socket.AF_UNSPEC, 0, index or 0, 0, 0) + _text(IFLA_IFNAME, name)
     body += _u32(IFLA_MTU, mtu_bytes) + _u32(IFLA_GROUP, group) + _nest(IFLA_LINKINFO, kind)

@@ -13,7 +13,7 @@ from typing import Protocol
 
 from testbed.errors import LinkError, TestbedError
 from testbed.kernel.namespace import FIRST_PORT_INDEX, NetworkNamespace
-from testbed.network.link_end import PORT_MTU_BYTES, LinkEnd
+from testbed.network.link_end import PORT_MTU_BYTES, HostEnd, LinkEnd
 from testbed.network.link_state import HELD_STATE, Direction, LinkState, OnContactEnd
 from testbed.network.shapers.base import LinkPorts, Shaper
 
@@ -75,9 +75,17 @@ class SkyLink:
         self.sky = sky
         self.on_contact_end = on_contact_end
         self.failure: TestbedError | None = None
-        self.ports = LinkPorts(link=name, satellite=f"sat{number}", ground=f"gnd{number}")
+        self._senders: dict[Direction, HostEnd] = {}  # of super-packets; a board, or a gate, has none
+        if (
+            on_contact_end is OnContactEnd.PURGE
+            and isinstance(satellite, HostEnd)
+            and isinstance(ground, HostEnd)
+        ):
+            self._senders = {Direction.DOWN: satellite, Direction.UP: ground}
+        self.ports = LinkPorts(name, f"sat{number}", f"gnd{number}", super_packets=bool(self._senders))
         self.lock = threading.RLock()
         self._flooding = dict.fromkeys(Direction, True)
+        self._whole = dict.fromkeys(Direction, False)  # whether TCP's super-packets pass
         self._passing: tuple[bool, bool] | None = None  # which directions `set` last left open
         self._closing = ExitStack()
         self._bridges = ExitStack()
@@ -123,7 +131,9 @@ class SkyLink:
                     # Before held packets are released, so that they find the gate open.
                     self._set_carrier(True)
                 # At the end of a contact the shaper comes first: it stops within 0.2 ms, a port in some 10.
+                self.stop_super_packets(down, up)
                 self._apply(requested, carrier)
+                self.start_super_packets(down, up)
                 if not (carrier and holds):
                     self._set_carrier(carrier)
             except BaseException:
@@ -134,6 +144,29 @@ class SkyLink:
     def goes_on_with(self, down: LinkState, up: LinkState) -> bool:
         """Return whether these states open and close nothing, so that only the shaper has work."""
         return down.up and up.up and self._passing == (True, True) and self.failure is None
+
+    def stop_super_packets(self, down: LinkState, up: LinkState) -> None:
+        """Let the hosts send single packets where a state wants it; before the shaper has the states."""
+        for direction, state in zip(Direction, (down, up), strict=True):
+            if self._whole[direction] and state.up and not self.sky.shaper.passes_super_packets(state):
+                self._send_super_packets(direction, False)
+
+    def start_super_packets(self, down: LinkState, up: LinkState) -> None:
+        """Let the hosts send super-packets where the states allow it; after the shaper has the states."""
+        states = dict(zip(Direction, (down, up), strict=True))
+        for direction in self._senders:
+            if not self._whole[direction] and self.sky.shaper.passes_super_packets(states[direction]):
+                self._send_super_packets(direction, True)
+
+    def _send_super_packets(self, direction: Direction, on: bool) -> None:
+        """Switch them at the host that sends, and at the port where they leave for the other one.
+
+        Without them a link is as exact, and slower. An end that has gone is noticed elsewhere.
+        """
+        with suppress(LinkError):
+            self.sky.namespace.set_tcp_segmentation(self.ports.exit(direction), on)
+            self._whole[direction] = on
+            self._senders[direction].send_super_packets(on)
 
     def distrust(self) -> None:
         """Take the carrier away, since the shaper's state is unknown; the next `set` may recover."""

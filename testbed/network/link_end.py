@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from testbed.kernel.namespace import NetworkNamespace
+from testbed.network.shapers.super_packets import MTU_BYTES, SEGMENTS
 
 PORT_MTU_BYTES = 65535  # the hosts' own MTUs limit packets; the sky passes any size
 PORT_GROUP = 1  # of the interfaces in a sky that lead to hosts; 0 is every other interface's
@@ -57,6 +58,7 @@ class HostEnd:
             peer_path=self.namespace_path,
             index=index,
             peer_mac=self.mac,
+            peer_segments=SEGMENTS,
             mtu_bytes=PORT_MTU_BYTES,
             group=PORT_GROUP,
         )
@@ -74,6 +76,15 @@ class HostEnd:
         for setting, value in QUIET_IPV6.items():
             set_if_known(host, f"ipv6/conf/{self.interface}/{setting}", value)
         host.set_up(self.interface, True)
+
+    def send_super_packets(self, on: bool) -> None:
+        """Let the host send TCP's super-packets, or no longer; with another MTU it never does.
+
+        Raises LinkError.
+        """
+        with host_at(self.host, self.namespace_path, self.interface) as host:
+            on = on and host.mtu_bytes(self.interface) == MTU_BYTES
+            host.set_tcp_segmentation(self.interface, on)
 
     def look(self, sky: NetworkNamespace, port: str) -> tuple[bool, bool]:
         """Look from the sky into the host."""

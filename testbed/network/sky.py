@@ -121,10 +121,14 @@ class Sky:
             for way, state in zip(Direction, states, strict=True)
         ]
         try:
+            for link, states in requested.items():
+                link.stop_super_packets(*states)
             held = self.shaper.apply_all(orders)
             for (name, way, state), found in zip(orders, held, strict=True):
                 if wrong := differences(state, found):
                     raise LinkError(f"link {name} {way.value}: {wrong}")
+            for link, states in requested.items():
+                link.start_super_packets(*states)
         except BaseException:
             for link in requested:
                 link.distrust()

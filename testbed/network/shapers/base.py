@@ -23,6 +23,7 @@ class LinkPorts:
     link: str
     satellite: str
     ground: str
+    super_packets: bool = False  # whether both hosts can send and take them, see `super_packets`
 
     def entry(self, direction: Direction) -> str:
         """Return the port at which packets of `direction` enter the sky."""
@@ -49,6 +50,9 @@ class Shaper(Protocol):
 
     def attach(self, ports: LinkPorts) -> None:
         """Take charge of a link; both directions start down. Raises LinkError."""
+
+    def passes_super_packets(self, state: LinkState) -> bool:
+        """Return whether it lets TCP's super-packets through a direction in this state as they are."""
 
     def make_ready(self) -> None:
         """Finish for all links what `attach` has begun; otherwise the first state that is written does.
@@ -110,6 +114,10 @@ class RecordingShaper:
         """Remember the link as down in both directions."""
         for direction in Direction:
             self.states[ports.link, direction] = DOWN_STATE
+
+    def passes_super_packets(self, state: LinkState) -> bool:
+        """Return False: nothing passes."""
+        return False
 
     def make_ready(self) -> None:
         """Do nothing."""

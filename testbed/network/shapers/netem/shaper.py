@@ -93,6 +93,10 @@ class NetemShaper:
                     raise failure
                 self._interface[key] = (port, index)
 
+    def passes_super_packets(self, state: LinkState) -> bool:
+        """Return False: netem loses, delays and counts a super-packet as one packet."""
+        return False
+
     def make_ready(self) -> None:
         """Do nothing: `attach` has done all."""
 

@@ -16,7 +16,10 @@ from testbed.network.link_state import DOWN_STATE, GilbertElliott, LinkState, On
 
 
 class Parcel(NamedTuple):
-    """A packet inside the link: `done_s` is the end of its serialisation, `due_s` when it leaves."""
+    """A packet inside the link: `done_s` is the end of its serialisation, `due_s` when it leaves.
+
+    A super-packet is one parcel of several packets.
+    """
 
     due_s: float
     done_s: float
@@ -24,6 +27,7 @@ class Parcel(NamedTuple):
     size_bytes: int
     lost: bool
     jitter_share: float  # of the jitter that holds when its last bit is sent, -1 to 1
+    packets: int = 1
 
 
 class Verdict(NamedTuple):
@@ -100,7 +104,7 @@ class LinkModel:
     @property
     def inside(self) -> int:
         """Packets that wait or fly now."""
-        return len(self._parcels)
+        return sum(parcel.packets for parcel in self._parcels)
 
     def waiting_bytes(self, now_s: float) -> float:
         """Return the bytes that a packet that arrives at `now_s` finds before it, still to be serialised."""
@@ -108,26 +112,35 @@ class LinkModel:
             now_s = self._held_from_s
         return max(0.0, self._idle_from_s - now_s) * self._bytes_s
 
-    def arrive(self, packet_id: int, size_bytes: int, now_s: float) -> bool:
-        """Admit a packet of `size_bytes`, Ethernet header included; return False if it is dropped."""
+    def arrive(self, packet_id: int, size_bytes: int, now_s: float, packets: int = 1) -> bool:
+        """Admit a packet of `size_bytes`, Ethernet header included; return False if it is dropped.
+
+        Args:
+            packet_id: the kernel's number.
+            size_bytes: of a super-packet with the headers that each of its packets would have.
+            now_s: when it came.
+            packets: how many packets it stands for.
+        """
         counters = self.counters
-        counters.arrived += 1
+        counters.arrived += packets
         lost, jitter_share = self._fates.next(self.state)  # for each packet, also one that is dropped
+        for _ in range(packets - 1):
+            lost, jitter_share = self._fates.next(self.state)
         if self._held_from_s is not None:
             now_s = self._held_from_s  # one that came before the carrier went: it waits with the others
         elif not self.state.up:
-            counters.dropped_down += 1
+            counters.dropped_down += packets
             return False
         waiting_s = self._idle_from_s - now_s
         if waiting_s > 0:
             if waiting_s * self._bytes_s + size_bytes > self._queue_bytes:
-                counters.dropped_queue += 1
+                counters.dropped_queue += packets
                 return False
             done_s = self._idle_from_s + size_bytes / self._bytes_s
         else:
             done_s = now_s + size_bytes / self._bytes_s
         self._idle_from_s = done_s
-        self._append(packet_id, size_bytes, done_s, lost, jitter_share)
+        self._append(packet_id, size_bytes, done_s, lost, jitter_share, packets)
         return True
 
     def release(self, now_s: float) -> list[Verdict]:
@@ -142,7 +155,7 @@ class LinkModel:
             while parcels and parcels[0].due_s <= now_s and parcels[0].lost is not accept:
                 parcel = parcels.popleft()
                 last_id = parcel.packet_id
-                packets += 1
+                packets += parcel.packets
                 size_bytes += parcel.size_bytes
             verdicts.append(Verdict(accept, last_id, packets, size_bytes))
             if accept:
@@ -181,17 +194,28 @@ class LinkModel:
                 left_bytes = min(parcel.size_bytes, (parcel.done_s - now_s) * old_bytes_s)
             self._idle_from_s += left_bytes / self._bytes_s
             self._append(
-                parcel.packet_id, parcel.size_bytes, self._idle_from_s, parcel.lost, parcel.jitter_share
+                parcel.packet_id,
+                parcel.size_bytes,
+                self._idle_from_s,
+                parcel.lost,
+                parcel.jitter_share,
+                parcel.packets,
             )
         return None
 
     def _append(
-        self, packet_id: int, size_bytes: int, done_s: float, lost: bool, jitter_share: float
+        self,
+        packet_id: int,
+        size_bytes: int,
+        done_s: float,
+        lost: bool,
+        jitter_share: float,
+        packets: int,
     ) -> None:
         state = self.state
         due_s = done_s + state.delay_s + jitter_share * state.jitter_s
         self._last_due_s = due_s = max(due_s, self._last_due_s)
-        self._parcels.append(Parcel(due_s, done_s, packet_id, size_bytes, lost, jitter_share))
+        self._parcels.append(Parcel(due_s, done_s, packet_id, size_bytes, lost, jitter_share, packets))
 
     def _resume(self, now_s: float) -> None:
         """End a hold: every time inside the link moves by the length of the hold."""
@@ -208,9 +232,8 @@ class LinkModel:
         parcels, self._parcels = self._parcels, deque()
         self._idle_from_s = self._last_due_s = 0.0
         self._held_from_s = None
-        self.counters.purged += len(parcels)
         if not parcels:
             return None
-        return Verdict(
-            False, parcels[-1].packet_id, len(parcels), sum(parcel.size_bytes for parcel in parcels)
-        )
+        packets = sum(parcel.packets for parcel in parcels)
+        self.counters.purged += packets
+        return Verdict(False, parcels[-1].packet_id, packets, sum(parcel.size_bytes for parcel in parcels))

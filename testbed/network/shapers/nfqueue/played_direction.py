@@ -9,6 +9,7 @@ from testbed.measure.probe import RTT_FRAME_BYTES
 from testbed.network.link_state import LinkState
 from testbed.network.shapers.nfqueue.model import LinkModel
 from testbed.network.shapers.nfqueue.packet_queue import KERNEL_QUEUE_PACKETS, PacketQueue
+from testbed.network.shapers.super_packets import may_pass
 
 READ_AT_MOST = 64  # packets of one queue before other queues, and due packets, get their turn
 LATENESS_STEP_S, LATENESS_STEPS = 10e-6, 2000
@@ -46,12 +47,18 @@ class Lateness:
 class PlayedDirection:
     """A queue, its model, and its place in the agenda.
 
+    Args:
+        queue_number: number of the NFQUEUE.
+        seed: of loss and jitter.
+        super_packets: whether the hosts send super-packets where the state allows them.
+
     Attributes:
         queues_met: of each frame of an RTT probe's size, when it arrived (CLOCK_MONOTONIC) and the bytes that
             waited before it; the latest ones.
     """
 
-    def __init__(self, queue_number: int, seed: int) -> None:
+    def __init__(self, queue_number: int, seed: int, *, super_packets: bool = False) -> None:
+        self._super_packets = super_packets
         self.queue = PacketQueue(queue_number)
         self.model = LinkModel(seed)
         self.lateness = Lateness()
@@ -65,14 +72,14 @@ class PlayedDirection:
         taken = 0
         while taken < READ_AT_MOST and (packet := self.queue.read()) is not None:
             taken += 1
-            packet_id, size_bytes, arrived_s = packet
+            packet_id, size_bytes, arrived_s, segments = packet
             now_s = time.monotonic()
             arrived_s -= offset_s
             if not now_s - OLDEST_STAMP_S < arrived_s <= now_s:  # no stamp, or the clock was set
                 arrived_s = now_s
             if size_bytes == RTT_FRAME_BYTES:
                 self.queues_met.append((arrived_s, self.model.waiting_bytes(arrived_s)))
-            if not self.model.arrive(packet_id, size_bytes, arrived_s):
+            if not self.model.arrive(packet_id, size_bytes, arrived_s, segments):
                 refused.append(packet_id)
         if refused:
             self.queue.drop(refused)
@@ -92,12 +99,18 @@ class PlayedDirection:
 
     def set(self, state: LinkState) -> None:
         """Adopt a state; going down drops the packets inside, also those that have not been read yet."""
+        if self._super_packets and state.up and self.queue.whole != may_pass(state):
+            self.queue.pass_whole(not self.queue.whole)
+            self._take_in_all()  # what came whole belongs to the state before this one
         now_s = time.monotonic()
         self.let_out(now_s)
         purge = self.model.set(state, now_s)
         if purge is not None:
             self.queue.drop_up_to(purge.last_id)
         if not state.up:
-            for _ in range(KERNEL_QUEUE_PACKETS // READ_AT_MOST):
-                if self.take_in() < READ_AT_MOST:
-                    break
+            self._take_in_all()
+
+    def _take_in_all(self) -> None:
+        for _ in range(KERNEL_QUEUE_PACKETS // READ_AT_MOST):
+            if self.take_in() < READ_AT_MOST:
+                break

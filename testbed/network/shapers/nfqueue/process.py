@@ -34,6 +34,7 @@ from testbed.network.link_state import LinkState
 from testbed.network.shapers.nfqueue.packet_queue import kernel_drops
 from testbed.network.shapers.nfqueue.played_direction import READ_AT_MOST, PlayedDirection
 from testbed.network.shapers.nfqueue.timer import Timer
+from testbed.network.shapers.super_packets import SLOT_S
 
 REALTIME_PRIORITY = 50
 
@@ -56,7 +57,6 @@ BUSY_AT_MOST_S, REST_S, SLEPT_S = 10e-3, 0.8e-3, 50e-6
 # A dense stream's packets are taken in and let out by slots: to wake up for each costs more than the packet
 # itself. The kernel has stamped their arrival, so that only their release is off, by half a slot at most.
 DENSE_PACKETS_S, DENSE_OVER_S = 20_000, 1e-3
-SLOT_S = 200e-6
 
 PR_SET_PDEATHSIG, PR_SET_TIMERSLACK = 1, 29
 MCL_CURRENT_AND_FUTURE = 3
@@ -233,7 +233,7 @@ class Player:
             return self._apply(order["states"])
         key = (order["link"], order["direction"])
         if order["do"] == "attach":
-            direction = PlayedDirection(order["queue"], order["seed"])
+            direction = PlayedDirection(order["queue"], order["seed"], super_packets=order["super_packets"])
             self._directions[key] = self._by_fd[direction.queue.fileno()] = direction
             self._poll.register(direction.queue.fileno(), select.EPOLLIN)
         direction = self._directions[key]

@@ -124,11 +124,11 @@ def test_what_is_short_is_said(tmp_path: Path, free: None, monkeypatch: pytest.M
 
 
 def test_links_too_fast_for_nfqueue_at_a_speed_are_said(tmp_path: Path, free: None) -> None:
-    for shaper, speed, said in (("auto", 400, True), ("auto", 200, False), ("netem", 400, False)):
+    for shaper, speed, said in (("auto", 800, True), ("auto", 400, False), ("netem", 800, False)):
         scenario = scenario_of(tmp_path, 1, shaper=shaper, speed=speed)
         lines = ceilings(scenario, {"S0 - G": trace_of(1)})
         assert (
-            any("up to 400 Mbit/s of real traffic; nfqueue carries about 300" in one for one in lines) == said
+            any("up to 800 Mbit/s of real traffic; nfqueue carries about 600" in one for one in lines) == said
         )
 
 

@@ -275,3 +275,33 @@ def test_nothing_is_reordered_forgotten_or_early_whatever_happens(
     assert all(at_s > arrival_s[packet_id] for packet_id, at_s in released)
     c = model.counters
     assert c.arrived == c.delivered + c.lost + c.dropped_queue + c.dropped_down + c.purged
+
+
+def test_a_super_packet_is_one_parcel_and_counts_as_its_packets() -> None:
+    model = model_with(queue_bytes=10 * FRAME_BYTES)
+    assert model.arrive(1, 4 * FRAME_BYTES, 0.0, packets=4)
+    assert model.arrive(2, 4 * FRAME_BYTES, 0.0, packets=4)
+    assert not model.arrive(3, 4 * FRAME_BYTES, 0.0, packets=4), "12 packets do not fit into a queue of 10"
+    assert model.inside == 8
+    assert model.next_due_s == pytest.approx(0.040)
+    assert model.release(0.040) == [Verdict(True, 1, 4, 4 * FRAME_BYTES)]
+    assert model.set(DOWN_STATE, 0.050) == Verdict(False, 2, 4, 4 * FRAME_BYTES)
+    counters = model.counters
+    assert (counters.arrived, counters.delivered, counters.dropped_queue, counters.purged) == (12, 4, 4, 4)
+
+
+def test_packets_meet_the_same_fate_whether_those_before_came_as_one_or_not() -> None:
+    def fates(*sizes: int) -> list[bool]:
+        model = model_with(rate_bit_s=1e9)
+        for number, packets in enumerate(sizes):
+            model.arrive(number, FRAME_BYTES * packets, 0.0, packets)
+        model.set(LinkState(True, 1e9, 0.0, 0.5, queue_bytes=10**9), 1.0)
+        model.release(1.0)
+        return [
+            verdict.accept
+            for n in range(40)
+            if model.arrive(n, 100, 2.0 + n)
+            for verdict in model.release(3.0 + n)
+        ]
+
+    assert fates(4, 4) == fates(*[1] * 8)
