@@ -10,23 +10,12 @@ import errno
 import fcntl
 import socket
 import struct
-import sys
 from collections.abc import Callable
 from typing import TypeVar
 
 from testbed.kernel.errors import LinkError
 from testbed.kernel.namespace_thread import NamespaceThread, join_namespace
-from testbed.kernel.netlink import (
-    ATTRIBUTE,
-    HEADER,
-    NLM_F_DUMP,
-    NLM_F_DUMP_INTR,
-    NLM_F_REQUEST,
-    NLMSG_DONE,
-    NLMSG_ERROR,
-    attribute_places,
-    messages,
-)
+from testbed.kernel.netlink import ATTRIBUTE, NetlinkSocket, attribute, attribute_places
 
 IFF_UP, IFF_RUNNING, IFF_LOWER_UP = 0x1, 0x40, 0x10000
 _READY = IFF_UP | IFF_RUNNING
@@ -50,7 +39,7 @@ class InterfaceFlags(NamespaceThread):
 
     def __init__(self, join: Callable[[], None], what: str) -> None:
         self._any_socket: socket.socket | None = None
-        self._raw_netlink: socket.socket | None = None
+        self._raw_netlink: NetlinkSocket | None = None
         self._requests: dict[str, bytes] = {}
         super().__init__(join, what)
 
@@ -150,12 +139,10 @@ class InterfaceFlags(NamespaceThread):
 
     def _port_state(self, port: str) -> int | None:
         """Return IFLA_BRPORT_STATE, or None if it is no port; runs in the namespace's thread."""
-        netlink = self._raw()
-        question = _IFINFOMSG.pack(socket.AF_UNSPEC, 0, self._index(port), 0, 0)
-        length = HEADER.size + len(question)
-        netlink.send(HEADER.pack(length, RTM_GETLINK, NLM_F_REQUEST, 0, 0) + question)
-        answer = netlink.recv(1 << 16)
-        at, end = HEADER.size + _IFINFOMSG.size, HEADER.unpack_from(answer)[0]
+        answer = self.netlink().ask(
+            RTM_GETLINK, _IFINFOMSG.pack(socket.AF_UNSPEC, 0, self._index(port), 0, 0)
+        )
+        at, end = _IFINFOMSG.size, len(answer)
         for number in (IFLA_LINKINFO, IFLA_INFO_SLAVE_DATA, IFLA_BRPORT_STATE):
             if number not in (places := attribute_places(answer, at, end)):
                 return None
@@ -164,35 +151,18 @@ class InterfaceFlags(NamespaceThread):
 
     def _all_flags(self) -> dict[str, int]:
         """Return one dump during which nothing changed; runs in the namespace's thread."""
-        netlink = self._raw()
-        mask = ATTRIBUTE.pack(8, IFLA_EXT_MASK) + RTEXT_FILTER_SKIP_STATS.to_bytes(4, sys.byteorder)
+        mask = attribute(IFLA_EXT_MASK, struct.pack("=I", RTEXT_FILTER_SKIP_STATS))
         question = _IFINFOMSG.pack(socket.AF_UNSPEC, 0, 0, 0, 0) + mask
-        asked = HEADER.pack(HEADER.size + len(question), RTM_GETLINK, NLM_F_REQUEST | NLM_F_DUMP, 0, 0)
-        try:
-            for _ in range(DUMPS):
-                netlink.send(asked + question)
-                found: dict[str, int] = {}
-                whole, more = True, True
-                while more:
-                    answer = netlink.recv(1 << 16)
-                    for at, end, kind, flags, _ in messages(answer):
-                        whole = whole and not flags & NLM_F_DUMP_INTR
-                        if kind in (NLMSG_ERROR, NLMSG_DONE):
-                            whole, more = whole and kind == NLMSG_DONE, False
-                            break
-                        name, its_flags = _name_and_flags(answer[at:end])
-                        found[name] = its_flags
-                if whole:
-                    return found
-        except OSError:  # the rest of this answer would be taken for the next one
-            netlink.close()
-            self._raw_netlink = None
-            raise
+        for _ in range(DUMPS):
+            links, whole = self.netlink().dump(RTM_GETLINK, question)
+            if whole:
+                return dict(map(_name_and_flags, links))
         raise OSError(errno.EAGAIN, "they change all the time")
 
-    def _raw(self) -> socket.socket:
+    def netlink(self) -> NetlinkSocket:
+        """Return the socket for rtnetlink messages, which any thread may use."""
         if self._raw_netlink is None:
-            self._raw_netlink = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE)
+            self._raw_netlink = self.call(NetlinkSocket)  # a socket stays in the namespace where it was made
         return self._raw_netlink
 
     def _index(self, name: str) -> int:

@@ -14,6 +14,7 @@ from pyroute2.netlink.exceptions import NetlinkError
 from testbed.kernel import offloads, rtnetlink
 from testbed.kernel.errors import LinkError
 from testbed.kernel.interface_flags import BRIDGE_PORT_FORWARDING, IFF_LOWER_UP, IFF_UP, InterfaceFlags
+from testbed.kernel.netlink import Request
 
 RT_SCOPE_LINK = 253
 
@@ -56,7 +57,6 @@ class NetworkNamespace(InterfaceFlags):
 
     def __init__(self, join: Callable[[], None], what: str) -> None:
         self._netlink: Any = None
-        self._raw_requests: rtnetlink.Rtnetlink | None = None
         super().__init__(join, what)
 
     def read(self, name: str) -> InterfaceReading:
@@ -155,7 +155,7 @@ class NetworkNamespace(InterfaceFlags):
     def addresses(self, name: str) -> list[str]:
         """Return the addresses of an interface as text, "10.0.0.1/24"."""
         index, what = self._index(name), f"read the addresses of {name}"
-        return self._tried(what, lambda: self._rtnetlink().addresses(index))
+        return self._tried(what, lambda: rtnetlink.addresses(self.netlink(), index))
 
     def add_route(self, name: str, destination: str) -> None:
         """Send packets for `destination`, such as "192.0.2.7/32", directly out of an interface."""
@@ -215,19 +215,14 @@ class NetworkNamespace(InterfaceFlags):
         """Return the offloads of `name` that are on and make frames larger than the MTU."""
         return self._tried(f"read the offloads of {name}", lambda: offloads.super_packet_features(name))
 
-    def _request(self, what: str, *requests: rtnetlink.Request) -> None:
+    def _request(self, what: str, *requests: Request) -> None:
         """Carry requests out, in any thread: a socket stays in the namespace where it was made."""
         if self._closed:
             raise LinkError(f"network namespace {self._what} is closed")
         try:
-            self._rtnetlink().do(requests)
+            self.netlink().do(requests)
         except OSError as error:
             raise LinkError(f"cannot {what} in network namespace {self._what}: {error}") from error
-
-    def _rtnetlink(self) -> rtnetlink.Rtnetlink:
-        if self._raw_requests is None:
-            self._raw_requests = self.call(rtnetlink.Rtnetlink)
-        return self._raw_requests
 
     def _ipr(self) -> Any:
         if self._netlink is None:
@@ -250,11 +245,6 @@ class NetworkNamespace(InterfaceFlags):
     def _close_in_thread(self) -> None:
         if self._netlink is not None:
             self._netlink.close()
-
-    def _close_sockets(self) -> None:
-        super()._close_sockets()
-        if self._raw_requests is not None:
-            self._raw_requests.close()
 
 
 def _reading(link: Any) -> InterfaceReading:

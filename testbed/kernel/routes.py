@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from testbed.kernel.errors import LinkError
 from testbed.kernel.namespace import NetworkNamespace
-from testbed.kernel.netlink import ATTRIBUTE, HEADER, NLM_F_ACK, NLM_F_REQUEST, NLMSG_ERROR, messages
+from testbed.kernel.netlink import NetlinkSocket, Request, attribute
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -24,8 +24,6 @@ NLM_F_REPLACE, NLM_F_CREATE = 0x100, 0x400
 RT_TABLE_MAIN, RTPROT_STATIC, RTN_UNICAST, RTNH_F_ONLINK = 254, 4, 1, 4
 RT_SCOPE_UNIVERSE, RT_SCOPE_NOWHERE = 0, 255
 RTA_DST, RTA_OIF, RTA_GATEWAY, RTA_PREFSRC = 1, 4, 5, 7
-BATCH_BYTES = 32_000  # of one write; the kernel takes more, up to the socket's buffer
-ANSWER_WITHIN_S = 5.0
 _RTMSG = struct.Struct(
     "=BBBBBBBBI"
 )  # family, lengths of dst and src, tos, table, protocol, scope, type, flags
@@ -61,12 +59,7 @@ class RouteSocket:
 
     def __init__(self, space: NetworkNamespace, what: str) -> None:
         self._what = what
-        self._sequence = 0
-        # A socket stays in the namespace where it was made.
-        self._socket = space.call(
-            lambda: socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, 0)
-        )
-        self._socket.settimeout(ANSWER_WITHIN_S)
+        self._netlink = space.call(NetlinkSocket)  # a socket stays in the namespace where it was made
 
     def set(self, routes: Sequence[Route]) -> None:
         """Add, replace and withdraw routes, each at once; to withdraw one that is not there is no error.
@@ -75,22 +68,18 @@ class RouteSocket:
         only where `ignore_routes_with_linkdown` is off.
 
         Raises:
-            LinkError: the kernel refused a route; those after it were not tried.
+            LinkError: the kernel refused a route; the others were set.
         """
-        batch, asked = bytearray(), list[Route]()
-        for route in routes:
-            self._sequence += 1
-            batch += _message(route, self._sequence)
-            asked.append(route)
-            if len(batch) > BATCH_BYTES:
-                self._exchange(batch, asked)
-                batch, asked = bytearray(), []
-        if asked:
-            self._exchange(batch, asked)
+        try:
+            errors = self._netlink.acknowledged([_request(route) for route in routes])
+        except OSError as error:
+            raise LinkError(f"cannot set routes in network namespace {self._what}: {error}") from error
+        for route, error_number in zip(routes, errors, strict=True):
+            self._check(error_number, route)
 
     def close(self) -> None:
         """Close the socket; the routes stay. May be called twice."""
-        self._socket.close()
+        self._netlink.close()
 
     def __enter__(self) -> Self:
         return self
@@ -100,20 +89,6 @@ class RouteSocket:
     ) -> None:
         self.close()
 
-    def _exchange(self, batch: bytearray, asked: Sequence[Route]) -> None:
-        first = self._sequence - len(asked) + 1
-        try:
-            self._socket.sendto(batch, (0, 0))
-            left = len(asked)
-            while left:
-                data = self._socket.recv(1 << 16)
-                for begin, _, kind, _, sequence in messages(data):
-                    if kind == NLMSG_ERROR and 0 <= sequence - first < len(asked):
-                        left -= 1
-                        self._check(-struct.unpack_from("=i", data, begin)[0], asked[sequence - first])
-        except OSError as error:
-            raise LinkError(f"cannot set routes in network namespace {self._what}: {error}") from error
-
     def _check(self, number: int, route: Route) -> None:
         if number == 0 or (number == errno.ESRCH and route.gateway is None):
             return
@@ -121,21 +96,19 @@ class RouteSocket:
         raise LinkError(f"network namespace {self._what} refuses {what}: {os.strerror(number)}")
 
 
-def _message(route: Route, sequence: int) -> bytes:
-    attributes = [(RTA_DST, route.to.network_address.packed)]
+def _request(route: Route) -> Request:
+    to = attribute(RTA_DST, route.to.network_address.packed)
     if route.gateway is None:
-        kind, flags, scope, onlink = RTM_DELROUTE, NLM_F_REQUEST | NLM_F_ACK, RT_SCOPE_NOWHERE, 0
-    else:
-        kind = RTM_NEWROUTE
-        flags = NLM_F_REQUEST | NLM_F_ACK | NLM_F_REPLACE | NLM_F_CREATE
-        scope, onlink = RT_SCOPE_UNIVERSE, RTNH_F_ONLINK  # its link may have no carrier yet
-        attributes.append((RTA_GATEWAY, route.gateway.packed))
-        attributes.append((RTA_OIF, struct.pack("=I", route.interface)))
-        if route.source is not None:
-            attributes.append((RTA_PREFSRC, route.source.packed))
-    unicast = RTN_UNICAST if route.gateway is not None else 0
-    body = _RTMSG.pack(
-        socket.AF_INET, route.to.prefixlen, 0, 0, RT_TABLE_MAIN, RTPROT_STATIC, scope, unicast, onlink
-    )
-    body += b"".join(ATTRIBUTE.pack(ATTRIBUTE.size + len(value), name) + value for name, value in attributes)
-    return HEADER.pack(HEADER.size + len(body), kind, flags, sequence, 0) + body
+        return RTM_DELROUTE, 0, _route(route, RT_SCOPE_NOWHERE, 0, 0) + to
+    # Its link may have no carrier yet.
+    body = _route(route, RT_SCOPE_UNIVERSE, RTN_UNICAST, RTNH_F_ONLINK) + to
+    body += attribute(RTA_GATEWAY, route.gateway.packed)
+    body += attribute(RTA_OIF, struct.pack("=I", route.interface))
+    if route.source is not None:
+        body += attribute(RTA_PREFSRC, route.source.packed)
+    return RTM_NEWROUTE, NLM_F_REPLACE | NLM_F_CREATE, body
+
+
+def _route(route: Route, scope: int, kind: int, flags: int) -> bytes:
+    lengths = socket.AF_INET, route.to.prefixlen, 0
+    return _RTMSG.pack(*lengths, 0, RT_TABLE_MAIN, RTPROT_STATIC, scope, kind, flags)

@@ -6,24 +6,10 @@ pyroute2 takes 0.4 ms of Python for a message, which is most of the time that a 
 from __future__ import annotations
 
 import ipaddress
-import itertools
-import os
 import socket
 import struct
-import threading
-from collections.abc import Sequence
 
-from testbed.kernel.netlink import (
-    ATTRIBUTE,
-    HEADER,
-    NLM_F_ACK,
-    NLM_F_DUMP,
-    NLM_F_REQUEST,
-    NLMSG_DONE,
-    NLMSG_ERROR,
-    attribute_places,
-    messages,
-)
+from testbed.kernel.netlink import NetlinkSocket, Request, attribute, attribute_places
 
 # linux/netlink.h, linux/rtnetlink.h
 NLM_F_REPLACE, NLM_F_EXCL, NLM_F_CREATE = 0x100, 0x200, 0x400
@@ -44,10 +30,7 @@ NDA_DST, NDA_LLADDR, NUD_PERMANENT = 1, 2, 0x80
 _IFINFOMSG = struct.Struct("=BxHiII")  # family, type, index, flags, change
 _IFADDRMSG = struct.Struct("=BBBBi")  # family, prefix length, flags, scope, index
 _NDMSG = struct.Struct("=BxxxiHBB")  # family, index, state, flags, type
-_ERROR = struct.Struct("=i")
 _FAMILIES = {4: socket.AF_INET, 6: socket.AF_INET6}
-
-Request = tuple[int, int, bytes]  # type, flags, body
 
 
 def bridge(name: str, index: int | None = None) -> Request:
@@ -77,7 +60,7 @@ def veth(
     peer = _IFINFOMSG.pack(socket.AF_UNSPEC, 0, 0, 0, 0) + _text(IFLA_IFNAME, peer_name)
     peer += _u32(IFLA_NET_NS_FD, peer_namespace)
     if peer_mac is not None:
-        peer += _attribute(IFLA_ADDRESS, _ethernet(peer_mac))
+        peer += attribute(IFLA_ADDRESS, _ethernet(peer_mac))
     if peer_segments is not None:
         peer += _u32(IFLA_GSO_MAX_SEGS, peer_segments)
     kind = _text(IFLA_INFO_KIND, "veth") + _nest(IFLA_INFO_DATA, _nest(VETH_INFO_PEER, peer))
@@ -94,7 +77,7 @@ def change(index: int, *, master: int | None = None, mtu_bytes: int | None = Non
     if mtu_bytes is not None:
         body += _u32(IFLA_MTU, mtu_bytes)
     if mac:
-        body += _attribute(IFLA_ADDRESS, _ethernet(mac))
+        body += attribute(IFLA_ADDRESS, _ethernet(mac))
     return RTM_SETLINK, 0, body
 
 
@@ -120,7 +103,7 @@ def address(index: int, text: str, prefix_length: int, *, present: bool = True) 
     """
     parsed = ipaddress.ip_address(text)
     body = _IFADDRMSG.pack(_FAMILIES[parsed.version], prefix_length, 0, 0, index)
-    body += _attribute(IFA_LOCAL, parsed.packed) + _attribute(IFA_ADDRESS, parsed.packed)
+    body += attribute(IFA_LOCAL, parsed.packed) + attribute(IFA_ADDRESS, parsed.packed)
     return (RTM_NEWADDR, NLM_F_CREATE | NLM_F_REPLACE, body) if present else (RTM_DELADDR, 0, body)
 
 
@@ -132,98 +115,38 @@ def neighbour(index: int, text: str, mac: str) -> Request:
     """
     parsed = ipaddress.ip_address(text)
     body = _NDMSG.pack(_FAMILIES[parsed.version], index, NUD_PERMANENT, 0, 0)
-    body += _attribute(NDA_DST, parsed.packed) + _attribute(NDA_LLADDR, _ethernet(mac))
+    body += attribute(NDA_DST, parsed.packed) + attribute(NDA_LLADDR, _ethernet(mac))
     return RTM_NEWNEIGH, NLM_F_CREATE | NLM_F_REPLACE, body
 
 
-class Rtnetlink:
-    """A socket for such requests, of the namespace of the thread that makes it; any thread may use it."""
-
-    def __init__(self) -> None:
-        self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE)
-        self._lock = threading.Lock()
-        self._sequence = itertools.count(1)
-
-    def do(self, requests: Sequence[Request]) -> None:
-        """Send requests in one system call; the kernel carries out each, also after one that fails.
-
-        Raises:
-            OSError: of the first request that failed.
-        """
-        with self._lock:
-            numbers = [next(self._sequence) for _ in requests]
-            self._socket.send(
-                b"".join(
-                    _message(kind, flags | NLM_F_REQUEST | NLM_F_ACK, number, body)
-                    for number, (kind, flags, body) in zip(numbers, requests, strict=True)
-                )
-            )
-            waiting, failed = set(numbers), 0
-            while waiting:
-                answer = self._socket.recv(1 << 16)
-                for at, _, kind, _, number in messages(answer):
-                    if kind == NLMSG_ERROR and number in waiting:
-                        waiting.remove(number)
-                        failed = failed or -_ERROR.unpack_from(answer, at)[0]
-        if failed:
-            raise OSError(failed, os.strerror(failed))
-
-    def addresses(self, index: int) -> list[str]:
-        """Return the addresses of an interface as text, "10.0.0.1/24". Raises OSError."""
-        number, found, whole = next(self._sequence), [], False
-        with self._lock:
-            question = _IFADDRMSG.pack(socket.AF_UNSPEC, 0, 0, 0, 0)
-            self._socket.send(_message(RTM_GETADDR, NLM_F_REQUEST | NLM_F_DUMP, number, question))
-            while not whole:
-                answer = self._socket.recv(1 << 16)
-                for at, end, kind, _, told in messages(answer):
-                    if told != number:
-                        continue
-                    if kind in (NLMSG_DONE, NLMSG_ERROR):
-                        whole = True
-                    elif _IFADDRMSG.unpack_from(answer, at)[4] == index:
-                        found.append(_address_text(answer, at, end))
-        return found
-
-    def close(self) -> None:
-        """Close the socket."""
-        self._socket.close()
+def addresses(netlink: NetlinkSocket, index: int) -> list[str]:
+    """Return the addresses of an interface as text, "10.0.0.1/24". Raises OSError."""
+    answers, _ = netlink.dump(RTM_GETADDR, _IFADDRMSG.pack(socket.AF_UNSPEC, 0, 0, 0, 0))
+    return [_address_text(answer) for answer in answers if _IFADDRMSG.unpack_from(answer)[4] == index]
 
 
-def _address_text(answer: bytes, at: int, end: int) -> str:
-    prefix_length = _IFADDRMSG.unpack_from(answer, at)[1]
-    places = attribute_places(answer, at + _IFADDRMSG.size, end)
+def _address_text(answer: bytes) -> str:
+    prefix_length = _IFADDRMSG.unpack_from(answer)[1]
+    places = attribute_places(answer, _IFADDRMSG.size, len(answer))
     begin, stop = places[IFA_LOCAL if IFA_LOCAL in places else IFA_ADDRESS]
     return f"{ipaddress.ip_address(answer[begin:stop])}/{prefix_length}"
 
 
-def _message(kind: int, flags: int, number: int, body: bytes) -> bytes:
-    return _padded(HEADER.pack(HEADER.size + len(body), kind, flags, number, 0) + body)
-
-
-def _attribute(number: int, payload: bytes) -> bytes:
-    return _padded(ATTRIBUTE.pack(ATTRIBUTE.size + len(payload), number) + payload)
-
-
 def _nest(number: int, payload: bytes) -> bytes:
-    return _attribute(number | NLA_F_NESTED, payload)
+    return attribute(number | NLA_F_NESTED, payload)
 
 
 def _u8(number: int, value: int) -> bytes:
-    return _attribute(number, struct.pack("=B", value))
+    return attribute(number, struct.pack("=B", value))
 
 
 def _u32(number: int, value: int) -> bytes:
-    return _attribute(number, struct.pack("=I", value))
+    return attribute(number, struct.pack("=I", value))
 
 
 def _text(number: int, text: str) -> bytes:
-    return _attribute(number, text.encode() + b"\0")
+    return attribute(number, text.encode() + b"\0")
 
 
 def _ethernet(text: str) -> bytes:
     return bytes.fromhex(text.replace(":", ""))
-
-
-def _padded(data: bytes) -> bytes:
-    return data + bytes(-len(data) % 4)

@@ -8,11 +8,15 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
+from dataclasses import replace
+from ipaddress import IPv4Address, IPv4Network
 
 import pytest
 
 from nodes.runtime.contact import RouteWatch
+from testbed.kernel.errors import LinkError
 from testbed.kernel.namespace import NetworkNamespace
+from testbed.kernel.routes import Route, RouteSocket
 from testbed.network.clock import RealClock
 from testbed.network.emulation import EmulatedNetwork
 from testbed.network.routes.contact_graph import RoutedLink
@@ -148,3 +152,24 @@ def _ping(space: NetworkNamespace, address: str) -> bool:
 
 def _never() -> threading.Event:
     return threading.Event()
+
+
+def test_a_crowd_of_routes_changes_at_one_moment() -> None:
+    """The acknowledgements of all of them at once do not fit into a socket's buffer."""
+    with NetworkNamespace.create("node") as node, NetworkNamespace.create("next") as following:
+        node.add_veth("v0", peer_name="v1", peer_path=following.path)
+        node.set_up("v0", True)
+        node.add_address("v0", "10.0.0.1", 24)
+        interface, first = node.read("v0").index, int(IPv4Address("10.1.0.0"))
+        found = [
+            Route(IPv4Network((first + number, 32)), IPv4Address("10.0.0.2"), interface)
+            for number in range(1000)
+        ]
+        refused = replace(found[500], gateway=IPv4Address("10.9.0.2"), source=IPv4Address("10.9.0.1"))
+        with RouteSocket(node, "node") as routes:
+            routes.set(found)
+            assert node.run(["ip", "-4", "route"]).stdout.count("via 10.0.0.2") == 1000
+            with pytest.raises(LinkError, match=r"refuses the route to 10\.1\.1\.244/32 by"):
+                routes.set([refused, *(Route(route.to) for route in found[:500])])
+            routes.set([Route(route.to) for route in found])  # half of them for the second time
+        assert "10.0.0.2" not in node.run(["ip", "-4", "route"]).stdout

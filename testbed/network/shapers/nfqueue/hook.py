@@ -9,8 +9,6 @@ again where it has loaded it.
 from __future__ import annotations
 
 import functools
-import socket
-import struct
 from pathlib import Path
 from typing import Literal
 
@@ -18,6 +16,7 @@ from testbed.errors import CapabilityError, LinkError, TestbedError
 from testbed.kernel.namespace import NetworkNamespace
 from testbed.machine.resources import raise_if_short
 from testbed.machine.system_path import find_program
+from testbed.network.shapers.nfqueue.packet_queue import PacketQueue
 
 NFQUEUE_FIX = "apt-get install iptables nftables && modprobe -a nfnetlink_queue xt_NFQUEUE br_netfilter"
 BRIDGE_SYSCTLS = Path("/proc/sys/net/bridge")  # there once br_netfilter is loaded
@@ -136,12 +135,9 @@ def _takes_rule(namespace: NetworkNamespace, way: NfqueueWay) -> bool:
 
 
 def _binds_queue() -> bool:
-    """Bind NFQUEUE 1 by the message of nfnetlink_queue.h: NFQNL_MSG_CONFIG, NFQNL_CFG_CMD_BIND."""
-    netlink_netfilter, config, request_and_ack, cfg_cmd, bind = 12, 3 << 8 | 2, 0x5, 1, 1
-    command = struct.pack("=HHBxH", 8, cfg_cmd, bind, socket.htons(socket.AF_INET))
-    body = struct.pack("!BBH", socket.AF_UNSPEC, 0, 1) + command
-    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, netlink_netfilter) as queue:
-        queue.settimeout(2)
-        queue.send(struct.pack("=IHHII", 16 + len(body), config, request_and_ack, 1, 0) + body)
-        (code,) = struct.unpack_from("=i", queue.recv(4096), 16)
-    return bool(code == 0)
+    try:
+        PacketQueue(1).close()
+    except OSError as error:
+        raise_if_short(error)
+        return False
+    return True

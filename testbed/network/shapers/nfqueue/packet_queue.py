@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import socket
 import struct
 from pathlib import Path
 from typing import NamedTuple
 
+from testbed.kernel.netlink import ATTRIBUTE, NLM_F_REQUEST, NetlinkSocket, Request, attribute, message
 from testbed.network.shapers.super_packets import MTU_BYTES
 
 ETHERNET_HEADER_BYTES = 14
@@ -16,7 +16,6 @@ ETHERNET_HEADER_BYTES = 14
 NETLINK_NETFILTER = 12
 SOL_NETLINK, NETLINK_NO_ENOBUFS = 270, 5
 SO_RCVBUFFORCE = 33
-NLM_F_REQUEST, NLM_F_ACK, NLMSG_ERROR = 1, 4, 2
 NFNL_SUBSYS_QUEUE = 3
 PACKET, VERDICT, CONFIG, VERDICT_BATCH = 0, 1, 2, 3
 NFQA_VERDICT_HDR, NFQA_TIMESTAMP, NFQA_PAYLOAD, NFQA_CAP_LEN, NFQA_SKB_INFO = 2, 4, 10, 13, 14
@@ -24,7 +23,8 @@ NFQA_CFG_CMD, NFQA_CFG_PARAMS, NFQA_CFG_QUEUE_MAXLEN, NFQA_CFG_MASK, NFQA_CFG_FL
 NFQA_CFG_F_GSO, NFQA_SKB_GSO = 1 << 2, 1 << 1
 NFQNL_CFG_CMD_BIND, NFQNL_COPY_PACKET = 1, 2
 NF_DROP, NF_ACCEPT = 0, 1
-PACKET_TYPE = NFNL_SUBSYS_QUEUE << 8 | PACKET
+_SUBSYSTEM = NFNL_SUBSYS_QUEUE << 8
+PACKET_TYPE = _SUBSYSTEM | PACKET
 FIRST_ATTRIBUTE = 20  # after nlmsghdr and nfgenmsg; the kernel puts NFQA_PACKET_HDR there
 
 # A limit, not an allocation: about 6,000 packets that wait to be read. Of a flood that this process cannot
@@ -38,7 +38,7 @@ HEAD_BYTES, HEADERS_BYTES = 1, 54
 IPV6_BYTES, TCP_BYTES, TCP_OFFSET_AT = 40, 20, 12
 
 _TYPE, _U32 = struct.Struct("=H"), struct.Struct(">I")
-_ATTRIBUTE, _STAMP = struct.Struct("=HH"), struct.Struct(">QQ")
+_STAMP, _NFGENMSG = struct.Struct(">QQ"), struct.Struct(">BBH")
 
 
 class _Places(NamedTuple):
@@ -59,10 +59,10 @@ class _Places(NamedTuple):
         The payload is the last one, so that its place tells which of the others are there.
         """
         return (
-            _ATTRIBUTE.unpack_from(buffer, self.payload_at) == (self.payload_bytes + 4, NFQA_PAYLOAD)
-            and (not self.size_at or _ATTRIBUTE.unpack_from(buffer, self.size_at) == (8, NFQA_CAP_LEN))
-            and (not self.info_at or _ATTRIBUTE.unpack_from(buffer, self.info_at) == (8, NFQA_SKB_INFO))
-            and (not self.stamp_at or _ATTRIBUTE.unpack_from(buffer, self.stamp_at) == (20, NFQA_TIMESTAMP))
+            ATTRIBUTE.unpack_from(buffer, self.payload_at) == (self.payload_bytes + 4, NFQA_PAYLOAD)
+            and (not self.size_at or ATTRIBUTE.unpack_from(buffer, self.size_at) == (8, NFQA_CAP_LEN))
+            and (not self.info_at or ATTRIBUTE.unpack_from(buffer, self.info_at) == (8, NFQA_SKB_INFO))
+            and (not self.stamp_at or ATTRIBUTE.unpack_from(buffer, self.stamp_at) == (20, NFQA_TIMESTAMP))
         )
 
 
@@ -75,8 +75,10 @@ class PacketQueue:
 
     def __init__(self, number: int) -> None:
         self.number = number
+        self._about = _NFGENMSG.pack(socket.AF_UNSPEC, 0, number)
         self.whole = False
-        self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, NETLINK_NETFILTER)
+        self._netlink = NetlinkSocket(NETLINK_NETFILTER)
+        self._socket = self._netlink.socket
         try:
             self._bind()
         except BaseException:
@@ -88,15 +90,16 @@ class PacketQueue:
     def _bind(self) -> None:
         self._socket.bind((0, 0))
         self._socket.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, RECEIVE_BUFFER_BYTES)
-        for attribute in (
-            _attribute(NFQA_CFG_CMD, struct.pack(">BxH", NFQNL_CFG_CMD_BIND, 0)),
-            _whole(on=False),  # so a super-packet that slips in is cut up and shaped like any other
-            _attribute(NFQA_CFG_QUEUE_MAXLEN, struct.pack(">I", KERNEL_QUEUE_PACKETS)),
-        ):
-            self._socket.send(_message(CONFIG, self.number, attribute, NLM_F_REQUEST | NLM_F_ACK))
-            error = struct.unpack_from("=i", self._socket.recv(4096), 16)[0]
-            if error:
-                raise OSError(-error, f"NFQUEUE {self.number}: {os.strerror(-error)}")
+        try:
+            self._netlink.do(
+                [
+                    self._config(attribute(NFQA_CFG_CMD, struct.pack(">BxH", NFQNL_CFG_CMD_BIND, 0))),
+                    self._config(_whole(on=False)),  # a super-packet that slips in is cut up and shaped
+                    self._config(attribute(NFQA_CFG_QUEUE_MAXLEN, struct.pack(">I", KERNEL_QUEUE_PACKETS))),
+                ]
+            )
+        except OSError as error:
+            raise OSError(error.errno, f"NFQUEUE {self.number}: {error.strerror}") from error
         # With this the kernel drops and counts packets when the buffer is full; without it reading fails.
         self._socket.setsockopt(SOL_NETLINK, NETLINK_NO_ENOBUFS, 1)
         self._socket.setblocking(False)
@@ -108,7 +111,8 @@ class PacketQueue:
     def pass_whole(self, on: bool) -> None:
         """Let super-packets come as they are, or have them cut up; from the next one on."""
         self.whole = on
-        self._socket.send(_message(CONFIG, self.number, _whole(on=on), NLM_F_REQUEST))
+        kind, _, body = self._config(_whole(on=on))
+        self._socket.send(message(kind, NLM_F_REQUEST, 0, body))
 
     def read(self) -> tuple[int, int, float, int] | None:
         """Return the next packet, or None if there is none.
@@ -164,8 +168,11 @@ class PacketQueue:
         self._socket.send(self._verdict(kind, verdict, packet_id))
 
     def _verdict(self, kind: int, verdict: int, packet_id: int) -> bytes:
-        header = _attribute(NFQA_VERDICT_HDR, struct.pack(">II", verdict, packet_id))
-        return _message(kind, self.number, header, NLM_F_REQUEST)
+        header = attribute(NFQA_VERDICT_HDR, struct.pack(">II", verdict, packet_id))
+        return message(_SUBSYSTEM | kind, NLM_F_REQUEST, 0, self._about + header)
+
+    def _config(self, attributes: bytes) -> Request:
+        return _SUBSYSTEM | CONFIG, 0, self._about + attributes
 
     def _find(self, length: int) -> _Places:
         """Return where the attributes are in the message."""
@@ -184,24 +191,13 @@ def kernel_drops(queue_number: int) -> dict[str, int]:
     return {"kernel_dropped": 0}
 
 
-def _message(kind: int, queue_number: int, attribute: bytes, flags: int) -> bytes:
-    header = struct.pack("=IHHII", 20 + len(attribute), NFNL_SUBSYS_QUEUE << 8 | kind, flags, 0, 0)
-    return header + struct.pack(">BBH", 0, 0, queue_number) + attribute
-
-
-def _attribute(kind: int, data: bytes) -> bytes:
-    return struct.pack("=HH", 4 + len(data), kind) + data + b"\0" * (-len(data) % 4)
-
-
 def _whole(*, on: bool) -> bytes:
     """Return the attributes that let super-packets come whole, with their headers, or cut up."""
     flag = NFQA_CFG_F_GSO if on else 0
     return (
-        _attribute(
-            NFQA_CFG_PARAMS, struct.pack(">IB", HEADERS_BYTES if on else HEAD_BYTES, NFQNL_COPY_PACKET)
-        )
-        + _attribute(NFQA_CFG_FLAGS, struct.pack(">I", flag))
-        + _attribute(NFQA_CFG_MASK, struct.pack(">I", NFQA_CFG_F_GSO))
+        attribute(NFQA_CFG_PARAMS, struct.pack(">IB", HEADERS_BYTES if on else HEAD_BYTES, NFQNL_COPY_PACKET))
+        + attribute(NFQA_CFG_FLAGS, struct.pack(">I", flag))
+        + attribute(NFQA_CFG_MASK, struct.pack(">I", NFQA_CFG_F_GSO))
     )
 
 
@@ -215,7 +211,7 @@ def _headers_bytes(buffer: bytearray, at: int, length: int) -> int:
 def _find_attributes(buffer: bytearray, length: int) -> _Places:
     at, size_at, stamp_at, info_at, payload_at, payload_bytes = FIRST_ATTRIBUTE, 0, 0, 0, 0, 0
     while at + 4 <= length:
-        attribute_length, kind = _ATTRIBUTE.unpack_from(buffer, at)
+        attribute_length, kind = ATTRIBUTE.unpack_from(buffer, at)
         if kind == NFQA_CAP_LEN:
             size_at = at
         elif kind == NFQA_TIMESTAMP:

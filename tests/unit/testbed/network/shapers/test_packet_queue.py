@@ -26,11 +26,12 @@ TCP = bytes(12) + bytes([8 << 4]) + bytes(1)  # of 32 bytes, with time stamps
 @pytest.fixture
 def ends(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[socket.socket, PacketQueue]]:
     kernel, ours = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    ours.setblocking(False)
     monkeypatch.setattr(socket, "socket", lambda *_: ours)
     monkeypatch.setattr(PacketQueue, "_bind", lambda _: None)
     with kernel, ours:
-        yield kernel, PacketQueue(1)
+        queue = PacketQueue(1)
+        ours.setblocking(False)
+        yield kernel, queue
 
 
 def attribute(kind: int, data: bytes) -> bytes:
