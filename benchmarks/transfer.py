@@ -2,6 +2,7 @@
 
     sudo python benchmarks/transfer.py                            every link; about 12 minutes
     sudo python benchmarks/transfer.py --link 20M/5ms             one link
+    sudo python benchmarks/transfer.py --repeat 3                 the median of three by goodput
     sudo python benchmarks/transfer.py --link 2M/300ms --full     with all 50 MB, 200 s per way
 
 Each way uses a new pair of hosts, the same trace and the same number of bytes. `iperf3` sends them over one
@@ -421,13 +422,19 @@ ROLES: dict[str, Callable[[Path, float], None]] = {
 RUNS = dict(zip(WAYS, (run_iperf3, run_chunks, run_one_message, run_bridge), strict=True))
 
 
-def measure(link: PlayedLink, ways: list[str], full: bool, advance: Callable[[str], None]) -> list[Outcome]:
-    """Return the outcomes of all ways on one link, run one after the other."""
-    outcomes = []
-    for way in ways:
-        advance(f"{link.name}: {way}")
-        with ExitStack() as stack:
-            outcomes.append(RUNS[way](Ends(stack, link, link.size_bytes(full))))
+def measure(
+    link: PlayedLink, ways: list[str], full: bool, repeats: int, advance: Callable[[str], None]
+) -> list[Outcome]:
+    """Return the outcomes of all ways on one link, run one after the other; of repeats the median each."""
+    runs: dict[str, list[Outcome]] = {way: [] for way in ways}
+    for _ in range(repeats):
+        for way in ways:
+            advance(f"{link.name}: {way}")
+            with ExitStack() as stack:
+                runs[way].append(RUNS[way](Ends(stack, link, link.size_bytes(full))))
+    outcomes = [
+        sorted(found, key=lambda o: o.goodput_bit_s or 0.0)[len(found) // 2] for found in runs.values()
+    ]
     iperf3 = next((o.goodput_bit_s for o in outcomes if o.way == "iperf3"), None)
     for outcome in outcomes:
         if iperf3 is not None and outcome.goodput_bit_s is not None:
@@ -510,6 +517,7 @@ def main() -> int:
     parser.add_argument("--way", action="append", choices=WAYS, help="way; repeat it for several (all)")
     full_mb = f"{FULL_BYTES / 1e6:g} MB"
     parser.add_argument("--full", action="store_true", help=f"send {full_mb} on slow links, too")
+    parser.add_argument("--repeat", type=int, default=1, help="how often each way is run (1)")
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     for hidden in ("--role", "--folder", "--rate"):
         parser.add_argument(hidden, help=argparse.SUPPRESS)
@@ -523,9 +531,9 @@ def main() -> int:
     links = [link for link in LINKS if not arguments.link or link.name in arguments.link]
     ways = [way for way in WAYS if not arguments.way or way in arguments.way]
     outcomes: list[Outcome] = []
-    with shown_progress(len(links) * len(ways)) as advance:
+    with shown_progress(len(links) * len(ways) * arguments.repeat) as advance:
         for link in links:
-            outcomes += measure(link, ways, arguments.full, advance)
+            outcomes += measure(link, ways, arguments.full, arguments.repeat, advance)
     problems = missed(outcomes)
     if arguments.json:
         print(json.dumps({"outcomes": [asdict(o) for o in outcomes], "missed": problems}, indent=2))
