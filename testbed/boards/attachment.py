@@ -133,13 +133,14 @@ class Attachment:
     ) -> None:
         self.detach()
 
-    def add_port(self, sky: NetworkNamespace, port: str, index: int) -> None:
+    def add_port(self, sky: NetworkNamespace, port: str, index: int, *, super_packets: bool = False) -> None:
         """Create the sky's port of this board; see `LinkEnd`.
 
         Args:
             sky: Network namespace of the sky.
             port: Name of the port.
             index: Interface index of the port.
+            super_packets: Never: what a board sends is its own.
         """
         match self.board.attach:
             case NicAttachment(interface=nic):

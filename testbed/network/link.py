@@ -16,6 +16,7 @@ from testbed.kernel.namespace import FIRST_PORT_INDEX, NetworkNamespace
 from testbed.network.link_end import PORT_MTU_BYTES, HostEnd, LinkEnd
 from testbed.network.link_state import HELD_STATE, Direction, LinkState, OnContactEnd
 from testbed.network.shapers.base import LinkPorts, Shaper
+from testbed.network.shapers.super_packets import may_pass
 
 CARRIER_WAIT_S = 3.0  # the kernel tells carriers of a crowd of new interfaces once a second
 LARGEST_FRAME_BYTES = 1514
@@ -77,7 +78,8 @@ class SkyLink:
         self.failure: TestbedError | None = None
         self._senders: dict[Direction, HostEnd] = {}  # of super-packets; a board, or a gate, has none
         if (
-            on_contact_end is OnContactEnd.PURGE
+            sky.shaper.takes_super_packets
+            and on_contact_end is OnContactEnd.PURGE
             and isinstance(satellite, HostEnd)
             and isinstance(ground, HostEnd)
         ):
@@ -100,7 +102,7 @@ class SkyLink:
             else:
                 self.ends = hosts
                 for port, end in hosts.items():
-                    _add_port(sky.namespace, port, bridge, end)
+                    _add_port(sky.namespace, port, bridge, end, super_packets=bool(self._senders))
                     building.callback(sky.namespace.delete, port)
             sky.shaper.attach(self.ports)
             building.callback(sky.shaper.detach, name)
@@ -148,14 +150,14 @@ class SkyLink:
     def stop_super_packets(self, down: LinkState, up: LinkState) -> None:
         """Let the hosts send single packets where a state wants it; before the shaper has the states."""
         for direction, state in zip(Direction, (down, up), strict=True):
-            if self._whole[direction] and state.up and not self.sky.shaper.passes_super_packets(state):
+            if self._whole[direction] and state.up and not may_pass(state):
                 self._send_super_packets(direction, False)
 
     def start_super_packets(self, down: LinkState, up: LinkState) -> None:
         """Let the hosts send super-packets where the states allow it; after the shaper has the states."""
         states = dict(zip(Direction, (down, up), strict=True))
         for direction in self._senders:
-            if not self._whole[direction] and self.sky.shaper.passes_super_packets(states[direction]):
+            if not self._whole[direction] and may_pass(states[direction]):
                 self._send_super_packets(direction, True)
 
     def _send_super_packets(self, direction: Direction, on: bool) -> None:
@@ -350,8 +352,10 @@ def _add_gate(
     return gate
 
 
-def _add_port(space: NetworkNamespace, port: str, bridge: str, end: LinkEnd) -> None:
-    end.add_port(space, port, next(_port_index))
+def _add_port(
+    space: NetworkNamespace, port: str, bridge: str, end: LinkEnd, *, super_packets: bool = False
+) -> None:
+    end.add_port(space, port, next(_port_index), super_packets=super_packets)
     try:
         space.plug(port, bridge)
     except BaseException:

@@ -24,9 +24,10 @@ class LinkEnd(Protocol):
     def interface(self) -> str:
         """The interface at that end, for messages."""
 
-    def add_port(self, sky: NetworkNamespace, port: str, index: int) -> None:
+    def add_port(self, sky: NetworkNamespace, port: str, index: int, *, super_packets: bool = False) -> None:
         """Make interface `port`, numbered `index`, in the sky, so that it leads to that end; down.
 
+        A host limits its `super_packets` from the start: each connection keeps the limit that it began with.
         Raises LinkError, and then leaves nothing.
         """
 
@@ -50,7 +51,7 @@ class HostEnd:
     mac: str | None = None
     host: NetworkNamespace | None = None
 
-    def add_port(self, sky: NetworkNamespace, port: str, index: int) -> None:
+    def add_port(self, sky: NetworkNamespace, port: str, index: int, *, super_packets: bool = False) -> None:
         """Add a veth between the sky and the host."""
         sky.add_veth(
             port,
@@ -58,7 +59,7 @@ class HostEnd:
             peer_path=self.namespace_path,
             index=index,
             peer_mac=self.mac,
-            peer_segments=SEGMENTS,
+            peer_segments=SEGMENTS if super_packets else None,
             mtu_bytes=PORT_MTU_BYTES,
             group=PORT_GROUP,
         )

@@ -40,19 +40,19 @@ class Shaper(Protocol):
     Attributes:
         name: its name in scenarios.
         can_hold: whether it can keep packets inside a link for the next contact (OnContactEnd.HOLD).
+        takes_super_packets: whether it passes TCP's super-packets where a state allows it, see
+            `super_packets`; others would lose, delay and count one as a single packet.
     """
 
     name: str
     can_hold: bool
+    takes_super_packets: bool
 
     def how(self) -> str:
         """Return how it works on this machine, in a few words for the record."""
 
     def attach(self, ports: LinkPorts) -> None:
         """Take charge of a link; both directions start down. Raises LinkError."""
-
-    def passes_super_packets(self, state: LinkState) -> bool:
-        """Return whether it lets TCP's super-packets through a direction in this state as they are."""
 
     def make_ready(self) -> None:
         """Finish for all links what `attach` has begun; otherwise the first state that is written does.
@@ -102,6 +102,7 @@ class RecordingShaper:
 
     name: str = "recording"
     can_hold: bool = True
+    takes_super_packets: bool = False
     states: dict[tuple[str, Direction], LinkState] = field(default_factory=dict)
     history: list[tuple[str, Direction, LinkState]] = field(default_factory=list)
     closed: bool = False
@@ -114,10 +115,6 @@ class RecordingShaper:
         """Remember the link as down in both directions."""
         for direction in Direction:
             self.states[ports.link, direction] = DOWN_STATE
-
-    def passes_super_packets(self, state: LinkState) -> bool:
-        """Return False: nothing passes."""
-        return False
 
     def make_ready(self) -> None:
         """Do nothing."""

@@ -60,6 +60,7 @@ class NetemShaper:
 
     name = "netem"
     can_hold = False
+    takes_super_packets = False
     socket_class = QdiscSocket  # a benchmark has another, for kernels without netem
 
     def __init__(self, sky_netns_path: str) -> None:
@@ -92,10 +93,6 @@ class NetemShaper:
                 if (failure := self._failure(key, port, CLOSED, held)) is not None:
                     raise failure
                 self._interface[key] = (port, index)
-
-    def passes_super_packets(self, state: LinkState) -> bool:
-        """Return False: netem loses, delays and counts a super-packet as one packet."""
-        return False
 
     def make_ready(self) -> None:
         """Do nothing: `attach` has done all."""

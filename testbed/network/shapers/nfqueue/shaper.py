@@ -19,7 +19,6 @@ from testbed.network.link_state import DOWN_STATE, Direction, LinkState
 from testbed.network.shapers.base import LinkPorts
 from testbed.network.shapers.nfqueue.hook import add_rules, call_iptables_on_bridges, find_hook
 from testbed.network.shapers.nfqueue.player_process import PlayerProcess
-from testbed.network.shapers.super_packets import may_pass
 
 STATES_AT_ONCE = 200  # some 20 kB, which fits into any socket buffer
 
@@ -42,6 +41,7 @@ class NfqueueShaper:
 
     name = "nfqueue"
     can_hold = True
+    takes_super_packets = True
 
     def __init__(self, sky_netns_path: str, seed: int = 0, processes: int | None = None) -> None:
         self._seed = seed
@@ -91,10 +91,6 @@ class NfqueueShaper:
             self._queues[ports.link, direction] = queue
         entries = {ports.entry(direction): self._queues[ports.link, direction] for direction in Direction}
         self._without_rule[ports.link] = entries
-
-    def passes_super_packets(self, state: LinkState) -> bool:
-        """Return whether the state is fast and exact enough, see `super_packets`."""
-        return may_pass(state)
 
     def make_ready(self) -> None:
         """Send the packets of new links to their queues: one program for all, which takes 3 ms to start.
