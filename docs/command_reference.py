@@ -22,7 +22,7 @@ Each has `--help`. They run on a bare board, without the rest of the testbed.
 | `python -m nodes.agent CONFIG` | waits on a board for runs, and starts the node's program in them |
 | `python -m nodes.profile MODEL` | measures each stage of an answer on this machine |
 | `python -m nodes.ask MODEL IMAGE PROMPT` | asks a model about an image |
-| `python -m nodes.lab.{eo_mini,training,evaluation}` | benchmark data, training, evaluation |
+| `python -m nodes.lab.{eo_mini,eo_mini_2,training,evaluation}` | benchmark data, training, evaluation |
 """
 
 

@@ -8,6 +8,12 @@
     render.py        pixels: any native rectangle, or the whole frame reduced to 224 px
     questions.py     the prompts about a scene, and the cells that their answers need
     answers.py       grammar and scores of the answers
+    detectors.py     what can be told of a thing at each scale, by a detector that knows all but the answer
+    cell_finders.py  cells that look suspicious without a model
+    gates.py         conditions that hold before a model is trained
+    files.py         a split on disk; pictures
 
 Nothing of it is imagery: the surfaces are models and the objects are drawn.
+
+Command line: python -m nodes.lab.eo_mini_2 --help
 """

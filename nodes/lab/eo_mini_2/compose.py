@@ -34,7 +34,7 @@ from nodes.lab.eo_mini_2.scene import (
 
 Split = Literal["train", "val", "test"]
 SPLIT_SEEDS: dict[Split, int] = {"train": 1, "val": 2, "test": 3}
-FRAMES: dict[Split, int] = {"train": 4000, "val": 60, "test": 120}
+FRAMES: dict[Split, int] = {"train": 4000, "val": 60, "test": 128}
 MEMBERS = (3, 5)  # things of each family in a frame: at least as many as the largest count
 COUNTS = 4  # zero to three of the first shape of a family, equally often
 
@@ -54,22 +54,25 @@ _TRIES = 60
 def draw_scenes(split: Split, count: int, seed: int = 0) -> Iterator[Scene]:
     """Draw the scenes of a split, one after another; the same seed draws the same scenes.
 
-    Counts of both families and the conditions are dealt, so that each is as frequent as it should be.
+    Counts of both families, useless frames and true comparisons are dealt: each is as frequent as it should
+    be, also among the others.
     """
     rng = np.random.default_rng([SPLIT_SEEDS[split], seed])
-    useless = round(_USELESS_SHARE * count)
-    conditions: list[Condition] = ["usable"] * (count - useless)
-    conditions += [_USELESS[n % 2] for n in range(useless)]
-    pairs = [divmod(n % COUNTS**2, COUNTS) for n in rng.permutation(count)]
-    order = rng.permutation(count)
-    for number in range(count):
-        ships, platforms = pairs[number]
+    for number, dealt in enumerate(rng.permutation(count)):
+        ships, platforms = divmod(int(dealt) % COUNTS**2, COUNTS)
         yield draw_scene(
             f"{split}{number:05d}",
-            conditions[order[number]],
+            _condition(int(dealt)),
             {"vessel": ships, "fixture": platforms},
             np.random.default_rng([SPLIT_SEEDS[split], seed, number]),
+            yes=bool(dealt // COUNTS**2 % 2),
         )
+
+
+def _condition(dealt: int) -> Condition:
+    """Return the condition of a frame: about every sixth is useless, clouded and dark in turn."""
+    before, after = int(dealt * _USELESS_SHARE), int((dealt + 1) * _USELESS_SHARE)
+    return "usable" if before == after else _USELESS[before % 2]
 
 
 def draw_scene(
@@ -78,6 +81,8 @@ def draw_scene(
     firsts: dict[Family, int],
     rng: np.random.Generator,
     length_px: float | None = None,
+    *,
+    yes: bool = True,
 ) -> Scene:
     """Draw one scene.
 
@@ -87,6 +92,7 @@ def draw_scene(
         firsts: How many things of each family have its first shape: ships, and platforms.
         rng: Source of all randomness.
         length_px: Length on which those of the things are based; drawn if None.
+        yes: Whether the comparison about it is worded so that its answer is yes.
     """
     # Drawn once, before the tries, so that frames that are hard to fill are as frequent as others.
     length = length_px or _log_uniform(rng, LENGTH_PX[0] * _SPREAD, LENGTH_PX[1] / _SPREAD)
@@ -116,6 +122,7 @@ def draw_scene(
         light=0.0 if condition == "dark" else 1.0,
         noise=float(rng.uniform(1.5, 3.0)),
         noise_px=(int(rng.integers(84)) * REDUCTION, int(rng.integers(84)) * REDUCTION),
+        yes=yes,
         sensor_bytes=int(FRAME_PX**2 * _BANDS * _BITS / 8 / ratio),
     )
 

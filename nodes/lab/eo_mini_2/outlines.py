@@ -15,7 +15,7 @@ GAP = 0.14  # of a tow, as a share of its length: the water between its two barg
 HOLD, HOLD_DEPTH = 0.35, 0.40  # of a ship: a darker deck with the flux that the gap takes away
 _DISC_RADIUS = 1.3904 / 3  # of an islet, by the span of a platform with the same second moments
 _DISC_LIGHT = 5 / (math.pi * 1.3904**2)  # its brightness, for the same flux
-_POINTS = 80  # samples along the side of a thing's square, at least
+_POINTS = 64  # samples along the side of a thing's square, at least
 
 
 @dataclass(frozen=True)
@@ -50,18 +50,23 @@ def patch_of(thing: Thing | Lure, window: Window) -> Patch | None:
     x = window.left_px + (left + (np.arange((right - left) * inner) + 0.5) / inner) * step - thing.x_px
     y = window.top_px + (top + (np.arange((bottom - top) * inner) + 0.5) / inner) * step - thing.y_px
     across, down = np.asarray(x, np.float32)[None, :], np.asarray(y, np.float32)[:, None]
+    shape = (bottom - top, inner, right - left, inner)
     if isinstance(thing, Thing):
-        opacity, shade = _thing(thing, across, down, spacing)
+        opacity, shade = (_means(part, shape) for part in _thing(thing, across, down, spacing))
         tint = np.asarray(thing.tint, np.float32)
     else:
-        opacity = _lure(thing, across, down, spacing)
+        opacity = _means(_lure(thing, across, down, spacing), shape)
         shade = opacity * np.float32(thing.contrast * FULL_CONTRAST)
         tint = np.zeros(3, np.float32)
-    if inner > 1:
-        shape = (bottom - top, inner, right - left, inner)
-        opacity, shade = opacity.reshape(shape).mean((1, 3)), shade.reshape(shape).mean((1, 3))
     colour = shade[..., None] + opacity[..., None] * tint
     return Patch(slice(top, bottom), slice(left, right), opacity, np.asarray(colour, np.float32))
+
+
+def _means(samples: Floats, shape: tuple[int, int, int, int]) -> Floats:
+    """Return the mean of each pixel's samples; `shape` is (rows, samples, columns, samples)."""
+    if shape[1] == 1:
+        return samples
+    return np.asarray(samples.reshape(shape).sum(3).sum(1) / (shape[1] * shape[3]), np.float32)
 
 
 def _samples(step: int, side_px: float, points: int) -> int:

@@ -23,6 +23,8 @@ _COUNTS: dict[Family, str] = {
     "fixture": "How many platforms are there?",
 }
 _COMPARISONS = ("Are there more ships than platforms?", "Are there more platforms than ships?")
+PROMPTS = (*_LISTS.values(), *_COUNTS.values(), *_COMPARISONS)
+"""Every prompt there is."""
 
 
 @dataclass(frozen=True)
@@ -53,8 +55,8 @@ def questions(scene: Scene) -> tuple[Question, ...]:
     if ships == platforms:
         asked.append(_count(scene, families[1 - first]))
     else:
-        truth = ("yes", "no")[_number_of(scene) % 2]
-        turned = int((ships > platforms) != (truth == "yes"))
+        truth = "yes" if scene.yes else "no"
+        turned = int((ships > platforms) != scene.yes)
         asked.append(_question(scene, "compare", _COMPARISONS[turned], truth, scene.things))
     return tuple(asked)
 
@@ -67,11 +69,6 @@ def _list(scene: Scene, family: Family) -> Question:
 def _count(scene: Scene, family: Family) -> Question:
     truth = COUNT_WORDS[_number(scene, family)]
     return _question(scene, f"count {SHAPES[family][0]}s", _COUNTS[family], truth, scene.of(family))
-
-
-def _number_of(scene: Scene) -> int:
-    """Return the number of a scene within its split, by which yes and no take turns."""
-    return int(scene.name[-5:])
 
 
 def _number(scene: Scene, family: Family) -> int:

@@ -148,6 +148,7 @@ class Scene:
         light: Share of daylight.
         noise: Standard deviation of the sensor's noise in grey levels.
         noise_px: Offset of the frame in the tile of noise, in multiples of REDUCTION.
+        yes: Whether the comparison about it is worded so that its answer is yes.
         sensor_bytes: Declared size of the camera's losslessly compressed data of this frame.
     """
 
@@ -163,6 +164,7 @@ class Scene:
     light: float
     noise: float
     noise_px: tuple[int, int]
+    yes: bool
     sensor_bytes: int
 
     def of(self, family: Family) -> tuple[Thing, ...]:

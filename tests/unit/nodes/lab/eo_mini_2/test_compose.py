@@ -32,7 +32,7 @@ def test_the_same_seed_draws_the_same_scenes(scenes: list[Scene]) -> None:
 
 
 def test_conditions_and_counts_are_dealt(scenes: list[Scene]) -> None:
-    assert Counter(scene.condition for scene in scenes) == {"usable": 13, "clouded": 2, "dark": 1}
+    assert Counter(scene.condition for scene in scenes) == {"usable": 14, "clouded": 1, "dark": 1}
     for shape in ("ship", "platform"):
         counts = Counter(sum(thing.shape == shape for thing in scene.things) for scene in scenes)
         assert counts == {0: 4, 1: 4, 2: 4, 3: 4}

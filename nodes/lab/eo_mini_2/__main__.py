@@ -1,0 +1,109 @@
+"""Command line of eo-mini-2: `python -m nodes.lab.eo_mini_2 --help`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from nodes.lab.eo_mini_2.compose import FRAMES, SPLIT_SEEDS
+
+_EXAMPLES = """examples:
+  python -m nodes.lab.eo_mini_2 gates                      the conditions before training: minutes of a core
+  python -m nodes.lab.eo_mini_2 write test eo2-test        128 frames of 2688 px and their prompts
+  python -m nodes.lab.eo_mini_2 write val eo2-val --frames 8
+  python -m nodes.lab.eo_mini_2 pictures                   the pictures of the documentation
+
+exit codes: 0 done; 1 a gate failed; 2 the output cannot be written
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one subcommand and return the exit status."""
+    parser = argparse.ArgumentParser(
+        prog="python -m nodes.lab.eo_mini_2",
+        description="Draw the benchmark eo-mini-2, and check it.",
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    commands = parser.add_subparsers(dest="command", required=True)
+    gates = commands.add_parser("gates", help="check the conditions before training")
+    gates.add_argument(
+        "--fit", type=int, default=200, metavar="N", help="frames to fit detectors on (%(default)s)"
+    )
+    gates.add_argument(
+        "--measure", type=int, default=240, metavar="N", help="frames to measure on (%(default)s)"
+    )
+    gates.add_argument("--json", action="store_true", help="print JSON instead of the table")
+    gates.set_defaults(run=_gates)
+    writing = commands.add_parser("write", help="write a split: frames, prompts.jsonl, scenes.jsonl")
+    writing.add_argument("split", choices=sorted(SPLIT_SEEDS), help="name of the split")
+    writing.add_argument("folder", type=Path, help="new folder")
+    writing.add_argument("--frames", type=int, metavar="N", help="number of frames (default: the split's)")
+    writing.set_defaults(run=_write)
+    pictures = commands.add_parser("pictures", help="draw twelve frames for the documentation")
+    pictures.add_argument(
+        "-o",
+        "--output",
+        type=Path,
+        default=Path("docs/images/eo-mini-2"),
+        metavar="DIR",
+        help="folder (default: %(default)s)",
+    )
+    pictures.set_defaults(run=_pictures)
+    options = parser.parse_args(arguments)
+    try:
+        return int(options.run(options))
+    except OSError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+
+
+def _gates(options: argparse.Namespace) -> int:
+    from rich.console import Console
+    from rich.progress import Progress
+    from rich.table import Table
+
+    from nodes.lab.eo_mini_2.gates import check
+
+    with Progress(transient=True) as bar:
+        task = bar.add_task("frames", total=4 * (options.fit + options.measure) + FRAMES["test"])
+        found = check("test", options.fit, options.measure, lambda: bar.advance(task))
+    if options.json:
+        print(json.dumps([asdict(gate) for gate in found], indent=2))
+    else:
+        table = Table("gate", "measured", "required", "sample", "")
+        for gate in found:
+            verdict = "passed" if gate.passed else "[bold red]FAILED"
+            table.add_row(gate.name, gate.measured, gate.required, gate.sample, verdict)
+        Console().print(table)
+    return 0 if all(gate.passed for gate in found) else 1
+
+
+def _write(options: argparse.Namespace) -> int:
+    from rich.progress import Progress
+
+    from nodes.lab.eo_mini_2.compose import draw_scenes
+    from nodes.lab.eo_mini_2.files import write
+
+    count = options.frames or FRAMES[options.split]
+    with Progress(transient=True) as bar:
+        task = bar.add_task("frames", total=count)
+        prompts = write(draw_scenes(options.split, count), options.folder, lambda: bar.advance(task))
+    print(f"{options.folder}: {prompts} prompts about {count} frames")
+    return 0
+
+
+def _pictures(options: argparse.Namespace) -> int:
+    from nodes.lab.eo_mini_2.files import draw_pictures
+
+    for path in draw_pictures(options.output):
+        print(path)
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
