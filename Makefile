@@ -49,10 +49,12 @@ unit: setup
 online: setup
 	$(BIN)/python -m pytest -m online tests/integration
 
-# Workers of the first line have network namespaces of their own, so that tests that need root run side by side.
+# Workers have network namespaces of their own, so that tests that need root run side by side.
 integration: setup
-	$(BIN)/python -m pytest --numprocesses 4 --own-machines --dist loadgroup --no-loadscope-reorder \
-	    -m "not (alone or online)" tests/integration tests/campaign tests/docs
+	$(BIN)/python -m pytest --numprocesses 5 --own-machines --dist loadgroup --no-loadscope-reorder \
+	    -m "not (alone or light or online)" tests/integration tests/campaign tests/docs
+	$(BIN)/python -m pytest --numprocesses 2 --own-machines --dist loadgroup --no-loadscope-reorder \
+	    -m "light and not alone" tests/integration
 	$(BIN)/python -m pytest -m alone tests/integration tests/docs
 
 bench: setup

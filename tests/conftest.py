@@ -14,7 +14,7 @@ from tests.support.starved import Starvation
 
 # A test with one of these marks that failed while the machine was starved runs again and is listed as RERUN;
 # its last outcome counts. Every other failure counts at once.
-REPEATABLE = ("root", "alone")
+REPEATABLE = ("root", "alone", "light")
 REPEATS = 4
 _WATCH = pytest.StashKey[Starvation]()
 

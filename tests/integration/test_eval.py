@@ -14,6 +14,7 @@ import pytest
 
 from nodes.contract.evaluation import POLICY_NAMES
 from tests.support import ROOT
+from tests.support.made_up_profile import MADE_UP
 from tests.support.waiting import wait_for
 from traces.trace_file import read_trace
 
@@ -161,10 +162,15 @@ def test_no_results_below_a_file(tmp_path: Path) -> None:
 
 @pytest.mark.root
 def test_what_a_stopped_evaluation_leaves_is_the_users_who_called_sudo(tmp_path: Path) -> None:
+    stage = {"p50_s": 0.1, "p95_s": 0.1, "count": 1}
+    measured = dict.fromkeys(("attend", "whole", "reduced", "regions", "pass_on"), stage)
+    # With the times of all steps, so that none is measured before the first outcome.
+    (tmp_path / "times.json").write_text(json.dumps(MADE_UP | {"stages": MADE_UP["stages"] | measured}))
     # What a shell runs in the background is born deaf to SIGINT, and hands that on.
     python = ["env", "--default-signal=INT", sys.executable]
+    options = ["--quick", "--times", "times.json", "--output", "runs", "--cache", "cache"]
     with subprocess.Popen(
-        [*python, "-m", "testbed.cli.main", "eval", "--quick", "--output", "runs", "--cache", "cache"],
+        [*python, "-m", "testbed.cli.main", "eval", *options],
         cwd=tmp_path,
         env={**os.environ, "PYTHONPATH": str(ROOT), "SUDO_UID": "65534", "SUDO_GID": "65534"},
         stderr=subprocess.PIPE,

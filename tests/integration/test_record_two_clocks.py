@@ -17,7 +17,7 @@ from traces.trace_file import read_trace
 
 pytestmark = [
     pytest.mark.root,
-    pytest.mark.alone,
+    pytest.mark.light,
     pytest.mark.skipif(uml.missing() is not None, reason=f"{uml.missing()}: {uml.FIX}"),
 ]
 # In a network namespace of its own: a guest with its own kernel and clock behind a tap interface.

@@ -63,7 +63,7 @@ def replayed(folder: Path, footprint: Footprint, *options: str, link: str = LINK
     return json.loads(done.stdout), done.stderr
 
 
-@pytest.mark.alone
+@pytest.mark.light
 def test_ping_sees_the_recorded_round_trips(tmp_path: Path, footprint: Footprint) -> None:
     def ping() -> tuple[dict, list[float]]:
         results, said = replayed(tmp_path, footprint, "--client", "ping -D -c 40 -i 0.1 {server}")
@@ -85,7 +85,7 @@ def test_ping_sees_the_recorded_round_trips(tmp_path: Path, footprint: Footprint
     assert {"results.json", "fidelity.json"} <= {path.name for path in folder.iterdir()}
 
 
-@pytest.mark.alone
+@pytest.mark.light
 def test_iperf3_gets_the_recorded_rate(tmp_path: Path, footprint: Footprint) -> None:
     def means_bit_s() -> tuple[float, float]:
         client = "iperf3 -c {server} -R -J -t 5 -O 1 -i 0.5"
@@ -373,7 +373,7 @@ def recorded_again(folder: Path, footprint: Footprint) -> tuple[Trace, Trace, fl
     return played, again, again.header.start_utc.timestamp() - parse_utc(results["start_utc"]).timestamp()
 
 
-@pytest.mark.alone
+@pytest.mark.light
 def test_what_is_replayed_and_recorded_again_is_the_same_link(tmp_path: Path, footprint: Footprint) -> None:
     """Row by row: rates within 5 %, delays within 1 ms, wherever the recorder says that it measured.
 

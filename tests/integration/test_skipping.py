@@ -99,7 +99,8 @@ def test_hours_between_passes_are_skipped_and_count_in_the_latencies(tmp_path: P
     assert "times as fast as real time" in outcome.folder.report.read_text()
 
 
-@pytest.mark.alone
+@pytest.mark.light
+@pytest.mark.long
 def test_answers_and_latencies_are_those_without_skipping(tmp_path: Path) -> None:
     with Starvation() as starvation:
         whole, skipped = (run(scenario(tmp_path, 4.0, skip=skip), tmp_path).results for skip in (False, True))

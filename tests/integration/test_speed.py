@@ -18,7 +18,7 @@ from tests.support.footprint import Footprint
 from tests.support.made_up_profile import MADE_UP
 from traces.trace_file import read_trace
 
-pytestmark = [pytest.mark.root, pytest.mark.alone]
+pytestmark = [pytest.mark.root, pytest.mark.light]
 SPEED = 10
 AOS_S = 12.0
 STAGES_S = {"preprocess": 0.5, "vision": 4.0, "prefill": 1.5, "decode": 0.0}

@@ -24,6 +24,9 @@ from nodes.policies import Decision, SendReduced, SendRegions, SendWhole
 from nodes.profiles.profile import Profile
 from nodes.vlm.image import open_image
 
+REPEATS, FEW_REPEATS = 7, 3  # frames to measure; the latter for FEW_PAIRS or less, whose figures are as rough
+FEW_PAIRS = 16
+
 
 @dataclass(frozen=True)
 class ComputeTimes:
@@ -108,7 +111,7 @@ def measure_compute_times(
     folder: Path,
     tick: Callable[[], None] = lambda: None,
     *,
-    repeats: int = 7,
+    repeats: int = REPEATS,
 ) -> ComputeTimes:
     """Measure the times of this machine.
 

@@ -198,10 +198,15 @@ class Outcomes:
         """The compact model."""
         return load_model(self._names["compact"], self._options)
 
+    @property
+    def regular_is_here(self) -> bool:
+        """Whether the regular model computes on this machine, not behind a server."""
+        return not is_server(self._names["regular"])
+
     @cached_property
     def regular(self) -> AnsweringModel:
         """The regular model."""
-        if is_server(self._names["regular"]):
+        if not self.regular_is_here:
             return connect(self._names["regular"], options=self._options)
         return load_model(self._names["regular"], self._options)
 

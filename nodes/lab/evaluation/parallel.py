@@ -19,6 +19,7 @@ from nodes.lab.evaluation.outcomes import Outcomes
 from nodes.lab.evaluation.progress import Progress
 from nodes.policies import Decision
 
+LIBRARIES = "nodes.vlm.shared.libraries"
 _Request = tuple[Pair, Decision, Sequence[float]]
 
 
@@ -40,8 +41,11 @@ def precompute(
     missing = [request for request in every if not outcomes.knows_ground(*request)]
     if not missing:
         return
-    # Spawned, not forked: torch's threads do not survive a fork.
-    pool = ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn"), _begin, (outcomes,))
+    # Forked from a process that has imported the libraries, which takes seconds. It has not computed: torch's
+    # threads do not survive a fork.
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([__name__, *([LIBRARIES] if outcomes.regular_is_here else [])])
+    pool = ProcessPoolExecutor(jobs, context, _begin, (outcomes,))
     with progress.step(description, len(missing)) as tick:
         try:
             for done in as_completed([pool.submit(_compute, request) for request in missing]):

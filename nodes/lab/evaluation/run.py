@@ -23,7 +23,13 @@ from nodes.contract.latency import PARTS
 from nodes.data.pairs import Pair, read_pairs
 from nodes.errors import DataError
 from nodes.lab.evaluation.calibration import figures_on_test_pairs, figures_on_validation_pairs
-from nodes.lab.evaluation.compute_times import ComputeTimes, measure_compute_times
+from nodes.lab.evaluation.compute_times import (
+    FEW_PAIRS,
+    FEW_REPEATS,
+    REPEATS,
+    ComputeTimes,
+    measure_compute_times,
+)
 from nodes.lab.evaluation.evaluated_pairs import EvaluatedPair
 from nodes.lab.evaluation.event_model.replay import ReplayedPair, replay
 from nodes.lab.evaluation.figures import share
@@ -261,11 +267,15 @@ def measured_times(job: Job, outcomes: Outcomes, pairs: Sequence[Pair], progress
         repr(sizes),
         *ComputeTimes.stored_names(),
     )
+    repeats = REPEATS
     known = cache.get(key)
+    if known is None and len(pairs) <= FEW_PAIRS:
+        repeats, key = FEW_REPEATS, key_of(key, FEW_REPEATS)
+        known = cache.get(key)
     if known is not None:
         return ComputeTimes.from_stored(known)
-    with progress.step("compute times", 8) as tick:
-        times = measure_compute_times(outcomes, pairs, job.output, tick)
+    with progress.step("compute times", repeats + 1) as tick:
+        times = measure_compute_times(outcomes, pairs, job.output, tick, repeats=repeats)
     cache.put(key, times.to_stored())
     return times
 

@@ -10,5 +10,6 @@ wire.py       messages over the socket
 serve.py      the process of one model
 host.py       accepts connections and hands each to the process of its model
 memory.py     answers that were computed before
+libraries.py  what models need, imported before processes are forked
 remote.py     a model and a session as a node uses them
 """

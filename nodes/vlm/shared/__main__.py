@@ -45,7 +45,8 @@ exit status: 0 ended as requested, 2 the socket cannot be made""",
         os.umask(previous)
     try:
         listener.listen(BACKLOG)
-        _import_libraries()
+        from nodes.vlm.shared import libraries  # noqa: F401  # slow, and the socket is there already
+
         ModelHost(listener).serve_forever()
     except _Ended:
         pass
@@ -63,18 +64,6 @@ def _leave(number: int, frame: Any) -> None:
     for again in (signal.SIGTERM, signal.SIGINT):
         signal.signal(again, signal.SIG_IGN)  # a second request must not interrupt the end
     raise _Ended
-
-
-def _import_libraries() -> None:
-    """Import what models need. If that is not installed, loading a model says what is missing."""
-    with contextlib.suppress(ImportError):
-        import torch  # noqa: F401
-        import transformers
-        from transformers.models.auto import modeling_auto, processing_auto  # noqa: F401
-
-        for name in ("AutoModelForImageTextToText", "StoppingCriteriaList"):
-            getattr(transformers, name)
-        from nodes.vlm import model, processor, session  # noqa: F401
 
 
 if __name__ == "__main__":

@@ -44,7 +44,8 @@ def is_gone(pid: int) -> Callable[[], bool]:
     return lambda: not Path(f"/proc/{pid}").exists() or " Z " in Path(f"/proc/{pid}/stat").read_text()
 
 
-@pytest.mark.alone  # it answers at a profile's pace, which a busy machine cannot keep
+@pytest.mark.long
+@pytest.mark.light  # it answers at a profile's pace, which a busy machine cannot keep
 def test_a_board_takes_part_through_the_deaths_of_broker_and_agent_and_ends_with_its_run(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:

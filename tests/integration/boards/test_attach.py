@@ -115,7 +115,7 @@ def ping(space: NetworkNamespace, address: str, *options: str) -> tuple[int, lis
     return int(sent[1]), [float(rtt) for rtt in re.findall(r"time=([0-9.]+) ms", said)]
 
 
-@pytest.mark.alone
+@pytest.mark.light
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_board_is_plugged_in_shaped_and_let_go(desk: Desk, kind: str, tmp_path: Path) -> None:
     desk.ready(kind)
@@ -164,7 +164,7 @@ def trace(delay_s: float, rate_bit_s: float = 10e6) -> Trace:
     return parse_trace(TRACE.format(delay=delay_s, rate=rate_bit_s))
 
 
-@pytest.mark.alone
+@pytest.mark.light
 def test_the_boards_own_delay_is_measured_and_taken_out(tmp_path: Path) -> None:
     """The board is behind a real way of 3 ms and 30 Mbit/s: another emulated link."""
     with (

@@ -58,7 +58,7 @@ def test_a_rate_of_0_is_refused_and_the_link_stays_as_it_was(pair: Pair) -> None
     assert pair.link.states() == (requested, requested)
 
 
-@pytest.mark.alone
+@pytest.mark.light
 def test_the_lowest_rate_and_the_longest_delay_hold_everything_and_break_nothing(
     pair: Pair, stream: Stream
 ) -> None:
@@ -71,7 +71,7 @@ def test_the_lowest_rate_and_the_longest_delay_hold_everything_and_break_nothing
     assert stream.received(0.3) == [0, 1, 2]
 
 
-@pytest.mark.alone
+@pytest.mark.light
 def test_a_rate_that_rises_lets_out_at_once_what_waits(pair: Pair, stream: Stream) -> None:
     def emptied_s() -> float:
         pair.link.set(state(20e3), state())
@@ -87,7 +87,7 @@ def test_a_rate_that_rises_lets_out_at_once_what_waits(pair: Pair, stream: Strea
     unless_starved(emptied_s, lambda took_s: took_s < 0.1)
 
 
-@pytest.mark.alone
+@pytest.mark.light
 def test_a_delay_that_falls_by_100_ms_overtakes_nothing(pair: Pair, stream: Stream) -> None:
     pair.link.set(state(delay_s=0.110), state())
     sender = threading.Thread(target=stream.send, args=(300, 0.001))
@@ -98,7 +98,7 @@ def test_a_delay_that_falls_by_100_ms_overtakes_nothing(pair: Pair, stream: Stre
     assert stream.received(0.3) == list(range(300))
 
 
-@pytest.mark.alone
+@pytest.mark.light
 def test_jitter_varies_and_reorders_nothing(pair: Pair, stream: Stream) -> None:
     pair.link.set(state(delay_s=0.01, jitter_s=0.005), state(delay_s=0.0))
     rtts_ms = pair.rtts_ms(100, "-i", "0.02")  # so far apart that none waits for another
@@ -110,7 +110,7 @@ def test_jitter_varies_and_reorders_nothing(pair: Pair, stream: Stream) -> None:
     assert stream.received(0.3) == list(range(500))
 
 
-@pytest.mark.alone
+@pytest.mark.light
 def test_packets_of_9000_bytes_pass_whole_and_cost_their_time() -> None:
     with EmulatedNetwork("nfqueue") as network:
         satellite = network.add_host("s").node
@@ -147,7 +147,7 @@ def fates(seed: int, lossy: LinkState) -> list[int]:
         return got
 
 
-@pytest.mark.alone
+@pytest.mark.light
 @pytest.mark.parametrize(
     "lossy",
     [

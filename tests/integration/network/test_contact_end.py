@@ -11,7 +11,7 @@ from testbed.network.link_state import DOWN_STATE, Direction
 from tests.support.network.pair import GROUND6, Pair, Stream, state
 from tests.support.starved import unless_starved
 
-pytestmark = [pytest.mark.root, pytest.mark.alone]
+pytestmark = [pytest.mark.root, pytest.mark.light]
 
 
 @pytest.fixture(scope="module")

@@ -46,7 +46,7 @@ def leaves_nothing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[
     assert own() - before == set()
 
 
-@pytest.mark.alone
+@pytest.mark.light
 def test_a_constant_link_carries_programs_and_compares_itself_with_the_request() -> None:
     with EmulatedLink(STATE) as link:
         server = link.ground.popen("iperf3 -s")
@@ -78,7 +78,7 @@ def test_a_link_stands_still_until_its_trace_is_played(tmp_path: Path) -> None:
         assert link.fidelity().rtt
 
 
-@pytest.mark.alone
+@pytest.mark.light
 def test_a_delay_that_changes_fast_is_no_error_of_the_link() -> None:
     """50 changes a second, 40 ms a second: a reply meets another delay than its probe did."""
     time_s = np.arange(0, 8, 0.02)
@@ -103,7 +103,7 @@ def test_a_delay_that_changes_fast_is_no_error_of_the_link() -> None:
     assert unless_starved(play, right)["rtt_samples"] >= 20
 
 
-@pytest.mark.alone
+@pytest.mark.light
 def test_several_links_in_one_process_do_not_meet() -> None:
     with (
         EmulatedLink(STATE, probe=False) as one,

@@ -22,7 +22,7 @@ from testbed.network.link_state import DOWN_STATE, Direction, GilbertElliott, Li
 from tests.support.network.pair import GROUND, GROUND6, SATELLITE, Pair, Stream, state
 from tests.support.starved import unless_starved
 
-pytestmark = [pytest.mark.root, pytest.mark.alone]
+pytestmark = [pytest.mark.root, pytest.mark.light]
 
 
 def test_a_link_starts_down_and_the_hosts_see_it(pair: Pair) -> None:
@@ -79,6 +79,7 @@ def test_the_round_trip_is_twice_the_delay(pair: Pair, family: str) -> None:
     unless_starved(median_ms, lambda found_ms: found_ms < 21.016)
 
 
+@pytest.mark.alone  # not light: it takes most of a core
 @pytest.mark.parametrize("rate_bit_s", [20e6, 100e6])
 def test_tcp_gets_nine_tenths_of_the_rate(pair: Pair, rate_bit_s: float) -> None:
     queue_bytes = int(rate_bit_s / 8 * 0.05)

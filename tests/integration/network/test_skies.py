@@ -124,7 +124,7 @@ def one_contact(aos_s: float, los_s: float) -> Trace:
     )
 
 
-@pytest.mark.alone
+@pytest.mark.light
 def test_a_direction_that_goes_down_by_its_trace_leaves_the_other_one_flowing() -> None:
     """Both up, then the downlink only, then the uplink only, then none, for 0.5 s each."""
     with EmulatedNetwork("nfqueue") as network:
@@ -160,7 +160,7 @@ def test_a_direction_that_goes_down_by_its_trace_leaves_the_other_one_flowing() 
         assert not any(on for moment, on in carriers if 1.5 + late_s < moment < 2.0)
 
 
-@pytest.mark.alone
+@pytest.mark.light
 def test_packets_pass_in_the_contact_and_only_then() -> None:
     with EmulatedNetwork("nfqueue") as network:
         pair = Pair(network)
@@ -202,7 +202,7 @@ def test_two_skies_do_not_meet() -> None:
     assert min(found["far"]) >= 40
 
 
-@pytest.mark.alone
+@pytest.mark.light
 def test_three_links_of_one_sky_keep_their_own_states() -> None:
     with EmulatedNetwork("nfqueue") as network:
         pairs = [Pair(network, number) for number in range(3)]

@@ -25,7 +25,7 @@ def true_run_s(own_s: float) -> float:
     return own_s / (1 + DRIFT) - OFFSET_S
 
 
-@pytest.mark.alone
+@pytest.mark.light
 @pytest.mark.root
 def test_a_clock_3_7_s_off_and_drifting_is_known_within_its_bound(tmp_path: Path) -> None:
     socket = tmp_path / "plane"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from tests.conftest import REPEATABLE
 from tests.support import ROOT
 
 pytest_plugins = ["pytester"]
@@ -29,7 +30,7 @@ def run_inside(
     pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, *, starved: bool
 ) -> pytest.RunResult:
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
-    pytester.makeini("[pytest]\nmarkers =\n    root: as in pyproject.toml\n    alone: as in pyproject.toml\n")
+    pytester.makeini("[pytest]\nmarkers =\n" + "".join(f"    {mark}: repeatable\n" for mark in REPEATABLE))
     pytester.makeconftest("from tests.conftest import *")
     pytester.makepyfile(INNER.format(starved=starved))
     return pytester.runpytest_subprocess("-p", "no:cacheprovider")
