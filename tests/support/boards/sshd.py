@@ -1,14 +1,16 @@
 """OpenSSH's server in a separate mount namespace; nothing is installed.
 
-Where the machine has no sshd, Debian's packages are downloaded and unpacked into a temporary folder.
+Where the machine has no sshd, Debian's packages are downloaded and unpacked into the folder `build` of the
+checkout. The tests marked `online` do so first; workers with a network of their own cannot.
 """
 
 from __future__ import annotations
 
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,9 +18,11 @@ import pytest
 
 from testbed.boards.inventory import Board, RouteAttachment
 from testbed.network.programs import spawn
+from tests.support import ROOT
 from tests.support.nodes.ends import free_port
 from tests.support.waiting import wait_for
 
+KEPT = ROOT / "build/sshd"
 # sshd needs a user and a folder that the machine may not have. Logins get an empty home folder, because this
 # machine's login scripts do not belong to the board. $0: sshd, $1: its configuration.
 ENTER = """
@@ -53,23 +57,33 @@ def prepare_sshd(folder: Path, address: str, port: int) -> Access:
     known_hosts = folder / "known_hosts"
     host = address if port == 22 else f"[{address}]:{port}"
     known_hosts.write_text(f"{host} {(folder / 'host.pub').read_text()}")
-    command = ["sh", "-c", ENTER, find_sshd(folder), str(config)]
+    command = ["sh", "-c", ENTER, find_sshd(), str(config)]
     return Access(command, folder / "user", known_hosts)
 
 
-def find_sshd(folder: Path) -> str:
+def find_sshd() -> str:
     """Return the path of sshd; skip the test if it can neither be found nor downloaded."""
     if (found := shutil.which("sshd", path="/usr/sbin:/usr/local/sbin")) is not None:
         return found
-    packages = ["openssh-server", "openssh-sftp-server"]
-    done = subprocess.run(
-        ["apt-get", "download", "-q", *packages], cwd=folder, capture_output=True, text=True, check=False
-    )
-    if done.returncode != 0:
-        pytest.skip(f"no sshd here, and apt-get cannot download openssh-server: {done.stderr.strip()[-200:]}")
-    for package in folder.glob("*.deb"):
-        subprocess.run(["dpkg", "-x", str(package), str(folder / "unpacked")], check=True)
-    return str(folder / "unpacked/usr/sbin/sshd")
+    if not KEPT.exists():
+        _download()
+    return str(KEPT / "usr/sbin/sshd")
+
+
+def _download() -> None:
+    KEPT.parent.mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=KEPT.parent) as name:
+        packages = ["openssh-server", "openssh-sftp-server"]
+        done = subprocess.run(
+            ["apt-get", "download", "-q", *packages], cwd=name, capture_output=True, text=True, check=False
+        )
+        if done.returncode != 0:
+            lack = "no sshd here, and apt-get cannot download openssh-server"
+            pytest.skip(f"{lack}: {done.stderr.strip()[-200:]}")
+        for package in Path(name).glob("*.deb"):
+            subprocess.run(["dpkg", "-x", str(package), f"{name}/unpacked"], check=True)
+        with suppress(OSError):  # another test was faster
+            Path(name, "unpacked").rename(KEPT)
 
 
 @contextmanager
