@@ -23,11 +23,14 @@ from pydantic import ValidationError
 from nodes.board.assignment import model_folder
 from nodes.contract.config import ConfigError, I2cPowerSensor, first_problem
 from nodes.contract.files import check_output, is_stdout, write_atomically
+from nodes.contract.models.command_line import add_model_options, command_line_of, model_options_of
+from nodes.contract.models.options import MAX_NEW_TOKENS, ModelOptions
 from nodes.errors import ModelError
 from nodes.profiles.pace import further_tokens
 from nodes.profiles.profile import AnswerEnergy, Profile, Stage
 from nodes.vlm.folder import check_model_folder
 from nodes.vlm.image import open_image
+from nodes.vlm.loading.checks import check_options
 
 _SHIPPED = Path(__file__).parent
 _EPILOG = """examples:
@@ -42,16 +45,14 @@ IDLE_S = 3.0
 BETWEEN_S = 0.3  # so that the power of one answer is not that of the next
 
 
-def measure_profile(  # noqa: PLR0913 - all but one are keywords
+def measure_profile(
     model_name: str,
     *,
     name: str,
     data: Path,
     repeats: int = 20,
     cold_starts: int = 3,
-    max_new_tokens: int = 8,
-    device: str = "cpu",
-    threads: int | None = None,
+    options: ModelOptions | None = None,
     sensor: I2cPowerSensor | None = None,
 ) -> Profile:
     """Measure a model on this machine.
@@ -62,9 +63,7 @@ def measure_profile(  # noqa: PLR0913 - all but one are keywords
         data: folder of frames and prompts, as `spaceverse eval` reads them.
         repeats: number of answers to measure, after two for warming up.
         cold_starts: number of new processes that load the model and answer once.
-        max_new_tokens: largest number of tokens in an answer.
-        device: torch device, e.g. cpu or cuda:0.
-        threads: number of torch's threads; None leaves it to torch.
+        options: how the model runs.
         sensor: the power sensor to use; None: search for one.
 
     Raises:
@@ -74,10 +73,13 @@ def measure_profile(  # noqa: PLR0913 - all but one are keywords
     from nodes.data.pairs import read_pairs  # numpy
     from nodes.vlm.model import load_model  # torch
 
+    runs = options or ModelOptions()
+    max_new_tokens = runs.max_new_tokens
     check_model_folder(model_name)
+    check_options(model_name, runs)
     pairs = read_pairs(data)
-    cold_s = [_cold_start_s(model_name, pairs[0].image, device, threads) for _ in range(cold_starts)]
-    model = load_model(model_name, device=device, threads=threads)
+    cold_s = [_cold_start_s(model_name, pairs[0].image, runs) for _ in range(cold_starts)]
+    model = load_model(model_name, runs)
     model.warm_up()
     samples: dict[str, list[float]] = {"cold_start": cold_s} if cold_s else {}
     energies: list[float] = []
@@ -108,8 +110,7 @@ def measure_profile(  # noqa: PLR0913 - all but one are keywords
         name=name,
         model=model_name,
         parameters=model.parameters,
-        device=device,
-        threads=threads,
+        options=runs,
         machine=_machine(),
         measured_utc=datetime.now(timezone.utc).isoformat(timespec="seconds"),
         image_px=sorted({open_image(pair.image).size for pair in pairs[:repeats]}),
@@ -187,10 +188,10 @@ def percentile(values: Sequence[float], percent: float) -> float:
     return ordered[low] + (ordered[high] - ordered[low]) * (place - low)
 
 
-def _cold_start_s(model_name: str, image: Path, device: str, threads: int | None) -> float:
+def _cold_start_s(model_name: str, image: Path, options: ModelOptions) -> float:
     """Return the seconds from the start of a new process to its first answer."""
-    command = [sys.executable, "-m", "nodes.profile", model_name, "--once", str(image), "--device", device]
-    command += [] if threads is None else ["--threads", str(threads)]
+    command = [sys.executable, "-m", "nodes.profile", model_name, "--once", str(image)]
+    command += command_line_of(options)
     begin_s = time.monotonic()
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode != 0:
@@ -199,10 +200,10 @@ def _cold_start_s(model_name: str, image: Path, device: str, threads: int | None
     return float(json.loads(done.stdout)["answered_monotonic_s"]) - begin_s
 
 
-def _once(model_name: str, image: Path, device: str, threads: int | None) -> None:
+def _once(model_name: str, image: Path, options: ModelOptions) -> None:
     from nodes.vlm.model import load_model  # torch
 
-    model = load_model(model_name, device=device, threads=threads)
+    model = load_model(model_name, options)
     model.answer(open_image(image), "What is this?", max_new_tokens=2)
     print(json.dumps({"answered_monotonic_s": time.monotonic()}))
 
@@ -276,13 +277,6 @@ def parser() -> argparse.ArgumentParser:
         "--cold-starts", type=int, default=3, metavar="N", help="processes to start from cold (default: 3)"
     )
     made.add_argument(
-        "--tokens", type=int, default=8, metavar="N", help="generate at most N tokens per answer (default: 8)"
-    )
-    made.add_argument("--device", default="cpu", help="torch device, e.g. cpu or cuda:0 (default: cpu)")
-    made.add_argument(
-        "--threads", type=int, metavar="N", help="number of torch threads (default: torch's own)"
-    )
-    made.add_argument(
         "--sensor", type=power_sensor, metavar="CHIP:BUS:ADDRESS:OHM",
         help="read power from an ina219 or ina226 on an I2C bus, e.g. ina219:1:0x40:0.1 for a shunt of "
         "0.1 ohm (default: search for a sensor with a driver)",
@@ -290,6 +284,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument(
         "--models", type=Path, metavar="DIR", help="folder to look for MODEL in, as a board's agent does"
     )
+    add_model_options(made, tokens=MAX_NEW_TOKENS)
     made.add_argument("--once", type=Path, metavar="IMAGE", help=argparse.SUPPRESS)
     return made
 
@@ -298,17 +293,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Measure, write the profile and return the exit status."""
     options = parser().parse_args(arguments)
     try:
+        runs = model_options_of(options)
         if options.once is not None:
-            _once(options.model, options.once, options.device, options.threads)
+            _once(options.model, options.once, runs)
             return 0
         if options.repeats < 1 or options.cold_starts < 0 or options.tokens < 2:
             raise ConfigError("--repeats must be 1 or more, --cold-starts 0 or more, --tokens 2 or more")
         check_output(options.output)
         profile = measure_profile(
             str(model_folder(options.model, options.models)), name=options.name, data=options.data,
-            repeats=options.repeats, cold_starts=options.cold_starts,
-            max_new_tokens=options.tokens, device=options.device, threads=options.threads,
-            sensor=options.sensor,
+            repeats=options.repeats, cold_starts=options.cold_starts, options=runs, sensor=options.sensor,
         )  # fmt: skip
         write_atomically(options.output, profile.model_dump_json(indent=2) + "\n")
     except ValueError as error:  # of models, images, data and options: the user can fix these

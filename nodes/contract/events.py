@@ -222,6 +222,8 @@ class Ready(Event):
         load_s: time that loading took.
         warm_up_s: time that the first, discarded answer took.
         profile: name of the profile whose machine's pace the node keeps, if any.
+        place: device and type of the model's weights, such as "cuda:0 bfloat16"; None for a server's.
+        differs: how the profile's model ran otherwise than this one, where answers may differ.
     """
 
     event_name = "ready"
@@ -232,6 +234,8 @@ class Ready(Event):
     load_s: float
     warm_up_s: float
     profile: Text | None = None
+    place: Text | None = None
+    differs: Text | None = None
 
 
 class InferenceStarted(FrameEvent):

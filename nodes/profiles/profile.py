@@ -8,11 +8,12 @@ time (nodes/profiles/pace.py); `spaceverse eval --times` uses a profile in its e
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field, ValidationError, model_validator
 
 from nodes.contract.config import ConfigError, first_problem
+from nodes.contract.models.options import ModelOptions
 from nodes.contract.strict import Strict
 
 FORMAT: Literal["spaceverse-profile-1"] = "spaceverse-profile-1"
@@ -24,6 +25,11 @@ STAGES = ("preprocess", "vision", "prefill", "decode")
 # (reduce). On the ground: the regular model's whole answer to each form of message (whole, reduced, regions),
 # and forwarding a satellite's answer (pass_on).
 OTHER_STAGES = ("cold_start", "attend", "pack", "reduce", "whole", "reduced", "regions", "pass_on")
+
+
+_OLD_OPTIONS = {"device": "device", "threads": "model_threads"}
+_OF_IMAGES = ("min_pixels", "max_pixels")
+_OF_ANSWERS = ("stated_dtype", "quantisation", "attention_implementation", "revision")
 
 
 class Stage(Strict):
@@ -52,8 +58,7 @@ class Profile(Strict):
         name: name of the machine in events and reports.
         model: the measured model.
         parameters: number of the model's weights.
-        device: torch device that it ran on.
-        threads: number of torch's threads; None: torch's own choice.
+        options: how it ran; older files have `device` and `threads` instead.
         machine: description of the machine.
         measured_utc: time of the measurement.
         image_px: (width, height) of the images.
@@ -67,8 +72,7 @@ class Profile(Strict):
     name: str = Field(min_length=1, max_length=64)
     model: str
     parameters: int = Field(ge=1)
-    device: str = "cpu"
-    threads: int | None = None
+    options: ModelOptions = ModelOptions()
     machine: dict[str, str] = Field(default_factory=dict)
     measured_utc: str = ""
     image_px: list[tuple[int, int]] = Field(default_factory=list)
@@ -76,6 +80,14 @@ class Profile(Strict):
     energy: AnswerEnergy | None = None
     no_energy: str | None = None
     throttled: list[str] | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _with_options(cls, fields: Any) -> Any:
+        if not isinstance(fields, dict) or "options" in fields:
+            return fields
+        old = {new: fields[name] for name, new in _OLD_OPTIONS.items() if name in fields}
+        return {key: value for key, value in fields.items() if key not in _OLD_OPTIONS} | {"options": old}
 
     @model_validator(mode="after")
     def _has_its_stages(self) -> Profile:
@@ -101,6 +113,43 @@ class Profile(Strict):
     def answer_s(self, further_tokens: int) -> float:
         """Return the seconds of an answer with `further_tokens` after the first, including the end token."""
         return self.seen_s + self.stage_s("prefill") + further_tokens * self.stage_s("decode")
+
+
+def check_comparable(profile: Profile, options: ModelOptions) -> None:
+    """Check that a profile's times are those of images of the size that a model will see.
+
+    Raises:
+        ConfigError: They are not.
+    """
+    measured = profile.options
+    for name in _OF_IMAGES:
+        there, here = getattr(measured, name), getattr(options, name)
+        if name in measured.model_fields_set and there != here:
+            raise ConfigError(
+                f"profile {profile.name} was measured with {name} {_shown(there)}, and the model runs with "
+                f"{_shown(here)}: its times are those of images of another size; set {name} to "
+                f"{_shown(there)}, or measure a profile anew"
+            )
+
+
+def difference(profile: Profile, options: ModelOptions) -> str | None:
+    """Return in words how a profile's model ran otherwise than a model runs here, as far as answers differ.
+
+    Another device and another number of threads are what a profile is for.
+    """
+    measured = profile.options
+    if not measured.model_fields_set > set(_OLD_OPTIONS.values()):
+        return None  # an older file: it does not say
+    found = [
+        f"{name.removeprefix('stated_')} {_shown(there)} there, {_shown(here)} here"
+        for name in _OF_ANSWERS
+        if (there := getattr(measured, name)) != (here := getattr(options, name))
+    ]
+    return "; ".join(found) or None
+
+
+def _shown(value: object) -> str:
+    return "unset" if value is None else str(value)
 
 
 def read_profile(path: Path) -> Profile:

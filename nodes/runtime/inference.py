@@ -18,7 +18,7 @@ from nodes.contract.report import Report, WaitingClock
 from nodes.errors import ImageError, PartError, ServerUnavailableError, WithdrawnError
 from nodes.failures import named, where_of
 from nodes.profiles.pace import Pace, PacedWork
-from nodes.profiles.profile import read_profile
+from nodes.profiles.profile import difference, read_profile
 from nodes.runtime.power_watch import PowerWatch
 from nodes.runtime.program import Loop, load_model, warm_up
 from nodes.vlm.openai import is_server
@@ -139,6 +139,8 @@ class Inference(Loop):
                 load_s=load_s,
                 warm_up_s=warm_up_s,
                 profile=None if self._pace is None else self._pace.profile.name,
+                place=getattr(model, "place", None),
+                differs=None if self._pace is None else difference(self._pace.profile, self._config.options),
             )
         )
 

@@ -15,7 +15,7 @@ from typing import NoReturn, Protocol
 
 from nodes.contract.config import AnyConfig, ConfigError, GroundConfig, NodeConfig, read_config
 from nodes.errors import ModelError
-from nodes.profiles.profile import read_profile
+from nodes.profiles.profile import check_comparable, read_profile
 from nodes.runtime.management import ManagementPlane
 from nodes.vlm.folder import check_model_folder
 from nodes.vlm.loading.checks import check_options, check_server_options
@@ -207,11 +207,12 @@ def check_model(config: NodeConfig, path: Path) -> None:
     except ModelError as error:
         raise ConfigError(f"{path}: model: {error}") from error
     if config.profile is not None:
-        read_profile(config.profile)
+        profile = read_profile(config.profile)
         if is_server(config.model):
             raise ConfigError(
                 f"{path}: profile: {config.model} is behind a server, which determines its own pace"
             )
+        check_comparable(profile, config.options)
 
 
 def load_model(config: NodeConfig) -> tuple[AnsweringModel, float]:

@@ -84,7 +84,14 @@ def _killed(event: NodeEnded) -> bool:
     return event.status is not None and event.status < 0
 
 
+def _other_model(event: Ready) -> str | None:
+    if event.differs is None:
+        return None
+    return f"profile {event.profile} is of a model that ran otherwise ({event.differs}): answers may differ"
+
+
 TROUBLES: dict[type[Event], Callable[[Any], str | None]] = {
+    Ready: _other_model,
     InferenceFailed: _outage,
     PowerSensorFound: lambda e: f"no energy was measured: {e.reason}" if e.reason is not None else None,
     EnergyUnknown: lambda e: f"the energy of a frame is unknown: {e.reason}",
@@ -110,7 +117,7 @@ TOLD_ELSEWHERE = (
 )  # fmt: skip
 
 NO_FAILURE = (
-    Ready, InferenceStarted, InferenceFinished, EnergyUsed, Captured, ContactChanged, Connected, SendStarted,
+    InferenceStarted, InferenceFinished, EnergyUsed, Captured, ContactChanged, Connected, SendStarted,
     SendFinished, Delivered, HeartbeatReceived, ReceivedFirst, Answered, AgentAssigned, NodeStarted,
     NodeStopped, LinkChanged, ContactLosses, DishAssigned, DishReleased, QueueReported, PathChanged,
     TimeJumped, TaskAsked, TaskQueued, TaskSent, TaskReceived, TaskDone,

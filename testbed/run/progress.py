@@ -211,7 +211,8 @@ def _told(record: EventRecord) -> str:
     match record.event:
         case Ready() as ready:
             size = "" if ready.parameters is None else f", {ready.parameters / 1e6:.1f} M parameters"
-            return f"{node}: model loaded in {ready.load_s:.1f} s{size}"
+            place = "" if ready.place is None else f" on {ready.place}"
+            return f"{node}: model loaded in {ready.load_s:.1f} s{size}{place}"
         case LinkChanged() | PathChanged() as network:
             return _network(network, record.time_s or 0.0)
         case InferenceFinished() as finished if finished.decision is not None:

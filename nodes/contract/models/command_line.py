@@ -80,6 +80,16 @@ def model_options_of(arguments: argparse.Namespace) -> ModelOptions:
         raise ValueError(f"{option}{problem}") from error
 
 
+def command_line_of(options: ModelOptions) -> list[str]:
+    """Return the arguments that say the same."""
+    given = options.model_dump(exclude_none=True)
+    return [
+        word
+        for name, value in given.items()
+        for word in (f"--{NAMES.get(name, name).replace('_', '-')}", str(value))
+    ]
+
+
 def _default(field: str) -> Any:
     return ModelOptions.model_fields[field].default
 

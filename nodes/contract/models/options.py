@@ -61,7 +61,7 @@ class ModelOptions(Strict):
             "device": self.kind
         }
         default = {name: ModelOptions.model_fields[name].default for name in CHANGING_ANSWERS}
-        if self.kind == CPU and given["dtype"] == "float32":
+        if self.kind == CPU and self.stated_dtype == "float32":
             given["dtype"] = None  # as without it
         changed = {name: value for name, value in given.items() if value != default[name]}
         return " ".join(f"{name}={value}" for name, value in sorted(changed.items()))
@@ -71,13 +71,10 @@ class ModelOptions(Strict):
         """The same, with the length of an answer as by default: models that differ in it alone are one."""
         return self.model_copy(update={"max_new_tokens": MAX_NEW_TOKENS})
 
-    def differences(self, other: ModelOptions, names: tuple[str, ...]) -> list[str]:
-        """Return, in words, where another description that states one of these fields differs from this."""
-        return [
-            f"{name} {_shown(getattr(other, name))} instead of {_shown(getattr(self, name))}"
-            for name in names
-            if name in other.model_fields_set and getattr(self, name) != getattr(other, name)
-        ]
+    @property
+    def stated_dtype(self) -> str | None:
+        """Type of the weights, as far as the options tell it; None for as saved."""
+        return self.dtype or ("float32" if self.kind == CPU else None)
 
 
 CHANGING_ANSWERS = (
@@ -95,7 +92,3 @@ CHANGING_ANSWERS = (
 def options_in(described: ModelOptions) -> ModelOptions:
     """Return the options alone of a description that has further fields."""
     return ModelOptions(**{name: getattr(described, name) for name in ModelOptions.model_fields})
-
-
-def _shown(value: object) -> str:
-    return "unset" if value is None else str(value)

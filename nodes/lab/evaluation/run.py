@@ -58,7 +58,7 @@ from nodes.policies import (
     SendWhole,
     policy_named,
 )
-from nodes.profiles.profile import read_profile
+from nodes.profiles.profile import check_comparable, read_profile
 from nodes.regions.drawing import draw_kept
 from nodes.vlm.folder import fingerprint
 
@@ -249,6 +249,7 @@ def compute_times(job: Job, outcomes: Outcomes, pairs: Sequence[Pair], progress:
     if job.times is None:
         return measured_times(job, outcomes, pairs, progress)
     profile = read_profile(job.times)
+    check_comparable(profile, job.options)
     return ComputeTimes.of_profile(profile, lambda: measured_times(job, outcomes, pairs, progress))
 
 

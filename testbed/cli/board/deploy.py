@@ -9,6 +9,8 @@ import sys
 from pathlib import Path
 
 from nodes.contract.files import check_output, is_stdout, write_atomically
+from nodes.contract.models.command_line import add_model_options, command_line_of, model_options_of
+from nodes.contract.models.options import MAX_NEW_TOKENS
 from testbed.boards.inventory import Board, read_inventory
 from testbed.cli.board.options import add_inventory, add_login, add_name
 from testbed.cli.parser import refuse
@@ -91,9 +93,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     profiling.add_argument(
         "--repeats", type=int, default=20, metavar="N", help="number of measured answers (default: 20)"
     )
-    profiling.add_argument(
-        "--device", default="cpu", metavar="DEVICE", help="torch device, e.g. cpu or cuda:0 (default: cpu)"
-    )
+    add_model_options(profiling, tokens=MAX_NEW_TOKENS)
     profiling.set_defaults(run=_profile)
     for parser in (deploying, profiling):
         add_inventory(parser)
@@ -125,7 +125,11 @@ def _profile(args: argparse.Namespace) -> int:
     if args.local:
         refuse(args, "with --local, which measures this machine", "boards", "identity", "known_hosts")
     check_output(args.output)
-    options = ["--repeats", str(args.repeats), "--device", args.device]
+    try:
+        runs = model_options_of(args)
+    except ValueError as error:
+        raise InputError(str(error)) from error
+    options = ["--repeats", str(args.repeats), *command_line_of(runs)]
     if args.local:
         command = [sys.executable, "-m", "nodes.profile", args.model, "--output", str(args.output), *options]
         return subprocess.run(command, check=False).returncode

@@ -15,17 +15,22 @@ from hypothesis import strategies as st
 
 from nodes import profile as command
 from nodes import satellite
-from nodes.contract.config import ConfigError
+from nodes.contract.config import ConfigError, GroundConfig
+from nodes.contract.events import Ready
+from nodes.contract.models.options import ModelOptions
 from nodes.lab.evaluation.compute_times import ComputeTimes
 from nodes.models import COMPACT
-from nodes.profiles.profile import Profile, read_profile
+from nodes.profiles.profile import Profile, check_comparable, difference, read_profile
+from nodes.runtime.program import check_model
 from testbed.errors import ScenarioError
+from testbed.results.troubles import troubles
 from testbed.run.folder import RunFolder
 from testbed.run.plan import RunPlan
 from testbed.run.traces import link_trace
 from testbed.scenario.file import load_scenario
 from tests.support import ROOT
 from tests.support.made_up_profile import MADE_UP
+from tests.support.records import record
 
 
 def written(folder: Path, change: Callable[[dict[str, Any]], object] = lambda _: None) -> Path:
@@ -52,6 +57,40 @@ def test_a_file_that_is_no_profile_is_one_line(
     with pytest.raises(ConfigError, match="profile") as error:
         read_profile(written(tmp_path, change))
     assert expected in str(error.value) and "\n" not in str(error.value)
+
+
+def profile_with(options: dict[str, Any]) -> Profile:
+    return Profile.model_validate(MADE_UP | {"options": options})
+
+
+def test_an_older_file_says_device_and_threads_alone() -> None:
+    old = Profile.model_validate(MADE_UP | {"device": "cuda", "threads": 2})
+    assert old.options == ModelOptions(device="cuda", model_threads=2)
+    check_comparable(old, ModelOptions(max_pixels=1000))
+    assert difference(old, ModelOptions(dtype="bfloat16")) is None
+    assert Profile.model_validate_json(old.model_dump_json()) == old
+
+
+def test_times_of_images_of_another_size_are_refused(tmp_path: Path) -> None:
+    measured = ModelOptions(max_pixels=200_000).model_dump()
+    path = written(tmp_path, lambda p: p.update(options=measured))
+    node = {"name": "G", "model": str(COMPACT), "profile": path, "management": {"host": "h"}}
+    node |= {"broker": {"host": "h"}, "inbox": tmp_path}
+    check_model(GroundConfig.model_validate(node | {"max_pixels": 200_000}), path)
+    with pytest.raises(
+        ConfigError, match=r"max_pixels 200000, and the model runs with unset: .*; set max_pix"
+    ):
+        check_model(GroundConfig.model_validate(node), path)
+
+
+def test_a_model_that_ran_otherwise_is_said() -> None:
+    measured = ModelOptions(device="cuda", dtype="bfloat16", quantisation="nf4", model_threads=8).model_dump()
+    said = difference(profile_with(measured), ModelOptions())
+    assert said == "dtype bfloat16 there, float32 here; quantisation nf4 there, unset here"
+    assert difference(profile_with(ModelOptions().model_dump()), ModelOptions(dtype="float32")) is None
+    ready = Ready(model="m", parameters=1, load_s=1, warm_up_s=1, profile="orin", differs=said)
+    (warning,) = troubles([record("S", 0.0, ready)])
+    assert warning.startswith("S: profile orin is of a model that ran otherwise (dtype bfloat16 there")
 
 
 def test_one_format_serves_the_event_model_as_well(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 from pydantic import ValidationError
 
 from nodes.contract.config import GroundConfig, ModelRun, read_config
-from nodes.contract.models.command_line import add_model_options, model_options_of
+from nodes.contract.models.command_line import add_model_options, command_line_of, model_options_of
 from nodes.contract.models.options import ModelOptions
 from nodes.contract.models.weights import weight_bytes
 
@@ -66,6 +66,7 @@ def test_command_lines_have_an_option_for_each_field() -> None:
     )
     made = model_options_of(parser.parse_args(given.split()))
     assert all(getattr(made, name) != field.default for name, field in ModelOptions.model_fields.items())
+    assert model_options_of(parser.parse_args(command_line_of(made))) == made
     with pytest.raises(ValueError, match=r"^--threads: .*greater than or equal to 1"):
         model_options_of(parser.parse_args(["--threads", "0"]))
 
