@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,6 +40,7 @@ from nodes.onboard.judge_choice import judge_of
 from nodes.onboard.link_forecast import forecast
 from nodes.onboard.message import FrameMessage
 from nodes.onboard.policy_inputs import surroundings
+from nodes.onboard.served import lacks
 from nodes.policies import (
     Accept,
     Contact,
@@ -64,10 +66,12 @@ from nodes.transfer.outbox import VALUE, Outbox, OutboxError, TransientOutboxErr
 from nodes.transfer.uplink.kept_frames import KeptFrames
 from nodes.transfer.uplink.satellite import Outcome, RefusedTaskError, TaskInbox
 from nodes.vlm.answer import check_confidence
+from nodes.vlm.openai import is_server
 
 DESCRIPTION = "Run a satellite: camera, compact model, policy, outbox and downlink."
 DROPPED_BY_POLICY = "dropped by the policy"
 STORE_AGAIN_S = 1.0
+SERVER_ASKED = 5  # times, before a frame goes down as captured
 SOON_S = 0.2  # real; several looks at the carrier
 STORE_AGAIN_MAX_S = 60.0  # a disk that refuses a frame for longer has lost it
 ANSWER_MAX_CHARACTERS = 800  # fits into one message together with the frame's name
@@ -119,6 +123,7 @@ class Satellite:
         }
         self._values = {frame.frame: frame.value for frame in config.frames if frame.value != 1.0}
         self._prompts: dict[str, str] = {}  # of questions that came up, by name, with their frame
+        self._outages: Counter[str] = Counter()  # of the model's server, by frame
         self._ended: set[str] = set()  # of them, those without an answer
         self._kept: KeptFrames | None = None
         self._tasks: TaskInbox | None = None
@@ -157,6 +162,7 @@ class Satellite:
             prepare=self._warm_up,
             clock=self._management,
         )
+        self._inference.lacks = lambda model: lacks(model, self._policy)
         self._contacts = ExpectedContacts(station.plan for station in config.stations)
         self._downlink.expects_contact = self._expects_contact
         self._next_capture_s = -math.inf
@@ -276,8 +282,12 @@ class Satellite:
         self._inference.ask(Question(frame.frame, frame.image, frame.prompt))
 
     def _again(self, question: Question) -> None:
-        """Ask once more: the process that holds the model went away."""
-        self._inference.ask(question)
+        """Ask once more: the process or the server of the model went away. The ground gets it in the end."""
+        self._outages[question.frame] += 1
+        if is_server(self._config.model) and self._outages[question.frame] >= SERVER_ASKED:
+            self._send_image(question, FrameMessage("whole"))
+        else:
+            self._inference.ask(question)
 
     def _size_bytes(self, frame: str, image: Path) -> int:
         return patiently(lambda: image.stat().st_size, lambda error: self._waits(frame, error))

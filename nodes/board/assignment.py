@@ -4,16 +4,20 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from pydantic import ValidationError
 
 from nodes.contract.board import FILE_PREFIX, AgentConfig, Assignment
 from nodes.contract.config import ConfigError, first_problem
 from nodes.contract.files import is_policy_file
+from nodes.errors import ModelError
 from nodes.runtime.mqtt import tls_context
+from nodes.vlm.openai import is_server, parse_address
 
 # Of a confidence network (nodes/onboard/confidence.py). Fetched files get no other names, so that none is
 # taken for a program or a pickle.
+_ON_BOARD = ("127.0.0.1", "::1", "localhost")
 DATA_SUFFIXES = (".json", ".safetensors")
 
 
@@ -45,7 +49,7 @@ def node_config(
     return {
         **config,
         box: str(run_folder / "kept"),
-        "model": str(model_folder(str(config.get("model", "")), agent.models)),
+        "model": _model(str(config.get("model", "")), agent.models),
         "management": management.model_dump(mode="json", exclude_none=True),
         "management_lost_after_s": assignment.heartbeat_lapse_s,
         "clock": "own",
@@ -74,6 +78,25 @@ def check_code(assignment: Assignment, agent: AgentConfig) -> None:
             f"policy file {name!r} is code, which this board does not take from a run; use a policy of "
             'nodes/policies, or set "allow_code": true in agent.json on the board and restart its agent'
         )
+
+
+def _model(name: str, models: Path | None) -> str:
+    """Return a folder on this board, or the address of a server on it.
+
+    Raises:
+        ConfigError: The server is elsewhere.
+    """
+    if not is_server(name):
+        return str(model_folder(name, models))
+    try:
+        host = urlsplit(parse_address(name).url).hostname
+    except ModelError as error:
+        raise ConfigError(f"assignment: model: {error}") from error
+    if host not in _ON_BOARD:
+        raise ConfigError(
+            f"assignment: model: {name} is not on this board: start the server here, at {_ON_BOARD[0]}"
+        )
+    return name
 
 
 def model_folder(name: str, models: Path | None) -> str | Path:

@@ -174,7 +174,7 @@ class ModelRun(ModelOptions):
     """A node's model and how it runs; common to scenarios and configurations of nodes.
 
     Args:
-        model: name or folder of the model; a ground station's may be behind a server (nodes/vlm/openai.py).
+        model: name or folder of the model, or the address of a server (nodes/vlm/openai.py).
         model_threads: CPU threads for inference.
         profile: measured inference times of another machine (nodes/profiles/profile.py); answers are delayed
             to match.
@@ -245,6 +245,7 @@ class NodeConfig(ModelRun):
         power_sensor: the sensor to use where the kernel has no driver for it; None: search for one.
         shared_models: Unix socket of the process that holds the models of several nodes (nodes/vlm/shared);
             None: the node loads its model itself.
+        model_socket: Unix socket that leads to the model's server where the program's own network does not.
         answer_memory: folder of answers that need not be computed again (nodes/vlm/shared/memory.py); needs
             `shared_models`, and a `profile` that says how long they take.
     """
@@ -256,6 +257,7 @@ class NodeConfig(ModelRun):
     measure_power: bool = False
     power_sensor: I2cPowerSensor | None = None
     shared_models: Path | None = None
+    model_socket: Path | None = None
     answer_memory: Path | None = None
 
 
@@ -315,7 +317,6 @@ class GroundConfig(NodeConfig):
 
     Args:
         broker: the station's own broker.
-        model_socket: Unix socket that leads to the model's server where the program's own network does not.
         inbox: folder of received items. Several stations may share it: an interrupted transfer then resumes
             at the next one.
         inbox_limit_bytes: largest size of the inbox.
@@ -324,7 +325,6 @@ class GroundConfig(NodeConfig):
     """
 
     broker: BrokerAddress
-    model_socket: Path | None = None
     inbox: Path
     inbox_limit_bytes: Limit = 64 << 30
     uplink: Path | None = None

@@ -223,6 +223,7 @@ class Ready(Event):
         warm_up_s: time that the first, discarded answer took.
         profile: name of the profile whose machine's pace the node keeps, if any.
         place: device and type of the model's weights, such as "cuda:0 bfloat16"; None for a server's.
+        lacks: what a satellite's policy has to do without, as its model is behind a server.
         differs: how the profile's model ran otherwise than this one, where answers may differ.
     """
 
@@ -236,6 +237,7 @@ class Ready(Event):
     profile: Text | None = None
     place: Text | None = None
     differs: Text | None = None
+    lacks: Text | None = None
 
 
 class InferenceStarted(FrameEvent):

@@ -15,11 +15,13 @@ from nodes.errors import ModelError, first_line
 from nodes.onboard.confidence import END
 from nodes.onboard.judge import Judge
 from nodes.onboard.message import FrameMessage, make_message
+from nodes.onboard.served import ServedAnswer
 from nodes.onboard.stages import StagedAnswer, reading_at
 from nodes.policies import Decision, Reading
 from nodes.profiles.pace import PacedWork
-from nodes.vlm.answer import Answer
+from nodes.vlm.answer import Answer, ServerAnswer
 from nodes.vlm.image import WARM_UP_PROMPT, open_image, warm_up_image
+from nodes.vlm.openai import ServerModel
 from nodes.vlm.protocol import StagedModel
 
 
@@ -30,7 +32,7 @@ class OnboardFrame:
     be paused, or if regions are requested and its attention cannot be mapped.
 
     Args:
-        model: The compact model.
+        model: The compact model; behind a server it answers as a whole (nodes/onboard/served.py).
         image: The file as captured; opened at the first stage.
         prompt: The question.
         judge: Confidence, relevance of regions, layout.
@@ -42,7 +44,7 @@ class OnboardFrame:
 
     def __init__(
         self,
-        model: StagedModel,
+        model: StagedModel | ServerModel,
         image: Path,
         prompt: str,
         judge: Judge,
@@ -86,7 +88,7 @@ class OnboardFrame:
             self._paced.message(message.form)
         return message
 
-    def answer(self) -> Answer | None:
+    def answer(self) -> Answer | ServerAnswer | None:
         """Return the answer as decoded so far, with its timings; None if the model was not used."""
         if not self._begun:
             return None
@@ -98,9 +100,12 @@ class OnboardFrame:
         return patiently(lambda: open_image(self._image), self._on_wait)
 
     @cached_property
-    def _staged(self) -> StagedAnswer:
-        staged = StagedAnswer(
-            self._model, self._pixels, self._prompt, self._judge.layout, self._max_new_tokens
+    def _staged(self) -> StagedAnswer | ServedAnswer:
+        asked = self._pixels, self._prompt, self._judge.layout, self._max_new_tokens
+        staged = (
+            ServedAnswer(self._model, *asked)
+            if isinstance(self._model, ServerModel)
+            else StagedAnswer(self._model, *asked)
         )
         self._begun = True
         if self._paced is not None:
@@ -108,15 +113,19 @@ class OnboardFrame:
         return staged
 
     def _scores(self) -> list[float]:
+        if isinstance(self._staged, ServedAnswer):
+            return self._staged.scores()
         return self._judge.scores(self._staged.attention())
 
 
-def warm_up(model: StagedModel, judge: Judge) -> float:
+def warm_up(model: StagedModel | ServerModel, judge: Judge) -> float:
     """Go through all stages about a grey image and return the duration in seconds.
 
     Raises:
         ModelError: The model cannot answer stage by stage, or the judge is for another model.
     """
+    if isinstance(model, ServerModel):
+        return model.warm_up()
     began_s = model.now_s()
     try:
         with StagedAnswer(model, warm_up_image(), WARM_UP_PROMPT, judge.layout, 2) as staged:

@@ -11,6 +11,7 @@ from nodes.contract.messages import NetworkTask
 from nodes.errors import ConfidenceError
 from nodes.onboard.judge import Judge
 from nodes.vlm.folder import fingerprint
+from nodes.vlm.openai import is_server
 
 
 def judge_of(config: SatelliteConfig) -> Judge:
@@ -21,6 +22,7 @@ def judge_of(config: SatelliteConfig) -> Judge:
     """
     if config.confidence is None:
         return Judge()
+    _check_hidden_states(config, str(config.confidence))
     judge = Judge.load(config.confidence)
     _check_weights(judge, config, str(config.confidence), required=False)
     return judge
@@ -38,6 +40,7 @@ def judge_sent_up(task: NetworkTask, config: SatelliteConfig, configured: Judge)
         ConfidenceError: the network is damaged, or cannot work with the satellite's model.
     """
     name = f"network {task.name}"
+    _check_hidden_states(config, name)
     try:
         files = {file: base64.b64decode(text, validate=True) for file, text in (task.files or {}).items()}
     except binascii.Error as error:
@@ -49,6 +52,15 @@ def judge_sent_up(task: NetworkTask, config: SatelliteConfig, configured: Judge)
     assert judge.network is not None  # noqa: S101  # of files, there is one
     judge.network.check(like=configured.network)
     return judge
+
+
+def _check_hidden_states(config: SatelliteConfig, name: str) -> None:
+    """Check that the satellite's model gives what a network needs. Raises ConfidenceError."""
+    if is_server(config.model):
+        raise ConfidenceError(
+            f"{name}: {config.model} gives no hidden states, which a network needs: leave it out, so that "
+            "policies use the probabilities of the tokens"
+        )
 
 
 def _check_weights(judge: Judge, config: SatelliteConfig, name: str, *, required: bool) -> None:

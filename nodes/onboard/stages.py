@@ -137,10 +137,11 @@ def reading_at(stage: int, logprobs: Sequence[float], confidence: float | None, 
         confidence: The network's confidence at this stage; None without a network.
         text: The complete answer; only used at END.
     """
+    unknown = bool(text) and not logprobs  # a server that reports none
     return Reading(
         stage=max(len(logprobs), 1) if stage == END else stage,
         finished=stage == END,
         confidence=confidence,
-        token_confidence=token_confidence(logprobs) if stage else None,
+        token_confidence=token_confidence(logprobs) if stage and not unknown else None,
         answer=text if stage == END else "",
     )

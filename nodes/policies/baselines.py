@@ -110,7 +110,9 @@ class TwoThreshold:
         """Drop below the lower threshold, accept from the upper one on, send in between."""
         if not situation.finished:
             return Continue()
-        confidence = situation.token_confidence or 0.0
+        confidence = situation.token_confidence
+        if confidence is None:
+            return SendWhole()  # a server that reports no probabilities: nothing speaks for dropping it
         if confidence >= self.accept_confidence:
             return Accept()
         return Drop() if confidence < self.drop_below else SendWhole()

@@ -61,6 +61,7 @@ class Inference(Loop):
         clock: scenario time, which a profile's pace follows.
 
     Attributes:
+        lacks: called with the model before it is announced; returns in words what the work has to do without.
         on_activity: called whenever the queue has something to do, has it at another time, or has nothing.
     """
 
@@ -88,6 +89,7 @@ class Inference(Loop):
         self._prepare = prepare
         self._clock = clock
         self.on_activity: Callable[[], None] = lambda: None
+        self.lacks: Callable[[Any], str | None] = lambda model: None
         self._lock = threading.Lock()
         self._unanswered = 0
         self._held_until_s: float | None = None
@@ -140,6 +142,7 @@ class Inference(Loop):
                 warm_up_s=warm_up_s,
                 profile=None if self._pace is None else self._pace.profile.name,
                 place=getattr(model, "place", None),
+                lacks=self.lacks(model),
                 differs=None if self._pace is None else difference(self._pace.profile, self._config.options),
             )
         )

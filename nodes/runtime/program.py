@@ -13,7 +13,7 @@ from pathlib import Path
 from types import FrameType
 from typing import NoReturn, Protocol
 
-from nodes.contract.config import AnyConfig, ConfigError, GroundConfig, NodeConfig, read_config
+from nodes.contract.config import AnyConfig, ConfigError, NodeConfig, read_config
 from nodes.errors import ModelError
 from nodes.profiles.profile import check_comparable, read_profile
 from nodes.runtime.management import ManagementPlane
@@ -191,7 +191,7 @@ def leave(status: int) -> NoReturn:
 
 
 def check_model(config: NodeConfig, path: Path) -> None:
-    """See that a model given as a folder is one, an address one of a server, for a station; a profile too.
+    """See that a model given as a folder is one, or an address one of a server; a profile too.
 
     A hub name is looked up when it is loaded, a server when it is first asked.
     """
@@ -199,11 +199,9 @@ def check_model(config: NodeConfig, path: Path) -> None:
         if not is_server(config.model):
             check_model_folder(config.model)
             check_options(config.model, config.options)
-        elif isinstance(config, GroundConfig):
+        else:
             parse_address(config.model)
             check_server_options(config.model, config.options)
-        else:
-            raise ModelError(f"{config.model} is behind a server: a satellite needs a model on board")
     except ModelError as error:
         raise ConfigError(f"{path}: model: {error}") from error
     if config.profile is not None:
@@ -222,7 +220,7 @@ def load_model(config: NodeConfig) -> tuple[AnsweringModel, float]:
     started_s = time.monotonic()
     try:
         model: AnsweringModel
-        if isinstance(config, GroundConfig) and is_server(config.model):
+        if is_server(config.model):
             model = connect(config.model, socket=config.model_socket, options=config.options)
         elif config.shared_models is not None:
             from nodes.vlm.shared.remote import connect_model  # imports numpy and Pillow

@@ -122,6 +122,9 @@ class ServerModel:
         name: The model's name on the server.
         socket: A Unix socket that leads to the server.
         options: How it runs; see `connect`.
+
+    Attributes:
+        gives_logprobs: Whether the last answer had log-probabilities; None before the first.
     """
 
     parameters: int | None = None  # not reported by servers
@@ -134,6 +137,7 @@ class ServerModel:
         key = os.environ.get("OPENAI_API_KEY")
         self._headers = {"Authorization": f"Bearer {key}"} if key else {}
         self._sends_logprobs = True
+        self.gives_logprobs: bool | None = None
 
     @property
     def full_name(self) -> str:
@@ -193,6 +197,8 @@ class ServerModel:
             logprobs = tuple(_logprob(token["logprob"]) for token in tokens)
         except (TypeError, KeyError, IndexError, AttributeError) as error:
             raise self._unexpected_reply(error) from error
+        if text:
+            self.gives_logprobs = bool(logprobs)
         return ServerAnswer(text, logprobs, Timings(sent_s - begin_s, 0.0, 0.0, end_s - sent_s))
 
     def _complete(self, request: dict[str, Any]) -> Any:

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nodes.vlm.answer import Answer, Timings
+from nodes.vlm.loading.checks import check_attention_memory
 from nodes.vlm.token_grid import Box, TokenGrid, token_grids
 
 if TYPE_CHECKING:
@@ -139,6 +140,7 @@ class Session:
 
         Raises:
             ValueError: The family is an encoder-decoder or defines no image token.
+            ModelError: The attention does not fit into memory.
         """
         import torch  # already loaded
 
@@ -146,6 +148,7 @@ class Session:
             family = self._network.config.model_type
             raise ValueError(f"{family} has an encoder and a decoder: its attention cannot be mapped")
         where = self._image_tokens()
+        self._check_room(len(where))
         after = int(np.flatnonzero(where)[-1]) + 1
         configured = self._network.config._attn_implementation
         self._network.set_attn_implementation("eager")
@@ -156,6 +159,12 @@ class Session:
             self._network.set_attn_implementation(configured)
         attention = np.stack([layer[0, :, after:].float().cpu().numpy() for layer in output.attentions])
         return attention if all_keys else attention[..., where]
+
+    def _check_room(self, tokens: int) -> None:
+        text = self._network.config.get_text_config()
+        layers, heads = int(text.num_hidden_layers), int(text.num_attention_heads)
+        size_bytes = layers * heads * tokens**2 * self._network.dtype.itemsize
+        check_attention_memory(str(self._network.device), tokens, size_bytes)
 
     def _image_tokens(self) -> NDArray[Any]:
         config = self._network.config

@@ -84,14 +84,16 @@ def _killed(event: NodeEnded) -> bool:
     return event.status is not None and event.status < 0
 
 
-def _other_model(event: Ready) -> str | None:
+def _model_caveat(event: Ready) -> str | None:
+    if event.lacks is not None:
+        return f"its model's server gives {event.lacks}"
     if event.differs is None:
         return None
     return f"profile {event.profile} is of a model that ran otherwise ({event.differs}): answers may differ"
 
 
 TROUBLES: dict[type[Event], Callable[[Any], str | None]] = {
-    Ready: _other_model,
+    Ready: _model_caveat,
     InferenceFailed: _outage,
     PowerSensorFound: lambda e: f"no energy was measured: {e.reason}" if e.reason is not None else None,
     EnergyUnknown: lambda e: f"the energy of a frame is unknown: {e.reason}",

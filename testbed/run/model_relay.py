@@ -1,6 +1,6 @@
-"""Connection of a ground station's program to a model server outside of its network namespace.
+"""Connection of a node's program to a model server outside of its network namespace.
 
-A station's host deliberately has no network but the emulated link. Requests to its model server bypass the
+A node's host deliberately has no network but the emulated link. Requests to its model server bypass the
 emulation: they pass through a Unix socket, as the management plane does, and a thread that relays the bytes.
 """
 

@@ -94,6 +94,7 @@ class RunPlan:
         yield from self._own_places()
         for satellite in self.scenario.satellites:
             yield self.log_path(satellite.name), f"satellite {satellite.name!r}"
+            yield self.model_socket(satellite.name), f"the model of satellite {satellite.name!r}"
             if self.scenario.mission_control is not None:
                 yield self.way_probe_log_path(satellite.name), f"the way of satellite {satellite.name!r}"
         for station in (s.name for s in self.scenario.receivers):
@@ -222,9 +223,9 @@ class RunPlan:
         """Unix socket of a ground station's broker, for its own program."""
         return self.sockets / slug(station)
 
-    def model_socket(self, station: str) -> Path:
-        """Unix socket that leads a station's program to its model, where that is behind a server."""
-        return self.sockets / f"{slug(station)}-model"
+    def model_socket(self, node: str) -> Path:
+        """Unix socket that leads a node's program to its model, where that is behind a server."""
+        return self.sockets / f"{slug(node)}-model"
 
     @property
     def models_socket(self) -> Path:
@@ -426,7 +427,7 @@ class RunPlan:
         return {
             key: value
             for key, value in config.items()
-            if key not in ("management", "outbox", "shared_models", "answer_memory")
+            if key not in ("management", "outbox", "shared_models", "model_socket", "answer_memory")
         }
 
     def _station_config(self, link: Link) -> dict[str, Any]:
@@ -463,7 +464,6 @@ class RunPlan:
             },
             "inbox": str(self.inbox),
             "uplink": str(self.config_path(ground.name).parent / "uplink") if self.scenario.tasks else None,
-            "model_socket": str(self.model_socket(ground.name)) if server_of(ground.model) else None,
         }
 
     def _node_config(self, node: Satellite | GroundNode) -> dict[str, Any]:
@@ -474,6 +474,7 @@ class RunPlan:
                 "access": self.node_accounts[node.name].to_json(),
             },
             "shared_models": str(self.models_socket),
+            "model_socket": str(self.model_socket(node.name)) if server_of(node.model) else None,
             "answer_memory": None if self.scenario.answers is None else str(self.scenario.answers),
             **node.model_dump(mode="json", include=set(ModelRun.model_fields), exclude_none=True),
         }

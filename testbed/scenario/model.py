@@ -145,7 +145,8 @@ class Satellite(ModelRun, PolicyChoice):
 
     Args:
         name: satellite name; must match the element file if a link follows an orbit.
-        model: model name or folder, loaded by the satellite's program.
+        model: model name or folder, loaded by the satellite's program, or a server's address:
+            openai:http://HOST:PORT/v1. On a board the server must be on the board: openai:http://127.0.0.1:PORT/v1.
         frames: images that the satellite captures.
         policy: name of a policy, or a Python file that defines one; checked by the satellite's program.
         policy_parameters: the policy's parameters, or a JSON file of parameters by policy name, such as an

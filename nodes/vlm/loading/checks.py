@@ -5,6 +5,7 @@ Only a device other than the processor needs torch, which takes seconds to impor
 
 from __future__ import annotations
 
+import math
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -78,6 +79,27 @@ def check_memory(model: str | Path, options: ModelOptions) -> None:
             f"{model} has {weights / 1e9:.2f} billion weights, which take {needed_bytes / 1e9:.1f} GB as "
             f"{_type_of(options)}, and {free_bytes / 1e9:.1f} GB are free on {options.device}: "
             f"{_instead(options)}"
+        )
+
+
+def check_attention_memory(device: str, tokens: int, size_bytes: int) -> None:
+    """Check that the attention between all tokens of a prompt fits into the memory that is free now.
+
+    Args:
+        device: Torch device.
+        tokens: Number of tokens of the prompt, nearly all of its images.
+        size_bytes: Size of the attention of all layers and heads.
+
+    Raises:
+        ModelError: It does not.
+    """
+    free_bytes = _free_bytes(ModelOptions(device=device))
+    if free_bytes is not None and size_bytes > free_bytes:
+        fits = int(tokens * math.sqrt(free_bytes / size_bytes))
+        raise ModelError(
+            f"the attention between {tokens} tokens takes {size_bytes / 1e9:.1f} GB, and "
+            f"{free_bytes / 1e9:.1f} GB are free on {device}: set max_pixels so that an image has less than "
+            f"{fits} tokens"
         )
 
 

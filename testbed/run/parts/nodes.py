@@ -89,9 +89,9 @@ class RunNodes:
         """
         self._steps.begin("starting the nodes' programs and loading models")
         plan, report = self._plan, self._reports.report_now
-        for station in plan.scenario.receivers:
-            if server := server_of(station.model):
-                stack.enter_context(ModelRelay(plan.model_socket(station.name), *server))
+        for node in plan.emulated_names:
+            if server := server_of(plan.model_of(node)):
+                stack.enter_context(ModelRelay(plan.model_socket(node), *server))
         self._boards.assign(stack)
         stack.callback(self._stop, network)
         if command := plan.models_command:

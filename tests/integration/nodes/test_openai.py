@@ -15,17 +15,35 @@ import pytest
 from PIL import Image
 
 from nodes.contract.config import GroundConfig
+from nodes.contract.models.options import ModelOptions
 from nodes.data import FIRST_LIGHT
 from nodes.data.pairs import Pair, read_pairs
 from nodes.errors import ModelError, ServerUnavailableError
 from nodes.lab.evaluation.outcomes import Outcomes
 from nodes.models import COMPACT
-from nodes.policies import SendReduced, SendRegions, SendWhole
+from nodes.onboard.frame import OnboardFrame
+from nodes.onboard.judge import Judge
+from nodes.onboard.message import FrameMessage
+from nodes.onboard.served import lacks
+from nodes.policies import (
+    Accept,
+    Contact,
+    Decision,
+    FramePolicy,
+    Queue,
+    Reading,
+    SendReduced,
+    SendRegions,
+    SendWhole,
+    decide_frame,
+    policy_named,
+)
+from nodes.policies.spaceverse import SpaceVerse
 from nodes.runtime.program import load_model as load_for
 from nodes.vlm import openai as openai_model
 from nodes.vlm.image import open_image
 from nodes.vlm.model import VisionLanguageModel, load_model
-from nodes.vlm.openai import ServerAddress, connect, data_url, parse_address
+from nodes.vlm.openai import ServerAddress, ServerModel, connect, data_url, parse_address
 from testbed.run.model_relay import ModelRelay, server_of
 from tests.support.openai_server import NAME, served
 
@@ -101,6 +119,49 @@ def test_a_server_that_tells_no_probabilities_will_do(url: str, here: VisionLang
     answer = connect(f"openai:{url}/plain#{NAME}").answer(grey, "is there water?", max_new_tokens=4)
     assert answer.text == here.answer(grey, "is there water?", max_new_tokens=4).text
     assert answer.confidence is None
+
+
+def decided(
+    model: ServerModel, pair: Pair, policy: FramePolicy
+) -> tuple[Decision, Reading, FrameMessage | None]:
+    """Let a policy decide about a frame whose compact model is behind a server."""
+    around = Contact(), Queue()
+    with OnboardFrame(model, pair.image, pair.prompt, Judge(), 8) as frame:
+        size_bytes = pair.image.stat().st_size
+        decision, reading = decide_frame(policy, frame, pair.prompt, size_bytes, lambda: around)
+        answered = isinstance(decision, Accept)
+        return decision, reading, None if answered else frame.message(decision)
+
+
+def test_a_satellite_s_model_may_be_one(url: str, here: VisionLanguageModel, pairs: list[Pair]) -> None:
+    model, pair = connect(f"openai:{url}/v1"), pairs[0]
+    local = here.answer([open_image(pair.image)], pair.prompt, max_new_tokens=8)
+    decision, reading, _ = decided(model, pair, SpaceVerse(accept_from=0.0, offload_below=0.0))
+    assert isinstance(decision, Accept) and reading.answer == local.text
+    assert reading.token_confidence == pytest.approx(local.confidence, abs=1e-5)
+    decision, reading, message = decided(model, pair, SpaceVerse(offload_below=1.0, accept_from=1.1))
+    assert isinstance(decision, SendRegions) and reading.stage == 1, "the stages are those of a local model"
+    assert message is not None and message.form == "regions" and message.data
+    assert "chosen by their detail" in (lacks(model, SpaceVerse()) or "")
+    assert lacks(model, policy_named("offload-after")) is None and lacks(here, SpaceVerse()) is None
+
+
+def test_without_probabilities_a_satellite_offloads(url: str, pairs: list[Pair]) -> None:
+    model = connect(f"openai:{url}/plain#{NAME}")
+    for name in ("spaceverse", "offload-after", "cascade", "two-threshold"):
+        decision, reading, _ = decided(model, pairs[0], policy_named(name))
+        assert isinstance(decision, SendWhole | SendRegions) and reading.finished, name
+        assert reading.token_confidence is None and reading.answer
+    assert "no log-probabilities" in (lacks(model, policy_named("offload-after")) or "")
+
+
+def test_an_image_is_reduced_before_it_is_sent(url: str) -> None:
+    small = connect(f"openai:{url}/v1", options=ModelOptions(max_pixels=3136))
+    whole, sent = Image.effect_noise((448, 448), 80), connect(f"openai:{url}/v1")
+    reduced = whole.convert("RGB").resize((56, 56), Image.Resampling.BICUBIC)
+    there = small.answer(whole, "is there water?")
+    assert there.token_logprobs == sent.answer(reduced, "is there water?").token_logprobs
+    assert there.token_logprobs != sent.answer(whole, "is there water?").token_logprobs
 
 
 def test_a_station_reaches_it_by_a_socket_where_its_network_does_not(

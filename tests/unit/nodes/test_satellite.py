@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import resource
 import threading
 from pathlib import Path
@@ -15,7 +16,7 @@ from nodes.onboard.judge import Judge
 from nodes.onboard.message import FrameMessage
 from nodes.policies import Drop, Reading, flying_policy
 from nodes.runtime.inference import Question
-from nodes.satellite import Decided, Satellite
+from nodes.satellite import SERVER_ASKED, Decided, Satellite
 from nodes.transfer.outbox import Outbox
 
 
@@ -74,6 +75,17 @@ def test_frame_that_the_disk_refuses_for_good_is_given_up_by_name(
     (refused,) = events(satellite, "refused")
     assert refused["frame"] == "f" and "Too many open files" in refused["reason"]
     assert not satellite._outbox.holds("f")
+
+
+def test_frame_goes_down_as_captured_if_the_server_of_the_model_stays_away(satellite: Satellite) -> None:
+    frame = satellite._config.frames[0]
+    question = Question(frame.frame, frame.image, frame.prompt)
+    satellite._config = satellite._config.model_copy(update={"model": "openai:http://127.0.0.1:1/v1"})
+    for _ in range(SERVER_ASKED - 1):
+        satellite._again(question)
+    assert not satellite._outbox.holds("f") and satellite._inference.due_s() == -math.inf, "it is asked again"
+    satellite._again(question)
+    assert satellite._outbox.holds("f")
 
 
 def test_frame_that_the_policy_dropped_is_not_taken_again_after_a_restart(satellite: Satellite) -> None:

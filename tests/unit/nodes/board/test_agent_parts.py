@@ -103,6 +103,20 @@ def test_the_agent_fills_in_what_only_the_board_knows(tmp_path: Path) -> None:
     assert node_config(assignment, own, tmp_path, {digest: tmp_path})["model"] == str(tmp_path / "compact")
 
 
+def test_a_board_s_server_must_be_on_the_board(tmp_path: Path) -> None:
+    agent = AgentConfig.model_validate(CONFIG)
+
+    def model_of(name: str) -> str:
+        assignment = Assignment(run="r", role="satellite", config={"model": name})
+        return str(node_config(assignment, agent, tmp_path, {})["model"])
+
+    for name in ("openai:http://127.0.0.1:8080/v1", "openai:http://localhost:8080/v1#small"):
+        assert model_of(name) == name
+    for name in ("openai:http://192.0.2.1:80/v1", "openai:http://127.0.0.1.example/v1", "openai:8080"):
+        with pytest.raises(ConfigError, match=r"^assignment: model: openai:[^\n]*"):
+            model_of(name)
+
+
 @pytest.mark.parametrize(
     "payload",
     [b"", b"{}", b'{"run": "../../etc", "role": "satellite", "config": {}}',

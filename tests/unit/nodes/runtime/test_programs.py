@@ -85,7 +85,9 @@ def test_good_configuration_passes(
         (lambda c: c["stations"][0].update(plan={"rows": [], "end_s": 1}), "stations.0.plan.rows"),
         (lambda c: c["stations"][0].update(plan=PLAN_OUT_OF_ORDER), "plan of station Svalbard"),
         (lambda c: c.update(model="./nowhere"), "nowhere"),
-        (lambda c: c.update(model="openai:http://h/v1"), "a satellite needs a model on board"),
+        (lambda c: c.update(model="openai:8000"), "openai:8000 is not a server address"),
+        (lambda c: c.update(model="openai:http://h/v1", dtype="bfloat16"), "dtype has no effect on openai:"),
+        (lambda c: c.update(model="openai:http://h/v1", confidence="c"), "gives no hidden states, which a"),
     ],
 )
 def test_mistake_gets_one_line_and_exit_2(

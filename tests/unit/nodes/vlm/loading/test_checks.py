@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from PIL import Image
 
 from nodes.contract.config import ConfigError, GroundConfig
 from nodes.contract.models.options import ModelOptions
@@ -62,6 +63,16 @@ def test_too_little_memory_is_said_before_loading(monkeypatch: pytest.MonkeyPatc
     check_memory(REGULAR, ModelOptions(dtype="bfloat16"))
     monkeypatch.setattr(checks, "available_memory_bytes", lambda: None)
     check_memory(REGULAR, ModelOptions())
+
+
+def test_attention_that_does_not_fit_is_refused_before(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with load_model(COMPACT, threads=1).begin(Image.new("RGB", (224, 224)), "?") as session:
+        assert session.attention().size
+        monkeypatch.setattr(checks, "available_memory_bytes", lambda: 10_000)
+        with pytest.raises(ModelError, match=r"free on cpu: set max_pixels so that an image has less"):
+            session.attention()
 
 
 @pytest.mark.parametrize(
