@@ -18,6 +18,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from nodes.contract.models.options import ModelOptions
     from nodes.data import EO_MINI, EO_MINI_VAL, FIRST_LIGHT
     from nodes.data.pairs import Pair, read_pairs
     from nodes.errors import DataError, ImageError, ModelError, NodeError, ServerUnavailableError
@@ -41,6 +42,7 @@ __all__ = [
     "DataError",
     "ImageError",
     "ModelError",
+    "ModelOptions",
     "NodeError",
     "Pair",
     "ServerAnswer",
@@ -58,6 +60,7 @@ __all__ = [
 ]
 
 _NAMES_BY_MODULE = {
+    "nodes.contract.models.options": ("ModelOptions",),
     "nodes.data": ("EO_MINI", "EO_MINI_VAL", "FIRST_LIGHT"),
     "nodes.data.pairs": ("Pair", "read_pairs"),
     "nodes.errors": ("DataError", "ImageError", "ModelError", "NodeError", "ServerUnavailableError"),

@@ -155,6 +155,8 @@ class Satellite(ModelRun, PolicyChoice):
         confidence: folder of a trained confidence network, such as an evaluation's `confidence/`.
         send_order: order in which images that wait for a contact are sent: "oldest", "newest", "value" or
             "deadline" first.
+        device, dtype, quantisation, attention_implementation, min_pixels, max_pixels, revision: how the model
+            runs; see `nodes.ModelOptions`.
         model_threads: CPU threads for inference.
         max_new_tokens: longest answer, in tokens.
         profile: measured inference times of a board (`python -m nodes.profile`); delays its answers.
@@ -199,6 +201,8 @@ class GroundStation(GroundNode):
         model: model name or folder of the regular model, or a server's address: openai:http://HOST:PORT/v1.
             A station without one forwards everything to mission control, and receives nothing itself.
         place: "latitude,longitude,altitude" in degrees, degrees and metres.
+        device, dtype, quantisation, attention_implementation, min_pixels, max_pixels, revision: how the model
+            runs; see `nodes.ModelOptions`.
         model_threads: CPU threads for inference.
         max_new_tokens: longest answer, in tokens.
         profile: measured inference times of another machine; answers are delayed to match.
@@ -240,6 +244,8 @@ class MissionControl(GroundNode):
         links: links that differ from the default.
         rate_bit_s: rate of the others.
         detour: length of a fibre as a multiple of the great circle.
+        device, dtype, quantisation, attention_implementation, min_pixels, max_pixels, revision: how the model
+            runs; see `nodes.ModelOptions`.
         model_threads: CPU threads for inference.
         max_new_tokens: longest answer, in tokens.
         profile: measured inference times of another machine; answers are delayed to match.

@@ -89,7 +89,7 @@ def test_a_model_that_ran_otherwise_is_said() -> None:
     assert said == "dtype bfloat16 there, float32 here; quantisation nf4 there, unset here"
     assert difference(profile_with(ModelOptions().model_dump()), ModelOptions(dtype="float32")) is None
     ready = Ready(model="m", parameters=1, load_s=1, warm_up_s=1, profile="orin", differs=said)
-    (warning,) = troubles([record("S", 0.0, ready)])
+    (warning,) = troubles([record("S", ready)])
     assert warning.startswith("S: profile orin is of a model that ran otherwise (dtype bfloat16 there")
 
 
