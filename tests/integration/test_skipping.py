@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -15,13 +18,17 @@ import pytest
 from nodes.contract.events import EventRecord, SkippingEnded, TimeJumped
 from nodes.data import FIRST_LIGHT
 from nodes.models import COMPACT
+from nodes.transfer.outbox import Outbox
 from testbed import GroundStation, Link, Satellite, Scenario, read_frames, run_scenario
 from testbed.run.progress import Progress
 from testbed.run.run import Outcome
+from testbed.scenario.model import to_json
+from tests.support import ROOT
 from tests.support.footprint import Footprint
 from tests.support.injected_run import processes_of
 from tests.support.made_up_profile import MADE_UP
 from tests.support.starved import Starvation
+from tests.support.waiting import wait_for
 
 pytestmark = [pytest.mark.root]
 STAGES_S = {"preprocess": 0.05, "vision": 0.2, "prefill": 0.1, "decode": 0.0}
@@ -58,6 +65,10 @@ def scenario(folder: Path, gap_s: float, *, skip: bool, between: int = 1) -> Sce
         skip_idle=skip,
         grace_s=2.0,
     )
+
+
+def events_of(outcome: Outcome) -> list[EventRecord]:
+    return [EventRecord.from_line(line) for line in outcome.folder.events.read_text().splitlines()]
 
 
 class AtJumps(Progress):
@@ -114,8 +125,8 @@ def test_answers_and_latencies_are_those_without_skipping(tmp_path: Path) -> Non
 
 
 def test_what_is_killed_in_a_jump_comes_back_and_no_image_is_lost(tmp_path: Path) -> None:
-    """Satellite, management broker and station die within jumps, one after the other."""
-    victims = ["nodes/s/config.json", "logs/management.conf", "nodes/g/config.json"]
+    """Satellite, management broker, station and its broker die within jumps, one after the other."""
+    victims = ["nodes/s/config.json", "logs/management.conf", "nodes/g/config.json", "logs/g-broker.conf"]
     killed = list[float]()
 
     def act(to_s: float) -> None:
@@ -126,13 +137,16 @@ def test_what_is_killed_in_a_jump_comes_back_and_no_image_is_lost(tmp_path: Path
             killed.append(to_s)
 
     progress = AtJumps(act)
-    outcome = run(scenario(tmp_path, 4 * HOUR_S, skip=True, between=3), tmp_path, progress)
+    outcome = run(scenario(tmp_path, 5 * HOUR_S, skip=True, between=4), tmp_path, progress)
     assert len(killed) == len(victims)
     assert progress.ended is None
     results = outcome.results
     assert results is not None
-    assert [frame.answered for frame in results.frames] == [True] * 6
+    assert [frame.answered for frame in results.frames] == [True] * 7
     assert {"S", "G"} <= results.absences.keys()
+    assert [broker.restarts for broker in results.brokers] == [1, 1]
+    jumps_s = [record.event.to_s for record in events_of(outcome) if isinstance(record.event, TimeJumped)]
+    assert len([to_s for to_s in jumps_s if to_s > killed[-1]]) >= 2, "the run goes on jumping"
     assert results.passage is not None and results.passage.real_s < 60
 
 
@@ -175,3 +189,40 @@ def test_a_run_that_is_stopped_in_a_jump_leaves_nothing(tmp_path: Path) -> None:
     outcome = run(scenario(tmp_path, 3 * HOUR_S, skip=True), tmp_path, AtJumps(act))
     assert outcome.results is None and outcome.exit_code == 128 + signal.SIGTERM
     assert stopped
+
+
+def test_a_run_that_is_killed_in_a_jump_leaves_its_frames_on_disk_and_clean_takes_the_rest(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "scenario.json").write_text(to_json(scenario(tmp_path, 4 * HOUR_S, skip=True, between=3)))
+    spaceverse = [sys.executable, "-m", "testbed.cli.main"]
+    arguments = ["run", str(tmp_path / "scenario.json"), "--output", str(tmp_path / "runs")]
+    with Footprint() as footprint:
+        process = subprocess.Popen(
+            [*spaceverse, *arguments],
+            cwd=ROOT,
+            env=footprint.environment,
+            stdout=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+
+        def in_a_jump() -> bool:
+            """Whether it has just jumped over two hours, with frames that wait on board."""
+            texts = [path.read_text() for path in tmp_path.glob("runs/*/events.jsonl")]
+            lines = [line for text in texts for line in text.splitlines(keepends=True) if '"jump"' in line]
+            return any(line.endswith("\n") and json.loads(line)["to_s"] > 2 * HOUR_S for line in lines)
+
+        wait_for(in_a_jump, "jump", 90, every_s=0.002)
+        process.kill()
+        process.wait()
+        left = footprint.left_behind(10.0)
+        assert left.keys() <= {"machine"}, "its programs end by themselves"
+        assert subprocess.run([*spaceverse, "clean"], cwd=ROOT, stdout=subprocess.DEVNULL, check=True)
+        assert footprint.left_behind() == {}
+    (nodes,) = tmp_path.glob("runs/*/nodes")
+    outbox = Outbox(nodes / "s/outbox", "s", 1 << 16)
+    first, second, waiting, *_ = read_frames(FIRST_LIGHT, (0.0,) * 3)
+    assert [outbox.holds(frame.frame) for frame in (first, second, waiting)] == [True] * 3
+    (item, *_) = outbox.pending(9)
+    data = b"".join(item.read_chunk(index) for index in range(item.manifest.chunks))
+    assert hashlib.sha256(data).digest() == item.manifest.sha256, "what waits can be sent"
