@@ -82,6 +82,7 @@ class Idleness(Strict):
             expiry; None if there is none.
         changes: number of changes of scenario time that the node has heard of.
         answers: number of the question that this answers; None if the node tells by itself.
+        clock_bound_s: largest error of the node's scenario time, where it has a clock of its own.
     """
 
     version: int = Field(ge=0)
@@ -89,6 +90,7 @@ class Idleness(Strict):
     next_s: float | None = Field(default=None, allow_inf_nan=False)
     changes: int = Field(default=0, ge=0)
     answers: int | None = Field(default=None, ge=1)
+    clock_bound_s: float = Field(default=0.0, ge=0, allow_inf_nan=False)
 
 
 class QuestionTask(Strict):

@@ -317,4 +317,10 @@ class ManagementPlane:
             self.idleness.ask(read_question(message.payload).question)
 
     def _tell_idleness(self, message: IdlenessMessage) -> None:
+        if self.clock is not None:
+            try:
+                told = {"clock_bound_s": self.clock.at(time.monotonic()).bound_s}
+            except LookupError:  # not compared yet
+                told = {"busy": True}
+            message = message.model_copy(update=told)
         self._client.publish(topics.idleness(topics.slug(self._node)), message.model_dump_json(), qos=0)

@@ -21,6 +21,7 @@ from testbed.scenario.model import (
     Link,
     Orbit,
     RadioChanges,
+    Recorded,
     Scenario,
     Sight,
 )
@@ -31,6 +32,8 @@ from traces.orbits.orbit import ground_track
 from traces.orbits.stations import GroundStation as Place
 from traces.orbits.stations import station
 from traces.radio.link_budget import RadioLink, preset
+from traces.recordings.formats import read_recording
+from traces.recordings.recording import Assumptions
 from traces.trace import Trace
 from traces.trace_file import read_trace
 
@@ -93,6 +96,8 @@ def _trace_and_fault(scenario: Scenario, link: Link | InterSatelliteLink) -> tup
     """Return the trace, and what a trace without a contact lacks."""
     if isinstance(link, Link) and isinstance(link.follows, Orbit):
         trace, reason = _orbit_trace(scenario, link, link.follows)
+    elif isinstance(link.follows, Recorded):
+        trace, reason = _recorded_trace(link.follows), ""
     elif isinstance(link.follows, Sight):
         trace, reason = _sight_trace(link.ends, link.follows), ""
     else:
@@ -127,6 +132,18 @@ def _orbit_trace(scenario: Scenario, link: Link, orbit: Orbit) -> tuple[Trace, s
         trace, satellite, place, downlink=downlink, uplink=uplink, elevation_mask_deg=orbit.elevation_mask_deg
     )
     return trace, "" if missing is None else f": {missing.reason}"
+
+
+def _recorded_trace(recorded: Recorded) -> Trace:
+    assumptions = Assumptions(
+        down_bit_s=recorded.down_bit_s,
+        up_bit_s=recorded.up_bit_s,
+        delay_s=recorded.delay_s,
+        loss=recorded.loss,
+    )
+    trace = read_recording(recorded.file, assumptions)
+    end_s = trace.end_s if recorded.length_s is None else recorded.begin_s + recorded.length_s
+    return trace.cut(recorded.begin_s, end_s)
 
 
 def _sight_trace(ends: tuple[str, str], sight: Sight) -> Trace:

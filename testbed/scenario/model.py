@@ -122,6 +122,28 @@ class Orbit(_Data):
     uplink: RadioChanges = RadioChanges()
 
 
+class Recorded(_Data):
+    """A trace made of a recording, in any format that `spaceverse replay` detects.
+
+    Args:
+        file: the recording.
+        down_bit_s: rate from satellite to station; replaces a recorded one.
+        up_bit_s: rate from station to satellite; replaces a recorded one.
+        delay_s: one-way delay of the directions without a recorded one.
+        loss: probability that a packet is lost, for the directions without a recorded one.
+        begin_s: the second of the recording that is scenario second 0.
+        length_s: length of the trace; None: to the recording's end.
+    """
+
+    file: AbsolutePath
+    down_bit_s: float | None = Field(default=None, gt=0, le=1e12)
+    up_bit_s: float | None = Field(default=None, gt=0, le=1e12)
+    delay_s: float | None = Field(default=None, ge=0, le=60)
+    loss: float | None = Field(default=None, ge=0, le=1)
+    begin_s: float = Field(default=0.0, ge=0)
+    length_s: float | None = Field(default=None, gt=0)
+
+
 class NodeProgram(_Data):
     """A program of the user's own that runs on a node, beside the node's program.
 
@@ -268,14 +290,14 @@ class Link(_Data):
     Args:
         satellite: name of the satellite.
         station: name of the ground station.
-        follows: orbit to compute the link's trace from, or a trace file.
+        follows: orbit to compute the link's trace from, a recording, or a trace file.
         on_contact_end: fate of the packets in the link when a contact ends: "purge" drops them, "hold" keeps
             them for the next contact (nfqueue only).
     """
 
     satellite: str
     station: str
-    follows: Orbit | AbsolutePath
+    follows: Orbit | Recorded | AbsolutePath
     on_contact_end: Literal["purge", "hold"] = "purge"
 
     @property
@@ -629,16 +651,25 @@ class Scenario(_Data):
             if node.profile is not None and not node.profile.is_file():
                 raise ScenarioError(f"{node.name}: no profile at {node.profile}")
         for link in self.sky_links:
-            computed = isinstance(link.follows, Orbit | Sight)
-            path = link.follows.elements if isinstance(link.follows, Orbit | Sight) else link.follows
+            what, path = _file_of(link.follows)
             if isinstance(path, Path) and not path.is_file():
-                what = "element file" if computed else "trace file"
                 raise ScenarioError(f"link {link.name}: no {what} at {path}")
         for task in self.tasks:
             if isinstance(task, NetworkChange) and (missing := task.problem()) is not None:
                 raise ScenarioError(f"task {task.what!r} at {task.at_s:g} s: {missing}")
         if (problem := check_weights(self)) is not None:
             raise ScenarioError(f"fault {problem}")
+
+
+def _file_of(follows: Orbit | Sight | Recorded | Path) -> tuple[str, str | Path]:
+    """Return what a link follows, and the file, or the text of a Walker constellation."""
+    match follows:
+        case Orbit() | Sight():
+            return "element file", follows.elements
+        case Recorded():
+            return "recording", follows.file
+        case _:
+            return "trace file", follows
 
 
 class _PromptRow(BaseModel):

@@ -18,6 +18,7 @@ from testbed.run.plan import KEPT_MODELS
 from tests.support import ROOT
 from tests.support.footprint import Footprint
 from tests.support.short_run import shortened, with_kept_answers
+from traces import read_trace
 
 FILES = sorted(path for path in (ROOT / "topologies").glob("*.py") if path.name != "__init__.py")
 # Seconds that are left out at the beginning of each pass, and seconds that are run.
@@ -28,13 +29,15 @@ PARTS_S = {
     "dove_fleet": (75, 20),
     "handover": (0, 18),
     "relay": (0, 24),
+    "starlink_replay": (0, 16),
     "two_stations": (20, 50),
     "walker_ring": (0, 12),
 }
 OWN_MODELS = {
     "dove_pass"
 }  # started by the run, and asked for each answer; the others share models and answers
-TESTED_ELSEWHERE = {"three_hosts"}  # a Mininet script: tests/integration/network/test_three_hosts.py
+# By tests/integration/network/test_three_hosts.py, a Mininet script, and boards/test_two_boards.py.
+TESTED_ELSEWHERE = {"three_hosts", "two_boards"}
 PUBLIC = {"testbed", "traces", "nodes", "nodes.policies"}
 
 
@@ -77,6 +80,7 @@ def test_a_topology_runs_and_answers_every_frame(
     caplog: pytest.LogCaptureFixture,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setenv("STARLINK_RECORDING", str(made_up_recording(tmp_path)))
     caplog.set_level(logging.DEBUG, logger="testbed")
     scenario = shortened(load_scenario(ROOT / f"topologies/{name}.py"), *PARTS_S[name])
     if name in OWN_MODELS:
@@ -103,6 +107,41 @@ def test_a_topology_runs_and_answers_every_frame(
         assert text in caplog.text
     assert "late: down" in caplog.text  # each change of a link
     CHECKS.get(name, lambda _: None)(outcome)
+
+
+HANDOVERS_S = (4, 9)
+
+
+def made_up_recording(folder: Path) -> Path:
+    """A probe every 0.2 s: the delay jumps at 4 s, and again at 9 s, after 1.5 s without an answer."""
+    path = folder / "starlink.csv"
+    with path.open("w") as file:
+        file.write("timestamp,rtt,uplink,downlink\n")
+        for number in range(85):
+            jumps = sum(number / 5 >= time_s for time_s in HANDOVERS_S)
+            one_way_ms = 20 + 10 * jumps + number % 7 / 10
+            lost = 9 <= number / 5 < 10.5
+            values = (0, 0, -1) if lost else (2 * one_way_ms, one_way_ms, one_way_ms)
+            file.write(f"{1705744800_000000000 + number * 200_000_000},{','.join(map(str, values))}\n")
+    return path
+
+
+def images_outlast_the_handovers_of_the_recording(outcome: Outcome) -> None:
+    assert outcome.results is not None
+    played = read_trace(next(outcome.folder.path.glob("traces/*.csv")))
+    assert [played.row_at(time_s).down_delay_s for time_s in (3, 8, 12)] == pytest.approx(
+        [0.0203, 0.0303, 0.0403], abs=4e-4
+    )
+    records = [EventRecord.from_line(line) for line in outcome.folder.events.read_text().splitlines()]
+    spans = [
+        tuple(r.time_s or 0.0 for r in records if isinstance(r.event, kind) and r.event.frame == frame.frame)
+        for frame in outcome.results.frames
+        for kind in (SendStarted, SendFinished)
+    ]
+    for handover_s in HANDOVERS_S:
+        assert any(
+            begun[0] < handover_s < ended[-1] for begun, ended in zip(spans[::2], spans[1::2], strict=True)
+        ), f"no image was in transfer at {handover_s} s"
 
 
 def an_image_goes_over_to_the_next_station(outcome: Outcome) -> None:
@@ -142,6 +181,7 @@ def a_question_waits_for_the_pass_and_the_urgent_images_go_first(outcome: Outcom
 
 CHECKS = {
     "disaster": a_question_waits_for_the_pass_and_the_urgent_images_go_first,
+    "starlink_replay": images_outlast_the_handovers_of_the_recording,
     "relay": a_satellite_relays_through_one_and_then_through_two,
     "handover": an_image_goes_over_to_the_next_station,
 }

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from testbed import GroundStation, MissionControl, Orbit, Satellite, Scenario, Sight
+from testbed import GroundStation, MissionControl, Orbit, Recorded, Satellite, Scenario, Sight
 from tests.support.kept_models import answers_folder, profile_file
 
 MANY = 5  # satellites, for whose frames the models need longer than the part of the pass
@@ -19,7 +19,9 @@ def shortened(scenario: Scenario, skipped_s: float, length_s: float) -> Scenario
     """The scenario with four frames a satellite, captured at once, then its tasks, and part of each pass."""
     frames = 4 if len(scenario.satellites) < MANY else 1
 
-    def part(orbit: object) -> Orbit | Sight:
+    def part(orbit: object) -> Orbit | Sight | Recorded:
+        if isinstance(orbit, Recorded):
+            return orbit.model_copy(update={"begin_s": skipped_s, "length_s": length_s})
         assert isinstance(orbit, Orbit | Sight)
         start = orbit.start + timedelta(seconds=skipped_s)
         return orbit.model_copy(update={"start": start, "length_s": length_s})

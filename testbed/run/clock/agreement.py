@@ -142,6 +142,11 @@ class Agreement:
         return self._negotiate(now_s, time_s, self._target_s(stops_s), worth_s) if self._all_idle else None
 
     @property
+    def clock_bound_s(self) -> float:
+        """Largest error of scenario time at any node, as told."""
+        return max((told.clock_bound_s for told in self._told.values()), default=0.0)
+
+    @property
     def _all_idle(self) -> bool:
         """Whether all nodes have told that they are idle, as far as that is known here."""
         if self.ended is not None or self._told.keys() != self._awaited_since_s.keys():

@@ -25,17 +25,26 @@ class RunTime:
         player: has to set its links again when the speed changes.
         plane: tells the nodes.
         other_machines: whether nodes on other machines hear of changes over a network.
+
+    Attributes:
+        clock_bound_s: largest error of a node's clock; a jump lands so much earlier.
     """
 
     def __init__(
         self, clock: RealClock, player: Player, plane: ManagementPlane, *, other_machines: bool = False
     ) -> None:
         self.clock = clock
-        self.landing_s = OTHER_MACHINES_S if other_machines else LANDING_S
+        self.clock_bound_s = 0.0
+        self._landing_s = OTHER_MACHINES_S if other_machines else LANDING_S
         self._player = player
         self._plane = plane
         self._lead_s = OTHER_MACHINES_S if other_machines else LEAD_S
         self._changing = threading.Lock()
+
+    @property
+    def landing_s(self) -> float:
+        """How long before its event a jump lands, in real seconds."""
+        return self._landing_s + self.clock_bound_s
 
     def jump(self, to_s: float) -> int:
         """Jump to shortly before a scenario time; return how often scenario time has changed by then."""

@@ -116,6 +116,7 @@ class Skipping:
         time_s = scale.at(max(now_s, scale.pieces[-1].monotonic_s))  # a jump may be about to happen
         if time_s < 0:
             return
+        self._run_time.clock_bound_s = self._agreement.clock_bound_s
         worth_s = (self._run_time.landing_s + WORTH_S) * clock.speed
         decided = self._agreement.step(now_s, time_s, (stop(time_s) for stop in self._stops), worth_s)
         if isinstance(decided, Ask):

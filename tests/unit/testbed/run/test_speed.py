@@ -46,14 +46,11 @@ def test_a_node_whose_time_is_its_own_is_named(
         check_speed(scenario(tmp_path, 20, satellite, station))
 
 
-def test_no_time_is_skipped_with_a_board(tmp_path: Path) -> None:
-    for satellite, refused in (({"board": "orin"}, True), ({}, False)):
-        skipping = scenario(tmp_path, 1, satellite, {}).model_copy(update={"skip_idle": True})
-        if refused:
-            with pytest.raises(ScenarioError, match=r"^skip_idle: S is the board orin"):
-                check_speed(skipping)
-        else:
-            check_speed(skipping)
+def test_time_is_skipped_with_a_board_and_not_hastened(tmp_path: Path) -> None:
+    skipping = scenario(tmp_path, 1, {"board": "orin"}, {}).model_copy(update={"skip_idle": True})
+    check_speed(skipping)
+    with pytest.raises(ScenarioError, match=r"^speed 2: S is the board orin, which computes in real time"):
+        check_speed(skipping.at_speed(2))
 
 
 def test_an_automatic_speed_is_a_first_speed_that_may_change(tmp_path: Path) -> None:

@@ -6,6 +6,8 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+import pytest
+
 from nodes.contract.messages import Idleness
 from testbed.network.clock import RealClock
 from testbed.run.clock.passing import next_of
@@ -19,7 +21,8 @@ class Plane:
 
     on_idleness: Callable[[str, Idleness], None]
 
-    def __init__(self) -> None:
+    def __init__(self, clock_bound_s: float = 0.0) -> None:
+        self.clock_bound_s = clock_bound_s
         self.changes = 0
         self.reported = list[Any]()
 
@@ -37,7 +40,13 @@ class Plane:
         self.reported.append(event)
 
     def tell(self, question: int | None) -> None:
-        told = Idleness(version=1, busy=False, changes=self.changes, answers=question)
+        told = Idleness(
+            version=1,
+            busy=False,
+            changes=self.changes,
+            answers=question,
+            clock_bound_s=self.clock_bound_s,
+        )
         self.on_idleness("dove", told)
 
 
@@ -75,3 +84,16 @@ def test_a_node_that_told_before_it_was_listened_to_is_asked_and_time_jumps_from
     (first, second) = plane.reported
     assert 1e4 - 1 < first.to_s < 1e4 < second.from_s < 5e4 - 1 < second.to_s < 5e4
     assert clock.now_s() < 5e4 + 60
+
+
+def test_a_jump_lands_earlier_by_the_bound_of_a_clock_on_another_machine() -> None:
+    plane, clock = Plane(clock_bound_s=0.75), RealClock()
+    run_time = RunTime(clock, player=None, plane=plane, other_machines=True)  # type: ignore[arg-type]
+    skipping = Skipping(["DOVE"], run_time, plane, [next_of([1e4])])  # type: ignore[arg-type]
+    skipping.start()
+    try:
+        wait_for(lambda: bool(plane.reported), "a jump", 5)
+    finally:
+        skipping.stop()
+    (jump,) = plane.reported
+    assert jump.to_s == pytest.approx(1e4 - 0.1 - 0.75)
