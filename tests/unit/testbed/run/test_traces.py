@@ -15,7 +15,7 @@ from testbed.errors import ScenarioError
 from testbed.run.offered_load import carried_bytes, offered_load
 from testbed.run.traces import link_traces
 from testbed.scenario.file import load_scenario
-from testbed.scenario.model import Frame, GroundStation, Link, Satellite, Scenario, to_json
+from testbed.scenario.model import Frame, GroundStation, Link, Recorded, Satellite, Scenario, to_json
 from tests.support import ROOT
 from traces.trace import Trace, TraceHeader
 from traces.trace_file import write_trace
@@ -67,6 +67,23 @@ def test_a_capture_after_the_end_is_refused_with_both_times(tmp_path: Path) -> N
     assert link_traces(scenario(tmp_path, [UP, longer], [1, 39.9]))
     with pytest.raises(ScenarioError, match=r"frame f1 of S is captured at 40 s, .* end at 40 s"):
         link_traces(scenario(tmp_path, [UP, longer], [1, 40]))
+
+
+def test_a_link_follows_a_part_of_a_recording_with_what_it_lacks(tmp_path: Path) -> None:
+    line = "[{:.1f}] 64 bytes from 10.0.0.1: icmp_seq={} ttl=63 time={} ms\n"
+    recording = tmp_path / "ping.txt"
+    recording.write_text("".join(line.format(1700182800 + n, n + 1, 40 if n < 5 else 60) for n in range(10)))
+    tiny = scenario(tmp_path, [UP])
+    follows = Recorded(file=recording, down_bit_s=2e6, up_bit_s=1e6, begin_s=3, length_s=4)
+    recorded = tiny.model_copy(update={"links": (tiny.links[0].model_copy(update={"follows": follows}),)})
+    assert Scenario.model_validate_json(to_json(recorded)) == recorded
+    (played,) = link_traces(recorded).values()
+    assert played.end_s == 4
+    assert [played.row_at(time_s).down_delay_s for time_s in (1.5, 2.5)] == pytest.approx([0.02, 0.03])
+    assert (played.row_at(0).down_bit_s, played.row_at(0).up_bit_s) == (2e6, 1e6)
+    recording.unlink()
+    with pytest.raises(ScenarioError, match=r"link S - G0: no recording at .*ping\.txt"):
+        recorded.check_files()
 
 
 def test_links_that_are_up_together_carry_once() -> None:
