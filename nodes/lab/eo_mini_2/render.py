@@ -3,7 +3,8 @@
 Surface, haze, cloud, shadow and noise are area means without approximation. Coverage of objects is sampled
 REDUCTION times a side for small objects, and with antialiased samples for large ones. What is left is the
 product of means for the mean of products, as under the edge of a cloud, and the rounding of native pixels:
-`MEAN_BOUND` and `WORST_BOUND` say how far a reduced pixel may differ from the mean of the native ones.
+`MEAN_BOUND` says how far reduced pixels may differ from the mean of their native ones on average,
+`WORST_BOUND` how far all but one in a thousand may.
 """
 
 from __future__ import annotations
