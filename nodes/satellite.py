@@ -10,7 +10,6 @@ from __future__ import annotations
 import math
 import threading
 import time
-from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -71,7 +70,7 @@ from nodes.vlm.openai import is_server
 DESCRIPTION = "Run a satellite: camera, compact model, policy, outbox and downlink."
 DROPPED_BY_POLICY = "dropped by the policy"
 STORE_AGAIN_S = 1.0
-SERVER_ASKED = 5  # times, before a frame goes down as captured
+SERVER_AWAY_S = 10.0  # real; from then on frames go down as captured
 SOON_S = 0.2  # real; several looks at the carrier
 STORE_AGAIN_MAX_S = 60.0  # a disk that refuses a frame for longer has lost it
 ANSWER_MAX_CHARACTERS = 800  # fits into one message together with the frame's name
@@ -123,7 +122,7 @@ class Satellite:
         }
         self._values = {frame.frame: frame.value for frame in config.frames if frame.value != 1.0}
         self._prompts: dict[str, str] = {}  # of questions that came up, by name, with their frame
-        self._outages: Counter[str] = Counter()  # of the model's server, by frame
+        self._away_since_s: float | None = None  # the model's server; CLOCK_MONOTONIC
         self._ended: set[str] = set()  # of them, those without an answer
         self._kept: KeptFrames | None = None
         self._tasks: TaskInbox | None = None
@@ -283,8 +282,9 @@ class Satellite:
 
     def _again(self, question: Question) -> None:
         """Ask once more: the process or the server of the model went away. The ground gets it in the end."""
-        self._outages[question.frame] += 1
-        if is_server(self._config.model) and self._outages[question.frame] >= SERVER_ASKED:
+        now_s = time.monotonic()
+        self._away_since_s = now_s if self._away_since_s is None else self._away_since_s
+        if is_server(self._config.model) and now_s - self._away_since_s >= SERVER_AWAY_S:
             self._send_image(question, FrameMessage("whole"))
         else:
             self._inference.ask(question)
@@ -356,6 +356,7 @@ class Satellite:
         return surroundings(self._plans, now_s, capture_s, captures_s, self._downlink.waiting())
 
     def _decided(self, question: Question, decided: Decided, finished_s: float) -> None:
+        self._away_since_s = None
         reading, message = decided.reading, decided.message
         times = StageTimes.of(decided.answer)
         event = InferenceFinished(

@@ -16,7 +16,7 @@ from nodes.onboard.judge import Judge
 from nodes.onboard.message import FrameMessage
 from nodes.policies import Drop, Reading, flying_policy
 from nodes.runtime.inference import Question
-from nodes.satellite import SERVER_ASKED, Decided, Satellite
+from nodes.satellite import Decided, Satellite
 from nodes.transfer.outbox import Outbox
 
 
@@ -77,13 +77,16 @@ def test_frame_that_the_disk_refuses_for_good_is_given_up_by_name(
     assert not satellite._outbox.holds("f")
 
 
-def test_frame_goes_down_as_captured_if_the_server_of_the_model_stays_away(satellite: Satellite) -> None:
+def test_frame_goes_down_as_captured_if_the_server_of_the_model_stays_away(
+    satellite: Satellite, monkeypatch: pytest.MonkeyPatch
+) -> None:
     frame = satellite._config.frames[0]
     question = Question(frame.frame, frame.image, frame.prompt)
     satellite._config = satellite._config.model_copy(update={"model": "openai:http://127.0.0.1:1/v1"})
-    for _ in range(SERVER_ASKED - 1):
+    for _ in range(3):
         satellite._again(question)
     assert not satellite._outbox.holds("f") and satellite._inference.due_s() == -math.inf, "it is asked again"
+    monkeypatch.setattr("nodes.satellite.SERVER_AWAY_S", 0.0)
     satellite._again(question)
     assert satellite._outbox.holds("f")
 

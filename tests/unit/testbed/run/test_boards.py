@@ -17,6 +17,7 @@ from nodes.board.assignment import node_config, read_agent_config
 from nodes.contract import topics
 from nodes.contract.board import PIECE_BYTES, AgentConfig, Assignment
 from nodes.contract.config import SatelliteConfig
+from nodes.contract.models.options import ModelOptions
 from nodes.runtime.contact import ToldContacts
 from testbed.boards.agent_access import AGENT_PORT, agent_config, agent_password, board_authority
 from testbed.boards.agents import FileStore
@@ -109,6 +110,9 @@ def test_a_board_is_no_nodes_namesake(name: str) -> None:
 
 def test_the_agent_makes_a_whole_configuration_of_what_a_board_is_told(tmp_path: Path) -> None:
     flown = scenario()
+    runs = ModelOptions(device="cuda", dtype="bfloat16", max_pixels=200_000, model_threads=2)
+    satellite = flown.satellites[0].model_copy(update=dict(runs))
+    flown = flown.model_copy(update={"satellites": (satellite,)})
     traces = {link.name: link_trace(flown, link) for link in flown.links}
     folder = RunFolder.create(tmp_path, flown.name)
     plan = RunPlan(flown, traces, folder, Path("/tmp/s"), {"FLOCK 2P-1": board()})  # noqa: S108
@@ -124,7 +128,7 @@ def test_the_agent_makes_a_whole_configuration_of_what_a_board_is_told(tmp_path:
     config = SatelliteConfig.model_validate(whole)
     (station,) = config.stations
     assert (station.host, station.interface, station.told) == ("10.201.1.2", None, True)
-    assert config.clock == "own"
+    assert config.clock == "own" and config.options == runs
 
 
 def test_a_board_is_given_its_policys_values_and_network(tmp_path: Path) -> None:
