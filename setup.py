@@ -79,6 +79,7 @@ setup(
         "testbed": ["machine/*.c", "replay/data/*", "results/data/*", "py.typed"],
         "nodes": ["data/**/*", "models/**/*", "py.typed"],
         "traces": ["orbits/data/*", "py.typed"],
+        "topologies": ["profiles/*.json"],
     },
     extras_require={
         "node": NODE,

@@ -32,6 +32,7 @@ from nodes.contract.events import (
 )
 from nodes.contract.files import is_transient
 from nodes.errors import WithdrawnError
+from nodes.onboard.kept_work import KeptWork
 from nodes.onboard.message import FORMS, answer_received
 from nodes.profiles.pace import PacedWork
 from nodes.runtime.inference import Inference, Question, StageTimes
@@ -207,8 +208,9 @@ class Ground:
             raise WithdrawnError(f"{claim.item.folder} was replaced by another program")
         with self._opened(claim) as file:
             try:
-                answer = answer_received(
-                    model, question.form, file, question.prompt, self._config.max_new_tokens
+                form, prompt, most = question.form, question.prompt, self._config.max_new_tokens
+                answer = KeptWork.of(model, claim.item.manifest.sha256).answer(
+                    lambda: answer_received(model, form, file, prompt, most), prompt, form, most
                 )
             finally:
                 if not isinstance(file, io.BytesIO) and claim.item.damage() is not None:  # while it was read

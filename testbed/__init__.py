@@ -54,6 +54,7 @@ if TYPE_CHECKING:
         TerrestrialLink,
         read_frames,
     )
+    from testbed.scenario.part import part_of
     from testbed.scenario.tasks import NetworkChange, PolicyChange, Priority, Question
     from traces.trace import Trace
 
@@ -104,6 +105,7 @@ __all__ = [
     "dish_plan",
     "link_traces",
     "load_scenario",
+    "part_of",
     "read_frames",
     "run_as_script",
     "run_scenario",
@@ -131,6 +133,7 @@ _NAMES_BY_MODULE = {
     "testbed.scenario.constellation": ("Camera", "Constellation"),
     "testbed.scenario.dishes.plan": ("DishPlan", "dish_plan"),
     "testbed.scenario.dishes.schedulers": ("DishScheduler", "InView"),
+    "testbed.scenario.part": ("part_of",),
     "testbed.scenario.faults": (
         "BitFlips",
         "LinkCut",

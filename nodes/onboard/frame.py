@@ -14,6 +14,7 @@ from nodes.contract.files import patiently
 from nodes.errors import ModelError, first_line
 from nodes.onboard.confidence import END
 from nodes.onboard.judge import Judge
+from nodes.onboard.kept_work import KeptWork
 from nodes.onboard.message import FrameMessage, make_message
 from nodes.onboard.served import ServedAnswer
 from nodes.onboard.stages import StagedAnswer, reading_at
@@ -23,6 +24,7 @@ from nodes.vlm.answer import Answer, ServerAnswer
 from nodes.vlm.image import WARM_UP_PROMPT, open_image, warm_up_image
 from nodes.vlm.openai import ServerModel
 from nodes.vlm.protocol import StagedModel
+from nodes.vlm.views import ShownFrame
 
 
 class OnboardFrame:
@@ -57,6 +59,7 @@ class OnboardFrame:
         self._paced = paced
         self._on_wait = on_wait
         self._begun = False
+        self._kept = KeptWork.of(model, image)
 
     def __enter__(self) -> OnboardFrame:
         return self
@@ -83,7 +86,12 @@ class OnboardFrame:
 
     def message(self, decision: Decision) -> FrameMessage:
         """Make the message of a decision."""
-        message = make_message(decision, lambda: self._pixels, self._scores, self._judge.layout)
+        message = self._kept.message(
+            decision,
+            self._judge.layout,
+            self._scores,
+            lambda scores: make_message(decision, lambda: self._pixels, scores, self._judge.layout),
+        )
         if self._paced is not None:
             self._paced.message(message.form)
         return message
@@ -101,11 +109,14 @@ class OnboardFrame:
 
     @cached_property
     def _staged(self) -> StagedAnswer | ServedAnswer:
-        asked = self._pixels, self._prompt, self._judge.layout, self._max_new_tokens
+        asked = self._prompt, self._judge.layout, self._max_new_tokens
+        model = self._model
         staged = (
-            ServedAnswer(self._model, *asked)
-            if isinstance(self._model, ServerModel)
-            else StagedAnswer(self._model, *asked)
+            ServedAnswer(model, self._pixels, *asked)
+            if isinstance(model, ServerModel)
+            else StagedAnswer(
+                model, self._kept.shown(lambda: ShownFrame.of(self._pixels, model.views)), *asked
+            )
         )
         self._begun = True
         if self._paced is not None:

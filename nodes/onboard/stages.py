@@ -23,7 +23,7 @@ from nodes.regions import scores_from_map
 from nodes.vlm.answer import Answer
 from nodes.vlm.protocol import StagedModel
 from nodes.vlm.token_grid import frame_map
-from nodes.vlm.views import shown
+from nodes.vlm.views import ShownFrame
 
 _MAP_PX = 128  # side of the attention map that is divided among regions
 
@@ -46,24 +46,37 @@ class Stage:
 class StagedAnswer:
     """A session of a model that pauses after each stage; the image is encoded at its creation.
 
+    Args:
+        model: The model.
+        image: The frame, or its views for this model.
+        prompt: The question.
+        layout: Grid of regions, and the stages.
+        max_new_tokens: Maximum length of the answer.
+
     Raises:
         ValueError: The model's family cannot be paused.
     """
 
     def __init__(
-        self, model: StagedModel, image: Image.Image, prompt: str, layout: Layout, max_new_tokens: int
+        self,
+        model: StagedModel,
+        image: Image.Image | ShownFrame,
+        prompt: str,
+        layout: Layout,
+        max_new_tokens: int,
     ) -> None:
         self._layout = layout
         self._prompt_features = prompt_features(prompt)
         self._left = list(layout.stage_tokens)
         self._begun = False
-        images, boxes = shown(image, model.views)
-        across, down = _MAP_PX / image.width, _MAP_PX / image.height
+        frame = image if isinstance(image, ShownFrame) else ShownFrame.of(image, model.views)
+        across, down = _MAP_PX / frame.width, _MAP_PX / frame.height
+        whole = (0.0, 0.0, float(frame.width), float(frame.height))
         on_map = [
             (left * across, upper * down, right * across, lower * down)
-            for left, upper, right, lower in boxes or [(0.0, 0.0, float(image.width), float(image.height))]
+            for left, upper, right, lower in frame.boxes or [whole]
         ]
-        self._session = model.begin(list(images), prompt, boxes=on_map, max_new_tokens=max_new_tokens)
+        self._session = model.begin(list(frame.images), prompt, boxes=on_map, max_new_tokens=max_new_tokens)
 
     def __enter__(self) -> StagedAnswer:
         return self

@@ -70,6 +70,29 @@ class Views:
         return _at_most(frame, self.overview_px)
 
 
+@dataclass(frozen=True)
+class ShownFrame:
+    """A frame as a model sees it.
+
+    Attributes:
+        images: Images of the prompt.
+        boxes: The box of each in the frame, in its pixels; None: each is a whole frame.
+        width: Width of the frame, in pixels.
+        height: Height of the frame, in pixels.
+    """
+
+    images: Sequence[Image]
+    boxes: Sequence[Box] | None
+    width: int
+    height: int
+
+    @classmethod
+    def of(cls, frame: Image, views: Views | None) -> ShownFrame:
+        """Return the frame in a model's views."""
+        images, boxes = shown(frame, views)
+        return cls(images, boxes, frame.width, frame.height)
+
+
 def _tiles(width: int, height: int, tile_px: int) -> tuple[int, int]:
     """Return the number of rows and of columns of tiles."""
     side = tile_px

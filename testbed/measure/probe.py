@@ -1,10 +1,10 @@
 """A light probe of one link, run as a program in the hosts at its two ends.
 
 Each packet is stamped by the sender in user space just before the send call, and by the receiving host's
-kernel as it arrives (SO_TIMESTAMPNS), both on CLOCK_REALTIME of one machine. The time that the echoing
-program takes is stamped too and subtracted. Links are shaped in a namespace between the hosts, so both stamps
-lie outside the link. The error contains the wake-up of the sending program (which requests real-time
-priority) and the shaper's own lateness.
+kernel as it arrives (SO_TIMESTAMPNS), both on CLOCK_REALTIME of one machine. If the interface is known, the
+kernel stamps RTT probes as they leave, too, so that the system call is no part of the error; that of an echo
+is. The time that the echoing program takes is stamped and subtracted. Links are shaped in a namespace between
+the hosts, so all stamps lie outside the link. The error contains the shaper's own lateness.
 
 Two kinds of probe, both UDP:
     rtt     one 64-byte Ethernet frame there and back, four stamps; on one machine, where one clock makes
@@ -33,7 +33,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
 
-from testbed.kernel.timestamps import arrival_ns, stamp_arrivals
+from testbed.kernel.packet_socket import open_probe_tap
+from testbed.kernel.timestamps import ANCILLARY_BYTES, arrival_ns, stamp_arrivals
 
 PORT = 47770
 RTT_FRAME_BYTES = 64  # Ethernet header 14 + IP 20 + UDP 8 + payload 22
@@ -99,6 +100,7 @@ class Probe:
         out: where a JSON line per finished probe goes.
         speed: seconds of scenario time in a real one.
         trains: whether this end sends trains.
+        interface: by which its packets leave. RTT probes are then stamped by the kernel as they leave.
     """
 
     def __init__(
@@ -111,6 +113,7 @@ class Probe:
         *,
         speed: float = 1.0,
         trains: bool = True,
+        interface: str | None = None,
     ) -> None:
         self.peer = (peer, port)
         self.asks, self.trains = asks, trains
@@ -121,6 +124,7 @@ class Probe:
         stamp_arrivals(self.socket)
         self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
         self.socket.bind(("0.0.0.0", port))  # noqa: S104 - inside a host of our own namespace
+        self.tap = open_probe_tap(interface, port) if asks and interface is not None else None
         self.sequence = 0
         self.sent_ns: dict[int, tuple[int, int]] = {}  # with the offset of the clocks then
         self.train_first_ns: dict[int, tuple[int, int]] = {}  # sent and arrived, by sequence
@@ -149,9 +153,17 @@ class Probe:
         """Send one RTT probe."""
         sent_ns = self._send(_RTT, 0, 0, payload_bytes=RTT_FRAME_BYTES - 42)
         if sent_ns is not None:
-            self.sent_ns[self.sequence] = sent_ns, _offset_ns()
+            self.sent_ns[self.sequence] = self._left_ns(sent_ns), _offset_ns()
         if len(self.sent_ns) > LONGEST_WAIT_S / self.rtt_interval_s:
             self._give_up(next(iter(self.sent_ns)))  # the oldest
+
+    def _left_ns(self, sent_ns: int) -> int:
+        """Return when the kernel handed the last RTT probe to the interface, or when it was sent."""
+        with contextlib.suppress(BlockingIOError):
+            while self.tap is not None:
+                _, ancillary, _, _ = self.tap.recvmsg(0, ANCILLARY_BYTES)
+                sent_ns = max(sent_ns, arrival_ns(ancillary))
+        return sent_ns
 
     def give_up(self) -> None:
         """Record the probes that have no answer yet."""
@@ -266,6 +278,9 @@ def main() -> int:
         "--speed", type=float, default=1.0, help="seconds of scenario time in a real one; probes come faster"
     )
     parser.add_argument("--asks", action="store_true", help="this end sends the RTT probes")
+    parser.add_argument(
+        "--interface", help="by which packets leave: the kernel then stamps RTT probes as they leave"
+    )
     parser.add_argument("--no-trains", action="store_true", help="this end sends no packet trains")
     parser.add_argument(
         "-o", "--output", type=Path, required=True, metavar="FILE", help="JSON lines are appended here"
@@ -283,6 +298,7 @@ def main() -> int:
             arguments.port,
             speed=arguments.speed,
             trains=not arguments.no_trains,
+            interface=arguments.interface,
         )
         try:
             probe.run()

@@ -5,9 +5,11 @@ from __future__ import annotations
 import heapq
 import logging
 import math
+import os
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from operator import itemgetter
 from types import TracebackType
@@ -23,6 +25,9 @@ from traces.trace import Trace, TraceRow
 _LOG = logging.getLogger(__name__)
 
 CHECK_EVERY_S = 0.5
+# Real-time, of the player's thread, below those of shapers and probes. After a jump all nodes wake up at
+# once, and a link must not wait for them.
+PRIORITY = 10
 # Changes of several links that are due within this time are made together, when the last of them is due: to
 # wake up for each of 200 links costs more than to set it. The edges of a contact are never kept waiting.
 TOGETHER_S = 4e-3
@@ -228,6 +233,8 @@ class Player:
         self.stop()
 
     def _play(self, from_s: float) -> None:
+        with suppress(OSError):  # not allowed everywhere; changes are then a little later
+            os.sched_setscheduler(0, os.SCHED_RR, os.sched_param(PRIORITY))
         try:
             for due in self._turns(from_s):
                 if not self._wait_and_check(max(time_s for time_s, _ in due.values())):

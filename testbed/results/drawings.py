@@ -139,13 +139,13 @@ def ground_track(tracks: Sequence[Track]) -> str:
     named: set[str] = set()  # a satellite of several stations has a track for each
     for track in tracks:
         longitude, latitude = _broken_at_date_line(track.longitude_deg, track.latitude_deg)
-        axes.plot(longitude, latitude, color="white", lw=0.8, alpha=0.8)
-        longitude, latitude = _broken_at_date_line(
-            track.longitude_deg[track.run], track.latitude_deg[track.run]
-        )
-        label = None if track.satellite in named else track.satellite
+        if track.satellite not in named:
+            axes.plot(longitude, latitude, color="white", lw=0.8, alpha=0.8)
+            longitude, latitude = _broken_at_date_line(
+                track.longitude_deg[track.run], track.latitude_deg[track.run]
+            )
+            axes.plot(longitude, latitude, color="#F0E442", lw=3, label=track.satellite)
         named.add(track.satellite)
-        axes.plot(longitude, latitude, color="#F0E442", lw=3, label=label)
         axes.plot(track.station_longitude_deg, track.station_latitude_deg, "^", color="#D55E00", ms=8)
         axes.annotate(
             f" {track.station}",

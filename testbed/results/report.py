@@ -25,6 +25,7 @@ from traces.trace import Trace
 
 LARGEST_PIXELS = 100_000_000  # as for a node (nodes/vlm/image.py)
 PICTURED_MAX = 300  # frames with pictures, and in the timeline; the table has all
+LINKS_DRAWN_MAX = 20  # of more, those that were measured: a drawing takes half a second
 _TEMPLATES = Path(__file__).parent / "data"
 
 
@@ -46,6 +47,9 @@ def render(
         kept: the folder of drawings of what was sent, if there are any.
         ways: the ways of satellites to mission control as traces, by the names of their records.
     """
+    records = (*results.links, *results.ways)
+    measured = [link for link in records if link.rtt or link.down_rate or link.up_rate]
+    drawn = records if len(records) <= LINKS_DRAWN_MAX else measured
     followed = {**traces, **(ways or {})}
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(_TEMPLATES), autoescape=True, undefined=jinja2.StrictUndefined
@@ -67,8 +71,8 @@ def render(
         timeline=drawings.timeline(shown, list(traces.values()), results.faults),
         not_pictured=len(results.frames) - len(shown),
         link_records=[
-            (link.summary(), drawings.link_record(link, followed[link.link]))
-            for link in (*results.links, *results.ways)
+            (link.summary(), drawings.link_record(link, followed[link.link]) if link in drawn else None)
+            for link in records
         ],
         ground_track=drawings.ground_track(tracks) if tracks else None,
         note=results.note,

@@ -67,6 +67,8 @@ _WHOLE_STEPS = {"captured", "onboard_start", "onboard_end", "sent", "received", 
 
 NOT_ON_BOARD = "the question did not reach the satellite"
 
+NAMED_LINKS = 4  # that were not measured; of more, the warning has the number
+
 ENDS_WITHOUT_ANSWER = (FrameRefused, Expired, Dropped, SendRefused)
 
 STAND_IN_NOTE = (
@@ -157,10 +159,17 @@ class Results:
         if self.passage is not None and (warning := self.passage.warning()):
             found.append(warning)
         named = [(f"link {link.link}", link) for link in self.links]
+        unmeasured = [link.link for link in self.links if link.rtt_error_s(50) is None]
+        if len(unmeasured) > NAMED_LINKS:
+            found.append(
+                f"{len(unmeasured)} of {len(self.links)} links were not measured: their figures are the "
+                "configured ones"
+            )
         for name, link in [*named, *((way.link, way) for way in self.ways)]:
             error_s = link.rtt_error_s(50)
             if error_s is None:
-                found.append(f"{name} was not measured: its figures are the configured ones")
+                if len(unmeasured) <= NAMED_LINKS or link.link not in unmeasured:
+                    found.append(f"{name} was not measured: its figures are the configured ones")
             elif error_s > self.link_error_bound_s:
                 found.append(
                     f"{name} missed its bound: median RTT error {error_s * 1e3:.2f} ms, "
@@ -173,7 +182,8 @@ class Results:
         ]
         found += [warning for clock in self.clocks if (warning := clock.warning())]
         found += [warning for board in self.boards for warning in board.warnings()]
-        found += [warning for pace in self.paces if (warning := pace.warning())]
+        if self.acceleration is None:  # else its line has the lateness of all
+            found += [warning for pace in self.paces if (warning := pace.warning())]
         found += [absence.warning(who) for who, own in self.absences.items() for absence in own]
         found += [task.line() for task in self.tasks if task.refused is not None and task.what != "question"]
         found += [

@@ -82,7 +82,7 @@ def needs_of(scenario: Scenario, traces: Mapping[str, Trace], boards: Collection
     memory = RUN_BYTES + NODE_BYTES * len(nodes) + PIXEL_BYTES * decoded
     memory += BROKER_BYTES * (1 + len(shared))
     ways = 0 if scenario.mission_control is None else len(satellites)
-    memory += 2 * PROBE_BYTES * (len(scenario.sky_links) + ways) * scenario.probe
+    memory += 2 * PROBE_BYTES * (len(scenario.probed_links) + ways * (scenario.probe is True))
     memory += MODELS_BYTES * bool(models)
     memory += sum(
         MODEL_BYTES + round(weight_bytes(options) * weights_of(Path(model))) * (options.kind == CPU)

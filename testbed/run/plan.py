@@ -337,13 +337,14 @@ class RunPlan:
 
     def probe_command(self, link: AnyLink, *, ground: bool) -> list[str]:
         """Return the command of one end of a probe; the satellite's end measures round trips."""
-        return self._probe_command(
+        command = self._probe_command(
             self.traces[link.name],
             self.address(link, ground=not ground),
             self.probe_path(link, ground=ground),
             self._number(link),
             ground=ground,
         )
+        return command if ground else [*command, "--interface", self.interface(link)]
 
     def _probe_command(
         self, trace: Trace, peer: str, output: Path, number: int, *, ground: bool

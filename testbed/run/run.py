@@ -21,6 +21,7 @@ from typing import Literal
 from nodes.contract.events import ProgramChanged, Ready
 from testbed.errors import CapabilityError, TestbedError
 from testbed.forks.forks import Forks
+from testbed.machine.collector import SparedObjects
 from testbed.machine.disk import disk_problem
 from testbed.machine.processor_load import ProcessorLoad
 from testbed.machine.stop_request import Stopped, StopRequest
@@ -209,7 +210,8 @@ class _Run:
             self.playing.start(stack, plane, self._stops(end))
             self.progress.playing(self.plan.traces)
             self.user_programs.start(stack, emulated, self.reports.clock, plane)
-            ending = self._gather(plane, end)
+            spared = stack.enter_context(SparedObjects())
+            ending = self._gather(plane, end, spared)
             self.steps.begin("removing hosts, links and programs")
         return self.figures.write(emulated.shaper_text, ending)
 
@@ -233,7 +235,7 @@ class _Run:
         stops += [lambda _: self.dishes.next_s(), lambda _: self.faults.next_s]
         return [*stops, lambda _: self.tasks.next_s(), lambda _: self.routes.next_s()]
 
-    def _gather(self, plane: ManagementPlane, end: RunEnd) -> Ending | None:
+    def _gather(self, plane: ManagementPlane, end: RunEnd, spared: SparedObjects) -> Ending | None:
         """Wait until every frame has its answer, or until no more answers can arrive.
 
         Returns:
@@ -260,6 +262,7 @@ class _Run:
             self.progress.tick(clock.now_s())
             fresh = plane.events[read:]
             read += len(fresh)
+            spared.look(read)
             for record in fresh:
                 self.tasks.heard(record)
             end.note(fresh, self.faults.missed | self.tasks.ended)

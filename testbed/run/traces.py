@@ -38,6 +38,8 @@ from traces.trace import Trace
 from traces.trace_file import read_trace
 
 _ORBIT_S = 95 * 60
+TRACK_STEP_S, TRACK_POINTS = 10.0, 1500  # a minute of a day: 4 degrees of an orbit
+NAMED_LINKS = 4  # without a contact; of more, the first stands for all
 
 
 def link_traces(scenario: Scenario) -> dict[str, Trace]:
@@ -53,10 +55,18 @@ def link_traces(scenario: Scenario) -> dict[str, Trace]:
         silent += [fault] if fault else []
     if len(silent) == len(traces) or not any(traces[link.name].contacts("both") for link in scenario.links):
         raise ScenarioError(f"{silent[0]}; no frame could arrive")
+    if len(silent) > NAMED_LINKS:
+        silent = [f"{len(silent)} of {len(traces)} links have no contact, such as the first: {silent[0]}"]
     for fault in silent:
         warnings.warn(f"{fault}; the run uses the other links", stacklevel=2)
     for satellite in scenario.satellites:
         own = [link.name for link in scenario.sky_links if satellite.name in link.ends]
+        if not any(traces[name].contacts("both") for name in own):
+            warnings.warn(
+                f"{satellite.name} has no contact: it flies along, and its {len(satellite.frames)} frames "
+                "stay on board",
+                stacklevel=2,
+            )
         end_s = max(traces[name].end_s for name in own)
         for frame in satellite.frames:
             if frame.capture_s >= end_s:
@@ -187,7 +197,8 @@ def link_track(scenario: Scenario, link: Link, trace: Trace) -> Track | None:
     if not isinstance(link.follows, Orbit):
         return None
     place = place_of(scenario.station(link.station))
-    times_s = np.arange(-_ORBIT_S / 2, trace.end_s + _ORBIT_S / 2, 10.0)
+    step_s = max(TRACK_STEP_S, trace.end_s / TRACK_POINTS)
+    times_s = np.arange(-_ORBIT_S / 2, trace.end_s + _ORBIT_S / 2, step_s)
     elements = find_satellite(
         element_sets_of(link.follows.elements, link.follows.start), link.satellite, at_utc=link.follows.start
     )

@@ -6,10 +6,12 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from traces.trace import Trace
 
 _HALVINGS = 60
+Floats = NDArray[np.float64]
 
 
 def carried_bytes(traces: Sequence[Trace], from_s: float, rate_cap_bit_s: float = math.inf) -> float:
@@ -20,6 +22,12 @@ def carried_bytes(traces: Sequence[Trace], from_s: float, rate_cap_bit_s: float 
         from_s: time of the first capture.
         rate_cap_bit_s: highest rate of a downlink.
     """
+    lengths_s, rate_bit_s = _rates(traces, from_s)
+    return float(lengths_s @ np.minimum(rate_bit_s, rate_cap_bit_s)) / 8
+
+
+def _rates(traces: Sequence[Trace], from_s: float) -> tuple[Floats, Floats]:
+    """Return the lengths of the spans from a time on, in seconds, and the rate of each, uncapped."""
     edges_s = np.unique(
         np.concatenate([*(np.append(trace.time_s, trace.end_s) for trace in traces), [from_s]])
     )
@@ -30,7 +38,7 @@ def carried_bytes(traces: Sequence[Trace], from_s: float, rate_cap_bit_s: float 
         row = np.searchsorted(trace.time_s, starts_s, side="right") - 1
         flows = (row >= 0) & (starts_s < trace.end_s) & trace.both_up[row]
         rate_bit_s = np.where(flows, trace.down_bit_s[row], rate_bit_s)
-    return float(lengths_s @ np.minimum(rate_bit_s, rate_cap_bit_s)) / 8
+    return lengths_s, rate_bit_s
 
 
 def rate_cap_for(load: float, offered_bytes: float, fleet: Sequence[tuple[Sequence[Trace], float]]) -> float:
@@ -44,9 +52,11 @@ def rate_cap_for(load: float, offered_bytes: float, fleet: Sequence[tuple[Sequen
     Raises:
         ValueError: even uncapped the links carry less than that.
     """
+    spans = [_rates(traces, from_s) for traces, from_s in fleet]
+    lengths_s, rate_bit_s = (np.concatenate(columns) for columns in zip(*spans, strict=True))
 
     def carried(cap_bit_s: float) -> float:
-        return sum(carried_bytes(traces, from_s, cap_bit_s) for traces, from_s in fleet)
+        return float(lengths_s @ np.minimum(rate_bit_s, cap_bit_s)) / 8
 
     wanted_bytes = offered_bytes / load
     if (most_bytes := carried(math.inf)) < wanted_bytes:

@@ -390,7 +390,14 @@ class EarthLink(_Data):
 
 AUTO = "auto"
 FIRST_AUTO_SPEED = 50.0
+RTT_ERROR_S = 66e-6  # real, the median of a link on an idle machine; times the speed in scenario time
+LINK_ERROR_BOUND_S = 1e-3
 AnyLink: TypeAlias = Link | InterSatelliteLink | EarthLink
+
+
+def highest_auto_speed(link_error_bound_s: float) -> float:
+    """Return the speed at which the links' usual RTT error reaches a bound in scenario time, 1 to 200."""
+    return max(1.0, min(200.0, link_error_bound_s / RTT_ERROR_S))
 
 
 class Scenario(_Data):
@@ -410,12 +417,12 @@ class Scenario(_Data):
         speed: seconds of scenario time in a real one, 1 to 1000. Above 1, every node needs a profile, and
             none can be a board or have a model behind a server.
         adapt_speed: whether `speed` is only the first: the run slows down where this machine does not keep
-            up, and speeds up again. `speed="auto"` sets both.
+            up, and speeds up again, as far as `link_error_bound_s` allows. `speed="auto"` sets both.
         skip_idle: whether scenario time jumps to the next event whenever no node has anything to do.
         grace_s: time to wait for pending answers after the last trace ends, in seconds of scenario time, but
             at least 5 s of real time.
         link_error_bound_s: largest acceptable median RTT error of a link, in seconds of scenario time.
-        probe: measure each link during the run.
+        probe: measure each link during the run, or those with these names, or none.
         tls: encrypt the satellites' connections to the stations' brokers, with certificates made for the run.
         boards: inventory file of the physical boards (testbed/boards/inventory.py).
         description: one sentence for the report.
@@ -441,8 +448,8 @@ class Scenario(_Data):
     adapt_speed: bool = False
     skip_idle: bool = False
     grace_s: float = Field(default=30.0, ge=0)
-    link_error_bound_s: float = Field(default=1e-3, gt=0)
-    probe: bool = True
+    link_error_bound_s: float = Field(default=LINK_ERROR_BOUND_S, gt=0)
+    probe: bool | tuple[str, ...] = True
     tls: bool = False
     boards: AbsolutePath = Field(default_factory=lambda: Path("boards.toml").absolute())
     description: Text = ""
@@ -455,7 +462,9 @@ class Scenario(_Data):
     @classmethod
     def _automatic_speed(cls, values: Any) -> Any:
         if isinstance(values, dict) and values.get("speed") == AUTO:
-            return {**values, "speed": FIRST_AUTO_SPEED, "adapt_speed": True}
+            bound_s = values.get("link_error_bound_s", LINK_ERROR_BOUND_S)
+            highest = highest_auto_speed(bound_s) if isinstance(bound_s, int | float) else FIRST_AUTO_SPEED
+            return {**values, "speed": min(FIRST_AUTO_SPEED, highest), "adapt_speed": True}
         return values
 
     @model_validator(mode="after")
@@ -492,6 +501,10 @@ class Scenario(_Data):
                 raise ValueError(
                     f"satellite {satellite.name!r} is a board, which supports only one link; it has {count}"
                 )
+        if not isinstance(self.probe, bool):
+            known = {link.name for link in self.sky_links}
+            if unknown := sorted(set(self.probe) - known):
+                raise ValueError(f"probe names a link that the scenario does not have: {', '.join(unknown)}")
         linked = {end for link in self.network_links for end in link.ends}
         if unlinked := sorted(satellites - linked):
             raise ValueError(
@@ -571,6 +584,13 @@ class Scenario(_Data):
     def sky_links(self) -> tuple[Link | InterSatelliteLink, ...]:
         """The links that end at a satellite."""
         return (*self.links, *self.crosslinks)
+
+    @property
+    def probed_links(self) -> tuple[Link | InterSatelliteLink, ...]:
+        """The links that are measured during the run."""
+        if isinstance(self.probe, bool):
+            return self.sky_links if self.probe else ()
+        return tuple(link for link in self.sky_links if link.name in self.probe)
 
     @property
     def network_links(self) -> tuple[AnyLink, ...]:

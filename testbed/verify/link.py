@@ -24,12 +24,13 @@ import numpy.typing as npt
 
 from testbed.errors import TestbedError
 from testbed.kernel.namespace import NetworkNamespace
+from testbed.kernel.packet_socket import open_probe_tap
 from testbed.kernel.timestamps import arrival_ns, stamp_arrivals
 from testbed.network.emulation import EmulatedNetwork
 from testbed.network.link_state import DOWN_STATE, LinkState
 from testbed.network.shapers.base import Shaper
 from testbed.network.sky import Sky
-from testbed.verify.probe import open_socket, open_tap
+from testbed.verify.probe import PORT, open_socket
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -290,7 +291,7 @@ class MeasuredLink(ABC):
         with ExitStack() as stack:
             ends = [stack.enter_context(host.call(open_socket)) for host in hosts]
             taps = [
-                stack.enter_context(host.call(lambda name=name: open_tap(name)))  # type: ignore[misc]
+                stack.enter_context(host.call(lambda name=name: open_probe_tap(name, PORT)))  # type: ignore[misc]
                 for host, name in zip(hosts, self.interfaces, strict=True)
             ]
             fds, tap_fds = ([str(end.fileno()) for end in sockets] for sockets in (ends, taps))

@@ -22,7 +22,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import ctypes
 import json
 import os
 import random
@@ -48,8 +47,7 @@ LEISURE_S = 0.01
 
 _PACKET = struct.Struct("!BBxxIQ")  # kind, order, sequence, sent (ns)
 _RTT, _ECHO, _STREAM = 1, 2, 3
-_SO_ATTACH_FILTER, _SO_SNDBUFFORCE, _SO_RCVBUFFORCE, _UDP_SEGMENT = 26, 32, 33, 103
-_ETH_P_ALL, _PACKET_OUTGOING, _PACKET_TYPE = 3, 4, 0xFFFFF004  # the last: SKF_AD_OFF + SKF_AD_PKTTYPE
+_SO_SNDBUFFORCE, _SO_RCVBUFFORCE, _UDP_SEGMENT = 32, 33, 103
 _MOST_SEGMENTS = 64  # of one send call: UDP_MAX_SEGMENTS
 _BUFFER_BYTES = 16 << 20
 _REAL_TIME_PRIORITY = 40  # below the shaper's
@@ -64,32 +62,6 @@ def open_socket() -> socket.socket:
     probe.setblocking(False)
     probe.bind(("0.0.0.0", PORT))  # noqa: S104 - inside a host of our own namespace
     return probe
-
-
-def open_tap(interface: str) -> socket.socket:
-    """Return a socket that receives the RTT probes and echoes leaving by an interface of this namespace."""
-    # Classic BPF (linux/filter.h), as (code, if true, if false, k): all of a frame, or none at the end.
-    load_byte, load_half, equal, give = 0x30, 0x28, 0x15, 0x06
-    program = [
-        (load_byte, 0, 0, _PACKET_TYPE),
-        (equal, 0, 5, _PACKET_OUTGOING),
-        (load_half, 0, 0, 36),  # the UDP port that it goes to
-        (equal, 0, 3, PORT),
-        (load_byte, 0, 0, HEADERS_BYTES),  # the kind
-        (equal, 1, 0, _STREAM),
-        (give, 0, 0, 0xFFFF),
-        (give, 0, 0, 0),
-    ]
-    code = ctypes.create_string_buffer(b"".join(struct.pack("@HBBI", *step) for step in program))
-    tap = socket.socket(
-        socket.AF_PACKET, socket.SOCK_RAW, 0
-    )  # protocol 0: nothing before the filter is there
-    filter_program = struct.pack("@HP", len(program), ctypes.addressof(code))
-    tap.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, filter_program)
-    stamp_arrivals(tap)
-    tap.setblocking(False)
-    tap.bind((interface, _ETH_P_ALL))
-    return tap
 
 
 @dataclass
@@ -116,7 +88,7 @@ class Prober:
 
     Args:
         ends: the sockets at the satellite and at the ground.
-        taps: packet sockets there, see `open_tap`.
+        taps: packet sockets there, see `open_probe_tap`.
         addresses: their IPv4 addresses.
     """
 

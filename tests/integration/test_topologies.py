@@ -36,8 +36,9 @@ PARTS_S = {
 OWN_MODELS = {
     "dove_pass"
 }  # started by the run, and asked for each answer; the others share models and answers
-# By tests/integration/network/test_three_hosts.py, a Mininet script, and boards/test_two_boards.py.
-TESTED_ELSEWHERE = {"three_hosts", "two_boards"}
+# By tests/integration/network/test_three_hosts.py (a Mininet script), boards/test_two_boards.py,
+# and test_dove_day.py beside this file.
+TESTED_ELSEWHERE = {"three_hosts", "two_boards", "dove_day"}
 PUBLIC = {"testbed", "traces", "nodes", "nodes.policies"}
 
 

@@ -16,6 +16,7 @@ from nodes.errors import ModelError, ServerUnavailableError, first_line
 from nodes.vlm.answer import Answer, answer_of
 from nodes.vlm.folder import check_model_folder
 from nodes.vlm.protocol import answer_once
+from nodes.vlm.shared.memory import AnswerMemory
 from nodes.vlm.shared.wire import raise_error, receive, rgb, send
 from nodes.vlm.token_grid import Box, TokenGrid
 from nodes.vlm.views import read_views, shown
@@ -50,6 +51,9 @@ class SharedModel:
     """A model like `nodes.vlm.model.VisionLanguageModel`, held by another process. For one thread.
 
     After a failed connection the next prompt connects anew; sessions of the old one are lost.
+
+    Attributes:
+        kept: Where results are kept of what need not be computed again; None if nowhere.
     """
 
     def __init__(self, name: str, host: Path, options: ModelOptions, memory: Path | None = None) -> None:
@@ -59,6 +63,7 @@ class SharedModel:
             raise ModelError(str(error)) from error
         self._name, self._host, self._memory = name, host, memory
         self.options = options
+        self.kept: AnswerMemory | None = None
         self._connection: socket.socket | None = None
         self._described = self._connect()
 
@@ -160,7 +165,8 @@ class SharedModel:
             raise_error(reply["error"])
         self._connection = connection
         if self._memory is not None:
-            self.request("remember", folder=str(self._memory))
+            model = self.request("remember", folder=str(self._memory))
+            self.kept = AnswerMemory(self._memory, model, self.options)
         return reply["value"]
 
     def _gone(self, why: str) -> ServerUnavailableError:

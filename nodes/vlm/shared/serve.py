@@ -102,8 +102,10 @@ class _Node:
         model = self._loaded()
         return {"parameters": model.parameters, "place": model.place}
 
-    def _remember(self, folder: str) -> None:
-        self._memory = AnswerMemory(Path(folder), fingerprint(self._name), self._options)
+    def _remember(self, folder: str) -> str:
+        model = fingerprint(self._name)
+        self._memory = AnswerMemory(Path(folder), model, self._options)
+        return model
 
     def _answer(self, images: Any, prompt: str, max_new_tokens: int) -> dict[str, Any]:
         several = images if isinstance(images, list) else [images]

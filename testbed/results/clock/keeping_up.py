@@ -11,10 +11,14 @@ import numpy as np
 from nodes.clocks.timescale import Timescale
 from nodes.contract.events import EventRecord
 from testbed.measure.fidelity import LinkFidelity
+from testbed.results.clock.answer_lateness import AnswerLateness, late_share
 from testbed.results.nodes.pace import NodePace
 
 LATE_S = 0.02  # the player applies the changes of 4 ms together; an idle machine stays below 10 ms
-LATE_AHEAD_S = 0.25  # of scenario time, where that runs ahead; traces of orbits change every second
+LATE_AHEAD_S = (
+    1.0  # of scenario time, where that runs ahead: a row of an orbit's trace is in force for as long
+)
+LATE_SHARE = 0.05  # of the answers' latencies
 SLOWER = 0.1  # share of its rate that a link may lack
 
 
@@ -47,6 +51,9 @@ class Acceleration:
         lateness_p99_s: 99th percentile of it.
         answers: number of answers at the pace of a profile.
         late_answers: number of those that came later than on the profile's machine.
+        answers_late_p50_s: median lateness of the answered frames; None without one.
+        answers_late_p99_s: 99th percentile of it.
+        late_share: lateness of all answered frames, as a share of their latencies.
     """
 
     speed: float
@@ -57,6 +64,9 @@ class Acceleration:
     lateness_p99_s: float
     answers: int
     late_answers: int
+    answers_late_p50_s: float | None = None
+    answers_late_p99_s: float | None = None
+    late_share: float = 0.0
 
     @property
     def misses(self) -> list[str]:
@@ -66,8 +76,11 @@ class Acceleration:
             found.append(f"1 % of the links' changes were more than {self.lateness_p99_s:.2f} s late")
         if self.rate_error is not None and self.rate_error < -SLOWER:
             found.append(f"a link carried {-self.rate_error:.0%} less than its rate")
-        if self.late_answers:
-            found.append(f"{self.late_answers} of {self.answers} answers were later than their profile's")
+        if self.late_share > LATE_SHARE:
+            found.append(
+                f"{self.late_share:.1%} of the answers' latency was lateness of this machine "
+                f"({self.late_answers} of {self.answers} answers were later than their profile's)"
+            )
         return found
 
     @property
@@ -80,11 +93,17 @@ class Acceleration:
         error = "not measured"
         if self.link_error_p50_s is not None and self.link_error_p99_s is not None:
             error = f"p50 {self.link_error_p50_s * 1e3:.2f} ms, p99 {self.link_error_p99_s * 1e3:.2f} ms"
-        return (
+        line = (
             f"speed {self.speed:g}: this machine {'kept up' if self.kept_up else 'did not keep up'}; "
             f"in scenario time: RTT error {error}; changes of links late by "
             f"p50 {self.lateness_p50_s * 1e3:.1f} ms, p99 {self.lateness_p99_s * 1e3:.1f} ms"
         )
+        if self.answers_late_p50_s is not None and self.answers_late_p99_s is not None:
+            line += (
+                f"; answers late by p50 {self.answers_late_p50_s:.3f} s, "
+                f"p99 {self.answers_late_p99_s:.3f} s, {self.late_share:.1%} of their latency"
+            )
+        return line
 
     def warning(self) -> str | None:
         """Return a warning in one line if this machine did not keep up."""
@@ -101,7 +120,11 @@ class Acceleration:
 
 
 def acceleration(
-    speed: float, links: Sequence[LinkFidelity], lateness_s: Sequence[float], paces: Sequence[NodePace]
+    speed: float,
+    links: Sequence[LinkFidelity],
+    lateness_s: Sequence[float],
+    paces: Sequence[NodePace],
+    answered: Sequence[AnswerLateness] = (),
 ) -> Acceleration | None:
     """Return what the speed has cost; None at speed 1.
 
@@ -110,10 +133,13 @@ def acceleration(
         links: what was measured of each link.
         lateness_s: of each change of a link.
         paces: of each node with a profile.
+        answered: lateness of each answered frame.
     """
     if speed == 1:
         return None
     p50, p99 = np.percentile(lateness_s, [50, 99]).tolist() if lateness_s else (0.0, 0.0)
+    late_s = [one.late_s for one in answered]
+    late_p50, late_p99 = np.percentile(late_s, [50, 99]).tolist() if late_s else (None, None)
     rates = [link.rate_error(samples) for link in links for samples in (link.down_rate, link.up_rate)]
     return Acceleration(
         speed=speed,
@@ -124,6 +150,9 @@ def acceleration(
         lateness_p99_s=p99,
         answers=sum(pace.answers for pace in paces),
         late_answers=sum(pace.late for pace in paces),
+        answers_late_p50_s=late_p50,
+        answers_late_p99_s=late_p99,
+        late_share=late_share(answered),
     )
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from nodes.contract.events import EventRecord, SkippingEnded, SpeedChanged, TimeJumped
 
-LISTED_MAX = 1000  # jumps in the report; events.jsonl has all
+LISTED_MAX = 10_000  # jumps in the report; events.jsonl has all
 
 
 @dataclass(frozen=True)

@@ -7,16 +7,16 @@ import time
 from bisect import bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 
-from nodes.contract.events import EventRecord, Paced
+from nodes.contract.events import EventRecord
 from testbed.mqtt.management import ManagementPlane
 from testbed.network.clock import RealClock
 from testbed.network.player import Player
+from testbed.results.clock.answer_lateness import LatenessWatch
 from testbed.results.clock.passage import Passage, passage
-from testbed.results.nodes.pace import is_late
 from testbed.run.clock.auto_speed import AutoSpeed
 from testbed.run.clock.run_time import RunTime
 from testbed.run.clock.skipping import NextStop, NodeState, Skipping
-from testbed.scenario.model import Scenario
+from testbed.scenario.model import Scenario, highest_auto_speed
 
 
 def next_of(times_s: Iterable[float]) -> NextStop:
@@ -60,13 +60,16 @@ class PassingTime:
         self._skipping: Skipping | None = None
         self._auto: AutoSpeed | None = None
         self._seen_late = self._seen_events = 0
+        self._lateness = LatenessWatch()
         if scenario.skip_idle:
             captures_s = (frame.capture_s for frame in scenario.frames().values())
             known = [lambda _: player.next_edge_s(), next_of(captures_s), *stops]
             self._skipping = Skipping(names, self._run_time, plane, known)
             self._skipping.start()
         if scenario.adapt_speed:
-            self._auto = AutoSpeed(scenario.speed, time.monotonic())
+            self._auto = AutoSpeed(
+                scenario.speed, time.monotonic(), highest_auto_speed(scenario.link_error_bound_s)
+            )
 
     def look(self, nodes: Mapping[str, NodeState], late_s: Sequence[float]) -> None:
         """Do what is due; call it often.
@@ -105,9 +108,9 @@ class PassingTime:
     def _adapt(self, auto: AutoSpeed, late_s: Sequence[float]) -> None:
         new = self._plane.events[self._seen_events :]
         self._seen_events += len(new)
-        paced = [record.event for record in new if isinstance(record.event, Paced)]
-        late = sum(is_late(one, auto.speed) for one in paced)
-        auto.add(late_s[self._seen_late :], len(paced), late)
+        scale = self._clock.scale
+        answers = [self._lateness.add(record, scale.at(record.monotonic_s)) for record in new]
+        auto.add(late_s[self._seen_late :], [one for one in answers if one is not None])
         self._seen_late = len(late_s)
         changed = auto.look(time.monotonic())
         if changed is not None:

@@ -12,6 +12,7 @@ from nodes.contract.events import EventRecord, InferenceFinished
 from testbed.errors import TestbedError
 from testbed.measure.fidelity import Interval, LinkFidelity, compare, trains_sent
 from testbed.results.absence import absences
+from testbed.results.clock.answer_lateness import answer_lateness
 from testbed.results.clock.keeping_up import acceleration, in_scenario_time, lateness_warning
 from testbed.results.contacts import backlogs, losses
 from testbed.results.dishes import DishUse, dish_uses, turns_of, without_dish
@@ -150,7 +151,9 @@ class RunFigures:
             paces=paces,
             machine=self._machine(),
             passage=self.playing.passage(events),
-            acceleration=acceleration(scenario.speed, links, self.playing.late_s, paces),
+            acceleration=acceleration(
+                scenario.speed, links, self.playing.late_s, paces, answer_lateness(events)
+            ),
             troubles=troubles(events),
             disk=self._folder.trouble,
             absences=absences(events),

@@ -72,8 +72,8 @@ class RunNetwork:
         return {way.value: dict(shaper.counters(link, way)) for way in Direction}
 
     def start_probes(self, traces: Mapping[str, Trace]) -> None:
-        """Start the probes of all links that ever have a contact, and of the satellites' ways."""
-        for link in self._plan.scenario.sky_links:
+        """Start the probes of those links that are measured and ever have a contact; if all, of ways, too."""
+        for link in self._plan.scenario.probed_links:
             if not traces[link.name].contacts("both"):
                 continue
             if isinstance(link, Link) and self._boards.has(link):
@@ -83,7 +83,8 @@ class RunNetwork:
             for ground in (False, True):
                 name = link.ends[ground]
                 self._start_probe(link, name, self._plan.probe_command(link, ground=ground))
-        self._routes.start_probes(self.emulated)
+        if self._plan.scenario.probe is True:
+            self._routes.start_probes(self.emulated)
 
     def _add_board(self, stack: ExitStack, link: Link, network: EmulatedNetwork) -> None:
         """Attach a board; its link plays the trace minus the delay of the board's own path."""

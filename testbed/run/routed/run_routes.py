@@ -137,7 +137,7 @@ class RunRoutes:
             shaper: name of the shaper, for the record.
             busy: when satellites were sending.
         """
-        if played is None or not self._plan.scenario.probe:
+        if played is None or self._plan.scenario.probe is not True:
             return ()
         return tuple(
             compare(

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from testbed.measure.fidelity import Sample
+from testbed.measure.fidelity import LinkFidelity, Sample
 from testbed.results import drawings, report
 from testbed.results.dishes import DishUse
 from testbed.results.faults import FaultRecord
@@ -21,6 +21,7 @@ from testbed.results.results import Results
 from testbed.results.verdict import Ending
 from testbed.scenario.dishes.desk import Turn
 from testbed.scenario.model import Scenario
+from tests.support.one_way import one_way_trace
 
 SCRIPT = "<script>alert('\"')</script>"
 
@@ -149,6 +150,50 @@ def test_of_many_frames_the_worst_are_pictured(tmp_path: Path, monkeypatch: pyte
     assert 'alt="f0"' in many and 'alt="f3"' in many
     assert "<td>f1</td>" in many and "<td>f2</td>" in many
     assert "2 of 4 frames" in " ".join(many.split()) and "pictured below" not in few
+
+
+def test_of_many_links_only_those_that_were_measured_are_drawn(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("testbed.results.report.LINKS_DRAWN_MAX", 2)
+    monkeypatch.setattr(drawings, "link_record", lambda link, trace: f"<svg>{link.link}</svg>")
+    Image.new("RGB", (8, 8)).save(tmp_path / "f.png")
+    scenario = Scenario.model_validate(
+        {
+            "name": "s",
+            "satellites": [
+                {
+                    "name": "S",
+                    "model": "m",
+                    "frames": [
+                        {
+                            "frame": "f",
+                            "image": tmp_path / "f.png",
+                            "prompt": "?",
+                            "truth": "",
+                            "capture_s": 0,
+                        }
+                    ],
+                }
+            ],
+            "stations": [{"name": "G", "model": "m"}],
+            "links": [{"satellite": "S", "station": "G", "follows": "t.csv"}],
+        }
+    )
+
+    def drawn(count: int) -> list[str]:
+        links = [
+            LinkFidelity(f"L{n}", "r", "t.csv", 0.0, 0.0, (Sample(1.0, 1.0, 1.0),) * (n == 0), 0, (), ())
+            for n in range(count)
+        ]
+        traces = {link.link: one_way_trace() for link in links}
+        frame = FrameResult("f", "S", "?", "", "a", 0.0, "a", "ground", None, None, 0, None, None)
+        results = Results("s", "nfqueue", (frame,), tuple(links), 1e-3)
+        text = render(results, scenario, traces, [], Path("/nowhere"))
+        return [link.link for link in links if f"<svg>{link.link}</svg>" in text]
+
+    assert drawn(2) == ["L0", "L1"]
+    assert drawn(3) == ["L0"]
 
 
 def test_a_plot_of_many_samples_keeps_the_largest_errors(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from testbed.errors import ScenarioError
 from testbed.run.speed import check_speed
-from testbed.scenario.model import Scenario
+from testbed.scenario.model import FIRST_AUTO_SPEED, RTT_ERROR_S, Scenario
 from tests.support.made_up_profile import MADE_UP
 
 
@@ -55,7 +55,9 @@ def test_time_is_skipped_with_a_board_and_not_hastened(tmp_path: Path) -> None:
 
 def test_an_automatic_speed_is_a_first_speed_that_may_change(tmp_path: Path) -> None:
     automatic = scenario(tmp_path, 1, {}, {}).at_speed("auto")
-    assert (automatic.speed, automatic.adapt_speed) == (50.0, True)
+    assert (automatic.speed, automatic.adapt_speed) == (pytest.approx(1e-3 / RTT_ERROR_S), True)
+    loose = automatic.model_copy(update={"link_error_bound_s": 0.1}).at_speed("auto")
+    assert (loose.speed, loose.adapt_speed) == (FIRST_AUTO_SPEED, True)
     fixed = automatic.at_speed(20)
     assert (fixed.speed, fixed.adapt_speed) == (20.0, False)
 

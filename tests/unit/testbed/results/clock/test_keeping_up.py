@@ -10,6 +10,7 @@ from rich.console import Console
 
 from nodes.clocks.timescale import Timescale
 from testbed.measure.fidelity import LinkFidelity, Sample
+from testbed.results.clock.answer_lateness import AnswerLateness
 from testbed.results.clock.keeping_up import Acceleration, acceleration, in_scenario_time
 from testbed.results.latency import FrameResult
 from testbed.results.nodes.pace import NodePace
@@ -53,17 +54,17 @@ def test_speed_errors_and_keeping_up_stand_at_the_top() -> None:
 
 
 @pytest.mark.parametrize(
-    ("link", "lateness_s", "late", "said"),
+    ("link", "lateness_s", "late_s", "said"),
     [
-        (LINK, [0.5] * 3, 0, "1 % of the links' changes were more than 0.50 s late"),
-        (replace(LINK, down_rate=(Sample(1.0, 1e6, 0.7e6),)), [0.01], 0, "a link carried 30% less"),
-        (LINK, [0.01], 3, "3 of 4 answers were later than their profile's"),
+        (LINK, [1.5] * 3, 0.0, "1 % of the links' changes were more than 1.50 s late"),
+        (replace(LINK, down_rate=(Sample(1.0, 1e6, 0.7e6),)), [0.01], 0.0, "a link carried 30% less"),
+        (LINK, [0.01], 0.6, "6.0% of the answers' latency was lateness"),
     ],
 )
 def test_a_machine_that_does_not_keep_up_is_a_warning(
-    link: LinkFidelity, lateness_s: list[float], late: int, said: str
+    link: LinkFidelity, lateness_s: list[float], late_s: float, said: str
 ) -> None:
-    found = of(acceleration(20, [link], lateness_s, [replace(PACE, late=late)]))
+    found = of(acceleration(20, [link], lateness_s, [PACE], [AnswerLateness(late_s, 10.0)]))
     assert said in str(found.warning()) and "lower --speed" in str(found.warning())
     assert found.to_json()["kept_up"] is False
     assert found.warning() in Results("a test", "recording", (FRAME,), (), 1.0, acceleration=found).warnings()
@@ -78,3 +79,19 @@ def test_stamps_are_as_if_time_had_run_as_fast_as_the_clock() -> None:
     assert in_scenario_time(events, Timescale.starting(1000.0)) is events
     moved = in_scenario_time(events, Timescale.starting(1000.0, 20))
     assert [event.monotonic_s for event in moved] == [990.0, 1000.0, 1030.0]
+
+
+def test_of_many_links_that_were_not_measured_the_warning_has_the_number() -> None:
+    def warnings(unmeasured: int) -> list[str]:
+        links = [replace(LINK, link=f"L{number}", rtt=()) for number in range(unmeasured)]
+        return Results("a test", "recording", (FRAME,), (LINK, *links), 1.0).warnings()
+
+    assert warnings(2) == [f"link L{n} was not measured: its figures are the configured ones" for n in (0, 1)]
+    assert warnings(9) == ["9 of 10 links were not measured: their figures are the configured ones"]
+
+
+def test_the_first_lines_say_how_late_the_answers_were() -> None:
+    late = [AnswerLateness(0.1, 100.0)] * 99 + [AnswerLateness(4.0, 100.0)]
+    found = of(acceleration(20, [LINK], [0.010], [PACE], late))
+    assert found.kept_up
+    assert found.line().endswith("answers late by p50 0.100 s, p99 0.139 s, 0.1% of their latency")
