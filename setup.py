@@ -77,7 +77,7 @@ setup(
     packages=find_packages(include=["testbed*", "nodes*", "traces*", "topologies*"]),
     package_data={
         "testbed": ["machine/*.c", "replay/data/*", "results/data/*", "py.typed"],
-        "nodes": ["data/**/*", "models/**/*", "py.typed"],
+        "nodes": ["data/**/*", "models/**/*", "profiles/published/*", "py.typed"],
         "traces": ["orbits/data/*", "py.typed"],
         "topologies": ["profiles/*.json"],
     },

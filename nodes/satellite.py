@@ -51,7 +51,7 @@ from nodes.policies import (
     decide_frame,
     flying_policy,
 )
-from nodes.policies.send_order import SEND_ORDERS
+from nodes.policies.send_order import SEND_ORDERS, value_of
 from nodes.profiles.pace import PacedWork
 from nodes.runtime.contact import CarrierWatch, RouteWatch
 from nodes.runtime.expected_contacts import ExpectedContacts
@@ -80,7 +80,7 @@ ANSWER_MAX_CHARACTERS = 800  # fits into one message together with the frame's n
 class Decided:
     """The outcome of a frame on board: decision, last reading, answer, message of an offloaded frame.
 
-    `network` is the version of the confidence network that judged it.
+    `network` is the version of the confidence network that judged it, `value` the policy's rating of it.
     """
 
     decision: Decision
@@ -88,6 +88,7 @@ class Decided:
     answer: Any
     message: FrameMessage | None
     network: str | None = None
+    value: float | None = None
 
     @property
     def name(self) -> DecisionName:
@@ -114,7 +115,7 @@ class Satellite:
             slug(config.name),
             chunk_size_bytes(config.rate_bit_s),
             limit_bytes=config.outbox_limit_bytes,
-            send_key=SEND_ORDERS[config.send_order],
+            send_key=SEND_ORDERS[self._changes.send_order],
             report=self._report,
         )
         self._expires_s = {
@@ -347,7 +348,9 @@ class Satellite:
             with failing_as("regions"):
                 message = frame.message(decision) if sends else None
             network = None if reading.confidence is None else judge.version
-            return Decided(decision, reading, frame.answer(), message, network)
+            with failing_as("policy"):
+                value = value_of(self._policy, reading) if sends else None
+            return Decided(decision, reading, frame.answer(), message, network, value)
 
     def _surroundings(self, capture_s: float) -> tuple[Contact, Queue]:
         time_s = self._management.now_s()
@@ -376,7 +379,7 @@ class Satellite:
         )
         self._report(event, monotonic_s=finished_s)
         if message is not None:
-            self._send_image(question, message)
+            self._send_image(question, message, decided.value)
         elif decided.name == "answer":
             self._send_answer(question, reading)
         else:
@@ -402,9 +405,16 @@ class Satellite:
             ),
         )
 
-    def _send_image(self, question: Question, message: FrameMessage) -> None:
+    def _send_image(self, question: Question, message: FrameMessage, value: float | None = None) -> None:
+        """Send a message of an image, with the policy's value unless scenario or task set another."""
         expires_s = self._expires_s.get(question.frame)
-        metadata: Metadata = {"prompt": question.prompt, "form": message.form, **self._worth(question.frame)}
+        rated = {} if value is None else {VALUE: value}
+        metadata: Metadata = {
+            "prompt": question.prompt,
+            "form": message.form,
+            **rated,
+            **self._worth(question.frame),
+        }
         data = question.image if message.data is None else message.data
         self._store(
             question.frame,

@@ -19,12 +19,28 @@ POLICY_NAMES = (
     "offload-after",
     "cascade",
     "two-threshold",
+    "grace-two-tests",
+    "serval",
+    "token-regions",
+    "kind-lookup",
+    "offload-after-contact",
+    "ground-only-newest",
+    "ground-only-fit",
     "spaceverse-without-stage-0",
     "spaceverse-without-later-stages",
     "spaceverse-without-regions",
     "spaceverse-without-contact",
     "oracle",
 )
+
+# Named loads of `spaceverse eval --load` (testbed/evaluation/loads.py).
+LOADS = ("orbit-0.3", "orbit-1", "orbit-1.4", "orbit-3", "orbit-10", "burst", "starlink")
+_PUBLISHED = Path(__file__).resolve().parents[1] / "profiles" / "published"
+
+
+def published_profiles() -> dict[str, Path]:
+    """Return the shipped profiles of published compute times by name; each names its source."""
+    return {path.stem: path for path in sorted(_PUBLISHED.glob("*.json"))}
 
 
 class JobRow(PlanRow):
@@ -47,12 +63,22 @@ class JobCase(Strict):
     """All passes at one downlink rate.
 
     Attributes:
+        name: Name of the case in tables; "" for that of its rate.
+        load: Bytes of all frames as captured over those that the links carry; the rates of the links are
+            scaled to it. None leaves the rates as they are.
         part: The case has fewer captures than there are pairs; only the first pairs of the order are used.
     """
 
+    name: str = ""
     rate_bit_s: float = Field(gt=0)
+    load: float | None = Field(default=None, gt=0)
     passes: list[JobPass] = Field(min_length=1)
     part: bool = False
+
+    @property
+    def title(self) -> str:
+        """Name of the case."""
+        return self.name or f"at most {self.rate_bit_s / 1e6:g} Mbit/s"
 
 
 class JobData(Strict):
@@ -83,12 +109,14 @@ class Job(ModelOptions):
             `modelled.csv`.
         answer_within_s: Deadline of an answer, in seconds after capture.
         target: Label that the confidence network predicts.
-        goal: "floor" selects the thresholds with the fewest bytes above an accuracy floor, "budget" the most
-            accurate ones within a byte budget.
-        goal_bytes: The budget, in mean bytes per frame; None stands for a share of sending everything.
+        goal: "budget" selects the most accurate thresholds within a byte budget, the same for all policies;
+            "floor" those with the fewest bytes above an accuracy floor.
+        goal_bytes: The budget, in mean bytes per prompt; None stands for a share of sending everything.
         jobs: Number of processes that compute outcomes, each with its own models and threads.
         send_order: Order in which images that wait for a contact are sent (nodes/policies/send_order.py).
         times: Profile of another machine (nodes/profiles/profile.py); None measures this machine.
+        ground_times: Profile of the ground's machine, for its answers to messages.
+        ground_servers: Number of copies of the regular model on the ground.
     """
 
     version: Literal[1] = 1
@@ -101,12 +129,14 @@ class Job(ModelOptions):
     answer_within_s: float = Field(default=600.0, gt=0)
     send_order: SendOrder = "oldest"
     target: Literal["correctness", "agreement"] = "correctness"
-    goal: Literal["floor", "budget"] = "floor"
+    goal: Literal["floor", "budget"] = "budget"
     goal_bytes: float | None = Field(default=None, gt=0)
     seed: int = 0
     model_threads: int = Field(default=1, ge=1, le=1024)
     jobs: int = Field(default=1, ge=1)
     times: Path | None = None
+    ground_times: Path | None = None
+    ground_servers: int = Field(default=1, ge=1)
     cache: Path
     output: Path
 

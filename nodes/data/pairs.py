@@ -2,8 +2,9 @@
 
 The layout of the folder determines the reader:
 
-* `prompts.jsonl`: one line per pair with frame, image, prompt and truth, and optionally kind, place and box.
-  Further splits are in `<split>.jsonl`, or named by a key `split` in each line.
+* `prompts.jsonl`: one line per pair with frame, image, prompt and truth, and optionally kind, box, place, and
+  latitude_deg, longitude_deg and span_deg of the frame. Further splits are in `<split>.jsonl`, or named by a
+  key `split` in each line.
 * RSVQA (LR, HR): `*_questions.json`, `*_answers.json` and `*_images.json` per split, and a folder of images
   (zenodo.org/record/6344334 and 6344367).
 * AID, RESISC45: a folder of images per class; the prompt of each image asks for its class.
@@ -25,7 +26,17 @@ _TEXTS = ("", ".txt", ".md", ".pdf", ".csv")  # README, LICENSE and the like
 _BESIDE_IMAGES = (*IMAGE_ENDINGS, ".db", ".ini", ".xml", ".txt")  # thumbnails and descriptions
 _FEWEST_CLASSES = 2
 _NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9_.-]")  # a pair's name is a file's name too
+_SPAN_DEG = 16.0  # of the frames of eo-mini
 SCENE_PROMPT = "What kind of scene is this? Answer with one of: {classes}."
+
+
+@dataclass(frozen=True)
+class Footprint:
+    """The ground that a frame shows: its centre, and its height and width in degrees."""
+
+    latitude_deg: float
+    longitude_deg: float
+    span_deg: float
 
 
 @dataclass(frozen=True)
@@ -40,6 +51,8 @@ class Pair:
         truth: The right answer.
         kind: Family of prompts.
         box: Position of the question's subject, if known: left, upper, right, lower as shares of the frame.
+        place: Name of the place that the frame shows; frames of one place are not independent of each other.
+        footprint: The ground that it shows, if known; frames that overlap count as one place.
     """
 
     name: str
@@ -49,6 +62,8 @@ class Pair:
     truth: str
     kind: str = ""
     box: tuple[float, float, float, float] | None = None
+    place: str = ""
+    footprint: Footprint | None = None
 
 
 def read_pairs(folder: Path, split: str | None = None) -> list[Pair]:
@@ -130,7 +145,18 @@ def _pair_of(folder: Path, row: dict[str, Any], number: int) -> Pair:
         truth=str(row["truth"]),
         kind=str(row.get("kind", "")),
         box=None if box is None else _box(box),
+        place=str(row.get("place", "")),
+        footprint=_footprint(row),
     )
+
+
+def _footprint(row: dict[str, Any]) -> Footprint | None:
+    if "latitude_deg" not in row or "longitude_deg" not in row:
+        return None
+    span_deg = float(row.get("span_deg", _SPAN_DEG))
+    if span_deg <= 0:
+        raise ValueError(f"span_deg is {span_deg}: it must be above 0")
+    return Footprint(float(row["latitude_deg"]), float(row["longitude_deg"]), span_deg)
 
 
 def _box(values: Any) -> tuple[float, float, float, float]:

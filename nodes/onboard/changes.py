@@ -15,6 +15,7 @@ from nodes.onboard.judge import Judge
 from nodes.onboard.judge_choice import judge_sent_up
 from nodes.policies import FramePolicy, flying_policy
 from nodes.policies.registry import parameters_in
+from nodes.policies.send_order import order_of
 
 
 class Changes:
@@ -85,9 +86,9 @@ class Changes:
 
     @property
     def send_order(self) -> SendOrder:
-        """The order of sending."""
+        """The order of sending: of the last task that sets it, else the policy's, else the configured one."""
         orders = [t.send_order for t in self._priorities() if t.send_order is not None]
-        return orders[-1] if orders else self._config.send_order
+        return orders[-1] if orders else order_of(self.policy(), self._config.send_order)
 
     @property
     def values(self) -> Mapping[str, float]:

@@ -4,7 +4,10 @@
 
     situation.py    what a policy sees and may decide, and its calls stage by stage
     spaceverse.py   the policy of SpaceVerse and its ablations
-    baselines.py    the policies that it is compared with
+    contact_rule.py what cannot come down in time is answered on board
+    baselines.py    policies of published kinds that it is compared with
+    rules.py        simple rules that it has to beat
+    send_order.py   order in which images are sent
     registry.py     finds policies by name
 
 The satellite's program (nodes/satellite.py) and the event model (nodes/lab/evaluation) call policies alike.

@@ -17,12 +17,21 @@ from nodes.contract.files import is_policy_file
 from nodes.failures import named, where_of
 from nodes.policies.baselines import (
     Cascade,
+    GraceTwoTests,
     GroundOnly,
     GroundOnlyDownsampled,
     OffloadAfter,
     Oracle,
     SatelliteOnly,
+    Serval,
     TwoThreshold,
+)
+from nodes.policies.rules import (
+    GroundOnlyFit,
+    GroundOnlyNewest,
+    KindLookup,
+    OffloadAfterContact,
+    TokenRegions,
 )
 from nodes.policies.situation import FramePolicy
 from nodes.policies.spaceverse import SpaceVerse
@@ -34,6 +43,13 @@ BASELINES: dict[str, Callable[..., FramePolicy]] = {
     "offload-after": OffloadAfter,
     "cascade": Cascade,
     "two-threshold": TwoThreshold,
+    "grace-two-tests": GraceTwoTests,
+    "serval": Serval,
+    "token-regions": TokenRegions,
+    "kind-lookup": KindLookup,
+    "offload-after-contact": OffloadAfterContact,
+    "ground-only-newest": GroundOnlyNewest,
+    "ground-only-fit": GroundOnlyFit,
 }
 ABLATIONS: dict[str, Callable[..., FramePolicy]] = {
     "spaceverse-without-stage-0": partial(SpaceVerse, stage_0=False),

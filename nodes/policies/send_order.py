@@ -5,6 +5,9 @@
     value       the most valuable first, of equals the oldest
     deadline    the first to become worthless first, then those without a deadline, each oldest first
 
+A policy may have an order of its own, in an attribute `send_order`, and with "value" a method
+`value(reading)` that rates each frame by the last reading before its decision.
+
 An image that has been begun is put aside for a more urgent one, and is continued later.
 """
 
@@ -12,6 +15,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 from nodes.contract.config import SendOrder
 
@@ -41,3 +45,15 @@ SEND_ORDERS: dict[SendOrder, SendKey] = {
     "value": _value,
     "deadline": _deadline,
 }
+
+
+def order_of(policy: Any, configured: SendOrder) -> SendOrder:
+    """Return the order in which a policy's images are sent: its own, or the configured one."""
+    order: SendOrder = getattr(policy, "send_order", configured)
+    return order
+
+
+def value_of(policy: Any, reading: Any) -> float | None:
+    """Return a frame's value according to its policy; None if the policy rates no frames."""
+    rate = getattr(policy, "value", None)
+    return float(rate(reading)) if callable(rate) else None

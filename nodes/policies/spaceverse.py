@@ -19,6 +19,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from nodes.policies.contact_rule import largest_fitting
 from nodes.policies.situation import (
     CAPTURED,
     Accept,
@@ -84,20 +85,10 @@ class SpaceVerse:
 
     def _offload(self, situation: Situation) -> Decision:
         sizes = self.shares if self.regions else (1.0,)
-        fitting = sizes[-1:]
-        if self.contact_aware:
-            part = self.part_bytes(situation) / situation.whole_bytes
-            fitting = tuple(share for share in sizes if share <= part)
-            if not fitting:
-                return Accept()
-        if not self.regions:
-            return SendWhole()
-        return SendRegions(round(fitting[-1] * situation.whole_bytes))
-
-    def part_bytes(self, situation: Situation) -> float:
-        """Return this frame's part of the contact's remaining capacity."""
-        left_bytes = situation.contact.left_bytes - situation.queue.size_bytes
-        return left_bytes / (1 + self.offload_share * situation.queue.captures_left)
+        share = largest_fitting(situation, sizes, self.offload_share) if self.contact_aware else sizes[-1]
+        if share is None:
+            return Accept()
+        return SendRegions(round(share * situation.whole_bytes)) if self.regions else SendWhole()
 
 
 def _known(situation: Situation) -> float:

@@ -202,6 +202,15 @@ def _encoded(image: Image.Image, settings: Settings) -> bytes:
     return buffer.getvalue()
 
 
+def piece_sizes(data: bytes) -> dict[str, int]:
+    """Return the bytes of each image in a message of `pack`: "overview", and regions by their index."""
+    fields = msgpack.unpackb(data)
+    return {
+        "overview": len(fields["overview"]),
+        **{str(index): len(image) for index, _, image in fields["regions"]},
+    }
+
+
 def unpack(data: bytes) -> Unpacked:
     """Read a message of regions; never decodes more pixels than the message announces.
 

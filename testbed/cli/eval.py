@@ -19,12 +19,14 @@ from pydantic import ValidationError
 
 from nodes.contract.config import first_problem
 from nodes.contract.evaluation import (
+    LOADS,
     POLICY_NAMES,
     Job,
     JobCase,
     JobData,
     choices_of,
     default_of,
+    published_profiles,
     read_job,
 )
 from nodes.contract.files import write_atomically
@@ -172,17 +174,40 @@ def add_parser(subparsers: Any) -> None:
     add(
         "--goal",
         choices=choices_of("goal"),
-        help="select thresholds for the fewest bytes at the accuracy of sending everything (floor), or for "
-        "the best accuracy within a byte budget (default: floor; budget with --goal-bytes)",
+        default=default_of("goal"),
+        help="select the thresholds of all policies for the best accuracy within a byte budget, or for the "
+        "fewest bytes at the accuracy of sending everything (floor) (default: budget)",
     )
     add(
         "--goal-bytes",
         type=SIZE,
         metavar="SIZE",
-        help="byte budget per frame, such as 20kB (default: 35%% of sending everything)",
+        help="byte budget per prompt, such as 20kB (default: 35%% of sending everything)",
+    )
+    add(
+        "--load",
+        nargs="+",
+        choices=LOADS,
+        default=[],
+        metavar="NAME",
+        help=f"named loads instead of --rates, --passes and --interval: {', '.join(LOADS)}; the number is "
+        "the bytes captured over those that the links carry",
     )
     add("--limit", type=int, metavar="N", help="use at most N pairs for selection and N for testing")
-    add("--times", type=Path, metavar="FILE", help="profile of the satellite's computer (JSON)")
+    add(
+        "--times",
+        metavar="PROFILE",
+        help="profile of the satellite's computer: a file, or one of the published ones "
+        f"({', '.join(published_profiles())})",
+    )
+    add("--ground-times", metavar="PROFILE", help="profile of the ground's machine, as for --times")
+    add(
+        "--ground-servers",
+        type=int,
+        default=default_of("ground_servers"),
+        metavar="K",
+        help="copies of the regular model on the ground (default: %(default)s)",
+    )
     add(
         "--jobs",
         type=int,
@@ -282,6 +307,7 @@ def _play(arguments: argparse.Namespace, folder: Path, terminal: Any) -> None:
 def _write_job(arguments: argparse.Namespace, folder: Path) -> Path:
     from testbed.evaluation.cases import Sky, make_cases, part_of_first_pass  # orbits are slow
     from testbed.evaluation.emulated import check_playable
+    from testbed.evaluation.loads import FRESH_S, make_loads
     from traces.trace_file import write_trace
 
     if arguments.jobs is not None and arguments.jobs < 1:
@@ -298,7 +324,15 @@ def _write_job(arguments: argparse.Namespace, folder: Path) -> Path:
         lead_s=arguments.lead,
         interval_s=arguments.interval,
     )
-    cases, traces = make_cases(sky, arguments.rates)
+    if arguments.load and arguments.emulated is not None:
+        raise ScenarioError("--emulated plays passes, not named loads: omit it, or omit --load")
+    traces: dict[str, Any] = {}
+    if arguments.load:
+        cases = make_loads(arguments.load, arguments.satellite, arguments.start)
+        if "within" not in arguments.given:
+            arguments.within = FRESH_S
+    else:
+        cases, traces = make_cases(sky, arguments.rates)
     emulated = []
     if arguments.emulated is not None:
         for case in cases:
@@ -330,12 +364,14 @@ def _job(arguments: argparse.Namespace, folder: Path, cases: list[JobCase], emul
             answer_within_s=arguments.within,
             send_order=arguments.send_order,
             target=arguments.target,
-            goal=arguments.goal or (default_of("goal") if arguments.goal_bytes is None else "budget"),
+            goal=arguments.goal,
             goal_bytes=arguments.goal_bytes,
             seed=arguments.seed,
             **model_options_of(arguments).model_dump(exclude_none=True),
             jobs=arguments.jobs or _default_jobs(arguments),
-            times=None if arguments.times is None else arguments.times.absolute(),
+            times=_profile(arguments.times),
+            ground_times=_profile(arguments.ground_times),
+            ground_servers=arguments.ground_servers,
             cache=arguments.cache.absolute(),
             output=folder.absolute(),
         )
@@ -343,6 +379,11 @@ def _job(arguments: argparse.Namespace, folder: Path, cases: list[JobCase], emul
         raise ScenarioError(f"unsuitable options: {first_problem(error, Job)}") from error
     except ValueError as error:
         raise ScenarioError(f"unsuitable option {error}") from error
+
+
+def _profile(name: str | None) -> Path | None:
+    """Return the file of a profile that is given by its path or as a published one."""
+    return None if name is None else published_profiles().get(name, Path(name).absolute())
 
 
 def _default_jobs(arguments: argparse.Namespace) -> int:

@@ -79,7 +79,7 @@ def _latency_cdf(cases: Sequence[Mapping[str, Any]], rows: Sequence[Mapping[str,
     figure, axes = _panels(len(cases))
     for axis, case in zip(axes, cases, strict=True):
         for name in case["policies"]:
-            here = [r for r in rows if r["policy"] == name and float(r["rate_bit_s"]) == case["rate_bit_s"]]
+            here = [r for r in rows if r["policy"] == name and r["case"] == case["name"]]
             answered = np.sort([float(r["latency_s"]) for r in here if r["answered"] == "True"])
             axis.step(answered, np.arange(1, len(answered) + 1) / max(1, len(here)), where="post", label=name)
         axis.set(xscale="log", xlabel="latency, s", ylabel="share of frames answered", title=_title(case))
@@ -114,4 +114,4 @@ def _reliability(calibration: Mapping[str, Any]) -> Any:
 
 
 def _title(case: Mapping[str, Any]) -> str:
-    return f"at most {case['rate_bit_s'] / 1e6:g} Mbit/s"
+    return f"{case['name']}, load {case['load']:.2g}"

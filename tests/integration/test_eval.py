@@ -75,6 +75,10 @@ def test_quick_gives_every_policy_its_figures(quick: tuple[Path, Path, dict[str,
         assert timely["value"] <= accuracy["value"]
         assert one["latency_median_s"] <= one["latency_p95_s"]
         assert one["latency_parts_mean_s"]["contact_wait_s"] > 0, name  # some were taken before AOS
+        assert one["bytes_per_prompt"] * one["pairs"] == pytest.approx(one["bytes_per_frame"] * one["frames"])
+    assert set(case["paired"]["spaceverse"]) == set(POLICY_NAMES) - {"spaceverse"}
+    assert set(case["headline"]["roster"]) <= set(case["policies"])
+    assert 0 < case["load"] < 1
     policies = case["policies"]
     assert policies["satellite-only"]["share_on_board"] == 1
     assert policies["ground-only"]["share_on_board"] == 0
@@ -103,7 +107,7 @@ def test_quick_leaves_tables_traces_and_drawings(quick: tuple[Path, Path, dict[s
         parts = [
             name
             for name in row
-            if name.endswith("_s") and name not in ("rate_bit_s", "capture_s", "received_s", "latency_s")
+            if name.endswith("_s") and name not in ("capture_s", "received_s", "latency_s", "beyond_wait_s")
         ]
         if row["answered"] == "True":
             assert sum(float(row[name]) for name in parts) == pytest.approx(float(row["latency_s"]))

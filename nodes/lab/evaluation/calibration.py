@@ -21,6 +21,7 @@ from nodes.lab.evaluation.figures import (
     reliability,
     share,
 )
+from nodes.lab.evaluation.results.places import places_of
 from nodes.lab.evaluation.selection import TOP, Bools, ValidationOutcomes, region_of
 from nodes.onboard.confidence import END, Floats
 from nodes.onboard.judge import Judge
@@ -45,7 +46,7 @@ def figures_on_validation_pairs(
 
 def figures_on_test_pairs(evaluated_pairs: Sequence[EvaluatedPair], judge: Judge) -> dict[str, Any]:
     """Return the figures of the compact model, the confidence heads and the attention on the test pairs."""
-    frames = [evaluated.pair.frame for evaluated in evaluated_pairs]
+    frames = places_of([evaluated.pair for evaluated in evaluated_pairs])
     kinds = [evaluated.pair.kind for evaluated in evaluated_pairs]
     hits = np.array([evaluated.right_on_board() for evaluated in evaluated_pairs])
     scores = {TOKENS: np.array([_token_confidence(evaluated) for evaluated in evaluated_pairs])}
@@ -67,13 +68,13 @@ def confidence_figures(
 ) -> dict[str, Any]:
     """Return the figures of each confidence, and its AUROC minus that of the token probability.
 
-    Intervals are by frame. The difference is computed within each draw, so its interval is narrower than the
-    two separate ones suggest.
+    The difference is computed within each draw, so its interval is narrower than the two separate ones
+    suggest.
 
     Args:
         scores: Confidences by name; NaN for pairs without one.
         hits: Whether the answer to each pair is correct.
-        frames: Frame of each pair.
+        frames: Place or frame of each pair, by which intervals are computed.
         kinds: Kind of each pair.
     """
     known = {name: values for name, values in scores.items() if np.isfinite(values).any()}

@@ -26,6 +26,7 @@ from nodes.vlm.image import open_image
 
 REPEATS, FEW_REPEATS = 7, 3  # frames to measure; the latter for FEW_PAIRS or less, whose figures are as rough
 FEW_PAIRS = 16
+ANSWER_TOKENS = 8  # after the first, of an answer at a profile's pace
 
 
 @dataclass(frozen=True)
@@ -77,6 +78,19 @@ class ComputeTimes:
         if len(known) == len(fields(cls)):
             return cls(**known)
         return replace(measure_here(), **known)
+
+    def on_ground(self, profile: Profile) -> ComputeTimes:
+        """Return the times with a ground machine's answers.
+
+        A profile without times of whole messages gives that of an answer of `ANSWER_TOKENS` tokens, whatever
+        the message: a model of this kind sees a fixed number of image tokens.
+        """
+        answer_s = profile.answer_s(ANSWER_TOKENS)
+        known = {
+            f"{name}_s": profile.stage_s(name) if name in profile.stages else answer_s
+            for name in ("whole", "reduced", "regions")
+        }
+        return replace(self, **known)
 
     @classmethod
     def stored_names(cls) -> list[str]:

@@ -72,6 +72,10 @@ class EvaluatedPair:
         """Return whether the compact model's answer is correct."""
         return right(self.onboard.text, self.pair.truth)
 
+    def pieces(self, decision: Decision) -> dict[str, int]:
+        """Return the bytes of each part of the message that a decision sends; see `Outcomes.pieces`."""
+        return self._outcomes.pieces(self.pair, decision, self.scores)
+
     def sent(self, decision: Decision) -> Sent:
         """Return the message of a decision and the regular model's answer to it."""
         if decision not in self._sent:

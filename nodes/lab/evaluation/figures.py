@@ -1,6 +1,6 @@
-"""Statistics of answers: intervals over frames, separation (AUROC) and calibration.
+"""Statistics of answers: intervals over places, separation (AUROC) and calibration.
 
-Shares have the interval of `nodes.contract.intervals`. Other statistics have a bootstrap interval by frame,
+Shares have the interval of `nodes.contract.intervals`. Other statistics have a bootstrap interval by place,
 widened by what the frames may not have shown: a kind of frame that m frames do not contain has, with 97.5 %
 confidence, a share of at most u = 1 - 0.025^(1/m) among all frames (Clopper and Pearson 1934 for 0 of m;
 Hanley and Lippman-Hand 1983). Such frames can move a mean by at most u times its distance from either end
@@ -69,6 +69,28 @@ def bootstrap(
         min(float(low), value - unseen * (value - least)),
         max(float(high), value + unseen * (most - value)),
     )
+
+
+def paired(
+    groups: Sequence[str], differences: Sequence[float], *, resamples: int = RESAMPLES, seed: int = 0
+) -> Interval:
+    """Return a mean difference with its bootstrap interval by group; NaN limits with a single group.
+
+    The spread is widened by sqrt(m / (m - 1)) for m groups, as a bootstrap of few groups is too narrow.
+    """
+    names = sorted(set(groups))
+    place = {name: number for number, name in enumerate(names)}
+    sums, counts = np.zeros(len(names)), np.zeros(len(names))
+    for group, difference in zip(groups, differences, strict=True):
+        sums[place[group]] += difference
+        counts[place[group]] += 1
+    value = float(sums.sum() / counts.sum())
+    if len(names) < 2:
+        return Interval(value, float("nan"), float("nan"))
+    drawn = np.random.default_rng(seed).multinomial(len(names), [1 / len(names)] * len(names), resamples)
+    means = drawn @ sums / (drawn @ counts)
+    low, high = value + (np.quantile(means, [0.025, 0.975]) - value) * np.sqrt(len(names) / (len(names) - 1))
+    return Interval(value, float(low), float(high))
 
 
 def share(groups: Sequence[str], hits: Sequence[bool]) -> Interval:

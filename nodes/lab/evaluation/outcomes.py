@@ -27,6 +27,7 @@ from nodes.onboard.layout import Layout
 from nodes.onboard.message import FrameMessage, answer_received, make_message
 from nodes.onboard.stages import StagedAnswer
 from nodes.policies import Decision, SendRegions
+from nodes.regions.payload import piece_sizes
 from nodes.vlm.folder import check_model_folder, is_hub_name
 from nodes.vlm.image import open_image
 from nodes.vlm.loading.checks import check_options
@@ -270,6 +271,20 @@ class Outcomes:
             known = {"size_bytes": len(data), "text": answer.text}
             self._cache.put(key, known)
         return GroundOutcome(**known)
+
+    def pieces(self, pair: Pair, decision: Decision, scores: Sequence[float]) -> dict[str, int]:
+        """Return the bytes of each part of the message that a decision sends, by name.
+
+        Messages about one frame that have a part of the same name could share it.
+        """
+        if not isinstance(decision, SendRegions):
+            return {type(decision).__name__: self.ground(pair, decision, scores).size_bytes}
+        key = key_of("pieces", self._ground_key(pair, decision, scores))
+        known: dict[str, int] | None = self._cache.get(key)
+        if known is None:
+            known = piece_sizes(message_of(pair, decision, scores, self.layout).data or b"")
+            self._cache.put(key, known)
+        return known
 
     def knows_ground(self, pair: Pair, decision: Decision, scores: Sequence[float]) -> bool:
         """Return whether the outcome that `ground` returns is cached."""

@@ -8,8 +8,9 @@ import io
 import json
 import os
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +18,8 @@ import numpy as np
 
 from nodes import data as shipped_data
 from nodes import models as shipped_models
-from nodes.contract.evaluation import Job, JobCase
-from nodes.contract.files import replacing, write_atomically
-from nodes.contract.latency import PARTS
+from nodes.contract.evaluation import Job, JobCase, JobPass
+from nodes.contract.files import is_policy_file, replacing, write_atomically
 from nodes.data.pairs import Pair, read_pairs
 from nodes.errors import DataError
 from nodes.lab.evaluation.calibration import figures_on_test_pairs, figures_on_validation_pairs
@@ -30,15 +30,18 @@ from nodes.lab.evaluation.compute_times import (
     ComputeTimes,
     measure_compute_times,
 )
+from nodes.lab.evaluation.dealing import check_captures, deal
 from nodes.lab.evaluation.evaluated_pairs import EvaluatedPair
 from nodes.lab.evaluation.event_model.replay import ReplayedPair, replay
-from nodes.lab.evaluation.figures import share
 from nodes.lab.evaluation.outcomes import Cache, Outcomes, image_digest, key_of, message_of
 from nodes.lab.evaluation.parallel import precompute
 from nodes.lab.evaluation.progress import Progress
+from nodes.lab.evaluation.results.places import places_of
+from nodes.lab.evaluation.results.summaries import bytes_once, row_of, summary_of_case
 from nodes.lab.evaluation.selection import (
     BUDGET_SHARE,
     SHARES,
+    Goal,
     ValidationOutcomes,
     region_decisions,
     select_heads,
@@ -47,14 +50,15 @@ from nodes.lab.evaluation.selection import (
     validation_decisions,
     validation_outcomes,
 )
+from nodes.lab.evaluation.tuning import tuned
 from nodes.onboard.judge import Judge
 from nodes.onboard.link_forecast import ForecastRow, LinkForecast
 from nodes.onboard.message import read_regions
 from nodes.policies import (
-    BASELINES,
     Decision,
     FramePolicy,
     SendReduced,
+    SendRegions,
     SendWhole,
     policy_named,
 )
@@ -78,10 +82,10 @@ def run_job(job: Job, progress: Progress) -> dict[str, Any]:
         policy_named(name)  # a wrong name fails before any work
     selection_pairs, test_pairs = split_pairs(job)
     for case in job.cases:
-        check_captures(case, len(test_pairs))
+        check_captures(case, len({pair.frame for pair in test_pairs}))
     outcomes = outcomes_of(job)
     times = compute_times(job, outcomes, selection_pairs, progress)
-    chosen, judge = select(job, outcomes, times, selection_pairs, progress)
+    chosen, judge, parameters_within = select(job, outcomes, times, selection_pairs, progress)
     evaluated_pairs = [EvaluatedPair(pair, outcomes, times, judge) for pair in test_pairs]
     with progress.step("compact model on test pairs", len(evaluated_pairs)) as tick:
         for evaluated in evaluated_pairs:
@@ -95,13 +99,25 @@ def run_job(job: Job, progress: Progress) -> dict[str, Any]:
     ]
     precompute(outcomes, requests, job.jobs, "regular model on test pairs", progress)
     by_name = {pair.name: pair for pair in test_pairs}
+    place_of = dict(zip(by_name, places_of(test_pairs), strict=True))
+    with_contact_rule: list[str] = []
+    once: dict[tuple[str, str], float] = {}
+    budgets: dict[str, float | None] = {}
+    evaluated_by_name = {evaluated.name: evaluated for evaluated in evaluated_pairs}
     rows: list[dict[str, Any]] = []
     emulated_rows: list[dict[str, Any]] = []
-    every = [*((case, rows) for case in job.cases), *((case, emulated_rows) for case in job.emulated)]
+    cases = [scaled(case, evaluated_pairs) for case in job.cases]
+    every = [*((case, rows) for case in cases), *((case, emulated_rows) for case in job.emulated)]
     with progress.step("policies over links", len(every) * len(job.policies)) as tick:
         for case, rows_of_case in every:
+            budgets[case.title] = budget = _budget(case, chosen["goal"]["bytes_per_prompt"], len(test_pairs))
+            parameters = (
+                chosen["parameters"]
+                if budget == chosen["goal"]["bytes_per_prompt"]
+                else parameters_within(budget)
+            )
             for name in job.policies:
-                policy = policy_named(name, chosen["parameters"].get(name))
+                policy = policy_named(name, parameters.get(name))
                 replayed = replay_case(
                     case,
                     policy,
@@ -110,21 +126,43 @@ def run_job(job: Job, progress: Progress) -> dict[str, Any]:
                     reporting_s=times.reporting_s,
                     foresight=name == "oracle",
                 )
-                rows_of_case += [_row(case, name, result, by_name[result.pair]) for result in replayed]
+                rows_of_case += [
+                    row_of(case, name, result, by_name[result.pair], place_of[result.pair])
+                    for result in replayed
+                ]
+                once[case.title, name] = _bytes_once(replayed, evaluated_by_name)
+                if getattr(policy, "contact_aware", False):
+                    with_contact_rule.append(name)
                 tick()
     results = {
         "models": {"compact": shipped(job.compact), "regular": shipped(job.regular)},
         "options": job.options.model_dump(exclude_none=True),
         "pairs": len(test_pairs),
         "frames": len({pair.frame for pair in test_pairs}),
+        "places": len(set(place_of.values())),
         "pairs_chosen_on": len(selection_pairs),
         "compute_times": {**asdict(times), "profile": None if job.times is None else str(job.times)},
         "target": job.target,
         "answer_within_s": job.answer_within_s,
         "send_order": job.send_order,
+        "ground": {
+            "servers": job.ground_servers,
+            "profile": None if job.ground_times is None else str(job.ground_times),
+        },
         "chosen": chosen,
         "test": figures_on_test_pairs(evaluated_pairs, judge),
-        "cases": summaries(rows, [case.rate_bit_s for case in job.cases], job.policies),
+        "cases": [
+            summary_of_case(
+                case,
+                [row for row in rows if row["case"] == case.title],
+                job.policies,
+                load_of(case, evaluated_pairs),
+                with_contact_rule,
+                {name: once[case.title, name] for name in job.policies},
+            )
+            | {"budget_bytes_per_prompt": budgets[case.title]}
+            for case in cases
+        ],
     }
     write_selection(job, judge, chosen["parameters"], len(selection_pairs))
     write_questions(job.output, test_pairs)
@@ -135,32 +173,37 @@ def run_job(job: Job, progress: Progress) -> dict[str, Any]:
     return results
 
 
+def _budget(case: JobCase, budget: float | None, prompts: int) -> float | None:
+    """Return the bytes per prompt that thresholds are chosen for: no more than the links of a load carry."""
+    if budget is None or case.load is None:
+        return budget
+    bits = sum(line_of(pass_).bits_between(0.0, pass_.end_s) for pass_ in case.passes)
+    return min(budget, bits / 8 / prompts)
+
+
+def _bytes_once(replayed: Sequence[ReplayedPair], evaluated_by_name: Mapping[str, EvaluatedPair]) -> float:
+    """Return the mean bytes of a frame if all messages about it shared their parts."""
+    pieces: dict[str, list[dict[str, int]]] = {}
+    for result in replayed:
+        evaluated = evaluated_by_name[result.pair]
+        messages = pieces.setdefault(evaluated.pair.frame, [])
+        if isinstance(result.taken, SendWhole | SendReduced | SendRegions):
+            messages.append(evaluated.pieces(result.taken))
+    return bytes_once(pieces)
+
+
 def certain_decisions(
     policies: Sequence[str], evaluated: EvaluatedPair, shares: Sequence[float]
 ) -> list[Decision]:
     """Return the decisions that shipped policies take or try on a pair over any link."""
     decisions: list[Decision] = []
-    if "ground-only" in policies:
+    if {"ground-only", "ground-only-newest", "serval"} & set(policies):
         decisions.append(SendWhole())
     if "ground-only-downsampled" in policies:
         decisions.append(SendReduced(2))
     if "oracle" in policies and not evaluated.right_on_board():
         decisions += region_decisions(evaluated, shares)
     return decisions
-
-
-def check_captures(case: JobCase, pairs: int) -> None:
-    """Check that a complete case has a capture for every pair.
-
-    Raises:
-        DataError: There are more pairs than captures.
-    """
-    captures = sum(len(pass_.captures_s) for pass_ in case.passes)
-    if captures < pairs and not case.part:
-        raise DataError(
-            f"{pairs} pairs, but the passes have {captures} captures: add passes, shorten the interval "
-            "between frames, or limit the number of pairs"
-        )
 
 
 def outcomes_of(job: Job) -> Outcomes:
@@ -178,7 +221,7 @@ def train_confidence(job: Job, folder: Path, progress: Progress) -> dict[str, An
     selection_pairs, _ = split_pairs(job)
     outcomes = outcomes_of(job)
     times = compute_times(job, outcomes, selection_pairs, progress)
-    chosen, judge = select(job, outcomes, times, selection_pairs, progress)
+    chosen, judge, _ = select(job, outcomes, times, selection_pairs, progress)
     judge.save(folder, about_network(job, len(selection_pairs)))
     figures: dict[str, Any] = chosen["calibration"]
     return figures
@@ -246,11 +289,14 @@ def _thinned(pairs: Sequence[Pair], limit: int | None) -> list[Pair]:
 
 def compute_times(job: Job, outcomes: Outcomes, pairs: Sequence[Pair], progress: Progress) -> ComputeTimes:
     """Return the times of the job's profile; those that it lacks, or all without a profile, are measured."""
+    measured = partial(measured_times, job, outcomes, pairs, progress)
     if job.times is None:
-        return measured_times(job, outcomes, pairs, progress)
-    profile = read_profile(job.times)
-    check_comparable(profile, job.options)
-    return ComputeTimes.of_profile(profile, lambda: measured_times(job, outcomes, pairs, progress))
+        times = measured()
+    else:
+        profile = read_profile(job.times)
+        check_comparable(profile, job.options)
+        times = ComputeTimes.of_profile(profile, measured)
+    return times if job.ground_times is None else times.on_ground(read_profile(job.ground_times))
 
 
 def measured_times(job: Job, outcomes: Outcomes, pairs: Sequence[Pair], progress: Progress) -> ComputeTimes:
@@ -283,11 +329,12 @@ def measured_times(job: Job, outcomes: Outcomes, pairs: Sequence[Pair], progress
 
 def select(
     job: Job, outcomes: Outcomes, times: ComputeTimes, pairs: Sequence[Pair], progress: Progress
-) -> tuple[dict[str, Any], Judge]:
+) -> tuple[dict[str, Any], Judge, Callable[[float | None], dict[str, dict[str, Any]]]]:
     """Select attention heads and thresholds and train the network, all on `pairs` only.
 
     Returns:
-        The selection as stored in `results.json`, and the network with its attention heads.
+        The selection as stored in `results.json`, the network with its attention heads, and what returns the
+        parameters of all policies for another budget of bytes per prompt.
     """
     with progress.step("compact model on validation pairs", len(pairs)) as tick:
         onboard = []
@@ -308,15 +355,26 @@ def select(
     network, fitted = train_network(validation)
     budget = job.goal_bytes or BUDGET_SHARE * float(validation.whole_bytes.mean())
     bytes_goal = budget if job.goal == "budget" else None
-    parameters = select_parameters(validation, fitted, job.target, bytes_goal=bytes_goal)
+
+    def parameters_within(budget: float | None) -> dict[str, dict[str, Any]]:
+        of_shipped = select_parameters(validation, fitted, job.target, bytes_goal=budget)
+        confidences = fitted.get(job.target, {})
+        of_users = {
+            name: tuned(name, evaluated_pairs, confidences, Goal.on(validation, budget))
+            for name in job.policies
+            if is_policy_file(name)
+        }
+        return {**of_shipped, **of_users}
+
+    parameters = parameters_within(bytes_goal)
     chosen = {
-        "goal": {"of": job.goal, "bytes_a_frame": bytes_goal},
+        "goal": {"of": job.goal, "bytes_per_prompt": bytes_goal},
         "attention_heads": heads,
         "parameters": parameters,
         "validation": _validation_figures(validation),
         "calibration": figures_on_validation_pairs(validation, fitted),
     }
-    return chosen, replace(untrained, network=network)
+    return chosen, replace(untrained, network=network), parameters_within
 
 
 def _validation_figures(validation: ValidationOutcomes) -> dict[str, Any]:
@@ -338,27 +396,19 @@ def replay_case(
     reporting_s: float,
     foresight: bool,
 ) -> list[ReplayedPair]:
-    """Assign the pairs to the captures of all passes, and replay each pass.
-
-    The order of pairs is the same for all policies and rates. Pairs without a capture are left out.
-    """
-    order = np.random.default_rng(job.seed).permutation(len(evaluated_pairs))
-    slots = [(number, time_s) for number, pass_ in enumerate(case.passes) for time_s in pass_.captures_s]
+    """Replay the pairs over each pass of a case."""
     replayed: list[ReplayedPair] = []
-    for number, pass_ in enumerate(case.passes):
-        captures = [
-            (time_s, evaluated_pairs[int(index)])
-            for (pass_number, time_s), index in zip(slots, order, strict=False)
-            if pass_number == number
-        ]
+    frames = [evaluated.pair.frame for evaluated in evaluated_pairs]
+    for pass_, dealt in zip(case.passes, deal(frames, case, job.seed), strict=True):
+        captures = [(time_s, evaluated_pairs[index]) for time_s, index in dealt]
         if captures:
-            line = LinkForecast([ForecastRow(**row.model_dump()) for row in pass_.rows], pass_.end_s)
             for result in replay(
                 policy,
                 captures,
-                line,
+                line_of(pass_),
                 answer_within_s=job.answer_within_s,
                 send_order=job.send_order,
+                servers=job.ground_servers,
                 reporting_s=reporting_s,
                 with_foresight=foresight,
             ):
@@ -367,93 +417,32 @@ def replay_case(
     return replayed
 
 
-def _row(case: JobCase, policy: str, result: ReplayedPair, pair: Pair) -> dict[str, Any]:
-    """Return a row of `pairs.csv`."""
-    end_s = result.trace_end_s if result.answered_s is None else result.answered_s
-    return {
-        "rate_bit_s": case.rate_bit_s,
-        "policy": policy,
-        "link": result.link,
-        "pair": result.pair,
-        "frame": pair.frame,
-        "kind": pair.kind,
-        "truth": pair.truth,
-        "answer": result.answer,
-        "answered_by": result.answered_by or "",
-        "decision": result.decision,
-        "stage": result.stage,
-        "right": result.right,
-        "timely": result.timely,
-        "answered": result.answered_s is not None,
-        "capture_s": result.capture_s,
-        "received_s": float("nan") if result.received_s is None else result.received_s,
-        "latency_s": end_s - result.capture_s,
-        "bytes_down": result.bytes_down,
-        **{name: getattr(result.latency, name, float("nan")) for name in PARTS},
-        "onboard_inference_s": result.onboard_inference_s,
-    }
+def line_of(pass_: JobPass) -> LinkForecast:
+    """Return the link of a pass."""
+    return LinkForecast([ForecastRow(**row.model_dump()) for row in pass_.rows], pass_.end_s)
 
 
-def summaries(
-    rows: Sequence[Mapping[str, Any]], rates_bit_s: Sequence[float], policies: Sequence[str]
-) -> list[dict[str, Any]]:
-    """Return the figures of each policy at each rate, with a comparison with the mean of the baselines."""
-    cases = []
-    for rate_bit_s in rates_bit_s:
-        of_rate = {
-            name: summary([r for r in rows if r["rate_bit_s"] == rate_bit_s and r["policy"] == name])
-            for name in policies
-        }
-        cases.append({"rate_bit_s": rate_bit_s, "policies": of_rate, "headline": headline(of_rate)})
-    return cases
+def scaled(case: JobCase, evaluated_pairs: Sequence[EvaluatedPair]) -> JobCase:
+    """Return a case with the rates that give the load it asks for."""
+    if case.load is None:
+        return case
+    factor = load_of(case, evaluated_pairs) / case.load
+    passes = [
+        pass_.model_copy(
+            update={
+                "rows": [row.model_copy(update={"down_bit_s": row.down_bit_s * factor}) for row in pass_.rows]
+            }
+        )
+        for pass_ in case.passes
+    ]
+    return case.model_copy(update={"passes": passes, "rate_bit_s": case.rate_bit_s * factor})
 
 
-def summary(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Return the figures of one policy at one rate; unanswered frames count up to the trace's end."""
-    frames = [str(row["frame"]) for row in rows]
-    latency_s = np.array([row["latency_s"] for row in rows])
-    answered = [row for row in rows if row["answered"]]
-    return {
-        "pairs": len(rows),
-        "accuracy": asdict(share(frames, [row["right"] for row in rows])),
-        "timely_accuracy": asdict(share(frames, [row["timely"] for row in rows])),
-        "latency_mean_s": float(latency_s.mean()),
-        "latency_median_s": float(np.median(latency_s)),
-        "latency_p95_s": float(np.quantile(latency_s, 0.95)),
-        "unanswered": len(rows) - len(answered),
-        "bytes_per_frame": float(np.mean([row["bytes_down"] for row in rows])),
-        "onboard_inference_s": float(np.mean([row["onboard_inference_s"] for row in rows])),
-        "share_on_board": float(np.mean([row["answered_by"] == "satellite" for row in rows])),
-        "latency_parts_mean_s": {
-            name: float(np.mean([row[name] for row in answered])) if answered else None for name in PARTS
-        },
-    }
-
-
-def headline(of_rate: Mapping[str, Mapping[str, Any]]) -> dict[str, Any] | None:
-    """Compare `spaceverse` with the mean of the baselines, and name baselines better in both respects."""
-    others = [of_rate[name] for name in BASELINES if name in of_rate]
-    ours = of_rate.get("spaceverse")
-    if ours is None or not others:
-        return None
-    timely = float(np.mean([other["timely_accuracy"]["value"] for other in others]))
-    latency_s = float(np.mean([other["latency_mean_s"] for other in others]))
-    ground = of_rate.get("ground-only")
-    return {
-        "timely_gain": ours["timely_accuracy"]["value"] / timely - 1 if timely else None,
-        "latency_change": ours["latency_mean_s"] / latency_s - 1,
-        "better_in_both": [
-            name
-            for name in BASELINES
-            if name in of_rate
-            and of_rate[name]["timely_accuracy"]["value"] > ours["timely_accuracy"]["value"]
-            and of_rate[name]["latency_mean_s"] < ours["latency_mean_s"]
-        ],
-        "accuracy_minus_ground_only": (
-            ours["accuracy"]["value"] - ground["accuracy"]["value"] if ground else None
-        ),
-        "bytes_of_ground_only": ours["bytes_per_frame"] / ground["bytes_per_frame"] if ground else None,
-    }
+def load_of(case: JobCase, evaluated_pairs: Sequence[EvaluatedPair]) -> float:
+    """Return the bytes of all frames as captured over the bytes that the links of a case carry."""
+    sizes = {evaluated.pair.frame: evaluated.whole_bytes for evaluated in evaluated_pairs}
+    bits = sum(line_of(pass_).bits_between(0.0, pass_.end_s) for pass_ in case.passes)
+    return sum(sizes.values()) * 8 / bits
 
 
 def write_questions(folder: Path, pairs: Sequence[Pair]) -> None:

@@ -13,7 +13,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import product
 from typing import Any
 
@@ -38,6 +38,7 @@ SLACK = 0.01
 BUDGET_SHARE = 0.35  # default budget as a share of the bytes of sending everything
 PRECISIONS = (0.9, 0.95, 0.98, 1.0, 1.01)  # the last cannot be reached: no early decisions
 SHARES = (0.18, 0.26, 0.34)  # an overview and about one, two, three regions of sixteen
+KNOWN_FROM = (0.0, 0.5, 0.75, 0.9)  # accuracy of a kind of prompts on board that counts as known
 TOP = 4
 TARGETS = ("correctness", "agreement")
 Bools = NDArray[np.bool_]
@@ -57,6 +58,7 @@ class ValidationOutcomes:
     regions_right: dict[float, Bools]
     regions_bytes: dict[float, Floats]
     reduced_right: Bools
+    prompts: list[str] = field(default_factory=list)
 
     @property
     def token_confidence(self) -> Floats:
@@ -102,6 +104,7 @@ def validation_outcomes(
     return ValidationOutcomes(
         frames=[evaluated.pair.frame for evaluated in evaluated_pairs],
         kinds=[evaluated.pair.kind for evaluated in evaluated_pairs],
+        prompts=[evaluated.pair.prompt for evaluated in evaluated_pairs],
         onboard=[row["onboard"] for row in rows],
         onboard_right=np.array([row["right"] for row in rows]),
         agreement=np.array([row["agrees"] for row in rows]),
@@ -182,10 +185,10 @@ def select_parameters(
         validation: Outcomes to select on.
         fitted: Cross-fitted confidences by target and stage.
         target: Target whose confidences the policies use.
-        bytes_goal: Budget in mean bytes per frame, within which the most accurate thresholds are selected;
+        bytes_goal: Budget in mean bytes per prompt, within which the most accurate thresholds are selected;
             None selects for the accuracy floor instead.
     """
-    goal = _Goal(float(validation.whole_right.mean()) - SLACK, bytes_goal)
+    goal = Goal.on(validation, bytes_goal)
     tokens = validation.token_confidence
     slope, offset = platt(tokens, validation.onboard_right)
     confidence = fitted.get(target, {}).get(END, tokens)
@@ -197,6 +200,8 @@ def select_parameters(
     shares = tuple(share for share in sorted(validation.regions_right) if share <= usual)
     spaceverse = {**_stage_thresholds(validation, stages, confidence, sent, goal), "shares": shares}
     later = {stage: values for stage, values in stages.items() if stage}
+    offload_after = goal.best(_candidates(tokens), lambda t: _mix(validation, tokens >= t, *whole))
+    token_regions = goal.best(_candidates(tokens), lambda t: _mix(validation, tokens >= t, *sent))
     calibrated = 1 / (1 + np.exp(-(slope * _logit(tokens) + offset)))
     accept = goal.best(_candidates(calibrated), lambda t: _mix(validation, calibrated >= t, *whole))
     low, high = goal.best(
@@ -211,6 +216,19 @@ def select_parameters(
         "spaceverse-without-later-stages": {**without_later, "shares": shares},
         "spaceverse-without-contact": spaceverse,
         "spaceverse-without-regions": _stage_thresholds(validation, stages, confidence, whole, goal),
+        "offload-after": {"accept_confidence": offload_after},
+        "offload-after-contact": {
+            "accept_confidence": offload_after,
+            "offload_share": float((tokens < offload_after).mean()),
+        },
+        "serval": {"urgent_below": offload_after},
+        "token-regions": {
+            "accept_confidence": token_regions,
+            "shares": shares,
+            "offload_share": float((tokens < token_regions).mean()),
+        },
+        "kind-lookup": {**_kind_lookup(validation, sent, goal), "shares": shares},
+        "grace-two-tests": _two_tests(validation, tokens, goal),
         "cascade": {"slope": slope, "offset": offset, "accept_probability": accept},
         "two-threshold": {"drop_below": low, "accept_confidence": high},
         "oracle": {"shares": shares},
@@ -218,9 +236,21 @@ def select_parameters(
 
 
 @dataclass(frozen=True)
-class _Goal:
+class Goal:
+    """What thresholds are selected for.
+
+    Attributes:
+        floor: Least accuracy, at which the fewest bytes are best.
+        bytes_goal: Most mean bytes per prompt, within which the highest accuracy is best; None for the floor.
+    """
+
     floor: float
     bytes_goal: float | None
+
+    @classmethod
+    def on(cls, validation: ValidationOutcomes, bytes_goal: float | None) -> Goal:
+        """Return the goal with the floor that sending everything gives."""
+        return cls(float(validation.whole_right.mean()) - SLACK, bytes_goal)
 
     def best(self, candidates: Sequence[Any], of: Callable[[Any], tuple[float, float]]) -> Any:
         """Return the candidate whose (accuracy, mean bytes) meets the goal best."""
@@ -253,6 +283,49 @@ def _two(validation: ValidationOutcomes, tokens: Floats, low: float, high: float
     return float(hits.mean()), float(np.where(accepted | dropped, 0.0, validation.whole_bytes).mean())
 
 
+def _kind_lookup(validation: ValidationOutcomes, sent: tuple[Bools, Floats], goal: Goal) -> dict[str, Any]:
+    """Select the kinds of prompts that are offloaded: those that gain most per byte come first."""
+    kinds = np.asarray(validation.kinds)
+
+    def gain(kind: str) -> float:
+        rows = kinds == kind
+        gained = float(sent[0][rows].mean()) - float(validation.onboard_right[rows].mean())
+        return gained / float(sent[1][rows].mean())
+
+    order = sorted(set(validation.kinds), key=lambda kind: (-gain(kind), kind))
+    sets = [order[:count] for count in range(len(order) + 1)]
+    best = goal.best(sets, lambda chosen: _mix(validation, ~np.isin(kinds, chosen), *sent))
+    offloaded = np.isin(kinds, best)
+    return {
+        "sent_prompts": _prompts_of(validation, offloaded),
+        "kept_prompts": _prompts_of(validation, ~offloaded),
+        "offload_share": float(offloaded.mean()),
+    }
+
+
+def _two_tests(validation: ValidationOutcomes, tokens: Floats, goal: Goal) -> dict[str, Any]:
+    """Select the accuracy from which a kind of prompts counts as known, and the threshold for those."""
+    kinds = np.asarray(validation.kinds)
+    accuracy = {kind: float(validation.onboard_right[kinds == kind].mean()) for kind in set(validation.kinds)}
+    of_row = np.array([accuracy[kind] for kind in validation.kinds])
+    whole = validation.whole_right, validation.whole_bytes
+    known_from, threshold = goal.best(
+        list(product(KNOWN_FROM, _candidates(tokens))),
+        lambda tests: _mix(validation, (of_row >= tests[0]) & (tokens >= tests[1]), *whole),
+    )
+    return {
+        "known_prompts": _prompts_of(validation, of_row >= known_from),
+        "other_prompts": _prompts_of(validation, of_row < known_from),
+        "accept_confidence": threshold,
+    }
+
+
+def _prompts_of(validation: ValidationOutcomes, rows: Bools) -> list[str]:
+    """Return the different prompts of some rows; one empty prompt stands for none."""
+    chosen = {prompt for prompt, here in zip(validation.prompts, rows.tolist(), strict=False) if here}
+    return sorted(chosen) or [""]
+
+
 def _usual_share(validation: ValidationOutcomes) -> float:
     """Return the smallest share whose accuracy is within SLACK of the best share's."""
     best = max(float(hits.mean()) for hits in validation.regions_right.values())
@@ -264,7 +337,7 @@ def _stage_thresholds(
     stages: dict[int, Floats],
     confidence: Floats,
     sent: tuple[Bools, Floats],
-    goal: _Goal,
+    goal: Goal,
 ) -> dict[str, float]:
     """Select the thresholds of a policy.
 

@@ -124,7 +124,8 @@ def _summary(model: EvaluatedModel, partner: EvaluatedModel) -> str:
         lines.append(
             f"* attention: the cell that holds a fine prompt's content is among the top {TOP} of 16 by "
             f"attention from the prompt's last token for {_percent(share(placed, _found))} of {len(placed)} "
-            f"prompts (layer.head {heads}, selected on the val split)"
+            f"prompts (layer.head {heads}, selected on the val split); supervised: the cell was a "
+            "target of the training"
         )
     return "\n".join(lines) + "\n"
 

@@ -2,7 +2,9 @@
 
 Modelled: the delay until a contact is noticed, the round trip that opens a connection, chunk sizes with
 headers down to Ethernet, the priority of answers over images, bytes in flight that cannot be overtaken, and
-the retransmission of a chunk that LOS cuts off.
+the retransmission of what LOS cuts off: a chunk, and those in the line behind it. In the next contact an
+item that was begun is announced again, and its lost chunks wait for the reply; meanwhile the line is filled
+with chunks that were never sent.
 
 Not modelled: TCP slow start (one or two round trips per contact), loss, the uplink's rate.
 """
@@ -40,7 +42,10 @@ class Item:
         size_bytes: Size of its data.
         added_s: Time at which it entered the outbox.
         payloads: Sizes of its messages in bytes.
-        sent: Number of messages that are sent completely.
+        sent: Number of messages that were sent, including lost ones.
+        again: Sizes of messages to send before all others: its announcement in a further contact.
+        lost: Sizes of messages to send again.
+        lost_from_s: Time from which the satellite knows which ones were lost.
         first_s: Start of its first message.
         received_s: Arrival of its last byte on the ground.
         wait_before_s: Time without a connection before its first message.
@@ -57,6 +62,9 @@ class Item:
     added_s: float
     payloads: list[int]
     sent: int = 0
+    again: list[int] = field(default_factory=list)
+    lost: list[int] = field(default_factory=list)
+    lost_from_s: float = 0.0
     first_s: float | None = None
     received_s: float | None = None
     wait_before_s: float = 0.0
@@ -118,7 +126,8 @@ class Downlink:
     @property
     def waiting(self) -> tuple[int, int]:
         """Number of bytes and of items that have not left the outbox."""
-        return sum(sum(item.payloads[item.sent :]) for item in self._pending), len(self._pending)
+        left = ([*item.lost, *item.payloads[item.sent :]] for item in self._pending)
+        return sum(map(sum, left)), len(self._pending)
 
     def advance(self, until_s: float) -> None:
         """Play the line up to a time."""
@@ -135,7 +144,10 @@ class Downlink:
             if now_s > until_s:
                 return
             self._clock_s = now_s
-            self._send_next(now_s, contact[1])
+            if not self._send_next(now_s, contact[1]):
+                later_s = [item.added_s for item in self._pending if item.added_s > now_s]
+                later_s += [item.lost_from_s for item in self._pending if item.lost_from_s > now_s]
+                self._clock_s = min(later_s)
 
     def _open_s(self, contact: tuple[float, float]) -> float:
         """Return when the first payload of a contact can leave: contact noticed, connection open."""
@@ -149,9 +161,12 @@ class Downlink:
         floor_s = 2 * self._chunk_bytes * 8 / row.down_bit_s if carries else 0.0
         return max(QUEUE_S, floor_s - row.down_delay_s - row.up_delay_s)
 
-    def _send_next(self, now_s: float, los_s: float) -> None:
-        item = next(item for item in self._pending if item.added_s <= now_s)
-        payload_bytes = item.payloads[item.sent]
+    def _send_next(self, now_s: float, los_s: float) -> bool:
+        """Send the next message; return False if none may be sent at that time."""
+        item = next((one for one in self._pending if one.added_s <= now_s and _has_one(one, now_s)), None)
+        if item is None:
+            return False
+        payload_bytes = _take(item, now_s)
         start_s = max(now_s, self._free_s)
         end_s = self._line.finish_s(start_s, self._wire_bytes(payload_bytes)) if start_s < los_s else None
         item.bytes_sent += payload_bytes
@@ -159,18 +174,51 @@ class Downlink:
             item.first_s = start_s
             item.wait_before_s = self._disconnected_s(item.added_s, start_s)
         item.serialised_s += max(0.0, (los_s if end_s is None else end_s) - start_s)
-        if end_s is None:  # cut off by the end of the contact, and sent again in the next one
+        if end_s is None:  # cut off by the end of the contact
+            item.lost.append(payload_bytes)
+            self._lose_queued(now_s, start_s, payload_bytes, los_s)
             self._clock_s = self._free_s = los_s
-            following = self._line.contact_after(los_s)
-            if following is not None:
-                item.wait_s += self._open_s(following) - los_s
-            return
+            self._begin_again(los_s)
+            return True
         self._free_s = end_s
-        item.sent += 1
-        if item.sent == len(item.payloads):
+        if item.sent == len(item.payloads) and not item.lost and not item.again:
             item.delay_s = self._line.row_at(end_s).down_delay_s
             item.received_s = end_s + item.delay_s
             self._pending.remove(item)
+        return True
+
+    def _lose_queued(self, now_s: float, start_s: float, cut_bytes: int, los_s: float) -> None:
+        """Lose the messages that wait in the line behind one that is cut off."""
+        rate_bit_s = self._line.row_at(start_s).down_bit_s
+        ahead_s = self._ahead_s()
+        free_s = start_s + self._wire_bytes(cut_bytes) * 8 / rate_bit_s
+        while (handed_s := max(now_s, free_s - ahead_s)) < los_s:
+            able = (one for one in self._pending if one.added_s <= handed_s and _has_one(one, handed_s))
+            item = next((one for one in able if one.sent < len(one.payloads)), None)
+            if item is None:
+                return
+            payload_bytes = item.payloads[item.sent]
+            item.sent += 1
+            item.bytes_sent += payload_bytes
+            item.lost.append(payload_bytes)
+            free_s += self._wire_bytes(payload_bytes) * 8 / rate_bit_s
+
+    def _begin_again(self, los_s: float) -> None:
+        """Announce the items that were begun once more in the next contact, after a cut at `los_s`."""
+        following = self._line.contact_after(los_s)
+        if following is None:
+            return
+        open_s = self._open_s(following)
+        row = self._line.row_at(following[0])
+        reply_s = open_s + row.down_delay_s + row.up_delay_s
+        for item in self._pending:
+            if item.first_s is not None:
+                item.wait_s += open_s - los_s
+            if item.sent:
+                item.again = [item.payloads[0]]
+                if item.payloads[0] in item.lost:
+                    item.lost.remove(item.payloads[0])
+                item.lost_from_s = reply_s + self._wire_bytes(item.payloads[0]) * 8 / row.down_bit_s
 
     def _disconnected_s(self, begin_s: float, end_s: float) -> float:
         opened = [(self._open_s(contact), contact[1]) for contact in self._line.contacts]
@@ -202,3 +250,19 @@ def payload_sizes(
     head_bytes = len(encode(Chunk(digest[:16], size_bytes, b""))) + 4
     lengths = [manifest.chunk_length(index) for index in range(manifest.chunks)]
     return [len(encode(manifest)), *(head_bytes + length for length in lengths)]
+
+
+def _has_one(item: Item, now_s: float) -> bool:
+    """Return whether an item has a message that may be sent."""
+    lost = item.lost and now_s >= item.lost_from_s
+    return bool(item.again or lost or item.sent < len(item.payloads))
+
+
+def _take(item: Item, now_s: float) -> int:
+    """Return the size of an item's next message, and note that it is sent."""
+    if item.again:
+        return item.again.pop()
+    if item.lost and now_s >= item.lost_from_s:
+        return item.lost.pop(0)
+    item.sent += 1
+    return item.payloads[item.sent - 1]

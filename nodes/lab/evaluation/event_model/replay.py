@@ -1,6 +1,6 @@
-"""Event model of one policy over one link: board, downlink and ground, frame by frame.
+"""Event model of one policy: satellites with a board and a downlink each, and the ground, frame by frame.
 
-The board computes one frame at a time in the order of capture, and the ground in the order of arrival. The
+A board computes one frame at a time in the order of capture, and the ground in the order of arrival. The
 policy itself decides, through `nodes.policies.decide_frame`, on the link's state at that time of the replay.
 """
 
@@ -30,6 +30,7 @@ from nodes.policies import (
     SendRegions,
     decide_frame,
 )
+from nodes.policies.send_order import order_of, value_of
 
 ANSWER_BYTES = 40  # msgpack of an answer's text and confidence
 
@@ -89,10 +90,13 @@ class ReplayedPair:
         pair: Name of the pair.
         capture_s: Time of capture.
         deadline_s: Time until which an answer is timely.
-        pass_end_s: End of the first contact after capture.
+        contact_s: Start of the first contact after capture, or the capture if there is contact; the end of
+            the trace without one.
+        pass_end_s: End of that contact.
         link: Name of the link.
         trace_end_s: End of the link's trace.
         decision: Class name of the decision.
+        taken: The decision.
         stage: Stage at which it was taken.
         answered_by: "satellite", "ground" or None.
         answer: Text of the answer.
@@ -107,10 +111,12 @@ class ReplayedPair:
     pair: str
     capture_s: float
     deadline_s: float
+    contact_s: float
     pass_end_s: float
     link: str = ""
     trace_end_s: float = 0.0
     decision: str = ""
+    taken: Decision | None = None
     stage: int = -1
     answered_by: str | None = None
     answer: str = ""
@@ -125,6 +131,15 @@ class ReplayedPair:
     def timely(self) -> bool:
         """Whether the answer is correct and reported before the deadline."""
         return self.right and self.answered_s is not None and self.answered_s <= self.deadline_s
+
+
+@dataclass(frozen=True)
+class Flight:
+    """One satellite: capture time and pair of each of its frames, its link, and its name."""
+
+    captures: Sequence[tuple[float, PairOutcomes]]
+    line: LinkForecast
+    satellite: str = "satellite"
 
 
 @dataclass(frozen=True)
@@ -146,31 +161,76 @@ def replay(
     reporting_s: float = 0.0,
     with_foresight: bool = False,
     send_order: SendOrder = "oldest",
+    servers: int = 1,
 ) -> list[ReplayedPair]:
-    """Play frames over a line.
+    """Play one satellite's frames over a line; the arguments are those of `Flight` and `replay_fleet`."""
+    (rows,) = replay_fleet(
+        policy,
+        [Flight(captures, line)],
+        answer_within_s=answer_within_s,
+        reporting_s=reporting_s,
+        with_foresight=with_foresight,
+        send_order=send_order,
+        servers=servers,
+    )
+    return rows
+
+
+def replay_fleet(
+    policy: FramePolicy,
+    flights: Sequence[Flight],
+    *,
+    answer_within_s: float = 600.0,
+    reporting_s: float = 0.0,
+    with_foresight: bool = False,
+    send_order: SendOrder = "oldest",
+    servers: int = 1,
+) -> list[list[ReplayedPair]]:
+    """Play the frames of several satellites, which share the ground's models, and return the rows of each.
 
     Args:
-        policy: The policy.
-        captures: Capture time and pair of each frame.
-        line: The link.
+        policy: The policy of all satellites.
+        flights: The satellites.
         answer_within_s: Longest time from capture to the deadline, which is also no later than the end of the
             current or next contact.
         reporting_s: Time per on-board answer, which the ground station reports one by one.
         with_foresight: Whether the policy is told the outcomes beforehand, as the oracle is.
-        send_order: Order of the images that wait; a frame's deadline is that of its answer.
+        send_order: Order of the images that wait, unless the policy has one; a frame's deadline is that of
+            its answer.
+        servers: Number of copies of the regular model on the ground.
     """
-    board = _Board(policy, line, [time_s for time_s, _ in captures], with_foresight, send_order)
-    replayed: list[ReplayedPair] = []
-    handlings: list[_Handling] = []
-    for capture_s, pair in sorted(captures, key=lambda capture: capture[0]):
+    played: list[list[tuple[ReplayedPair, _Handling]]] = [
+        _fly(policy, flight, answer_within_s, send_order, with_foresight=with_foresight) for flight in flights
+    ]
+    _answer_on_ground([one for rows in played for one in rows], reporting_s, servers)
+    return [[row for row, _ in rows] for rows in played]
+
+
+def _fly(
+    policy: FramePolicy,
+    flight: Flight,
+    answer_within_s: float,
+    send_order: SendOrder,
+    *,
+    with_foresight: bool,
+) -> list[tuple[ReplayedPair, _Handling]]:
+    """Play one satellite until the end of its link; the ground's answers are still missing."""
+    line = flight.line
+    board = _Board(policy, flight, with_foresight, send_order)
+    played: list[tuple[ReplayedPair, _Handling]] = []
+    for capture_s, pair in sorted(flight.captures, key=lambda capture: capture[0]):
         contact = line.contact_after(capture_s)
         pass_end_s = contact[1] if contact else line.end_s
-        row = ReplayedPair(pair.name, capture_s, min(pass_end_s, capture_s + answer_within_s), pass_end_s)
-        handlings.append(board.handle(capture_s, pair, row))
-        replayed.append(row)
+        row = ReplayedPair(
+            pair.name,
+            capture_s,
+            deadline_s=min(pass_end_s, capture_s + answer_within_s),
+            contact_s=max(capture_s, contact[0]) if contact else line.end_s,
+            pass_end_s=pass_end_s,
+        )
+        played.append((row, board.handle(capture_s, pair, row)))
     board.downlink.advance(line.end_s)
-    _answer_on_ground(list(zip(replayed, handlings, strict=True)), reporting_s)
-    return replayed
+    return played
 
 
 class _Board:
@@ -179,18 +239,19 @@ class _Board:
     def __init__(
         self,
         policy: FramePolicy,
-        line: LinkForecast,
-        captures_s: Sequence[float],
+        flight: Flight,
         with_foresight: bool,
         send_order: SendOrder,
     ) -> None:
         self._policy = policy
-        self._line = line
-        self._captures_s = sorted(captures_s)
+        self._line = line = flight.line
+        self._captures_s = sorted(time_s for time_s, _ in flight.captures)
         self._with_foresight = with_foresight
         rates = [line.row_at(t).down_bit_s for contact in line.contacts for t in _seconds(contact)]
         rates = [rate_bit_s for rate_bit_s in rates if rate_bit_s > 0]  # 0: one direction is down
-        self.downlink = Downlink(line, median(rates) if rates else 1e6, send_order=send_order)
+        order = order_of(policy, send_order)
+        rate_bit_s = median(rates) if rates else 1e6
+        self.downlink = Downlink(line, rate_bit_s, flight.satellite, send_order=order)
         self._free_s = 0.0
 
     def handle(self, capture_s: float, pair: PairOutcomes, row: ReplayedPair) -> _Handling:
@@ -208,6 +269,7 @@ class _Board:
             lambda: self._surroundings(clock.now_s, capture_s),
             foresight,
         )
+        row.taken = decision
         row.decision, row.stage = type(decision).__name__, reading.stage
         sent, item = None, None
         if isinstance(decision, Accept):
@@ -221,8 +283,14 @@ class _Board:
                 clock.spend(pair.attention_s(reading))
             clock.spend(sent.prepare_s)
             row.answered_by, row.answer, row.right = "ground", sent.answer, sent.right
+            value = value_of(self._policy, reading)
             item = self.downlink.add(
-                pair.name, "image", sent.size_bytes, clock.now_s, deadline_s=row.deadline_s
+                pair.name,
+                "image",
+                sent.size_bytes,
+                clock.now_s,
+                value=1.0 if value is None else value,
+                deadline_s=row.deadline_s,
             )
         self._free_s = clock.now_s
         row.onboard_inference_s = clock.now_s - start_s
@@ -250,7 +318,9 @@ def _seconds(contact: tuple[float, float]) -> list[float]:
     return [contact[0] + (contact[1] - contact[0]) * (index + 0.5) / steps for index in range(steps)]
 
 
-def _answer_on_ground(frames: Sequence[tuple[ReplayedPair, _Handling]], reporting_s: float) -> None:
+def _answer_on_ground(
+    frames: Sequence[tuple[ReplayedPair, _Handling]], reporting_s: float, servers: int
+) -> None:
     """Serve the arrived messages, and split each frame's latency into parts."""
     arrived = [
         (handling.item.received_s, row, handling)
@@ -269,7 +339,7 @@ def _answer_on_ground(frames: Sequence[tuple[ReplayedPair, _Handling]], reportin
         for received_s, row, handling in arrived
         if handling.sent
     ]
-    done_s = completion_times_s([(received_s, ground_s) for received_s, _, _, ground_s in images])
+    done_s = completion_times_s([(received_s, ground_s) for received_s, _, _, ground_s in images], servers)
     for (received_s, row, handling, ground_s), answered_s in zip(images, done_s, strict=True):
         row.answered_s = answered_s
         row.latency = _latency(row, handling, answered_s - ground_s - received_s, ground_s, 0.0)

@@ -68,7 +68,7 @@ def test_an_older_job_names_its_threads_otherwise(tmp_path: Path) -> None:
 
 
 def test_a_budget_needs_its_goal(tmp_path: Path) -> None:
-    fields = job(tmp_path).model_dump() | {"goal_bytes": 1000.0}
+    fields = job(tmp_path).model_dump() | {"goal_bytes": 1000.0, "goal": "floor"}
     with pytest.raises(ValidationError, match="goal_bytes is the size of a budget"):
         Job.model_validate(fields)
     assert Job.model_validate(fields | {"goal": "budget"}).goal_bytes == 1000
@@ -94,4 +94,5 @@ def test_a_job_that_does_not_hold_is_one_line(
 
 def test_requests_are_served_in_the_order_of_arrival() -> None:
     assert completion_times_s([]) == []
+    assert completion_times_s([(0.0, 4.0), (1.0, 2.0), (2.0, 2.0)], servers=2) == [4.0, 3.0, 5.0]
     assert completion_times_s([(10.0, 2.0), (0.0, 1.0), (10.5, 1.0), (11.0, 5.0)]) == [12.0, 1.0, 13.0, 18.0]

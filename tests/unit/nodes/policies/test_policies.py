@@ -30,6 +30,7 @@ from nodes.policies import (
     decide_frame,
     policy_named,
 )
+from nodes.policies.send_order import order_of, value_of
 from nodes.policies.spaceverse import SpaceVerse
 
 READINGS = (
@@ -81,6 +82,17 @@ def decide(policy: FramePolicy, run: Replayed, foresight: Foresight | None = Non
         ("spaceverse-without-stage-0", {"offload_below_at_0": 1.0, "accept_at_end": 0.1}, Accept(), 3),
         ("spaceverse-without-later-stages", {"accept_at_end": 0.6, "shares": [0.1]}, SendRegions(10_000), 1),
         ("spaceverse-without-regions", {"offload_below_at_0": 0.51}, SendWhole(), 1),
+        ("token-regions", {"accept_confidence": 0.8}, Accept(), 3),
+        ("token-regions", {"accept_confidence": 0.81, "shares": [0.1, 0.2]}, SendRegions(20_000), 3),
+        ("kind-lookup", {"sent_prompts": ["how many ships?"], "shares": [0.1]}, SendRegions(10_000), 0),
+        ("kind-lookup", {"kept_prompts": ["how many?"], "sent_prompts": ["is it dark?"]}, Accept(), 3),
+        ("offload-after-contact", {"accept_confidence": 0.81}, SendWhole(), 3),
+        ("ground-only-newest", {}, SendWhole(), 0),
+        ("ground-only-fit", {"reductions": [2, 3]}, SendReduced(2), 0),
+        ("grace-two-tests", {"other_prompts": ["how many?"]}, SendWhole(), 0),
+        ("grace-two-tests", {"known_prompts": ["how many?"], "accept_confidence": 0.8}, Accept(), 3),
+        ("grace-two-tests", {"known_prompts": ["how many?"], "accept_confidence": 0.81}, SendWhole(), 3),
+        ("serval", {}, SendWhole(), 3),
     ],
 )
 def test_decisions(name: str, parameters: dict[str, object], expected: Decision, computed: int) -> None:
@@ -224,3 +236,34 @@ def test_baselines_and_ablations_are_known_by_name() -> None:
     for policy in without.values():
         differing = [f for f in full.__dataclass_fields__ if getattr(policy, f) != getattr(full, f)]
         assert len(differing) == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "parameters", "expected"),
+    [
+        ("token-regions", {"accept_confidence": 0.9, "shares": [0.2, 0.4]}, SendRegions(20_000)),
+        ("kind-lookup", {"sent_prompts": ["how many?"], "shares": [0.4, 0.2]}, SendRegions(20_000)),
+        ("offload-after-contact", {}, Accept()),
+        ("ground-only-fit", {}, SendReduced(4)),
+        ("ground-only-fit", {"reductions": [1, 2]}, Accept()),
+        ("offload-after", {}, SendWhole()),
+    ],
+)
+def test_the_contact_rule_sizes_a_message_or_answers_on_board(
+    name: str, parameters: dict[str, object], expected: Decision
+) -> None:
+    """The contact carries 30 % of a frame."""
+    policy = policy_named(name, parameters)
+    assert policy.decide(at(Contact(left_s=9.0, left_bytes=50_000.0), Queue(20_000, 1, 0))) == expected
+
+
+def test_a_policy_may_rate_frames_and_set_the_order_of_sending() -> None:
+    serval = policy_named("serval", {"urgent_below": 0.5})
+    urgent, other = (Reading(3, True, None, confidence, "two") for confidence in (0.4, 0.5))
+    assert (value_of(serval, urgent), value_of(serval, other)) == (1.0, 0.0)
+    assert (order_of(serval, "oldest"), order_of(policy_named("ground-only-newest"), "oldest")) == (
+        "value",
+        "newest",
+    )
+    assert value_of(policy_named("spaceverse"), urgent) is None
+    assert order_of(policy_named("spaceverse"), "deadline") == "deadline"

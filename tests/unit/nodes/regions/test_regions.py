@@ -18,7 +18,7 @@ from nodes.errors import PayloadError
 from nodes.onboard.message import read_regions
 from nodes.regions import Grid, choose, pack, scores_from_map, unpack
 from nodes.regions.drawing import draw_kept
-from nodes.regions.payload import MAX_BYTES, Settings, difference, overview_size
+from nodes.regions.payload import MAX_BYTES, Settings, difference, overview_size, piece_sizes
 
 WORTH = (0.4, 1.0)
 
@@ -231,3 +231,12 @@ def test_a_message_of_any_size_takes_little_memory() -> None:
             assert tracemalloc.get_traced_memory()[1] < 2 * len(bomb), "an entry of a byte takes eight"
         finally:
             tracemalloc.stop()
+
+
+def test_the_pieces_of_a_message_are_its_images() -> None:
+    frame = picture()
+    packed = pack(frame, Grid(160, 120, 2, 2), [0.1, 0.5, 0.2, 0.2], 6000)
+    sizes = piece_sizes(packed.data)
+    kept = {str(index) for index, reduction in enumerate(packed.reductions) if reduction}
+    assert set(sizes) == {"overview", *kept} and kept
+    assert 0.9 * len(packed.data) < sum(sizes.values()) < len(packed.data)

@@ -137,18 +137,31 @@ def test_the_results_of_an_evaluation_fit_80_columns(
     policy = {
         "accuracy": share, "timely_accuracy": share, "latency_mean_s": 100.0, "latency_median_s": 100.0,
         "latency_p95_s": 1000.0, "unanswered": 100, "bytes_per_frame": 1e5, "onboard_inference_s": 1.0,
-        "share_on_board": 1.0,
+        "share_on_board": 1.0, "bytes_per_prompt": 1e4, "latency_beyond_wait_mean_s": 50.0,
+        "contact_rule": True, "bytes_per_frame_once": 9e4,
+    }  # fmt: skip
+    difference = {"value": -0.25, "low": -0.5, "high": 0.1}
+    against = {
+        "n": 548, "timely_accuracy": difference, "accuracy": difference, "latency_s": difference,
+        "bytes_ratio": None,
     }  # fmt: skip
     calibration = dict.fromkeys(("auroc", "auroc_less_tokens", "auroc_within_kinds", "ece"), share)
-    case = {"rate_bit_s": 2e6, "policies": {"spaceverse-without-later-stages": policy}, "headline": None}
+    case = {
+        "name": "at most 2 Mbit/s", "load": 1.4, "policies": {"spaceverse-without-later-stages": policy},
+        "same_rows": [["cascade", "two-threshold"]],
+        "paired": {"spaceverse": {"spaceverse-without-later-stages": against}}, "headline": None,
+    }  # fmt: skip
     results = {
-        "cases": [case], "pairs": 1, "frames": 1, "answer_within_s": 600.0, "pairs_chosen_on": 1,
-        "target": "correctness", "test": {"calibration": {"token probability": {"n": 1, **calibration}}},
+        "cases": [case], "pairs": 1, "frames": 1, "places": 1, "answer_within_s": 600.0,
+        "chosen": {"goal": {"of": "floor"}}, "pairs_chosen_on": 1, "target": "correctness",
+        "test": {"calibration": {"token probability": {"n": 1, **calibration}}},
     }  # fmt: skip
     printed = printed_at_80_columns(monkeypatch, capsys, lambda width: evaluation_table(results, width))
     assert max(map(len, printed.splitlines())) <= 80
     assert "…" not in printed
-    assert printed.count("spaceverse-without-later-stages") == 2
+    assert printed.count("spaceverse-without-later-stages") == 4
+    assert "cascade, two-threshold: same outcome for every prompt" in printed
+    assert "-25.0" in printed
     assert "50.0 (40.0 to 60.0)" in printed
 
 

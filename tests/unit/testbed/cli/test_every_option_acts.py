@@ -225,6 +225,7 @@ OF_EVALUATIONS = {
     "--emulated": "20s", "--cache": "cache", "--output": "elsewhere", "--start": "2018-01-21T00:00:00Z",
     "--limit": "9", "--within": "7s", "--threads": "3", "--tokens": "5",
     "--min-pixels": "1000", "--max-pixels": "2000", "--jobs": "7", "--passes": "2",
+    "--ground-times": "agx-orin-2b-fp16", "--ground-servers": "2", "--load": "starlink",
 }  # fmt: skip
 BOARD = {"--boards": "other.toml", "--identity": "key", "--known-hosts": "hosts", "NAME": "b"}
 REPLAY = ["replay", "link.csv", "--client", "true"]

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from nodes.contract.latency import PARTS, Latency
 from nodes.lab.evaluation.event_model.downlink import NOTICE_S, Downlink, payload_sizes
-from nodes.lab.evaluation.event_model.replay import ReplayedPair, Sent, replay
+from nodes.lab.evaluation.event_model.replay import Flight, ReplayedPair, Sent, replay, replay_fleet
 from nodes.lab.evaluation.reporting_time import measure_reporting_s
 from nodes.onboard.link_forecast import ForecastRow, LinkForecast
 from nodes.policies import Accept, Decision, FramePolicy, OnboardRun, Reading, Situation, policy_named
@@ -92,7 +92,8 @@ def test_a_chunk_cut_off_by_the_end_of_a_contact_is_sent_again() -> None:
     payloads = payload_sizes("f", "image", 200_000, chunk_size_bytes(1e6))
     assert item.received_s is not None
     assert 100 < item.received_s < 102
-    assert item.bytes_sent == sum(payloads) + payloads[1]  # one chunk twice
+    twice = 3 * payloads[1] + payloads[0]  # the chunk that is cut, two behind it in the line, the manifest
+    assert item.bytes_sent == sum(payloads) + twice
     assert item.wait_s == pytest.approx(100 + OPEN_S - 11)
 
 
@@ -193,6 +194,17 @@ def test_on_the_ground_they_queue_again() -> None:
     second_arrives_s = 20.125 + 2 * one_s + DOWN_S
     assert rows[1].answered_s == pytest.approx(max(second_arrives_s, rows[0].answered_s or 0) + 2)
     assert rows[1].onboard_inference_s == 0.125
+
+
+def test_satellites_share_the_ground_but_not_their_links() -> None:
+    flights = [Flight([(20.0, Made(name))], line(), name) for name in "ab"]
+    (first,), (second,) = replay_fleet(policy_named("ground-only"), flights)
+    assert first.received_s == second.received_s, "each has a link of its own"
+    assert sorted((row.answered_s or 0) - (row.received_s or 0) for row in (first, second)) == pytest.approx(
+        [2.0, 4.0]
+    )
+    two = replay_fleet(policy_named("ground-only"), flights, servers=2)
+    assert [(row.answered_s or 0) - (row.received_s or 0) for (row,) in two] == pytest.approx([2.0, 2.0])
 
 
 def test_offload_pays_for_what_it_computed() -> None:

@@ -161,3 +161,29 @@ def test_heads_are_those_that_find_the_place(tmp_path: Path) -> None:
         assert region_of(box, 4, 4) == number
     assert select_heads(pairs, outcomes, 4, 4)[0] == (1, 0)
     assert select_heads([Pair("p", "f", tmp_path, "?", "")], outcomes[:1], 4, 4) == []
+
+
+def test_a_lookup_offloads_the_kinds_that_gain_most_per_byte() -> None:
+    validation = made()
+    kinds = ["ships" if right else "fields" for right in validation.onboard_right]
+    kinds[0] = "ships"  # the only one of its kind that fails on board
+    prompts = [f"how many {kind}?" for kind in kinds]
+    known = ValidationOutcomes(**{**vars(validation), "kinds": kinds, "prompts": prompts})
+    chosen = select_parameters(known, {}, "correctness", bytes_goal=100.0)
+    lookup = chosen["kind-lookup"]
+    assert (lookup["sent_prompts"], lookup["kept_prompts"]) == (["how many fields?"], ["how many ships?"])
+    assert lookup["offload_share"] == pytest.approx(0.6, abs=0.03)
+    assert select_parameters(known, {}, "correctness", bytes_goal=1.0)["kind-lookup"]["sent_prompts"] == [""]
+    tests = select_parameters(known, {}, "correctness", bytes_goal=1000.0)["grace-two-tests"]
+    assert set(tests["known_prompts"]) | set(tests["other_prompts"]) >= set(prompts)
+
+
+def test_the_same_budget_holds_for_all_policies() -> None:
+    validation = made()
+    chosen = select_parameters(validation, {}, "correctness", bytes_goal=80.0)
+    tokens = validation.token_confidence
+    whole = [chosen[name]["accept_confidence"] for name in ("offload-after", "offload-after-contact")]
+    assert all(0 < (tokens < threshold).mean() * 1000 <= 80 for threshold in whole)
+    regions = (tokens < chosen["token-regions"]["accept_confidence"]).mean() * 160
+    assert 60 < regions <= 80
+    assert (tokens < chosen["serval"]["urgent_below"]).mean() * 1000 <= 80

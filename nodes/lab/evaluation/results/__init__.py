@@ -1,0 +1,1 @@
+"""Results of an evaluation: figures of each policy, and comparisons over places."""
