@@ -3,7 +3,7 @@
     orbit-0.3 ... orbit-10   captures along three orbits of a Dove, contacts with three stations
     burst                    captures in the 30 s before a pass, then the contacts of two orbits; load 1.4
     starlink                 captures all along ten minutes of a link that is always up, with a new rate and
-                             delay every 15 s and a gap of 0.2 s between; load 1
+                             delay every 15 s, and nearly none for 0.2 s between; load 1
 
 The number is the load: bytes of all frames as captured over the bytes that the contacts carry. It is reached
 by scaling the rates of the link, since a benchmark has a fixed number of frames. Above 1, not everything can
@@ -118,6 +118,8 @@ def _part(trace: Trace, begin_s: float, end_s: float) -> Iterator[JobRow]:
 def starlink_like(length_s: float) -> Contacts:
     """Return a link with a new rate and delay every 15 s, when the terminal is given another satellite.
 
+    For 0.2 s in between it is slow and not down, as a terminal keeps its carrier: there is one contact.
+
     Rates and delays are drawn with a fixed seed: 20 to 100 % of the largest rate, 20 to 45 ms one way. They
     are like those that are published of Starlink terminals, and no recording.
     """
@@ -125,15 +127,16 @@ def starlink_like(length_s: float) -> Contacts:
     rows = []
     for number in range(int(length_s / 15.0)):
         begin_s, delay_s = 15.0 * number, rng.uniform(0.020, 0.045)
+        rate_bit_s = _RATE_BIT_S * rng.uniform(0.2, 1.0)
         rows += [
             JobRow(
-                time_s=begin_s,
+                time_s=time_s,
                 up=True,
-                down_bit_s=_RATE_BIT_S * rng.uniform(0.2, 1.0),
+                down_bit_s=rate_bit_s * share,
                 down_delay_s=delay_s,
                 up_delay_s=delay_s,
-            ),
-            _down(begin_s + 14.8),
+            )
+            for time_s, share in ((begin_s, 1.0), (begin_s + 14.8, 0.01))
         ]
     return Contacts(rows, length_s)
 
