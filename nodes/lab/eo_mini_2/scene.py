@@ -1,6 +1,6 @@
 """What a frame shows, as data: its ground, objects, lures, haze, clouds, light and noise.
 
-A scene holds everything that the renderer needs and serialises to about 3 kB of JSON, so that a split is
+A scene holds everything that the renderer needs and serialises to about 5 kB of JSON, so that a split is
 shipped as descriptions and its pixels are drawn when they are needed. Lengths are in native pixels, which
 stand for one metre each.
 """
