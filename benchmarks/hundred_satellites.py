@@ -1,7 +1,7 @@
 """Run 100 satellites for an hour of scenario time: sudo python benchmarks/hundred_satellites.py.
 
-A Walker constellation over four stations. Each satellite captures three frames, so that most of them are idle
-at any time. Prints how long it took, and the memory of a satellite: its proportional share of what it shares
+Planet's Flock over four stations. Each satellite captures three frames, so that most of them are idle at any
+time. Prints how long it took, and the memory of a satellite: its proportional share of what it shares
 with others (PSS), and what is its own (private).
 """
 
@@ -18,7 +18,7 @@ from statistics import median
 
 from nodes import COMPACT, FIRST_LIGHT, REGULAR
 from testbed import Camera, Constellation, RadioChanges, Scenario, run_scenario
-from traces import parse_utc
+from traces import FLOCK_TLE, parse_utc
 
 PROFILES = Path(__file__).parent.parent / "topologies" / "profiles"
 IDLE_BOUND_MB = 30.0
@@ -28,23 +28,20 @@ LOOK_EVERY_S = 5.0
 def fleet(satellites: int, hours: float, answers: Path) -> Scenario:
     """Return the scenario."""
     sky = Constellation(
-        elements=f"53:{satellites}/10/1@550",
-        patterns=("*",),
-        stations=("Neustrelitz", "Maspalomas", "Awarua", "Hartebeesthoek"),
-        start=parse_utc("2018-01-20T00:00:00Z"),
+        elements=FLOCK_TLE,
+        patterns=("FLOCK*",),
+        stations=("Svalbard", "Inuvik", "Awarua", "Hartebeesthoek"),
+        start=parse_utc("2018-01-20T12:00:00Z"),
         length_s=3600 * hours,
-        relayed=True,  # also those that meet no station
+        count=satellites,
         elevation_mask_deg=10,
         downlink=RadioChanges(rate_cap_bit_s=1e6),
     )
     camera = Camera(folder=FIRST_LIGHT, every_s=1500, min_sun_deg=None)
     links = sky.links()
-    seen = {link.satellite for link in links}
-    chosen = [one for one in sky.satellites(camera, model=str(COMPACT)) if one.name in seen]
-    paced = [one.model_copy(update={"profile": PROFILES / "small-board.json"}) for one in chosen]
     return Scenario(
         name="hundred",
-        satellites=tuple(paced),
+        satellites=sky.satellites(camera, model=str(COMPACT), profile=PROFILES / "small-board.json"),
         stations=sky.ground_stations(model=str(REGULAR), profile=PROFILES / "ground-gpu.json"),
         links=links,
         probe=tuple(link.name for link in links[:1]),
@@ -95,7 +92,7 @@ def _memory_mb(process: Path) -> tuple[float, float] | None:
 def main() -> int:
     """Run the hour; return 1 if a satellite's own memory is above the bound."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--satellites", type=int, default=100, help="a multiple of 10 (default: 100)")
+    parser.add_argument("--satellites", type=int, default=100, help="number (default: 100)")
     parser.add_argument("--hours", type=float, default=1.0, help="scenario time (default: 1)")
     arguments = parser.parse_args()
     if os.geteuid() != 0:
