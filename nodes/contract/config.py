@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import AfterValidator, BaseModel, Field, ValidationError, model_validator
 
 from nodes.contract.models.options import ModelOptions, options_in
+from nodes.contract.queueing import SendOrder
 from nodes.contract.strict import Strict, problems_of
 
 LONGEST_NAME = 64
@@ -30,7 +31,6 @@ Name = Annotated[str, AfterValidator(_printable)]
 PlainName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9 ._-]{0,63}$")]
 Port = Annotated[int, Field(ge=1, le=65535)]
 Limit = Annotated[int, Field(ge=1)]
-SendOrder = Literal["oldest", "newest", "value", "deadline"]
 
 
 class MqttAccess(Strict):

@@ -7,8 +7,9 @@ from typing import Any, Literal, get_args
 
 from pydantic import Field, ValidationError, model_validator
 
-from nodes.contract.config import ConfigError, PlanRow, SendOrder, first_problem
+from nodes.contract.config import ConfigError, PlanRow, first_problem
 from nodes.contract.models.options import ModelOptions, options_in
+from nodes.contract.queueing import SendOrder
 from nodes.contract.strict import Strict
 
 POLICY_NAMES = (

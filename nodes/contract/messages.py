@@ -20,8 +20,8 @@ from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import Field, TypeAdapter, model_validator
 
-from nodes.contract.config import SendOrder
 from nodes.contract.files import NETWORK_MAX_BYTES
+from nodes.contract.queueing import SendOrder
 from nodes.contract.strict import Strict
 
 CLOCK_QUESTION_MAX_BYTES = 64

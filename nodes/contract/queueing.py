@@ -1,12 +1,16 @@
-"""A ground station as a queue: one or several servers, first come, first served.
+"""Queues: the orders in which a satellite sends, and a ground station that serves first come, first served.
 
-Shared by the event model of `nodes.lab.evaluation` and the comparison of an emulated run with it.
+The event model of `nodes.lab.evaluation` and the comparison of an emulated run with it share the latter.
 """
 
 from __future__ import annotations
 
 import heapq
 from collections.abc import Sequence
+from typing import Literal
+
+SendOrder = Literal["oldest", "newest", "value", "deadline"]
+"""What a satellite sends first of what waits for a contact, see `nodes.policies.send_order`."""
 
 
 def completion_times_s(requests: Sequence[tuple[float, float]], servers: int = 1) -> list[float]:

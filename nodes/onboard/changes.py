@@ -9,8 +9,9 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from nodes.contract.config import SatelliteConfig, SendOrder
+from nodes.contract.config import SatelliteConfig
 from nodes.contract.messages import NetworkTask, Order, PolicyTask, PriorityTask
+from nodes.contract.queueing import SendOrder
 from nodes.onboard.judge import Judge
 from nodes.onboard.judge_choice import judge_sent_up
 from nodes.policies import FramePolicy, flying_policy

@@ -11,7 +11,7 @@ import math
 from dataclasses import dataclass
 from typing import ClassVar
 
-from nodes.contract.config import SendOrder
+from nodes.contract.queueing import SendOrder
 from nodes.policies.rules import likeness
 from nodes.policies.situation import (
     Accept,

@@ -15,7 +15,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import ClassVar
 
-from nodes.contract.config import SendOrder
+from nodes.contract.queueing import SendOrder
 from nodes.policies.contact_rule import largest_fitting
 from nodes.policies.situation import (
     Accept,

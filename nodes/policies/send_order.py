@@ -17,7 +17,7 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-from nodes.contract.config import SendOrder
+from nodes.contract.queueing import SendOrder
 
 SendKey = Callable[[int, float, float | None], tuple[float, ...]]
 """Sort key of an item by its number, which is larger for a newer one, its value and its deadline."""

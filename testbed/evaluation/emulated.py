@@ -17,9 +17,8 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from nodes.contract.config import SendOrder
 from nodes.contract.files import write_atomically
-from nodes.contract.queueing import completion_times_s
+from nodes.contract.queueing import SendOrder, completion_times_s
 from testbed.errors import CapabilityError, ScenarioError, TestbedError
 from testbed.results.latency import FrameResult
 from testbed.scenario.model import Frame, GroundStation, Link, Satellite, Scenario, one_line

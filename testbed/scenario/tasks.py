@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from nodes.contract import messages
-from nodes.contract.config import SendOrder
 from nodes.contract.files import network_sha256, read_network
 from nodes.contract.messages import Order
+from nodes.contract.queueing import SendOrder
 from nodes.contract.strict import Text
 from nodes.contract.topics import slug
 

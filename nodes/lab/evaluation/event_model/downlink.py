@@ -19,7 +19,7 @@ from typing import Literal
 from msgspec import UNSET
 
 from nodes.contract import topics
-from nodes.contract.config import SendOrder
+from nodes.contract.queueing import SendOrder
 from nodes.onboard.link_forecast import LinkForecast
 from nodes.policies.send_order import SEND_ORDERS
 from nodes.transfer.flow_control import QUEUE_S, chunk_size_bytes

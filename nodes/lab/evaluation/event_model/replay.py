@@ -11,9 +11,8 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Protocol
 
-from nodes.contract.config import SendOrder
 from nodes.contract.latency import Latency
-from nodes.contract.queueing import completion_times_s
+from nodes.contract.queueing import SendOrder, completion_times_s
 from nodes.lab.evaluation.event_model.downlink import Downlink, Item
 from nodes.onboard.link_forecast import LinkForecast
 from nodes.onboard.policy_inputs import surroundings

@@ -7,7 +7,7 @@ from typing import get_args
 
 import pytest
 
-from nodes.contract.config import SendOrder
+from nodes.contract.queueing import SendOrder
 from nodes.lab.evaluation.event_model.downlink import Downlink
 from nodes.onboard.link_forecast import ForecastRow, LinkForecast
 from nodes.policies.send_order import SEND_ORDERS
