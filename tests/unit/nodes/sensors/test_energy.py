@@ -32,6 +32,7 @@ class Steps:
         self.closed = True
 
 
+@pytest.mark.light  # a sampler that is kept from the processor knows nothing of that time, and says so
 def test_six_watts_more_for_half_a_second_are_three_joules() -> None:
     sensor = Steps()
     with EnergyMeter(sensor, period_s=0.01) as meter:
