@@ -15,9 +15,7 @@ from testbed.results.clock.answer_lateness import AnswerLateness, late_share
 from testbed.results.nodes.pace import NodePace
 
 LATE_S = 0.02  # the player applies the changes of 4 ms together; an idle machine stays below 10 ms
-LATE_AHEAD_S = (
-    1.0  # of scenario time, where that runs ahead: a row of an orbit's trace is in force for as long
-)
+LATE_AHEAD_S = 0.25  # of scenario time, where that runs ahead; traces of orbits change every second
 LATE_SHARE = 0.05  # of the answers' latencies
 SLOWER = 0.1  # share of its rate that a link may lack
 

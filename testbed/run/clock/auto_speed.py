@@ -13,9 +13,9 @@ from testbed.results.clock.answer_lateness import AnswerLateness, late_share
 WINDOW_S = 3.0  # real, over which is judged
 SLOWER, FASTER = 0.75, 1.2
 CALM_WINDOWS = 2  # in a row before it goes faster
-# Of scenario time, of 5 % of the links' changes: an orbit's trace has a row a second, so that a link is never
-# further than one row behind; its RTT changes by 50 us a second at most.
-LATENESS_BOUND_S = 1.0
+# Of scenario time, of 5 % of the links' changes: an orbit's trace has a row a second; a link is a quarter of
+# one behind at most.
+LATENESS_BOUND_S = 0.25
 LATE_SHARE = 0.025  # of the answers' latencies: half of what makes a run say that it did not keep up
 ANSWERS_AT_LEAST, ANSWERS_AT_MOST = 8, 50  # latest ones that are judged together: one alone is no trend
 LOWEST = 1.0
