@@ -60,6 +60,7 @@ DEV = [
     "myst-parser>=4,<6",  # reads its pages, which are Markdown
     "sphinx-copybutton>=0.5,<1",  # a button that copies a command
     "brahe>=1.8,<2",  # a second opinion on passes, in tests only
+    "skyfield-data>=7,<8",  # JPL's ephemeris de421, a second opinion on the sun, in tests only
     "pytest>=8,<9.2",  # runs the tests; 9.2 makes pytest-xdist 3.8 ignore groups (its issue 1386)
     "pytest-rerunfailures>=16,<17",  # repeats a test that failed while the machine was starved
     "pytest-xdist>=3.6,<4",  # runs the unit tests on all cores

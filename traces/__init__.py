@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     )
     from traces.make import make_trace
     from traces.orbits.crosslink import make_crosslink_trace
+    from traces.orbits.eclipse import eclipses
     from traces.orbits.element_set import ElementSet
     from traces.orbits.elements import find_satellite, read_elements
     from traces.orbits.orbit import LookAngles, ground_track, look_angles
@@ -79,6 +80,7 @@ __all__ = [
     "TraceRow",
     "UnitError",
     "UnknownSatelliteError",
+    "eclipses",
     "find_passes",
     "find_satellite",
     "format_utc",
@@ -120,6 +122,7 @@ _NAMES_BY_MODULE = {
     ),
     "traces.make": ("make_trace",),
     "traces.orbits.crosslink": ("make_crosslink_trace",),
+    "traces.orbits.eclipse": ("eclipses",),
     "traces.orbits.element_set": ("ElementSet",),
     "traces.orbits.elements": ("find_satellite", "read_elements"),
     "traces.orbits.orbit": ("LookAngles", "ground_track", "look_angles"),

@@ -1,4 +1,4 @@
-"""The direction of the sun, and where it stands for a satellite's camera.
+"""The direction and distance of the sun, and where it stands for a satellite's camera.
 
 The low-precision formulae of the Astronomical Almanac (section C, "Low precision formulas for the Sun") are
 better than 0.02 degrees from 1950 to 2050; the sun is 0.5 degrees across.
@@ -37,6 +37,19 @@ def sun_direction(start_utc: datetime, times_s: npt.ArrayLike) -> Floats:
     return np.stack(
         [np.cos(declination) * np.cos(east), np.cos(declination) * np.sin(east), np.sin(declination)]
     )
+
+
+def sun_distance_au(start_utc: datetime, times_s: npt.ArrayLike) -> Floats:
+    """Return the distance of the sun in astronomical units, float64[n]; better than 0.0002.
+
+    Args:
+        start_utc: the origin of the times, with a time zone.
+        times_s: float64[n].
+    """
+    days = np.asarray(moments_at(start_utc, times_s).tt) - _J2000_JD
+    anomaly = np.radians(357.528 + 0.9856003 * days)
+    distance: Floats = 1.00014 - 0.01671 * np.cos(anomaly) - 0.00014 * np.cos(2 * anomaly)
+    return distance
 
 
 def sun_elevation_below(
