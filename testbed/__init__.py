@@ -15,7 +15,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from testbed.cli.run import run_as_script
+    from testbed.cli.scenario.run import run_as_script
     from testbed.errors import (
         CapabilityError,
         InputError,
@@ -112,7 +112,7 @@ __all__ = [
 ]
 
 _NAMES_BY_MODULE = {
-    "testbed.cli.run": ("run_as_script",),
+    "testbed.cli.scenario.run": ("run_as_script",),
     "testbed.errors": (
         "CapabilityError",
         "InputError",

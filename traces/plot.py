@@ -39,11 +39,21 @@ def plot_trace(trace: Trace, path: str | Path, *, force: bool = True) -> None:
     Raises:
         OutputFileError: The suffix is unknown, or the file cannot be written.
     """
+    form = format_for(path)
+    with replacing(path, force=force) as part:
+        figure_of(trace).savefig(part, dpi=150, format=form)
+
+
+def format_for(path: str | Path) -> str:
+    """Return matplotlib's name of an image file's format.
+
+    Raises:
+        OutputFileError: The suffix is unknown.
+    """
     suffix = ".png" if is_stdout(path) else Path(path).suffix.lower()
     if suffix not in SUFFIXES:
         raise OutputFileError(f"cannot plot to {path}; expected a name that ends in {', '.join(SUFFIXES)}")
-    with replacing(path, force=force) as part:
-        figure_of(trace).savefig(part, dpi=150, format=suffix[1:])
+    return suffix[1:]
 
 
 def figure_of(trace: Trace) -> Figure:

@@ -39,7 +39,8 @@ exit codes: 0 success; 1 something failed; 2 the input is invalid; 130 stopped b
 _COMMANDS = (
     "testbed.cli.doctor",
     "testbed.cli.trace",
-    "testbed.cli.run",
+    "testbed.cli.scenario.plan",
+    "testbed.cli.scenario.run",
     "testbed.cli.replay",
     "testbed.cli.verify",
     "testbed.cli.captures",

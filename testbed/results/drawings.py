@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 SAMPLES_MAX = 1000  # in a plot of a link, 11 inches wide
 
+NAMED_PATHS = 12  # of more satellites, the legend would cover the map
+
 WORLD_MAP = Path(__file__).parent / "data" / "blue-marble.jpg"
 
 # Okabe-Ito palette: told apart by colour-blind readers too.
@@ -37,7 +39,10 @@ _COLOURS = dict(
 
 @dataclass(frozen=True)
 class Track:
-    """The path of the point below a satellite, degrees; `run` marks the samples inside the run."""
+    """The path of the point below a satellite, degrees; `run` marks the samples inside the run.
+
+    `circle` has latitude and longitude of the points from which the satellite rises for the station.
+    """
 
     satellite: str
     latitude_deg: npt.NDArray[np.float64]
@@ -46,6 +51,7 @@ class Track:
     station: str
     station_latitude_deg: float
     station_longitude_deg: float
+    circle: tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]] | None = None
 
 
 def timeline(
@@ -130,7 +136,12 @@ def _thinned(samples: Sequence[Sample]) -> list[Sample]:
 def ground_track(tracks: Sequence[Track]) -> str:
     """Return a world map with each satellite's path, the part of the run in bold, and its station."""
     figure = _figure(5.6)
-    axes = figure.add_subplot()
+    draw_map(figure.add_subplot(), tracks)
+    return _svg(figure)
+
+
+def draw_map(axes: Axes, tracks: Sequence[Track]) -> None:
+    """Draw a world map with paths, stations and the circles in which a station sees the satellites."""
     axes.set_facecolor("#dfe7ee")
     if WORLD_MAP.exists():
         from matplotlib.image import imread
@@ -144,8 +155,18 @@ def ground_track(tracks: Sequence[Track]) -> str:
             longitude, latitude = _broken_at_date_line(
                 track.longitude_deg[track.run], track.latitude_deg[track.run]
             )
-            axes.plot(longitude, latitude, color="#F0E442", lw=3, label=track.satellite)
+            axes.plot(
+                longitude,
+                latitude,
+                color="#F0E442",
+                lw=3 if len(tracks) <= NAMED_PATHS else 1,
+                label=track.satellite,
+            )
         named.add(track.satellite)
+    for track in {track.station: track for track in tracks}.values():
+        if track.circle is not None:
+            longitude, latitude = _broken_at_date_line(track.circle[1], track.circle[0])
+            axes.plot(longitude, latitude, color="#D55E00", lw=1)
         axes.plot(track.station_longitude_deg, track.station_latitude_deg, "^", color="#D55E00", ms=8)
         axes.annotate(
             f" {track.station}",
@@ -155,9 +176,10 @@ def ground_track(tracks: Sequence[Track]) -> str:
             parse_math=False,  # a name may have a $
         )
     axes.set(xlim=(-180, 180), ylim=(-90, 90), xlabel="longitude, deg", ylabel="latitude, deg")
-    for text in axes.legend(loc="lower left", fontsize=8, title="path during the run").get_texts():
-        text.set_parse_math(False)
-    return _svg(figure)
+    if len(named) <= NAMED_PATHS:
+        title = "path during the run, at most an orbit"
+        for text in axes.legend(loc="lower left", fontsize=8, title=title).get_texts():
+            text.set_parse_math(False)
 
 
 def _broken_at_date_line(

@@ -28,7 +28,7 @@ from testbed.scenario.model import (
 from traces.make import make_trace, missing_contacts
 from traces.orbits.crosslink import make_crosslink_trace
 from traces.orbits.elements import find_satellite
-from traces.orbits.orbit import ground_track
+from traces.orbits.orbit import ground_track, mean_altitude_m, visibility_circle
 from traces.orbits.stations import GroundStation as Place
 from traces.orbits.stations import station
 from traces.radio.link_budget import RadioLink, preset
@@ -38,7 +38,7 @@ from traces.trace import Trace
 from traces.trace_file import read_trace
 
 _ORBIT_S = 95 * 60
-TRACK_STEP_S, TRACK_POINTS = 10.0, 1500  # a minute of a day: 4 degrees of an orbit
+TRACK_STEP_S = 10.0
 NAMED_LINKS = 4  # without a contact; of more, the first stands for all
 
 
@@ -192,13 +192,14 @@ def place_of(ground: GroundNode) -> Place:
 def link_track(scenario: Scenario, link: Link, trace: Trace) -> Track | None:
     """Return the satellite's ground track from half an orbit before the run to half an orbit after it.
 
-    A recorded trace has none: None.
+    Of a run that is longer than an orbit, only the first orbit counts: further ones would cover the map. A
+    recorded trace has no track: None.
     """
     if not isinstance(link.follows, Orbit):
         return None
     place = place_of(scenario.station(link.station))
-    step_s = max(TRACK_STEP_S, trace.end_s / TRACK_POINTS)
-    times_s = np.arange(-_ORBIT_S / 2, trace.end_s + _ORBIT_S / 2, step_s)
+    end_s = min(trace.end_s, _ORBIT_S)
+    times_s = np.arange(-_ORBIT_S / 2, end_s + _ORBIT_S / 2, TRACK_STEP_S)
     elements = find_satellite(
         element_sets_of(link.follows.elements, link.follows.start), link.satellite, at_utc=link.follows.start
     )
@@ -208,8 +209,11 @@ def link_track(scenario: Scenario, link: Link, trace: Trace) -> Track | None:
         satellite=link.satellite,
         latitude_deg=latitude_deg,
         longitude_deg=longitude_deg,
-        run=(times_s >= 0) & (times_s <= trace.end_s),
+        run=(times_s >= 0) & (times_s <= end_s),
         station=link.station,
         station_latitude_deg=place.latitude_deg,
         station_longitude_deg=place.longitude_deg,
+        circle=visibility_circle(
+            place, mean_altitude_m(elements, begin, times_s - times_s[0]), link.follows.elevation_mask_deg
+        ),
     )

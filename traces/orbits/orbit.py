@@ -19,7 +19,9 @@ from traces.orbits.propagation import Fleet, Floats
 from traces.orbits.station_geometry import Sites
 from traces.orbits.stations import GroundStation
 from traces.radio.link_budget import SPEED_OF_LIGHT_M_S
+from traces.terrestrial import EARTH_RADIUS_M
 
+CIRCLE_POINTS = 181  # a point every 2 degrees
 _FLATTENING_TURNS = 5  # each reduces the error by a factor of some 300; that of the first is 0.2 degrees
 
 
@@ -85,3 +87,41 @@ def ground_track(satellite: Satellite, start_utc: datetime, times_s: npt.ArrayLi
         sine = np.sin(latitude)
         latitude = np.arctan2(z + e2 * radius_m / np.sqrt(1 - e2 * sine**2) * sine, across)
     return np.degrees(latitude), np.degrees(np.arctan2(y, x))
+
+
+def mean_altitude_m(satellite: Satellite, start_utc: datetime, times_s: npt.ArrayLike) -> float:
+    """Return the mean height of a satellite above the Earth's mean radius, in metres.
+
+    Raises:
+        OrbitError: SGP4 cannot propagate the orbit to one of the times.
+    """
+    position_m = Fleet([satellite], start_utc).states(times_s)[0].position_m
+    return float(np.sqrt((position_m**2).sum(0)).mean()) - EARTH_RADIUS_M
+
+
+def visibility_circle(
+    station: GroundStation, altitude_m: float, elevation_mask_deg: float
+) -> tuple[Floats, Floats]:
+    """Return latitude and longitude of the points above which a satellite is just at a station's mask.
+
+    On a spherical Earth, the angle at its centre between station and satellite is
+    acos(R cos(mask) / (R + altitude)) - mask (Wertz, Space Mission Analysis and Design, section 5.2).
+
+    Args:
+        station: the station.
+        altitude_m: height of the satellite, above 0.
+        elevation_mask_deg: the mask.
+
+    Returns:
+        Latitude and longitude (-180 to 180) in degrees, float64[n] each; the circle is closed.
+    """
+    mask = np.radians(elevation_mask_deg)
+    angle = np.arccos(EARTH_RADIUS_M * np.cos(mask) / (EARTH_RADIUS_M + altitude_m)) - mask
+    bearing = np.linspace(0.0, 2 * np.pi, CIRCLE_POINTS)
+    latitude = np.radians(station.latitude_deg)
+    sine = np.sin(latitude) * np.cos(angle) + np.cos(latitude) * np.sin(angle) * np.cos(bearing)
+    east = np.arctan2(
+        np.sin(bearing) * np.sin(angle) * np.cos(latitude), np.cos(angle) - np.sin(latitude) * sine
+    )
+    longitude_deg = (station.longitude_deg + np.degrees(east) + 180) % 360 - 180
+    return np.degrees(np.arcsin(sine)), longitude_deg

@@ -280,6 +280,7 @@ BRANCHES = {
         engine=recorded_path,
     ),
     "record --listen": Branch(["trace", "record", "--listen"], {"--port": "5"}, engine=recorded_path),
+    "plan": Branch(["plan", "scenario.py"], {"--output": "out.svg"}),
     "run": Branch(
         ["run", "scenario.py"],
         engine=calls_only("testbed.run.run.run_scenario", returns=SimpleNamespace(results=None, exit_code=0)),

@@ -16,7 +16,7 @@ from skyfield.api import EarthSatellite, load, wgs84
 from traces.errors import OrbitError, StaleElementsWarning, StationError
 from traces.orbits.element_set import ElementSet
 from traces.orbits.elements import read_elements
-from traces.orbits.orbit import ground_track, look_angles
+from traces.orbits.orbit import ground_track, look_angles, visibility_circle
 from traces.orbits.passes import passes_over
 from traces.orbits.propagation import age_days, warn_if_stale
 from traces.orbits.stations import STATIONS, GroundStation, station
@@ -202,3 +202,17 @@ def test_what_cannot_be_is_refused(flock, dove, svalbard, day):
         passes_over(dove, svalbard, day.replace(year=9999, month=12, day=31), 2 * DAY_S)
     with pytest.raises(StationError, match="elevation mask"):
         passes_over(dove, svalbard, day, 3600, elevation_mask_deg=91)
+
+
+@pytest.mark.parametrize(("name", "mask_deg"), [("Svalbard", 10), ("Awarua", 30), ("1.35,103.8,15", 0)])
+def test_the_circle_of_a_station_bounds_where_satellites_are_above_its_mask(name, mask_deg):
+    place = station(name)
+    altitude_m = 500e3
+    latitude_deg, longitude_deg = visibility_circle(place, altitude_m, mask_deg)
+    site = wgs84.latlon(place.latitude_deg, place.longitude_deg, place.altitude_m)
+    for latitude, longitude in zip(latitude_deg[::20], longitude_deg[::20], strict=True):
+        above = wgs84.latlon(latitude, longitude, altitude_m)
+        line = above.itrs_xyz.m - site.itrs_xyz.m
+        up = site.itrs_xyz.m / np.linalg.norm(site.itrs_xyz.m)
+        elevation_deg = np.degrees(np.arcsin(line @ up / np.linalg.norm(line)))
+        assert elevation_deg == pytest.approx(mask_deg, abs=0.6)  # the Earth is flatter than the circle's

@@ -11,12 +11,12 @@ from typing import Any
 
 from testbed.cli.options_file import OptionsFile
 from testbed.cli.parser import CommandParser
+from testbed.cli.scenario.argument import add_allow_code, scenario_of
 from testbed.cli.terminal.console import console
 from testbed.cli.terminal.log import add_log_options, logging_as_requested
 from testbed.cli.terminal.messages import guarded
 from testbed.cli.units import factor
-from testbed.errors import InputError
-from testbed.scenario.file import build_scenario, load_scenario
+from testbed.scenario.file import build_scenario
 from testbed.scenario.model import Scenario
 
 _EPILOG = """examples:
@@ -58,19 +58,9 @@ def add_parser(subparsers: Any) -> None:
         metavar="FILE",
         help="scenario (.py file with a function scenario(), or .json file), or file of options (.toml)",
     )
-    parser.add_argument(
-        "--allow-code",
-        action="store_true",
-        help="allow a .json scenario to name Python files of policies and schedulers, which the run executes",
-    )
+    add_allow_code(parser, "the run")
     _add_options(parser)
-    parser.set_defaults(run=lambda arguments: _run(_loaded(arguments), arguments))
-
-
-def _loaded(arguments: argparse.Namespace) -> Scenario:
-    if arguments.allow_code and arguments.scenario.suffix == ".py":
-        raise InputError("--allow-code has no effect on a .py scenario, which is a program itself")
-    return load_scenario(arguments.scenario, allow_code=arguments.allow_code)
+    parser.set_defaults(run=lambda arguments: _run(scenario_of(arguments), arguments))
 
 
 def _add_options(parser: argparse.ArgumentParser) -> None:

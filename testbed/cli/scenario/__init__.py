@@ -1,0 +1,1 @@
+"""Subcommands of a scenario: plan it, run it."""

@@ -1,0 +1,1 @@
+"""What a scenario's links carry and what its satellites offer them, before it runs."""
