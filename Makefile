@@ -6,7 +6,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PACKAGES := mininet mosquitto iptables nftables iproute2 iputils-ping ethtool iperf3 kmod \
-            user-mode-linux gcc libc6-dev util-linux procps net-tools curl mosquitto-clients python3-venv
+            user-mode-linux gcc libc6-dev util-linux procps net-tools curl mosquitto-clients python3-venv \
+            crun umoci
 # The CPU build, where the package index at hand offers one: PIP_ARGS="--index-url URL".
 TORCH ?= torch==2.13.0
 

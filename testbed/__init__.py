@@ -44,7 +44,6 @@ if TYPE_CHECKING:
         InterSatelliteLink,
         Link,
         MissionControl,
-        NodeProgram,
         Orbit,
         RadioChanges,
         Recorded,
@@ -55,6 +54,7 @@ if TYPE_CHECKING:
         read_frames,
     )
     from testbed.scenario.part import part_of
+    from testbed.scenario.programs import Container, NodeProgram
     from testbed.scenario.tasks import NetworkChange, PolicyChange, Priority, Question
     from traces.trace import Trace
 
@@ -64,6 +64,7 @@ __all__ = [
     "CapabilityError",
     "Constellation",
     "ContactLink",
+    "Container",
     "DishPlan",
     "DishScheduler",
     "EmulatedLink",
@@ -134,6 +135,7 @@ _NAMES_BY_MODULE = {
     "testbed.scenario.dishes.plan": ("DishPlan", "dish_plan"),
     "testbed.scenario.dishes.schedulers": ("DishScheduler", "InView"),
     "testbed.scenario.part": ("part_of",),
+    "testbed.scenario.programs": ("Container", "NodeProgram"),
     "testbed.scenario.faults": (
         "BitFlips",
         "LinkCut",
@@ -148,7 +150,6 @@ _NAMES_BY_MODULE = {
         "InterSatelliteLink",
         "Link",
         "MissionControl",
-        "NodeProgram",
         "Orbit",
         "RadioChanges",
         "Recorded",

@@ -19,8 +19,8 @@ _EPILOG = """examples:
   sudo spaceverse clean --list
 
 Changes outside of a run's own namespaces are recorded in a journal under /var/lib/spaceverse (or
-$SPACEVERSE_STATE) until they are undone. A run keeps its Unix sockets in /run/spaceverse-PID-TICKS. Runs that
-are still in progress are not touched.
+$SPACEVERSE_STATE) until they are undone. A run keeps its Unix sockets in /run/spaceverse-PID-TICKS, and
+unpacked images of containers in /var/lib/spaceverse/images. Runs that are still in progress are not touched.
 
 exit codes: 0 everything is restored; 1 a change could not be undone, or --list found some
 """
@@ -48,19 +48,19 @@ def run(args: argparse.Namespace) -> int:
     from testbed.boards.machine_network import changes as host_changes
     from testbed.boards.machine_network import journal  # netlink is slow to import
     from testbed.machine import control_group
-    from testbed.run import sockets as socket_folder
+    from testbed.run import own_folders
 
     try:
         if args.list:
             journals = journal.found_journals()
-            sockets = socket_folder.left_behind()
+            folders = own_folders.left_behind()
             groups = control_group.left_behind()
-            lines = [*map(_line, journals), *(f"{path}: sockets of a run that has ended" for path in sockets)]
+            lines = [*map(_line, journals), *(f"{path}: folder of a run that has ended" for path in folders)]
             lines += [f"{path}: control group of a run that has ended" for path in groups]
-            restored = not sockets and not groups and all(entry.owner.alive() for entry in journals)
+            restored = not folders and not groups and all(entry.owner.alive() for entry in journals)
         else:
             lines, restored = journal.clean(host_changes.undo)
-            lines += [f"{path}: removed" for path in socket_folder.remove_left_behind()]
+            lines += [f"{path}: removed" for path in own_folders.remove_left_behind()]
             lines += [f"{path}: removed" for path in control_group.remove_left_behind()]
     except PermissionError as error:
         raise CapabilityError(f"{error.filename}: {error.strerror}; run it with sudo") from error

@@ -78,6 +78,8 @@ def probe(shapers: Sequence[Capability]) -> list[Capability]:
         _program("ifconfig", "net-tools", "sets the addresses of Mininet hosts"),
         _program("ping", "iputils-ping", "measures delay in your own scripts and in the tests"),
         _program("iperf3", "iperf3", "measures rate in your own scripts and in the tests"),
+        _program("crun", "crun", "runs containers on nodes"),
+        _program("umoci", "umoci", "unpacks the images of containers"),
     ]
 
 

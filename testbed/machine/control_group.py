@@ -11,7 +11,7 @@ import os
 import re
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +22,7 @@ from testbed.machine.process_identity import ProcessIdentity, start_ticks
 PERIOD_US = 100_000
 LEAVES_WITHIN_S = 3.0
 _NAME = re.compile(r"spaceverse-(\d+)-(\d+)-\d+")
+_JOIN = 'until [ "$1" = -- ]; do echo $$ > "$1/cgroup.procs" || exit; shift; done; shift; exec "$@"'
 _numbers = itertools.count(1)
 
 
@@ -64,15 +65,14 @@ class ControlGroup:
                 f"cannot limit a program by control groups: {error.filename}: {error.strerror}"
             ) from error
 
-    def add(self, pid: int) -> None:
-        """Put a process into the group. Raises CapabilityError if the kernel refuses."""
-        for folder in self.folders:
-            try:
-                (folder / "cgroup.procs").write_text(str(pid))
-            except ProcessLookupError:
-                return  # it has ended
-            except OSError as error:
-                raise CapabilityError(f"cannot put a process into {folder}: {error.strerror}") from error
+    def entered_by(self, command: Sequence[str]) -> list[str]:
+        """Return the command of a process that joins the group before it becomes `command`.
+
+        So nothing that it starts can be outside of the group. If the kernel refuses, the process ends.
+        """
+        if not self.folders:
+            return list(command)
+        return ["sh", "-c", _JOIN, "sh", *map(str, self.folders), "--", *command]
 
     def close(self) -> None:
         """End what is left in the group, and remove it. May be called twice."""

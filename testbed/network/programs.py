@@ -30,6 +30,11 @@ EXIT_USAGE = 2
 LOG_TAIL_BYTES = 8192
 
 
+def in_network_of(pid: int) -> list[str]:
+    """Return the words before a command that run it in the namespaces of a process, a host's shell."""
+    return ["mnexec", "-a", str(pid)]
+
+
 def spawn(command: Sequence[str], *, netns_pid: int | None = None, **options: Any) -> subprocess.Popen[Any]:
     """Start a process that cannot outlive the calling thread, in a session of its own.
 
@@ -40,7 +45,7 @@ def spawn(command: Sequence[str], *, netns_pid: int | None = None, **options: An
         netns_pid: process id whose network namespace it joins (a Mininet host's shell), or None.
         options: for subprocess.Popen.
     """
-    prefix = ["mnexec", "-a", str(netns_pid)] if netns_pid is not None else []
+    prefix = in_network_of(netns_pid) if netns_pid is not None else []
     process = subprocess.Popen([*DIE_WITH_PARENT, *prefix, *command], start_new_session=True, **options)
     _LOG.debug("process %d started: %s", process.pid, shlex.join([*prefix, *command]))
     return process

@@ -102,6 +102,9 @@ class RunPlan:
             yield self.log_path(self.broker_name(station)), f"the broker of station {station!r}"
             yield self.broker_socket(station), f"the broker of station {station!r}"
             yield self.model_socket(station), f"the model of station {station!r}"
+        for node in self.scenario.nodes:
+            for program in node.programs:
+                yield self.log_path(f"{node.name}-{slug(program.name)}"), f"{program.name} at {node.name!r}"
         for link in self.scenario.network_links:
             for path in (self.trace_path(link), self.compensated_trace_path(link), self.probe_log_path(link)):
                 yield path, f"link {link.name!r}"
@@ -300,6 +303,10 @@ class RunPlan:
     def state_socket(self, node: str) -> Path:
         """Return the path of the socket at which a node's programs ask for its state."""
         return self.sockets / f"{slug(node)}.state"
+
+    def container_folder(self, node: str, container: str) -> Path:
+        """Return the folder of what the runtime of a container needs."""
+        return self.sockets / f"{slug(node)}-{slug(container)}.container"
 
     @property
     def check_command(self) -> list[str]:

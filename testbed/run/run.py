@@ -36,6 +36,7 @@ from testbed.run.dishes.served import QUEUE_EVERY_S, RunDishes
 from testbed.run.faults.played import RunFaults
 from testbed.run.folder import RunFolder
 from testbed.run.offered_load import offered_load
+from testbed.run.own_folders import socket_folder
 from testbed.run.parts.brokers import RunBrokers
 from testbed.run.parts.ending import RunEnd
 from testbed.run.parts.figures import RunFigures
@@ -49,7 +50,6 @@ from testbed.run.programs.user_programs import UserPrograms, check_programs
 from testbed.run.progress import Progress
 from testbed.run.routed.losses import LossWatch
 from testbed.run.routed.run_routes import RunRoutes
-from testbed.run.sockets import socket_folder
 from testbed.run.speed import check_speed
 from testbed.run.supervision import ManagementWatch
 from testbed.run.tasks import RunTasks
@@ -198,6 +198,7 @@ class _Run:
         with self.progress.shown(len(self.scenario.frames())), ExitStack() as stack:
             forks = stack.enter_context(Forks(FORKED))  # imports while the next steps are made
             self._write_inputs()
+            self.user_programs.prepare(stack, self.steps)
             self.nodes.check(forks)
             self.boards.attach(stack)
             self.network.build(stack, forks)

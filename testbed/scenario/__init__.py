@@ -6,7 +6,6 @@ from testbed.scenario.model import (
     InterSatelliteLink,
     Link,
     MissionControl,
-    NodeProgram,
     Orbit,
     RadioChanges,
     Satellite,
@@ -15,8 +14,10 @@ from testbed.scenario.model import (
     TerrestrialLink,
     read_frames,
 )
+from testbed.scenario.programs import Container, NodeProgram
 
 __all__ = [
+    "Container",
     "Frame",
     "GroundStation",
     "InterSatelliteLink",

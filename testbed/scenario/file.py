@@ -91,7 +91,7 @@ def _check_data(scenario: Scenario, path: Path, allow_code: bool) -> None:
     for node in scenario.nodes:
         if node.programs and not allow_code:
             raise ScenarioError(
-                f"{path}: {node.name}: the run would execute {' '.join(node.programs[0].command)}; read it, "
+                f"{path}: {node.name}: the run would execute {node.programs[0].executed}; read it, "
                 "and allow it with --allow-code"
             )
     for frame in scenario.frames().values():

@@ -29,6 +29,7 @@ from nodes.contract.topics import slug
 from testbed.errors import ScenarioError
 from testbed.scenario.dishes.schedulers import known_scheduler
 from testbed.scenario.faults import Fault, check_weights, fault_problem
+from testbed.scenario.programs import OwnProgram
 from testbed.scenario.tasks import NetworkChange, Question, Task, task_problem
 from traces.orbits.stations import DEFAULT_MASK_DEG
 from traces.orbits.walker import WALKER_TEXT
@@ -144,24 +145,6 @@ class Recorded(_Data):
     length_s: float | None = Field(default=None, gt=0)
 
 
-class NodeProgram(_Data):
-    """A program of the user's own that runs on a node, beside the node's program.
-
-    It sees the node's network, and can ask for the node's state (docs/scenarios.md).
-
-    Args:
-        name: unique on its node; part of its log's name.
-        command: the program and its arguments.
-        cores: processor time in seconds per second that it may take, by a control group; None: no limit.
-        memory_bytes: memory beyond which the kernel ends it, by a control group; None: no limit.
-    """
-
-    name: Name
-    command: tuple[str, ...] = Field(min_length=1)
-    cores: float | None = Field(default=None, ge=0.01)
-    memory_bytes: int | None = Field(default=None, ge=1 << 20)
-
-
 class Satellite(ModelRun, PolicyChoice):
     """A satellite and the program that runs on it.
 
@@ -183,7 +166,7 @@ class Satellite(ModelRun, PolicyChoice):
         max_new_tokens: longest answer, in tokens.
         profile: measured inference times of a board (`python -m nodes.profile`); delays its answers.
         board: inventory name of a physical board that replaces the emulated host.
-        programs: programs of the user's own that run on it; not on a board.
+        programs: programs and containers of the user's own that run on it; not on a board.
         frames_kept_bytes: size of the captured images that it keeps where a `Question` of the scenario may
             come up; new ones displace the oldest.
     """
@@ -196,7 +179,7 @@ class Satellite(ModelRun, PolicyChoice):
     profile: AbsolutePath | None = None
     board: str | None = None
     frames_kept_bytes: int = Field(default=FRAMES_KEPT_BYTES, ge=0)
-    programs: tuple[NodeProgram, ...] = ()
+    programs: tuple[OwnProgram, ...] = ()
 
     @model_validator(mode="after")
     def _programs_are_emulated(self) -> Satellite:
@@ -212,7 +195,7 @@ class GroundNode(ModelRun):
     model: str = ""
     place: str | None = None
     profile: AbsolutePath | None = None
-    programs: tuple[NodeProgram, ...] = ()
+    programs: tuple[OwnProgram, ...] = ()
 
 
 class GroundStation(GroundNode):
@@ -231,7 +214,7 @@ class GroundStation(GroundNode):
         dishes: number of satellites that it serves at once; None: as many as it has links.
         scheduler: who gets a dish; None: the scenario's scheduler.
         slew_s: time that a dish needs from one satellite to another, in seconds: to turn and to lock on.
-        programs: programs of the user's own that run in it.
+        programs: programs and containers of the user's own that run in it.
     """
 
     dishes: int | None = Field(default=None, ge=1)

@@ -488,7 +488,7 @@ def run_folder() -> Iterator[Path]:
 def test_what_others_change_behind_a_runs_back_is_named_and_the_run_goes_on(
     tmp_path: Path, run_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("testbed.run.sockets.PARENT", run_folder)
+    monkeypatch.setattr("testbed.run.own_folders.SOCKETS", run_folder)
 
     def at_event(record: EventRecord) -> None:
         if isinstance(record.event, Captured) and record.event.frame == "early":

@@ -12,8 +12,9 @@ import pytest
 from testbed.machine import control_group
 from testbed.machine.control_group import ControlGroup, hierarchy
 from testbed.run.programs.state import VARIABLE
+from tests.support.container_image import archive, image_layout, root_filesystem
 from tests.support.faulty_server import faulty_server
-from tests.support.injected_run import DOWN, HEADER, UP, picture, run, scenario_of
+from tests.support.injected_run import DOWN, HEADER, UP, picture, processes_of, run, scenario_of
 
 pytestmark = [pytest.mark.root, pytest.mark.alone]  # a worker's own /sys has no control groups
 
@@ -55,6 +56,17 @@ def test_programs_run_on_their_node_within_their_limits_and_know_its_state(tmp_p
         program("fails", "import sys; sys.exit('no camera')"),
         program("stays", "import time; time.sleep(1000)"),
     ]
+    root = root_filesystem(tmp_path / "root")
+    configured = ("--config.entrypoint", "/act", "--config.cmd", "ask", "--config.env", "FROM_IMAGE=yes")
+    layout = image_layout(tmp_path / "layout", root, *configured, "--config.user", "7:7")
+    containers = [
+        {"name": "From a file", "image": str(archive(layout, tmp_path / "saved.tar"))},
+        {"name": "from folder", "image": str(root), "command": ["/act", "ask"]},
+        {"name": "c-spins", "image": str(layout), "command": ["/act", "spin"], "cores": 0.25},
+        {"name": "c-grows", "image": str(root), "command": ["/act", "grow"], "memory_bytes": 20_000_000},
+        {"name": "c-stays", "image": str(root), "command": ["/act", "stay", str(tmp_path)]},
+        {"name": "c-fails", "image": str(root), "command": ["/missing"]},
+    ]
     asks_once = program("asks", ASKS.split("while", maxsplit=1)[0])
     frames = [
         {
@@ -66,7 +78,7 @@ def test_programs_run_on_their_node_within_their_limits_and_know_its_state(tmp_p
         }
     ]
     with faulty_server(lambda prompt, image: "") as server:
-        stations = [{"name": "G", "model": server, "programs": [asks_once]}]
+        stations = [{"name": "G", "model": server, "programs": [asks_once, *containers]}]
         scenario = scenario_of(tmp_path, frames=frames, satellite={"programs": programs}, stations=stations)
         (tmp_path / "pass.csv").write_text(
             HEADER.format(end_s=11) + DOWN.format(0.0) + UP.format(4.0) + DOWN.format(10.0)
@@ -91,7 +103,25 @@ def test_programs_run_on_their_node_within_their_limits_and_know_its_state(tmp_p
     assert "fails at S was lost" in warnings and "no camera" in warnings
     assert "grows at S was lost" in warnings and "killed by SIGKILL" in warnings
     assert "asks" not in warnings and "spins" not in warnings and "stays" not in warnings
+    assert "c-grows at G was lost" in warnings and "exit code 137" in warnings
+    assert "c-fails at G was lost" in warnings and "/missing" in warnings
+    assert "From a file" not in warnings and "from folder" not in warnings
+    said, state = container_log(logs / "g-from-a-file.log")
+    assert said == ["from-a-file G yes pid 1 user 7", "link link0", "link lo", "written: Permission denied"]
+    assert state["node"] == "G" and state["links"][0]["name"] == "S - G"
+    said, state = container_log(logs / "g-from-folder.log")
+    assert said == ["from-folder G (null) pid 1 user 0", "link link0", "link lo"] and state["node"] == "G"
+    assert [path.name for path in root.iterdir()] == ["act"], "the image has changed"
+    assert float((logs / "g-c-spins.log").read_text()) < 0.25 * 4 * 1.3
+    assert processes_of(tmp_path) == []
     assert control_group.left_behind() == [] == ours()
+
+
+def container_log(path: Path) -> tuple[list[str], dict[str, Any]]:
+    """Return what a container said beside the state, sorted, and the state that it was told."""
+    lines = [line.strip() for line in path.read_text().splitlines()]
+    (state,) = [json.loads(line) for line in lines if line.startswith("{")]
+    return sorted(line for line in lines if line[:4] in ("link", "writ", "from")), state
 
 
 def test_a_group_of_a_killed_run_is_found_and_removed(monkeypatch: pytest.MonkeyPatch) -> None:

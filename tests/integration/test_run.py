@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -18,10 +18,13 @@ import pytest
 from nodes.contract.events import EventRecord
 from nodes.data import EO_MINI, FIRST_LIGHT
 from nodes.models import COMPACT, REGULAR
+from testbed.boards.machine_network.journal import DEFAULT_STATE
 from testbed.scenario.file import load_scenario
 from testbed.scenario.model import to_json
 from tests.support import ROOT
+from tests.support.container_image import image_layout, root_filesystem
 from tests.support.footprint import Footprint
+from tests.support.injected_run import processes_of
 from tests.support.waiting import wait_for
 from traces.trace_file import read_trace
 
@@ -53,7 +56,7 @@ def scenario():
                 frames=read_frames(Path({frames!r}), (1, 2, 6, 9)),
             ),
         ),
-        stations=(GroundStation(name="G", model={regular!r}),),
+        stations=(GroundStation(name="G", model={regular!r}, programs={programs!r}),),
         links=(Link(satellite="S", station="G", follows=Path({trace!r})),),
         shaper={shaper!r},
         {extra}
@@ -74,13 +77,21 @@ def write_scenario(
     accept: float | str = 0.75,
     extra: str = "",
     trace: str = TRACE,
+    programs: Sequence[dict[str, object]] = (),
     **changes: str,
 ) -> Path:
     (folder / "pass.csv").write_text(trace)
     parts = {"compact": str(COMPACT), "regular": str(REGULAR), "frames": str(FIRST_LIGHT)} | changes
     path = folder / "small.py"
     path.write_text(
-        SCENARIO.format(trace=str(folder / "pass.csv"), shaper=shaper, accept=accept, extra=extra, **parts)
+        SCENARIO.format(
+            trace=str(folder / "pass.csv"),
+            shaper=shaper,
+            accept=accept,
+            extra=extra,
+            programs=tuple(programs),
+            **parts,
+        )
     )
     return path
 
@@ -290,26 +301,32 @@ def test_a_run_stopped_at_any_moment_leaves_nothing(
     assert footprint.left_behind() == {}
 
 
-def test_a_run_killed_with_sigkill_leaves_only_its_sockets_and_clean_takes_those(
+def test_a_run_killed_with_sigkill_leaves_only_its_folders_and_clean_takes_those(
     tmp_path: Path, footprint: Footprint
 ) -> None:
+    layout = image_layout(tmp_path / "layout", root_filesystem(tmp_path / "root"))
+    stays = {"name": "stays", "image": str(layout), "command": ["/act", "stay", str(tmp_path)]}
     process = subprocess.Popen(
-        command(write_scenario(tmp_path), tmp_path),
+        command(write_scenario(tmp_path, programs=[stays]), tmp_path),
         cwd=ROOT,
         env=footprint.environment,
         stdout=subprocess.DEVNULL,
         start_new_session=True,
     )
     wait_for(lambda: was_told(tmp_path, "link"), "change of a link", 60)
+    wait_for(lambda: processes_of(tmp_path), "container", 10)
     (sockets,) = Path("/run").glob(f"spaceverse-{process.pid}-*")
+    (images,) = DEFAULT_STATE.glob(f"images/spaceverse-{process.pid}-*")
     clean = [sys.executable, "-m", "testbed.cli.main", "clean"]
     assert str(sockets) not in subprocess.check_output(clean, cwd=ROOT, env=footprint.environment, text=True)
     process.kill()
     process.wait()
-    assert footprint.left_behind() == {"machine": [f"sockets {sockets}"]}
+    assert footprint.left_behind() == {"machine": [f"folder {sockets}", f"folder {images}"]}
+    assert processes_of(tmp_path) == []
     listed = subprocess.run([*clean, "--list"], cwd=ROOT, capture_output=True, text=True, check=False)
-    assert (listed.returncode, f"{sockets}: sockets of a run that has ended" in listed.stdout) == (1, True)
-    assert f"{sockets}: removed\n" in subprocess.check_output(clean, cwd=ROOT, text=True)
+    assert (listed.returncode, f"{sockets}: folder of a run that has ended" in listed.stdout) == (1, True)
+    removed = subprocess.check_output(clean, cwd=ROOT, text=True)
+    assert f"{sockets}: removed\n" in removed and f"{images}: removed\n" in removed
     assert footprint.left_behind() == {}
 
 

@@ -34,11 +34,9 @@ def version_2() -> Iterator[None]:
 
 
 def started(code: str, group: ControlGroup) -> subprocess.Popen[bytes]:
-    """Start a program that waits until it is in the group."""
-    command = [sys.executable, "-c", f"input()\n{code}"]
-    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-    group.add(process.pid)
-    return process
+    """Start a program in the group."""
+    command = group.entered_by([sys.executable, "-c", code])
+    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
 
 
 @pytest.mark.usefixtures("version_2")
@@ -50,10 +48,10 @@ def test_programs_are_limited_by_groups_of_version_2() -> None:
     group = ControlGroup(cores=0.25, memory_bytes=64 << 20)
     (folder,) = group.folders  # one for both
     try:
-        out, _ = started(SPINS, group).communicate(b"\n", timeout=30)
+        out, _ = started(SPINS, group).communicate(timeout=30)
         assert 0.1 * SPIN_S < float(out) < 0.25 * SPIN_S * 1.3
         grown = started(GROWS, group)
-        grown.communicate(b"\n", timeout=60)
+        grown.communicate(timeout=60)
         assert grown.returncode == -signal.SIGKILL
         stays = started("import time; time.sleep(1000)", group)
     finally:

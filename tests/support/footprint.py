@@ -15,7 +15,7 @@ import uuid
 from pathlib import Path
 from types import TracebackType
 
-from testbed.run import sockets as socket_folder
+from testbed.run import own_folders
 
 
 class Footprint:
@@ -74,7 +74,7 @@ def _machine() -> set[str]:
     """Return interfaces, named namespaces, sockets, firewall rules and bridge settings of the machine."""
     state = {f"interface {p.name}" for p in Path("/sys/class/net").iterdir()}
     state |= {f"namespace {p.name}" for p in Path("/run/netns").glob("*")}
-    state |= {f"sockets {path}" for path in socket_folder.left_behind()}
+    state |= {f"folder {path}" for path in own_folders.left_behind()}
     for command in ("iptables-legacy-save", "iptables-nft-save"):
         shown = subprocess.run([command], capture_output=True, text=True, check=False).stdout
         state |= {f"rule {line}" for line in shown.splitlines() if line.startswith("-A")}

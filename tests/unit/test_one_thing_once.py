@@ -52,6 +52,7 @@ PLACES = {
             "testbed/network/shapers/nfqueue/hook.py",  # kernel switches
             "testbed/run/parts/figures.py",  # a log
             "traces/output_file.py",
+            "testbed/run/programs/images.py",  # parts of an image, in a new folder
         },
     ),
     # `traces` and `nodes` are leaves, neither may import the other: each replaces its own files.

@@ -83,6 +83,7 @@ class StateServer:
 
     def __init__(self, path: Path, state: Callable[[], Mapping[str, Any]]) -> None:
         self._server = _Server(str(path), _Handler)
+        path.chmod(0o666)  # users of containers may not be root; the folder keeps others of this machine out
         self._server.state = state
         self._thread = threading.Thread(target=self._server.serve_forever, name="state", daemon=True)
         self._thread.start()

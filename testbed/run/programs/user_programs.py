@@ -1,4 +1,4 @@
-"""Starts the user's programs on the nodes of a run, limits them, and sees how they end."""
+"""Starts the user's programs and containers on the nodes of a run, limits them, and sees how they end."""
 
 from __future__ import annotations
 
@@ -17,21 +17,28 @@ from testbed.machine.control_group import ControlGroup, hierarchy
 from testbed.mqtt.management import ManagementPlane
 from testbed.network.clock import Clock
 from testbed.network.emulation import EmulatedNetwork
-from testbed.network.programs import Process, Program, exit_code, spawn
+from testbed.network.programs import Process, Program, exit_code, in_network_of, spawn
+from testbed.run.own_folders import image_folder
+from testbed.run.parts.steps import Steps
 from testbed.run.plan import RunPlan
+from testbed.run.programs.containers import STATE, check_command, check_containers, container_command
+from testbed.run.programs.images import Image, unpacked
 from testbed.run.programs.state import VARIABLE, NodeState, StateServer
-from testbed.scenario.model import NodeProgram, Scenario
+from testbed.scenario.model import Scenario
+from testbed.scenario.programs import Container, NodeProgram
 from traces.trace import Trace
 
 NODE_VARIABLE = "SPACEVERSE_NODE"  # environment of a program: name of its node
 
 
 def check_programs(scenario: Scenario) -> None:
-    """Check that this machine can limit the programs of a scenario.
+    """Check that this machine can limit the programs of a scenario, and run its containers.
 
     Raises:
-        CapabilityError: it has no control groups for them.
+        CapabilityError: it has no control groups for them, or nothing that runs containers.
+        ScenarioError: the image of a container does not exist.
     """
+    check_containers(scenario)
     for node in scenario.nodes:
         for program in node.programs:
             try:
@@ -57,6 +64,24 @@ class UserPrograms:
     ) -> None:
         self._plan, self._traces, self._report = plan, traces, report
         self._running: list[Program] = []
+        self._images: dict[Path, Image] = {}
+
+    def prepare(self, stack: ExitStack, steps: Steps) -> None:
+        """Unpack the images of containers, which are removed with `stack`.
+
+        Raises:
+            InputError: one is damaged, or names no command.
+        """
+        programs = [program for node in self._plan.scenario.nodes for program in node.programs]
+        containers = [program for program in programs if isinstance(program, Container)]
+        if not containers:
+            return
+        steps.begin("unpacking images of containers")
+        folder = stack.enter_context(image_folder())
+        for number, path in enumerate(dict.fromkeys(container.image for container in containers)):
+            self._images[path] = unpacked(path, folder / str(number))
+        for container in containers:
+            check_command(container, self._images[container.image])
 
     def start(self, stack: ExitStack, network: EmulatedNetwork, clock: Clock, plane: ManagementPlane) -> None:
         """Start them; they end with `stack`.
@@ -77,6 +102,7 @@ class UserPrograms:
             stack.enter_context(StateServer(socket, NodeState(node.name, links, clock, queue)))
             for program in node.programs:
                 self._start(stack, network, node.name, program, socket)
+        stack.callback(self._ask_to_stop)  # all of them, before the first is waited for
 
     def look(self) -> None:
         """Report those that have ended; to be called often."""
@@ -92,22 +118,37 @@ class UserPrograms:
                 event = ProgramChanged(program=program.name, state="given up", reason=reason)
             self._report(event)
 
+    def _ask_to_stop(self) -> None:
+        for program in self._running:
+            program.ask_to_stop()
+
     def _start(
-        self, stack: ExitStack, network: EmulatedNetwork, node: str, its: NodeProgram, socket: Path
+        self,
+        stack: ExitStack,
+        network: EmulatedNetwork,
+        node: str,
+        its: NodeProgram | Container,
+        socket: Path,
     ) -> None:
         group = ControlGroup(cores=its.cores, memory_bytes=its.memory_bytes)
         stack.callback(group.close)
-        environment = {**os.environ, VARIABLE: str(socket), NODE_VARIABLE: node}
-        pid = network.hosts[node].pid
+        if isinstance(its, Container):
+            environment = dict(os.environ)
+            own = {VARIABLE: STATE, NODE_VARIABLE: node}
+            folder = self._plan.container_folder(node, its.name)
+            command: Sequence[str] = container_command(its, self._images[its.image], folder, socket, own)
+        else:
+            environment = {**os.environ, VARIABLE: str(socket), NODE_VARIABLE: node}
+            command = its.command
+        # Joined first: in the node, /sys shows no control groups.
+        command = group.entered_by([*in_network_of(network.hosts[node].pid), *command])
 
         def start(command: Sequence[str], log: BinaryIO) -> Process:
             streams: dict[str, Any] = {"stdin": subprocess.DEVNULL, "stdout": log, "stderr": log}
-            process = spawn(command, netns_pid=pid, env=environment, **streams)
-            group.add(process.pid)
-            return process
+            return spawn(command, env=environment, **streams)
 
         name = f"{its.name} at {node}"
-        program = Program(name, its.command, log=self._plan.log_path(f"{node}-{slug(its.name)}"), start=start)
+        program = Program(name, command, log=self._plan.log_path(f"{node}-{slug(its.name)}"), start=start)
         stack.callback(program.stop)
         self._running.append(program)
 

@@ -22,7 +22,7 @@ from testbed.cli.main import main
 from testbed.errors import LinkError, TestbedError
 from testbed.kernel.namespace import NetworkNamespace
 from testbed.machine.process_identity import ProcessIdentity, boot_id
-from testbed.run.sockets import remove_left_behind
+from testbed.run.own_folders import remove_left_behind
 from tests.support.boards.changing import change_everything
 from tests.support.boards.played_host import NIC, ROOT, command, look, look_until, played_host, settle
 

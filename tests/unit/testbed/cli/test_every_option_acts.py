@@ -174,7 +174,7 @@ def checked_board(monkeypatch: pytest.MonkeyPatch, note: Callable[..., Any]) -> 
 def cleaned(monkeypatch: pytest.MonkeyPatch, note: Callable[..., Any]) -> None:
     monkeypatch.setattr("testbed.boards.machine_network.journal.clean", lambda undo: (["undone"], True))
     for name in ("remove_left_behind", "left_behind"):
-        monkeypatch.setattr(f"testbed.run.sockets.{name}", list)
+        monkeypatch.setattr(f"testbed.run.own_folders.{name}", list)
 
 
 def on_a_board(monkeypatch: pytest.MonkeyPatch, note: Callable[..., Any]) -> None:
