@@ -53,6 +53,11 @@ BOARDS = [
 # Rain and clouds on the link budget.
 WEATHER = ["itur>=0.4,<0.5"]  # ITU-R P.618 and the maps that it needs
 
+# Files of other programs: `spaceverse export`.
+EXPORT = [
+    "czml3>=4,<5",  # CZML for Cesium, checked as it is written
+]
+
 DEV = [
     "import-linter>=2.1,<3",  # checks which package may import which
     "sphinx>=8,<10",  # builds the documentation
@@ -60,6 +65,8 @@ DEV = [
     "myst-parser>=4,<6",  # reads its pages, which are Markdown
     "sphinx-copybutton>=0.5,<1",  # a button that copies a command
     "brahe>=1.8,<2",  # a second opinion on passes, in tests only
+    "fastkml>=1.4,<2",  # reads exported KML, in tests only
+    "oem>=0.4.5,<0.5",  # reads exported ephemeris messages, and makes its own, in tests only
     "skyfield-data>=7,<8",  # JPL's ephemeris de421, a second opinion on the sun, in tests only
     "pytest>=8,<9.2",  # runs the tests; 9.2 makes pytest-xdist 3.8 ignore groups (its issue 1386)
     "pytest-rerunfailures>=16,<17",  # repeats a test that failed while the machine was starved
@@ -89,6 +96,7 @@ setup(
         "testbed": TESTBED,
         "boards": BOARDS,
         "weather": WEATHER,
+        "export": EXPORT,
         "dev": DEV,
     },
     entry_points={"console_scripts": ["spaceverse = testbed.cli.main:main"]},

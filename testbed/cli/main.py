@@ -41,6 +41,7 @@ _COMMANDS = (
     "testbed.cli.trace",
     "testbed.cli.scenario.plan",
     "testbed.cli.scenario.run",
+    "testbed.cli.export",
     "testbed.cli.replay",
     "testbed.cli.verify",
     "testbed.cli.captures",

@@ -42,16 +42,17 @@ def read_elements(path: str | Path) -> list[ElementSet]:
         raise TleError(f"cannot read element sets {path}: {fault.strerror or fault}") from fault
     encoding = "utf-16" if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8-sig"
     try:
-        return _parsed(content.decode(encoding), str(path))
+        return parse_elements(content.decode(encoding), str(path))
     except UnicodeDecodeError as fault:
         wrong_byte = TleError(f"{path}: expected UTF-8 text; found another byte at {fault.start}")
     try:  # one foreign letter in a name is no reason to refuse thousands of element sets
-        return _parsed(content.decode("latin-1"), str(path))
+        return parse_elements(content.decode("latin-1"), str(path))
     except TleError:
         raise wrong_byte from None
 
 
-def _parsed(text: str, source: str) -> list[ElementSet]:
+def parse_elements(text: str, source: str) -> list[ElementSet]:
+    """Return the element sets in a text, as `read_elements` those in a file."""
     return (parse_omm if is_omm(text) else parse_tle)(text, source=source)
 
 

@@ -7,6 +7,7 @@ degrees, and no elevation mask is known that precisely. Times are seconds from a
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -99,13 +100,20 @@ def mean_altitude_m(satellite: Satellite, start_utc: datetime, times_s: npt.Arra
     return float(np.sqrt((position_m**2).sum(0)).mean()) - EARTH_RADIUS_M
 
 
+def visibility_angle_rad(altitude_m: float, elevation_mask_deg: float) -> float:
+    """Return the angle at the Earth's centre between a station and a satellite that is just at its mask.
+
+    On a spherical Earth it is acos(R cos(mask) / (R + altitude)) - mask (Wertz, Space Mission Analysis and
+    Design, section 5.2).
+    """
+    mask = math.radians(elevation_mask_deg)
+    return math.acos(EARTH_RADIUS_M * math.cos(mask) / (EARTH_RADIUS_M + altitude_m)) - mask
+
+
 def visibility_circle(
     station: GroundStation, altitude_m: float, elevation_mask_deg: float
 ) -> tuple[Floats, Floats]:
     """Return latitude and longitude of the points above which a satellite is just at a station's mask.
-
-    On a spherical Earth, the angle at its centre between station and satellite is
-    acos(R cos(mask) / (R + altitude)) - mask (Wertz, Space Mission Analysis and Design, section 5.2).
 
     Args:
         station: the station.
@@ -115,8 +123,7 @@ def visibility_circle(
     Returns:
         Latitude and longitude (-180 to 180) in degrees, float64[n] each; the circle is closed.
     """
-    mask = np.radians(elevation_mask_deg)
-    angle = np.arccos(EARTH_RADIUS_M * np.cos(mask) / (EARTH_RADIUS_M + altitude_m)) - mask
+    angle = visibility_angle_rad(altitude_m, elevation_mask_deg)
     bearing = np.linspace(0.0, 2 * np.pi, CIRCLE_POINTS)
     latitude = np.radians(station.latitude_deg)
     sine = np.sin(latitude) * np.cos(angle) + np.cos(latitude) * np.sin(angle) * np.cos(bearing)

@@ -280,6 +280,12 @@ BRANCHES = {
         engine=recorded_path,
     ),
     "record --listen": Branch(["trace", "record", "--listen"], {"--port": "5"}, engine=recorded_path),
+    "export czml": Branch(["export", "czml", "scenario.py", "-o", "out.czml"], {"--output": "other.czml"}),
+    "export czml of passes": Branch(
+        ["export", "czml", "passes.csv", "-o", "out.czml"], {"--output": "other.czml", "--tle": "two.tle"}
+    ),
+    "export kml": Branch(["export", "kml", "scenario.py", "-o", "out.kml"], {"--output": "other.kml"}),
+    "export oem": Branch(["export", "oem", "scenario.py", "-o", "out"], {"--output": "other"}),
     "plan": Branch(["plan", "scenario.py"], {"--output": "out.svg"}),
     "run": Branch(
         ["run", "scenario.py"],
@@ -350,6 +356,9 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "other.toml").write_text(board.format("a", 3, 3))
     (folder / "times.json").write_text("{}")
     (folder / "scenario.py").write_text((ROOT / "topologies/dove_pass.py").read_text())
+    (folder / "passes.csv").write_text(
+        "satellite,station,aos_utc,los_utc\nFLOCK 2P-1,Svalbard,2018-01-20T14:35:00Z,2018-01-20T14:43:00Z\n"
+    )
     for end in ("a", "b"):
         with RawPcapWriter(str(folder / f"{end}.pcap"), linktype=1, nano=True) as capture:
             capture.write(bytes(Ether(src=f"02:00:00:00:00:0{end}") / IP(id=1) / UDP() / b"x"))

@@ -1,0 +1,1 @@
+"""Runs, scenarios and traces in the formats of other programs."""
