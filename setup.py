@@ -55,6 +55,7 @@ WEATHER = ["itur>=0.4,<0.5"]  # ITU-R P.618 and the maps that it needs
 
 # Files of other programs: `spaceverse export`.
 EXPORT = [
+    "pyarrow>=15,<27",  # Parquet, written by pandas
     "czml3>=4,<5",  # CZML for Cesium, checked as it is written
 ]
 
@@ -65,6 +66,7 @@ DEV = [
     "myst-parser>=4,<6",  # reads its pages, which are Markdown
     "sphinx-copybutton>=0.5,<1",  # a button that copies a command
     "brahe>=1.8,<2",  # a second opinion on passes, in tests only
+    "duckdb>=1.1,<3",  # reads exported Parquet, in tests only
     "fastkml>=1.4,<2",  # reads exported KML, in tests only
     "oem>=0.4.5,<0.5",  # reads exported ephemeris messages, and makes its own, in tests only
     "skyfield-data>=7,<8",  # JPL's ephemeris de421, a second opinion on the sun, in tests only

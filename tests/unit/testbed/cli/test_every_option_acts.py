@@ -280,6 +280,7 @@ BRANCHES = {
         engine=recorded_path,
     ),
     "record --listen": Branch(["trace", "record", "--listen"], {"--port": "5"}, engine=recorded_path),
+    "export tables": Branch(["export", "tables", "run", "-o", "out"], {"--output": "other"}),
     "export czml": Branch(["export", "czml", "scenario.py", "-o", "out.czml"], {"--output": "other.czml"}),
     "export czml of passes": Branch(
         ["export", "czml", "passes.csv", "-o", "out.czml"], {"--output": "other.czml", "--tle": "two.tle"}
@@ -356,6 +357,13 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "other.toml").write_text(board.format("a", 3, 3))
     (folder / "times.json").write_text("{}")
     (folder / "scenario.py").write_text((ROOT / "topologies/dove_pass.py").read_text())
+    (folder / "run/traces").mkdir(parents=True)
+    for name, content in {
+        "scenario.json": "{}",
+        "results.json": '{"frames": []}',
+        "events.jsonl": "",
+    }.items():
+        (folder / "run" / name).write_text(content)
     (folder / "passes.csv").write_text(
         "satellite,station,aos_utc,los_utc\nFLOCK 2P-1,Svalbard,2018-01-20T14:35:00Z,2018-01-20T14:43:00Z\n"
     )
