@@ -1,6 +1,6 @@
 # sudo make run     sets up what is missing, then runs the main scenario
 # sudo make test    sets up what is missing, then runs every check and test
-.PHONY: setup run test unit online integration lint docs bench clean
+.PHONY: setup run test unit online integration lint live docs bench clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -30,7 +30,7 @@ run: setup
 	$(BIN)/spaceverse run topologies/dove_pass.py
 
 test: setup
-	$(MAKE) --jobs 2 --output-sync=target lint docs
+	$(MAKE) --jobs 2 --output-sync=target lint docs live
 	$(MAKE) --jobs 2 --output-sync=target unit online
 	$(MAKE) integration
 
@@ -39,6 +39,11 @@ lint: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+# The live page: types, linter, unit tests, and whether the files that ship are those of its sources.
+live: setup
+	command -v npm > /dev/null || tooling/debian-packages nodejs npm
+	cd live && npm ci --no-audit --no-fund --loglevel=error && npm run --silent check
 
 docs: setup
 	$(BIN)/sphinx-build --builder html --fail-on-warning --keep-going --quiet docs build/docs

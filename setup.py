@@ -86,7 +86,7 @@ setup(
     python_requires=">=3.10",
     packages=find_packages(include=["testbed*", "nodes*", "traces*", "topologies*"]),
     package_data={
-        "testbed": ["machine/*.c", "replay/data/*", "results/data/*", "py.typed"],
+        "testbed": ["live/page/*", "machine/*.c", "replay/data/*", "results/data/*", "py.typed"],
         "nodes": ["data/**/*", "models/**/*", "profiles/published/*", "py.typed"],
         "traces": ["orbits/data/*", "py.typed"],
         "topologies": ["profiles/*.json"],

@@ -56,6 +56,20 @@ class Start(Strict):
         return self
 
 
+class RunState(Strict):
+    """How far a run is, for those who watch it.
+
+    Args:
+        phase: "preparing" until scenario second 0 is set, "running", or "ended".
+        time_s: scenario time; None before second 0 is set.
+        speed: seconds of scenario time in a real one.
+    """
+
+    phase: Literal["preparing", "running", "ended"]
+    time_s: float | None
+    speed: float
+
+
 class Stop(Strict):
     """Ends the nodes."""
 

@@ -13,6 +13,7 @@ a slug; with ANY in its place they return the filter for all nodes.
     clock_answer(NODE)         run         JSON, nodes/contract/messages.py
     idleness(NODE)             node        JSON, nodes/contract/messages.py: what the node has to do
     QUESTION                   run         JSON, nodes/contract/messages.py: are you idle?
+    STATE                      run         JSON, nodes/contract/messages.py: for a live page, retained
     HEARTBEAT                  run         JSON: the run's name
     board_state(BOARD)         agent       JSON, nodes/contract/board.py, retained; also the agent's last will
     board_assignment(BOARD)    run         JSON, nodes/contract/board.py, retained; empty: stop the node
@@ -39,6 +40,7 @@ _ROOT = "spaceverse"
 CONTROL = f"{_ROOT}/control"
 QUESTION = f"{_ROOT}/question"
 HEARTBEAT = f"{_ROOT}/heartbeat"
+STATE = f"{_ROOT}/state"
 HELLO = f"{_ROOT}/up"
 
 TASKS = "tasks"

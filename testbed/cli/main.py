@@ -42,6 +42,7 @@ _COMMANDS = (
     "testbed.cli.scenario.plan",
     "testbed.cli.scenario.run",
     "testbed.cli.export",
+    "testbed.cli.live.commands",
     "testbed.cli.replay",
     "testbed.cli.verify",
     "testbed.cli.captures",

@@ -25,11 +25,13 @@ class StopRequest:
     Attributes:
         event: Set once a signal has arrived.
         signal_number: The first signal, or None.
+        asked_by: Who asked for the stop without a signal, or None.
     """
 
     def __init__(self) -> None:
         self.event = threading.Event()
         self.signal_number: int | None = None
+        self.asked_by: str | None = None
         self._before: dict[int, object] = {}
 
     def __enter__(self) -> StopRequest:
@@ -47,8 +49,24 @@ class StopRequest:
         self.signal_number = self.signal_number or number
         self.event.set()
 
+    def ask(self, by: str) -> None:
+        """Request the stop, from any thread, as Ctrl-C does.
+
+        Args:
+            by: who asks, for messages.
+        """
+        self.asked_by = self.asked_by or by
+        self.event.set()
+
+    @property
+    def asker(self) -> str:
+        """Name of the first signal, or who asked."""
+        if self.signal_number is None and self.asked_by is not None:
+            return self.asked_by
+        return signal.Signals(self.signal_number or signal.SIGINT).name
+
     def check(self) -> None:
-        """Raise Stopped if a signal has arrived."""
+        """Raise Stopped if a signal has arrived, or somebody has asked."""
         if self.event.is_set():
             raise Stopped
 

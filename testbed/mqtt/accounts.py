@@ -15,10 +15,12 @@ from dataclasses import dataclass, field
 
 from nodes.contract import topics
 from nodes.contract.config import session_name
+from nodes.contract.events import RUN
 
 ITERATIONS = 101  # mosquitto 2.0's own default; the passwords are 192 random bits, so that guessing is vain
 SALT_BYTES = 12
 PASSWORD_BYTES = 24
+PAGES_MAX = 16  # that are open at once; of more, the first gives way
 EVENT_SESSIONS_MAX = 256  # of more nodes, some share a session: each costs a descriptor at both ends
 
 
@@ -120,6 +122,8 @@ def run_account(nodes: Sequence[str] = ()) -> Account:
             topics.contact(topics.ANY),
             topics.orders(topics.ANY),
             topics.HEARTBEAT,
+            topics.event(RUN),
+            topics.STATE,
             topics.board_assignment(topics.ANY),
             topics.board_pieces(topics.ANY),
         ),
@@ -131,6 +135,19 @@ def run_account(nodes: Sequence[str] = ()) -> Account:
             topics.board_request(topics.ANY),
         ),
         sessions=(topics.BOARDS, *event_sessions(nodes)),
+    )
+
+
+def page_account() -> Account:
+    """Return the account of live pages at the management broker: it reads what happens, and writes nothing.
+
+    Each open page has a session of its own.
+    """
+    return Account(
+        "PAGE",
+        writes=(),
+        reads=(topics.event(topics.ANY), topics.STATE),
+        sessions=tuple(map(str, range(1, PAGES_MAX))),
     )
 
 

@@ -40,15 +40,18 @@ class BrokerError(TestbedError):
 
 @dataclass(frozen=True, slots=True)
 class TcpListener:
-    """A TCP address in the network namespace of the broker, optionally with TLS."""
+    """A TCP address in the network namespace of the broker, optionally with TLS, or over WebSockets."""
 
     address: str
     port: int = 1883
     tls: Certificate | None = None
+    websockets: bool = False
 
     def lines(self) -> list[str]:
         """Its lines in mosquitto.conf."""
         lines = [f"listener {self.port} {self.address}"]
+        if self.websockets:
+            lines.append("protocol websockets")
         if self.tls is not None:
             lines += [f"certfile {self.tls.certificate.resolve()}", f"keyfile {self.tls.key.resolve()}"]
             lines.append("tls_version tlsv1.3")  # as the nodes require (nodes/runtime/mqtt.py)

@@ -28,6 +28,7 @@ from nodes.contract.messages import (
     Idleness,
     Order,
     Question,
+    RunState,
     Start,
     Stop,
     contacts_json,
@@ -56,6 +57,7 @@ class ManagementPlane:
         run: the run's name; events of another run are ignored. They come from boards that do not know yet
             that their run was killed.
         admission: decides which events of a node are accepted; None accepts every event of the contract.
+        shown: whether somebody watches the run at the broker: the run's own events are then published, too.
         nodes: slugs of the nodes, which need `account`: each has a session, so that a flood of one cannot
             displace the events of another. None: one session for whatever node there is.
 
@@ -72,8 +74,10 @@ class ManagementPlane:
         run: str | None = None,
         admission: Admission | None = None,
         nodes: Sequence[str] | None = None,
+        shown: bool = False,
     ) -> None:
         self._run = run
+        self._shown = shown
         self._admission = admission
         self.on_idleness: Callable[[str, Idleness], None] = lambda slug, told: None
         self.events: list[EventRecord] = []
@@ -215,7 +219,14 @@ class ManagementPlane:
             time_s: the same as scenario time.
         """
         at_s = time.monotonic() if monotonic_s is None else monotonic_s
-        self._add(EventRecord(node=RUN, time_s=time_s, monotonic_s=at_s, event=event))
+        record = EventRecord(node=RUN, time_s=time_s, monotonic_s=at_s, event=event)
+        self._add(record)
+        if self._shown:
+            self._client.publish(topics.event(RUN), record.to_line())
+
+    def show(self, state: RunState) -> None:
+        """Publish how far the run is, for those who watch it; returns at once."""
+        self._client.publish(topics.STATE, state.model_dump_json(), retain=True)
 
     def _add(self, record: EventRecord) -> None:
         with self._lock:

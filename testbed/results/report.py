@@ -107,18 +107,24 @@ def _opened(path: Path) -> Iterator[ImageFile.ImageFile]:
 
 
 def _thumbnail(path: Path, side_px: int = 80) -> str:
-    """Return a small JPEG as a data URL; an empty string for a file that is no picture, or a huge one."""
+    """Return a small JPEG as a data URL; an empty string where there is none."""
+    data = thumbnail(path, side_px)
+    return "" if data is None else "data:image/jpeg;base64," + base64.b64encode(data).decode()
+
+
+def thumbnail(path: Path, side_px: int) -> bytes | None:
+    """Return a small JPEG; None for a file that is no picture, or a huge one."""
     try:
         with _opened(path) as image:
             if image.width * image.height > LARGEST_PIXELS:
-                return ""
+                return None
             if has_too_many_scans(image.format, cast("BinaryIO", image.fp)):
-                return ""
+                return None
             small: Image.Image = image if image.mode in ("RGB", "L") else image.convert("RGB")
             small.thumbnail((side_px, side_px))  # a JPEG is reduced as it is decoded
             small = small.convert("RGB")
     except Exception:  # Pillow's decoders raise many types for damaged bytes; the frame has its reason
-        return ""
+        return None
     data = io.BytesIO()
     small.save(data, "JPEG", quality=80)
-    return "data:image/jpeg;base64," + base64.b64encode(data.getvalue()).decode()
+    return data.getvalue()

@@ -10,7 +10,6 @@ from __future__ import annotations
 import logging
 import os
 import queue
-import signal
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -40,6 +39,7 @@ from testbed.run.own_folders import socket_folder
 from testbed.run.parts.brokers import RunBrokers
 from testbed.run.parts.ending import RunEnd
 from testbed.run.parts.figures import RunFigures
+from testbed.run.parts.live import LivePage, RunLive
 from testbed.run.parts.network import RunNetwork
 from testbed.run.parts.nodes import RunNodes
 from testbed.run.parts.playing import Playing
@@ -85,6 +85,7 @@ def run_scenario(
     *,
     speed: float | Literal["auto"] | None = None,
     skip_idle: bool | None = None,
+    live: LivePage | None = None,
 ) -> Outcome:
     """Run `scenario` in real time, or faster, and return its results. Needs root.
 
@@ -96,6 +97,7 @@ def run_scenario(
         progress: display of the progress, such as `TerminalProgress(rich.console.Console())`; None: none.
         speed: seconds of scenario time in a real one, or "auto"; None: the scenario's.
         skip_idle: whether to jump over time in which no node has anything to do; None: the scenario's.
+        live: where to offer a live page of the run; None: nowhere.
 
     Raises:
         InputError: the scenario cannot be run here; nothing was built.
@@ -133,12 +135,11 @@ def run_scenario(
                         QUEUE_EVERY_S if _reports_queues(scenario, dishes) else None,
                         foreseen,
                     )
-                    run = _Run(plan, progress, stop, limits, RunDishes(scenario, traces, dishes))
+                    run = _Run(plan, progress, stop, limits, RunDishes(scenario, traces, dishes), live)
                     results = run.go()
             except Stopped:
-                name = signal.Signals(stop.signal_number or signal.SIGINT).name
                 if run is not None:
-                    run.write_ending(Ending(f"stopped by {name}", stop.exit_code, stopped=True))
+                    run.write_ending(Ending(f"stopped by {stop.asker}", stop.exit_code, stopped=True))
                 progress.step("Stopped. All namespaces, interfaces and processes were removed.")
                 return Outcome(run_folder, None, stop.exit_code)
             except Exception as error:
@@ -176,6 +177,7 @@ class _Run:
         stop: StopRequest,
         limits: Sequence[str],
         dishes: RunDishes,
+        live: LivePage | None,
     ) -> None:
         self.plan, self.scenario, self.folder = plan, plan.scenario, plan.folder
         self.progress, self.dishes = progress, dishes
@@ -184,7 +186,8 @@ class _Run:
         self.boards = boards = RunBoards(plan, reports.report)
         self.routes = routes = RunRoutes(plan)
         self.network = RunNetwork(plan, boards, routes, steps)
-        self.brokers = RunBrokers(plan, boards, steps)
+        self.live = RunLive(live, plan, reports, steps)
+        self.brokers = RunBrokers(plan, boards, self.live, steps)
         self.nodes = RunNodes(plan, boards, reports, steps)
         self.playing = Playing(plan, self.network, boards, dishes, routes, reports)
         self.faults = RunFaults(plan, self.nodes.supervised, reports.report_at)
@@ -204,6 +207,7 @@ class _Run:
             self.network.build(stack, forks)
             emulated = self.network.emulated
             plane = self.reports.plane = self.brokers.start(stack, emulated)
+            self.live.start(stack, plane)
             self.nodes.start(stack, emulated, plane, partial(self._step, plane))
             if self.scenario.probe:
                 self.network.start_probes(self.plan.traces)
@@ -283,6 +287,7 @@ class _Run:
         """Wait for one tick: show new events, check that all processes live, obey a stop request."""
         self.steps.check_stop()
         self.folder.check_place()
+        self.live.look()
         nodes, started = self.nodes.supervised, self.reports.started
         try:
             for _ in range(EVENTS_A_STEP):

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import numpy as np
@@ -25,8 +26,10 @@ from testbed.scenario.model import (
     Scenario,
     Sight,
 )
+from traces.errors import OrbitError, StationError, TleError
 from traces.make import make_trace, missing_contacts
 from traces.orbits.crosslink import make_crosslink_trace
+from traces.orbits.element_set import ElementSet
 from traces.orbits.elements import find_satellite
 from traces.orbits.orbit import ground_track, mean_altitude_m, visibility_circle
 from traces.orbits.stations import GroundStation as Place
@@ -187,6 +190,35 @@ def place_of(ground: GroundNode) -> Place:
     if ground.place is None:
         return station(ground.name)
     return replace(station(ground.place), name=ground.name)
+
+
+def places_of(scenario: Scenario) -> dict[str, Place]:
+    """Return where the stations and mission control are, by name; without those whose place is unknown."""
+    places = {}
+    for node in scenario.ground_nodes:
+        with suppress(StationError):
+            places[node.name] = place_of(node)
+    return places
+
+
+def orbits_of(scenario: Scenario) -> dict[str, ElementSet]:
+    """Return the elements of the satellites by name; without those whose links follow no orbit.
+
+    A file that is gone, as it may be after the run, has no elements.
+    """
+    sets: dict[tuple[str | Path, datetime], list[ElementSet]] = {}
+    orbits: dict[str, ElementSet] = {}
+    for link in scenario.sky_links:
+        if not isinstance(link.follows, Orbit | Sight):
+            continue
+        names = link.ends if isinstance(link, InterSatelliteLink) else [link.satellite]
+        source = link.follows.elements, link.follows.start
+        for name in names:
+            if name not in orbits:
+                with suppress(OrbitError, TleError):
+                    sets[source] = sets.get(source) or element_sets_of(*source)
+                    orbits[name] = find_satellite(sets[source], name, at_utc=source[1])
+    return orbits
 
 
 def link_track(scenario: Scenario, link: Link, trace: Trace) -> Track | None:

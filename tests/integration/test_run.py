@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -25,6 +26,7 @@ from tests.support import ROOT
 from tests.support.container_image import image_layout, root_filesystem
 from tests.support.footprint import Footprint
 from tests.support.injected_run import processes_of
+from tests.support.live_page import OTHER_TOKEN, LivePage, page_told_by
 from tests.support.waiting import wait_for
 from traces.trace_file import read_trace
 
@@ -112,16 +114,23 @@ def command(scenario: Path, folder: Path, *options: str) -> list[str]:
 @pytest.mark.long
 def test_a_run_answers_every_frame_and_says_where_the_time_went(tmp_path: Path, footprint: Footprint) -> None:
     scenario = write_scenario(tmp_path, accept=0.9)
-    done = subprocess.run(
-        command(scenario, tmp_path, "--json"),
+    process = subprocess.Popen(
+        command(scenario, tmp_path, "--json", "--live"),
         cwd=ROOT,
         env=footprint.environment,
-        capture_output=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         text=True,
-        check=False,
     )
-    assert done.returncode == 0, done.stderr
-    results = json.loads(done.stdout)
+    said: list[str] = []
+    assert process.stderr is not None and process.stdout is not None
+    page = page_told_by(process.stderr, said)
+    page.connect()
+    pictures = {name: page.ask(f"/pictures/{name}") for name in ("e0001", "nothing")}
+    described = page.ask("/run.json")
+    printed = process.stdout.read()
+    assert process.wait(30) == 0, said
+    results = json.loads(printed)
     assert results["totals"]["answered"] == 4
     assert [text for text in results["warnings"] if not text.startswith("links changed up to ")] == []
     for frame in results["frames"]:
@@ -149,6 +158,26 @@ def test_a_run_answers_every_frame_and_says_where_the_time_went(tmp_path: Path, 
     assert {"ready", "captured", "link", "connected", "answered"} <= names
     assert "malformed" not in names, "a node reports what is not declared"
     assert footprint.left_behind() == {}
+    check_page(page, described, pictures)
+
+
+def check_page(page: LivePage, described: dict[str, Any], pictures: dict[str, bytes | None]) -> None:
+    """Check what the live page was told: contacts within 1 s of the trace, and the way of each frame."""
+    start_s = next(at_s - one["time_s"] for at_s, one in page.heard if one.get("phase") == "running")
+    changes = {
+        one["up"]: at_s - start_s
+        for at_s, one in page.heard
+        if one.get("event") == "link" and one["time_s"] > 0
+    }
+    assert changes == {True: pytest.approx(4, abs=1), False: pytest.approx(22, abs=1)}
+    kinds = {one.get("event") for _, one in page.heard}
+    assert {"ready", "captured", "inference_finished", "send_started", "answered"} <= kinds
+    assert page.heard[-1][1]["phase"] == "ended"
+    (link,) = described["links"]
+    assert link["contacts"] == [[4, 22]]
+    assert [frame["prompt"] for frame in described["frames"]]
+    shown, unknown = pictures.values()
+    assert shown is not None and shown.startswith(b"\xff\xd8") and unknown is None
 
 
 TWO_STATIONS = """
@@ -263,16 +292,26 @@ def was_told(folder: Path, event: str) -> bool:
     return any(f'"{event}"' in path.read_text() for path in folder.glob("runs/*/events.jsonl"))
 
 
-def test_a_run_can_be_repeated_from_its_own_folder(tmp_path: Path) -> None:
+def test_a_run_can_be_repeated_from_its_own_folder_and_stopped_from_its_page(tmp_path: Path) -> None:
     path = write_scenario(tmp_path, extra="probe=False,")
     (tmp_path / "scenario.json").write_text(to_json(load_scenario(path)))
     process = subprocess.Popen(
-        command(tmp_path / "scenario.json", tmp_path), cwd=ROOT, start_new_session=True
+        command(tmp_path / "scenario.json", tmp_path, "--live"),
+        cwd=ROOT,
+        start_new_session=True,
+        stdout=subprocess.PIPE,
+        text=True,
     )
+    assert process.stdout is not None
+    page = page_told_by(process.stdout, [])
     wait_for(lambda: any(tmp_path.glob("runs/*/events.jsonl")), "event", 60)
-    process.send_signal(signal.SIGINT)
+    assert page.status("/stop", token=OTHER_TOKEN, method="POST") == 403
+    assert process.poll() is None
+    page.ask("/stop", method="POST")
     assert process.wait(20) == 130
     assert list(tmp_path.glob("runs/*/events.jsonl"))
+    (results,) = tmp_path.glob("runs/*/results.json")
+    assert "stopped by the live page" in results.read_text()
 
 
 @pytest.mark.parametrize("attempt", range(10))

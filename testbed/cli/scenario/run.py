@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from testbed.cli.live.options import add_live_options, live_page
 from testbed.cli.options_file import OptionsFile
 from testbed.cli.parser import CommandParser
 from testbed.cli.scenario.argument import add_allow_code, scenario_of
@@ -29,6 +30,8 @@ _EPILOG = """examples:
   # repeat a run
   sudo spaceverse run runs/20261123T120000-dove_pass/scenario.json
   sudo spaceverse run topologies/dove_pass.py --json | jq .totals
+  # watch the run in a browser
+  sudo spaceverse run topologies/dove_pass.py --live
   # options from a file
   sudo spaceverse run job.toml
 
@@ -89,6 +92,7 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
         help="parent of the run's folder (default: runs)",
     )
     parser.add_argument("--json", action="store_true", help="print JSON: the content of results.json")
+    add_live_options(parser)
 
 
 def run_as_script(scenario: Callable[[], Scenario], argv: Sequence[str] | None = None) -> int:
@@ -129,6 +133,7 @@ def _run(scenario: Scenario, arguments: argparse.Namespace) -> int:
         TerminalProgress(terminal),
         speed=arguments.speed,
         skip_idle=arguments.skip_idle,
+        live=live_page(arguments),
     )
     if outcome.results is None:
         return outcome.exit_code

@@ -14,6 +14,7 @@ from testbed.mqtt.management import ManagementPlane
 from testbed.network.emulation import EmulatedNetwork
 from testbed.network.programs import spawn
 from testbed.run.boards import RunBoards
+from testbed.run.parts.live import RunLive
 from testbed.run.parts.steps import Steps
 from testbed.run.plan import MANAGEMENT, MQTT_PORT, RunPlan
 from testbed.run.supervision import SupervisedNode
@@ -25,14 +26,15 @@ class RunBrokers:
     Args:
         plan: the run's plan.
         boards: boards that connect to the management plane.
+        live: the live page, which does, too.
         steps: leads the run.
 
     Attributes:
         watches: of all brokers, the management plane's first.
     """
 
-    def __init__(self, plan: RunPlan, boards: RunBoards, steps: Steps) -> None:
-        self._plan, self._boards, self._steps = plan, boards, steps
+    def __init__(self, plan: RunPlan, boards: RunBoards, live: RunLive, steps: Steps) -> None:
+        self._plan, self._boards, self._live, self._steps = plan, boards, live, steps
         self._authority: Authority | None = None
         self._of_stations: dict[str, BrokerWatch] = {}
         self.watches: list[BrokerWatch] = []
@@ -50,10 +52,10 @@ class RunBrokers:
         brokers = [
             Broker(
                 plan.folder.logs,
-                [UnixListener(socket), *self._boards.listeners()],
+                [UnixListener(socket), *self._boards.listeners(), *self._live.listeners()],
                 name=MANAGEMENT,
                 popen=spawn,
-                accounts=[*plan.management_accounts, *self._boards.accounts()],
+                accounts=[*plan.management_accounts, *self._boards.accounts(), *self._live.accounts()],
             ),
             *(self._station_broker(ground.name, network) for ground in plan.scenario.receivers),
         ]
@@ -67,6 +69,7 @@ class RunBrokers:
             run=plan.folder.path.name,
             admission=plan.admission(),
             nodes=plan.event_nodes,
+            shown=self._live.is_wanted,
         )
         stack.callback(plane.close)
         management, *stations = [BrokerWatch(broker, plane.report) for broker in brokers]

@@ -317,6 +317,7 @@ BRANCHES = {
     "captures": Branch(["captures", "a.pcap", "b.pcap"], {}, {}, None),
     "eval": Branch(["eval"], OF_EVALUATIONS, {"--goal": "the default of --goal-bytes"}, evaluated),
     "eval --quick": Branch(["eval", "--quick"], OF_EVALUATIONS, {}, evaluated),
+    "live": Branch(["live", "a-run"], engine=calls_only("testbed.cli.live.commands._serve")),
     "doctor": Branch(["doctor"]),
     "clean": Branch(["clean"], engine=cleaned),
     "board list": Branch(["board", "list"], BOARD),

@@ -21,6 +21,14 @@ def test_a_signal_is_seen_at_the_next_check(number: signal.Signals) -> None:
     assert signal.getsignal(number) is before
 
 
+def test_a_stop_can_be_asked_for_without_a_signal() -> None:
+    with StopRequest() as stop:
+        stop.ask("the live page")
+        with pytest.raises(Stopped):
+            stop.check()
+        assert (stop.asker, stop.exit_code) == ("the live page", 130)
+
+
 def test_ctrl_c_while_subcommands_load_is_one_line(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -15,6 +15,7 @@ from testbed.mqtt.accounts import (
     event_sessions,
     ground_account,
     node_account,
+    page_account,
     run_account,
     satellite_account,
 )
@@ -26,8 +27,16 @@ AGENT_SAYS = {topics.board_state, topics.board_request}
 SATELLITE_SAYS = {topics.down, topics.express, topics.tasks_down}
 AGENT_HEARS = {topics.board_assignment, lambda slug: topics.board_piece(slug, "ab", 0)}
 OF_A_NODE = NODE_SAYS | NODE_HEARS | AGENT_SAYS | AGENT_HEARS | SATELLITE_SAYS | SATELLITE_HEARS
-COMMON = {topics.CONTROL, topics.HEARTBEAT, topics.HELLO, "$SYS/broker/uptime", "spaceverse/else", "else"}
-ALL = COMMON | {name(slug) for name in OF_A_NODE for slug in ("a", "b", "express")}
+COMMON = {
+    topics.STATE,
+    topics.CONTROL,
+    topics.HEARTBEAT,
+    topics.HELLO,
+    "$SYS/broker/uptime",
+    "spaceverse/else",
+    "else",
+}
+ALL = COMMON | {topics.event("run")} | {name(slug) for name in OF_A_NODE for slug in ("a", "b", "express")}
 Names = set[Callable[[str], str]]
 
 
@@ -55,9 +64,16 @@ ACCOUNTS: dict[str, tuple[Account, set[str], set[str]]] = {
     ),
     "run": (
         run_account(),
-        {topics.CONTROL, topics.HEARTBEAT, *of(NODE_HEARS | AGENT_HEARS, *EVERY)},
-        of(NODE_SAYS | AGENT_SAYS, *EVERY),
+        {
+            topics.CONTROL,
+            topics.HEARTBEAT,
+            topics.STATE,
+            topics.event("run"),
+            *of(NODE_HEARS | AGENT_HEARS, *EVERY),
+        },
+        {topics.event("run"), *of(NODE_SAYS | AGENT_SAYS, *EVERY)},
     ),
+    "page": (page_account(), set(), {topics.STATE, topics.event("run"), *of({topics.event}, *EVERY)}),
 }
 
 

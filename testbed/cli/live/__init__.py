@@ -1,0 +1,1 @@
+"""`spaceverse live`, and the options of `spaceverse run` about the live page."""

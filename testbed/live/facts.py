@@ -1,0 +1,60 @@
+"""What the page's server tells of a run, from its scenario and its folder."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from testbed.live.description import Flight, description, requested
+from testbed.live.server import Fact
+from testbed.results.report import thumbnail
+from testbed.scenario.model import Scenario
+
+PICTURE_PX = 320
+
+ReadFile = Callable[[], Path]
+
+
+def run_facts(scenario: Scenario, flight: Flight, events: ReadFile, kept: Path) -> dict[str, Fact]:
+    """Return the facts that a run and its replay share, by their names in the server's addresses.
+
+    Args:
+        scenario: what is run.
+        flight: what its links follow.
+        events: returns the place of the run's events, which may change during the run.
+        kept: folder of the pictures of what was received, once the run has drawn them.
+    """
+    described = description(scenario, flight)
+    frames = scenario.frames()
+
+    def picture(frame: str) -> bytes | None:
+        return thumbnail(frames[frame].image, PICTURE_PX) if frame in frames else None
+
+    def received(frame: str) -> bytes | None:
+        return thumbnail(kept / f"{frame}.jpg", PICTURE_PX) if frame in frames else None
+
+    def link(name: str) -> dict[str, Any] | None:
+        return requested(flight.traces[name]) if name in flight.traces else None
+
+    return {
+        "run.json": lambda _: described,
+        "events.jsonl": lambda _: events(),
+        "pictures": picture,
+        "received": received,
+        "links": link,
+    }
+
+
+def measured_in(fidelity: Path) -> Fact:
+    """Return the fact of what was measured of a link in a finished run."""
+
+    def measured(name: str) -> Mapping[str, Any] | None:
+        try:
+            records = json.loads(fidelity.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return None
+        return next((record for record in records if record.get("link") == name), None)
+
+    return measured
