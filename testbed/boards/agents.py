@@ -26,6 +26,7 @@ from nodes.contract.config import MqttAccess, session_name
 from nodes.contract.files import sha256
 from testbed.errors import TestbedError
 from testbed.mqtt.accounts import Account
+from testbed.mqtt.polled_client import PolledClient
 
 State = dict[str, Any]
 
@@ -101,7 +102,7 @@ class BoardAgents:
         self._assignments: dict[str, str] = {}
         self.files = FileStore()
         self._subscribed, self._ending = threading.Event(), threading.Event()
-        self._client = mqtt.Client(CallbackAPIVersion.VERSION2, client_id="run-boards", transport="unix")
+        self._client = PolledClient(CallbackAPIVersion.VERSION2, client_id="run-boards", transport="unix")
         if account is not None:
             username = session_name(account.username, topics.BOARDS)
             self._client.username_pw_set(username, account.password)

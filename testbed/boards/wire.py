@@ -176,9 +176,11 @@ class Wire:
 
     def _frames(self, for_s: float) -> Iterator[tuple[bytes, float]]:
         """Yield the frames that arrive within `for_s` seconds, with kernel timestamps (CLOCK_REALTIME)."""
+        waiting = select.poll()  # the process of a run may have more open files than select(2) allows
+        waiting.register(self._socket, select.POLLIN)
         until_s = time.monotonic() + for_s
         while (left_s := until_s - time.monotonic()) > 0:
-            if not select.select([self._socket], [], [], left_s)[0]:
+            if not waiting.poll(left_s * 1e3):
                 return
             data, ancillary, _, sender = self._socket.recvmsg(2048, 64)
             if sender[2] == socket.PACKET_OUTGOING or len(data) < 14:

@@ -146,6 +146,7 @@ class Probe:
                 next_train_s += self.train.interval_s
             deadline_s = min(next_rtt_s, next_train_s) if self.asks else next_train_s
             wait_s = None if math.isinf(deadline_s) else max(0.0, deadline_s - time.monotonic())
+            # Its own process has few files, and poll(2) would wait for whole milliseconds.
             if select.select([self.socket], [], [], wait_s)[0]:
                 self.receive()
 

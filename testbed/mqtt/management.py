@@ -39,6 +39,7 @@ from nodes.contract.strict import problem_text
 from testbed.errors import TestbedError
 from testbed.mqtt.accounts import Account, event_sessions
 from testbed.mqtt.admission import Admission
+from testbed.mqtt.polled_client import PolledClient
 from testbed.mqtt.sessions import RECONNECT_S, Sessions
 
 REASON_MAX_CHARACTERS = 200
@@ -96,7 +97,7 @@ class ManagementPlane:
         self._away_since_s: float | None = None
         self._recent: dict[str, deque[tuple[int | None, float]]] = {}
         # A lasting session: the broker keeps the events that come while this connection is away.
-        self._client = mqtt.Client(
+        self._client = PolledClient(
             CallbackAPIVersion.VERSION2, client_id="run", transport="unix", clean_session=False
         )
         if account is not None:

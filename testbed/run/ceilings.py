@@ -34,7 +34,6 @@ MOST_PIXELS = 100 * MB  # of a larger image the header alone is read (nodes/vlm/
 
 RUN_DESCRIPTORS, HOST_DESCRIPTORS = 60, 4
 BROKER_DESCRIPTORS = 3  # of a station's broker, for each satellite
-WATCHED_DESCRIPTORS = 1000  # select(2), by which the run hears of its brokers, watches numbers below 1,024
 
 LINKS_PER_CORE = 25  # 60 on two busy cores began contacts up to 222 ms late
 NFQUEUE_BIT_S = 600e6  # of one link in single packets, 95 % of a core
@@ -121,16 +120,12 @@ def ceilings(scenario: Scenario, traces: Mapping[str, Trace], boards: Collection
             f"this run needs about {needs.memory_bytes / 1e9:.1f} GB of memory, and "
             f"{free_bytes / 1e9:.1f} GB are free: use fewer nodes, smaller images or smaller models"
         )
-    allowed = allow_descriptors(max(needs.descriptors, needs.broker_descriptors))
-    for wanted, possible in (
-        (needs.descriptors, min(allowed, WATCHED_DESCRIPTORS)),
-        (needs.broker_descriptors, allowed),
-    ):
-        if wanted > possible:
-            lines.append(
-                f"this run needs about {wanted} open files in one process, and {possible} are possible: "
-                "use fewer nodes"
-            )
+    descriptors = max(needs.descriptors, needs.broker_descriptors)
+    if descriptors > (allowed := allow_descriptors(descriptors)):
+        lines.append(
+            f"this run needs about {descriptors} open files in one process, and {allowed} are possible: "
+            "use fewer nodes, or raise the limit (ulimit -Hn)"
+        )
     if needs.links > LINKS_PER_CORE * cores:
         lines.append(
             f"{needs.links} links on {cores} cores: beyond {LINKS_PER_CORE} a core, contacts may begin late; "

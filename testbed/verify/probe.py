@@ -161,6 +161,7 @@ class Prober:
     def _wait(self, until_s: float) -> None:
         """Wait for something to arrive, and take it."""
         wait_s = max(0.0, until_s - time.monotonic())
+        # Few files are open here, and poll(2) would wait for whole milliseconds.
         readable = select.select([*self.ends, sys.stdin], [], [], wait_s)[0]
         if sys.stdin in readable:  # no order comes while one is played: our parent has gone
             raise SystemExit(0)

@@ -174,6 +174,7 @@ class _End:
 
     def receive(self, wait_s: float) -> tuple[bytes, int, tuple[str, int]] | None:
         """Return a packet, its arrival in ns and its sender; None after `wait_s` without one."""
+        # Few files are open here, and poll(2) would wait for whole milliseconds.
         if not select.select([self.socket], [], [], max(0.0, wait_s))[0]:
             return None
         try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import select
 import threading
 import time
 from collections.abc import Iterator
@@ -17,9 +18,11 @@ from nodes.contract.config import BrokerAddress
 from nodes.contract.events import Captured, EventRecord, InferenceStarted, NodeStopped
 from nodes.runtime import management
 from nodes.runtime.management import ManagementPlane
+from testbed.boards.agents import BoardAgents
 from testbed.mqtt import management as management_of_runs
 from testbed.mqtt.broker import Broker, UnixListener
 from tests.support.nodes.ends import Recorder
+from tests.support.open_files import many_open_files
 from tests.support.waiting import wait_for
 
 
@@ -200,6 +203,34 @@ def test_events_that_cannot_be_written_are_kept_in_memory(broker: Broker, path: 
             plane.report(NodeStopped(status=0, reason="asked"))
         assert plane.unwritten is not None and plane.unwritten.errno == errno.ENOSPC
         assert len(plane.events) == 2
+    finally:
+        plane.close()
+
+
+@pytest.fixture
+def many_files() -> Iterator[None]:
+    with many_open_files():
+        yield
+
+
+def test_a_run_with_thousands_of_open_files_hears_of_its_nodes_and_boards(
+    desk: Desk, many_files: None, broker: Broker, path: Path, tmp_path: Path
+) -> None:
+    plane = management_of_runs.ManagementPlane(path, tmp_path / "events.jsonl")
+    try:
+        BoardAgents(path, "run").close()
+        with pytest.raises(ValueError, match="out of range in select"):
+            select.select([plane._client.socket()], [], [], 0)
+        captured = Captured(frame="f", size_bytes=1)
+        event = EventRecord(node="S", monotonic_s=time.monotonic(), sequence=1, event=captured)
+        desk.client.publish("spaceverse/event/s", event.to_line(), qos=1).wait_for_publish(5)
+        wait_for(lambda: plane.events, "event")
+        assert plane.answers(2) and plane.lost_s() == 0
+        plane.stop_nodes()
+        broker.stop()
+        wait_for(lambda: plane.lost_s() > 0, "loss")
+        broker.start()
+        wait_for(lambda: plane.lost_s() == 0, "second connection")
     finally:
         plane.close()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Iterator
 
 import pytest
@@ -11,6 +12,7 @@ from scapy.layers.l2 import ARP, Ether
 
 from testbed.boards import wire
 from testbed.boards.wire import Endpoint, Wire
+from tests.support.open_files import many_open_files
 
 SOURCE, TARGET = Endpoint("02:00:0a:00:00:01", "10.0.0.1"), Endpoint("02:00:0a:00:00:02", "10.0.0.2")
 
@@ -72,3 +74,12 @@ class Replying(Wire):
 
 def test_a_train_of_requests_waits_for_as_many_replies() -> None:
     assert Replying().echoed_train(SOURCE, TARGET, 4, 100, 1.0) == [1.0, 2.0, 3.0, 4.0]
+
+
+def test_it_waits_also_in_a_process_with_thousands_of_open_files() -> None:
+    with many_open_files():
+        there, here = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+        quiet = Wire.__new__(Wire)  # without a packet socket, which needs root
+        quiet._socket = here
+        with there, quiet:
+            assert list(quiet._frames(0.01)) == []

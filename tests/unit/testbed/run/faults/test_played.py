@@ -161,14 +161,15 @@ def test_links_on_the_ground_and_mission_control_fail_too(tmp_path: Path) -> Non
     faults = (
         LinkCut(at_s=5, until_s=9, target=link),
         StationDown(at_s=12, until_s=14, target=control.name),
+        StationDown(at_s=16, until_s=18, target=station),
     )
     scenario = Scenario.model_validate(dict(whole) | {"faults": faults})
     traces = {one.name: link_trace(scenario, one) for one in scenario.links}
     plan = RunPlan(scenario, traces, RunFolder.create(tmp_path, "faulty"), Path("/tmp/s"))  # noqa: S108
     contacts = {name: [(c.aos_s, c.los_s) for c in t.contacts()] for name, t in plan.network_traces.items()}
-    assert contacts[link][:2] == [(0, 5), (9, 12)] and contacts[link][2][0] == 14
+    assert contacts[link][:3] == [(0, 5), (9, 12), (14, 16)] and contacts[link][3][0] == 18
     other = next(one.name for one in scenario.earth_links if one.name != link)
-    assert contacts[other][0] == (0, 12) and contacts[other][1][0] == 14
+    assert contacts[other][0] == (0, 12) and contacts[other][1][0] == 14 and len(contacts[other]) == 2
     assert plan.routing is not None
     foreseen = plan.routing.earth_traces[link].contacts()
     assert len(foreseen) == 1, "the routes are computed without faults"
