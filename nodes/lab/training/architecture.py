@@ -79,7 +79,13 @@ class LanguageStage:
 
 @dataclass(frozen=True)
 class Recipe:
-    """Sizes and training stages of one model."""
+    """Sizes and training stages of one model.
+
+    Attributes:
+        token_px: Side of an image token.
+        overview_px: Longest side of the overview.
+        places: Whether the overview is cut into tiles, and the place of each tile is named (`nodes.vlm.views`).
+    """
 
     name: str
     patch_px: int
@@ -92,16 +98,19 @@ class Recipe:
     vision_stages: tuple[VisionStage, ...]
     joint_stages: tuple[JointStage, ...]
     language_stages: tuple[LanguageStage, ...]
+    token_px: int = TOKEN_PX
+    overview_px: int = OVERVIEW_PX
+    places: bool = False
 
     @property
     def views(self) -> Views:
         """Views of a frame that the model takes as input."""
-        return Views(self.tile_px, OVERVIEW_PX)
+        return Views(self.tile_px, self.overview_px, self.places)
 
     @property
     def merge(self) -> int:
         """Patches per side of an image token."""
-        return TOKEN_PX // self.patch_px
+        return self.token_px // self.patch_px
 
 
 _REGULAR = Recipe(

@@ -456,7 +456,7 @@ def _save_files(model: Any, processor: Any, recipe: Recipe, folder: Path) -> Non
     }  # AutoProcessor needs it if torchvision is installed
     sizes = {name: getattr(images, name) for name in ("patch_size", "temporal_patch_size", "merge_size")}
     write_atomically(folder / VIDEO_FILE, json.dumps(video | sizes) + "\n")
-    write_atomically(folder / VIEWS_FILE, json.dumps(asdict(recipe.views)) + "\n")
+    write_atomically(folder / VIEWS_FILE, json.dumps(recipe.views.to_json()) + "\n")
 
 
 def bfloat16_is_faster() -> bool:

@@ -37,10 +37,13 @@ CHAT_TEMPLATE = (
 )
 
 
-def build_processor(words: Sequence[str], *, largest_px: int, patch_px: int, merge: int) -> Any:
+def build_processor(
+    words: Sequence[str], *, largest_px: int, patch_px: int, merge: int, names: Sequence[str] = ()
+) -> Any:
     """Build a Qwen2VLProcessor with this vocabulary that limits images to `largest_px` squared pixels.
 
-    Images keep their aspect ratio; small ones keep about their size, but are at least one token wide.
+    Images keep their aspect ratio; small ones keep about their size, but are at least one token wide. Each of
+    `names` is one token, wherever it stands.
     """
     image_processor = Qwen2VLImageProcessorPil(
         patch_size=patch_px,
@@ -49,13 +52,13 @@ def build_processor(words: Sequence[str], *, largest_px: int, patch_px: int, mer
         size={"shortest_edge": (merge * patch_px) ** 2, "longest_edge": largest_px * largest_px},
     )
     return without_video(Qwen2VLProcessor)(
-        image_processor, build_tokenizer(words), chat_template=CHAT_TEMPLATE
+        image_processor, build_tokenizer(words, names), chat_template=CHAT_TEMPLATE
     )
 
 
-def build_tokenizer(words: Sequence[str]) -> Any:
+def build_tokenizer(words: Sequence[str], names: Sequence[str] = ()) -> Any:
     """Build a stock fast tokenizer: lower case, split at white space and punctuation, one token per word."""
-    entries = dict.fromkeys((*CONTROL_TOKENS, _UNKNOWN, *_ROLES, *words))
+    entries = dict.fromkeys((*CONTROL_TOKENS, _UNKNOWN, *_ROLES, *words, *names))
     indices = {word: index for index, word in enumerate(entries)}
     tokenizer = Tokenizer(models.WordLevel(indices, unk_token=_UNKNOWN))
     tokenizer.normalizer = normalizers.Lowercase()
@@ -68,7 +71,7 @@ def build_tokenizer(words: Sequence[str]) -> Any:
         unk_token=_UNKNOWN,
         pad_token="<|endoftext|>",  # noqa: S106 - a token, no secret
         eos_token="<|im_end|>",  # noqa: S106 - a token, no secret
-        additional_special_tokens=list(CONTROL_TOKENS[1:]),
+        additional_special_tokens=[*CONTROL_TOKENS[1:], *names],
         model_max_length=4096,
         clean_up_tokenization_spaces=False,
     )

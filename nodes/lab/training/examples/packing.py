@@ -31,17 +31,19 @@ class ImageSlot:
     Attributes:
         skipped_tiles: Number of omitted tiles before it that leave a gap in positions.
         skipped_positions: Positions of each omitted tile; None for those of this slot.
+        place: Name of its place, one token before it; empty for none.
     """
 
     rows: int
     columns: int
     skipped_tiles: int = 0
     skipped_positions: int | None = None
+    place: str = ""
 
     @property
     def positions(self) -> int:
         """Number of positions by which the slot advances the sequence."""
-        return max(self.rows, self.columns) + 2
+        return max(self.rows, self.columns) + 2 + bool(self.place)
 
 
 @dataclass(frozen=True)
@@ -166,11 +168,14 @@ class Packer:
         for slot in slots:
             after += slot.skipped_tiles * (slot.skipped_positions or slot.positions)
             count = slot.rows * slot.columns
-            tokens += [self._begin_token, *[self._image_token] * count, self._end_token]
+            name = [int(self._tokenizer.convert_tokens_to_ids(slot.place))] if slot.place else []
+            before = len(name) + 1
+            tokens += [*name, self._begin_token, *[self._image_token] * count, self._end_token]
             row, column = np.divmod(np.arange(count), slot.columns)
-            grid = np.stack([np.zeros(count, np.int64), row, column]) + 1
+            grid = np.stack([np.zeros(count, np.int64), row, column]) + before
             end = np.full((3, 1), slot.positions - 1)
-            places += [after + np.concatenate([np.zeros((3, 1), np.int64), grid, end], axis=1)]
+            begin = np.tile(np.arange(before), (3, 1))
+            places += [after + np.concatenate([begin, grid, end], axis=1)]
             after += slot.positions
         return np.array(tokens), np.concatenate(places, axis=1)
 

@@ -1,0 +1,114 @@
+"""Vocabulary, untrained model and processor; the dense head, and the logits of packed sequences."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from transformers import Qwen2VLForConditionalGeneration
+
+from nodes.lab.eo_mini_2.answers import (
+    CANNOT_TELL,
+    COLUMNS,
+    COUNT_WORDS,
+    NOTHING_VISIBLE,
+    ROWS,
+    SIZES,
+    tokens,
+)
+from nodes.lab.eo_mini_2.questions import PROMPTS
+from nodes.lab.eo_mini_2.scene import SHAPES
+from nodes.lab.training.architecture import Recipe, build_config
+from nodes.lab.training.examples.packing import ImageSlot, PackedSequences, Packer
+from nodes.lab.training.packed_attention import PackedMask, packed_attention
+from nodes.lab.training.vision.fourier_init import initialise_fourier
+from nodes.lab.training.word_tokenizer import build_processor
+
+_CENTRE_WEIGHT = 6.0  # of a cell that shows a centre
+
+
+def vocabulary() -> list[str]:
+    """Return the words and marks of prompts and answers, sorted."""
+    words = {
+        *(word for prompt in PROMPTS for word in tokens(prompt)),
+        *(shape for pair in SHAPES.values() for shape in pair),
+        *(*COUNT_WORDS, *SIZES, *ROWS, *COLUMNS, "yes", "no", ";"),
+        *CANNOT_TELL.split(),
+        *NOTHING_VISIBLE.split(),
+    }
+    return sorted(words)
+
+
+def build(recipe: Recipe, place_names: Sequence[str] = ()) -> tuple[Any, Any]:
+    """Build processor and untrained model.
+
+    Args:
+        recipe: Sizes of the model.
+        place_names: Names of places, each of which is one token (`nodes.vlm.views`).
+    """
+    processor = build_processor(
+        vocabulary(),
+        largest_px=recipe.tile_px or recipe.overview_px,
+        patch_px=recipe.patch_px,
+        merge=recipe.merge,
+        names=place_names,
+    )
+    model = Qwen2VLForConditionalGeneration(build_config(recipe, processor.tokenizer))
+    initialise_fourier(model.model.visual.patch_embed.proj.weight)
+    return processor, model
+
+
+def dense_head(dim: int, outputs: int) -> nn.Linear:
+    """Return a head that predicts what each token shows; it is discarded after training."""
+    head = nn.Linear(dim, outputs)
+    nn.init.constant_(head.bias, -4.0)
+    return head
+
+
+def centre_loss(logits: Tensor, wanted: Tensor) -> Tensor:
+    """Return the cross-entropy of centres, per centre that there is."""
+    weight = 1 + (_CENTRE_WEIGHT - 1) * wanted
+    loss = functional.binary_cross_entropy_with_logits(logits, wanted, weight, reduction="sum")
+    return loss / wanted.sum().clamp(min=1) / _CENTRE_WEIGHT
+
+
+def answer_logits(
+    model: Any,
+    packer: Packer,
+    packed: PackedSequences,
+    features: Tensor,
+    slots: Sequence[Sequence[ImageSlot]],
+) -> Tensor:
+    """Return the logits [labels, vocabulary] of packed sequences.
+
+    Args:
+        model: The model.
+        packer: What packed them.
+        packed: The sequences.
+        features: Features of the image tokens, [tokens, dim], sequence by sequence.
+        slots: Places of each sequence's images.
+    """
+    shown = torch.zeros(packed.input_ids.shape, dtype=torch.bool)
+    for sequence, of_sequence in enumerate(slots):
+        shown[sequence, torch.from_numpy(packer.image_places(of_sequence))] = True
+    embedded = model.get_input_embeddings()(packed.input_ids)
+    language_model = model.model.language_model
+    with packed_attention(language_model):
+        hidden = language_model(
+            inputs_embeds=embedded.masked_scatter(shown[..., None], features.to(embedded.dtype)),
+            position_ids=packed.positions,
+            attention_mask={"full_attention": PackedMask.of(packed, "cpu")},
+            use_cache=False,
+        ).last_hidden_state
+    sequences, at = packed.label_positions.unbind(1)
+    logits: Tensor = model.lm_head(hidden[sequences, at]).float()
+    return logits
+
+
+def answer_losses(logits: Tensor, packed: PackedSequences) -> dict[str, Tensor]:
+    """Return the cross-entropy of answers, and the share of their tokens that are right."""
+    right = (logits.detach().argmax(-1) == packed.labels).float().mean()
+    return {"answer": functional.cross_entropy(logits, packed.labels), "right": right}

@@ -1,0 +1,85 @@
+"""Training frames: drawn again and again while a model trains, in eight orientations."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any, Generic, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nodes.lab.eo_mini_2.answers import SIZES, size_of
+from nodes.lab.eo_mini_2.compose import draw_scene
+from nodes.lab.eo_mini_2.scene import FRAME_PX, SHAPES, Condition, Family, Scene, Thing
+
+Floats = NDArray[np.float32]
+Item = TypeVar("Item")
+Values = TypeVar("Values", bound=np.generic)
+
+ORIENTATIONS = 8
+_SHAPES = [shape for pair in SHAPES.values() for shape in pair]
+CLASSES = len(_SHAPES) * len(SIZES)
+_USELESS_SHARE = 0.15
+
+
+def class_of(thing: Thing) -> int:
+    """Return the class of a thing: its shape and size."""
+    return _SHAPES.index(thing.shape) * len(SIZES) + SIZES.index(size_of(thing.length_px))
+
+
+def training_scene(seed: int, number: int) -> Scene:
+    """Draw the frame of this number; its counts are random and not dealt, unlike those of a split."""
+    rng = np.random.default_rng([29, seed, number])
+    condition: Condition = "usable"
+    if rng.random() < _USELESS_SHARE:
+        condition = "clouded" if rng.random() < 0.5 else "dark"
+    ships, platforms = (int(n) for n in rng.integers(0, 4, 2))
+    firsts: dict[Family, int] = {"vessel": ships, "fixture": platforms}
+    return draw_scene(f"train{number:05d}", condition, firsts, rng, yes=bool(rng.integers(2)))
+
+
+def turned(values: NDArray[Values], orientation: int) -> NDArray[Values]:
+    """Turn the first two axes by `orientation` % 4 quarters to the left, and mirror them from 4 on."""
+    after: NDArray[Any] = np.rot90(values, orientation % 4)
+    return np.ascontiguousarray(after[:, ::-1] if orientation >= 4 else after)
+
+
+def turned_scene(scene: Scene, orientation: int) -> Scene:
+    """Return a scene whose things lie where `turned` puts their pixels."""
+    things = scene.things
+    for _ in range(orientation % 4):
+        things = tuple(replace(one, x_px=one.y_px, y_px=FRAME_PX - one.x_px) for one in things)
+    if orientation >= 4:
+        things = tuple(replace(one, x_px=FRAME_PX - one.x_px) for one in things)
+    return replace(scene, things=things)
+
+
+class Pool(Generic[Item]):
+    """Items that are used several times before they are replaced, so that making them costs little.
+
+    Args:
+        make: Makes the item of a number.
+        count: Number of items kept at a time.
+        uses: How often an item is used before it is replaced, on average.
+        seed: Seed of the order.
+        number: Number of items that were taken before, to go on after a break.
+    """
+
+    def __init__(
+        self, make: Callable[[int], Item], count: int, uses: int, seed: int, number: int = 0
+    ) -> None:
+        self._make, self._uses, self._seed, self._number = make, uses, seed, number
+        self._kept = [make(number + n) for n in range(count)]
+
+    def take(self, count: int) -> list[tuple[Item, np.random.Generator]]:
+        """Return random items, each with a generator for what else is random about this use."""
+        return [self._take_one() for _ in range(count)]
+
+    def _take_one(self) -> tuple[Item, np.random.Generator]:
+        self._number += 1
+        rng = np.random.default_rng([23, self._seed, self._number])
+        place = int(rng.integers(len(self._kept)))
+        if self._number % self._uses == 0:
+            self._kept[place] = self._make(self._number + len(self._kept))
+        return self._kept[place], rng
