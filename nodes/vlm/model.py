@@ -180,14 +180,18 @@ class VisionLanguageModel:
         """
         return answer_once(self)
 
-    def prepare(self, images: Image | Sequence[Image], prompt: str) -> Any:
-        """Return the network's inputs, on its device."""
-        several = images if isinstance(images, Sequence) else shown(images, self.views)[0]
-        pictures = sized([image.convert("RGB") for image in several], self.options)
+    def prepare(
+        self, images: Image | Sequence[Image], prompt: str, boxes: Sequence[Box] | None = None
+    ) -> Any:
+        """Return the network's inputs, on its device; arguments are those of `begin`."""
+        if not isinstance(images, Sequence):
+            images, boxes = shown(images, self.views)
+        pictures = sized([image.convert("RGB") for image in images], self.options)
         if getattr(self._processor, "chat_template", None) is None:
             inputs = self._prepare_without_chat(pictures, prompt)
         else:
-            inputs = self._prepare_chat(pictures, prompt)
+            names = self.views.names_of(boxes) if self.views and boxes else [""] * len(pictures)
+            inputs = self._prepare_chat(pictures, names, prompt)
         return inputs.to(self._device, self._network.dtype)
 
     def begin(
@@ -272,8 +276,12 @@ class VisionLanguageModel:
         text = str(self._processor.decode(token_ids, skip_special_tokens=True)).strip()
         return Answer(text, token_ids, token_logprobs, watch.stop(), self._memory.peak())
 
-    def _prepare_chat(self, pictures: Sequence[Image], prompt: str) -> Any:
-        content: list[dict[str, Any]] = [{"type": "image", "image": picture} for picture in pictures]
+    def _prepare_chat(self, pictures: Sequence[Image], names: Sequence[str], prompt: str) -> Any:
+        """Prepare inputs of families with a chat template: images, each after its name, then the prompt."""
+        content: list[dict[str, Any]] = []
+        for picture, name in zip(pictures, names, strict=True):
+            content += [{"type": "text", "text": name}] if name else []
+            content.append({"type": "image", "image": picture})
         content.append({"type": "text", "text": prompt})
         return self._processor.apply_chat_template(
             [{"role": "user", "content": content}],

@@ -131,5 +131,7 @@ class PausableModel(Protocol):
     def now_s(self) -> float:
         """Wait until the device is idle and return the monotonic time in seconds."""
 
-    def prepare(self, images: Image | Sequence[Image], prompt: str) -> Any:
+    def prepare(
+        self, images: Image | Sequence[Image], prompt: str, boxes: Sequence[Box] | None = None
+    ) -> Any:
         """Return the network's inputs, on its device."""

@@ -295,7 +295,7 @@ def begin(
         raise ValueError(f"{len(boxes)} boxes for {len(images)} images: pass one per image")
     model.memory.start()
     start_s = time.perf_counter()
-    inputs = model.prepare(images, prompt)
+    inputs = model.prepare(images, prompt, boxes)
     whole = [(0.0, 0.0, float(image.width), float(image.height)) for image in images]
     return Session(model, inputs, whole if boxes is None else boxes, max_new_tokens, start_s)
 

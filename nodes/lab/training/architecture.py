@@ -84,7 +84,7 @@ class Recipe:
     Attributes:
         token_px: Side of an image token.
         overview_px: Longest side of the overview.
-        places: Whether the overview is cut into tiles, and the place of each tile is named (`nodes.vlm.views`).
+        places: Whether the overview is cut into tiles, and each tile's place is named (`nodes.vlm.views`).
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""The compact model's training: the tower learns on crops what each token shows, then all learns to answer."""
+"""The compact model's training: the tower alone on crops, then tower and language model on frames."""
 
 from __future__ import annotations
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -53,3 +54,29 @@ def test_a_file_that_says_no_views_is_one_line(tmp_path: Path, text: str) -> Non
     with pytest.raises(ValueError, match=r"views\.json") as caught:
         read_views(tmp_path)
     assert "\n" not in str(caught.value)
+
+
+def test_tiles_with_places_have_names_that_tell_where_they_lie() -> None:
+    views = Views(100, 200, places=True)
+    images, boxes = views.of(Image.new("RGB", (400, 300)))
+    names = views.names_of(boxes)
+    assert len(images) == len(names) == 12 + 4
+    assert names[:2] == ["<row_1_col_1>", "<row_1_col_2>"]
+    assert names[11] == "<row_3_col_4>"
+    assert names[-4:] == ["<overview_1_1>", "<overview_1_2>", "<overview_2_1>", "<overview_2_2>"]
+    assert set(names) <= set(views.place_names)
+    left_out = [boxes[5], *boxes[12:]]
+    assert views.names_of(left_out) == [names[5], *names[12:]]
+
+
+def test_a_large_frame_has_as_many_tiles_as_places_have_names() -> None:
+    views = Views(8, 32, places=True)
+    images, boxes = views.of(Image.new("RGB", (300, 300)))
+    assert len(images) <= 16**2 + 4**2
+    assert set(views.names_of(boxes)) <= set(views.place_names)
+
+
+def test_views_are_written_as_they_are_read(tmp_path: Path) -> None:
+    for views in (Views(168, 224), Views(None, 224), Views(168, 672, places=True)):
+        (tmp_path / "views.json").write_text(json.dumps(views.to_json()))
+        assert read_views(tmp_path) == views

@@ -7,13 +7,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from nodes.lab.eo_mini_2.compact.examples import GRID, ORIENTATIONS, TARGETS, Frames, crops, oriented
+from nodes.lab.eo_mini_2.compact.examples import GRID, Frames, crops, oriented
 from nodes.lab.eo_mini_2.compose import draw_scene
+from nodes.lab.eo_mini_2.learning.scenes import CLASSES, ORIENTATIONS
 from nodes.lab.eo_mini_2.render import render
 
 torch = pytest.importorskip("torch")
 
-from nodes.lab.eo_mini_2.compact.train import Training, build  # noqa: E402
+from nodes.lab.eo_mini_2.compact.train import RECIPE, CompactTraining  # noqa: E402
+from nodes.lab.eo_mini_2.learning.network import build  # noqa: E402
 
 
 def test_targets_and_truths_turn_with_the_frame() -> None:
@@ -35,20 +37,20 @@ def test_crops_keep_pixels_and_targets_together() -> None:
     examples = Frames(2, seed=1).take(3)
     pixels, targets = crops(examples, np.random.default_rng(0))
     assert pixels.shape == (3, 112, 112, 3)
-    assert targets.shape == (3, GRID // 2, GRID // 2, TARGETS)
+    assert targets.shape == (3, GRID // 2, GRID // 2, CLASSES)
 
 
 def test_the_model_is_compact() -> None:
-    _, model = build()
+    _, model = build(RECIPE)
     assert sum(one.numel() for one in model.parameters()) < 3e6
 
 
 def test_a_training_goes_on_where_it_ended(tmp_path: Path) -> None:
     torch.set_num_threads(1)
-    first = Training(tmp_path, steps=2, pool=2, batch=(2, 2))
+    first = CompactTraining(tmp_path, steps=2, pool=2, batch=(2, 2))
     first.run()
     assert (tmp_path / "model.safetensors").is_file()
-    again = Training(tmp_path, steps=3, pool=2, batch=(2, 2))
+    again = CompactTraining(tmp_path, steps=3, pool=2, batch=(2, 2))
     assert again.step == 2
     before = [one.clone() for one in again.model.parameters()]
     again.run()
