@@ -12,6 +12,8 @@
     cell_finders.py  cells that look suspicious without a model
     gates.py         conditions that hold before a model is trained
     files.py         a split on disk; pictures
+    compact/, regular/, learning/   training of the two models, and what both trainings share
+    trained/         answers of trained models, and conditions that hold after training
 
 Nothing of it is imagery: the surfaces are models and the objects are drawn.
 

@@ -8,16 +8,22 @@ import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from nodes.errors import ModelError
 from nodes.lab.eo_mini_2.compose import FRAMES, SPLIT_SEEDS
+
+if TYPE_CHECKING:
+    from nodes.lab.eo_mini_2.gates import Gate
 
 _EXAMPLES = """examples:
   python -m nodes.lab.eo_mini_2 gates                      the conditions before training: minutes of a core
+  python -m nodes.lab.eo_mini_2 gates --compact my_model   those after training, on further validation frames
   python -m nodes.lab.eo_mini_2 write test eo2-test        128 frames of 2688 px and their prompts
   python -m nodes.lab.eo_mini_2 write val eo2-val --frames 8
   python -m nodes.lab.eo_mini_2 pictures                   the pictures of the documentation
 
-exit codes: 0 done; 1 a gate failed; 2 the output cannot be written
+exit codes: 0 done; 1 a gate failed; 2 a model cannot be used, or the output cannot be written
 """
 
 
@@ -36,6 +42,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     gates.add_argument(
         "--measure", type=int, default=240, metavar="N", help="frames to measure on (%(default)s)"
+    )
+    gates.add_argument(
+        "--compact", type=Path, metavar="DIR", help="check what this model meets after training, instead"
+    )
+    gates.add_argument(
+        "--regular", type=Path, metavar="DIR", help="with --compact: and the pair with this one"
+    )
+    gates.add_argument(
+        "--sample",
+        choices=("val", "test"),
+        default="val",
+        help="with --compact: measure on further frames like the validation split, or on the test split "
+        "(%(default)s)",
     )
     gates.add_argument("--json", action="store_true", help="print JSON instead of the table")
     gates.set_defaults(run=_gates)
@@ -57,21 +76,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     try:
         return int(options.run(options))
-    except OSError as error:
+    except (OSError, ModelError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
 
 
 def _gates(options: argparse.Namespace) -> int:
     from rich.console import Console
-    from rich.progress import Progress
     from rich.table import Table
 
-    from nodes.lab.eo_mini_2.gates import check
-
-    with Progress(transient=True) as bar:
-        task = bar.add_task("frames", total=4 * (options.fit + options.measure) + FRAMES["test"])
-        found = check("test", options.fit, options.measure, lambda: bar.advance(task))
+    if options.regular and not options.compact:
+        raise ValueError("--regular needs --compact: the gates after training are those of a pair")
+    found = _after_training(options) if options.compact else _before_training(options)
     if options.json:
         print(json.dumps([asdict(gate) for gate in found], indent=2))
     else:
@@ -81,6 +97,36 @@ def _gates(options: argparse.Namespace) -> int:
             table.add_row(gate.name, gate.measured, gate.required, gate.sample, verdict)
         Console().print(table)
     return 0 if all(gate.passed for gate in found) else 1
+
+
+def _before_training(options: argparse.Namespace) -> list[Gate]:
+    from rich.progress import Progress
+
+    from nodes.lab.eo_mini_2.gates import check
+
+    with Progress(transient=True) as bar:
+        task = bar.add_task("frames", total=4 * (options.fit + options.measure) + FRAMES["test"])
+        return check("test", options.fit, options.measure, lambda: bar.advance(task))
+
+
+def _after_training(options: argparse.Namespace) -> list[Gate]:
+    from rich.progress import Progress
+
+    from nodes.lab.eo_mini_2.trained.gates import check_trained, fitting_scenes, measured_scenes
+    from nodes.lab.eo_mini_2.trained.outcomes import outcomes_of
+
+    fitting, measured = fitting_scenes(), measured_scenes(options.sample)
+    name = "test" if options.sample == "test" else "further"
+    with Progress(transient=True) as bar:
+        task = bar.add_task("frames", total=None)
+
+        def advance() -> None:
+            bar.advance(task)
+
+        fit = outcomes_of(options.compact, "val", fitting, advance)
+        compact = outcomes_of(options.compact, name, measured, advance)
+        regular = outcomes_of(options.regular, name, measured, advance) if options.regular else None
+    return check_trained(compact, regular, fit)
 
 
 def _write(options: argparse.Namespace) -> int:

@@ -158,7 +158,7 @@ def _finder_gate(scenes: Sequence[Scene], on_frame: Callable[[], None]) -> Gate:
     interval = bootstrap(names, lambda rows: float(values[rows].mean()), resamples=300)
     return Gate(
         f"cells found without a model, top 4 of 16 (best of {len(found)}: {best})",
-        _text(interval),
+        percent(interval),
         "<= 50 % (chance 25)",
         f"{len(values)} prompts that need up to 4 cells, {len(scenes)} frames",
         interval.value <= 0.5,
@@ -250,7 +250,7 @@ def _share_gate(name: str, rows: Sequence[_Row], bound: float, at_least: bool) -
     interval = share([row.frame for row in rows], [row.count_right for row in rows])
     passed = interval.value >= bound if at_least else interval.value <= bound
     required = f"{'>=' if at_least else '<='} {bound:.0%}"
-    return Gate(name, _text(interval), required, f"{len(rows)} frames", passed)
+    return Gate(name, percent(interval), required, f"{len(rows)} frames", passed)
 
 
 def _observer_gate(name: str, rows: Sequence[_Row], hits: Sequence[bool], least: float) -> Gate:
@@ -260,12 +260,14 @@ def _observer_gate(name: str, rows: Sequence[_Row], hits: Sequence[bool], least:
     foretold = cross_fitted(np.array([row.known for row in rows]), right, frames)
     interval = bootstrap(frames, lambda chosen: auroc(foretold[chosen], right[chosen]), resamples=300)
     required = f">= {least:.2f}"
-    return Gate(
-        name, _text(interval, percent=False), required, f"{len(rows)} frames", interval.value >= least
-    )
+    return Gate(name, auroc_text(interval), required, f"{len(rows)} frames", interval.value >= least)
 
 
-def _text(interval: Interval, percent: bool = True) -> str:
-    if percent:
-        return f"{interval.value:.1%} ({interval.low:.1%} to {interval.high:.1%})"
-    return f"AUROC {interval.value:.2f} ({interval.low:.2f} to {interval.high:.2f})"
+def percent(found: Interval) -> str:
+    """Return a share with its interval."""
+    return f"{found.value:.1%} ({found.low:.1%} to {found.high:.1%})"
+
+
+def auroc_text(found: Interval) -> str:
+    """Return an AUROC with its interval."""
+    return f"AUROC {found.value:.2f} ({found.low:.2f} to {found.high:.2f})"
