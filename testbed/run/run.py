@@ -23,6 +23,7 @@ from testbed.forks.forks import Forks
 from testbed.machine.collector import SparedObjects
 from testbed.machine.disk import disk_problem
 from testbed.machine.processor_load import ProcessorLoad
+from testbed.machine.prompt_threads import PromptThreads
 from testbed.machine.stop_request import Stopped, StopRequest
 from testbed.mqtt.management import ManagementPlane
 from testbed.results.results import Results
@@ -215,6 +216,8 @@ class _Run:
             self.playing.start(stack, plane, self._stops(end))
             self.progress.playing(self.plan.traces)
             self.user_programs.start(stack, emulated, self.reports.clock, plane)
+            if self.scenario.speed != 1 or self.scenario.adapt_speed:
+                stack.enter_context(PromptThreads())
             spared = stack.enter_context(SparedObjects())
             ending = self._gather(plane, end, spared)
             self.steps.begin("removing hosts, links and programs")

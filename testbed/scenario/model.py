@@ -373,7 +373,7 @@ class EarthLink(_Data):
 
 AUTO = "auto"
 FIRST_AUTO_SPEED = 50.0
-RTT_ERROR_S = 66e-6  # real, the median of a link on an idle machine; times the speed in scenario time
+RTT_ERROR_S = 40e-6  # real, twice the median that was measured; times the speed in scenario time
 LINK_ERROR_BOUND_S = 1e-3
 AnyLink: TypeAlias = Link | InterSatelliteLink | EarthLink
 

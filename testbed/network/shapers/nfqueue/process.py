@@ -45,10 +45,12 @@ LEAD_UP_S, LEAD_DOWN_S = 2e-6, 0.5e-6  # the lead settles where these balance: a
 LEAD_MOST_S = 150e-6
 SPIN_EVERY_S = 1e-3
 
-# A packet reaches its host about half-way through the system call that releases it, so the call is made half
-# its usual duration early; the usual duration is a moving average over VERDICT_MEMORY releases.
+# A packet is late by its way to the queue before its stamp, and by most of the system call that releases it:
+# together about the duration of the call, so the call is made its usual duration early. With half of that,
+# links were late by 30 us in each direction; so they are by 2 to 8. The usual duration is a moving average
+# over VERDICT_MEMORY releases.
 VERDICT_MEMORY = 32
-EARLY_MOST_S = 40e-6
+EARLY_MOST_S = 80e-6
 
 # The kernel stops real-time processes that never sleep for 50 ms of every second, at any moment
 # (sched_rt_runtime_us; since Linux 6.12 the fair server). Short rests prevent that.
@@ -156,8 +158,7 @@ class Player:
             self._lead_s = max(self._lead_s - LEAD_DOWN_S, 0.0)
 
     def _learn_early(self, took_s: float) -> None:
-        half_s = min(took_s / 2, EARLY_MOST_S)
-        self._early_s += (half_s - self._early_s) / VERDICT_MEMORY
+        self._early_s += (min(took_s, EARLY_MOST_S) - self._early_s) / VERDICT_MEMORY
 
     def _is_due(self, due_s: float) -> bool:
         """Return whether `due_s` has come; spin if it is very near, else set the timer."""
