@@ -65,7 +65,7 @@ def test_a_link_keeps_its_name_on_a_terminal(monkeypatch: pytest.MonkeyPatch) ->
     with progress.shown(1):
         progress.tick(12.0)
     assert "SAT [b] - G" in terminal.getvalue()
-    assert "down 1.00 Mbit/s" in terminal.getvalue()
+    assert "LOS in 18 s" in terminal.getvalue()
 
 
 def test_a_satellite_keeps_the_brackets_in_its_name(capsys: pytest.CaptureFixture[str]) -> None:
