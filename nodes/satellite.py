@@ -7,6 +7,7 @@ moment.
 
 from __future__ import annotations
 
+import hashlib
 import math
 import threading
 import time
@@ -60,7 +61,7 @@ from nodes.runtime.management import ManagementPlane
 from nodes.runtime.program import Loop, ModelUnavailableError, Part, check_model, leave, run_program, serve
 from nodes.transfer.downlink import ContactWatch, Downlink
 from nodes.transfer.flow_control import chunk_size_bytes
-from nodes.transfer.messages import Metadata
+from nodes.transfer.messages import ID_BYTES, Metadata
 from nodes.transfer.outbox import VALUE, Outbox, OutboxError, TransientOutboxError
 from nodes.transfer.uplink.kept_frames import KeptFrames
 from nodes.transfer.uplink.satellite import Outcome, RefusedTaskError, TaskInbox
@@ -122,6 +123,7 @@ class Satellite:
             f.frame: f.capture_s + f.expires_after_s for f in config.frames if f.expires_after_s is not None
         }
         self._values = {frame.frame: frame.value for frame in config.frames if frame.value != 1.0}
+        self._pictures = {frame.frame: _picture(frame) for frame in config.frames}
         self._prompts: dict[str, str] = {}  # of questions that came up, by name, with their frame
         self._away_since_s: float | None = None  # the model's server; CLOCK_MONOTONIC
         self._ended: set[str] = set()  # of them, those without an answer
@@ -416,9 +418,17 @@ class Satellite:
             **self._worth(question.frame),
         }
         data = question.image if message.data is None else message.data
+        picture = self._pictures.get(self._prompts.get(question.frame, question.frame))
         self._store(
             question.frame,
-            lambda: self._outbox.add_image(question.frame, data, metadata, expires_s=expires_s),
+            lambda: self._outbox.add_image(
+                question.frame,
+                data,
+                metadata,
+                expires_s=expires_s,
+                picture=picture,
+                pieces_bytes=message.pieces_bytes,
+            ),
         )
 
     def _worth(self, frame: str) -> dict[str, float]:
@@ -442,6 +452,11 @@ class Satellite:
                     break
         self._end_question(frame, answered=self._outbox.holds(frame))
         self._downlink.wake()
+
+
+def _picture(frame: Frame) -> bytes:
+    """Return what is equal for all prompts about what was captured at one moment."""
+    return hashlib.sha256(f"{frame.image}\0{frame.capture_s}".encode()).digest()[:ID_BYTES]
 
 
 def check(config: SatelliteConfig, path: Path) -> None:

@@ -92,9 +92,15 @@ class KeptWork:
             return make(scores)
         values = list(scores()) if isinstance(decision, SendRegions) else []
         record = self._record(
-            lambda: asdict(make(lambda: values)), "message", decision, layout, [float(v) for v in values]
+            lambda: asdict(make(lambda: values)),
+            "message in pieces",
+            decision,
+            layout,
+            [float(v) for v in values],
         )
-        return make(scores) if record is None else FrameMessage(**record)
+        if record is None:
+            return make(scores)
+        return FrameMessage(record["form"], record["data"], tuple(record["pieces_bytes"]))
 
     def answer(
         self, make: Callable[[], Answer | ServerAnswer], prompt: str, form: str, max_new_tokens: int

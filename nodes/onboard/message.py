@@ -42,10 +42,13 @@ class FrameMessage:
     Attributes:
         form: Its form.
         data: Its bytes; None for the image file as captured.
+        pieces_bytes: Sizes of the pieces that other messages of the frame may have as well, in the order of
+            the data; empty for a message that is equal to another one or has nothing in common with it.
     """
 
     form: Form
     data: bytes | None = None
+    pieces_bytes: tuple[int, ...] = ()
 
 
 def make_message(
@@ -72,9 +75,8 @@ def make_message(
     if isinstance(decision, SendRegions):
         pixels = frame()
         grid = Grid(pixels.width, pixels.height, layout.rows, layout.columns)
-        return FrameMessage(
-            "regions", pack(pixels, grid, scores(), decision.budget_bytes, layout.settings).data
-        )
+        packed = pack(pixels, grid, scores(), decision.budget_bytes, layout.settings)
+        return FrameMessage("regions", packed.data, tuple(map(len, packed.pieces)))
     raise ValueError(f"{decision} sends no image")
 
 

@@ -1,17 +1,24 @@
 """Message format of regions: an overview of the whole frame, and the chosen regions at their scales.
 
-    {"v": 1, "t": "regions", "size": [width, height], "grid": [rows, columns], "overview": image,
-     "regions": [[index, reduction, image], ...]}            msgpack; images are whole JPEG or WebP files
+    {"v": 2, "t": "regions", "size": [width, height], "grid": [rows, columns], "overview": image}
+    [index, reduction, image]                                the most relevant region
+    [index, reduction, image]                                the next one, and so on
+                                                             msgpack; images are whole JPEG or WebP files
 
 A region of reduction 1 has the frame's own pixels, one of reduction 2 half as many per side, and so on.
 Regions that are not listed were dropped. Unpacking restores layout, scales and sizes exactly, and pixels as
 far as the codec preserves them.
+
+Each of these msgpack values is a piece of the message. The first pieces alone are a message, too, so that a
+message that a contact's end cuts off can be read up to the cut. Messages of one frame with the same grid and
+settings have equal pieces for equal regions, so that the ground needs each of them once
+(nodes/transfer/pieces). Version 1 was a single map, with the regions in order of their index.
 """
 
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, Literal
@@ -25,7 +32,8 @@ from nodes.errors import PayloadError
 from nodes.regions.choice import choose
 from nodes.regions.grid import Grid
 
-VERSION = 1
+VERSION = 2
+OLD_VERSION = 1
 Codec = Literal["JPEG", "WEBP"]
 MAX_PIXELS = 64 << 20
 MAX_SIDE_PX = 20_000
@@ -60,12 +68,17 @@ class Packed:
     """A packed message.
 
     Attributes:
-        data: The message.
+        pieces: Overview and regions, the most relevant first.
         reductions: The reduction of each region; 0 for dropped.
     """
 
-    data: bytes
+    pieces: tuple[bytes, ...]
     reductions: tuple[int, ...]
+
+    @property
+    def data(self) -> bytes:
+        """The message."""
+        return b"".join(self.pieces)
 
 
 @dataclass(frozen=True)
@@ -157,34 +170,24 @@ def pack(
         ]
         for index in range(len(grid))
     ]
-    head = _packed(grid, overview, [])
-    left_bytes = budget_bytes - len(head) - 4  # the length of the list may take 4 more bytes
+    head = _head(grid, overview)
+    left_bytes = budget_bytes - len(head)
     choice = choose(
         scores,
         [[len(offer) for offer in of_region] for of_region in offers],
         [share for _, share in settings.reductions],
         max(0, left_bytes),
     )
-    taken = [offers[index][level - 1] for index, level in enumerate(choice.levels) if level]
+    by_rank = sorted(range(len(grid)), key=lambda index: -scores[index])
+    taken = [offers[index][choice.levels[index] - 1] for index in by_rank if choice.levels[index]]
     scale_of = [0, *(reduction for reduction, _ in settings.reductions)]
-    return Packed(_packed(grid, overview, taken), tuple(scale_of[level] for level in choice.levels))
+    return Packed((head, *taken), tuple(scale_of[level] for level in choice.levels))
 
 
-def _packed(grid: Grid, overview: bytes, entries: Sequence[bytes]) -> bytes:
-    packer = msgpack.Packer(autoreset=False)
-    packer.pack_map_header(6)
-    for key, value in (
-        ("v", VERSION),
-        ("t", "regions"),
-        ("size", [grid.width_px, grid.height_px]),
-        ("grid", [grid.rows, grid.columns]),
-        ("overview", overview),
-    ):
-        packer.pack(key)
-        packer.pack(value)
-    packer.pack("regions")
-    packer.pack_array_header(len(entries))
-    return bytes(packer.bytes()) + b"".join(entries)
+def _head(grid: Grid, overview: bytes) -> bytes:
+    size, cells = [grid.width_px, grid.height_px], [grid.rows, grid.columns]
+    fields = {"v": VERSION, "t": "regions", "size": size, "grid": cells, "overview": overview}
+    return bytes(msgpack.packb(fields))
 
 
 def _reduced(frame: Image.Image, grid: Grid, index: int, reduction: int) -> Image.Image:
@@ -202,15 +205,6 @@ def _encoded(image: Image.Image, settings: Settings) -> bytes:
     return buffer.getvalue()
 
 
-def piece_sizes(data: bytes) -> dict[str, int]:
-    """Return the bytes of each image in a message of `pack`: "overview", and regions by their index."""
-    fields = msgpack.unpackb(data)
-    return {
-        "overview": len(fields["overview"]),
-        **{str(index): len(image) for index, _, image in fields["regions"]},
-    }
-
-
 def unpack(data: bytes) -> Unpacked:
     """Read a message of regions; never decodes more pixels than the message announces.
 
@@ -220,18 +214,19 @@ def unpack(data: bytes) -> Unpacked:
     try:
         if len(data) > MAX_BYTES:
             raise PayloadError(f"message of regions with {len(data)} bytes; at most {MAX_BYTES} are allowed")
-        fields = msgpack.unpackb(
-            data, strict_map_key=True, max_array_len=MAX_ENTRIES, max_map_len=MAX_ENTRIES, max_ext_len=0
-        )
+        values = _values(data)
+        fields = next(values, None)
     except PayloadError:
         raise
     except Exception as error:  # msgpack raises half a dozen unrelated types on foreign bytes
         raise PayloadError(f"not a message of regions: {type(error).__name__}") from error
     if not isinstance(fields, dict) or fields.get("t") != "regions":
         raise PayloadError("not a message of regions")
-    if fields.get("v") != VERSION:
+    version = fields.get("v")
+    if version not in (OLD_VERSION, VERSION):
         raise PayloadError(
-            f"message of regions has version {fields.get('v')!r:.20}; only version {VERSION} is supported"
+            f"message of regions has version {version!r:.20}; "
+            f"versions {OLD_VERSION} and {VERSION} are supported"
         )
     width_px, height_px = _pair(fields, "size", MAX_SIDE_PX)
     rows, columns = _pair(fields, "grid", MAX_SIDE_PX)
@@ -242,13 +237,50 @@ def unpack(data: bytes) -> Unpacked:
     except ValueError as error:
         raise PayloadError(str(error)) from None
     overview = _decoded(fields.get("overview"), "the overview", (width_px, height_px))
+    regions = _regions_1(grid, fields, values) if version == OLD_VERSION else _regions_2(grid, values)
+    return Unpacked(grid, overview, regions)
+
+
+def _values(data: bytes) -> Iterator[object]:
+    """Yield the msgpack values in some bytes; raise for bytes behind the last whole one."""
+    unpacker = msgpack.Unpacker(
+        io.BytesIO(data),
+        strict_map_key=True,
+        max_buffer_size=MAX_BYTES,
+        max_array_len=MAX_ENTRIES,
+        max_map_len=MAX_ENTRIES,
+        max_ext_len=0,
+    )
+    yield from unpacker
+    if unpacker.tell() != len(data):
+        raise PayloadError("the message of regions ends within a piece")
+
+
+def _regions_1(grid: Grid, fields: dict[str, Any], values: Iterator[object]) -> tuple[RegionPicture, ...]:
+    if any(True for _ in values):
+        raise PayloadError("more bytes follow the message of regions")
     entries = fields.get("regions")
     if not isinstance(entries, list):
         raise PayloadError("the regions are not a list")
     regions = tuple(_region(grid, entry) for entry in entries)
     if any(before.index >= after.index for before, after in pairwise(regions)):
         raise PayloadError("the regions are not in order, or one is repeated")
-    return Unpacked(grid, overview, regions)
+    return regions
+
+
+def _regions_2(grid: Grid, values: Iterator[object]) -> tuple[RegionPicture, ...]:
+    regions: dict[int, RegionPicture] = {}
+    try:
+        for entry in values:
+            region = _region(grid, entry)
+            if region.index in regions:
+                raise PayloadError(f"region {region.index} is repeated")
+            regions[region.index] = region
+    except PayloadError:
+        raise
+    except Exception as error:  # as above
+        raise PayloadError(f"a region cannot be read: {type(error).__name__}") from error
+    return tuple(regions.values())
 
 
 def _pair(fields: dict[str, Any], key: str, most: int) -> tuple[int, int]:

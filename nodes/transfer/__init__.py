@@ -27,7 +27,7 @@
 * Every payload is a msgpack map with `v` (version) and `t` (type). Unknown keys are ignored, so that fields
   can be added. Any other payload is refused and counted, with at most one event per second and sender.
 * An item of up to 4096 bytes travels inside its manifest. An image is always sent in chunks, each of 0.1 s
-  at the planning rate, 4 to 256 KiB.
+  at the planning rate, 4 to 256 KiB, or shorter if it is a piece.
 * Transfers are idempotent by (item, offset). An item that is created again after a crash has the same id.
   A payload of a completed item is answered with another `done`.
 * `query` counts the manifests of an item. A connection preserves order, so a chunk that was sent before
@@ -41,6 +41,11 @@
   damaged. After three attempts it replies `refused`; the satellite then drops the item and reports it.
   Stored manifests carry a digest; the name of a frame is also in the names of the outbox's files,
   and the ground takes one message of each frame, so that no frame gets a second, different answer.
+* Pieces: the messages of several prompts about one picture have pieces in common, such as the overview. Each
+  is a chunk, and the manifest has the digest of each, and names the picture. The ground copies what it
+  holds in other items of the picture into a new one before it replies. So the satellite asks before it sends
+  an item of a picture of which it has sent one before, and sends one item of a picture after the other
+  (pieces/, Siblings in sender.py). No item depends on another; older satellites send no pieces.
 * Loss after `done`: by `again(id, sha256)` the ground asks for an item whose bytes were removed, cut or
   changed before it was answered. The satellite keeps released bytes while there is room (repeats/kept.py). It
   replies `coming` and sends the item like a new one, at most three times, or `gone` with a reason, which the

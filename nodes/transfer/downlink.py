@@ -188,8 +188,7 @@ class Downlink(threading.Thread):
 
     def waiting(self) -> tuple[int, int]:
         """Return (bytes of the outbox that were not sent, items that the ground does not have)."""
-        items, size_bytes = self._outbox.depth()
-        return max(0, size_bytes - self._sent_bytes), items
+        return max(0, self._outbox.own_bytes() - self._sent_bytes), self._outbox.count
 
     def stop(self) -> None:
         """Ask the thread to close its connections and end."""

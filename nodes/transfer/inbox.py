@@ -11,6 +11,7 @@
     inbox/<satellite>/<id>/answered     `unanswered` renamed: a model, or the satellite, has answered
     inbox/<satellite>/<id>/refused      the reason; exists if the item must not be sent again
     inbox/<satellite>/.frames/<key>     link that names the item which alone may be answered for a frame
+    inbox/<satellite>/.pictures/        items by the picture that they were made of: pieces/held.py
 
 Whatever else lies there is ignored and reported once.
 
@@ -38,6 +39,7 @@ from nodes.transfer.chunk_map import ChunkMap
 from nodes.transfer.files import read_manifest, write_manifest
 from nodes.transfer.inbox_item import FRAMES, STATION_BYTES, Claim, InboxItem
 from nodes.transfer.messages import MalformedError, Manifest, item_id
+from nodes.transfer.pieces.held import PICTURES, note
 from nodes.transfer.senders.space import (
     SATELLITE_NAME,
     NoRoomError,
@@ -98,10 +100,11 @@ class Inbox:
             self._space.admit(satellite, manifest)
             os.utime(item.folder / "manifest")
         known = item.manifest
-        if (known.sha256, known.size_bytes, known.chunk_bytes) != (
+        if (known.sha256, known.size_bytes, known.chunk_bytes, known.pieces) != (
             manifest.sha256,
             manifest.size_bytes,
             manifest.chunk_bytes,
+            manifest.pieces,
         ):
             raise MalformedError("manifest contradicts an earlier one with the same id")
         return item, new
@@ -229,7 +232,7 @@ class Inbox:
         Raises:
             OSError: the inbox cannot be read now.
         """
-        for path in strays(self._folder, FRAMES):
+        for path in strays(self._folder, {FRAMES, PICTURES}):
             self._tell(path, "is no item and is ignored")
 
     def expire(self, time_s: float) -> None:
@@ -295,6 +298,7 @@ class Inbox:
             # Not synced before the item is complete: until then the satellite has it, too, and a flood of
             # manifests must not cost more than its bytes.
             write_manifest(folder / "manifest", manifest, durable=False)
+            note(item)
             if self._was_answered(folder):  # and removed afterwards: it must not be answered again
                 (folder / "answered").touch()
                 item.data_path.touch()

@@ -92,8 +92,8 @@ class InboxItem:
             MalformedError: the chunk does not fit the manifest.
             OSError: the chunk cannot be written.
         """
-        index, remainder = divmod(chunk.offset, self.manifest.chunk_bytes)
-        if remainder or index >= self.manifest.chunks:
+        index = self.manifest.chunk_at(chunk.offset)
+        if index is None:
             raise MalformedError(f"offset {chunk.offset} is not the start of a chunk")
         if len(chunk.data) != self.manifest.chunk_length(index):
             raise MalformedError(
@@ -276,7 +276,8 @@ class InboxItem:
         self.failed_tries += 1
         damaged = []
         for index in range(self.manifest.chunks):
-            data = read_at(self.folder / "part", index * self.manifest.chunk_bytes, self.manifest.chunk_bytes)
+            begin, length = self.manifest.chunk_offset(index), self.manifest.chunk_length(index)
+            data = read_at(self.folder / "part", begin, length)
             written = read_at(self.folder / "digests", index * DIGEST_BYTES, DIGEST_BYTES)
             if chunk_digest(data) != written:
                 damaged.append(index)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import sys
 from collections.abc import Mapping
+from itertools import accumulate
 from typing import Annotated, Literal, TypeAlias, TypeVar
 
 import msgspec
@@ -18,6 +19,8 @@ CHUNK_MIN_BYTES = 1024
 CHUNK_MAX_BYTES = 256 * 1024
 SIZE_MAX_BYTES = 1 << 32
 CHUNKS_MAX = 1 << 20  # bounds the bitmap: 128 KiB
+PIECES_MAX = 1024  # of a manifest, which they make 13 kB long
+PIECE_DIGEST_BYTES = 8
 METADATA_MAX_ENTRIES = 32
 METADATA_MAX_TEXT = 8000
 DEPTH_MAX = 16  # of the values of unknown keys
@@ -38,6 +41,13 @@ class MalformedError(ValueError):
     """A payload violates the protocol; it is counted and otherwise ignored."""
 
 
+class Piece(Struct, frozen=True, array_like=True):
+    """Size and digest of a chunk that other items of the same picture may have, too."""
+
+    size_bytes: Annotated[int, Meta(ge=1, le=CHUNK_MAX_BYTES)]
+    digest: Annotated[bytes, Meta(min_length=PIECE_DIGEST_BYTES, max_length=PIECE_DIGEST_BYTES)]
+
+
 # The order of the fields is their order on the wire.
 class Manifest(Struct, frozen=True, kw_only=True, tag_field="t", tag="manifest"):
     """Announcement of one item, and a query for the chunks that the ground has.
@@ -48,12 +58,15 @@ class Manifest(Struct, frozen=True, kw_only=True, tag_field="t", tag="manifest")
         frame: name of the frame that the item belongs to.
         size_bytes: size of the whole item.
         sha256: digest of the whole item.
-        chunk_bytes: size of every chunk but the last.
+        chunk_bytes: size of every chunk but the last, unless there are pieces.
         priority: a smaller number is sent first.
         metadata: strings and numbers for the ground program.
         query: number of manifests sent for this item so far; the reply repeats it.
         expires_s: scenario second from which the item is worthless; UNSET means never.
         data: the whole item if it has at most INLINE_LIMIT_BYTES, else UNSET.
+        picture: names what was captured, and is equal for all items made of it, which share chunks.
+            UNSET: it shares none.
+        pieces: the chunks, if their sizes are their own; see nodes/transfer/pieces.
     """
 
     item_id: ItemId = field(name="id")
@@ -67,11 +80,15 @@ class Manifest(Struct, frozen=True, kw_only=True, tag_field="t", tag="manifest")
     query: Count
     expires_s: Seconds | UnsetType = field(name="expires", default=UNSET)
     data: Annotated[bytes, Meta(min_length=1, max_length=INLINE_LIMIT_BYTES)] | UnsetType = UNSET
+    picture: Annotated[bytes, Meta(min_length=ID_BYTES, max_length=ID_BYTES)] | UnsetType = UNSET
+    pieces: Annotated[tuple[Piece, ...], Meta(min_length=1, max_length=PIECES_MAX)] | UnsetType = UNSET
 
     @property
     def chunks(self) -> int:
         """Number of chunks; 0 if the data travels inside the manifest."""
-        return 0 if self.inline else -(-self.size_bytes // self.chunk_bytes)
+        if self.inline:
+            return 0
+        return -(-self.size_bytes // self.chunk_bytes) if self.pieces is UNSET else len(self.pieces)
 
     @property
     def inline(self) -> bool:
@@ -89,7 +106,31 @@ class Manifest(Struct, frozen=True, kw_only=True, tag_field="t", tag="manifest")
 
     def chunk_length(self, index: int) -> int:
         """Return the number of bytes in chunk `index`; the last chunk may be short."""
+        if self.pieces is not UNSET:
+            return self.pieces[index].size_bytes
         return min(self.chunk_bytes, self.size_bytes - index * self.chunk_bytes)
+
+    def chunk_offset(self, index: int) -> int:
+        """Return where chunk `index` begins."""
+        if self.pieces is not UNSET:
+            return sum(piece.size_bytes for piece in self.pieces[:index])
+        return index * self.chunk_bytes
+
+    def chunk_at(self, offset: int) -> int | None:
+        """Return the index of the chunk that begins at an offset, or None."""
+        if self.pieces is not UNSET:
+            begins = accumulate((piece.size_bytes for piece in self.pieces), initial=0)
+            return next(
+                (index for index, begin in enumerate(begins) if begin == offset < self.size_bytes), None
+            )
+        index, remainder = divmod(offset, self.chunk_bytes)
+        return index if remainder == 0 and index < self.chunks else None
+
+    def chunk_key(self, index: int) -> bytes | tuple[bytes, int, int]:
+        """Return what is equal for chunks of equal content in items of the same picture."""
+        if self.pieces is not UNSET:
+            return self.pieces[index].digest
+        return self.sha256, self.chunk_bytes, index
 
 
 class Chunk(Struct, frozen=True, tag_field="t", tag="chunk"):
@@ -283,5 +324,7 @@ def _check_size(manifest: Manifest) -> None:
         raise MalformedError(
             f"items of up to {INLINE_LIMIT_BYTES} bytes must be inside their manifest, larger ones outside"
         )
+    if manifest.pieces is not UNSET and sum(p.size_bytes for p in manifest.pieces) != manifest.size_bytes:
+        raise MalformedError(f"size is {manifest.size_bytes} bytes, but the pieces have another sum")
     if manifest.chunks > CHUNKS_MAX:
         raise MalformedError(f"item has {manifest.chunks} chunks; at most {CHUNKS_MAX} are allowed")

@@ -8,6 +8,7 @@
     outbox/refused/<id>-<frame>                         manifest of an item that could not be delivered.
                                                         Empty, with an id of zeros: a dropped frame
     outbox/kept/, outbox/again/                         bytes of released items: repeats/kept.py
+    outbox/pictures/<picture>                           empty; an item was made of the picture: pieces/
 
 <frame> is a digest of the frame's name. So a damaged manifest does not make the satellite take its frame
 again, and come to another answer. Older versions left it out.
@@ -29,8 +30,9 @@ import os
 import re
 import shutil
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from itertools import repeat
 from pathlib import Path
 from typing import BinaryIO
 
@@ -56,6 +58,8 @@ from nodes.transfer.messages import (
     Metadata,
     item_id,
 )
+from nodes.transfer.pieces.cutting import cut, pieces_of
+from nodes.transfer.pieces.pictures import Pictures
 from nodes.transfer.repeats.kept import REPEATS_MAX, Kept
 
 PRIORITIES: dict[Kind, int] = {"answer": 0, "image": 1, "task": 0}
@@ -92,11 +96,18 @@ class _NoRoomError(TransientOutboxError):
 
 @dataclass(frozen=True, slots=True)
 class OutboxItem:
-    """One item that waits for the ground; a newer item has a larger `sequence`."""
+    """One item that waits for the ground; a newer item has a larger `sequence`.
+
+    Attributes:
+        asks_first: whether the ground may hold chunks of it, from another item of the same picture.
+        own_bytes: size without the chunks that an item before it has, too.
+    """
 
     manifest: Manifest
     sequence: int
     folder: Path
+    asks_first: bool
+    own_bytes: int
 
     @property
     def value(self) -> float:
@@ -120,17 +131,17 @@ class OutboxItem:
         Raises:
             OutboxError: the bytes are missing or damaged.
         """
-        length = self.manifest.chunk_length(index)
+        offset, length = self.manifest.chunk_offset(index), self.manifest.chunk_length(index)
         path = self.folder / "data"
         try:
-            data = read_at(path, index * self.manifest.chunk_bytes, length)
+            data = read_at(path, offset, length)
             digest = read_at(self.folder / "digests", index * DIGEST_BYTES, DIGEST_BYTES)
         except OSError as error:
             raise _as_outbox_error(path, error) from error
         if len(data) != length:
-            raise OutboxError(f"{path}: file ends before byte {index * self.manifest.chunk_bytes + length}")
+            raise OutboxError(f"{path}: file ends before byte {offset + length}")
         if chunk_digest(data) != digest:
-            raise OutboxError(f"{path}: damaged at byte {index * self.manifest.chunk_bytes}: sha256 differs")
+            raise OutboxError(f"{path}: damaged at byte {offset}: sha256 differs")
         return data
 
 
@@ -174,15 +185,31 @@ class Outbox:
             (folder / name).mkdir(parents=True, exist_ok=True)
         self._strays = 0
         self._kept = Kept(folder)
+        self._pictures = Pictures(folder)
         self._load()
         self._next_sequence = max((item.sequence for item in self._pending), default=0) + 1
 
     def add_image(
-        self, frame: str, image: Path | bytes, metadata: Metadata, *, expires_s: float | None = None
+        self,
+        frame: str,
+        image: Path | bytes,
+        metadata: Metadata,
+        *,
+        expires_s: float | None = None,
+        picture: bytes | None = None,
+        pieces_bytes: Sequence[int] = (),
     ) -> bool:
         """Add a copy of an image file, or the bytes of an image.
 
         Returns False if an image of this frame was added before.
+
+        Args:
+            frame: name of the frame.
+            image: the file, or the bytes.
+            metadata: for the ground program.
+            expires_s: scenario second from which it is worthless.
+            picture: equal for all items of one captured image; what the ground holds of it is not sent again.
+            pieces_bytes: sizes of the pieces that other items of the picture may have as well.
 
         Raises:
             OutboxError: the image cannot be read or stored.
@@ -198,7 +225,12 @@ class Outbox:
         def make(making: Path) -> Manifest:
             try:
                 with image.open("rb") if isinstance(image, Path) else io.BytesIO(image) as source:
-                    return self._stored(making, source, "image", frame, metadata, expires_s)
+                    sizes_bytes = cut(pieces_bytes, self._chunk_bytes)
+                    manifest = self._stored(making, source, "image", frame, metadata, expires_s, sizes_bytes)
+                if picture is None or manifest.inline:
+                    return manifest
+                pieces = pieces_of(making / "data", sizes_bytes) if sizes_bytes else UNSET
+                return replace(manifest, picture=picture, pieces=pieces)
             except OSError as error:
                 place = self._folder if error.errno in NO_ROOM else origin
                 raise _as_outbox_error(place, error) from error
@@ -233,7 +265,7 @@ class Outbox:
 
         def make(making: Path) -> Manifest:
             try:
-                return self._stored(making, io.BytesIO(body), "task", name, {}, expires_s)
+                return self._stored(making, io.BytesIO(body), "task", name, {}, expires_s, ())
             except OSError as error:
                 raise _as_outbox_error(self._folder, error) from error
 
@@ -293,6 +325,11 @@ class Outbox:
         """Return (number of pending items, their size in bytes)."""
         with self._lock:
             return len(self._pending), sum(item.manifest.size_bytes for item in self._pending)
+
+    def own_bytes(self) -> int:
+        """Return the bytes of the pending items, those that several of one picture share counted once."""
+        with self._lock:
+            return sum(item.own_bytes for item in self._pending)
 
     def most_urgent(self) -> tuple[float, float | None]:
         """Return (highest value of a pending item, or 0; nearest deadline, or None)."""
@@ -499,8 +536,9 @@ class Outbox:
         frame: str,
         metadata: Metadata,
         expires_s: float | None,
+        sizes_bytes: Sequence[int],
     ) -> Manifest:
-        size_bytes, sha256 = _copy_hashed(source, making, self._chunk_bytes)
+        size_bytes, sha256 = _copy_hashed(source, making, sizes_bytes or repeat(self._chunk_bytes))
         inline = (making / "data").read_bytes() if size_bytes <= INLINE_LIMIT_BYTES else None
         if inline is not None:
             (making / "data").unlink()
@@ -549,12 +587,17 @@ class Outbox:
             sync_folder(folder.parent)
         except OSError as error:  # it is stored, and only a power failure could undo that
             self._report(OutboxTrouble(reason=f"{folder}: {error.strerror}"))
-        item = OutboxItem(manifest, self._next_sequence, folder)
-        self._next_sequence += 1
         with self._lock:
+            item = self._item(manifest, self._next_sequence, folder)
+            self._next_sequence += 1
             bisect.insort(self._pending, item, key=self._turn)
             self._frames.add(frame_key(manifest.frame))
             self._next_expiry_s = None
+
+    def _item(self, manifest: Manifest, sequence: int, folder: Path) -> OutboxItem:
+        """Return an item, and note what later ones have in common with it."""
+        asks_first = self._pictures.met_before(manifest)
+        return OutboxItem(manifest, sequence, folder, asks_first, self._pictures.own_bytes(manifest))
 
     def _load(self) -> None:
         """Read what an earlier process has left; report what cannot be read or does not belong here."""
@@ -599,12 +642,12 @@ class Outbox:
             self._stray(folder)
         else:
             self._frames.add(frame_key(manifest.frame))
-            self._pending.append(OutboxItem(replace(manifest, query=0), int(match[1]), folder))
+            self._pending.append(self._item(replace(manifest, query=0), int(match[1]), folder))
 
     def _load_reopened(self, folder: Path) -> None:
         manifest = self._read(folder / "manifest")
         if manifest is not None:
-            item = OutboxItem(replace(manifest, query=0), int(folder.name.partition("-")[0]), folder)
+            item = self._item(replace(manifest, query=0), int(folder.name.partition("-")[0]), folder)
             bisect.insort(self._pending, item, key=self._turn)
             self._next_expiry_s = None
 
@@ -640,12 +683,14 @@ def _as_outbox_error(path: Path, error: OSError) -> OutboxError:
     return kind(f"{path}: {error.strerror or error}")
 
 
-def _copy_hashed(source: BinaryIO, making: Path, chunk_bytes: int) -> tuple[int, bytes]:
+def _copy_hashed(source: BinaryIO, making: Path, sizes_bytes: Iterable[int]) -> tuple[int, bytes]:
     """Copy a file with a digest of each chunk, fsync both; return (size in bytes, sha256)."""
     digest = hashlib.sha256()
     size_bytes = 0
     with (making / "data").open("wb") as data, (making / "digests").open("wb") as digests:
-        while chunk := source.read(chunk_bytes):
+        for chunk_bytes in sizes_bytes:
+            if not (chunk := source.read(chunk_bytes)):
+                break
             digest.update(chunk)
             digests.write(chunk_digest(chunk))
             data.write(chunk)

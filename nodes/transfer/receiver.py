@@ -41,6 +41,7 @@ from nodes.transfer.messages import (
     decode_downward,
     item_id,
 )
+from nodes.transfer.pieces.held import fill
 from nodes.transfer.repeats.asking import Asking
 from nodes.transfer.senders.limits import (
     HEARTBEATS_PER_S,
@@ -213,6 +214,8 @@ class Receiver:
 
     def _store(self, item: InboxItem, arrived_s: float, chunk: Chunk | None, inline: bytes | None) -> bool:
         """Store a chunk or an inline item; return whether the item has become complete."""
+        if chunk is None and inline is None:
+            fill(item)
         if chunk is not None and not item.write(chunk):
             self.duplicates += 1
         if inline is None and (item.manifest.inline or not item.chunks.complete):

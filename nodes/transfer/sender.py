@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
+from msgspec import UNSET
 from msgspec.structs import replace
 
 from nodes.contract.events import Delivered, SendFinished, SendRefused, SendStarted, SendWaits
@@ -76,7 +77,13 @@ class Progress:
         self.ask = True
         if self.query:
             self.open = False
-            self.fresh = go_on
+            self.fresh = go_on and not self.item.asks_first
+
+    def ask_before_more(self) -> None:
+        """Send no chunk before the ground has replied to a further manifest: it may hold others now."""
+        self.fresh = False
+        if self.open:
+            self.lose_under_way()
 
     def next_chunk(self) -> int | None:
         """Return the index of the next chunk to send, or None."""
@@ -90,6 +97,11 @@ class Progress:
         self.cursor = self.have.count
         return None
 
+    @property
+    def has_more(self) -> bool:
+        """Whether there is more to send, or nobody knows before the ground has replied."""
+        return self.ask or not self.open or self.next_chunk() is not None
+
     def bytes_under_way(self) -> int:
         """Return the number of payload bytes that are not acknowledged."""
         inline = self.manifest_under_way.size_bytes if self.manifest_under_way else 0
@@ -98,7 +110,51 @@ class Progress:
     def bytes_to_go(self) -> int:
         """Return about how many bytes the ground does not have; the last chunk counts as a full one."""
         manifest = self.item.manifest
-        return manifest.size_bytes - self.have.present * manifest.chunk_bytes
+        if manifest.pieces is UNSET:
+            return manifest.size_bytes - self.have.present * manifest.chunk_bytes
+        return sum(piece.size_bytes for index, piece in enumerate(manifest.pieces) if index not in self.have)
+
+    def own_bytes_sent(self) -> int:
+        """Return about how many of the bytes that no item before it has are on the ground or under way."""
+        own_bytes = self.item.own_bytes
+        return max(0, own_bytes - max(0, self.bytes_to_go() - self.bytes_under_way()))
+
+
+class Siblings:
+    """Turns of items of the same picture: what one has sent, another does not send again.
+
+    The ground tells which chunks of an item it has, from whichever item they came. So one item asks when the
+    one before it has nothing left to send, and asks again when another one has sent something meanwhile.
+    """
+
+    def __init__(self) -> None:
+        self._sent_last: dict[bytes, bytes] = {}  # id of the item, by picture
+
+    def in_turn(self, items: Iterable[Progress]) -> Iterator[Progress]:
+        """Yield the items that may send, in the same order."""
+        busy: set[bytes] = set()
+        for progress in items:
+            manifest = progress.item.manifest
+            if manifest.picture is UNSET:
+                yield progress
+            elif manifest.picture not in busy:
+                if progress.has_more:
+                    busy.add(manifest.picture)
+                    last = self._sent_last.get(manifest.picture, manifest.item_id)
+                    if last != manifest.item_id and progress.query:
+                        progress.ask_before_more()
+                yield progress
+
+    def sent(self, progress: Progress) -> None:
+        """Note that an item has sent something."""
+        manifest = progress.item.manifest
+        if manifest.picture is not UNSET:
+            self._sent_last[manifest.picture] = manifest.item_id
+
+    def forget(self, kept: Iterable[Progress]) -> None:
+        """Forget the pictures of all items but these."""
+        pictures = {progress.item.manifest.picture for progress in kept}
+        self._sent_last = {picture: last for picture, last in self._sent_last.items() if picture in pictures}
 
 
 class Sender:
@@ -119,6 +175,7 @@ class Sender:
         self._report = report
         self._express = express
         self._progress: dict[bytes, Progress] = {}
+        self._siblings = Siblings()
         self._last: Progress | None = None
         self._order = 0
         self._under_way_bytes = 0
@@ -145,7 +202,7 @@ class Sender:
         """Return the next payload for the socket; None if there is none or the window is full."""
         self._ask_after_silence(now_s)
         full = self._under_way_bytes >= self._window.limit_bytes
-        for progress in self._in_turn(now_s):
+        for progress in self._siblings.in_turn(self._in_turn(now_s)):
             if progress.ask and not (full and progress.item.manifest.inline):
                 return self._manifest(progress, now_s)
             if not full:
@@ -187,6 +244,7 @@ class Sender:
         pending = {item.manifest.item_id for item in self._outbox.pending(1 << 30)}
         for item_id in self._progress.keys() - pending:
             del self._progress[item_id]
+        self._siblings.forget(self._progress.values())
         self._under_way_bytes = sum(p.bytes_under_way() for p in self._progress.values())
 
     @property
@@ -196,12 +254,8 @@ class Sender:
 
     @property
     def sent_bytes(self) -> int:
-        """About how many bytes of the pending items the ground has or are under way."""
-        sizes_bytes = (
-            (p.item.manifest.size_bytes, p.have.present * p.item.manifest.chunk_bytes + p.bytes_under_way())
-            for p in self._progress.values()
-        )
-        return sum(min(size_bytes, sent_bytes) for size_bytes, sent_bytes in sizes_bytes)
+        """About how many bytes of the pending items the ground has or are under way, shared ones once."""
+        return sum(progress.own_bytes_sent() for progress in self._progress.values())
 
     @property
     def silences(self) -> int:
@@ -248,7 +302,8 @@ class Sender:
         progress = self._progress.get(manifest.item_id)
         if progress is None:
             begun = item.begun  # by an earlier process: query the ground before sending
-            progress = Progress(item, ChunkMap(manifest.chunks), begun=begun, open=not begun)
+            is_new = not begun and not item.asks_first
+            progress = Progress(item, ChunkMap(manifest.chunks), begun=begun, open=is_new)
             self._progress[manifest.item_id] = progress
         return progress
 
@@ -278,7 +333,7 @@ class Sender:
         except OutboxError as error:
             self._refused(progress, str(error))
             return None
-        payload = encode(Chunk(item.manifest.item_id, index * item.manifest.chunk_bytes, data))
+        payload = encode(Chunk(item.manifest.item_id, item.manifest.chunk_offset(index), data))
         progress.under_way[index] = self._note(progress, payload, now_s)
         progress.chunks_sent += 1
         progress.resent_chunks += not progress.ever_sent.add(index)
@@ -288,6 +343,7 @@ class Sender:
         if self._under_way_bytes == 0:
             self._heard_s = now_s  # silence counts from the first payload that expects a reply
         self._order += 1
+        self._siblings.sent(progress)
         self._under_way_bytes += len(payload)
         progress.bytes_sent += len(payload)
         self._last = progress
@@ -304,6 +360,9 @@ class Sender:
         if message.query != progress.query and not progress.open:
             return  # sent before the cut; the reply to the query after it is under way
         progress.have = ChunkMap.from_base(progress.have.count, message.base, message.bitmap)
+        for index in range(progress.have.count if progress.item.asks_first else 0):
+            if index in progress.have:  # perhaps from another item
+                progress.ever_sent.add(index)
         if progress.manifest_under_way and message.query >= progress.manifest_under_way.query:
             progress.manifest_under_way = None
         progress.open = True

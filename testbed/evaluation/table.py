@@ -16,8 +16,8 @@ _NOTE = (
     "answers on the ground before the end of the pass and within {within:.0f} s of capture. beyond wait: "
     "mean latency without the wait for the first contact. Intervals: 95 %, over {places} places whose frames "
     'overlap; see "Intervals" in the docs. The latency of an unanswered frame is its time to the end of the '
-    "trace; a dropped one has none. once: if messages about a frame "
-    "shared their parts, which satellites do not do yet. contact rule: the policy answers on board what "
+    "trace; a dropped one has none. kB: sent down; prompts about a frame "
+    "share what is sent of it. contact rule: the policy answers on board what "
     "cannot come down in time. All parameters were selected on {chosen} other pairs, for {goal}. load: bytes "
     "of all frames over those that the link carries. The oracle is an upper bound, not a policy."
 )
@@ -34,7 +34,6 @@ _LATENCY_COLUMNS: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
 }
 _COST_COLUMNS: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
     "kB/frame": lambda figures: f"{figures['bytes_per_frame'] / 1e3:.1f}",
-    "kB/frame, once": lambda figures: f"{figures['bytes_per_frame_once'] / 1e3:.1f}",
     "kB/prompt": lambda figures: f"{figures['bytes_per_prompt'] / 1e3:.1f}",
     "board s": lambda figures: f"{figures['onboard_inference_s']:.3f}",
     "on board %": lambda figures: f"{figures['share_on_board'] * 100:.0f}",

@@ -28,7 +28,7 @@ class EvaluatedPair:
 
     def __init__(self, pair: Pair, outcomes: Outcomes, times: ComputeTimes, judge: Judge) -> None:
         self.pair = pair
-        self.name, self.prompt = pair.name, pair.prompt
+        self.name, self.frame, self.prompt = pair.name, pair.frame, pair.prompt
         self._outcomes, self._times, self._judge = outcomes, times, judge
         self._sent: dict[Decision, Sent] = {}
 
@@ -72,10 +72,6 @@ class EvaluatedPair:
         """Return whether the compact model's answer is correct."""
         return right(self.onboard.text, self.pair.truth)
 
-    def pieces(self, decision: Decision) -> dict[str, int]:
-        """Return the bytes of each part of the message that a decision sends; see `Outcomes.pieces`."""
-        return self._outcomes.pieces(self.pair, decision, self.scores)
-
     def sent(self, decision: Decision) -> Sent:
         """Return the message of a decision and the regular model's answer to it."""
         if decision not in self._sent:
@@ -86,6 +82,8 @@ class EvaluatedPair:
                 answer=outcome.text,
                 right=right(outcome.text, self.pair.truth),
                 ground_s=self._times.ground_s(decision),
+                form=outcome.form,
+                pieces=outcome.pieces,
             )
         return self._sent[decision]
 

@@ -11,6 +11,7 @@ import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import accumulate, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -24,10 +25,9 @@ from nodes.data.pairs import Pair
 from nodes.errors import ModelError
 from nodes.onboard.confidence import END, token_confidence
 from nodes.onboard.layout import Layout
-from nodes.onboard.message import FrameMessage, answer_received, make_message
+from nodes.onboard.message import Form, FrameMessage, answer_received, make_message
 from nodes.onboard.stages import StagedAnswer
 from nodes.policies import Decision, SendRegions
-from nodes.regions.payload import piece_sizes
 from nodes.vlm.folder import check_model_folder, is_hub_name
 from nodes.vlm.image import open_image
 from nodes.vlm.loading.checks import check_options
@@ -35,7 +35,7 @@ from nodes.vlm.model import VisionLanguageModel, load_model
 from nodes.vlm.openai import connect, is_server, parse_address
 from nodes.vlm.protocol import AnsweringModel
 
-VERSION = "5"  # increase it with changes that affect outcomes
+VERSION = "6"  # increase it with changes that affect outcomes
 Floats = NDArray[np.float64]
 
 
@@ -137,10 +137,20 @@ class OnboardOutcome:
 
 @dataclass(frozen=True)
 class GroundOutcome:
-    """Size of the message that a decision sends, and the regular model's answer to it."""
+    """The message that a decision sends, and the regular model's answer to it.
+
+    Attributes:
+        size_bytes: Size of the message.
+        text: The answer.
+        form: Form of the message.
+        pieces: Digest and bytes of each piece of a message of regions, in the order of sending. Messages of
+            one frame share the pieces that they have in common.
+    """
 
     size_bytes: int
     text: str
+    form: Form
+    pieces: tuple[tuple[str, int], ...]
 
 
 class Outcomes:
@@ -268,23 +278,11 @@ class Outcomes:
             answer = answer_received(
                 self.regular, message.form, io.BytesIO(data), pair.prompt, self._max_new_tokens
             )
-            known = {"size_bytes": len(data), "text": answer.text}
+            pieces = pieces_of(data, message.pieces_bytes)
+            known = {"size_bytes": len(data), "text": answer.text, "form": message.form, "pieces": pieces}
             self._cache.put(key, known)
-        return GroundOutcome(**known)
-
-    def pieces(self, pair: Pair, decision: Decision, scores: Sequence[float]) -> dict[str, int]:
-        """Return the bytes of each part of the message that a decision sends, by name.
-
-        Messages about one frame that have a part of the same name could share it.
-        """
-        if not isinstance(decision, SendRegions):
-            return {type(decision).__name__: self.ground(pair, decision, scores).size_bytes}
-        key = key_of("pieces", self._ground_key(pair, decision, scores))
-        known: dict[str, int] | None = self._cache.get(key)
-        if known is None:
-            known = piece_sizes(message_of(pair, decision, scores, self.layout).data or b"")
-            self._cache.put(key, known)
-        return known
+        pieces = [(digest, size_bytes) for digest, size_bytes in known["pieces"]]
+        return GroundOutcome(known["size_bytes"], known["text"], known["form"], tuple(pieces))
 
     def knows_ground(self, pair: Pair, decision: Decision, scores: Sequence[float]) -> bool:
         """Return whether the outcome that `ground` returns is cached."""
@@ -306,6 +304,12 @@ class Outcomes:
 def image_digest(path: Path) -> bytes:
     """Return the hash of a file."""
     return hashlib.sha256(path.read_bytes()).digest()
+
+
+def pieces_of(data: bytes, sizes_bytes: Sequence[int]) -> list[tuple[str, int]]:
+    """Return digest and bytes of each piece of a message."""
+    parts = [data[begin:end] for begin, end in pairwise(accumulate(sizes_bytes, initial=0))]
+    return [(hashlib.sha256(part).hexdigest(), len(part)) for part in parts]
 
 
 def message_of(pair: Pair, decision: Decision, scores: Sequence[float], layout: Layout) -> FrameMessage:

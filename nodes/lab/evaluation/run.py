@@ -37,7 +37,7 @@ from nodes.lab.evaluation.outcomes import Cache, Outcomes, image_digest, key_of,
 from nodes.lab.evaluation.parallel import precompute
 from nodes.lab.evaluation.progress import Progress
 from nodes.lab.evaluation.results.places import places_of
-from nodes.lab.evaluation.results.summaries import bytes_once, row_of, summary_of_case
+from nodes.lab.evaluation.results.summaries import row_of, summary_of_case
 from nodes.lab.evaluation.selection import (
     BUDGET_SHARE,
     SHARES,
@@ -58,7 +58,6 @@ from nodes.policies import (
     Decision,
     FramePolicy,
     SendReduced,
-    SendRegions,
     SendWhole,
     policy_named,
 )
@@ -101,9 +100,7 @@ def run_job(job: Job, progress: Progress) -> dict[str, Any]:
     by_name = {pair.name: pair for pair in test_pairs}
     place_of = dict(zip(by_name, places_of(test_pairs), strict=True))
     with_contact_rule: list[str] = []
-    once: dict[tuple[str, str], float] = {}
     budgets: dict[str, float | None] = {}
-    evaluated_by_name = {evaluated.name: evaluated for evaluated in evaluated_pairs}
     rows: list[dict[str, Any]] = []
     emulated_rows: list[dict[str, Any]] = []
     cases = [scaled(case, evaluated_pairs) for case in job.cases]
@@ -130,7 +127,6 @@ def run_job(job: Job, progress: Progress) -> dict[str, Any]:
                     row_of(case, name, result, by_name[result.pair], place_of[result.pair])
                     for result in replayed
                 ]
-                once[case.title, name] = _bytes_once(replayed, evaluated_by_name)
                 if getattr(policy, "contact_aware", False):
                     with_contact_rule.append(name)
                 tick()
@@ -158,7 +154,6 @@ def run_job(job: Job, progress: Progress) -> dict[str, Any]:
                 job.policies,
                 load_of(case, evaluated_pairs),
                 with_contact_rule,
-                {name: once[case.title, name] for name in job.policies},
             )
             | {"budget_bytes_per_prompt": budgets[case.title]}
             for case in cases
@@ -179,17 +174,6 @@ def _budget(case: JobCase, budget: float | None, prompts: int) -> float | None:
         return budget
     bits = sum(line_of(pass_).bits_between(0.0, pass_.end_s) for pass_ in case.passes)
     return min(budget, bits / 8 / prompts)
-
-
-def _bytes_once(replayed: Sequence[ReplayedPair], evaluated_by_name: Mapping[str, EvaluatedPair]) -> float:
-    """Return the mean bytes of a frame if all messages about it shared their parts."""
-    pieces: dict[str, list[dict[str, int]]] = {}
-    for result in replayed:
-        evaluated = evaluated_by_name[result.pair]
-        messages = pieces.setdefault(evaluated.pair.frame, [])
-        if isinstance(result.taken, SendWhole | SendReduced | SendRegions):
-            messages.append(evaluated.pieces(result.taken))
-    return bytes_once(pieces)
 
 
 def certain_decisions(

@@ -9,7 +9,7 @@ import re
 import shutil
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from nodes.contract.events import Dropped
@@ -188,8 +188,8 @@ def item_folders(root: Path) -> Iterator[Path]:
                     yield root / satellite / name
 
 
-def strays(root: Path, own: str) -> Iterator[Path]:
-    """Yield what lies in an inbox and is no folder of an item; `own` is a name that each satellite's has.
+def strays(root: Path, own: Collection[str]) -> Iterator[Path]:
+    """Yield what lies in an inbox and is no folder of an item; `own` are names that each satellite's has.
 
     Raises:
         OSError: the inbox cannot be read now.
@@ -200,7 +200,7 @@ def strays(root: Path, own: str) -> Iterator[Path]:
             yield folder
             continue
         for name in _names(folder):
-            if name != own and not (ITEM_NAME.fullmatch(name) and (folder / name).is_dir()):
+            if name not in own and not (ITEM_NAME.fullmatch(name) and (folder / name).is_dir()):
                 yield folder / name
 
 

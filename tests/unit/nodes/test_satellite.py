@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import resource
 import threading
 from pathlib import Path
@@ -123,3 +124,24 @@ def test_a_network_that_fails_at_a_frame_is_given_up_and_the_frame_is_judged_aga
     assert refused == {"task": "n1", "reason": "9 features; the network before it stays"}
     with pytest.raises(ConfidenceError):
         satellite._decide(None, question, None)
+
+
+def test_prompts_about_one_capture_share_its_bytes_and_a_later_one_does_not(tmp_path: Path) -> None:
+    image = tmp_path / "frame.jpg"
+    image.write_bytes(os.urandom(20_000))
+    asked = {"a": 0.0, "b": 0.0, "later": 1.0}
+    config = SatelliteConfig(
+        name="Sat",
+        management=BrokerAddress(unix_socket=tmp_path / "socket"),
+        model="owner/model",
+        stations=[Station(name="G", host="127.0.0.1", port=1883)],
+        frames=[Frame(frame=name, image=image, prompt=name, capture_s=at_s) for name, at_s in asked.items()],
+        outbox=tmp_path / "outbox",
+        rate_bit_s=1e6,
+        accept_confidence=0.5,
+    )
+    satellite = Satellite(config, flying_policy(config.policy, config.parameters), Judge())
+    for frame in config.frames:
+        satellite._send_image(Question(frame.frame, image, frame.prompt), FrameMessage("whole"))
+    assert [item.own_bytes for item in satellite._outbox.pending(3)] == [20_000, 0, 20_000]
+    assert satellite._downlink.waiting() == (40_000, 3)

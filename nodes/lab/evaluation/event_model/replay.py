@@ -13,8 +13,9 @@ from typing import Protocol
 
 from nodes.contract.latency import Latency
 from nodes.contract.queueing import SendOrder, completion_times_s
-from nodes.lab.evaluation.event_model.downlink import Downlink, Item
+from nodes.lab.evaluation.event_model.downlink import Downlink, Item, Message
 from nodes.onboard.link_forecast import LinkForecast
+from nodes.onboard.message import Form
 from nodes.onboard.policy_inputs import surroundings
 from nodes.policies import (
     Accept,
@@ -44,6 +45,8 @@ class Sent:
         answer: The regular model's answer.
         right: Whether the answer is correct.
         ground_s: The regular model's time.
+        form: Form of the message.
+        pieces: Key and size of each piece that other messages of the frame may have as well.
     """
 
     size_bytes: int
@@ -51,6 +54,8 @@ class Sent:
     answer: str
     right: bool
     ground_s: float
+    form: Form = "whole"
+    pieces: tuple[tuple[str, int], ...] = ()
 
 
 class PairOutcomes(Protocol):
@@ -59,6 +64,10 @@ class PairOutcomes(Protocol):
     @property
     def name(self) -> str:
         """Name of the pair, unique among all."""
+
+    @property
+    def frame(self) -> str:
+        """Name of the frame; prompts that are asked at the same capture share what is sent of it."""
 
     @property
     def prompt(self) -> str:
@@ -290,6 +299,12 @@ class _Board:
                 clock.now_s,
                 value=1.0 if value is None else value,
                 deadline_s=row.deadline_s,
+                message=Message(
+                    picture=(pair.frame, capture_s),
+                    content=decision,
+                    pieces=sent.pieces,
+                    metadata={"prompt": pair.prompt, "form": sent.form},
+                ),
             )
         self._free_s = clock.now_s
         row.onboard_inference_s = clock.now_s - start_s

@@ -25,7 +25,6 @@ BOUND = "oracle"
 # Kinds of baseline in published comparisons; the paper's figures are against a mean of such.
 PUBLISHED = ("satellite-only", "ground-only", "offload-after", "cascade", "two-threshold")
 
-_WHOLE = "SendWhole"
 _Rows = Sequence[Mapping[str, Any]]
 
 
@@ -59,32 +58,12 @@ def row_of(case: JobCase, policy: str, result: ReplayedPair, pair: Pair, place: 
     }
 
 
-def bytes_once(pieces: Mapping[str, Sequence[Mapping[str, int]]]) -> float:
-    """Return the mean bytes of a frame if all messages about it shared their parts.
-
-    The messages of several prompts about a frame repeat its overview, and regions that more than one prompt
-    attends to. A whole frame makes all other parts superfluous. Satellites do not share parts yet.
-
-    Args:
-        pieces: By frame, the bytes of each part of each message about it.
-    """
-    total = 0
-    for messages in pieces.values():
-        largest: dict[str, int] = {}
-        for message in messages:
-            for part, size_bytes in message.items():
-                largest[part] = max(largest.get(part, 0), size_bytes)
-        total += largest.get(_WHOLE, sum(largest.values()))
-    return total / len(pieces) if pieces else 0.0
-
-
 def summary_of_case(
     case: JobCase,
     rows: _Rows,
     policies: Sequence[str],
     load: float,
     with_contact_rule: Sequence[str],
-    once: Mapping[str, float],
 ) -> dict[str, Any]:
     """Return the figures of a case.
 
@@ -94,13 +73,11 @@ def summary_of_case(
         policies: Names of the policies, in the order of the table.
         load: Bytes of all frames as captured over the bytes that the links carry.
         with_contact_rule: Policies that answer on board what cannot come down in time.
-        once: By policy, the bytes per frame if messages about it shared their parts; see `bytes_once`.
     """
     by_name = {name: [row for row in rows if row["policy"] == name] for name in policies}
     figures = {
         name: {
             **summary(of_policy),
-            "bytes_per_frame_once": once.get(name),
             "contact_rule": name in with_contact_rule,
         }
         for name, of_policy in by_name.items()

@@ -18,7 +18,7 @@ from nodes.errors import PayloadError
 from nodes.onboard.message import read_regions
 from nodes.regions import Grid, choose, pack, scores_from_map, unpack
 from nodes.regions.drawing import draw_kept
-from nodes.regions.payload import MAX_BYTES, Settings, difference, overview_size, piece_sizes
+from nodes.regions.payload import MAX_BYTES, Settings, difference, overview_size
 
 WORTH = (0.4, 1.0)
 
@@ -156,36 +156,79 @@ def test_more_bytes_never_make_a_worse_picture_of_the_best_region() -> None:
     assert reductions[-1] == 1
 
 
+def sent() -> list[bytes]:
+    """Return the pieces of a message."""
+    return list(pack(picture(), Grid(160, 120), [float(index) for index in range(16)], 30_000).pieces)
+
+
+def version_1(pieces: list[bytes], **changes: object) -> bytes:
+    """Return the message as older versions wrote it."""
+    head, *regions = map(msgpack.unpackb, pieces)
+    return bytes(msgpack.packb(head | {"v": 1, "regions": sorted(regions)} | changes))
+
+
 def broken(**changes: object) -> bytes:
-    fields = msgpack.unpackb(pack(picture(), Grid(160, 120), [1.0] * 16, 30_000).data)
-    return bytes(msgpack.packb(fields | changes))
+    head, *regions = sent()
+    return bytes(msgpack.packb(msgpack.unpackb(head) | changes)) + b"".join(regions)
+
+
+def with_regions(*regions: object) -> bytes:
+    return sent()[0] + b"".join(map(msgpack.packb, regions))
 
 
 def test_malformed_messages_are_one_clear_error() -> None:
-    good = pack(picture(), Grid(160, 120), [1.0] * 16, 30_000).data
-    first = msgpack.unpackb(good)["regions"][0]
+    first = msgpack.unpackb(sent()[1])
     cases = {
         "not a message": b"\xc1",
         "not a message of": msgpack.packb([1]),
-        "version 2": broken(v=2),
+        "version 3": broken(v=3),
         "size is not": broken(size=[10]),
         "whole numbers": broken(size=[1e9, 3]),
         "pixels": broken(size=[20_000, 20_000]),
         "no grid": broken(grid=[500, 500]),
         "overview is not an image": broken(overview=None),
         "overview cannot": broken(overview=b"\xff\xd8\xff"),
-        "overview has": broken(size=[20, 20], grid=[2, 2], regions=[]),
-        "not a list": broken(regions=3),
-        "index, reduction": broken(regions=[[1, 2]]),
-        "index is not": broken(regions=[[16, *first[1:]]]),
-        "reduction is not": broken(regions=[[0, 0, first[2]]]),
-        "expected": broken(regions=[[0, first[1] + 1, first[2]]]),
-        "not in order": broken(regions=[first, first]),
+        "overview has": broken(size=[20, 20], grid=[2, 2]),
+        "ends within a piece": b"".join(sent())[:-1],
+        "region cannot be read": with_regions() + b"\xc1",
+        "index, reduction": with_regions([1, 2]),
+        "index is not": with_regions([16, *first[1:]]),
+        "reduction is not": with_regions([0, 0, first[2]]),
+        "expected": with_regions([0, first[1] + 1, first[2]]),
+        "is repeated": with_regions(first, first),
+        "not a list": version_1(sent(), regions=3),
+        "not in order": version_1(sent(), regions=[first, first]),
+        "more bytes follow": version_1(sent()) + b"\xc0",
     }
     for text, data in cases.items():
         with pytest.raises(PayloadError, match=text) as caught:
             unpack(data)
         assert "\n" not in str(caught.value)
+
+
+def test_a_message_of_an_older_version_gives_the_same_picture() -> None:
+    pieces = sent()
+    old, new = unpack(version_1(pieces)), unpack(b"".join(pieces))
+    assert len(old.regions) == len(pieces) - 1 > 2
+    assert difference(old.compose(), new.compose()) == 0.0
+
+
+def test_the_first_pieces_of_a_message_are_a_message_with_the_most_relevant_regions() -> None:
+    pieces = sent()
+    every = [region.index for region in unpack(b"".join(pieces)).regions]
+    assert every == sorted(every, reverse=True), "scores rise with the index"
+    for count in range(1, len(pieces)):
+        assert [region.index for region in unpack(b"".join(pieces[:count])).regions] == every[: count - 1]
+
+
+def test_messages_of_one_frame_have_equal_pieces_for_equal_regions() -> None:
+    frame, grid = picture(), Grid(160, 120)
+    one = pack(frame, grid, [float(index) for index in range(16)], 10**6).pieces
+    other = pack(frame, grid, [16.0 - index for index in range(16)], 10**6).pieces
+    assert one[0] == other[0]
+    common = set(one) & set(other)
+    assert len(common) == len([*one, *other]) - len({*one, *other})
+    assert len(common) > 10
 
 
 @settings(max_examples=60, deadline=None)
@@ -231,12 +274,3 @@ def test_a_message_of_any_size_takes_little_memory() -> None:
             assert tracemalloc.get_traced_memory()[1] < 2 * len(bomb), "an entry of a byte takes eight"
         finally:
             tracemalloc.stop()
-
-
-def test_the_pieces_of_a_message_are_its_images() -> None:
-    frame = picture()
-    packed = pack(frame, Grid(160, 120, 2, 2), [0.1, 0.5, 0.2, 0.2], 6000)
-    sizes = piece_sizes(packed.data)
-    kept = {str(index) for index, reduction in enumerate(packed.reductions) if reduction}
-    assert set(sizes) == {"overview", *kept} and kept
-    assert 0.9 * len(packed.data) < sum(sizes.values()) < len(packed.data)

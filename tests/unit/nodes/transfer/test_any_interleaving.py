@@ -64,6 +64,7 @@ class World:
         self.received: Counter[str] = Counter()
         self.given_up: dict[str, str] = {}
         self.lost: set[str] = set()  # after they were complete
+        self.of_pieces = 0  # bytes of messages that may share some
         self.down: list[tuple[int, bytes]] = []
         self.up: list[Upward] = []
         self.claims: dict[int, list[Claim]] = {0: [], 1: []}
@@ -110,10 +111,23 @@ class World:
         frame = f"frame {len(self.added)}"
         content = self.draw.randbytes(self.draw.choice([10, 4096, 5000, 12_000, 30_000]))
         expires_s = self.now_s + self.draw.uniform(0, 60) if self.draw.random() < 0.2 else None
+        picture, pieces = None, []
+        if len(content) > 4096 and self.draw.random() < 0.5:  # a message of a frame about which more is asked
+            picture = self.draw.randrange(4).to_bytes(16, "big")
+            pool = random.Random(picture)  # noqa: S311
+            pieces = [pool.randbytes(pool.randint(200, 3000)) for _ in range(12)]
+            pieces = [pieces[0], *self.draw.sample(pieces[1:], self.draw.randint(3, 10))]
+            content = b"".join(pieces)
+            self.of_pieces += len(content)
         self.added[frame] = content
         try:
             if len(content) == 10:
                 self.outbox.add_answer(frame, content, {}, expires_s=expires_s)
+            elif pieces:
+                sizes_bytes = list(map(len, pieces))
+                self.outbox.add_image(
+                    frame, content, {}, expires_s=expires_s, picture=picture, pieces_bytes=sizes_bytes
+                )
             else:
                 path = self.folder / "image"
                 path.write_bytes(content)

@@ -138,7 +138,7 @@ def test_the_results_of_an_evaluation_fit_80_columns(
         "accuracy": share, "timely_accuracy": share, "latency_mean_s": 100.0, "latency_median_s": 100.0,
         "latency_p95_s": 1000.0, "unanswered": 100, "bytes_per_frame": 1e5, "onboard_inference_s": 1.0,
         "share_on_board": 1.0, "bytes_per_prompt": 1e4, "latency_beyond_wait_mean_s": 50.0,
-        "contact_rule": True, "bytes_per_frame_once": 9e4,
+        "contact_rule": True,
     }  # fmt: skip
     difference = {"value": -0.25, "low": -0.5, "high": 0.1}
     against = {

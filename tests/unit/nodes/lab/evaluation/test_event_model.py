@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nodes.contract.latency import PARTS, Latency
-from nodes.lab.evaluation.event_model.downlink import NOTICE_S, Downlink, payload_sizes
+from nodes.lab.evaluation.event_model.downlink import NOTICE_S, Downlink, Message, payload_sizes
 from nodes.lab.evaluation.event_model.replay import Flight, ReplayedPair, Sent, replay, replay_fleet
 from nodes.lab.evaluation.reporting_time import measure_reporting_s
 from nodes.onboard.link_forecast import ForecastRow, LinkForecast
@@ -31,10 +31,13 @@ def line(
     return LinkForecast(rows, contacts[-1][1] + 5)
 
 
-def wire_bytes(name: str, kind: str, size_bytes: int, rate_bit_s: float = 1e6) -> int:
+def wire_bytes(
+    name: str, kind: str, size_bytes: int, rate_bit_s: float = 1e6, message: Message | None = None
+) -> int:
     """Counted anew: payload, 6 + 24 bytes of MQTT, 66 of Ethernet, IP and TCP for each 1448."""
     total = 0
-    for payload in payload_sizes(name, kind, size_bytes, chunk_size_bytes(rate_bit_s)):  # type: ignore[arg-type]
+    chunk_bytes = chunk_size_bytes(rate_bit_s)
+    for payload in payload_sizes(name, kind, size_bytes, chunk_bytes, message):  # type: ignore[arg-type]
         stream = payload + 6 + len("spaceverse/down/satellite")
         total += stream + 66 * -(-stream // 1448)
     return total
@@ -97,6 +100,56 @@ def test_a_chunk_cut_off_by_the_end_of_a_contact_is_sent_again() -> None:
     assert item.wait_s == pytest.approx(100 + OPEN_S - 11)
 
 
+REGIONS = [(str(number), 5_000 + 100 * number) for number in range(6)]
+
+
+def about_one_frame(*numbers: int) -> tuple[int, Message]:
+    """Return size and message of some regions of a frame."""
+    pieces = tuple(REGIONS[number] for number in numbers)
+    return sum(size for _, size in pieces), Message("frame", pieces, pieces)
+
+
+def test_a_second_message_of_a_frame_is_announced_and_sends_what_lacks() -> None:
+    downlink = Downlink(line(), 1e6)
+    (one_bytes, one), (other_bytes, other) = about_one_frame(0, 1, 2), about_one_frame(0, 2, 3, 4)
+    first = downlink.add("a", "image", one_bytes, 20.0, message=one)
+    second = downlink.add("b", "image", other_bytes, 20.0, message=other)
+    announced, *chunks = second.payloads
+    assert (first.own_bytes, second.own_bytes) == (sum(first.payloads[1:]), chunks[2] + chunks[3])
+    alone = downlink.add("c", "image", 50_000, 20.0)
+    downlink.advance(60)
+    assert second.bytes_sent == announced + chunks[2] + chunks[3]
+    assert first.bytes_sent == sum(first.payloads)
+    assert alone.received_s is not None and second.received_s is not None and first.received_s is not None
+    assert first.received_s < second.received_s < alone.received_s, "another frame is sent meanwhile"
+
+
+def test_a_third_message_that_has_nothing_new_is_only_announced() -> None:
+    downlink = Downlink(line(), 1e6)
+    for name in "ab":
+        downlink.add(name, "image", 50_000, 20.0, message=Message("frame", "whole"))
+    downlink.advance(60)
+    first, second = downlink.items
+    assert second.bytes_sent == second.payloads[0]
+    assert first.received_s is not None
+    assert second.received_s == pytest.approx(
+        first.received_s + (second.payloads[0] + 6 + 24 + 66) * 8 / 1e6, abs=1e-3
+    )
+
+
+def test_a_cut_in_the_second_message_costs_no_more_than_what_was_cut() -> None:
+    downlink = Downlink(line(contacts=((10, 10.29), (100, 160))), 1e6)
+    for name, numbers in (("a", (0, 1, 2)), ("b", (0, 3, 4, 5))):
+        size_bytes, message = about_one_frame(*numbers)
+        downlink.add(name, "image", size_bytes, 0.0, message=message)
+    downlink.advance(160)
+    first, second = downlink.items
+    assert first.received_s is not None and first.received_s < 11
+    assert second.received_s is not None and second.received_s > 100
+    lacking_bytes = sum(size for _, size in REGIONS[3:])
+    assert lacking_bytes < second.bytes_sent < lacking_bytes + 3 * REGIONS[5][1]
+
+
 def test_nothing_comes_down_without_a_contact_left() -> None:
     downlink = Downlink(line(), 1e6)
     late = downlink.add("f", "image", 50_000, 61.0)
@@ -116,6 +169,10 @@ class Made:
     whole_bytes: int = 100_000
     onboard_right: bool = False
     token_confidence: float = 0.5
+
+    @property
+    def frame(self) -> str:
+        return self.name
 
     def run(self, spend: Callable[[float], None]) -> OnboardRun:
         made = self
@@ -189,7 +246,8 @@ def test_passing_on_is_measured_on_a_disk_and_leaves_nothing(tmp_path: Path) -> 
 
 def test_on_the_ground_they_queue_again() -> None:
     rows = play(policy_named("ground-only"), (20.0, Made("a")), (20.0, Made("b")))
-    one_s = wire_bytes("a", "image", 100_000) * 8 / 1e6
+    message = Message("a", "whole", metadata={"prompt": "how many?", "form": "whole"})
+    one_s = wire_bytes("a", "image", 100_000, message=message) * 8 / 1e6
     assert rows[0].answered_s == pytest.approx(20.125 + one_s + DOWN_S + 2)
     second_arrives_s = 20.125 + 2 * one_s + DOWN_S
     assert rows[1].answered_s == pytest.approx(max(second_arrives_s, rows[0].answered_s or 0) + 2)

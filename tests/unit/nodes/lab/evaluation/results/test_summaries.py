@@ -10,7 +10,6 @@ from nodes.contract.evaluation import JobCase, JobPass, JobRow
 from nodes.contract.latency import PARTS
 from nodes.lab.evaluation.results.summaries import (
     PUBLISHED,
-    bytes_once,
     compare,
     same_rows,
     summary,
@@ -70,7 +69,7 @@ def test_policies_with_the_same_outcomes_are_named_and_count_once() -> None:
     other = rows("satellite-only", "ynnn" * 3)
     assert same_rows({"a": ours, "b": one, "c": twin}) == [["b", "c"]]
     names = ["spaceverse", "offload-after", "cascade", "satellite-only"]
-    found = summary_of_case(CASE, [*ours, *one, *twin, *other], names, 1.4, ["spaceverse"], {})
+    found = summary_of_case(CASE, [*ours, *one, *twin, *other], names, 1.4, ["spaceverse"])
     assert found["headline"]["roster"] == ["satellite-only", "offload-after"]
     assert found["headline"]["timely_gain"] == pytest.approx(1.0)
     assert found["headline"]["load"] == found["load"] == 1.4
@@ -82,14 +81,6 @@ def test_policies_with_the_same_outcomes_are_named_and_count_once() -> None:
 
 def test_a_users_policy_is_compared_as_well() -> None:
     both = [*rows("my.py", "yyyy"), *rows("ground-only", "yyyn")]
-    found = summary_of_case(CASE, both, ["my.py", "ground-only"], 1.0, [], {"my.py": 7.0})
+    found = summary_of_case(CASE, both, ["my.py", "ground-only"], 1.0, [])
     assert found["paired"]["my.py"]["ground-only"]["timely_accuracy"]["value"] == 0.25
     assert found["headline"] is None
-    assert found["policies"]["my.py"]["bytes_per_frame_once"] == 7.0
-
-
-def test_parts_of_a_frame_count_once() -> None:
-    regions = [{"overview": 10, "3": 5}, {"overview": 10, "3": 7, "4": 1}]
-    assert bytes_once({"a": regions, "b": []}) == 9.0
-    assert bytes_once({"a": [*regions, {"SendWhole": 100}, {"SendWhole": 100}]}) == 100.0
-    assert bytes_once({}) == 0.0
