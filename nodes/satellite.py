@@ -1,8 +1,8 @@
 """Program of a satellite: captures frames, follows a policy, sends answers or images to the ground.
 
-Five threads: camera, inference, downlink, tasks from the ground, and the main one, which supervises them. The
-policy decides in the inference thread, stage by stage, with the contact and the queue as they are at that
-moment.
+Six threads: camera, inference, downlink, tasks from the ground, power, and the main one, which supervises
+them. The policy decides in the inference thread, stage by stage, with the contact and the queue as they are
+at that moment.
 """
 
 from __future__ import annotations
@@ -54,6 +54,7 @@ from nodes.policies import (
 )
 from nodes.policies.send_order import SEND_ORDERS, value_of
 from nodes.profiles.pace import PacedWork
+from nodes.runtime.battery_supply import BatterySupply, battery_supply, check_compute_power
 from nodes.runtime.contact import CarrierWatch, RouteWatch
 from nodes.runtime.expected_contacts import ExpectedContacts
 from nodes.runtime.inference import Inference, Question, StageTimes
@@ -169,6 +170,7 @@ class Satellite:
         self._downlink.expects_contact = self._expects_contact
         self._next_capture_s = -math.inf
         self._inference.on_activity = self._downlink.on_activity = self._management.idleness.changed
+        self._supply = self._battery_supply()
         for part in (self._inference.due_s, self._downlink.due_s, lambda: self._next_capture_s):
             self._management.idleness.watch(part)
         self._management.on_change = self._downlink.retime
@@ -178,11 +180,24 @@ class Satellite:
         """Serve until the end; return the exit status."""
         try:
             tasks = [] if self._tasks is None else [self._tasks]
-            parts: list[Part] = [self._downlink, self._inference, self._camera, *tasks]
+            power = [] if self._supply is None else [self._supply]
+            parts: list[Part] = [self._downlink, self._inference, self._camera, *tasks, *power]
             return serve(self._config, self._management, parts)
         finally:
             if self._management.run_ended:
                 self._outbox.forget_kept()
+                if self._supply is not None:
+                    self._supply.forget_kept()
+
+    def _battery_supply(self) -> BatterySupply | None:
+        """Return the power supply of a satellite with a power system, after telling all that use it."""
+        supply = battery_supply(self._config, self._management, self._report)
+        if supply is not None:
+            supply.on_activity = self._management.idleness.changed
+            supply.on_switch = self._downlink.wake
+            self._inference.supply = self._downlink.supply = supply
+            self._management.idleness.watch(supply.due_s)
+        return supply
 
     def _apply_changes(self) -> None:
         """Put the settings in force that tasks have changed."""
@@ -280,6 +295,8 @@ class Satellite:
                 self._kept.keep(frame.frame, frame.image)
             except OSError as error:  # questions about it will be refused
                 self._report(OutboxTrouble(reason=f"frame {frame.frame} is not kept: {error}"))
+        if self._supply is not None:
+            self._supply.captured()
         self._report(Captured(frame=frame.frame, size_bytes=size_bytes))
         self._inference.ask(Question(frame.frame, frame.image, frame.prompt))
 
@@ -336,6 +353,7 @@ class Satellite:
             self._config.max_new_tokens,
             paced,
             lambda error: self._waits(question.frame, error),
+            before_stage=lambda: self._inference.rest(paced),
         ) as frame:
             decision, reading = decide_frame(
                 self._policy,
@@ -343,6 +361,7 @@ class Satellite:
                 question.prompt,
                 self._size_bytes(question.frame, question.image),
                 lambda: self._surroundings(self._capture_s[question.frame]),
+                power=lambda: None if self._supply is None else self._supply.outlook(),
             )
             check_confidence(reading.token_confidence)
             check_confidence(reading.confidence, "figures of the confidence network")
@@ -473,6 +492,7 @@ def check(config: SatelliteConfig, path: Path) -> None:
     check_images(config, path)
     check_ca_files([config.management, *config.stations], path)
     check_model(config, path)
+    check_compute_power(config, path)
     try:
         judge_of(config)
     except ConfidenceError as error:

@@ -15,6 +15,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from nodes.contract.power.parameters import Power, SolarPanel
     from testbed.cli.scenario.run import run_as_script
     from testbed.errors import (
         CapabilityError,
@@ -84,6 +85,7 @@ __all__ = [
     "Orbit",
     "Outcome",
     "PolicyChange",
+    "Power",
     "Priority",
     "Question",
     "RadioChanges",
@@ -97,6 +99,7 @@ __all__ = [
     "ShaperDiedError",
     "Sight",
     "Sky",
+    "SolarPanel",
     "StationDown",
     "TerminalProgress",
     "TerrestrialLink",
@@ -113,6 +116,7 @@ __all__ = [
 ]
 
 _NAMES_BY_MODULE = {
+    "nodes.contract.power.parameters": ("Power", "SolarPanel"),
     "testbed.cli.scenario.run": ("run_as_script",),
     "testbed.errors": (
         "CapabilityError",

@@ -9,6 +9,8 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import AfterValidator, BaseModel, Field, ValidationError, model_validator
 
 from nodes.contract.models.options import ModelOptions, options_in
+from nodes.contract.power.parameters import Power
+from nodes.contract.power.sunlight import Sunlight
 from nodes.contract.queueing import SendOrder
 from nodes.contract.strict import Strict, problems_of
 
@@ -281,6 +283,8 @@ class SatelliteConfig(NodeConfig, PolicyChoice):
         tasks: folder of tasks from the ground and of what they need; None: the satellite takes none.
         frames_kept_bytes: size of the captured images that it keeps for questions that come up later; new
             ones displace the oldest.
+        power: its power system; None: power without limit.
+        sunlight: what its solar panels give; set with `power`.
     """
 
     stations: list[Station] = Field(min_length=1)
@@ -294,6 +298,14 @@ class SatelliteConfig(NodeConfig, PolicyChoice):
     damaged_from: str | None = None
     tasks: Path | None = None
     frames_kept_bytes: int = Field(default=FRAMES_KEPT_BYTES, ge=0)
+    power: Power | None = None
+    sunlight: Sunlight | None = None
+
+    @model_validator(mode="after")
+    def _power_and_sunlight(self) -> SatelliteConfig:
+        if (self.power is None) != (self.sunlight is None):
+            raise ValueError("set power and sunlight, or neither")
+        return self
 
     @model_validator(mode="after")
     def _unique_stations(self) -> SatelliteConfig:

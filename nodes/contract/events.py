@@ -29,6 +29,19 @@ AnsweredBy = Literal["satellite", "ground"]
 DecisionName = Literal["answer", "offload", "drop"]
 FailedPart = Literal["policy", "model", "server", "regions", "image"]
 ProgramState = Literal["lost", "ready", "given up", "finished"]
+PowerCause = Literal[
+    "interval",
+    "sunlight",
+    "eclipse",
+    "compute on",
+    "compute off",
+    "too hot",
+    "radio on",
+    "radio off",
+    "full speed",
+    "throttled",
+    "end",
+]
 
 EVENTS: dict[str, type[Event]] = {}
 """Each kind of event by its name."""
@@ -339,6 +352,51 @@ class PowerSensorFound(Event):
     scope: Text | None = None
     idle_w: float | None = None
     reason: Text | None = None
+
+
+class PowerState(Event):
+    """State of a satellite's battery and temperature at one moment, and what they permit (docs/power.md).
+
+    The energies count from scenario second 0. The energy of the panels is the change of the charge, what
+    was used, and what was lost.
+
+    Args:
+        at_s: scenario time of the state; the event may be later.
+        causes: why it is reported: a regular interval, the edge of an eclipse, a part that was switched, or
+            the end.
+        charge_j: energy in the battery.
+        charge: the same as a share of its capacity.
+        temperature_c: temperature.
+        sunlit: whether the satellite sees the sun.
+        input_w: power of the solar panels.
+        load_w: power of all loads.
+        compute: whether inference may go on.
+        radio: whether the radio may be on.
+        full_speed: whether the computer is not slowed down by heat.
+        input_j: energy that the panels could give.
+        used_j: energy that the loads took.
+        lost_j: energy lost in charging, or not taken from the panels by a full battery.
+        unserved_j: energy that the loads needed while the battery was empty.
+    """
+
+    event_name = "power_state"
+    sent_by = "satellite with power"
+
+    at_s: float
+    causes: list[PowerCause]
+    charge_j: float
+    charge: float
+    temperature_c: float
+    sunlit: bool
+    input_w: float
+    load_w: float
+    compute: bool
+    radio: bool
+    full_speed: bool
+    input_j: float
+    used_j: float
+    lost_j: float
+    unserved_j: float
 
 
 class EnergyUsed(FrameEvent):

@@ -42,6 +42,7 @@ class OnboardFrame:
         paced: The pace of another machine, to which each stage and each message is delayed; None for no
             delay.
         on_wait: Called with the error while the image cannot be opened for a reason that passes.
+        before_stage: Called before each stage; waits while there is no power.
     """
 
     def __init__(
@@ -53,11 +54,13 @@ class OnboardFrame:
         max_new_tokens: int,
         paced: PacedWork | None = None,
         on_wait: Callable[[OSError], None] = lambda error: None,
+        before_stage: Callable[[], None] = lambda: None,
     ) -> None:
         self._model, self._image, self._prompt = model, image, prompt
         self._judge, self._max_new_tokens = judge, max_new_tokens
         self._paced = paced
         self._on_wait = on_wait
+        self._before_stage = before_stage
         self._begun = False
         self._kept = KeptWork.of(model, image)
 
@@ -70,6 +73,7 @@ class OnboardFrame:
 
     def advance(self) -> Reading:
         """Compute the next stage."""
+        self._before_stage()
         stage = self._staged.advance()
         confidence = self._judge.confidence(stage.stage, stage.features)
         text = self._staged.answer().text if stage.stage == END else ""

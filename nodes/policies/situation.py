@@ -54,6 +54,21 @@ class Queue:
 
 
 @dataclass(frozen=True, slots=True)
+class PowerOutlook:
+    """Battery and temperature of a satellite with a power system (docs/power.md).
+
+    Attributes:
+        charge: Energy in the battery as a share of its capacity.
+        temperature_c: Temperature.
+        sunlight_in_s: Time until the satellite sees the sun; 0 in sunlight, infinite if none is foreseen.
+    """
+
+    charge: float
+    temperature_c: float
+    sunlight_in_s: float
+
+
+@dataclass(frozen=True, slots=True)
 class Foresight:
     """Knowledge of the outcome, for an upper bound in an evaluation; not available on a satellite.
 
@@ -82,6 +97,7 @@ class Situation:
         contact: The current or the next contact.
         queue: Data that is queued for the link.
         foresight: Knowledge of the outcome, in an evaluation only.
+        power: Battery and temperature; None on a satellite without a power system, and in an evaluation.
     """
 
     prompt: str
@@ -94,6 +110,7 @@ class Situation:
     contact: Contact
     queue: Queue
     foresight: Foresight | None = None
+    power: PowerOutlook | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,6 +191,7 @@ def decide_frame(
     whole_bytes: int,
     surroundings: Callable[[], tuple[Contact, Queue]],
     foresight: Foresight | None = None,
+    power: Callable[[], PowerOutlook | None] = lambda: None,
 ) -> tuple[Decision, Reading]:
     """Call a policy about one frame, stage by stage, until it has decided.
 
@@ -184,6 +202,7 @@ def decide_frame(
         whole_bytes: The frame's size as captured.
         surroundings: Returns contact and queue at present; called at each stage.
         foresight: Knowledge of the outcome, in an evaluation only.
+        power: Returns battery and temperature at present; called at each stage.
 
     Returns:
         The decision and the last reading; for `Accept` the reading of the complete answer.
@@ -205,6 +224,7 @@ def decide_frame(
             contact=contact,
             queue=queue,
             foresight=foresight,
+            power=power(),
         )
         with failing_as("policy"):
             decision = policy.decide(situation)

@@ -59,6 +59,7 @@ class Pace:
         self.max_new_tokens = max_new_tokens
         self.clock = clock or RealTime()
         self.on_hold = on_hold
+        self.slowdown: Callable[[], float] = lambda: 1.0
 
     def begin(self, frame: str, begin_s: float) -> PacedWork:
         """Return the pace of the work on one frame, begun at `begin_s` (CLOCK_MONOTONIC)."""
@@ -71,8 +72,10 @@ class PacedWork:
     def __init__(self, pace: Pace, frame: str, begin_s: float) -> None:
         self._pace, self._frame, self._begin_s = pace, frame, begin_s
         self._begin_time_s = self._time_s(begin_s)
-        self._planned_s: dict[str, float] = {}  # by the profile's names of stages
+        self._planned_s: dict[str, float] = {}  # by the profile's names of stages, at the speed of then
+        self._profile_s: dict[str, float] = {}  # the same as in the profile
         self._late_s = 0.0
+        self._rested_s = 0.0  # waiting for power
         self.held_s: list[tuple[float, float]] = []  # idle spans (from, to), CLOCK_MONOTONIC
         self._done_s = begin_s  # when the last step returned
 
@@ -129,16 +132,30 @@ class PacedWork:
             )
         )
 
+    def rested(self, from_s: float, to_s: float) -> None:
+        """Leave out a span in which the work waited for power, given by values of CLOCK_MONOTONIC."""
+        self._rested_s += self._time_s(to_s) - self._time_s(from_s)
+        self.held_s.append((from_s, to_s))
+        self._done_s = to_s
+
     def _decoded(self, further: int) -> None:
         self._plan("prefill")
-        self._planned_s["decode"] = further * self._pace.profile.stage_s("decode")
+        self._plan_stage("decode", further * self._pace.profile.stage_s("decode"))
 
     def _plan(self, *names: str) -> None:
-        self._planned_s |= {name: self._pace.profile.stage_s(name) for name in names}
+        for name in names:
+            self._plan_stage(name, self._pace.profile.stage_s(name))
+
+    def _plan_stage(self, name: str, profile_s: float) -> None:
+        """Plan a stage; what is new of it takes as long as the computer is slowed down now."""
+        new_s = profile_s - self._profile_s.get(name, 0.0)
+        if new_s or name not in self._planned_s:
+            self._planned_s[name] = self._planned_s.get(name, 0.0) + new_s * self._pace.slowdown()
+            self._profile_s[name] = profile_s
 
     def _hold(self) -> None:
         arrived_s = time.monotonic()
-        due_time_s = self._begin_time_s + sum(self._planned_s.values())
+        due_time_s = self._begin_time_s + self._rested_s + sum(self._planned_s.values())
         if (late_s := self._time_s(arrived_s) - due_time_s) < 0:
             late_s = self._wait_until(due_time_s)
             self._done_s = time.monotonic()

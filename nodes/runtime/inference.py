@@ -17,6 +17,7 @@ from nodes.contract.events import FailedPart, FrameEvent, InferenceFailed, Infer
 from nodes.contract.report import Report, WaitingClock
 from nodes.errors import ImageError, PartError, ServerUnavailableError, WithdrawnError
 from nodes.failures import named, where_of
+from nodes.power.supply import Mains, Supply
 from nodes.profiles.pace import Pace, PacedWork
 from nodes.profiles.profile import difference, read_profile
 from nodes.runtime.power_watch import PowerWatch
@@ -63,6 +64,7 @@ class Inference(Loop):
     Attributes:
         lacks: called with the model before it is announced; returns in words what the work has to do without.
         on_activity: called whenever the queue has something to do, has it at another time, or has nothing.
+        supply: gives power, or lets the work wait for it.
     """
 
     def __init__(
@@ -90,6 +92,8 @@ class Inference(Loop):
         self._clock = clock
         self.on_activity: Callable[[], None] = lambda: None
         self.lacks: Callable[[Any], str | None] = lambda model: None
+        self.supply: Supply = Mains()
+        self._waits_for_power = False
         self._lock = threading.Lock()
         self._unanswered = 0
         self._held_until_s: float | None = None
@@ -106,7 +110,7 @@ class Inference(Loop):
     def due_s(self) -> float:
         """Return the scenario time at which there is something to do; see `Idleness.watch`."""
         with self._lock:
-            if self._unanswered == 0:
+            if self._unanswered == 0 or (self._waits_for_power and not self.supply.may_compute):
                 return math.inf
             return -math.inf if self._held_until_s is None else self._held_until_s
 
@@ -121,17 +125,47 @@ class Inference(Loop):
         if self._config.profile is not None:
             profile = read_profile(self._config.profile)
             self._pace = Pace(profile, self._report, self._config.max_new_tokens, self._clock, self._hold)
-        with PowerWatch(self._config.measure_power, self._report, self._config.power_sensor) as self._power:
+            self._pace.slowdown = self.supply.slowdown
+        config = self._config
+        with PowerWatch(config.measure_power, self._report, config.power_sensor, self.supply) as self._power:
             self._ready(model, load_s, warm_up_s)
             while not stopping.is_set():
                 try:
                     question = self._questions.get(timeout=TAKE_S)
                 except queue.Empty:
                     continue
+                if not self._wait_for_power():
+                    return
+                self.supply.computing(True)
                 self._serve_one(model, question)
+                self.supply.computing(False)
+                self.supply.answered()
                 with self._lock:
                     self._unanswered -= 1
                 self.on_activity()
+
+    def rest(self, paced: PacedWork | None) -> None:
+        """Let the work on a frame wait between two of its stages while there is no power for the next."""
+        if self.supply.may_compute:
+            return
+        begin_s = time.monotonic()
+        self.supply.computing(False)
+        if self._wait_for_power():
+            self.supply.computing(True)
+        if paced is not None:
+            paced.rested(begin_s, time.monotonic())
+
+    def _wait_for_power(self) -> bool:
+        """Wait until there is power for inference; False if the node is to stop."""
+        if self.supply.may_compute:
+            return True
+        self._waits_for_power = True
+        self.on_activity()
+        try:
+            return self.supply.wait_to_compute(self._stopping)
+        finally:
+            self._waits_for_power = False
+            self.on_activity()
 
     def _ready(self, model: AnsweringModel, load_s: float, warm_up_s: float) -> None:
         self._report(

@@ -157,21 +157,32 @@ class ManagementPlane:
     def _scale(self) -> Timescale | None:
         return None if self._time is None else self._time.scale
 
-    def wait_until(self, time_s: float) -> bool:
-        """Wait for an absolute scenario time, also across jumps; False if the node was stopped first."""
-        while not self.stopped.is_set():
+    def wait_until(self, time_s: float, gives_up: Callable[[], bool] = lambda: False) -> bool:
+        """Wait for an absolute scenario time, also across jumps; False if the node was stopped first.
+
+        Args:
+            time_s: the scenario time.
+            gives_up: whether to return False before it; looked at after each `wake`.
+        """
+
+        def ended() -> bool:
+            return self.stopped.is_set() or gives_up()
+
+        while not ended():
             if self._time is None or self.now_s() is None:
                 (self.stopped if self.started.is_set() else self.started).wait(0.1)
                 continue
             longest_s = math.inf if self.clock is None else LOOK_AGAIN_S
-            return self._time.wait_until(
-                time_s, self.stopped.is_set, monotonic=self._run_s, longest_s=longest_s
-            )
+            return self._time.wait_until(time_s, ended, monotonic=self._run_s, longest_s=longest_s)
         return False
 
     def end(self) -> None:
         """Set `stopped`, and wake all that wait for scenario time."""
         self.stopped.set()
+        self.wake()
+
+    def wake(self) -> None:
+        """Let all that wait for scenario time look whether they give up."""
         if self._time is not None:
             self._time.wake()
 

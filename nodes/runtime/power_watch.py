@@ -9,6 +9,7 @@ from contextlib import ExitStack
 from nodes.contract.config import I2cPowerSensor
 from nodes.contract.events import EnergyUnknown, EnergyUsed, PowerSensorFound
 from nodes.contract.report import Report
+from nodes.power.supply import Mains, Supply
 from nodes.sensors.energy import EnergyMeter
 from nodes.sensors.reading import SensorError
 from nodes.sensors.search import find_power_sensor
@@ -25,10 +26,18 @@ class PowerWatch:
         wanted: whether to look for a sensor at all.
         report: gets the events.
         sensor: the sensor to use; None: search for one.
+        supply: drained by what is measured.
     """
 
-    def __init__(self, wanted: bool, report: Report, sensor: I2cPowerSensor | None = None) -> None:
+    def __init__(
+        self,
+        wanted: bool,
+        report: Report,
+        sensor: I2cPowerSensor | None = None,
+        supply: Supply | None = None,
+    ) -> None:
         self._wanted, self._report, self._sensor = wanted, report, sensor
+        self._supply: Supply = Mains() if supply is None else supply
         self._stack = ExitStack()
         self._meter: EnergyMeter | None = None
 
@@ -39,6 +48,7 @@ class PowerWatch:
                 meter = self._stack.enter_context(EnergyMeter(sensor))
                 idle_w = meter.idle(IDLE_S)
                 self._meter = meter
+                self._supply.measured_idle(idle_w)
                 self._report(PowerSensorFound(source=sensor.source, scope=sensor.scope, idle_w=idle_w))
             except SensorError as error:
                 self._report(PowerSensorFound(reason=str(error)))
@@ -71,4 +81,5 @@ class PowerWatch:
             problem = self._meter.problem if self._meter is not None else None
             self._report(EnergyUnknown(frame=frame, reason=problem or "no reading in time"))
         else:
+            self._supply.take(max(0.0, energy.energy_j))
             self._report(EnergyUsed(frame=frame, **energy.to_json()))

@@ -15,6 +15,7 @@ from nodes.contract import topics
 from nodes.contract.config import Station, session_name
 from nodes.contract.events import ContactChanged, Disconnected, QueueReported
 from nodes.contract.report import NoClock, Report, ScenarioClock, ScenarioTime, no_time
+from nodes.power.supply import Mains, Supply
 from nodes.runtime.contact import POLL_S, poll_s
 from nodes.transfer.connect import Opened, RacingConnector
 from nodes.transfer.connection import Connection, prepare_bulk, prepare_express
@@ -100,6 +101,7 @@ class Downlink(threading.Thread):
             nothing to do any more.
         expects_contact: returns whether a contact may begin within the next POLL_S of real time. Until then
             carriers are looked at less often; cheap, and never blocks.
+        supply: powers the radio; without it there is no contact.
     """
 
     def __init__(
@@ -124,6 +126,7 @@ class Downlink(threading.Thread):
         self._contact_ends_s = contact_ends_s
         self.tasks: TaskInbox | None = None
         self.queue_every_s: float | None = None
+        self.supply: Supply = Mains()
         self._queue = QueueReported(items=0, size_bytes=0, best_value=0.0, deadline_s=None, sending=False)
         self._next_queue_s = 0.0
         self.on_activity: Callable[[], None] = lambda: None
@@ -168,7 +171,8 @@ class Downlink(threading.Thread):
         A link that is up keeps the satellite busy until its connections are open and the ground has all
         items. While every link is down, the next expiry counts alone, for the run knows the contacts.
         """
-        looks = ((station.name, watch.look()) for station, watch in self._stations.items())
+        radio_on = self.supply.radio_on
+        looks = ((station.name, radio_on and watch.look()) for station, watch in self._stations.items())
         unseen = any(up != self.contact_up.get(name) for name, up in looks)
         return -math.inf if unseen else self._due_s()
 
@@ -217,6 +221,7 @@ class Downlink(threading.Thread):
             if opened is not None:
                 self._adopt(opened)
         self._tidy()
+        self._use_radio()
         if self._station is not None:
             self._feed(self._station)
         self._sent_bytes = sum(lane.sender.sent_bytes for lane in self._lanes)
@@ -225,11 +230,18 @@ class Downlink(threading.Thread):
             self.on_activity()
         self._wait()
 
+    def _use_radio(self) -> None:
+        """Tell the power supply what the radio does."""
+        if not any(self.contact_up.values()):
+            self.supply.radio("off")
+        else:
+            self.supply.radio("transmit" if self._is_open and self._outbox.count else "on")
+
     def _look(self) -> list[Station]:
         """Return the stations in contact, and report changes."""
         reachable = []
         for station, watch in self._stations.items():
-            up = watch.up()
+            up = self.supply.radio_on and watch.up()
             if up != self.contact_up.get(station.name):
                 self.contact_up[station.name] = up
                 self._contacts += up

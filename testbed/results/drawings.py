@@ -15,6 +15,7 @@ from nodes.contract.latency import LABELS, PARTS
 from testbed.measure.fidelity import LinkFidelity, Sample
 from testbed.results.faults import FaultRecord
 from testbed.results.latency import FrameResult
+from testbed.results.nodes.power import PowerRecord
 from traces.trace import Trace
 
 if TYPE_CHECKING:
@@ -123,6 +124,35 @@ def link_record(link: LinkFidelity, trace: Trace) -> str:
     above.legend(fontsize=7, loc="upper right")
     below.set_ylim(0, 1.2 * max((max(s.requested, s.measured) * 1e-6 for s in link.down_rate), default=1.0))
     below.set_xlabel("scenario time, s (contact shaded)")
+    return _svg(figure)
+
+
+def power_record(record: PowerRecord) -> str:
+    """Return charge, temperature and power of a satellite over the run, with its eclipses shaded."""
+    figure = _figure(5.5)
+    above, middle, below = figure.subplots(3, 1, sharex=True)
+    states = record.states
+    times_s = [state.at_s for state in states]
+    for axes in (above, middle, below):
+        for begin_s, end_s in record.spans(lambda state: not state.sunlit):
+            axes.axvspan(begin_s, end_s, color="#999999", alpha=0.3, lw=0)
+    for begin_s, end_s in record.spans(lambda state: not state.compute):
+        above.axvspan(begin_s, end_s, 0, 0.06, color="#D55E00", lw=0)
+    above.plot(times_s, [100 * state.charge for state in states], color="#0072B2", label="charge")
+    for floor, label in ((record.power.compute_floor, "inference"), (record.power.radio_floor, "radio")):
+        above.axhline(100 * floor, color="#D55E00", lw=0.8, ls="--")
+        above.annotate(f" {label} stops", (times_s[0], 100 * floor), va="bottom", fontsize=7)
+    above.set(ylim=(0, 102), ylabel="charge, %")
+    middle.plot(times_s, [state.temperature_c for state in states], color="#D55E00")
+    middle.set_ylabel("temperature, deg C")
+    for values, colour, label in (
+        ([state.input_w for state in states], "#E69F00", "solar panels"),
+        ([state.load_w for state in states], "#0072B2", "loads"),
+    ):
+        below.plot(times_s, values, color=colour, label=label, drawstyle="steps-post", lw=0.8)
+    below.legend(fontsize=7, loc="upper right")
+    below.set_ylabel("power, W")
+    below.set_xlabel("scenario time, s (eclipse shaded; bar at the bottom: no inference)")
     return _svg(figure)
 
 

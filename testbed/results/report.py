@@ -26,6 +26,7 @@ from traces.trace import Trace
 LARGEST_PIXELS = 100_000_000  # as for a node (nodes/vlm/image.py)
 PICTURED_MAX = 300  # frames with pictures, and in the timeline; the table has all
 LINKS_DRAWN_MAX = 20  # of more, those that were measured: a drawing takes half a second
+POWERS_DRAWN_MAX = 20
 _TEMPLATES = Path(__file__).parent / "data"
 
 
@@ -75,6 +76,10 @@ def render(
             for link in records
         ],
         ground_track=drawings.ground_track(tracks) if tracks else None,
+        powers=[
+            (power.line(), drawings.power_record(power) if number < POWERS_DRAWN_MAX else None)
+            for number, power in enumerate(results.powers)
+        ],
         note=results.note,
         rows=_rows(results),
         dish_tables=[rows for rows in (turn_rows(results.dishes), use_rows(results.dish_uses)) if rows],

@@ -57,6 +57,7 @@ from testbed.results.link_time import LinkTime
 from testbed.results.nodes.board import BoardRecord
 from testbed.results.nodes.clocks import NodeClock, clock_bound_s
 from testbed.results.nodes.pace import NodePace
+from testbed.results.nodes.power import PowerRecord
 from testbed.results.tasks import TaskRecord
 from testbed.results.verdict import Ending, Verdict, verdict
 from testbed.scenario.dishes.desk import Turn
@@ -109,6 +110,7 @@ class Results:
     clocks: tuple[NodeClock, ...] = ()
     boards: tuple[BoardRecord, ...] = ()
     paces: tuple[NodePace, ...] = ()
+    powers: tuple[PowerRecord, ...] = ()
     machine: tuple[str, ...] = ()
     troubles: tuple[str, ...] = ()
     absences: Absences = field(default_factory=dict)
@@ -182,6 +184,7 @@ class Results:
         ]
         found += [warning for clock in self.clocks if (warning := clock.warning())]
         found += [warning for board in self.boards for warning in board.warnings()]
+        found += [warning for power in self.powers for warning in power.warnings()]
         if self.acceleration is None:  # else its line has the lateness of all
             found += [warning for pace in self.paces if (warning := pace.warning())]
         found += [absence.warning(who) for who, own in self.absences.items() for absence in own]
@@ -224,7 +227,8 @@ class Results:
         Keys: verdict (Verdict), scenario, shaper, acceleration (Acceleration; null at speed 1), passage
         (Passage; null where scenario time is real time), warnings, note, totals (see `totals`), links and
         ways (summaries of LinkFidelity), brokers (BrokerRecord), malformed (counts by "node, from sender"),
-        refusals, clocks (NodeClock), boards (BoardRecord), paces (NodePace), absences (Absence, by program),
+        refusals, clocks (NodeClock), boards (BoardRecord), paces (NodePace), powers
+        (PowerRecord), absences (Absence, by program),
         lost_events, lost_events_of (by node), backlogs (Backlog) and losses (Loss) at the end of each
         contact, dishes (Turn: who had which dish when), dish_uses (DishUse, by station and satellite), faults
         (FaultRecord: what broke, when, and the frames that it hit), tasks (TaskRecord: what went up, when it
@@ -247,6 +251,7 @@ class Results:
             "clocks": [clock.to_json() for clock in self.clocks],
             "boards": [board.to_json() for board in self.boards],
             "paces": [asdict(pace) for pace in self.paces],
+            "powers": [power.to_json() for power in self.powers],
             "absences": {who: [asdict(absence) for absence in own] for who, own in self.absences.items()},
             "lost_events": sum(self.lost_events.values()),
             "lost_events_of": dict(self.lost_events),

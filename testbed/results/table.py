@@ -41,6 +41,7 @@ def results_table(results: Results, width: int) -> RenderableType:
         *(Text(fault.line()) for fault in results.faults),
         *(Text(task.line()) for task in results.tasks),
         *dish_tables(results.dishes, results.dish_uses),
+        *(Text(power.line()) for power in results.powers),
         *(Text(board.line()) for board in results.boards),
         *(Text(clock.line()) for clock in results.clocks),
         *map(link_table, (*results.links, *results.ways)),

@@ -52,6 +52,7 @@ from nodes.contract.events import (
     Paced,
     PathChanged,
     PowerSensorFound,
+    PowerState,
     ProgramChanged,
     QueueReported,
     Ready,
@@ -122,7 +123,7 @@ NO_FAILURE = (
     InferenceStarted, InferenceFinished, EnergyUsed, Captured, ContactChanged, Connected, SendStarted,
     SendFinished, Delivered, HeartbeatReceived, ReceivedFirst, Answered, AgentAssigned, NodeStarted,
     NodeStopped, LinkChanged, ContactLosses, DishAssigned, DishReleased, QueueReported, PathChanged,
-    TimeJumped, TaskAsked, TaskQueued, TaskSent, TaskReceived, TaskDone,
+    TimeJumped, TaskAsked, TaskQueued, TaskSent, TaskReceived, TaskDone, PowerState,
 )  # fmt: skip
 
 

@@ -19,6 +19,7 @@ from nodes.contract import config as contract
 from nodes.contract.config import LONGEST_NAME, ModelRun, PolicyChoice
 from nodes.contract.events import RUN
 from nodes.contract.files import write_atomically
+from nodes.contract.power.sunlight import Sunlight
 from nodes.contract.topics import slug
 from testbed.boards.inventory import Board
 from testbed.errors import ScenarioError
@@ -35,6 +36,7 @@ from testbed.run.model_relay import server_of
 from testbed.run.routed.routing import Routing, routing_of
 from testbed.run.traces import played_traces
 from testbed.scenario.model import AnyLink, GroundNode, Link, Satellite, Scenario
+from testbed.scenario.sunlight import sunlights
 from testbed.scenario.tasks import task_name
 from traces.trace import Trace
 from traces.trace_file import write_trace
@@ -415,10 +417,24 @@ class RunPlan:
             "outbox": str(self.config_path(satellite.name).parent / "outbox"),
             "queue_every_s": self.queue_every_s,
             **self._tasks_config(satellite),
+            **self._power_config(satellite),
             # The median, not the peak: chunks are sized in time, and at a low elevation the rate is low.
             "rate_bit_s": statistics.median(
                 [row.down_bit_s for row in rows if row.both_up] or [RATE_WITHOUT_CONTACT_BIT_S]
             ),
+        }
+
+    @cached_property
+    def sunlights(self) -> dict[str, Sunlight]:
+        """What the solar panels give, by the names of the satellites with a power system."""
+        return sunlights(self.scenario, self.traces)
+
+    def _power_config(self, satellite: Satellite) -> dict[str, Any]:
+        if satellite.power is None:
+            return {}
+        return {
+            "power": satellite.power.model_dump(mode="json"),
+            "sunlight": self.sunlights[satellite.name].model_dump(mode="json"),
         }
 
     def _tasks_config(self, satellite: Satellite) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from pydantic import (
     AfterValidator,
     AwareDatetime,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     ValidationError,
@@ -24,6 +25,8 @@ from pydantic import (
 
 from nodes.contract.config import FRAMES_KEPT_BYTES, ModelRun, Name, PolicyChoice
 from nodes.contract.files import is_policy_file
+from nodes.contract.power.parameters import Power
+from nodes.contract.power.presets import power_preset
 from nodes.contract.strict import Text, problems_of
 from nodes.contract.topics import slug
 from testbed.errors import ScenarioError
@@ -145,6 +148,10 @@ class Recorded(_Data):
     length_s: float | None = Field(default=None, gt=0)
 
 
+def _power_by_name(value: Any) -> Any:
+    return power_preset(value) if isinstance(value, str) else value
+
+
 class Satellite(ModelRun, PolicyChoice):
     """A satellite and the program that runs on it.
 
@@ -169,6 +176,8 @@ class Satellite(ModelRun, PolicyChoice):
         programs: programs and containers of the user's own that run on it; not on a board.
         frames_kept_bytes: size of the captured images that it keeps where a `Question` of the scenario may
             come up; new ones displace the oldest.
+        power: its solar panels, battery, loads and temperature: a `Power`, or the name of one ("3u", "6u",
+            "dove"). None: power without limit. One of its links must follow an orbit.
     """
 
     name: Name
@@ -180,6 +189,7 @@ class Satellite(ModelRun, PolicyChoice):
     board: str | None = None
     frames_kept_bytes: int = Field(default=FRAMES_KEPT_BYTES, ge=0)
     programs: tuple[OwnProgram, ...] = ()
+    power: Annotated[Power, BeforeValidator(_power_by_name)] | None = None
 
     @model_validator(mode="after")
     def _programs_are_emulated(self) -> Satellite:
@@ -586,6 +596,21 @@ class Scenario(_Data):
         own = [link.station for link in self.links if link.satellite == satellite]
         control = [] if self.mission_control is None else [self.mission_control.name]
         return tuple(name for name in (*own, *control) if name in receiving)
+
+    def orbit_of(self, satellite: str) -> Orbit | Sight | None:
+        """Return the orbit that a satellite's first computed link follows; None: all are recorded."""
+        follows = (link.follows for link in self.sky_links if satellite in link.ends)
+        return next((orbit for orbit in follows if isinstance(orbit, Orbit | Sight)), None)
+
+    @model_validator(mode="after")
+    def _power_has_an_orbit(self) -> Scenario:
+        for satellite in self.satellites:
+            if satellite.power is not None and self.orbit_of(satellite.name) is None:
+                raise ValueError(
+                    f"satellite {satellite.name!r} has power, and no link of it follows an orbit, which says"
+                    " when the sun shines; let one follow an Orbit"
+                )
+        return self
 
     @model_validator(mode="after")
     def _faults_have_targets(self) -> Scenario:

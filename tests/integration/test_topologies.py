@@ -37,8 +37,8 @@ OWN_MODELS = {
     "dove_pass"
 }  # started by the run, and asked for each answer; the others share models and answers
 # By tests/integration/network/test_three_hosts.py (a Mininet script), boards/test_two_boards.py,
-# and test_dove_day.py beside this file.
-TESTED_ELSEWHERE = {"three_hosts", "two_boards", "dove_day"}
+# and test_dove_day.py and test_power.py beside this file.
+TESTED_ELSEWHERE = {"three_hosts", "two_boards", "dove_day", "six_u_day"}
 PUBLIC = {"testbed", "traces", "nodes", "nodes.policies"}
 
 

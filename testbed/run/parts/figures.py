@@ -20,6 +20,7 @@ from testbed.results.faults import explained, fault_records
 from testbed.results.link_time import LinkTime
 from testbed.results.nodes.clocks import node_clocks
 from testbed.results.nodes.pace import node_paces
+from testbed.results.nodes.power import power_records
 from testbed.results.report import render
 from testbed.results.results import (
     Results,
@@ -149,6 +150,7 @@ class RunFigures:
             clocks=node_clocks(events),
             boards=self.boards.records(),
             paces=paces,
+            powers=power_records(scenario, events, self.plan.sunlights),
             machine=self._machine(),
             passage=self.playing.passage(events),
             acceleration=acceleration(

@@ -48,6 +48,31 @@ def test_an_answer_is_held_until_its_time_and_carries_the_profiles_stages() -> N
     assert first["profile_s"] == pytest.approx(0.18) and first["computed_s"] < 0.01
 
 
+def test_a_machine_that_is_hot_takes_longer_from_then_on() -> None:
+    report = Recorder()
+    pace = Pace(PROFILE, report, max_new_tokens=8)
+    work = pace.begin("f1", time.monotonic() - 10.0)  # nothing has to be waited for
+    work.seen()  # 0.12 s
+    pace.slowdown = lambda: 2.0
+    work.answered(answer(3))  # twice 0.05 s, and three further tokens of twice 0.01 s
+    work.tell()
+    (event,) = report.of("paced")
+    assert event["profile_s"] == pytest.approx(0.12 + 2 * (0.05 + 0.03))
+    assert work.timings() == Timings(0.02, 0.10, 0.10, pytest.approx(0.06))
+
+
+def test_time_without_power_is_no_time_of_the_work() -> None:
+    report = Recorder()
+    begin_s = time.monotonic() - 10.0
+    work = Pace(PROFILE, report, max_new_tokens=8).begin("f1", begin_s)
+    work.rested(begin_s + 1.0, begin_s + 9.0)
+    work.answered(answer(1))
+    work.tell()
+    (event,) = report.of("paced")
+    assert event["computed_s"] == pytest.approx(2.0, abs=0.05)
+    assert event["late_s"] == pytest.approx(2.0 - 0.18, abs=0.05)
+
+
 def test_a_machine_that_is_slower_than_the_profile_is_marked_and_not_made_slower_still() -> None:
     report = Recorder()
     begin_s = time.monotonic() - 1.0  # computed for a second

@@ -1,0 +1,1 @@
+"""Power and heat of a satellite as scenarios and configurations describe them."""
