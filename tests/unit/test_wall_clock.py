@@ -28,6 +28,7 @@ READERS = {
     "testbed/network/emulation.py": "the date in a trace's header",
     "testbed/network/shapers/nfqueue/played_direction.py": "stamps of the kernel; odd ones are replaced",
     "testbed/replay/replay.py": "the date in a trace's header, which captures are cut by",
+    "testbed/scenario/elements.py": "whether a file has changed",
     "testbed/run/folder.py": "the name of a run's folder",
     "testbed/verify/contact_edges.py": "stamps of the kernel",
     "testbed/verify/frames.py": "stamps of the kernel",
