@@ -267,15 +267,6 @@ class ConfidenceNetwork:
                 write(temporary)
 
     @classmethod
-    def load(cls, folder: Path) -> ConfidenceNetwork:
-        """Read a folder that `save` wrote.
-
-        Raises:
-            ConfidenceError: The folder holds no confidence network.
-        """
-        return cls.of_files(files_of(folder), folder)
-
-    @classmethod
     def of_files(cls, files: Mapping[str, bytes], place: Path | str) -> ConfidenceNetwork:
         """Read the files of a network.
 

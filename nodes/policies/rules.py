@@ -29,20 +29,34 @@ from nodes.policies.situation import (
 
 
 @dataclass(frozen=True, slots=True)
-class TokenRegions:
-    """Accept a sure answer, otherwise send as many regions as the contact carries.
+class _Regions:
+    """A rule that sends regions.
 
     Attributes:
-        accept_confidence: Geometric mean of the token probabilities from which an answer is accepted.
         shares: Possible sizes of a message as shares of the frame's size.
         offload_share: Expected share of coming frames that are offloaded.
         contact_aware: Whether messages are sized to the contact.
     """
 
-    accept_confidence: float = 0.75
     shares: tuple[float, ...] = (0.18, 0.26, 0.34)
     offload_share: float = 0.4
     contact_aware: bool = True
+
+    def _send(self, situation: Situation) -> Decision:
+        """Send as many regions as the contact carries; accept if it carries none."""
+        share = largest_fitting(situation, self.shares, self.offload_share)
+        return Accept() if share is None else SendRegions(round(share * situation.whole_bytes))
+
+
+@dataclass(frozen=True, slots=True)
+class TokenRegions(_Regions):
+    """Accept a sure answer, otherwise send as many regions as the contact carries.
+
+    Attributes:
+        accept_confidence: Geometric mean of the token probabilities from which an answer is accepted.
+    """
+
+    accept_confidence: float = 0.75
 
     def decide(self, situation: Situation) -> Decision:
         """Accept at or above the threshold, otherwise send regions."""
@@ -50,11 +64,11 @@ class TokenRegions:
             return Continue()
         if (situation.token_confidence or 0.0) >= self.accept_confidence:
             return Accept()
-        return _regions(situation, self.shares, self.offload_share)
+        return self._send(situation)
 
 
 @dataclass(frozen=True, slots=True)
-class KindLookup:
+class KindLookup(_Regions):
     """Decide by the kind of prompt: those that the compact model gets wrong are offloaded at once.
 
     A prompt has the kind of the known prompt with which it shares most words.
@@ -62,23 +76,17 @@ class KindLookup:
     Attributes:
         sent_prompts: Known prompts of the kinds that are offloaded.
         kept_prompts: Known prompts of the kinds that are answered on board.
-        shares: As for `TokenRegions`.
-        offload_share: As for `TokenRegions`.
-        contact_aware: As for `TokenRegions`.
     """
 
     sent_prompts: tuple[str, ...] = ("",)
     kept_prompts: tuple[str, ...] = ("",)
-    shares: tuple[float, ...] = (0.18, 0.26, 0.34)
-    offload_share: float = 0.4
-    contact_aware: bool = True
 
     def decide(self, situation: Situation) -> Decision:
         """Send regions for a kind that is offloaded, otherwise accept."""
         prompt = situation.prompt
         if likeness(prompt, self.sent_prompts) <= likeness(prompt, self.kept_prompts):
             return Accept()
-        return _regions(situation, self.shares, self.offload_share)
+        return self._send(situation)
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,8 +153,3 @@ def likeness(prompt: str, known: Iterable[str]) -> float:
     words = set(prompt.lower().split())
     others = (set(other.lower().split()) for other in known)
     return max((len(words & other) / len(words | other) for other in others if words | other), default=0.0)
-
-
-def _regions(situation: Situation, shares: tuple[float, ...], offload_share: float) -> Decision:
-    share = largest_fitting(situation, shares, offload_share)
-    return Accept() if share is None else SendRegions(round(share * situation.whole_bytes))

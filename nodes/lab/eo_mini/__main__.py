@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import json
-import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
 from nodes.data import EO_MINI, FIRST_LIGHT
-from nodes.lab.eo_mini.gates import Gate, SplitError, check, read_lines
+from nodes.lab.command_line import command_parser, run_subcommand, show_gates
+from nodes.lab.eo_mini.gates import SplitError, check, read_lines
 from nodes.lab.eo_mini.packages import DEFAULT_CACHE, SourceError
 from nodes.lab.eo_mini.places import BANDS_DEG
 
@@ -27,11 +26,8 @@ exit codes: 0 done; 1 a gate failed; 2 the input cannot be used
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one subcommand and return the exit status."""
-    parser = argparse.ArgumentParser(
-        prog="python -m nodes.lab.eo_mini",
-        description="Build the benchmark eo-mini from imagery in public packages, and check it.",
-        epilog=_EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+    parser = command_parser(
+        "eo_mini", "Build the benchmark eo-mini from imagery in public packages, and check it.", _EXAMPLES
     )
     commands = parser.add_subparsers(dest="command", required=True)
     build = commands.add_parser("build", help="draw a split and write it")
@@ -74,12 +70,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             default="test",
             help="name of the split (default: %(default)s)",
         )
-    options = parser.parse_args(arguments)
-    try:
-        return int(options.run(options))
-    except (SourceError, SplitError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    return run_subcommand(parser, arguments, (SourceError, SplitError))
 
 
 def _build(options: argparse.Namespace) -> int:
@@ -117,23 +108,7 @@ def _check(options: argparse.Namespace) -> int:
     with Progress(transient=True) as bar:
         task = bar.add_task("detectors", total=2 * len({line["frame"] for line in lines}))
         gates = check(options.folder, options.split, lambda: bar.advance(task))
-    if options.json:
-        print(json.dumps([asdict(gate) for gate in gates], indent=2))
-    else:
-        _print(gates)
-    return 0 if all(gate.passed for gate in gates) else 1
-
-
-def _print(gates: Sequence[Gate]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table("gate", "measured", "required", "")
-    for gate in gates:
-        table.add_row(
-            gate.name, gate.measured, gate.required, "passed" if gate.passed else "[bold red]FAILED"
-        )
-    Console().print(table)
+    return show_gates([asdict(gate) for gate in gates], as_json=options.json)
 
 
 if __name__ == "__main__":

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import json
-import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nodes.errors import ModelError
+from nodes.lab.command_line import command_parser, run_subcommand, show_gates
 from nodes.lab.eo_mini_2.compose import FRAMES, SPLIT_SEEDS
 
 if TYPE_CHECKING:
@@ -29,12 +28,7 @@ exit codes: 0 done; 1 a gate failed; 2 a model cannot be used, or the output can
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one subcommand and return the exit status."""
-    parser = argparse.ArgumentParser(
-        prog="python -m nodes.lab.eo_mini_2",
-        description="Draw the benchmark eo-mini-2, and check it.",
-        epilog=_EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = command_parser("eo_mini_2", "Draw the benchmark eo-mini-2, and check it.", _EXAMPLES)
     commands = parser.add_subparsers(dest="command", required=True)
     gates = commands.add_parser("gates", help="check the conditions before training")
     gates.add_argument(
@@ -73,30 +67,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         help="folder (default: %(default)s)",
     )
     pictures.set_defaults(run=_pictures)
-    options = parser.parse_args(arguments)
-    try:
-        return int(options.run(options))
-    except (OSError, ModelError, ValueError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    return run_subcommand(parser, arguments, (OSError, ModelError, ValueError))
 
 
 def _gates(options: argparse.Namespace) -> int:
-    from rich.console import Console
-    from rich.table import Table
-
     if options.regular and not options.compact:
         raise ValueError("--regular needs --compact: the gates after training are those of a pair")
     found = _after_training(options) if options.compact else _before_training(options)
-    if options.json:
-        print(json.dumps([asdict(gate) for gate in found], indent=2))
-    else:
-        table = Table("gate", "measured", "required", "sample", "")
-        for gate in found:
-            verdict = "passed" if gate.passed else "[bold red]FAILED"
-            table.add_row(gate.name, gate.measured, gate.required, gate.sample, verdict)
-        Console().print(table)
-    return 0 if all(gate.passed for gate in found) else 1
+    return show_gates([asdict(gate) for gate in found], as_json=options.json)
 
 
 def _before_training(options: argparse.Namespace) -> list[Gate]:

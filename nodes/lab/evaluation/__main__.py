@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import signal
 import sys
@@ -13,6 +12,7 @@ from typing import Any
 from nodes.contract.config import ConfigError
 from nodes.contract.evaluation import read_job
 from nodes.errors import ConfidenceError, DataError, ModelError
+from nodes.lab.command_line import command_parser
 
 _EXAMPLES = """examples:
   python -m nodes.lab.evaluation job.json                    run a job that `spaceverse eval` has written
@@ -27,11 +27,10 @@ interrupted evaluation.
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a job and return the exit status."""
-    parser = argparse.ArgumentParser(
-        prog="python -m nodes.lab.evaluation",
-        description="Evaluate policies with outcomes of both models in an event model of the link.",
-        epilog=_EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+    parser = command_parser(
+        "evaluation",
+        "Evaluate policies with outcomes of both models in an event model of the link.",
+        _EXAMPLES,
     )
     parser.add_argument("job", type=Path, metavar="JOB.json", help="job file")
     parser.add_argument(

@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from nodes.lab.command_line import command_parser, run_subcommand
 from nodes.lab.eo_mini.packages import DEFAULT_CACHE, SourceError
 
 _EXAMPLES = """examples:
@@ -25,11 +26,8 @@ _EXAMPLES = """examples:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one subcommand and return the exit status."""
-    parser = argparse.ArgumentParser(
-        prog="python -m nodes.lab.training",
-        description="Render the training data, train the small pair of models, and evaluate it.",
-        epilog=_EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+    parser = command_parser(
+        "training", "Render the training data, train the small pair of models, and evaluate it.", _EXAMPLES
     )
     parser.add_argument(
         "--cache",
@@ -45,12 +43,7 @@ def main(arguments: list[str] | None = None) -> int:
     world_map = commands.add_parser("world-map", help="write a small world map for reports")
     world_map.add_argument("path", type=Path, help="JPEG to write, 1440 x 720")
     world_map.set_defaults(run=_world_map)
-    options = parser.parse_args(arguments)
-    try:
-        return int(options.run(options))
-    except SourceError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    return run_subcommand(parser, arguments, (SourceError,))
 
 
 def _add_train(commands: Any) -> None:

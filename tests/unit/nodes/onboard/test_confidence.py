@@ -18,6 +18,7 @@ from nodes.onboard.confidence import (
     _slopes,
     choose_regularization,
     cross_fitted,
+    files_of,
     prompt_features,
     token_features,
     train_head,
@@ -95,7 +96,7 @@ def test_a_network_round_trips_through_its_folder(tmp_path: Path) -> None:
         {"data": "made up"},
     )
     made.save(tmp_path)
-    again = ConfidenceNetwork.load(tmp_path)
+    again = ConfidenceNetwork.of_files(files_of(tmp_path), tmp_path)
     for stage in (0, END):
         before = made.confidence("correctness", stage, features[0])
         assert again.confidence("correctness", stage, features[0]) == pytest.approx(before, rel=1e-12)
@@ -110,7 +111,7 @@ def test_a_damaged_folder_is_one_line(tmp_path: Path, name: str) -> None:
     ConfidenceNetwork({"agreement": {0: train_head(features, hits)}}, {}).save(tmp_path)
     (tmp_path / name).write_bytes(b"\x00{")
     with pytest.raises(ConfidenceError, match="train it again") as caught:
-        ConfidenceNetwork.load(tmp_path)
+        ConfidenceNetwork.of_files(files_of(tmp_path), tmp_path)
     assert "\n" not in str(caught.value)
 
 
