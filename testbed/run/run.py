@@ -191,10 +191,10 @@ class _Run:
         self.brokers = RunBrokers(plan, boards, self.live, steps)
         self.nodes = RunNodes(plan, boards, reports, steps)
         self.playing = Playing(plan, self.network, boards, dishes, routes, reports)
-        self.faults = RunFaults(plan, self.nodes.supervised, reports.report_at)
+        self.user_programs = UserPrograms(plan, self.network.played, reports.report_now)
+        self.faults = RunFaults(plan, self.nodes.supervised, self.user_programs, reports.report_at)
         self.tasks = RunTasks(plan.scenario, reports.hand_over, reports.report_at)
         self.losses = LossWatch(self.network.counters, reports.report_now)
-        self.user_programs = UserPrograms(plan, self.network.played, reports.report_now)
         self.figures = RunFigures(plan, limits, reports, boards, self.brokers, dishes, routes, self.playing)
         self.told_of_disk = False
 

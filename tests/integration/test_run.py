@@ -318,7 +318,8 @@ def test_a_run_can_be_repeated_from_its_own_folder_and_stopped_from_its_page(tmp
 def test_a_run_stopped_at_any_moment_leaves_nothing(
     tmp_path: Path, footprint: Footprint, attempt: int
 ) -> None:
-    scenario = write_scenario(tmp_path)
+    image = root_filesystem(tmp_path / "root")
+    scenario = write_scenario(tmp_path, programs=[staying(image, tmp_path)])
     rng = random.Random(attempt)  # noqa: S311 - moments, not secrets; seeded so that a failure can be repeated
     number = rng.choice([signal.SIGINT, signal.SIGTERM])
     moment_s = rng.uniform(0.6, 14)
@@ -337,16 +338,20 @@ def test_a_run_stopped_at_any_moment_leaves_nothing(
     said = process.communicate(timeout=20)[0]
     assert process.returncode == 128 + number or (process.returncode < 0 and not said), said
     assert "Traceback" not in said
-    assert footprint.left_behind() == {}
+    assert footprint.left_behind() == {} and processes_of(tmp_path) == []
+
+
+def staying(image: Path, mark: Path) -> dict[str, object]:
+    """Return a container that stays until it is ended, and has `mark` among its arguments."""
+    return {"name": "stays", "image": str(image), "command": ["/act", "stay", str(mark)]}
 
 
 def test_a_run_killed_with_sigkill_leaves_only_its_folders_and_clean_takes_those(
     tmp_path: Path, footprint: Footprint
 ) -> None:
     layout = image_layout(tmp_path / "layout", root_filesystem(tmp_path / "root"))
-    stays = {"name": "stays", "image": str(layout), "command": ["/act", "stay", str(tmp_path)]}
     process = subprocess.Popen(
-        command(write_scenario(tmp_path, programs=[stays]), tmp_path),
+        command(write_scenario(tmp_path, programs=[staying(layout, tmp_path)]), tmp_path),
         cwd=ROOT,
         env=footprint.environment,
         stdout=subprocess.DEVNULL,

@@ -15,6 +15,7 @@ from testbed import (
     GroundStation,
     Link,
     LinkCut,
+    NodeProgram,
     RateDegraded,
     Satellite,
     SatelliteLost,
@@ -54,9 +55,11 @@ def scenario(folder: Path) -> Scenario:
     options = {"model": str(COMPACT), "profile": folder / "profile.json"}
     (first,) = read_frames(FIRST_LIGHT, [1])
     captures_s = {"A": (1, 19), "B": (1, 10)}
+    tells = NodeProgram(name="tells", command=("sh", "-c", "echo here; sleep 1000"))
     satellites = [
         Satellite(
             name=name,
+            programs=(tells,),
             accept_confidence=1.0,
             frames=tuple(
                 first.model_copy(update={"frame": f"{name}{number}", "capture_s": time_s})
@@ -89,6 +92,8 @@ def test_a_scenario_s_faults_happen_end_and_are_told(tmp_path: Path) -> None:
     assert {f.frame for f in results.frames if not f.answered} == {"A1"}
     (cause,) = results.verdict.causes
     assert "fault: satellite lost; it was not captured" in cause.line()
+    starts = {name: (folder.logs / f"{name}-tells.log").read_text().count("here") for name in "ab"}
+    assert starts == {"a": 2, "b": 1}, "programs on a lost satellite end and start with it"
     assert cut.frames == ("A0",) and cut.unanswered == ()
 
     # The damaged model answers otherwise, and only from then on.

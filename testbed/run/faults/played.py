@@ -11,6 +11,7 @@ from nodes.contract.events import Event, FaultBegan, FaultEnded
 from testbed.errors import ScenarioError
 from testbed.run.faults.weights import Flip, damaged_copy
 from testbed.run.plan import RunPlan
+from testbed.run.programs.user_programs import UserPrograms
 from testbed.run.supervision import SupervisedNode
 from testbed.scenario.faults import BitFlips, Fault, SatelliteLost, StationDown, described
 
@@ -25,14 +26,17 @@ class RunFaults:
     Args:
         plan: the run's plan.
         nodes: the run's programs by the node's name.
+        programs: the user's own programs.
         report: takes an event and its scenario time.
 
     Attributes:
         missed: frames that a lost satellite did not capture.
     """
 
-    def __init__(self, plan: RunPlan, nodes: Mapping[str, SupervisedNode], report: Report) -> None:
-        self._plan, self._nodes, self._report = plan, nodes, report
+    def __init__(
+        self, plan: RunPlan, nodes: Mapping[str, SupervisedNode], programs: UserPrograms, report: Report
+    ) -> None:
+        self._plan, self._nodes, self._programs, self._report = plan, nodes, programs, report
         self._faults: tuple[Fault, ...] = plan.scenario.faults
         moments = [(fault.at_s, 1, number) for number, fault in enumerate(self._faults)]
         moments += [
@@ -103,14 +107,17 @@ class RunFaults:
                 node.lose(reason)
             elif node is not None:
                 node.pause(reason)
+            self._programs.lose(fault.target)
         elif isinstance(fault, BitFlips):
             self._restart(fault.target, f"{reason}; it starts again with the damaged copy", number)
 
     def _end(self, fault: Fault) -> None:
         if isinstance(fault, SatelliteLost):
             self._plan.write_config(fault.target, self._without_missed(fault.target))
-        if isinstance(fault, SatelliteLost | StationDown) and fault.target in self._nodes:
-            self._nodes[fault.target].resume()
+        if isinstance(fault, SatelliteLost | StationDown):
+            if fault.target in self._nodes:
+                self._nodes[fault.target].resume()
+            self._programs.resume(fault.target)
         elif isinstance(fault, BitFlips):
             self._restart(fault.target, "it starts again with sound weights", None)
 

@@ -101,7 +101,6 @@ def container_command(
         folder: for what the runtime needs; created.
         socket: of the node's state; the container finds it at `STATE`.
         environment: variables beside those of the image.
-
     """
     _make(folder)
     config = _config(container, image, folder, socket, environment)
@@ -129,7 +128,7 @@ def _try_out() -> None:
 
 
 def _make(folder: Path) -> None:
-    (folder / "own").mkdir(parents=True)
+    (folder / "own").mkdir(parents=True, exist_ok=True)  # the container may have run before
 
 
 def _set_up(folder: Path, image: Image, command: list[str]) -> list[str]:

@@ -11,7 +11,8 @@ import re
 import shutil
 import subprocess
 import tarfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from typing import Any
 from nodes.contract.files import write_atomically
 from testbed.errors import CapabilityError, InputError, ScenarioError
 from testbed.machine.system_path import find_program
+from testbed.network.programs import end_session, spawn
 
 UNPACKER = "umoci"
 PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -26,6 +28,8 @@ _INDEX, _MARK = "index.json", "oci-layout"
 _PART = re.compile(rf"(\./)?({_INDEX}|{_MARK}|blobs/sha256/[0-9a-f]{{64}})")
 _REFERENCE = "org.opencontainers.image.ref.name"
 _OURS = "unpacked"
+_CROSS = "\u2a2f "  # the beginning of umoci's errors
+_STOP_CHECKED_S = 0.1
 _HOW = "write it with docker save (version 25 or later) or podman save --format oci-archive"
 
 
@@ -57,12 +61,13 @@ def check_image(path: Path) -> None:
         raise CapabilityError(f"{UNPACKER}, which unpacks images, was not found: apt-get install {UNPACKER}")
 
 
-def unpacked(path: Path, folder: Path) -> Image:
+def unpacked(path: Path, folder: Path, check_stop: Callable[[], None] = lambda: None) -> Image:
     """Return an image with its root filesystem; a root filesystem is used where it is.
 
     Args:
         path: of the image.
         folder: for what is unpacked; created.
+        check_stop: raises to stop it; called often.
 
     Raises:
         ScenarioError: it is no image, or a damaged one.
@@ -79,19 +84,29 @@ def unpacked(path: Path, folder: Path) -> Image:
         else:
             _extract(path, layout)
         _name_its_only_image(layout / _INDEX)
-    except (ValueError, KeyError, TypeError, OSError, tarfile.TarError) as error:
+    except (ValueError, KeyError, TypeError, EOFError, FileNotFoundError, tarfile.TarError) as error:
         raise ScenarioError(f"{path} is no OCI image ({error}): {_HOW}") from error
     command = [find_program(UNPACKER) or UNPACKER, "unpack", "--image", f"{layout}:{_OURS}", str(bundle)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode != 0:
-        reason = (
-            (done.stderr.strip() or "it printed nothing").splitlines()[-1].lstrip("\u2a2f ")
-        )  # umoci begins with a cross
-        raise InputError(f"{path} could not be unpacked: {reason}")
+    with spawn(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            errors = _errors_of(process, check_stop)
+        finally:
+            end_session(process)
+    if process.returncode != 0:
+        reason = (errors.strip() or "it printed nothing").splitlines()[-1]
+        raise InputError(f"{path} could not be unpacked: {reason.lstrip(_CROSS)}")
     if not path.is_dir():
         shutil.rmtree(layout)
     config = json.loads((bundle / "config.json").read_text())
     return Image(bundle / "rootfs", config["process"])
+
+
+def _errors_of(process: subprocess.Popen[str], check_stop: Callable[[], None]) -> str:
+    """Return what a process writes to stderr until it has ended."""
+    while True:
+        check_stop()
+        with suppress(subprocess.TimeoutExpired):
+            return process.communicate(timeout=_STOP_CHECKED_S)[1]
 
 
 def _is_root(path: Path) -> bool:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TypeAlias
 
 from nodes.contract.events import ProgramChanged, QueueReported
 from nodes.contract.topics import slug
@@ -24,10 +24,11 @@ from testbed.run.plan import RunPlan
 from testbed.run.programs.containers import STATE, check_command, check_containers, container_command
 from testbed.run.programs.images import Image, unpacked
 from testbed.run.programs.state import VARIABLE, NodeState, StateServer
-from testbed.scenario.model import Scenario
+from testbed.scenario.model import GroundNode, Satellite, Scenario
 from testbed.scenario.programs import Container, NodeProgram
 from traces.trace import Trace
 
+Node: TypeAlias = Satellite | GroundNode
 NODE_VARIABLE = "SPACEVERSE_NODE"  # environment of a program: name of its node
 
 
@@ -63,7 +64,8 @@ class UserPrograms:
         self, plan: RunPlan, traces: dict[str, Trace], report: Callable[[ProgramChanged], None]
     ) -> None:
         self._plan, self._traces, self._report = plan, traces, report
-        self._running: list[Program] = []
+        self._running: dict[Program, str] = {}  # with the name of its node
+        self._start_on: Callable[[Node], None] = lambda node: None
         self._images: dict[Path, Image] = {}
 
     def prepare(self, stack: ExitStack, steps: Steps) -> None:
@@ -79,7 +81,7 @@ class UserPrograms:
         steps.begin("unpacking images of containers")
         folder = stack.enter_context(image_folder())
         for number, path in enumerate(dict.fromkeys(container.image for container in containers)):
-            self._images[path] = unpacked(path, folder / str(number))
+            self._images[path] = unpacked(path, folder / str(number), steps.check_stop)
         for container in containers:
             check_command(container, self._images[container.image])
 
@@ -100,16 +102,26 @@ class UserPrograms:
             }
             queue = partial(_last_queue, plane, node.name)
             stack.enter_context(StateServer(socket, NodeState(node.name, links, clock, queue)))
-            for program in node.programs:
-                self._start(stack, network, node.name, program, socket)
-        stack.callback(self._ask_to_stop)  # all of them, before the first is waited for
+        self._start_on = partial(self._start_all, stack, network)
+        for node in self._plan.scenario.nodes:
+            self._start_on(node)
+
+    def lose(self, node: str) -> None:
+        """End those of a node at once, as its loss of power does."""
+        for program in [program for program, its_node in self._running.items() if its_node == node]:
+            del self._running[program]
+            program.kill()
+
+    def resume(self, node: str) -> None:
+        """Start those of a node again."""
+        self._start_on(next(one for one in self._plan.scenario.nodes if one.name == node))
 
     def look(self) -> None:
         """Report those that have ended; to be called often."""
-        for program in self._running[:]:
+        for program in list(self._running):
             if (code := exit_code(program.process)) is None:
                 continue
-            self._running.remove(program)
+            del self._running[program]
             program.stop()  # what it left in its session
             if code == 0:
                 event = ProgramChanged(program=program.name, state="finished")
@@ -122,14 +134,15 @@ class UserPrograms:
         for program in self._running:
             program.ask_to_stop()
 
+    def _start_all(self, stack: ExitStack, network: EmulatedNetwork, node: Node) -> None:
+        for program in node.programs:
+            self._start(stack, network, node.name, program)
+        stack.callback(self._ask_to_stop)  # all of them, before the first is waited for
+
     def _start(
-        self,
-        stack: ExitStack,
-        network: EmulatedNetwork,
-        node: str,
-        its: NodeProgram | Container,
-        socket: Path,
+        self, stack: ExitStack, network: EmulatedNetwork, node: str, its: NodeProgram | Container
     ) -> None:
+        socket = self._plan.state_socket(node)
         group = ControlGroup(cores=its.cores, memory_bytes=its.memory_bytes)
         stack.callback(group.close)
         if isinstance(its, Container):
@@ -150,7 +163,7 @@ class UserPrograms:
         name = f"{its.name} at {node}"
         program = Program(name, command, log=self._plan.log_path(f"{node}-{slug(its.name)}"), start=start)
         stack.callback(program.stop)
-        self._running.append(program)
+        self._running[program] = node
 
 
 def _last_queue(plane: ManagementPlane, node: str) -> dict[str, Any] | None:

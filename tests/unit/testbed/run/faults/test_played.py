@@ -42,6 +42,19 @@ class Node:
         self.done.append(f"lost: {reason}")
 
 
+class OwnPrograms:
+    """What is done to the user's own programs."""
+
+    def __init__(self) -> None:
+        self.done: list[str] = []
+
+    def lose(self, node: str) -> None:
+        self.done.append(f"{node} lost")
+
+    def resume(self, node: str) -> None:
+        self.done.append(f"{node} resumed")
+
+
 class Flight:
     """A run's plan with faults, its programs, and what is told."""
 
@@ -53,7 +66,8 @@ class Flight:
         self.plan.write_inputs()
         self.nodes = {SATELLITE: Node(), "Svalbard": Node()}
         self.told: list[tuple[float, Event]] = []
-        self.faults = RunFaults(self.plan, self.nodes, self._tell)  # type: ignore[arg-type]
+        self.own_programs = OwnPrograms()
+        self.faults = RunFaults(self.plan, self.nodes, self.own_programs, self._tell)  # type: ignore[arg-type]
 
     def _tell(self, event: Event, time_s: float) -> None:
         self.told.append((time_s, event))
@@ -75,6 +89,7 @@ def test_a_lost_satellite_comes_back_without_the_frames_that_it_did_not_capture(
     assert flight.faults.missed == missed and 0 < len(missed) < len(frames)
     flight.faults.look(61)
     assert flight.nodes[SATELLITE].done[1:] == ["resumed"]
+    assert flight.own_programs.done == [f"{SATELLITE} lost", f"{SATELLITE} resumed"]
     assert flight.faults.next_s == 60, "no jump before the run knows that the program starts again"
     flight.faults.look(61)
     assert flight.faults.next_s == math.inf

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from testbed.errors import CapabilityError, InputError, ScenarioError
+from testbed.machine.stop_request import Stopped
 from testbed.run.programs import images
 from testbed.run.programs.images import check_image, unpacked
 from tests.support.container_image import archive, image_layout
@@ -92,3 +93,13 @@ def test_an_image_needs_what_unpacks_it(layout: Path, monkeypatch: pytest.Monkey
     monkeypatch.setattr(images, "find_program", lambda name: None)
     with pytest.raises(CapabilityError, match="umoci, which unpacks images, was not found: apt-get install"):
         check_image(layout)
+
+
+@as_root
+def test_a_stop_ends_the_unpacking(layout: Path, tmp_path: Path) -> None:
+    def stop() -> None:
+        raise Stopped
+
+    with pytest.raises(Stopped):
+        unpacked(layout, tmp_path / "stopped", stop)
+    assert not (tmp_path / "stopped/bundle/config.json").exists()
