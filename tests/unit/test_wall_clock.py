@@ -21,6 +21,7 @@ READERS = {
     "testbed/boards/echo_probe.py": "stamps of the kernel, within one echo",
     "testbed/boards/machine_network/journal.py": "whether a file has changed",
     "testbed/boards/wire.py": "stamps of the kernel, within one echo",
+    "testbed/cli/export/scenes.py": "the creation date in exported files",
     "testbed/cli/terminal/log.py": "times in a log",
     "testbed/measure/path/record.py": "stamps of the kernel, of two machines; a recording's start",
     "testbed/measure/probe.py": "stamps of the kernel; a probe during which the clock was set is left out",
