@@ -8,9 +8,10 @@
 The event model of `nodes.lab.evaluation` makes and reads messages with these functions too, so a frame gets
 the same answer there as in a run.
 
-A model whose views are tiles always gets those of the whole frame, even if only a few regions were received:
-the shipped regular model was trained on whole frames and rarely answers from regions alone. The ground's
-inference then takes as long as for a whole frame.
+A model whose views are tiles gets those of the whole frame, even if only a few regions were received: the
+shipped regular model was trained on whole frames and rarely answers from regions alone. The ground's
+inference then takes as long as for a whole frame. A model whose tiles name their places (`nodes.vlm.views`)
+gets those of the received regions only.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ import io
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, Literal, get_args
+from typing import BinaryIO, Literal, cast, get_args
 
 from PIL import Image
 
@@ -29,7 +30,8 @@ from nodes.regions import Grid, Unpacked, pack, unpack
 from nodes.regions.payload import MAX_BYTES
 from nodes.vlm.answer import Answer, ServerAnswer
 from nodes.vlm.image import open_image
-from nodes.vlm.protocol import AnsweringModel
+from nodes.vlm.protocol import AnsweringModel, StagedModel
+from nodes.vlm.views import Views
 
 Form = Literal["whole", "reduced", "regions"]
 FORMS: tuple[str, ...] = get_args(Form)
@@ -116,4 +118,23 @@ def answer_received(
     model: AnsweringModel, form: str, source: Path | BinaryIO, prompt: str, max_new_tokens: int
 ) -> Answer | ServerAnswer:
     """Return the regular model's answer about a received message; raises the errors of `received_frame`."""
+    views: Views | None = getattr(model, "views", None)  # a model behind a server has none
+    if form == "regions" and views is not None and views.places:
+        return _answer_regions(cast(StagedModel, model), views, read_regions(source), prompt, max_new_tokens)
     return model.answer(received_frame(form, source), prompt, max_new_tokens=max_new_tokens)
+
+
+def _answer_regions(
+    model: StagedModel, views: Views, unpacked: Unpacked, prompt: str, max_new_tokens: int
+) -> Answer:
+    """Let a model answer from an overview and those tiles that are sharper in the received regions."""
+    grid = unpacked.grid
+    reduction = max(grid.width_px, grid.height_px) / views.overview_px
+    received = [grid.box(region.index) for region in unpacked.regions if region.reduction < reduction]
+    images, boxes = views.of(unpacked.compose(), received)
+    session = model.begin(images, prompt, boxes=boxes, max_new_tokens=max_new_tokens)
+    try:
+        session.decode()
+        return session.answer()
+    finally:
+        session.__exit__()

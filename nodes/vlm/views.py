@@ -64,26 +64,40 @@ class Views:
             for column in range(most)
         )
 
-    def of(self, frame: Image) -> tuple[list[Image], list[Box]]:
+    def of(
+        self, frame: Image, received: Sequence[tuple[int, int, int, int]] | None = None
+    ) -> tuple[list[Image], list[Box]]:
         """Return the tiles row by row and then the overview, and the box of each in the frame.
 
         A frame that needs more than `most_tiles` tiles is reduced until it fits; a frame that is no larger
         than the overview is shown unchanged. Boxes are left, top, right and bottom in frame pixels.
+
+        Args:
+            frame: The frame.
+            received: Boxes of the parts that are sharper than the overview; None for all of it. The other
+                tiles are left out if places have names.
         """
         whole = (0.0, 0.0, float(frame.width), float(frame.height))
         if self.places and self.tile_px is not None:
-            return self._placed(frame, self.tile_px, whole)
+            return self._placed(frame, self.tile_px, whole, received)
         if self.tile_px is None or max(frame.size) <= self.overview_px:
             return [self.overview(frame)], [whole]
         boxes = _grid(whole, *_tiles(frame.width, frame.height, self.tile_px, self.most_tiles))
         return [*(self.tile(frame, box) for box in boxes), self.overview(frame)], [*boxes, whole]
 
-    def _placed(self, frame: Image, tile_px: int, whole: Box) -> tuple[list[Image], list[Box]]:
+    def _placed(
+        self,
+        frame: Image,
+        tile_px: int,
+        whole: Box,
+        received: Sequence[tuple[int, int, int, int]] | None,
+    ) -> tuple[list[Image], list[Box]]:
         """Return tiles of the frame, unless the overview has its pixels, and tiles of the overview."""
         images: list[Image] = []
         boxes: list[Box] = []
         if max(frame.size) > self.overview_px:
-            boxes = _grid(whole, *_tiles(frame.width, frame.height, tile_px, self.most_tiles))
+            every = _grid(whole, *_tiles(frame.width, frame.height, tile_px, self.most_tiles))
+            boxes = [box for box in every if received is None or _in_one_of(box, received)]
             images = [self.tile(frame, box) for box in boxes]
         small = self.overview(frame)
         across, down = frame.width / small.width, frame.height / small.height
@@ -154,6 +168,12 @@ def _name(box: Box, width: float, height: float, overview_side: int) -> str:
     if max(across, down) <= overview_side:
         return f"<overview_{row}_{column}>"
     return f"<row_{row}_col_{column}>"
+
+
+def _in_one_of(tile: Box, boxes: Sequence[tuple[int, int, int, int]]) -> bool:
+    """Return whether the centre of a tile lies in one of some boxes."""
+    x, y = (tile[0] + tile[2]) / 2, (tile[1] + tile[3]) / 2
+    return any(left <= x < right and top <= y < bottom for left, top, right, bottom in boxes)
 
 
 def _grid(box: Box, rows: int, columns: int) -> list[Box]:

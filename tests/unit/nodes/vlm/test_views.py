@@ -69,6 +69,16 @@ def test_tiles_with_places_have_names_that_tell_where_they_lie() -> None:
     assert views.names_of(left_out) == [names[5], *names[12:]]
 
 
+def test_tiles_that_were_not_received_are_left_out_and_the_overview_stays() -> None:
+    views = Views(100, 200, places=True)
+    frame = Image.new("RGB", (400, 400))
+    _, boxes = views.of(frame, [(200, 0, 400, 200)])
+    assert views.names_of(boxes)[:4] == ["<row_1_col_3>", "<row_1_col_4>", "<row_2_col_3>", "<row_2_col_4>"]
+    assert len(boxes) == 4 + 4
+    assert len(views.of(frame, [])[1]) == 4
+    assert len(Views(100, 200).of(frame, [])[1]) == 16 + 1  # without names, a tile left out would move others
+
+
 def test_a_large_frame_has_as_many_tiles_as_places_have_names() -> None:
     views = Views(8, 32, places=True)
     images, boxes = views.of(Image.new("RGB", (300, 300)))

@@ -18,6 +18,7 @@ torch = pytest.importorskip("torch")
 from nodes.lab.eo_mini_2.learning.network import build  # noqa: E402
 from nodes.lab.eo_mini_2.regular.examples import Tiles, slots_of, tile_of  # noqa: E402
 from nodes.lab.eo_mini_2.regular.train import RECIPE, RegularTraining, _by_token  # noqa: E402
+from nodes.lab.eo_mini_2.trained.tile_memory import remember_tiles  # noqa: E402
 from nodes.lab.training.examples.frames import Question  # noqa: E402
 from nodes.lab.training.examples.packing import Packer  # noqa: E402
 from nodes.vlm.model import VisionLanguageModel  # noqa: E402
@@ -109,3 +110,29 @@ def test_a_training_goes_on_where_it_ended(tmp_path: Path) -> None:
 
 def test_an_overview_pixel_is_a_whole_number_of_native_ones() -> None:
     assert REDUCTION % OVERVIEW_STEP == 0
+
+
+def test_a_tile_is_encoded_once() -> None:
+    processor, network = build(RECIPE, RECIPE.views.place_names)
+    model = VisionLanguageModel(network, processor, views=RECIPE.views)
+    rng = np.random.default_rng(0)
+    tiles = [Image.fromarray(rng.integers(0, 255, (TILE_PX, TILE_PX, 3), np.uint8)) for _ in range(3)]
+    expected = _features(model, [tiles[0], tiles[2], tiles[1]])
+    encoded: list[int] = []
+    network.model.visual.register_forward_hook(
+        lambda _module, inputs, _output: encoded.append(len(inputs[0]))
+    )
+    remember_tiles(network.model)
+    _features(model, tiles[:2])
+    found = _features(model, [tiles[0], tiles[2], tiles[1]])
+    assert torch.allclose(found, expected, atol=1e-5)
+    assert encoded == [2 * 144, 144]
+
+
+def _features(model: VisionLanguageModel, tiles: list[Image.Image]) -> torch.Tensor:
+    inputs = model.prepare(tiles, "How many ships are there?")
+    with torch.no_grad():
+        seen = model.network.model.get_image_features(
+            pixel_values=inputs["pixel_values"], image_grid_thw=inputs["image_grid_thw"], return_dict=True
+        )
+    return torch.cat(list(seen.pooler_output))
