@@ -11,7 +11,7 @@ from torch import Tensor
 
 from nodes.lab.eo_mini_2.compact.examples import GRID, Frames, crops
 from nodes.lab.eo_mini_2.learning.loop import Training
-from nodes.lab.eo_mini_2.learning.network import answer_logits, answer_losses, centre_loss
+from nodes.lab.eo_mini_2.learning.network import answer_logits, answer_losses, centre_loss, image_mask
 from nodes.lab.eo_mini_2.learning.scenes import CLASSES
 from nodes.lab.training.architecture import RECIPES
 from nodes.lab.training.examples.frames import Question as Asked
@@ -61,7 +61,8 @@ class CompactTraining(Training):
         ]
         slots = [(ImageSlot(GRID, GRID),)] * len(examples)
         packed = self.packer.pack(slots, asked)
-        logits = answer_logits(self.model, self.packer, packed, features.flatten(0, 1), slots)
+        mask = image_mask(self.packer, packed, slots)
+        logits = answer_logits(self.model, packed, features.flatten(0, 1), mask)
         return {"dense": self._dense_loss(features, targets), **answer_losses(logits, packed)}
 
     def _dense_loss(self, features: Tensor, targets: Tensor) -> Tensor:

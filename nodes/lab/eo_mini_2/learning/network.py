@@ -75,30 +75,34 @@ def centre_loss(logits: Tensor, wanted: Tensor) -> Tensor:
     return loss / wanted.sum().clamp(min=1) / _CENTRE_WEIGHT
 
 
-def answer_logits(
-    model: Any,
-    packer: Packer,
-    packed: PackedSequences,
-    features: Tensor,
-    slots: Sequence[Sequence[ImageSlot]],
-) -> Tensor:
+def image_mask(packer: Packer, packed: PackedSequences, slots: Sequence[Sequence[ImageSlot]]) -> Tensor:
+    """Return which tokens of packed sequences are image tokens: bool[sequences, length].
+
+    Args:
+        packer: What packed them.
+        packed: The sequences.
+        slots: Places of each sequence's images.
+    """
+    mask = torch.zeros(packed.input_ids.shape, dtype=torch.bool)
+    for sequence, of_sequence in enumerate(slots):
+        mask[sequence, torch.from_numpy(packer.image_places(of_sequence))] = True
+    return mask
+
+
+def answer_logits(model: Any, packed: PackedSequences, features: Tensor, mask: Tensor) -> Tensor:
     """Return the logits [labels, vocabulary] of packed sequences.
 
     Args:
         model: The model.
-        packer: What packed them.
         packed: The sequences.
         features: Features of the image tokens, [tokens, dim], sequence by sequence.
-        slots: Places of each sequence's images.
+        mask: Which tokens are image tokens.
     """
-    shown = torch.zeros(packed.input_ids.shape, dtype=torch.bool)
-    for sequence, of_sequence in enumerate(slots):
-        shown[sequence, torch.from_numpy(packer.image_places(of_sequence))] = True
     embedded = model.get_input_embeddings()(packed.input_ids)
     language_model = model.model.language_model
     with packed_attention(language_model):
         hidden = language_model(
-            inputs_embeds=embedded.masked_scatter(shown[..., None], features.to(embedded.dtype)),
+            inputs_embeds=embedded.masked_scatter(mask[..., None], features.to(embedded.dtype)),
             position_ids=packed.positions,
             attention_mask={"full_attention": PackedMask.of(packed, "cpu")},
             use_cache=False,

@@ -22,6 +22,7 @@ from nodes.lab.eo_mini_2.regular.tiles import (
     OVERVIEW_STEP,
     SIDE,
     TILE_PX,
+    TOKEN_PX,
     TOKENS,
     Tile,
     drawn,
@@ -29,7 +30,7 @@ from nodes.lab.eo_mini_2.regular.tiles import (
     window_of,
 )
 from nodes.lab.eo_mini_2.render import Pixels
-from nodes.lab.eo_mini_2.scene import FRAME_PX, Scene
+from nodes.lab.eo_mini_2.scene import FRAME_PX, SHAPES, Scene
 from nodes.lab.training.examples.packing import ImageSlot
 
 _NATIVE_OF_SCENE, _OVERVIEW_OF_SCENE = 6, 4  # tiles of a scene for the tower
@@ -91,21 +92,28 @@ class FrameExample:
         features: Features of the image tokens, float32[tokens, dim].
         slots: Places of its tiles in the sequence.
         questions: Its prompts and truths.
+        attention: Target attention of each prompt to the image tokens, float32[2, tokens]: a quarter to each
+            thing that is counted, and an equal share to each thing that it may ask about.
     """
 
     features: Tensor
     slots: tuple[ImageSlot, ...]
     questions: tuple[Question, ...]
+    attention: tuple[Tensor, ...]
 
 
 @dataclass(frozen=True)
 class _Kept:
     """A frame with the features of some native tiles, [tiles, tokens, dim], and of all of its overview's."""
 
-    questions: tuple[Question, ...]
-    needed: frozenset[int]
+    scene: Scene
     native: dict[int, Tensor]
     overview: Tensor
+
+    @property
+    def needed(self) -> set[int]:
+        """Native tiles that hold centres of things."""
+        return {tile_of(thing.x_px, thing.y_px) for thing in self.scene.things}
 
 
 class Frames:
@@ -121,14 +129,14 @@ class Frames:
     def __init__(self, encode: Encode, count: int, seed: int, number: int = 0) -> None:
         def make(number: int) -> _Kept:
             scene = training_scene(seed, number)
-            needed = frozenset(tile_of(thing.x_px, thing.y_px) for thing in scene.things)
+            needed = {tile_of(thing.x_px, thing.y_px) for thing in scene.things}
             rng = np.random.default_rng([41, seed, number])
             others = [tile for tile in range(SIDE**2) if tile not in needed]
             chosen = [*needed, *rng.permutation(others)[: _KEPT_TILES - len(needed)].tolist()]
             windows = [window_of(*divmod(tile, SIDE)) for tile in chosen]
             features = encode(rendered(scene, [*windows, *OVERVIEW_WINDOWS]))
             native = dict(zip(chosen, features, strict=False))
-            return _Kept(questions(scene), needed, native, features[len(chosen) :])
+            return _Kept(scene, native, features[len(chosen) :])
 
         self._pool = Pool(make, count, _FRAME_USES, seed, number)
 
@@ -148,14 +156,50 @@ def tile_of(x_px: float, y_px: float) -> int:
 
 
 def _example(kept: _Kept, tiles: int, rng: np.random.Generator) -> FrameExample:
-    others = rng.permutation([tile for tile in kept.native if tile not in kept.needed])
-    chosen = sorted([*kept.needed, *others[: max(0, tiles - len(kept.needed))].tolist()])
+    needed = kept.needed
+    others = rng.permutation([tile for tile in kept.native if tile not in needed])
+    chosen = sorted([*needed, *others[: max(0, tiles - len(needed))].tolist()])
     if rng.random() < _REGIONS_ABSENT_SHARE:
         present = set(rng.permutation(REGION_CELLS**2)[: REGION_CELLS**2 // 2].tolist())
         chosen = [tile for tile in chosen if _region(tile) in present]
     slots = slots_of(chosen, gaps=bool(rng.random() < 0.5))
     features = torch.cat([*(kept.native[tile] for tile in chosen), *kept.overview])
-    return FrameExample(features, slots, kept.questions)
+    asked = questions(kept.scene)
+    attention = tuple(attention_to(kept.scene, question.kind, chosen) for question in asked)
+    return FrameExample(features, slots, asked, attention)
+
+
+def attention_to(scene: Scene, kind: str, native: list[int]) -> Tensor:
+    """Return the target attention of a prompt of this kind: float32[2, tokens], as in `FrameExample`.
+
+    Args:
+        scene: The frame.
+        kind: Kind of the prompt.
+        native: Native tiles that are there; a thing in another one is looked for in the overview.
+    """
+    target = torch.zeros(2, (len(native) + OVERVIEW_SIDE**2) * TOKENS**2)
+    for thing in scene.things if scene.condition == "usable" else ():
+        first = SHAPES[thing.family][0]
+        if kind == "compare" or kind.endswith(f" {first}s"):
+            token = _token_of(thing.x_px, thing.y_px, native)
+            target[0, token] += 0.25 * (thing.shape == first)
+            target[1, token] += 1
+    target[1] /= target[1].sum().clamp(min=1)
+    return target
+
+
+def _token_of(x_px: float, y_px: float, native: list[int]) -> int:
+    """Return the number of the image token that shows a place: a native one, or else one of the overview."""
+    tile = tile_of(x_px, y_px)
+    if tile in native:
+        return native.index(tile) * TOKENS**2 + _token_in_tile(x_px, y_px)
+    row, column = (int(at // (TILE_PX * OVERVIEW_STEP)) for at in (y_px, x_px))
+    before = len(native) + row * OVERVIEW_SIDE + column
+    return before * TOKENS**2 + _token_in_tile(x_px / OVERVIEW_STEP, y_px / OVERVIEW_STEP)
+
+
+def _token_in_tile(x_px: float, y_px: float) -> int:
+    return int(y_px % TILE_PX // TOKEN_PX) * TOKENS + int(x_px % TILE_PX // TOKEN_PX)
 
 
 def _region(tile: int) -> int:

@@ -1,10 +1,13 @@
 """The regular model's training: the tower on tiles, then the language model on features of kept tiles.
 
-The tower learns no more in the second part, so that the features of a tile can be used again.
+The tower learns no more in the second part, so that the features of a tile can be used again. There two
+attention heads learn from the frames' descriptions where the things are that a prompt asks about. No policy
+uses the regular model's attention.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,8 +16,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from nodes.lab.eo_mini_2.learning.loop import Training
-from nodes.lab.eo_mini_2.learning.network import answer_logits, answer_losses, centre_loss
-from nodes.lab.eo_mini_2.regular.examples import Frames, Tiles
+from nodes.lab.eo_mini_2.learning.network import answer_logits, answer_losses, centre_loss, image_mask
+from nodes.lab.eo_mini_2.regular.examples import FrameExample, Frames, Tiles
 from nodes.lab.eo_mini_2.regular.tiles import (
     CELL_PX,
     OUTPUTS,
@@ -25,6 +28,7 @@ from nodes.lab.eo_mini_2.regular.tiles import (
 )
 from nodes.lab.eo_mini_2.render import Pixels
 from nodes.lab.training.architecture import Recipe
+from nodes.lab.training.attention_supervision import SUPERVISED_HEADS, AttentionSupervision
 from nodes.lab.training.examples.frames import Question as Asked
 
 RECIPE = Recipe(
@@ -71,6 +75,7 @@ class RegularTraining(Training):
     ) -> None:
         super().__init__(RECIPE, _CELLS_OF_TOKEN**2 * OUTPUTS, folder, steps, _TOWER_SHARE, seed)
         self._pool, self._batch = pool, batch
+        self._attention_supervision = AttentionSupervision(self.model.model.language_model)
         self._tiles: Tiles | None = None
         self._frames: Frames | None = None
 
@@ -101,12 +106,28 @@ class RegularTraining(Training):
             [Asked(one.kind, one.prompt, one.truth) for one in example.questions] for example in examples
         ]
         packed = self.packer.pack(slots, asked)
-        features = torch.cat([one.features for one in examples])
-        return answer_losses(answer_logits(self.model, self.packer, packed, features, slots), packed)
+        mask = image_mask(self.packer, packed, slots)
+        logits = answer_logits(self.model, packed, torch.cat([one.features for one in examples]), mask)
+        wanted = _attention_over_sequences(examples, mask)
+        ends = torch.tensor(packed.prompt_ends)
+        attention = self._attention_supervision.loss(ends, mask, wanted)
+        return answer_losses(logits, packed) | {"attention": attention}
 
     def _encode(self, pixels: Pixels) -> Tensor:
         with torch.no_grad():
             return self.tower.encode([torch.from_numpy(pixels)])[0]
+
+
+def _attention_over_sequences(examples: Sequence[FrameExample], mask: Tensor) -> Tensor:
+    """Return the target attention of each prompt, [prompts, heads, length]; the first token has the rest."""
+    rows = []
+    for example, shown in zip(examples, mask, strict=True):
+        for of_prompt in example.attention:
+            row = torch.zeros(SUPERVISED_HEADS, len(shown))
+            row[:, shown] = of_prompt
+            row[:, 0] = (1 - row.sum(1)).clamp(min=0)
+            rows.append(row)
+    return torch.stack(rows)
 
 
 def _by_token(targets: Tensor) -> Tensor:

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nodes.contract.evaluation import published_profiles
+from nodes.errors import ConfidenceError
 from nodes.lab.eo_mini_2.compose import FRAMES, draw_scenes
 from nodes.lab.eo_mini_2.gates import Gate, auroc_text, percent
 from nodes.lab.eo_mini_2.scene import Scene
@@ -137,7 +138,7 @@ def _accuracy_gates(table: _Table) -> list[Gate]:
 def _useless_gate(model: str, table: _Table) -> Gate:
     rows = np.flatnonzero(~table.usable)
     found = table.mean(table.scores, rows)
-    name = f"{model}, says that a useless frame is"
+    name = f"{model}, useless frames named as such"
     return Gate(
         name, percent(found), f">= {_USELESS_LEAST:.0%}", _prompts(rows), found.value >= _USELESS_LEAST
     )
@@ -196,8 +197,11 @@ def _stage_0(compact: Outcomes, table: _Table, fitting: Outcomes) -> dict[str, F
     for kind in ("count", "list"):
         rows, of_fit = table.of_kind(kind, usable=True), fit.of_kind(kind)
         names = [fit.frames[row] for row in of_fit]
-        best = choose_regularization(others[of_fit], fit.right[of_fit], names)
-        foretold[kind] = train_head(others[of_fit], fit.right[of_fit], best).predict(own[rows])
+        try:
+            best = choose_regularization(others[of_fit], fit.right[of_fit], names)
+            foretold[kind] = train_head(others[of_fit], fit.right[of_fit], best).predict(own[rows])
+        except ConfidenceError:  # all are right, or none is
+            foretold[kind] = np.full(len(rows), 0.5)
     return foretold
 
 

@@ -16,7 +16,7 @@ from nodes.lab.eo_mini_2.scene import FRAME_PX, REDUCTION
 torch = pytest.importorskip("torch")
 
 from nodes.lab.eo_mini_2.learning.network import build  # noqa: E402
-from nodes.lab.eo_mini_2.regular.examples import Tiles, slots_of, tile_of  # noqa: E402
+from nodes.lab.eo_mini_2.regular.examples import Tiles, attention_to, slots_of, tile_of  # noqa: E402
 from nodes.lab.eo_mini_2.regular.train import RECIPE, RegularTraining, _by_token  # noqa: E402
 from nodes.lab.eo_mini_2.trained.tile_memory import remember_tiles  # noqa: E402
 from nodes.lab.training.examples.frames import Question  # noqa: E402
@@ -89,6 +89,22 @@ def test_gaps_keep_the_positions_of_a_whole_frame() -> None:
     some = packer.pack([slots_of([5, 200], gaps=True)], [asked])
     last = [int(one.positions[0, 0].max()) for one in (whole, some)]
     assert last[0] == last[1]
+
+
+def test_attention_goes_to_the_things_that_a_prompt_asks_about() -> None:
+    scene = draw_scene("x00000", "usable", {"vessel": 2, "fixture": 1}, np.random.default_rng(1), 60.0)
+    there = sorted({tile_of(thing.x_px, thing.y_px) for thing in scene.things})
+    target = attention_to(scene, "count ships", there)
+    vessels = scene.of("vessel")
+    assert target.shape == (2, (len(there) + 16) * 4)
+    assert target.sum(1).tolist() == pytest.approx([2 / 4, 1.0])
+    assert target[:, len(there) * 4 :].sum() == 0
+    ship = next(thing for thing in vessels if thing.shape == "ship")
+    tile = there.index(tile_of(ship.x_px, ship.y_px))
+    assert target[0, tile * 4 : tile * 4 + 4].sum() >= 0.25
+    absent = attention_to(scene, "list ships", [])
+    assert absent.sum(1).tolist() == pytest.approx([2 / 4, 1.0])
+    assert attention_to(scene, "compare", there).sum(1).tolist() == pytest.approx([3 / 4, 1.0])
 
 
 def test_a_training_goes_on_where_it_ended(tmp_path: Path) -> None:

@@ -110,10 +110,19 @@ def test_a_compact_model_that_guesses_fails(pair: tuple[Outcomes, Outcomes], fit
     assert {
         "compact, compare",
         "compact, count, largest quarter of sizes",
-        "compact, says that a useless frame is",
+        "compact, useless frames named as such",
         "token confidence within a kind",
         "compact model's answers of 8 tokens and more",
     } <= failed
+
+
+def test_a_head_that_has_nothing_to_learn_from_foretells_nothing(
+    pair: tuple[Outcomes, Outcomes], fitting: Outcomes
+) -> None:
+    always = [dataclasses.replace(row, answer=row.truth) for row in fitting.rows]
+    fit = dataclasses.replace(fitting, rows=tuple(always))
+    measured = {gate.name: gate.measured for gate in check_trained(pair[0], None, fit)}
+    assert measured["stage 0, counts"].startswith("AUROC 0.50")
 
 
 def test_a_regular_model_that_is_no_better_fails(pair: tuple[Outcomes, Outcomes], fitting: Outcomes) -> None:
