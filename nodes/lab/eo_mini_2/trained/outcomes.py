@@ -122,12 +122,7 @@ def outcomes_of(
     of = {"format": _FORMAT, "model": fingerprint(folder), "frames": _hash(scenes)}
     if kept := _read(path, of):
         return kept
-    model = load_model(folder, threads=1)
-    if model.views and model.views.places:
-        from nodes.lab.eo_mini_2.trained.tile_memory import remember_tiles  # imports torch
-
-        remember_tiles(model.network.base_model)
-    made = _answered(model, scenes, on_frame)
+    made = _answered(load_model(folder, threads=1), scenes, on_frame)
     if keep:
         content = of | {"rows": [asdict(row) for row in made.rows], "seen": made.seen}
         write_atomically(path, json.dumps(content, separators=(",", ":")) + "\n")
@@ -155,6 +150,10 @@ def _read(path: Path, of: dict[str, str]) -> Outcomes | None:
 
 
 def _answered(model: VisionLanguageModel, scenes: Sequence[Scene], on_frame: Callable[[], None]) -> Outcomes:
+    if model.views and model.views.places:
+        from nodes.lab.eo_mini_2.trained.tile_memory import remember_tiles  # imports torch
+
+        remember_tiles(model.network.base_model)
     rows: list[Outcome] = []
     seen: dict[str, tuple[float, ...]] = {}
     for scene in scenes:
