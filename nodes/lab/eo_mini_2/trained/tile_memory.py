@@ -24,7 +24,7 @@ def remember_tiles(base: Any, most: int = 2048) -> None:
     @wraps(features_of)  # `nodes.vlm.session` inspects the signature
     def remembered(pixel_values: Tensor, image_grid_thw: Tensor, **options: Any) -> Any:
         counts: list[int] = image_grid_thw.prod(-1).tolist()
-        patches = pixel_values.split(counts)
+        patches = torch.split(pixel_values, counts)
         keys = [_key(one) for one in patches]
         missing = [n for n, key in enumerate(keys) if key not in known]
         if len(known) + len(missing) > most:
