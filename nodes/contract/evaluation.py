@@ -27,6 +27,7 @@ POLICY_NAMES = (
     "offload-after-contact",
     "ground-only-newest",
     "ground-only-fit",
+    "ground-only-quality",
     "spaceverse-without-stage-0",
     "spaceverse-without-later-stages",
     "spaceverse-without-regions",

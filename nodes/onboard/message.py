@@ -73,7 +73,7 @@ def make_message(
     if isinstance(decision, SendWhole):
         return FrameMessage("whole")
     if isinstance(decision, SendReduced):
-        return FrameMessage("reduced", _reduced(frame(), decision.reduction, layout))
+        return FrameMessage("reduced", _reduced(frame(), decision, layout))
     if isinstance(decision, SendRegions):
         pixels = frame()
         grid = Grid(pixels.width, pixels.height, layout.rows, layout.columns)
@@ -82,11 +82,11 @@ def make_message(
     raise ValueError(f"{decision} sends no image")
 
 
-def _reduced(frame: Image.Image, reduction: int, layout: Layout) -> bytes:
-    size = max(1, frame.width // reduction), max(1, frame.height // reduction)
+def _reduced(frame: Image.Image, decision: SendReduced, layout: Layout) -> bytes:
+    size = max(1, frame.width // decision.reduction), max(1, frame.height // decision.reduction)
     data = io.BytesIO()
-    small = frame.resize(size, Image.Resampling.LANCZOS)
-    small.save(data, layout.settings.codec, quality=layout.settings.quality)
+    small = frame if size == frame.size else frame.resize(size, Image.Resampling.LANCZOS)
+    small.save(data, layout.settings.codec, quality=decision.quality or layout.settings.quality)
     return data.getvalue()
 
 

@@ -29,6 +29,7 @@ from nodes.policies.baselines import (
 from nodes.policies.rules import (
     GroundOnlyFit,
     GroundOnlyNewest,
+    GroundOnlyQuality,
     KindLookup,
     OffloadAfterContact,
     TokenRegions,
@@ -50,6 +51,7 @@ BASELINES: dict[str, Callable[..., FramePolicy]] = {
     "offload-after-contact": OffloadAfterContact,
     "ground-only-newest": GroundOnlyNewest,
     "ground-only-fit": GroundOnlyFit,
+    "ground-only-quality": GroundOnlyQuality,
 }
 ABLATIONS: dict[str, Callable[..., FramePolicy]] = {
     "spaceverse-without-stage-0": partial(SpaceVerse, stage_0=False),

@@ -7,6 +7,7 @@ They see what `spaceverse` sees and send what it sends; each lacks one thing. No
     offload-after-contact   whole frames, with the contact rule
     ground-only-newest      every frame as captured, the newest first
     ground-only-fit         every frame, with as many pixels as the contact carries
+    ground-only-quality     every frame, at the quality of the codec that the contact carries
 """
 
 from __future__ import annotations
@@ -146,6 +147,33 @@ class GroundOnlyFit:
         if share is None:
             return Accept()
         return SendWhole() if of_share[share] == 1 else SendReduced(of_share[share])
+
+
+@dataclass(frozen=True, slots=True)
+class GroundOnlyQuality:
+    """Every frame is sent with all its pixels, at the JPEG quality that fits its part of the contact.
+
+    One that does not fit at any quality is answered on board.
+
+    Attributes:
+        qualities: Possible qualities.
+        shares: Expected bytes at each quality, as a share of the frame's; the defaults are the largest of six
+            frames of eo-mini.
+        contact_aware: Whether frames are sized to the contact.
+    """
+
+    qualities: tuple[int, ...] = (45, 30, 20, 10, 5)
+    shares: tuple[float, ...] = (0.72, 0.65, 0.54, 0.44, 0.4)
+    contact_aware: bool = True
+
+    def decide(self, situation: Situation) -> Decision:
+        """Send the frame as captured, or at the best quality that fits."""
+        of_share = {1.0: None, **dict(zip(self.shares, self.qualities, strict=False))}
+        share = largest_fitting(situation, tuple(of_share), 1.0)
+        if share is None:
+            return Accept()
+        quality = of_share[share]
+        return SendWhole() if quality is None else SendReduced(1, quality)
 
 
 def likeness(prompt: str, known: Iterable[str]) -> float:

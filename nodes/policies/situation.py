@@ -130,9 +130,15 @@ class SendWhole:
 
 @dataclass(frozen=True, slots=True)
 class SendReduced:
-    """Send the whole frame with `reduction` times fewer pixels per side."""
+    """Send the whole frame with `reduction` times fewer pixels per side.
+
+    Attributes:
+        reduction: 1 keeps all pixels.
+        quality: Quality of the codec, 1 to 95; None for that of regions.
+    """
 
     reduction: int
+    quality: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -252,6 +258,8 @@ def _problem(decision: object, *, finished: bool) -> str | None:
         return (
             f"decide returned SendReduced({decision.reduction!r:.60}): the reduction is a whole number from 1"
         )
+    if isinstance(decision, SendReduced) and not _is_quality(decision.quality):
+        return f"decide returned SendReduced(quality={decision.quality!r:.60}): it is a whole number, 1 to 95"
     if isinstance(decision, SendRegions) and not _is_finite(decision.budget_bytes):
         return f"decide returned SendRegions({decision.budget_bytes!r:.60}): the budget is a number of bytes"
     return None
@@ -259,6 +267,10 @@ def _problem(decision: object, *, finished: bool) -> str | None:
 
 def _is_whole(value: object, least: int) -> bool:
     return isinstance(value, Integral) and not isinstance(value, bool) and int(value) >= least
+
+
+def _is_quality(value: object) -> bool:
+    return value is None or (_is_whole(value, least=1) and int(value) <= 95)  # type: ignore[call-overload]
 
 
 def _is_finite(value: object) -> bool:

@@ -89,6 +89,7 @@ def decide(policy: FramePolicy, run: Replayed, foresight: Foresight | None = Non
         ("offload-after-contact", {"accept_confidence": 0.81}, SendWhole(), 3),
         ("ground-only-newest", {}, SendWhole(), 0),
         ("ground-only-fit", {"reductions": [2, 3]}, SendReduced(2), 0),
+        ("ground-only-quality", {}, SendWhole(), 0),
         ("grace-two-tests", {"other_prompts": ["how many?"]}, SendWhole(), 0),
         ("grace-two-tests", {"known_prompts": ["how many?"], "accept_confidence": 0.8}, Accept(), 3),
         ("grace-two-tests", {"known_prompts": ["how many?"], "accept_confidence": 0.81}, SendWhole(), 3),
@@ -246,6 +247,8 @@ def test_baselines_and_ablations_are_known_by_name() -> None:
         ("offload-after-contact", {}, Accept()),
         ("ground-only-fit", {}, SendReduced(4)),
         ("ground-only-fit", {"reductions": [1, 2]}, Accept()),
+        ("ground-only-quality", {"qualities": [60, 20, 5], "shares": [0.6, 0.29, 0.1]}, SendReduced(1, 20)),
+        ("ground-only-quality", {}, Accept()),
         ("offload-after", {}, SendWhole()),
     ],
 )
