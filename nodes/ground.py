@@ -40,6 +40,7 @@ from nodes.runtime.management import ManagementPlane
 from nodes.runtime.program import Loop, Part, check_model, leave, run_program, serve
 from nodes.transfer.files import BLOCK_BYTES
 from nodes.transfer.inbox import Claim, Inbox, InboxItem
+from nodes.transfer.pieces.parts import Parts
 from nodes.transfer.station import StationLink
 from nodes.transfer.uplink.station import TaskUplink
 from nodes.vlm.answer import check_confidence
@@ -92,6 +93,12 @@ class Ground:
             on_complete=self._complete,
             scenario_s=self._management.now_s,
         )
+        self._parts: Parts | None = None
+        if config.patience_s is not None:
+            self._parts = Parts(self._inbox, config.patience_s, self._report, self._management.now_s)
+            self._parts.on_change = self._management.idleness.changed
+            self._link.receiver.on_part = self._parts.heard
+            self._management.idleness.watch(self._parts.next_cut_s)
         self._sweep = Loop("sweep", self._sweep_inbox)
         self._uplink: TaskUplink | None = None
         if config.uplink is not None:
@@ -144,6 +151,8 @@ class Ground:
     def _sweep_once(self) -> None:
         self._settle_again()
         was_left_over, self._left_over = self._left_over, False
+        if self._parts is not None:
+            self._parts.cut()
         for item in self._inbox.unanswered():
             self._complete(item)
         time_s = self._management.now_s()

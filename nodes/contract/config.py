@@ -332,6 +332,8 @@ class GroundConfig(NodeConfig):
         inbox: folder of received items. Several stations may share it: an interrupted transfer then resumes
             at the next one.
         inbox_limit_bytes: largest size of the inbox.
+        patience_s: scenario seconds without a further piece of a message of regions, after which it is
+            answered from those that have come; None: it is answered when all have come.
         uplink: folder of tasks that wait for their satellites, of this program alone; None: it sends none.
         uplink_bit_s: planning rate of the uplinks, bits in a second of scenario time.
     """
@@ -339,6 +341,7 @@ class GroundConfig(NodeConfig):
     broker: BrokerAddress
     inbox: Path
     inbox_limit_bytes: Limit = 64 << 30
+    patience_s: float | None = Field(default=None, gt=0, allow_inf_nan=False)
     uplink: Path | None = None
     uplink_bit_s: float = Field(default=250e3, gt=0, allow_inf_nan=False)
 

@@ -819,6 +819,7 @@ class Received(ItemEvent):
     Args:
         size_bytes: size of the item.
         sha256_ok: whether its SHA-256 is right; otherwise damaged chunks are requested again.
+        is_cut: true if only its first pieces came, and it is answered from them.
     """
 
     event_name = "received"
@@ -826,6 +827,7 @@ class Received(ItemEvent):
 
     size_bytes: int
     sha256_ok: bool
+    is_cut: bool | None = None
 
 
 class InboxFull(ItemEvent):

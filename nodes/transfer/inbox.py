@@ -10,6 +10,7 @@
                                         `part` and `data`: the item was lost, and is asked for again
     inbox/<satellite>/<id>/answered     `unanswered` renamed: a model, or the satellite, has answered
     inbox/<satellite>/<id>/refused      the reason; exists if the item must not be sent again
+    inbox/<satellite>/<id>/cut          manifest of the first pieces, if they are answered without the rest
     inbox/<satellite>/.frames/<key>     link that names the item which alone may be answered for a frame
     inbox/<satellite>/.pictures/        items by the picture that they were made of: pieces/held.py
 
@@ -37,7 +38,7 @@ from nodes.contract.events import Expired, InboxTrouble
 from nodes.contract.report import Report, report_nothing
 from nodes.transfer.chunk_map import ChunkMap
 from nodes.transfer.files import read_manifest, write_manifest
-from nodes.transfer.inbox_item import FRAMES, STATION_BYTES, Claim, InboxItem
+from nodes.transfer.inbox_item import CUT, FRAMES, STATION_BYTES, Claim, InboxItem
 from nodes.transfer.messages import MalformedError, Manifest, item_id
 from nodes.transfer.pieces.held import PICTURES, note
 from nodes.transfer.senders.space import (
@@ -100,7 +101,7 @@ class Inbox:
             self._space.admit(satellite, manifest)
             os.utime(item.folder / "manifest")
         known = item.manifest
-        if (known.sha256, known.size_bytes, known.chunk_bytes, known.pieces) != (
+        if not item.is_cut and (known.sha256, known.size_bytes, known.chunk_bytes, known.pieces) != (
             manifest.sha256,
             manifest.size_bytes,
             manifest.chunk_bytes,
@@ -189,8 +190,7 @@ class Inbox:
         if self._was_answered(item.folder):
             self.missed.pop(item.folder, None)
             return True
-        # A separate id in the lock file, so that this object and the link's notice each other's changes.
-        found = self._load(item.folder, os.urandom(STATION_BYTES))
+        found = self.look_up(item.folder)
         if found is None:  # the folder or its manifest was removed
             item.folder.mkdir(parents=True, exist_ok=True)
             empty = ChunkMap(item.manifest.chunks)
@@ -214,7 +214,7 @@ class Inbox:
         """Find an item that was complete, and lost its bytes while no station looked."""
         if folder in self.missed or folder in self._owed:
             return
-        item = self._load(folder, os.urandom(STATION_BYTES))
+        item = self.look_up(folder)
         if item is None or not item.is_missed:
             return
         with contextlib.closing(item), item.locked():
@@ -244,8 +244,7 @@ class Inbox:
         for folder in item_folders(self._folder):
             if folder in self._settled or (folder / "data").exists() or (folder / "refused").exists():
                 continue
-            # A separate id in the lock file, so that this thread and the link's notice each other's changes.
-            item = self._load(folder, os.urandom(STATION_BYTES))
+            item = self.look_up(folder)
             if item is None or not item.manifest.has_expired(time_s):
                 continue
             with contextlib.suppress(OSError), contextlib.closing(item), item.locked():
@@ -259,6 +258,19 @@ class Inbox:
                         satellite=item.satellite,
                     )
                     self._report(event)
+
+    def unfinished(self) -> list[Path]:
+        """Return the folders of items of which a part has come.
+
+        Raises:
+            OSError: the inbox cannot be read now.
+        """
+        return [folder for folder in item_folders(self._folder) if (folder / "part").exists()]
+
+    def look_up(self, folder: Path) -> InboxItem | None:
+        """Return the item in a folder, or None; for another thread than the one that calls `find`."""
+        # A separate id in the lock file, so that the threads notice each other's changes.
+        return self._load(folder, os.urandom(STATION_BYTES))
 
     def forget(self, item: InboxItem) -> None:
         """Forget the state in memory, which may differ from the disk; the next access reads it again."""
@@ -336,7 +348,7 @@ def complete_items(folder: Path) -> list[tuple[Manifest, Path]]:
     """
     complete = []
     for place in sorted(item_folders(folder)):
-        data, manifest = place / "data", read_manifest(place / "manifest")
+        data, manifest = place / "data", read_manifest(place / CUT) or read_manifest(place / "manifest")
         if manifest is not None and data.is_file() and data.stat().st_size == manifest.size_bytes:
             complete.append((manifest, data))
     return complete

@@ -13,10 +13,20 @@ from pathlib import Path
 
 from nodes.contract.files import sync_file, sync_folder, write_atomically
 from nodes.transfer.chunk_map import ChunkMap
-from nodes.transfer.files import BLOCK_BYTES, DIGEST_BYTES, chunk_digest, frame_key, read_at, write_at
+from nodes.transfer.files import (
+    BLOCK_BYTES,
+    DIGEST_BYTES,
+    chunk_digest,
+    frame_key,
+    read_at,
+    read_manifest,
+    write_at,
+    write_manifest,
+)
 from nodes.transfer.messages import Chunk, MalformedError, Manifest
 
 FRAMES = ".frames"
+CUT = "cut"
 STATION_BYTES = 16
 
 
@@ -76,6 +86,7 @@ class InboxItem:
 
     def read_state(self) -> None:
         """Read the state from disk. Raises OSError."""
+        self.manifest = read_manifest(self.folder / CUT) or self.manifest
         self.chunks = ChunkMap(self.manifest.chunks)
         if (self.folder / "part").exists():
             digests = _read_if_there(self.folder / "digests")
@@ -141,6 +152,29 @@ class InboxItem:
             sync_folder(folder)
         self.complete = True
         return True
+
+    def cut(self) -> bool:
+        """Take the pieces that have come, up to the first that is missing, for the whole item.
+
+        Returns False if not even the first piece is there, or another item has the frame.
+
+        Raises:
+            OSError: the item cannot be read or written.
+        """
+        count = self.manifest.whole_pieces(self.chunks.first_missing())
+        if count == 0 or not self.claim_frame():
+            return False
+        data = read_at(self.folder / "part", 0, self.manifest.chunk_offset(count))
+        self.manifest = self.manifest.cut(data, count)
+        is_stored = self.finish()
+        # In this order: after a crash in between, the item counts as damaged, and is sent again.
+        write_manifest(self.folder / CUT, self.manifest, durable=True)
+        return is_stored
+
+    @property
+    def is_cut(self) -> bool:
+        """Whether the item was taken for complete before all of it had come."""
+        return (self.folder / CUT).exists()
 
     def claim_frame(self) -> bool:
         """Claim the frame for this item; False if another complete item of the satellite has it.

@@ -10,6 +10,7 @@ from typing import Annotated, Literal, TypeAlias, TypeVar
 
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType, field
+from msgspec.structs import replace
 
 VERSION = 1
 ID_BYTES = 16
@@ -125,6 +126,27 @@ class Manifest(Struct, frozen=True, kw_only=True, tag_field="t", tag="manifest")
             )
         index, remainder = divmod(offset, self.chunk_bytes)
         return index if remainder == 0 and index < self.chunks else None
+
+    def whole_pieces(self, chunks: int) -> int:
+        """Return how many of the first chunks end where a piece of the message ends.
+
+        A piece that is larger than a chunk is cut into full ones, and the rest ends it.
+        """
+        if self.pieces is UNSET:
+            return 0
+        ends = (index + 1 for index in range(chunks) if self.pieces[index].size_bytes < self.chunk_bytes)
+        return max(ends, default=0)
+
+    def cut(self, data: bytes, chunks: int) -> Manifest:
+        """Return the manifest of the first chunks of this item, whose bytes are given; the id stays."""
+        is_small = len(data) <= INLINE_LIMIT_BYTES
+        return replace(
+            self,
+            size_bytes=len(data),
+            sha256=hashlib.sha256(data).digest(),
+            data=data if is_small else UNSET,
+            pieces=UNSET if is_small or self.pieces is UNSET else self.pieces[:chunks],
+        )
 
     def chunk_key(self, index: int) -> bytes | tuple[bytes, int, int]:
         """Return what is equal for chunks of equal content in items of the same picture."""

@@ -68,6 +68,9 @@ class Receiver:
         on_complete: called once for each item that becomes complete.
         scenario_s: returns the scenario time, or None before it is known.
         kinds: of items that are taken; at a satellite, tasks.
+
+    Attributes:
+        on_part: called with each item of which something has come.
     """
 
     def __init__(
@@ -79,6 +82,7 @@ class Receiver:
         kinds: Collection[Kind] = ("answer", "image"),
     ) -> None:
         self._kinds = kinds
+        self.on_part: Callable[[InboxItem], None] | None = None
         self._inbox = inbox
         self._report = report
         self._on_complete = on_complete
@@ -193,6 +197,8 @@ class Receiver:
             self._no_room(item.manifest, item.satellite, error, item)
             return
         self._answer(item)
+        if self.on_part is not None:
+            self.on_part(item)
         if finished:
             self._inbox.finished(item)
             self._on_complete(item)

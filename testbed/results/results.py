@@ -399,9 +399,9 @@ def _frame_result(
         bytes_sent=sum(event.bytes_sent for event in events if isinstance(event, SendFinished)),
         end_to_end_s=end_to_end_s,
         latency=latency,
-        refused=next(
-            (_reason(e) for e in events if isinstance(e, (*ENDS_WITHOUT_ANSWER, TaskRefused))), None
-        ),
+        refused=None
+        if answered
+        else next((_reason(e) for e in events if isinstance(e, (*ENDS_WITHOUT_ANSWER, TaskRefused))), None),
         station=station,
         form=on_board.form if on_board else None,
         stage=on_board.stage if on_board else None,

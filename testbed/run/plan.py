@@ -487,6 +487,7 @@ class RunPlan:
                 "access": self.ground_accounts[ground.name].to_json(),
             },
             "inbox": str(self.inbox),
+            "patience_s": ground.patience_s,
             "uplink": str(self.config_path(ground.name).parent / "uplink") if self.scenario.tasks else None,
         }
 

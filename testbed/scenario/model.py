@@ -206,6 +206,7 @@ class GroundNode(ModelRun):
     place: str | None = None
     profile: AbsolutePath | None = None
     programs: tuple[OwnProgram, ...] = ()
+    patience_s: float | None = Field(default=None, gt=0, allow_inf_nan=False)
 
 
 class GroundStation(GroundNode):
@@ -225,6 +226,8 @@ class GroundStation(GroundNode):
         scheduler: who gets a dish; None: the scenario's scheduler.
         slew_s: time that a dish needs from one satellite to another, in seconds: to turn and to lock on.
         programs: programs and containers of the user's own that run in it.
+        patience_s: seconds without a further piece of a message of regions, after which it is answered from
+            the overview and the regions that have come; None: it is answered when all have come.
     """
 
     dishes: int | None = Field(default=None, ge=1)
@@ -264,6 +267,7 @@ class MissionControl(GroundNode):
         model_threads: CPU threads for inference.
         max_new_tokens: longest answer, in tokens.
         profile: measured inference times of another machine; answers are delayed to match.
+        patience_s: as of a `GroundStation`.
     """
 
     name: Name = "Mission control"
