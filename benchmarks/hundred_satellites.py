@@ -1,8 +1,8 @@
 """Run 100 satellites for an hour of scenario time: sudo python benchmarks/hundred_satellites.py.
 
 Planet's Flock over four stations. Each satellite captures three frames, so that most of them are idle at any
-time. Prints how long it took, and the memory of a satellite: its proportional share of what it shares
-with others (PSS), and what is its own (private).
+time. Prints how long it took, why frames have no answer, and the memory of a satellite: its proportional
+share of what it shares with others (PSS), and what is its own (private).
 """
 
 from __future__ import annotations
@@ -13,12 +13,14 @@ import sys
 import tempfile
 import threading
 import time
+from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 from statistics import median
 
 from nodes import COMPACT, FIRST_LIGHT, REGULAR
-from testbed import Camera, Constellation, RadioChanges, Scenario, run_scenario
-from traces import FLOCK_TLE, parse_utc
+from testbed import Camera, Constellation, RadioChanges, Results, Scenario, link_traces, run_scenario
+from traces import FLOCK_TLE, Trace, parse_utc
 
 PROFILES = Path(__file__).parent.parent / "topologies" / "profiles"
 IDLE_BOUND_MB = 30.0
@@ -89,6 +91,32 @@ def _memory_mb(process: Path) -> tuple[float, float] | None:
     return kb["Pss"] / 1e3, private_kb / 1e3
 
 
+def contact_left_s(scenario: Scenario, traces: Mapping[str, Trace], satellite: str, from_s: float) -> float:
+    """Return how long a satellite's links are up from a moment on, seconds."""
+    return sum(
+        max(0.0, contact.los_s - max(contact.aos_s, from_s))
+        for link in scenario.links
+        if link.satellite == satellite
+        for contact in traces[link.name].contacts("both")
+    )
+
+
+def without_answer(scenario: Scenario, results: Results) -> list[str]:
+    """Return why frames have no answer: a line for each reason, and one for each frame that had a contact."""
+    traces = link_traces(scenario)
+    reasons, in_contact = Counter[str](), list[str]()
+    for frame in results.frames:
+        if frame.answered:
+            continue
+        left_s = contact_left_s(scenario, traces, frame.satellite, frame.capture_s)
+        why = frame.refused or frame.reached
+        reasons[f"{why}; {'contact' if left_s else 'no contact'} after the capture"] += 1
+        if left_s:
+            frame_s = f"captured at {frame.capture_s:.0f} s, {left_s:.0f} s of contact left"
+            in_contact.append(f"  {frame.satellite}, {frame_s}: {why}")
+    return [f"{count} frames: {reason}" for reason, count in reasons.most_common()] + in_contact
+
+
 def main() -> int:
     """Run the hour; return 1 if a satellite's own memory is above the bound."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
@@ -109,6 +137,7 @@ def main() -> int:
     print(results.passage.line())
     print(results.acceleration.line())
     print(f"{took_s:.0f} s with set-up and report; {results.answered} frames answered")
+    print("\n".join(without_answer(made, results)))
     pss_mb, private_mb = max(memory.pss_mb), max(memory.private_mb)
     print(f"memory of a satellite (median): {private_mb:.1f} MB its own, {pss_mb:.1f} MB PSS")
     return 0 if private_mb <= IDLE_BOUND_MB else 1

@@ -204,7 +204,9 @@ class Constellation:
     ) -> Constellation:
         """Return the constellation with downlinks so slow that the frames are `load` times what they carry.
 
-        Every frame counts as sent whole, over all satellites, from the first capture to the end.
+        Every frame counts as sent whole, over all satellites, from the first capture to the end. What is
+        relayed takes the downlink of the satellite that sends it down, so that relays add nothing to what the
+        links carry; crosslinks count as fast enough.
 
         Args:
             load: the load.
@@ -235,14 +237,16 @@ class Constellation:
             for link in links
         }
         stations = self.ground_stations(model="any", dishes=dishes, slew_s=slew_s)
-        plan = dish_plan(Scenario(name="any", satellites=satellites, stations=stations, links=links), traces)
+        linked = {link.satellite for link in links}
+        seen = tuple(one for one in satellites if one.name in linked)  # the others relay
+        plan = dish_plan(Scenario(name="any", satellites=seen, stations=stations, links=links), traces)
         served = traces if plan is None else plan.traces
         fleet = [
             (
                 [served[link.name] for link in links if link.satellite == satellite.name],
                 satellite.frames[0].capture_s,
             )
-            for satellite in satellites
+            for satellite in seen
         ]
         try:
             cap_bit_s = rate_cap_for(load, offered_bytes, fleet)

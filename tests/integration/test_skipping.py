@@ -20,10 +20,12 @@ from nodes.data import FIRST_LIGHT
 from nodes.models import COMPACT
 from nodes.transfer.outbox import Outbox
 from testbed import GroundStation, Link, Satellite, Scenario, read_frames, run_scenario
+from testbed.errors import ShaperDiedError
 from testbed.run.progress import Progress
 from testbed.run.run import Outcome
 from testbed.scenario.model import to_json
 from tests.support import ROOT
+from tests.support.child_processes import descendants_with
 from tests.support.footprint import Footprint
 from tests.support.injected_run import processes_of
 from tests.support.made_up_profile import MADE_UP
@@ -88,9 +90,10 @@ class AtJumps(Progress):
 
 def run(made: Scenario, folder: Path, progress: Progress | None = None) -> Outcome:
     with Footprint() as footprint:
-        outcome = run_scenario(made, folder / "runs", progress)
-        assert footprint.left_behind() == {}
-    return outcome
+        try:
+            return run_scenario(made, folder / "runs", progress)
+        finally:
+            assert footprint.left_behind() == {}
 
 
 def test_hours_between_passes_are_skipped_and_count_in_the_latencies(tmp_path: Path) -> None:
@@ -125,15 +128,23 @@ def test_answers_and_latencies_are_those_without_skipping(tmp_path: Path) -> Non
 
 
 def test_what_is_killed_in_a_jump_comes_back_and_no_image_is_lost(tmp_path: Path) -> None:
-    """Satellite, management broker, station and its broker die within jumps, one after the other."""
-    victims = ["nodes/s/config.json", "logs/management.conf", "nodes/g/config.json", "logs/g-broker.conf"]
+    """Satellite with a probe, management broker, station and its broker die within jumps, in turn."""
+    victims = [
+        ("nodes/s/config.json", "logs/s-g-probe-satellite.jsonl"),
+        ("logs/management.conf",),
+        ("nodes/g/config.json",),
+        ("logs/g-broker.conf",),
+    ]
     killed = list[float]()
 
     def act(to_s: float) -> None:
         if len(killed) < len(victims) and to_s > HOUR_S * (len(killed) + 1) - 60:
-            (path,) = tmp_path.glob(f"runs/*/{victims[len(killed)]}")
-            for pid in processes_of(path):
-                os.kill(pid, signal.SIGKILL)
+            for argument in victims[len(killed)]:
+                (path,) = tmp_path.glob(f"runs/*/{argument}")
+                pids = processes_of(path)
+                assert pids, argument
+                for pid in pids:
+                    os.kill(pid, signal.SIGKILL)
             killed.append(to_s)
 
     progress = AtJumps(act)
@@ -144,10 +155,27 @@ def test_what_is_killed_in_a_jump_comes_back_and_no_image_is_lost(tmp_path: Path
     assert results is not None
     assert [frame.answered for frame in results.frames] == [True] * 7
     assert {"S", "G"} <= results.absences.keys()
+    assert any("probe" in name for name in results.absences)
     assert [broker.restarts for broker in results.brokers] == [1, 1]
     jumps_s = [record.event.to_s for record in events_of(outcome) if isinstance(record.event, TimeJumped)]
     assert len([to_s for to_s in jumps_s if to_s > killed[-1]]) >= 2, "the run goes on jumping"
     assert results.passage is not None and results.passage.real_s < 60
+
+
+def test_a_shaper_that_is_killed_in_a_jump_ends_the_run_which_leaves_nothing(tmp_path: Path) -> None:
+    killed = list[float]()
+
+    def act(to_s: float) -> None:
+        if not killed and to_s > HOUR_S:
+            (shaper,) = descendants_with("testbed.network.shapers.nfqueue.process")
+            os.kill(shaper, signal.SIGKILL)
+            killed.append(to_s)
+
+    with pytest.raises(ShaperDiedError, match="the nfqueue process ended"):
+        run(scenario(tmp_path, 3 * HOUR_S, skip=True), tmp_path, AtJumps(act))
+    assert killed
+    (results,) = tmp_path.glob("runs/*/results.json")
+    assert "the nfqueue process ended" in json.loads(results.read_text())["verdict"]["headline"]
 
 
 def test_a_node_that_hangs_ends_the_skipping_and_not_the_run(

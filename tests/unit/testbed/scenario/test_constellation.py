@@ -86,17 +86,21 @@ def test_a_camera_works_by_daylight() -> None:
     assert by_day == list(every[elevation_deg >= 20.0])
 
 
-@pytest.mark.parametrize("load", [0.5, 1.4, 3.0])
-def test_the_load_is_that_which_was_asked_for(load: float) -> None:
-    slowed = SKY.at_load(load, CAMERA)
-    made = scenario(slowed)
+def load_of(made: Scenario) -> float:
+    """Return the size of all frames over what the links to stations carry."""
     traces = link_traces(made)
     offered = sum(frame.image.stat().st_size for frame in made.frames().values())
     carried = sum(
-        carried_bytes([traces[link.name] for link in made.links if link.satellite == satellite.name], 0.0)
+        carried_bytes(own, 0.0)
         for satellite in made.satellites
+        if (own := [traces[link.name] for link in made.links if link.satellite == satellite.name])
     )
-    assert offered / carried == pytest.approx(load, rel=0.01)
+    return offered / carried
+
+
+@pytest.mark.parametrize("load", [0.5, 1.4, 3.0])
+def test_the_load_is_that_which_was_asked_for(load: float) -> None:
+    assert load_of(scenario(SKY.at_load(load, CAMERA))) == pytest.approx(load, rel=0.01)
 
 
 def test_what_cannot_be_is_one_line(tmp_path: Path) -> None:
@@ -144,6 +148,9 @@ def test_a_walker_ring_relays_over_the_links_between_neighbours() -> None:
     assert all(
         routing.schedule.path(name, 1.0)[-2:] == ("Neustrelitz", "Mission control") for name in ring.names
     )
+    # What is relayed is offered to the downlinks, too, and takes no other ones.
+    slowed = made.model_copy(update={"links": ring.at_load(1.4, CAMERA).links()})
+    assert load_of(slowed) == pytest.approx(1.4, rel=0.01)
     alone = replace(ring, relayed=False)
     assert {link.satellite for link in ring.links()} == set(alone.names)
     assert {end for link in alone.crosslinks() for end in link.ends} <= set(alone.names)
