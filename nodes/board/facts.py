@@ -10,7 +10,9 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from nodes.board.accelerator import accelerator, memory_bytes
 from nodes.clocks.chrony import ChronyError, read_chrony
+from nodes.contract.machine.network_managers import network_managers
 
 PACKAGES = (
     "spaceverse-testbed",
@@ -47,6 +49,9 @@ def facts(folder: Path | None, models: Path | None = None) -> dict[str, Any]:
         "models": _folders(models),
         "chrony": chrony,
         "boot": _boot(),
+        "network_managers": network_managers(),
+        "accelerator": accelerator(),
+        "memory_bytes": memory_bytes(),
     }
 
 

@@ -69,6 +69,9 @@ class BoardFacts(Strict):
         models: names of the models that lie on the board.
         chrony: state of the wall clock, or the reason why it is unknown.
         boot: identifier of the current boot.
+        network_managers: programs that may reconfigure its interfaces; None from an older agent.
+        accelerator: its accelerator in words; None: none was found.
+        memory_bytes: size of its memory; None: unknown.
     """
 
     python: Text
@@ -81,6 +84,9 @@ class BoardFacts(Strict):
     models: list[Text]
     chrony: ChronyReport | Text
     boot: Text | None
+    network_managers: list[Text] | None = None
+    accelerator: Text | None = None
+    memory_bytes: int | None = None
 
 
 class AgentState(Strict):

@@ -11,6 +11,7 @@ import subprocess
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from nodes.contract.machine.network_managers import how_to_leave_alone, managers_of
 from testbed.boards.check.findings import Finding
 from testbed.boards.inventory import (
     VXLAN_OVERHEAD_BYTES,
@@ -64,6 +65,7 @@ def _nic(
         yield _no_interface(name, there)
         return
     yield Finding("interface", "ok", f"{name} ({nic.kind or 'a NIC'}, {nic.mac})")
+    yield from _managed(nic.name)
     refusals = [*_not_a_cable(nic, sysfs), *_not_free(nic, there, environment)]
     yield from refusals or [Finding("free", "ok", "no address, route, ssh session or bridge uses it")]
     yield from _twice(nic, there)
@@ -80,6 +82,7 @@ def _vlan(attach: VlanAttachment, there: Mapping[str, Interface], sysfs: Path) -
         yield _no_interface(attach.interface, there)
         return
     yield Finding("interface", "ok", f"{trunk.name} ({trunk.kind or 'a NIC'}), VLAN {attach.vlan} on it")
+    yield from _managed(trunk.name)
     yield from _not_a_cable(trunk, sysfs)
     if trunk.master is not None:
         yield Finding("free", "refused", f"{trunk.name} is a port of {trunk.master}", OTHER_WAYS)
@@ -118,6 +121,16 @@ def _route(address: str) -> Iterator[Finding]:
     yield Finding("route", "ok", f"{address} via {way.interface}, from {way.source}")
     yield _mtu(way.mtu_bytes)
     yield _echo(address)
+
+
+def _managed(interface: str) -> Iterator[Finding]:
+    if managers := managers_of(interface):
+        yield Finding(
+            "this network",
+            "note",
+            f"{', '.join(managers)} may reconfigure {interface} in mid-run; to prevent it: "
+            f"{how_to_leave_alone(managers, interface)}",
+        )
 
 
 def _no_interface(name: str, there: Mapping[str, Interface]) -> Finding:

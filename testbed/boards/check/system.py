@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from nodes.contract.machine.network_managers import how_to_leave_alone
 from testbed.boards.check.findings import Finding
 from testbed.boards.inventory import Board
 from testbed.boards.ssh import SshError, connect
@@ -98,6 +99,29 @@ def system_findings(facts: Mapping[str, Any]) -> Iterator[Finding]:
     models = ", ".join(facts["models"]) or "only the pair that is part of the package"
     yield Finding("models", "ok", models)
     yield _clock(facts["chrony"])
+    yield _accelerator(facts)
+    if managers := facts.get("network_managers"):
+        yield Finding(
+            "its network",
+            "note",
+            f"{', '.join(managers)} on the board may reconfigure its interface in mid-run; on the board: "
+            f"{how_to_leave_alone(managers, 'INTERFACE')}",
+        )
+
+
+def _accelerator(facts: Mapping[str, Any]) -> Finding:
+    memory = facts.get("memory_bytes")
+    size = "" if memory is None else f"; {memory / 1e9:.1f} GB of memory"
+    found = facts.get("accelerator")
+    if found is None:
+        return Finding("accelerator", "note", f"none found: models run on the processor{size}")
+    if "+cpu" in str(facts["packages"].get("torch")):
+        return Finding(
+            "accelerator",
+            "note",
+            f"{found}, but its torch was built without CUDA: models run on the processor",
+        )
+    return Finding("accelerator", "ok", f"{found}{size}")
 
 
 def _clock(chrony: Mapping[str, Any] | str) -> Finding:

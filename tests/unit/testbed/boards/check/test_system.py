@@ -51,3 +51,20 @@ def test_the_clocks_state_is_told() -> None:
     )
     assert clock({"reference": None, "bound_s": None})[0] == "note"
     assert clock("chronyc is not installed")[1].startswith("chronyc is not installed; runs compare")
+
+
+def test_accelerator_and_network_managers_are_told() -> None:
+    def notes(**changes: Any) -> dict[str, tuple[str, str]]:
+        return {one.what: (one.verdict, one.detail) for one in system_findings(told(**changes))}
+
+    jetson = {"accelerator": "GPU of a Jetson", "memory_bytes": 16e9, "network_managers": ["NetworkManager"]}
+    packages = dict.fromkeys(told()["packages"], "2.6.0")
+    found = notes(**jetson, packages=packages)
+    assert found["accelerator"] == ("ok", "GPU of a Jetson; 16.0 GB of memory")
+    assert found["its network"][0] == "note"
+    assert "nmcli device set INTERFACE managed no" in found["its network"][1]
+    without = notes(**jetson, packages=packages | {"torch": "2.6.0+cpu"})
+    assert without["accelerator"][0] == "note" and "built without CUDA" in without["accelerator"][1]
+    none = notes(accelerator=None, memory_bytes=8e9, network_managers=[])
+    assert none["accelerator"] == ("note", "none found: models run on the processor; 8.0 GB of memory")
+    assert "its network" not in none

@@ -1,0 +1,1 @@
+"""What a run and a board look for on their own machines."""
