@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -43,6 +44,22 @@ _PUBLISHED = Path(__file__).resolve().parents[1] / "profiles" / "published"
 def published_profiles() -> dict[str, Path]:
     """Return the shipped profiles of published compute times by name; each names its source."""
     return {path.stem: path for path in sorted(_PUBLISHED.glob("*.json"))}
+
+
+def profile_path(name: str | Path) -> Path:
+    """Return the file of a profile that is given by its path, or of a shipped one by its name.
+
+    Raises:
+        ValueError: it looks like a name, and no shipped profile has it.
+    """
+    shipped, path = published_profiles(), Path(name)
+    if str(name) in shipped:
+        return shipped[str(name)]
+    if path.name == str(name) and not path.suffix and not path.exists():
+        near = difflib.get_close_matches(str(name), shipped, n=1)
+        hint = f"; did you mean {near[0]}?" if near else ""
+        raise ValueError(f"no profile is called {str(name)!r}; shipped ones: {', '.join(shipped)}{hint}")
+    return path.absolute()
 
 
 class JobRow(PlanRow):

@@ -26,6 +26,7 @@ from nodes.contract.evaluation import (
     JobData,
     choices_of,
     default_of,
+    profile_path,
     published_profiles,
     read_job,
 )
@@ -383,7 +384,10 @@ def _job(arguments: argparse.Namespace, folder: Path, cases: list[JobCase], emul
 
 def _profile(name: str | None) -> Path | None:
     """Return the file of a profile that is given by its path or as a published one."""
-    return None if name is None else published_profiles().get(name, Path(name).absolute())
+    try:
+        return None if name is None else profile_path(name)
+    except ValueError as error:
+        raise ScenarioError(str(error)) from None
 
 
 def _default_jobs(arguments: argparse.Namespace) -> int:

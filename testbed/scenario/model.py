@@ -24,6 +24,7 @@ from pydantic import (
 )
 
 from nodes.contract.config import FRAMES_KEPT_BYTES, ModelRun, Name, PolicyChoice
+from nodes.contract.evaluation import profile_path
 from nodes.contract.files import is_policy_file
 from nodes.contract.power.parameters import Power
 from nodes.contract.power.presets import power_preset
@@ -148,6 +149,13 @@ class Recorded(_Data):
     length_s: float | None = Field(default=None, gt=0)
 
 
+def _profile_by_name(value: Any) -> Any:
+    return profile_path(value) if isinstance(value, str | Path) else value
+
+
+ProfilePath = Annotated[Path, BeforeValidator(_profile_by_name)]
+
+
 def _power_by_name(value: Any) -> Any:
     return power_preset(value) if isinstance(value, str) else value
 
@@ -171,7 +179,8 @@ class Satellite(ModelRun, PolicyChoice):
             runs; see `nodes.ModelOptions`.
         model_threads: CPU threads for inference.
         max_new_tokens: longest answer, in tokens.
-        profile: measured inference times of a board (`python -m nodes.profile`); delays its answers.
+        profile: measured inference times of a board (`python -m nodes.profile`), or the name of a shipped
+            profile; delays its answers.
         board: inventory name of a physical board that replaces the emulated host.
         programs: programs and containers of the user's own that run on it; not on a board.
         frames_kept_bytes: size of the captured images that it keeps where a `Question` of the scenario may
@@ -185,7 +194,7 @@ class Satellite(ModelRun, PolicyChoice):
     policy: PolicyName = "offload-after"
     policy_parameters: dict[str, Any] | AbsolutePath = Field(default={})
     confidence: AbsolutePath | None = None
-    profile: AbsolutePath | None = None
+    profile: ProfilePath | None = None
     board: str | None = None
     frames_kept_bytes: int = Field(default=FRAMES_KEPT_BYTES, ge=0)
     programs: tuple[OwnProgram, ...] = ()
@@ -204,7 +213,7 @@ class GroundNode(ModelRun):
     name: Name
     model: str = ""
     place: str | None = None
-    profile: AbsolutePath | None = None
+    profile: ProfilePath | None = None
     programs: tuple[OwnProgram, ...] = ()
     patience_s: float | None = Field(default=None, gt=0, allow_inf_nan=False)
 
@@ -221,7 +230,8 @@ class GroundStation(GroundNode):
             runs; see `nodes.ModelOptions`.
         model_threads: CPU threads for inference.
         max_new_tokens: longest answer, in tokens.
-        profile: measured inference times of another machine; answers are delayed to match.
+        profile: measured inference times of another machine, or the name of a shipped profile; answers are
+            delayed to match.
         dishes: number of satellites that it serves at once; None: as many as it has links.
         scheduler: who gets a dish; None: the scenario's scheduler.
         slew_s: time that a dish needs from one satellite to another, in seconds: to turn and to lock on.
@@ -266,7 +276,8 @@ class MissionControl(GroundNode):
             runs; see `nodes.ModelOptions`.
         model_threads: CPU threads for inference.
         max_new_tokens: longest answer, in tokens.
-        profile: measured inference times of another machine; answers are delayed to match.
+        profile: measured inference times of another machine, or the name of a shipped profile; answers are
+            delayed to match.
         patience_s: as of a `GroundStation`.
     """
 

@@ -69,7 +69,7 @@ def _leaves_alone(manager: str, interface: str, root: Path) -> bool:
         index = (root / "sys/class/net" / interface / "ifindex").read_text(encoding="ascii").strip()
         text = (root / folder / index).read_text(encoding="utf-8", errors="replace")
     except OSError:
-        return False
+        return (root / folder).is_dir()  # it knows others, and not this one
     return re.search(unmanaged, text, re.MULTILINE) is not None
 
 

@@ -52,6 +52,7 @@ def test_one_that_leaves_an_interface_alone_is_not_named(
     root = machine(tmp_path, f"/usr/sbin/{command}")
     (root / state).mkdir(parents=True)
     (root / state / "7").write_text(text)
+    assert managers_of("eth2", root) == []  # it does not know that one
     assert managers_of("eth1", root) == ([] if leaves else [command])
     assert network_managers(root) == [command]
 

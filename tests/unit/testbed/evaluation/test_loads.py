@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from nodes.contract.evaluation import LOADS, published_profiles
@@ -48,6 +50,10 @@ def test_published_times_name_their_source_and_what_is_derived() -> None:
         profile = read_profile(path)
         assert profile.name == name
         assert profile.machine["source"] and profile.machine["derived"]
+        assert profile.machine["estimate"].startswith("estimate: ")
+        assert profile.energy is None or {"derived", "estimate"} & set(
+            re.split(r"\W+", profile.energy.source)
+        )
         on_ground = here.on_ground(profile)
         assert on_ground.whole_s == on_ground.regions_s == profile.answer_s(ANSWER_TOKENS)
         assert on_ground.see_s == 9.0
