@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+SHORTEST_SPAN_S = 1.0  # of a mean power
 SAMPLES_MAX = 1000  # in a plot of a link, 11 inches wide
 
 NAMED_PATHS = 12  # of more satellites, the legend would cover the map
@@ -145,13 +147,12 @@ def power_record(record: PowerRecord) -> str:
     above.set(ylim=(0, 102), ylabel="charge, %")
     middle.plot(times_s, [state.temperature_c for state in states], color="#D55E00")
     middle.set_ylabel("temperature, deg C")
-    for values, colour, label in (
-        ([state.input_w for state in states], "#E69F00", "solar panels"),
-        ([state.load_w for state in states], "#0072B2", "loads"),
-    ):
-        below.plot(times_s, values, color=colour, label=label, drawstyle="steps-post", lw=0.8)
+    spans = [(early, late) for early, late in pairwise(states) if late.at_s - early.at_s >= SHORTEST_SPAN_S]
+    for energy, colour, label in (("input_j", "#E69F00", "solar panels"), ("used_j", "#0072B2", "loads")):
+        mean_w = [(getattr(b, energy) - getattr(a, energy)) / (b.at_s - a.at_s) for a, b in spans]
+        below.plot([late.at_s for _, late in spans], mean_w, color=colour, label=label, lw=0.8)
     below.legend(fontsize=7, loc="upper right")
-    below.set_ylabel("power, W")
+    below.set_ylabel("mean power, W")
     below.set_xlabel("scenario time, s (eclipse shaded; bar at the bottom: no inference)")
     return _svg(figure)
 

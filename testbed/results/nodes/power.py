@@ -80,7 +80,7 @@ class PowerRecord:
         parts = [
             f"{self.satellite}: battery {min(charges):.0%} to {max(charges):.0%} of"
             f" {self.power.battery_wh:g} Wh",
-            f"{min(temperatures_c):.0f} to {max(temperatures_c):.0f} degrees C",
+            f"{round(min(temperatures_c))} to {round(max(temperatures_c))} degrees C",
             f"{self.time_s(lambda state: not state.sunlit) / 60:.0f} min of eclipse",
             f"panels {self.given_j / J_PER_WH:.1f} Wh, used {self.used_j / J_PER_WH:.1f}, lost"
             f" {self.lost_j / J_PER_WH:.1f}, stored {self.stored_j / J_PER_WH:+.1f}",
