@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -13,12 +14,27 @@ import pytest
 from nodes.board.assignment import node_config
 from nodes.contract.board import AgentConfig, Assignment
 from nodes.contract.config import I2cPowerSensor
-from nodes.contract.events import Event, PowerSensorFound
+from nodes.contract.events import EnergyUsed, Event, PowerSensorFound
+from nodes.power.supply import Mains
 from nodes.profile import power_sensor
 from nodes.runtime import power_watch
 from nodes.sensors.ina2xx import I2cIna2xx
 from nodes.sensors.reading import SensorError
 from nodes.sensors.search import find_power_sensor
+from tests.support.waiting import wait_for
+
+
+class Drained(Mains):
+    """A supply that notes what a sensor measured."""
+
+    def __init__(self) -> None:
+        self.told: list[float] = []
+
+    def measured_idle(self, idle_w: float) -> None:
+        self.told.append(idle_w)
+
+    def take(self, energy_j: float) -> None:
+        self.told.append(energy_j)
 
 
 class Registers:
@@ -113,10 +129,15 @@ def test_a_node_measures_with_the_sensor_of_its_agents_configuration(
     def report(event: Event, *, monotonic_s: float | None = None) -> None:
         events.append(event)
 
-    with power_watch.PowerWatch(True, report, requested):
-        pass
-    (event,) = events
-    assert isinstance(event, PowerSensorFound) and event.idle_w == pytest.approx(119.82, rel=1e-3)
+    supply = Drained()
+    with power_watch.PowerWatch(True, report, requested, supply) as watch:
+        end_s = time.monotonic()
+        watch.report_energy("f", end_s - 0.2, end_s)
+        wait_for(lambda: len(events) == 2, "the energy of an answer")
+    event, used = events
+    assert isinstance(event, PowerSensorFound) and isinstance(used, EnergyUsed)
+    assert supply.told == [event.idle_w, max(0.0, used.energy_j)]  # of an emulated battery
+    assert event.idle_w == pytest.approx(119.82, rel=1e-3)
     assert event.source is not None and "INA226 over I2C" in event.source
     assert chip.closed
 
