@@ -9,8 +9,6 @@ import pytest
 from PIL import Image
 from pydantic import ValidationError
 
-from nodes.contract.evaluation import published_profiles
-from nodes.contract.power.presets import POWER_PRESETS
 from nodes.data.pairs import read_pairs
 from testbed.errors import ScenarioError
 from testbed.run.traces import link_trace
@@ -26,7 +24,6 @@ from testbed.scenario.model import (
     read_frames,
     to_json,
 )
-from traces.orbits.tle import FLOCK_TLE
 from traces.trace import Trace, TraceHeader
 from traces.trace_file import write_trace
 from traces.utc import parse_utc
@@ -48,31 +45,6 @@ def make(tmp_path: Path, **changes: object) -> Scenario:
 
 def test_a_scenario_round_trips_through_json(tmp_path: Path) -> None:
     scenario = make(tmp_path)
-    path = tmp_path / "scenario.json"
-    path.write_text(to_json(scenario))
-    assert load_scenario(path) == scenario
-
-
-def test_a_shipped_profile_is_found_by_its_name(tmp_path: Path) -> None:
-    frames = make(tmp_path).satellites[0].frames
-    satellite = Satellite(name="S", model="compact", frames=frames, profile="orin-nx-2b-fp16")
-    station = GroundStation(name="G", model="regular", profile=str(satellite.profile))
-    assert satellite.profile == station.profile == published_profiles()["orin-nx-2b-fp16"]
-    assert GroundStation(name="G", profile="own.json").profile == Path("own.json").absolute()
-    with pytest.raises(ValidationError, match=r"no profile is called 'orin-nx-2b'; .*did you mean orin-nx"):
-        GroundStation(name="G", profile="orin-nx-2b")
-
-
-def test_a_power_system_is_found_by_its_name_and_needs_an_orbit(tmp_path: Path) -> None:
-    scenario = make(tmp_path)
-    satellite = Satellite.model_validate(dict(scenario.satellites[0]) | {"power": "6u"})
-    assert satellite.power == POWER_PRESETS["6u"]
-    with pytest.raises(ValidationError, match="satellite 'S' has power, and no link of it follows an orbit"):
-        make(tmp_path, satellites=(satellite,))
-    orbit = Orbit(elements=FLOCK_TLE, start=parse_utc("2018-01-20T00:00:00Z"), length_s=60)
-    link = Link(satellite="S", station="G", follows=orbit)
-    scenario = make(tmp_path, satellites=(satellite,), links=(link,))
-    assert scenario.orbit_of("S") == orbit
     path = tmp_path / "scenario.json"
     path.write_text(to_json(scenario))
     assert load_scenario(path) == scenario
