@@ -2,7 +2,10 @@
 
 Two satellites share a ground station. Each has more to send than its first contact carries, which ends in the
 middle of an image; the rest comes down in the second one. Two frames have several prompts, which share what
-is sent of them. `DRAWS=20` adds as many cases drawn at random, `SEED` draws others.
+is sent of them.
+
+`DRAWS=20` adds as many cases drawn at random, `SEED` draws others. A case is drawn again if the model itself
+says something else when contacts end EDGE_S sooner or later: then chance decides whether an image is through.
 """
 
 from __future__ import annotations
@@ -10,7 +13,7 @@ from __future__ import annotations
 import json
 import os
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
 
@@ -36,6 +39,7 @@ pytestmark = [pytest.mark.root, pytest.mark.usefixtures("models_of_all_runs")]
 
 LATENCY, BYTES = 0.05, 0.02  # relative bounds
 DELAY_S = 0.005
+EDGE_S = 0.1
 KEPT = "How much of this image is cloudy?"  # answered on board
 ALONE, TOGETHER = ("ships", "clouds", "presence"), ("rows", "crowns", "ships")
 POLICY = f"""
@@ -91,16 +95,37 @@ def drawn(rng: random.Random) -> tuple[Sky, ...]:
     return tuple(skies)
 
 
-def drawings() -> list[tuple[Sky, ...]]:
-    rng = random.Random(int(os.environ.get("SEED", "0")))  # noqa: S311 - draws cases
-    return [drawn(rng) for _ in range(int(os.environ.get("DRAWS", "0")))]
+def moved(skies: tuple[Sky, ...], by_s: float) -> tuple[Sky, ...]:
+    """Return the same with other ends of the first contacts."""
+    return tuple(
+        replace(sky, contacts=((aos_s, los_s + by_s), *rest))
+        for sky, ((aos_s, los_s), *rest) in ((sky, sky.contacts) for sky in skies)
+    )
 
 
-@pytest.mark.parametrize("skies", [BACKLOG, *drawings()])
-def test_a_backlog_comes_down_as_the_event_model_says(skies: tuple[Sky, ...], tmp_path: Path) -> None:
-    pairs = questions(skies)
+def decided(policy: Path, folder: Path, number: int) -> tuple[Sky, ...]:
+    """Draw a case whose outcome does not hang on some milliseconds."""
+    rng = random.Random(f"{os.environ.get('SEED', '0')} {number}")  # noqa: S311 - draws a case
+    while True:
+        skies = drawn(rng)
+        pairs = questions(skies)
+        plays = [model(moved(skies, by_s), pairs, policy, folder).values() for by_s in (-EDGE_S, EDGE_S)]
+        sent = [sum(row.bytes_down for row in rows) for rows in plays]
+        latency_s = [sum(latency_of(row) for row in rows) for rows in plays]
+        if max(sent) < (1 + BYTES / 2) * min(sent) and max(latency_s) < (1 + LATENCY / 2) * min(latency_s):
+            return skies
+
+
+def latency_of(row: ReplayedPair) -> float:
+    return (row.answered_s or 0.0) - row.capture_s
+
+
+@pytest.mark.parametrize("number", range(1 + int(os.environ.get("DRAWS", "0"))))
+def test_a_backlog_comes_down_as_the_event_model_says(number: int, tmp_path: Path) -> None:
     policy = tmp_path / "mine.py"
     policy.write_text(POLICY)
+    skies = BACKLOG if number == 0 else decided(policy, tmp_path, number)
+    pairs = questions(skies)
     modelled = model(skies, pairs, policy, tmp_path)
     cut = [row for row in modelled.values() if row.latency is not None and row.latency.contact_wait_s > 0.7]
     assert skies is not BACKLOG or len(cut) >= 2
@@ -127,10 +152,7 @@ class Compared:
 
 def compared(emulated: dict[str, FrameResult], modelled: dict[str, ReplayedPair]) -> Compared:
     assert emulated.keys() == modelled.keys()
-    latencies_s = {
-        name: (frame.end_to_end_s, (modelled[name].answered_s or 0.0) - modelled[name].capture_s)
-        for name, frame in emulated.items()
-    }
+    latencies_s = {name: (frame.end_to_end_s, latency_of(modelled[name])) for name, frame in emulated.items()}
     sent, sent_modelled = (
         sum(frame.bytes_sent for frame in emulated.values()),
         sum(row.bytes_down for row in modelled.values()),
