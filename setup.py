@@ -56,6 +56,7 @@ WEATHER = ["itur>=0.4,<0.5"]  # ITU-R P.618 and the maps that it needs
 # Files of other programs: `spaceverse export`.
 EXPORT = [
     "pyarrow>=15,<27",  # Parquet, written by pandas
+    "prometheus-client>=0.20,<1",  # metrics of a run, in the text format of Prometheus
     "czml3>=4,<5",  # CZML for Cesium, checked as it is written
 ]
 
@@ -86,7 +87,14 @@ setup(
     python_requires=">=3.10",
     packages=find_packages(include=["testbed*", "nodes*", "traces*", "topologies*"]),
     package_data={
-        "testbed": ["live/page/*", "machine/*.c", "replay/data/*", "results/data/*", "py.typed"],
+        "testbed": [
+            "export/data/*",
+            "live/page/*",
+            "machine/*.c",
+            "replay/data/*",
+            "results/data/*",
+            "py.typed",
+        ],
         "nodes": ["data/**/*", "models/**/*", "profiles/published/*", "py.typed"],
         "traces": ["orbits/data/*", "py.typed"],
         "topologies": ["profiles/*.json"],

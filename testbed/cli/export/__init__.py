@@ -6,7 +6,11 @@ from importlib import import_module
 from typing import Any
 
 # Modules that add subcommands; each has add_parser(subparsers), which sets `run` by set_defaults.
-_COMMANDS = ("testbed.cli.export.tables", "testbed.cli.export.scenes")
+_COMMANDS = (
+    "testbed.cli.export.tables",
+    "testbed.cli.export.scenes",
+    "testbed.cli.export.dashboard",
+)
 _EPILOG = """examples:
   spaceverse export tables runs/20261123T120000-dove_pass -o tables
   spaceverse export czml topologies/dove_pass.py -o pass.czml

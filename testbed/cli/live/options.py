@@ -32,7 +32,7 @@ def add_address_options(parser: argparse.ArgumentParser, implied: str = "") -> N
     )
     parser.add_argument(
         "--live-port",
-        type=_port,
+        type=tcp_port,
         metavar="N",
         help=f"TCP port of the page; a run also uses the next one (default: any that are free){implied}",
     )
@@ -48,7 +48,7 @@ def live_page(arguments: argparse.Namespace) -> LivePage | None:
     return LivePage(host or LOOPBACK, port or 0)
 
 
-def _port(text: str) -> int:
+def tcp_port(text: str) -> int:
     """Return a port. Raises ValueError, which argparse reports."""
     port = int(text)
     if not 1 <= port <= PORT_MAX:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from testbed.cli.live.options import add_live_options, live_page
+from testbed.cli.live.options import add_live_options, live_page, tcp_port
 from testbed.cli.options_file import OptionsFile
 from testbed.cli.parser import CommandParser
 from testbed.cli.scenario.argument import add_allow_code, scenario_of
@@ -17,8 +18,14 @@ from testbed.cli.terminal.console import console
 from testbed.cli.terminal.log import add_log_options, logging_as_requested
 from testbed.cli.terminal.messages import guarded
 from testbed.cli.units import factor
+from testbed.export.extras import check_package
 from testbed.scenario.file import build_scenario
 from testbed.scenario.model import Scenario
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from testbed.run.progress import Progress
 
 _EPILOG = """examples:
   sudo spaceverse run topologies/dove_pass.py
@@ -32,6 +39,8 @@ _EPILOG = """examples:
   sudo spaceverse run topologies/dove_pass.py --json | jq .totals
   # watch the run in a browser
   sudo spaceverse run topologies/dove_pass.py --live
+  # metrics for Prometheus (spaceverse export dashboard has panels for Grafana)
+  sudo spaceverse run day.py --metrics-port 9101
   # options from a file
   sudo spaceverse run job.toml
 
@@ -92,6 +101,12 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
         help="parent of the run's folder (default: runs)",
     )
     parser.add_argument("--json", action="store_true", help="print JSON: the content of results.json")
+    parser.add_argument(
+        "--metrics-port",
+        type=tcp_port,
+        metavar="N",
+        help="serve metrics for Prometheus at http://127.0.0.1:N/metrics while the scenario runs",
+    )
     add_live_options(parser)
 
 
@@ -121,20 +136,20 @@ def run_as_script(scenario: Callable[[], Scenario], argv: Sequence[str] | None =
 
 def _run(scenario: Scenario, arguments: argparse.Namespace) -> int:
     from testbed.results.table import results_table
-    from testbed.run.progress import TerminalProgress  # rich and Mininet are slow to import
-    from testbed.run.run import run_scenario
+    from testbed.run.run import run_scenario  # rich and Mininet are slow to import
 
     if arguments.shaper:
         scenario = scenario.model_copy(update={"shaper": arguments.shaper})
     terminal = console(stderr=arguments.json)
-    outcome = run_scenario(
-        scenario,
-        arguments.output,
-        TerminalProgress(terminal),
-        speed=arguments.speed,
-        skip_idle=arguments.skip_idle,
-        live=live_page(arguments),
-    )
+    with _progress(terminal, arguments.metrics_port) as progress:
+        outcome = run_scenario(
+            scenario,
+            arguments.output,
+            progress,
+            speed=arguments.speed,
+            skip_idle=arguments.skip_idle,
+            live=live_page(arguments),
+        )
     if outcome.results is None:
         return outcome.exit_code
     if arguments.json:
@@ -144,3 +159,18 @@ def _run(scenario: Scenario, arguments: argparse.Namespace) -> int:
         terminal.print(results_table(outcome.results, terminal.width))
     terminal.print(f"report: {outcome.folder.report}", style="bold", soft_wrap=True)
     return outcome.exit_code
+
+
+@contextmanager
+def _progress(terminal: Console, metrics_port: int | None) -> Iterator[Progress]:
+    """Yield what shows a run: the terminal, and the metrics if there is a port for them."""
+    from testbed.run.progress import SeveralProgress, TerminalProgress
+
+    if metrics_port is None:
+        yield TerminalProgress(terminal)
+        return
+    check_package("prometheus_client", "--metrics-port")
+    from testbed.export.metrics import metrics_endpoint
+
+    with metrics_endpoint(metrics_port) as metrics:
+        yield SeveralProgress(TerminalProgress(terminal), metrics)
