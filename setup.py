@@ -57,6 +57,7 @@ WEATHER = ["itur>=0.4,<0.5"]  # ITU-R P.618 and the maps that it needs
 EXPORT = [
     "pyarrow>=15,<27",  # Parquet, written by pandas
     "prometheus-client>=0.20,<1",  # metrics of a run, in the text format of Prometheus
+    "tensorboardX>=2.6,<3",  # event files of TensorBoard, without TensorFlow or torch
     "czml3>=4,<5",  # CZML for Cesium, checked as it is written
 ]
 
@@ -67,6 +68,7 @@ DEV = [
     "myst-parser>=4,<6",  # reads its pages, which are Markdown
     "sphinx-copybutton>=0.5,<1",  # a button that copies a command
     "brahe>=1.8,<2",  # a second opinion on passes, in tests only
+    "tensorboard>=2.16,<3",  # reads exported event files, in tests only
     "duckdb>=1.1,<3",  # reads exported Parquet, in tests only
     "fastkml>=1.4,<2",  # reads exported KML, in tests only
     "oem>=0.4.5,<0.5",  # reads exported ephemeris messages, and makes its own, in tests only

@@ -9,6 +9,7 @@ from typing import Any
 _COMMANDS = (
     "testbed.cli.export.tables",
     "testbed.cli.export.scenes",
+    "testbed.cli.export.tensorboard",
     "testbed.cli.export.dashboard",
 )
 _EPILOG = """examples:

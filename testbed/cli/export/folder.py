@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from testbed.cli.terminal.messages import say
@@ -20,6 +20,17 @@ def add_folder_options(parser: argparse.ArgumentParser, text: str) -> None:
     """
     parser.add_argument("-o", "--output", required=True, type=Path, metavar="DIR", help=text)
     parser.add_argument("--force", action="store_true", help="replace files that exist")
+
+
+def check_new(folder: Path, names: Iterable[str], *, force: bool) -> None:
+    """Check that a folder has none of the files that are to be written, or may replace them.
+
+    Raises:
+        OutputFileError: one of them exists and `force` is not set.
+    """
+    taken = [folder / name for name in names if (folder / name).exists()]
+    if taken and not force:
+        raise OutputFileError(f"{taken[0]} exists; add --force to replace it, or name another folder")
 
 
 def write_files(folder: Path, files: Mapping[str, bytes], *, force: bool) -> None:

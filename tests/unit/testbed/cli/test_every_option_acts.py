@@ -282,6 +282,7 @@ BRANCHES = {
     "record --listen": Branch(["trace", "record", "--listen"], {"--port": "5"}, engine=recorded_path),
     "export tables": Branch(["export", "tables", "run", "-o", "out"], {"--output": "other"}),
     "export dashboard": Branch(["export", "dashboard", "-o", "out.json"], {"--output": "other.json"}),
+    "export tensorboard": Branch(["export", "tensorboard", "run", "-o", "out"], {"--output": "other"}),
     "export czml": Branch(["export", "czml", "scenario.py", "-o", "out.czml"], {"--output": "other.czml"}),
     "export czml of passes": Branch(
         ["export", "czml", "passes.csv", "-o", "out.czml"], {"--output": "other.czml", "--tle": "two.tle"}
