@@ -69,6 +69,7 @@ DEV = [
     "sphinx-copybutton>=0.5,<1",  # a button that copies a command
     "brahe>=1.8,<2",  # a second opinion on passes, in tests only
     "tensorboard>=2.16,<3",  # reads exported event files, in tests only
+    "dpkt>=1.9.8,<2",  # reads captures of runs, in tests only
     "duckdb>=1.1,<3",  # reads exported Parquet, in tests only
     "fastkml>=1.4,<2",  # reads exported KML, in tests only
     "oem>=0.4.5,<0.5",  # reads exported ephemeris messages, and makes its own, in tests only

@@ -28,7 +28,7 @@ PARTS = ("traces", "logs", "nodes")
 class RunFolder:
     """The folder `runs/<time>-<scenario>/` and the names of its files.
 
-    scenario.json  traces/  events.jsonl  fidelity.json  results.json  report.html  logs/  kept/
+    scenario.json  traces/  events.jsonl  fidelity.json  results.json  report.html  logs/  kept/  captures/
     and of a replay: replay.csv  replay.png
 
     Root writes to it, in a place where others may rename and replace it. It is therefore held open from its
@@ -49,6 +49,7 @@ class RunFolder:
         self.logs = path / "logs"
         self.nodes = path / "nodes"
         self.kept = path / "kept"
+        self.captures = path / "captures"
         self.events = path / "events.jsonl"
         self.scenario = path / "scenario.json"
         self.fidelity = path / "fidelity.json"

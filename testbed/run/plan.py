@@ -255,6 +255,10 @@ class RunPlan:
         """Name of the link's interface, the same in both hosts."""
         return f"link{self._number(link)}"
 
+    def capture_path(self, link: AnyLink, *, ground: bool) -> Path:
+        """Capture of one end of a link."""
+        return self.folder.captures / slug(link.name) / f"{slug(link.ends[ground])}.pcap"
+
     def address(self, link: AnyLink, *, ground: bool) -> str:
         """IPv4 address of one end; of 10.0.0.0/8, which is seen inside the hosts' namespaces only.
 

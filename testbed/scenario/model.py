@@ -431,6 +431,8 @@ class Scenario(_Data):
             at least 5 s of real time.
         link_error_bound_s: largest acceptable median RTT error of a link, in seconds of scenario time.
         probe: measure each link during the run, or those with these names, or none.
+        capture: names of links whose packets are kept as captures of both ends, in the run's folder
+            `captures/`. It takes processor time of the run.
         tls: encrypt the satellites' connections to the stations' brokers, with certificates made for the run.
         boards: inventory file of the physical boards (testbed/boards/inventory.py).
         description: one sentence for the report.
@@ -458,6 +460,7 @@ class Scenario(_Data):
     grace_s: float = Field(default=30.0, ge=0)
     link_error_bound_s: float = Field(default=LINK_ERROR_BOUND_S, gt=0)
     probe: bool | tuple[str, ...] = True
+    capture: tuple[str, ...] = ()
     tls: bool = False
     boards: AbsolutePath = Field(default_factory=lambda: Path("boards.toml").absolute())
     description: Text = ""
@@ -513,6 +516,8 @@ class Scenario(_Data):
             known = {link.name for link in self.sky_links}
             if unknown := sorted(set(self.probe) - known):
                 raise ValueError(f"probe names a link that the scenario does not have: {', '.join(unknown)}")
+        if unknown := sorted(set(self.capture) - {link.name for link in self.network_links}):
+            raise ValueError(f"capture names a link that the scenario does not have: {', '.join(unknown)}")
         linked = {end for link in self.network_links for end in link.ends}
         if unlinked := sorted(satellites - linked):
             raise ValueError(
@@ -647,6 +652,18 @@ class Scenario(_Data):
         """
         try:
             return Scenario.model_validate({**dict(self), "adapt_speed": False, "speed": speed})
+        except ValidationError as error:
+            raise ScenarioError(one_line(error)) from None
+
+    def capturing(self, links: Sequence[str]) -> Scenario:
+        """Return the scenario with captures of further links.
+
+        Raises:
+            ScenarioError: it has no link of one of these names.
+        """
+        try:
+            capture = tuple(dict.fromkeys((*self.capture, *links)))
+            return Scenario.model_validate({**dict(self), "capture": capture})
         except ValidationError as error:
             raise ScenarioError(one_line(error)) from None
 

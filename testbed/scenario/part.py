@@ -45,15 +45,17 @@ def part_of(scenario: Scenario, begin_s: float, end_s: float) -> Scenario:
     names = {satellite.name for satellite in satellites}
     links = tuple(_cut(link, begin_s, end_s) for link in scenario.links if link.satellite in names)
     crosslinks = tuple(_cut(link, begin_s, end_s) for link in scenario.crosslinks)
+    on_earth = {link.name for link in scenario.earth_links}
     probe = scenario.probe
+    left = {link.name for link in links} | {link.name for link in crosslinks}
     if not isinstance(probe, bool):
-        left = {link.name for link in links} | {link.name for link in crosslinks}
         probe = tuple(name for name in probe if name in left)
     changes = {
         "satellites": tuple(satellites),
         "links": links,
         "crosslinks": crosslinks,
         "probe": probe,
+        "capture": tuple(name for name in scenario.capture if name in left | on_earth),
     }
     return Scenario.model_validate(dict(scenario) | changes)
 

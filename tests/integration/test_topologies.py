@@ -10,11 +10,14 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import dpkt
+import numpy as np
 import pytest
 
 from nodes.contract.events import Connected, EventRecord, SendFinished, SendStarted
 from testbed import Outcome, Scenario, load_scenario, run_scenario
-from testbed.run.plan import KEPT_MODELS
+from testbed.measure.captures import compare, read_captures
+from testbed.run.plan import KEPT_MODELS, MQTT_PORT
 from tests.support import ROOT
 from tests.support.footprint import Footprint
 from tests.support.short_run import shortened, with_kept_answers
@@ -39,6 +42,7 @@ OWN_MODELS = {
 # By tests/integration/network/test_three_hosts.py (a Mininet script), boards/test_two_boards.py,
 # and test_dove_day.py and test_power.py beside this file.
 TESTED_ELSEWHERE = {"three_hosts", "two_boards", "dove_day", "six_u_day"}
+CAPTURED = "FLOCK 2P-1 - Svalbard"
 PUBLIC = {"testbed", "traces", "nodes", "nodes.policies"}
 
 
@@ -84,6 +88,8 @@ def test_a_topology_runs_and_answers_every_frame(
     monkeypatch.setenv("STARLINK_RECORDING", str(made_up_recording(tmp_path)))
     caplog.set_level(logging.DEBUG, logger="testbed")
     scenario = shortened(load_scenario(ROOT / f"topologies/{name}.py"), *PARTS_S[name])
+    if name == "dove_fleet":
+        scenario = scenario.capturing([CAPTURED])
     if name in OWN_MODELS:
         monkeypatch.delenv(KEPT_MODELS)
     else:
@@ -180,7 +186,27 @@ def a_question_waits_for_the_pass_and_the_urgent_images_go_first(outcome: Outcom
     assert {"e0080", "e0077"} == set(sent[:2]), "the other images have no deadline"
 
 
+def both_ends_of_a_link_are_captured(outcome: Outcome) -> None:
+    """Another program reads the captures, and most packets are in both."""
+    assert outcome.results is not None
+    ends = [outcome.folder.captures / f"flock-2p-1-svalbard/{end}.pcap" for end in ("flock-2p-1", "svalbard")]
+    for path in ends:
+        with path.open("rb") as file:
+            capture = dpkt.pcap.Reader(file)
+            assert capture.datalink() == dpkt.pcap.DLT_EN10MB
+            packets = [dpkt.ethernet.Ethernet(octets) for _, octets in capture]
+        ports = {packet.data.data.dport for packet in packets if isinstance(packet.data.data, dpkt.tcp.TCP)}
+        assert MQTT_PORT in ports
+    ways = compare(*read_captures(*ends))
+    for crossed in ways.values():
+        assert len(crossed.frames) > 20
+        assert crossed.lost < len(crossed.frames) / 10
+    down, asked = ways["down"].one_way_s, outcome.results.links[0].down_delay
+    assert np.median(down) >= min(sample.requested for sample in asked)
+
+
 CHECKS = {
+    "dove_fleet": both_ends_of_a_link_are_captured,
     "disaster": a_question_waits_for_the_pass_and_the_urgent_images_go_first,
     "starlink_replay": images_outlast_the_handovers_of_the_recording,
     "relay": a_satellite_relays_through_one_and_then_through_two,

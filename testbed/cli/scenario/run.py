@@ -39,6 +39,8 @@ _EPILOG = """examples:
   sudo spaceverse run topologies/dove_pass.py --json | jq .totals
   # watch the run in a browser
   sudo spaceverse run topologies/dove_pass.py --live
+  # captures of both ends of a link, in the run's folder
+  sudo spaceverse run topologies/dove_pass.py --capture "FLOCK 2P-1 - Svalbard"
   # metrics for Prometheus (spaceverse export dashboard has panels for Grafana)
   sudo spaceverse run day.py --metrics-port 9101
   # options from a file
@@ -102,6 +104,13 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--json", action="store_true", help="print JSON: the content of results.json")
     parser.add_argument(
+        "--capture",
+        action="append",
+        metavar="LINK",
+        help="keep the packets at both ends of a link as pcap files, such as 'FLOCK 2P-1 - Svalbard'; may be "
+        "repeated",
+    )
+    parser.add_argument(
         "--metrics-port",
         type=tcp_port,
         metavar="N",
@@ -140,6 +149,8 @@ def _run(scenario: Scenario, arguments: argparse.Namespace) -> int:
 
     if arguments.shaper:
         scenario = scenario.model_copy(update={"shaper": arguments.shaper})
+    if arguments.capture:
+        scenario = scenario.capturing(arguments.capture)
     terminal = console(stderr=arguments.json)
     with _progress(terminal, arguments.metrics_port) as progress:
         outcome = run_scenario(

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from contextlib import ExitStack
 
 from testbed.forks.forks import Forks
+from testbed.measure.capture_writer import CaptureWriter
 from testbed.network.emulation import EmulatedNetwork
 from testbed.network.link_state import Direction
 from testbed.run.boards import RunBoards
@@ -65,6 +66,7 @@ class RunNetwork:
         hasten_tcp(network.hosts.values(), plan.scenario.speed)
         self._routes.build(stack, network)
         self.emulated = network
+        self._start_captures(stack)
 
     def counters(self, link: str) -> dict[str, dict[str, float]]:
         """Return the shaper's counters of a link by direction."""
@@ -85,6 +87,20 @@ class RunNetwork:
                 self._start_probe(link, name, self._plan.probe_command(link, ground=ground))
         if self._plan.scenario.probe is True:
             self._routes.start_probes(self.emulated)
+
+    def _start_captures(self, stack: ExitStack) -> None:
+        """Capture the packets of the links that the scenario names; of a board's, at the station alone."""
+        for link in self._plan.scenario.network_links:
+            if link.name not in self._plan.scenario.capture:
+                continue
+            is_board = isinstance(link, Link) and self._boards.has(link)
+            for ground in (True,) if is_board else (False, True):
+                path = self._plan.capture_path(link, ground=ground)
+                path.parent.mkdir(parents=True, exist_ok=True)
+                space = self.emulated.hosts[link.ends[ground]].node.namespace
+                writer = CaptureWriter(space, self._plan.interface(link), path)
+                writer.__enter__()
+                stack.callback(writer.__exit__, None, None, None)  # a run that fails keeps its captures
 
     def _add_board(self, stack: ExitStack, link: Link, network: EmulatedNetwork) -> None:
         """Attach a board; its link plays the trace minus the delay of the board's own path."""

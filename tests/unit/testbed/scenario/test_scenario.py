@@ -24,6 +24,7 @@ from testbed.scenario.model import (
     read_frames,
     to_json,
 )
+from tests.support import ROOT
 from traces.trace import Trace, TraceHeader
 from traces.trace_file import write_trace
 from traces.utc import parse_utc
@@ -281,3 +282,11 @@ def test_an_error_of_a_scenario_file_has_the_line_in_it(tmp_path: Path, text: st
         load_scenario(path)
     assert str(caught.value).startswith(f"{path}, line ")
     assert "\n" not in str(caught.value)
+
+
+def test_a_capture_names_a_link_of_the_scenario() -> None:
+    scenario = load_scenario(ROOT / "topologies/relay.py")
+    names = ["FLOCK 2P-1 - Svalbard", "Svalbard - Mission control"]
+    assert scenario.capturing(names).capturing(names[:1]).capture == tuple(names)
+    with pytest.raises(ScenarioError, match="capture names a link that the scenario does not have: X - Y"):
+        scenario.capturing(["X - Y"])
