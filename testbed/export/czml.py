@@ -9,8 +9,7 @@ import numpy as np
 from czml3 import enums, properties, types
 
 from testbed.export.scene import Capture, Scene, SceneLink
-from traces.orbits.element_set import ElementSet
-from traces.orbits.orbit import mean_altitude_m, visibility_angle_rad
+from traces.orbits.orbit import visibility_angle_rad
 from traces.orbits.propagation import Fleet
 from traces.orbits.stations import GroundStation
 from traces.terrestrial import EARTH_RADIUS_M
@@ -84,8 +83,7 @@ def _satellites(scene: Scene) -> list[czml3.Packet]:
 
 def _station(scene: Scene, place: GroundStation) -> czml3.Packet:
     """Return a station, with the circle in which it sees the satellites of the scene."""
-    orbit = _seen_from(scene, place)
-    altitude_m = mean_altitude_m(orbit, scene.start_utc, scene.times_s(STEP_S))
+    altitude_m = scene.altitude_over_m(place)
     radius_m = EARTH_RADIUS_M * visibility_angle_rad(altitude_m, place.elevation_mask_deg)
     return czml3.Packet(
         id=place.name,
@@ -103,12 +101,6 @@ def _station(scene: Scene, place: GroundStation) -> czml3.Packet:
             outlineColor=properties.Color(rgba=_STATION),
         ),
     )
-
-
-def _seen_from(scene: Scene, place: GroundStation) -> ElementSet:
-    """Return the first satellite that is linked to a station."""
-    name = next(link.ends[0] for link in scene.links if link.ends[1] == place.name)
-    return next(satellite for satellite in scene.satellites if satellite.name == name)
 
 
 def _link(scene: Scene, link: SceneLink) -> czml3.Packet:

@@ -89,10 +89,7 @@ def _positions(
 def _station(folder: ElementTree.Element, scene: Scene, place: GroundStation) -> None:
     point = _add(_placemark(folder, place.name, "station"), "Point")
     _add(point, "coordinates", f"{place.longitude_deg},{place.latitude_deg},{place.altitude_m}")
-    name = next(link.ends[0] for link in scene.links if link.ends[1] == place.name)
-    orbit = next(satellite for satellite in scene.satellites if satellite.name == name)
-    altitude_m = mean_altitude_m(orbit, scene.start_utc, scene.times_s(STEP_S))
-    circle = visibility_circle(place, altitude_m, place.elevation_mask_deg)
+    circle = visibility_circle(place, scene.altitude_over_m(place), place.elevation_mask_deg)
     about = f"elevation mask {place.elevation_mask_deg:g} degrees"
     line = _add(_placemark(folder, f"view of {place.name}", "station", about), "LineString")
     _add(line, "tessellate", "1")

@@ -12,11 +12,12 @@ import numpy.typing as npt
 
 from testbed.errors import InputError
 from traces.orbits.element_set import ElementSet
-from traces.orbits.orbit import ground_track
+from traces.orbits.orbit import ground_track, mean_altitude_m
 from traces.orbits.stations import GroundStation
 from traces.orbits.trace_orbits import orbits_of
 from traces.trace import Trace
 
+ALTITUDE_STEP_S = 60.0
 FEWEST_STEPS = 10  # an interpolation of degree 7 needs eight points
 
 Floats = npt.NDArray[np.float64]
@@ -95,6 +96,12 @@ class Scene:
         steps = max(FEWEST_STEPS, math.ceil(self.length_s / step_s))
         times_s: Floats = np.linspace(0.0, self.length_s, steps + 1).round(3)
         return times_s
+
+    def altitude_over_m(self, place: GroundStation) -> float:
+        """Return the mean altitude of the satellite that is linked first to a station."""
+        name = next(link.ends[0] for link in self.links if link.ends[1] == place.name)
+        orbit = next(satellite for satellite in self.satellites if satellite.name == name)
+        return mean_altitude_m(orbit, self.start_utc, self.times_s(ALTITUDE_STEP_S))
 
     def place_of(self, capture: Capture) -> tuple[float, float] | None:
         """Return latitude and longitude below the satellite at a capture; None if its orbit is unknown."""

@@ -362,7 +362,7 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "scenario.py").write_text((ROOT / "topologies/dove_pass.py").read_text())
     (folder / "run/traces").mkdir(parents=True)
     for name, content in {
-        "scenario.json": "{}",
+        "scenario.json": '{"satellites": [], "stations": []}',
         "results.json": '{"frames": []}',
         "events.jsonl": "",
     }.items():
