@@ -40,7 +40,8 @@ _EPILOG = """examples:
   # watch the run in a browser
   sudo spaceverse run topologies/dove_pass.py --live
   # captures of both ends of a link, in the run's folder
-  sudo spaceverse run topologies/dove_pass.py --capture "FLOCK 2P-1 - Svalbard"
+  sudo spaceverse run topologies/dove_pass.py \\
+      --capture-link "FLOCK 2P-1 - Svalbard"
   # metrics for Prometheus (spaceverse export dashboard has panels for Grafana)
   sudo spaceverse run day.py --metrics-port 9101
   # options from a file
@@ -104,7 +105,7 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--json", action="store_true", help="print JSON: the content of results.json")
     parser.add_argument(
-        "--capture",
+        "--capture-link",
         action="append",
         metavar="LINK",
         help="keep the packets at both ends of a link as pcap files, such as 'FLOCK 2P-1 - Svalbard'; may be "
@@ -149,8 +150,8 @@ def _run(scenario: Scenario, arguments: argparse.Namespace) -> int:
 
     if arguments.shaper:
         scenario = scenario.model_copy(update={"shaper": arguments.shaper})
-    if arguments.capture:
-        scenario = scenario.capturing(arguments.capture)
+    if arguments.capture_link:
+        scenario = scenario.capturing(arguments.capture_link)
     terminal = console(stderr=arguments.json)
     with _progress(terminal, arguments.metrics_port) as progress:
         outcome = run_scenario(
