@@ -37,6 +37,7 @@ export class LinkTimeline {
   #rate: uPlot | null = null;
   #delay: uPlot | null = null;
   #requested: Requested | null = null;
+  readonly #measured: Measured = { rtt: [], down_rate: [] };
   #name = "";
   #time_s = 0;
   #measured_ms = 0;
@@ -56,6 +57,8 @@ export class LinkTimeline {
   async choose(name: string): Promise<void> {
     this.#select.value = name;
     this.#name = name;
+    this.#measured.rtt = [];
+    this.#measured.down_rate = [];
     this.#requested = await this.#server.json<Requested>(`/links/${encodeURIComponent(name)}`);
     await this.#renew();
   }
@@ -71,11 +74,14 @@ export class LinkTimeline {
   async #renew(): Promise<void> {
     this.#measured_ms = performance.now();
     const requested = this.#requested;
-    const measured = await this.#server.json<Measured>(`/measured/${encodeURIComponent(this.#name)}`).catch(() => null);
+    const told = await this.#server.json<Measured>(`/measured/${encodeURIComponent(this.#name)}`).catch(() => null);
     if (requested === null || requested !== this.#requested) return;
-    const rate = joined(requested.time_s, requested.down_bit_s, measured?.down_rate ?? [], 1e-6);
+    const measured = this.#measured;
+    measured.rtt = later(measured.rtt, told?.rtt ?? []);
+    measured.down_rate = later(measured.down_rate, told?.down_rate ?? []);
+    const rate = joined(requested.time_s, requested.down_bit_s, measured.down_rate, 1e-6);
     const rtts = requested.down_delay_s.map((delay_s, index) => delay_s + (requested.up_delay_s[index] ?? 0));
-    const delay = joined(requested.time_s, rtts, measured?.rtt ?? [], 1e3);
+    const delay = joined(requested.time_s, rtts, measured.rtt, 1e3);
     if (this.#rate === null || this.#delay === null) {
       this.#rate = this.#plot("downlink, Mbit/s", rate);
       this.#delay = this.#plot("round trip, ms", delay);
@@ -84,8 +90,8 @@ export class LinkTimeline {
       this.#rate.setData(rate);
       this.#delay.setData(delay);
     }
-    const count = (measured?.rtt.length ?? 0) + (measured?.down_rate.length ?? 0);
-    setText(this.#note, count > 0 ? `${count} measurements` : `measurements: ${NOT_AVAILABLE}`);
+    const count = measured.rtt.length + measured.down_rate.length;
+    setText(this.#note, count > 0 ? `line: requested, dots: ${count} measurements` : `measurements: ${NOT_AVAILABLE}`);
   }
 
   #plot(label: string, data: uPlot.AlignedData): uPlot {
@@ -126,6 +132,12 @@ export class LinkTimeline {
     this.#rate?.setSize(size);
     this.#delay?.setSize(size);
   }
+}
+
+/** Returns samples with those that came after them: a run tells its latest ones only. */
+export function later(known: Sample[], told: Sample[]): Sample[] {
+  const last_s = known.at(-1)?.time_s ?? Number.NEGATIVE_INFINITY;
+  return [...known, ...told.filter(({ time_s }) => time_s > last_s)];
 }
 
 /** Returns the columns of a plot: time, requested, measured. */

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -45,16 +44,3 @@ def run_facts(scenario: Scenario, flight: Flight, events: ReadFile, kept: Path) 
         "received": received,
         "links": link,
     }
-
-
-def measured_in(fidelity: Path) -> Fact:
-    """Return the fact of what was measured of a link in a finished run."""
-
-    def measured(name: str) -> Mapping[str, Any] | None:
-        try:
-            records = json.loads(fidelity.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            return None
-        return next((record for record in records if record.get("link") == name), None)
-
-    return measured

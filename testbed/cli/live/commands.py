@@ -56,7 +56,8 @@ def _serve(folder: Path, host: str, port: int) -> None:
 def _facts(path: Path) -> dict[str, Fact]:
     """Return what the page shows of a finished run. Raises InputError for a folder that is not one's."""
     from testbed.live.description import Flight  # NumPy and the orbits are slow to import
-    from testbed.live.facts import measured_in, run_facts
+    from testbed.live.facts import run_facts
+    from testbed.live.measured import measured
     from testbed.run.folder import RunFolder
     from testbed.run.traces import orbits_of, places_of
     from testbed.scenario.model import Scenario
@@ -79,6 +80,6 @@ def _facts(path: Path) -> dict[str, Fact]:
     flight = Flight(traces, orbits_of(scenario), places_of(scenario))
     return {
         **run_facts(scenario, flight, lambda: folder.events, folder.kept),
-        "measured": measured_in(folder.fidelity),
+        "measured": lambda link: measured(folder.fidelity, link),
         "broker": lambda _: None,
     }

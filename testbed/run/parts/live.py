@@ -15,6 +15,7 @@ from nodes.contract.messages import RunState
 from testbed.errors import InputError
 from testbed.live.description import Flight
 from testbed.live.facts import run_facts
+from testbed.live.measured import Samples, measuring
 from testbed.live.server import LOOPBACK, PageServer
 from testbed.mqtt.accounts import Account, page_account
 from testbed.mqtt.broker import TcpListener
@@ -86,7 +87,7 @@ class RunLive:
         flight = Flight(plan.network_traces, orbits_of(plan.scenario), places_of(plan.scenario))
         facts = run_facts(plan.scenario, flight, lambda: plan.folder.events, plan.folder.kept)
         server = PageServer(
-            {**facts, "broker": access, "measured": lambda _: None},
+            {**facts, "broker": access, "measured": self._measured},
             partial(self._steps.stop.ask, "the live page"),
             host=self._wanted.host,
             port=self._wanted.port,
@@ -96,6 +97,14 @@ class RunLive:
         self._plane = plane
         stack.callback(self._show, "ended")
         self._steps.progress.step(f"live page: {server.url}")
+
+    def _measured(self, name: str) -> Samples | None:
+        """Return what the probes have measured of a link; None for one that has none, or before the start."""
+        link = next((link for link in self._plan.scenario.sky_links if link.name == name), None)
+        if link is None or not self._reports.started:
+            return None
+        satellite, ground = (self._plan.probe_path(link, ground=ground) for ground in (False, True))
+        return measuring(satellite, ground, self._reports.clock.scale)
 
     def look(self) -> None:
         """Tell the page once a second how far the run is; to be called often."""

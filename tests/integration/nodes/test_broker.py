@@ -14,11 +14,13 @@ import paho.mqtt.client as mqtt
 import pytest
 from paho.mqtt.enums import CallbackAPIVersion
 
+from nodes.contract import topics
 from testbed.mqtt import broker_watch
-from testbed.mqtt.accounts import Account, node_account
+from testbed.mqtt.accounts import Account, node_account, page_account, run_account
 from testbed.mqtt.broker import MAX_PACKET_BYTES, Broker, BrokerError, TcpListener, UnixListener
 from testbed.mqtt.broker_watch import BrokerWatch
 from testbed.mqtt.certificates import Authority
+from tests.support.live_page import page_client
 from tests.support.nodes.ends import Recorder
 from tests.support.waiting import wait_for
 
@@ -136,6 +138,38 @@ def test_accounts_are_needed_and_nobody_takes_a_session_by_its_client_id(tmp_pat
         finally:
             for session in (a, nobody, b):
                 session.close()
+
+
+def test_a_page_hears_events_over_websockets_and_can_neither_publish_nor_take_a_session(
+    tmp_path: Path, port: int
+) -> None:
+    path, node, run, page = tmp_path / "socket", node_account("a"), run_account(), page_account()
+    listeners = [UnixListener(path), TcpListener("127.0.0.1", port, websockets=True)]
+    heard: list[str] = []
+    with Broker(tmp_path, listeners, accounts=[node, run, page]):
+        a, of_run = Session(path, node, "a"), Session(path, run, "RUN")
+        of_run.client.on_message = lambda _, __, message: heard.append(message.topic)
+        of_run.client.subscribe("spaceverse/#")
+        first, second = (
+            page_client("127.0.0.1", port=port, username=name, password=page.password, client_id="RUN")
+            for name in page.usernames[:2]
+        )
+        shown: list[str] = []
+        first.on_message = lambda _, __, message: shown.append(message.payload.decode())
+        first.subscribe([("spaceverse/event/+", 0), ("spaceverse/control", 0)])
+        for topic in (topics.event("a"), topics.STATE, topics.CONTROL, topics.event("run")):
+            first.publish(topic, "from a page", qos=1).wait_for_publish(5)
+        a.client.publish(topics.event("a"), "from a node", qos=1)
+        wait_for(lambda: bool(shown), "event at the page")
+        wait_for(lambda: bool(heard), "event at the run")
+        assert (shown, heard) == (["from a node"], [topics.event("a")])
+        assert first.is_connected() and second.is_connected(), "two pages are open at once"
+        assert of_run.ended == [], "a page took the run's session by its client id"
+        for client in (first, second):
+            client.disconnect()
+            client.loop_stop()
+        a.close()
+        of_run.close()
 
 
 def test_log_of_a_flood_does_not_grow_for_ever_and_refusals_are_counted(
