@@ -1,6 +1,6 @@
 # sudo make run     sets up what is missing, then runs the main scenario
 # sudo make test    sets up what is missing, then runs every check and test
-.PHONY: setup run test unit online integration lint live docs bench clean
+.PHONY: setup run test unit online integration lint live test-live docs bench clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -45,6 +45,12 @@ live: setup
 	command -v npm > /dev/null || tooling/debian-packages nodejs npm
 	cd live && npm ci --no-audit --no-fund --loglevel=error && npm run --silent check
 
+# The live page of a short run in Chromium, which takes 400 MB of disk.
+test-live: live
+	tooling/debian-packages chromium
+	$(BIN)/pip install --quiet $(PIP_ARGS) --editable '.[browser]'
+	$(BIN)/python -m pytest -n 1 --own-machines tests/browser
+
 docs: setup
 	$(BIN)/sphinx-build --builder html --fail-on-warning --keep-going --quiet docs build/docs
 
@@ -68,4 +74,4 @@ bench: setup
 
 clean:
 	tooling/link-command --remove $(CURDIR)/$(BIN)/spaceverse
-	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) live/node_modules live/build build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

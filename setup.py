@@ -61,6 +61,9 @@ EXPORT = [
     "czml3>=4,<5",  # CZML for Cesium, checked as it is written
 ]
 
+# What drives Debian's Chromium in tests of the live page: `make test-live`.
+BROWSER = ["playwright>=1.49,<2"]
+
 DEV = [
     "import-linter>=2.1,<3",  # checks which package may import which
     "sphinx>=8,<10",  # builds the documentation
@@ -109,6 +112,7 @@ setup(
         "testbed": TESTBED,
         "boards": BOARDS,
         "weather": WEATHER,
+        "browser": BROWSER,
         "export": EXPORT,
         "dev": DEV,
     },

@@ -8,6 +8,7 @@ import type { Server } from "./server.ts";
 import { isRight, STEPS, type FrameView, type RunView } from "./view.ts";
 
 const SHOWN_MAX = 40;
+const PICTURES_MAX = 4 * SHOWN_MAX;
 const PARTS = ["waited on board", "compact model", "waited for contact", "on the link", "on the ground"];
 
 interface Card {
@@ -118,14 +119,28 @@ export class FrameFeed {
     return figure;
   }
 
+  /** Lets go of the pictures that were fetched first, whose cards have left the page. */
+  #forgetPictures(): void {
+    for (const [path, picture] of this.#pictures) {
+      if (this.#pictures.size <= PICTURES_MAX) return;
+      this.#pictures.delete(path);
+      void picture.then(release);
+    }
+  }
+
   #add(figure: HTMLElement, path: string, alternative: string): void {
     const picture = this.#pictures.get(path) ?? this.#server.picture(path).catch(() => null);
     this.#pictures.set(path, picture);
+    this.#forgetPictures();
     void picture.then((address) => {
       if (address !== null) figure.append(element("img", { src: address, alt: alternative, width: 96 }));
       else if (path.startsWith("/pictures")) figure.append(`picture: ${NOT_AVAILABLE}`);
     });
   }
+}
+
+function release(picture: string | null): void {
+  if (picture !== null) URL.revokeObjectURL(picture);
 }
 
 function onBoard({ board, boardBegan_s }: FrameView): string {

@@ -17,8 +17,9 @@ import { Server } from "./server.ts";
 import { sourceOf, type Source } from "./source.ts";
 import { LinkTimeline } from "./timeline.ts";
 
-const TABLES_EVERY_MS = 250; // the map is drawn with each picture of the screen where time runs fast
-const STILL_EVERY_MS = 200;
+const TABLES_EVERY_MS = 250;
+const MAP_EVERY_MS = 200; // of a run, which needs the processors itself
+const FAST_MAP_EVERY_MS = 30; // of a run ahead of real time
 
 class Page {
   readonly #run: Description;
@@ -107,8 +108,8 @@ class Page {
 
   #show(now_ms: number): void {
     const time_s = this.#clock.now_s();
-    const runsFast = this.#live === null || this.#state.speed > 1;
-    if (now_ms < this.#drawn_ms + (runsFast ? 0 : STILL_EVERY_MS)) return;
+    const pause_ms = this.#state.speed > 1 ? FAST_MAP_EVERY_MS : MAP_EVERY_MS;
+    if (this.#live !== null && now_ms < this.#drawn_ms + pause_ms) return;
     this.#drawn_ms = now_ms;
     const view = this.#history.at(this.#live === null ? (time_s ?? 0) : Number.POSITIVE_INFINITY);
     this.#map.draw(time_s ?? 0, view);
@@ -150,4 +151,5 @@ async function main(): Promise<void> {
   }
 }
 
+window.addEventListener("hashchange", () => location.reload()); // another token
 void main();

@@ -107,7 +107,7 @@ class BrokerSource implements Source {
       if (access !== null) this.#access = access;
       this.#connect(sink);
     } catch {
-      sink.state({ phase: "ended", time_s: null, speed: 0 }); // the server has gone with the run
+      setTimeout(() => void this.#reconnect(sink), RECONNECT_MS); // gone with the run, or on a network that is
     }
   }
 }

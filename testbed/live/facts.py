@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,8 @@ from testbed.live.server import Fact
 from testbed.results.report import thumbnail
 from testbed.scenario.model import Scenario
 
-PICTURE_PX = 320
+PICTURE_PX = 192  # twice the width on the page, for dense screens
+PICTURES_KEPT = 256  # scenarios of many frames repeat a benchmark's images
 
 ReadFile = Callable[[], Path]
 
@@ -28,8 +30,10 @@ def run_facts(scenario: Scenario, flight: Flight, events: ReadFile, kept: Path) 
     described = description(scenario, flight)
     frames = scenario.frames()
 
+    small = lru_cache(PICTURES_KEPT)(lambda image: thumbnail(image, PICTURE_PX))
+
     def picture(frame: str) -> bytes | None:
-        return thumbnail(frames[frame].image, PICTURE_PX) if frame in frames else None
+        return small(frames[frame].image) if frame in frames else None
 
     def received(frame: str) -> bytes | None:
         return thumbnail(kept / f"{frame}.jpg", PICTURE_PX) if frame in frames else None

@@ -19,7 +19,7 @@ from nodes.contract import topics
 from tests.support.waiting import wait_for
 
 OTHER_TOKEN = "another"  # noqa: S105 - one that no server has
-TOLD = re.compile(r"live page: (\S+)")
+TOLD = re.compile(r"(?:live page|replay): (\S+)")
 
 
 @dataclass

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from nodes.contract.strict import problem_text
 from nodes.contract.topics import slug
-from testbed.cli.live.options import LOOPBACK, add_address_options
+from testbed.cli.live.options import add_address_options
 from testbed.cli.terminal.console import console
 from testbed.errors import InputError
 
@@ -41,6 +41,8 @@ def add_parser(subparsers: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Serve the page until the process is interrupted."""
+    from testbed.live.server import LOOPBACK
+
     _serve(arguments.folder, arguments.live_host or LOOPBACK, arguments.live_port or 0)
     return 0
 

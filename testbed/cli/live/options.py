@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from testbed.run.parts.live import LivePage
 
-LOOPBACK = "127.0.0.1"
 PORT_MAX = 65534  # the broker's WebSockets get the next one
 
 
@@ -27,7 +26,7 @@ def add_address_options(parser: argparse.ArgumentParser, implied: str = "") -> N
     parser.add_argument(
         "--live-host",
         metavar="ADDRESS",
-        help=f"address of this machine at which to serve the page (default: {LOOPBACK}, which other machines "
+        help=f"address of this machine at which to serve the page (default: 127.0.0.1, which other machines "
         f"cannot reach){implied}",
     )
     parser.add_argument(
@@ -40,6 +39,7 @@ def add_address_options(parser: argparse.ArgumentParser, implied: str = "") -> N
 
 def live_page(arguments: argparse.Namespace) -> LivePage | None:
     """Return where the live page is wanted; None if it is not."""
+    from testbed.live.server import LOOPBACK
     from testbed.run.parts.live import LivePage  # imports the broker
 
     host, port = arguments.live_host, arguments.live_port
