@@ -26,6 +26,8 @@ from nodes.contract.events import (
     FrameRefused,
     InferenceFinished,
     OutboxTrouble,
+    SentRegions,
+    StageReading,
     TaskRefused,
 )
 from nodes.contract.files import patiently
@@ -82,7 +84,8 @@ ANSWER_MAX_CHARACTERS = 800  # fits into one message together with the frame's n
 class Decided:
     """The outcome of a frame on board: decision, last reading, answer, message of an offloaded frame.
 
-    `network` is the version of the confidence network that judged it, `value` the policy's rating of it.
+    `network` is the version of the confidence network that judged it, `value` the policy's rating of it,
+    `earlier` the stages before the last reading, `regions` what a message of regions has of each.
     """
 
     decision: Decision
@@ -91,6 +94,8 @@ class Decided:
     message: FrameMessage | None
     network: str | None = None
     value: float | None = None
+    earlier: Sequence[StageReading] = ()
+    regions: SentRegions | None = None
 
     @property
     def name(self) -> DecisionName:
@@ -371,7 +376,9 @@ class Satellite:
             network = None if reading.confidence is None else judge.version
             with failing_as("policy"):
                 value = value_of(self._policy, reading) if sends else None
-            return Decided(decision, reading, frame.answer(), message, network, value)
+            regions = None if message is None else frame.regions(message)
+            earlier = frame.stages_before(reading)
+            return Decided(decision, reading, frame.answer(), message, network, value, earlier, regions)
 
     def _surroundings(self, capture_s: float) -> tuple[Contact, Queue]:
         time_s = self._management.now_s()
@@ -397,6 +404,8 @@ class Satellite:
             remembered=getattr(decided.answer, "remembered", None) or None,
             decision=decided.name,
             form=message.form if message is not None else None,
+            regions=decided.regions,
+            stages=list(decided.earlier) or None,
         )
         self._report(event, monotonic_s=finished_s)
         if message is not None:

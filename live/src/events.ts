@@ -45,3 +45,36 @@ export function identity(event: RunEvent): string {
   const own = event.sequence ?? `${event.event} ${String(event.link ?? event.frame ?? "")}`;
   return `${event.node} ${event.monotonic_s} ${own}`;
 }
+
+/** What the compact model said of a frame after one stage. */
+export interface StageReading {
+  stage: number;
+  confidence: number | null;
+  network_confidence: number | null;
+}
+
+/** The regions of a frame, row by row: where the compact model looked, and what of them was sent. */
+export interface SentRegions {
+  rows: number;
+  columns: number;
+  relevance: number[];
+  reductions: number[];
+}
+
+/** Returns the stages of an inference, the one that decided last. */
+export function stagesOf(event: RunEvent): StageReading[] {
+  const earlier = Array.isArray(event.stages) ? (event.stages as StageReading[]) : [];
+  const stage = number(event, "stage");
+  if (stage === null) return earlier;
+  const last = {
+    stage,
+    confidence: number(event, "confidence"),
+    network_confidence: number(event, "network_confidence"),
+  };
+  return [...earlier, last];
+}
+
+/** Returns the regions of an inference whose frame is sent as regions; null for others. */
+export function regionsOf(event: RunEvent): SentRegions | null {
+  return typeof event.regions === "object" ? (event.regions as SentRegions | null) : null;
+}

@@ -2,7 +2,7 @@
 
 import type { Description, FrameFacts } from "./description.ts";
 import { element } from "./dom.ts";
-import { number, text } from "./events.ts";
+import { regionsOf, stagesOf, text, type SentRegions } from "./events.ts";
 import { bytes, NOT_AVAILABLE, seconds, share } from "./format.ts";
 import type { Server } from "./server.ts";
 import { isRight, STEPS, type FrameView, type RunView } from "./view.ts";
@@ -102,7 +102,8 @@ export class FrameFeed {
     fact("satellite", facts.satellite);
     fact("on board", onBoard(frame));
     fact("confidence", confidence(frame));
-    fact("where it looked", NOT_AVAILABLE);
+    const regions = frame.board === null ? null : regionsOf(frame.board);
+    fact("where it looked", regions === null ? NOT_AVAILABLE : looked(regions));
     fact("sent", sent(frame));
     fact("on the ground", onGround(frame));
     fact("truth", facts.truth);
@@ -112,7 +113,8 @@ export class FrameFeed {
 
   #picture(frame: FrameView, facts: FrameFacts): HTMLElement {
     const figure = element("figure");
-    this.#add(figure, `/pictures/${encodeURIComponent(frame.frame)}`, `Captured image: ${facts.prompt}`);
+    const regions = frame.board === null ? null : regionsOf(frame.board);
+    this.#add(figure, `/pictures/${encodeURIComponent(frame.frame)}`, `Captured image: ${facts.prompt}`, regions);
     if (frame.received_s !== null && frame.board?.decision === "offload") {
       this.#add(figure, `/received/${encodeURIComponent(frame.frame)}`, "The image as the ground received it");
     }
@@ -128,15 +130,37 @@ export class FrameFeed {
     }
   }
 
-  #add(figure: HTMLElement, path: string, alternative: string): void {
+  #add(figure: HTMLElement, path: string, alternative: string, regions: SentRegions | null = null): void {
     const picture = this.#pictures.get(path) ?? this.#server.picture(path).catch(() => null);
     this.#pictures.set(path, picture);
     this.#forgetPictures();
     void picture.then((address) => {
-      if (address !== null) figure.append(element("img", { src: address, alt: alternative, width: 96 }));
+      if (address !== null) figure.append(overlaid(element("img", { src: address, alt: alternative, width: 96 }), regions));
       else if (path.startsWith("/pictures")) figure.append(`picture: ${NOT_AVAILABLE}`);
     });
   }
+}
+
+/** Returns where the compact model looked most, in words. */
+function looked({ rows, columns, relevance }: SentRegions): string {
+  const most = relevance.indexOf(Math.max(...relevance));
+  const total = relevance.reduce((sum, one) => sum + one, 0);
+  const part = total > 0 ? ` (${share((relevance[most] ?? 0) / total)})` : "";
+  return `most at row ${Math.floor(most / columns) + 1} of ${rows}, column ${(most % columns) + 1} of ${columns}${part}`;
+}
+
+/** Returns a picture with its regions: the brighter, the more relevant; those that were sent have a frame. */
+function overlaid(picture: HTMLImageElement, regions: SentRegions | null): HTMLElement {
+  if (regions === null) return picture;
+  const grid = element("div", { className: "grid", ariaHidden: "true" });
+  grid.style.gridTemplateColumns = `repeat(${regions.columns}, 1fr)`;
+  const most = Math.max(...regions.relevance, 1e-9);
+  for (const [index, relevance] of regions.relevance.entries()) {
+    const cell = element("span", { className: (regions.reductions[index] ?? 0) > 0 ? "sent" : "" });
+    cell.style.setProperty("--relevance", String(relevance / most));
+    grid.append(cell);
+  }
+  return element("div", { className: "overlaid" }, picture, grid);
 }
 
 function release(picture: string | null): void {
@@ -146,22 +170,26 @@ function release(picture: string | null): void {
 function onBoard({ board, boardBegan_s }: FrameView): string {
   if (board === null) return boardBegan_s === null ? "waits for the compact model" : "the compact model works";
   const answer = text(board, "answer");
-  const stage = number(board, "stage");
   const decision = { answer: "accepts it", offload: "sends the image", drop: "drops the frame" };
   const decided = decision[text(board, "decision") as keyof typeof decision] ?? "no decision";
-  const at = stage === null ? "" : ` at stage ${stage}`;
-  return `${answer ? `“${answer}”` : "no answer"}; ${decided}${at}`;
+  return `${answer ? `“${answer}”` : "no answer"}; ${decided}`;
 }
 
+/** Returns how sure the compact model was, stage by stage. */
 function confidence({ board }: FrameView): string {
-  if (board === null) return NOT_AVAILABLE;
-  const tokens = `tokens ${share(number(board, "confidence"))}`;
-  return `${tokens}, network ${share(number(board, "network_confidence"))}`;
+  const stages = board === null ? [] : stagesOf(board);
+  const words = stages.map(({ stage, confidence: tokens, network_confidence: network }) => {
+    const named = stage < 0 ? "whole answer" : `stage ${stage}`;
+    return `${named}: tokens ${share(tokens)}, network ${share(network)}`;
+  });
+  return words.join("; ") || NOT_AVAILABLE;
 }
 
 function sent({ board, sentBytes, sendBegan_s }: FrameView): string {
   const form = board === null ? null : text(board, "form");
-  const what = board?.decision === "offload" ? `image, ${form ?? "whole"}` : "answer";
+  const regions = board === null ? null : regionsOf(board);
+  const some = regions === null ? "" : ` ${regions.reductions.filter((one) => one > 0).length} of ${regions.reductions.length}`;
+  const what = board?.decision === "offload" ? `image, ${form ?? "whole"}${some}` : "answer";
   if (sentBytes !== null) return `${what}, ${bytes(sentBytes)}`;
   return sendBegan_s === null ? "nothing yet" : `${what}, in transfer`;
 }

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import type { RunEvent } from "../src/events.ts";
-import { readEvent } from "../src/events.ts";
+import { readEvent, regionsOf, stagesOf } from "../src/events.ts";
 import { partsOf, verdictOf } from "../src/frames.ts";
 import { History } from "../src/history.ts";
 import { isRight, RunView } from "../src/view.ts";
@@ -64,6 +64,20 @@ test("a frame without an answer says why", () => {
 test("answers are right as in the results: case, white space and full stops do not count", () => {
   assert.ok(isRight(" Two  Trees. ", "two trees"));
   assert.ok(!isRight("two", "three"));
+});
+
+test("the stages of an answer are told in order, and the regions of a frame that is sent as such", () => {
+  const earlier = [{ stage: 0, confidence: null, network_confidence: 0.4 }];
+  const regions = { rows: 1, columns: 2, relevance: [0.1, 0.9], reductions: [0, 1] };
+  const fields = { frame: "f", answer: "two", stage: 1, confidence: 0.8, network_confidence: 0.7, decision: "offload" };
+  const finished = event("inference_finished", 4, { ...fields, form: "regions", stages: earlier, regions });
+  assert.deepEqual(stagesOf(finished).map(({ stage, confidence }) => [stage, confidence]), [
+    [0, null],
+    [1, 0.8],
+  ]);
+  assert.deepEqual(regionsOf(finished), regions);
+  const older = event("inference_finished", 4, { frame: "f", answer: "two", confidence: 0.8 });
+  assert.deepEqual([stagesOf(older), regionsOf(older)], [[], null]);
 });
 
 test("the backlog is the latest that a satellite, or a station about it, has told", () => {

@@ -260,6 +260,36 @@ class InferenceStarted(FrameEvent):
     sent_by = "satellite, ground station"
 
 
+class StageReading(Strict):
+    """What the compact model's work on a frame said after one stage.
+
+    Args:
+        stage: the stage; see nodes/onboard/stages.py.
+        confidence: mean probability of the tokens so far; None before the first.
+        network_confidence: the confidence network's estimate; None without a network.
+    """
+
+    stage: int
+    confidence: float | None
+    network_confidence: float | None
+
+
+class SentRegions(Strict):
+    """The regions of a frame, row by row: where the compact model looked, and what of them was sent.
+
+    Args:
+        rows: number of rows of regions.
+        columns: number of columns.
+        relevance: relevance of each region, by the model's attention.
+        reductions: by what each region was reduced, per side; 0 for one that was not sent.
+    """
+
+    rows: int
+    columns: int
+    relevance: list[float]
+    reductions: list[int]
+
+
 class InferenceFinished(FrameEvent):
     """The model's work on a frame is done; a satellite's policy has decided.
 
@@ -276,6 +306,8 @@ class InferenceFinished(FrameEvent):
         decision: the decision of a satellite's policy; None on the ground.
         form: form in which an offloaded frame is sent; see nodes/onboard/message.py.
         remembered: whether the answer had been computed before and was taken from a memory.
+        stages: the stages before the one at which the policy decided, if there were any.
+        regions: of a frame that is sent as regions, how relevant each was, and what of it was sent.
     """
 
     event_name = "inference_finished"
@@ -293,6 +325,8 @@ class InferenceFinished(FrameEvent):
     decision: DecisionName | None = None
     form: Text | None = None
     remembered: bool | None = None
+    stages: list[StageReading] | None = None
+    regions: SentRegions | None = None
 
 
 class InferenceFailed(FrameEvent):

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from PIL import Image
 
+from nodes.contract.events import SentRegions, StageReading
 from nodes.contract.files import patiently
 from nodes.errors import ModelError, first_line
 from nodes.onboard.confidence import END
@@ -20,6 +21,7 @@ from nodes.onboard.served import ServedAnswer
 from nodes.onboard.stages import StagedAnswer, reading_at
 from nodes.policies import Decision, Reading
 from nodes.profiles.pace import PacedWork
+from nodes.regions.payload import sent_reductions
 from nodes.vlm.answer import Answer, ServerAnswer
 from nodes.vlm.image import WARM_UP_PROMPT, open_image, warm_up_image
 from nodes.vlm.openai import ServerModel
@@ -62,6 +64,8 @@ class OnboardFrame:
         self._on_wait = on_wait
         self._before_stage = before_stage
         self._begun = False
+        self._relevance: list[float] = []
+        self._readings: list[Reading] = []
         self._kept = KeptWork.of(model, image)
 
     def __enter__(self) -> OnboardFrame:
@@ -79,7 +83,9 @@ class OnboardFrame:
         text = self._staged.answer().text if stage.stage == END else ""
         if self._paced is not None:
             self._paced.stage(stage)
-        return reading_at(stage.stage, stage.logprobs, confidence, text)
+        reading = reading_at(stage.stage, stage.logprobs, confidence, text)
+        self._readings.append(reading)
+        return reading
 
     def finish(self) -> Reading:
         """Compute all remaining stages."""
@@ -99,6 +105,22 @@ class OnboardFrame:
         if self._paced is not None:
             self._paced.message(message.form)
         return message
+
+    def stages_before(self, last: Reading) -> list[StageReading]:
+        """Return the results of the stages before the last one."""
+        return [
+            StageReading(stage=one.stage, confidence=one.token_confidence, network_confidence=one.confidence)
+            for one in self._readings
+            if one is not last
+        ]
+
+    def regions(self, message: FrameMessage) -> SentRegions | None:
+        """Return where the model looked and what of it a message has; None for a message without regions."""
+        if message.form != "regions" or message.data is None:
+            return None
+        (rows, columns), reductions = sent_reductions(message.data)
+        relevance = [round(float(score), 3) for score in self._relevance]
+        return SentRegions(rows=rows, columns=columns, relevance=relevance, reductions=reductions)
 
     def answer(self) -> Answer | ServerAnswer | None:
         """Return the answer as decoded so far, with its timings; None if the model was not used."""
@@ -128,9 +150,10 @@ class OnboardFrame:
         return staged
 
     def _scores(self) -> list[float]:
-        if isinstance(self._staged, ServedAnswer):
-            return self._staged.scores()
-        return self._judge.scores(self._staged.attention())
+        staged = self._staged
+        served = isinstance(staged, ServedAnswer)
+        self._relevance = staged.scores() if served else self._judge.scores(staged.attention())
+        return self._relevance
 
 
 def warm_up(model: StagedModel | ServerModel, judge: Judge) -> float:

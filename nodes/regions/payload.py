@@ -205,6 +205,17 @@ def _encoded(image: Image.Image, settings: Settings) -> bytes:
     return buffer.getvalue()
 
 
+def sent_reductions(data: bytes) -> tuple[tuple[int, int], list[int]]:
+    """Return rows and columns of a message of `pack`, and the reduction of each region; 0 for dropped."""
+    unpacker = msgpack.Unpacker()
+    unpacker.feed(data)
+    rows, columns = unpacker.unpack()["grid"]
+    reductions = [0] * (rows * columns)
+    for index, reduction, _ in unpacker:
+        reductions[index] = reduction
+    return (rows, columns), reductions
+
+
 def unpack(data: bytes) -> Unpacked:
     """Read a message of regions; never decodes more pixels than the message announces.
 

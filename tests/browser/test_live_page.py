@@ -137,7 +137,7 @@ def test_contacts_come_and_go_with_the_trace_and_the_end_disturbs_nothing(
         assert result["prompt"] in card
         assert f"“{result['answer']}”" in card
         assert ("right" if result["correct"] else "wrong") in card.split("\n")[0]
-        assert re.search(r"tokens \d+ %, network not available", card)
+        assert re.search(r"stage \d: tokens \d+ %, network not available", card)
         assert re.search(r"on the link [\d.]+ m?s", card)
         assert page.page.eval_on_selector(f'[data-frame="{name}"] img', "image => image.naturalWidth") > 0
     assert page.faults() == []

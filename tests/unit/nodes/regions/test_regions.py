@@ -18,7 +18,7 @@ from nodes.errors import PayloadError
 from nodes.onboard.message import read_regions
 from nodes.regions import Grid, choose, pack, scores_from_map, unpack
 from nodes.regions.drawing import draw_kept
-from nodes.regions.payload import MAX_BYTES, Settings, difference, overview_size
+from nodes.regions.payload import MAX_BYTES, Settings, difference, overview_size, sent_reductions
 
 WORTH = (0.4, 1.0)
 
@@ -274,3 +274,9 @@ def test_a_message_of_any_size_takes_little_memory() -> None:
             assert tracemalloc.get_traced_memory()[1] < 2 * len(bomb), "an entry of a byte takes eight"
         finally:
             tracemalloc.stop()
+
+
+def test_what_of_each_region_is_in_a_message_can_be_read_without_its_images() -> None:
+    packed = pack(picture(), Grid(160, 120, 2, 2), [0.1, 0.5, 0.2, 0.2], 6000)
+    assert any(packed.reductions) and not all(packed.reductions)
+    assert sent_reductions(packed.data) == ((2, 2), list(packed.reductions))

@@ -141,8 +141,14 @@ def test_what_is_not_asked_for_is_not_computed(outcomes: Outcomes, pairs: list[P
         assert answer is not None
         assert answer.timings.vision_s > 0
         assert answer.timings.prefill_s == 0, "nothing was decoded"
-        frame.finish()
+        last = frame.finish()
         assert frame.message(SendRegions(9000)) == looked, "attention moved while tokens were decoded"
+        stages = frame.stages_before(last)
+        assert [one.stage for one in stages] == [0, 1] and stages[0].confidence is None
+        regions = frame.regions(looked)
+        assert regions is not None and len(regions.relevance) == len(regions.reductions) == 16
+        assert max(regions.relevance) > 0 and any(regions.reductions) and not all(regions.reductions)
+        assert frame.regions(frame.message(SendWhole())) is None
 
 
 def test_at_a_profiles_pace_a_frame_takes_as_long_as_the_event_model_says(
