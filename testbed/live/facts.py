@@ -29,7 +29,6 @@ def run_facts(scenario: Scenario, flight: Flight, events: ReadFile, kept: Path) 
     """
     described = description(scenario, flight)
     frames = scenario.frames()
-
     small = lru_cache(PICTURES_KEPT)(lambda image: thumbnail(image, PICTURE_PX))
 
     def picture(frame: str) -> bytes | None:

@@ -16,8 +16,9 @@ import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
+from socketserver import ThreadingTCPServer
 from types import TracebackType
 from typing import Any, TypeAlias
 from urllib.parse import parse_qs, unquote, urlsplit
@@ -69,7 +70,6 @@ class PageServer:
         broker_port: int | None = None,
     ) -> None:
         self.token = secrets.token_urlsafe(TOKEN_BYTES)
-
         policy = _policy(broker_port)
         try:
             self._server = _Server((host, port), _Answered(facts, on_stop, self.token, policy))
@@ -112,12 +112,17 @@ class _Answered:
     policy: str
 
 
-class _Server(ThreadingHTTPServer):
+class _Server(ThreadingTCPServer):  # HTTPServer asks the DNS for the name of its address
     daemon_threads = True
+    allow_reuse_address = True
 
     def __init__(self, address: tuple[str, int], answered: _Answered) -> None:
         super().__init__(address, _Handler)
         self.answered = answered
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Log why a request has failed, such as a page that was closed meanwhile."""
+        _LOG.debug("request of %s failed", client_address, exc_info=True)
 
 
 class _Handler(BaseHTTPRequestHandler):

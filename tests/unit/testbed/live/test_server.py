@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -70,6 +72,19 @@ def test_the_stop_button_needs_the_token_and_a_post(page: LivePage, stops: list[
     assert stops == []
     page.ask("/stop", method="POST")
     assert stops == ["stop"]
+
+
+def test_a_page_that_is_closed_early_is_no_error(
+    page: LivePage, events: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    events.write_bytes(bytes(20_000_000))
+    address = urlsplit(page.url)
+    with socket.create_connection((address.hostname, address.port)) as closed:
+        head = f"GET /events.jsonl HTTP/1.0\r\nAuthorization: Bearer {address.fragment}\r\n\r\n"
+        closed.sendall(head.encode())
+        assert closed.recv(100).startswith(b"HTTP/1.0 200")
+    assert page.ask("/run.json") == {"name": "a run"}
+    assert capfd.readouterr().err == ""
 
 
 def test_a_replay_cannot_be_stopped(events: Path) -> None:
