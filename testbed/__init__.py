@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from testbed.network.link_state import LinkState
     from testbed.network.sky import Sky
     from testbed.results.results import Results
+    from testbed.run.parts.live import LivePage
     from testbed.run.progress import TerminalProgress
     from testbed.run.run import Outcome, run_scenario
     from testbed.run.traces import link_traces
@@ -79,6 +80,7 @@ __all__ = [
     "LinkCut",
     "LinkError",
     "LinkState",
+    "LivePage",
     "MissionControl",
     "NetworkChange",
     "NodeProgram",
@@ -132,6 +134,7 @@ _NAMES_BY_MODULE = {
     "testbed.network.link_state": ("LinkState",),
     "testbed.network.sky": ("Sky",),
     "testbed.results.results": ("Results",),
+    "testbed.run.parts.live": ("LivePage",),
     "testbed.run.progress": ("TerminalProgress",),
     "testbed.run.traces": ("link_traces",),
     "testbed.run.run": ("Outcome", "run_scenario"),
