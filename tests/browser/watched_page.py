@@ -61,6 +61,10 @@ class WatchedPage:
         rows = "rows => rows.map(row => [row.dataset.link, row.cells[1].textContent.startsWith('up')])"
         return dict(self.page.eval_on_selector_all("#contacts tr", rows))
 
+    def shows(self, contacts: dict[str, bool]) -> bool:
+        """Return whether these are the contacts that are shown."""
+        return self.contacts() == contacts
+
     def card(self, frame: str) -> str:
         """Return the text of a frame's card."""
         return self.text(f'[data-frame="{frame}"]')
