@@ -2,11 +2,11 @@
 
 import type { Description, SatelliteFacts } from "./description.ts";
 import { element, setText } from "./dom.ts";
-import { bytes, NOT_AVAILABLE } from "./format.ts";
+import { bytes, NOT_AVAILABLE, share } from "./format.ts";
 import type { BacklogView, RunView } from "./view.ts";
 
 export class SatelliteTable {
-  readonly #rows: { satellite: SatelliteFacts; items: HTMLElement; size: HTMLElement }[] = [];
+  readonly #rows: { satellite: SatelliteFacts; items: HTMLElement; size: HTMLElement; power: HTMLElement }[] = [];
 
   constructor(body: HTMLElement, run: Description, onChoice: (satellite: string) => void) {
     for (const satellite of run.satellites) {
@@ -14,16 +14,19 @@ export class SatelliteTable {
       button.addEventListener("click", () => onChoice(satellite.name));
       const items = element("td", { className: "number" });
       const size = element("td", { className: "number" });
-      const power = element("td", {}, NOT_AVAILABLE);
+      const power = element("td", { className: "number" });
       body.append(element("tr", {}, element("th", { scope: "row" }, button), items, size, power));
-      this.#rows.push({ satellite, items, size });
+      this.#rows.push({ satellite, items, size, power });
     }
   }
 
   show(view: RunView): void {
-    for (const { satellite, items, size } of this.#rows) {
+    for (const { satellite, items, size, power } of this.#rows) {
       const backlog = latest(view.backlogs.get(satellite.name), view.backlogs.get(satellite.slug));
       setText(items, backlog === null ? NOT_AVAILABLE : String(backlog.items));
+      const state = view.power.get(satellite.name);
+      const light = state?.sunlit ? "" : ", in eclipse";
+      setText(power, state === undefined ? NOT_AVAILABLE : `${share(state.charge)}, ${state.temperature_c.toFixed(0)} °C${light}`);
       setText(size, backlog === null ? NOT_AVAILABLE : bytes(backlog.bytes));
     }
   }

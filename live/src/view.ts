@@ -31,6 +31,14 @@ export interface BacklogView {
   time_s: number;
 }
 
+/** A satellite's battery, as a share of its capacity, and its temperature. */
+export interface PowerView {
+  charge: number;
+  temperature_c: number;
+  sunlit: boolean;
+  time_s: number;
+}
+
 /** Times of a frame's way, in order. */
 export const STEPS = ["captured_s", "boardBegan_s", "boardEnded_s", "sendBegan_s", "received_s", "answered_s"] as const;
 
@@ -40,6 +48,7 @@ export class RunView {
   readonly links = new Map<string, LinkView>();
   readonly frames = new Map<string, FrameView>();
   readonly backlogs = new Map<string, BacklogView>();
+  readonly power = new Map<string, PowerView>();
   speed: number | null = null;
   jumps = 0;
   jumped_s = 0;
@@ -67,6 +76,9 @@ export class RunView {
       case "heartbeat":
         this.#backlog(text(event, "satellite"), number(event, "pending"), number(event, "pending_bytes"), time_s);
         break;
+      case "power_state":
+        this.#power(event, time_s);
+        break;
       case "program":
       case "fault_began":
         this.notice = notice(event);
@@ -92,6 +104,13 @@ export class RunView {
     const before = this.backlogs.get(satellite);
     if (before !== undefined && before.time_s > time_s) return;
     this.backlogs.set(satellite, { items, bytes: bytes ?? 0, time_s });
+  }
+
+  #power(event: RunEvent, time_s: number): void {
+    const before = this.power.get(event.node);
+    const [charge, temperature_c] = [number(event, "charge"), number(event, "temperature_c")];
+    if (charge === null || temperature_c === null || (before !== undefined && before.time_s > time_s)) return;
+    this.power.set(event.node, { charge, temperature_c, sunlit: event.sunlit === true, time_s });
   }
 
   #frame(event: RunEvent, time_s: number): void {

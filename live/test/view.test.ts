@@ -89,6 +89,13 @@ test("the backlog is the latest that a satellite, or a station about it, has tol
   assert.deepEqual(view.backlogs.get("s"), { items: 2, bytes: 30, time_s: 6 });
 });
 
+test("charge and temperature are the latest that a satellite with a battery has told", () => {
+  const view = new RunView();
+  view.apply(event("power_state", 5, { charge: 0.4, temperature_c: 21, sunlit: false }));
+  view.apply(event("power_state", 3, { charge: 0.9, temperature_c: 20, sunlit: true }));
+  assert.deepEqual(view.power.get("S"), { charge: 0.4, temperature_c: 21, sunlit: false, time_s: 5 });
+});
+
 test("history shows any moment, forwards and backwards, and takes each event once", () => {
   const history = new History();
   [...ON_ITS_WAY].reverse().forEach((one) => history.add(one));

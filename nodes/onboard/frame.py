@@ -151,8 +151,10 @@ class OnboardFrame:
 
     def _scores(self) -> list[float]:
         staged = self._staged
-        served = isinstance(staged, ServedAnswer)
-        self._relevance = staged.scores() if served else self._judge.scores(staged.attention())
+        if isinstance(staged, ServedAnswer):
+            self._relevance = staged.scores()
+        else:
+            self._relevance = self._judge.scores(staged.attention())
         return self._relevance
 
 
