@@ -122,12 +122,16 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--satellites", type=int, default=100, help="number (default: 100)")
     parser.add_argument("--hours", type=float, default=1.0, help="scenario time (default: 1)")
+    parser.add_argument(
+        "--answers", type=Path, help="folder of kept answers (default: none, all are computed)"
+    )
     arguments = parser.parse_args()
     if os.geteuid() != 0:
         print("root is required: sudo python benchmarks/hundred_satellites.py")
         return 2
     with tempfile.TemporaryDirectory(prefix="hundred-") as folder, MemoryWatch() as memory:
-        made = fleet(arguments.satellites, arguments.hours, Path(folder, "answers"))
+        answers = Path(folder, "answers") if arguments.answers is None else arguments.answers.absolute()
+        made = fleet(arguments.satellites, arguments.hours, answers)
         began_s = time.monotonic()
         results = run_scenario(made, Path(folder, "runs")).results
         took_s = time.monotonic() - began_s
