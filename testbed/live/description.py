@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import numpy as np
+
 from nodes.contract.topics import slug
 from testbed.scenario.model import AnyLink, InterSatelliteLink, Link, Orbit, Scenario
 from traces.orbits.element_set import ElementSet, fields_of_model
@@ -71,10 +73,12 @@ def description(scenario: Scenario, flight: Flight) -> dict[str, Any]:
 
 
 def requested(trace: Trace) -> dict[str, list[float]]:
-    """Return what a trace asks of its link over time: columns of equal length, thinned for a plot."""
-    every = -(-len(trace.time_s) // STEPS_MAX)
+    """Return what a trace asks of its link over time: columns of equal length, thinned within contacts."""
+    kept = np.arange(len(trace.time_s)) % -(-len(trace.time_s) // STEPS_MAX) == 0
+    for up in (trace.downlink_up, trace.uplink_up):
+        kept[1:] |= np.diff(up.astype(int)) != 0
     columns = ("time_s", "down_bit_s", "up_bit_s", "down_delay_s", "up_delay_s")
-    return {name: getattr(trace, name)[::every].tolist() for name in columns}
+    return {name: getattr(trace, name)[kept].tolist() for name in columns}
 
 
 _FRAME_FIELDS = {"frame", "prompt", "truth", "kind", "capture_s"}
