@@ -20,10 +20,14 @@ from PIL import Image
 from nodes.contract.config import BrokerAddress, GroundConfig
 from nodes.errors import WithdrawnError
 from nodes.ground import Ground
+from nodes.onboard.message import read_regions
+from nodes.regions import Grid, pack
 from nodes.runtime.inference import Question
+from nodes.transfer.files import chunk_digest
 from nodes.transfer.inbox import InboxItem
-from nodes.transfer.messages import Again, Kind, Manifest, encode, item_id
+from nodes.transfer.messages import Again, Chunk, Kind, Manifest, Piece, encode, item_id
 from nodes.transfer.receiver import Receiver
+from nodes.vlm.answer import ServerAnswer, Timings
 
 
 class Station:
@@ -302,3 +306,65 @@ def test_texts_of_usual_length_are_left_alone(station: Station) -> None:
     assert not item.answered, "the run does not know the answer yet"
     station.take_events()
     assert item.answered
+
+
+def test_a_message_that_a_contact_cut_off_is_answered_from_what_came(tmp_path: Path) -> None:
+    ends = CutOff(tmp_path)
+    ground, frame = ends.ground, Image.effect_noise((320, 320), 60).convert("RGB")
+    packed = pack(frame, Grid(320, 320), [float(index + 1) for index in range(16)], 10**6)
+    ends.begin(packed.pieces, arrived=3)
+    ground._sweep_once()
+    assert ground._asked == {}, "the rest may come"
+    assert ground._parts is not None and ground._parts.next_cut_s() == ends.now_s + 5.0
+    ends.now_s += 5.0
+    ground._sweep_once()
+    ((path, claim),) = ground._asked.items()
+    question = Question("f", path, "how many?", "regions", satellite="sat")
+    seen: list[Image.Image] = []
+
+    def answer(image: Image.Image, prompt: str, *, max_new_tokens: int) -> ServerAnswer:
+        seen.append(image)
+        return ServerAnswer("two", (), Timings(0.0, 0.0, 0.0, 0.0))
+
+    found = ground._answer(SimpleNamespace(answer=answer), question, None)  # type: ignore[arg-type]
+    assert found.text == "two" and seen[0].size == frame.size
+    assert read_regions(path).regions[1].index == 14
+    claim.answered()
+    ground._sweep_once()
+    assert claim.item.answered
+
+
+class CutOff(Station):
+    """A station with some patience, to which a part of a message comes."""
+
+    now_s = 100.0
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        config = self.ground._config.model_copy(update={"patience_s": 5.0})
+        self.ground = Ground(config)
+        self.receiver = self.ground._link.receiver
+        assert self.ground._parts is not None
+        self.ground._parts._scenario_s = lambda: self.now_s
+
+    def begin(self, pieces: tuple[bytes, ...], arrived: int) -> None:
+        """Announce a message, and let its first pieces come."""
+        sha256 = hashlib.sha256(b"".join(pieces)).digest()
+        name = item_id("sat", "image", "f", sha256)
+        manifest = Manifest(
+            item_id=name,
+            kind="image",
+            frame="f",
+            size_bytes=sum(map(len, pieces)),
+            sha256=sha256,
+            chunk_bytes=65536,
+            priority=1,
+            metadata={"prompt": "how many?", "form": "regions"},
+            query=1,
+            picture=bytes(16),
+            pieces=tuple(Piece(len(piece), chunk_digest(piece)) for piece in pieces),
+        )
+        self.receiver.handle("sat", encode(manifest), 0.0)
+        for number in range(arrived):
+            chunk = Chunk(name, manifest.chunk_offset(number), pieces[number])
+            self.receiver.handle("sat", encode(chunk), 0.0)
