@@ -36,6 +36,8 @@ def load_scenario(path: Path, *, allow_code: bool = False) -> Scenario:
         data = path.read_bytes() if found else b""
     except OSError as error:
         raise ScenarioError(f"{path} cannot be read: {error.strerror}") from None
+    if path.is_dir():
+        raise ScenarioError(f"{path} is a folder: name a file in it, such as the scenario.json of a run")
     if not found:
         raise ScenarioError(f"no scenario file at {path}: check the path")
     if path.suffix == ".json":

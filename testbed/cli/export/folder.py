@@ -8,7 +8,7 @@ from pathlib import Path
 
 from testbed.cli.terminal.messages import say
 from traces.errors import OutputFileError
-from traces.output_file import replacing
+from traces.output_file import is_stdout, replacing
 
 
 def add_folder_options(parser: argparse.ArgumentParser, text: str) -> None:
@@ -37,8 +37,11 @@ def write_files(folder: Path, files: Mapping[str, bytes], *, force: bool) -> Non
     """Write files to a folder, which is created if it is missing, and tell where they are.
 
     Raises:
-        OutputFileError: one of the files exists and `force` is not set, or cannot be written.
+        OutputFileError: one of the files exists and `force` is not set, or cannot be written; or `folder` is
+            a file or standard output.
     """
+    if is_stdout(folder) or (folder.exists() and not folder.is_dir()):
+        raise OutputFileError(f"cannot write several files to {folder}: it is not a folder; name a folder")
     taken = [name for name in files if (folder / name).exists()]
     if taken and not force:
         raise OutputFileError(

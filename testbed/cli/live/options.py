@@ -49,8 +49,8 @@ def live_page(arguments: argparse.Namespace) -> LivePage | None:
 
 
 def tcp_port(text: str) -> int:
-    """Return a port. Raises ValueError, which argparse reports."""
-    port = int(text)
+    """Return a port. Raises ArgumentTypeError, which argparse shows as it is."""
+    port = int(text) if text.isdecimal() and len(text) <= len(str(PORT_MAX)) else 0
     if not 1 <= port <= PORT_MAX:
         raise argparse.ArgumentTypeError(f"expected a port from 1 to {PORT_MAX}; got {text}")
     return port

@@ -13,6 +13,7 @@ from testbed.cli.scenario.argument import add_allow_code, scenario_of
 from testbed.cli.terminal.console import console
 from testbed.cli.terminal.messages import say
 from testbed.cli.trace.output_options import add_output_options, check_replaceable, report_stream
+from traces.output_file import is_stdout
 
 _EPILOG = """examples:
   spaceverse plan topologies/dove_pass.py
@@ -60,7 +61,9 @@ def _run(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print(json.dumps(plan.to_json(), indent=2))
     else:
-        console().print(plan_table(plan, contacts=arguments.contacts))
+        console(stderr=arguments.output is not None and is_stdout(arguments.output)).print(
+            plan_table(plan, contacts=arguments.contacts)
+        )
     if arguments.output is not None:
         draw_plan(plan, arguments.output, force=arguments.force)
         say(f"wrote {arguments.output}", sys.stderr if arguments.json else report_stream(arguments.output))

@@ -131,4 +131,6 @@ def _free_port(host: str) -> int:
             port: int = probe.getsockname()[1]
             return port
     except OSError as error:
-        raise InputError(f"the live page cannot listen at {host}: {error.strerror or error}") from error
+        raise InputError(
+            f"the live page cannot listen at {host}: {error.strerror or error}; choose another --live-host"
+        ) from error

@@ -157,6 +157,7 @@ def test_a_value_may_begin_with_a_minus(value: str, monkeypatch: pytest.MonkeyPa
         ),
         (["trace", "nothing"], "invalid choice: 'nothing'"),
         (["trace", "info"], "required: FILE; see spaceverse trace info --help"),
+        (["live", "run", "--live-port", "x"], "--live-port: expected a port from 1 to 65534; got x"),
         ([], "required: SUBCOMMAND; see spaceverse --help"),
     ],
 )

@@ -90,6 +90,17 @@ def test_files_that_exist_are_kept(run: Path, capsys: pytest.CaptureFixture[str]
     assert (run.parent / "tables/links.csv").read_text() != "mine"
 
 
+@pytest.mark.parametrize("name", ["-", "file"])
+def test_tables_go_to_a_folder(
+    run: Path, name: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(run.parent)
+    Path("file").write_text("mine")
+    assert main(["export", "tables", str(run), "-o", name]) == 2
+    assert capsys.readouterr().err.endswith(f"{name}: it is not a folder; name a folder\n")
+    assert not Path("-").exists()
+
+
 @pytest.mark.parametrize(("name", "content"), [("results.json", "[1"), ("results.json", "{}")])
 def test_a_damaged_run_is_refused(
     run: Path, name: str, content: str, capsys: pytest.CaptureFixture[str]

@@ -86,3 +86,15 @@ def test_a_plan_is_drawn_to_a_file(tmp_path: Path, capsys: pytest.CaptureFixture
     assert picture.read_text().startswith("<?xml")
     assert json.loads(capsys.readouterr().out)["satellites"][0]["images"] == 16
     assert main(["plan", str(ROOT / "topologies/dove_pass.py"), "-o", str(tmp_path / "plan.txt")]) == 2
+
+
+def test_a_picture_on_standard_output_is_alone_there(capfdbinary: pytest.CaptureFixture[bytes]) -> None:
+    assert main(["plan", str(ROOT / "topologies/dove_pass.py"), "-o", "-"]) == 0
+    out, err = capfdbinary.readouterr()
+    assert out.startswith(b"\x89PNG")
+    assert b"FLOCK 2P-1 - Svalbard" in err
+
+
+def test_the_folder_of_a_run_is_not_a_scenario(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["plan", str(tmp_path)]) == 2
+    assert f"{tmp_path} is a folder: name a file in it" in capsys.readouterr().err
