@@ -112,6 +112,9 @@ def _pass_scene(path: Path, elements: Path) -> Scene:
         rows = list(csv.DictReader(file))
     if not rows:
         raise InputError(f"{path} lists no pass")
+    for number, row in enumerate(rows, start=1):
+        if None in row or None in row.values():
+            raise InputError(f"{path}: pass {number} has not one value in each column; is the file cut off?")
     known = read_elements(elements)
     try:
         spans = [(parse_utc(row["aos_utc"]), parse_utc(row["los_utc"])) for row in rows]

@@ -74,11 +74,7 @@ class PageServer:
         try:
             self._server = _Server((host, port), _Answered(facts, on_stop, self.token, policy))
         except (OSError, OverflowError) as error:
-            reason = getattr(error, "strerror", None) or error
-            raise InputError(
-                f"the live page cannot listen at {host} port {port}: {reason}; "
-                "choose another --live-host or --live-port"
-            ) from error
+            raise cannot_listen(host, port, error) from error
         self.port: int = self._server.server_address[1]
         self.url = f"http://{host}:{self.port}/#{self.token}"
 
@@ -91,6 +87,13 @@ class PageServer:
     ) -> None:
         self._server.shutdown()
         self._server.server_close()
+
+
+def cannot_listen(host: str, port: int, error: Exception) -> InputError:
+    """Return the error for an address at which the page cannot be served; port 0 is any free one."""
+    where, other = (f"{host} port {port}", " or --live-port") if port else (host, "")
+    reason = getattr(error, "strerror", None) or error
+    return InputError(f"the live page cannot listen at {where}: {reason}; choose another --live-host{other}")
 
 
 def _policy(broker_port: int | None) -> str:

@@ -113,6 +113,8 @@ def run_scenario(
     scenario.check_files()
     check_speed(scenario)
     check_programs(scenario)
+    if live is not None:
+        live.check()
     parent, progress = Path(folder), progress or Progress()
     with StopRequest() as stop:
         traces = link_traces(scenario)

@@ -12,11 +12,10 @@ from itertools import cycle
 from typing import Any, Literal
 
 from nodes.contract.messages import RunState
-from testbed.errors import InputError
 from testbed.live.description import Flight
 from testbed.live.facts import run_facts
 from testbed.live.measured import Samples, measuring
-from testbed.live.server import LOOPBACK, PageServer
+from testbed.live.server import LOOPBACK, PageServer, cannot_listen
 from testbed.mqtt.accounts import Account, page_account
 from testbed.mqtt.broker import TcpListener
 from testbed.mqtt.management import ManagementPlane
@@ -39,6 +38,15 @@ class LivePage:
 
     host: str = LOOPBACK
     port: int = 0
+
+    def check(self) -> None:
+        """Check that this machine can listen there now.
+
+        Raises:
+            InputError: the address is not this machine's, or a port is in use.
+        """
+        for port in (self.port, self.port + 1) if self.port else (0,):
+            _free_port(self.host, port)
 
 
 class RunLive:
@@ -120,17 +128,15 @@ class RunLive:
         self._plane.show(RunState(phase=phase, time_s=self._reports.now_s, speed=speed))
 
 
-def _free_port(host: str) -> int:
-    """Return a TCP port that is free now.
+def _free_port(host: str, port: int = 0) -> int:
+    """Return `port`, or for 0 one that is free now.
 
     Raises:
-        InputError: the address is not this machine's.
+        InputError: the address is not this machine's, or the port is in use.
     """
     try:
-        with socket.create_server((host, 0)) as probe:
-            port: int = probe.getsockname()[1]
-            return port
-    except OSError as error:
-        raise InputError(
-            f"the live page cannot listen at {host}: {error.strerror or error}; choose another --live-host"
-        ) from error
+        with socket.create_server((host, port)) as probe:
+            found: int = probe.getsockname()[1]
+            return found
+    except (OSError, OverflowError) as error:
+        raise cannot_listen(host, port, error) from error

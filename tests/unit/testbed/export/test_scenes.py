@@ -18,6 +18,7 @@ from oem.tle import tle_to_oem
 
 from nodes.contract.topics import slug
 from testbed.cli.main import main
+from testbed.errors import InputError
 from testbed.export.scene import Capture, Scene, scene_of
 from testbed.export.sources import read_scene
 from testbed.run.traces import link_traces
@@ -150,6 +151,9 @@ def test_a_table_of_passes_is_shown_with_its_contacts(
         datetime.fromisoformat(row["aos_utc"].replace("Z", "+00:00")) for row in rows
     )
     czml3.Document.model_validate_json(exported("czml", tmp_path / "passes.csv", tmp_path))
+    (tmp_path / "passes.csv").write_text(table[: table.rstrip().rindex(",")])
+    with pytest.raises(InputError, match=r"passes\.csv: pass \d+ has not one value in each column"):
+        read_scene(tmp_path / "passes.csv", FLOCK_TLE)
 
 
 def test_a_link_without_an_orbit_is_left_out() -> None:
