@@ -149,11 +149,8 @@ class Recorded(_Data):
     length_s: float | None = Field(default=None, gt=0)
 
 
-def _profile_by_name(value: Any) -> Any:
-    return profile_path(value) if isinstance(value, str | Path) else value
-
-
-ProfilePath = Annotated[Path, BeforeValidator(_profile_by_name)]
+# A validator before the path's own would return a Path, which is refused in JSON.
+ProfilePath = Annotated[Path, AfterValidator(profile_path)]
 
 
 def _power_by_name(value: Any) -> Any:

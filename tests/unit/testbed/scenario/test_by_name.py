@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -41,6 +42,17 @@ def test_a_shipped_profile_is_found_by_its_name() -> None:
     assert own.profile == Path("own.json").absolute()
     with pytest.raises(ValidationError, match=r"no profile is called 'orin-nx-2b'; .*did you mean orin-nx"):
         satellite(profile="orin-nx-2b")
+
+
+def test_profiles_and_power_systems_are_found_in_json_too(tmp_path: Path) -> None:
+    whole = scenario(satellite(profile="orin-nx-2b-fp16", power="6u"), ORBIT)
+    path = tmp_path / "scenario.json"
+    path.write_text(to_json(whole))
+    assert load_scenario(path) == whole
+    by_name = json.loads(to_json(whole))
+    by_name["satellites"][0] |= {"profile": "orin-nx-2b-fp16", "power": "6u"}
+    path.write_text(json.dumps(by_name))
+    assert load_scenario(path) == whole
 
 
 def test_a_power_system_is_found_by_its_name_and_needs_an_orbit(tmp_path: Path) -> None:
