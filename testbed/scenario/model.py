@@ -652,6 +652,29 @@ class Scenario(_Data):
         except ValidationError as error:
             raise ScenarioError(one_line(error)) from None
 
+    def with_policy(self, policy: str) -> Scenario:
+        """Return the scenario with one policy for all satellites; its name ends in the policy's.
+
+        Parameters in a file, by policy name, are kept. Others were those of a satellite's own policy.
+
+        Raises:
+            ScenarioError: the policy has no name that a scenario can have.
+        """
+        changes = {"policy": _absolute_file(policy), "accept_confidence": None}
+        satellites = tuple(
+            satellite.model_copy(
+                update=changes
+                if isinstance(satellite.policy_parameters, Path)
+                else {**changes, "policy_parameters": {}}
+            )
+            for satellite in self.satellites
+        )
+        name = f"{self.name}-{Path(policy).stem}"
+        try:
+            return Scenario.model_validate({**dict(self), "name": name, "satellites": satellites})
+        except ValidationError as error:
+            raise ScenarioError(one_line(error)) from None
+
     def capturing(self, links: Sequence[str]) -> Scenario:
         """Return the scenario with captures of further links.
 

@@ -292,6 +292,27 @@ def was_told(folder: Path, event: str) -> bool:
     return any(f'"{event}"' in path.read_text() for path in folder.glob("runs/*/events.jsonl"))
 
 
+@pytest.mark.usefixtures("models_of_all_runs")
+def test_a_run_is_compared_with_another_policy(tmp_path: Path) -> None:
+    always_up = "".join(
+        line for line in TRACE.splitlines(keepends=True) if not line.startswith(("0.0", "14.0"))
+    )
+    trace = always_up.replace("\n4.0,", "\n0.0,")
+    path = write_scenario(tmp_path, trace=trace, extra="probe=False, skip_idle=True,")
+    printed = subprocess.check_output(
+        command(path, tmp_path, "--compare", "ground-only"), cwd=ROOT, text=True, stderr=subprocess.PIPE
+    )
+    made = {path.parent.name.partition("-")[2]: path for path in tmp_path.glob("runs/*/results.json")}
+    own, other = (json.loads(made[name].read_text()) for name in ("small", "small-ground-only"))
+    assert own["totals"]["answered"] == other["totals"]["answered"] == 4
+    assert own["totals"]["answered_on_board"] > 0 == other["totals"]["answered_on_board"]
+    table = printed[printed.index("the same frames under each policy") :]
+    rows = {words[0]: words[1:] for line in table.splitlines() if (words := line.split())}
+    for policy, results in (("offload-after", own), ("ground-only", other)):
+        assert rows[policy][:2] == ["4", str(results["totals"]["answered_on_board"])]
+    assert "of the 4 of 4 frames that all answered" in table
+
+
 def test_a_run_can_be_repeated_from_its_own_folder_and_stopped_from_its_page(tmp_path: Path) -> None:
     path = write_scenario(tmp_path, extra="probe=False,")
     (tmp_path / "scenario.json").write_text(to_json(load_scenario(path)))

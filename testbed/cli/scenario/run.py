@@ -14,6 +14,7 @@ from testbed.cli.live.options import add_live_options, live_page, tcp_port
 from testbed.cli.options_file import OptionsFile
 from testbed.cli.parser import CommandParser
 from testbed.cli.scenario.argument import add_allow_code, scenario_of
+from testbed.cli.scenario.comparison import comparison_table, policies_of, policy_to_compare
 from testbed.cli.terminal.console import console
 from testbed.cli.terminal.log import add_log_options, logging_as_requested
 from testbed.cli.terminal.messages import guarded
@@ -25,7 +26,9 @@ from testbed.scenario.model import Scenario
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from testbed.results.results import Results
     from testbed.run.progress import Progress
+    from testbed.run.run import Outcome
 
 _EPILOG = """examples:
   sudo spaceverse run topologies/dove_pass.py
@@ -39,6 +42,8 @@ _EPILOG = """examples:
   sudo spaceverse run topologies/dove_pass.py --json | jq .totals
   # watch the run in a browser
   sudo spaceverse run topologies/dove_pass.py --live
+  # the same pass again under another policy, and both in one table
+  sudo spaceverse run topologies/dove_pass.py --compare ground-only
   # captures of both ends of a link, in the run's folder
   sudo spaceverse run topologies/dove_pass.py \\
       --capture-link "FLOCK 2P-1 - Svalbard"
@@ -103,7 +108,16 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
         metavar="DIR",
         help="parent of the run's folder (default: runs)",
     )
-    parser.add_argument("--json", action="store_true", help="print JSON: the content of results.json")
+    parser.add_argument(
+        "--json", action="store_true", help="print JSON: the content of results.json; with --compare a list"
+    )
+    parser.add_argument(
+        "--compare",
+        action="append",
+        type=policy_to_compare,
+        metavar="POLICY",
+        help="run the scenario again with this policy on all satellites, and compare; may be repeated",
+    )
     parser.add_argument(
         "--capture-link",
         action="append",
@@ -145,14 +159,36 @@ def run_as_script(scenario: Callable[[], Scenario], argv: Sequence[str] | None =
 
 
 def _run(scenario: Scenario, arguments: argparse.Namespace) -> int:
-    from testbed.results.table import results_table
-    from testbed.run.run import run_scenario  # rich and Mininet are slow to import
-
     if arguments.shaper:
         scenario = scenario.model_copy(update={"shaper": arguments.shaper})
     if arguments.capture_link:
         scenario = scenario.capturing(arguments.capture_link)
+    compared = arguments.compare or []
+    scenarios = [scenario, *map(scenario.with_policy, compared)]
     terminal = console(stderr=arguments.json)
+    flown: list[tuple[Scenario, Results]] = []
+    exit_code = 0
+    for one in scenarios:
+        if compared:
+            terminal.print(f"policy {policies_of(one)}", style="bold", soft_wrap=True)
+        outcome = _run_one(one, terminal, arguments)
+        exit_code = max(exit_code, outcome.exit_code)
+        if outcome.results is None:
+            return outcome.exit_code
+        flown.append((one, outcome.results))
+    if arguments.json:
+        contents = [results.to_json() for _, results in flown]
+        print(json.dumps(contents if compared else contents[0], indent=2))
+    elif compared:
+        terminal.print(comparison_table(flown))
+    return exit_code
+
+
+def _run_one(scenario: Scenario, terminal: Console, arguments: argparse.Namespace) -> Outcome:
+    """Run a scenario, and show its results and where they are."""
+    from testbed.results.table import results_table
+    from testbed.run.run import run_scenario  # rich and Mininet are slow to import
+
     with _progress(terminal, arguments.metrics_port) as progress:
         outcome = run_scenario(
             scenario,
@@ -163,14 +199,13 @@ def _run(scenario: Scenario, arguments: argparse.Namespace) -> int:
             live=live_page(arguments),
         )
     if outcome.results is None:
-        return outcome.exit_code
+        return outcome
     if arguments.json:
-        print(json.dumps(outcome.results.to_json(), indent=2))
         terminal.print(outcome.results.verdict.headline, soft_wrap=True)
     else:
         terminal.print(results_table(outcome.results, terminal.width))
     terminal.print(f"report: {outcome.folder.report}", style="bold", soft_wrap=True)
-    return outcome.exit_code
+    return outcome
 
 
 @contextmanager

@@ -293,7 +293,11 @@ BRANCHES = {
     "run": Branch(
         ["run", "scenario.py"],
         engine=calls_only("testbed.run.run.run_scenario", returns=SimpleNamespace(results=None, exit_code=0)),
-        without_effect={"--json": "the result is not printed without an engine"},
+        values={"--compare": "ground-only"},
+        without_effect={
+            "--json": "the result is not printed without an engine",
+            "--compare": "without an engine, the first run has no result",
+        },
     ),
     "replay": Branch(
         REPLAY, {**OF_RECORDINGS, "--client": "false", "--begin": "0.1"}, DEPENDS_ON_THE_DATA, replayed
