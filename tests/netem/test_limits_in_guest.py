@@ -53,7 +53,8 @@ def test_programs_are_limited_by_groups_of_version_2() -> None:
         grown = started(GROWS, group)
         grown.communicate(timeout=60)
         assert grown.returncode == -signal.SIGKILL
-        stays = started("import time; time.sleep(1000)", group)
+        stays = started("import time; print('joined', flush=True); time.sleep(1000)", group)
+        assert stays.stdout is not None and stays.stdout.readline() == b"joined\n"
     finally:
         group.close()
     assert stays.wait(5) == -signal.SIGKILL and not folder.exists()
