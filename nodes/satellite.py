@@ -27,6 +27,7 @@ from nodes.contract.events import (
     InferenceFinished,
     OutboxTrouble,
     SentRegions,
+    StageJudgement,
     StageReading,
     TaskRefused,
 )
@@ -54,6 +55,7 @@ from nodes.policies import (
     decide_frame,
     flying_policy,
 )
+from nodes.policies.explanation import Judgements, why
 from nodes.policies.send_order import SEND_ORDERS, value_of
 from nodes.profiles.pace import PacedWork
 from nodes.runtime.battery_supply import BatterySupply, battery_supply, check_compute_power
@@ -85,7 +87,8 @@ class Decided:
     """The outcome of a frame on board: decision, last reading, answer, message of an offloaded frame.
 
     `network` is the version of the confidence network that judged it, `value` the policy's rating of it,
-    `earlier` the stages before the last reading, `regions` what a message of regions has of each.
+    `earlier` the stages before the last reading, `regions` what a message of regions has of each, `judged`
+    what the policy compared after each stage, `why` the decision in words.
     """
 
     decision: Decision
@@ -96,6 +99,9 @@ class Decided:
     value: float | None = None
     earlier: Sequence[StageReading] = ()
     regions: SentRegions | None = None
+    judged: Sequence[StageJudgement] = ()
+    message_bytes: int | None = None
+    why: str | None = None
 
     @property
     def name(self) -> DecisionName:
@@ -360,13 +366,16 @@ class Satellite:
             lambda error: self._waits(question.frame, error),
             before_stage=lambda: self._inference.rest(paced),
         ) as frame:
+            judgements = Judgements(self._policy)
+            whole_bytes = self._size_bytes(question.frame, question.image)
             decision, reading = decide_frame(
                 self._policy,
                 frame,
                 question.prompt,
-                self._size_bytes(question.frame, question.image),
+                whole_bytes,
                 lambda: self._surroundings(self._capture_s[question.frame]),
                 power=lambda: None if self._supply is None else self._supply.outlook(),
+                on_decision=judgements,
             )
             check_confidence(reading.token_confidence)
             check_confidence(reading.confidence, "figures of the confidence network")
@@ -378,7 +387,23 @@ class Satellite:
                 value = value_of(self._policy, reading) if sends else None
             regions = None if message is None else frame.regions(message)
             earlier = frame.stages_before(reading)
-            return Decided(decision, reading, frame.answer(), message, network, value, earlier, regions)
+            size_bytes = None
+            if message is not None:
+                size_bytes = whole_bytes if message.data is None else len(message.data)
+            form = None if message is None else message.form
+            return Decided(
+                decision,
+                reading,
+                frame.answer(),
+                message,
+                network,
+                value,
+                earlier,
+                regions,
+                judged=judgements.stages,
+                message_bytes=size_bytes,
+                why=why(decision, judgements.stages, form, regions, size_bytes, whole_bytes),
+            )
 
     def _surroundings(self, capture_s: float) -> tuple[Contact, Queue]:
         time_s = self._management.now_s()
@@ -406,6 +431,9 @@ class Satellite:
             form=message.form if message is not None else None,
             regions=decided.regions,
             stages=list(decided.earlier) or None,
+            judged=list(decided.judged) or None,
+            message_bytes=decided.message_bytes,
+            why=decided.why,
         )
         self._report(event, monotonic_s=finished_s)
         if message is not None:

@@ -102,6 +102,7 @@ export class FrameFeed {
     fact("satellite", facts.satellite);
     fact("on board", onBoard(frame));
     fact("confidence", confidence(frame));
+    fact("why", (frame.board === null ? null : text(frame.board, "why")) ?? NOT_AVAILABLE);
     const regions = frame.board === null ? null : regionsOf(frame.board);
     fact("where it looked", regions === null ? NOT_AVAILABLE : looked(regions));
     fact("sent", sent(frame));

@@ -274,6 +274,27 @@ class StageReading(Strict):
     network_confidence: float | None
 
 
+class StageJudgement(Strict):
+    """What a satellite's policy compared after one stage.
+
+    Args:
+        stage: number of tokens so far; 0 once the image is encoded, -1 before.
+        finished: whether the answer was complete.
+        confidence: the confidence that was compared; None if there was none.
+        offload_below: confidence below which the frame is offloaded at this stage; None if it is not.
+        accept_from: confidence from which the answer is accepted at this stage; None if it is not.
+        part_bytes: the frame's part of what the contact still carries; None without a plan of contacts, and
+            for policies without the contact rule.
+    """
+
+    stage: int
+    finished: bool
+    confidence: float | None
+    offload_below: float | None = None
+    accept_from: float | None = None
+    part_bytes: float | None = None
+
+
 class SentRegions(Strict):
     """The regions of a frame, row by row: where the compact model looked, and what of them was sent.
 
@@ -308,6 +329,9 @@ class InferenceFinished(FrameEvent):
         remembered: whether the answer had been computed before and was taken from a memory.
         stages: the stages before the one at which the policy decided, if there were any.
         regions: of a frame that is sent as regions, how relevant each was, and what of it was sent.
+        judged: what the policy compared after each stage; the last one decided.
+        message_bytes: size of the message of an offloaded frame.
+        why: the decision in words: the confidence that decided, its bound, and what was sent.
     """
 
     event_name = "inference_finished"
@@ -327,6 +351,9 @@ class InferenceFinished(FrameEvent):
     remembered: bool | None = None
     stages: list[StageReading] | None = None
     regions: SentRegions | None = None
+    judged: list[StageJudgement] | None = None
+    message_bytes: int | None = None
+    why: Text | None = None
 
 
 class InferenceFailed(FrameEvent):

@@ -7,6 +7,7 @@
     contact_rule.py what cannot come down in time is answered on board
     baselines.py    policies of published kinds that it is compared with
     rules.py        simple rules that it has to beat
+    explanation.py  the words that say why a frame was decided as it was
     send_order.py   order in which images are sent
     registry.py     finds policies by name
 
@@ -32,6 +33,7 @@ from nodes.policies.registry import ABLATIONS, BASELINES, POLICIES, flying_polic
 from nodes.policies.situation import (
     CAPTURED,
     Accept,
+    Bounds,
     Contact,
     Continue,
     Decision,
@@ -56,6 +58,7 @@ __all__ = [
     "CAPTURED",
     "POLICIES",
     "Accept",
+    "Bounds",
     "Contact",
     "Continue",
     "Decision",

@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from nodes.contract.queueing import SendOrder
-from nodes.policies.rules import likeness
+from nodes.policies.rules import likeness, threshold_at_end
 from nodes.policies.situation import (
     Accept,
+    Bounds,
     Continue,
     Decision,
     Drop,
@@ -72,6 +73,10 @@ class OffloadAfter:
         if not situation.finished:
             return Continue()
         return Accept() if (situation.token_confidence or 0.0) >= self.accept_confidence else SendWhole()
+
+    def bounds(self, situation: Situation) -> Bounds:
+        """Return what is compared at a stage."""
+        return threshold_at_end(situation, self.accept_confidence)
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,13 +13,14 @@ They see what `spaceverse` sees and send what it sends; each lacks one thing. No
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from nodes.contract.queueing import SendOrder
-from nodes.policies.contact_rule import largest_fitting
+from nodes.policies.contact_rule import largest_fitting, part_bytes
 from nodes.policies.situation import (
     Accept,
+    Bounds,
     Continue,
     Decision,
     SendReduced,
@@ -67,6 +68,11 @@ class TokenRegions(_Regions):
             return Accept()
         return self._send(situation)
 
+    def bounds(self, situation: Situation) -> Bounds:
+        """Return what is compared at a stage."""
+        bounds = threshold_at_end(situation, self.accept_confidence)
+        return replace(bounds, part_bytes=part_bytes(situation, self.offload_share))
+
 
 @dataclass(frozen=True, slots=True)
 class KindLookup(_Regions):
@@ -112,6 +118,11 @@ class OffloadAfterContact:
             return Accept()
         fits = largest_fitting(situation, (1.0,), self.offload_share) is not None
         return SendWhole() if fits else Accept()
+
+    def bounds(self, situation: Situation) -> Bounds:
+        """Return what is compared at a stage."""
+        bounds = threshold_at_end(situation, self.accept_confidence)
+        return replace(bounds, part_bytes=part_bytes(situation, self.offload_share))
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,6 +185,14 @@ class GroundOnlyQuality:
             return Accept()
         quality = of_share[share]
         return SendWhole() if quality is None else SendReduced(1, quality)
+
+
+def threshold_at_end(situation: Situation, accept_confidence: float) -> Bounds:
+    """Return the bounds of a policy with one threshold on the token confidence of the complete answer."""
+    confidence = situation.token_confidence
+    if not situation.finished:
+        return Bounds(confidence)
+    return Bounds(confidence, accept_confidence, accept_confidence)
 
 
 def likeness(prompt: str, known: Iterable[str]) -> float:

@@ -159,8 +159,28 @@ class Drop:
 Decision: TypeAlias = "Continue | Accept | SendWhole | SendReduced | SendRegions | Drop"
 
 
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """What a policy compares at one stage, so that a run can explain its decision.
+
+    Attributes:
+        confidence: The confidence that is compared; None before the policy has one.
+        offload_below: Confidence below which the frame is offloaded; None if it is not at this stage.
+        accept_from: Confidence from which the answer is accepted; None if it is not at this stage.
+        part_bytes: The frame's part of what the contact still carries; None without the contact rule.
+    """
+
+    confidence: float | None
+    offload_below: float | None = None
+    accept_from: float | None = None
+    part_bytes: float | None = None
+
+
 class FramePolicy(Protocol):
-    """A policy, which decides about one frame after the other."""
+    """A policy, which decides about one frame after the other.
+
+    A policy may also have a method `bounds(situation)`, which returns `Bounds`.
+    """
 
     def decide(self, situation: Situation) -> Decision:
         """Return a decision; it must not block, nor return `Continue` when `situation.finished`."""
@@ -198,6 +218,7 @@ def decide_frame(
     surroundings: Callable[[], tuple[Contact, Queue]],
     foresight: Foresight | None = None,
     power: Callable[[], PowerOutlook | None] = lambda: None,
+    on_decision: Callable[[Situation, Decision], None] = lambda situation, decision: None,
 ) -> tuple[Decision, Reading]:
     """Call a policy about one frame, stage by stage, until it has decided.
 
@@ -209,6 +230,7 @@ def decide_frame(
         surroundings: Returns contact and queue at present; called at each stage.
         foresight: Knowledge of the outcome, in an evaluation only.
         power: Returns battery and temperature at present; called at each stage.
+        on_decision: Called with each situation and what the policy decided.
 
     Returns:
         The decision and the last reading; for `Accept` the reading of the complete answer.
@@ -236,6 +258,7 @@ def decide_frame(
             decision = policy.decide(situation)
         if problem := _problem(decision, finished=reading.finished):
             raise PartError("policy", problem, _place(policy))
+        on_decision(situation, decision)
         if isinstance(decision, Accept):
             return decision, reading if reading.finished else run.finish()
         if not isinstance(decision, Continue):

@@ -19,10 +19,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from nodes.policies.contact_rule import largest_fitting
+from nodes.policies.contact_rule import largest_fitting, part_bytes
 from nodes.policies.situation import (
     CAPTURED,
     Accept,
+    Bounds,
     Continue,
     Decision,
     SendRegions,
@@ -61,27 +62,32 @@ class SpaceVerse:
 
     def decide(self, situation: Situation) -> Decision:
         """Continue, accept or offload, as described for this module."""
-        if situation.stage == CAPTURED or self._undecided(situation):
+        if situation.stage == CAPTURED:
             return Continue()
-        if self._accepts(situation):
+        confidence, (offload_below, accept_from) = _known(situation), self._thresholds(situation)
+        if accept_from is not None and confidence >= accept_from:
             return Accept()
-        return self._offload(situation)
+        # A confidence that is not a number is offloaded.
+        if offload_below is not None and not confidence >= offload_below:
+            return self._offload(situation)
+        return Continue()
 
-    def _undecided(self, situation: Situation) -> bool:
-        confidence = _known(situation)
-        if situation.finished:
-            return False
+    def bounds(self, situation: Situation) -> Bounds:
+        """Return what is compared at a stage."""
+        if situation.stage == CAPTURED:
+            return Bounds(None)
+        part = part_bytes(situation, self.offload_share) if self.contact_aware else None
+        return Bounds(_known(situation), *self._thresholds(situation), part)
+
+    def _thresholds(self, situation: Situation) -> tuple[float | None, float | None]:
+        """Return the bounds below which a frame is offloaded, and from which its answer is accepted."""
+        if situation.finished or (situation.stage == 0 and self.stage_0 and not self.later_stages):
+            return self.accept_at_end, self.accept_at_end
         if not self.later_stages:
-            return not self.stage_0  # only stage 0 decides, or without it only the end
+            return None, None  # without stage 0, only the end decides
         if situation.stage == 0:
-            return not self.stage_0 or confidence >= self.offload_below_at_0
-        return self.offload_below <= confidence < self.accept_from
-
-    def _accepts(self, situation: Situation) -> bool:
-        confidence = _known(situation)
-        if situation.finished or (situation.stage == 0 and not self.later_stages):
-            return confidence >= self.accept_at_end
-        return situation.stage > 0 and confidence >= self.accept_from
+            return (self.offload_below_at_0 if self.stage_0 else None), None
+        return self.offload_below, self.accept_from
 
     def _offload(self, situation: Situation) -> Decision:
         sizes = self.shares if self.regions else (1.0,)

@@ -26,6 +26,7 @@ from nodes.contract.events import (
     SendStarted,
 )
 from nodes.contract.latency import Latency
+from testbed.results.frames.decision import OnboardDecision
 from testbed.results.link_time import Interval, LinkTime, overlap_s
 
 
@@ -58,6 +59,7 @@ class FrameResult:
         reached: how far a frame without an answer came.
         via: stations and satellites through which its image or answer came to mission control.
         network: version of the confidence network that judged it on board.
+        decision: what decided on board, and why.
     """
 
     frame: str
@@ -83,6 +85,13 @@ class FrameResult:
     reached: str = "nothing was reported about it"
     via: tuple[str, ...] = ()
     network: str | None = None
+    decision: OnboardDecision | None = None
+
+    @property
+    def saved_bytes(self) -> int | None:
+        """Bytes of the frame as captured that did not come down; None without an answer."""
+        captured = None if self.decision is None else self.decision.captured_bytes
+        return None if captured is None or not self.answered else captured - self.bytes_sent
 
     @property
     def answered(self) -> bool:

@@ -17,6 +17,7 @@ from nodes.contract.files import IMAGE_FORMATS, has_too_many_scans
 from nodes.contract.latency import LABELS, PARTS
 from testbed.results import drawings
 from testbed.results.dishes import turn_rows, use_rows
+from testbed.results.frames.drawing import SIDE_PX, regions_svg
 from testbed.results.latency import FrameResult
 from testbed.results.results import Results
 from testbed.results.tasks import QUESTION_LABELS
@@ -66,6 +67,8 @@ def render(
         scenario=scenario,
         traces=traces,
         images=images,
+        decided=[f for f in shown if f.decision is not None and f.decision.stages],
+        looked={f.frame: _looked(f, frames[f.frame].image) for f in shown if f.frame in frames},
         kept={name: picture for name in images if (picture := _thumbnail(kept / f"{name}.jpg", 320))},
         parts=list(LABELS.items()),
         question_parts=list(QUESTION_LABELS.items()),
@@ -100,6 +103,12 @@ def _rows(results: Results) -> list[dict[str, Any]]:
         {"frame": f, "parts_s": [getattr(f.latency, name) for name in PARTS] if f.latency else None}
         for f in results.frames
     ]
+
+
+def _looked(frame: FrameResult, image: Path) -> str:
+    """Return a drawing of where the compact model looked; empty for a frame that was not sent as regions."""
+    regions = None if frame.decision is None else frame.decision.regions
+    return "" if regions is None else regions_svg(regions, _thumbnail(image, SIDE_PX))
 
 
 @contextmanager

@@ -43,6 +43,7 @@ from testbed.results.clock.passage import Passage
 from testbed.results.contacts import Backlog, Loss
 from testbed.results.dishes import DishUse
 from testbed.results.faults import FaultRecord
+from testbed.results.frames.decision import decision_of
 from testbed.results.latency import (
     FrameResult,
     disconnected,
@@ -406,6 +407,7 @@ def _frame_result(
         form=on_board.form if on_board else None,
         stage=on_board.stage if on_board else None,
         network=on_board.network if on_board else None,
+        decision=decision_of(events, on_board),
         dropped=on_board is not None and on_board.decision == "drop",
         clock_bound_s=clock_bound_s(records),
         failure=failure_of(records, frame.truth),

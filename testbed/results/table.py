@@ -16,6 +16,7 @@ from nodes.contract.latency import SHORT_LABELS
 from testbed.machine.processor_load import load_text
 from testbed.measure.fidelity import LinkFidelity
 from testbed.results.dishes import dish_tables
+from testbed.results.frames.decision import OnboardDecision
 from testbed.results.latency import FrameResult
 from testbed.results.results import Results
 
@@ -35,6 +36,7 @@ def results_table(results: Results, width: int) -> RenderableType:
     ]
     parts += [
         *_frames(results, width),
+        *_decisions(results),
         _totals(results),
         *(Text(backlog.line()) for backlog in results.backlogs if backlog.items),
         *(Text(loss.line()) for loss in results.losses if loss.inside or loss.late),
@@ -66,6 +68,14 @@ def _frames(results: Results, width: int) -> list[Table]:
         _table(results.scenario, _ANSWER_COLUMNS, results, framed=False),
         _table(title, times, results, framed=False),
     ]
+
+
+def _decisions(results: Results) -> list[Table]:
+    """Return a table of what decided about each frame, for satellites that tell it."""
+    if not any(frame.decision is not None and frame.decision.stages for frame in results.frames):
+        return []
+    title = "what decided on board: confidence by stage, with the bound that it crossed"
+    return [_table(title, {"frame": _ANSWER_COLUMNS["frame"]} | _DECISION_COLUMNS, results, framed=False)]
 
 
 def _table(title: str, columns: dict[str, _Column], results: Results, *, framed: bool = True) -> Table:
@@ -104,6 +114,31 @@ _ANSWER_COLUMNS = {
     "by": _Column(lambda f: _BY[f.answered_by], _WORD),
     "conf": _Column(lambda f: f"{f.confidence:.2f}" if f.confidence is not None else "-", _NUMBER),
     "bytes": _Column(lambda f: str(f.bytes_sent), _NUMBER),
+}
+
+
+_SENT_AS = {"whole": "whole", "reduced": "reduced"}
+
+
+def _decided(text: Callable[[OnboardDecision], str]) -> Callable[[FrameResult], str]:
+    return lambda frame: "-" if frame.decision is None else text(frame.decision)
+
+
+_DECISION_COLUMNS = {
+    "decided at": _Column(_decided(lambda d: d.when), _WORD),
+    "confidence": _Column(_decided(lambda d: d.confidences), {"overflow": "fold"}),
+    "answer by": _Column(lambda f: _BY[f.answered_by], _WORD),
+    "regions": _Column(
+        lambda f: (
+            f.decision.regions.text
+            if f.decision is not None and f.decision.regions is not None
+            else _SENT_AS.get(f.form or "", "-")
+        ),
+        {**_NUMBER},
+    ),
+    "saved": _Column(
+        lambda f: f"{f.saved_bytes / 1e3:.1f} kB" if f.saved_bytes is not None else "-", _NUMBER
+    ),
 }
 
 

@@ -160,6 +160,7 @@ def check_cards(run: Run, page: WatchedPage) -> None:
         assert f"“{result['answer']}”" in card
         assert ("right" if result["correct"] else "wrong") in card.split("\n")[0]
         assert re.search(r"stage \d: tokens \d+ %, network not available", card)
+        assert result["decision"]["why"] in card
         assert re.search(r"on the link [\d.]+ m?s", card)
         picture = f'[data-frame="{result["frame"]}"] img'
         assert page.page.eval_on_selector(picture, "image => image.naturalWidth") > 0
