@@ -13,6 +13,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from nodes.contract.answers import is_right
 from nodes.contract.files import NO_ROOM, check_output, is_stdout, replacing
 from nodes.contract.models.command_line import add_model_options, model_options_of
 from nodes.contract.strict import as_shown
@@ -36,6 +37,7 @@ _TITLE_CHARACTERS = 160
 _EPILOG = """examples:
   %(prog)s nodes/models/compact frame.jpg "How many ships?"
   %(prog)s nodes/models/compact frame.jpg "Any forest?" --attention a.png
+  %(prog)s nodes/models/compact frame.jpg "Any forest?" --truth no
   %(prog)s Qwen/Qwen2-VL-2B-Instruct frame.jpg "Any forest?" --device cuda
   %(prog)s openai:http://127.0.0.1:8000/v1 frame.jpg "Any forest?"
 
@@ -71,6 +73,12 @@ def parser(program: str = PROGRAM) -> argparse.ArgumentParser:
     add("image", metavar="IMAGE", type=Path, help="image file")
     add("prompt", metavar="PROMPT", help="question about the image")
     add("--attention", metavar="PNG", type=Path, help="draw a map of the model's attention to this file")
+    add(
+        "--truth",
+        metavar="TEXT",
+        action="append",
+        help="right answer, to say whether the model's is right; give it again for each further right answer",
+    )
     add("--cold", action="store_true", help="skip the warm-up, so that the times include one-time costs")
     add("--json", action="store_true", help="print one JSON object")
     add_model_options(command_line, tokens=32)
@@ -138,9 +146,11 @@ def _load(options: argparse.Namespace, runs: ModelOptions) -> Any:
 def _print(answer: Answer | ServerAnswer, warm_up_s: float | None, options: argparse.Namespace) -> None:
     memory = getattr(answer, "peak_memory", None)  # not reported by a server, like the token ids
     times = {**asdict(answer.timings), "total_s": answer.timings.total_s}
+    right = None if options.truth is None else is_right(answer.text, options.truth[0], options.truth[1:])
     if options.json:
         result = {
             "answer": answer.text,
+            **({} if right is None else {"right": right}),
             "confidence": answer.confidence,
             "token_ids": getattr(answer, "token_ids", None),
             "token_logprobs": answer.token_logprobs,
@@ -158,6 +168,8 @@ def _print(answer: Answer | ServerAnswer, warm_up_s: float | None, options: argp
         raise ModelError("tables need the package rich: pip install rich, or pass --json") from None
     table = Table("quantity", "value")
     table.add_row("answer", Text(as_shown(answer.text)))
+    if right is not None:
+        table.add_row("right", "yes" if right else "no")
     confidence = "not reported by the server" if answer.confidence is None else f"{answer.confidence:.3f}"
     table.add_row("confidence", confidence)
     for name, seconds in times.items():

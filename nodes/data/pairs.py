@@ -2,11 +2,11 @@
 
 The layout of the folder determines the reader:
 
-* `prompts.jsonl`: one line per pair with frame, image, prompt and truth, and optionally kind, box, place, and
-  latitude_deg, longitude_deg and span_deg of the frame. Further splits are in `<split>.jsonl`, or named by a
-  key `split` in each line.
-* RSVQA (LR, HR): `*_questions.json`, `*_answers.json` and `*_images.json` per split, and a folder of images
-  (zenodo.org/record/6344334 and 6344367).
+* `prompts.jsonl`: one line per pair with frame, image, prompt and truth, and optionally kind,
+  also_right (further right answers), box, place, and latitude_deg, longitude_deg and span_deg of the
+  frame. Further splits are in `<split>.jsonl`, or named by a key `split` in each line.
+* RSVQA (LR, HR): `*_questions.json`, `*_answers.json` and `*_images.json` per split, and a folder of
+  images (zenodo.org/record/6344334 and 6344367).
 * AID, RESISC45: a folder of images per class; the prompt of each image asks for its class.
 """
 
@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from nodes.contract.answers import is_right
 from nodes.errors import DataError
 
 IMAGE_ENDINGS = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".webp")
@@ -53,6 +54,7 @@ class Pair:
         box: Position of the question's subject, if known: left, upper, right, lower as shares of the frame.
         place: Name of the place that the frame shows; frames of one place are not independent of each other.
         footprint: The ground that it shows, if known; frames that overlap count as one place.
+        also_right: Further right answers, such as synonyms (nodes/contract/answers/matching.py).
     """
 
     name: str
@@ -64,6 +66,11 @@ class Pair:
     box: tuple[float, float, float, float] | None = None
     place: str = ""
     footprint: Footprint | None = None
+    also_right: tuple[str, ...] = ()
+
+    def is_right(self, answer: str) -> bool:
+        """Return whether an answer is right."""
+        return is_right(answer, self.truth, self.also_right)
 
 
 def read_pairs(folder: Path, split: str | None = None) -> list[Pair]:
@@ -94,15 +101,6 @@ def read_pairs(folder: Path, split: str | None = None) -> list[Pair]:
         where = f" of split {split}" if split else ""
         raise DataError(f"{folder} contains no pairs{where}: `spaceverse eval --help` lists the layouts")
     return pairs
-
-
-def right(answer: str, truth: str) -> bool:
-    """Return whether an answer is right, regardless of case, white space and full stops."""
-    return _plain(answer) == _plain(truth)
-
-
-def _plain(text: str) -> str:
-    return " ".join(text.lower().split()).strip(". ")
 
 
 def _jsonl(folder: Path, split: str | None) -> list[Pair]:
@@ -147,6 +145,7 @@ def _pair_of(folder: Path, row: dict[str, Any], number: int) -> Pair:
         box=None if box is None else _box(box),
         place=str(row.get("place", "")),
         footprint=_footprint(row),
+        also_right=_texts(row.get("also_right", [])),
     )
 
 
@@ -157,6 +156,12 @@ def _footprint(row: dict[str, Any]) -> Footprint | None:
     if span_deg <= 0:
         raise ValueError(f"span_deg is {span_deg}: it must be above 0")
     return Footprint(float(row["latitude_deg"]), float(row["longitude_deg"]), span_deg)
+
+
+def _texts(values: Any) -> tuple[str, ...]:
+    if not isinstance(values, list):
+        raise ValueError(f"also_right is {values!r}: it must be a list of texts")
+    return tuple(str(value) for value in values)
 
 
 def _box(values: Any) -> tuple[float, float, float, float]:

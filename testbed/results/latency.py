@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from nodes.contract.answers import is_right
 from nodes.contract.events import (
     Answered,
     Captured,
@@ -60,6 +61,7 @@ class FrameResult:
         via: stations and satellites through which its image or answer came to mission control.
         network: version of the confidence network that judged it on board.
         decision: what decided on board, and why.
+        also_right: further right answers.
     """
 
     frame: str
@@ -86,6 +88,7 @@ class FrameResult:
     via: tuple[str, ...] = ()
     network: str | None = None
     decision: OnboardDecision | None = None
+    also_right: tuple[str, ...] = ()
 
     @property
     def saved_bytes(self) -> int | None:
@@ -100,12 +103,10 @@ class FrameResult:
 
     @property
     def correct(self) -> bool:
-        """Whether the frame is answered with the truth, apart from case, white space and full stops."""
-        return self.answer is not None and self.answered and _plain(self.answer) == _plain(self.truth)
-
-
-def _plain(text: str) -> str:
-    return " ".join(text.lower().split()).strip(". ")
+        """Whether the frame has a right answer, by the rule of nodes/contract/answers/matching.py."""
+        return (
+            self.answer is not None and self.answered and is_right(self.answer, self.truth, self.also_right)
+        )
 
 
 def disconnected(records: Iterable[EventRecord], satellite: str, until_s: float) -> list[Interval]:

@@ -341,6 +341,7 @@ def _question_result(
         image=next(f.image for f in satellite.frames if f.frame == question.frame),
         prompt=question.prompt,
         truth=question.truth,
+        also_right=question.also_right,
         capture_s=question.at_s,
         kind=question.kind,
     )
@@ -412,6 +413,7 @@ def _frame_result(
         clock_bound_s=clock_bound_s(records),
         failure=failure_of(records, frame.truth),
         reached=reached,
+        also_right=frame.also_right,
     )
 
 

@@ -69,6 +69,7 @@ class Frame(_Data):
         image: image file as the camera writes it; offloaded byte for byte.
         prompt: question about the image.
         truth: correct answer; used for scoring only and never given to a node.
+        also_right: further correct answers, such as synonyms.
         capture_s: scenario time of the capture, in seconds.
         kind: category of the prompt, for tables.
         expires_after_s: time after the capture from which the answer is worthless and nothing more of it is
@@ -80,6 +81,7 @@ class Frame(_Data):
     image: AbsolutePath
     prompt: Text = Field(min_length=1)
     truth: Text
+    also_right: tuple[Text, ...] = ()
     capture_s: float = Field(ge=0)
     kind: Text = ""
     expires_after_s: float | None = Field(default=None, gt=0)
@@ -761,13 +763,15 @@ class _PromptRow(BaseModel):
     prompt: str
     truth: str
     kind: str = ""
+    also_right: tuple[str, ...] = ()
 
 
 def read_frames(folder: Path, capture_s: Sequence[float]) -> tuple[Frame, ...]:
     """Read the frames of a folder's `prompts.jsonl`, one per capture time, from the first line on.
 
     Args:
-        folder: folder of `prompts.jsonl`; keys of a line: frame, image, prompt, truth and optionally kind.
+        folder: folder of `prompts.jsonl`; keys of a line: frame, image, prompt, truth and optionally kind and
+            also_right (a list of further right answers).
         capture_s: scenario times of the captures, in seconds.
 
     Raises:
@@ -792,6 +796,7 @@ def read_frames(folder: Path, capture_s: Sequence[float]) -> tuple[Frame, ...]:
                     prompt=row.prompt,
                     truth=row.truth,
                     kind=row.kind,
+                    also_right=row.also_right,
                     capture_s=time_s,
                 )
             )

@@ -36,6 +36,7 @@ class Question(_Task):
         frame: the frame that it is about, captured before.
         prompt: the question.
         truth: correct answer; used for scoring only and never given to a node.
+        also_right: further correct answers, such as synonyms.
         kind: category of the prompt, for tables.
         expires_after_s: time after the asking from which the answer is worthless. None: never.
         value: worth of the answer beside that of others, for the send order "value".
@@ -46,6 +47,7 @@ class Question(_Task):
     frame: str = Field(min_length=1)
     prompt: Text = Field(min_length=1, max_length=2000)
     truth: Text
+    also_right: tuple[Text, ...] = ()
     kind: Text = ""
     expires_after_s: float | None = Field(default=None, gt=0)
     value: float = Field(default=1.0, ge=0)

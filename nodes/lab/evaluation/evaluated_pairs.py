@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import cached_property
 
-from nodes.data.pairs import Pair, right
+from nodes.data.pairs import Pair
 from nodes.lab.evaluation.compute_times import ComputeTimes
 from nodes.lab.evaluation.event_model.replay import Sent
 from nodes.lab.evaluation.outcomes import OnboardOutcome, Outcomes
@@ -70,7 +70,7 @@ class EvaluatedPair:
 
     def right_on_board(self) -> bool:
         """Return whether the compact model's answer is correct."""
-        return right(self.onboard.text, self.pair.truth)
+        return self.pair.is_right(self.onboard.text)
 
     def sent(self, decision: Decision) -> Sent:
         """Return the message of a decision and the regular model's answer to it."""
@@ -80,7 +80,7 @@ class EvaluatedPair:
                 size_bytes=outcome.size_bytes,
                 prepare_s=self._times.prepare_s(decision),
                 answer=outcome.text,
-                right=right(outcome.text, self.pair.truth),
+                right=self.pair.is_right(outcome.text),
                 ground_s=self._times.ground_s(decision),
                 form=outcome.form,
                 pieces=outcome.pieces,

@@ -430,13 +430,14 @@ def load_of(case: JobCase, evaluated_pairs: Sequence[EvaluatedPair]) -> float:
 
 
 def write_questions(folder: Path, pairs: Sequence[Pair]) -> None:
-    """Write `questions.json`: image, prompt, truth and kind of each pair, for emulated runs."""
+    """Write `questions.json`: image, prompt, right answers and kind of each pair, for emulated runs."""
     questions = {
         pair.name: {
             "image": str(pair.image.absolute()),
             "prompt": pair.prompt,
             "truth": pair.truth,
             "kind": pair.kind,
+            "also_right": pair.also_right,
         }
         for pair in pairs
     }

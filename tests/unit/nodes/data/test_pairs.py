@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from nodes.data.pairs import read_pairs, right
+from nodes.data.pairs import read_pairs
 from nodes.errors import DataError
 
 
@@ -153,6 +153,14 @@ def test_a_split_of_rsvqa_is_a_whole_word(tmp_path: Path) -> None:
         read_pairs(tmp_path, "st")
 
 
-def test_an_answer_is_right_but_for_its_dress() -> None:
-    assert right(" Two  ships.", "two ships")
-    assert not right("two", "three")
+def test_further_right_answers_of_a_line_count(tmp_path: Path) -> None:
+    image(tmp_path / "a.png")
+    lines(tmp_path / "prompts.jsonl", row(truth="ship", also_right=["vessel"]), row(also_right="vessel"))
+    with pytest.raises(DataError, match="line 2: ValueError: also_right is 'vessel': it must be a list"):
+        read_pairs(tmp_path)
+    lines(tmp_path / "prompts.jsonl", row(truth="ship", also_right=["vessel"]))
+    (pair,) = read_pairs(tmp_path)
+    assert [answer for answer in ("The ship", "a vessel", "boat") if pair.is_right(answer)] == [
+        "The ship",
+        "a vessel",
+    ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -243,8 +244,13 @@ def test_ask_prints_and_draws(tmp_path: Path, frame: Image.Image, capsys: pytest
     assert json.loads(capsys.readouterr().out)["warm_up_s"] is None
     with Image.open(tmp_path / "looked.png") as drawing:
         assert min(drawing.size) > 500
-    assert main(arguments) == 0
-    assert expected.text in capsys.readouterr().out
+    assert "right" not in result
+    assert main([*arguments, "--truth", "nonsense", "--truth", f" {expected.text.upper()}."]) == 0
+    shown = capsys.readouterr().out
+    assert expected.text in shown
+    assert re.search(r"right\W+yes", shown)
+    assert main([*arguments, "--truth", "nonsense", "--json", "--cold"]) == 0
+    assert json.loads(capsys.readouterr().out)["right"] is False
 
 
 def test_ask_refuses_in_one_line(

@@ -163,7 +163,7 @@ def test_the_link_is_busy_from_the_first_byte_until_just_after_the_last() -> Non
     assert busy_intervals(records, "S") == [(1.0, 2.1)]
 
 
-def test_right_means_the_same_words() -> None:
+def test_right_is_what_the_rule_of_answers_says() -> None:
     def correct(answer: str | None) -> bool:
         nothing = dict.fromkeys(("answered_by", "confidence", "onboard_answer", "end_to_end_s", "latency"))
         return FrameResult(
@@ -175,10 +175,13 @@ def test_right_means_the_same_words() -> None:
             0.0,
             answer=answer,
             bytes_sent=0,
+            also_right=("certainly",),
             **nothing,  # type: ignore[arg-type]
         ).correct
 
     assert correct(" yes.")
+    assert correct("Yes, there is.")
+    assert correct("Certainly")
     assert not correct("no")
     assert not correct(None)
 

@@ -183,10 +183,11 @@ def test_loading_a_scenario_file_does_not_run_its_main_part(tmp_path: Path) -> N
 
 def test_frames_are_read_with_their_capture_times(tmp_path: Path) -> None:
     (tmp_path / "prompts.jsonl").write_text(
-        '{"frame": "a", "image": "a.jpg", "prompt": "?", "truth": "yes", "latitude_deg": 3}\n'
+        '{"frame": "a", "image": "a.jpg", "prompt": "?", "truth": "yes", "also_right": ["sure"]}\n'
         '{"frame": "b", "image": "b.jpg", "prompt": "?", "truth": "no"}\n'
     )
     frames = read_frames(tmp_path, [1, 2])
+    assert [frame.also_right for frame in frames] == [("sure",), ()]
     assert [(f.frame, f.capture_s, f.image) for f in frames] == [
         ("a", 1, tmp_path / "a.jpg"),
         ("b", 2, tmp_path / "b.jpg"),
