@@ -39,6 +39,14 @@ POLICY_NAMES = (
 # Named loads of `spaceverse eval --load` (testbed/evaluation/loads.py).
 LOADS = ("orbit-0.3", "orbit-1", "orbit-1.4", "orbit-3", "orbit-10", "burst", "starlink")
 _PUBLISHED = Path(__file__).resolve().parents[1] / "profiles" / "published"
+# Names by machine and size of the model alone, for the profiles whose names also tell the numbers' type.
+PROFILE_ALIASES = {
+    "jetson-orin-nano-2b": "orin-nano-2b-w4a16",
+    "jetson-orin-nx-2b": "orin-nx-2b-fp16",
+    "jetson-agx-orin-2b": "agx-orin-2b-fp16",
+    "rtx-3090-7b": "rtx3090-7b-bf16",
+    "rtx-4090-7b": "rtx4090-7b-bf16",
+}
 
 
 def published_profiles() -> dict[str, Path]:
@@ -47,16 +55,17 @@ def published_profiles() -> dict[str, Path]:
 
 
 def profile_path(name: str | Path) -> Path:
-    """Return the file of a profile that is given by its path, or of a shipped one by its name.
+    """Return the file of a profile that is given by its path, or of a shipped one by its name or alias.
 
     Raises:
         ValueError: it looks like a name, and no shipped profile has it.
     """
     shipped, path = published_profiles(), Path(name)
-    if str(name) in shipped:
-        return shipped[str(name)]
+    by_name = PROFILE_ALIASES.get(str(name), str(name))
+    if by_name in shipped:
+        return shipped[by_name]
     if path.name == str(name) and not path.suffix and not path.exists():
-        near = difflib.get_close_matches(str(name), shipped, n=1)
+        near = difflib.get_close_matches(str(name), [*shipped, *PROFILE_ALIASES], n=1)
         hint = f"; did you mean {near[0]}?" if near else ""
         raise ValueError(f"no profile is called {str(name)!r}; shipped ones: {', '.join(shipped)}{hint}")
     return path.absolute()

@@ -21,6 +21,7 @@ from nodes.contract.config import first_problem
 from nodes.contract.evaluation import (
     LOADS,
     POLICY_NAMES,
+    PROFILE_ALIASES,
     Job,
     JobCase,
     JobData,
@@ -199,7 +200,7 @@ def add_parser(subparsers: Any) -> None:
         "--times",
         metavar="PROFILE",
         help="profile of the satellite's computer: a file, or one of the published ones "
-        f"({', '.join(published_profiles())})",
+        f"({', '.join([*PROFILE_ALIASES, *published_profiles()])})",
     )
     add("--ground-times", metavar="PROFILE", help="profile of the ground's machine, as for --times")
     add(

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from nodes.contract.evaluation import published_profiles
+from nodes.contract.evaluation import PROFILE_ALIASES, profile_path, published_profiles
 from nodes.contract.power.presets import POWER_PRESETS
 from nodes.data import FIRST_LIGHT
 from testbed.scenario.file import load_scenario
@@ -42,6 +42,14 @@ def test_a_shipped_profile_is_found_by_its_name() -> None:
     assert own.profile == Path("own.json").absolute()
     with pytest.raises(ValidationError, match=r"no profile is called 'orin-nx-2b'; .*did you mean orin-nx"):
         satellite(profile="orin-nx-2b")
+
+
+def test_a_shipped_profile_is_found_by_machine_and_size_of_model() -> None:
+    shipped = published_profiles()
+    assert satellite(profile="jetson-orin-nx-2b").profile == shipped["orin-nx-2b-fp16"]
+    assert profile_path("rtx-3090-7b") == shipped["rtx3090-7b-bf16"]
+    assert not set(PROFILE_ALIASES) & set(shipped)
+    assert set(PROFILE_ALIASES.values()) < set(shipped)
 
 
 def test_profiles_and_power_systems_are_found_in_json_too(tmp_path: Path) -> None:
