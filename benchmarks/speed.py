@@ -1,11 +1,12 @@
-"""One pass of dove_pass at several speeds: the same answers, and what running ahead costs, in scenario time.
+"""The pass of dove_pass at several speeds: the same answers, and what running ahead costs, in scenario time.
 
     sudo python benchmarks/speed.py                 speeds 1, 10, 20 and 50: five minutes
     sudo python benchmarks/speed.py 20 20 20        the same speed three times
 
 The compact model answers on board and on the ground, at the pace of an imaginary machine that takes six
-seconds for an answer. Answers are computed in the first run and kept for the others. Differences are those
-to the first speed; of errors and lateness, median and 99th percentile are given.
+seconds for an answer; the link has room for every image. Answers are computed in the first run and kept for
+the others. Differences are those to the first speed; of errors and lateness, median and 99th percentile are
+given.
 """
 
 from __future__ import annotations
@@ -30,6 +31,8 @@ STAGES_S = {
     "attend": 0.1,
     "reduce": 0.1,
 }
+CAPTURES_S = (2, 6, 10, 14, 18, 30, 40, 50, 60, 70, 80, 90, 100, 110, 125, 140)
+RATE_BIT_S = 4e6
 HEADINGS = ("speed", "answers", "mean latency, s", "difference", "RTT error, ms", "n", "links late, ms")
 
 
@@ -40,6 +43,12 @@ def paced(folder: Path) -> Scenario:
     about = {"name": "imaginary", "model": "compact", "parameters": 2_000_000_000, "stages": stages}
     profile.write_text(json.dumps(about))
     whole = dove_pass().model_dump()
+    (satellite,), (link,) = whole["satellites"], whole["links"]
+    satellite |= {"policy": "offload-after", "policy_parameters": {}, "accept_confidence": 0.75}
+    satellite["confidence"] = None
+    for frame, capture_s in zip(satellite["frames"], CAPTURES_S, strict=True):
+        frame["capture_s"] = capture_s
+    link["follows"]["downlink"]["rate_cap_bit_s"] = RATE_BIT_S
     for node in (*whole["satellites"], *whole["stations"]):
         node |= {"model": str(COMPACT), "model_threads": 1, "profile": profile}
     return Scenario.model_validate(whole | {"answers": folder / "answers"})

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from nodes.data import EO_MINI, EO_MINI_VAL, FIRST_LIGHT
     from nodes.data.pairs import Pair, read_pairs
     from nodes.errors import DataError, ImageError, ModelError, NodeError, ServerUnavailableError
-    from nodes.models import COMPACT, REGULAR
+    from nodes.models import COMPACT, CONFIDENCE, POLICY_PARAMETERS, REGULAR
     from nodes.vlm.answer import Answer, ServerAnswer, Timings
     from nodes.vlm.image import open_image
     from nodes.vlm.model import VisionLanguageModel, load_model
@@ -33,9 +33,11 @@ if TYPE_CHECKING:
 
 __all__ = [
     "COMPACT",
+    "CONFIDENCE",
     "EO_MINI",
     "EO_MINI_VAL",
     "FIRST_LIGHT",
+    "POLICY_PARAMETERS",
     "REGULAR",
     "Answer",
     "AnsweringModel",
@@ -64,7 +66,7 @@ _NAMES_BY_MODULE = {
     "nodes.data": ("EO_MINI", "EO_MINI_VAL", "FIRST_LIGHT"),
     "nodes.data.pairs": ("Pair", "read_pairs"),
     "nodes.errors": ("DataError", "ImageError", "ModelError", "NodeError", "ServerUnavailableError"),
-    "nodes.models": ("COMPACT", "REGULAR"),
+    "nodes.models": ("COMPACT", "CONFIDENCE", "POLICY_PARAMETERS", "REGULAR"),
     "nodes.vlm.answer": ("Answer", "ServerAnswer", "Timings"),
     "nodes.vlm.image": ("open_image",),
     "nodes.vlm.model": ("VisionLanguageModel", "load_model"),

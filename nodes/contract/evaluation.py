@@ -95,6 +95,9 @@ class JobCase(Strict):
         load: Bytes of all frames as captured over those that the links carry; the rates of the links are
             scaled to it. None leaves the rates as they are.
         part: The case has fewer captures than there are pairs; only the first pairs of the order are used.
+        of_load: Name of the case of which it is a part: it gets that case's scaled rates, and of
+            its captures those at which that case has a frame.
+        begins_s: Where that part begins.
     """
 
     name: str = ""
@@ -102,6 +105,8 @@ class JobCase(Strict):
     load: float | None = Field(default=None, gt=0)
     passes: list[JobPass] = Field(min_length=1)
     part: bool = False
+    of_load: str = ""
+    begins_s: float = Field(default=0.0, ge=0)
 
     @property
     def title(self) -> str:

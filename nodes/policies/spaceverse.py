@@ -87,7 +87,7 @@ class SpaceVerse:
             return None, None  # without stage 0, only the end decides
         if situation.stage == 0:
             return (self.offload_below_at_0 if self.stage_0 else None), None
-        return self.offload_below, self.accept_from
+        return min(self.offload_below, self.accept_from), self.accept_from
 
     def _offload(self, situation: Situation) -> Decision:
         sizes = self.shares if self.regions else (1.0,)

@@ -239,8 +239,9 @@ def add_parser(subparsers: Any) -> None:
         "--emulated",
         type=DURATION,
         metavar="DURATION",
-        help="also run this much of the first pass at each rate over the emulated network, in real "
-        "time, with all policies except the oracle, and print the difference; needs root",
+        help="also run this much of the first pass at each rate, or of each named load from --lead before "
+        "its first contact on, over the emulated network, in real time, with all policies except the oracle, "
+        "and print the difference; needs root",
     )
     add("--quick", action="store_true", help="16 pairs, one pass, 2 Mbit/s, where not given otherwise")
     add("--json", action="store_true", help="print JSON: the content of results.json")
@@ -300,15 +301,18 @@ def _show(arguments: argparse.Namespace, folder: Path) -> None:
 
 
 def _play(arguments: argparse.Namespace, folder: Path, terminal: Any) -> None:
-    from testbed.evaluation.emulated import play  # only with --emulated
+    from testbed.evaluation.emulated import play, write_load_traces  # only with --emulated
 
-    links = [case.passes[0].name for case in read_job(folder / _JOB).emulated]
+    parts = read_job(folder / _JOB).emulated
+    write_load_traces(folder, parts, (arguments.satellite, arguments.station), arguments.start)
+    links = [part.passes[0].name for part in parts]
     play(folder, links, arguments.policies, (arguments.satellite, arguments.station), terminal)
 
 
 def _write_job(arguments: argparse.Namespace, folder: Path) -> Path:
     from testbed.evaluation.cases import Sky, make_cases, part_of_first_pass  # orbits are slow
     from testbed.evaluation.emulated import check_playable
+    from testbed.evaluation.load_part import part_of_load
     from testbed.evaluation.loads import FRESH_S, make_loads
     from traces.trace_file import write_trace
 
@@ -317,7 +321,7 @@ def _write_job(arguments: argparse.Namespace, folder: Path) -> Path:
     if arguments.passes < 1 or arguments.interval <= 0 or arguments.lead <= 0:
         raise ScenarioError("--passes, --interval and --lead must be above 0")
     if arguments.emulated is not None:
-        check_playable(arguments.policies, arguments.send_order)
+        check_playable(arguments.policies, arguments.send_order, arguments.ground_servers)
     sky = Sky(
         arguments.satellite,
         arguments.station,
@@ -326,8 +330,6 @@ def _write_job(arguments: argparse.Namespace, folder: Path) -> Path:
         lead_s=arguments.lead,
         interval_s=arguments.interval,
     )
-    if arguments.load and arguments.emulated is not None:
-        raise ScenarioError("--emulated plays passes, not named loads: omit it, or omit --load")
     traces: dict[str, Any] = {}
     if arguments.load:
         cases = make_loads(arguments.load, arguments.satellite, arguments.start)
@@ -338,6 +340,9 @@ def _write_job(arguments: argparse.Namespace, folder: Path) -> Path:
     emulated = []
     if arguments.emulated is not None:
         for case in cases:
+            if case.load is not None:
+                emulated.append(part_of_load(case, arguments.lead, arguments.emulated))
+                continue
             part, trace = part_of_first_pass(case, traces, arguments.emulated, sky)
             emulated.append(part)
             traces[part.passes[0].name] = trace

@@ -1,7 +1,7 @@
 """Comparison of the event model with runs over the emulated network, with real programs, models and links.
 
-Each case is the first part of its first pass, in real time. The event model's results for the same part are
-in `modelled.csv`. The oracle, which is no policy, is left out.
+Each case is the first part of its first pass, or a part of a named load, in real time. The event model's
+results for the same part are in `modelled.csv`. The oracle, which is no policy, is left out.
 """
 
 from __future__ import annotations
@@ -11,17 +11,21 @@ import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from datetime import datetime, timedelta
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
 from pydantic import ValidationError
 
+from nodes.contract.evaluation import JobCase
 from nodes.contract.files import write_atomically
 from nodes.contract.queueing import SendOrder, completion_times_s
 from testbed.errors import CapabilityError, ScenarioError, TestbedError
+from testbed.evaluation.load_part import trace_of
 from testbed.results.latency import FrameResult
 from testbed.scenario.model import Frame, GroundStation, Link, Satellite, Scenario, one_line
+from traces.trace_file import write_trace
 
 NOT_PLAYED = "oracle"  # an upper bound: it knows every answer beforehand
 
@@ -92,11 +96,12 @@ class Difference:
         }
 
 
-def check_playable(policies: Sequence[str], send_order: SendOrder) -> None:
+def check_playable(policies: Sequence[str], send_order: SendOrder, ground_servers: int = 1) -> None:
     """Check that something can be run over the emulated network.
 
     Raises:
-        ScenarioError: No policy except the oracle is requested, or images are to be sent by deadline.
+        ScenarioError: No policy except the oracle is requested, images are to be sent by deadline, or the
+            ground has several servers.
         CapabilityError: The process is not root.
     """
     if not set(policies) - {NOT_PLAYED}:
@@ -104,6 +109,10 @@ def check_playable(policies: Sequence[str], send_order: SendOrder) -> None:
     if send_order == "deadline":  # an image on board past its deadline is dropped there, and not in the model
         raise ScenarioError(
             "--emulated cannot send by deadline: omit it, or use --send-order oldest or newest"
+        )
+    if ground_servers > 1:
+        raise ScenarioError(
+            "--emulated has one regular model on the ground: omit it, or omit --ground-servers"
         )
     if os.geteuid() != 0:
         raise CapabilityError(
@@ -161,7 +170,14 @@ def _scenario(
                 ),
             ),
         ),
-        stations=(GroundStation(name=station, model=models["regular"], **results.get("options", {})),),
+        stations=(
+            GroundStation(
+                name=station,
+                model=models["regular"],
+                profile=results.get("ground", {}).get("profile"),
+                **results.get("options", {}),
+            ),
+        ),
         links=(Link(satellite=satellite, station=station, follows=folder / "traces" / f"{link}.csv"),),
     )
 
@@ -242,6 +258,26 @@ def _check(frames: Sequence[FrameResult], link: str, policy: str) -> None:
         raise TestbedError(
             f"{link}, {policy}: {len(failed)} of {len(frames)} frames failed: {failed[0].failure}"
         )
+
+
+def write_load_traces(
+    folder: Path, parts: Sequence[JobCase], names: tuple[str, str], start_utc: datetime
+) -> None:
+    """Write the traces of parts of named loads, with the rates that the evaluation has scaled.
+
+    Args:
+        folder: Folder of the evaluation's results.
+        parts: Emulated cases of the job; those of passes have their traces already.
+        names: Names of the satellite and the station.
+        start_utc: Time at which the loads begin.
+    """
+    results = json.loads((folder / "results.json").read_text(encoding="utf-8"))
+    rate_bit_s = {case["name"]: case["rate_bit_s"] for case in results["cases"]}
+    for part in parts:
+        if part.of_load:
+            begin_utc = start_utc + timedelta(seconds=part.begins_s)
+            trace = trace_of(part, rate_bit_s[part.of_load], *names, begin_utc)
+            write_trace(trace, folder / "traces" / f"{part.passes[0].name}.csv")
 
 
 def play(

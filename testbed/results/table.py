@@ -74,7 +74,7 @@ def _decisions(results: Results) -> list[Table]:
     """Return a table of what decided about each frame, for satellites that tell it."""
     if not any(frame.decision is not None and frame.decision.stages for frame in results.frames):
         return []
-    title = "what decided on board: confidence by stage, with the bound that it crossed"
+    title = "what decided: confidence by stage, and the bound it crossed"
     return [_table(title, {"frame": _ANSWER_COLUMNS["frame"]} | _DECISION_COLUMNS, results, framed=False)]
 
 
@@ -117,9 +117,6 @@ _ANSWER_COLUMNS = {
 }
 
 
-_SENT_AS = {"whole": "whole", "reduced": "reduced"}
-
-
 def _decided(text: Callable[[OnboardDecision], str]) -> Callable[[FrameResult], str]:
     return lambda frame: "-" if frame.decision is None else text(frame.decision)
 
@@ -128,14 +125,7 @@ _DECISION_COLUMNS = {
     "decided at": _Column(_decided(lambda d: d.when), _WORD),
     "confidence": _Column(_decided(lambda d: d.confidences), {"overflow": "fold"}),
     "answer by": _Column(lambda f: _BY[f.answered_by], _WORD),
-    "regions": _Column(
-        lambda f: (
-            f.decision.regions.text
-            if f.decision is not None and f.decision.regions is not None
-            else _SENT_AS.get(f.form or "", "-")
-        ),
-        {**_NUMBER},
-    ),
+    "regions": _Column(_decided(lambda d: d.sent), _NUMBER),
     "saved": _Column(
         lambda f: f"{f.saved_bytes / 1e3:.1f} kB" if f.saved_bytes is not None else "-", _NUMBER
     ),

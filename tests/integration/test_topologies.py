@@ -26,7 +26,7 @@ from traces import read_trace
 FILES = sorted(path for path in (ROOT / "topologies").glob("*.py") if path.name != "__init__.py")
 # Seconds that are left out at the beginning of each pass, and seconds that are run.
 PARTS_S = {
-    "dove_pass": (18, 16),
+    "dove_pass": (16, 20),
     "disaster": (18, 18),
     "dishes": (25, 18),
     "dove_fleet": (75, 20),

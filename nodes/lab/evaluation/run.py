@@ -104,7 +104,9 @@ def run_job(job: Job, progress: Progress) -> dict[str, Any]:
     rows: list[dict[str, Any]] = []
     emulated_rows: list[dict[str, Any]] = []
     cases = [scaled(case, evaluated_pairs) for case in job.cases]
-    every = [*((case, rows) for case in cases), *((case, emulated_rows) for case in job.emulated)]
+    frames = [evaluated.pair.frame for evaluated in evaluated_pairs]
+    played = [like_its_load(part, cases, frames, job.seed) for part in job.emulated]
+    every = [*((case, rows) for case in cases), *((case, emulated_rows) for case in played)]
     with progress.step("policies over links", len(every) * len(job.policies)) as tick:
         for case, rows_of_case in every:
             budgets[case.title] = budget = _budget(case, chosen["goal"]["bytes_per_prompt"], len(test_pairs))
@@ -214,7 +216,8 @@ def train_confidence(job: Job, folder: Path, progress: Progress) -> dict[str, An
 def about_network(job: Job, pairs: int) -> dict[str, Any]:
     """Return the description of a network's training data that is saved with it."""
     weights = fingerprint(shipped(job.compact))
-    return {"compact": job.compact, "weights": weights, "data": job.data.folder, "pairs": pairs}
+    data = job.data.choose_folder or job.data.folder
+    return {"compact": job.compact, "weights": weights, "data": data, "pairs": pairs}
 
 
 def write_selection(job: Job, judge: Judge, parameters: Mapping[str, Any], pairs: int) -> None:
@@ -420,6 +423,34 @@ def scaled(case: JobCase, evaluated_pairs: Sequence[EvaluatedPair]) -> JobCase:
         for pass_ in case.passes
     ]
     return case.model_copy(update={"passes": passes, "rate_bit_s": case.rate_bit_s * factor})
+
+
+def like_its_load(part: JobCase, cases: Sequence[JobCase], frames: Sequence[str], seed: int) -> JobCase:
+    """Return a part of a load with the load's rates, and captures where the load has frames.
+
+    Args:
+        part: The part; one of a case without a load stays as it is.
+        cases: The job's cases with their scaled rates.
+        frames: Frame of each pair.
+        seed: Seed of the order of frames.
+
+    Raises:
+        DataError: The load has no frame there.
+    """
+    if not part.of_load:
+        return part
+    load = next(case for case in cases if case.name == part.of_load)
+    factor = load.rate_bit_s / part.rate_bit_s
+    used_s = {round(time_s, 6) for dealt in deal(frames, load, seed) for time_s, _ in dealt}
+    (pass_,) = part.passes
+    captures_s = [time_s for time_s in pass_.captures_s if round(time_s + part.begins_s, 6) in used_s]
+    if not captures_s:
+        raise DataError(
+            f"{part.title}: the load has no frame in this part: use a longer --emulated or --lead"
+        )
+    rows = [row.model_copy(update={"down_bit_s": row.down_bit_s * factor}) for row in pass_.rows]
+    passes = [pass_.model_copy(update={"rows": rows, "captures_s": captures_s})]
+    return part.model_copy(update={"passes": passes, "rate_bit_s": load.rate_bit_s})
 
 
 def load_of(case: JobCase, evaluated_pairs: Sequence[EvaluatedPair]) -> float:

@@ -107,6 +107,7 @@ class OnboardDecision:
         why: The decision in words; None in runs of earlier versions.
         stages: What the policy compared after each stage; the last one decided.
         regions: What was sent of each region, if the frame was sent as regions.
+        form: Form of the message of an offloaded frame; see nodes/onboard/message.py.
         captured_bytes: The frame's size as captured; None for a question that came up.
         message_bytes: Size of the message of an offloaded frame.
     """
@@ -114,6 +115,7 @@ class OnboardDecision:
     why: str | None = None
     stages: tuple[JudgedStage, ...] = ()
     regions: KeptRegions | None = None
+    form: str | None = None
     captured_bytes: int | None = None
     message_bytes: int | None = None
 
@@ -121,6 +123,21 @@ class OnboardDecision:
     def when(self) -> str:
         """The stage at which the policy decided."""
         return self.stages[-1].when if self.stages else "-"
+
+    @property
+    def found_no_room(self) -> bool:
+        """Whether the frame was to go down, and was answered on board as the contact could not carry it."""
+        last = self.stages[-1] if self.stages else None
+        if last is None or None in (last.part_bytes, last.confidence, last.offload_below):
+            return False
+        return self.message_bytes is None and last.confidence < last.offload_below  # type: ignore[operator]
+
+    @property
+    def sent(self) -> str:
+        """What went down of the frame: regions of all, "whole", "reduced", "no room"; "-" for an answer."""
+        if self.regions is not None:
+            return self.regions.text
+        return "no room" if self.found_no_room else self.form or "-"
 
     @property
     def confidences(self) -> str:
@@ -145,6 +162,7 @@ def decision_of(events: Iterable[Event], on_board: InferenceFinished | None) -> 
         regions=None
         if told is None
         else KeptRegions(told.rows, told.columns, tuple(told.relevance), tuple(told.reductions)),
+        form=on_board.form,
         captured_bytes=next((event.size_bytes for event in events if isinstance(event, Captured)), None),
         message_bytes=on_board.message_bytes,
     )

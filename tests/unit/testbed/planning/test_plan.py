@@ -68,7 +68,7 @@ def test_faults_of_the_scenario_are_planned_with() -> None:
     cut = LinkCut(at_s=60, until_s=100, target=whole.links[0].name)
     broken = whole.model_copy(update={"faults": (cut,)})
     loads = [plan_of(scenario).loads[0].carried_bytes for scenario in (whole, broken)]
-    assert loads[0] - loads[1] == pytest.approx(40 * 4e6 / 8)  # the pass is capped at 4 Mbit/s
+    assert loads[0] - loads[1] == pytest.approx(40 * 30e3 / 8)  # the pass is capped at 30 kbit/s
 
 
 def test_tables_fit_80_columns(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:

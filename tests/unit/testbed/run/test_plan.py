@@ -38,7 +38,7 @@ def test_the_nodes_read_the_configurations_that_a_plan_writes(plan: RunPlan) -> 
     assert [f.capture_s for f in satellite.frames] == [
         f.capture_s for f in plan.scenario.satellites[0].frames
     ]
-    assert satellite.rate_bit_s == 4e6
+    assert satellite.rate_bit_s == 30e3
     (trace,) = plan.traces.values()
     planned = satellite.stations[0].plan
     assert planned is not None

@@ -107,7 +107,7 @@ def test_the_offered_load_is_a_line_and_more_than_the_links_carry_is_said(tmp_pa
         assert said in line
 
 
-@pytest.mark.parametrize("name", ["dove_pass", "two_stations"])
+@pytest.mark.parametrize("name", ["handover", "two_stations"])
 def test_a_shipped_scenario_offers_less_than_its_links_carry(name: str) -> None:
     shipped = load_scenario(ROOT / f"topologies/{name}.py")
     (line,) = offered_load(shipped, link_traces(shipped))

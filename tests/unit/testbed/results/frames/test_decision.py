@@ -59,6 +59,18 @@ def test_the_table_has_stage_confidences_regions_and_bytes_saved() -> None:
     assert max(map(len, text.splitlines())) <= 80
 
 
+def test_a_frame_for_which_the_contact_has_no_room_says_so() -> None:
+    late = [JUDGED[0], JUDGED[1].model_copy(update={"offload_below": 0.5, "part_bytes": 900.0})]
+    on_board = FINISHED.model_copy(
+        update={"judged": late, "regions": None, "message_bytes": None, "form": None}
+    )
+    assert [decided(on_board).sent, decided().sent] == ["no room", "1/2"]
+    accepted = on_board.model_copy(update={"judged": [late[1].model_copy(update={"confidence": 0.6})]})
+    assert decided(accepted).sent == "-"
+    whole = on_board.model_copy(update={"form": "whole", "message_bytes": 113_000})
+    assert decided(whole).sent == "whole"
+
+
 def test_a_frame_of_an_earlier_version_has_no_decision_to_tell() -> None:
     older = decided(InferenceFinished(frame="f", answer="two", confidence=0.7, decision="answer"))
     assert (older.when, older.confidences, older.why) == ("-", "-", None)
