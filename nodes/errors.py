@@ -47,7 +47,15 @@ class ModelError(NodeError, ValueError):
 
 
 class ServerUnavailableError(ModelError):
-    """The server cannot be reached, takes too long, or replies 429 or 5xx; a retry may succeed."""
+    """The server cannot be reached, takes too long, or replies 429 or 5xx; a retry may succeed.
+
+    Attributes:
+        retry_after_s: For how long the server asks not to be asked again; 0 if it does not say.
+    """
+
+    def __init__(self, text: str, *, retry_after_s: float = 0.0) -> None:
+        super().__init__(text)
+        self.retry_after_s = retry_after_s
 
 
 class ImageError(NodeError, ValueError):

@@ -27,6 +27,7 @@ from nodes.vlm.protocol import AnsweringModel
 
 TAKE_S = 0.2
 OUTAGE_WAIT_S = 2.0  # before a server that is away is asked again
+RETRY_AFTER_MAX_S = 30.0  # for longer, a server cannot ask to be left alone
 REASON_CHARACTERS = 500
 OUTAGES_MAX = 10  # that begin with one image, others answered in between: then it is the image
 
@@ -213,7 +214,7 @@ class Inference(Loop):
         if isinstance(error, ServerUnavailableError) and self._on_put_off is not None:
             self._outages[question.image] += not self._server_away
             if self._outages[question.image] < OUTAGES_MAX:
-                self._put_off(self._on_put_off, question, failed)
+                self._put_off(self._on_put_off, question, failed, error.retry_after_s)
                 return
         self._report(_of(question, failed))
         self._on_failure(question, failed.reason)
@@ -240,14 +241,18 @@ class Inference(Loop):
         )
 
     def _put_off(
-        self, give_back: Callable[[Question], None], question: Question, failed: InferenceFailed
+        self,
+        give_back: Callable[[Question], None],
+        question: Question,
+        failed: InferenceFailed,
+        retry_after_s: float,
     ) -> None:
         """Give a question back, wait a little before the next one. Told once, for all that follow, too."""
         if not self._server_away:
             self._report(_of(question, failed.model_copy(update={"put_off": True})))
         self._server_away = True
         give_back(question)
-        self._stopping.wait(OUTAGE_WAIT_S)
+        self._stopping.wait(max(OUTAGE_WAIT_S, min(retry_after_s, RETRY_AFTER_MAX_S)))
 
 
 @dataclass(frozen=True, slots=True)

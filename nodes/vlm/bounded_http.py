@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import http.client
 import io
+import re
 import socket
 import ssl
 import time
@@ -43,11 +44,19 @@ class Bounds:
 
 @dataclass(frozen=True)
 class Reply:
-    """A reply; `location` is where it redirects to, if it does."""
+    """A reply.
+
+    Attributes:
+        status: Its status.
+        body: Its content.
+        location: Where it redirects to; None if it does not.
+        retry_after_s: Its header Retry-After; 0 without one, or if it is a date.
+    """
 
     status: int
     body: bytes
     location: str | None
+    retry_after_s: float
 
 
 def send_request(
@@ -123,7 +132,14 @@ def _reply(response: http.client.HTTPResponse, most_bytes: int) -> Reply:
         body += block
         if len(body) > most_bytes:
             raise ReplyError(f"its reply is larger than {most_bytes / 1e6:.0f} MB")
-    return Reply(response.status, bytes(body), response.headers.get("Location"))
+    headers = response.headers
+    return Reply(
+        response.status, bytes(body), headers.get("Location"), _whole_seconds(headers.get("Retry-After"))
+    )
+
+
+def _whole_seconds(text: str | None) -> float:
+    return float(text) if text is not None and re.fullmatch(r"[0-9]{1,9}", text.strip()) else 0.0
 
 
 class _Deadline(io.RawIOBase):

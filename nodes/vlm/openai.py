@@ -17,6 +17,7 @@ import io
 import json
 import math
 import os
+import re
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -44,6 +45,7 @@ REPLY_MAX_BYTES = 4 << 20  # 4,096 tokens with a kilobyte each; as JSON it takes
 LEAST_LOGPROB = -9999.0  # as OpenAI gives for a token that is next to impossible
 REASON_CHARACTERS = 300
 NAMED_MODELS = 20
+_END = re.compile(r"(<[^<>]+>)?")  # such as <|im_end|>, </s>, <end_of_turn>
 
 
 @dataclass(frozen=True)
@@ -194,7 +196,7 @@ class ServerModel:
             choice = _list(body["choices"])[0]
             text = _text(choice["message"]["content"] or "").strip()
             tokens = _list((choice.get("logprobs") or {}).get("content") or [])
-            logprobs = tuple(_logprob(token["logprob"]) for token in tokens)
+            logprobs = tuple(_logprob(token["logprob"]) for token in _without_end(tokens, text))
         except (TypeError, KeyError, IndexError, AttributeError) as error:
             raise self._unexpected_reply(error) from error
         if text:
@@ -215,8 +217,10 @@ class ServerModel:
         reply = self._send(method, path, None if body is None else json.dumps(body).encode())
         if reply.status != 200:
             temporary = reply.status == OVERLOADED or reply.status >= 500
-            kind = ServerUnavailableError if temporary else ModelError
-            raise kind(f"{self._url}{path} returned status {reply.status}: {_reason(reply)}")
+            text = f"{self._url}{path} returned status {reply.status}: {_reason(reply)}"
+            if temporary:
+                raise ServerUnavailableError(text, retry_after_s=reply.retry_after_s)
+            raise ModelError(text)
         try:
             return _decoded(reply.body)
         except ValueError as error:
@@ -296,6 +300,16 @@ def _text(value: Any) -> str:
     if not isinstance(value, str):
         raise TypeError("no text")
     return str(encodable(value))
+
+
+def _without_end(tokens: list[Any], text: str) -> list[Any]:
+    """Return the tokens of an answer without the one that ends it.
+
+    Local models do not count it; llama.cpp lists it as an empty text, and vLLM by its name.
+    """
+    last = str(tokens[-1].get("token", text)) if tokens else text
+    ends = _END.fullmatch(last) is not None and (last == "" or not text.endswith(last))
+    return tokens[:-1] if ends else tokens
 
 
 def _logprob(value: Any) -> float:

@@ -14,7 +14,7 @@ from nodes.errors import ServerUnavailableError
 from nodes.models import COMPACT
 from nodes.profiles.pace import PacedWork
 from nodes.runtime import inference
-from nodes.runtime.inference import OUTAGES_MAX, Inference, Question
+from nodes.runtime.inference import OUTAGE_WAIT_S, OUTAGES_MAX, Inference, Question
 
 
 def test_an_image_that_breaks_the_server_each_time_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -63,6 +63,45 @@ def test_an_image_that_breaks_the_server_each_time_is_given_up(monkeypatch: pyte
     assert ended[-1] == "poison: said 500"
     assert ended[:-1] == ["put off"] * (one_outage + OUTAGES_MAX - 1)
     assert events.count("inference_failed") == OUTAGES_MAX, "each outage is told once"
+
+
+@pytest.mark.parametrize(
+    ("asked_s", "waited_s"), [(0.0, OUTAGE_WAIT_S), (7.0, 7.0), (9e8, inference.RETRY_AFTER_MAX_S)]
+)
+def test_a_server_is_left_alone_for_as_long_as_it_asks(
+    asked_s: float, waited_s: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(inference, "load_model", lambda config: (Parameters(), 0.0))
+    where = {"management": {"unix_socket": "m"}, "broker": {"unix_socket": "b"}, "inbox": "inbox"}
+    config = GroundConfig.model_validate({"name": "G", "model": str(COMPACT), **where})
+
+    def overloaded(model: Any, question: Question, paced: PacedWork | None) -> str:
+        raise ServerUnavailableError("said 429", retry_after_s=asked_s)
+
+    asking = Inference(
+        config,
+        lambda event, *, monotonic_s=None: None,
+        work=overloaded,
+        on_done=lambda question, answer, finished_s: None,
+        on_failure=lambda question, reason: None,
+        on_put_off=lambda question: None,
+        prepare=lambda model: 0.0,
+    )
+    waits: list[float] = []
+
+    class Stopping(threading.Event):
+        """Counts the time for which somebody waits, and is set at the first wait."""
+
+        def wait(self, timeout: float | None = None) -> bool:
+            waits.append(timeout or 0.0)
+            self.set()
+            return True
+
+    asking._stopping = Stopping()
+    asking.ask(Question("frame", Path("frame"), "what?"))
+    asking.start()
+    asking.join(10)
+    assert waits == [waited_s]
 
 
 def test_an_answer_that_cannot_be_reported_fails_its_frame_alone(monkeypatch: pytest.MonkeyPatch) -> None:

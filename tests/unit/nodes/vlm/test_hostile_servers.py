@@ -105,6 +105,36 @@ def _silent(server: HostileServer, connection: socket.socket) -> None:
     time.sleep(3)
 
 
+@pytest.mark.parametrize(
+    ("header", "asked_s"),
+    [
+        ("7", 7.0),
+        ("0", 0.0),
+        ("-7", 0.0),
+        ("7.5", 0.0),
+        ("9" * 10, 0.0),
+        ("Wed, 21 Oct 2026 07:28:00 GMT", 0.0),
+    ],
+)
+@pytest.mark.parametrize("status", ["429 Too Many Requests", "503 Service Unavailable"])
+def test_a_server_that_is_overloaded_tells_for_how_long(status: str, header: str, asked_s: float) -> None:
+    overloaded = replying("{}", status, f"Retry-After: {header}")
+    with hostile_server(overloaded) as server, pytest.raises(ServerUnavailableError) as caught:
+        ask(server)
+    assert caught.value.retry_after_s == asked_s
+
+
+@pytest.mark.parametrize(
+    ("last", "counts"), [("", 1), ("<|im_end|>", 1), ("</s>", 1), ("blue", 2), ("<row_1>", 2)]
+)
+def test_the_token_that_ends_an_answer_is_none_of_its_words(last: str, counts: int) -> None:
+    words = [{"token": "sky", "logprob": -0.25}, {"token": last, "logprob": -0.5}]
+    text = "sky <row_1>" if last == "<row_1>" else "sky"
+    choice = {"message": {"content": text}, "logprobs": {"content": words}}
+    with hostile_server(replying(json.dumps({"choices": [choice]}))) as server:
+        assert ask(server).token_logprobs == (-0.25, -0.5)[:counts]
+
+
 @pytest.mark.parametrize("script", [_slow_head, _slow_body, _not_yet, _silent])
 def test_a_server_that_sends_a_byte_now_and_then_is_too_slow(
     script: Script, monkeypatch: pytest.MonkeyPatch
