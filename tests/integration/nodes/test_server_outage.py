@@ -2,60 +2,23 @@
 
 from __future__ import annotations
 
-import json
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-from paho.mqtt.client import Client
-from paho.mqtt.enums import CallbackAPIVersion
 from PIL import Image
 
 from nodes.models import COMPACT
 from nodes.runtime.inference import OUTAGE_WAIT_S
-from testbed.mqtt.broker import Broker, UnixListener
-from testbed.network.programs import spawn
-from tests.support.nodes.ends import Recorder, SatelliteEnd, free_port
+from testbed.mqtt.broker import Broker
+from tests.support.nodes.asking_ground import AskingGround
+from tests.support.nodes.ends import SatelliteEnd, free_port
 from tests.support.openai_server import served
 from tests.support.waiting import wait_for
 
 READY_S = 60
-
-
-class Ground(Recorder):
-    """A ground program that asks the server at `url`, and what it reports."""
-
-    def __init__(self, folder: Path, url: str) -> None:
-        super().__init__()
-        self.inbox = folder / "inbox"
-        plane = folder / "management.sock"
-        self._management = Broker(folder, [UnixListener(plane)], name="management", popen=spawn)
-        self._management.start()
-        self._client = Client(CallbackAPIVersion.VERSION2, transport="unix")
-        self._client.on_message = lambda *a: self.events.append(json.loads(a[2].payload))
-        self._client.connect(str(plane))
-        self._client.subscribe("spaceverse/event/+", 1)
-        self._client.loop_start()
-        config = {
-            "name": "Ground",
-            "management": {"unix_socket": str(plane)},
-            "broker": {"unix_socket": str(folder / "broker.sock")},
-            "model": f"openai:{url}/v1",
-            "inbox": str(self.inbox),
-        }
-        path = folder / "ground.json"
-        path.write_text(json.dumps(config))
-        self.process = spawn([sys.executable, "-m", "nodes.ground", "--config", str(path)])
-
-    def close(self) -> None:
-        self.process.kill()
-        self.process.communicate()
-        self._client.disconnect()
-        self._client.loop_stop()
-        self._management.stop()
 
 
 @pytest.fixture
@@ -66,10 +29,10 @@ def server() -> Iterator[ExitStack]:
 
 
 @pytest.fixture
-def station(server: ExitStack, broker: Broker, tmp_path: Path) -> Iterator[tuple[Ground, int]]:
+def station(server: ExitStack, broker: Broker, tmp_path: Path) -> Iterator[tuple[AskingGround, int]]:
     """(a ground program that is ready, the port of its model's server)."""
     port = free_port()
-    ground = Ground(tmp_path, server.enter_context(served(COMPACT, port)))
+    ground = AskingGround(tmp_path, server.enter_context(served(COMPACT, port)))
     try:
         wait_for(lambda: bool(ground.of("ready")), "model", READY_S)
         yield ground, port
@@ -78,7 +41,7 @@ def station(server: ExitStack, broker: Broker, tmp_path: Path) -> Iterator[tuple
 
 
 def test_images_wait_for_a_server_that_is_away(
-    station: tuple[Ground, int], server: ExitStack, satellite: SatelliteEnd, tmp_path: Path
+    station: tuple[AskingGround, int], server: ExitStack, satellite: SatelliteEnd, tmp_path: Path
 ) -> None:
     ground, port = station
     whole, broken = tmp_path / "whole.png", tmp_path / "broken.png"

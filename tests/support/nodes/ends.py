@@ -114,8 +114,8 @@ class SatelliteEnd(Recorder):
         self.downlink.join(5)
         assert self.downlink.failure is None, repr(self.downlink.failure)
 
-    def add_image(self, frame: str, image: Path) -> None:
-        self.outbox.add_image(frame, image, {"prompt": "what?"})
+    def add_image(self, frame: str, image: Path, prompt: str = "what?") -> None:
+        self.outbox.add_image(frame, image, {"prompt": prompt})
         self.downlink.wake()
 
     def add_answer(self, frame: str, answer: bytes) -> None:

@@ -17,7 +17,7 @@ from nodes.vlm.image import open_image
 from nodes.vlm.model import load_model
 from nodes.vlm.openai import connect
 from tests.support.nodes.ends import free_port
-from tests.support.transformers_serve import fetched, transformers_serve
+from tests.support.servers.transformers_serve import fetched_transformers_serve, transformers_serve
 
 pytestmark = pytest.mark.online
 # The server looks for the begin of Qwen's answers in the prompt, and returns it where it does not find it:
@@ -27,7 +27,7 @@ PREFIX = "<|im_start|> assistant"
 
 @pytest.fixture(scope="module")
 def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    packages = fetched(tmp_path_factory.mktemp("serving"))
+    packages = fetched_transformers_serve(tmp_path_factory.mktemp("serving"))
     with transformers_serve(packages, COMPACT, free_port()) as address:
         yield address
 

@@ -1,0 +1,1 @@
+"""The shipped models behind servers that this project did not write."""
