@@ -145,8 +145,15 @@ class Ground:
                 self._trouble(None, f"cannot be read: {error}")
                 self._leave()
             until_s = time.monotonic() + SWEEP_S
-            while not stopping.is_set() and time.monotonic() < until_s:
+            while not stopping.is_set():
                 self._settle_taken(SETTLE_S)
+                if time.monotonic() >= until_s or self._patience_has_ended():
+                    break
+
+    def _patience_has_ended(self) -> bool:
+        """Return whether a message is to be answered from what has come of it."""
+        time_s = self._management.now_s()
+        return self._parts is not None and time_s is not None and self._parts.next_cut_s() <= time_s
 
     def _sweep_once(self) -> None:
         self._settle_again()

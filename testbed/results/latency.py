@@ -191,6 +191,12 @@ def sent_bytes(records: Sequence[EventRecord]) -> int:
     return sum(e.bytes_sent for e in finished) or max((e.size_bytes for e in started), default=0)
 
 
+def received_cut(records: Sequence[EventRecord]) -> Received | None:
+    """Return the event of a message that was answered from its first pieces; None if it came whole."""
+    events = (record.event for record in records)
+    return next((event for event in events if isinstance(event, Received) and event.is_cut), None)
+
+
 def _deciding_item(records: Sequence[EventRecord]) -> ItemKind:
     """Return the item on which the frame's answer depends: the image if it was offloaded."""
     decided = (record.event for record in records if isinstance(record.event, InferenceFinished))

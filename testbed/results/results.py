@@ -50,6 +50,7 @@ from testbed.results.latency import (
     frame_latency,
     last_step,
     outages,
+    received_cut,
     sent_bytes,
     stamps_of,
     station_of,
@@ -398,7 +399,7 @@ def _frame_result(
         answered_by=answered.answered_by if answered else None,
         confidence=on_board.confidence if on_board else None,
         onboard_answer=on_board.answer if on_board else None,
-        bytes_sent=sum(event.bytes_sent for event in events if isinstance(event, SendFinished)),
+        bytes_sent=bytes_sent(records),
         end_to_end_s=end_to_end_s,
         latency=latency,
         refused=None
@@ -415,6 +416,15 @@ def _frame_result(
         reached=reached,
         also_right=frame.also_right,
     )
+
+
+def bytes_sent(records: Sequence[EventRecord]) -> int:
+    """Return the bytes sent for a frame; of a message that was cut off, those that it was answered from."""
+    finished = [record.event for record in records if isinstance(record.event, SendFinished)]
+    cut = received_cut(records)
+    if cut is not None and not any(event.what == cut.what for event in finished):
+        return cut.size_bytes
+    return sum(event.bytes_sent for event in finished)
 
 
 def _via(

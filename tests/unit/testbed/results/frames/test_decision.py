@@ -6,11 +6,19 @@ from html.parser import HTMLParser
 
 from rich.console import Console
 
-from nodes.contract.events import Captured, InferenceFinished, SentRegions, StageJudgement
+from nodes.contract.events import (
+    Captured,
+    EventRecord,
+    InferenceFinished,
+    Received,
+    SendFinished,
+    SentRegions,
+    StageJudgement,
+)
 from testbed.results.frames.decision import KeptRegions, OnboardDecision, decision_of
 from testbed.results.frames.drawing import regions_svg
 from testbed.results.latency import FrameResult
-from testbed.results.results import Results
+from testbed.results.results import Results, bytes_sent
 from testbed.results.table import results_table
 
 JUDGED = [
@@ -100,3 +108,11 @@ def test_regions_are_drawn_by_relevance_and_by_what_was_sent() -> None:
     ):
         assert regions_svg(odd, "") == ""
     assert regions_svg(KeptRegions(1, 1, (0.0,), (1,)), "").count("<rect") == 1
+
+
+def test_of_a_message_that_was_cut_off_the_bytes_count_that_it_was_answered_from() -> None:
+    cut = Received(frame="f", what="image", size_bytes=7000, sha256_ok=True, is_cut=True)
+    later = SendFinished(frame="f", what="image", bytes_sent=7100, chunks=1, resent_chunks=0)
+    for events, expected in (([cut], 7000), ([cut, later], 7100), ([later], 7100), ([], 0)):
+        records = [EventRecord(node="S", monotonic_s=1.0, event=event) for event in events]
+        assert bytes_sent(records) == expected
