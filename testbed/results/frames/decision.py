@@ -29,14 +29,7 @@ class JudgedStage:
     @classmethod
     def of(cls, told: StageJudgement) -> JudgedStage:
         """Return the stage as told by an event."""
-        return cls(
-            told.stage,
-            told.finished,
-            told.confidence,
-            told.offload_below,
-            told.accept_from,
-            told.part_bytes,
-        )
+        return cls(**told.model_dump())
 
     @property
     def when(self) -> str:
