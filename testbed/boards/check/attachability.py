@@ -66,6 +66,7 @@ def _nic(
         return
     yield Finding("interface", "ok", f"{name} ({nic.kind or 'a NIC'}, {nic.mac})")
     yield from _managed(nic.name)
+    yield from _virtual(nic.name, sysfs)
     refusals = [*_not_a_cable(nic, sysfs), *_not_free(nic, there, environment)]
     yield from refusals or [Finding("free", "ok", "no address, route, ssh session or bridge uses it")]
     yield from _twice(nic, there)
@@ -83,6 +84,7 @@ def _vlan(attach: VlanAttachment, there: Mapping[str, Interface], sysfs: Path) -
         return
     yield Finding("interface", "ok", f"{trunk.name} ({trunk.kind or 'a NIC'}), VLAN {attach.vlan} on it")
     yield from _managed(trunk.name)
+    yield from _virtual(trunk.name, sysfs)
     yield from _not_a_cable(trunk, sysfs)
     if trunk.master is not None:
         yield Finding("free", "refused", f"{trunk.name} is a port of {trunk.master}", OTHER_WAYS)
@@ -130,6 +132,18 @@ def _managed(interface: str) -> Iterator[Finding]:
             "note",
             f"{', '.join(managers)} may reconfigure {interface} in mid-run; to prevent it: "
             f"{how_to_leave_alone(managers, interface)}",
+        )
+
+
+def _virtual(interface: str, sysfs: Path) -> Iterator[Finding]:
+    """Yield a warning of a hypervisor: the frames of the link have the ground's address, not the NIC's."""
+    if (whose := network_facts.hypervisor_of(interface, sysfs)) is not None:
+        yield Finding(
+            "hypervisor",
+            "note",
+            f"{interface} is a virtual NIC of {whose}, whose hypervisor may drop frames with other Ethernet "
+            "addresses; there, allow promiscuous mode, MAC changes and forged transmits (libvirt: "
+            "trustGuestRxFilters), or attach the board by VXLAN or by route",
         )
 
 

@@ -21,6 +21,15 @@ from testbed.kernel.interface_flags import IFF_LOWER_UP, IFF_UP
 
 SYSFS = Path("/sys")
 SSH_PORT = 22
+# Drivers of NICs that exist in virtual machines alone, and whose they are.
+VIRTUAL_NICS = {
+    "virtio_net": "QEMU or a cloud (virtio)",
+    "vmxnet3": "VMware",
+    "hv_netvsc": "Hyper-V or Azure",
+    "vif": "Xen",
+    "ena": "Amazon",
+    "gve": "Google",
+}
 TCP_ESTABLISHED = "01"  # of include/net/tcp_states.h, as /proc/net/tcp prints it
 MAIN_TABLE = 254
 
@@ -128,6 +137,12 @@ def is_wireless(interface: str, sysfs: Path = SYSFS) -> bool:
     """Return whether an interface is a Wi-Fi station or access point, as marked in sysfs."""
     folder = sysfs / "class/net" / interface
     return any((folder / mark).exists() for mark in ("wireless", "phy80211"))
+
+
+def hypervisor_of(interface: str, sysfs: Path = SYSFS) -> str | None:
+    """Return whose virtual NIC an interface is, as its driver in sysfs tells; None if it is no such NIC."""
+    driver = sysfs / "class/net" / interface / "device/driver"
+    return VIRTUAL_NICS.get(driver.resolve().name) if driver.exists() else None
 
 
 def ssh_peers(environment: Mapping[str, str] = os.environ) -> dict[str, str]:
