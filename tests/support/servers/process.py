@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryFile
 from urllib.error import URLError
 
 import pytest
 
 from tests.support import ROOT
 
-FETCH_WITHIN_S, READY_WITHIN_S = 120, 90
+FETCH_WITHIN_S, READY_WITHIN_S = 300, 90
 
 
 def fetched(
@@ -45,25 +47,34 @@ def fetched(
 
 @contextmanager
 def serving(
-    command: Sequence[str], packages: Path, port: int, *, within_s: float = READY_WITHIN_S
+    command: Sequence[str],
+    packages: Path,
+    port: int,
+    *,
+    within_s: float = READY_WITHIN_S,
+    settings: Mapping[str, str] | None = None,
 ) -> Iterator[subprocess.Popen[bytes]]:
     """Start a server, wait until it answers at /health, and yield its process; it is killed in the end."""
     path = f"{packages}{os.pathsep}{ROOT}"
     environment = {**os.environ, "PYTHONPATH": path, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
-    with subprocess.Popen(
-        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True
-    ) as process:
+    environment |= settings or {}
+    with (
+        TemporaryFile() as printed,  # a pipe that nobody reads would stop a talkative server
+        subprocess.Popen(
+            command, env=environment, stdout=printed, stderr=subprocess.STDOUT, start_new_session=True
+        ) as process,
+    ):
         try:
             until_s = time.monotonic() + within_s
             while not _healthy(port):
                 if process.poll() is not None or time.monotonic() > until_s:
-                    process.kill()
-                    printed = process.communicate()[0].decode(errors="replace")
-                    raise AssertionError(f"{' '.join(command)} did not start: {printed[-2000:]}")
+                    printed.seek(0)
+                    last = printed.read().decode(errors="replace")[-2000:]
+                    raise AssertionError(f"{' '.join(command)} did not start: {last}")
                 time.sleep(0.05)
             yield process
         finally:
-            if process.poll() is None:
+            with contextlib.suppress(ProcessLookupError):  # its own processes may outlive it
                 os.killpg(process.pid, signal.SIGKILL)
 
 
