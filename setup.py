@@ -61,6 +61,10 @@ EXPORT = [
     "czml3>=4,<5",  # CZML for Cesium, checked as it is written
 ]
 
+# Benchmarks of the user's own: frames from GeoTIFFs, and what Hugging Face `datasets` saves.
+GEOTIFF = ["rasterio>=1.4,<2"]  # reads windows of scenes of any size and depth, with their georeference
+DATASETS = ["pyarrow>=15,<27"]  # reads Arrow files, without the packages of a data loader
+
 # What drives Debian's Chromium in tests of the live page: `make test-live`.
 BROWSER = ["playwright>=1.49,<2"]
 
@@ -114,6 +118,8 @@ setup(
         "weather": WEATHER,
         "browser": BROWSER,
         "export": EXPORT,
+        "geotiff": GEOTIFF,
+        "datasets": DATASETS,
         "dev": DEV,
     },
     entry_points={"console_scripts": ["spaceverse = testbed.cli.main:main"]},

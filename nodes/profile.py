@@ -49,7 +49,7 @@ def measure_profile(
     model_name: str,
     *,
     name: str,
-    data: Path,
+    data: str | Path,
     repeats: int = 20,
     cold_starts: int = 3,
     options: ModelOptions | None = None,
@@ -60,7 +60,7 @@ def measure_profile(
     Args:
         model_name: folder or hub name.
         name: name of the machine.
-        data: folder of frames and prompts, as `spaceverse eval` reads them.
+        data: frames and prompts, as `spaceverse eval --data` reads them.
         repeats: number of answers to measure, after two for warming up.
         cold_starts: number of new processes that load the model and answer once.
         options: how the model runs.
@@ -269,7 +269,7 @@ def parser() -> argparse.ArgumentParser:
         "--name", default=platform.node() or "board", help="name of the machine (default: its host name)"
     )
     made.add_argument(
-        "--data", type=Path, default=_SHIPPED / "data/first-light", metavar="DIR",
+        "--data", default=_SHIPPED / "data/first-light", metavar="DIR",
         help="folder of frames and prompts (default: the ones shipped with the package)",
     )  # fmt: skip
     made.add_argument("--repeats", type=int, default=20, metavar="N", help="answers to measure (default: 20)")

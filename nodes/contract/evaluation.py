@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -38,6 +39,18 @@ POLICY_NAMES = (
 
 # Named loads of `spaceverse eval --load` (testbed/evaluation/loads.py).
 LOADS = ("orbit-0.3", "orbit-1", "orbit-1.4", "orbit-3", "orbit-10", "burst", "starlink")
+# Layouts of data sets that `--data NAME:FOLDER` reads (nodes/data/formats), and what each looks like.
+DATA_LAYOUTS = {
+    "prompts": "prompts.jsonl: a line per question",
+    "rsvqa-lr": "LR_split_*_{questions,answers,images}.json; Images_LR/",
+    "rsvqa-hr": "USGS_split_*_{questions,answers,images}.json; Data/",
+    "aid": "a folder per class",
+    "resisc45": "a folder per class, perhaps in NWPU-RESISC45/; resisc45-SPLIT.txt",
+    "lrs-vqa": "LRS_VQA_merged.jsonl; image/",
+    "vqa": "*questions*.json and *annotations*.json, as VQA has them",
+    "hf-datasets": "what save_to_disk of Hugging Face datasets writes; needs pyarrow",
+}
+_LAYOUT_AND_FOLDER = re.compile(r"([a-z0-9-]+):(.+)", re.DOTALL)
 _PUBLISHED = Path(__file__).resolve().parents[1] / "profiles" / "published"
 # Names by machine and size of the model alone, for the profiles whose names also tell the numbers' type.
 PROFILE_ALIASES = {
@@ -47,6 +60,20 @@ PROFILE_ALIASES = {
     "rtx-3090-7b": "rtx3090-7b-bf16",
     "rtx-4090-7b": "rtx4090-7b-bf16",
 }
+
+
+def split_source(source: str | Path) -> tuple[str | None, Path]:
+    """Return the layout and the folder of a data set: of `rsvqa-lr:FOLDER`, or of a folder, whose files tell.
+
+    Raises:
+        ValueError: there is no layout of that name.
+    """
+    match = _LAYOUT_AND_FOLDER.fullmatch(str(source))
+    if match is None or Path(source).is_dir():
+        return None, Path(source)
+    if match[1] not in DATA_LAYOUTS:
+        raise ValueError(f"no data set layout is called {match[1]!r}; known ones: {', '.join(DATA_LAYOUTS)}")
+    return match[1], Path(match[2])
 
 
 def published_profiles() -> dict[str, Path]:
@@ -118,7 +145,8 @@ class JobData(Strict):
     """A data set, and its splits for selection and testing.
 
     Attributes:
-        folder: Path of a folder, or the name of a data set that ships with this package.
+        folder: Path of a folder, perhaps after its layout (`rsvqa-lr:FOLDER`), or the name of a data set that
+            ships with this package.
         split: Split to test on.
         choose_split: Split to select thresholds and heads on. Without it and `choose_folder`, half of the
             frames, picked by a hash of their names, is set apart for selection.

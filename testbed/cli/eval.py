@@ -19,6 +19,7 @@ from pydantic import ValidationError
 
 from nodes.contract.config import first_problem
 from nodes.contract.evaluation import (
+    DATA_LAYOUTS,
     LOADS,
     POLICY_NAMES,
     PROFILE_ALIASES,
@@ -30,6 +31,7 @@ from nodes.contract.evaluation import (
     profile_path,
     published_profiles,
     read_job,
+    split_source,
 )
 from nodes.contract.files import write_atomically
 from nodes.contract.models.command_line import add_model_options, model_options_of
@@ -51,6 +53,9 @@ _EPILOG = """examples:
   spaceverse eval job.toml --rates 5M
   # a short run: few pairs, one rate
   spaceverse eval --quick
+  # a published benchmark, in a folder that you have
+  spaceverse eval --data rsvqa-lr:RSVQA_LR --split test --choose-split val
+  spaceverse eval --data aid:AID --limit 200
   spaceverse eval --data my_frames --rates 2M 20M \\
       --policies spaceverse ground-only my_policy.py
   spaceverse eval --compact Qwen/Qwen2-VL-2B-Instruct \\
@@ -65,14 +70,18 @@ job.toml holds options by their names, for example
     goal-bytes = 20_000
 Options on the command line override it. Relative paths start at the working directory.
 
-data: a folder with prompts.jsonl (frame, image, prompt, truth; kind, box, split), or laid out as RSVQA-LR
-and HR (*_questions.json, *_answers.json) or as AID and RESISC45 (a folder per class). Thresholds and heads
-are selected on --choose-split; without it, half of the frames are set apart for selection.
+data: a folder, whose files tell their layout, or LAYOUT:FOLDER. Nothing is downloaded. Thresholds and heads
+are selected on --choose-split; without it, half of the frames are set apart for selection. docs/benchmarks.md
+has a section on each layout, and on frames from GeoTIFFs.
+{layouts}
 
 Model answers are cached in --cache: the same command resumes an interrupted evaluation.
 
 policies: a Python file with a class Policy, or one of
 """
+
+
+_LAYOUTS = "\n".join(f"  {name:<12} {looks}" for name, looks in DATA_LAYOUTS.items())
 
 
 def add_parser(subparsers: Any) -> None:
@@ -81,7 +90,7 @@ def add_parser(subparsers: Any) -> None:
         "eval",
         help="compare policies over passes and rates: accuracy, latency, bytes",
         description="Compare policies by accuracy, latency and bytes in an event model of the link.",
-        epilog=_EPILOG + "".join(f"  {name}\n" for name in POLICY_NAMES),
+        epilog=_EPILOG.replace("{layouts}", _LAYOUTS) + "".join(f"  {name}\n" for name in POLICY_NAMES),
     )
     add = parser.add_argument
     add("job", nargs="?", action=OptionsFile, metavar="FILE.toml", help="file of options (see below)")
@@ -89,7 +98,8 @@ def add_parser(subparsers: Any) -> None:
         "--data",
         default=_SHIPPED,
         metavar="DATA",
-        help="data folder, or the name of a shipped one (default: %(default)s)",
+        help="data folder, perhaps after its layout (rsvqa-lr:FOLDER), or the name of a shipped one "
+        "(default: %(default)s)",
     )
     add("--split", metavar="NAME", help="split to test on (default: all of --data)")
     add("--choose-split", metavar="NAME", help="split to select thresholds and heads on")
@@ -357,7 +367,7 @@ def _job(arguments: argparse.Namespace, folder: Path, cases: list[JobCase], emul
     try:
         return Job(
             data=JobData(
-                folder=_absolute(arguments.data),
+                folder=_data(arguments.data),
                 split=arguments.split,
                 choose_split=arguments.choose_split,
                 choose_folder=_choose_folder(arguments),
@@ -405,10 +415,19 @@ def _default_jobs(arguments: argparse.Namespace) -> int:
 
 def _choose_folder(arguments: argparse.Namespace) -> str | None:
     if arguments.choose_data is not None:
-        return _absolute(arguments.choose_data)
+        return _data(arguments.choose_data)
     return f"{_SHIPPED}-val" if (arguments.data, arguments.choose_split) == (_SHIPPED, None) else None
 
 
 def _absolute(name: str) -> str:
     """Return a folder's absolute path; other names, of shipped or hub data and models, stay as they are."""
     return str(Path(name).absolute()) if Path(name).is_dir() else name
+
+
+def _data(name: str) -> str:
+    """Return a data set's folder as an absolute path, after its layout if one is named."""
+    try:
+        layout, folder = split_source(name)
+    except ValueError as error:
+        raise ScenarioError(str(error)) from None
+    return _absolute(name) if layout is None else f"{layout}:{folder.absolute()}"

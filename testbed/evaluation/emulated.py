@@ -165,7 +165,9 @@ def _scenario(
                 **results.get("options", {}),
                 send_order=results.get("send_order", "oldest"),
                 frames=tuple(
-                    Frame(frame=row["pair"], capture_s=float(row["capture_s"]), **questions[row["pair"]])
+                    Frame(
+                        frame=row["pair"], capture_s=float(row["capture_s"]), **_asked(questions[row["pair"]])
+                    )
                     for row in rows
                 ),
             ),
@@ -180,6 +182,11 @@ def _scenario(
         ),
         links=(Link(satellite=satellite, station=station, follows=folder / "traces" / f"{link}.csv"),),
     )
+
+
+def _asked(question: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the fields of a question that a frame of a scenario has."""
+    return {name: value for name, value in question.items() if name != "record"}
 
 
 def modelled(folder: Path, link: str, policy: str) -> list[dict[str, str]]:

@@ -20,7 +20,8 @@ from nodes import data as shipped_data
 from nodes import models as shipped_models
 from nodes.contract.evaluation import Job, JobCase, JobPass
 from nodes.contract.files import is_policy_file, replacing, write_atomically
-from nodes.data.pairs import Pair, read_pairs
+from nodes.data.frames import in_place
+from nodes.data.pairs import Pair, listed_pairs
 from nodes.errors import DataError
 from nodes.lab.evaluation.calibration import figures_on_test_pairs, figures_on_validation_pairs
 from nodes.lab.evaluation.compute_times import (
@@ -243,21 +244,23 @@ def split_pairs(job: Job) -> tuple[list[Pair], list[Pair]]:
     Raises:
         DataError: They share a frame, or there are none of either.
     """
-    folder = Path(shipped(job.data.folder))
+    source = shipped(job.data.folder)
     if job.data.choose_split is None and job.data.choose_folder is None:
-        every = read_pairs(folder, job.data.split)
+        every = listed_pairs(source, job.data.split)
         apart = [hashlib.sha256(f"{job.seed}{pair.frame}".encode()).digest()[0] % 2 == 0 for pair in every]
         selection_pairs = [pair for pair, is_apart in zip(every, apart, strict=True) if is_apart]
         test_pairs = [pair for pair, is_apart in zip(every, apart, strict=True) if not is_apart]
     else:
-        choose_folder = Path(shipped(job.data.choose_folder)) if job.data.choose_folder else folder
-        selection_pairs = read_pairs(choose_folder, job.data.choose_split)
-        test_pairs = read_pairs(folder, job.data.split)
-    selection_pairs = _thinned(selection_pairs, job.data.limit)
-    test_pairs = _thinned(test_pairs, job.data.limit)
+        choose_source = shipped(job.data.choose_folder) if job.data.choose_folder else source
+        selection_pairs = listed_pairs(choose_source, job.data.choose_split)
+        test_pairs = listed_pairs(source, job.data.split)
+    selection_pairs, test_pairs = (
+        in_place(_thinned(pairs, job.data.limit), job.cache / "frames")
+        for pairs in (selection_pairs, test_pairs)
+    )
     if not selection_pairs or not test_pairs:
         raise DataError(
-            f"{folder}: {len(selection_pairs)} pairs for selection, {len(test_pairs)} for testing: "
+            f"{source}: {len(selection_pairs)} pairs for selection, {len(test_pairs)} for testing: "
             "more frames are needed"
         )
     selection_images = {image_digest(pair.image) for pair in selection_pairs}
@@ -469,6 +472,7 @@ def write_questions(folder: Path, pairs: Sequence[Pair]) -> None:
             "truth": pair.truth,
             "kind": pair.kind,
             "also_right": pair.also_right,
+            **({} if pair.record is None else {"record": pair.record}),
         }
         for pair in pairs
     }

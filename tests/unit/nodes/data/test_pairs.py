@@ -52,29 +52,6 @@ def test_a_pairs_name_is_a_files_name(tmp_path: Path) -> None:
         assert "/" not in pair.name
 
 
-def test_rsvqa(tmp_path: Path) -> None:
-    image(tmp_path / "Images_LR" / "7.tif")
-    questions = [
-        {
-            "id": 1,
-            "img_id": 7,
-            "type": "count",
-            "question": "How many roads?",
-            "answers_ids": [4],
-            "active": True,
-        },
-        {"id": 2, "img_id": 7, "type": "count", "question": "withdrawn", "answers_ids": [5], "active": False},
-    ]
-    (tmp_path / "LR_split_test_questions.json").write_text(json.dumps({"questions": questions}))
-    (tmp_path / "LR_split_test_answers.json").write_text(json.dumps({"answers": [{"id": 4, "answer": "3"}]}))
-    (pair,) = read_pairs(tmp_path, "test")
-    assert (pair.frame, pair.prompt, pair.truth, pair.kind) == ("7", "How many roads?", "3", "count")
-    assert pair.image.name == "7.tif"
-    (tmp_path / "LR_split_test_answers.json").write_text(json.dumps({"answers": []}))
-    with pytest.raises(DataError, match="question 1"):
-        read_pairs(tmp_path, "test")
-
-
 def test_a_folder_per_class(tmp_path: Path) -> None:
     image(tmp_path / "DenseResidential" / "d_1.jpg")
     image(tmp_path / "mobile_home_park" / "m_1.jpg")
@@ -90,7 +67,7 @@ def test_a_folder_per_class(tmp_path: Path) -> None:
         ("{", "line 1: JSONDecodeError"),
         ("[]", "line 1"),
         (json.dumps(row(image="none.png")), "no image file"),
-        (json.dumps({"frame": "a", "image": "a.png", "prompt": "?"}), "line 1: KeyError"),
+        (json.dumps({"frame": "a", "image": "a.png", "prompt": "?"}), "line 1: 'truth' is missing"),
         (json.dumps(row(box=[0.5, 0, 0.1, 1])), "must be left, upper"),
         ("", "contains no pairs"),
     ],
@@ -142,15 +119,8 @@ def test_a_split_that_no_pair_has_is_refused_with_the_splits_that_there_are(tmp_
     assert len(read_pairs(tmp_path, "test")) == 1
     image(tmp_path / "classes" / "one" / "1.png")
     image(tmp_path / "classes" / "two" / "2.png")
-    with pytest.raises(DataError, match="a folder per class has no splits"):
+    with pytest.raises(DataError, match="it has no splits; omit the option"):
         read_pairs(tmp_path / "classes", "test")
-
-
-def test_a_split_of_rsvqa_is_a_whole_word(tmp_path: Path) -> None:
-    (tmp_path / "LR_split_test_questions.json").write_text('{"questions": []}')
-    (tmp_path / "LR_split_test_answers.json").write_text('{"answers": []}')
-    with pytest.raises(DataError, match="no pairs of split st: its splits are test"):
-        read_pairs(tmp_path, "st")
 
 
 def test_further_right_answers_of_a_line_count(tmp_path: Path) -> None:
@@ -164,3 +134,23 @@ def test_further_right_answers_of_a_line_count(tmp_path: Path) -> None:
         "The ship",
         "a vessel",
     ]
+
+
+def test_synonyms_that_a_data_set_gives(tmp_path: Path) -> None:
+    image(tmp_path / "a.png")
+    lines(tmp_path / "prompts.jsonl", row(truth="ship"), row(truth="two"))
+    (tmp_path / "synonyms.json").write_text('{"ship": ["vessel", "boat"]}')
+    assert [pair.also_right for pair in read_pairs(tmp_path)] == [("vessel", "boat"), ()]
+    (tmp_path / "synonyms.json").write_text('{"ship": "vessel"}')
+    with pytest.raises(DataError, match=r"synonyms\.json: it must map each truth to a list"):
+        read_pairs(tmp_path)
+
+
+def test_a_layout_that_is_not_known(tmp_path: Path) -> None:
+    with pytest.raises(
+        DataError,
+        match=r"no data set layout is called 'rsvqa'; known ones: prompts, rsvqa-lr, .*hf-datasets$",
+    ):
+        read_pairs(f"rsvqa:{tmp_path}")
+    with pytest.raises(DataError, match=r"no folder of images at .*none"):
+        read_pairs(f"aid:{tmp_path / 'none'}")
