@@ -100,8 +100,13 @@ def is_pass_table(path: Path) -> bool:
     try:
         with path.open(encoding="utf-8", newline="") as file:
             return set(next(csv.reader(file), ())) >= PASS_COLUMNS
+    except FileNotFoundError:
+        raise InputError(
+            f"{path} does not exist; name the folder of a run, a scenario (.py or .json), a trace, "
+            "or a table of passes"
+        ) from None
     except OSError as error:
-        raise InputError(f"{path}: {error.strerror}") from None
+        raise InputError(f"cannot read {path}: {error.strerror}") from None
     except (UnicodeDecodeError, csv.Error):
         return False
 

@@ -20,12 +20,13 @@ from testbed.results.dishes import turn_rows, use_rows
 from testbed.results.frames.drawing import SIDE_PX, regions_svg
 from testbed.results.latency import FrameResult
 from testbed.results.results import Results
+from testbed.results.summary.plain_words import plain_answers
 from testbed.results.tasks import QUESTION_LABELS
 from testbed.scenario.model import Scenario
 from traces.trace import Trace
 
 LARGEST_PIXELS = 100_000_000  # as for a node (nodes/vlm/image.py)
-PICTURED_MAX = 300  # frames with pictures, and in the timeline; the table has all
+PICTURED_MAX = 200  # frames with pictures, and in the timeline; the table has all
 LINKS_DRAWN_MAX = 20  # of more, those that were measured: a drawing takes half a second
 POWERS_DRAWN_MAX = 20
 _TEMPLATES = Path(__file__).parent / "data"
@@ -61,7 +62,7 @@ def render(
     images = {f.frame: _thumbnail(frames[f.frame].image) for f in shown if f.frame in frames}
     return environment.get_template("report.html.j2").render(
         results=results,
-        totals=results.totals(),
+        answers=plain_answers(results),
         verdict=results.verdict,
         warnings=results.warnings(),
         scenario=scenario,

@@ -7,7 +7,7 @@ from importlib.resources import files
 from typing import Any
 
 from testbed.cli.terminal.messages import say
-from testbed.cli.trace.output_options import add_output_options, check_replaceable, report_stream
+from testbed.cli.trace.output_options import add_output_options, check_replaceable, report_stream, wrote
 from traces.output_file import replacing
 
 _EPILOG = """examples:
@@ -33,5 +33,5 @@ def _run(arguments: argparse.Namespace) -> int:
     dashboard = files("testbed.export") / "data" / "grafana-dashboard.json"
     with replacing(arguments.output, force=arguments.force) as part:
         part.write_bytes(dashboard.read_bytes())
-    say(f"wrote {arguments.output}", report_stream(arguments.output))
+    say(wrote(arguments.output), report_stream(arguments.output))
     return 0

@@ -13,7 +13,7 @@ from nodes.contract.topics import slug
 from testbed.cli.export.folder import add_folder_options, write_files
 from testbed.cli.parser import refuse
 from testbed.cli.terminal.messages import say
-from testbed.cli.trace.output_options import add_output_options, check_replaceable, report_stream
+from testbed.cli.trace.output_options import add_output_options, check_replaceable, report_stream, wrote
 from testbed.export.extras import check_package
 from traces.orbits.tle import FLOCK_TLE
 from traces.output_file import replacing
@@ -75,7 +75,7 @@ def _write_text(arguments: argparse.Namespace, text_of: Callable[[Scene], str]) 
     text = text_of(_scene(arguments))
     with replacing(arguments.output, force=arguments.force) as part:
         part.write_text(text, encoding="utf-8")
-    say(f"wrote {arguments.output}", report_stream(arguments.output))
+    say(wrote(arguments.output), report_stream(arguments.output))
     return 0
 
 

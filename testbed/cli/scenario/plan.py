@@ -12,7 +12,7 @@ from testbed.cli.parser import refuse
 from testbed.cli.scenario.argument import add_allow_code, scenario_of
 from testbed.cli.terminal.console import console
 from testbed.cli.terminal.messages import say
-from testbed.cli.trace.output_options import add_output_options, check_replaceable, report_stream
+from testbed.cli.trace.output_options import add_output_options, check_replaceable, report_stream, wrote
 from traces.output_file import is_stdout
 
 _EPILOG = """examples:
@@ -66,5 +66,5 @@ def _run(arguments: argparse.Namespace) -> int:
         )
     if arguments.output is not None:
         draw_plan(plan, arguments.output, force=arguments.force)
-        say(f"wrote {arguments.output}", sys.stderr if arguments.json else report_stream(arguments.output))
+        say(wrote(arguments.output), sys.stderr if arguments.json else report_stream(arguments.output))
     return 0

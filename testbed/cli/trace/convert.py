@@ -7,7 +7,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from testbed.cli.terminal.messages import say
-from testbed.cli.trace.output_options import add_output_options, check_replaceable, report_stream
+from testbed.cli.trace.output_options import add_output_options, check_replaceable, report_stream, wrote
 from testbed.cli.trace.recording_options import add_recording_options, read_with_options
 from traces.errors import UnitError
 from traces.output_file import replacing
@@ -82,9 +82,9 @@ def _run(arguments: argparse.Namespace) -> int:
         return 0
     stream = report_stream(arguments.output)
     say(
-        f"wrote {arguments.output} from {trace.header.made_by}:"
+        f"{wrote(arguments.output)} from {trace.header.made_by}:"
         if written
-        else f"wrote {arguments.output}: {trace.header.made_by}, {up_time(trace)}, {len(trace)} rows",
+        else f"{wrote(arguments.output)}: {trace.header.made_by}, {up_time(trace)}, {len(trace)} rows",
         stream,
     )
     for direction, amount in written.items():

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from testbed.cli.terminal.messages import say
-from testbed.cli.trace.output_options import add_output_options, check_replaceable, report_stream
+from testbed.cli.trace.output_options import add_output_options, check_replaceable, report_stream, wrote
 from testbed.cli.trace.reading import read_trace_or_recording
 from testbed.cli.units import DURATION
 from traces.errors import TraceError
@@ -78,7 +78,7 @@ def _run(arguments: argparse.Namespace) -> int:
         print(json.dumps(report, indent=2))
     else:
         say(
-            f"wrote {arguments.output}: from {format_utc(part.header.start_utc)},"
+            f"{wrote(arguments.output)}: from {format_utc(part.header.start_utc)},"
             f" {up_time(part)}, {len(part)} rows",
             report_stream(arguments.output),
         )

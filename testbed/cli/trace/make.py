@@ -19,7 +19,7 @@ from testbed.cli.trace.orbit_options import (
     stations_of,
     window_of,
 )
-from testbed.cli.trace.output_options import add_output_options, check_replaceable, report_stream
+from testbed.cli.trace.output_options import add_output_options, check_replaceable, report_stream, wrote
 from testbed.cli.units import DURATION, RATE, option_type
 from traces.errors import LinkBudgetError, OrbitError, UnitError
 from traces.units import parse_share
@@ -136,7 +136,7 @@ def _run(arguments: argparse.Namespace) -> int:
         print(json.dumps({"file": str(arguments.output), **report}, indent=2))
         return 0
     say(
-        f"wrote {arguments.output}: {trace.header.satellite} over {trace.header.station},"
+        f"{wrote(arguments.output)}: {trace.header.satellite} over {trace.header.station},"
         f" {len(report['contacts'])} contacts, {up_time(trace, '.0f')}, {len(trace)} rows",
         report_stream(arguments.output),
     )

@@ -39,6 +39,11 @@ def check_replaceable(arguments: argparse.Namespace) -> None:
     check_output(arguments.output, force=arguments.force)
 
 
+def wrote(output: Path) -> str:
+    """Return the beginning of a command's report on its output file."""
+    return "wrote to standard output" if is_stdout(output) else f"wrote {output}"
+
+
 def report_stream(output: Path) -> TextIO:
     """Return the stream for a command's report: stdout, unless the file itself goes there."""
     return sys.stderr if is_stdout(output) else sys.stdout

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from testbed.cli.terminal.messages import say
-from testbed.cli.trace.output_options import add_output_options, check_replaceable, report_stream
+from testbed.cli.trace.output_options import add_output_options, check_replaceable, report_stream, wrote
 from testbed.cli.trace.reading import read_trace_or_recording
 
 _EXAMPLES = """examples:
@@ -40,5 +40,5 @@ def _run(arguments: argparse.Namespace) -> int:
         arguments.output = arguments.file.with_suffix(".png")
     check_replaceable(arguments)
     plot_trace(read_trace_or_recording(arguments.file), arguments.output, force=arguments.force)
-    say(f"wrote {arguments.output}", report_stream(arguments.output))
+    say(wrote(arguments.output), report_stream(arguments.output))
     return 0

@@ -10,7 +10,7 @@ from typing import Any
 
 from testbed.cli.parser import refuse
 from testbed.cli.terminal.messages import say
-from testbed.cli.trace.output_options import add_output_options, check_replaceable, report_stream
+from testbed.cli.trace.output_options import add_output_options, check_replaceable, report_stream, wrote
 from testbed.cli.units import DURATION
 from traces.errors import OutputFileError, UnitError
 
@@ -144,7 +144,7 @@ def _record(arguments: argparse.Namespace, stopped: Callable[[], bool], real_tim
     else:
         answered = f"{report['answers']} of {report['probes']} probes answered"
         stream = report_stream(arguments.output)
-        say(f"wrote {arguments.output}: {trace.end_s:.1f} s, {answered}", stream)
+        say(f"{wrote(arguments.output)}: {trace.end_s:.1f} s, {answered}", stream)
         for note in trace.header.notes:
             say(f"  {note}", stream)
     return 0

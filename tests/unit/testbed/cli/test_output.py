@@ -156,7 +156,7 @@ def test_a_trace_goes_to_standard_output_and_the_report_to_stderr(
     assert main([*MAKE, "-o", name]) == 0
     out, err = capfd.readouterr()
     assert parse_trace(out.encode(), "stdout").header.satellite == "FLOCK 2P-1"
-    assert err.startswith(f"wrote {name}: ")
+    assert err.startswith("wrote to standard output: ")
     assert main([*MAKE, "-o", name, "--json"]) == 2
     assert "--json" in capfd.readouterr().err
 

@@ -168,7 +168,7 @@ def test_a_link_without_an_orbit_is_left_out() -> None:
 @pytest.mark.parametrize(
     ("source", "expected"),
     [
-        ("none.csv", "No such file"),
+        ("none.csv", "does not exist; name the folder of a run"),
         ("empty", "not the folder of a run"),
         ("recorded.csv", "follows an orbit"),
     ],

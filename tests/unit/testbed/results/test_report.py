@@ -77,6 +77,8 @@ def test_foreign_text_is_text_everywhere(tmp_path: Path) -> None:
     whole = page(tmp_path / "f.png", SCRIPT, name=SCRIPT)
     assert "<script" not in whole.lower()
     assert whole.count("&lt;script&gt;alert(&#39;&#34;&#39;)&lt;/script&gt;") >= 18
+    questions = ("How right?", "How late?", "Why late?", "What was sent?", "Can I trust the link?")
+    assert max(whole.index(question) for question in questions) < whole.index("<nav") < whole.index("<svg")
     assert whole.count("<h2>Dishes</h2>") == whole.count("<h2>Faults of the scenario</h2>") == 1
 
 
