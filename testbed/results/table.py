@@ -71,8 +71,9 @@ def _frames(results: Results, width: int) -> list[Table]:
 
 
 def _decisions(results: Results) -> list[Table]:
-    """Return a table of what decided about each frame, for satellites that tell it."""
-    if not any(frame.decision is not None and frame.decision.stages for frame in results.frames):
+    """Return a table of what decided about each frame; none where no compact model had a say."""
+    decisions = [frame.decision for frame in results.frames if frame.decision is not None]
+    if not any(stage.stage >= 0 for decision in decisions for stage in decision.stages):
         return []
     title = "what decided: confidence by stage, and the bound it crossed"
     return [_table(title, {"frame": _ANSWER_COLUMNS["frame"]} | _DECISION_COLUMNS, results, framed=False)]

@@ -84,6 +84,8 @@ def test_a_frame_of_an_earlier_version_has_no_decision_to_tell() -> None:
     assert (older.when, older.confidences, older.why) == ("-", "-", None)
     assert "decided at" not in printed(frame(older))
     assert "decided at" not in printed(frame(None))
+    before = decided(FINISHED.model_copy(update={"judged": JUDGED[:1]}))
+    assert "decided at" not in printed(frame(before)), "the policy needed no model"
     assert decision_of([], None) is None
 
 
