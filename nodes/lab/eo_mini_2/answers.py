@@ -2,7 +2,7 @@
 
     count     "zero" to "three", or "cannot tell"
     yes/no    "yes", "no", or "cannot tell"
-    list      "ship large upper left ; tow small lower right", or "nothing visible"
+    list      "ship large upper left ; barge small lower right", or "nothing visible"
 
 An item of a list is a shape, a size and a cell of 3 x 3. A list is scored by item F1, every other answer by
 equality. Words are tokens; items may come in any order.
@@ -19,7 +19,7 @@ from nodes.lab.eo_mini_2.scene import FRAME_PX, SHAPES, Thing
 COUNT_WORDS = ("zero", "one", "two", "three")
 CANNOT_TELL, NOTHING_VISIBLE = "cannot tell", "nothing visible"
 SIZES = ("small", "medium", "large")
-SIZE_LIMITS_PX = (60.0, 150.0)
+SIZE_LIMITS_PX = (40.0, 110.0)
 ROWS, COLUMNS = ("upper", "middle", "lower"), ("left", "centre", "right")
 SEPARATOR = ";"
 GOOD_F1 = 0.75

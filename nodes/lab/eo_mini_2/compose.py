@@ -127,6 +127,11 @@ def draw_scene(
     )
 
 
+def within_spread(length_px: float) -> float:
+    """Return the nearest length of a frame whose things are no longer or shorter than any may be."""
+    return min(max(length_px, LENGTH_PX[0] * _SPREAD), LENGTH_PX[1] / _SPREAD)
+
+
 def _place_all(
     site: _Site, length: float, contrast: float, firsts: dict[Family, int], rng: np.random.Generator
 ) -> tuple[list[Thing], tuple[Lure, ...]] | None:
@@ -157,7 +162,7 @@ def _ground(rng: np.random.Generator, has_coast: bool) -> Ground:
         left_px=0,
         top_px=0,
         water=(green * float(rng.uniform(0.35, 0.6)), green, blue),
-        roughness=float(rng.uniform(1.0, 4.0)),
+        roughness=float(rng.uniform(4.0, 9.0)),
         land=land,
     )
 
@@ -232,7 +237,7 @@ def _place(
     things = []
     for shape in names:
         own = _own_length(length, rng)
-        radius = own * (0.5 if family == "vessel" else 0.2)
+        radius = 0.52 * own
         for _ in range(_TRIES):
             x, y = float(rng.uniform(x0, x1)), float(rng.uniform(y0, y1))
             if (
@@ -252,7 +257,7 @@ def _place(
                 y_px=y,
                 length_px=own,
                 heading_rad=float(rng.uniform(0, math.pi)),
-                aspect=float(rng.uniform(4.0, 6.0)),
+                aspect=float(rng.uniform(3.0, 4.5)),
                 contrast=min(1.0, contrast * float(rng.uniform(0.9, 1.1))),
                 tilt=float(rng.uniform(-0.15, 0.15)),
                 tint=(float(rng.uniform(-8, 8)), float(rng.uniform(-8, 8)), float(rng.uniform(-8, 8))),

@@ -19,7 +19,6 @@ from nodes.lab.eo_mini_2.answers import GOOD_F1
 from nodes.lab.eo_mini_2.fields import Window
 from nodes.lab.eo_mini_2.render import Pixels, opacity_of, render
 from nodes.lab.eo_mini_2.scene import (
-    FIXTURE_SPAN,
     FRAME_PX,
     FULL_CONTRAST,
     LENGTH_PX,
@@ -34,7 +33,6 @@ Numbers = NDArray[np.float64]
 
 _ALONG = np.linspace(-1.25, 1.25, 31)  # samples along the axis, in half lengths
 _ACROSS = np.array([-0.35, 0.0, 0.35])  # and across, in half widths
-_OUTWARD = np.linspace(0.0, 1.3, 10)  # samples from the centre of a fixture, in half spans
 _BINS = 8  # of the logarithm of the length, each with a regression of its own
 _RIDGE = 1.0
 
@@ -78,12 +76,7 @@ def _cut(scene: Scene, thing: Thing, step: int) -> tuple[Pixels, int, int]:
 def _reading(scene: Scene, thing: Thing, pixels: Pixels, place: tuple[int, int, int]) -> Reading:
     half = thing.length_px / 2
     cosine, sine = math.cos(thing.heading_rad), math.sin(thing.heading_rad)
-    if thing.family == "vessel":
-        along, across = np.meshgrid(_ALONG * half, _ACROSS * half / thing.aspect)
-    else:
-        angles = np.arange(8) * math.pi / 4
-        outward = _OUTWARD * FIXTURE_SPAN * half
-        along, across = np.cos(angles)[:, None] * outward, np.sin(angles)[:, None] * outward
+    along, across = np.meshgrid(_ALONG * half, _ACROSS * half / thing.aspect)
     x = thing.x_px + along * cosine - across * sine
     y = thing.y_px + along * sine + across * cosine
     grey = _at(pixels.mean(2), x, y, place)
@@ -91,11 +84,8 @@ def _reading(scene: Scene, thing: Thing, pixels: Pixels, place: tuple[int, int, 
     opacity = opacity_over(scene, thing)
     scale = thing.contrast * FULL_CONTRAST * (1 - opacity)
     share = (grey - (water * (1 - opacity) + 230 * opacity)) / max(scale, 1.0)
-    if thing.family == "vessel":
-        mean = share.mean(0)
-        profile = (mean + mean[::-1])[len(mean) // 2 :] / 2
-    else:
-        profile = np.concatenate([share[0::2].mean(0), share[1::2].mean(0)])
+    mean = share.mean(0)
+    profile = (mean + mean[::-1])[len(mean) // 2 :] / 2
     return Reading(profile, thing.length_px, thing.shape == SHAPES[thing.family][0])
 
 

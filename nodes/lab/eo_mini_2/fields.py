@@ -68,34 +68,42 @@ def nodes(seed: int, detail: float) -> Floats:
     rng = np.random.default_rng([7, seed])
     total = np.zeros((REDUCED_PX + 1, REDUCED_PX + 1), np.float32)
     variance = 0.0
-    for octave, matrix in enumerate(_octaves()):
-        knots = rng.standard_normal((matrix.shape[1], matrix.shape[1]), dtype=np.float32)
-        weight = detail**octave
+    for octave, (first, weights) in enumerate(_octaves()):
+        count = _COARSEST * 2**octave + 3
+        knots = rng.standard_normal((count, count), dtype=np.float32)
+        weight = np.float32(detail**octave)
         if weight < _LEAST_WEIGHT:
             break
-        total += weight * (matrix @ knots @ matrix.T)
-        variance += weight * weight * float((matrix**2).sum(1).mean()) ** 2
+        total += weight * _blended(_blended(knots, first, weights).T, first, weights).T
+        variance += float(weight) ** 2 * float((weights**2).sum(1).mean()) ** 2
     total /= np.float32(variance**0.5)
     total.setflags(write=False)
     return total
 
 
+def _blended(knots: Floats, first: NDArray[np.intp], weights: Floats) -> Floats:
+    """Return a spline's rows at the nodes, each from four knots.
+
+    As a product of matrices, BLAS would share it among threads, which takes ten times as long where the other
+    processors are busy.
+    """
+    rows = [weights[:, n, None] * knots[first + n] for n in range(4)]
+    return np.asarray(sum(rows[1:], rows[0]), np.float32)
+
+
 @lru_cache(maxsize=1)
-def _octaves() -> tuple[Floats, ...]:
-    """Return, for each octave, the cubic B-spline weights of its knots at the nodes."""
+def _octaves() -> tuple[tuple[NDArray[np.intp], Floats], ...]:
+    """Return, for each octave, the first of four knots of each node, and their cubic B-spline weights."""
     found = []
     for octave in range(_OCTAVES):
         cells = _COARSEST * 2**octave
         at = np.linspace(0, cells, REDUCED_PX + 1)
-        first = np.minimum(at.astype(int), cells - 1)
+        first = np.minimum(at.astype(np.intp), cells - 1)
         t = at - first
         weights = np.stack(
             [(1 - t) ** 3, 3 * t**3 - 6 * t**2 + 4, -3 * t**3 + 3 * t**2 + 3 * t + 1, t**3], axis=1
         )
-        matrix = np.zeros((len(at), cells + 3), np.float32)
-        for offset in range(4):
-            matrix[np.arange(len(at)), first + offset] = weights[:, offset] / 6
-        found.append(matrix)
+        found.append((first, np.asarray(weights / 6, np.float32)))
     return tuple(found)
 
 

@@ -9,12 +9,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from nodes.lab.eo_mini_2.fields import Floats, Window
-from nodes.lab.eo_mini_2.scene import FIXTURE_SPAN, FULL_CONTRAST, Lure, Thing
+from nodes.lab.eo_mini_2.scene import FULL_CONTRAST, Family, Lure, Thing
 
-GAP = 0.14  # of a tow, as a share of its length: the water between its two barges
-HOLD, HOLD_DEPTH = 0.35, 0.40  # of a ship: a darker deck with the flux that the gap takes away
-_DISC_RADIUS = 1.3904 / 3  # of an islet, by the span of a platform with the same second moments
-_DISC_LIGHT = 5 / (math.pi * 1.3904**2)  # its brightness, for the same flux
+COLOURS: dict[Family, tuple[float, float, float]] = {
+    "vessel": (1.5, 0.75, 0.75),  # red lead
+    "fixture": (1.2, 1.3, 0.5),  # safety yellow
+}
+"""Colour of a family by the brightness of a thing. It survives any reduction, shapes do not."""
+COMPACT_ASPECT = 1.25  # of a barge and a platform, which have the area of a ship or jetty of their length
 _POINTS = 64  # samples along the side of a thing's square, at least
 
 
@@ -53,12 +55,12 @@ def patch_of(thing: Thing | Lure, window: Window) -> Patch | None:
     shape = (bottom - top, inner, right - left, inner)
     if isinstance(thing, Thing):
         opacity, shade = (_means(part, shape) for part in _thing(thing, across, down, spacing))
-        tint = np.asarray(thing.tint, np.float32)
+        tint, paint = (np.asarray(one, np.float32) for one in (thing.tint, COLOURS[thing.family]))
     else:
         opacity = _means(_lure(thing, across, down, spacing), shape)
         shade = opacity * np.float32(thing.contrast * FULL_CONTRAST)
-        tint = np.zeros(3, np.float32)
-    colour = shade[..., None] + opacity[..., None] * tint
+        tint, paint = np.zeros(3, np.float32), np.ones(3, np.float32)
+    colour = shade[..., None] * paint + opacity[..., None] * tint
     return Patch(slice(top, bottom), slice(left, right), opacity, np.asarray(colour, np.float32))
 
 
@@ -82,31 +84,15 @@ def _thing(thing: Thing, x: Floats, y: Floats, spacing: float) -> tuple[Floats, 
     along, across = x * cosine + y * sine, y * cosine - x * sine
     half = thing.length_px / 2
     light = np.float32(thing.contrast * FULL_CONTRAST)
+    aspect = thing.aspect
+    if thing.shape in ("barge", "platform"):
+        half, aspect = half * math.sqrt(COMPACT_ASPECT / aspect), COMPACT_ASPECT
     if thing.family == "vessel":
-        opacity = _hull(along, across, half, half / thing.aspect, spacing)
-        middle = GAP if thing.shape == "tow" else HOLD
-        inside = _inside(along, middle * half, spacing)
-        if thing.shape == "tow":
-            opacity = opacity * (1 - inside)
-            bright = opacity
-        else:
-            bright = opacity * (1 - np.float32(HOLD_DEPTH) * inside)
+        opacity = _hull(along, across, half, half / aspect, spacing)
     else:
-        span = FIXTURE_SPAN * thing.length_px
-        if thing.shape == "platform":
-            arm, third = span / 2, span / 6
-            bars = [
-                _inside(along, a, spacing) * _inside(across, b, spacing)
-                for a, b in ((arm, third), (third, arm))
-            ]
-            opacity = np.maximum(*bars)
-            bright = opacity
-        else:
-            distance = np.hypot(along, across)
-            opacity = np.clip((_DISC_RADIUS * span - distance) / spacing + 0.5, 0, 1)
-            bright = opacity * np.float32(_DISC_LIGHT)
+        opacity = _inside(along, half, spacing) * _inside(across, half / aspect, spacing)
     slope = 1 + np.float32(thing.tilt / half) * along
-    return np.asarray(opacity, np.float32), np.asarray(bright * slope * light, np.float32)
+    return np.asarray(opacity, np.float32), np.asarray(opacity * slope * light, np.float32)
 
 
 def _inside(distance: Floats, half: float, spacing: float) -> Floats:

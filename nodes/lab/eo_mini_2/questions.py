@@ -15,8 +15,8 @@ from nodes.lab.eo_mini_2.scene import FRAME_PX, SHAPES, Family, Scene, Thing
 REGION_CELLS = 4  # regions are cells of 4 x 4
 REGION_PX = FRAME_PX // REGION_CELLS
 _LISTS: dict[Family, str] = {
-    "vessel": "List every ship and tow.",
-    "fixture": "List every platform and islet.",
+    "vessel": "List every ship and barge.",
+    "fixture": "List every platform and jetty.",
 }
 _COUNTS: dict[Family, str] = {
     "vessel": "How many ships are there?",

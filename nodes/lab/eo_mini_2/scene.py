@@ -14,15 +14,14 @@ from typing import Any, Literal
 FRAME_PX = 2688
 REDUCTION = 12
 REDUCED_PX = FRAME_PX // REDUCTION
-LENGTH_PX = (24.0, 384.0)  # 2 to 32 px in the reduced frame
+LENGTH_PX = (9.0, 256.0)  # 0.75 to 21 px in the reduced frame
 CONTRAST = (0.4, 1.0)
-FULL_CONTRAST = 165.0  # grey levels above the water of an object whose contrast is 1
-FIXTURE_SPAN = 0.36  # span of a platform, as a share of its `length_px`
+FULL_CONTRAST = 140.0  # grey levels above the water of an object whose contrast is 1
 
-Shape = Literal["ship", "tow", "platform", "islet"]
+Shape = Literal["ship", "barge", "platform", "jetty"]
 Family = Literal["vessel", "fixture"]
 Condition = Literal["usable", "clouded", "dark"]
-SHAPES: dict[Family, tuple[Shape, Shape]] = {"vessel": ("ship", "tow"), "fixture": ("platform", "islet")}
+SHAPES: dict[Family, tuple[Shape, Shape]] = {"vessel": ("ship", "barge"), "fixture": ("platform", "jetty")}
 
 
 @dataclass(frozen=True)
@@ -52,15 +51,16 @@ class Ground:
 class Thing:
     """An object that prompts may ask about.
 
-    Both shapes of a family look the same once details are lost: same outline or second moments, same flux.
+    Both shapes of a family have the same area, brightness and colour, so they look the same once details are
+    lost.
 
     Attributes:
         shape: What it is.
         x_px: Horizontal position of its centre.
         y_px: Vertical position of its centre.
-        length_px: Length of a vessel; of a fixture, its span over FIXTURE_SPAN (both are as hard to tell).
+        length_px: Length of a ship or jetty; of a barge or platform, that of one of these with the same area.
         heading_rad: Direction of its axis, clockwise from east.
-        aspect: Length over width of a vessel.
+        aspect: Length over width of a ship or jetty of this length.
         contrast: Brightness above the water, as a share of FULL_CONTRAST.
         tilt: Relative difference in brightness between its two ends.
         tint: Deviation of its colour from grey, in grey levels.
@@ -84,7 +84,7 @@ class Thing:
     @property
     def radius_px(self) -> float:
         """Return the radius of a circle that contains it."""
-        return self.length_px * (0.5 if self.family == "vessel" else 0.2)
+        return 0.52 * self.length_px
 
 
 @dataclass(frozen=True)

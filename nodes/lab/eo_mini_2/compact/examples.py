@@ -21,11 +21,12 @@ from nodes.lab.eo_mini_2.learning.scenes import (
 )
 from nodes.lab.eo_mini_2.questions import Question, questions
 from nodes.lab.eo_mini_2.render import Pixels, render
-from nodes.lab.eo_mini_2.scene import REDUCED_PX, REDUCTION, Scene
+from nodes.lab.eo_mini_2.scene import LENGTH_PX, REDUCED_PX, REDUCTION, Scene
 
 TOKEN_PX = 28
 GRID = REDUCED_PX // TOKEN_PX
-_USES = 6
+_USES = 12
+_LARGE_PX, _LARGE_UNTIL, _ALL_FROM = 120.0, 30_000, 110_000  # see `least_px`
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,15 @@ class Example:
     questions: tuple[Question, ...]
 
 
+def least_px(number: int) -> float:
+    """Return how long the things of an example of this number are at least: large things come first.
+
+    Among small things, whose shapes nobody can tell, a tower does not find out that shapes matter.
+    """
+    done = min(max((number - _LARGE_UNTIL) / (_ALL_FROM - _LARGE_UNTIL), 0.0), 1.0)
+    return math.exp(math.log(_LARGE_PX) + done * (math.log(LENGTH_PX[0]) - math.log(_LARGE_PX)))
+
+
 class Frames:
     """Frames that are drawn while the model trains.
 
@@ -54,7 +64,7 @@ class Frames:
 
     def __init__(self, count: int, seed: int, number: int = 0) -> None:
         def drawn(number: int) -> tuple[Scene, Pixels]:
-            scene = training_scene(seed, number)
+            scene = training_scene(seed, number, least_px(number))
             return scene, render(scene)
 
         self._pool = Pool(drawn, count, _USES, seed, number)

@@ -11,14 +11,14 @@ from torch import Tensor
 
 from nodes.lab.eo_mini_2.compact.examples import GRID, Frames, crops
 from nodes.lab.eo_mini_2.learning.loop import Training
-from nodes.lab.eo_mini_2.learning.network import answer_logits, answer_losses, centre_loss, image_mask
+from nodes.lab.eo_mini_2.learning.network import answer_logits, answer_losses, dense_losses, image_mask
 from nodes.lab.eo_mini_2.learning.scenes import CLASSES
 from nodes.lab.training.architecture import RECIPES
 from nodes.lab.training.examples.frames import Question as Asked
 from nodes.lab.training.examples.packing import ImageSlot
 
 RECIPE = replace(RECIPES["compact"], vision_stages=(), joint_stages=())
-_TOWER_SHARE = 0.4
+_TOWER_SHARE = 0.45
 BATCH = (48, 16)  # crops, and frames, of a step
 _POOL = 768  # frames kept at a time
 
@@ -47,7 +47,7 @@ class CompactTraining(Training):
         self.examples += len(examples)
         pixels, targets = crops(examples, np.random.default_rng([31, self._seed, self.step]))
         (features,) = self.tower.encode([torch.from_numpy(pixels)])
-        return {"dense": self._dense_loss(features, torch.from_numpy(targets))}
+        return self._dense_losses(features, torch.from_numpy(targets))
 
     def answer_step_losses(self) -> dict[str, Tensor]:
         """Return the losses of one step on frames and their prompts."""
@@ -63,7 +63,7 @@ class CompactTraining(Training):
         packed = self.packer.pack(slots, asked)
         mask = image_mask(self.packer, packed, slots)
         logits = answer_logits(self.model, packed, features.flatten(0, 1), mask)
-        return {"dense": self._dense_loss(features, targets), **answer_losses(logits, packed)}
+        return self._dense_losses(features, targets) | answer_losses(logits, packed)
 
-    def _dense_loss(self, features: Tensor, targets: Tensor) -> Tensor:
-        return centre_loss(self.dense(features), targets.flatten(1, 2))
+    def _dense_losses(self, features: Tensor, targets: Tensor) -> dict[str, Tensor]:
+        return dense_losses(self.dense(features), targets.flatten(1, 2))

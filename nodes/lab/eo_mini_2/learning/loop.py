@@ -27,7 +27,7 @@ from nodes.lab.training.train import save_model
 from nodes.lab.training.vision.batched_tower import BatchedVisionTower
 
 STATE_FILE, CURVE_FILE = "training-state.pt", "training.json"
-_PEAK_RATE, _WARM_UP_STEPS, _SAVE_EVERY_S, _CURVE_STEPS = 1.5e-3, 60, 60.0, 20
+_PEAK_RATE, _WARM_UP_STEPS, _SAVE_EVERY_S, _CURVE_STEPS = 2e-3, 60, 60.0, 20
 _LEAST_RATE = 0.03  # share of the peak at the end of a part
 _NO_LOSSES = ("right",)
 

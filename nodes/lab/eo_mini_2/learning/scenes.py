@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, Generic, TypeVar
@@ -10,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nodes.lab.eo_mini_2.answers import SIZES, size_of
-from nodes.lab.eo_mini_2.compose import draw_scene
-from nodes.lab.eo_mini_2.scene import FRAME_PX, SHAPES, Condition, Family, Scene, Thing
+from nodes.lab.eo_mini_2.compose import draw_scene, within_spread
+from nodes.lab.eo_mini_2.scene import FRAME_PX, LENGTH_PX, SHAPES, Condition, Family, Scene, Thing
 
 Floats = NDArray[np.float32]
 Item = TypeVar("Item")
@@ -28,15 +29,23 @@ def class_of(thing: Thing) -> int:
     return _SHAPES.index(thing.shape) * len(SIZES) + SIZES.index(size_of(thing.length_px))
 
 
-def training_scene(seed: int, number: int) -> Scene:
-    """Draw the frame of this number; its counts are random and not dealt, unlike those of a split."""
+def training_scene(seed: int, number: int, least_px: float = LENGTH_PX[0]) -> Scene:
+    """Draw the frame of this number; its counts are random and not dealt, unlike those of a split.
+
+    Args:
+        seed: Seed of the training.
+        number: Number of the frame.
+        least_px: Things are at least about this long.
+    """
     rng = np.random.default_rng([29, seed, number])
     condition: Condition = "usable"
     if rng.random() < _USELESS_SHARE:
         condition = "clouded" if rng.random() < 0.5 else "dark"
     ships, platforms = (int(n) for n in rng.integers(0, 4, 2))
     firsts: dict[Family, int] = {"vessel": ships, "fixture": platforms}
-    return draw_scene(f"train{number:05d}", condition, firsts, rng, yes=bool(rng.integers(2)))
+    yes = bool(rng.integers(2))
+    length_px = math.exp(rng.uniform(math.log(least_px), math.log(LENGTH_PX[1])))
+    return draw_scene(f"train{number:05d}", condition, firsts, rng, within_spread(length_px), yes=yes)
 
 
 def turned(values: NDArray[Values], orientation: int) -> NDArray[Values]:

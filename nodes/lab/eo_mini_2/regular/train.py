@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from nodes.lab.eo_mini_2.learning.loop import Training
-from nodes.lab.eo_mini_2.learning.network import answer_logits, answer_losses, centre_loss, image_mask
+from nodes.lab.eo_mini_2.learning.network import answer_logits, answer_losses, dense_losses, image_mask
 from nodes.lab.eo_mini_2.regular.examples import FrameExample, Frames, Tiles
 from nodes.lab.eo_mini_2.regular.tiles import (
     CELL_PX,
@@ -89,10 +89,7 @@ class RegularTraining(Training):
         shown = self.dense(features).view(*features.shape[:2], _CELLS_OF_TOKEN**2, OUTPUTS)
         wanted = _by_token(torch.from_numpy(np.stack([one.targets for one in tiles])))
         hidden = functional.binary_cross_entropy_with_logits(shown[..., -1], wanted[..., -1])
-        return {
-            "dense": centre_loss(shown[..., :-1], wanted[..., :-1]),
-            "hidden": _HIDDEN_WEIGHT * hidden,
-        }
+        return dense_losses(shown[..., :-1], wanted[..., :-1]) | {"hidden": _HIDDEN_WEIGHT * hidden}
 
     def answer_step_losses(self) -> dict[str, Tensor]:
         """Return the losses of one step on frames and their prompts."""
