@@ -7,7 +7,7 @@ import pytest
 from nodes.lab.eo_mini_2.answers import NOTHING_VISIBLE, Item, item_f1, items, listed, score, size_of, tokens
 from nodes.lab.eo_mini_2.scene import Thing
 
-TRUTH = "ship large upper left ; tow small lower right ; ship large upper left"
+TRUTH = "ship large upper left ; barge small lower right ; ship large upper left"
 
 
 def _thing(shape: str, x_px: float, y_px: float, length_px: float) -> Thing:
@@ -15,10 +15,10 @@ def _thing(shape: str, x_px: float, y_px: float, length_px: float) -> Thing:
 
 
 def test_things_are_listed_in_reading_order() -> None:
-    things = [_thing("tow", 2500, 2600, 30), _thing("ship", 1300, 100, 100), _thing("islet", 20, 30, 200)]
-    assert listed(things) == "islet large upper left ; ship medium upper centre ; tow small lower right"
+    things = [_thing("barge", 2500, 2600, 30), _thing("ship", 1300, 100, 100), _thing("jetty", 20, 30, 200)]
+    assert listed(things) == "jetty large upper left ; ship medium upper centre ; barge small lower right"
     assert listed([]) == NOTHING_VISIBLE
-    assert [size_of(length) for length in (59.9, 60.0, 149.0, 150.0)] == [
+    assert [size_of(length) for length in (39.9, 40.0, 109.0, 110.0)] == [
         "small",
         "medium",
         "medium",
@@ -30,8 +30,8 @@ def test_things_are_listed_in_reading_order() -> None:
     ("answer", "f1"),
     [
         (TRUTH, 1.0),
-        ("tow small lower right; Ship large upper left; ship large, upper left.", 1.0),
-        ("ship large upper left ; tow small lower right", 0.8),  # the second ship is missing
+        ("barge small lower right; Ship large upper left; ship large, upper left.", 1.0),
+        ("ship large upper left ; barge small lower right", 0.8),  # the second ship is missing
         ("ship large upper left", 0.5),
         (" ; ".join(["ship large upper left"] * 9), 2 * 2 / 12),
         ("ship large upper left ; nonsense", 0.4),  # what is malformed was said all the same
@@ -59,7 +59,7 @@ def test_other_kinds_are_right_or_wrong() -> None:
 
 
 def test_tokens_and_items() -> None:
-    assert tokens("List every ship and tow.") == ["list", "every", "ship", "and", "tow", "."]
-    assert items("islet medium middle centre ; ship blue upper left") == [
-        Item("islet", "medium", "middle", "centre")
+    assert tokens("List every ship and barge.") == ["list", "every", "ship", "and", "barge", "."]
+    assert items("jetty medium middle centre ; ship blue upper left") == [
+        Item("jetty", "medium", "middle", "centre")
     ]

@@ -24,14 +24,14 @@ from nodes.lab.eo_mini_2.scene import FRAME_PX, REDUCTION, Scene, from_json
 
 @pytest.fixture(scope="module")
 def scenes() -> list[Scene]:
-    """Return frames of one size, as small as three reduced pixels or as large as twenty."""
+    """Return frames of one size, as small as a reduced pixel or as large as seventeen."""
     return [
         draw_scene(
             f"x{n:05d}",
             "usable",
             {"vessel": n % 4, "fixture": 2},
             np.random.default_rng([3, n]),
-            40.0 if n < 18 else 250.0,
+            15.0 if n < 18 else 200.0,
         )
         for n in range(32)
     ]
@@ -56,7 +56,7 @@ def test_large_vessels_are_told_apart_in_the_reduced_frame(scenes: list[Scene]) 
 
 def test_both_shapes_of_a_family_have_the_same_flux() -> None:
     scene = draw_scene("x00000", "usable", {"vessel": 0, "fixture": 0}, np.random.default_rng(8), 60.0)
-    for one, other in (("ship", "tow"), ("platform", "islet")):
+    for one, other in (("ship", "barge"), ("platform", "jetty")):
         thing = dataclasses.replace(scene.things[0], x_px=1350.0, y_px=1350.0, tilt=0.0, tint=(0.0, 0.0, 0.0))
         bare = dataclasses.replace(scene, lures=(), haze=None, cloud=None, noise=0.0)
         ground = dataclasses.replace(bare.ground, roughness=0.0, land=0.0)

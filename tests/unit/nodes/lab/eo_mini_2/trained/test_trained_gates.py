@@ -24,7 +24,7 @@ from nodes.lab.eo_mini_2.trained.outcomes import Outcome, Outcomes, outcomes_of,
 from nodes.onboard.confidence import REGULARIZATIONS
 from nodes.vlm.views import Views
 
-_OTHER = {"ship": "tow", "tow": "ship", "platform": "islet", "islet": "platform"}
+_OTHER = {"ship": "barge", "barge": "ship", "platform": "jetty", "jetty": "platform"}
 _OTHER |= {"yes": "no", "no": "yes", "zero": "one", "one": "two", "two": "three", "three": "zero"}
 
 
@@ -57,7 +57,7 @@ def _pair(scenes: list[Scene], seed: int) -> tuple[Outcomes, Outcomes]:
         usable = scene.condition == "usable"
         seen[scene.name] = (size, float(usable))
         for question in questions(scene):
-            chance = 1 / (1 + math.exp(-60 * (size - 0.42))) if usable else 1.0
+            chance = 1 / (1 + math.exp(-60 * (size - 0.45))) if usable else 1.0
             right = rng.random() < chance
             answer = question.truth if right else _wrong(question.truth)
             words = max(1, len(answer.split()))
