@@ -57,7 +57,7 @@ def _pair(scenes: list[Scene], seed: int) -> tuple[Outcomes, Outcomes]:
         usable = scene.condition == "usable"
         seen[scene.name] = (size, float(usable))
         for question in questions(scene):
-            chance = 1 / (1 + math.exp(-60 * (size - 0.45))) if usable else 1.0
+            chance = 1 / (1 + math.exp(-90 * (size - 0.48))) if usable else 1.0
             right = rng.random() < chance
             answer = question.truth if right else _wrong(question.truth)
             words = max(1, len(answer.split()))
