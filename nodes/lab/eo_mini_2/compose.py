@@ -42,6 +42,8 @@ _USELESS: tuple[Condition, ...] = ("clouded", "dark")
 _USELESS_SHARE = 0.18
 _HAZE_SHARE, _CLOUD_SHARE, _COAST_SHARE = 0.4, 0.35, 0.3
 _SPREAD = 1.25  # a thing's own length is the frame's times at most this, or divided by it
+FRAME_LENGTHS_PX = (LENGTH_PX[0] * _SPREAD, LENGTH_PX[1] / _SPREAD)
+"""Range of the length on which those of a frame's things are based."""
 _CLEAR_OF_LIMIT = 1.06
 _CELLS = 3
 _CLEAR_OF_CELL_PX = 40.0
@@ -95,7 +97,7 @@ def draw_scene(
         yes: Whether the comparison about it is worded so that its answer is yes.
     """
     # Drawn once, before the tries, so that frames that are hard to fill are as frequent as others.
-    length = length_px or _log_uniform(rng, LENGTH_PX[0] * _SPREAD, LENGTH_PX[1] / _SPREAD)
+    length = length_px or _log_uniform(rng, *FRAME_LENGTHS_PX)
     contrast = _log_uniform(rng, *CONTRAST)
     has_haze, has_cloud, has_coast = rng.random(3) < (_HAZE_SHARE, _CLOUD_SHARE, _COAST_SHARE)
     while True:
@@ -125,11 +127,6 @@ def draw_scene(
         yes=yes,
         sensor_bytes=int(FRAME_PX**2 * _BANDS * _BITS / 8 / ratio),
     )
-
-
-def within_spread(length_px: float) -> float:
-    """Return the nearest length of a frame whose things are no longer or shorter than any may be."""
-    return min(max(length_px, LENGTH_PX[0] * _SPREAD), LENGTH_PX[1] / _SPREAD)
 
 
 def _place_all(

@@ -19,10 +19,10 @@ from numpy.typing import NDArray
 
 from nodes.lab.eo_mini_2.answers import NOTHING_VISIBLE, items, score, tokens
 from nodes.lab.eo_mini_2.cell_finders import rankings, share_found
-from nodes.lab.eo_mini_2.compose import FRAMES, Split, draw_scenes, within_spread
+from nodes.lab.eo_mini_2.compose import FRAME_LENGTHS_PX, FRAMES, Split, draw_scenes
 from nodes.lab.eo_mini_2.detectors import Detector, likeliest_count, list_is_good, opacity_over, read
 from nodes.lab.eo_mini_2.questions import Question, questions
-from nodes.lab.eo_mini_2.scene import FRAME_PX, LENGTH_PX, REDUCTION, SHAPES, Family, Scene
+from nodes.lab.eo_mini_2.scene import FRAME_PX, REDUCTION, SHAPES, Family, Scene
 from nodes.lab.evaluation.figures import Interval, auroc, bootstrap, share
 from nodes.onboard.confidence import cross_fitted
 
@@ -241,7 +241,7 @@ def detected(
 def _third(rows: Sequence[_Row], number: int) -> list[_Row]:
     """Return the rows of the smallest, middle or largest third of the range of sizes, by its logarithm."""
     logs = np.log([row.length_px for row in rows])
-    low, high = (math.log(within_spread(length_px)) for length_px in LENGTH_PX)
+    low, high = (math.log(length_px) for length_px in FRAME_LENGTHS_PX)
     thirds = np.clip(((logs - low) / (high - low) * 3).astype(int), 0, 2)
     return [row for row, third in zip(rows, thirds, strict=True) if third == number]
 

@@ -9,24 +9,26 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from nodes.lab.eo_mini_2.fields import WHOLE_REDUCED
 from nodes.lab.eo_mini_2.learning.scenes import (
     CLASSES,
     ORIENTATIONS,
     Floats,
     Pool,
     class_of,
+    cover,
+    lengths_px,
     training_scene,
     turned,
     turned_scene,
 )
 from nodes.lab.eo_mini_2.questions import Question, questions
 from nodes.lab.eo_mini_2.render import Pixels, render
-from nodes.lab.eo_mini_2.scene import LENGTH_PX, REDUCED_PX, REDUCTION, Scene
+from nodes.lab.eo_mini_2.scene import REDUCED_PX, REDUCTION, Scene
 
-TOKEN_PX = 28
+TOKEN_PX, PATCH_PX = 28, 14
 GRID = REDUCED_PX // TOKEN_PX
 _USES = 12
-_LARGE_PX, _LARGE_UNTIL, _ALL_FROM = 120.0, 30_000, 110_000  # see `least_px`
 
 
 @dataclass(frozen=True)
@@ -36,21 +38,14 @@ class Example:
     Attributes:
         pixels: uint8[REDUCED_PX, REDUCED_PX, 3].
         targets: Whether a centre of each class lies in each token; float32[GRID, GRID, CLASSES].
+        cover: Share of each patch that each shape covers; float32[2 * GRID, 2 * GRID, SHAPE_COUNT].
         questions: Its prompts and truths.
     """
 
     pixels: Pixels
     targets: Floats
+    cover: Floats
     questions: tuple[Question, ...]
-
-
-def least_px(number: int) -> float:
-    """Return how long the things of an example of this number are at least: large things come first.
-
-    Among small things, whose shapes nobody can tell, a tower does not find out that shapes matter.
-    """
-    done = min(max((number - _LARGE_UNTIL) / (_ALL_FROM - _LARGE_UNTIL), 0.0), 1.0)
-    return math.exp(math.log(_LARGE_PX) + done * (math.log(LENGTH_PX[0]) - math.log(_LARGE_PX)))
 
 
 class Frames:
@@ -63,24 +58,23 @@ class Frames:
     """
 
     def __init__(self, count: int, seed: int, number: int = 0) -> None:
-        def drawn(number: int) -> tuple[Scene, Pixels]:
-            scene = training_scene(seed, number, least_px(number))
-            return scene, render(scene)
+        def drawn(number: int) -> tuple[Scene, Pixels, Floats]:
+            scene = training_scene(seed, number, lengths_px(number))
+            return scene, render(scene), cover(scene, WHOLE_REDUCED, PATCH_PX)
 
         self._pool = Pool(drawn, count, _USES, seed, number)
 
     def take(self, count: int) -> list[Example]:
         """Return examples of random frames in random orientations."""
-        return [
-            oriented(scene, pixels, int(rng.integers(ORIENTATIONS)))
-            for (scene, pixels), rng in self._pool.take(count)
-        ]
+        return [oriented(*frame, int(rng.integers(ORIENTATIONS))) for frame, rng in self._pool.take(count)]
 
 
-def oriented(scene: Scene, pixels: Pixels, orientation: int) -> Example:
+def oriented(scene: Scene, pixels: Pixels, covered: Floats, orientation: int) -> Example:
     """Return a frame in an orientation."""
     scene = turned_scene(scene, orientation)
-    return Example(turned(pixels, orientation), _targets(scene), questions(scene))
+    return Example(
+        turned(pixels, orientation), _targets(scene), turned(covered, orientation), questions(scene)
+    )
 
 
 def _targets(scene: Scene) -> Floats:
@@ -94,8 +88,8 @@ def _targets(scene: Scene) -> Floats:
     return targets
 
 
-def crops(examples: Sequence[Example], rng: np.random.Generator) -> tuple[NDArray[np.uint8], Floats]:
-    """Return a quarter of each example, whole tokens wide: pixels and targets."""
+def crops(examples: Sequence[Example], rng: np.random.Generator) -> tuple[NDArray[np.uint8], Floats, Floats]:
+    """Return a quarter of each example, whole tokens wide: pixels, targets and cover."""
     half = GRID // 2
     places = rng.integers(0, half + 1, (len(examples), 2))
     pixels = [
@@ -106,4 +100,8 @@ def crops(examples: Sequence[Example], rng: np.random.Generator) -> tuple[NDArra
         one.targets[row : row + half, column : column + half]
         for one, (row, column) in zip(examples, places, strict=True)
     ]
-    return np.stack(pixels), np.stack(targets)
+    covers = [
+        one.cover[2 * row : 2 * (row + half), 2 * column : 2 * (column + half)]
+        for one, (row, column) in zip(examples, places, strict=True)
+    ]
+    return np.stack(pixels), np.stack(targets), np.stack(covers)

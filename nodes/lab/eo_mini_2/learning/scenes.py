@@ -11,8 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nodes.lab.eo_mini_2.answers import SIZES, size_of
-from nodes.lab.eo_mini_2.compose import draw_scene, within_spread
-from nodes.lab.eo_mini_2.scene import FRAME_PX, LENGTH_PX, SHAPES, Condition, Family, Scene, Thing
+from nodes.lab.eo_mini_2.compose import FRAME_LENGTHS_PX, draw_scene
+from nodes.lab.eo_mini_2.fields import Window
+from nodes.lab.eo_mini_2.outlines import patch_of
+from nodes.lab.eo_mini_2.scene import FRAME_PX, SHAPES, Condition, Family, Scene, Thing
 
 Floats = NDArray[np.float32]
 Item = TypeVar("Item")
@@ -20,8 +22,10 @@ Values = TypeVar("Values", bound=np.generic)
 
 ORIENTATIONS = 8
 _SHAPES = [shape for pair in SHAPES.values() for shape in pair]
-CLASSES = len(_SHAPES) * len(SIZES)
+SHAPE_COUNT = len(_SHAPES)
+CLASSES = SHAPE_COUNT * len(SIZES)
 _USELESS_SHARE = 0.15
+_LARGE_PX, _LARGE_UNTIL, _ALL_FROM = (260.0, 460.0), 12_000, 90_000  # see `lengths_px`
 
 
 def class_of(thing: Thing) -> int:
@@ -29,13 +33,47 @@ def class_of(thing: Thing) -> int:
     return _SHAPES.index(thing.shape) * len(SIZES) + SIZES.index(size_of(thing.length_px))
 
 
-def training_scene(seed: int, number: int, least_px: float = LENGTH_PX[0]) -> Scene:
+def cover(scene: Scene, window: Window, patch_px: int) -> Floats:
+    """Return the share of each patch that things of each shape cover, where anything can be seen.
+
+    Args:
+        scene: The frame.
+        window: The part of it, and its scale; a whole number of patches.
+        patch_px: Side of a patch, in pixels of the window.
+
+    Returns:
+        float32[rows, columns, SHAPE_COUNT] of patches.
+    """
+    pixels = np.zeros((window.height, window.width, SHAPE_COUNT), np.float32)
+    for thing in scene.things if scene.condition == "usable" else ():
+        if patch := patch_of(thing, window):
+            shown = pixels[patch.rows, patch.columns, _SHAPES.index(thing.shape)]
+            np.maximum(shown, patch.opacity, out=shown)
+    rows, columns = window.height // patch_px, window.width // patch_px
+    parts = pixels.reshape(rows, patch_px, columns, patch_px, SHAPE_COUNT)
+    return np.asarray(parts.mean((1, 3)), np.float32)
+
+
+def lengths_px(number: int) -> tuple[float, float]:
+    """Return the range of lengths in the training frame of this number: large things come first.
+
+    Among small things, whose shapes nobody can tell, a tower does not find out that shapes matter. The first
+    ones are larger than any of the benchmark.
+    """
+    done = min(max((number - _LARGE_UNTIL) / (_ALL_FROM - _LARGE_UNTIL), 0.0), 1.0)
+    least, most = (
+        first * (end / first) ** done for first, end in zip(_LARGE_PX, FRAME_LENGTHS_PX, strict=True)
+    )
+    return least, most
+
+
+def training_scene(seed: int, number: int, lengths: tuple[float, float]) -> Scene:
     """Draw the frame of this number; its counts are random and not dealt, unlike those of a split.
 
     Args:
         seed: Seed of the training.
         number: Number of the frame.
-        least_px: Things are at least about this long.
+        lengths: Range of the length on which those of its things are based, native pixels.
     """
     rng = np.random.default_rng([29, seed, number])
     condition: Condition = "usable"
@@ -44,8 +82,8 @@ def training_scene(seed: int, number: int, least_px: float = LENGTH_PX[0]) -> Sc
     ships, platforms = (int(n) for n in rng.integers(0, 4, 2))
     firsts: dict[Family, int] = {"vessel": ships, "fixture": platforms}
     yes = bool(rng.integers(2))
-    length_px = math.exp(rng.uniform(math.log(least_px), math.log(LENGTH_PX[1])))
-    return draw_scene(f"train{number:05d}", condition, firsts, rng, within_spread(length_px), yes=yes)
+    length_px = math.exp(rng.uniform(math.log(lengths[0]), math.log(lengths[1])))
+    return draw_scene(f"train{number:05d}", condition, firsts, rng, length_px, yes=yes)
 
 
 def turned(values: NDArray[Values], orientation: int) -> NDArray[Values]:

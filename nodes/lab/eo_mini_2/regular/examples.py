@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from nodes.lab.eo_mini_2.fields import Window
-from nodes.lab.eo_mini_2.learning.scenes import ORIENTATIONS, Pool, training_scene, turned
+from nodes.lab.eo_mini_2.learning.scenes import ORIENTATIONS, Pool, lengths_px, training_scene, turned
 from nodes.lab.eo_mini_2.questions import REGION_CELLS, Question, questions
 from nodes.lab.eo_mini_2.regular.tiles import (
     OVERVIEW_SIDE,
@@ -56,7 +56,7 @@ class Tiles:
     def __init__(self, scenes: int, seed: int, number: int = 0) -> None:
         def make(number: int) -> list[Tile]:
             rng = np.random.default_rng([37, seed, number])
-            scene = training_scene(seed, number)
+            scene = training_scene(seed, number, lengths_px(number))
             steps = [1] * _NATIVE_OF_SCENE + [OVERVIEW_STEP] * _OVERVIEW_OF_SCENE
             return [drawn(scene, _window(scene, step, rng)) for step in steps]
 
@@ -70,7 +70,9 @@ class Tiles:
 
 def _turned(tiles: list[Tile], rng: np.random.Generator) -> Tile:
     tile, orientation = tiles[int(rng.integers(len(tiles)))], int(rng.integers(ORIENTATIONS))
-    return Tile(turned(tile.pixels, orientation), turned(tile.targets, orientation))
+    return Tile(
+        turned(tile.pixels, orientation), turned(tile.targets, orientation), turned(tile.cover, orientation)
+    )
 
 
 def _window(scene: Scene, step: int, rng: np.random.Generator) -> Window:
@@ -128,7 +130,7 @@ class Frames:
 
     def __init__(self, encode: Encode, count: int, seed: int, number: int = 0) -> None:
         def make(number: int) -> _Kept:
-            scene = training_scene(seed, number)
+            scene = training_scene(seed, number, lengths_px(number))
             needed = {tile_of(thing.x_px, thing.y_px) for thing in scene.things}
             rng = np.random.default_rng([41, seed, number])
             others = [tile for tile in range(SIDE**2) if tile not in needed]

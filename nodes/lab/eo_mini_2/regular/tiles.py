@@ -12,11 +12,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from nodes.lab.eo_mini_2.fields import Window
-from nodes.lab.eo_mini_2.learning.scenes import CLASSES, Floats, class_of
+from nodes.lab.eo_mini_2.learning.scenes import CLASSES, Floats, class_of, cover
 from nodes.lab.eo_mini_2.render import Pixels, opacity_of, render
 from nodes.lab.eo_mini_2.scene import FRAME_PX, Scene
 
-TILE_PX, TOKEN_PX, CELL_PX = 168, 84, 28
+TILE_PX, TOKEN_PX, CELL_PX, PATCH_PX = 168, 84, 28, 14
 OVERVIEW_STEP = 4
 OVERVIEW_PX = FRAME_PX // OVERVIEW_STEP
 SIDE = FRAME_PX // TILE_PX  # native tiles of a frame
@@ -33,10 +33,12 @@ class Tile:
     Attributes:
         pixels: uint8[TILE_PX, TILE_PX, 3].
         targets: float32[CELLS, CELLS, OUTPUTS].
+        cover: Share of each patch that each shape covers; float32[patches, patches, SHAPE_COUNT].
     """
 
     pixels: Pixels
     targets: Floats
+    cover: Floats
 
 
 def window_of(row: int, column: int, step: int = 1) -> Window:
@@ -46,7 +48,7 @@ def window_of(row: int, column: int, step: int = 1) -> Window:
 
 def drawn(scene: Scene, window: Window) -> Tile:
     """Draw a tile and its targets."""
-    return Tile(render(scene, window), _targets(scene, window))
+    return Tile(render(scene, window), _targets(scene, window), cover(scene, window, PATCH_PX))
 
 
 def rendered(scene: Scene, windows: Sequence[Window]) -> Pixels:

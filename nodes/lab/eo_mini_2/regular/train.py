@@ -16,15 +16,22 @@ from torch import Tensor
 from torch.nn import functional
 
 from nodes.lab.eo_mini_2.learning.loop import Training
-from nodes.lab.eo_mini_2.learning.network import answer_logits, answer_losses, dense_losses, image_mask
+from nodes.lab.eo_mini_2.learning.network import (
+    answer_logits,
+    answer_losses,
+    by_token,
+    cover_losses,
+    dense_losses,
+    image_mask,
+)
 from nodes.lab.eo_mini_2.regular.examples import FrameExample, Frames, Tiles
 from nodes.lab.eo_mini_2.regular.tiles import (
     CELL_PX,
     OUTPUTS,
     OVERVIEW_PX,
+    PATCH_PX,
     TILE_PX,
     TOKEN_PX,
-    TOKENS,
 )
 from nodes.lab.eo_mini_2.render import Pixels
 from nodes.lab.training.architecture import Recipe
@@ -33,7 +40,7 @@ from nodes.lab.training.examples.frames import Question as Asked
 
 RECIPE = Recipe(
     name="regular",
-    patch_px=14,
+    patch_px=PATCH_PX,
     vision_dim=64,
     vision_depth=6,
     text_dim=128,
@@ -85,11 +92,16 @@ class RegularTraining(Training):
             self._tiles = Tiles(self._pool[0], self._seed, self.examples)
         tiles = self._tiles.take(self._batch[0])
         self.examples += len(tiles)
-        (features,) = self.tower.encode([torch.from_numpy(np.stack([one.pixels for one in tiles]))])
+        pixels, covers = (
+            torch.from_numpy(np.stack(parts))
+            for parts in zip(*((one.pixels, one.cover) for one in tiles), strict=True)
+        )
+        (features,), patches = self.tower.encode_with_patches([pixels])
         shown = self.dense(features).view(*features.shape[:2], _CELLS_OF_TOKEN**2, OUTPUTS)
-        wanted = _by_token(torch.from_numpy(np.stack([one.targets for one in tiles])))
+        wanted = by_token(torch.from_numpy(np.stack([one.targets for one in tiles])), _CELLS_OF_TOKEN)
         hidden = functional.binary_cross_entropy_with_logits(shown[..., -1], wanted[..., -1])
-        return dense_losses(shown[..., :-1], wanted[..., :-1]) | {"hidden": _HIDDEN_WEIGHT * hidden}
+        shapes = cover_losses(self.cover(patches), by_token(covers, RECIPE.merge).flatten(0, 2))
+        return dense_losses(shown[..., :-1], wanted[..., :-1]) | shapes | {"hidden": _HIDDEN_WEIGHT * hidden}
 
     def answer_step_losses(self) -> dict[str, Tensor]:
         """Return the losses of one step on frames and their prompts."""
@@ -125,10 +137,3 @@ def _attention_over_sequences(examples: Sequence[FrameExample], mask: Tensor) ->
             row[:, 0] = (1 - row.sum(1)).clamp(min=0)
             rows.append(row)
     return torch.stack(rows)
-
-
-def _by_token(targets: Tensor) -> Tensor:
-    """Return the targets of cells, [tiles, rows, columns, outputs], as [tiles, tokens, cells, outputs]."""
-    count, outputs, side = len(targets), targets.shape[-1], _CELLS_OF_TOKEN
-    parts = targets.view(count, TOKENS, side, TOKENS, side, outputs).transpose(2, 3)
-    return parts.reshape(count, TOKENS**2, side**2, outputs)

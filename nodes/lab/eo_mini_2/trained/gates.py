@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 
 from nodes.contract.evaluation import published_profiles
 from nodes.errors import ConfidenceError
-from nodes.lab.eo_mini_2.compose import FRAMES, draw_scenes, within_spread
+from nodes.lab.eo_mini_2.compose import FRAME_LENGTHS_PX, FRAMES, draw_scenes
 from nodes.lab.eo_mini_2.gates import Gate, auroc_text, percent
-from nodes.lab.eo_mini_2.scene import LENGTH_PX, Scene
+from nodes.lab.eo_mini_2.scene import Scene
 from nodes.lab.eo_mini_2.trained.offload import at_random, by_confidence, by_kind, with_oracle
 from nodes.lab.eo_mini_2.trained.outcomes import Outcomes, quarter
 from nodes.lab.evaluation.figures import Floats, Interval, auroc_within, bootstrap, calibration_error
@@ -30,7 +30,6 @@ from nodes.profiles.profile import read_profile
 Sample = Literal["val", "test"]
 FURTHER = 200  # frames drawn like the validation split, none of which is in it
 FURTHER_SEED = 99
-LENGTHS_PX = (within_spread(LENGTH_PX[0]), within_spread(LENGTH_PX[1]))  # of frames
 ORIN = ("orin-nano-2b-w4a16", "orin-nx-2b-fp16", "agx-orin-2b-fp16")
 LONG_TOKENS = 8
 _RESAMPLES = 300
@@ -75,7 +74,7 @@ class _Table:
             [row.frame for row in rows],
             [row.kind for row in rows],
             np.array([row.usable for row in rows]),
-            np.array([quarter(row.length_px, LENGTHS_PX) for row in rows]),
+            np.array([quarter(row.length_px, FRAME_LENGTHS_PX) for row in rows]),
             np.array([row.score for row in rows]),
             np.array([row.right for row in rows]),
             np.array([row.confidence for row in rows]),

@@ -42,6 +42,17 @@ class BatchedVisionTower:
         Returns:
             float32[images, tokens, text_dim] for each group.
         """
+        return self.encode_with_patches(groups)[0]
+
+    def encode_with_patches(self, groups: Sequence[Tensor]) -> tuple[list[Tensor], Tensor]:
+        """Return the features of images, and of their patches before those of a token are merged.
+
+        Args:
+            groups: As for `encode`.
+
+        Returns:
+            As from `encode`; and float32[patches, vision_dim] of all groups, image by image, token by token.
+        """
         shapes = [
             (len(group), group.shape[1] // self._patch_px, group.shape[2] // self._patch_px)
             for group in groups
@@ -52,19 +63,21 @@ class BatchedVisionTower:
             ends += [ends[-1] + length * (n + 1) for n in range(count)]
         device = groups[0].device
         with self._batched():
-            seen = self._visual(
+            output = self._visual(
                 torch.cat([self.patches(group) for group in groups]),
                 grid_thw=torch.tensor(
                     [(1, rows, columns) for count, rows, columns in shapes for _ in range(count)]
                 ),
                 position_ids=torch.cat([self._places(*shape) for shape in shapes]).to(device),
                 cu_seqlens=torch.tensor(ends, dtype=torch.int32),
-            ).pooler_output.float()
+            )
+        seen, of_patches = output.pooler_output.float(), output.last_hidden_state.float()
         merged = self._merge**2
         parts = seen.split([count * length // merged for count, length in self._runs])
-        return [
+        features = [
             part.view(count, -1, part.shape[-1]) for part, (count, _) in zip(parts, self._runs, strict=True)
         ]
+        return features, of_patches
 
     @contextmanager
     def _batched(self) -> Iterator[None]:

@@ -11,14 +11,14 @@ import pytest
 from PIL import Image
 
 from nodes.lab.eo_mini_2.__main__ import main
-from nodes.lab.eo_mini_2.compose import draw_scenes
+from nodes.lab.eo_mini_2.compose import FRAME_LENGTHS_PX, draw_scenes
 from nodes.lab.eo_mini_2.gates import Gate
 from nodes.lab.eo_mini_2.questions import questions
 from nodes.lab.eo_mini_2.regular.tiles import OVERVIEW_PX, TILE_PX
 from nodes.lab.eo_mini_2.scene import FRAME_PX, REDUCED_PX, Scene
 from nodes.lab.eo_mini_2.trained import gates as gates_module
 from nodes.lab.eo_mini_2.trained import outcomes as outcomes_module
-from nodes.lab.eo_mini_2.trained.gates import LENGTHS_PX, check_trained
+from nodes.lab.eo_mini_2.trained.gates import check_trained
 from nodes.lab.eo_mini_2.trained.offload import at_random, by_confidence, by_kind, with_oracle
 from nodes.lab.eo_mini_2.trained.outcomes import Outcome, Outcomes, outcomes_of, quarter, shown
 from nodes.onboard.confidence import REGULARIZATIONS
@@ -49,7 +49,7 @@ def scenes() -> list[Scene]:
 def _pair(scenes: list[Scene], seed: int) -> tuple[Outcomes, Outcomes]:
     """Return a compact model that is right where things are large, and knows it, and a perfect one."""
     rng = np.random.default_rng(seed)
-    low, high = LENGTHS_PX
+    low, high = FRAME_LENGTHS_PX
     compact, regular = [], []
     seen = {}
     for scene in scenes:
