@@ -15,9 +15,9 @@ from nodes.lab.eo_mini_2.scene import FRAME_PX, REDUCTION
 
 torch = pytest.importorskip("torch")
 
-from nodes.lab.eo_mini_2.learning.network import build  # noqa: E402
+from nodes.lab.eo_mini_2.learning.network import build, by_token  # noqa: E402
 from nodes.lab.eo_mini_2.regular.examples import Tiles, attention_to, slots_of, tile_of  # noqa: E402
-from nodes.lab.eo_mini_2.regular.train import RECIPE, RegularTraining, _by_token  # noqa: E402
+from nodes.lab.eo_mini_2.regular.train import RECIPE, RegularTraining  # noqa: E402
 from nodes.lab.eo_mini_2.trained.tile_memory import remember_tiles  # noqa: E402
 from nodes.lab.training.examples.frames import Question  # noqa: E402
 from nodes.lab.training.examples.packing import Packer  # noqa: E402
@@ -33,13 +33,13 @@ def test_a_tile_knows_what_its_cells_show(step: int) -> None:
     assert tile.pixels.shape == (TILE_PX, TILE_PX, 3)
     inside = [int(at % (TILE_PX * step) // (CELL_PX * step)) for at in (thing.y_px, thing.x_px)]
     assert tile.targets[inside[0], inside[1], class_of(thing)] == 1
-    by_token = _by_token(torch.from_numpy(tile.targets)[None])
+    by_cell = by_token(torch.from_numpy(tile.targets)[None], 3)
     token, cell = (
         (inside[0] // 3) * 2 + inside[1] // 3,
         (inside[0] % 3) * 3 + inside[1] % 3,
     )
-    assert by_token[0, token, cell, class_of(thing)] == 1
-    assert by_token.sum() == pytest.approx(float(tile.targets.sum()), rel=1e-5)
+    assert by_cell[0, token, cell, class_of(thing)] == 1
+    assert by_cell.sum() == pytest.approx(float(tile.targets.sum()), rel=1e-5)
 
 
 @pytest.mark.parametrize("condition", ["clouded", "dark"])
