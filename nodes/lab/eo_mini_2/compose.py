@@ -1,7 +1,7 @@
 """Draws the descriptions of a split's scenes from a seed.
 
 Difficulty varies within every kind of prompt: size and contrast are log-uniform, haze lies over two frames in
-five, and there are up to ten objects and eleven lures. None of them depends on an answer.
+five, and there are up to ten objects and thirteen lures. None of them depends on an answer.
 """
 
 from __future__ import annotations
@@ -299,7 +299,7 @@ def _lures(
     rng: np.random.Generator,
 ) -> list[Lure]:
     lures: list[Lure] = []
-    for _ in range(int(rng.integers(5, 12))):
+    for _ in range(int(rng.integers(7, 14))):
         radius = min(150.0, 0.3 * length * math.exp(rng.uniform(-0.4, 0.7)))
         for _ in range(20):
             x, y = (float(n) for n in rng.uniform(1.5 * radius, FRAME_PX - 1.5 * radius, 2))
