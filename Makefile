@@ -22,7 +22,7 @@ $(VENV)/.done: setup.py Makefile tooling/debian-packages
 	tooling/debian-packages $(PACKAGES)
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --upgrade $(PIP_ARGS) pip
-	$(BIN)/pip install --quiet --no-compile $(PIP_ARGS) $(TORCH) --editable '.[node,testbed,boards,export,geotiff,datasets,dev]'
+	$(BIN)/pip install --quiet --no-compile $(PIP_ARGS) $(TORCH) --editable '.[node,testbed,boards,export,geotiff,datasets,cluster,dev]'
 	tooling/link-command $(CURDIR)/$(BIN)/spaceverse
 	touch $@
 

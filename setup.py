@@ -65,6 +65,12 @@ EXPORT = [
 GEOTIFF = ["rasterio>=1.4,<2"]  # reads windows of scenes of any size and depth, with their georeference
 DATASETS = ["pyarrow>=15,<27"]  # reads Arrow files, without the packages of a data loader
 
+# Sweeps on several machines: `spaceverse eval --cluster`.
+CLUSTER = [
+    "ray>=2.52,<3",  # places work and reports lost machines; 2.52 is the first with token authentication
+    "submitit>=1.5,<2",  # the same through Slurm, where there is no Ray
+]
+
 # What drives Debian's Chromium in tests of the live page: `make test-live`.
 BROWSER = ["playwright>=1.49,<2"]
 
@@ -120,6 +126,7 @@ setup(
         "export": EXPORT,
         "geotiff": GEOTIFF,
         "datasets": DATASETS,
+        "cluster": CLUSTER,
         "dev": DEV,
     },
     entry_points={"console_scripts": ["spaceverse = testbed.cli.main:main"]},

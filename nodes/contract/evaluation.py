@@ -51,6 +51,8 @@ DATA_LAYOUTS = {
     "hf-datasets": "what save_to_disk of Hugging Face datasets writes; needs pyarrow",
 }
 _LAYOUT_AND_FOLDER = re.compile(r"([a-z0-9-]+):(.+)", re.DOTALL)
+# Places of --cluster that are no Ray cluster, and what submitit calls them.
+SLURM_PLACES = {"slurm": "slurm", "slurm-local": "local"}
 _PUBLISHED = Path(__file__).resolve().parents[1] / "profiles" / "published"
 # Names by machine and size of the model alone, for the profiles whose names also tell the numbers' type.
 PROFILE_ALIASES = {
@@ -173,7 +175,13 @@ class Job(ModelOptions):
         goal: "budget" selects the most accurate thresholds within a byte budget, the same for all policies;
             "floor" those with the fewest bytes above an accuracy floor.
         goal_bytes: The budget, in mean bytes per prompt; None stands for a share of sending everything.
-        jobs: Number of processes that compute outcomes, each with its own models and threads.
+        jobs: Number of processes that compute outcomes, each with its own models and threads; on a Ray
+            cluster, None stands for as many as it has room for.
+        cluster: "auto" or HOST:PORT of a Ray cluster that computes outcomes and cells; "slurm" for jobs of
+            Slurm, "slurm-local" for the same as processes of this machine; None for this machine.
+        worker_gpus: GPUs that each worker on a Ray cluster takes, such as 0.5; None stands for one with a
+            CUDA device, else for none.
+        slurm: Options of `sbatch` by name, such as partition and time.
         send_order: Order in which images that wait for a contact are sent (nodes/policies/send_order.py).
         times: Profile of another machine (nodes/profiles/profile.py); None measures this machine.
         ground_times: Profile of the ground's machine, for its answers to messages.
@@ -194,7 +202,10 @@ class Job(ModelOptions):
     goal_bytes: float | None = Field(default=None, gt=0)
     seed: int = 0
     model_threads: int = Field(default=1, ge=1, le=1024)
-    jobs: int = Field(default=1, ge=1)
+    jobs: int | None = Field(default=1, ge=1)
+    cluster: str | None = Field(default=None, min_length=1)
+    worker_gpus: float | None = Field(default=None, ge=0)
+    slurm: dict[str, str] = Field(default={})
     times: Path | None = None
     ground_times: Path | None = None
     ground_servers: int = Field(default=1, ge=1)
@@ -218,6 +229,17 @@ class Job(ModelOptions):
     def _one_goal(self) -> Job:
         if self.goal == "floor" and self.goal_bytes is not None:
             raise ValueError("goal_bytes is the size of a budget: omit it, or set the goal to budget")
+        return self
+
+    @model_validator(mode="after")
+    def _workers_fit_the_cluster(self) -> Job:
+        on_slurm, on_ray = self.cluster in SLURM_PLACES, self.cluster not in (None, *SLURM_PLACES)
+        if self.jobs is None and not on_ray:
+            raise ValueError("jobs has no default except on a Ray cluster: give the number of jobs")
+        if self.worker_gpus is not None and not on_ray:
+            raise ValueError("worker_gpus is for workers on a Ray cluster: omit it, or set cluster")
+        if self.slurm and not on_slurm:
+            raise ValueError("slurm has options of Slurm jobs: omit it, or set cluster to slurm")
         return self
 
 

@@ -12,6 +12,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from nodes.contract.evaluation import (
     LOADS,
     POLICY_NAMES,
     PROFILE_ALIASES,
+    SLURM_PLACES,
     Job,
     JobCase,
     JobData,
@@ -60,6 +62,8 @@ _EPILOG = """examples:
       --policies spaceverse ground-only my_policy.py
   spaceverse eval --compact Qwen/Qwen2-VL-2B-Instruct \\
       --regular Qwen/Qwen2-VL-7B-Instruct --device cuda
+  # on the machines of a Ray cluster (docs/cluster.md)
+  spaceverse eval --cluster auto
 
 --regular openai:http://HOST:PORT/v1[#model]: use an OpenAI-compatible server such as vLLM. Images are sent as
 data URLs, with the API key in OPENAI_API_KEY if it is set.
@@ -225,7 +229,26 @@ def add_parser(subparsers: Any) -> None:
         type=int,
         metavar="N",
         help="processes that run the regular model, each with a copy (default: 1; for the shipped models "
-        "one per core)",
+        "one per core); with --cluster, the number of workers",
+    )
+    add(
+        "--cluster",
+        metavar="CLUSTER",
+        help="compute on other machines: auto or HOST:PORT of a Ray cluster, slurm, or slurm-local to try "
+        "Slurm's way on this machine; needs the extra `cluster`",
+    )
+    add(
+        "--worker-gpus",
+        type=float,
+        metavar="GPUS",
+        help="GPUs per worker on a Ray cluster, such as 0.5 (default: 1 with --device cuda, otherwise 0)",
+    )
+    add(
+        "--slurm",
+        nargs="+",
+        default=[],
+        metavar="KEY=VALUE",
+        help="sbatch options of the Slurm jobs, such as partition=gpu time=60",
     )
     add(
         "--seed", type=int, default=default_of("seed"), metavar="N", help="random seed (default: %(default)s)"
@@ -266,6 +289,7 @@ def _run(arguments: argparse.Namespace) -> int:
         for name, value in _QUICK.items():
             if name not in arguments.given:
                 setattr(arguments, name, value)
+    _check_cluster(arguments)
     with RunFolder.new(arguments.output, "eval", ("traces",)) as folder:
         job = _write_job(arguments, folder.path)
         code = _evaluate(job)
@@ -274,6 +298,13 @@ def _run(arguments: argparse.Namespace) -> int:
         elif code == 2:  # it has printed the reason, and there are no results
             folder.remove()
         return code if code >= 0 else 1
+
+
+def _check_cluster(arguments: argparse.Namespace) -> None:
+    if arguments.worker_gpus is not None and arguments.cluster in (None, *SLURM_PLACES):
+        raise ScenarioError("--worker-gpus is for workers on a Ray cluster: omit it, or give --cluster")
+    if arguments.slurm and arguments.cluster not in SLURM_PLACES:
+        raise ScenarioError("--slurm is for jobs of Slurm: omit it, or give --cluster slurm")
 
 
 def _evaluate(job: Path) -> int:
@@ -386,6 +417,9 @@ def _job(arguments: argparse.Namespace, folder: Path, cases: list[JobCase], emul
             seed=arguments.seed,
             **model_options_of(arguments).model_dump(exclude_none=True),
             jobs=arguments.jobs or _default_jobs(arguments),
+            cluster=arguments.cluster,
+            worker_gpus=arguments.worker_gpus,
+            slurm=_options_of(arguments.slurm),
             times=_profile(arguments.times),
             ground_times=_profile(arguments.ground_times),
             ground_servers=arguments.ground_servers,
@@ -406,8 +440,23 @@ def _profile(name: str | None) -> Path | None:
         raise ScenarioError(str(error)) from None
 
 
-def _default_jobs(arguments: argparse.Namespace) -> int:
-    """Return a process per core for the shipped models on the CPU, else the job's default."""
+def _options_of(pairs: Sequence[str]) -> dict[str, str]:
+    """Return options that are given as KEY=VALUE."""
+    for pair in pairs:
+        if not pair.partition("=")[0] or "=" not in pair:
+            raise ScenarioError(f"--slurm {pair}: write KEY=VALUE, such as partition=gpu")
+    return {key: value for key, _, value in (pair.partition("=") for pair in pairs)}
+
+
+def _default_jobs(arguments: argparse.Namespace) -> int | None:
+    """Return a process per core for the shipped models on the CPU, else the job's default.
+
+    On a Ray cluster there is none: as many workers start as it has room for.
+    """
+    if arguments.cluster is not None:
+        if arguments.cluster in SLURM_PLACES:
+            raise ScenarioError(f"--cluster {arguments.cluster} needs --jobs: the number of Slurm jobs")
+        return None
     shipped = default_of("compact"), default_of("regular")
     small = (arguments.compact, arguments.regular) == shipped
     return len(os.sched_getaffinity(0)) if small and arguments.device == "cpu" else int(default_of("jobs"))

@@ -6,6 +6,7 @@ entries never have to be invalidated. An interrupted evaluation resumes from the
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import io
 from collections.abc import Sequence
@@ -43,7 +44,7 @@ class Cache:
     """Values by key, each in a msgpack file that is written atomically."""
 
     def __init__(self, folder: Path) -> None:
-        self._folder = folder
+        self.folder = folder
 
     def get(self, key: str) -> Any:
         """Return a value; None if it is missing or its file is damaged."""
@@ -59,7 +60,7 @@ class Cache:
         write_atomically(path, msgpack.packb(value))
 
     def _path(self, key: str) -> Path:
-        return self._folder / key[:2] / f"{key}.msgpack"
+        return self.folder / key[:2] / f"{key}.msgpack"
 
 
 def key_of(*parts: str | bytes | int) -> str:
@@ -188,12 +189,28 @@ class Outcomes:
             regular = connect(regular).full_name
         self.ids = {"compact": self._id(compact), "regular": self._id(regular)}
         self._names = {"compact": compact, "regular": regular}
-        self._cache = Cache(cache)
+        self.cache = Cache(cache)
         self.computed = 0
 
     def __getstate__(self) -> dict[str, Any]:
         """Return the state for another process, which loads the models itself."""
         return {name: value for name, value in self.__dict__.items() if name not in ("compact", "regular")}
+
+    def with_cache(self, cache: Cache) -> Outcomes:
+        """Return the same outcomes over another cache, for another process."""
+        other = copy.copy(self)
+        other.cache = cache
+        return other
+
+    def check_models(self) -> None:
+        """Compare the models on this machine with those that these outcomes were made for.
+
+        Raises:
+            ModelError: A model is missing, or has other weights.
+        """
+        for which, name in self._names.items():
+            if self._id(name) != self.ids[which]:
+                raise ModelError(f"{name} has other weights than where the evaluation was started")
 
     def _id(self, name: str) -> str:
         """Return what answers depend on: the weights, and how the model runs where that changes them."""
@@ -223,19 +240,11 @@ class Outcomes:
 
     def onboard(self, pair: Pair) -> OnboardOutcome:
         """Return the compact model's outcome for a pair."""
-        layout = self.layout
-        key = key_of(
-            "onboard",
-            self.ids["compact"],
-            image_digest(pair.image),
-            pair.prompt,
-            self._max_new_tokens,
-            repr((layout.rows, layout.columns, layout.stage_tokens)),
-        )
-        known = self._cache.get(key)
+        key = self._onboard_key(pair)
+        known = self.cache.get(key)
         if known is None:
             known = self._compute_onboard(pair)
-            self._cache.put(key, known)
+            self.cache.put(key, known)
         return OnboardOutcome(
             text=known["text"],
             token_ids=tuple(known["token_ids"]),
@@ -267,10 +276,25 @@ class Outcomes:
             "shape": list(attention.shape),
         }
 
+    def knows_onboard(self, pair: Pair) -> bool:
+        """Return whether the outcome that `onboard` returns is cached."""
+        return self.cache.get(self._onboard_key(pair)) is not None
+
+    def _onboard_key(self, pair: Pair) -> str:
+        layout = self.layout
+        return key_of(
+            "onboard",
+            self.ids["compact"],
+            image_digest(pair.image),
+            pair.prompt,
+            self._max_new_tokens,
+            repr((layout.rows, layout.columns, layout.stage_tokens)),
+        )
+
     def ground(self, pair: Pair, decision: Decision, scores: Sequence[float]) -> GroundOutcome:
         """Return the regular model's outcome for a decision; `scores` are used for regions only."""
         key = self._ground_key(pair, decision, scores)
-        known = self._cache.get(key)
+        known = self.cache.get(key)
         if known is None:
             self.computed += 1
             message = message_of(pair, decision, scores, self.layout)
@@ -280,13 +304,13 @@ class Outcomes:
             )
             pieces = pieces_of(data, message.pieces_bytes)
             known = {"size_bytes": len(data), "text": answer.text, "form": message.form, "pieces": pieces}
-            self._cache.put(key, known)
+            self.cache.put(key, known)
         pieces = [(digest, size_bytes) for digest, size_bytes in known["pieces"]]
         return GroundOutcome(known["size_bytes"], known["text"], known["form"], tuple(pieces))
 
     def knows_ground(self, pair: Pair, decision: Decision, scores: Sequence[float]) -> bool:
         """Return whether the outcome that `ground` returns is cached."""
-        return self._cache.get(self._ground_key(pair, decision, scores)) is not None
+        return self.cache.get(self._ground_key(pair, decision, scores)) is not None
 
     def _ground_key(self, pair: Pair, decision: Decision, scores: Sequence[float]) -> str:
         parts: list[str | bytes | int] = [

@@ -7,6 +7,7 @@ import hashlib
 import io
 import json
 import os
+import pickle
 import platform
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
@@ -18,12 +19,13 @@ import numpy as np
 
 from nodes import data as shipped_data
 from nodes import models as shipped_models
-from nodes.contract.evaluation import Job, JobCase, JobPass
+from nodes.contract.evaluation import Job, JobCase
 from nodes.contract.files import is_policy_file, replacing, write_atomically
 from nodes.data.frames import in_place
 from nodes.data.pairs import Pair, listed_pairs
 from nodes.errors import DataError
 from nodes.lab.evaluation.calibration import figures_on_test_pairs, figures_on_validation_pairs
+from nodes.lab.evaluation.cells import Cell, Setting, line_of
 from nodes.lab.evaluation.compute_times import (
     FEW_PAIRS,
     FEW_REPEATS,
@@ -33,9 +35,7 @@ from nodes.lab.evaluation.compute_times import (
 )
 from nodes.lab.evaluation.dealing import check_captures, deal
 from nodes.lab.evaluation.evaluated_pairs import EvaluatedPair
-from nodes.lab.evaluation.event_model.replay import ReplayedPair, replay
 from nodes.lab.evaluation.outcomes import Cache, Outcomes, image_digest, key_of, message_of
-from nodes.lab.evaluation.parallel import precompute
 from nodes.lab.evaluation.progress import Progress
 from nodes.lab.evaluation.results.places import places_of
 from nodes.lab.evaluation.results.summaries import row_of, summary_of_case
@@ -52,12 +52,14 @@ from nodes.lab.evaluation.selection import (
     validation_outcomes,
 )
 from nodes.lab.evaluation.tuning import tuned
+from nodes.lab.evaluation.workers.choice import Workers, workers_of
+from nodes.lab.evaluation.workers.executor import run_tasks
+from nodes.lab.evaluation.workers.precompute import precompute_ground, precompute_onboard
+from nodes.lab.evaluation.workers.tasks import compute_cell
 from nodes.onboard.judge import Judge
-from nodes.onboard.link_forecast import ForecastRow, LinkForecast
 from nodes.onboard.message import read_regions
 from nodes.policies import (
     Decision,
-    FramePolicy,
     SendReduced,
     SendWhole,
     policy_named,
@@ -84,23 +86,31 @@ def run_job(job: Job, progress: Progress) -> dict[str, Any]:
     for case in job.cases:
         check_captures(case, len({pair.frame for pair in test_pairs}))
     outcomes = outcomes_of(job)
+    with workers_of(job, outcomes) as workers:
+        return _run(job, outcomes, workers, (selection_pairs, test_pairs), progress)
+
+
+def _run(
+    job: Job,
+    outcomes: Outcomes,
+    workers: Workers,
+    pairs: tuple[Sequence[Pair], Sequence[Pair]],
+    progress: Progress,
+) -> dict[str, Any]:
+    selection_pairs, test_pairs = pairs
     times = compute_times(job, outcomes, selection_pairs, progress)
-    chosen, judge, parameters_within = select(job, outcomes, times, selection_pairs, progress)
+    chosen, judge, parameters_within = select(job, outcomes, workers, times, selection_pairs, progress)
+    precompute_onboard(workers.compact, outcomes, test_pairs, "compact model on test pairs", progress)
     evaluated_pairs = [EvaluatedPair(pair, outcomes, times, judge) for pair in test_pairs]
-    with progress.step("compact model on test pairs", len(evaluated_pairs)) as tick:
-        for evaluated in evaluated_pairs:
-            _ = evaluated.onboard
-            tick()
     shares = chosen["parameters"]["oracle"]["shares"]
     requests = [
         (evaluated, decision)
         for evaluated in evaluated_pairs
         for decision in certain_decisions(job.policies, evaluated, shares)
     ]
-    precompute(outcomes, requests, job.jobs, "regular model on test pairs", progress)
+    precompute_ground(workers.regular, outcomes, requests, "regular model on test pairs", progress)
     by_name = {pair.name: pair for pair in test_pairs}
     place_of = dict(zip(by_name, places_of(test_pairs), strict=True))
-    with_contact_rule: list[str] = []
     budgets: dict[str, float | None] = {}
     rows: list[dict[str, Any]] = []
     emulated_rows: list[dict[str, Any]] = []
@@ -108,31 +118,28 @@ def run_job(job: Job, progress: Progress) -> dict[str, Any]:
     frames = [evaluated.pair.frame for evaluated in evaluated_pairs]
     played = [like_its_load(part, cases, frames, job.seed) for part in job.emulated]
     every = [*((case, rows) for case in cases), *((case, emulated_rows) for case in played)]
-    with progress.step("policies over links", len(every) * len(job.policies)) as tick:
-        for case, rows_of_case in every:
-            budgets[case.title] = budget = _budget(case, chosen["goal"]["bytes_per_prompt"], len(test_pairs))
-            parameters = (
-                chosen["parameters"]
-                if budget == chosen["goal"]["bytes_per_prompt"]
-                else parameters_within(budget)
-            )
-            for name in job.policies:
-                policy = policy_named(name, parameters.get(name))
-                replayed = replay_case(
-                    case,
-                    policy,
-                    evaluated_pairs,
-                    job,
-                    reporting_s=times.reporting_s,
-                    foresight=name == "oracle",
-                )
-                rows_of_case += [
-                    row_of(case, name, result, by_name[result.pair], place_of[result.pair])
-                    for result in replayed
-                ]
-                if getattr(policy, "contact_aware", False):
-                    with_contact_rule.append(name)
-                tick()
+    setting = pickle.dumps(_setting(job, test_pairs, times, judge))
+    work: list[Cell] = []
+    for case, _ in every:
+        budgets[case.title] = budget = _budget(case, chosen["goal"]["bytes_per_prompt"], len(test_pairs))
+        parameters = (
+            chosen["parameters"]
+            if budget == chosen["goal"]["bytes_per_prompt"]
+            else parameters_within(budget)
+        )
+        work += [Cell(setting, case, name, parameters.get(name)) for name in job.policies]
+    of_cells = iter(run_tasks(workers.cells, compute_cell, work, "policies over links", progress))
+    for case, rows_of_case in every:
+        for name in job.policies:
+            rows_of_case += [
+                row_of(case, name, result, by_name[result.pair], place_of[result.pair])
+                for result in next(of_cells)
+            ]
+    with_contact_rule = [
+        cell.policy
+        for cell in work
+        if getattr(policy_named(cell.policy, cell.parameters), "contact_aware", False)
+    ]
     results = {
         "models": {"compact": shipped(job.compact), "regular": shipped(job.regular)},
         "options": job.options.model_dump(exclude_none=True),
@@ -179,6 +186,19 @@ def _budget(case: JobCase, budget: float | None, prompts: int) -> float | None:
     return min(budget, bits / 8 / prompts)
 
 
+def _setting(job: Job, pairs: Sequence[Pair], times: ComputeTimes, judge: Judge) -> Setting:
+    return Setting(
+        pairs=tuple(pairs),
+        images=tuple(image_digest(pair.image) for pair in pairs),
+        times=times,
+        judge=judge,
+        answer_within_s=job.answer_within_s,
+        send_order=job.send_order,
+        ground_servers=job.ground_servers,
+        seed=job.seed,
+    )
+
+
 def certain_decisions(
     policies: Sequence[str], evaluated: EvaluatedPair, shares: Sequence[float]
 ) -> list[Decision]:
@@ -207,8 +227,9 @@ def train_confidence(job: Job, folder: Path, progress: Progress) -> dict[str, An
     """Train a job's network on its selection pairs, save it, and return its cross-fitted calibration."""
     selection_pairs, _ = split_pairs(job)
     outcomes = outcomes_of(job)
-    times = compute_times(job, outcomes, selection_pairs, progress)
-    chosen, judge, _ = select(job, outcomes, times, selection_pairs, progress)
+    with workers_of(job, outcomes) as workers:
+        times = compute_times(job, outcomes, selection_pairs, progress)
+        chosen, judge, _ = select(job, outcomes, workers, times, selection_pairs, progress)
     judge.save(folder, about_network(job, len(selection_pairs)))
     figures: dict[str, Any] = chosen["calibration"]
     return figures
@@ -318,7 +339,12 @@ def measured_times(job: Job, outcomes: Outcomes, pairs: Sequence[Pair], progress
 
 
 def select(
-    job: Job, outcomes: Outcomes, times: ComputeTimes, pairs: Sequence[Pair], progress: Progress
+    job: Job,
+    outcomes: Outcomes,
+    workers: Workers,
+    times: ComputeTimes,
+    pairs: Sequence[Pair],
+    progress: Progress,
 ) -> tuple[dict[str, Any], Judge, Callable[[float | None], dict[str, dict[str, Any]]]]:
     """Select attention heads and thresholds and train the network, all on `pairs` only.
 
@@ -326,11 +352,8 @@ def select(
         The selection as stored in `results.json`, the network with its attention heads, and what returns the
         parameters of all policies for another budget of bytes per prompt.
     """
-    with progress.step("compact model on validation pairs", len(pairs)) as tick:
-        onboard = []
-        for pair in pairs:
-            onboard.append(outcomes.onboard(pair))
-            tick()
+    precompute_onboard(workers.compact, outcomes, pairs, "compact model on validation pairs", progress)
+    onboard = [outcomes.onboard(pair) for pair in pairs]
     heads = select_heads(pairs, onboard, outcomes.layout.rows, outcomes.layout.columns)
     untrained = Judge(None, job.target, heads, outcomes.layout)
     evaluated_pairs = [EvaluatedPair(pair, outcomes, times, untrained) for pair in pairs]
@@ -339,7 +362,7 @@ def select(
         for evaluated in evaluated_pairs
         for decision in validation_decisions(evaluated, SHARES)
     ]
-    precompute(outcomes, requests, job.jobs, "regular model on validation pairs", progress)
+    precompute_ground(workers.regular, outcomes, requests, "regular model on validation pairs", progress)
     with progress.step("both models on validation pairs", len(pairs)) as tick:
         validation = validation_outcomes(evaluated_pairs, SHARES, tick)
     network, fitted = train_network(validation)
@@ -375,41 +398,6 @@ def _validation_figures(validation: ValidationOutcomes) -> dict[str, Any]:
         "regular_regions": {str(key): float(hits.mean()) for key, hits in validation.regions_right.items()},
         "agreement": float(validation.agreement.mean()),
     }
-
-
-def replay_case(
-    case: JobCase,
-    policy: FramePolicy,
-    evaluated_pairs: Sequence[EvaluatedPair],
-    job: Job,
-    *,
-    reporting_s: float,
-    foresight: bool,
-) -> list[ReplayedPair]:
-    """Replay the pairs over each pass of a case."""
-    replayed: list[ReplayedPair] = []
-    frames = [evaluated.pair.frame for evaluated in evaluated_pairs]
-    for pass_, dealt in zip(case.passes, deal(frames, case, job.seed), strict=True):
-        captures = [(time_s, evaluated_pairs[index]) for time_s, index in dealt]
-        if captures:
-            for result in replay(
-                policy,
-                captures,
-                line_of(pass_),
-                answer_within_s=job.answer_within_s,
-                send_order=job.send_order,
-                servers=job.ground_servers,
-                reporting_s=reporting_s,
-                with_foresight=foresight,
-            ):
-                result.link, result.trace_end_s = pass_.name, pass_.end_s
-                replayed.append(result)
-    return replayed
-
-
-def line_of(pass_: JobPass) -> LinkForecast:
-    """Return the link of a pass."""
-    return LinkForecast([ForecastRow(**row.model_dump()) for row in pass_.rows], pass_.end_s)
 
 
 def scaled(case: JobCase, evaluated_pairs: Sequence[EvaluatedPair]) -> JobCase:

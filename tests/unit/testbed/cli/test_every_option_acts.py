@@ -226,6 +226,7 @@ OF_EVALUATIONS = {
     "--limit": "9", "--within": "7s", "--threads": "3", "--tokens": "5",
     "--min-pixels": "1000", "--max-pixels": "2000", "--jobs": "7", "--passes": "2",
     "--ground-times": "agx-orin-2b-fp16", "--ground-servers": "2", "--load": "starlink",
+    "--cluster": "192.0.2.1:6379", "--worker-gpus": "0.5", "--slurm": "partition=gpu",
 }  # fmt: skip
 BOARD = {"--boards": "other.toml", "--identity": "key", "--known-hosts": "hosts", "NAME": "b"}
 REPLAY = ["replay", "link.csv", "--client", "true"]
