@@ -87,6 +87,7 @@ DEV = [
     "fastkml>=1.4,<2",  # reads exported KML, in tests only
     "oem>=0.4.5,<0.5",  # reads exported ephemeris messages, and makes its own, in tests only
     "skyfield-data>=7,<8",  # JPL's ephemeris de421, a second opinion on the sun, in tests only
+    "pyyaml>=6,<7",  # reads the manifest in docs, in tests only
     "pytest>=8,<9.2",  # runs the tests; 9.2 makes pytest-xdist 3.8 ignore groups (its issue 1386)
     "pytest-rerunfailures>=16,<17",  # repeats a test that failed while the machine was starved
     "pytest-xdist>=3.6,<4",  # runs the unit tests on all cores

@@ -13,6 +13,7 @@ from collections import defaultdict
 from pathlib import Path
 
 import pytest
+import yaml
 
 import nodes
 import testbed
@@ -50,6 +51,8 @@ def test_data_in_the_docs_can_be_read(page: Path) -> None:
             json.loads(block.text)
         elif block.language == "toml":
             tomllib.loads(block.text)
+        elif block.language == "yaml":
+            yaml.safe_load(block.text)
 
 
 @pytest.mark.long

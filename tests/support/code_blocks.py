@@ -25,7 +25,7 @@ _FENCE = re.compile(
 )
 _COMMENT = re.compile(r"<!--\s*(?P<key>not run|needs|setup)[:\s](?P<value>.*?)-->", re.DOTALL)
 EXECUTABLE = frozenset({"sh", "python"})
-DATA = frozenset({"json", "toml"})
+DATA = frozenset({"json", "toml", "yaml"})
 PROSE = frozenset({"text"})
 
 

@@ -43,9 +43,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         from nodes.lab.evaluation.run import run_job, train_confidence  # torch is slow to import
 
         if options.confidence is not None:
-            _print_calibration(train_confidence(job, options.confidence, _Bars()))
+            _print_calibration(train_confidence(job, options.confidence, Bars()))
         else:
-            run_job(job, _Bars())
+            run_job(job, Bars())
     except (ConfigError, ConfidenceError, DataError, ModelError, ValueError) as error:
         print(f"evaluation: error: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
@@ -66,7 +66,7 @@ def _print_calibration(figures: Mapping[str, Any]) -> None:
         print(f"{name:24} {of_head['n']:5}  {auroc:24} {ece}")
 
 
-class _Bars:
+class Bars:
     """Progress bars on stderr; plain lines where rich is not installed, as on a board."""
 
     @contextlib.contextmanager

@@ -22,7 +22,9 @@ from nodes.errors import ImageError, ModelError, PayloadError
 from nodes.lab.evaluation.compute_times import ComputeTimes
 from nodes.lab.evaluation.evaluated_pairs import EvaluatedPair
 from nodes.lab.evaluation.outcomes import Cache, Outcomes, key_of, message_of, weights_id
-from nodes.lab.evaluation.parallel import precompute
+from nodes.lab.evaluation.workers.executor import ThisProcess
+from nodes.lab.evaluation.workers.precompute import precompute_ground
+from nodes.lab.evaluation.workers.processes import LocalProcesses
 from nodes.models import COMPACT, REGULAR
 from nodes.onboard.confidence import END
 from nodes.onboard.judge import Judge
@@ -103,17 +105,21 @@ def test_several_processes_compute_what_one_would(tmp_path: Path) -> None:
         ]
         for outcomes in (alone, together)
     }
-    precompute(alone, asked[alone], 1, "alone", Counted())
-    assert not alone.knows_ground(pairs[0], SendReduced(4), SCORES)
     bars = Counted()
-    precompute(together, asked[together], 2, "together", bars)
-    assert bars.done == len(asked[together])
-    before = together.computed
-    for (subject, decision), (other, _) in zip(asked[together], asked[alone], strict=True):
-        assert subject.sent(decision) == other.sent(decision)
-    assert together.computed == before
-    precompute(together, asked[together], 2, "again", bars)
-    assert bars.done == len(asked[together])
+    precompute_ground(ThisProcess(alone), alone, asked[alone], "alone", bars)
+    processes = LocalProcesses(together, 2)
+    try:
+        precompute_ground(processes, together, asked[together], "together", bars)
+        assert bars.done == 2 * len(asked[together])
+        assert alone.computed == together.computed + len(asked[alone]), "processes compute elsewhere"
+        before = together.computed
+        for (subject, decision), (other, _) in zip(asked[together], asked[alone], strict=True):
+            assert subject.sent(decision) == other.sent(decision)
+        assert together.computed == before
+        precompute_ground(processes, together, asked[together], "again", bars)
+        assert bars.done == 2 * len(asked[together])
+    finally:
+        processes.close()
 
 
 def test_a_picture_that_is_none_ends_several_processes_in_one_line(tmp_path: Path) -> None:
@@ -122,8 +128,10 @@ def test_a_picture_that_is_none_ends_several_processes_in_one_line(tmp_path: Pat
     outcomes = Outcomes(str(COMPACT), str(REGULAR), tmp_path / "cache")
     subject = EvaluatedPair(replace(first, image=tmp_path / "a.jpg"), outcomes, FREE, Judge())
     subject.__dict__["scores"] = SCORES  # the compact model cannot look at it either
+    processes = LocalProcesses(outcomes, 2)
     with pytest.raises(ImageError, match=r"a\.jpg"):
-        precompute(outcomes, [(subject, SendReduced(2))], 2, "several", Counted())
+        precompute_ground(processes, outcomes, [(subject, SendReduced(2))], "several", Counted())
+    processes.close()
 
 
 def test_what_is_sent_has_the_size_it_says(pair: Pair, outcomes: Outcomes) -> None:
@@ -188,7 +196,8 @@ from pathlib import Path
 from nodes.data import FIRST_LIGHT
 from nodes.lab.evaluation.outcomes import Outcomes
 from nodes.data.pairs import read_pairs
-from nodes.lab.evaluation.parallel import precompute
+from nodes.lab.evaluation.workers.precompute import precompute_ground
+from nodes.lab.evaluation.workers.processes import LocalProcesses
 from nodes.lab.evaluation.evaluated_pairs import EvaluatedPair
 from nodes.onboard.judge import Judge
 from nodes.models import COMPACT, REGULAR
@@ -199,7 +208,7 @@ if __name__ == "__main__":
     outcomes = Outcomes(str(COMPACT), str(REGULAR), Path(sys.argv[1]))
     subject = EvaluatedPair(read_pairs(FIRST_LIGHT)[0], outcomes, FREE, Judge())
     asked = [(subject, SendReduced(times)) for times in range(4, 100)]
-    precompute(outcomes, asked, 2, "many", Counted())
+    precompute_ground(LocalProcesses(outcomes, 2), outcomes, asked, "many", Counted())
 """
 
 
