@@ -41,6 +41,7 @@ _COMMANDS = (
     "testbed.cli.trace",
     "testbed.cli.scenario.plan",
     "testbed.cli.scenario.run",
+    "testbed.cli.scenario.report",
     "testbed.cli.export",
     "testbed.cli.live.commands",
     "testbed.cli.replay",

@@ -14,7 +14,7 @@ from testbed.cli.live.options import add_live_options, live_page, tcp_port
 from testbed.cli.options_file import OptionsFile
 from testbed.cli.parser import CommandParser
 from testbed.cli.scenario.argument import add_allow_code, scenario_of
-from testbed.cli.scenario.comparison import comparison_table, policies_of, policy_to_compare
+from testbed.cli.scenario.comparison import ComparedRun, comparison_table, policies_of, policy_to_compare
 from testbed.cli.terminal.console import console
 from testbed.cli.terminal.log import add_log_options, logging_as_requested
 from testbed.cli.terminal.messages import guarded
@@ -180,7 +180,8 @@ def _run(scenario: Scenario, arguments: argparse.Namespace) -> int:
         contents = [results.to_json() for _, results in flown]
         print(json.dumps(contents if compared else contents[0], indent=2))
     elif compared:
-        terminal.print(comparison_table(flown))
+        runs = [ComparedRun.of(policies_of(one), results.to_json()) for one, results in flown]
+        terminal.print(comparison_table(runs))
     return exit_code
 
 

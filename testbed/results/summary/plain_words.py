@@ -91,16 +91,20 @@ def _what_was_sent(frames: Sequence[FrameResult]) -> PlainAnswer:
     sent = sum(f.bytes_sent for f in frames)
     on_board = sum(f.answered and f.answered_by == "satellite" for f in frames)
     offloaded = [f for f in frames if f.answered and f.answered_by == "ground"]
-    forms = Counter(f.form or "as captured" for f in offloaded)
+    forms = Counter(f.form or "whole" for f in offloaded)
     text = f"{on_board:,} frames were answered on board and {len(offloaded):,} on the ground"
     if forms:
-        text += f" ({', '.join(f'{count:,} {form}' for form, count in forms.most_common())})"
+        text += f" ({', '.join(f'{count:,} sent {_form(form)}' for form, count in forms.most_common())})"
     captured = [(f.saved_bytes, f.decision.captured_bytes) for f in frames if f.decision is not None]
     known = [(saved, size) for saved, size in captured if saved is not None and size]
     if known:
         share = sum(saved for saved, _ in known) / sum(size for _, size in known)
         text += f". That saved {share:.0%} of the captured bytes"
     return PlainAnswer("What was sent?", _data_size(sent), f"{text}.")
+
+
+def _form(form: str) -> str:
+    return "as regions" if form == "regions" else form
 
 
 def _link_accuracy(records: Sequence[LinkFidelity], bound_s: float) -> PlainAnswer:

@@ -291,6 +291,7 @@ BRANCHES = {
     "export kml": Branch(["export", "kml", "scenario.py", "-o", "out.kml"], {"--output": "other.kml"}),
     "export oem": Branch(["export", "oem", "scenario.py", "-o", "out"], {"--output": "other"}),
     "plan": Branch(["plan", "scenario.py"], {"--output": "out.svg"}),
+    "report": Branch(["report", "a-run"]),
     "run": Branch(
         ["run", "scenario.py"],
         engine=calls_only("testbed.run.run.run_scenario", returns=SimpleNamespace(results=None, exit_code=0)),

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from nodes import COMPACT, FIRST_LIGHT, REGULAR
-from testbed.cli.scenario.comparison import comparison_table, policy_to_compare
+from testbed.cli.scenario.comparison import ComparedRun, comparison_table, policies_of, policy_to_compare
 from testbed.cli.terminal.console import console
 from testbed.results.latency import FrameResult
 from testbed.results.results import Results
@@ -56,7 +56,9 @@ def test_the_mean_time_is_that_of_frames_that_all_runs_answered(capsys: pytest.C
         (whole, results(ANSWERED, never)),
         (whole.with_policy("ground-only"), results(replace(ANSWERED, end_to_end_s=5.0), late)),
     ]
-    console().print(comparison_table(flown))
+    console().print(
+        comparison_table([ComparedRun.of(policies_of(one), found.to_json()) for one, found in flown])
+    )
     printed = capsys.readouterr().out
     rows = {words[0]: words[1:] for line in printed.splitlines() if (words := line.split())}
     assert rows["offload-after"] == ["1", "1", "1", "0.50", "(0.09-0.91)", "3", "2.00"]

@@ -40,7 +40,7 @@ def test_each_question_is_answered_with_its_figure_and_reason() -> None:
     assert "1 were answered wrongly, 1 have no answer." in found["How right?"][1]
     assert found["How late?"][0] == "3.0 s" and "the slowest took 5 min" in found["How late?"][1]
     assert found["Why late?"][0] == "contact wait" and found["Why late?"][1].startswith("99.0% of the time")
-    assert found["What was sent?"][0] == "1.5 MB" and "(1 regions)" in found["What was sent?"][1]
+    assert found["What was sent?"][0] == "1.5 MB" and "(1 sent as regions)" in found["What was sent?"][1]
     figure, text = found["Can I trust the link?"]
     assert figure == "yes" and "rate error 2.0%" in text
 
