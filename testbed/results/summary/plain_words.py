@@ -124,7 +124,7 @@ def _link_accuracy(records: Sequence[LinkFidelity], bound_s: float) -> PlainAnsw
         text += f", the worst rate error {max(rates):.1%}"
     if unmeasured:
         text += f". {unmeasured} of {len(records)} links were not measured"
-    figure = "no" if beyond else "where measured" if unmeasured else "yes"
+    figure = "no" if beyond else "partly" if unmeasured else "yes"
     return PlainAnswer(question, figure, f"{text}.")
 
 

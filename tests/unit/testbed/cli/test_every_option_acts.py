@@ -291,7 +291,12 @@ BRANCHES = {
     "export kml": Branch(["export", "kml", "scenario.py", "-o", "out.kml"], {"--output": "other.kml"}),
     "export oem": Branch(["export", "oem", "scenario.py", "-o", "out"], {"--output": "other"}),
     "plan": Branch(["plan", "scenario.py"], {"--output": "out.svg"}),
-    "report": Branch(["report", "a-run"]),
+    "report": Branch(
+        ["report", "run"],
+        engine=calls_only(
+            "testbed.cli.scenario.report._run_of", "testbed.cli.scenario.report.comparison_table"
+        ),
+    ),
     "run": Branch(
         ["run", "scenario.py"],
         engine=calls_only("testbed.run.run.run_scenario", returns=SimpleNamespace(results=None, exit_code=0)),

@@ -49,6 +49,6 @@ def test_a_link_beyond_its_bound_or_not_measured_is_not_called_exact() -> None:
     frames = (_frame(None, by=None, late_s=None, sent=0, form=None),)
     question = "Can I trust the link?"
     assert _answers(_link("A", 0.0004), _link("B", 0.002), frames=frames)[question][0] == "no"
-    assert _answers(_link("A", 0.0004), _link("B", None), frames=frames)[question][0] == "where measured"
+    assert _answers(_link("A", 0.0004), _link("B", None), frames=frames)[question][0] == "partly"
     assert _answers(_link("B", None), frames=frames)[question][0] == "not measured"
     assert _answers(frames=frames)["How late?"] == ("-", "No frame was answered.")
