@@ -16,7 +16,8 @@ from tests.support.container_image import archive, image_layout, root_filesystem
 from tests.support.faulty_server import faulty_server
 from tests.support.injected_run import DOWN, HEADER, UP, picture, processes_of, run, scenario_of
 
-pytestmark = [pytest.mark.root, pytest.mark.alone]  # a worker's own /sys has no control groups
+# All tests that make control groups, which are the machine's, on one worker: one removes those of all runs.
+pytestmark = [pytest.mark.root, pytest.mark.long, pytest.mark.xdist_group("control groups")]
 
 # Asks as any program would, by an HTTP client and the socket's path.
 ASKS = f"""

@@ -7,21 +7,22 @@ them, a worker does not see what the tests of another worker make.
 from __future__ import annotations
 
 import ctypes
-import os
 import subprocess
-from pathlib import Path
 
 from testbed.boards.machine_network.journal import DEFAULT_STATE
 
 CLONE_NEWNS = 0x00020000
 CLONE_NEWNET = 0x40000000
-# /sys shows the namespace in which it was mounted; cgroups are mounted below it.
+# /sys shows the namespace in which it was mounted; the control groups, mounted below it, are the machine's.
 MOUNTS = """
 mount --make-rprivate /
 mkdir -p {state} && mount -t tmpfs none {state}
 mount -t tmpfs none /run
+mkdir /run/cgroup
+test ! -d /sys/fs/cgroup || mount --rbind /sys/fs/cgroup /run/cgroup
 mount -t sysfs none /sys
-test -z "{cgroups}" || mount --rbind {cgroups} /sys/fs/cgroup
+test ! -d /sys/fs/cgroup || mount --move /run/cgroup /sys/fs/cgroup
+rmdir /run/cgroup
 ip link set lo up
 """
 
@@ -34,12 +35,6 @@ def enter_own_machine() -> None:
         subprocess.CalledProcessError: A mount was refused.
     """
     libc = ctypes.CDLL(None, use_errno=True)
-    cgroups = os.open("/sys/fs/cgroup", os.O_PATH) if Path("/sys/fs/cgroup").is_dir() else None
-    try:
-        if libc.unshare(CLONE_NEWNS | CLONE_NEWNET) != 0:
-            raise OSError(ctypes.get_errno(), "unshare")
-        held = "" if cgroups is None else f"/proc/{os.getpid()}/fd/{cgroups}"
-        subprocess.run(["sh", "-ec", MOUNTS.format(state=DEFAULT_STATE, cgroups=held)], check=True)
-    finally:
-        if cgroups is not None:
-            os.close(cgroups)
+    if libc.unshare(CLONE_NEWNS | CLONE_NEWNET) != 0:
+        raise OSError(ctypes.get_errno(), "unshare")
+    subprocess.run(["sh", "-ec", MOUNTS.format(state=DEFAULT_STATE)], check=True)
