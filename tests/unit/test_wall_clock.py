@@ -12,6 +12,7 @@ from nodes.transfer import files
 from tests.support import ROOT
 
 READERS = {
+    "nodes/data/scenes.py": "whether a file has changed",
     "nodes/profile.py": "the date in a profile",
     "nodes/transfer/files.py": "ages of files, by the clock before and after a step",
     "nodes/transfer/inbox.py": "order of items that were completed before a restart",
