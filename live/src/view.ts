@@ -178,7 +178,10 @@ function notice(event: RunEvent): string {
   return `${text(event, "program") ?? ""} is ${text(event, "state") ?? ""}`;
 }
 
-/** Returns whether an answer is the truth, as `FrameResult.correct` of testbed/results does. */
+/**
+ * Returns whether an answer has the words of the truth. Results (nodes/contract/answers) also know numbers as
+ * digits, ranges and further right answers, so that the page may call an answer wrong that they call right.
+ */
 export function isRight(answer: string, truth: string): boolean {
   return plain(answer) === plain(truth);
 }
