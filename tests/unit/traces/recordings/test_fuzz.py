@@ -162,6 +162,7 @@ def test_memory_of_a_leoreplayer_pair(tmp_path):
         ("stk", b'"Access","Start Time (UTCG)","Stop Time (UTCG)"\n' + b"1,2,3\n" * 10_000),
         ("csv", b"when;loss;dl;ping\n" + b";" * 1_000_000),
     ],
+    ids=lambda value: value if isinstance(value, str) else f"{len(value)} bytes",
 )
 def test_what_is_meant_to_hurt_does_not(name, data):
     beside = SAMPLES[name].beside
