@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 _EXAMPLES = """examples:
   python -m nodes.lab.eo_mini_2 gates                      the conditions before training: minutes of a core
   python -m nodes.lab.eo_mini_2 gates --compact my_model   those after training, on further validation frames
+  python -m nodes.lab.eo_mini_2 confidence --compact my_model    train its confidence heads, and measure them
   python -m nodes.lab.eo_mini_2 write test eo2-test        128 frames of 2688 px and their prompts
   python -m nodes.lab.eo_mini_2 write val eo2-val --frames 8
   python -m nodes.lab.eo_mini_2 pictures                   the pictures of the documentation
@@ -52,6 +53,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     gates.add_argument("--json", action="store_true", help="print JSON instead of the table")
     gates.set_defaults(run=_gates)
+    heads = commands.add_parser("confidence", help="train the confidence heads of a pair, and measure them")
+    heads.add_argument(
+        "--compact", type=Path, required=True, metavar="DIR", help="model; the heads go to DIR/confidence"
+    )
+    heads.add_argument(
+        "--regular", type=Path, metavar="DIR", help="train heads for the agreement with this model as well"
+    )
+    heads.add_argument(
+        "--error-rate",
+        type=float,
+        default=0.1,
+        metavar="SHARE",
+        help="share of the prompts on which a threshold may decide wrongly (%(default)s)",
+    )
+    heads.add_argument("--json", action="store_true", help="print JSON instead of the tables")
+    heads.set_defaults(run=_confidence)
     writing = commands.add_parser("write", help="write a split: frames, prompts.jsonl, scenes.jsonl")
     writing.add_argument("split", choices=sorted(SPLIT_SEEDS), help="name of the split")
     writing.add_argument("folder", type=Path, help="new folder")
@@ -105,6 +122,21 @@ def _after_training(options: argparse.Namespace) -> list[Gate]:
         compact = outcomes_of(options.compact, name, measured, advance)
         regular = outcomes_of(options.regular, name, measured, advance) if options.regular else None
     return check_trained(compact, regular, fit)
+
+
+def _confidence(options: argparse.Namespace) -> int:
+    from rich.progress import Progress
+
+    from nodes.lab.eo_mini_2.trained.confidence import train_confidence
+    from nodes.lab.eo_mini_2.trained.confidence_tables import show
+
+    with Progress(transient=True) as bar:
+        task = bar.add_task("frames", total=None)
+        trained = train_confidence(
+            options.compact, options.regular, options.error_rate, lambda: bar.advance(task)
+        )
+    show(trained, as_json=options.json)
+    return 0
 
 
 def _write(options: argparse.Namespace) -> int:

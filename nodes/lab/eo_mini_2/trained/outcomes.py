@@ -33,7 +33,7 @@ from nodes.vlm.model import VisionLanguageModel, load_model
 from nodes.vlm.token_grid import Box
 from nodes.vlm.views import Views
 
-_MOST_TOKENS = 48
+MOST_TOKENS = 48
 _FORMAT = "eo-mini-2 outcomes 1"
 _DIGITS = 4
 
@@ -119,7 +119,7 @@ def outcomes_of(
         OSError: The file cannot be written.
     """
     path = folder / f"outcomes-{name}.json"
-    of = {"format": _FORMAT, "model": fingerprint(folder), "frames": _hash(scenes)}
+    of = {"format": _FORMAT, "model": fingerprint(folder), "frames": scenes_sha256(scenes)}
     if kept := _read(path, of):
         return kept
     made = _answered(load_model(folder, threads=1), scenes, on_frame)
@@ -129,7 +129,21 @@ def outcomes_of(
     return made
 
 
-def _hash(scenes: Sequence[Scene]) -> str:
+def outcome_of(scene: Scene, question: Question, answer: str, logprobs: Sequence[float]) -> Outcome:
+    """Return the outcome of a prompt about a scene."""
+    return Outcome(
+        scene.name,
+        scene.condition == "usable",
+        scene.length_px,
+        question.kind,
+        question.prompt,
+        question.truth,
+        answer,
+        tuple(round(min(0.0, value), _DIGITS) for value in logprobs),
+    )
+
+
+def scenes_sha256(scenes: Sequence[Scene]) -> str:
     """Return a hash of frames and prompts."""
     digest = hashlib.sha256()
     for scene in scenes:
@@ -160,18 +174,7 @@ def _answered(model: VisionLanguageModel, scenes: Sequence[Scene], on_frame: Cal
         images, boxes = shown(scene, model.views)
         for question, answer, logprobs, features in _asked(model, scene, images, boxes):
             seen[scene.name] = tuple(round(float(value), _DIGITS) for value in features)
-            rows.append(
-                Outcome(
-                    scene.name,
-                    scene.condition == "usable",
-                    scene.length_px,
-                    question.kind,
-                    question.prompt,
-                    question.truth,
-                    answer,
-                    tuple(round(min(0.0, value), _DIGITS) for value in logprobs),
-                )
-            )
+            rows.append(outcome_of(scene, question, answer, logprobs))
         on_frame()
     return Outcomes(tuple(rows), seen)
 
@@ -180,7 +183,7 @@ def _asked(
     model: VisionLanguageModel, scene: Scene, images: Sequence[Image.Image], boxes: Sequence[Box]
 ) -> Iterator[tuple[Question, str, Sequence[float], Sequence[float]]]:
     for question in questions(scene):
-        with model.begin(images, question.prompt, boxes=boxes, max_new_tokens=_MOST_TOKENS) as session:
+        with model.begin(images, question.prompt, boxes=boxes, max_new_tokens=MOST_TOKENS) as session:
             session.decode()
             yield question, session.answer().text, session.logprobs, session.visual_features.tolist()
 
