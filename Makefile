@@ -63,7 +63,7 @@ online: setup
 
 # Workers have network namespaces of their own, so that tests that need root run side by side.
 integration: setup
-	$(BIN)/python -m pytest --numprocesses 6 --own-machines --dist loadgroup --no-loadscope-reorder \
+	$(BIN)/python -m pytest --numprocesses 5 --own-machines --dist loadgroup --no-loadscope-reorder \
 	    -m "not (alone or light or online)" tests/integration tests/campaign tests/docs
 	$(BIN)/python -m pytest --numprocesses 2 --own-machines --dist loadgroup --no-loadscope-reorder \
 	    -m "light and not alone" tests/integration

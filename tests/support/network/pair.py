@@ -14,8 +14,11 @@ from typing import Any
 from testbed.kernel.namespace import NetworkNamespace
 from testbed.network.emulation import EmulatedNetwork
 from testbed.network.link_state import LinkState
+from testbed.network.shapers.nfqueue.process import EARLY_MOST_S
 from testbed.network.shapers.nfqueue.shaper import NfqueueShaper
 
+EARLY_MS = 2e3 * EARLY_MOST_S
+"""How much shorter than asked a round trip may be: the shaper releases packets early, in each direction."""
 SATELLITE, GROUND = "10.77.0.1", "10.77.0.2"
 SATELLITE6, GROUND6 = "fd00:77::1", "fd00:77::2"
 
